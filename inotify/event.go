@@ -1,0 +1,142 @@
+package inotify
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Mask is a set of inotify event bits, with the values and meanings of
+// inotify(7).
+type Mask uint32
+
+// The kernel's events.
+const (
+	Access       Mask = unix.IN_ACCESS        // a file was read
+	Modify       Mask = unix.IN_MODIFY        // a file's content changed
+	Attrib       Mask = unix.IN_ATTRIB        // mode, owner, times, links or extended attributes changed
+	CloseWrite   Mask = unix.IN_CLOSE_WRITE   // a file that was open for writing was closed
+	CloseNoWrite Mask = unix.IN_CLOSE_NOWRITE // a file that was open for reading was closed
+	Open         Mask = unix.IN_OPEN          // a file was opened
+	MovedFrom    Mask = unix.IN_MOVED_FROM    // the path is the old name in a rename
+	MovedTo      Mask = unix.IN_MOVED_TO      // the path is the new name in a rename
+	Create       Mask = unix.IN_CREATE        // a file, directory, link or node was made
+	Delete       Mask = unix.IN_DELETE        // it was removed
+	DeleteSelf   Mask = unix.IN_DELETE_SELF   // the root itself was removed
+	MoveSelf     Mask = unix.IN_MOVE_SELF     // the root itself was renamed
+)
+
+// Bits that the kernel or the watcher sets beside the event; nobody asks for
+// them.
+const (
+	Unmount  Mask = unix.IN_UNMOUNT    // the file system below was unmounted
+	Overflow Mask = unix.IN_Q_OVERFLOW // the kernel's queue was full and events are missing
+	Ignored  Mask = unix.IN_IGNORED    // the watch ended
+	IsDir    Mask = unix.IN_ISDIR      // the path is a directory
+)
+
+// Changes is the events that say what a tree holds: content, names and
+// existence. It is what a Subscription with no Mask gets.
+const Changes = Modify | CloseWrite | Attrib | MovedFrom | MovedTo | Create | Delete | DeleteSelf | MoveSelf
+
+// maskNames is in the order in which String writes them.
+var maskNames = []struct {
+	bit  Mask
+	name string
+}{
+	{Access, "access"},
+	{Modify, "modify"},
+	{Attrib, "attrib"},
+	{CloseWrite, "close_write"},
+	{CloseNoWrite, "close_nowrite"},
+	{Open, "open"},
+	{MovedFrom, "moved_from"},
+	{MovedTo, "moved_to"},
+	{Create, "create"},
+	{Delete, "delete"},
+	{DeleteSelf, "delete_self"},
+	{MoveSelf, "move_self"},
+	{Unmount, "unmount"},
+	{Overflow, "q_overflow"},
+	{Ignored, "ignored"},
+	{IsDir, "isdir"},
+}
+
+// String writes the names of inotify(7) without IN_, in lower case, joined
+// by "|": "create|isdir". Unknown bits follow as one hexadecimal number.
+func (m Mask) String() string {
+	var names []string
+	for _, n := range maskNames {
+		if m&n.bit != 0 {
+			names = append(names, n.name)
+			m &^= n.bit
+		}
+	}
+	if m != 0 || len(names) == 0 {
+		names = append(names, fmt.Sprintf("%#x", uint32(m)))
+	}
+	return strings.Join(names, "|")
+}
+
+// ParseMask reads what String writes. Names may also be upper case, have the
+// prefix IN_ and be separated by commas.
+func ParseMask(s string) (Mask, error) {
+	var m Mask
+	for name := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '|' || r == ',' }) {
+		i := slices.IndexFunc(maskNames, func(n struct {
+			bit  Mask
+			name string
+		}) bool {
+			return n.name == strings.TrimPrefix(strings.ToLower(strings.TrimSpace(name)), "in_")
+		})
+		if i < 0 {
+			return 0, fmt.Errorf("unknown event %q: want names of inotify(7) such as modify, moved_to, create or delete", name)
+		}
+		m |= maskNames[i].bit
+	}
+	if m == 0 {
+		return 0, fmt.Errorf("no event in %q: want names of inotify(7) such as modify, moved_to, create or delete", s)
+	}
+	return m, nil
+}
+
+// An Event is one thing that happened to one path below a root.
+type Event struct {
+	// Root is the root as the Subscription names it.
+	Root string
+
+	// Path is relative to Root, with slashes, in the bytes that the file
+	// system has (not always UTF-8); "." is the root itself.
+	Path string
+
+	// From is set with MovedTo alone: the path relative to Root that the
+	// file or directory had before, when that was below the same Root. The
+	// MovedFrom event of that path came before.
+	From string
+
+	// Mask says what happened; several bits may be set.
+	Mask Mask
+}
+
+// Name is the path with its root before it.
+func (e Event) Name() string { return filepath.Join(e.Root, e.Path) }
+
+// String is for people and logs: "moved_to a/new from a/old".
+func (e Event) String() string {
+	s := e.Mask.String() + " " + quote(e.Path)
+	if e.From != "" {
+		s += " from " + quote(e.From)
+	}
+	return s
+}
+
+// quote leaves a plain path as it is and escapes any other.
+func quote(path string) string {
+	if q := fmt.Sprintf("%q", path); q[1:len(q)-1] != path || strings.Contains(path, " ") {
+		return q
+	}
+	return path
+}
