@@ -98,7 +98,7 @@ func (b *batch) merge(k key, e inotify.Event) {
 }
 
 // depart takes a path out that is gone, unless the route wants to know, and
-// what was below a directory that was renamed.
+// what is below a directory that was renamed.
 func (b *batch) depart(k key, e inotify.Event, wanted bool) {
 	if e.Mask&inotify.MovedFrom != 0 {
 		b.left = b.left[:0]
@@ -114,8 +114,9 @@ func (b *batch) depart(k key, e inotify.Event, wanted bool) {
 }
 
 func (b *batch) departBelow(dir key) {
-	for k := range b.entries {
-		if rest, ok := strings.CutPrefix(k.path, dir.path); ok && k.root == dir.root && strings.HasPrefix(rest, "/") {
+	for k, e := range b.entries {
+		rest, below := strings.CutPrefix(k.path, dir.path)
+		if below && strings.HasPrefix(rest, "/") && k.root == dir.root && e.event.Mask&gone == 0 {
 			b.remember(k)
 			delete(b.open, k)
 			delete(b.entries, k)
@@ -153,7 +154,7 @@ func (b *batch) follow(e inotify.Event) {
 		if !ok || d.event.Root != e.Root || rest != "" && rest[0] != '/' {
 			continue
 		}
-		moved := inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ (arrived | gone)}
+		moved := inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ arrived}
 		k := key{moved.Root, moved.Path}
 		if b.rules.wants(moved) {
 			b.merge(k, moved)

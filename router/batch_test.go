@@ -45,16 +45,19 @@ func TestBatch(t *testing.T) {
 		{"a rename shows both to who asks", changes | inotify.MovedFrom, "a>b", "moved_from a, moved_to b from a"},
 		{"a rename keeps its From", changes, "a>b b", "modify|moved_to b from a"},
 		{"the latest rename says From", changes, "a>c b>c", "moved_to c from b"},
-		{"a path made anew has no From", all &^ gone, "a>b b:d b:c", "create b"},
+		{"a path made anew has no From", all, "a>b b:d b:c", "moved_from a, moved_to|create b"},
 		{"a rename and back is one path", changes, "a>b b>a", "moved_to a from b"},
 		{"a rename passes the change on", inotify.Modify, "a a>b", "modify b"},
 		{"a rename of an unchanged file is no change", inotify.Modify, "a>b", ""},
 		{"a rename does not pass on that a file was made", inotify.Create, "tmp:c tmp>a", ""},
 		{"a rename out of sight takes the change along", inotify.Modify, "a a>.a", ""},
+		{"a rename passes on nothing of an earlier file", inotify.Modify, "a a:f a:c a>b", ""},
 		{"a rename out of the root is the end", inotify.Modify, "a a:f b:t", ""},
 
 		{"a directory's rename is one event", changes, "d/>e/", "moved_to|isdir e from d"},
 		{"a directory's rename moves what waits below", changes, "d/a d/b/c x d/>e/", "modify x, moved_to|isdir e from d, modify e/a, modify e/b/c"},
+		{"a directory's rename keeps the order below", inotify.Modify, "d/3 d/1 d/5 d/2 d/4 d/>e/", "modify e/3, modify e/1, modify e/5, modify e/2, modify e/4"},
+		{"a directory's rename leaves what was removed below", inotify.Delete, "d/a:d d/>e/", "delete d/a"},
 		{"a directory's rename does not touch its neighbours", changes, "d/a da d.a d/>e/", "modify da, modify d.a, moved_to|isdir e from d, modify e/a"},
 		{"a directory's rename is passed on to who did not ask for it", inotify.Modify, "d/a d/>e/", "modify e/a"},
 		{"a directory that leaves the root takes all below along", changes, "d/a x d/:f", "modify x"},
@@ -79,6 +82,107 @@ func TestBatch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Renames concern their own root, and the path that they name.
+func TestRenamesOfOthers(t *testing.T) {
+	elsewhere := func(e inotify.Event) inotify.Event { e.Root = "/home"; return e }
+	tests := []struct {
+		name   string
+		events []inotify.Event
+		batch  string
+	}{
+		{"a directory of another root", []inotify.Event{event("d/a", inotify.Modify), elsewhere(event("d/", inotify.MovedFrom))}, "d/a"},
+		{"a rename in another root", []inotify.Event{
+			event("a", inotify.Modify), event("a", inotify.MovedFrom),
+			elsewhere(inotify.Event{Path: "b", From: "a", Mask: inotify.MovedTo}),
+		}, ""},
+		{"a rename of a path that starts alike", []inotify.Event{
+			event("ab", inotify.Modify), event("ab", inotify.MovedFrom),
+			{Root: "/srv", Path: "x", From: "a", Mask: inotify.MovedTo},
+		}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBatch(t, Route{Mask: inotify.Modify})
+			for _, e := range tt.events {
+				b.add(e, time.Unix(1e9, 0))
+			}
+			if got := paths(b.take()); got != tt.batch {
+				t.Errorf("events %v\n got %q\nwant %q", tt.events, got, tt.batch)
+			}
+		})
+	}
+}
+
+// FuzzBatch plays any history of a few files, truly as a kernel would report
+// it, and holds the batch against the files that are left.
+func FuzzBatch(f *testing.F) {
+	f.Add(uint32(Reload), []byte("\x00\x01\x02\x10\x11\x23\x34\x45"))
+	f.Add(uint32(inotify.Changes), []byte("\x00\x08\x10\x18\x20\x28\x30\x38\x01\x12"))
+	f.Fuzz(func(t *testing.T, bits uint32, steps []byte) {
+		mask := inotify.Mask(bits) & inotify.Changes
+		if mask == 0 {
+			return
+		}
+		b := newBatch(t, Route{Mask: mask})
+		files := []string{"a", "b", "c", ".d"}
+		exists := make(map[string]bool)
+		history := make(map[string]inotify.Mask) // of the present or last file of each name, and of its content
+		open := make(map[string]bool)
+		play := func(e inotify.Event) {
+			b.add(e, time.Unix(1e9, 0))
+		}
+		for _, step := range steps {
+			file, other := files[step&3], files[step>>2&3]
+			switch op := step >> 4 & 3; {
+			case !exists[file]:
+				exists[file], open[file] = true, false
+				history[file] = inotify.Create
+				play(event(file, inotify.Create))
+			case op == 0:
+				open[file] = true
+				history[file] |= inotify.Modify
+				play(event(file, inotify.Modify))
+			case op == 1:
+				open[file] = false
+				history[file] |= inotify.CloseWrite
+				play(event(file, inotify.CloseWrite))
+			case op == 2:
+				exists[file], open[file] = false, false
+				play(event(file, inotify.Delete))
+			case file != other:
+				exists[file], exists[other] = false, true
+				open[other], open[file] = open[file], false
+				history[other] = history[file]&content | inotify.MovedTo
+				for _, e := range word(file + ">" + other) {
+					play(e)
+				}
+			}
+		}
+
+		for k := range b.open {
+			if _, ok := b.entries[k]; !ok || !open[k.path] {
+				t.Errorf("%s holds the batch: in it %v, open %v", k.path, ok, open[k.path])
+			}
+		}
+		seen := make(map[string]bool)
+		for _, e := range b.take() {
+			if seen[e.Path] || e.Path == ".d" || e.Mask&mask == 0 || e.Mask&^mask != 0 {
+				t.Errorf("%v in a batch of %v", e, mask)
+			}
+			seen[e.Path] = true
+			if isGone := e.Mask&gone != 0; isGone == exists[e.Path] {
+				t.Errorf("%v, but that it exists is %v", e, exists[e.Path])
+			}
+		}
+		for _, file := range files[:3] {
+			// A change seen under an ignored name is not known.
+			if exists[file] && history[file]&mask&^content != 0 && !seen[file] {
+				t.Errorf("%s with %v is not in the batch of %v", file, history[file], mask)
+			}
+		}
+	})
 }
 
 // newBatch is an empty batch of a route.

@@ -101,7 +101,7 @@ func (l *lane) events(events []inotify.Event, now time.Time) {
 	}
 	idle, held := l.batch.empty(), len(l.batch.open) > 0
 	for _, e := range events {
-		if e.Mask&l.heeds != 0 && e.Mask&inotify.Overflow == 0 {
+		if e.Mask&l.heeds != 0 {
 			l.batch.add(e, now)
 		}
 	}

@@ -77,6 +77,7 @@ func TestTiming(t *testing.T) {
 
 		{"runs never overlap", timing, 300 * ms, "a@0 b@150", "a@100 b@400"},
 		{"what comes during a run makes one further run", timing, 300 * ms, "a@0 b@150 c@250 b@390", "a@100 b+c@400"},
+		{"a file closed during a run was not waited for", timing, 300 * ms, "a@0 b:M@110 b:w@350", "a@100 b@400"},
 		{"what comes at the end of a run has its delay", timing, 300 * ms, "a@0 b@390", "a@100 b@490"},
 		{"without a delay runs do not overlap either", instant, 300 * ms, "a@0 b@100 c@200", "a@0 b+c@300"},
 
