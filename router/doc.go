@@ -95,6 +95,7 @@
 // # Cost
 //
 // There is no goroutine and no timer for a route at rest. An event is matched
-// in the goroutine that brings it, without allocation when no route wants it,
-// and a pending path costs one map entry.
+// in the goroutine that brings it, without allocation when no route wants it.
+// A pending path costs one map entry, and the rename of a directory a look at
+// all of them.
 package router

@@ -141,10 +141,11 @@ func TestListenTogether(t *testing.T) {
 	}
 }
 
-// What happens between NewGroup and Run is not lost, and the end of the
-// context ends everything without an error.
+// What happens between NewGroup and Run is not lost, what no route is for is
+// not watched, and the end of the context ends everything without an error.
 func TestListenFromNewGroupOn(t *testing.T) {
 	root := t.TempDir()
+	write(t, filepath.Join(root, ".git", "objects", "ab"), "")
 	r, batches := reports(t)
 	g, err := NewGroup(inotify.Options{}, Listener{root, r})
 	if err != nil {

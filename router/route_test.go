@@ -1,6 +1,7 @@
 package router
 
 import (
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -325,7 +326,7 @@ func isPath(path string) bool {
 func valid(s string) bool { return !strings.Contains(strings.ToValidUTF8(s, "\uFFFD"), "\uFFFD") }
 
 // parents yields the directories above path, from the root on.
-func parents(path string) func(func(string) bool) {
+func parents(path string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := range len(path) {
 			if (i == 0 || path[i] == '/') && !yield(path[:i]) {

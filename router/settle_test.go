@@ -99,6 +99,8 @@ func TestTiming(t *testing.T) {
 			"a@0 b:M@200 b:M@1000 b:M@1500", "a@100 b@1600"},
 		{"a removed file holds nothing", timing, 0, "b@0 a:M@0 a:d@500", "b@600"},
 		{"a file renamed away holds nothing", timing, 0, "b@0 a:M@0 a:f@500", "b@600"},
+		{"a removed file that is still written holds nothing", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify | inotify.Delete}, 0,
+			"a:M@0 a:d@10 a:M@20", "a@100"},
 		{"a file renamed while open is held under its new name", timing, 0, "a:M@0 a>b@50 b:w@400", "b@500"},
 		{"a replaced file is not open", timing, 0, "a:M@0 a:t@50", "a@100"},
 		{"a file found by a scan is not open", timing, 0, "a:cmw@0", "a@100"},
