@@ -17,6 +17,7 @@ type batch struct {
 	entries map[key]*entry
 	open    map[key]time.Time // paths of entries that are open for writing, with their last write
 	left    []departed        // what the latest MovedFrom took away: the MovedTo may follow
+	endless map[key]struct{}  // open files that hold back nothing but themselves
 	added   int               // entries ever made, to keep their order
 }
 
@@ -36,14 +37,30 @@ type departed struct {
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
 
-// written is when a file that is still open was last written to; zero if no
-// file of the batch is open.
+// written is when a file that holds the batch was last written to; zero if no
+// file does.
 func (b *batch) written() time.Time {
-	var last time.Time
-	for _, t := range b.open {
-		last = later(last, t)
+	var last, endless time.Time
+	for k, t := range b.open {
+		if _, ok := b.endless[k]; ok {
+			endless = later(endless, t)
+		} else {
+			last = later(last, t)
+		}
+	}
+	if b.onlyEndless() {
+		return later(last, endless)
 	}
 	return last
+}
+
+func (b *batch) onlyEndless() bool {
+	for k := range b.entries {
+		if _, ok := b.endless[k]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // take empties the batch and returns its events in the order in which their
@@ -54,18 +71,34 @@ func (b *batch) take() []inotify.Event {
 	for i, e := range entries {
 		events[i] = e.event
 	}
-	*b = batch{rules: b.rules}
+	*b = batch{rules: b.rules, endless: b.endless}
 	return events
+}
+
+// giveUp notes the files that are being written at now: they used up the
+// patience of a whole batch, as logs do, and the next is not to wait for them.
+func (b *batch) giveUp(now time.Time, settle time.Duration) {
+	for k, written := range b.open {
+		if now.Before(written.Add(settle)) {
+			if b.endless == nil {
+				b.endless = make(map[key]struct{})
+			}
+			b.endless[k] = struct{}{}
+		}
+	}
 }
 
 // add merges an event that came at now. One that the route does not want
 // changes only what the batch already knows.
 func (b *batch) add(e inotify.Event, now time.Time) {
 	wanted := b.rules.wants(e)
-	if !wanted && b.empty() && len(b.left) == 0 {
+	if !wanted && b.empty() && len(b.left) == 0 && len(b.endless) == 0 {
 		return
 	}
 	k := key{e.Root, e.Path}
+	if e.Mask&(gone|arrived|inotify.CloseWrite) != 0 {
+		delete(b.endless, k)
+	}
 	if e.Mask&gone != 0 {
 		b.depart(k, e, wanted)
 	}

@@ -72,9 +72,9 @@
 //     the close of a temporary file is its rename.
 //
 // What comes meanwhile joins the batch, and nothing is dropped for coming too
-// early. A file that is written without a pause of Settle thus delays the other
-// paths of its route by up to Hold: a log that lives in the tree is better
-// ignored, or given a route of its own.
+// early. A file that is written without a pause of Settle, such as a log, thus
+// delays the other paths of its route by up to Hold, once: from then on it
+// holds back only itself until it is closed.
 //
 // # Guarantees
 //

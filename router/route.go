@@ -80,7 +80,8 @@ type Route struct {
 	Settle time.Duration
 
 	// Hold is how long files that are still open keep back a batch that
-	// could go otherwise; 0 is DefaultHold, negative is not at all.
+	// could go otherwise; 0 is DefaultHold, negative is not at all. A file that
+	// was written all that time holds back only itself until it is closed.
 	Hold time.Duration
 
 	// Timeout ends the context of a run that takes longer; 0 is never.

@@ -142,6 +142,7 @@ func (l *lane) advance(now time.Time) {
 	}
 	l.disarm()
 	l.running, l.moments.started = true, now
+	l.batch.giveUp(now, l.route.Settle)
 	batch := l.batch.take()
 	l.runs.Go(func() { l.run(batch) })
 }
