@@ -1,0 +1,306 @@
+package inotify
+
+import "hash/maphash"
+
+// upkeep is what the tree itself needs to hear of every directory.
+const upkeep = Create | Delete | MovedFrom | MovedTo | MoveSelf | Attrib
+
+// A slot is a name in a directory. The watch descriptor tells a directory
+// from a later one with the same id.
+type slot struct {
+	dir  id
+	wd   int32
+	name string
+}
+
+// limbo is what is known of a directory whose place is not: it was renamed
+// away or deleted, and the kernel has not said yet which.
+type limbo struct {
+	cookie    uint32
+	moved     bool // its rename is over: if nobody has found it by now, it left
+	by        id   // another was renamed to its place, and is still there
+	exchanged bool // and it was renamed in its turn: they changed places
+}
+
+// applyAll applies what one read returned and delivers what came of it.
+func (w *Watcher) applyAll(buf []byte) error {
+	err := w.applyLocked(buf)
+	w.deliver()
+	w.releaseReached()
+	return err
+}
+
+func (w *Watcher) applyLocked(buf []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for rec, err := range records(buf) {
+		if err != nil {
+			return err
+		}
+		w.apply(rec)
+	}
+	return nil
+}
+
+// apply changes the tree as the record says and emits its event. Records come
+// strictly in the kernel's order, so that a path is the one that the file had
+// when it happened. Where what the tree says may not be what the disk says,
+// the slot is checked once the queue is empty.
+func (w *Watcher) apply(rec record) {
+	if rec.mask&Overflow != 0 {
+		w.overflow = true
+		return
+	}
+	n := w.tree.byWd.get(rec.wd)
+	switch {
+	case n == 0:
+		w.applyMark(rec)
+	case rec.mask&(Ignored|Unmount) != 0:
+		w.ended(n, rec.mask)
+	case len(rec.name) == 0:
+		w.applySelf(n, rec.mask)
+	case rec.mask&IsDir != 0:
+		w.applyDir(n, rec)
+	default:
+		w.applyFile(n, rec)
+	}
+}
+
+// applyMark ends the wait of a Flush. Records of watches that are no more
+// come here as well.
+func (w *Watcher) applyMark(rec record) {
+	if mark, ok := w.marks[rec.wd]; ok && rec.mask&Ignored != 0 {
+		delete(w.marks, rec.wd)
+		w.reached = append(w.reached, mark)
+	}
+}
+
+// applySelf handles an event of a watched directory itself. Its parent says
+// the same of it under its name, except of a root.
+func (w *Watcher) applySelf(n id, mask Mask) {
+	if l, ok := w.limbo[n]; ok && mask&MoveSelf != 0 {
+		// It comes after the rename's two names in the queue, so the new one
+		// is not in a directory that we watch.
+		l.moved = true
+		w.limbo[n] = l
+	}
+	if w.tree.nodes[n].flags&flagTop != 0 {
+		w.emit(n, nil, mask|IsDir, nil)
+	}
+}
+
+// applyFile handles an event of something that is not a directory. The tree
+// knows nothing of files.
+func (w *Watcher) applyFile(n id, rec record) {
+	switch {
+	case rec.mask&MovedFrom != 0:
+		w.emit(n, rec.name, rec.mask, nil)
+		w.moves.left(n, rec)
+		w.recheckExchange(n, rec.name)
+	case rec.mask&MovedTo != 0:
+		w.emit(n, rec.name, rec.mask, w.moves.take(rec.cookie))
+		w.moves.noteArrival(w.tree, n, rec.name)
+	default:
+		w.emit(n, rec.name, rec.mask, nil)
+	}
+}
+
+// recheckExchange has name in n, which was moved from, reported if it is
+// there all the same: in an exchange (renameat2) it was moved to before.
+func (w *Watcher) recheckExchange(n id, name []byte) {
+	if w.moves.arrived(w.tree, n, name) {
+		w.rechecks[w.slot(n, name)] = true
+	}
+}
+
+// applyDir handles an event of a directory in the directory n.
+func (w *Watcher) applyDir(n id, rec record) {
+	child := w.tree.lookup(n, rec.name)
+	switch {
+	case rec.mask&Create != 0:
+		w.emit(n, rec.name, rec.mask, nil)
+		w.arrive(n, rec.name)
+	case rec.mask&Delete != 0:
+		w.emit(n, rec.name, rec.mask, nil)
+		w.leave(child, 0)
+		w.recheck(n, rec.name)
+	case rec.mask&MovedFrom != 0:
+		w.emit(n, rec.name, rec.mask, nil)
+		w.moves.left(n, rec)
+		w.movedFrom(child, rec.cookie)
+		w.recheck(n, rec.name)
+		w.recheckExchange(n, rec.name)
+	case rec.mask&MovedTo != 0:
+		w.movedTo(n, rec)
+	case rec.mask&Attrib != 0 && child == 0:
+		w.emit(n, rec.name, rec.mask, nil)
+		w.arrive(n, rec.name) // perhaps it has become readable
+	default:
+		w.emit(n, rec.name, rec.mask, nil)
+	}
+}
+
+// movedFrom detaches the directory that left. When another took its place
+// just before, and it was not deleted by that, then the two are exchanged
+// (renameat2) and it is the other that stays.
+func (w *Watcher) movedFrom(child id, cookie uint32) {
+	for n, l := range w.limbo {
+		if l.by == child && child != 0 {
+			w.limbo[n] = limbo{cookie: cookie, by: child, exchanged: true}
+			return
+		}
+	}
+	w.leave(child, cookie)
+}
+
+// movedTo relabels the directory that left under the same cookie. One that
+// nobody knows is new, with all that is in it.
+func (w *Watcher) movedTo(n id, rec record) {
+	w.moves.noteArrival(w.tree, n, rec.name)
+	from := w.moves.take(rec.cookie)
+	moved := w.inLimbo(rec.cookie)
+	if moved == 0 || w.tree.above(moved, n) {
+		w.emit(n, rec.name, rec.mask, from)
+		known := w.tree.lookup(n, rec.name)
+		w.arrive(n, rec.name)
+		if known != 0 && known == w.tree.lookup(n, rec.name) {
+			w.rescan(known) // a scan was faster than its record
+		}
+		return
+	}
+	l := w.limbo[moved]
+	known := from != nil && w.sameAnchors(from.dir, n)
+	w.settleIn(moved, n, rec.name)
+	w.emit(n, rec.name, rec.mask, from)
+	w.recheck(n, rec.name)
+	switch {
+	case w.skipped(n, rec.name):
+		w.drop(moved)
+	case l.exchanged:
+		// Who follows the names alone was led to believe that one is gone.
+		w.restate(moved)
+		w.restate(l.by)
+	case !known:
+		w.rescan(moved) // it is new to somebody
+	}
+}
+
+// settleIn puts the detached directory n into parent. What the tree has there
+// was replaced: a rename over an empty directory says no more than that.
+func (w *Watcher) settleIn(n, parent id, name []byte) {
+	delete(w.limbo, n)
+	if old := w.tree.lookup(parent, name); old != 0 {
+		w.leave(old, 0)
+		if l, ok := w.limbo[old]; ok {
+			l.by = n
+			w.limbo[old] = l
+		}
+	}
+	w.tree.attach(n, parent, name)
+}
+
+// leave detaches n because it is not where it was. Its watch stays: the
+// kernel ends it if n was deleted, and n may be found elsewhere.
+func (w *Watcher) leave(n id, cookie uint32) {
+	if n == 0 {
+		return
+	}
+	w.tree.detach(n)
+	if w.tree.nodes[n].flags&flagAnchor != 0 {
+		w.makeTop(n)
+		return
+	}
+	w.limbo[n] = limbo{cookie: cookie}
+}
+
+// inLimbo finds the directory that left in the rename with that cookie.
+func (w *Watcher) inLimbo(cookie uint32) id {
+	for n, l := range w.limbo {
+		if l.cookie == cookie && cookie != 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// ended handles the end of a watch: the directory was deleted or unmounted.
+// What is below it lost its place.
+func (w *Watcher) ended(n id, mask Mask) {
+	if mask&Unmount != 0 {
+		w.emit(n, nil, mask|IsDir, nil)
+		return // IN_IGNORED follows
+	}
+	for c := w.tree.nodes[n].child; c != 0; c = w.tree.nodes[n].child {
+		w.leave(c, 0)
+	}
+	if parent := w.tree.nodes[n].parent; parent != 0 {
+		w.recheck(parent, w.tree.nameOf(n))
+	}
+	w.forget(n)
+}
+
+// forget removes a node that has no children and no watch any more.
+func (w *Watcher) forget(n id) {
+	delete(w.limbo, n)
+	delete(w.missed, n)
+	delete(w.restates, n)
+	delete(w.anchors, n)
+	delete(w.tops, n)
+	w.tree.remove(n)
+}
+
+// An origin is the old place in a rename.
+type origin struct {
+	dir    id
+	wd     int32
+	cookie uint32
+	name   []byte
+}
+
+// recentMoves remembers the last renames: where they came from, for the
+// cookie of their other half, and where they went, to notice exchanges. The
+// halves of one rename are at most a few records apart.
+type recentMoves struct {
+	from     [16]origin
+	next     int
+	arrivals [64]uint64
+	nextTo   int
+}
+
+func (m *recentMoves) left(n id, rec record) {
+	o := &m.from[m.next%len(m.from)]
+	m.next++
+	*o = origin{dir: n, wd: rec.wd, cookie: rec.cookie, name: append(o.name[:0], rec.name...)}
+}
+
+// take returns the place that the rename with that cookie left, or nil. It is
+// valid until the next rename.
+func (m *recentMoves) take(cookie uint32) *origin {
+	for i := range m.from {
+		if m.from[i].cookie == cookie && cookie != 0 {
+			return &m.from[i]
+		}
+	}
+	return nil
+}
+
+func (m *recentMoves) noteArrival(t *tree, n id, name []byte) {
+	m.arrivals[m.nextTo%len(m.arrivals)] = arrivalKey(t, n, name)
+	m.nextTo++
+}
+
+// arrived says whether a rename to that place was seen lately. It may be
+// wrong in saying yes.
+func (m *recentMoves) arrived(t *tree, n id, name []byte) bool {
+	key := arrivalKey(t, n, name)
+	for _, k := range m.arrivals {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}
+
+func arrivalKey(t *tree, n id, name []byte) uint64 {
+	return maphash.Bytes(t.seed, name) ^ uint64(n)*0x9e3779b97f4a7c15 | 1
+}

@@ -1,0 +1,426 @@
+package inotify
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// found is the mask of a file that a scan met: it is there, with its content,
+// and nobody is known to be writing it.
+const found = Create | Modify | CloseWrite
+
+// workers is how many goroutines scan at once. More than the processors help
+// when directories come from a disk.
+var workers = max(2*runtime.GOMAXPROCS(0), 8)
+
+// watchFlags go with every watch. Masks only ever grow, so that a root keeps
+// what it needs beside the tree that it lies in.
+const watchFlags = unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK | unix.IN_MASK_ADD
+
+// A task is one directory to look into.
+type task struct {
+	dir    id
+	report bool  // emit what is found
+	all    bool  // also go into directories that the tree has already
+	since  int64 // report of files only those with a change (ctime, ns) since
+}
+
+// A device is a file system that directories of the tree lie on.
+type device struct {
+	major, minor uint32
+	leaves       bool // a directory with two links has no subdirectories
+}
+
+func (d device) is(st inode) bool {
+	return d.major == st.major && d.minor == st.minor
+}
+
+// An inode is what matters of a file's attributes.
+type inode struct {
+	ino          uint64
+	ctime        int64 // ns
+	major, minor uint32
+	links        uint32
+	kind         byte // DT_DIR, DT_REG...
+}
+
+// inodeAt looks at name in the directory open as fd, not following a symbolic
+// link, or at fd itself when name is empty.
+func inodeAt(fd int, name string) (inode, error) {
+	var st unix.Statx_t
+	const want = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_NLINK | unix.STATX_CTIME
+	if err := unix.Statx(fd, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, want, &st); err != nil {
+		return inode{}, os.NewSyscallError("statx", err)
+	}
+	return inode{
+		ino: st.Ino, ctime: st.Ctime.Sec*1e9 + int64(st.Ctime.Nsec),
+		major: st.Dev_major, minor: st.Dev_minor, links: st.Nlink,
+		kind: byte(st.Mode & unix.S_IFMT >> 12),
+	}, nil
+}
+
+// A crawl looks into directories, watches what it finds and tells the tree.
+// Its lock guards the Watcher's state while the Watcher's own lock is held by
+// the one who started the crawl; it is not held over system calls.
+type crawl struct {
+	w       *Watcher
+	mu      sync.Mutex
+	changed sync.Cond // todo or busy
+	todo    []task
+	busy    int
+	limit   error // max_user_watches was reached
+}
+
+// crawl works off tasks and all that they lead to.
+func (w *Watcher) crawl(workers int, tasks ...task) error {
+	c := &crawl{w: w, todo: tasks}
+	c.changed.L = &c.mu
+	var wg sync.WaitGroup
+	for range workers - 1 {
+		wg.Go(c.work)
+	}
+	c.work()
+	wg.Wait()
+	return c.limit
+}
+
+// scan is crawl while Run is under way, when nobody waits for an error.
+func (w *Watcher) scan(workers int, tasks ...task) {
+	w.noteLimit(w.crawl(workers, tasks...))
+}
+
+// noteLimit says once that watches are missing.
+func (w *Watcher) noteLimit(err error) {
+	if err != nil && !w.limited {
+		w.limited = true
+		for _, root := range w.tops {
+			w.problem(watchLimit(root, nil))
+		}
+	}
+}
+
+// crawlName looks at a directory that was announced as name in n, open as fd.
+func (w *Watcher) crawlName(n id, fd int, name []byte) {
+	c := &crawl{w: w}
+	c.changed.L = &c.mu
+	v := c.visit(task{dir: n, report: true})
+	v.look(fd, entry{name: name, kind: unix.DT_DIR, announced: true})
+	v.tell()
+	c.work()
+	w.noteLimit(c.limit)
+}
+
+// rescan reports everything at and below n, known or not.
+func (w *Watcher) rescan(n id) {
+	w.scan(1, task{dir: n, report: true, all: true})
+}
+
+// arrive handles a directory that appeared under name in n.
+func (w *Watcher) arrive(n id, name []byte) {
+	if !w.tree.live(n) {
+		w.missed[n] = struct{}{}
+		return
+	}
+	fd, err := w.openNode(n, unix.O_PATH)
+	if err != nil {
+		w.recheck(n, name) // the path is wrong by now
+		return
+	}
+	defer unix.Close(fd)
+	w.crawlName(n, fd, name)
+}
+
+func (c *crawl) work() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		for len(c.todo) == 0 && c.busy > 0 {
+			c.changed.Wait()
+		}
+		if len(c.todo) == 0 {
+			return
+		}
+		last := len(c.todo) - 1
+		t := c.todo[last]
+		c.todo = c.todo[:last]
+		c.busy++
+		c.look(t)
+		c.busy--
+		c.changed.Broadcast()
+	}
+}
+
+// look does one task. The lock is held on entry and on return.
+func (c *crawl) look(t task) {
+	w := c.w
+	v := c.visit(t)
+	where := w.whereabouts(t.dir)
+	c.mu.Unlock()
+	fd, err := where.open(unix.O_RDONLY)
+	if err == nil {
+		err = v.list(fd)
+		unix.Close(fd)
+	}
+	c.mu.Lock()
+	switch {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EIO):
+		w.problem(&os.PathError{Op: "look into", Path: w.path(t.dir), Err: err})
+	case err != nil && w.tree.nodes[t.dir].parent != 0:
+		w.recheck(w.tree.nodes[t.dir].parent, w.tree.nameOf(t.dir))
+	}
+	v.tell()
+}
+
+// A visit collects what there is in one directory, without the lock, and
+// tells the tree, with it.
+type visit struct {
+	c       *crawl
+	t       task
+	mask    uint32
+	skip    func(name string) bool // nil skips nothing
+	leaves  bool                   // trust link counts of directories on this device
+	dev     device
+	entries []entry
+	changed bool // the directory itself, since t.since
+}
+
+// An entry is a name in a directory, with its watch if it is a directory.
+type entry struct {
+	name []byte
+	kind byte // DT_DIR, DT_REG...
+	wd   int32
+	st   inode
+	err  error // why a directory has no watch
+
+	announced bool // its event is out
+}
+
+// visit prepares a visit of t.dir; it needs the lock.
+func (c *crawl) visit(t task) *visit {
+	dev := c.w.devs[c.w.tree.nodes[t.dir].dev]
+	return &visit{
+		c: c, t: t, mask: watchFlags | unix.IN_DONT_FOLLOW | uint32(c.w.mask),
+		skip: c.w.skipper(t.dir), dev: dev, leaves: dev.leaves && !t.report,
+	}
+}
+
+// list reads the open directory and looks at every name in it.
+func (v *visit) list(fd int) error {
+	if v.t.since != 0 {
+		st, err := inodeAt(fd, "")
+		if err != nil {
+			return err
+		}
+		v.changed = st.ctime >= v.t.since
+	}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return err
+		}
+		if n <= 0 {
+			return nil
+		}
+		for rest := buf[:n]; len(rest) > 0; {
+			var e entry
+			e, rest = cutDirent(rest)
+			if string(e.name) == "." || string(e.name) == ".." {
+				continue
+			}
+			v.look(fd, e)
+		}
+	}
+}
+
+// look notes one name, and puts a watch on it if it is a directory.
+func (v *visit) look(fd int, e entry) {
+	if e.kind == unix.DT_UNKNOWN || e.kind != unix.DT_DIR && v.t.since != 0 {
+		var err error
+		if e.st, err = inodeAt(fd, string(e.name)); err != nil {
+			return // gone again, and the kernel will say so
+		}
+		e.kind = e.st.kind
+	}
+	if e.kind != unix.DT_DIR {
+		if v.t.report && e.st.ctime >= v.t.since {
+			e.name = bytes.Clone(e.name)
+			v.entries = append(v.entries, e)
+		}
+		return
+	}
+	if v.skip != nil && v.skip(string(e.name)) {
+		return
+	}
+	e.name = bytes.Clone(e.name)
+	e.watch(v.c.w.fd, fd, v.mask)
+	if !e.gone() {
+		v.entries = append(v.entries, e)
+	}
+}
+
+// watch puts the watch first and looks second: what happens in between is in
+// the queue. Should the name change hands in between, then the parent's
+// records say so, and the slot is checked.
+func (e *entry) watch(inotify, fd int, mask uint32) {
+	wd, err := unix.InotifyAddWatch(inotify, procPath(fd, string(e.name)), mask)
+	if err == nil {
+		e.st, err = inodeAt(fd, string(e.name))
+	}
+	e.wd, e.err = int32(wd), err
+}
+
+func (e *entry) gone() bool {
+	return errors.Is(e.err, unix.ENOENT) || errors.Is(e.err, unix.ENOTDIR) || errors.Is(e.err, unix.ELOOP)
+}
+
+// tell enters what the visit found into the tree; it needs the lock.
+func (v *visit) tell() {
+	w := v.c.w
+	if v.changed {
+		w.emit(v.t.dir, nil, Modify|IsDir, nil)
+	}
+	for i := range v.entries {
+		e := &v.entries[i]
+		switch {
+		case e.kind != unix.DT_DIR:
+			w.emit(v.t.dir, e.name, found, nil)
+		case e.err != nil:
+			v.unwatched(e)
+		default:
+			v.place(e)
+		}
+	}
+}
+
+func (v *visit) unwatched(e *entry) {
+	if errors.Is(e.err, unix.ENOSPC) {
+		if v.c.limit == nil {
+			v.c.limit = e.err
+		}
+		return
+	}
+	v.c.w.problem(&os.PathError{Op: "watch", Path: v.c.w.path(v.t.dir) + "/" + string(e.name), Err: e.err})
+}
+
+// place puts a watched directory where it was found, and has it looked into
+// when it may hold what nobody knows of.
+func (v *visit) place(e *entry) {
+	n, fresh := v.c.w.place(v.t.dir, e)
+	if n == 0 {
+		return
+	}
+	v.c.w.tree.nodes[n].round = v.c.w.round
+	below := task{dir: n, report: v.t.report, all: v.t.all, since: v.t.since}
+	if fresh {
+		// All in it is news; so is what lies in a directory that is back.
+		below.since, below.all = 0, v.t.all || v.c.w.tree.nodes[n].child != 0
+	}
+	if v.t.report && !e.announced && (fresh || v.t.all && v.t.since == 0) {
+		v.c.w.emit(v.t.dir, e.name, Create|IsDir, nil)
+	}
+	leaf := v.leaves && e.st.links == 2 && v.dev.is(e.st)
+	if (fresh || v.t.all) && !leaf {
+		v.c.todo = append(v.c.todo, below)
+		v.c.changed.Signal()
+	}
+}
+
+// place makes the tree say that the directory behind e.wd is e.name in
+// parent. It says whether the tree did not have it at a known place before.
+// n is 0 when this name is an alias (a bind mount) of a directory that is
+// watched under another.
+func (w *Watcher) place(parent id, e *entry) (n id, fresh bool) {
+	dev := w.device(e.st, -1)
+	n = w.tree.byWd.get(e.wd)
+	switch {
+	case n == 0:
+		n = w.tree.add(e.wd, dev, e.st.ino)
+	case w.tree.nodes[n].parent == parent && string(w.tree.nameOf(n)) == string(e.name):
+		w.tree.nodes[n].dev, w.tree.nodes[n].ino = dev, e.st.ino
+		return n, false
+	case w.tree.above(n, parent), w.tree.nodes[n].parent != 0 && w.holds(n):
+		return 0, false
+	}
+	x := &w.tree.nodes[n]
+	x.dev, x.ino = dev, e.st.ino
+	if old := x.parent; old != 0 {
+		name := bytes.Clone(w.tree.nameOf(n))
+		w.recheck(old, name)
+		w.tree.detach(n)
+		w.emit(old, name, Delete|IsDir, nil)
+	}
+	if x.flags&flagTop != 0 {
+		x.flags &^= flagTop
+		delete(w.tops, n)
+	}
+	w.settleIn(n, parent, e.name)
+	return n, true
+}
+
+// holds asks the disk whether n is where the tree has it.
+func (w *Watcher) holds(n id) bool {
+	fd, err := w.openNode(n, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+// device finds or enters the file system that st lies on. fd is a directory
+// on it, or -1.
+func (w *Watcher) device(st inode, fd int) uint16 {
+	for i, d := range w.devs {
+		if d.is(st) {
+			return uint16(i)
+		}
+	}
+	d := device{major: st.major, minor: st.minor}
+	if fd >= 0 {
+		d.leaves = countsLinks(fd)
+	}
+	w.devs = append(w.devs, d)
+	return uint16(len(w.devs) - 1)
+}
+
+// countsLinks says whether a directory's link count tells how many
+// directories it holds. On btrfs, overlayfs and network file systems it does
+// not.
+func countsLinks(fd int) bool {
+	var fs unix.Statfs_t
+	if unix.Fstatfs(fd, &fs) != nil {
+		return false
+	}
+	switch fs.Type {
+	case unix.EXT4_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.XFS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
+
+// cutDirent decodes one struct linux_dirent64 (getdents(2)). The name points
+// into buf.
+func cutDirent(buf []byte) (entry, []byte) {
+	const kind, start = 18, 19
+	size := binary.NativeEndian.Uint16(buf[16:])
+	name, _, _ := bytes.Cut(buf[start:size], []byte{0})
+	return entry{name: name, kind: buf[kind]}, buf[size:]
+}
+
+// procPath is a path that leads to name in the directory open as fd, to that
+// very directory and whatever its own path is by now (proc(5)).
+func procPath(fd int, name string) string {
+	p := "/proc/self/fd/" + strconv.Itoa(fd)
+	if name != "" {
+		p += "/" + name
+	}
+	return p
+}

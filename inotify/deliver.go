@@ -1,0 +1,167 @@
+package inotify
+
+import (
+	"hash/maphash"
+	"path"
+)
+
+// A subscriber is a Subscription with the events that wait for delivery.
+type subscriber struct {
+	Subscription
+	root  string // absolute
+	batch []Event
+}
+
+func newSubscriber(s Subscription, root string) *subscriber {
+	if s.Mask == 0 {
+		s.Mask = Changes
+	}
+	if s.Deliver == nil {
+		s.Deliver = func([]Event) {}
+	}
+	return &subscriber{Subscription: s, root: root}
+}
+
+// skips says whether path or a directory above it is left out.
+func (s *subscriber) skips(path string) bool {
+	if s.SkipDir == nil || path == "." {
+		return false
+	}
+	for i := range len(path) {
+		if path[i] == '/' && s.SkipDir(path[:i]) {
+			return true
+		}
+	}
+	return s.SkipDir(path)
+}
+
+// always is delivered whatever the Subscription asks for. The last two are
+// emitted of roots alone.
+const always = Overflow | Unmount | DeleteSelf | MoveSelf
+
+// emit queues an event for all who watch the directory n; with an empty name
+// it is of n itself. What happens in a directory whose path is not known is
+// looked for when it is. from is the old place in a rename, or nil.
+func (w *Watcher) emit(n id, name []byte, mask Mask, from *origin) {
+	if !w.here.find(w.tree, n, name) {
+		w.missed[n] = struct{}{}
+		return
+	}
+	before := from != nil && w.tree.byWd.get(from.wd) == from.dir && w.before.find(w.tree, from.dir, from.name)
+	for _, h := range w.here.hits {
+		e := Event{Mask: mask}
+		for _, s := range w.anchors[h.anchor] {
+			if mask&(s.Mask|always) == 0 {
+				continue
+			}
+			if e.Path == "" {
+				e.Path = w.here.text(h.length)
+				if before {
+					e.From = w.before.below(h.anchor)
+				}
+			}
+			if len(w.here.hits) > 1 && s.skips(path.Dir(e.Path)) {
+				continue
+			}
+			e.Root = s.Root
+			s.batch = append(s.batch, e)
+		}
+	}
+}
+
+// deliver hands every subscriber what it has waiting, without the lock.
+func (w *Watcher) deliver() {
+	w.mu.Lock()
+	subs := w.subs
+	w.mu.Unlock()
+	for _, s := range subs {
+		if len(s.batch) == 0 {
+			continue
+		}
+		s.Deliver(s.batch)
+		clear(s.batch)
+		s.batch = s.batch[:0]
+		if cap(s.batch) > 1<<14 {
+			s.batch = nil // a burst need not be paid for ever
+		}
+	}
+}
+
+// A locator puts a path together from its end, and notes the anchors that it
+// passes. It keeps the strings it made last, because the same few files are
+// written again and again.
+type locator struct {
+	hits   []hit
+	buf    []byte // the path is at its end
+	at     int
+	seed   maphash.Seed
+	recent [512]string
+}
+
+// A hit is an anchor at or above a directory, with the length of the path
+// from there.
+type hit struct {
+	anchor id
+	length int
+}
+
+func newLocator() *locator {
+	return &locator{buf: make([]byte, 4096), seed: maphash.MakeSeed()}
+}
+
+// find builds the path of name in directory n, or of n itself when name is
+// empty. It says whether the path is known.
+func (l *locator) find(t *tree, n id, name []byte) bool {
+	l.hits = l.hits[:0]
+	l.at = len(l.buf)
+	l.prepend(name)
+	for ; ; n = t.nodes[n].parent {
+		node := &t.nodes[n]
+		if node.flags&flagAnchor != 0 {
+			l.hits = append(l.hits, hit{n, len(l.buf) - l.at})
+		}
+		if node.parent == 0 {
+			return node.flags&flagTop != 0
+		}
+		l.prepend(t.nameOf(n))
+	}
+}
+
+// prepend puts name before what is there, with a slash between them.
+func (l *locator) prepend(name []byte) {
+	for l.at < len(name)+1 {
+		grown := make([]byte, 2*len(l.buf))
+		l.at += len(l.buf)
+		copy(grown[l.at:], l.buf[l.at-len(l.buf):])
+		l.buf = grown
+	}
+	if l.at < len(l.buf) {
+		l.at--
+		l.buf[l.at] = '/'
+	}
+	l.at -= len(name)
+	copy(l.buf[l.at:], name)
+}
+
+// text is the last length bytes of the path; "." when there are none.
+func (l *locator) text(length int) string {
+	if length == 0 {
+		return "."
+	}
+	b := l.buf[len(l.buf)-length:]
+	kept := &l.recent[maphash.Bytes(l.seed, b)%uint64(len(l.recent))]
+	if *kept != string(b) {
+		*kept = string(b)
+	}
+	return *kept
+}
+
+// below is the path from anchor on; empty when the path does not pass it.
+func (l *locator) below(anchor id) string {
+	for _, h := range l.hits {
+		if h.anchor == anchor {
+			return l.text(h.length)
+		}
+	}
+	return ""
+}

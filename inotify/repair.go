@@ -1,0 +1,299 @@
+package inotify
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// doomedAtOnce bounds how many watches are removed between two reads: each
+// removal queues a record, and the queue has room for some thousands.
+const doomedAtOnce = 512
+
+// errStale says that another directory is where the tree has this one.
+var errStale = errors.New("another directory has this path now")
+
+// recheck notes that what is under name in n is to be looked at when the
+// queue is empty.
+func (w *Watcher) recheck(n id, name []byte) {
+	s := w.slot(n, name)
+	w.rechecks[s] = w.rechecks[s]
+}
+
+func (w *Watcher) slot(n id, name []byte) slot {
+	return slot{dir: n, wd: w.tree.nodes[n].wd, name: string(name)}
+}
+
+// repairAll does what had to wait until the queue was empty. It says whether
+// to read again, because it may have queued records or uncovered more.
+func (w *Watcher) repairAll() (again bool, err error) {
+	again, err = w.repairLocked()
+	w.deliver()
+	if !again {
+		w.releaseReached()
+	}
+	return again, err
+}
+
+func (w *Watcher) repairLocked() (again bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false, ErrClosed
+	}
+	switch {
+	case w.overflow:
+		w.overflow = false
+		w.resync()
+		return true, nil
+	case w.repairSlots(), w.repairMissed(), w.repairStatements():
+		return true, nil
+	case w.dropMoved(), w.removeDoomed():
+		return true, nil
+	}
+	w.good = time.Now()
+	return false, nil
+}
+
+// releaseReached ends the Flushes whose mark came through, once nothing that
+// came before it is left to repair.
+func (w *Watcher) releaseReached() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.overflow && len(w.missed) == 0 && len(w.rechecks) == 0 && len(w.restates) == 0 {
+		w.endFlushes()
+	}
+}
+
+// reachMarks takes all marks as having come through.
+func (w *Watcher) reachMarks() {
+	for _, mark := range w.marks {
+		w.reached = append(w.reached, mark)
+	}
+	clear(w.marks)
+}
+
+func (w *Watcher) endFlushes() {
+	for _, mark := range w.reached {
+		close(mark)
+	}
+	w.reached = w.reached[:0]
+}
+
+// repairSlots looks at every slot in doubt. Slots of a directory in limbo
+// wait for it.
+func (w *Watcher) repairSlots() (worked bool) {
+	if len(w.rechecks) == 0 {
+		return false
+	}
+	todo := w.rechecks
+	w.rechecks = map[slot]bool{}
+	for s, tell := range todo {
+		switch {
+		case w.tree.nodes[s.dir].wd != s.wd:
+			// The directory is gone, and the slot with it.
+		case !w.tree.live(s.dir):
+			w.rechecks[s] = tell
+		default:
+			w.repairSlot(s, tell)
+			worked = true
+		}
+	}
+	return worked
+}
+
+// repairSlot makes the tree agree with the disk about one name. With tell,
+// what is there is reported even if the tree has it.
+func (w *Watcher) repairSlot(s slot, tell bool) {
+	fd, err := w.openNode(s.dir, unix.O_PATH)
+	if err != nil {
+		w.misplaced(s, tell, err)
+		return
+	}
+	defer unix.Close(fd)
+	st, err := inodeAt(fd, s.name)
+	name := []byte(s.name)
+	child := w.tree.lookup(s.dir, name)
+	switch {
+	case err == nil && st.kind == unix.DT_DIR && child != 0 && w.is(child, st):
+		if tell {
+			w.restate(child)
+		}
+	case err == nil && st.kind == unix.DT_DIR:
+		w.displace(s.dir, name, child)
+		w.emit(s.dir, name, Create|IsDir, nil)
+		w.crawlName(s.dir, fd, name)
+	case child != 0:
+		w.displace(s.dir, name, child)
+		if err == nil {
+			w.emit(s.dir, name, found, nil)
+		}
+	case err == nil && tell:
+		w.emit(s.dir, name, found, nil)
+	}
+}
+
+// displace detaches child, which is not at name in n as the tree had it.
+func (w *Watcher) displace(n id, name []byte, child id) {
+	if child != 0 {
+		w.leave(child, 0)
+		w.emit(n, name, Delete|IsDir, nil)
+	}
+}
+
+// restate has n reported as gone and there again, with all below it.
+func (w *Watcher) restate(n id) { w.restates[n] = struct{}{} }
+
+// repairStatements reports anew what events left in doubt.
+func (w *Watcher) repairStatements() (worked bool) {
+	for n := range w.restates {
+		parent := w.tree.nodes[n].parent
+		if parent == 0 || !w.tree.live(n) {
+			continue
+		}
+		delete(w.restates, n)
+		name := bytes.Clone(w.tree.nameOf(n))
+		w.emit(parent, name, Delete|IsDir, nil)
+		w.emit(parent, name, Create|IsDir, nil)
+		w.rescan(n)
+		worked = true
+	}
+	return worked
+}
+
+// misplaced handles a directory that could not be opened under its path:
+// then it is its own slot that is in doubt. A root that is not there is the
+// kernel's to report.
+func (w *Watcher) misplaced(s slot, tell bool, err error) {
+	if !errors.Is(err, errStale) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
+		w.problem(&os.PathError{Op: "look into", Path: w.path(s.dir), Err: err})
+		return
+	}
+	if parent := w.tree.nodes[s.dir].parent; parent != 0 {
+		w.recheck(parent, w.tree.nameOf(s.dir))
+		w.rechecks[s] = tell
+	}
+}
+
+// repairMissed scans the directories in which something happened while their
+// path was not known.
+func (w *Watcher) repairMissed() (worked bool) {
+	for n := range w.missed {
+		if !w.tree.live(n) {
+			continue
+		}
+		delete(w.missed, n)
+		w.scan(1, task{dir: n, report: true})
+		worked = true
+	}
+	return worked
+}
+
+// dropMoved gives up the directories that were renamed to a place outside.
+func (w *Watcher) dropMoved() (worked bool) {
+	for n, l := range w.limbo {
+		if l.moved {
+			w.drop(n)
+			worked = true
+		}
+	}
+	return worked
+}
+
+// drop forgets n and all below it, and has their watches removed. A root that
+// lies below stays.
+func (w *Watcher) drop(n id) {
+	list := w.tree.subtree(nil, n)
+	for i := len(list) - 1; i >= 0; i-- {
+		x := list[i]
+		if w.tree.nodes[x].flags&flagAnchor != 0 {
+			w.leave(x, 0)
+			continue
+		}
+		if w.tree.nodes[x].child == 0 {
+			w.doomed = append(w.doomed, w.tree.nodes[x].wd)
+			w.forget(x)
+		}
+	}
+}
+
+// removeDoomed removes some of the watches that nobody wants any more.
+func (w *Watcher) removeDoomed() (worked bool) {
+	some := min(len(w.doomed), doomedAtOnce)
+	for _, wd := range w.doomed[:some] {
+		if w.tree.byWd.get(wd) == 0 { // nobody has found it again meanwhile
+			unix.InotifyRmWatch(w.fd, uint32(wd)) // EINVAL: the kernel was first
+		}
+	}
+	if w.doomed = w.doomed[some:]; len(w.doomed) == 0 {
+		w.doomed = nil
+	}
+	return some > 0
+}
+
+// resync makes up for records that the kernel dropped because its queue was
+// full: it looks at every directory again, and reports what has changed since
+// the queue was last known to be complete. A name that vanished meanwhile is
+// reported as a change of its directory.
+func (w *Watcher) resync() {
+	// Time stamps come from a clock that ticks more slowly than ours.
+	const tick = 20 * time.Millisecond
+	since := w.good.Add(-tick)
+	w.good = time.Now()
+	w.round++
+	w.reachMarks() // theirs may be among the lost records, and what they wait for is found now
+	clear(w.rechecks)
+	clear(w.missed)
+	clear(w.restates)
+	var tasks []task
+	for n := range w.tops {
+		w.tree.nodes[n].round = w.round
+		w.emit(n, nil, Overflow|IsDir, nil)
+		tasks = append(tasks, task{dir: n, report: true, all: true, since: since.UnixNano()})
+	}
+	w.scan(workers, tasks...)
+	w.sweep()
+}
+
+// sweep drops every directory that a resync has not met. Its watch may be
+// gone without a word, for that is lost in an overflow too.
+func (w *Watcher) sweep() {
+	for i := range w.tree.nodes {
+		n := id(i)
+		if x := &w.tree.nodes[n]; x.wd > 0 && x.round != w.round && x.flags&(flagTop|flagAnchor) == 0 {
+			w.tree.detach(n)
+			w.limbo[n] = limbo{moved: true}
+		}
+	}
+}
+
+// path is the path of n for messages.
+func (w *Watcher) path(n id) string {
+	p := w.tops[w.tree.top(n)]
+	for _, name := range w.tree.namesBelow(w.tree.top(n), n) {
+		p += "/" + string(name)
+	}
+	return p
+}
+
+// is says whether n is the directory that st describes.
+func (w *Watcher) is(n id, st inode) bool {
+	x := &w.tree.nodes[n]
+	return x.ino == st.ino && w.devs[x.dev].is(st)
+}
+
+// sameAnchors says whether the same subscriptions begin above a and b.
+func (w *Watcher) sameAnchors(a, b id) bool {
+	if !w.before.find(w.tree, a, nil) || !w.here.find(w.tree, b, nil) || len(w.before.hits) != len(w.here.hits) {
+		return false
+	}
+	for i := range w.here.hits {
+		if w.here.hits[i].anchor != w.before.hits[i].anchor {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,285 @@
+package inotify
+
+import "hash/maphash"
+
+// An id names a directory in the tree. 0 is none.
+type id int32
+
+// A tree is the directories that are watched, as parents and names. A watch
+// descriptor is a directory's identity; its path is put together from the
+// names above it when somebody asks, so a rename relabels one node whatever
+// lies below.
+//
+// A node that has no parent is either a top, whose path is known from
+// elsewhere, or detached: its place is not known at the moment. The tree
+// never decides which; see Watcher.
+//
+// Nodes hold no pointers, so that the garbage collector need not look at
+// them, and cost about 50 bytes each beside the name.
+type tree struct {
+	nodes  []node // nodes[0] is not used
+	free   id     // list of unused nodes by next
+	count  int
+	byWd   wdTable
+	names  []byte // of all nodes, one after the other
+	unused int    // bytes in names that no node has
+	slots  []id   // hash table of attached nodes by parent and name
+	filled int    // slots that are not 0
+	seed   maphash.Seed
+}
+
+type node struct {
+	ino    uint64
+	parent id
+	child  id // the first
+	next   id // sibling
+	prev   id // sibling
+	wd     int32
+	name   uint32 // where it starts in tree.names
+	dev    uint16 // index given by the Watcher
+	round  uint16 // the last resync that met it
+	len    uint8  // of the name; NAME_MAX is 255
+	flags  uint8
+}
+
+const (
+	flagTop    = 1 << iota // has no parent, and that is right
+	flagAnchor             // subscriptions start here
+)
+
+func newTree() *tree {
+	return &tree{nodes: make([]node, 1), slots: make([]id, 64), seed: maphash.MakeSeed()}
+}
+
+// add makes a detached node for a watch descriptor that the tree does not
+// have yet.
+func (t *tree) add(wd int32, dev uint16, ino uint64) id {
+	n := t.free
+	if n != 0 {
+		t.free = t.nodes[n].next
+	} else {
+		n = id(len(t.nodes))
+		t.nodes = append(t.nodes, node{})
+	}
+	t.nodes[n] = node{wd: wd, dev: dev, ino: ino}
+	t.byWd.set(wd, n)
+	t.count++
+	return n
+}
+
+// remove forgets n, which must have no children.
+func (t *tree) remove(n id) {
+	t.detach(n)
+	t.byWd.set(t.nodes[n].wd, 0)
+	t.nodes[n] = node{next: t.free, wd: -1}
+	t.free = n
+	t.count--
+}
+
+// attach puts the detached node n into parent under name, where no node may be.
+func (t *tree) attach(n, parent id, name []byte) {
+	x := &t.nodes[n]
+	x.name, x.len = uint32(len(t.names)), uint8(len(name))
+	t.names = append(t.names, name...)
+	x.parent, x.prev, x.next = parent, 0, t.nodes[parent].child
+	if x.next != 0 {
+		t.nodes[x.next].prev = n
+	}
+	t.nodes[parent].child = n
+	t.index(n)
+}
+
+// detach takes n, with all below it, out of its parent. It does nothing to a
+// node that has none.
+func (t *tree) detach(n id) {
+	x := &t.nodes[n]
+	if x.parent == 0 {
+		return
+	}
+	t.unindex(n)
+	if x.prev != 0 {
+		t.nodes[x.prev].next = x.next
+	} else {
+		t.nodes[x.parent].child = x.next
+	}
+	if x.next != 0 {
+		t.nodes[x.next].prev = x.prev
+	}
+	t.unused += int(x.len)
+	x.parent, x.prev, x.next, x.len = 0, 0, 0, 0
+	t.compact()
+}
+
+// compact drops the unused names once they are most of all names.
+func (t *tree) compact() {
+	if t.unused < 4096 || t.unused < len(t.names)/2 {
+		return
+	}
+	names := make([]byte, 0, len(t.names)-t.unused+1024)
+	for i := range t.nodes {
+		x := &t.nodes[i]
+		at := uint32(len(names))
+		names = append(names, t.names[x.name:x.name+uint32(x.len)]...)
+		x.name = at
+	}
+	t.names, t.unused = names, 0
+}
+
+func (t *tree) nameOf(n id) []byte {
+	x := &t.nodes[n]
+	return t.names[x.name : x.name+uint32(x.len)]
+}
+
+// top is the node above n that has no parent; it may be n.
+func (t *tree) top(n id) id {
+	for t.nodes[n].parent != 0 {
+		n = t.nodes[n].parent
+	}
+	return n
+}
+
+// above says whether a is n or above it.
+func (t *tree) above(a, n id) bool {
+	for ; n != 0; n = t.nodes[n].parent {
+		if n == a {
+			return true
+		}
+	}
+	return false
+}
+
+// live says whether n lies below a top, so that its path is known.
+func (t *tree) live(n id) bool {
+	return t.nodes[t.top(n)].flags&flagTop != 0
+}
+
+// names returns the names from below a, which is above n, down to n.
+func (t *tree) namesBelow(a, n id) [][]byte {
+	depth := 0
+	for x := n; x != a; x = t.nodes[x].parent {
+		depth++
+	}
+	names := make([][]byte, depth)
+	for x := n; x != a; x = t.nodes[x].parent {
+		depth--
+		names[depth] = t.nameOf(x)
+	}
+	return names
+}
+
+// subtree appends n and all below it, parents first.
+func (t *tree) subtree(list []id, n id) []id {
+	start := len(list)
+	list = append(list, n)
+	for i := start; i < len(list); i++ {
+		for c := t.nodes[list[i]].child; c != 0; c = t.nodes[c].next {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// lookup finds the node that parent has under name; 0 if there is none.
+func (t *tree) lookup(parent id, name []byte) id {
+	for i := t.hash(parent, name); ; i++ {
+		n := t.slots[i&(len(t.slots)-1)]
+		if n == 0 || t.nodes[n].parent == parent && string(t.nameOf(n)) == string(name) {
+			return n
+		}
+	}
+}
+
+func (t *tree) hash(parent id, name []byte) int {
+	return int((maphash.Bytes(t.seed, name) ^ uint64(parent)*0x9e3779b97f4a7c15) >> 20)
+}
+
+// index enters an attached node into the hash table.
+func (t *tree) index(n id) {
+	if t.filled*4 >= len(t.slots)*3 {
+		t.grow()
+	}
+	t.insert(n)
+	t.filled++
+}
+
+func (t *tree) insert(n id) {
+	i := t.hash(t.nodes[n].parent, t.nameOf(n))
+	for t.slots[i&(len(t.slots)-1)] != 0 {
+		i++
+	}
+	t.slots[i&(len(t.slots)-1)] = n
+}
+
+func (t *tree) grow() {
+	old := t.slots
+	t.slots = make([]id, 2*len(old))
+	for _, n := range old {
+		if n != 0 {
+			t.insert(n)
+		}
+	}
+}
+
+// unindex takes n out of the hash table. What follows in the same run of
+// filled slots is moved up, so that the table needs no tombstones.
+func (t *tree) unindex(n id) {
+	last := len(t.slots) - 1
+	i := t.hash(t.nodes[n].parent, t.nameOf(n))
+	for t.slots[i&last] != n {
+		i++
+	}
+	i &= last
+	t.slots[i] = 0
+	t.filled--
+	for j := (i + 1) & last; t.slots[j] != 0; j = (j + 1) & last {
+		home := t.hash(t.nodes[t.slots[j]].parent, t.nameOf(t.slots[j])) & last
+		if (j-home)&last >= (j-i)&last {
+			t.slots[i], t.slots[j] = t.slots[j], 0
+			i = j
+		}
+	}
+}
+
+// A wdTable maps watch descriptors to nodes. The kernel hands descriptors out
+// in rising order up to INT_MAX before it starts again, so the table is made
+// of pages and gives back those that are empty.
+type wdTable struct {
+	pages []*wdPage
+}
+
+type wdPage struct {
+	ids  [1024]id
+	used int
+}
+
+func (p wdTable) get(wd int32) id {
+	page := int(wd) / 1024
+	if wd < 0 || page >= len(p.pages) || p.pages[page] == nil {
+		return 0
+	}
+	return p.pages[page].ids[wd%1024]
+}
+
+// set maps wd to n; n 0 forgets it.
+func (p *wdTable) set(wd int32, n id) {
+	at := int(wd) / 1024
+	for at >= len(p.pages) {
+		p.pages = append(p.pages, nil)
+	}
+	page := p.pages[at]
+	if page == nil {
+		page = new(wdPage)
+		p.pages[at] = page
+	}
+	slot := &page.ids[wd%1024]
+	switch {
+	case *slot == 0 && n != 0:
+		page.used++
+	case *slot != 0 && n == 0:
+		page.used--
+	}
+	*slot = n
+	if page.used == 0 {
+		p.pages[at] = nil
+	}
+}

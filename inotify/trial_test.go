@@ -1,0 +1,165 @@
+package inotify
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A trial is a watcher on an empty directory of a real file system.
+type trial struct {
+	t    testing.TB
+	root string // watched
+	out  string // beside it, not watched
+	w    *Watcher
+
+	mu     sync.Mutex
+	events []Event
+	gate   chan struct{} // Deliver waits until it is closed
+}
+
+func newTrial(t testing.TB, sub Subscription) *trial {
+	dir := t.TempDir()
+	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}
+	tr.must(os.Mkdir(tr.root, 0o755))
+	tr.must(os.Mkdir(tr.out, 0o755))
+	w, err := New(Options{Problem: func(err error) { t.Log("problem:", err) }})
+	tr.must(err)
+	tr.w = w
+	sub.Root = tr.root
+	sub.Deliver = tr.take
+	tr.must(w.Add(sub))
+	t.Cleanup(func() { tr.must(w.Close()) })
+	return tr
+}
+
+// run starts the watcher; it is stopped when the test ends.
+func (tr *trial) run() *trial {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- tr.w.Run(ctx) }()
+	tr.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tr.t.Error(err)
+		}
+	})
+	return tr
+}
+
+func (tr *trial) take(events []Event) {
+	tr.mu.Lock()
+	gate := tr.gate
+	tr.events = append(tr.events, events...)
+	tr.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+}
+
+// flush returns the events of all that happened before.
+func (tr *trial) flush() []Event {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	tr.must(tr.w.Flush(ctx))
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	events := tr.events
+	tr.events = nil
+	return events
+}
+
+func (tr *trial) must(err error) {
+	tr.t.Helper()
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+// at is a path below the root, or below the outside when it starts with
+// "out:".
+func (tr *trial) at(path string) string {
+	if rest, ok := strings.CutPrefix(path, "out:"); ok {
+		return filepath.Join(tr.out, rest)
+	}
+	return filepath.Join(tr.root, path)
+}
+
+// do runs a script of one command a line.
+func (tr *trial) do(script string) {
+	tr.t.Helper()
+	for line := range strings.Lines(script) {
+		if f := strings.Fields(line); len(f) > 0 {
+			if err := tr.command(f[0], f[1:]); err != nil {
+				tr.t.Fatalf("%s: %v", strings.TrimSpace(line), err)
+			}
+		}
+	}
+}
+
+func (tr *trial) command(name string, args []string) error {
+	for i, a := range args {
+		args[i] = tr.at(a)
+	}
+	switch name {
+	case "mkdir":
+		return os.MkdirAll(args[0], 0o755)
+	case "write":
+		return os.WriteFile(args[0], []byte("text"), 0o644)
+	case "append":
+		f, err := os.OpenFile(args[0], os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = f.WriteString("more")
+		return err
+	case "rm":
+		return os.RemoveAll(args[0])
+	case "mv":
+		return unix.Rename(args[0], args[1])
+	case "exchange":
+		return unix.Renameat2(unix.AT_FDCWD, args[0], unix.AT_FDCWD, args[1], unix.RENAME_EXCHANGE)
+	case "symlink":
+		return os.Symlink(args[0], args[1])
+	case "link":
+		return os.Link(args[0], args[1])
+	case "chmod":
+		return os.Chmod(args[0], 0o700)
+	case "flush":
+		tr.flush()
+		return nil
+	}
+	return fmt.Errorf("unknown command %q", name)
+}
+
+// watches counts the watches that the kernel has for the instance.
+func (tr *trial) watches() (count int) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.w.fd))
+	tr.must(err)
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "inotify wd:") {
+			count++
+		}
+	}
+	return count
+}
+
+// lines is events as text, one a line.
+func lines(events []Event) string {
+	var s strings.Builder
+	for _, e := range events {
+		fmt.Fprintln(&s, e)
+	}
+	return s.String()
+}

@@ -1,0 +1,325 @@
+package inotify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed is what a Watcher's methods return after Close.
+var ErrClosed = errors.New("inotify watcher is closed")
+
+// Options are the choices for a Watcher. The zero value is right for most.
+type Options struct {
+	// Problem is called with each directory that cannot be watched although
+	// everything else can: no permission, or a limit that was reached after
+	// Add. The error is an *os.PathError or a *LimitError. Calls come one at
+	// a time, from Add's caller or from Run, and must not use the Watcher.
+	// Nil ignores them.
+	Problem func(error)
+}
+
+// A Subscription asks for what happens below one directory.
+type Subscription struct {
+	// Root is the directory. A relative path is taken from the working
+	// directory at the time of Add. A symbolic link is followed; links below
+	// Root are not.
+	Root string
+
+	// Mask is the events asked for; 0 means Changes. An event is delivered
+	// when it has one of these bits. Overflow, and the end of the root, are
+	// delivered to all.
+	Mask Mask
+
+	// SkipDir says which directories are left out: neither watched nor
+	// looked into, while their own appearance is still an event of their
+	// parent. It gets a path as in Event.Path, is asked when a directory is
+	// met, and not again for what lies below a directory that is renamed.
+	// Several goroutines may call it at once. Nil leaves nothing out.
+	SkipDir func(path string) bool
+
+	// Deliver gets the events, in the order of the kernel's queue. It runs in
+	// Run's goroutine, so nothing is read from the kernel until it returns.
+	// The slice is reused after that; the strings in it may be kept. It must
+	// not call Add, Flush or Close.
+	Deliver func([]Event)
+}
+
+// A Watcher is one inotify instance with all the trees that it watches. Its
+// methods may be called from any goroutine.
+type Watcher struct {
+	problem func(error)
+	fd      int // inotify
+	epoll   int
+	wake    int // eventfd that ends a wait
+	buf     []byte
+
+	running sync.Mutex // held by Run
+	mu      sync.Mutex // guards what follows, and fd against Close
+	closed  bool
+	mask    Mask // of every watch
+	subs    []*subscriber
+	anchors map[id][]*subscriber
+	tops    map[id]string // absolute path of each top
+	tree    *tree
+	devs    []device
+
+	moves    recentMoves
+	limbo    map[id]limbo
+	rechecks map[slot]bool   // true: tell what is there
+	missed   map[id]struct{} // had events while their path was not known
+	restates map[id]struct{} // to be reported anew, with all below
+	doomed   []int32         // watches to remove
+	round    uint16          // counts resyncs
+	overflow bool            // a resync is due
+	limited  bool            // max_user_watches was reached, and said so
+	good     time.Time       // nothing was missing then
+	marks    map[int32]chan struct{}
+	reached  []chan struct{} // marks that came through and wait for repairs
+
+	here   *locator
+	before *locator // for the old place in a rename
+}
+
+// New opens an inotify instance. When the user has none left the error is a
+// *LimitError.
+func New(opts Options) (*Watcher, error) {
+	w := &Watcher{
+		problem:  opts.Problem,
+		fd:       -1,
+		epoll:    -1,
+		wake:     -1,
+		buf:      make([]byte, 64<<10),
+		mask:     upkeep,
+		anchors:  map[id][]*subscriber{},
+		tops:     map[id]string{},
+		tree:     newTree(),
+		limbo:    map[id]limbo{},
+		rechecks: map[slot]bool{},
+		missed:   map[id]struct{}{},
+		restates: map[id]struct{}{},
+		marks:    map[int32]chan struct{}{},
+		here:     newLocator(),
+		before:   newLocator(),
+		good:     time.Now(),
+	}
+	if w.problem == nil {
+		w.problem = func(error) {}
+	}
+	if err := w.open(); err != nil {
+		w.release()
+		return nil, err
+	}
+	return w, nil
+}
+
+// open takes the inotify instance last: when the others could be had, EMFILE
+// means the user's instances and not the process's descriptors.
+func (w *Watcher) open() (err error) {
+	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
+	w.fd, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if errors.Is(err, unix.EMFILE) {
+		return instanceLimit(err)
+	}
+	if err != nil {
+		return os.NewSyscallError("inotify_init1", err)
+	}
+	for _, fd := range []int{w.fd, w.wake} {
+		if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
+			return os.NewSyscallError("epoll_ctl", err)
+		}
+	}
+	return nil
+}
+
+// Add watches a tree. What is in it already is not reported; what happens
+// from the moment that its directory is met is. An unreadable or missing Root
+// is an *os.PathError, and nothing is watched then. With a *LimitError what
+// could be watched is watched and the subscription holds for that much.
+func (w *Watcher) Add(s Subscription) error {
+	root, err := filepath.Abs(s.Root)
+	if err != nil {
+		return fmt.Errorf("watch %q: %w", s.Root, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	return w.subscribe(newSubscriber(s, root))
+}
+
+// Watches counts the directories that are watched now.
+func (w *Watcher) Watches() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tree.count
+}
+
+// Run reads the kernel's events and hands them to the subscribers until ctx
+// ends, which is no error, or reading fails. Only one Run may be under way.
+// What the kernel has queued when ctx ends is for the next Run.
+func (w *Watcher) Run(ctx context.Context) error {
+	if !w.running.TryLock() {
+		return errors.New("inotify watcher runs already")
+	}
+	defer w.running.Unlock()
+	if w.isClosed() {
+		return ErrClosed
+	}
+	defer context.AfterFunc(ctx, w.interrupt)()
+	for {
+		if err := w.drain(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+		if err := w.wait(); err != nil {
+			return err
+		}
+	}
+}
+
+// Close ends Run and gives the instance back to the kernel with all watches.
+// It waits until Run has returned. Further calls do nothing.
+func (w *Watcher) Close() error {
+	w.mu.Lock()
+	first := !w.closed
+	w.closed = true
+	w.mu.Unlock()
+	if !first {
+		return nil
+	}
+	w.interrupt()
+	w.running.Lock()
+	defer w.running.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reachMarks()
+	w.endFlushes()
+	return w.release()
+}
+
+// release closes the descriptors that are open.
+func (w *Watcher) release() error {
+	var errs []error
+	for _, fd := range []*int{&w.fd, &w.wake, &w.epoll} {
+		if *fd >= 0 {
+			errs = append(errs, os.NewSyscallError("close", unix.Close(*fd)))
+			*fd = -1
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Flush waits until everything that happened below the roots before the call
+// was delivered, which takes a Run under way. It leaves no trace in any
+// directory. It returns early with ctx's error or ErrClosed.
+func (w *Watcher) Flush(ctx context.Context) error {
+	mark, err := w.mark()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-mark:
+	}
+	if w.isClosed() {
+		return ErrClosed
+	}
+	return nil
+}
+
+func (w *Watcher) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
+// mark puts a record at the end of the kernel's queue: the IN_IGNORED of a
+// watch on a file that nobody else knows. The channel is closed when all
+// before it is dealt with.
+func (w *Watcher) mark() (<-chan struct{}, error) {
+	file, err := unix.MemfdCreate("execlogd-mark", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	defer unix.Close(file)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, ErrClosed
+	}
+	wd, err := unix.InotifyAddWatch(w.fd, procPath(file, ""), unix.IN_ATTRIB)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_add_watch", err)
+	}
+	mark := make(chan struct{})
+	w.marks[int32(wd)] = mark
+	_, err = unix.InotifyRmWatch(w.fd, uint32(wd))
+	return mark, os.NewSyscallError("inotify_rm_watch", err)
+}
+
+// interrupt ends a wait; what it writes stays until the next wait reads it.
+func (w *Watcher) interrupt() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wake >= 0 {
+		unix.Write(w.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // fails only when it is full of wake-ups
+	}
+}
+
+// wait sleeps until there is something to read or interrupt was called.
+func (w *Watcher) wait() error {
+	var ready [2]unix.EpollEvent
+	n, err := unix.EpollWait(w.epoll, ready[:], -1)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return os.NewSyscallError("epoll_wait", err)
+	}
+	for _, r := range ready[:max(n, 0)] {
+		if int(r.Fd) == w.wake {
+			unix.Read(w.wake, make([]byte, 8)) // resets it; EAGAIN means that it is reset
+		}
+	}
+	return nil
+}
+
+// drain reads until the queue is empty and nothing is left to repair.
+func (w *Watcher) drain(ctx context.Context) error {
+	for ctx.Err() == nil {
+		n, err := w.read()
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			if again, err := w.repairAll(); !again {
+				return err
+			}
+		case err != nil:
+			return os.NewSyscallError("read inotify", err)
+		default:
+			if err := w.applyAll(w.buf[:n]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read returns EAGAIN when the queue is empty.
+func (w *Watcher) read() (int, error) {
+	for {
+		n, err := unix.Read(w.fd, w.buf)
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package inotify
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// pathChunk is how many bytes of names are opened at once; the kernel takes a
+// path of 4095 (PATH_MAX), while trees may be deeper.
+const pathChunk = 3500
+
+// whereabouts is all that it takes to open a directory of the tree, copied
+// from it so that no lock is needed.
+type whereabouts struct {
+	top    string
+	chunks []string // relative paths below top, each below the one before
+	ino    uint64
+	dev    device
+}
+
+func (w *Watcher) whereabouts(n id) whereabouts {
+	top := w.tree.top(n)
+	at := whereabouts{top: w.tops[top], ino: w.tree.nodes[n].ino, dev: w.devs[w.tree.nodes[n].dev]}
+	var chunk strings.Builder
+	for _, name := range w.tree.namesBelow(top, n) {
+		if chunk.Len()+len(name) > pathChunk {
+			at.chunks = append(at.chunks, chunk.String())
+			chunk.Reset()
+		}
+		if chunk.Len() > 0 {
+			chunk.WriteByte('/')
+		}
+		chunk.Write(name)
+	}
+	if chunk.Len() > 0 {
+		at.chunks = append(at.chunks, chunk.String())
+	}
+	return at
+}
+
+// openNode opens n's directory; errStale says that its path leads elsewhere.
+func (w *Watcher) openNode(n id, mode int) (int, error) {
+	return w.whereabouts(n).open(mode)
+}
+
+// open opens the directory, with mode O_RDONLY or O_PATH. No name below the
+// top may be a symbolic link: whoever owns a directory in between cannot lead
+// us astray.
+func (at whereabouts) open(mode int) (int, error) {
+	flags := unix.O_DIRECTORY | unix.O_CLOEXEC
+	if len(at.chunks) == 0 {
+		fd, err := unix.Open(at.top, mode|flags, 0)
+		return at.verified(fd, err)
+	}
+	fd, err := unix.Open(at.top, unix.O_PATH|flags, 0)
+	for i, chunk := range at.chunks {
+		if err != nil {
+			return -1, err
+		}
+		step := unix.O_PATH
+		if i == len(at.chunks)-1 {
+			step = mode
+		}
+		var next int
+		next, err = unix.Openat2(fd, chunk, &unix.OpenHow{
+			Flags:   uint64(step | flags),
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+		})
+		unix.Close(fd)
+		fd = next
+	}
+	return at.verified(fd, err)
+}
+
+// verified closes fd again when it is not the directory that was meant.
+func (at whereabouts) verified(fd int, err error) (int, error) {
+	if err != nil {
+		return -1, err
+	}
+	st, err := inodeAt(fd, "")
+	if err == nil && (st.ino != at.ino || !at.dev.is(st)) {
+		err = errStale
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// subscribe starts s at its root.
+func (w *Watcher) subscribe(s *subscriber) error {
+	fd, err := unix.Open(s.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "watch", Path: s.root, Err: err}
+	}
+	defer unix.Close(fd)
+	w.widen(s.Mask)
+	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf))
+	if errors.Is(err, unix.ENOSPC) {
+		return watchLimit(s.root, s.SkipDir)
+	}
+	var st inode
+	if err == nil {
+		st, err = inodeAt(fd, "")
+	}
+	if err != nil {
+		return &os.PathError{Op: "watch", Path: s.root, Err: err}
+	}
+	n := w.tree.byWd.get(int32(wd))
+	if n == 0 {
+		n = w.tree.add(int32(wd), w.device(st, fd), st.ino)
+		w.tree.nodes[n].round = w.round
+	}
+	w.tree.nodes[n].flags |= flagAnchor
+	w.anchors[n] = append(w.anchors[n], s)
+	w.subs = append(w.subs, s)
+	if w.tree.nodes[n].parent == 0 {
+		w.tree.nodes[n].flags |= flagTop
+		w.tops[n] = s.root
+	}
+	if w.crawl(workers, task{dir: n, all: true}) != nil {
+		return watchLimit(s.root, s.SkipDir)
+	}
+	return nil
+}
+
+// widen makes every watch that there is report what mask asks for as well.
+func (w *Watcher) widen(mask Mask) {
+	if w.mask|mask == w.mask {
+		return
+	}
+	w.mask |= mask
+	for n := range w.tops {
+		fd, err := w.openNode(n, unix.O_PATH)
+		if err != nil {
+			continue // its end is in the queue
+		}
+		unix.InotifyAddWatch(w.fd, procPath(fd, ""), uint32(mask)|unix.IN_MASK_ADD)
+		unix.Close(fd)
+		w.crawl(workers, task{dir: n, all: true})
+	}
+}
+
+// makeTop gives a root that lost its place in another tree its own path back.
+func (w *Watcher) makeTop(n id) {
+	w.tree.nodes[n].flags |= flagTop
+	w.tops[n] = w.anchors[n][0].root
+}
+
+// skipped says whether name in n is left out by everybody who watches n.
+func (w *Watcher) skipped(n id, name []byte) bool {
+	skip := w.skipper(n)
+	return skip != nil && skip(string(name))
+}
+
+// skipper returns a function that says which names in n are left out by all
+// who watch n; nil when somebody leaves nothing out. It may be called without
+// the lock.
+func (w *Watcher) skipper(n id) func(name string) bool {
+	type asked struct {
+		skip   func(string) bool
+		prefix string
+	}
+	var all []asked
+	if !w.here.find(w.tree, n, nil) {
+		return nil
+	}
+	for _, h := range w.here.hits {
+		at := w.here.text(h.length)
+		for _, s := range w.anchors[h.anchor] {
+			if s.SkipDir == nil {
+				return nil
+			}
+			if len(w.here.hits) > 1 && s.skips(at) {
+				continue
+			}
+			prefix := ""
+			if at != "." {
+				prefix = at + "/"
+			}
+			all = append(all, asked{s.SkipDir, prefix})
+		}
+	}
+	return func(name string) bool {
+		for _, a := range all {
+			if !a.skip(a.prefix + name) {
+				return false
+			}
+		}
+		return true
+	}
+}
