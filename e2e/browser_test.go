@@ -67,6 +67,7 @@ func testStyle(t *testing.T, browser context.Context) {
 
 	write(t, site, map[string]string{"style.css": "p { color: rgb(2, 2, 2) }"})
 	p.shows("getComputedStyle(document.querySelector('p')).color", "rgb(2, 2, 2)")
+	p.shows("window.visits", "7")
 	if err := replace(filepath.Join(site, "style.css"), "p { color: rgb(3, 3, 3) }"); err != nil {
 		t.Fatal(err)
 	}

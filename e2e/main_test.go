@@ -37,6 +37,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	// Testscript and Chromium leave things in the directories for temporary
+	// files, so these are ours.
+	os.Setenv("TMPDIR", dir)
+	os.Setenv("GOTMPDIR", dir)
 	execlogd, err = binary(dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
