@@ -111,12 +111,14 @@ func (p *page) next(limit time.Duration) (string, error) {
 	}
 }
 
-// quiet fails when a message is there or comes while calm passes.
-func (p *page) quiet() error {
-	if message, err := p.next(calm); err == nil {
-		return fmt.Errorf("unexpected message %s", message)
+// pending is a message that nobody has waited for yet.
+func (p *page) pending() (message string, ok bool) {
+	select {
+	case message = <-p.messages:
+		return message, true
+	default:
+		return "", false
 	}
-	return nil
 }
 
 // farewell waits for the daemon to end the connection and returns the status

@@ -35,7 +35,7 @@ import (
 //	stall PATH                      ask $URL and read nothing of the answer
 //	live [-H HEADER] NAME PATH      connect as a browser that shows PATH; ! wants a refusal
 //	recv NAME N                     wait for N messages, which are there for stdout
-//	quiet NAME                      prove that no message is there, nor comes
+//	quiet NAME...                   prove that no message is there, nor comes
 //	goodbye NAME                    wait for the close frame with status 1001
 //	save-inplace FILE TEXT          truncate and write, as shells and VS Code do
 //	save-atomic FILE TEXT           write a neighbour and rename it
@@ -51,7 +51,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"stall":        command(stall, 1, 1),
 	"live":         command(live, 2, 4),
 	"recv":         command(recv, 2, 2),
-	"quiet":        command(quiet, 1, 1),
+	"quiet":        command(quiet, 1, 100),
 	"goodbye":      command(goodbye, 1, 1),
 	"save-inplace": command(saveInPlace, 2, 2),
 	"save-atomic":  command(saveAtomic, 2, 2),
@@ -330,7 +330,13 @@ func recv(s *scene, ts *testscript.TestScript, args []string) error {
 }
 
 func quiet(s *scene, ts *testscript.TestScript, args []string) error {
-	return s.page(ts, args[0]).quiet()
+	time.Sleep(calm) // proof that nothing happens takes time
+	for _, name := range args {
+		if message, ok := s.page(ts, name).pending(); ok {
+			return fmt.Errorf("%s got %s", name, message)
+		}
+	}
+	return nil
 }
 
 func goodbye(s *scene, ts *testscript.TestScript, args []string) error {
