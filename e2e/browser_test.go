@@ -122,7 +122,12 @@ func testShapes(t *testing.T, browser context.Context) {
 func testNextDoor(t *testing.T, browser context.Context) {
 	site, d := serve(t, map[string]string{"style.css": "p { color: rgb(1, 1, 1) }"}, "-static=false")
 	write(t, site, map[string]string{"index.html": foreignDocument(d, "zero")})
-	neighbour := httptest.NewServer(http.FileServer(http.Dir(site)))
+	files := http.FileServer(http.Dir(site))
+	neighbour := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// It knows files by the second of their last change, and we are faster.
+		w.Header().Set("Cache-Control", "no-store")
+		files.ServeHTTP(w, r)
+	}))
 	t.Cleanup(neighbour.Close)
 	p := open(t, browser, neighbour.URL+"/")
 	staysFresh(t, p, site, d)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,6 +59,18 @@ func (d *daemon) waitReady(ctx context.Context) error {
 		return fmt.Errorf("%w\nstderr: %s", err, d.stderr)
 	}
 	d.URL = readyURL.FindStringSubmatch(d.stderr.String())[1]
+	return nil
+}
+
+// signal sends a signal; that the process is gone already is no error.
+func (d *daemon) signal(name string) error {
+	number, ok := signals[name]
+	if !ok {
+		return fmt.Errorf("unknown signal %q", name)
+	}
+	if err := d.cmd.Process.Signal(number); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
 	return nil
 }
 

@@ -26,6 +26,7 @@ import (
 //
 //	start NAME [FLAG...]            run execlogd until it is ready; sets $URL and $PORT
 //	signal NAME TERM|INT|HUP|KILL   send a signal
+//	insist NAME TERM|INT            send it until the process is gone
 //	ended NAME STATUS               wait for its end with that status, or by that signal;
 //	                                what it wrote is there for stderr
 //	exits STATUS PROGRAM [ARG...]   run a program to its end; 1 also promises a single line
@@ -43,6 +44,7 @@ import (
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"start":        command(start, 1, 100),
 	"signal":       command(signal, 2, 2),
+	"insist":       command(insist, 2, 2),
 	"ended":        command(ended, 2, 2),
 	"exits":        command(exits, 2, 100),
 	"unreachable":  command(unreachable, 0, 0),
@@ -170,11 +172,15 @@ func start(s *scene, ts *testscript.TestScript, args []string) error {
 }
 
 func signal(s *scene, ts *testscript.TestScript, args []string) error {
-	number, ok := signals[args[1]]
-	if !ok {
-		return fmt.Errorf("unknown signal %q", args[1])
-	}
-	return s.daemon(ts, args[0]).cmd.Process.Signal(number)
+	return s.daemon(ts, args[0]).signal(args[1])
+}
+
+func insist(s *scene, ts *testscript.TestScript, args []string) error {
+	d := s.daemon(ts, args[0])
+	return eventually(s.t.Context(), "execlogd to give in", func() bool {
+		ts.Check(d.signal(args[1]))
+		return d.hasEnded()
+	})
 }
 
 func ended(s *scene, ts *testscript.TestScript, args []string) error {
