@@ -3,7 +3,7 @@ package inotify
 import "hash/maphash"
 
 // upkeep is what the tree itself needs to hear of every directory.
-const upkeep = Create | Delete | MovedFrom | MovedTo | MoveSelf | Attrib
+const upkeep = Create | Delete | MovedFrom | MovedTo | Attrib
 
 // A slot is a name in a directory. The watch descriptor tells a directory
 // from a later one with the same id.
@@ -13,33 +13,37 @@ type slot struct {
 	name string
 }
 
-// limbo is what is known of a directory whose place is not: it was renamed
-// away or deleted, and the kernel has not said yet which.
+// limbo is what is known of a directory whose place is not. It is given up
+// when the queue is empty and nobody has found it.
 type limbo struct {
-	cookie    uint32
-	moved     bool // its rename is over: if nobody has found it by now, it left
-	by        id   // another was renamed to its place, and is still there
-	exchanged bool // and it was renamed in its turn: they changed places
+	cookie    uint32 // of the rename that took it away, from:
+	from      slot   // without the name
+	awaited   bool   // that rename is over
+	by        id     // another was renamed to its place, and is still there
+	exchanged bool   // and it was renamed in its turn: they changed places
 }
 
 // applyAll applies what one read returned and delivers what came of it.
 func (w *Watcher) applyAll(buf []byte) error {
-	err := w.applyLocked(buf)
+	settled, err := w.applyLocked(buf)
 	w.deliver()
-	w.releaseReached()
+	if settled {
+		w.endFlushes()
+	}
 	return err
 }
 
-func (w *Watcher) applyLocked(buf []byte) error {
+// applyLocked says whether nothing is left to do.
+func (w *Watcher) applyLocked(buf []byte) (settled bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for rec, err := range records(buf) {
 		if err != nil {
-			return err
+			return false, err
 		}
 		w.apply(rec)
 	}
-	return nil
+	return !w.overflow && len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0, nil
 }
 
 // apply changes the tree as the record says and emits its event. Records come
@@ -78,12 +82,6 @@ func (w *Watcher) applyMark(rec record) {
 // applySelf handles an event of a watched directory itself. Its parent says
 // the same of it under its name, except of a root.
 func (w *Watcher) applySelf(n id, mask Mask) {
-	if l, ok := w.limbo[n]; ok && mask&MoveSelf != 0 {
-		// It comes after the rename's two names in the queue, so the new one
-		// is not in a directory that we watch.
-		l.moved = true
-		w.limbo[n] = l
-	}
 	if w.tree.nodes[n].flags&flagTop != 0 {
 		w.emit(n, nil, mask|IsDir, nil)
 	}
@@ -100,6 +98,9 @@ func (w *Watcher) applyFile(n id, rec record) {
 	case rec.mask&MovedTo != 0:
 		w.emit(n, rec.name, rec.mask, w.moves.take(rec.cookie))
 		w.moves.noteArrival(w.tree, n, rec.name)
+		if child := w.tree.lookup(n, rec.name); child != 0 {
+			w.restate(child) // only an exchange puts a file where a directory is
+		}
 	default:
 		w.emit(n, rec.name, rec.mask, nil)
 	}
@@ -122,12 +123,12 @@ func (w *Watcher) applyDir(n id, rec record) {
 		w.arrive(n, rec.name)
 	case rec.mask&Delete != 0:
 		w.emit(n, rec.name, rec.mask, nil)
-		w.leave(child, 0)
+		w.leave(child, limbo{})
 		w.recheck(n, rec.name)
 	case rec.mask&MovedFrom != 0:
 		w.emit(n, rec.name, rec.mask, nil)
 		w.moves.left(n, rec)
-		w.movedFrom(child, rec.cookie)
+		w.movedFrom(child, limbo{cookie: rec.cookie, from: slot{dir: n, wd: rec.wd}})
 		w.recheck(n, rec.name)
 		w.recheckExchange(n, rec.name)
 	case rec.mask&MovedTo != 0:
@@ -143,14 +144,15 @@ func (w *Watcher) applyDir(n id, rec record) {
 // movedFrom detaches the directory that left. When another took its place
 // just before, and it was not deleted by that, then the two are exchanged
 // (renameat2) and it is the other that stays.
-func (w *Watcher) movedFrom(child id, cookie uint32) {
+func (w *Watcher) movedFrom(child id, why limbo) {
 	for n, l := range w.limbo {
 		if l.by == child && child != 0 {
-			w.limbo[n] = limbo{cookie: cookie, by: child, exchanged: true}
+			why.by, why.exchanged = child, true
+			w.limbo[n] = why
 			return
 		}
 	}
-	w.leave(child, cookie)
+	w.leave(child, why)
 }
 
 // movedTo relabels the directory that left under the same cookie. One that
@@ -190,18 +192,14 @@ func (w *Watcher) movedTo(n id, rec record) {
 func (w *Watcher) settleIn(n, parent id, name []byte) {
 	delete(w.limbo, n)
 	if old := w.tree.lookup(parent, name); old != 0 {
-		w.leave(old, 0)
-		if l, ok := w.limbo[old]; ok {
-			l.by = n
-			w.limbo[old] = l
-		}
+		w.leave(old, limbo{by: n})
 	}
 	w.tree.attach(n, parent, name)
 }
 
-// leave detaches n because it is not where it was. Its watch stays: the
-// kernel ends it if n was deleted, and n may be found elsewhere.
-func (w *Watcher) leave(n id, cookie uint32) {
+// leave detaches n because it is not where it was. Its watch stays for the
+// time being, for n may be found elsewhere.
+func (w *Watcher) leave(n id, why limbo) {
 	if n == 0 {
 		return
 	}
@@ -210,7 +208,7 @@ func (w *Watcher) leave(n id, cookie uint32) {
 		w.makeTop(n)
 		return
 	}
-	w.limbo[n] = limbo{cookie: cookie}
+	w.limbo[n] = why
 }
 
 // inLimbo finds the directory that left in the rename with that cookie.
@@ -231,7 +229,7 @@ func (w *Watcher) ended(n id, mask Mask) {
 		return // IN_IGNORED follows
 	}
 	for c := w.tree.nodes[n].child; c != 0; c = w.tree.nodes[n].child {
-		w.leave(c, 0)
+		w.leave(c, limbo{})
 	}
 	if parent := w.tree.nodes[n].parent; parent != 0 {
 		w.recheck(parent, w.tree.nameOf(n))

@@ -125,7 +125,7 @@ func (w *Watcher) rescan(n id) {
 // arrive handles a directory that appeared under name in n.
 func (w *Watcher) arrive(n id, name []byte) {
 	if !w.tree.live(n) {
-		w.missed[n] = struct{}{}
+		w.missed[n] = w.missed[n]
 		return
 	}
 	fd, err := w.openNode(n, unix.O_PATH)
@@ -173,7 +173,9 @@ func (c *crawl) look(t task) {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EIO):
 		w.problem(&os.PathError{Op: "look into", Path: w.path(t.dir), Err: err})
 	case err != nil && w.tree.nodes[t.dir].parent != 0:
+		// It moved meanwhile: find it, and look again.
 		w.recheck(w.tree.nodes[t.dir].parent, w.tree.nameOf(t.dir))
+		w.missed[t.dir] = w.missed[t.dir] || t.all
 	}
 	v.tell()
 }
@@ -261,9 +263,7 @@ func (v *visit) look(fd int, e entry) {
 	}
 	e.name = bytes.Clone(e.name)
 	e.watch(v.c.w.fd, fd, v.mask)
-	if !e.gone() {
-		v.entries = append(v.entries, e)
-	}
+	v.entries = append(v.entries, e)
 }
 
 // watch puts the watch first and looks second: what happens in between is in
@@ -272,9 +272,10 @@ func (v *visit) look(fd int, e entry) {
 func (e *entry) watch(inotify, fd int, mask uint32) {
 	wd, err := unix.InotifyAddWatch(inotify, procPath(fd, string(e.name)), mask)
 	if err == nil {
+		e.wd = int32(wd)
 		e.st, err = inodeAt(fd, string(e.name))
 	}
-	e.wd, e.err = int32(wd), err
+	e.err = err
 }
 
 func (e *entry) gone() bool {
@@ -300,8 +301,16 @@ func (v *visit) tell() {
 	}
 }
 
+// unwatched handles a directory that could not be watched, or that was gone
+// again by then; a watch that it got must not stay if nobody knows it.
 func (v *visit) unwatched(e *entry) {
-	if errors.Is(e.err, unix.ENOSPC) {
+	if e.wd != 0 {
+		v.c.w.doomed = append(v.c.w.doomed, e.wd)
+	}
+	switch {
+	case e.gone():
+		return
+	case errors.Is(e.err, unix.ENOSPC):
 		if v.c.limit == nil {
 			v.c.limit = e.err
 		}

@@ -44,7 +44,7 @@ const always = Overflow | Unmount | DeleteSelf | MoveSelf
 // looked for when it is. from is the old place in a rename, or nil.
 func (w *Watcher) emit(n id, name []byte, mask Mask, from *origin) {
 	if !w.here.find(w.tree, n, name) {
-		w.missed[n] = struct{}{}
+		w.missed[n] = w.missed[n]
 		return
 	}
 	before := from != nil && w.tree.byWd.get(from.wd) == from.dir && w.before.find(w.tree, from.dir, from.name)

@@ -232,7 +232,7 @@ func (r *replay) check(t *testing.T) {
 
 func (r *replay) explain(t *testing.T, path string) {
 	for i, e := range r.log {
-		if strings.HasPrefix(path+"/", e.Path+"/") || strings.HasPrefix(path+"/", e.From+"/") {
+		if testing.Verbose() || strings.HasPrefix(path+"/", e.Path+"/") || strings.HasPrefix(path+"/", e.From+"/") {
 			t.Logf("%5d %s", i, e)
 		}
 	}

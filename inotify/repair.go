@@ -33,7 +33,7 @@ func (w *Watcher) repairAll() (again bool, err error) {
 	again, err = w.repairLocked()
 	w.deliver()
 	if !again {
-		w.releaseReached()
+		w.endFlushes()
 	}
 	return again, err
 }
@@ -51,21 +51,11 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 		return true, nil
 	case w.repairSlots(), w.repairMissed(), w.repairStatements():
 		return true, nil
-	case w.dropMoved(), w.removeDoomed():
+	case w.dropLost(), w.removeDoomed():
 		return true, nil
 	}
 	w.good = time.Now()
 	return false, nil
-}
-
-// releaseReached ends the Flushes whose mark came through, once nothing that
-// came before it is left to repair.
-func (w *Watcher) releaseReached() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.overflow && len(w.missed) == 0 && len(w.rechecks) == 0 && len(w.restates) == 0 {
-		w.endFlushes()
-	}
 }
 
 // reachMarks takes all marks as having come through.
@@ -76,7 +66,11 @@ func (w *Watcher) reachMarks() {
 	clear(w.marks)
 }
 
+// endFlushes ends the Flushes whose mark came through. What came before it is
+// delivered by now.
 func (w *Watcher) endFlushes() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, mark := range w.reached {
 		close(mark)
 	}
@@ -139,7 +133,7 @@ func (w *Watcher) repairSlot(s slot, tell bool) {
 // displace detaches child, which is not at name in n as the tree had it.
 func (w *Watcher) displace(n id, name []byte, child id) {
 	if child != 0 {
-		w.leave(child, 0)
+		w.leave(child, limbo{})
 		w.emit(n, name, Delete|IsDir, nil)
 	}
 }
@@ -179,28 +173,49 @@ func (w *Watcher) misplaced(s slot, tell bool, err error) {
 }
 
 // repairMissed scans the directories in which something happened while their
-// path was not known.
+// path was not known or wrong.
 func (w *Watcher) repairMissed() (worked bool) {
-	for n := range w.missed {
+	for n, all := range w.missed {
 		if !w.tree.live(n) {
 			continue
 		}
 		delete(w.missed, n)
-		w.scan(1, task{dir: n, report: true})
+		w.scan(1, task{dir: n, report: true, all: all})
 		worked = true
 	}
 	return worked
 }
 
-// dropMoved gives up the directories that were renamed to a place outside.
-func (w *Watcher) dropMoved() (worked bool) {
+// dropLost gives up the directories that are nowhere in the tree: they were
+// deleted, or renamed to a place outside, or were not where the tree had them
+// and no record told where they are.
+func (w *Watcher) dropLost() (worked bool) {
 	for n, l := range w.limbo {
-		if l.moved {
+		if l.cookie != 0 && !l.awaited {
+			w.await(l.from)
+			l.awaited = true
+			w.limbo[n] = l
+		} else {
 			w.drop(n)
-			worked = true
 		}
+		worked = true
 	}
 	return worked
+}
+
+// await returns when the rename is over whose first half came from a
+// directory: the kernel queues both halves while it holds the directory's
+// lock, and reading a directory takes that lock too.
+func (w *Watcher) await(from slot) {
+	if w.tree.nodes[from.dir].wd != from.wd {
+		return
+	}
+	fd, err := w.openNode(from.dir, unix.O_RDONLY)
+	if err != nil {
+		return // giving up too early costs a scan, no more
+	}
+	defer unix.Close(fd)
+	unix.ReadDirent(fd, make([]byte, 1024))
 }
 
 // drop forgets n and all below it, and has their watches removed. A root that
@@ -210,7 +225,7 @@ func (w *Watcher) drop(n id) {
 	for i := len(list) - 1; i >= 0; i-- {
 		x := list[i]
 		if w.tree.nodes[x].flags&flagAnchor != 0 {
-			w.leave(x, 0)
+			w.leave(x, limbo{})
 			continue
 		}
 		if w.tree.nodes[x].child == 0 {
@@ -265,7 +280,7 @@ func (w *Watcher) sweep() {
 		n := id(i)
 		if x := &w.tree.nodes[n]; x.wd > 0 && x.round != w.round && x.flags&(flagTop|flagAnchor) == 0 {
 			w.tree.detach(n)
-			w.limbo[n] = limbo{moved: true}
+			w.limbo[n] = limbo{}
 		}
 	}
 }

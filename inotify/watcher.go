@@ -73,7 +73,7 @@ type Watcher struct {
 	moves    recentMoves
 	limbo    map[id]limbo
 	rechecks map[slot]bool   // true: tell what is there
-	missed   map[id]struct{} // had events while their path was not known
+	missed   map[id]bool     // to be scanned once their path is known; true: with all below
 	restates map[id]struct{} // to be reported anew, with all below
 	doomed   []int32         // watches to remove
 	round    uint16          // counts resyncs
@@ -102,7 +102,7 @@ func New(opts Options) (*Watcher, error) {
 		tree:     newTree(),
 		limbo:    map[id]limbo{},
 		rechecks: map[slot]bool{},
-		missed:   map[id]struct{}{},
+		missed:   map[id]bool{},
 		restates: map[id]struct{}{},
 		marks:    map[int32]chan struct{}{},
 		here:     newLocator(),
@@ -171,12 +171,15 @@ func (w *Watcher) Watches() int {
 // ends, which is no error, or reading fails. Only one Run may be under way.
 // What the kernel has queued when ctx ends is for the next Run.
 func (w *Watcher) Run(ctx context.Context) error {
-	if !w.running.TryLock() {
-		return errors.New("inotify watcher runs already")
+	free := w.running.TryLock()
+	if free {
+		defer w.running.Unlock()
 	}
-	defer w.running.Unlock()
-	if w.isClosed() {
+	switch {
+	case w.isClosed():
 		return ErrClosed
+	case !free:
+		return errors.New("inotify watcher runs already")
 	}
 	defer context.AfterFunc(ctx, w.interrupt)()
 	for {
@@ -203,10 +206,11 @@ func (w *Watcher) Close() error {
 	w.running.Lock()
 	defer w.running.Unlock()
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.reachMarks()
+	err := w.release()
+	w.mu.Unlock()
 	w.endFlushes()
-	return w.release()
+	return err
 }
 
 // release closes the descriptors that are open.

@@ -338,7 +338,7 @@ func checkModel(t testing.TB, tr *trial) {
 		return nil
 	})
 	if got := tr.w.Watches(); got != len(dirs) {
-		t.Errorf("the tree has %d directories, the disk %d", got, len(dirs))
+		t.Errorf("the tree has %d directories, the disk %d; in limbo: %+v", got, len(dirs), tr.w.limbo)
 	}
 	if got := tr.watches(); got != len(dirs) {
 		t.Errorf("the kernel has %d watches for %d directories", got, len(dirs))

@@ -99,7 +99,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	}
 	defer unix.Close(fd)
 	w.widen(s.Mask)
-	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf))
+	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
 	if errors.Is(err, unix.ENOSPC) {
 		return watchLimit(s.root, s.SkipDir)
 	}

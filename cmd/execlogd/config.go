@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/router"
+)
+
+// config is the command line, checked. It is the only home of the daemon's
+// defaults.
+type config struct {
+	root         string // absolute
+	host         string
+	port         int
+	static       bool
+	livereload   bool
+	delay        time.Duration
+	debounce     time.Duration
+	ignore       []string
+	allowHosts   []string
+	allowOrigins []string
+	logLevel     slog.Level
+	logFormat    string
+
+	print string // help or version: print it and be done
+}
+
+var defaults = config{
+	root:       ".",
+	host:       "127.0.0.1",
+	port:       8000,
+	static:     true,
+	livereload: true,
+	delay:      100 * time.Millisecond,
+	debounce:   router.DefaultDebounce,
+	ignore:     router.DefaultIgnore(),
+	logLevel:   slog.LevelInfo,
+	logFormat:  "auto",
+}
+
+var logFormats = []string{"auto", "text", "json"}
+
+// A usageError is a command line that cannot be meant.
+type usageError struct{ error }
+
+func (e usageError) Error() string { return e.error.Error() + " (execlogd -help lists the flags)" }
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+func parseConfig(args []string) (config, error) {
+	cfg := defaults
+	cfg.ignore = slices.Clone(defaults.ignore)
+	flags := flag.NewFlagSet("execlogd", flag.ContinueOnError)
+	showVersion := cfg.define(flags)
+	flags.SetOutput(new(bytes.Buffer)) // errors are printed once, by main
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return config{print: help(flags)}, nil
+	case err != nil:
+		return config{}, usageError{err}
+	case *showVersion:
+		return config{print: "execlogd " + version + "\n"}, nil
+	case flags.NArg() > 0:
+		return config{}, usagef("what is %q? Every argument is a flag: the directory to serve is -root %[1]s", flags.Arg(0))
+	}
+	return cfg, cfg.check()
+}
+
+// define declares the flags, with cfg's values as their defaults.
+func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
+	flags.StringVar(&cfg.root, "root", cfg.root, "serve and watch this `directory`")
+	flags.StringVar(&cfg.host, "host", cfg.host, "listen on this `address`; 0.0.0.0 or :: is every address of the machine")
+	flags.IntVar(&cfg.port, "port", cfg.port, "listen on this TCP `port`; 0 takes a free one")
+	flags.BoolVar(&cfg.static, "static", cfg.static, "serve the files of the root; without it there is live reload alone,\nfor pages that another server or a file: address shows")
+	flags.BoolVar(&cfg.livereload, "livereload", cfg.livereload, "watch the root and refresh the pages that are open")
+	flags.DurationVar(&cfg.delay, "delay", cfg.delay, "gather changes for this long before pages are told; 0 does not wait")
+	flags.DurationVar(&cfg.debounce, "debounce", cfg.debounce, "tell pages at most once in this time; 0 is no limit")
+	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
+	flags.Var((*words)(&cfg.allowHosts), "allow-host", "also answer to this host `name`, or to all below .example.com (may be repeated)")
+	flags.Var((*words)(&cfg.allowOrigins), "allow-origin", "also send changes to pages of this `origin`, as in https://example.com (may be repeated)")
+	flags.TextVar(&cfg.logLevel, "log-level", cfg.logLevel, "log from this `level` on: debug, info, warn or error")
+	flags.StringVar(&cfg.logFormat, "log-format", cfg.logFormat, "log in this `format`: text, json, or auto, which is text with colours on a terminal")
+	return flags.Bool("version", false, "print the version")
+}
+
+func (cfg *config) check() (err error) {
+	switch {
+	case cfg.port < 0 || cfg.port > 65535:
+		return usagef("-port %d: a port is from 0 to 65535", cfg.port)
+	case cfg.delay < 0:
+		return usagef("-delay %v: a delay is not negative", cfg.delay)
+	case cfg.debounce < 0:
+		return usagef("-debounce %v: a time is not negative", cfg.debounce)
+	case !slices.Contains(logFormats, cfg.logFormat):
+		return usagef("-log-format %q: want %s", cfg.logFormat, strings.Join(logFormats, ", "))
+	case !cfg.static && !cfg.livereload:
+		return usagef("-static=false and -livereload=false leave nothing to do: drop one of them")
+	}
+	cfg.root, err = filepath.Abs(cfg.root)
+	return err
+}
+
+// server is the configuration as httpd takes it.
+func (cfg *config) server(log *slog.Logger) httpd.Options {
+	o := httpd.Options{
+		NoLiveReload: !cfg.livereload,
+		Logger:       log,
+		AllowHosts:   cfg.allowHosts,
+		AllowOrigins: cfg.allowOrigins,
+	}
+	if cfg.static {
+		o.Root = cfg.root
+	}
+	return o
+}
+
+// reload is the route that refreshes pages.
+func (cfg *config) reload(refresh router.Callback) router.Route {
+	return router.Route{
+		Name:     "reload",
+		Ignore:   cfg.ignore,
+		Mask:     router.Reload,
+		Delay:    orNone(cfg.delay),
+		Debounce: orNone(cfg.debounce),
+		Callback: refresh,
+	}
+}
+
+// orNone is a duration as router takes it, where 0 would be the default.
+func orNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// help is the text of -help.
+func help(flags *flag.FlagSet) string {
+	var b strings.Builder
+	b.WriteString("Usage: execlogd [flags]\n\n" +
+		"Serves a directory and refreshes the pages of it that are open when it changes.\n\nFlags:\n")
+	flags.SetOutput(&b)
+	flags.PrintDefaults()
+	return b.String()
+}
+
+// checkRoot says what is wrong with a root before anything is opened.
+func checkRoot(root string) error {
+	dir, err := os.Open(root)
+	if err == nil {
+		defer dir.Close()
+		_, err = dir.Readdirnames(1)
+	}
+	info, statErr := os.Stat(root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("root %q does not exist: create it, or name another with -root", root)
+	case statErr == nil && !info.IsDir():
+		return fmt.Errorf("root %q is not a directory: name one with -root", root)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("root %q cannot be read by user %d: give it permission, or name another with -root", root, os.Geteuid())
+	}
+	return statErr
+}
+
+// words is a flag that may be repeated.
+type words []string
+
+func (w *words) String() string { return strings.Join(*w, " ") }
+
+func (w *words) Set(s string) error {
+	*w = append(*w, s)
+	return nil
+}
+
+// patterns is words in which an empty one drops those before it.
+type patterns words
+
+func (p *patterns) String() string { return (*words)(p).String() }
+
+func (p *patterns) Set(s string) error {
+	if s == "" {
+		*p = []string{}
+		return nil
+	}
+	return (*words)(p).Set(s)
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/execlog/execlogd/"
+
+// Imports point one way, and each outside module enters through one package.
+var (
+	mayImport = map[string][]string{
+		"inotify":      {},
+		"router":       {"inotify"},
+		"httpd":        {"inotify"},
+		"cmd/execlogd": {"inotify", "router", "httpd"},
+	}
+	enters = map[string]string{
+		"golang.org/x/sys":              "inotify",
+		"github.com/bmatcuk/doublestar": "router",
+		"github.com/coder/websocket":    "httpd",
+		"golang.org/x/net":              "httpd",
+		"github.com/coreos/go-systemd":  "cmd/execlogd",
+		"github.com/lmittmann/tint":     "cmd/execlogd",
+	}
+)
+
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := list.Decode(&pkg); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		from := strings.TrimPrefix(pkg.ImportPath, module)
+		allowed, known := mayImport[from]
+		if !known {
+			t.Errorf("%s is not in the house: say here what it may import", from)
+		}
+		for _, path := range pkg.Imports {
+			checkImport(t, from, path, allowed)
+		}
+	}
+}
+
+func checkImport(t *testing.T, from, path string, allowed []string) {
+	if to, ours := strings.CutPrefix(path, module); ours {
+		if !slices.Contains(allowed, to) {
+			t.Errorf("%s imports %s", from, to)
+		}
+		return
+	}
+	if first, _, _ := strings.Cut(path, "/"); !strings.Contains(first, ".") {
+		return // the standard library
+	}
+	for mod, door := range enters {
+		if strings.HasPrefix(path, mod) {
+			if from != door {
+				t.Errorf("%s imports %s, which is for %s alone", from, path, door)
+			}
+			return
+		}
+	}
+	t.Errorf("%s imports %s: say here through which package it enters", from, path)
+}

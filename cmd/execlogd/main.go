@@ -1,0 +1,187 @@
+// Execlogd serves a directory over HTTP, watches it with inotify, and tells
+// the browsers that have a page of it open what has changed.
+//
+//	execlogd [flags]
+//
+// Without flags it serves the current directory at http://127.0.0.1:8000/ to
+// this machine alone. It runs until it gets SIGINT or SIGTERM; a second one
+// ends it at once. It works as a Type=notify service of systemd, and takes its
+// HTTP sockets from systemd when there are any. `execlogd -help` lists the
+// flags.
+//
+// The exit status is 0 after a signal, 1 when something failed, 2 when the
+// command line is wrong; what was wrong is one line on standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
+)
+
+// version is set by the Makefile.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "execlogd:", err)
+	}
+	os.Exit(exitStatus(err))
+}
+
+func exitStatus(err error) int {
+	_, usage := errors.AsType[usageError](err)
+	switch {
+	case err == nil:
+		return 0
+	case usage:
+		return 2
+	}
+	return 1
+}
+
+// run acquires everything the daemon needs, says that it is ready, and works
+// until ctx ends or a part fails.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	cfg, err := parseConfig(args)
+	if err != nil {
+		return err
+	}
+	if cfg.print != "" {
+		_, err := io.WriteString(stdout, cfg.print)
+		return err
+	}
+	d, err := acquire(cfg, stderr)
+	if err != nil {
+		return err
+	}
+	defer d.release()
+	if err := d.announce(stderr); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() {
+		notify("STOPPING=1\nSTATUS=stopping")
+		d.log.Info("stopping", "cause", context.Cause(ctx))
+	})()
+	return inTurn(ctx, d.tasks()...)
+}
+
+// A daemon is all that was acquired. What changes flows from the listeners
+// through the routes to the server, and they stop in that order.
+type daemon struct {
+	cfg     config
+	log     *slog.Logger
+	server  *httpd.Server
+	sockets []net.Listener
+	group   *router.Group // nil without live reload
+}
+
+func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
+	d := &daemon{cfg: cfg, log: newLogger(cfg, stderr)}
+	defer func() {
+		if err != nil {
+			d.release()
+		}
+	}()
+	if err := checkRoot(cfg.root); err != nil {
+		return nil, err
+	}
+	if d.server, err = httpd.New(cfg.server(d.log)); err != nil {
+		return nil, err
+	}
+	if d.sockets, err = sockets(cfg.host, cfg.port); err != nil {
+		return nil, err
+	}
+	if !cfg.livereload {
+		return d, nil
+	}
+	routes, err := router.New(router.Options{Logger: d.log}, cfg.reload(d.refresh))
+	if err != nil {
+		return nil, usageError{err}
+	}
+	watching := inotify.Options{Problem: func(err error) { d.log.Warn("not watched", "err", err) }}
+	d.group, err = router.NewGroup(watching, router.Listener{Root: cfg.root, Router: routes})
+	return d, err
+}
+
+func (d *daemon) release() {
+	if d.group != nil {
+		d.group.Close()
+	}
+	for _, ln := range d.sockets {
+		ln.Close()
+	}
+	if d.server != nil {
+		d.server.Close()
+	}
+}
+
+// announce tells the user, and systemd, that the daemon is ready: its sockets
+// take connections and every directory is watched.
+func (d *daemon) announce(stderr io.Writer) error {
+	status := d.status()
+	if d.cfg.logFormat == "json" {
+		d.log.Info(status)
+	} else {
+		fmt.Fprintln(stderr, "execlogd:", status)
+	}
+	return notify("READY=1\nSTATUS=" + status)
+}
+
+// status is what the daemon does, in one line.
+func (d *daemon) status() string {
+	what := "live reload for " + d.cfg.root
+	if d.cfg.static {
+		what = "serving " + d.cfg.root
+	}
+	s := what + " on " + address(d.sockets[0])
+	if d.group != nil {
+		s += fmt.Sprintf(", watching %s", count(d.group.Watches(), "directory", "directories"))
+	}
+	return s
+}
+
+func (d *daemon) tasks() []task {
+	var tasks []task
+	if d.group != nil {
+		tasks = append(tasks, task{"watch", d.group.Run})
+	}
+	for _, ln := range d.sockets {
+		tasks = append(tasks, task{"serve", func(ctx context.Context) error { return d.server.Serve(ctx, ln) }})
+	}
+	return tasks
+}
+
+// refresh is the reload route's callback.
+func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
+	paths := make([]string, len(batch))
+	for i, e := range batch {
+		paths[i] = e.Path
+		if e.Mask&inotify.IsDir != 0 {
+			paths[i] += "/"
+		}
+	}
+	d.log.Debug("changed", "paths", paths)
+	d.server.Refresh(paths...)
+	return nil
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestInTurnStopsOneAfterTheOther(t *testing.T) {
+	broken := errors.New("broken")
+	tests := []struct {
+		name    string
+		fails   string // the task that fails by itself after a second
+		want    []string
+		wantErr error
+	}{
+		{"told to stop", "", []string{"watch", "serve"}, nil},
+		{"the last one fails", "serve", []string{"serve", "watch"}, broken},
+		{"the first one fails", "watch", []string{"watch", "serve"}, broken},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				var ended []string
+				work := func(name string) task {
+					return task{name, func(ctx context.Context) error {
+						if name == tt.fails {
+							time.Sleep(time.Second)
+							ended = append(ended, name)
+							return broken
+						}
+						<-ctx.Done()
+						time.Sleep(time.Second) // what stops later must wait for this
+						ended = append(ended, name)
+						return nil
+					}}
+				}
+				err := inTurn(ctx, work("watch"), work("serve"))
+				if !slices.Equal(ended, tt.want) || !errors.Is(err, tt.wantErr) {
+					t.Errorf("ended %v with %v, want %v with %v", ended, err, tt.want, tt.wantErr)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,304 @@
+package httpd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+)
+
+const (
+	indexPage   = "index.html"
+	missingPage = "404.html"
+)
+
+// serveFile answers a request for what lies beneath the root.
+func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
+	// Other sites have no business embedding what is being worked on;
+	// a server on the next port of this machine does.
+	w.Header().Set("Cross-Origin-Resource-Policy", "same-site")
+	if s.live {
+		w.Header().Set("Cache-Control", "no-cache")
+	}
+	name, slash, ok := fileName(r.URL.Path)
+	if !ok || strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f") {
+		s.serveMissing(w, r)
+		return
+	}
+	f, err := s.find(name, slash)
+	if err != nil {
+		s.serveError(w, r, err)
+		return
+	}
+	defer f.Close()
+	switch {
+	case !f.IsDir():
+		s.serveContent(w, r, f)
+	case slash:
+		s.serveDir(w, r, name, f)
+	default:
+		redirectToDir(w, r)
+	}
+}
+
+// fileName turns a URL path into the name of a file beneath the root, and
+// says whether it means a directory. It is not ok when nothing of such a name
+// is ever served: hidden files, and what no file can be called.
+func fileName(urlPath string) (name string, slash, ok bool) {
+	clean := path.Clean("/" + urlPath)
+	if strings.Contains(clean, "/.") || strings.ContainsRune(clean, 0) {
+		return "", false, false
+	}
+	if clean == "/" {
+		return ".", true, true
+	}
+	last := urlPath[strings.LastIndexByte(urlPath, '/')+1:]
+	return clean[1:], last == "" || last == "." || last == "..", true
+}
+
+// find opens what a request means by name: the file, or the file with .html
+// appended, as links without it are common.
+func (s *Server) find(name string, slash bool) (*file, error) {
+	f, err := s.open(name)
+	if errors.Is(err, fs.ErrNotExist) && !slash {
+		if page, pageErr := s.openRegular(name + ".html"); pageErr == nil {
+			return page, nil
+		}
+	}
+	if err == nil && slash && !f.IsDir() {
+		f.Close()
+		return nil, notFound(name)
+	}
+	return f, err
+}
+
+// A file is an open regular file or directory.
+type file struct {
+	*os.File
+	fs.FileInfo
+	name string // relative to the root
+}
+
+func (f *file) Name() string { return f.name }
+
+// open opens a regular file or a directory beneath the root. Whatever the
+// name goes through, links included, stays beneath it; that is looked after
+// at every step by os.Root, not by looking at names.
+func (s *Server) open(name string) (*file, error) {
+	// Without O_NONBLOCK, opening a fifo would wait for its writer.
+	f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		err = notFound(name)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &file{File: f, FileInfo: info, name: name}, nil
+}
+
+// openRegular is open for those who want no directory.
+func (s *Server) openRegular(name string) (*file, error) {
+	f, err := s.open(name)
+	if err == nil && f.IsDir() {
+		f.Close()
+		return nil, notFound(name)
+	}
+	return f, err
+}
+
+func notFound(name string) error {
+	return &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// serveDir answers with the directory's index page, or else with a list of
+// what is in it. An index page that is there but cannot be read is an error:
+// its directory was not meant to be listed.
+func (s *Server) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
+	index, err := s.openRegular(path.Join(name, indexPage))
+	switch {
+	case err == nil:
+		defer index.Close()
+		s.serveContent(w, r, index)
+	case errors.Is(err, fs.ErrNotExist):
+		s.serveListing(w, r, name, dir)
+	default:
+		s.serveError(w, r, err)
+	}
+}
+
+// redirectToDir adds the slash that makes a directory's relative links work.
+// The redirect is relative, so that it survives a proxy's path prefix and
+// cannot lead to another host, and temporary, since the directory may be a
+// file tomorrow.
+func redirectToDir(w http.ResponseWriter, r *http.Request) {
+	to := url.URL{Path: "./" + path.Base(r.URL.Path) + "/", RawQuery: r.URL.RawQuery}
+	w.Header().Set("Location", to.String())
+	w.WriteHeader(http.StatusFound)
+}
+
+// serveContent answers with a regular file, with the script in it when it is
+// a page. http.ServeContent sees to ranges and conditions.
+func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
+	head, err := f.head()
+	if err != nil {
+		s.serveError(w, r, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType(f.name, head))
+	page, injected := s.inject(h, r, f, head, scriptElement)
+	if injected {
+		h.Set("ETag", f.etag("-live"))
+		http.ServeContent(w, r, "", f.ModTime(), page)
+		return
+	}
+	h.Set("ETag", f.etag(""))
+	http.ServeContent(w, r, "", f.ModTime(), f.File)
+}
+
+// head reads what deciding about a file takes: nothing where the name says it
+// all, else enough to find the place for the script.
+func (f *file) head() ([]byte, error) {
+	if knownType(f.name) && !isHTML(f.name) {
+		return nil, nil
+	}
+	head := make([]byte, min(f.Size(), scanLimit))
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	return head[:n], nil
+}
+
+// inject returns f with element spliced in, when f is a page, live reload is
+// on and the request is for a page to be shown.
+func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, element string) (io.ReadSeeker, bool) {
+	if !s.live || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
+		return nil, false
+	}
+	h.Add("Vary", "Sec-Fetch-Dest")
+	off, ok := insertionPoint(head)
+	if !ok || !isNavigation(r) {
+		return nil, false
+	}
+	return newSplice(f, f.Size(), int64(off), element), true
+}
+
+// isNavigation says whether a response will be shown as a page. What a script
+// fetches is a fragment to be put into one. Clients that do not say are taken
+// for old browsers.
+func isNavigation(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Dest") {
+	case "", "document", "iframe", "frame", "embed", "object":
+		return true
+	}
+	return false
+}
+
+// etag is made of what changes when the content does. The time of the last
+// status change is in it because the time of modification can be set at will:
+// cp -p and rsync -t do.
+func (f *file) etag(variant string) string {
+	stat, ok := f.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf(`"%x-%x-%x%s"`, stat.Ino, stat.Ctim.Nano(), stat.Size, variant)
+}
+
+// serveError answers for an error of opening or reading.
+func (s *Server) serveError(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		refuse(w, http.StatusForbidden, "this file may not be read by the server")
+	case errors.Is(err, fs.ErrClosed):
+		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		s.log.Error("no file descriptor left", "path", clip(r.URL.Path), "err", err)
+		refuse(w, http.StatusServiceUnavailable, "the server has too many files open")
+	case errors.Is(err, syscall.EIO):
+		s.log.Error("file unreadable", "path", clip(r.URL.Path), "err", err)
+		refuse(w, http.StatusInternalServerError, "this file cannot be read")
+	default: // not there, a name that is none, or a link that leads out
+		s.serveMissing(w, r)
+	}
+}
+
+// serveMissing answers 404: to a browser that wants a page with the site's
+// 404.html, or a page of our own, in either case one that reloads.
+func (s *Server) serveMissing(w http.ResponseWriter, r *http.Request) {
+	if !isNavigation(r) {
+		w.Header().Add("Vary", "Sec-Fetch-Dest")
+		refuse(w, http.StatusNotFound, "not found")
+		return
+	}
+	f, err := s.openRegular(missingPage)
+	if err != nil {
+		s.serveNote(w, r, http.StatusNotFound, missingTemplate, nil)
+		return
+	}
+	defer f.Close()
+	head, err := f.head()
+	if err != nil {
+		refuse(w, http.StatusNotFound, "not found")
+		return
+	}
+	w.Header().Set("Content-Type", contentType(missingPage, head))
+	content, ok := s.inject(w.Header(), r, f, head, missingElement)
+	if !ok {
+		content = io.NewSectionReader(f, 0, f.Size())
+	}
+	writeWhole(w, r, http.StatusNotFound, content)
+}
+
+// writeWhole answers with a status for which there are no ranges and
+// conditions.
+func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.ReadSeeker) {
+	size, err := content.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = content.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, "this file cannot be read")
+		return
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(size))
+	w.WriteHeader(code)
+	if r.Method != http.MethodHead {
+		io.CopyN(w, content, size) // an error here is the client's departure
+	}
+}
+
+// serveNote answers with a page of our own.
+func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, page *noteTemplate, about any) {
+	var element template.HTML
+	switch {
+	case !s.live || !isNavigation(r):
+	case code == http.StatusNotFound:
+		element = missingElement
+	default:
+		element = scriptElement
+	}
+	text, err := page.render(about, element)
+	if err != nil {
+		s.log.Error("page not rendered", "path", clip(r.URL.Path), "err", err)
+		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Add("Vary", "Sec-Fetch-Dest")
+	writeWhole(w, r, code, bytes.NewReader(text))
+}

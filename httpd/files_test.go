@@ -1,0 +1,503 @@
+package httpd
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestWhatAPathShows(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"index.html": "root", "a.html": "a", "a b.txt": "space", "dir/index.html": "dir", "dir/c.html": "c",
+		"both.html": "file", "both/x.txt": "x", "plain": "plain", "p%q#r?s.txt": "odd", "back\\slash.txt": "back",
+		"a.b.html": "dots", "ü.txt": "u", "\xff.txt": "bytes", "-": "dash", "index.html.html": "double",
+	} {
+		write(t, dir, name, content)
+	}
+	run := serve(t, Options{Root: dir, NoLiveReload: true})
+	tests := []struct{ name, path, want string }{
+		{"the root's index", "/", "200 root"},
+		{"an index by name", "/index.html", "200 root"},
+		{"a page", "/a.html", "200 a"},
+		{"a page without its extension", "/a", "200 a"},
+		{"queries do not matter", "/a?x=/etc/passwd#y", "200 a"},
+		{"a name with a dot, without its extension", "/a.b", "200 dots"},
+		{"an extension is not added to a directory", "/a/", "404"},
+		{"a page is no directory", "/a.html/", "404"},
+		{"what is below a file is not there", "/a.html/b", "404"},
+		{"a directory's index", "/dir/", "200 dir"},
+		{"a directory without slash", "/dir", "302 ./dir/"},
+		{"a redirect keeps the query", "/dir?a=b&c=%20", "302 ./dir/?a=b&c=%20"},
+		{"a directory beats a page of its name", "/both", "302 ./both/"},
+		{"a page below", "/dir/c", "200 c"},
+		{"a space", "/a%20b.txt", "200 space"},
+		{"signs that URLs have uses for", "/p%25q%23r%3Fs.txt", "200 odd"},
+		{"a backslash is a letter", "/back%5Cslash.txt", "200 back"},
+		{"UTF-8", "/%C3%BC.txt", "200 u"},
+		{"any bytes", "/%FF.txt", "200 bytes"},
+		{"no extension", "/plain", "200 plain"},
+		{"a dash", "/-", "200 dash"},
+		{"slashes are one", "//dir//c.html", "200 c"},
+		{"a redirect leads to no other host", "//dir", "302 ./dir/"},
+		{"nothing", "/none", "404"},
+		{"nothing in a directory", "/dir/none", "404"},
+		{"a name that is too long", "/" + strings.Repeat("x", 300), "404"},
+		{"a path that is too long", "/" + strings.Repeat("x/", 3000), "404"},
+		{"a zero byte", "/a%00.html", "404"},
+		{"an encoded slash", "/dir%2Fc.html", "404"},
+		{"the directory by a dot", "/dir/.", "200 dir"},
+		{"the directory by two dots", "/dir/x/..", "200 dir"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			resp, body := run.get(t, "GET", tt.path, "Sec-Fetch-Dest", "empty")
+			got := fmt.Sprint(resp.StatusCode)
+			switch resp.StatusCode {
+			case 200:
+				got += " " + body
+			case 302:
+				got += " " + resp.Header.Get("Location")
+			}
+			if got != tt.want {
+				t.Errorf("%s\n got %s\nwant %s", tt.path, got, tt.want)
+			}
+			if resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Error("no nosniff")
+			}
+		})
+	}
+}
+
+func TestHiddenFilesAreNotThere(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".env", ".env.html", ".git/config", "a/.b/c.txt", "a/.d", "a/x.txt", ".well-known/x"} {
+		write(t, dir, name, "secret")
+	}
+	run := serve(t, Options{Root: dir})
+	for _, path := range []string{
+		"/.env", "/.env.html", "/.git/config", "/.git/", "/.git", "/a/.b/c.txt", "/a/.d", "/%2eenv", "/a/%2E%62/c.txt",
+		"/.env?raw", "/.env?raw??", "/.env?import&inline", "/.env?.svg", "/.env/", "/.env/.", "/.env%00", "/.env%00.html", "/.env;x", "/a/../.env", "/x/..%2f.env",
+		"/.well-known/x", "/...", "/..a",
+	} {
+		if resp, body := run.get(t, "GET", path); resp.StatusCode != 404 || strings.Contains(body, "secret") {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+	_, list := run.get(t, "GET", "/a/")
+	if strings.Contains(list, `"./.b`) || strings.Contains(list, `"./.d`) || !strings.Contains(list, `"./x.txt"`) {
+		t.Errorf("listing: %s", list)
+	}
+	if resp, _ := run.get(t, "GET", "/.ENV"); resp.StatusCode != 404 {
+		t.Errorf("upper case: %s", resp.Status)
+	}
+}
+
+// outside has a root, and beside it what must never be served.
+func outside(t *testing.T) (root string) {
+	parent := t.TempDir()
+	root = filepath.Join(parent, "site")
+	write(t, parent, "secret.txt", "secret")
+	write(t, parent, "site-secret/index.html", "secret")
+	write(t, root, "index.html", "mine")
+	write(t, root, "in/inner.txt", "inner")
+	return root
+}
+
+func symlink(t *testing.T, target, name string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// CVE-2026-41612, CVE-2021-23430, CVE-2024-43800, GHSA-g7r4-m6w7-qqqr,
+// CVE-2025-58751 and CVE-2025-58752: dots, encodings, backslashes, and a
+// directory beside ours whose name begins like it.
+func TestTraversal(t *testing.T) {
+	root := outside(t)
+	run := serve(t, Options{Root: root})
+	for _, path := range []string{
+		"/../secret.txt", "/in/../../secret.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt", "/%2e%2e%2fsecret.txt", "/.%2e/secret.txt",
+		"/%252e%252e/secret.txt", "/..\\secret.txt", "/..%5csecret.txt", "/in/..%5c..%5csecret.txt", "/....//secret.txt",
+		"/..;/secret.txt", "/../site-secret/", "/..%2fsite-secret/", "/%c0%ae%c0%ae/secret.txt", "//../secret.txt", "/./../secret.txt",
+		root + "/../secret.txt", "/" + root + "/index.html", "/@fs" + filepath.Dir(root) + "/secret.txt", "/proc/self/environ",
+	} {
+		status := run.raw(t, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		if !strings.Contains(status, " 404 ") {
+			t.Errorf("%s: %s", path, status)
+		}
+	}
+}
+
+// vite 5281, miniserve 590 and 1495, actor-ts 575: symbolic links out of the
+// root, for files, directories, chains, index pages and entries of a listing.
+func TestLinksDoNotLeadOut(t *testing.T) {
+	root := outside(t)
+	parent := filepath.Dir(root)
+	symlink(t, parent+"/secret.txt", root+"/absolute.txt")
+	symlink(t, "../secret.txt", root+"/relative.txt")
+	symlink(t, "..", root+"/up")
+	symlink(t, "chain2.txt", root+"/chain1.txt")
+	symlink(t, "relative.txt", root+"/chain2.txt")
+	symlink(t, "../../secret.txt", root+"/page/index.html")
+	symlink(t, "../../secret.txt", root+"/list/entry.txt")
+	symlink(t, "../site-secret", root+"/sibling")
+	symlink(t, "../secret.txt", root+"/ext.html")
+	symlink(t, "../secret.txt", root+"/404.html")
+	symlink(t, "loop", root+"/loop")
+	symlink(t, "gone", root+"/dangling")
+	symlink(t, root+"/index.html", root+"/own-absolute.html")
+	symlink(t, "in/inner.txt", root+"/fine.txt")
+	symlink(t, "in", root+"/finedir")
+	run := serve(t, Options{Root: root})
+	for _, path := range []string{
+		"/absolute.txt", "/relative.txt", "/up/", "/up/secret.txt", "/up/site-secret/", "/chain1.txt", "/page/", "/page/index.html",
+		"/list/entry.txt", "/sibling/", "/sibling", "/ext", "/ext.html", "/loop", "/loop/", "/dangling", "/finedir/../../secret.txt", "/own-absolute.html",
+	} {
+		resp, body := run.get(t, "GET", path)
+		if resp.StatusCode != 404 || strings.Contains(body, "secret") {
+			t.Errorf("%s: %s %q", path, resp.Status, body)
+		}
+	}
+	if _, list := run.get(t, "GET", "/list/"); strings.Contains(list, "entry.txt") {
+		t.Error("the listing shows what leads out")
+	}
+	for _, path := range []string{"/fine.txt", "/finedir/inner.txt"} {
+		if resp, body := run.get(t, "GET", path); body != "inner" {
+			t.Errorf("%s, a link within: %s", path, resp.Status)
+		}
+	}
+}
+
+// vite 5281, SWS containment cache: a link that is switched between check and
+// use. There is no check apart from the use.
+func TestALinkThatIsSwitchedAllTheTime(t *testing.T) {
+	root := outside(t)
+	symlink(t, "in/inner.txt", root+"/flip.txt")
+	run := serve(t, Options{Root: root})
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for targets := []string{"../secret.txt", "in/inner.txt"}; ; targets[0], targets[1] = targets[1], targets[0] {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			os.Symlink(targets[0], root+"/.new")
+			os.Rename(root+"/.new", root+"/flip.txt")
+		}
+	}()
+	for range 300 {
+		rec := httptest.NewRecorder()
+		run.ServeHTTP(rec, httptest.NewRequest("GET", "http://localhost/flip.txt", nil).WithContext(t.Context()))
+		if strings.Contains(rec.Body.String(), "secret") {
+			t.Fatal("served what is outside")
+		}
+	}
+	close(stop)
+	<-stopped
+}
+
+// A fifo would hold a server for ever that waits for its writer.
+func TestOnlyRegularFiles(t *testing.T) {
+	root := t.TempDir()
+	if err := syscall.Mkfifo(root+"/fifo.html", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(root+"/index.html", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, "a.txt", "")
+	run := serve(t, Options{Root: root})
+	for _, path := range []string{"/fifo.html", "/fifo"} {
+		if resp, _ := run.get(t, "GET", path); resp.StatusCode != 404 {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+	if _, list := run.get(t, "GET", "/"); strings.Contains(list, "fifo") || !strings.Contains(list, "a.txt") {
+		t.Errorf("listing: %s", list)
+	}
+}
+
+func TestUnreadableFilesAreForbidden(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	root := t.TempDir()
+	write(t, root, "a.txt", "")
+	os.Chmod(root+"/a.txt", 0)
+	run := serve(t, Options{Root: root})
+	if resp, _ := run.get(t, "GET", "/a.txt"); resp.StatusCode != 403 {
+		t.Errorf("got %s", resp.Status)
+	}
+}
+
+func TestContentTypes(t *testing.T) {
+	const utf8 = "; charset=utf-8"
+	root := t.TempDir()
+	run := serve(t, Options{Root: root})
+	tests := []struct{ name, content, want string }{
+		{"a.html", "<p>ü", "text/html" + utf8},
+		{"b.html", "<meta charset=latin1><p>\xe9", "text/html"},
+		{"c.html", "<p>\xe9", "text/html"},
+		{"d.HTM", "", "text/html" + utf8},
+		{"e.html", strings.Repeat("ü", scanLimit), "text/html" + utf8},
+		{"f.html", "x" + strings.Repeat("ü", scanLimit), "text/html" + utf8},
+		{"a.css", "", "text/css" + utf8},
+		{"a.js", "", "text/javascript" + utf8},
+		{"a.mjs", "", "text/javascript" + utf8},
+		{"a.json", "", "application/json"},
+		{"a.svg", "", "image/svg+xml"},
+		{"a.wasm", "", "application/wasm"},
+		{"a.webmanifest", "", "application/manifest+json"},
+		{"a.woff2", "", "font/woff2"},
+		{"a.avif", "", "image/avif"},
+		{"a.webp", "", "image/webp"},
+		{"a.txt", "<html>", "text/plain" + utf8},
+		{"a.md", "# <b>", "text/plain" + utf8},
+		{"LICENSE", "words", "text/plain" + utf8},
+		{"page", "<!doctype html><title>x", "text/html" + utf8},
+		{"bytes", "\x00\x01\x02", "application/octet-stream"},
+	}
+	for _, tt := range tests {
+		write(t, root, tt.name, tt.content)
+		resp, _ := run.get(t, "GET", "/"+tt.name)
+		if got := resp.Header.Get("Content-Type"); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A page with the script in it is a representation of its own: length,
+// validators and ranges are those of what is sent.
+func TestInjectedPagesAreWholeResponses(t *testing.T) {
+	root := t.TempDir()
+	big := "<!doctype html><html><head><title>x</title></head>" + strings.Repeat("<p>\xe9\xff\n", 100_000)
+	write(t, root, "big.html", big)
+	const at = len("<!doctype html><html><head>")
+	want := big[:at] + scriptElement + big[at:]
+	run := serve(t, Options{Root: root})
+
+	resp, body := run.get(t, "GET", "/big.html", "Sec-Fetch-Dest", "document")
+	if body != want || resp.ContentLength != int64(len(want)) {
+		t.Errorf("got %d bytes, Content-Length %d, want %d", len(body), resp.ContentLength, len(want))
+	}
+	if resp.Header.Get("Cache-Control") != "no-cache" || resp.Header.Get("Vary") != "Sec-Fetch-Dest" {
+		t.Errorf("headers %v", resp.Header)
+	}
+	etag := resp.Header.Get("ETag")
+
+	resp, body = run.get(t, "HEAD", "/big.html")
+	if body != "" || resp.ContentLength != int64(len(want)) || resp.Header.Get("ETag") != etag {
+		t.Errorf("HEAD: Content-Length %d, ETag %s", resp.ContentLength, resp.Header.Get("ETag"))
+	}
+	resp, body = run.get(t, "GET", "/big.html", "Range", fmt.Sprintf("bytes=%d-%d", at-2, at+len(scriptElement)+1), "If-Range", etag)
+	if resp.StatusCode != 206 || body != want[at-2:at+len(scriptElement)+2] {
+		t.Errorf("range: %s %q", resp.Status, body)
+	}
+	if resp, _ = run.get(t, "GET", "/big.html", "If-None-Match", etag); resp.StatusCode != 304 {
+		t.Errorf("conditional: %s", resp.Status)
+	}
+	resp, body = run.get(t, "GET", "/big.html", "Sec-Fetch-Dest", "empty")
+	if body != big || resp.Header.Get("ETag") == etag || resp.Header.Get("Vary") != "Sec-Fetch-Dest" {
+		t.Errorf("fetched by a script: %d bytes, want %d; headers %v", len(body), len(big), resp.Header)
+	}
+	for _, dest := range []string{"iframe", "frame", "embed", "object"} {
+		if _, body = run.get(t, "GET", "/big.html", "Sec-Fetch-Dest", dest); body != want {
+			t.Errorf("%s: no script", dest)
+		}
+	}
+}
+
+func TestRangesAndConditionsOfFiles(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.mp4", "0123456789")
+	run := serve(t, Options{Root: root})
+	resp, _ := run.get(t, "GET", "/a.mp4")
+	etag, modified := resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")
+	tests := []struct{ header, value, want string }{
+		{"Range", "bytes=2-4", "206 234"},
+		{"Range", "bytes=-3", "206 789"},
+		{"Range", "bytes=50-", "416"},
+		{"Range", "nonsense", "416"},
+		{"If-None-Match", etag, "304"},
+		{"If-None-Match", `"x"`, "200 0123456789"},
+		{"If-Modified-Since", modified, "304"},
+		{"If-Match", `"x"`, "412"},
+	}
+	for _, tt := range tests {
+		resp, body := run.get(t, "GET", "/a.mp4", tt.header, tt.value)
+		got := fmt.Sprint(resp.StatusCode)
+		if resp.StatusCode < 300 {
+			got += " " + body
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s: got %q, want %q", tt.header, tt.value, got, tt.want)
+		}
+	}
+}
+
+// A file that is replaced by one of the same size and time is another file.
+func TestETagTellsFilesApart(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.css", "old")
+	write(t, root, ".new", "new")
+	at := time.Now().Add(-time.Hour)
+	for _, name := range []string{"a.css", ".new"} {
+		if err := os.Chtimes(filepath.Join(root, name), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := serve(t, Options{Root: root})
+	resp, _ := run.get(t, "GET", "/a.css")
+	if err := os.Rename(root+"/.new", root+"/a.css"); err != nil {
+		t.Fatal(err)
+	}
+	if resp, body := run.get(t, "GET", "/a.css", "If-None-Match", resp.Header.Get("ETag")); body != "new" {
+		t.Errorf("got %s %q", resp.Status, body)
+	}
+}
+
+func TestMissingPages(t *testing.T) {
+	root := t.TempDir()
+	run := serve(t, Options{Root: root})
+	resp, body := run.get(t, "GET", "/none")
+	if resp.StatusCode != 404 || !strings.Contains(body, missingElement) {
+		t.Errorf("our own: %s %q", resp.Status, body)
+	}
+	write(t, root, "404.html", "<head><title>gone")
+	for _, method := range []string{"GET", "HEAD"} {
+		resp, body = run.get(t, method, "/none/x", "Range", "bytes=0-1", "If-None-Match", "*")
+		want := "<head>" + missingElement + "<title>gone"
+		if resp.StatusCode != 404 || resp.ContentLength != int64(len(want)) || method == "GET" && body != want {
+			t.Errorf("%s: %s, Content-Length %d, %q", method, resp.Status, resp.ContentLength, body)
+		}
+	}
+	if resp, body = run.get(t, "GET", "/none.css", "Sec-Fetch-Dest", "style"); resp.StatusCode != 404 || body != "not found\n" {
+		t.Errorf("a style sheet: %s %q", resp.Status, body)
+	}
+	if resp, _ = run.get(t, "GET", "/404.html"); resp.StatusCode != 200 {
+		t.Errorf("by its own address: %s", resp.Status)
+	}
+}
+
+// Every entry's link leads to it, whatever bytes its name has, and no name is
+// taken for markup.
+func TestListing(t *testing.T) {
+	root := t.TempDir()
+	names := []string{
+		"plain.txt", "with space.txt", "<script>alert(1)<!--.txt", `"quoted'&amp;".txt`, "javascript:alert(1)", "a:b", "100%.txt", "hash#.txt",
+		"question?.txt", "\xff\xfe.txt", "ü.txt", "back\\slash", "new\nline", "%2e%2e", "+plus", "semi;colon", "~tilde", "-dash",
+	}
+	for _, name := range names {
+		write(t, root, name, "content of "+name)
+	}
+	if err := os.Mkdir(root+"/sub dir", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := serve(t, Options{Root: root})
+	resp, list := run.get(t, "GET", "/")
+	if resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(list, scriptElement) {
+		t.Errorf("headers %v", resp.Header)
+	}
+	if strings.Contains(list, "<script>alert") {
+		t.Error("a name became markup")
+	}
+	found := make(map[string]bool)
+	for _, href := range hrefs(list) {
+		target, err := resp.Request.URL.Parse(href)
+		if err != nil || target.Host != resp.Request.URL.Host {
+			t.Errorf("link %q leads to %v, %v", href, target, err)
+			continue
+		}
+		_, body := run.get(t, "GET", target.EscapedPath())
+		found[strings.TrimPrefix(body, "content of ")] = true
+	}
+	for _, name := range names {
+		if !found[name] {
+			t.Errorf("no link leads to %q", name)
+		}
+	}
+	if !strings.Contains(list, `href="./sub%20dir/"`) || strings.Index(list, "sub%20dir") > strings.Index(list, "plain.txt") {
+		t.Error("directories do not come first")
+	}
+	if _, list = run.get(t, "GET", "/sub%20dir/"); !strings.Contains(list, `href="./../"`) {
+		t.Errorf("no way up: %s", list)
+	}
+}
+
+// hrefs are the links of a page, as a browser reads them.
+func hrefs(page string) (found []string) {
+	for _, part := range strings.Split(page, `href="`)[1:] {
+		href, _, _ := strings.Cut(part, `"`)
+		found = append(found, strings.NewReplacer("&#43;", "+", "&amp;", "&", "&#39;", "'").Replace(href))
+	}
+	return found
+}
+
+func TestHumanSize(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 999: "999 B", 1000: "1.0 kB", 9949: "9.9 kB", 9951: "10 kB", 999_499: "999 kB", 999_500: "1.0 MB",
+		123_456_789: "123 MB", 1 << 62: "4.6 EB",
+	} {
+		if got := humanSize(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
+
+// FuzzFileName: a name is never hidden, never leads up, and is the path's.
+func FuzzFileName(f *testing.F) {
+	for _, seed := range []string{"/", "", "/a/b/", "/../a", "/.a", "//", "/a/./b", "/\x00", "/a/.."} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		name, _, ok := fileName(path)
+		if !ok {
+			return
+		}
+		if name != "." && (!filepath.IsLocal(name) || name[0] == '.' || strings.Contains(name, "/.") || strings.ContainsRune(name, 0)) {
+			t.Errorf("%q became %q", path, name)
+		}
+		u := url.URL{Path: "/" + name}
+		if again, _, ok := fileName(u.Path); !ok || again != name {
+			t.Errorf("%q is not the name of itself: %q", name, again)
+		}
+	})
+}
+
+func BenchmarkServeFile(b *testing.B) {
+	root := b.TempDir()
+	write(b, root, "a.css", strings.Repeat("p { color: red }\n", 600))
+	write(b, root, "a.html", "<!doctype html><head><title>x</title></head>"+strings.Repeat("<p>text\n", 1200))
+	run := serve(b, Options{Root: root})
+	for _, name := range []string{"a.css", "a.html"} {
+		b.Run(name, func(b *testing.B) {
+			client := http.Client{Transport: &http.Transport{DisableCompression: true}}
+			defer client.CloseIdleConnections()
+			b.ReportAllocs()
+			for b.Loop() {
+				resp, err := client.Get(run.url("/" + name))
+				if err != nil {
+					b.Fatal(err)
+				}
+				n, _ := io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				b.SetBytes(n)
+			}
+		})
+	}
+}

@@ -1,0 +1,121 @@
+package httpd
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The rows are changes that come while a browser does not read, separated by
+// bars, and the update it then finds.
+func TestWhatABrowserMissedIsMerged(t *testing.T) {
+	many := func(from, to int) string {
+		var names []string
+		for i := from; i < to; i++ {
+			names = append(names, fmt.Sprintf("%d.css", i))
+		}
+		return strings.Join(names, " ")
+	}
+	tests := []struct{ name, changes, want string }{
+		{"nothing", "", ""},
+		{"one sheet", "a.css", "/a.css"},
+		{"sheets add up", "a.css | b.css", "/a.css /b.css"},
+		{"a sheet twice is one", "a.css | a.css b.css", "/a.css /b.css"},
+		{"sheets stay ahead of images", "a.png | b.css", "/b.css /a.png"},
+		{"a reload beats what waits", "a.css | a.js", "/a.js !"},
+		{"a reload is not beaten by what follows", "a.js | a.css", "/a.js !"},
+		{"the first reload stays", "a.js | b.js", "/a.js !"},
+		{"what concerns nobody changes nothing", "a.css | a.log", "/a.css"},
+		{"too many become a reload", many(0, 20) + " | " + many(20, 40), "/0.css !"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var h hub
+			s := h.join()
+			defer h.leave(s)
+			for changed := range strings.SplitSeq(tt.changes, "|") {
+				h.broadcast(newChange(strings.Fields(changed)))
+			}
+			if got := told(h.take(s)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if left := h.take(s); !left.empty() {
+				t.Errorf("%q is still there", told(left))
+			}
+		})
+	}
+}
+
+// Each browser gets what concerns its page, when it comes for it; who does not
+// come delays nobody.
+func TestBrowsersAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var h hub
+		urls := []string{"/a", "/b", "/slow"}
+		heard := make([]string, len(urls))
+		for i, url := range urls {
+			s := h.join()
+			h.move(s, page{placed: true, files: filesOf(url)})
+			go func() {
+				defer h.leave(s)
+				for range 2 {
+					if url == "/slow" {
+						time.Sleep(time.Minute)
+					}
+					<-s.ready
+					heard[i] += fmt.Sprintf("%s@%v ", told(h.take(s)), time.Since(start))
+				}
+			}()
+			synctest.Wait()
+		}
+		if n := h.broadcast(newChange([]string{"a.html", "slow.html"})); n != 2 {
+			t.Errorf("told %d browsers, want 2", n)
+		}
+		synctest.Wait()
+		h.broadcast(newChange([]string{"x.css"}))
+		synctest.Wait()
+		time.Sleep(90 * time.Second)
+		h.broadcast(newChange([]string{"y.css"}))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		want := []string{
+			"/a.html !@0s /x.css@0s ",
+			"/x.css@0s /y.css@1m30s ",
+			"/slow.html !@1m0s /y.css@2m0s ",
+		}
+		for i, url := range urls {
+			if heard[i] != want[i] {
+				t.Errorf("%s\n got %q\nwant %q", url, heard[i], want[i])
+			}
+		}
+		if len(h.slots) != 0 {
+			t.Errorf("%d slots are left", len(h.slots))
+		}
+	})
+}
+
+func BenchmarkBroadcast1000(b *testing.B) {
+	for name, paths := range map[string][]string{
+		"css":  {"style.css"},
+		"html": {"a/index.html"},
+		"mix":  {"a.html", "b.css", "c.png", "d.css"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var h hub
+			var slots []*slot
+			for i := range 1000 {
+				s := h.join()
+				h.move(s, page{placed: true, files: filesOf(fmt.Sprintf("/%c/", 'a'+i%26))})
+				slots = append(slots, s)
+			}
+			c := newChange(paths)
+			b.ReportAllocs()
+			for b.Loop() {
+				h.broadcast(c)
+			}
+		})
+	}
+}

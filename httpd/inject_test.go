@@ -1,0 +1,219 @@
+package httpd
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+)
+
+// An asterisk in a row marks where the element goes; a row without one is
+// left alone.
+func TestWhereTheScriptGoes(t *testing.T) {
+	long := strings.Repeat("x", scanLimit)
+	tests := []struct{ name, page string }{
+		{"a whole page", "<!doctype html><html><head>*<title>t</title></head><body></body></html>"},
+		{"upper case", "<!DOCTYPE HTML><HTML LANG=en><HEAD>*<TITLE>T</TITLE></HEAD></HTML>"},
+		{"head with attributes", `<html><head prefix="og: x" data-x='<head>'>*<meta charset=utf-8>`},
+		{"head over lines", "<html\n>\n<head\n>*\n</head>"},
+		{"no head", "<!doctype html><html lang=en>*<title>t</title><p>hi"},
+		{"no html", "<!doctype html>*<title>t</title><p>hi"},
+		{"no doctype", "*<title>t</title><p>hi"},
+		{"text alone", "*hello"},
+		{"an empty page", "*"},
+		{"white space alone", "* \n"},
+		{"head without html", "<!doctype html><head>*<title>t"},
+		{"body without head", "<!doctype html><html>*<body><p>hi</body></html>"},
+		{"text ahead of head is body", "*hello <head>"},
+		{"an end tag first", "*</head><p>"},
+		{"a frameset", "<html>*<frameset></frameset></html>"},
+		{"a comment ahead of the doctype", "<!-- c --><!doctype html>*<p>"},
+		{"a comment behind the doctype", "<!doctype html>*<!-- c --><p>"},
+		{"an XML declaration", `<?xml version="1.0"?><!doctype html><html><head>*<title>`},
+		{"a comment that holds a head", "<!-- <html><head> --><html><!--<head>--><head>*</head>"},
+		{"a comment for old Explorers", "<!doctype html><!--[if IE]><html class=ie><![endif]--><html>*<p>"},
+		{"a comment without end", "*<!-- <head> <!doctype html>"},
+		{"a doctype without end", "<!doctype html"},
+		{"an attribute that holds a head", `<html data-a="<head>" data-b='</head>'><head>*`},
+		{"a title that holds a head", "*<title><head></title><head>"},
+		{"a textarea that holds a head", "*<textarea><head></textarea>"},
+		{"a script that holds a head", `*<script>"</head><head>"</script><head>`},
+		{"a byte order mark", "\ufeff*<p>hi"},
+		{"a byte order mark and a doctype", "\ufeff<!doctype html>*<p>hi"},
+		{"bytes of Latin-1", "<html><head>*<title>\xe9t\xe9</title>"},
+		{"UTF-16, little end first", "\xff\xfe<\x00h\x00t\x00m\x00l\x00>\x00"},
+		{"UTF-16, big end first", "\xfe\xff\x00<\x00h\x00t\x00m\x00l\x00>"},
+		{"UTF-16 without a mark", "<\x00h\x00t\x00m\x00l\x00>\x00"},
+		{"a head cut off", "<html>*<head cla"},
+		{"a script of the page's own", `<head><script src="/livereload.js"></script>`},
+		{"with a query", `<head><script src="http://localhost:35729/livereload.js?snipver=1"></script>`},
+		{"minified", `<body><script defer src=js/livereload.min.js></script>`},
+		{"with a z", `<SCRIPT SRC="/zlivereload.js"></SCRIPT>`},
+		{"only mentioned in text", "<head>*</head><p>livereload.js</p>"},
+		{"only mentioned in a comment", `<head>*<!-- <script src="/livereload.js"></script> -->`},
+		{"only mentioned in a script", `<head>*<script>"<script src='/livereload.js'>"</script>`},
+		{"another script", `<head>*<script src="/livereload.js.map"></script><script src="a.js?livereload.js">`},
+		{"a comment beyond the limit", "<!--" + long + "--><!doctype html>"},
+		{"a doctype, then a comment beyond the limit", "<!doctype html>*<!--" + long + "--><html><head>"},
+		{"a long page", "<html><head>*</head><body>" + long},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before, _, want := strings.Cut(tt.page, "*")
+			page := strings.Replace(tt.page, "*", "", 1)
+			off, ok := insertionPoint([]byte(page[:min(len(page), scanLimit)]))
+			switch {
+			case ok != want:
+				t.Errorf("injected: %v, want %v", ok, want)
+			case ok && off != len(before):
+				t.Errorf("got  %.80q\nwant %.80q", page[:off]+"*"+page[off:], tt.page)
+			}
+		})
+	}
+}
+
+func injected(t testing.TB, page string) (result string, ok bool) {
+	t.Helper()
+	off, ok := insertionPoint([]byte(page[:min(len(page), scanLimit)]))
+	if !ok {
+		return page, false
+	}
+	all, err := io.ReadAll(newSplice(strings.NewReader(page), int64(len(page)), int64(off), scriptElement))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(all), true
+}
+
+// scriptIsInHead says whether a browser would find the element in the head.
+// The byte order mark is for its decoder.
+func scriptIsInHead(page string) bool {
+	doc, err := html.Parse(strings.NewReader(strings.TrimPrefix(page, "\ufeff")))
+	if err != nil {
+		return false
+	}
+	for n := range doc.Descendants() {
+		if n.Data == "script" && n.Parent != nil && n.Parent.Data == "head" &&
+			len(n.Attr) == 2 && n.Attr[0].Val == "/livereload.js?port=" {
+			return true
+		}
+	}
+	return false
+}
+
+// FuzzInject: whatever the page, its bytes are all there, and the element is
+// where it works: no comment, script or attribute swallows it, and no doctype
+// comes behind it.
+func FuzzInject(f *testing.F) {
+	for _, seed := range []string{
+		"", "<p>hi", "<!doctype html><html><head></head></html>", "<!-- <head> --><HEAD>", "<script>'</head>'</script>",
+		"<!--", "<!doctype html", "<html a='<head>'>", "\ufeff<title><head></title>", "<?xml?><!doctype><html/><head/>",
+		"<!--><!doctype html>", "<!-- --!><head>", "<svg><head>", "<template><head>", "<plaintext><head>", "<frameset>",
+		"\x00<head>", "<html>\x00<head>", "</br><head>", "<noscript><head>",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, page string) {
+		result, ok := injected(t, page)
+		if !ok {
+			if result != page {
+				t.Errorf("%q was changed to %q", page, result)
+			}
+			return
+		}
+		off, _ := insertionPoint([]byte(page))
+		if result[:off]+result[off+len(scriptElement):] != page {
+			t.Errorf("%q lost bytes: %q", page, result)
+		}
+		if !scriptIsInHead(result) {
+			t.Errorf("%q: no script in the head of %q", page, result)
+		}
+		if !isRealTag(result, off) {
+			t.Errorf("%q: the element is no tag in %q", page, result)
+		}
+		if quirks(page) != quirks(result) {
+			t.Errorf("%q: the doctype counts differently in %q", page, result)
+		}
+	})
+}
+
+// isRealTag reads the page again and says whether a script tag starts at off.
+func isRealTag(page string, off int) bool {
+	z := html.NewTokenizer(strings.NewReader(page))
+	for at := 0; ; {
+		token := z.Next()
+		if token == html.ErrorToken {
+			return false
+		}
+		if at == off {
+			return token == html.StartTagToken && strings.HasPrefix(page[at:], string(z.Raw())) && bytes.HasPrefix(z.Raw(), []byte("<script"))
+		}
+		at += len(z.Raw())
+	}
+}
+
+// quirks says whether a parser saw no doctype.
+func quirks(page string) bool {
+	doc, err := html.Parse(strings.NewReader(strings.TrimPrefix(page, "\ufeff")))
+	if err != nil {
+		return false
+	}
+	for n := range doc.ChildNodes() {
+		if n.Type == html.DoctypeNode {
+			return false
+		}
+	}
+	return true
+}
+
+// TestSplice reads and seeks as http.ServeContent does, at every offset.
+func TestSplice(t *testing.T) {
+	const file, element = "0123456789", "<script>"
+	for off := range len(file) + 1 {
+		want := file[:off] + element + file[off:]
+		for from := range len(want) + 2 {
+			s := newSplice(strings.NewReader(file), int64(len(file)), int64(off), element)
+			if size, err := s.Seek(0, io.SeekEnd); err != nil || size != int64(len(want)) {
+				t.Fatalf("size %d, %v", size, err)
+			}
+			if _, err := s.Seek(int64(from), io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(s)
+			if err != nil || string(got) != want[min(from, len(want)):] {
+				t.Errorf("element at %d, from %d: got %q, %v", off, from, got, err)
+			}
+		}
+	}
+	s := newSplice(strings.NewReader(file), int64(len(file)), 3, element)
+	if _, err := s.Seek(-1, io.SeekStart); err == nil {
+		t.Error("a seek before the start went well")
+	}
+	io.CopyN(io.Discard, s, 5)
+	if pos, err := s.Seek(-2, io.SeekCurrent); pos != 3 || err != nil {
+		t.Errorf("got position %d, %v", pos, err)
+	}
+}
+
+func BenchmarkInsertionPoint(b *testing.B) {
+	typical := "<!doctype html>\n<html lang=\"en\">\n<head>\n" + strings.Repeat("<p class=x>Some text with a <a href=y>link</a>.</p>\n", 400)
+	pages := map[string]string{
+		"typical": typical,
+		"mention": typical + "livereload" + typical,
+		"large":   strings.Repeat(typical, 20)[:scanLimit],
+	}
+	for name, page := range pages {
+		b.Run(name, func(b *testing.B) {
+			head := []byte(page)
+			b.SetBytes(int64(len(head)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := insertionPoint(head); !ok {
+					b.Fatal("left alone")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,152 @@
+package httpd
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed listing.html
+var listingHTML string
+
+var (
+	listingTemplate = newNote("listing")
+	missingTemplate = newNote("missing")
+)
+
+// A noteTemplate is a page of our own.
+type noteTemplate struct{ *template.Template }
+
+func newNote(name string) *noteTemplate {
+	return &noteTemplate{template.Must(template.New("").Parse(listingHTML)).Lookup(name)}
+}
+
+// render writes the page, with a script element or none.
+func (n *noteTemplate) render(about any, script template.HTML) ([]byte, error) {
+	var text bytes.Buffer
+	err := n.Execute(&text, struct {
+		About  any
+		Script template.HTML
+	}{about, script})
+	return text.Bytes(), err
+}
+
+// A listing is what a directory's page shows.
+type listing struct {
+	Path    string
+	Crumbs  []link
+	Entries []entry
+}
+
+type link struct {
+	Name string
+	Href template.URL
+}
+
+type entry struct {
+	link
+	Dir      bool
+	Size     string
+	Bytes    int64
+	Modified time.Time
+}
+
+// serveListing answers with what is in a directory.
+func (s *Server) serveListing(w http.ResponseWriter, r *http.Request, name string, dir *file) {
+	found, err := dir.ReadDir(-1)
+	if err != nil {
+		s.serveError(w, r, err)
+		return
+	}
+	about := listing{Path: printable(path.Join("/", name)), Crumbs: crumbs(name)}
+	for _, d := range found {
+		if e, ok := s.entry(name, d); ok {
+			about.Entries = append(about.Entries, e)
+		}
+	}
+	slices.SortFunc(about.Entries, compareEntries)
+	s.serveNote(w, r, http.StatusOK, listingTemplate, about)
+}
+
+// entry describes what a link to d would lead to. It is not ok when a request
+// for it would not be answered: hidden, outside, or no file.
+func (s *Server) entry(dir string, d fs.DirEntry) (entry, bool) {
+	if d.Name()[0] == '.' {
+		return entry{}, false
+	}
+	info, err := s.root.Stat(path.Join(dir, d.Name()))
+	if err != nil || !info.IsDir() && !info.Mode().IsRegular() {
+		return entry{}, false
+	}
+	e := entry{link: linkTo(d.Name()), Dir: info.IsDir(), Modified: info.ModTime().UTC()}
+	if e.Dir {
+		e.Name += "/"
+		e.Href += "/"
+		return e, true
+	}
+	e.Bytes, e.Size = info.Size(), humanSize(info.Size())
+	return e, true
+}
+
+func compareEntries(a, b entry) int {
+	if a.Dir != b.Dir {
+		if a.Dir {
+			return -1
+		}
+		return 1
+	}
+	if c := strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
+}
+
+// crumbs link each directory on the way to name, by relative links, which a
+// proxy's path prefix does not break.
+func crumbs(name string) []link {
+	links := []link{{Name: "/"}}
+	if name != "." {
+		for segment := range strings.SplitSeq(name, "/") {
+			links = append(links, link{Name: printable(segment) + "/"})
+		}
+	}
+	for i := range links {
+		links[i].Href = template.URL("./" + strings.Repeat("../", len(links)-1-i))
+	}
+	return links
+}
+
+// linkTo links to a name of any bytes. The dot in front keeps a name with a
+// colon from being taken for a scheme.
+func linkTo(name string) link {
+	u := url.URL{Path: "./" + name}
+	return link{Name: printable(name), Href: template.URL(u.EscapedPath())}
+}
+
+func printable(name string) string {
+	return strings.ToValidUTF8(name, "\ufffd")
+}
+
+// humanSize writes a size with at most three digits.
+func humanSize(n int64) string {
+	if n < 1000 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	size, units := float64(n), "kMGTPE"
+	for size /= 1000; size >= 999.5; size /= 1000 {
+		units = units[1:]
+	}
+	digits := 0
+	if size < 9.95 {
+		digits = 1
+	}
+	return strconv.FormatFloat(size, 'f', digits, 64) + " " + units[:1] + "B"
+}

@@ -1,0 +1,416 @@
+package httpd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// A client is the browser's end of a websocket.
+type client struct {
+	conn  *websocket.Conn
+	heard chan string // closed when the connection ends
+	err   error       // why, once heard is closed
+}
+
+// listen reads all that comes, so that pings and goodbyes are answered.
+func (c *client) listen() {
+	defer close(c.heard)
+	for {
+		_, text, err := c.conn.Read(context.Background())
+		if err != nil {
+			c.err = err
+			return
+		}
+		c.heard <- string(text)
+	}
+}
+
+// dial opens a websocket. Headers come in pairs.
+func (r *running) dial(t testing.TB, headers ...string) *client {
+	t.Helper()
+	c, resp, err := r.tryDial(t, "/livereload", headers...)
+	if err != nil {
+		t.Fatalf("dial: %v (%v)", err, resp)
+	}
+	go c.listen()
+	t.Cleanup(func() {
+		c.conn.CloseNow()
+		for range c.heard {
+		}
+	})
+	return c
+}
+
+// tryDial opens a websocket from which nobody reads.
+
+func (r *running) tryDial(t testing.TB, path string, headers ...string) (*client, *http.Response, error) {
+	opts := &websocket.DialOptions{HTTPHeader: http.Header{}, HTTPClient: &http.Client{Transport: &http.Transport{}}}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			opts.Host = headers[i+1]
+		} else {
+			opts.HTTPHeader.Add(headers[i], headers[i+1])
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, resp, err := websocket.Dial(ctx, "ws://"+r.addr+path, opts)
+	if err != nil {
+		return nil, resp, err
+	}
+	t.Cleanup(func() { conn.CloseNow() })
+	conn.SetReadLimit(1 << 20)
+	return &client{conn: conn, heard: make(chan string, 100)}, resp, nil
+}
+
+const clientHello = `{"command":"hello","protocols":["http://livereload.com/protocols/official-6","http://livereload.com/protocols/official-7"],"ver":"4.0.2"}`
+
+func (c *client) say(t testing.TB, text string) {
+	t.Helper()
+	if err := c.conn.Write(context.Background(), websocket.MessageText, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hear returns the next message.
+func (c *client) hear(t testing.TB) string {
+	t.Helper()
+	select {
+	case text, open := <-c.heard:
+		if !open {
+			t.Fatalf("connection ended: %v", c.err)
+		}
+		return text
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing heard")
+		return ""
+	}
+}
+
+// greet shakes hands for a page, and returns when the server knows it.
+func (c *client) greet(t testing.TB, url string) {
+	t.Helper()
+	c.say(t, clientHello)
+	if got := c.hear(t); got != serverHello {
+		t.Fatalf("got %s, want %s", got, serverHello)
+	}
+	c.show(t, "info", url)
+}
+
+// show says what the page shows, and returns when the server has read it:
+// the answer to a ping comes behind it.
+func (c *client) show(t testing.TB, command, url string) {
+	t.Helper()
+	info, _ := json.Marshal(map[string]any{"command": command, "plugins": map[string]any{}, "url": url})
+	c.say(t, string(info))
+	c.sync(t)
+}
+
+func (c *client) sync(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := c.conn.Ping(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expectNothing makes sure that the server has sent nothing: what it sent
+// before it answered a ping would be here.
+func (c *client) expectNothing(t testing.TB) {
+	t.Helper()
+	c.sync(t)
+	select {
+	case text := <-c.heard:
+		t.Errorf("got %s, want nothing", text)
+	default:
+	}
+}
+
+// expect reads messages and compares them with a notation: a path for one that
+// is applied in place, a path and an exclamation mark for a page reload.
+func (c *client) expect(t testing.TB, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		var m struct {
+			Command, Path    string
+			LiveCSS, LiveImg bool
+		}
+		text := c.hear(t)
+		if err := json.Unmarshal([]byte(text), &m); err != nil || m.Command != "reload" || m.LiveCSS != m.LiveImg {
+			t.Fatalf("message %s: %v", text, err)
+		}
+		got := m.Path
+		if !m.LiveCSS {
+			got += " !"
+		}
+		if got != w {
+			t.Errorf("got message %q, want %q", got, w)
+		}
+	}
+}
+
+// closed returns the status with which the server closes.
+func (c *client) closed(t testing.TB) websocket.StatusCode {
+	t.Helper()
+	select {
+	case text, open := <-c.heard:
+		if open {
+			t.Fatalf("got %s, want a close", text)
+		}
+		return websocket.CloseStatus(c.err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("not closed")
+		return 0
+	}
+}
+
+func TestHandshakeAndUpdates(t *testing.T) {
+	dir := t.TempDir()
+	run := serve(t, Options{Root: dir})
+	page := run.dial(t, "Origin", run.url(""))
+	page.greet(t, run.url("/a/?q#f"))
+
+	run.Refresh("a/index.html")
+	page.expect(t, "/a/index.html !")
+	run.Refresh("b/index.html")
+	page.expectNothing(t)
+	run.Refresh("img/é ü.png", "style/ä%20#?.css")
+	page.expect(t, "/style/ä%20#?.css", "/img/é ü.png")
+	run.Refresh("b.css", "app.js")
+	page.expect(t, "/app.js !")
+
+	page.show(t, "url", run.url("/b/"))
+	run.Refresh("a/index.html")
+	page.expectNothing(t)
+	run.Refresh("b/index.html")
+	page.expect(t, "/b/index.html !")
+}
+
+// What changes while a page introduces itself is kept for it, as for a page
+// that may show anything.
+func TestUpdatesWaitForInfo(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir()})
+	page := run.dial(t)
+	page.sync(t)
+	run.Refresh("a.css")
+	page.expectNothing(t)
+	page.say(t, clientHello)
+	if got := page.hear(t); got != serverHello {
+		t.Fatalf("got %s", got)
+	}
+	run.Refresh("b.css")
+	page.expectNothing(t)
+	page.show(t, "info", run.url("/"))
+	page.expect(t, "/a.css", "/b.css")
+
+	late := run.dial(t)
+	late.say(t, clientHello)
+	late.hear(t)
+	run.Refresh("some.html")
+	late.show(t, "info", run.url("/other"))
+	late.expect(t, "/some.html !")
+}
+
+// A page that was answered with 404.html says so in the socket's path.
+func TestAMissingPageIsReloadedWith404HTML(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "404.html", "<p>none")
+	run := serve(t, Options{Root: dir})
+	_, body := run.get(t, "GET", "/gone")
+	if !strings.HasPrefix(body, missingElement) {
+		t.Fatalf("got %q", body)
+	}
+	missing, _, err := run.tryDial(t, "/livereload?missing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go missing.listen()
+	other := run.dial(t)
+	missing.greet(t, run.url("/gone"))
+	other.greet(t, run.url("/"))
+	run.Refresh("404.html")
+	missing.expect(t, "/404.html !")
+	other.expectNothing(t)
+	run.Refresh("gone.html")
+	missing.expect(t, "/gone.html !")
+	missing.conn.CloseNow()
+}
+
+// What is not understood is ignored, what is not the protocol ends the
+// connection, and neither disturbs anybody else.
+func TestFramesOfNonsense(t *testing.T) {
+	run := serve(t, Options{})
+	bystander := run.dial(t)
+	bystander.greet(t, "http://elsewhere/")
+	deep := strings.Repeat("[", 20000)
+	tests := []struct {
+		name   string
+		frames []string
+		binary bool
+		want   websocket.StatusCode
+	}{
+		{"not JSON", []string{"GET / HTTP/1.1"}, false, websocket.StatusInvalidFramePayloadData},
+		{"an empty frame", []string{""}, false, websocket.StatusInvalidFramePayloadData},
+		{"null", []string{"null"}, false, websocket.StatusInvalidFramePayloadData},
+		{"a number", []string{"7"}, false, websocket.StatusInvalidFramePayloadData},
+		{"too deep", []string{deep}, false, websocket.StatusInvalidFramePayloadData},
+		{"fields of other types", []string{clientHello, `{"command":"info","url":{}}`}, false, websocket.StatusInvalidFramePayloadData},
+		{"binary", []string{clientHello}, true, websocket.StatusUnsupportedData},
+		{"no hello", []string{`{"command":"info","url":"/"}`}, false, websocket.StatusProtocolError},
+		{"hello without protocols", []string{`{"command":"hello"}`}, false, websocket.StatusProtocolError},
+		{"hello of another version", []string{`{"command":"hello","protocols":["http://livereload.com/protocols/official-6"]}`}, false, websocket.StatusProtocolError},
+		{"huge", []string{clientHello, strings.Repeat(" ", frameLimit+1)}, false, websocket.StatusMessageTooBig},
+		{"garbage after the handshake", []string{clientHello, "]"}, false, websocket.StatusInvalidFramePayloadData},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := run.dial(t)
+			kind := websocket.MessageText
+			if tt.binary {
+				kind = websocket.MessageBinary
+			}
+			for i, frame := range tt.frames {
+				if err := c.conn.Write(t.Context(), kind, []byte(frame)); err != nil {
+					t.Fatal(err)
+				}
+				if i < len(tt.frames)-1 {
+					c.hear(t) // the answer to hello
+				}
+			}
+			if got := c.closed(t); got != tt.want {
+				t.Errorf("closed with %v, want %v (%v)", got, tt.want, c.err)
+			}
+		})
+	}
+	t.Run("ignored", func(t *testing.T) {
+		c := run.dial(t)
+		c.greet(t, "http://elsewhere/")
+		c.say(t, clientHello)
+		c.say(t, `{"command":"run","path":"/etc/passwd"}`)
+		c.say(t, `{}`)
+		c.show(t, "info", "::not a URL::")
+		c.expectNothing(t)
+		run.Refresh("a.css")
+		c.expect(t, "/a.css")
+	})
+	bystander.expect(t, "/a.css")
+}
+
+func TestWhoSaysNothingIsDropped(t *testing.T) {
+	run := serve(t, Options{}, func(s *Server) { s.patience.hello = 10 * time.Millisecond })
+	run.dial(t).closed(t)
+}
+
+// A peer that is gone without a word does not answer pings.
+func TestWhoAnswersNoPingIsDropped(t *testing.T) {
+	run := serve(t, Options{}, func(s *Server) {
+		s.patience.ping, s.patience.pong, s.patience.goodbye = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
+	})
+	lively := run.dial(t)
+	lively.greet(t, "http://elsewhere/")
+	deaf, _, err := run.tryDial(t, "/livereload")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf.say(t, clientHello)
+	run.awaitBrowsers(t, 2)
+	run.awaitBrowsers(t, 1)
+	run.Refresh("a.css")
+	lively.expect(t, "/a.css")
+}
+
+// A client that takes nothing holds up nobody and is dropped.
+func TestWhoNeverReadsIsDropped(t *testing.T) {
+	run := serve(t, Options{}, func(s *Server) {
+		s.patience.write, s.patience.goodbye = 100*time.Millisecond, 10*time.Millisecond
+	})
+	lively := run.dial(t)
+	lively.greet(t, "http://elsewhere/")
+
+	dialer := net.Dialer{}
+	conn, err := dialer.Dial("tcp", run.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.(*net.TCPConn).SetReadBuffer(4096)
+	fmt.Fprintf(conn, "GET /livereload HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+	conn.Write(maskedFrame(clientHello))
+	conn.Write(maskedFrame(`{"command":"info","url":"http://elsewhere/"}`))
+	run.awaitBrowsers(t, 2)
+
+	long := strings.Repeat("x", 60<<10)
+	deadline := time.Now().Add(30 * time.Second)
+	for n := 0; run.browsers() == 2; n++ {
+		path := fmt.Sprintf("%s%d.png", long, n)
+		run.Refresh(path)
+		lively.expect(t, "/"+path)
+		if time.Now().After(deadline) {
+			t.Fatal("still there")
+		}
+	}
+}
+
+// maskedFrame is a text frame as a client sends it, with a mask of zeros.
+func maskedFrame(text string) []byte {
+	head := []byte{0x81, 0x80 | 126, byte(len(text) >> 8), byte(len(text)), 0, 0, 0, 0}
+	return append(head, text...)
+}
+
+func (s *Server) browsers() int {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return len(s.hub.slots)
+}
+
+// awaitBrowsers returns when n browsers are connected.
+func (r *running) awaitBrowsers(t testing.TB, n int) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for r.browsers() != n {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d browsers, want %d", r.browsers(), n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestRequestFields(t *testing.T) {
+	r, err := parseRequest([]byte(`{"command":"info","url":"http://x/","plugins":{"less":{"disable":false}},"ext":3}`))
+	if err != nil || r.Command != "info" || r.URL != "http://x/" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// FuzzHandshake: whatever a client says first, the server answers with hello
+// exactly when it is a hello that offers the protocol.
+func FuzzHandshake(f *testing.F) {
+	for _, seed := range []string{clientHello, `{"command":"hello","protocols":null}`, `{"command":1}`, "null", "[]", "", "!!ver:1.6", `{"COMMAND":"hello"}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := parseRequest(text)
+		if err != nil && (r.Command != "" || r.isHello()) {
+			t.Errorf("%q: an error and a request", text)
+		}
+		var loose map[string]any
+		isObject := json.Unmarshal(text, &loose) == nil && loose != nil
+		if err == nil && !isObject {
+			t.Errorf("%q was taken for a request", text)
+		}
+		if r.isHello() && !strings.Contains(string(text), "hello") && !strings.Contains(string(text), `\u`) {
+			t.Errorf("%q was taken for a hello", text)
+		}
+		newPage(r.URL, "localhost:8000", "/srv")
+	})
+}

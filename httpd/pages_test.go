@@ -1,0 +1,147 @@
+package httpd
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// told writes an update as client.expect does.
+func told(u update) string {
+	if u.reload != nil {
+		return u.reload.path + " !"
+	}
+	var paths []string
+	for _, m := range u.assets {
+		paths = append(paths, m.path)
+	}
+	return strings.Join(paths, " ")
+}
+
+// Each row says which pages a change reloads or refreshes, and with what.
+func TestWhichPageAChangeConcerns(t *testing.T) {
+	const host = "127.0.0.1:8000"
+	tests := []struct{ name, changed, page, want string }{
+		{"html: its own address", "a.html", "/a.html", "/a.html !"},
+		{"html: without the extension", "a.html", "/a", "/a.html !"},
+		{"html: another page", "a.html", "/b.html", ""},
+		{"html: another page's directory", "a.html", "/a/", ""},
+		{"html: same name elsewhere", "a.html", "/x/a.html", ""},
+		{"html: query and fragment do not matter", "a.html", "/a.html?x=/b#y", "/a.html !"},
+		{"html: .htm", "a.htm", "/a.htm", "/a.htm !"},
+		{"index: the root", "index.html", "/", "/index.html !"},
+		{"index: by name", "index.html", "/index.html", "/index.html !"},
+		{"index: without the extension", "index.html", "/index", "/index.html !"},
+		{"index: not a directory's page", "index.html", "/a/", ""},
+		{"directory index: with slash", "a/index.html", "/a/", "/a/index.html !"},
+		{"directory index: by name", "a/index.html", "/a/index.html", "/a/index.html !"},
+		{"directory index: without slash", "a/index.html", "/a", "/a/index.html !"},
+		{"directory index: not the root", "a/index.html", "/", ""},
+		{"encoded page", "a b/ü.html", "/a%20b/%c3%bc.html", "/a b/ü.html !"},
+		{"bytes that are not UTF-8", "\xff.html", "/%ff.html", "/\xff.html !"},
+		{"unclean page", "a/b.html", "//a/./c/../b.html", "/a/b.html !"},
+		{"css: every page", "s/a.css", "/any/page", "/s/a.css"},
+		{"css: upper case", "A.CSS", "/", "/A.CSS"},
+		{"images: in place", "a.png b.JPG c.jpeg d.gif", "/", "/a.png /b.JPG /c.jpeg /d.gif"},
+		{"css ahead of images", "a.png b.css", "/", "/b.css /a.png"},
+		{"once for each path", "a.css a.css /a.css ./a.css", "/", "/a.css"},
+		{"js: every page", "a.js", "/any", "/a.js !"},
+		{"js beats css", "b.css a.js", "/", "/a.js !"},
+		{"html beats css", "b.css a.html", "/a", "/a.html !"},
+		{"css where the html is not shown", "b.css a.html", "/b", "/b.css"},
+		{"script beats html", "a.html a.mjs", "/a", "/a.mjs !"},
+		{"svg: every page", "a.svg", "/", "/a.svg !"},
+		{"data: every page", "d.json", "/", "/d.json !"},
+		{"font: every page", "f.woff2", "/", "/f.woff2 !"},
+		{"wasm: every page", "m.wasm", "/", "/m.wasm !"},
+		{"webp: every page", "i.webp", "/", "/i.webp !"},
+		{"markdown: every page", "r.md", "/", "/r.md !"},
+		{"source maps: nobody", "a.css.map b.js.map", "/", ""},
+		{"logs and databases: nobody", "a.log b.db c.sqlite3-wal d.unknown Makefile", "/", ""},
+		{"hidden files: nobody", ".a.html .b/c.js d/.e/f.css", "/", ""},
+		{"hidden file on its own page: nobody", ".a.html", "/.a.html", ""},
+		{"directory: a page below", "a/", "/a/b/c.html", "/a/ !"},
+		{"directory: its own page", "a/", "/a/", "/a/ !"},
+		{"directory: its own page without slash", "a/", "/a", "/a/ !"},
+		{"directory: a page beside", "a/", "/ab/c.html", ""},
+		{"directory: a page above", "a/", "/", ""},
+		{"the root: every page", "./", "/x/y", "/ !"},
+		{"the root by its dot", ".", "/x/y", "/ !"},
+		{"the root by a slash", "/", "/x/y", "/ !"},
+		{"css that looks like a directory", "a.css/", "/", ""},
+		{"404.html: its own page", "404.html", "/404.html", "/404.html !"},
+		{"404.html: others", "404.html", "/", ""},
+		{"a path out of the root is one in it", "../../a.html", "/a.html", "/a.html !"},
+		{"foreign page: any html", "a.html", "http://other:80/b.html", "/a.html !"},
+		{"foreign page: any directory", "a/", "http://other/b", "/a/ !"},
+		{"foreign page: css in place", "a.css", "http://other/b", "/a.css"},
+		{"another port is foreign", "a.html", "http://127.0.0.1:80/b", "/a.html !"},
+		{"the same host over TLS", "a.html", "https://127.0.0.1:8000/b", ""},
+		{"file page: its own file", "x/a.html", "file:///srv/www/x/a.html", "/x/a.html !"},
+		{"file page: another file", "x/b.html", "file:///srv/www/x/a.html", ""},
+		{"file page: encoded", "x/ü.html", "file:///srv/www/x/%C3%BC.html", "/x/ü.html !"},
+		{"file page elsewhere: any html", "x/b.html", "file:///srv/www2/x/a.html", "/x/b.html !"},
+		{"no URL: any html", "b.html", ":", "/b.html !"},
+		{"names JSON cannot carry", "\xff.css", "/", "/\xff.css !"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			changed := strings.Fields(tt.changed)
+			if strings.Contains(tt.name, "encoded page") {
+				changed = []string{tt.changed}
+			}
+			href := tt.page
+			if href[0] == '/' {
+				href = "http://" + host + href
+			}
+			c := newChange(changed)
+			got := told(c.update(newPage(href, host, "/srv/www")))
+			if got != tt.want {
+				t.Errorf("%q changed\n page %s\n got %q\nwant %q", tt.changed, href, got, tt.want)
+			}
+			if c.empty() && got != "" {
+				t.Error("an empty change has an effect")
+			}
+		})
+	}
+}
+
+func TestTooManyAssetsReloadThePage(t *testing.T) {
+	var paths []string
+	for i := range maxAssets + 1 {
+		paths = append(paths, strings.Repeat("x", i+1)+".css")
+	}
+	c := newChange(paths[:maxAssets])
+	if u := c.update(page{}); u.reload != nil || len(u.assets) != maxAssets {
+		t.Errorf("%d assets became %q", maxAssets, told(u))
+	}
+	c = newChange(paths)
+	if u := c.update(page{}); told(u) != "/x.css !" {
+		t.Errorf("%d assets became %q", maxAssets+1, told(u))
+	}
+}
+
+// Without files there is no page that is ours.
+func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
+	for _, href := range []string{"http://localhost/", "file:///srv/a.html", "file:///"} {
+		if p := newPage(href, "localhost", ""); p.placed {
+			t.Errorf("%s was placed: %v", href, p.files)
+		}
+	}
+}
+
+func TestEveryTypeWeKnowConcernsSomebody(t *testing.T) {
+	exempt := []string{".gz", ".map", ".tar", ".zip"}
+	for extension := range types {
+		if effects[extension] == nothing && !slices.Contains(exempt, extension) {
+			t.Errorf("a change of %s files concerns nobody", extension)
+		}
+	}
+}
+
+func TestMessage(t *testing.T) {
+	const want = `{"command":"reload","path":"/a \"b\"ü.css","liveCSS":true,"liveImg":true}`
+	if got := string(newMessage(`a "b"ü.css`, true).text); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

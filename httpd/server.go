@@ -1,0 +1,367 @@
+package httpd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DefaultGrace is how long a stopping server waits for requests that are
+// still being answered.
+const DefaultGrace = 5 * time.Second
+
+// How much of a connection's time and of our memory a client gets that does
+// not say what it wants. There is no bound on writing: a large file over a
+// slow line takes as long as it takes.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	cutTimeout        = time.Second // for handlers whose connections were cut
+)
+
+// Options says what a Server serves and to whom. The zero value serves no
+// files and offers live reload to the pages of this machine.
+type Options struct {
+	// Root is the directory that is served. Empty serves no files: live
+	// reload for pages that come from elsewhere.
+	Root string
+
+	// NoLiveReload serves the files as they are, with no script in them, and
+	// has neither /livereload nor /livereload.js.
+	NoLiveReload bool
+
+	// Logger gets refused strangers at level Info and the life of browsers and
+	// connections at Debug. Nil discards them.
+	Logger *slog.Logger
+
+	// AllowHosts are further names by which the server may be addressed: a
+	// name or address without a port, or ".example.com" for a domain with
+	// everything below it. Loopback names, addresses that were bound and the
+	// name of the machine need not be listed. Every name added here is one
+	// that an attacker's DNS must not control.
+	AllowHosts []string
+
+	// AllowOrigins are further origins whose pages may listen for changes:
+	// "https://www.example.com", "http://10.0.0.7:8080" or "null". Pages of
+	// the server itself, and loopback pages at a loopback server, need not be
+	// listed. What such a page learns is which paths change and when.
+	AllowOrigins []string
+
+	// Grace is how long Serve, when stopped, waits for running requests and
+	// for browsers to answer the goodbye. 0 means DefaultGrace; negative does
+	// not wait.
+	Grace time.Duration
+}
+
+// A Server serves one directory and keeps the pages that are open in browsers
+// up to date. Its methods may be called from any goroutine.
+type Server struct {
+	log       *slog.Logger
+	root      *os.Root // nil when no files are served
+	directory string   // Root as an absolute path, "" when no files are served
+	live      bool
+	gate      gate
+	hub       hub
+	grace     time.Duration
+	patience  patience
+
+	closing context.Context // ends when Close is called
+	close   context.CancelFunc
+}
+
+// New opens the root and checks the options. It starts no goroutine; the
+// Server holds a file descriptor until Close.
+func New(opts Options) (*Server, error) {
+	gate, err := newGate(opts)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		log:      cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		live:     !opts.NoLiveReload,
+		gate:     gate,
+		grace:    cmp.Or(opts.Grace, DefaultGrace),
+		patience: defaultPatience,
+	}
+	if opts.Root != "" {
+		if s.root, s.directory, err = openRoot(opts.Root); err != nil {
+			return nil, err
+		}
+	}
+	s.closing, s.close = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// openRoot opens a directory and makes sure that it can be listed, so that a
+// mistake shows at start and not in a browser.
+func openRoot(name string) (*os.Root, string, error) {
+	directory, err := filepath.Abs(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("root: %w", err)
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("root: %w", err)
+	}
+	f, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return nil, "", fmt.Errorf("root %q: %w", name, err)
+	}
+	return root, directory, f.Close()
+}
+
+// ServeHTTP answers one request. It is all that is needed to use a Server as
+// a handler in a program of one's own, which then calls Close to say goodbye
+// to the browsers: http.Server.Shutdown does not do that.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if s.closing.Err() != nil {
+		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
+		return
+	}
+	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
+		refuse(w, http.StatusBadRequest, "the request target must be a path")
+		return
+	}
+	if code, why := s.gate.host(r); code != 0 {
+		s.log.Info("stranger refused", "host", clip(r.Host), "remote", r.RemoteAddr)
+		refuse(w, code, why)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are understood here")
+		return
+	}
+	s.route(w, r)
+}
+
+// route is every URL there is. Ours come first, so that a site cannot shadow
+// them.
+func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case s.live && r.URL.Path == "/livereload":
+		s.serveBrowser(w, r)
+	case s.live && r.URL.Path == "/livereload.js":
+		serveScript(w, r)
+	case s.root != nil:
+		s.serveFile(w, r)
+	default:
+		refuse(w, http.StatusNotFound, "no files are served here, only /livereload and /livereload.js")
+	}
+}
+
+// refuse answers with one line of text.
+func refuse(w http.ResponseWriter, code int, why string) {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, why, code)
+}
+
+// clip shortens what a stranger sent to what belongs into a log.
+func clip(s string) string {
+	return s[:min(len(s), 256)]
+}
+
+// Serve answers connections from ln until ctx ends or Close is called, and
+// then returns nil; an error of the listener is returned as one. In either
+// case ln is closed, browsers get a goodbye frame (1001), running requests get
+// Options.Grace to finish, what is left then is cut, and Serve waits for all
+// that. It may be called again, and for several listeners at once.
+//
+// An address that ln is bound to may be used as Host.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(s.closing, stop)()
+
+	cut, cutAll := context.WithCancel(context.Background())
+	defer cutAll()
+	visit := &visit{cut: cut, wildcard: isWildcard(ln.Addr())}
+	var fresh freshConns
+	srv := &http.Server{
+		Handler:                      s,
+		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, visitKey{}, visit) },
+		ConnState:                    fresh.track,
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout:            readHeaderTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+	}
+	srv.RegisterOnShutdown(fresh.close)
+
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		served <- err // for the wait below
+	}
+	stop() // the requests' contexts end, which tells the browsers
+	s.drain(srv, visit, cutAll)
+	<-served
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// drain stops srv: nothing new gets in, what runs gets the grace period, and
+// what is left is cut.
+func (s *Server) drain(srv *http.Server, visit *visit, cut context.CancelFunc) {
+	grace, cancel := context.WithTimeout(context.Background(), max(s.grace, 0))
+	defer cancel()
+	err := srv.Shutdown(grace)
+	if err == nil {
+		err = visit.browsers.wait(grace)
+	}
+	if err != nil {
+		s.log.Info("requests cut", "err", err)
+	}
+	cut()
+	srv.Close()
+	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
+	defer cancel()
+	if err := visit.browsers.wait(late); err != nil {
+		s.log.Info("browsers still there", "err", err)
+	}
+}
+
+// Refresh tells the open pages that files changed, as one decision: a page
+// that must be loaded again is told just that, any other page gets the style
+// sheets and images to fetch again, and a page that nothing concerns hears
+// nothing. Paths are relative to the root, with slashes; a path with a slash
+// at its end is a directory and everything below it. Refresh never blocks:
+// what a slow browser has not fetched yet is merged.
+//
+// The paths need not exist any more. Names that are not served, such as dot
+// files, concern nobody.
+func (s *Server) Refresh(paths ...string) {
+	if !s.live {
+		return
+	}
+	if c := newChange(paths); !c.empty() {
+		told := s.hub.broadcast(c)
+		s.log.Debug("pages refreshed", "paths", len(paths), "browsers", told)
+	}
+}
+
+// Close stops every Serve, says goodbye to all browsers and releases the root.
+// It does not wait; Serve does. A request that comes later is answered with
+// 503. Closing twice does no harm.
+func (s *Server) Close() error {
+	s.close()
+	if s.root == nil {
+		return nil
+	}
+	return s.root.Close()
+}
+
+// A visit is what the handlers of one Serve share.
+type visit struct {
+	wildcard bool            // the listener is bound to every address
+	cut      context.Context // ends when the grace period is over
+	browsers crowd
+}
+
+type visitKey struct{}
+
+// visitOf returns the visit that a request belongs to: a lone one where the
+// Server is only the handler of somebody else's http.Server.
+func visitOf(ctx context.Context) *visit {
+	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+		return v
+	}
+	return &visit{cut: context.Background()}
+}
+
+// A crowd counts who is inside and can be waited on. It is a WaitGroup in
+// which somebody may still enter while others wait for it to empty.
+type crowd struct {
+	mu     sync.Mutex
+	inside int
+	empty  chan struct{} // closed when inside drops to 0; nil when nobody waits
+}
+
+func (c *crowd) enter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inside++
+}
+
+func (c *crowd) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inside--
+	if c.inside == 0 && c.empty != nil {
+		close(c.empty)
+		c.empty = nil
+	}
+}
+
+// wait returns when nobody is inside, or with the error of ctx.
+func (c *crowd) wait(ctx context.Context) error {
+	c.mu.Lock()
+	if c.inside == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.empty == nil {
+		c.empty = make(chan struct{})
+	}
+	empty := c.empty
+	c.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// freshConns are connections that have not asked for anything yet. Browsers
+// open such connections in advance, and http.Server.Shutdown waits five
+// seconds for each of them.
+type freshConns struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+// track is an http.Server's ConnState.
+func (f *freshConns) track(conn net.Conn, state http.ConnState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(f.conns, conn)
+	case f.closed:
+		conn.Close()
+	default:
+		if f.conns == nil {
+			f.conns = make(map[net.Conn]struct{})
+		}
+		f.conns[conn] = struct{}{}
+	}
+}
+
+func (f *freshConns) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for conn := range f.conns {
+		conn.Close()
+	}
+}

@@ -1,0 +1,399 @@
+package httpd
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// write puts a file beneath dir, with the directories it needs.
+func write(t testing.TB, dir, name, content string) {
+	t.Helper()
+	file := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newServer(t testing.TB, opts Options) *Server {
+	t.Helper()
+	s, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// A running is a server that serves a listener.
+type running struct {
+	*Server
+	addr string
+	stop context.CancelFunc
+	done <-chan struct{}
+	err  error // what Serve returned, once done is closed
+}
+
+// serve starts a server on a port of the loopback interface and stops it at
+// the end of the test.
+func serve(t testing.TB, opts Options, prepare ...func(*Server)) *running {
+	t.Helper()
+	s := newServer(t, opts)
+	for _, f := range prepare {
+		f(s)
+	}
+	return serveOn(t, s, "127.0.0.1:0")
+}
+
+func serveOn(t testing.TB, s *Server, addr string) *running {
+	t.Helper()
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	run := &running{Server: s, addr: ln.Addr().String(), stop: stop, done: done}
+	go func() {
+		defer close(done)
+		run.err = s.Serve(ctx, ln)
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	return run
+}
+
+func (r *running) url(path string) string { return "http://" + r.addr + path }
+
+// get requests a path without following redirects. Headers come in pairs.
+func (r *running) get(t testing.TB, method, path string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, r.url(path), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		} else {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+	}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// raw sends bytes as they are and returns the status line of the answer, ""
+// when the connection is closed without one.
+func (r *running) raw(t testing.TB, text string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	io.WriteString(conn, text)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("no answer to %.80q", text)
+	}
+	return strings.TrimSpace(line)
+}
+
+func TestNewSaysWhatIsWrongWithTheRoot(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "file", "")
+	tests := []struct{ name, root, want string }{
+		{"missing", filepath.Join(dir, "none"), "no such file or directory"},
+		{"not a directory", filepath.Join(dir, "file"), "not a directory"},
+	}
+	if os.Getuid() != 0 {
+		locked := filepath.Join(dir, "locked")
+		if err := os.Mkdir(locked, 0o100); err != nil {
+			t.Fatal(err)
+		}
+		tests = append(tests, struct{ name, root, want string }{"not readable", locked, "permission denied"})
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := New(Options{Root: tt.root})
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), tt.root) {
+				t.Errorf("got error %v, want %q and the path", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestServeReturnsNilWhenToldToStop(t *testing.T) {
+	stops := map[string]func(*running){
+		"context": func(r *running) { r.stop() },
+		"close":   func(r *running) { r.Close() },
+		"twice":   func(r *running) { r.Close(); r.Close(); r.stop() },
+		"from many goroutines": func(r *running) {
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() { r.Close() })
+			}
+			wg.Wait()
+		},
+	}
+	for name, stop := range stops {
+		t.Run(name, func(t *testing.T) {
+			run := serve(t, Options{Root: t.TempDir()})
+			run.get(t, "GET", "/")
+			stop(run)
+			<-run.done
+			if run.err != nil {
+				t.Errorf("Serve returned %v", run.err)
+			}
+			if _, err := net.Dial("tcp", run.addr); err == nil {
+				t.Error("the listener is still open")
+			}
+		})
+	}
+}
+
+func TestServeAfterCloseReturnsAtOnce(t *testing.T) {
+	s := newServer(t, Options{})
+	s.Close()
+	run := serveOn(t, s, "127.0.0.1:0")
+	<-run.done
+	if run.err != nil {
+		t.Errorf("Serve returned %v", run.err)
+	}
+}
+
+func TestServeReturnsTheListenersError(t *testing.T) {
+	s := newServer(t, Options{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if err := s.Serve(t.Context(), ln); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestServeAgainAndOnSeveralListeners(t *testing.T) {
+	s := newServer(t, Options{Root: t.TempDir()})
+	first, second := serveOn(t, s, "127.0.0.1:0"), serveOn(t, s, "127.0.0.1:0")
+	first.get(t, "GET", "/")
+	page := second.dial(t)
+	page.greet(t, second.url("/"))
+
+	first.stop()
+	<-first.done
+	second.get(t, "GET", "/")
+	s.Refresh("app.js")
+	page.expect(t, "/app.js !")
+
+	again := serveOn(t, s, "127.0.0.1:0")
+	again.get(t, "GET", "/")
+}
+
+func TestStoppingSaysGoodbyeToBrowsers(t *testing.T) {
+	for name, stop := range map[string]func(*running){
+		"context": func(r *running) { r.stop() },
+		"close":   func(r *running) { r.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := serve(t, Options{})
+			silent, page := run.dial(t), run.dial(t)
+			page.greet(t, "http://elsewhere/")
+			stop(run)
+			for _, c := range []*client{silent, page} {
+				if got := c.closed(t); got != websocket.StatusGoingAway {
+					t.Errorf("closed with %v, want %v", got, websocket.StatusGoingAway)
+				}
+			}
+			<-run.done
+		})
+	}
+}
+
+func TestABareHandlerSaysGoodbyeOnClose(t *testing.T) {
+	s := newServer(t, Options{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: s}
+	served := make(chan error)
+	go func() { served <- srv.Serve(ln) }()
+	defer func() { srv.Close(); <-served }()
+
+	run := &running{Server: s, addr: ln.Addr().String()}
+	page := run.dial(t)
+	page.greet(t, "http://elsewhere/")
+	s.Close()
+	if got := page.closed(t); got != websocket.StatusGoingAway {
+		t.Errorf("closed with %v, want %v", got, websocket.StatusGoingAway)
+	}
+	if resp, _ := run.get(t, "GET", "/livereload.js"); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("after Close: %s", resp.Status)
+	}
+}
+
+// A browser opens connections in advance; they must not delay the end.
+func TestStoppingDoesNotWaitForSilentConnections(t *testing.T) {
+	run := serve(t, Options{Grace: time.Hour})
+	conn, err := net.Dial("tcp", run.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	run.get(t, "GET", "/livereload.js") // accepted later than conn
+	begun := time.Now()
+	run.stop()
+	<-run.done
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// A download that is under way is finished, or cut when the grace is over.
+func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
+	const size = 32 << 20 // more than socket buffers hold
+	dir := t.TempDir()
+	write(t, dir, "big.zip", strings.Repeat("x", size))
+	tests := []struct {
+		name  string
+		grace time.Duration
+		whole bool
+	}{
+		{"enough", time.Minute, true},
+		{"none", -1, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			run := serve(t, Options{Root: dir, Grace: tt.grace})
+			conn, err := net.Dial("tcp", run.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "GET /big.zip HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			run.stop()
+			if !tt.whole {
+				<-run.done
+			}
+			n, err := io.Copy(io.Discard, resp.Body)
+			if whole := err == nil && n == size; whole != tt.whole {
+				t.Errorf("read %d of %d bytes, error %v", n, size, err)
+			}
+			<-run.done
+		})
+	}
+}
+
+func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
+	run := serve(t, Options{Grace: 20 * time.Millisecond}, func(s *Server) { s.patience.goodbye = time.Hour })
+	// Nobody reads from it, so nobody answers a goodbye.
+	if _, _, err := run.tryDial(t, "/livereload"); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	run.stop()
+	<-run.done
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestNoLiveReloadServesFilesOnly(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "index.html", "<p>hi")
+	write(t, dir, "livereload.js", "mine")
+	run := serve(t, Options{Root: dir, NoLiveReload: true})
+	if resp, body := run.get(t, "GET", "/"); body != "<p>hi" || resp.Header.Get("Cache-Control") != "" {
+		t.Errorf("got %q, Cache-Control %q", body, resp.Header.Get("Cache-Control"))
+	}
+	if _, body := run.get(t, "GET", "/livereload.js"); body != "mine" {
+		t.Errorf("got %q", body)
+	}
+	run.Refresh("index.html")
+}
+
+func TestNoFilesServesLiveReloadOnly(t *testing.T) {
+	run := serve(t, Options{})
+	resp, body := run.get(t, "GET", "/livereload.js?x=1")
+	if body != script || resp.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
+		t.Errorf("script: %d bytes as %q", len(body), resp.Header.Get("Content-Type"))
+	}
+	if got := resp.Header.Get("Cross-Origin-Resource-Policy"); got != "cross-origin" {
+		t.Errorf("Cross-Origin-Resource-Policy %q", got)
+	}
+	if resp, _ := run.get(t, "GET", "/livereload.js", "If-None-Match", resp.Header.Get("ETag")); resp.StatusCode != 304 {
+		t.Errorf("conditional: %s", resp.Status)
+	}
+	if resp, _ := run.get(t, "GET", "/"); resp.StatusCode != 404 {
+		t.Errorf("/: %s", resp.Status)
+	}
+	if resp, _ := run.get(t, "GET", "/livereload"); resp.StatusCode != 426 {
+		t.Errorf("/livereload without an upgrade: %s", resp.Status)
+	}
+}
+
+// A site cannot shadow what is ours.
+func TestOurURLsComeFirst(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "livereload.js", "mine")
+	write(t, dir, "livereload/index.html", "mine")
+	run := serve(t, Options{Root: dir})
+	if _, body := run.get(t, "GET", "/livereload.js"); body != script {
+		t.Errorf("got %.20q", body)
+	}
+	if resp, _ := run.get(t, "GET", "/livereload"); resp.StatusCode != 426 {
+		t.Errorf("/livereload: %s", resp.Status)
+	}
+}
+
+func TestOnlyGETAndHEAD(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir()})
+	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "NONSENSE", "get"} {
+		for _, path := range []string{"/", "/none", "/livereload", "/livereload.js"} {
+			resp, _ := run.get(t, method, path)
+			if resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: %s, Allow %q", method, path, resp.Status, resp.Header.Get("Allow"))
+			}
+		}
+	}
+}

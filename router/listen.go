@@ -1,0 +1,98 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// A Listener brings what happens below a directory to a Router. Several
+// listeners may have the same one.
+type Listener struct {
+	Root   string
+	Router *Router
+}
+
+// A Group is listeners that share one inotify instance, start together and
+// stop together.
+type Group struct {
+	watcher *inotify.Watcher
+	routers []*Router // each once
+}
+
+// NewGroup watches the listeners' roots; everything that can fail at the start
+// fails here, and nothing is held then. What happens from now on is kept for
+// Run. The Group must be closed.
+func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
+	watcher, err := inotify.New(opts)
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{watcher: watcher}
+	for _, l := range listeners {
+		if err := g.add(l); err != nil {
+			return nil, errors.Join(err, watcher.Close())
+		}
+	}
+	return g, nil
+}
+
+func (g *Group) add(l Listener) error {
+	if l.Router == nil {
+		return fmt.Errorf("listener for %q: no router: set one", l.Root)
+	}
+	if !slices.Contains(g.routers, l.Router) {
+		g.routers = append(g.routers, l.Router)
+	}
+	return g.watcher.Add(inotify.Subscription{
+		Root:    l.Root,
+		Mask:    l.Router.Mask(),
+		SkipDir: l.Router.SkipDir,
+		Deliver: l.Router.Events,
+	})
+}
+
+// Watches counts the directories that are watched now.
+func (g *Group) Watches() int { return g.watcher.Watches() }
+
+// Run listens until ctx ends, which is no error, or reading fails. Then the
+// watcher stops first, so that nothing new gets in, and Run returns when every
+// router has stopped as its own Run says. It works once.
+func (g *Group) Run(ctx context.Context) error {
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	routing, stopRouting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRouting()
+
+	routed := make([]error, len(g.routers))
+	var wg sync.WaitGroup
+	for i, r := range g.routers {
+		wg.Go(func() {
+			// A router that ends before it is told to has failed.
+			defer stopWatching()
+			routed[i] = r.Run(routing)
+		})
+	}
+	err := g.watcher.Run(watching)
+	stopRouting()
+	wg.Wait()
+	return errors.Join(append(routed, err)...)
+}
+
+// Close ends a Run, without waiting for its callbacks, and gives the inotify
+// instance back. Further calls do nothing.
+func (g *Group) Close() error { return g.watcher.Close() }
+
+// Listen is a Group from start to end: it watches the listeners' roots, runs
+// their routers until ctx ends or something fails, and releases everything.
+func Listen(ctx context.Context, listeners ...Listener) error {
+	g, err := NewGroup(inotify.Options{}, listeners...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(g.Run(ctx), g.Close())
+}

@@ -1,0 +1,233 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// reports is a router whose batches come over the channel as paths. A
+// negative delay would split a save into the steps of the kernel.
+func reports(t *testing.T) (*Router, <-chan string) {
+	batches := make(chan string, 100)
+	return mustNew(t, Options{}, Route{
+		Name: "test", Delay: 50 * ms, Debounce: -1,
+		Callback: func(_ context.Context, batch []inotify.Event) error {
+			batches <- paths(batch)
+			return nil
+		},
+	}), batches
+}
+
+// listen runs the listeners until the test ends, from the moment on that they
+// watch.
+func listen(t *testing.T, listeners ...Listener) {
+	t.Helper()
+	g, err := NewGroup(inotify.Options{}, listeners...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if err := g.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+}
+
+// Each save is one batch with the name of the file, or the next would not be
+// in its place.
+func TestListenSaves(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "sub", "page.html"), "old")
+	r, batches := reports(t)
+	listen(t, Listener{root, r})
+
+	saves := []struct {
+		name string
+		save func(t *testing.T)
+		want string
+	}{
+		{"in place", func(t *testing.T) { write(t, filepath.Join(root, "sub", "page.html"), "new") }, "sub/page.html"},
+		{"by a temporary file", func(t *testing.T) {
+			write(t, filepath.Join(root, "sub", "sedABC"), "newer")
+			rename(t, filepath.Join(root, "sub", "sedABC"), filepath.Join(root, "sub", "page.html"))
+		}, "sub/page.html"},
+		{"removed and written anew", func(t *testing.T) {
+			if err := os.Remove(filepath.Join(root, "sub", "page.html")); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(root, "sub", "page.html"), "newest")
+		}, "sub/page.html"},
+		{"in a directory that did not exist", func(t *testing.T) { write(t, filepath.Join(root, "a/b/c.html"), "c") }, "a/b/c.html"},
+		{"by a renamed directory", func(t *testing.T) { rename(t, filepath.Join(root, "a"), filepath.Join(root, "z")) }, "z"},
+	}
+	for _, s := range saves {
+		t.Run(s.name, func(t *testing.T) {
+			s.save(t)
+			if got := <-batches; got != s.want {
+				t.Errorf("batch %q, want %q", got, s.want)
+			}
+		})
+	}
+	if len(batches) > 0 {
+		t.Errorf("one batch more: %q", <-batches)
+	}
+}
+
+func TestListenSlowly(t *testing.T) {
+	root := t.TempDir()
+	r, batches := reports(t)
+	listen(t, Listener{root, r})
+
+	file, err := os.Create(filepath.Join(root, "film.mp4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString("half"); err != nil {
+		t.Fatal(err)
+	}
+	// Another listener of the same root says when the delay is long over.
+	other, clock := reports(t)
+	listen(t, Listener{root, other})
+	for range 3 {
+		write(t, filepath.Join(root, "tick"), "")
+		write(t, filepath.Join(root, "tick"), "tock")
+		<-clock
+	}
+	if len(batches) > 0 {
+		t.Errorf("batch %q while the file is open", <-batches)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := <-batches, "film.mp4+tick"; got != want {
+		t.Errorf("batch %q, want %q", got, want)
+	}
+}
+
+// Two roots, two routers and one for both share one inotify instance.
+func TestListenTogether(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	ofA, batchesA := reports(t)
+	ofBoth, batchesBoth := reports(t)
+	listen(t, Listener{a, ofA}, Listener{a, ofBoth}, Listener{b, ofBoth})
+	if n := instances(t); n != 1 {
+		t.Errorf("%d inotify instances, want 1", n)
+	}
+
+	write(t, filepath.Join(b, "b"), "b")
+	if got := <-batchesBoth; got != "b" {
+		t.Errorf("batch %q, want b", got)
+	}
+	write(t, filepath.Join(a, "a"), "a")
+	if got := <-batchesBoth; got != "a" {
+		t.Errorf("batch %q, want a", got)
+	}
+	if got := <-batchesA; got != "a" {
+		t.Errorf("batch %q, want a", got)
+	}
+}
+
+// What happens between NewGroup and Run is not lost, what no route is for is
+// not watched, and the end of the context ends everything without an error.
+func TestListenFromNewGroupOn(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, ".git", "objects", "ab"), "")
+	r, batches := reports(t)
+	g, err := NewGroup(inotify.Options{}, Listener{root, r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(root, "early"), "early")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	if got := <-batches; got != "early" {
+		t.Errorf("batch %q, want early", got)
+	}
+	if n := g.Watches(); n != 1 {
+		t.Errorf("%d directories are watched, want 1", n)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	for range 2 {
+		if err := g.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+}
+
+// A listener that cannot start leaves nothing behind of those that could.
+func TestListenErrors(t *testing.T) {
+	root := t.TempDir()
+	r, _ := reports(t)
+	err := Listen(t.Context(), Listener{root, r}, Listener{filepath.Join(root, "missing"), r})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "missing") {
+		t.Errorf("a missing root: %v", err)
+	}
+	err = Listen(t.Context(), Listener{Root: "/srv"})
+	if err == nil || err.Error() != `listener for "/srv": no router: set one` {
+		t.Errorf("no router: %v", err)
+	}
+
+	// The router ran before, so the group ends by itself.
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Run(over); err != nil {
+		t.Fatal(err)
+	}
+	if err := Listen(t.Context(), Listener{root, r}); err == nil || !strings.Contains(err.Error(), "Run was called before") {
+		t.Errorf("a router that ran: %v", err)
+	}
+	if n := instances(t); n != 0 {
+		t.Errorf("%d inotify instances are left", n)
+	}
+}
+
+// instances counts this process's inotify instances.
+func instances(t *testing.T) int {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == "anon_inode:inotify" {
+			n++
+		}
+	}
+	return n
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}

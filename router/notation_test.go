@@ -1,0 +1,154 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The tests write events as words:
+//
+//	a       a is saved: modify and close_write
+//	a:cm    one event of a: create|modify; the letters are those of letters
+//	a:M     modify alone, by which a is open for writing
+//	a>b     a is renamed to b: moved_from a, moved_to b from a
+//	a/>b/   the same for a directory; a/:c is a directory made
+//
+// and @ with milliseconds after a word says when.
+const letters = "cmMwdftaox"
+
+var masks = []inotify.Mask{
+	inotify.Create, inotify.Modify, inotify.Modify, inotify.CloseWrite, inotify.Delete,
+	inotify.MovedFrom, inotify.MovedTo, inotify.Attrib, inotify.Overflow, inotify.DeleteSelf,
+}
+
+// event makes an event of a path, which is a directory if it ends in a slash.
+func event(path string, mask inotify.Mask) inotify.Event {
+	path, dir := strings.CutSuffix(path, "/")
+	if dir {
+		mask |= inotify.IsDir
+	}
+	return inotify.Event{Root: "/srv", Path: path, Mask: mask}
+}
+
+// word reads the events of one word.
+func word(s string) []inotify.Event {
+	if from, to, ok := strings.Cut(s, ">"); ok {
+		left, came := event(from, inotify.MovedFrom), event(to, inotify.MovedTo)
+		came.From = left.Path
+		return []inotify.Event{left, came}
+	}
+	path, kinds, ok := strings.Cut(s, ":")
+	if !ok {
+		return []inotify.Event{event(path, inotify.Modify), event(path, inotify.CloseWrite)}
+	}
+	var mask inotify.Mask
+	for _, c := range kinds {
+		mask |= masks[strings.IndexRune(letters, c)]
+	}
+	return []inotify.Event{event(path, mask)}
+}
+
+// words reads all events of a line.
+func words(line string) []inotify.Event {
+	var events []inotify.Event
+	for s := range strings.FieldsSeq(line) {
+		events = append(events, word(s)...)
+	}
+	return events
+}
+
+// play hands the words of a line to send, each at its time.
+func play(t *testing.T, line string, send func([]inotify.Event)) {
+	start := time.Now()
+	for s := range strings.FieldsSeq(line) {
+		what, when, _ := strings.Cut(s, "@")
+		ms, err := strconv.Atoi(when)
+		if err != nil {
+			t.Fatalf("word %q: %v", s, err)
+		}
+		time.Sleep(time.Until(start.Add(time.Duration(ms) * time.Millisecond)))
+		send(word(what))
+	}
+}
+
+// paths is the paths of a batch, joined by +.
+func paths(batch []inotify.Event) string {
+	var all []string
+	for _, e := range batch {
+		all = append(all, e.Path)
+	}
+	return strings.Join(all, "+")
+}
+
+// A recorder is a callback that writes down its runs and how each began.
+type recorder struct {
+	start time.Time
+	work  time.Duration
+
+	mu   sync.Mutex
+	runs []string
+}
+
+// run writes paths@milliseconds, and works.
+func (r *recorder) run(_ context.Context, batch []inotify.Event) error {
+	r.mu.Lock()
+	r.runs = append(r.runs, fmt.Sprintf("%s@%d", paths(batch), time.Since(r.start).Milliseconds()))
+	r.mu.Unlock()
+	time.Sleep(r.work)
+	return nil
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.runs, " ")
+}
+
+// batches is the runs without their times.
+func (r *recorder) batches() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for _, run := range r.runs {
+		batch, _, _ := strings.Cut(run, "@")
+		all = append(all, batch)
+	}
+	return all
+}
+
+// mustNew is New for routes that are right.
+func mustNew(t testing.TB, opts Options, routes ...Route) *Router {
+	t.Helper()
+	r, err := New(opts, routes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// background runs the router until the returned stop, which waits for it.
+func background(t *testing.T, r *Router) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+}
+
+// discard is a callback.
+func discard(context.Context, []inotify.Event) error { return nil }

@@ -1,0 +1,381 @@
+package router
+
+import (
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+func TestPatterns(t *testing.T) {
+	tests := []struct {
+		name     string
+		patterns string // separated by spaces
+		yes, no  string
+	}{
+		{"no pattern is everything", "", "a a/b .", ""},
+		{"a name is that name anywhere", "docs", "docs a/docs", "docs/a doc docss a.docs"},
+		{"a name with a star is at any depth", "*.go", "a.go a/b.go .go", "a.go/b a.gox go"},
+		{"a star ends at a slash", "a/*.go", "a/b.go", "a/b/c.go b.go"},
+		{"a slash in front is the root", "/*.go", "a.go", "a/b.go"},
+		{"a dot and a slash in front are, too", "./*.go", "a.go", "a/b.go"},
+		{"a slash in the middle is the whole path", "a/b", "a/b", "x/a/b a/b/c"},
+		{"a slash at the end is all below", "docs/", "docs docs/a docs/a/b x/docs/a", "docsa/b x"},
+		{"slashes at both ends are all below the root's", "/docs/", "docs docs/a", "x/docs/a"},
+		{"two stars are any depth", "a/**/z", "a/z a/b/z a/b/c/z", "z a/bz b/a/z a/z/y"},
+		{"two stars at the end are all below", "a/**", "a a/b a/b/c", "b ab"},
+		{"two stars in front are all above", "**/a", "a b/a c/b/a", "a/b ba"},
+		{"two stars twice", "**/a/**/b", "a/b x/a/b x/a/y/b a/a/y/b/b", "a b b/a a/b/c"},
+		{"two stars alone are everything", "**", "a a/b .", ""},
+		{"two stars in a name are one", "a**b/c", "ab/c axb/c", "a/b/c axb"},
+		{"a star alone is every name", "*", "a a/b", "."},
+		{"a question mark is one character", "?.md", "a.md é.md", ".md ab.md"},
+		{"a question mark is one byte that is no UTF-8", "?.md", "\xff.md", "\xff\xfe.md"},
+		{"a star takes any bytes", "a*.md", "a\xff\xfe\n.md", "b\xff.md"},
+		{"bytes that are no UTF-8 are themselves", "\xff*", "\xffa", "\xfea"},
+		{"a class is one of them", "[a-c].md", "a.md x/b.md", "d.md -.md"},
+		{"a class can be what is not", "a[^b]c", "axc", "abc a/c ac"},
+		{"braces are alternatives", "*.{html,css}", "a.html b/a.css", "a.js a.{html,css}"},
+		{"braces within braces", "{a,b{c,d}}.md", "a.md bc.md bd.md", "b.md c.md"},
+		{"braces with slashes", "{a/b,c}/d", "a/b/d c/d", "a/d x/c/d"},
+		{"each alternative has its own depth", "{*.md,docs/*}", "x/a.md docs/a", "x/docs/a"},
+		{"an empty alternative", "*.htm{,l}", "a.htm a.html", "a.htmll"},
+		{"braces in a class", "[{]a,b[}]", "{a,b}", "a b"},
+		{"a comma in a class within braces", "{[,]x,y}", ",x y", "x"},
+		{"an escape", `\*.md \{a,b\} \!x`, "*.md {a,b} !x", "a.md a x"},
+		{"case matters", "*.MD", "a.MD", "a.md"},
+		{"any of several", "*.md *.html", "a.md a.html", "a.css"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rs := newBatch(t, Route{Patterns: strings.Fields(tt.patterns), Ignore: []string{}, Mask: inotify.Modify}).rules
+			for _, path := range fields(tt.yes) {
+				if !rs.wants(event(path, inotify.Modify)) {
+					t.Errorf("%q does not match %q", tt.patterns, path)
+				}
+			}
+			for _, path := range fields(tt.no) {
+				if rs.wants(event(path, inotify.Modify)) {
+					t.Errorf("%q matches %q", tt.patterns, path)
+				}
+			}
+		})
+	}
+}
+
+func TestIgnore(t *testing.T) {
+	tests := []struct {
+		name    string
+		ignore  string // separated by spaces; "default" is nil
+		yes, no string // ignored or not
+	}{
+		{"hidden files and all in hidden directories", "default", ".a .git/config a/.b a/.b/c .#a", "a a.b a/b. ."},
+		{"backups", "default", "a~ a/b~ b~/a", "~a a~b"},
+		{"temporary files", "default", "a.tmp a/.a.swp 4913 a/4913 #a#", "a.tmpl tmp 49130 a# #a"},
+		{"nothing", "", "", ".a a~ a.tmp"},
+		{"a name anywhere, with all below", "node_modules", "node_modules node_modules/a/b x/node_modules/a", "node_modules2 x"},
+		{"a slash at the end changes nothing", "node_modules/", "node_modules/a/b x/node_modules/a", "x/node"},
+		{"a path from the root, with all below", "a/*.d", "a/b.d a/b.d/c", "x/a/b.d b.d"},
+		{"a name in the root alone", "/build", "build build/a", "x/build"},
+		{"what is deep below", "a/**/z", "a/z a/b/z a/z/c", "z a/b"},
+		{"everything but the root", "**", "a a/b", "."},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ignore := strings.Fields(tt.ignore)
+			if tt.ignore == "default" {
+				ignore = nil
+			}
+			rs := newBatch(t, Route{Ignore: ignore}).rules
+			for _, path := range fields(tt.yes) {
+				if !rs.ignores(relative(path)) {
+					t.Errorf("%q does not ignore %q", tt.ignore, path)
+				}
+			}
+			for _, path := range fields(tt.no) {
+				if rs.ignores(relative(path)) {
+					t.Errorf("%q ignores %q", tt.ignore, path)
+				}
+			}
+		})
+	}
+}
+
+func TestDirectoryEvents(t *testing.T) {
+	const all = inotify.Create | inotify.Delete | inotify.MovedTo
+	tests := []struct {
+		name     string
+		patterns string
+		event    string
+		want     bool
+	}{
+		{"a directory that was made", "", "d/:c", true},
+		{"a directory that no pattern names", "*.md", "d/:c", false},
+		{"a renamed directory may hold what a pattern names", "*.md", "d/:t", true},
+		{"a renamed directory below which no pattern looks", "docs/*.md", "d/:t", false},
+		{"a renamed directory above what a pattern names", "docs/a/*.md", "docs/:t", true},
+		{"a renamed directory below what a pattern names", "docs/*.md", "docs/a/:t", false},
+		{"a removed directory was empty", "*.md", "d/:d", false},
+		{"a renamed directory that is ignored", "*.md", ".d/:t", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rs := newBatch(t, Route{Patterns: strings.Fields(tt.patterns), Mask: all}).rules
+			if got := rs.wants(words(tt.event)[0]); got != tt.want {
+				t.Errorf("wants %q: %v, want %v", tt.event, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestSkipDir(t *testing.T) {
+	md := Route{Name: "md", Patterns: []string{"docs/*/*.md"}, Callback: discard}
+	js := Route{Name: "js", Patterns: []string{"src/**/*.js"}, Ignore: []string{"node_modules"}, Callback: discard}
+	tests := []struct {
+		name    string
+		routes  []Route
+		yes, no string
+	}{
+		{"a route for everything skips what it ignores", []Route{{Name: "all", Callback: discard}}, ".git a/.b/c", ". a a/b"},
+		{"a route with paths skips the others", []Route{md}, "src docs/a/b x/docs", ". docs docs/a"},
+		{"two routes skip what both do", []Route{md, js}, "src/node_modules lib docs/a/b", "src src/.a docs src/a/b"},
+		{"no route skips all", nil, "a .git", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := mustNew(t, Options{}, tt.routes...)
+			for _, dir := range fields(tt.yes) {
+				if !r.SkipDir(dir) {
+					t.Errorf("%q is not skipped", dir)
+				}
+			}
+			for _, dir := range fields(tt.no) {
+				if r.SkipDir(dir) {
+					t.Errorf("%q is skipped", dir)
+				}
+			}
+		})
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got := Route{}.withDefaults()
+	if got.Mask != Reload || got.Delay != 30*ms || got.Debounce != 200*ms || got.Settle != 2*time.Second || got.Hold != 30*time.Second {
+		t.Errorf("defaults: %+v", got)
+	}
+	if got := (Route{Delay: -1, Debounce: -1, Settle: -1, Hold: -1}).withDefaults(); got.Delay|got.Debounce|got.Settle|got.Hold != 0 {
+		t.Errorf("negative is not none: %+v", got)
+	}
+	if got := (Route{Ignore: []string{}}).withDefaults(); len(got.Ignore) != 0 {
+		t.Errorf("an empty Ignore became %q", got.Ignore)
+	}
+}
+
+func TestMask(t *testing.T) {
+	r := mustNew(t, Options{},
+		Route{Name: "a", Callback: discard},
+		Route{Name: "b", Callback: discard, Mask: inotify.Attrib})
+	want := inotify.Modify | inotify.CloseWrite | inotify.Create | inotify.Delete | inotify.MovedFrom | inotify.MovedTo | inotify.Attrib
+	if got := r.Mask(); got != want {
+		t.Errorf("mask %v, want %v", got, want)
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	pattern := func(p string) Route { return Route{Name: "r", Callback: discard, Patterns: []string{p}} }
+	tests := []struct {
+		name   string
+		routes []Route
+		want   string
+	}{
+		{"no name", []Route{{Callback: discard}}, `a route has no name: give it one, for logs and errors to use`},
+		{"no callback", []Route{{Name: "r"}}, `route "r": no callback: set one`},
+		{"one name twice", []Route{{Name: "r", Callback: discard}, {Name: "r", Callback: discard}}, `route "r": there are two of this name: rename one`},
+		{"a mask nobody can ask for", []Route{{Name: "r", Callback: discard, Mask: inotify.Modify | inotify.IsDir}}, `route "r": mask has isdir, which cannot be asked for: take it out`},
+		{"a negative timeout", []Route{{Name: "r", Callback: discard, Timeout: -1}}, `route "r": timeout -1ns is negative: use 0 for none`},
+		{"an empty pattern", []Route{pattern("")}, `route "r": pattern "": it is empty: write ** for everything`},
+		{"an open class", []Route{pattern("a[b")}, `route "r": pattern "a[b": it is no glob: close each [ and {, or write \ before one that is meant as it is`},
+		{"an open brace", []Route{pattern("a{b,")}, `route "r": pattern "a{b,": it is no glob: close each [ and {, or write \ before one that is meant as it is`},
+		{"a negation", []Route{pattern("!a")}, `route "r": pattern "!a": nothing is negated here: name it in the other list, or write \! for a name that starts so`},
+		{"a way out", []Route{pattern("../a")}, `route "r": pattern "../a": ".." is in no path: write the pattern relative to the root`},
+		{"two slashes", []Route{pattern("a//b")}, `route "r": pattern "a//b": there is no name before, after or between its slashes: write one`},
+		{"a slash alone", []Route{pattern("/")}, `route "r": pattern "/": there is no name before, after or between its slashes: write one`},
+		{"a slash in a class", []Route{pattern("a[/]b")}, `route "r": pattern "a[/]b": a class or an escape holds a slash: names have none, cut the pattern there`},
+		{"braces without end", []Route{pattern(strings.Repeat("{a,b}", 40))},
+			`route "r": pattern "` + strings.Repeat("{a,b}", 40) + `": its braces make more than 1024 patterns: use fewer, or several patterns`},
+		{"a wrong ignore pattern", []Route{{Name: "r", Callback: discard, Ignore: []string{"["}}},
+			`route "r": ignore pattern "[": it is no glob: close each [ and {, or write \ before one that is meant as it is`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := New(Options{}, tt.routes...)
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzPattern holds patterns against what must be true of all of them.
+func FuzzPattern(f *testing.F) {
+	for _, p := range []string{"*.go", "a/**/b", "/a/", "{a,b/c}/*", "[a-c]?", `\*`, "**", "a**", "{a,{b,c}d}", "[^a]/b", "\xff*", "*.{html,css}"} {
+		f.Add(p, "a/b/c.go")
+		f.Add(p, "\xff/é/\n")
+	}
+	f.Fuzz(func(t *testing.T, pattern, path string) {
+		globs, err := compile(pattern)
+		if err != nil || !isPath(path) {
+			return
+		}
+		matched := matchesAny(globs, path)
+
+		// A pattern is what doublestar makes of it, but for classes, which
+		// may match a slash there, and our reading of slashes and of bytes
+		// that are no UTF-8.
+		if whole := strings.Trim(strings.TrimPrefix(pattern, "./"), "/") == pattern; whole &&
+			strings.Contains(pattern, "/") && !strings.ContainsAny(pattern, "[{") && valid(pattern) && valid(path) {
+			if want := doublestar.MatchUnvalidated(pattern, path); matched != want {
+				t.Errorf("%q matches %q: %v, doublestar says %v", pattern, path, matched, want)
+			}
+		}
+
+		// A directory above a match is never skipped, and not reached means
+		// not matched.
+		for dir := range parents(path) {
+			if matched && !reachesAny(globs, dir) {
+				t.Errorf("%q matches %q but does not reach %q", pattern, path, dir)
+			}
+		}
+
+		rs := newBatch(t, Route{Ignore: []string{pattern}}).rules
+		if matched && !rs.ignores(path) {
+			t.Errorf("%q matches %q but does not ignore it", pattern, path)
+		}
+		if rs.ignores(path) && !rs.ignores(path+"/below") {
+			t.Errorf("%q ignores %q but not what is below", pattern, path)
+		}
+		if !strings.Contains(pattern, "/") && matched && !matchesAny(globs, "x/"+path) {
+			t.Errorf("%q has no slash and matches %q, but not deeper down", pattern, path)
+		}
+		if got := escaped(path); !mustMatch(t, got, path) {
+			t.Errorf("%q does not match %q, which it spells", got, path)
+		}
+	})
+}
+
+// FuzzExpand holds the expansion of braces against doublestar's, which misses
+// some matches of alternatives that may be empty: x*{,{,}} and x.
+func FuzzExpand(f *testing.F) {
+	f.Add("x/{a,b{c,d}}.md", "x/bc.md")
+	f.Add("x/{a/b,}c/**", "x/c/d")
+	f.Fuzz(func(t *testing.T, pattern, path string) {
+		if !strings.Contains(pattern, "{") || strings.ContainsAny(pattern, "[") || !valid(pattern) || !valid(path) || !isPath(path) {
+			return
+		}
+		if _, err := compile(pattern); err != nil {
+			return
+		}
+		expanded := slices.ContainsFunc(expand(nil, pattern), func(p string) bool { return doublestar.MatchUnvalidated(p, path) })
+		maybeEmpty := strings.Contains(pattern, "*") || strings.Contains(pattern, "{,") || strings.Contains(pattern, ",,") ||
+			strings.Contains(pattern, ",}") || strings.Contains(pattern, "{}")
+		if want := doublestar.MatchUnvalidated(pattern, path); expanded != want && (want || !maybeEmpty) {
+			t.Errorf("%q expanded to %q matches %q: %v, want %v", pattern, expand(nil, pattern), path, expanded, want)
+		}
+	})
+}
+
+func mustMatch(t *testing.T, pattern, path string) bool {
+	t.Helper()
+	globs, err := compile(pattern)
+	if err != nil {
+		t.Fatalf("%q: %v", pattern, err)
+	}
+	return matchesAny(globs, path)
+}
+
+// escaped is the pattern that means the path alone.
+func escaped(path string) string {
+	var b strings.Builder
+	b.WriteByte('/')
+	for i := range len(path) {
+		if strings.IndexByte(special+"!,-^", path[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(path[i])
+	}
+	return b.String()
+}
+
+// isPath reports whether the kernel could report it below a root.
+func isPath(path string) bool {
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" || name == "." || name == ".." || strings.Contains(name, "\x00") {
+			return false
+		}
+	}
+	return true
+}
+
+// valid reports whether s has no byte that doublestar takes for another.
+func valid(s string) bool { return !strings.Contains(strings.ToValidUTF8(s, "\uFFFD"), "\uFFFD") }
+
+// parents yields the directories above path, from the root on.
+func parents(path string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range len(path) {
+			if (i == 0 || path[i] == '/') && !yield(path[:i]) {
+				return
+			}
+		}
+	}
+}
+
+// fields is strings.Fields for paths that may hold a newline.
+func fields(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+}
+
+// Events that match nothing: what a busy tree costs a route that is not for it.
+func BenchmarkMatch(b *testing.B) {
+	routes := map[string]Route{
+		"mask":    {},
+		"ignored": {Mask: inotify.Attrib},
+		"pattern": {Mask: inotify.Attrib, Ignore: []string{}, Patterns: []string{"*.{html,css,js}", "src/**/*_test.go", "docs/[a-z]*/?.md"}},
+	}
+	for name, route := range routes {
+		b.Run(name, func(b *testing.B) {
+			route.Name, route.Callback = "test", discard
+			r := mustNew(b, Options{}, route)
+			events := make([]inotify.Event, 256)
+			rnd := rand.New(rand.NewPCG(1, 2))
+			for i := range events {
+				events[i] = event(strings.Repeat("directory/", rnd.IntN(6))+".git/file.go", inotify.Attrib)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Events(events)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+			if !r.lanes[0].batch.empty() {
+				b.Fatal("an event was wanted")
+			}
+		})
+	}
+}
+
+func TestMatchAllocatesNothing(t *testing.T) {
+	r := mustNew(t, Options{}, Route{Name: "r", Patterns: []string{"*.{html,css,js}", "src/**/[a-z]*_test.go"}, Callback: discard})
+	events := words("src/a/b/c.go src/a/.b/c_test.go a.txt:M .git/index:M x.md:cmw dir/:c .d/:t")
+	if n := testing.AllocsPerRun(100, func() { r.Events(events) }); n != 0 {
+		t.Errorf("%v allocations for events that nobody wants", n)
+	}
+	if b := &r.lanes[0].batch; !b.empty() {
+		t.Errorf("somebody wanted %v", b.take())
+	}
+}

@@ -1,0 +1,199 @@
+package router
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+const ms = time.Millisecond
+
+// long is enough for every bound to pass.
+const long = time.Hour
+
+func TestDue(t *testing.T) {
+	route := &Route{Delay: 100 * ms, Debounce: 300 * ms, Settle: 2000 * ms, Hold: 5000 * ms}
+	epoch := time.Unix(1e9, 0)
+	at := func(ms int) time.Time {
+		if ms < 0 {
+			return time.Time{}
+		}
+		return epoch.Add(time.Duration(ms) * time.Millisecond)
+	}
+	const never = -1
+	tests := []struct {
+		name                                    string
+		first, started, ended, written, release int
+		due                                     int
+	}{
+		{"a first batch waits for the delay", 1000, never, never, never, never, 1100},
+		{"a batch soon after a run waits for the debounce", 1000, 900, 910, never, never, 1200},
+		{"a batch long after a run does not", 1000, 500, 510, never, never, 1100},
+		{"a run that took long is waited for", 1000, 500, 1700, never, never, 1700},
+		{"an open file is waited for", 1000, never, never, 1050, never, 3050},
+		{"a file that was quiet for long is not", 3000, never, never, 500, never, 3100},
+		{"a file that is written for ever is not", 1000, never, never, 6050, never, 6100},
+		{"the hold counts from when the run was over", 1000, 500, 4000, 8900, never, 9000},
+		{"a close that released the batch starts the delay again", 1000, never, never, never, 1500, 1600},
+		{"that delay is within the hold", 1000, never, never, never, 6050, 6100},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := moments{first: at(tt.first), started: at(tt.started), ended: at(tt.ended), written: at(tt.written), released: at(tt.release)}
+			if got := m.due(route); !got.Equal(at(tt.due)) {
+				t.Errorf("due at %d, want %d", got.Sub(epoch).Milliseconds(), tt.due)
+			}
+		})
+	}
+}
+
+// timing is a route with Delay 100 ms, no Debounce and the default bounds.
+var timing = Route{Delay: 100 * ms, Debounce: -1}
+
+func TestTiming(t *testing.T) {
+	debounced := Route{Delay: 100 * ms, Debounce: 500 * ms}
+	instant := Route{Delay: -1, Debounce: -1}
+	tests := []struct {
+		name         string
+		route        Route
+		work         time.Duration
+		events, runs string
+	}{
+		{"nothing happens, nothing runs", timing, 0, "", ""},
+		{"a lone save runs after the delay", timing, 0, "a@0", "a@100"},
+		{"a burst is one run", timing, 0, "b@0 a@60 b@90", "b+a@100"},
+		{"the delay counts from the first event", timing, 0, "a@0 b@60 c@99 d@120", "a+b+c@100 d@220"},
+		{"a pause ends the burst", timing, 0, "a@0 b@400", "a@100 b@500"},
+		{"without a delay nothing waits", instant, 0, "a@0 b@1", "a@0 b@1"},
+		{"the defaults are 30 and 200 ms", Route{}, 0, "a@0 b@50", "a@30 b@230"},
+
+		{"runs start a debounce apart", debounced, 0, "a@0 b@150", "a@100 b@600"},
+		{"what comes within the debounce waits together", debounced, 0, "a@0 b@150 c@400 b@599", "a@100 b+c@600"},
+		{"the debounce drops nothing at its end", debounced, 0, "a@0 b@595 c@605 d@1050", "a@100 b+c@695 d@1195"},
+		{"the debounce counts from the start of a run", debounced, 300 * ms, "a@0 b@450", "a@100 b@600"},
+
+		{"runs never overlap", timing, 300 * ms, "a@0 b@150", "a@100 b@400"},
+		{"what comes during a run makes one further run", timing, 300 * ms, "a@0 b@150 c@250 b@390", "a@100 b+c@400"},
+		{"a file closed during a run was not waited for", timing, 300 * ms, "a@0 b:M@110 b:w@350", "a@100 b@400"},
+		{"what comes at the end of a run has its delay", timing, 300 * ms, "a@0 b@390", "a@100 b@490"},
+		{"without a delay runs do not overlap either", instant, 300 * ms, "a@0 b@100 c@200", "a@0 b+c@300"},
+
+		{"an open file holds the batch until it is closed", timing, 0, "a:M@0 a:M@500 a:w@900", "a@1000"},
+		{"an open file holds the other files", timing, 0, "a:M@0 b@10 a:w@900", "a+b@1000"},
+		{"a close before the delay is over changes nothing", timing, 0, "a:M@0 a:w@50", "a@100"},
+		{"a held batch has its delay again only once", timing, 0, "a:M@0 a:w@500 b:M@550 b:w@620", "a+b@620"},
+		{"without a delay the close is enough", instant, 0, "a:M@0 a:w@70", "a@70"},
+		{"a slow copy is announced once", timing, 0, "a:M@0 a:M@1900 a:M@3800 a:M@5700 a:w@7000", "a@7100"},
+		{"a file that stays open and quiet is announced after Settle", timing, 0, "a:M@0 a:M@500", "a@2500"},
+		{"its close alone is nothing new", timing, 0, "a:M@0 a:w@5000", "a@2000"},
+		{"a write and its close are", timing, 0, "a:M@0 a:M@5000 a:w@5200", "a@2000 a@5300"},
+		{"a bound of its own", Route{Delay: 100 * ms, Debounce: -1, Settle: 300 * ms}, 0, "a:M@0 a:M@250", "a@550"},
+		{"without settling nothing is held", Route{Delay: 100 * ms, Debounce: -1, Settle: -1}, 0, "a:M@0 a:w@150", "a@100"},
+		{"a log that is never quiet gets through after Hold", Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms}, 0,
+			"a:M@0 a:M@300 a:M@600 a:M@900 a:M@1200", "a@1100 a@2300"},
+		{"a log that used up Hold holds back nothing else", Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms}, 0,
+			"l:M@0 l:M@600 l:M@1000 b@1800 l:M@1850 l:M@2500 l:M@3200", "l@1100 b+l@1900 l@3600"},
+		{"until it is closed", Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms}, 0,
+			"l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1800"},
+		{"or made anew", Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms}, 0,
+			"l:M@0 l:M@600 l:M@1000 l:d@1200 l:c@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1800"},
+		{"Hold can be none", Route{Delay: 100 * ms, Debounce: -1, Hold: -1}, 0, "a:M@0 a:M@90", "a@100"},
+		{"Hold counts from when the batch could go", Route{Delay: 100 * ms, Debounce: -1, Hold: 500 * ms}, 1000 * ms,
+			"a@0 b:M@200 b:M@1000 b:M@1500", "a@100 b@1600"},
+		{"a removed file holds nothing", timing, 0, "b@0 a:M@0 a:d@500", "b@600"},
+		{"a file renamed away holds nothing", timing, 0, "b@0 a:M@0 a:f@500", "b@600"},
+		{"a removed file that is still written holds nothing", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify | inotify.Delete}, 0,
+			"a:M@0 a:d@10 a:M@20", "a@100"},
+		{"a file renamed while open is held under its new name", timing, 0, "a:M@0 a>b@50 b:w@400", "b@500"},
+		{"a replaced file is not open", timing, 0, "a:M@0 a:t@50", "a@100"},
+		{"a file found by a scan is not open", timing, 0, "a:cmw@0", "a@100"},
+		{"a close alone triggers nothing", timing, 0, "a:w@0", ""},
+		{"a close triggers a route that asks for it", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.CloseWrite}, 0, "a:M@0 a:w@900", "a@1000"},
+		{"files made one after another are announced in time", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Create}, 0,
+			"a:c@0 b:c@60 c:c@120", "a+b@100 c@220"},
+		{"a file made and slowly filled is held as well", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Create}, 0,
+			"a:c@0 a:M@10 a:M@500 a:w@600", "a@700"},
+
+		{"a slow temporary file vanishes at its rename", timing, 0, "t:c@0 t:M@1 t:M@400 t:w@500 t>a@501", "a@600"},
+		{"what is gone again is not dispatched", timing, 0, "a@0 a:d@50", ""},
+		{"what is gone again does not start the delay", timing, 0, "a@0 a:d@50 b@80", "b@180"},
+		{"an overflow is not dispatched", timing, 0, ".:o@0", ""},
+		{"an event that nobody asked for does nothing", timing, 0, "a:a@0 a:c@1 a:d@2", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rec := &recorder{start: time.Now(), work: tt.work}
+				tt.route.Name, tt.route.Callback = "test", rec.run
+				r := mustNew(t, Options{}, tt.route)
+				stop := background(t, r)
+				synctest.Wait()
+
+				play(t, tt.events, r.Events)
+				time.Sleep(long)
+				stop()
+
+				if got := rec.String(); got != tt.runs {
+					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+				}
+			})
+		})
+	}
+}
+
+// The events that programs make when they save file.txt, traced on a real
+// kernel. The route is the one that reloads pages.
+func TestSaves(t *testing.T) {
+	tests := []struct{ writer, events, batch string }{
+		{"a shell, VS Code, cp, rsync --inplace", "file.txt:M file.txt:w", "file.txt"},
+		{"a shell that truncates first", "file.txt:M file.txt:M file.txt:M file.txt:w", "file.txt"},
+		{"sed -i, perl -i, patch", "sedXq2:c sedXq2:a sedXq2:M sedXq2:w sedXq2>file.txt", "file.txt"},
+		{"rsync", ".file.txt.Vw1:c .file.txt.Vw1:M .file.txt.Vw1:w .file.txt.Vw1:a .file.txt.Vw1>file.txt", "file.txt"},
+		{"mv on one file system", "file.txt:t", "file.txt"},
+		{"mv across file systems, tar, install, git checkout", "file.txt:d file.txt:c file.txt:M file.txt:a file.txt:w", "file.txt"},
+		{"vim", "4913:c 4913:a 4913:w 4913:d file.txt>file.txt~ file.txt:c file.txt:M file.txt:a file.txt:w file.txt:a file.txt~:d", "file.txt"},
+		{"vim with backupcopy=yes", ".file.txt.swp:c .file.txt.swp:M file.txt~:c file.txt~:M file.txt~:w file.txt:M file.txt:a file.txt:w file.txt~:d .file.txt.swp:d", "file.txt"},
+		{"emacs", ".#file.txt:c file.txt>file.txt~ file.txt:c file.txt:M file.txt:w .#file.txt:d file.txt:a", "file.txt"},
+		{"emacs with file-precious-flag", "file.txt~:cmw tmpA1b2:c tmpA1b2:M tmpA1b2:w tmpA1b2>file.txt", "file.txt"},
+		{"JetBrains", "file.txt___jb_tmp___:c file.txt___jb_tmp___:M file.txt___jb_tmp___:w file.txt>file.txt___jb_old___ file.txt___jb_tmp___>file.txt file.txt___jb_old___:d", "file.txt"},
+		{"dpkg", "conf.dpkg-new:c conf.dpkg-new:M conf.dpkg-new:w conf.dpkg-tmp:c conf.dpkg-new>conf conf.dpkg-tmp:d", "conf"},
+		{"git checkout that makes a directory", "sub/:c sub/file.txt:cmw", "sub/file.txt"},
+		{"a site generator that swaps directories", "new/:c new/a.html:M new/a.html:w public/>old/ new/>public/ old/a.html:d old/:d", "public+public/a.html"},
+	}
+	for _, tt := range tests {
+		// The kernel hands events over one at a time or many together.
+		for _, together := range []bool{false, true} {
+			name := tt.writer + ", event by event"
+			if together {
+				name = tt.writer + ", in one read"
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					rec := &recorder{start: time.Now()}
+					r := mustNew(t, Options{}, Route{Name: "reload", Mask: Reload, Delay: 100 * ms, Callback: rec.run})
+					stop := background(t, r)
+					synctest.Wait()
+
+					events := words(tt.events)
+					if together {
+						r.Events(events)
+					} else {
+						for _, e := range events {
+							r.Events([]inotify.Event{e})
+							time.Sleep(ms)
+						}
+					}
+					time.Sleep(long)
+					stop()
+
+					if got := rec.batches(); !slices.Equal(got, []string{tt.batch}) {
+						t.Errorf("events %q\n got batches %q\nwant one, %q", tt.events, got, tt.batch)
+					}
+				})
+			})
+		}
+	}
+}
