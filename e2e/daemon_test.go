@@ -23,8 +23,9 @@ type daemon struct {
 	ended  chan struct{} // closed when the process is gone
 }
 
-// readyURL finds the address in the line that says what is served.
-var readyURL = regexp.MustCompile(`(?m)^execlogd: .*\b(http://[^/\s]+)/`)
+// readyURL finds the address in the line that says what is served, which is
+// the first in either format.
+var readyURL = regexp.MustCompile(`\b(http://[^/\s]+)/.*\n`)
 
 // defects are what execlogd never writes, whatever happens to it.
 var defects = regexp.MustCompile(`DATA RACE|(?m)^(panic|fatal error): |^goroutine \d+ `)
