@@ -57,6 +57,11 @@ func bootHost(t testing.TB) *host {
 	return h
 }
 
+// in is the same host for the use of another test.
+func (h *host) in(t testing.TB) *host {
+	return &host{t: t, pid: h.pid}
+}
+
 func requireHost(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -147,7 +152,18 @@ func (h *host) run(args ...string) string {
 // client speaks HTTP inside the host's network, which has a loopback of its
 // own.
 func (h *host) client() *http.Client {
-	transport := &http.Transport{DialContext: h.dial}
+	return h.newClient(h.dial)
+}
+
+// clientOf is a client whose every request goes to one address.
+func (h *host) clientOf(address string) *http.Client {
+	return h.newClient(func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return h.dial(ctx, network, address)
+	})
+}
+
+func (h *host) newClient(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
+	transport := &http.Transport{DialContext: dial}
 	h.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: patience}
 }

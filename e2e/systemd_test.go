@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// address is where the units, as they are, put the service.
+const address = "http://127.0.0.1:8000"
 
 // As README says: make install, systemctl start execlogd, and it is there.
 func TestSystemd(t *testing.T) {
@@ -18,9 +22,10 @@ func TestSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	t.Run("the service serves and reloads", func(t *testing.T) { testService(t, h) })
-	t.Run("the socket starts the service", func(t *testing.T) { testSocket(t, h) })
-	t.Run("a wrong option fails once, in one line", func(t *testing.T) { testWrongOption(t, h) })
+	t.Run("the service serves and reloads", func(t *testing.T) { testService(t, h.in(t)) })
+	t.Run("the socket starts the service", func(t *testing.T) { testSocket(t, h.in(t)) })
+	t.Run("options open it to the network", func(t *testing.T) { testOptions(t, h.in(t)) })
+	t.Run("a wrong option fails once, in one line", func(t *testing.T) { testWrongOption(t, h.in(t)) })
 }
 
 // install copies what make install makes into the host.
@@ -41,12 +46,11 @@ func install(t *testing.T, h *host) {
 }
 
 func testService(t *testing.T, h *host) {
-	h.t = t
 	h.run("systemctl", "start", "execlogd")
 	h.run("systemctl", "is-active", "execlogd")
-	expectPage(t, h, "<p>zero\n")
+	expectPage(t, h.client(), address+"/", "<p>zero\n")
 
-	p, err := openPage(t.Context(), h.client(), "http://127.0.0.1:8000", "/", nil)
+	p, err := openPage(t.Context(), h.client(), address, "/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +62,7 @@ func testService(t *testing.T, h *host) {
 		if err != nil || !strings.Contains(message, `"reload"`) {
 			t.Fatalf("message %q, %v; want a reload", message, err)
 		}
-		expectPage(t, h, content)
+		expectPage(t, h.client(), address+"/", content)
 	}
 
 	status := h.run("systemctl", "--no-pager", "--full", "status", "execlogd")
@@ -76,40 +80,61 @@ func testService(t *testing.T, h *host) {
 }
 
 func testSocket(t *testing.T, h *host) {
-	h.t = t
 	h.run("systemctl", "enable", "--now", "execlogd.socket")
 	if out, err := h.command("systemctl", "is-active", "execlogd.service").Output(); err == nil {
 		t.Fatalf("the service is %s before the first request", out)
 	}
-	expectPage(t, h, "<p>two\n")
+	expectPage(t, h.client(), address+"/", "<p>two\n")
 	h.run("systemctl", "is-active", "execlogd.service")
 
 	// While the service restarts, the socket keeps requests waiting.
 	h.run("systemctl", "restart", "--no-block", "execlogd.service")
-	expectPage(t, h, "<p>two\n")
+	expectPage(t, h.client(), address+"/", "<p>two\n")
 
 	h.run("systemctl", "stop", "execlogd.socket", "execlogd.service")
 	expectCleanEnd(t, h)
 	h.run("systemctl", "disable", "execlogd.socket")
 }
 
+func testOptions(t *testing.T, h *host) {
+	setOptions(t, h, "-host 0.0.0.0 -port 8080")
+	h.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
+	h.run("systemctl", "start", "execlogd")
+	expectPage(t, h.client(), "http://192.0.2.7:8080/", "<p>two\n")
+	// What a forwarded port brings was asked for under another address of the
+	// machine than it comes to, so the service must be able to list them.
+	expectPage(t, h.clientOf("127.0.0.1:8080"), "http://192.0.2.7:8080/", "<p>two\n")
+	h.run("systemctl", "stop", "execlogd")
+	expectCleanEnd(t, h)
+}
+
 func testWrongOption(t *testing.T, h *host) {
-	h.t = t
-	defaults := h.path("etc/default/execlogd")
-	write(t, filepath.Dir(defaults), map[string]string{filepath.Base(defaults): "EXECLOGD_OPTS=-no-such-flag\n"})
-	defer os.Remove(defaults)
+	setOptions(t, h, "-no-such-flag")
 	if err := h.command("systemctl", "start", "execlogd").Run(); err == nil {
 		t.Error("systemctl start says that all is well")
 	}
-	expect(t, "status and restarts", h.run("systemctl", "show", "--property=ExecMainStatus,NRestarts", "execlogd"),
-		"NRestarts=0\nExecMainStatus=2")
+	expect(t, "status and restarts", h.run("systemctl", "show", "--property=ExecMainStatus,NRestarts,ActiveState", "execlogd"),
+		"NRestarts=0\nExecMainStatus=2\nActiveState=failed")
+	h.run("journalctl", "--sync")
+	said := h.run("journalctl", "--quiet", "--no-pager", "--output=cat", "--unit=execlogd", "--grep=no-such-flag")
+	if strings.Count(said, "\n") != 0 {
+		t.Errorf("it said more than one line:\n%s", said)
+	}
 	h.run("systemctl", "reset-failed", "execlogd")
 }
 
-// expectPage asks for the root page as people do: at 127.0.0.1:8000.
-func expectPage(t *testing.T, h *host, content string) {
+// setOptions gives the service further options for the time of the test.
+func setOptions(t *testing.T, h *host, options string) {
 	t.Helper()
-	body, err := fetch(t.Context(), h.client(), "http://127.0.0.1:8000/")
+	path := h.path("etc/default/execlogd")
+	write(t, filepath.Dir(path), map[string]string{filepath.Base(path): "EXECLOGD_OPTS=" + options + "\n"})
+	t.Cleanup(func() { os.Remove(path) })
+}
+
+// expectPage wants a page that holds content.
+func expectPage(t *testing.T, client *http.Client, url, content string) {
+	t.Helper()
+	body, err := fetch(t.Context(), client, url)
 	if err != nil {
 		t.Fatal(err)
 	}
