@@ -126,23 +126,18 @@ func TestEvents(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tr := newTrial(t, Subscription{Mask: mask}).run()
+			tr := newTrial(t, Subscription{Mask: mask})
 			tr.do(tt.before)
-			tr.flush()
-			before, last, _ := strings.Cut(tt.script, "flush")
-			if last == "" {
-				before, last = "", before
+			tr.read()
+			var got string
+			for script := range strings.SplitSeq(tt.script, "flush") {
+				tr.do(script)
+				got = lines(tr.read())
 			}
-			tr.do(before)
-			if before != "" {
-				tr.flush()
-			}
-			tr.do(last)
-			got := lines(tr.flush())
 			if want := strings.TrimPrefix(strings.ReplaceAll(tt.want, "\t", ""), "\n"); strings.TrimSpace(got) != want {
 				t.Errorf("got\n%swant\n%s", got, want)
 			}
-			checkModel(t, tr)
+			checkModel(t, tr.run())
 		})
 	}
 }
