@@ -80,10 +80,10 @@ func (w *Watcher) applyMark(rec record) {
 }
 
 // applySelf handles an event of a watched directory itself. Its parent says
-// the same of it under its name, except of a root.
+// the same of it under its name, but not to those whose root it is.
 func (w *Watcher) applySelf(n id, mask Mask) {
-	if w.tree.nodes[n].flags&flagTop != 0 {
-		w.emit(n, nil, mask|IsDir, nil)
+	if w.tree.nodes[n].flags&flagAnchor != 0 {
+		w.emitRoot(n, mask|IsDir)
 	}
 }
 
@@ -93,16 +93,18 @@ func (w *Watcher) applyFile(n id, rec record) {
 	switch {
 	case rec.mask&MovedFrom != 0:
 		w.emit(n, rec.name, rec.mask, nil)
-		w.moves.left(n, rec)
+		w.left(n, rec, false)
 		w.recheckExchange(n, rec.name)
 	case rec.mask&MovedTo != 0:
-		w.emit(n, rec.name, rec.mask, w.moves.take(rec.cookie))
+		w.emit(n, rec.name, rec.mask, w.origin(rec.cookie))
 		w.moves.noteArrival(w.tree, n, rec.name)
-		if child := w.tree.lookup(n, rec.name); child != 0 {
-			w.restate(child) // only an exchange puts a file where a directory is
-		}
 	default:
 		w.emit(n, rec.name, rec.mask, nil)
+	}
+	if rec.mask&(Create|Delete|MovedFrom|MovedTo) != 0 && w.tree.nodes[n].child != 0 {
+		// A scan has met the directory that came later, or it is half an
+		// exchange. Who follows the names takes it to be gone.
+		w.restate(w.tree.lookup(n, rec.name))
 	}
 }
 
@@ -127,7 +129,7 @@ func (w *Watcher) applyDir(n id, rec record) {
 		w.recheck(n, rec.name)
 	case rec.mask&MovedFrom != 0:
 		w.emit(n, rec.name, rec.mask, nil)
-		w.moves.left(n, rec)
+		w.left(n, rec, child != 0 || w.unsaid(n))
 		w.movedFrom(child, limbo{cookie: rec.cookie, from: slot{dir: n, wd: rec.wd}})
 		w.recheck(n, rec.name)
 		w.recheckExchange(n, rec.name)
@@ -145,8 +147,14 @@ func (w *Watcher) applyDir(n id, rec record) {
 // just before, and it was not deleted by that, then the two are exchanged
 // (renameat2) and it is the other that stays.
 func (w *Watcher) movedFrom(child id, why limbo) {
+	if w.unsaid(child) {
+		w.restate(child) // what it takes along is not what it holds
+	}
 	for n, l := range w.limbo {
 		if l.by == child && child != 0 {
+			// Who follows the names alone takes one of the two to be gone.
+			w.restate(child)
+			w.restate(n)
 			why.by, why.exchanged = child, true
 			w.limbo[n] = why
 			return
@@ -155,34 +163,38 @@ func (w *Watcher) movedFrom(child id, why limbo) {
 	w.leave(child, why)
 }
 
-// movedTo relabels the directory that left under the same cookie. One that
-// nobody knows is new, with all that is in it.
+// movedTo handles a directory's new name. One that nobody knows is new, with
+// all that is in it.
 func (w *Watcher) movedTo(n id, rec record) {
 	w.moves.noteArrival(w.tree, n, rec.name)
-	from := w.moves.take(rec.cookie)
-	moved := w.inLimbo(rec.cookie)
-	if moved == 0 || w.tree.above(moved, n) {
-		w.emit(n, rec.name, rec.mask, from)
-		known := w.tree.lookup(n, rec.name)
-		w.arrive(n, rec.name)
-		if known != 0 && known == w.tree.lookup(n, rec.name) {
-			w.rescan(known) // a scan was faster than its record
-		}
+	if moved := w.inLimbo(rec.cookie); moved != 0 && !w.tree.above(moved, n) {
+		w.relabel(moved, n, rec)
 		return
 	}
+	from := w.origin(rec.cookie)
+	if from != nil && from.full {
+		from = nil // what the reader would take along is not what will be found
+	}
+	w.emit(n, rec.name, rec.mask, from)
+	known := w.tree.lookup(n, rec.name)
+	w.arrive(n, rec.name)
+	if known != 0 && known == w.tree.lookup(n, rec.name) {
+		w.rescan(known) // a scan was faster than its record
+	}
+}
+
+// relabel puts the directory that left under the same cookie in its new place,
+// with all below it.
+func (w *Watcher) relabel(moved, n id, rec record) {
 	l := w.limbo[moved]
-	known := from != nil && w.sameAnchors(from.dir, n)
 	w.settleIn(moved, n, rec.name)
+	from := w.origin(rec.cookie) // it may have gone with what was replaced
 	w.emit(n, rec.name, rec.mask, from)
 	w.recheck(n, rec.name)
 	switch {
 	case w.skipped(n, rec.name):
 		w.drop(moved)
-	case l.exchanged:
-		// Who follows the names alone was led to believe that one is gone.
-		w.restate(moved)
-		w.restate(l.by)
-	case !known:
+	case !l.exchanged && (from == nil || !w.sameAnchors(from.dir, n)):
 		w.rescan(moved) // it is new to somebody
 	}
 }
@@ -204,11 +216,14 @@ func (w *Watcher) leave(n id, why limbo) {
 		return
 	}
 	w.tree.detach(n)
-	if w.tree.nodes[n].flags&flagAnchor != 0 {
+	switch x := &w.tree.nodes[n]; {
+	case x.wd == 0:
+		w.forget(n)
+	case x.flags&flagAnchor != 0:
 		w.makeTop(n)
-		return
+	default:
+		w.limbo[n] = why
 	}
-	w.limbo[n] = why
 }
 
 // inLimbo finds the directory that left in the rename with that cookie.
@@ -231,10 +246,17 @@ func (w *Watcher) ended(n id, mask Mask) {
 	for c := w.tree.nodes[n].child; c != 0; c = w.tree.nodes[n].child {
 		w.leave(c, limbo{})
 	}
-	if parent := w.tree.nodes[n].parent; parent != 0 {
-		w.recheck(parent, w.tree.nameOf(n))
+	parent := w.tree.nodes[n].parent
+	if parent == 0 {
+		w.forget(n)
+		return
 	}
-	w.forget(n)
+	// The parent's record of its end comes after this one. Should the tree
+	// have it at a wrong place, then the check removes it.
+	w.recheck(parent, w.tree.nameOf(n))
+	delete(w.missed, n)
+	delete(w.restates, n)
+	w.tree.kill(n)
 }
 
 // forget removes a node that has no children and no watch any more.
@@ -247,12 +269,36 @@ func (w *Watcher) forget(n id) {
 	w.tree.remove(n)
 }
 
+// left notes where the rename in rec takes something away, and whether the
+// reader may know of anything below it.
+func (w *Watcher) left(n id, rec record, full bool) {
+	o := w.moves.left(n, rec)
+	o.full = full
+	if w.before.find(w.tree, n, rec.name) {
+		o.path = w.before.key()
+	}
+}
+
+// origin is the place that the rename with that cookie left, or nil. It is
+// valid until the next rename. Nil is also the answer when the MovedFrom event
+// had no path or another one than the place has by now.
+func (w *Watcher) origin(cookie uint32) *origin {
+	o := w.moves.take(cookie)
+	if o == nil || o.path == 0 || w.tree.byWd.get(o.wd) != o.dir ||
+		!w.before.find(w.tree, o.dir, o.name) || w.before.key() != o.path {
+		return nil
+	}
+	return o
+}
+
 // An origin is the old place in a rename.
 type origin struct {
 	dir    id
 	wd     int32
 	cookie uint32
 	name   []byte
+	path   uint64 // the locator's key when it left; 0 when nobody knew the path
+	full   bool   // the reader takes something along
 }
 
 // recentMoves remembers the last renames: where they came from, for the
@@ -265,14 +311,13 @@ type recentMoves struct {
 	nextTo   int
 }
 
-func (m *recentMoves) left(n id, rec record) {
+func (m *recentMoves) left(n id, rec record) *origin {
 	o := &m.from[m.next%len(m.from)]
 	m.next++
 	*o = origin{dir: n, wd: rec.wd, cookie: rec.cookie, name: append(o.name[:0], rec.name...)}
+	return o
 }
 
-// take returns the place that the rename with that cookie left, or nil. It is
-// valid until the next rename.
 func (m *recentMoves) take(cookie uint32) *origin {
 	for i := range m.from {
 		if m.from[i].cookie == cookie && cookie != 0 {

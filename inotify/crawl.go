@@ -2,6 +2,7 @@ package inotify
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -117,16 +118,25 @@ func (w *Watcher) crawlName(n id, fd int, name []byte) {
 	w.noteLimit(c.limit)
 }
 
-// rescan reports everything at and below n, known or not.
+// rescan reports everything below n, whose reader knows of nothing there.
 func (w *Watcher) rescan(n id) {
-	w.scan(1, task{dir: n, report: true, all: true})
+	w.scatter(n)
+	w.scan(1, task{dir: n, report: true})
+}
+
+// scatter takes all directories below n out of the tree: a scan is to find
+// them there as if they were new. One that is not there any more must not go
+// along unsaid when a record of its rename comes.
+func (w *Watcher) scatter(n id) {
+	for _, x := range w.tree.subtree(nil, n)[1:] {
+		w.leave(x, limbo{})
+	}
 }
 
 // arrive handles a directory that appeared under name in n.
 func (w *Watcher) arrive(n id, name []byte) {
 	if !w.tree.live(n) {
-		w.missed[n] = w.missed[n]
-		return
+		return // all of n is reported when it is found
 	}
 	fd, err := w.openNode(n, unix.O_PATH)
 	if err != nil {
@@ -175,9 +185,18 @@ func (c *crawl) look(t task) {
 	case err != nil && w.tree.nodes[t.dir].parent != 0:
 		// It moved meanwhile: find it, and look again.
 		w.recheck(w.tree.nodes[t.dir].parent, w.tree.nameOf(t.dir))
-		w.missed[t.dir] = w.missed[t.dir] || t.all
+		w.lookLater(t)
 	}
 	v.tell()
+}
+
+// lookLater has a directory scanned again that could not be opened.
+func (w *Watcher) lookLater(t task) {
+	if t.all {
+		w.restate(t.dir)
+	} else {
+		w.missed[t.dir] = struct{}{}
+	}
 }
 
 // A visit collects what there is in one directory, without the lock, and
@@ -196,19 +215,21 @@ type visit struct {
 // An entry is a name in a directory, with its watch if it is a directory.
 type entry struct {
 	name []byte
-	kind byte // DT_DIR, DT_REG...
+	kind byte   // DT_DIR, DT_REG...
+	ino  uint64 // in the listing
 	wd   int32
 	st   inode
 	err  error // why a directory has no watch
 
-	announced bool // its event is out
+	announced bool  // its event is out
+	stray     int32 // a watch on another directory; 0 is none
 }
 
 // visit prepares a visit of t.dir; it needs the lock.
 func (c *crawl) visit(t task) *visit {
 	dev := c.w.devs[c.w.tree.nodes[t.dir].dev]
 	return &visit{
-		c: c, t: t, mask: watchFlags | unix.IN_DONT_FOLLOW | uint32(c.w.mask),
+		c: c, t: t, mask: watchFlags | uint32(c.w.mask),
 		skip: c.w.skipper(t.dir), dev: dev, leaves: dev.leaves && !t.report,
 	}
 }
@@ -262,15 +283,38 @@ func (v *visit) look(fd int, e entry) {
 		return
 	}
 	e.name = bytes.Clone(e.name)
-	e.watch(v.c.w.fd, fd, v.mask)
+	v.watch(&e, fd)
 	v.entries = append(v.entries, e)
 }
 
-// watch puts the watch first and looks second: what happens in between is in
-// the queue. Should the name change hands in between, then the parent's
-// records say so, and the slot is checked.
-func (e *entry) watch(inotify, fd int, mask uint32) {
-	wd, err := unix.InotifyAddWatch(inotify, procPath(fd, string(e.name)), mask)
+// watch puts a watch on the directory. While nobody waits for events it takes
+// the short way, and another if the name seems to have changed hands: a watch
+// must never pass for that of another directory.
+func (v *visit) watch(e *entry, fd int) {
+	if !v.t.report {
+		v.watchName(e, fd)
+		if e.err == nil && e.st.ino == e.ino {
+			return
+		}
+		e.stray, e.wd = e.wd, 0
+	}
+	own, err := unix.Openat(fd, string(e.name), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		e.err = err
+		return
+	}
+	defer unix.Close(own)
+	if e.st, e.err = inodeAt(own, ""); e.err != nil {
+		return
+	}
+	wd, err := unix.InotifyAddWatch(v.c.w.fd, procPath(own, ""), v.mask)
+	e.wd, e.err = int32(wd), err
+}
+
+// watchName puts a watch on what has the name now and then looks at what has
+// it, which need not be the same.
+func (v *visit) watchName(e *entry, fd int) {
+	wd, err := unix.InotifyAddWatch(v.c.w.fd, procPath(fd, string(e.name)), v.mask|unix.IN_DONT_FOLLOW)
 	if err == nil {
 		e.wd = int32(wd)
 		e.st, err = inodeAt(fd, string(e.name))
@@ -290,6 +334,9 @@ func (v *visit) tell() {
 	}
 	for i := range v.entries {
 		e := &v.entries[i]
+		if e.stray != 0 {
+			w.doomed = append(w.doomed, e.stray) // it must not stay if nobody knows it
+		}
 		switch {
 		case e.kind != unix.DT_DIR:
 			w.emit(v.t.dir, e.name, found, nil)
@@ -302,18 +349,16 @@ func (v *visit) tell() {
 }
 
 // unwatched handles a directory that could not be watched, or that was gone
-// again by then; a watch that it got must not stay if nobody knows it.
+// again by then.
 func (v *visit) unwatched(e *entry) {
-	if e.wd != 0 {
-		v.c.w.doomed = append(v.c.w.doomed, e.wd)
-	}
-	switch {
-	case e.gone():
+	if e.gone() {
 		return
-	case errors.Is(e.err, unix.ENOSPC):
-		if v.c.limit == nil {
-			v.c.limit = e.err
-		}
+	}
+	if v.t.report && !e.announced {
+		v.c.w.emit(v.t.dir, e.name, Create|IsDir, nil)
+	}
+	if errors.Is(e.err, unix.ENOSPC) {
+		v.c.limit = cmp.Or(v.c.limit, e.err)
 		return
 	}
 	v.c.w.problem(&os.PathError{Op: "watch", Path: v.c.w.path(v.t.dir) + "/" + string(e.name), Err: e.err})
@@ -322,24 +367,57 @@ func (v *visit) unwatched(e *entry) {
 // place puts a watched directory where it was found, and has it looked into
 // when it may hold what nobody knows of.
 func (v *visit) place(e *entry) {
-	n, fresh := v.c.w.place(v.t.dir, e)
+	w := v.c.w
+	lost := w.tree.byWd.get(e.wd)
+	back := lost != 0 && w.tree.nodes[lost].flags&flagTop == 0
+	n, fresh := w.place(v.t.dir, e)
 	if n == 0 {
 		return
 	}
-	v.c.w.tree.nodes[n].round = v.c.w.round
+	x := &w.tree.nodes[n]
+	x.round = w.round
 	below := task{dir: n, report: v.t.report, all: v.t.all, since: v.t.since}
 	if fresh {
-		// All in it is news; so is what lies in a directory that is back.
-		below.since, below.all = 0, v.t.all || v.c.w.tree.nodes[n].child != 0
+		// All in it is news; so is what lies in a directory that is back, which
+		// somebody was told of even if this scan is a silent one.
+		below.since = 0
+		below.report = v.t.report || back || w.promised(v.t.dir, e.name)
 	}
-	if v.t.report && !e.announced && (fresh || v.t.all && v.t.since == 0) {
-		v.c.w.emit(v.t.dir, e.name, Create|IsDir, nil)
+	if e.announced && x.flags&flagQuiet != 0 {
+		fresh = true // it was made while a silent scan met it
 	}
-	leaf := v.leaves && e.st.links == 2 && v.dev.is(e.st)
-	if (fresh || v.t.all) && !leaf {
-		v.c.todo = append(v.c.todo, below)
-		v.c.changed.Signal()
+	if fresh && below.report {
+		w.scatter(n)
 	}
+	if below.report && !e.announced && (fresh || v.t.all && v.t.since == 0) {
+		w.emit(v.t.dir, e.name, Create|IsDir, nil)
+	}
+	if fresh || v.t.all {
+		v.enter(below, e.st)
+	}
+}
+
+// enter has the directory that a scan met looked into.
+func (v *visit) enter(t task, st inode) {
+	x := &v.c.w.tree.nodes[t.dir]
+	x.flags |= flagQuiet
+	if t.report {
+		x.flags &^= flagQuiet
+	}
+	if v.leaves && !t.report && st.links == 2 && v.dev.is(st) {
+		return // there is no directory in it
+	}
+	v.c.todo = append(v.c.todo, t)
+	v.c.changed.Signal()
+}
+
+// promised says whether something under name in n waits to be reported.
+func (w *Watcher) promised(n id, name []byte) bool {
+	if _, ok := w.missed[n]; ok || len(w.rechecks) == 0 {
+		return ok
+	}
+	_, ok := w.rechecks[w.slot(n, name)]
+	return ok
 }
 
 // place makes the tree say that the directory behind e.wd is e.name in
@@ -349,17 +427,31 @@ func (v *visit) place(e *entry) {
 func (w *Watcher) place(parent id, e *entry) (n id, fresh bool) {
 	dev := w.device(e.st, -1)
 	n = w.tree.byWd.get(e.wd)
-	switch {
-	case n == 0:
+	if n == 0 {
 		n = w.tree.add(e.wd, dev, e.st.ino)
+	}
+	w.tree.nodes[n].dev, w.tree.nodes[n].ino = dev, e.st.ino
+	switch {
 	case w.tree.nodes[n].parent == parent && string(w.tree.nameOf(n)) == string(e.name):
-		w.tree.nodes[n].dev, w.tree.nodes[n].ino = dev, e.st.ino
 		return n, false
-	case w.tree.above(n, parent), w.tree.nodes[n].parent != 0 && w.holds(n):
+	case w.tree.nodes[n].parent != 0 && w.holds(n):
+		return 0, false
+	case w.tree.above(n, parent):
+		w.doubt(n, parent, e.name)
 		return 0, false
 	}
+	w.uproot(n)
+	if old := w.tree.lookup(parent, e.name); old != 0 {
+		w.displace(parent, e.name, old)
+		e.announced = false // that event is void
+	}
+	w.settleIn(n, parent, e.name)
+	return n, true
+}
+
+// uproot detaches n, which was found at another place than the tree has it.
+func (w *Watcher) uproot(n id) {
 	x := &w.tree.nodes[n]
-	x.dev, x.ino = dev, e.st.ino
 	if old := x.parent; old != 0 {
 		name := bytes.Clone(w.tree.nameOf(n))
 		w.recheck(old, name)
@@ -370,8 +462,18 @@ func (w *Watcher) place(parent id, e *entry) (n id, fresh bool) {
 		x.flags &^= flagTop
 		delete(w.tops, n)
 	}
-	w.settleIn(n, parent, e.name)
-	return n, true
+}
+
+// doubt has two places checked: the one where the tree has n, and name in
+// parent below n, where a scan met n. A root can only be an alias there.
+func (w *Watcher) doubt(n, parent id, name []byte) {
+	if w.tree.nodes[n].flags&flagTop != 0 {
+		return
+	}
+	if old := w.tree.nodes[n].parent; old != 0 {
+		w.recheck(old, w.tree.nameOf(n))
+	}
+	w.recheck(parent, name)
 }
 
 // holds asks the disk whether n is where the tree has it.
@@ -421,7 +523,7 @@ func cutDirent(buf []byte) (entry, []byte) {
 	const kind, start = 18, 19
 	size := binary.NativeEndian.Uint16(buf[16:])
 	name, _, _ := bytes.Cut(buf[start:size], []byte{0})
-	return entry{name: name, kind: buf[kind]}, buf[size:]
+	return entry{name: name, kind: buf[kind], ino: binary.NativeEndian.Uint64(buf)}, buf[size:]
 }
 
 // procPath is a path that leads to name in the directory open as fd, to that

@@ -8,8 +8,9 @@ import (
 // A subscriber is a Subscription with the events that wait for delivery.
 type subscriber struct {
 	Subscription
-	root  string // absolute
-	batch []Event
+	root  string  // absolute
+	batch []Event // guarded by Watcher.mu
+	ready []Event // of the goroutine that delivers
 }
 
 func newSubscriber(s Subscription, root string) *subscriber {
@@ -40,14 +41,26 @@ func (s *subscriber) skips(path string) bool {
 const always = Overflow | Unmount | DeleteSelf | MoveSelf
 
 // emit queues an event for all who watch the directory n; with an empty name
-// it is of n itself. What happens in a directory whose path is not known is
-// looked for when it is. from is the old place in a rename, or nil.
+// it is of n itself. from is the old place in a rename, or nil.
 func (w *Watcher) emit(n id, name []byte, mask Mask, from *origin) {
 	if !w.here.find(w.tree, n, name) {
-		w.missed[n] = w.missed[n]
+		w.unheard(n, mask)
 		return
 	}
-	before := from != nil && w.tree.byWd.get(from.wd) == from.dir && w.before.find(w.tree, from.dir, from.name)
+	before := from != nil && w.before.find(w.tree, from.dir, from.name)
+	w.post(mask, before)
+}
+
+// emitRoot queues an event of the root n for those whose root it is.
+func (w *Watcher) emitRoot(n id, mask Mask) {
+	w.here.find(w.tree, n, nil)
+	w.here.hits = w.here.hits[:1]
+	w.post(mask, false)
+}
+
+// post queues an event of the path that w.here has found, which w.before has
+// the old path of if before says so.
+func (w *Watcher) post(mask Mask, before bool) {
 	for _, h := range w.here.hits {
 		e := Event{Mask: mask}
 		for _, s := range w.anchors[h.anchor] {
@@ -69,20 +82,36 @@ func (w *Watcher) emit(n id, name []byte, mask Mask, from *origin) {
 	}
 }
 
+// unheard makes up for an event in a directory whose path is not known: it is
+// looked for when it is. What is not there any more cannot be found, and what
+// is in a directory that the tree has is not looked for, so that after such an
+// event all is said again.
+func (w *Watcher) unheard(n id, mask Mask) {
+	const namespace = Create | Delete | MovedFrom | MovedTo
+	if mask&(Delete|MovedFrom) != 0 || mask&IsDir != 0 && mask&namespace != 0 {
+		w.restate(n)
+	} else {
+		w.missed[n] = struct{}{}
+	}
+}
+
 // deliver hands every subscriber what it has waiting, without the lock.
 func (w *Watcher) deliver() {
 	w.mu.Lock()
 	subs := w.subs
+	for _, s := range subs {
+		s.batch, s.ready = s.ready, s.batch
+	}
 	w.mu.Unlock()
 	for _, s := range subs {
-		if len(s.batch) == 0 {
+		if len(s.ready) == 0 {
 			continue
 		}
-		s.Deliver(s.batch)
-		clear(s.batch)
-		s.batch = s.batch[:0]
-		if cap(s.batch) > 1<<14 {
-			s.batch = nil // a burst need not be paid for ever
+		s.Deliver(s.ready)
+		clear(s.ready)
+		s.ready = s.ready[:0]
+		if cap(s.ready) > 1<<14 {
+			s.ready = nil // a burst need not be paid for ever
 		}
 	}
 }
@@ -141,6 +170,11 @@ func (l *locator) prepend(name []byte) {
 	}
 	l.at -= len(name)
 	copy(l.buf[l.at:], name)
+}
+
+// key identifies the path that was found.
+func (l *locator) key() uint64 {
+	return maphash.Bytes(l.seed, l.buf[l.at:]) | 1
 }
 
 // text is the last length bytes of the path; "." when there are none.

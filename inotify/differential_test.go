@@ -1,12 +1,13 @@
 package inotify
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -29,18 +30,21 @@ func TestDifferential(t *testing.T) {
 	modes := []struct {
 		name    string
 		writers int
-		gated   bool // the reader waits until all is done
+		read    func(tr *trial, r *replay, written <-chan struct{})
 	}{
-		{"one writer", 1, false},
-		{"one writer and a stopped reader", 1, true},
-		{"two writers", 2, false},
-		{"three writers and a stopped reader", 3, true},
+		{"one writer", 1, readLive},
+		{"one writer and a stopped reader", 1, readAfterwards},
+		{"two writers", 2, readLive},
+		{"three writers and a stopped reader", 3, readAfterwards},
+		{"one writer, record by record", 1, readStepwise},
+		{"two writers, record by record", 2, readStepwise},
+		{"two writers and a stopped reader, record by record", 2, readStepwiseAfterwards},
 	}
 	for _, mode := range modes {
 		t.Run(mode.name, func(t *testing.T) {
 			for round := range *roundsFlag {
 				seed := *seedFlag + uint64(round)
-				if !t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { playRound(t, seed, mode.writers, mode.gated) }) {
+				if !t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { playRound(t, seed, mode.writers, mode.read) }) {
 					return
 				}
 			}
@@ -48,35 +52,36 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-func playRound(t *testing.T, seed uint64, writers int, gated bool) {
-	tr := newTrial(t, Subscription{}).run()
+func playRound(t *testing.T, seed uint64, writers int, read func(*trial, *replay, <-chan struct{})) {
+	tr := newTrial(t, Subscription{})
 	tr.do(`
 		mkdir a/b/c
 		mkdir b
 		write a/f`)
-	tr.flush()
-	replay := newReplay(tr.root)
-	if gated {
-		tr.close()
-	}
+	tr.read()
+	r := newReplay(tr.root)
 	logs := make([][]string, writers)
-	var wg sync.WaitGroup
-	for i := range writers {
-		wg.Go(func() {
-			wr := writer{rand: rand.New(rand.NewPCG(seed, uint64(i))), root: tr.root, out: tr.out}
-			for range *opsFlag {
-				logs[i] = append(logs[i], wr.step())
-			}
-		})
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		var wg sync.WaitGroup
+		for i := range writers {
+			wg.Go(func() {
+				wr := writer{rand: rand.New(rand.NewPCG(seed, uint64(i))), root: tr.root, out: tr.out}
+				for range *opsFlag {
+					logs[i] = append(logs[i], wr.step())
+				}
+			})
+		}
+		wg.Wait()
+	}()
+	read(tr, r, written)
+	<-written
+	r.check(t)
+	if t.Failed() && testing.Verbose() {
+		t.Logf("events:\n%s", strings.Join(r.log, "\n"))
 	}
-	wg.Wait()
-	if gated {
-		tr.open()
-	}
-	for _, e := range tr.flush() {
-		replay.apply(e)
-	}
-	replay.check(t)
+	tr.run()
 	checkModel(t, tr)
 	if t.Failed() && testing.Verbose() {
 		for i, log := range logs {
@@ -85,22 +90,77 @@ func playRound(t *testing.T, seed uint64, writers int, gated bool) {
 	}
 }
 
-// close keeps the reader from going on after its next delivery; open lets it.
-func (tr *trial) close() {
-	tr.mu.Lock()
-	tr.gate = make(chan struct{})
-	tr.mu.Unlock()
-	tr.do(`write gate`)
-	for tr.pending() == 0 {
-		time.Sleep(100 * time.Microsecond)
+func readLive(tr *trial, r *replay, written <-chan struct{}) {
+	defer tr.start()()
+	<-written
+	r.apply(tr.flush())
+}
+
+func readAfterwards(tr *trial, r *replay, written <-chan struct{}) {
+	<-written
+	r.apply(tr.read())
+}
+
+func readStepwise(tr *trial, r *replay, written <-chan struct{}) {
+	for !tr.t.Failed() && (tr.step(r) || !closed(written)) {
+		runtime.Gosched()
+	}
+	// What was written between the last step and the look at the channel.
+	for !tr.t.Failed() && tr.step(r) {
 	}
 }
 
-func (tr *trial) open() {
-	tr.mu.Lock()
-	close(tr.gate)
-	tr.gate = nil
-	tr.mu.Unlock()
+func readStepwiseAfterwards(tr *trial, r *replay, written <-chan struct{}) {
+	<-written
+	readStepwise(tr, r, written)
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// step is one turn of Run, with a look at what a reader knows after each
+// record. It says whether there was anything to do.
+func (tr *trial) step(r *replay) bool {
+	n, err := tr.w.read()
+	if errors.Is(err, unix.EAGAIN) {
+		again, err := tr.w.repairAll()
+		tr.must(err)
+		r.apply(tr.taken())
+		r.compare(tr, "repairs")
+		return again
+	}
+	tr.must(err)
+	for rec, err := range records(tr.w.buf[:n]) {
+		tr.must(err)
+		tr.w.apply(rec)
+		tr.w.deliver()
+		r.log = append(r.log, fmt.Sprintf("          # wd %d %s %q", rec.wd, rec.mask, rec.name))
+		r.apply(tr.taken())
+		r.compare(tr, rec.mask.String())
+	}
+	return true
+}
+
+// compare sees that the reader knows of every directory that the tree has,
+// but for those that will be said anew and those whose end is in the queue.
+func (r *replay) compare(tr *trial, after string) {
+	tr.t.Helper()
+	w := tr.w
+	for root := range w.tops {
+		for _, n := range w.tree.subtree(nil, root)[1:] {
+			w.here.find(w.tree, n, nil)
+			path := w.here.text(w.here.hits[0].length)
+			if !r.dirs[path] && !w.unsaid(n) && w.tree.nodes[n].wd != 0 {
+				tr.t.Errorf("after %s the reader does not know of the directory %q", after, path)
+			}
+		}
+	}
 }
 
 // A writer does random operations. The names are few, so that they collide.
@@ -157,93 +217,4 @@ func (w *writer) step() string {
 		return "# " + op + ": " + err.Error()
 	}
 	return op
-}
-
-// A replay applies events to the set of paths that were there at the start.
-type replay struct {
-	root  string
-	paths map[string]bool
-	moved map[string][]string // what a MovedFrom took away, by its path
-	log   []Event
-}
-
-func newReplay(root string) *replay {
-	r := &replay{root: root, paths: map[string]bool{}, moved: map[string][]string{}}
-	for _, p := range listTree(root) {
-		r.paths[p] = true
-	}
-	return r
-}
-
-func (r *replay) apply(e Event) {
-	r.log = append(r.log, e)
-	switch {
-	case e.Path == ".":
-	case e.Mask&(Delete|MovedFrom) != 0:
-		r.moved[e.Path] = r.remove(e.Path)
-	case e.Mask&MovedTo != 0:
-		r.remove(e.Path)
-		r.paths[e.Path] = true
-		if e.Mask&IsDir != 0 {
-			for _, below := range r.moved[e.From] {
-				r.paths[e.Path+below] = true
-			}
-		}
-		delete(r.moved, e.From)
-	case e.Mask&IsDir == 0:
-		r.remove(e.Path) // a file has nothing below it
-		r.paths[e.Path] = true
-	default:
-		r.paths[e.Path] = true
-	}
-}
-
-// remove takes path and all below it away and returns what was below.
-func (r *replay) remove(path string) (below []string) {
-	delete(r.paths, path)
-	for p := range r.paths {
-		if strings.HasPrefix(p, path+"/") {
-			below = append(below, p[len(path):])
-			delete(r.paths, p)
-		}
-	}
-	return below
-}
-
-// check compares with the disk. A path that is there must be known. One that
-// is known and not there must be below something that is gone or is a file
-// now: an event can come for what was deleted meanwhile.
-func (r *replay) check(t *testing.T) {
-	t.Helper()
-	disk := listTree(r.root)
-	for _, p := range disk {
-		if !r.paths[p] {
-			t.Errorf("%s is there and no event says so", p)
-			r.explain(t, p)
-		}
-	}
-	for p := range r.paths {
-		if !slices.Contains(disk, p) {
-			t.Errorf("%s is not there and no event says so", p)
-			r.explain(t, p)
-		}
-	}
-}
-
-func (r *replay) explain(t *testing.T, path string) {
-	for i, e := range r.log {
-		if testing.Verbose() || strings.HasPrefix(path+"/", e.Path+"/") || strings.HasPrefix(path+"/", e.From+"/") {
-			t.Logf("%5d %s", i, e)
-		}
-	}
-}
-
-func listTree(root string) (paths []string) {
-	filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
-		if rel, _ := filepath.Rel(root, p); rel != "." {
-			paths = append(paths, rel)
-		}
-		return err
-	})
-	return paths
 }

@@ -20,7 +20,9 @@ var errStale = errors.New("another directory has this path now")
 // queue is empty.
 func (w *Watcher) recheck(n id, name []byte) {
 	s := w.slot(n, name)
-	w.rechecks[s] = w.rechecks[s]
+	if _, noted := w.rechecks[s]; !noted {
+		w.rechecks[s] = false
+	}
 }
 
 func (w *Watcher) slot(n id, name []byte) slot {
@@ -138,22 +140,45 @@ func (w *Watcher) displace(n id, name []byte, child id) {
 	}
 }
 
-// restate has n reported as gone and there again, with all below it.
-func (w *Watcher) restate(n id) { w.restates[n] = struct{}{} }
+// restate has n, unless it is 0, reported as gone and there again, with all
+// below it, once the queue is empty.
+func (w *Watcher) restate(n id) {
+	if n != 0 {
+		w.restates[n] = struct{}{}
+	}
+}
+
+// unsaid says whether n, or a directory above it, is to be reported anew.
+func (w *Watcher) unsaid(n id) bool {
+	if len(w.restates) == 0 {
+		return false
+	}
+	for ; n != 0; n = w.tree.nodes[n].parent {
+		if _, ok := w.restates[n]; ok {
+			return true
+		}
+	}
+	return false
+}
 
 // repairStatements reports anew what events left in doubt.
 func (w *Watcher) repairStatements() (worked bool) {
 	for n := range w.restates {
-		parent := w.tree.nodes[n].parent
-		if parent == 0 || !w.tree.live(n) {
+		if !w.tree.live(n) {
 			continue
 		}
 		delete(w.restates, n)
-		name := bytes.Clone(w.tree.nameOf(n))
-		w.emit(parent, name, Delete|IsDir, nil)
-		w.emit(parent, name, Create|IsDir, nil)
-		w.rescan(n)
 		worked = true
+		parent := w.tree.nodes[n].parent
+		if w.unsaid(parent) {
+			continue // it is said with what is above it
+		}
+		if parent != 0 {
+			name := bytes.Clone(w.tree.nameOf(n))
+			w.emit(parent, name, Delete|IsDir, nil)
+			w.emit(parent, name, Create|IsDir, nil)
+		}
+		w.rescan(n)
 	}
 	return worked
 }
@@ -175,12 +200,12 @@ func (w *Watcher) misplaced(s slot, tell bool, err error) {
 // repairMissed scans the directories in which something happened while their
 // path was not known or wrong.
 func (w *Watcher) repairMissed() (worked bool) {
-	for n, all := range w.missed {
+	for n := range w.missed {
 		if !w.tree.live(n) {
 			continue
 		}
 		delete(w.missed, n)
-		w.scan(1, task{dir: n, report: true, all: all})
+		w.scan(1, task{dir: n, report: true})
 		worked = true
 	}
 	return worked
@@ -229,7 +254,9 @@ func (w *Watcher) drop(n id) {
 			continue
 		}
 		if w.tree.nodes[x].child == 0 {
-			w.doomed = append(w.doomed, w.tree.nodes[x].wd)
+			if wd := w.tree.nodes[x].wd; wd != 0 {
+				w.doomed = append(w.doomed, wd)
+			}
 			w.forget(x)
 		}
 	}
@@ -260,13 +287,12 @@ func (w *Watcher) resync() {
 	w.good = time.Now()
 	w.round++
 	w.reachMarks() // theirs may be among the lost records, and what they wait for is found now
-	clear(w.rechecks)
-	clear(w.missed)
-	clear(w.restates)
 	var tasks []task
+	for n := range w.anchors {
+		w.emitRoot(n, Overflow|IsDir)
+	}
 	for n := range w.tops {
 		w.tree.nodes[n].round = w.round
-		w.emit(n, nil, Overflow|IsDir, nil)
 		tasks = append(tasks, task{dir: n, report: true, all: true, since: since.UnixNano()})
 	}
 	w.scan(workers, tasks...)

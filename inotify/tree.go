@@ -31,10 +31,10 @@ type tree struct {
 type node struct {
 	ino    uint64
 	parent id
-	child  id // the first
-	next   id // sibling
-	prev   id // sibling
-	wd     int32
+	child  id     // the first
+	next   id     // sibling
+	prev   id     // sibling
+	wd     int32  // 0 when the watch has ended
 	name   uint32 // where it starts in tree.names
 	dev    uint16 // index given by the Watcher
 	round  uint16 // the last resync that met it
@@ -45,6 +45,7 @@ type node struct {
 const (
 	flagTop    = 1 << iota // has no parent, and that is right
 	flagAnchor             // subscriptions start here
+	flagQuiet              // found by a scan that reported nothing
 )
 
 func newTree() *tree {
@@ -67,13 +68,23 @@ func (t *tree) add(wd int32, dev uint16, ino uint64) id {
 	return n
 }
 
+// kill says that n, which must have no children, is not watched any more. It
+// keeps its place until somebody takes it away.
+func (t *tree) kill(n id) {
+	x := &t.nodes[n]
+	t.byWd.set(x.wd, 0)
+	x.wd, x.ino = 0, 0
+	t.count--
+}
+
 // remove forgets n, which must have no children.
 func (t *tree) remove(n id) {
 	t.detach(n)
-	t.byWd.set(t.nodes[n].wd, 0)
-	t.nodes[n] = node{next: t.free, wd: -1}
+	if t.nodes[n].wd != 0 {
+		t.kill(n)
+	}
+	t.nodes[n] = node{next: t.free}
 	t.free = n
-	t.count--
 }
 
 // attach puts the detached node n into parent under name, where no node may be.

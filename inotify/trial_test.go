@@ -43,16 +43,29 @@ func newTrial(t testing.TB, sub Subscription) *trial {
 
 // run starts the watcher; it is stopped when the test ends.
 func (tr *trial) run() *trial {
+	tr.t.Cleanup(tr.start())
+	return tr
+}
+
+// start starts the watcher until stop is called.
+func (tr *trial) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- tr.w.Run(ctx) }()
-	tr.t.Cleanup(func() {
+	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			tr.t.Error(err)
 		}
-	})
-	return tr
+	}
+}
+
+// read returns what a reader gets that begins now. Nothing races with it, so
+// that what happened before has one outcome alone.
+func (tr *trial) read() []Event {
+	tr.t.Helper()
+	defer tr.start()()
+	return tr.flush()
 }
 
 func (tr *trial) take(events []Event) {
@@ -71,6 +84,11 @@ func (tr *trial) flush() []Event {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	tr.must(tr.w.Flush(ctx))
+	return tr.taken()
+}
+
+// taken returns the events that were delivered.
+func (tr *trial) taken() []Event {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	events := tr.events
@@ -135,9 +153,6 @@ func (tr *trial) command(name string, args []string) error {
 		return os.Link(args[0], args[1])
 	case "chmod":
 		return os.Chmod(args[0], 0o700)
-	case "flush":
-		tr.flush()
-		return nil
 	}
 	return fmt.Errorf("unknown command %q", name)
 }

@@ -73,7 +73,7 @@ type Watcher struct {
 	moves    recentMoves
 	limbo    map[id]limbo
 	rechecks map[slot]bool   // true: tell what is there
-	missed   map[id]bool     // to be scanned once their path is known; true: with all below
+	missed   map[id]struct{} // to be scanned once their path is known
 	restates map[id]struct{} // to be reported anew, with all below
 	doomed   []int32         // watches to remove
 	round    uint16          // counts resyncs
@@ -102,7 +102,7 @@ func New(opts Options) (*Watcher, error) {
 		tree:     newTree(),
 		limbo:    map[id]limbo{},
 		rechecks: map[slot]bool{},
-		missed:   map[id]bool{},
+		missed:   map[id]struct{}{},
 		restates: map[id]struct{}{},
 		marks:    map[int32]chan struct{}{},
 		here:     newLocator(),
