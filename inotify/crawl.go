@@ -18,7 +18,7 @@ const found = Create | Modify | CloseWrite
 
 // workers is how many goroutines scan at once. More than the processors help
 // when directories come from a disk.
-var workers = max(2*runtime.GOMAXPROCS(0), 8)
+var workers = 4
 
 // watchFlags go with every watch. Masks only ever grow, so that a root keeps
 // what it needs beside the tree that it lies in.
@@ -83,12 +83,21 @@ func (w *Watcher) crawl(workers int, tasks ...task) error {
 	c := &crawl{w: w, todo: tasks}
 	c.changed.L = &c.mu
 	var wg sync.WaitGroup
-	for range workers - 1 {
-		wg.Go(c.work)
+	for range workers {
+		wg.Go(c.workApart)
 	}
-	c.work()
+	if workers == 0 {
+		c.work(false)
+	}
 	wg.Wait()
 	return c.limit
+}
+
+// workApart is work with a working directory of its own, so that names need
+// no path before them; that is a third of a watch's price.
+func (c *crawl) workApart() {
+	runtime.LockOSThread() // and the thread ends with the goroutine
+	c.work(unix.Unshare(unix.CLONE_FS) == nil)
 }
 
 // scan is crawl while Run is under way, when nobody waits for an error.
@@ -113,13 +122,13 @@ func (w *Watcher) crawlName(n id, fd int, name []byte) {
 	v := c.visit(task{dir: n, report: true})
 	v.look(fd, entry{name: name, kind: unix.DT_DIR, announced: true})
 	v.tell()
-	c.work()
+	c.work(false)
 	w.noteLimit(c.limit)
 }
 
 // rescan reports everything at and below n, known or not.
 func (w *Watcher) rescan(n id) {
-	w.scan(1, task{dir: n, report: true, all: true})
+	w.scan(0, task{dir: n, report: true, all: true})
 }
 
 // arrive handles a directory that appeared under name in n.
@@ -137,7 +146,9 @@ func (w *Watcher) arrive(n id, name []byte) {
 	w.crawlName(n, fd, name)
 }
 
-func (c *crawl) work() {
+// work does tasks until there are none. apart says that the goroutine may
+// change the working directory.
+func (c *crawl) work(apart bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
@@ -151,20 +162,21 @@ func (c *crawl) work() {
 		t := c.todo[last]
 		c.todo = c.todo[:last]
 		c.busy++
-		c.look(t)
+		c.look(t, apart)
 		c.busy--
 		c.changed.Broadcast()
 	}
 }
 
 // look does one task. The lock is held on entry and on return.
-func (c *crawl) look(t task) {
+func (c *crawl) look(t task, apart bool) {
 	w := c.w
 	v := c.visit(t)
 	where := w.whereabouts(t.dir)
 	c.mu.Unlock()
 	fd, err := where.open(unix.O_RDONLY)
 	if err == nil {
+		v.inside = apart && unix.Fchdir(fd) == nil
 		err = v.list(fd)
 		unix.Close(fd)
 	}
@@ -187,6 +199,7 @@ type visit struct {
 	t       task
 	mask    uint32
 	skip    func(name string) bool // nil skips nothing
+	inside  bool                   // the working directory is the one visited
 	leaves  bool                   // trust link counts of directories on this device
 	dev     device
 	entries []entry
@@ -262,15 +275,19 @@ func (v *visit) look(fd int, e entry) {
 		return
 	}
 	e.name = bytes.Clone(e.name)
-	e.watch(v.c.w.fd, fd, v.mask)
+	at := string(e.name)
+	if !v.inside {
+		at = procPath(fd, at)
+	}
+	e.watch(v.c.w.fd, at, fd, v.mask)
 	v.entries = append(v.entries, e)
 }
 
 // watch puts the watch first and looks second: what happens in between is in
 // the queue. Should the name change hands in between, then the parent's
 // records say so, and the slot is checked.
-func (e *entry) watch(inotify, fd int, mask uint32) {
-	wd, err := unix.InotifyAddWatch(inotify, procPath(fd, string(e.name)), mask)
+func (e *entry) watch(inotify int, at string, fd int, mask uint32) {
+	wd, err := unix.InotifyAddWatch(inotify, at, mask)
 	if err == nil {
 		e.wd = int32(wd)
 		e.st, err = inodeAt(fd, string(e.name))

@@ -180,7 +180,7 @@ func (w *Watcher) repairMissed() (worked bool) {
 			continue
 		}
 		delete(w.missed, n)
-		w.scan(1, task{dir: n, report: true, all: all})
+		w.scan(0, task{dir: n, report: true, all: all})
 		worked = true
 	}
 	return worked
