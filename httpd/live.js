@@ -1,48 +1,36 @@
-// The browser's half of execlogd: keeps this page up to date with the files it
-// is made of. Speaks the LiveReload protocol, official-7, and takes the same
-// options in the query of its own URL as livereload-js does: host, port, path,
-// https.
+// The browser's half of execlogd: keeps a page up to date with its files.
+// Speaks LiveReload's official-7, and takes the options of livereload-js in
+// the query of its own URL: host, port, path, https.
 (() => {
   "use strict";
 
   const protocol = "http://livereload.com/protocols/official-7";
-  const firstDelay = 200; // ms between attempts to reconnect; doubles,
+  const firstDelay = 200; // ms from the end of a connection to the next try; doubles,
   const lastDelay = 5000; // up to this
   const loaded = Symbol.for("execlogd.live");
-  const buster = "livereload"; // the query that makes a URL new to all caches
 
   /** @type {WebSocket | null} */
   let socket = null;
   let delay = firstDelay;
   let timer = 0;
   let reloadWhenSeen = false;
-  let told = ""; // the URL that the server knows
+  let told = ""; // the page's URL as the server knows it
 
-  /** The element that loaded this script, as only it says where the server is. */
-  function ownElement() {
-    const own = /** @type {HTMLScriptElement | null} */ (document.currentScript);
-    if (own && own.src) return own;
-    return [...document.scripts].find((s) => /livereload(\.min)?\.js($|[?#])/.test(s.src));
-  }
-
-  /** Where the socket is; a blank or missing port means that of the script. */
+  /** Where the server is, which the URL of this script says. */
   function socketURL() {
-    const own = ownElement();
-    if (!own) return "";
+    const own = /** @type {any} */ (document.currentScript) || [...document.scripts].find((s) => /livereload\.js($|\?)/.test(s.src));
+    if (!own?.src) return "";
     const src = new URL(own.src);
     /** @type {Record<string, string>} */
-    const options = { path: "livereload" };
+    const options = {};
     for (const pair of src.search.slice(1).split("&")) {
       const at = pair.indexOf("=");
       if (at > 0) options[pair.slice(0, at)] = pair.slice(at + 1);
     }
-    const secure = src.protocol === "https:" || options.https === "1";
-    const port = Number(options.port) || src.port;
-    const host = options.host || src.hostname;
-    return `${secure ? "wss" : "ws"}://${host}${port ? ":" + port : ""}/${options.path}`;
+    const scheme = src.protocol === "https:" || options.https === "1" ? "wss" : "ws";
+    const port = Number(options.port) || src.port; // a blank one is the script's
+    return `${scheme}://${options.host || src.hostname}${port && ":" + port}/${options.path || "livereload"}`;
   }
-
-  // The connection.
 
   function connect() {
     clearTimeout(timer);
@@ -50,20 +38,18 @@
     try {
       socket = new WebSocket(server);
     } catch {
-      return; // not allowed here, and will not be in a second
+      return; // forbidden here
     }
-    const current = socket;
-    current.onopen = () => say({ command: "hello", protocols: [protocol], ver: "execlogd" });
-    current.onmessage = (event) => hear(event.data);
-    current.onclose = () => {
-      if (socket !== current) return;
+    socket.onopen = () => say({ command: "hello", protocols: [protocol], ver: "execlogd" });
+    socket.onmessage = (event) => hear(event.data);
+    socket.onclose = ({ target }) => {
+      if (socket !== target) return;
       socket = null;
       timer = setTimeout(connect, delay);
       delay = Math.min(2 * delay, lastDelay);
     };
   }
 
-  /** Tries at once, as there is reason to believe that it will work now. */
   function connectNow() {
     delay = firstDelay;
     connect();
@@ -73,44 +59,33 @@
     clearTimeout(timer);
     const current = socket;
     socket = null;
-    if (current) current.close();
+    current?.close();
   }
 
   /** @param {object} message */
   function say(message) {
-    if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
   }
 
   /** @param {string} text */
   function hear(text) {
-    let message;
-    try {
-      message = JSON.parse(text);
-    } catch {
-      return;
-    }
+    const message = JSON.parse(text);
     if (message.command === "hello") {
       delay = firstDelay;
       told = location.href;
       say({ command: "info", plugins: {}, url: told });
     } else if (message.command === "reload") {
-      refresh(String(message.path), message.liveCSS !== false, message.liveImg !== false);
+      refresh(message);
     }
   }
 
-  /** Tells of an address that changed without a page being loaded. */
+  /** Tells of a URL that changed without the page being loaded. */
   function tellURL() {
     if (told && told !== location.href) say({ command: "url", url: (told = location.href) });
   }
 
-  // What a change does to the page.
-
-  /**
-   * @param {string} path
-   * @param {boolean} liveCSS
-   * @param {boolean} liveImg
-   */
-  function refresh(path, liveCSS, liveImg) {
+  /** @param {{ path: string, liveCSS?: boolean, liveImg?: boolean }} message */
+  function refresh({ path, liveCSS = true, liveImg = true }) {
     if (liveCSS && /\.css$/i.test(path)) refreshStyles(path);
     else if (liveImg && /\.(jpe?g|png|gif|svg|webp|avif)$/i.test(path)) refreshImages(path);
     else reload();
@@ -123,11 +98,9 @@
   }
 
   /**
-   * Says whether a URL in the page means the changed file. On our own server
-   * paths are equal; one next door may serve the same files beneath another
-   * path.
-   * @param {string} url
-   * @param {string} path
+   * Whether a URL means the changed file. On our server paths are equal; one
+   * next door may have the same files beneath another path.
+   * @type {(url: string, path: string) => boolean}
    */
   function means(url, path) {
     try {
@@ -139,88 +112,66 @@
     }
   }
 
-  /** @param {string} url */
+  /** Makes a URL new to all caches. @param {string} url */
   function fresh(url) {
     const u = new URL(url, document.baseURI);
-    u.searchParams.set(buster, String(Date.now()));
+    u.searchParams.set("livereload", String(Date.now()));
     return u.href;
   }
 
-  /**
-   * Which element an element is to replace once it is loaded.
-   * @type {WeakMap<Element, Element>}
-   */
-  const older = new WeakMap();
-  /** @type {WeakSet<Element>} */
-  const replaced = new WeakSet();
+  /** @type {WeakMap<Element, Element>} */
+  const older = new WeakMap(); // which element a copy replaces
+  const copied = new WeakSet();
 
   /**
-   * Puts a copy of a style element behind it, and removes the element when
-   * the copy is loaded, so that the page is never without its styles.
+   * Copies a style element, which goes when the copy is loaded, so that the
+   * page is never without its styles.
    * @param {Element} old
    */
   function swap(old) {
-    if (replaced.has(old)) return;
-    const copy = /** @type {HTMLElement} */ (old.cloneNode(true));
+    if (copied.has(old)) return;
+    const copy = /** @type {Element} */ (old.cloneNode(true));
     if (copy instanceof HTMLLinkElement) copy.href = fresh(copy.href);
     older.set(copy, old);
-    replaced.add(old);
+    copied.add(old);
     copy.addEventListener("load", () => {
       for (let e = older.get(copy); e; e = older.get(e)) e.remove();
-      older.delete(copy);
-    }, { once: true });
+    });
     copy.addEventListener("error", () => {
       copy.remove(); // what there was is better than nothing
-      replaced.delete(old);
-    }, { once: true });
+      copied.delete(old);
+    });
     old.after(copy);
   }
 
   /** @param {string} path */
   function refreshStyles(path) {
-    for (const sheet of [...document.styleSheets]) {
-      const owner = /** @type {Element | null} */ (sheet.ownerNode);
-      if (!owner) continue;
-      if (sheet.href && means(sheet.href, path)) {
+    for (const owner of document.querySelectorAll("link[rel~=stylesheet i][href], style")) {
+      const { href, sheet } = /** @type {HTMLLinkElement} */ (owner);
+      if (href && means(href, path)) {
         swap(owner);
         continue;
       }
-      const imported = importOf(sheet, path);
-      if (!imported) continue;
+      const url = importOf(sheet, path);
       // The copy must not find the old import in a cache.
-      fetch(imported, { cache: "reload", mode: "no-cors" }).catch(() => {}).then(() => swap(owner));
-    }
-    for (const link of document.querySelectorAll("link[rel~=stylesheet i][href]")) {
-      const { sheet, href } = /** @type {HTMLLinkElement} */ (link);
-      if (!sheet && means(href, path)) swap(link); // it was missing, or is on its way
+      if (url) fetch(url, { cache: "reload", mode: "no-cors" }).catch(() => {}).then(() => swap(owner));
     }
   }
 
-  /**
-   * The URL of an imported sheet that means the changed file, at any depth.
-   * @param {CSSStyleSheet} sheet
-   * @param {string} path
-   * @returns {string}
-   */
+  /** The URL of the changed file as a sheet imports it. @type {(sheet: any, path: string) => string} */
   function importOf(sheet, path) {
-    for (const rule of rulesOf(sheet)) {
-      if (!(rule instanceof CSSImportRule) || !rule.styleSheet) continue;
-      const { href } = rule.styleSheet;
-      if (href && means(href, path)) return href;
-      const deeper = importOf(rule.styleSheet, path);
-      if (deeper) return deeper;
+    for (const { styleSheet } of rulesOf(sheet)) {
+      if (!styleSheet) continue;
+      const found = means(styleSheet.href, path) ? styleSheet.href : importOf(styleSheet, path);
+      if (found) return found;
     }
     return "";
   }
 
-  /**
-   * The rules of a sheet or group; none where another origin's are hidden.
-   * @param {any} group
-   * @returns {CSSRule[]}
-   */
+  /** None where another origin's are hidden. @type {(group: any) => any[]} */
   function rulesOf(group) {
     try {
-      return [...(group.cssRules || [])];
+      return [...group.cssRules];
     } catch {
       return [];
     }
@@ -228,45 +179,34 @@
 
   /** @param {string} path */
   function refreshImages(path) {
-    for (const image of document.querySelectorAll("img, source, input[type=image], video[poster]")) {
-      for (const name of ["src", "poster"]) {
-        const value = image.getAttribute(name);
-        if (value && means(value, path)) image.setAttribute(name, fresh(value));
-      }
-      const set = image.getAttribute("srcset");
-      const renewed = set && set.replace(/[^\s,]\S*[^\s,]/g, (url) => (means(url, path) ? fresh(url) : url));
-      if (renewed && renewed !== set) image.setAttribute("srcset", renewed);
+    for (const image of document.querySelectorAll("img, source")) {
+      const src = image.getAttribute("src");
+      if (src && means(src, path)) image.setAttribute("src", fresh(src));
+      const set = image.getAttribute("srcset") || "";
+      const renewed = set.replace(/[^\s,]\S*[^\s,]/g, (url) => (means(url, path) ? fresh(url) : url));
+      if (renewed !== set) image.setAttribute("srcset", renewed);
     }
-    for (const e of document.querySelectorAll("[style*='url(']")) {
-      refreshURLs(/** @type {HTMLElement} */ (e).style, document.baseURI, path);
-    }
-    for (const sheet of document.styleSheets) refreshRules(sheet, sheet.href || document.baseURI, path);
+    const base = document.baseURI;
+    for (const e of document.querySelectorAll("[style*='url(']")) refreshURLs(/** @type {any} */ (e).style, base, path);
+    for (const sheet of document.styleSheets) refreshRules(sheet, base, path);
   }
 
-  /**
-   * @param {any} group
-   * @param {string} base
-   * @param {string} path
-   */
+  /** @type {(group: any, base: string, path: string) => void} */
   function refreshRules(group, base, path) {
-    for (const rule of /** @type {any[]} */ (rulesOf(group))) {
-      if (rule.styleSheet) refreshRules(rule.styleSheet, rule.styleSheet.href || base, path);
+    base = (group && group.href) || base;
+    for (const rule of rulesOf(group)) {
       if (rule.style) refreshURLs(rule.style, base, path);
-      refreshRules(rule, base, path);
+      refreshRules(rule.styleSheet || rule, base, path);
     }
   }
 
-  /**
-   * @param {CSSStyleDeclaration} style
-   * @param {string} base
-   * @param {string} path
-   */
+  /** @type {(style: CSSStyleDeclaration, base: string, path: string) => void} */
   function refreshURLs(style, base, path) {
     for (const name of [...style]) {
       const value = style.getPropertyValue(name);
       const renewed = value.replace(/url\((["']?)(.*?)\1\)/g, (text, _, url) => {
-        const absolute = URL.canParse(url, base) ? new URL(url, base).href : "";
-        return absolute && means(absolute, path) ? `url("${fresh(absolute)}")` : text;
+        const whole = URL.canParse(url, base) && new URL(url, base).href;
+        return whole && means(whole, path) ? `url("${fresh(whole)}")` : text;
       });
       if (renewed !== value) style.setProperty(name, renewed, style.getPropertyPriority(name));
     }
@@ -276,8 +216,7 @@
   if (!server || loaded in window) return;
   Object.defineProperty(window, loaded, { value: true });
 
-  // An open socket would keep the page out of the back-forward cache, and be
-  // reported as broken where it is cut.
+  // A page with an open socket is not kept for the back button.
   addEventListener("pagehide", disconnect);
   addEventListener("pageshow", (event) => event.persisted && connectNow());
   addEventListener("online", connectNow);
@@ -286,7 +225,6 @@
     if (reloadWhenSeen) reload();
     else connectNow();
   });
-  addEventListener("popstate", tellURL);
   /** @type {any} */ (window).navigation?.addEventListener("navigatesuccess", tellURL);
   connect();
 })();

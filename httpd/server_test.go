@@ -330,12 +330,33 @@ func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
 	if _, _, err := run.tryDial(t, "/livereload"); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
+	run.awaitBrowsers(t, 1)
 	run.stop()
 	<-run.done
-	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("took %v", took)
+	if n := run.browsers(); n != 0 {
+		t.Errorf("%d browsers are left", n)
 	}
+}
+
+// Within the grace period a browser may take its time for the goodbye.
+func TestServeWaitsForBrowsersToLeave(t *testing.T) {
+	run := serve(t, Options{Grace: time.Minute}, func(s *Server) { s.patience.goodbye = time.Hour })
+	slow, _, err := run.tryDial(t, "/livereload")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.awaitBrowsers(t, 1)
+	run.stop()
+	select {
+	case <-run.done:
+		t.Error("Serve did not wait")
+	case <-time.After(100 * time.Millisecond):
+	}
+	go slow.listen()
+	if got := slow.closed(t); got != websocket.StatusGoingAway {
+		t.Errorf("closed with %v", got)
+	}
+	<-run.done
 }
 
 func TestNoLiveReloadServesFilesOnly(t *testing.T) {
