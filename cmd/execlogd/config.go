@@ -69,13 +69,13 @@ func parseConfig(args []string) (config, error) {
 	flags.SetOutput(new(bytes.Buffer)) // errors are printed once, by main
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return config{print: help(flags)}, nil
+		return config{print: help(flags, usage)}, nil
 	case err != nil:
 		return config{}, usageError{err}
 	case *showVersion:
 		return config{print: "execlogd " + version + "\n"}, nil
 	case flags.NArg() > 0:
-		return config{}, usagef("what is %q? Every argument is a flag: the directory to serve is -root %[1]s", flags.Arg(0))
+		return config{}, usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", flags.Arg(0), commandNames())
 	}
 	return cfg, cfg.check()
 }
@@ -148,11 +148,17 @@ func orNone(d time.Duration) time.Duration {
 	return d
 }
 
-// help is the text of -help.
-func help(flags *flag.FlagSet) string {
+const usage = `Usage: execlogd [flags]
+       execlogd watch [flags] [directory...]
+
+Serves a directory and refreshes the pages of it that are open when it changes;
+watch prints what happens in directories.
+`
+
+// help is the text of -help: a usage and the flags.
+func help(flags *flag.FlagSet, usage string) string {
 	var b strings.Builder
-	b.WriteString("Usage: execlogd [flags]\n\n" +
-		"Serves a directory and refreshes the pages of it that are open when it changes.\n\nFlags:\n")
+	b.WriteString(usage + "\nFlags:\n")
 	flags.SetOutput(&b)
 	flags.PrintDefaults()
 	return b.String()
