@@ -1,6 +1,6 @@
 // Package httpd serves a directory over HTTP and keeps the pages that are open
-// in browsers up to date: static files, a script element put into each page, and
-// the LiveReload endpoint that the script listens at.
+// in browsers up to date: static files, a script element put into each page,
+// and the LiveReload endpoint that the script listens at.
 //
 //	server, err := httpd.New(httpd.Options{Root: "/srv/www"})
 //	if err != nil {
@@ -21,13 +21,14 @@
 // # Files
 //
 // Everything is opened beneath an [os.Root]: no path leads out of the root, by
-// dots, encoding or symbolic link. A link that stays inside is followed. Hidden files, and whatever is in a
-// hidden directory, are not there. A directory is shown by its index.html or
-// else as a list; /a shows a.html where there is no a; 404.html, at the top of
-// the root, is shown for what is missing. Only regular files are served, by GET
-// and HEAD, with ranges, validators and conditional requests as
-// [http.ServeContent] has them. Queries do not matter. The type of a file goes
-// by its name; a page that names its encoding itself is not overruled.
+// dots, encoding or symbolic link. A link that stays inside is followed.
+// Hidden files, and whatever is in a hidden directory, are not there. A
+// directory is shown by its index.html or else as a list; /a shows a.html
+// where there is no a; 404.html, at the top of the root, is shown for what is
+// missing. Only regular files are served, by GET and HEAD, with ranges,
+// validators and conditional requests as [http.ServeContent] has them. Queries
+// do not matter. The type of a file goes by its name; a page that names its
+// encoding itself is not overruled.
 //
 // Pages of other sites may link to files, but not embed them
 // (Cross-Origin-Resource-Policy: same-site), and scripts of other origins can
@@ -37,10 +38,10 @@
 //
 // A page that a browser shows gets one element, a script with a source on the
 // same server: behind the start tag of head, else of html, else behind the
-// doctype, else at its start. The file's bytes are not touched. Pages that have a LiveReload
-// script, pages in UTF-16, and responses to a script's own fetch (by
-// Sec-Fetch-Dest) are left alone. So are pages that hide their doctype behind
-// more than 256 KiB of comments.
+// doctype, else at its start. The file's bytes are not touched. Pages that
+// have a LiveReload script, pages in UTF-16, and responses to a script's own
+// fetch (by Sec-Fetch-Dest) are left alone. So are pages that hide their
+// doctype behind more than 256 KiB of comments.
 //
 // # Which page a change concerns
 //
@@ -70,24 +71,25 @@
 // # The socket
 //
 // /livereload speaks the LiveReload protocol, official-7, with our client,
-// livereload-js and the browser extensions. A browser is told nothing before it
-// has said hello and sent info; what changes between the two is kept for it. Each browser has one slot, in
-// which updates merge; one that does not read holds up nobody and is dropped
-// after ten seconds, one that does not answer a ping after fifteen.
-// What is not understood is ignored, what is not the protocol ends the
-// connection with the status that says so. Nothing that comes over the socket
-// reads a file or runs anything.
+// livereload-js and the browser extensions. A browser is told nothing before
+// it has said hello and sent info; what changes between the two is kept for
+// it. Each browser has one slot, in which updates merge; one that does not
+// read holds up nobody and is dropped after ten seconds, one that does not
+// answer a ping after fifteen. What is not understood is ignored, what is not
+// the protocol ends the connection with the status that says so. Nothing that
+// comes over the socket reads a file or runs anything.
 //
-// Not promised: what changes while a browser is not connected is not told later.
+// Not promised: what changes while a browser is not connected is not told
+// later.
 //
 // # Strangers
 //
 // Host must be a loopback name or address, an address that the listener is
 // bound to (any of the machine's, for a wildcard), the machine's name, or in
 // Options.AllowHosts. For a handler in somebody else's http.Server the bound
-// address is the connection's own ([http.LocalAddrContextKey]). A page may listen when it is of this server, when it is a
-// loopback page at a loopback server, or when its origin is in
-// Options.AllowOrigins; a file: page, whose origin is null, when no files are
-// served and it is on this machine. Programs that are no browsers send no
-// Origin and may listen.
+// address is the connection's own ([http.LocalAddrContextKey]). A page may
+// listen when it is of this server, when it is a loopback page at a loopback
+// server, or when its origin is in Options.AllowOrigins; a file: page, whose
+// origin is null, when no files are served and it is on this machine. Programs
+// that are no browsers send no Origin and may listen.
 package httpd

@@ -105,11 +105,9 @@ func BenchmarkBroadcast1000(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			var h hub
-			var slots []*slot
 			for i := range 1000 {
 				s := h.join()
 				h.move(s, page{placed: true, files: filesOf(fmt.Sprintf("/%c/", 'a'+i%26))})
-				slots = append(slots, s)
 			}
 			c := newChange(paths)
 			b.ReportAllocs()

@@ -3,7 +3,6 @@ package httpd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -27,6 +26,10 @@ const (
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 	cutTimeout        = time.Second // for handlers whose connections were cut
+
+	// How long a connection that was accepted just before the end may take to
+	// send its request. Browsers open some that never send one.
+	freshTimeout = 200 * time.Millisecond
 )
 
 // Options says what a Server serves and to whom. The zero value serves no
@@ -190,7 +193,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	visit := &visit{cut: cut, wildcard: isWildcard(ln.Addr())}
 	var fresh freshConns
 	srv := &http.Server{
-		Handler:                      s,
+		Handler: fresh.asks(s),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
 		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, visitKey{}, visit) },
 		ConnState:                    fresh.track,
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -199,7 +205,6 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
 	}
-	srv.RegisterOnShutdown(fresh.close)
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
@@ -210,16 +215,17 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		served <- err // for the wait below
 	}
 	stop() // the requests' contexts end, which tells the browsers
-	s.drain(srv, visit, cutAll)
+	ln.Close()
 	<-served
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+	fresh.drain(srv)
+	s.drain(srv, visit, cutAll)
+	if err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	return nil
 }
 
-// drain stops srv: nothing new gets in, what runs gets the grace period, and
-// what is left is cut.
+// drain stops srv: what runs gets the grace period, and what is left is cut.
 func (s *Server) drain(srv *http.Server, visit *visit, cut context.CancelFunc) {
 	grace, cancel := context.WithTimeout(context.Background(), max(s.grace, 0))
 	defer cancel()
@@ -331,36 +337,66 @@ func (c *crowd) wait(ctx context.Context) error {
 	}
 }
 
-// freshConns are connections that have not asked for anything yet. Browsers
-// open such connections in advance, and http.Server.Shutdown waits five
-// seconds for each of them.
+// freshConns are connections that have not asked for anything yet.
 type freshConns struct {
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	crowd crowd // as many as conns
 }
 
 // track is an http.Server's ConnState.
 func (f *freshConns) track(conn net.Conn, state http.ConnState) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case state != http.StateNew:
-		delete(f.conns, conn)
-	case f.closed:
-		conn.Close()
+	switch state {
+	case http.StateNew:
+		f.enter(conn)
+	case http.StateActive:
+		// The request is there and may yet be dropped, until the handler runs.
 	default:
-		if f.conns == nil {
-			f.conns = make(map[net.Conn]struct{})
-		}
-		f.conns[conn] = struct{}{}
+		f.leave(conn)
 	}
 }
 
-func (f *freshConns) close() {
+type connKey struct{}
+
+// asks notes that a connection has its request before h answers it.
+func (f *freshConns) asks(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.leave(r.Context().Value(connKey{}).(net.Conn))
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (f *freshConns) enter(conn net.Conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.closed = true
+	if f.conns == nil {
+		f.conns = make(map[net.Conn]struct{})
+	}
+	f.conns[conn] = struct{}{}
+	f.crowd.enter()
+}
+
+func (f *freshConns) leave(conn net.Conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, known := f.conns[conn]; known {
+		delete(f.conns, conn)
+		f.crowd.leave()
+	}
+}
+
+// drain lets the requests come that are on their way, once nothing new is
+// accepted. From the moment that srv shuts down it drops requests unanswered,
+// and it would wait five seconds for a connection without one.
+func (f *freshConns) drain(srv *http.Server) {
+	srv.SetKeepAlivesEnabled(false)
+	soon, cancel := context.WithTimeout(context.Background(), freshTimeout)
+	defer cancel()
+	if f.crowd.wait(soon) == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for conn := range f.conns {
 		conn.Close()
 	}

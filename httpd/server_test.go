@@ -285,6 +285,28 @@ func TestStoppingDoesNotWaitForSilentConnections(t *testing.T) {
 }
 
 // A download that is under way is finished, or cut when the grace is over.
+// A connection that was accepted belongs to this server: when its request
+// comes as the server stops, nobody else can answer it.
+func TestStoppingAnswersTheRequestThatIsOnItsWay(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir()})
+	conn, err := net.Dial("tcp", run.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	run.get(t, "GET", "/") // connections are accepted in turn
+	run.stop()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", run.addr)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("got %s", resp.Status)
+	}
+}
+
 func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 	const size = 32 << 20 // more than socket buffers hold
 	dir := t.TempDir()

@@ -126,19 +126,13 @@ func TestEvents(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tr := newTrial(t, Subscription{Mask: mask}).run()
-			tr.do(tt.before)
-			tr.flush()
-			before, last, _ := strings.Cut(tt.script, "flush")
-			if last == "" {
-				before, last = "", before
+			tr := newTrial(t, Subscription{Mask: mask})
+			tr.step(tt.before)
+			var got string
+			for part := range strings.SplitSeq(tt.script, "flush") {
+				got = lines(tr.step(part))
 			}
-			tr.do(before)
-			if before != "" {
-				tr.flush()
-			}
-			tr.do(last)
-			got := lines(tr.flush())
+			tr.run()
 			if want := strings.TrimPrefix(strings.ReplaceAll(tt.want, "\t", ""), "\n"); strings.TrimSpace(got) != want {
 				t.Errorf("got\n%swant\n%s", got, want)
 			}
@@ -315,6 +309,20 @@ func TestRunStopsAndGoesOn(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// step runs a script while nobody reads, and then reads what came of it. So
+// it does not matter how fast the reader is.
+func (tr *trial) step(script string) []Event {
+	tr.t.Helper()
+	tr.do(script)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- tr.w.Run(ctx) }()
+	events := tr.flush()
+	cancel()
+	tr.must(<-ended)
+	return events
 }
 
 // pending counts the events that were delivered and not taken by flush.

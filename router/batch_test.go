@@ -56,8 +56,10 @@ func TestBatch(t *testing.T) {
 
 		{"a directory's rename is one event", changes, "d/>e/", "moved_to|isdir e from d"},
 		{"a directory's rename moves what waits below", changes, "d/a d/b/c x d/>e/", "modify x, moved_to|isdir e from d, modify e/a, modify e/b/c"},
-		{"a directory's rename keeps the order below", inotify.Modify, "d/3 d/1 d/5 d/2 d/4 d/9 d/7 d/8 d/6 d/0 d/>e/",
-			"modify e/3, modify e/1, modify e/5, modify e/2, modify e/4, modify e/9, modify e/7, modify e/8, modify e/6, modify e/0"},
+		{
+			"a directory's rename keeps the order below", inotify.Modify, "d/3 d/1 d/5 d/2 d/4 d/9 d/7 d/8 d/6 d/0 d/>e/",
+			"modify e/3, modify e/1, modify e/5, modify e/2, modify e/4, modify e/9, modify e/7, modify e/8, modify e/6, modify e/0",
+		},
 		{"a directory's rename leaves what was removed below", inotify.Delete, "d/a:d d/>e/", "delete d/a"},
 		{"a directory's rename does not touch its neighbours", changes, "d/a da d.a d/>e/", "modify da, modify d.a, moved_to|isdir e from d, modify e/a"},
 		{"a directory's rename is passed on to who did not ask for it", inotify.Modify, "d/a d/>e/", "modify e/a"},

@@ -58,13 +58,15 @@ func TestOutcomes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				logger, out := logged()
 				calls := 0
-				r := mustNew(t, Options{Logger: logger}, Route{Name: "r", Timeout: time.Second,
+				r := mustNew(t, Options{Logger: logger}, Route{
+					Name: "r", Timeout: time.Second,
 					Callback: func(ctx context.Context, batch []inotify.Event) error {
 						if calls++; calls > 1 {
 							return nil
 						}
 						return tt.callback(ctx, batch)
-					}})
+					},
+				})
 				stop := background(t, r)
 				r.Events(word("a"))
 				time.Sleep(long)

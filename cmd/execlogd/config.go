@@ -30,7 +30,7 @@ type config struct {
 	ignore       []string
 	allowHosts   []string
 	allowOrigins []string
-	logLevel     slog.Level
+	logLevel     string
 	logFormat    string
 
 	print string // help or version: print it and be done
@@ -45,11 +45,14 @@ var defaults = config{
 	delay:      100 * time.Millisecond,
 	debounce:   router.DefaultDebounce,
 	ignore:     router.DefaultIgnore(),
-	logLevel:   slog.LevelInfo,
+	logLevel:   "info",
 	logFormat:  "auto",
 }
 
-var logFormats = []string{"auto", "text", "json"}
+var (
+	logLevels  = []string{"debug", "info", "warn", "error"}
+	logFormats = []string{"auto", "text", "json"}
+)
 
 // A usageError is a command line that cannot be meant.
 type usageError struct{ error }
@@ -92,7 +95,7 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
 	flags.Var((*words)(&cfg.allowHosts), "allow-host", "also answer to this host `name`, or to all below .example.com (may be repeated)")
 	flags.Var((*words)(&cfg.allowOrigins), "allow-origin", "also send changes to pages of this `origin`, as in https://example.com (may be repeated)")
-	flags.TextVar(&cfg.logLevel, "log-level", cfg.logLevel, "log from this `level` on: debug, info, warn or error")
+	flags.StringVar(&cfg.logLevel, "log-level", cfg.logLevel, "log from this `level` on: debug, info, warn or error")
 	flags.StringVar(&cfg.logFormat, "log-format", cfg.logFormat, "log in this `format`: text, json, or auto, which is text with colours on a terminal")
 	return flags.Bool("version", false, "print the version")
 }
@@ -105,6 +108,8 @@ func (cfg *config) check() (err error) {
 		return usagef("-delay %v: a delay is not negative", cfg.delay)
 	case cfg.debounce < 0:
 		return usagef("-debounce %v: a time is not negative", cfg.debounce)
+	case !slices.Contains(logLevels, cfg.logLevel):
+		return usagef("-log-level %q: want %s", cfg.logLevel, strings.Join(logLevels, ", "))
 	case !slices.Contains(logFormats, cfg.logFormat):
 		return usagef("-log-format %q: want %s", cfg.logFormat, strings.Join(logFormats, ", "))
 	case !cfg.static && !cfg.livereload:

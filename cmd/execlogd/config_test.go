@@ -25,7 +25,7 @@ func TestParseConfig(t *testing.T) {
 		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *config) { c.ignore = append(c.ignore, "a", "b/*") }},
 		{"an empty pattern drops the default", "-ignore= -ignore b", func(c *config) { c.ignore = []string{"b"} }},
 		{"strangers let in", "-allow-host a -allow-host .b -allow-origin null", func(c *config) { c.allowHosts, c.allowOrigins = []string{"a", ".b"}, []string{"null"} }},
-		{"logs", "-log-level debug -log-format json", func(c *config) { c.logLevel, c.logFormat = -4, "json" }},
+		{"logs", "-log-level debug -log-format json", func(c *config) { c.logLevel, c.logFormat = "debug", "json" }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestUsageErrors(t *testing.T) {
 		{"-port -1", "-port -1: a port is from 0 to 65535"},
 		{"-delay -1s", "-delay -1s: a delay is not negative"},
 		{"-debounce -1s", "-debounce -1s: a time is not negative"},
-		{"-log-level loud", `invalid value "loud" for flag -log-level`},
+		{"-log-level loud", `-log-level "loud": want debug, info, warn, error`},
 		{"-log-format xml", `-log-format "xml": want auto, text, json`},
 		{"-static=false -livereload=false", "leave nothing to do"},
 		{"/srv/www", "the directory to serve is -root /srv/www"},
@@ -78,7 +78,7 @@ func TestHelpNamesEveryFlagWithItsDefault(t *testing.T) {
 	for _, want := range []string{
 		"-root directory", `(default ".")`, "-host address", `(default "127.0.0.1")`, "-port port", "(default 8000)",
 		"-static", "-livereload", "(default true)", "-delay duration", "(default 100ms)", "-debounce duration", "(default 200ms)",
-		"-ignore pattern", "-allow-host name", "-allow-origin origin", "-log-level level", "(default INFO)",
+		"-ignore pattern", "-allow-host name", "-allow-origin origin", "-log-level level", `(default "info")`,
 		"-log-format format", `(default "auto")`, "-version",
 	} {
 		if !strings.Contains(cfg.print, want) {

@@ -15,12 +15,16 @@ import (
 // terminal, lines with a priority and no time under the journal, which has
 // its own, and plain text elsewhere.
 func newLogger(cfg config, w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: cfg.logLevel}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.logLevel)); err != nil {
+		panic(err) // the configuration was checked
+	}
+	opts := &slog.HandlerOptions{Level: level}
 	switch {
 	case cfg.logFormat == "json":
 		return slog.New(slog.NewJSONHandler(w, opts))
 	case cfg.logFormat == "auto" && isTerminal(w):
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: cfg.logLevel, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
 	case os.Getenv("JOURNAL_STREAM") != "":
 		return slog.New(newJournalHandler(w, opts))
 	}

@@ -1,0 +1,91 @@
+# make help lists the targets.
+
+.DEFAULT_GOAL := check
+SHELL         := /bin/bash
+.SHELLFLAGS   := -eu -o pipefail -c
+
+PREFIX      ?= /usr/local
+BINDIR      := $(PREFIX)/bin
+UNITDIR     := $(PREFIX)/lib/systemd/system
+TMPFILESDIR := $(PREFIX)/lib/tmpfiles.d
+DESTDIR     ?=
+
+ROOT     ?= examples/site
+PORT     ?= 8000
+FUZZTIME ?= 20s
+VERSION  := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+
+# Modules apart from ours: test-only and developers' requirements.
+MODULES := . e2e tools
+each     = @for dir in $(MODULES); do (cd $$dir; $(1)); done
+tool     = go tool -modfile=$(CURDIR)/tools/go.mod
+test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
+
+.PHONY: check run build test deps fmt vet lint vuln fuzz bench cover unit install uninstall clean help
+
+check: fmt vet lint test ## what a change must pass (default)
+
+run: build ## serve ROOT (examples/site) on PORT (8000)
+	bin/execlogd -root $(ROOT) -port $(PORT)
+
+build: ## bin/execlogd
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/execlogd ./cmd/execlogd
+
+test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromium, systemd
+	$(call test,./...)
+	cd tools && $(call test,./testlog)
+	cd e2e && $(call test,-parallel 4 ./...)
+
+deps: # programs that the tests drive
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny npm='nodejs npm'
+
+e2e/node_modules: e2e/package-lock.json | deps
+	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
+
+bin/testlog: tools/testlog/main.go
+	go build -C tools -o $(CURDIR)/$@ ./testlog
+
+fmt: ## no file that gofumpt would change
+	@test -z "$$($(tool) gofumpt -l . | tee /dev/stderr)"
+
+vet:
+	$(call each,go vet ./...)
+
+lint: ## staticcheck, go fix and go mod tidy have nothing to say
+	$(call each,$(tool) staticcheck -checks all ./... && go fix -diff ./... && go mod tidy -diff)
+
+vuln: ## known holes in what we require
+	$(call each,$(tool) govulncheck ./...)
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[n++] = $$1 } /^ok/ { while (n) print $$2, names[--n] }' | \
+	while read -r package name; do go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package"; done
+
+bench: ## benchmarks, for benchstat
+	@go test -run '^$$' -bench . -benchmem ./...
+
+cover: ## the share of statements that unit tests reach
+	@mkdir -p bin && go test -coverprofile bin/cover.out ./... && go tool cover -func bin/cover.out | tail -n 1
+
+unit: build ## the units are right, and strict
+	@$(MAKE) --silent install DESTDIR=$(CURDIR)/bin/unit BINDIR=$(CURDIR)/bin
+	systemd-analyze verify bin/unit$(UNITDIR)/execlogd.*
+	systemd-analyze security --offline=true --threshold=15 bin/unit$(UNITDIR)/execlogd.service
+
+install: build ## into PREFIX (/usr/local) below DESTDIR
+	install -D bin/execlogd $(DESTDIR)$(BINDIR)/execlogd
+	sed 's|@BINDIR@|$(BINDIR)|' packaging/systemd/execlogd.service | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd.service
+	install -D -m 644 packaging/systemd/execlogd.socket $(DESTDIR)$(UNITDIR)/execlogd.socket
+	install -D -m 644 packaging/systemd/execlogd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/execlogd.conf
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || $(tell-systemd)
+
+tell-systemd = { systemctl daemon-reload; systemd-tmpfiles --create $(TMPFILESDIR)/execlogd.conf; }
+
+uninstall: ## what install put there; /srv/www stays
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(UNITDIR)/execlogd.service $(UNITDIR)/execlogd.socket $(TMPFILESDIR)/execlogd.conf)
+
+clean: ## what was built
+	rm -rf bin e2e/node_modules e2e/artifacts
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

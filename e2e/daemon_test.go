@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// A daemon is one running execlogd.
+type daemon struct {
+	URL string // of its root, without the last slash
+
+	cmd    *exec.Cmd
+	stderr *transcript
+	ended  chan struct{} // closed when the process is gone
+}
+
+// readyURL finds the address in the line that says what is served, which is
+// the first in either format.
+var readyURL = regexp.MustCompile(`\b(http://[^/\s]+)/.*\n`)
+
+// defects are what execlogd never writes, whatever happens to it.
+var defects = regexp.MustCompile(`DATA RACE|(?m)^(panic|fatal error): |^goroutine \d+ `)
+
+// startDaemon runs execlogd in dir and returns when it says that it is ready.
+// The process ends with the test.
+func startDaemon(t testing.TB, dir string, args ...string) (*daemon, error) {
+	d := &daemon{cmd: exec.Command(execlogd, args...), stderr: new(transcript), ended: make(chan struct{})}
+	d.cmd.Dir = dir
+	d.cmd.Stderr = d.stderr
+	// Where the test itself is killed, no cleanup runs.
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(d.ended)
+		d.cmd.Wait() // ProcessState has the result
+	}()
+	t.Cleanup(func() { d.end(t) })
+	return d, d.waitReady(t.Context())
+}
+
+func (d *daemon) waitReady(ctx context.Context) error {
+	err := eventually(ctx, "execlogd to be ready", func() bool {
+		return readyURL.MatchString(d.stderr.String()) || d.hasEnded()
+	})
+	if err == nil && d.hasEnded() {
+		err = fmt.Errorf("execlogd ended before it was ready: %v", d.cmd.ProcessState)
+	}
+	if err != nil {
+		return fmt.Errorf("%w\nstderr: %s", err, d.stderr)
+	}
+	d.URL = readyURL.FindStringSubmatch(d.stderr.String())[1]
+	return nil
+}
+
+// signal sends a signal; that the process is gone already is no error.
+func (d *daemon) signal(name string) error {
+	number, ok := signals[name]
+	if !ok {
+		return fmt.Errorf("unknown signal %q", name)
+	}
+	if err := d.cmd.Process.Signal(number); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+func (d *daemon) hasEnded() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// end kills what still runs and looks through what it said.
+func (d *daemon) end(t testing.TB) {
+	d.cmd.Process.Kill()
+	<-d.ended
+	if said := d.stderr.String(); t.Failed() || defects.MatchString(said) {
+		t.Errorf("execlogd %s wrote:\n%s", strings.Join(d.cmd.Args[1:], " "), said)
+	}
+}
+
+// wait is the exit status as people write it, "0" or "TERM", once the process
+// has ended.
+func (d *daemon) wait(ctx context.Context) (string, error) {
+	if err := eventually(ctx, "execlogd to end", d.hasEnded); err != nil {
+		return "", err
+	}
+	return exitStatus(d.cmd.ProcessState), nil
+}
+
+func exitStatus(state *os.ProcessState) string {
+	status := state.Sys().(syscall.WaitStatus)
+	for name, signal := range signals {
+		if status.Signaled() && status.Signal() == signal {
+			return name
+		}
+	}
+	return fmt.Sprint(status.ExitStatus())
+}
+
+var signals = map[string]syscall.Signal{
+	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM,
+}
+
+// A transcript keeps what a process writes while others read it.
+type transcript struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *transcript) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *transcript) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}

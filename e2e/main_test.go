@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const (
+	// patience is how long something may take that must happen. It is far
+	// from what a busy machine needs, so running out of it means a defect.
+	patience = time.Minute
+
+	// calm is how long nothing must happen to say that it does not: several
+	// times the reload route's delay and debounce together.
+	calm = 1500 * time.Millisecond
+
+	// pollEvery is short beside what is waited for and long beside its cost.
+	pollEvery = 20 * time.Millisecond
+)
+
+// execlogd is the path of the binary under test.
+var execlogd string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "execlogd-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	// Testscript and Chromium leave things in the directories for temporary
+	// files, so these are ours.
+	os.Setenv("TMPDIR", dir)
+	os.Setenv("GOTMPDIR", dir)
+	execlogd, err = binary(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// binary makes dir/execlogd the program that EXECLOGD names, or builds it.
+func binary(dir string) (string, error) {
+	path := filepath.Join(dir, "execlogd")
+	// Scripts run it as another user too.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	if other := os.Getenv("EXECLOGD"); other != "" {
+		return path, os.Symlink(other, path)
+	}
+	args := []string{"build", "-C", "..", "-o", path}
+	if _, err := exec.LookPath("gcc"); err == nil {
+		args = append(args, "-race") // which needs cgo
+	}
+	out, err := exec.Command("go", append(args, "./cmd/execlogd")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build execlogd: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// eventually polls until ok, and says what it waited for when that does not
+// come true within patience or before ctx ends.
+func eventually(ctx context.Context, what string, ok func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// write makes the files below dir, with their directories.
+func write(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// replace saves a file as careful editors do: the new content goes to a
+// hidden neighbour, which then takes the name.
+func replace(path, content string) error {
+	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	if err := os.WriteFile(draft, []byte(content), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(draft, path)
+}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// official7 names the version of the LiveReload protocol that we speak.
+const official7 = "http://livereload.com/protocols/official-7"
+
+// A page is one browser's end of the LiveReload protocol: it says that it
+// shows some page and keeps the messages that come.
+type page struct {
+	conn     *websocket.Conn
+	messages chan string   // has room for all that a test can cause
+	gone     chan struct{} // closed when no message can come any more
+	err      error         // why; set before gone is closed
+}
+
+// openPage connects to the daemon at base as a browser that shows path, and
+// returns when the daemon knows that it does. The connection ends with ctx.
+func openPage(ctx context.Context, client *http.Client, base, path string, header http.Header) (*page, error) {
+	shake, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, resp, err := websocket.Dial(shake, "ws"+strings.TrimPrefix(base, "http")+"/livereload",
+		&websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Host: header.Get("Host")})
+	if err != nil && resp != nil {
+		return nil, refusal(resp.Status)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &page{conn: conn, messages: make(chan string, 10000), gone: make(chan struct{})}
+	if err := p.hello(shake); err != nil {
+		conn.CloseNow()
+		return nil, err
+	}
+	go p.read(ctx)
+	return p, p.info(shake, base+path)
+}
+
+// hello is the handshake, in which the client speaks first.
+func (p *page) hello(ctx context.Context) error {
+	if err := p.send(ctx, map[string]any{"command": "hello", "protocols": []string{official7}}); err != nil {
+		return err
+	}
+	_, data, err := p.conn.Read(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for the server's hello: %w", err)
+	}
+	var hello struct {
+		Command   string
+		Protocols []string
+	}
+	if err := json.Unmarshal(data, &hello); err != nil {
+		return fmt.Errorf("first message %q: %w", data, err)
+	}
+	if hello.Command != "hello" || !slices.Contains(hello.Protocols, official7) {
+		return fmt.Errorf("first message %q is no hello that offers %s", data, official7)
+	}
+	return nil
+}
+
+// info says what the page shows. The pong that answers the ping after it
+// proves that the daemon has read it.
+func (p *page) info(ctx context.Context, url string) error {
+	if err := p.send(ctx, map[string]any{"command": "info", "plugins": map[string]any{}, "url": url}); err != nil {
+		return err
+	}
+	return p.conn.Ping(ctx)
+}
+
+func (p *page) send(ctx context.Context, message any) error {
+	data, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	return p.conn.Write(ctx, websocket.MessageText, data)
+}
+
+func (p *page) read(ctx context.Context) {
+	defer close(p.gone)
+	for {
+		_, data, err := p.conn.Read(ctx)
+		if err != nil {
+			p.err = err
+			return
+		}
+		p.messages <- string(data)
+	}
+}
+
+// next waits at most limit for a message.
+func (p *page) next(limit time.Duration) (string, error) {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	select {
+	case message := <-p.messages:
+		return message, nil
+	case <-p.gone:
+		return "", fmt.Errorf("the connection ended: %w", p.err)
+	case <-timeout.C:
+		return "", fmt.Errorf("no message within %v", limit)
+	}
+}
+
+// pending is a message that nobody has waited for yet.
+func (p *page) pending() (message string, ok bool) {
+	select {
+	case message = <-p.messages:
+		return message, true
+	default:
+		return "", false
+	}
+}
+
+// farewell waits for the daemon to end the connection and returns the status
+// of its close frame, -1 when there was none.
+func (p *page) farewell(ctx context.Context) (websocket.StatusCode, error) {
+	select {
+	case <-p.gone:
+		return websocket.CloseStatus(p.err), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(patience):
+		return 0, fmt.Errorf("the connection is still open after %v", patience)
+	}
+}

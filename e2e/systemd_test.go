@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// address is where the units, as they are, put the service.
+const address = "http://127.0.0.1:8000"
+
+// As README says: make install, systemctl start execlogd, and it is there.
+func TestSystemd(t *testing.T) {
+	h := bootHost(t)
+	install(t, h)
+	h.run("systemd-tmpfiles", "--create", "execlogd.conf")
+	h.run("systemctl", "daemon-reload")
+	if err := os.WriteFile(h.path("srv/www/index.html"), []byte("<p>zero\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("the service serves and reloads", func(t *testing.T) { testService(t, h.in(t)) })
+	t.Run("the socket starts the service", func(t *testing.T) { testSocket(t, h.in(t)) })
+	t.Run("options open it to the network", func(t *testing.T) { testOptions(t, h.in(t)) })
+	t.Run("a wrong option fails once, in one line", func(t *testing.T) { testWrongOption(t, h.in(t)) })
+}
+
+// install copies what make install makes into the host.
+func install(t *testing.T, h *host) {
+	t.Helper()
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("make is not installed")
+	}
+	dest := t.TempDir()
+	for _, cmd := range []*exec.Cmd{
+		exec.Command("make", "--silent", "-C", "..", "install", "DESTDIR="+dest, "PREFIX=/usr/local"),
+		exec.Command("cp", "--recursive", "--preserve=mode", dest+"/.", h.path("/")),
+	} {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", cmd, err, out)
+		}
+	}
+}
+
+func testService(t *testing.T, h *host) {
+	h.run("systemctl", "start", "execlogd")
+	h.run("systemctl", "is-active", "execlogd")
+	expectPage(t, h.client(), address+"/", "<p>zero\n")
+
+	p, err := openPage(t.Context(), h.client(), address, "/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{"<p>one\n", "<p>two\n"} {
+		if err := replace(h.path("srv/www/index.html"), content); err != nil {
+			t.Fatal(err)
+		}
+		message, err := p.next(patience)
+		if err != nil || !strings.Contains(message, `"reload"`) {
+			t.Fatalf("message %q, %v; want a reload", message, err)
+		}
+		expectPage(t, h.client(), address+"/", content)
+	}
+
+	status := h.run("systemctl", "--no-pager", "--full", "status", "execlogd")
+	t.Logf("systemctl status execlogd:\n%s", status)
+	if !strings.Contains(status, `Status: "`) || !strings.Contains(status, "/srv/www") {
+		t.Error("the status does not say what is served")
+	}
+	expectUser(t, h)
+
+	h.run("systemctl", "stop", "execlogd")
+	if code, err := p.farewell(t.Context()); err != nil || code != 1001 {
+		t.Errorf("close status %d, %v; want 1001", code, err)
+	}
+	expectCleanEnd(t, h)
+}
+
+func testSocket(t *testing.T, h *host) {
+	h.run("systemctl", "enable", "--now", "execlogd.socket")
+	if out, err := h.command("systemctl", "is-active", "execlogd.service").Output(); err == nil {
+		t.Fatalf("the service is %s before the first request", out)
+	}
+	expectPage(t, h.client(), address+"/", "<p>two\n")
+	h.run("systemctl", "is-active", "execlogd.service")
+
+	// While the service restarts, the socket keeps requests waiting.
+	h.run("systemctl", "restart", "--no-block", "execlogd.service")
+	expectPage(t, h.client(), address+"/", "<p>two\n")
+
+	h.run("systemctl", "stop", "execlogd.socket", "execlogd.service")
+	expectCleanEnd(t, h)
+	h.run("systemctl", "disable", "execlogd.socket")
+}
+
+func testOptions(t *testing.T, h *host) {
+	setOptions(t, h, "-host 0.0.0.0 -port 8080")
+	h.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
+	h.run("systemctl", "start", "execlogd")
+	expectPage(t, h.client(), "http://192.0.2.7:8080/", "<p>two\n")
+	// What a forwarded port brings was asked for under another address of the
+	// machine than it comes to, so the service must be able to list them.
+	expectPage(t, h.clientOf("127.0.0.1:8080"), "http://192.0.2.7:8080/", "<p>two\n")
+	h.run("systemctl", "stop", "execlogd")
+	expectCleanEnd(t, h)
+}
+
+func testWrongOption(t *testing.T, h *host) {
+	setOptions(t, h, "-no-such-flag")
+	if err := h.command("systemctl", "start", "execlogd").Run(); err == nil {
+		t.Error("systemctl start says that all is well")
+	}
+	expect(t, "status and restarts", h.run("systemctl", "show", "--property=ExecMainStatus,NRestarts,ActiveState", "execlogd"),
+		"NRestarts=0\nExecMainStatus=2\nActiveState=failed")
+	h.run("journalctl", "--sync")
+	said := h.run("journalctl", "--quiet", "--no-pager", "--output=cat", "--unit=execlogd", "--grep=no-such-flag")
+	if strings.Count(said, "\n") != 0 {
+		t.Errorf("it said more than one line:\n%s", said)
+	}
+	h.run("systemctl", "reset-failed", "execlogd")
+}
+
+// setOptions gives the service further options for the time of the test.
+func setOptions(t *testing.T, h *host, options string) {
+	t.Helper()
+	path := h.path("etc/default/execlogd")
+	write(t, filepath.Dir(path), map[string]string{filepath.Base(path): "EXECLOGD_OPTS=" + options + "\n"})
+	t.Cleanup(func() { os.Remove(path) })
+}
+
+// expectPage wants a page that holds content.
+func expectPage(t *testing.T, client *http.Client, url, content string) {
+	t.Helper()
+	body, err := fetch(t.Context(), client, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(body, content) {
+		t.Errorf("page %q, want one with %q", body, content)
+	}
+}
+
+// expectUser wants the daemon to be nobody in particular, with no capability.
+func expectUser(t *testing.T, h *host) {
+	t.Helper()
+	pid := h.run("systemctl", "show", "--property=MainPID", "--value", "execlogd")
+	status := h.run("grep", "--extended-regexp", "^(Uid|CapEff|NoNewPrivs|Seccomp):", "/proc/"+pid+"/status")
+	fields := strings.Fields(status)
+	uid := fields[1]
+	if len(uid) != 5 || uid < "61184" || uid > "65519" {
+		t.Errorf("user %s is not one of those of DynamicUser:\n%s", uid, status)
+	}
+	for _, want := range []string{"CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("no %q in\n%s", want, status)
+		}
+	}
+}
+
+// expectCleanEnd wants the service to have ended well and said nothing bad.
+func expectCleanEnd(t *testing.T, h *host) {
+	t.Helper()
+	expect(t, "how it ended", h.run("systemctl", "show", "--property=Result,ExecMainStatus,ActiveState", "execlogd.service"),
+		"Result=success\nExecMainStatus=0\nActiveState=inactive")
+	h.run("journalctl", "--sync")
+	expect(t, "warnings in the journal", h.run("journalctl", "--quiet", "--no-pager", "--output=cat", "--priority=warning", "--unit=execlogd.*"), "")
+}
+
+func expect(t *testing.T, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got\n%s\nwant\n%s", what, got, want)
+	}
+}
