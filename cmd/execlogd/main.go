@@ -3,6 +3,7 @@
 //
 //	execlogd [flags]
 //	execlogd watch [flags] [directory...]
+//	execlogd why [flags] path
 //
 // Without flags it serves the current directory at http://127.0.0.1:8000/ to
 // this machine alone. It runs until it gets SIGINT or SIGTERM; a second one
@@ -61,7 +62,7 @@ type command struct {
 	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
-var commands = []command{{"watch", watch}}
+var commands = []command{{"watch", watch}, {"why", why}}
 
 func commandNames() string {
 	var names []string
