@@ -92,6 +92,43 @@ func newChange(paths []string) change {
 	return c
 }
 
+// Explain says, for people, which pages the change of a file concerns and
+// what it does to them, as far as the file's name decides it. The path is as
+// in Server.Refresh.
+func Explain(path string) string {
+	name, isDir := cleanPath(path)
+	switch {
+	case strings.Contains("/"+name, "/."):
+		return "no page: hidden files are not served"
+	case isDir:
+		return "the pages beneath it are loaded again"
+	}
+	switch effectOf(name, isDir) {
+	case style, image:
+		return "every page fetches it again in place"
+	case document:
+		return "the pages that show it are loaded again: " + strings.Join(showing(name), " ")
+	case resource:
+		return "every page is loaded again"
+	}
+	return "no page: browsers do not load such files"
+}
+
+// showing lists the URL paths under which a document is shown.
+func showing(name string) []string {
+	urls := []string{"/" + name}
+	if stem, ok := strings.CutSuffix(name, ".html"); ok {
+		urls = append(urls, "/"+stem)
+	}
+	if dir, ok := strings.CutSuffix("/"+name, "/"+indexPage); ok {
+		urls = append(urls, dir+"/")
+		if dir != "" {
+			urls = append(urls, dir)
+		}
+	}
+	return urls
+}
+
 // cleanPath brings a path that may come with a slash at either end, and as
 // "." for the root, into one form: "" is the root.
 func cleanPath(p string) (name string, isDir bool) {

@@ -145,3 +145,28 @@ func TestMessage(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+// What Explain says is what a change does.
+func TestExplain(t *testing.T) {
+	for path, want := range map[string]string{
+		"a/index.html": "the pages that show it are loaded again: /a/index.html /a/index /a/ /a",
+		"index.html":   "the pages that show it are loaded again: /index.html /index /",
+		"b.html":       "the pages that show it are loaded again: /b.html /b",
+		"a/":           "the pages beneath it are loaded again",
+		"a.css":        "every page fetches it again in place",
+		"a.png":        "every page fetches it again in place",
+		"a.js":         "every page is loaded again",
+		"a.log":        "no page: browsers do not load such files",
+		".git/a.css":   "no page: hidden files are not served",
+	} {
+		if got := Explain(path); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+	for _, url := range showing("a/index.html") {
+		c := newChange([]string{"a/index.html"})
+		if c.documentOf(page{placed: true, files: filesOf(url)}) == nil {
+			t.Errorf("a change of a/index.html does not concern %s", url)
+		}
+	}
+}

@@ -19,7 +19,7 @@ const found = Create | Modify | CloseWrite
 
 // workers is how many goroutines scan at once. More than the processors help
 // when directories come from a disk.
-var workers = max(2*runtime.GOMAXPROCS(0), 8)
+var workers = 4
 
 // watchFlags go with every watch. Masks only ever grow, so that a root keeps
 // what it needs beside the tree that it lies in.
@@ -84,12 +84,21 @@ func (w *Watcher) crawl(workers int, tasks ...task) error {
 	c := &crawl{w: w, todo: tasks}
 	c.changed.L = &c.mu
 	var wg sync.WaitGroup
-	for range workers - 1 {
-		wg.Go(c.work)
+	for range workers {
+		wg.Go(c.workApart)
 	}
-	c.work()
+	if workers == 0 {
+		c.work(false)
+	}
 	wg.Wait()
 	return c.limit
+}
+
+// workApart is work with a working directory of its own, so that names need
+// no path before them; that is a third of a watch's price.
+func (c *crawl) workApart() {
+	runtime.LockOSThread() // and the thread ends with the goroutine
+	c.work(unix.Unshare(unix.CLONE_FS) == nil)
 }
 
 // scan is crawl while Run is under way, when nobody waits for an error.
@@ -114,14 +123,14 @@ func (w *Watcher) crawlName(n id, fd int, name []byte) {
 	v := c.visit(task{dir: n, report: true})
 	v.look(fd, entry{name: name, kind: unix.DT_DIR, announced: true})
 	v.tell()
-	c.work()
+	c.work(false)
 	w.noteLimit(c.limit)
 }
 
 // rescan reports everything below n, whose reader knows of nothing there.
 func (w *Watcher) rescan(n id) {
 	w.scatter(n)
-	w.scan(1, task{dir: n, report: true})
+	w.scan(0, task{dir: n, report: true})
 }
 
 // scatter takes all directories below n out of the tree: a scan is to find
@@ -147,7 +156,9 @@ func (w *Watcher) arrive(n id, name []byte) {
 	w.crawlName(n, fd, name)
 }
 
-func (c *crawl) work() {
+// work does tasks until there are none. apart says that the goroutine may
+// change the working directory.
+func (c *crawl) work(apart bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
@@ -161,20 +172,21 @@ func (c *crawl) work() {
 		t := c.todo[last]
 		c.todo = c.todo[:last]
 		c.busy++
-		c.look(t)
+		c.look(t, apart)
 		c.busy--
 		c.changed.Broadcast()
 	}
 }
 
 // look does one task. The lock is held on entry and on return.
-func (c *crawl) look(t task) {
+func (c *crawl) look(t task, apart bool) {
 	w := c.w
 	v := c.visit(t)
 	where := w.whereabouts(t.dir)
 	c.mu.Unlock()
 	fd, err := where.open(unix.O_RDONLY)
 	if err == nil {
+		v.inside = apart && unix.Fchdir(fd) == nil
 		err = v.list(fd)
 		unix.Close(fd)
 	}
@@ -206,6 +218,7 @@ type visit struct {
 	t       task
 	mask    uint32
 	skip    func(name string) bool // nil skips nothing
+	inside  bool                   // the working directory is the one visited
 	leaves  bool                   // trust link counts of directories on this device
 	dev     device
 	entries []entry
@@ -314,7 +327,11 @@ func (v *visit) watch(e *entry, fd int) {
 // watchName puts a watch on what has the name now and then looks at what has
 // it, which need not be the same.
 func (v *visit) watchName(e *entry, fd int) {
-	wd, err := unix.InotifyAddWatch(v.c.w.fd, procPath(fd, string(e.name)), v.mask|unix.IN_DONT_FOLLOW)
+	at := string(e.name)
+	if !v.inside {
+		at = procPath(fd, at)
+	}
+	wd, err := unix.InotifyAddWatch(v.c.w.fd, at, v.mask|unix.IN_DONT_FOLLOW)
 	if err == nil {
 		e.wd = int32(wd)
 		e.st, err = inodeAt(fd, string(e.name))

@@ -126,15 +126,16 @@ func (e Event) Name() string { return filepath.Join(e.Root, e.Path) }
 
 // String is for people and logs: "moved_to a/new from a/old".
 func (e Event) String() string {
-	s := e.Mask.String() + " " + quote(e.Path)
+	s := e.Mask.String() + " " + Quote(e.Path)
 	if e.From != "" {
-		s += " from " + quote(e.From)
+		s += " from " + Quote(e.From)
 	}
 	return s
 }
 
-// quote leaves a plain path as it is and escapes any other.
-func quote(path string) string {
+// Quote is path for people: a plain path as it is, and any other, with a
+// space or with bytes that do not print, quoted as in Go.
+func Quote(path string) string {
 	if q := fmt.Sprintf("%q", path); q[1:len(q)-1] != path || strings.Contains(path, " ") {
 		return q
 	}

@@ -31,7 +31,7 @@ func (e *LimitError) Error() string {
 			setting, e.Value, max(2*e.Value, 512))
 	}
 	return fmt.Sprintf("no inotify watch left for %s: it has %d directories, and %s=%d counts all programs of this user; raise it: sysctl %[3]s=%d",
-		quote(e.Root), e.Needed, setting, e.Value, max(2*(e.Value+e.Needed), 8192))
+		Quote(e.Root), e.Needed, setting, e.Value, max(2*(e.Value+e.Needed), 8192))
 }
 
 func instanceLimit(err error) error {

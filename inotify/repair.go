@@ -205,7 +205,7 @@ func (w *Watcher) repairMissed() (worked bool) {
 			continue
 		}
 		delete(w.missed, n)
-		w.scan(1, task{dir: n, report: true})
+		w.scan(0, task{dir: n, report: true})
 		worked = true
 	}
 	return worked

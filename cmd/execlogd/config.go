@@ -65,22 +65,29 @@ func usagef(format string, args ...any) error {
 }
 
 func parseConfig(args []string) (config, error) {
+	cfg, rest, err := parseFlags("execlogd", usage, args)
+	if err == nil && len(rest) > 0 {
+		err = usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], commandNames())
+	}
+	return cfg, err
+}
+
+// parseFlags reads the daemon's flags, and returns what follows them.
+func parseFlags(name, usage string, args []string) (config, []string, error) {
 	cfg := defaults
 	cfg.ignore = slices.Clone(defaults.ignore)
-	flags := flag.NewFlagSet("execlogd", flag.ContinueOnError)
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	showVersion := cfg.define(flags)
 	flags.SetOutput(new(bytes.Buffer)) // errors are printed once, by main
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return config{print: help(flags)}, nil
+		return config{print: help(flags, usage)}, nil, nil
 	case err != nil:
-		return config{}, usageError{err}
+		return config{}, nil, usageError{err}
 	case *showVersion:
-		return config{print: "execlogd " + version + "\n"}, nil
-	case flags.NArg() > 0:
-		return config{}, usagef("what is %q? Every argument is a flag: the directory to serve is -root %[1]s", flags.Arg(0))
+		return config{print: "execlogd " + version + "\n"}, nil, nil
 	}
-	return cfg, cfg.check()
+	return cfg, flags.Args(), cfg.check()
 }
 
 // define declares the flags, with cfg's values as their defaults.
@@ -153,11 +160,19 @@ func orNone(d time.Duration) time.Duration {
 	return d
 }
 
-// help is the text of -help.
-func help(flags *flag.FlagSet) string {
+const usage = `Usage: execlogd [flags]
+       execlogd watch [flags] [directory...]
+       execlogd why [flags] path
+
+Serves a directory and refreshes the pages of it that are open when it changes.
+watch prints what happens in directories, and why explains what a change of a
+path would do.
+`
+
+// help is the text of -help: a usage and the flags.
+func help(flags *flag.FlagSet, usage string) string {
 	var b strings.Builder
-	b.WriteString("Usage: execlogd [flags]\n\n" +
-		"Serves a directory and refreshes the pages of it that are open when it changes.\n\nFlags:\n")
+	b.WriteString(usage + "\nFlags:\n")
 	flags.SetOutput(&b)
 	flags.PrintDefaults()
 	return b.String()

@@ -2,6 +2,8 @@
 // the browsers that have a page of it open what has changed.
 //
 //	execlogd [flags]
+//	execlogd watch [flags] [directory...]
+//	execlogd why [flags] path
 //
 // Without flags it serves the current directory at http://127.0.0.1:8000/ to
 // this machine alone. It runs until it gets SIGINT or SIGTERM; a second one
@@ -22,6 +24,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/execlog/execlogd/httpd"
@@ -53,9 +56,35 @@ func exitStatus(err error) int {
 	return 1
 }
 
-// run acquires everything the daemon needs, says that it is ready, and works
-// until ctx ends or a part fails.
+// A command is what a first argument without a dash names.
+type command struct {
+	name string
+	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+}
+
+var commands = []command{{"watch", watch}, {"why", why}}
+
+func commandNames() string {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// run is the whole program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	for _, c := range commands {
+		if len(args) > 0 && args[0] == c.name {
+			return c.run(ctx, args[1:], stdout, stderr)
+		}
+	}
+	return serve(ctx, args, stdout, stderr)
+}
+
+// serve acquires everything the daemon needs, says that it is ready, and
+// works until ctx ends or a part fails.
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, err := parseConfig(args)
 	if err != nil {
 		return err

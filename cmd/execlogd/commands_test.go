@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestWhy(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "a b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ args, path, want string }{
+		{"", "x.css", "route    reload: triggered by modify|moved_to\npages    every page fetches it again in place\n"},
+		{"", "a b", "pages    the pages beneath it are loaded again\n"},
+		{"", ".git/x", "route    reload: ignored by the pattern .*\n"},
+		{"-ignore *.css", "x.css", "route    reload: ignored by the pattern *.css\n"},
+		{"-livereload=false", "x.css", "routes   none: -livereload=false\n"},
+		{"", "../x", "root     none: it is not below "},
+		{"", "x", "path     " + root + "/x (not there now)\n"},
+		{"", "a b", `path     "` + root + `/a b" (a directory)` + "\n"},
+	}
+	for _, tt := range tests {
+		args := append([]string{"why", "-root", root}, strings.Fields(tt.args)...)
+		var out strings.Builder
+		if err := run(t.Context(), append(args, root+"/"+tt.path), &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%s %s: no %q in\n%s", tt.args, tt.path, tt.want, out.String())
+		}
+	}
+	if err := run(t.Context(), []string{"why"}, io.Discard, io.Discard); exitStatus(err) != 2 {
+		t.Errorf("why without a path: %v, want a usage error", err)
+	}
+}
+
+// watching runs `execlogd watch` on a directory and returns what it prints.
+func watching(t *testing.T, args ...string) *bufio.Scanner {
+	t.Helper()
+	out, stdout := io.Pipe()
+	errs, stderr := io.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, append([]string{"watch"}, args...), stdout, stderr)
+		stdout.Close()
+		stderr.Close()
+	}()
+	ready := bufio.NewScanner(errs)
+	if !ready.Scan() || !strings.HasPrefix(ready.Text(), "execlogd: watching ") {
+		t.Fatalf("not ready: %q %v", ready.Text(), <-ended)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return bufio.NewScanner(out)
+}
+
+func TestWatchPrintsEvents(t *testing.T) {
+	root := t.TempDir()
+	out := watching(t, "-events", "create,moved_to", "-ignore", "*.tmp", root)
+	for _, name := range []string{"a", "x.tmp", "b\n"} {
+		if err := os.WriteFile(filepath.Join(root, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(root+"/a", root+"/c"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"create " + root + "/a", `create "` + root + `/b\n"`, "moved_to " + root + "/c from " + root + "/a",
+	} {
+		if !out.Scan() {
+			t.Fatal("no more output")
+		}
+		if got := strings.Join(strings.Fields(out.Text()), " "); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestWatchPrintsJSON(t *testing.T) {
+	root := t.TempDir()
+	out := watching(t, "-json", "-events", "create", root)
+	if err := os.Mkdir(root+"/\xff", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !out.Scan() {
+		t.Fatal("no output")
+	}
+	var line eventLine
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line.Root != root || string(line.PathBytes) != "\xff" || !slices.Equal(line.Events, []string{"create", "isdir"}) || line.Time.IsZero() {
+		t.Errorf("got %+v", line)
+	}
+}
+
+func TestWatchNotRecursive(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(root+"/dir", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out := watching(t, "-recursive=false", "-events", "create", root)
+	for _, name := range []string{"dir/below", "last"} {
+		if err := os.WriteFile(filepath.Join(root, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !out.Scan() || !strings.HasSuffix(out.Text(), root+"/last") {
+		t.Errorf("got %q, want the event of last first", out.Text())
+	}
+}
+
+func TestWatchErrors(t *testing.T) {
+	for _, tt := range []struct {
+		args   []string
+		want   string
+		status int
+	}{
+		{[]string{"watch", "-events", "foo"}, `unknown event "foo"`, 2},
+		{[]string{"watch", "-ignore", "["}, "it is no glob", 2},
+		{[]string{"watch", "/no/such"}, "does not exist", 1},
+		{[]string{"wacht"}, "It is no command (watch, why)", 2},
+	} {
+		err := run(t.Context(), tt.args, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || exitStatus(err) != tt.status {
+			t.Errorf("%v: %v (%d), want %s (%d)", tt.args, err, exitStatus(err), tt.want, tt.status)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
+)
+
+const whyUsage = `Usage: execlogd why [flags] path
+
+Explains what would happen if the path changed: under which root it is, what
+ignores it, which routes it triggers, and which pages it concerns. The flags are
+those of the daemon that is meant.
+`
+
+// why explains a path, as the daemon with the same flags would treat it.
+func why(_ context.Context, args []string, stdout, _ io.Writer) error {
+	cfg, rest, err := parseFlags("execlogd why", whyUsage, args)
+	switch {
+	case err != nil:
+		return err
+	case cfg.print != "":
+		_, err := io.WriteString(stdout, cfg.print)
+		return err
+	case len(rest) != 1:
+		return usagef("execlogd why takes one path")
+	}
+	nobody := func(context.Context, []inotify.Event) error { return nil }
+	routes, err := router.New(router.Options{}, cfg.reload(nobody))
+	if err != nil {
+		return usageError{err}
+	}
+	path, err := filepath.Abs(rest[0])
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(stdout, cfg.explain(path, routes))
+	return err
+}
+
+// explain is what why prints.
+func (cfg *config) explain(path string, routes *router.Router) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-8s "+format+"\n", append([]any{name}, args...)...)
+	}
+	line("path", "%s", inotify.Quote(path)+kindOf(path))
+	rel, err := filepath.Rel(cfg.root, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		line("root", "none: it is not below %s, so nothing happens", inotify.Quote(cfg.root))
+		return b.String()
+	}
+	line("root", "%s", inotify.Quote(cfg.root))
+	if !cfg.livereload {
+		line("routes", "none: -livereload=false")
+		return b.String()
+	}
+	for _, v := range routes.Explain(rel) {
+		line("route", "%s: %s", v.Route, verdict(v))
+		if v.Wanted {
+			line("pages", "%s", httpd.Explain(rel+slashIfDir(path)))
+		}
+	}
+	return b.String()
+}
+
+func verdict(v router.Verdict) string {
+	switch {
+	case v.Ignored != "":
+		return fmt.Sprintf("ignored by the pattern %s", v.Ignored)
+	case !v.Wanted:
+		return "no pattern matches"
+	case v.Pattern != "":
+		return fmt.Sprintf("triggered by %s, for the pattern %s", v.Mask, v.Pattern)
+	}
+	return fmt.Sprintf("triggered by %s", v.Mask)
+}
+
+// kindOf is a remark on what is at a path, for what is not a plain file.
+func kindOf(path string) string {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return " (not there now)"
+	case info.IsDir():
+		return " (a directory)"
+	case info.Mode()&os.ModeSymlink != 0:
+		return " (a symbolic link: what it leads to is not watched)"
+	}
+	return ""
+}
+
+func slashIfDir(path string) string {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return "/"
+	}
+	return ""
+}

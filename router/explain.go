@@ -1,0 +1,60 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// A Verdict is what a route makes of a path.
+type Verdict struct {
+	Route string
+
+	// Mask is the events that the route asks for.
+	Mask inotify.Mask
+
+	// Ignored is the pattern that keeps the path, or a directory above it,
+	// out; empty when none does.
+	Ignored string
+
+	// Pattern is the pattern that lets the path in; empty when none does, or
+	// when the route is for all paths.
+	Pattern string
+
+	// Wanted says that a change of the path, of a kind in Mask, triggers the
+	// route.
+	Wanted bool
+}
+
+// Explain says what each route, in the order of New, makes of a path, which
+// is relative to its root. It is for people who wonder, and not quick.
+func (r *Router) Explain(path string) []Verdict {
+	verdicts := make([]Verdict, len(r.lanes))
+	for i, l := range r.lanes {
+		verdicts[i] = l.explain(relative(path))
+	}
+	return verdicts
+}
+
+func (l *lane) explain(path string) Verdict {
+	return Verdict{
+		Route:   l.route.Name,
+		Mask:    l.rules.want,
+		Ignored: first(l.route.Ignore, func(g glob) bool { return append(g, segment{kind: anyDepth}).matches(path) }),
+		Pattern: first(l.route.Patterns, func(g glob) bool { return g.matches(path) }),
+		Wanted:  l.rules.names(path, 0) && !l.rules.ignores(path),
+	}
+}
+
+// first is the first pattern with a glob for which ok holds; New has checked
+// that all compile.
+func first(patterns []string, ok func(glob) bool) string {
+	i := slices.IndexFunc(patterns, func(p string) bool {
+		globs, err := compile(p)
+		return err == nil && slices.ContainsFunc(globs, ok)
+	})
+	if i < 0 {
+		return ""
+	}
+	return patterns[i]
+}
