@@ -1,6 +1,9 @@
 package inotify
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"slices"
+)
 
 // upkeep is what the tree itself needs to hear of every directory.
 const upkeep = Create | Delete | MovedFrom | MovedTo | Attrib
@@ -43,7 +46,7 @@ func (w *Watcher) applyLocked(buf []byte) (settled bool, err error) {
 		}
 		w.apply(rec)
 	}
-	return !w.overflow && len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0, nil
+	return !w.overflow && len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0, nil
 }
 
 // apply changes the tree as the record says and emits its event. Records come
@@ -56,6 +59,7 @@ func (w *Watcher) apply(rec record) {
 		return
 	}
 	n := w.tree.byWd.get(rec.wd)
+	w.applyStep(rec)
 	switch {
 	case n == 0:
 		w.applyMark(rec)
@@ -82,7 +86,14 @@ func (w *Watcher) applyMark(rec record) {
 // applySelf handles an event of a watched directory itself. Its parent says
 // the same of it under its name, but not to those whose root it is.
 func (w *Watcher) applySelf(n id, mask Mask) {
-	if w.tree.nodes[n].flags&flagAnchor != 0 {
+	switch {
+	case w.tree.nodes[n].flags&flagAnchor == 0:
+	case mask&(DeleteSelf|MoveSelf) != 0:
+		for _, s := range w.anchors[n] {
+			s.lost = mask & (DeleteSelf | MoveSelf)
+		}
+		w.doubtRoots(w.anchors[n])
+	default:
 		w.emitRoot(n, mask|IsDir)
 	}
 }
@@ -246,6 +257,10 @@ func (w *Watcher) ended(n id, mask Mask) {
 	for c := w.tree.nodes[n].child; c != 0; c = w.tree.nodes[n].child {
 		w.leave(c, limbo{})
 	}
+	for _, s := range slices.Clone(w.anchors[n]) {
+		w.loseRoot(s)
+		w.astray[s] = struct{}{}
+	}
 	parent := w.tree.nodes[n].parent
 	if parent == 0 {
 		w.forget(n)
@@ -264,8 +279,6 @@ func (w *Watcher) forget(n id) {
 	delete(w.limbo, n)
 	delete(w.missed, n)
 	delete(w.restates, n)
-	delete(w.anchors, n)
-	delete(w.tops, n)
 	w.tree.remove(n)
 }
 

@@ -9,6 +9,9 @@ import (
 type subscriber struct {
 	Subscription
 	root  string  // absolute
+	node  id      // its directory; 0 while it is missing
+	way   []step  // to its root
+	lost  Mask    // how it will lose its directory, as far as is known
 	batch []Event // guarded by Watcher.mu
 	ready []Event // of the goroutine that delivers
 }
@@ -20,7 +23,7 @@ func newSubscriber(s Subscription, root string) *subscriber {
 	if s.Deliver == nil {
 		s.Deliver = func([]Event) {}
 	}
-	return &subscriber{Subscription: s, root: root}
+	return &subscriber{Subscription: s, root: root, lost: MoveSelf}
 }
 
 // skips says whether path or a directory above it is left out.
@@ -64,7 +67,7 @@ func (w *Watcher) post(mask Mask, before bool) {
 	for _, h := range w.here.hits {
 		e := Event{Mask: mask}
 		for _, s := range w.anchors[h.anchor] {
-			if mask&(s.Mask|always) == 0 {
+			if mask&(s.Mask|always) == 0 || w.only != nil && s != w.only {
 				continue
 			}
 			if e.Path == "" {

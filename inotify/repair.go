@@ -51,7 +51,7 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 		w.overflow = false
 		w.resync()
 		return true, nil
-	case w.repairSlots(), w.repairMissed(), w.repairStatements():
+	case w.repairRoots(), w.repairSlots(), w.repairMissed(), w.repairStatements():
 		return true, nil
 	case w.dropLost(), w.removeDoomed():
 		return true, nil
@@ -217,7 +217,7 @@ func (w *Watcher) repairMissed() (worked bool) {
 func (w *Watcher) dropLost() (worked bool) {
 	for n, l := range w.limbo {
 		if l.cookie != 0 && !l.awaited {
-			w.await(l.from)
+			w.awaitRename(l.from)
 			l.awaited = true
 			w.limbo[n] = l
 		} else {
@@ -228,10 +228,10 @@ func (w *Watcher) dropLost() (worked bool) {
 	return worked
 }
 
-// await returns when the rename is over whose first half came from a
+// awaitRename returns when the rename is over whose first half came from a
 // directory: the kernel queues both halves while it holds the directory's
 // lock, and reading a directory takes that lock too.
-func (w *Watcher) await(from slot) {
+func (w *Watcher) awaitRename(from slot) {
 	if w.tree.nodes[from.dir].wd != from.wd {
 		return
 	}
@@ -266,7 +266,7 @@ func (w *Watcher) drop(n id) {
 func (w *Watcher) removeDoomed() (worked bool) {
 	some := min(len(w.doomed), doomedAtOnce)
 	for _, wd := range w.doomed[:some] {
-		if w.tree.byWd.get(wd) == 0 { // nobody has found it again meanwhile
+		if w.tree.byWd.get(wd) == 0 && w.ways.steps[wd] == 0 { // nobody needs it after all
 			unix.InotifyRmWatch(w.fd, uint32(wd)) // EINVAL: the kernel was first
 		}
 	}
@@ -285,6 +285,8 @@ func (w *Watcher) resync() {
 	const tick = 20 * time.Millisecond
 	since := w.good.Add(-tick)
 	w.good = time.Now()
+	w.doubtRoots(w.subs)
+	w.repairRoots()
 	w.round++
 	w.reachMarks() // theirs may be among the lost records, and what they wait for is found now
 	var tasks []task

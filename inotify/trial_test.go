@@ -157,13 +157,20 @@ func (tr *trial) command(name string, args []string) error {
 	return fmt.Errorf("unknown command %q", name)
 }
 
-// watches counts the watches that the kernel has for the instance.
+// watches counts the watches that the kernel has for the instance, without
+// those on the way to a root.
 func (tr *trial) watches() (count int) {
 	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.w.fd))
 	tr.must(err)
 	defer f.Close()
+	tr.w.mu.Lock()
+	defer tr.w.mu.Unlock()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if strings.HasPrefix(lines.Text(), "inotify wd:") {
+		var wd int32
+		if _, err := fmt.Sscanf(lines.Text(), "inotify wd:%x", &wd); err != nil {
+			continue
+		}
+		if tr.w.tree.byWd.get(wd) != 0 || tr.w.ways.steps[wd] == 0 {
 			count++
 		}
 	}

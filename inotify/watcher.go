@@ -32,9 +32,13 @@ type Subscription struct {
 	// Root are not.
 	Root string
 
+	// Wait makes a Root that does not exist no error: it is watched from the
+	// moment that it does, with its content reported.
+	Wait bool
+
 	// Mask is the events asked for; 0 means Changes. An event is delivered
-	// when it has one of these bits. Overflow, and the end of the root, are
-	// delivered to all.
+	// when it has one of these bits. Overflow, and what happens to the root
+	// itself, are delivered to all.
 	Mask Mask
 
 	// SkipDir says which directories are left out: neither watched nor
@@ -58,6 +62,7 @@ type Watcher struct {
 	fd      int // inotify
 	epoll   int
 	wake    int // eventfd that ends a wait
+	mounts  int // the list of mounts, or -1
 	buf     []byte
 
 	running sync.Mutex // held by Run
@@ -69,6 +74,10 @@ type Watcher struct {
 	tops    map[id]string // absolute path of each top
 	tree    *tree
 	devs    []device
+
+	ways   ways                     // to the roots
+	astray map[*subscriber]struct{} // whose root is to be looked for
+	only   *subscriber              // who gets events; nil is everybody
 
 	moves    recentMoves
 	limbo    map[id]limbo
@@ -95,6 +104,7 @@ func New(opts Options) (*Watcher, error) {
 		fd:       -1,
 		epoll:    -1,
 		wake:     -1,
+		mounts:   -1,
 		buf:      make([]byte, 64<<10),
 		mask:     upkeep,
 		anchors:  map[id][]*subscriber{},
@@ -107,6 +117,8 @@ func New(opts Options) (*Watcher, error) {
 		marks:    map[int32]chan struct{}{},
 		here:     newLocator(),
 		before:   newLocator(),
+		ways:     newWays(),
+		astray:   map[*subscriber]struct{}{},
 		good:     time.Now(),
 	}
 	if w.problem == nil {
@@ -135,12 +147,19 @@ func (w *Watcher) open() (err error) {
 	if err != nil {
 		return os.NewSyscallError("inotify_init1", err)
 	}
-	for _, fd := range []int{w.fd, w.wake} {
-		if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
-			return os.NewSyscallError("epoll_ctl", err)
-		}
+	if w.mounts, err = unix.Open(mountinfo, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		w.mounts = -1 // then what is mounted later is not seen
 	}
-	return nil
+	return errors.Join(w.await(w.fd, unix.EPOLLIN), w.await(w.wake, unix.EPOLLIN), w.await(w.mounts, unix.EPOLLPRI))
+}
+
+// await adds fd, unless it is -1, to what wait waits for.
+func (w *Watcher) await(fd int, events uint32) error {
+	if fd < 0 {
+		return nil
+	}
+	err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
+	return os.NewSyscallError("epoll_ctl", err)
 }
 
 // Add watches a tree. What is in it already is not reported; what happens
@@ -216,7 +235,7 @@ func (w *Watcher) Close() error {
 // release closes the descriptors that are open.
 func (w *Watcher) release() error {
 	var errs []error
-	for _, fd := range []*int{&w.fd, &w.wake, &w.epoll} {
+	for _, fd := range []*int{&w.fd, &w.wake, &w.mounts, &w.epoll} {
 		if *fd >= 0 {
 			errs = append(errs, os.NewSyscallError("close", unix.Close(*fd)))
 			*fd = -1
@@ -283,16 +302,19 @@ func (w *Watcher) interrupt() {
 	}
 }
 
-// wait sleeps until there is something to read or interrupt was called.
+// wait sleeps until there is something to do or interrupt was called.
 func (w *Watcher) wait() error {
-	var ready [2]unix.EpollEvent
+	var ready [3]unix.EpollEvent
 	n, err := unix.EpollWait(w.epoll, ready[:], -1)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return os.NewSyscallError("epoll_wait", err)
 	}
 	for _, r := range ready[:max(n, 0)] {
-		if int(r.Fd) == w.wake {
+		switch int(r.Fd) {
+		case w.wake:
 			unix.Read(w.wake, make([]byte, 8)) // resets it; EAGAIN means that it is reset
+		case w.mounts:
+			w.recheckMounts()
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package inotify
 
 import (
 	"errors"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -93,35 +92,26 @@ func (at whereabouts) verified(fd int, err error) (int, error) {
 
 // subscribe starts s at its root.
 func (w *Watcher) subscribe(s *subscriber) error {
-	fd, err := unix.Open(s.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openRoot(s.root)
+	if errors.Is(err, unix.ENOENT) && s.Wait {
+		w.widen(s.Mask)
+		w.subs = append(w.subs, s)
+		w.doubtRoots([]*subscriber{s})
+		w.repairRoots()
+		return nil
+	}
 	if err != nil {
-		return &os.PathError{Op: "watch", Path: s.root, Err: err}
+		return err
 	}
 	defer unix.Close(fd)
 	w.widen(s.Mask)
-	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
-	if errors.Is(err, unix.ENOSPC) {
-		return watchLimit(s.root, s.SkipDir)
-	}
-	var st inode
-	if err == nil {
-		st, err = inodeAt(fd, "")
-	}
+	n, err := w.plant(s, fd)
 	if err != nil {
-		return &os.PathError{Op: "watch", Path: s.root, Err: err}
+		return err
 	}
-	n := w.tree.byWd.get(int32(wd))
-	if n == 0 {
-		n = w.tree.add(int32(wd), w.device(st, fd), st.ino)
-		w.tree.nodes[n].round = w.round
-	}
-	w.tree.nodes[n].flags |= flagAnchor
-	w.anchors[n] = append(w.anchors[n], s)
 	w.subs = append(w.subs, s)
-	if w.tree.nodes[n].parent == 0 {
-		w.tree.nodes[n].flags |= flagTop
-		w.tops[n] = s.root
-	}
+	w.arm(s)
+	w.doubtRoots([]*subscriber{s}) // it may have changed before the way was watched
 	if w.crawl(workers, task{dir: n, all: true}) != nil {
 		return watchLimit(s.root, s.SkipDir)
 	}
@@ -143,12 +133,6 @@ func (w *Watcher) widen(mask Mask) {
 		unix.Close(fd)
 		w.crawl(workers, task{dir: n, all: true})
 	}
-}
-
-// makeTop gives a root that lost its place in another tree its own path back.
-func (w *Watcher) makeTop(n id) {
-	w.tree.nodes[n].flags |= flagTop
-	w.tops[n] = w.anchors[n][0].root
 }
 
 // skipped says whether name in n is left out by everybody who watches n.

@@ -1,0 +1,78 @@
+package inotify
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// inotify says nothing of a file system that is mounted on a watched
+// directory, and nothing more of what that covers. But the kernel's list of
+// mounts can be waited for (proc(5), /proc/pid/mountinfo), so each mount point
+// below a root is looked at when the list changes.
+
+// mountinfo is readable as ever; its change is an exceptional condition.
+const mountinfo = "/proc/self/mountinfo"
+
+// recheckMounts has every mount point below a root, and every root, looked at.
+func (w *Watcher) recheckMounts() {
+	list, err := os.ReadFile(mountinfo)
+	if err != nil {
+		return
+	}
+	var points []string
+	for line := range strings.Lines(string(list)) {
+		if point, ok := mountPoint(line); ok {
+			points = append(points, point)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.doubtRoots(w.subs)
+	for n, path := range w.tops {
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			continue
+		}
+		for _, point := range points {
+			w.recheckBelow(n, real, point)
+		}
+	}
+}
+
+// recheckBelow has the path point looked at if it lies below n, whose own path
+// is top.
+func (w *Watcher) recheckBelow(n id, top, point string) {
+	rel, err := filepath.Rel(top, point)
+	if err != nil || rel == "." || !filepath.IsLocal(rel) {
+		return
+	}
+	dir, name := filepath.Split(rel)
+	for _, part := range names(dir) {
+		if n = w.tree.lookup(n, []byte(part)); n == 0 {
+			return
+		}
+	}
+	w.recheck(n, []byte(name))
+}
+
+// mountPoint is the fifth field of a line of mountinfo, where white space and
+// backslashes are octal escapes.
+func mountPoint(line string) (string, bool) {
+	fields := strings.Fields(line)
+	if len(fields) < 5 {
+		return "", false
+	}
+	var point strings.Builder
+	for rest := fields[4]; rest != ""; {
+		if c, err := strconv.ParseUint(rest[min(1, len(rest)):min(4, len(rest))], 8, 8); rest[0] == '\\' && err == nil {
+			point.WriteByte(byte(c))
+			rest = rest[4:]
+			continue
+		}
+		point.WriteByte(rest[0])
+		rest = rest[1:]
+	}
+	return point.String(), true
+}
