@@ -105,6 +105,7 @@ func testShapes(t *testing.T, browser context.Context) {
 		{"upper case", "<HTML><HEAD>" + icon + "</HEAD><BODY><P>zero</BODY></HTML>"},
 		{"head ends in a comment", "<!doctype html><!-- </head><body> --><head>" + icon + "<!-- </head> --></head><body><p>zero</body>"},
 		{"head ends in a script", "<!doctype html><head>" + icon + "<script>var end = '</head><body>'</script></head><body><p>zero</body>"},
+		{"addresses relative to another server", `<!doctype html><head><base href="http://127.0.0.1:1/">` + icon + "</head><p>zero"},
 		{"not in UTF-8", "<!doctype html><meta charset=latin1>" + icon + "<p title='\xe4'>zero"},
 	}
 	for _, shape := range shapes {

@@ -20,7 +20,10 @@
   function socketURL() {
     const own = /** @type {any} */ (document.currentScript) || [...document.scripts].find((s) => /livereload\.js($|\?)/.test(s.src));
     if (!own?.src) return "";
-    const src = new URL(own.src);
+    // A base element further down moves src, but not where the script came from.
+    const base = document.querySelector("base[href]");
+    const moved = base && own.compareDocumentPosition(base) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const src = moved ? new URL(own.getAttribute("src"), document.URL) : new URL(own.src);
     /** @type {Record<string, string>} */
     const options = {};
     for (const pair of src.search.slice(1).split("&")) {
