@@ -72,11 +72,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := d.announce(stderr); err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() {
+	said := make(chan struct{})
+	quiet := context.AfterFunc(ctx, func() {
+		defer close(said)
 		notify("STOPPING=1\nSTATUS=stopping")
 		d.log.Info("stopping", "cause", context.Cause(ctx))
-	})()
-	return inTurn(ctx, d.tasks()...)
+	})
+	err = inTurn(ctx, d.tasks()...)
+	if !quiet() {
+		<-said
+	}
+	return err
 }
 
 // A daemon is all that was acquired. What changes flows from the listeners
