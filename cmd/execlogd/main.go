@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -106,6 +107,9 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 		return nil, err
 	}
 	if d.server, err = httpd.New(cfg.server(d.log)); err != nil {
+		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
+			err = usageError{err} // an -allow flag
+		}
 		return nil, err
 	}
 	if d.sockets, err = sockets(cfg.host, cfg.port); err != nil {

@@ -34,3 +34,12 @@ func TestRunSaysThatItStopsBeforeItHasStopped(t *testing.T) {
 		}
 	}
 }
+
+func TestStrangersOfNoFormAreWrongUsage(t *testing.T) {
+	for _, flag := range []string{"-allow-host=a:80", "-allow-host=", "-allow-origin=https://a/"} {
+		err := run(t.Context(), []string{"-root", t.TempDir(), "-port", "0", flag}, nil, new(bytes.Buffer))
+		if status := exitStatus(err); status != 2 {
+			t.Errorf("%s: status %d and %v, want 2", flag, status, err)
+		}
+	}
+}
