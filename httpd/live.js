@@ -182,9 +182,13 @@
 
   /** @param {string} path */
   function refreshImages(path) {
-    for (const image of document.querySelectorAll("img, source")) {
-      const src = image.getAttribute("src");
-      if (src && means(src, path)) image.setAttribute("src", fresh(src));
+    for (const name of ["src", "href", "poster", "data"]) {
+      for (const user of document.querySelectorAll(`:is(img, source, input, embed, image, link[rel~=icon i], video, object)[${name}]`)) {
+        const url = user.getAttribute(name) || "";
+        if (means(url, path)) user.setAttribute(name, fresh(url));
+      }
+    }
+    for (const image of document.querySelectorAll("[srcset]")) {
       const set = image.getAttribute("srcset") || "";
       const renewed = set.replace(/[^\s,]\S*[^\s,]/g, (url) => (means(url, path) ? fresh(url) : url));
       if (renewed !== set) image.setAttribute("srcset", renewed);
