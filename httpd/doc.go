@@ -81,7 +81,8 @@
 // comes over the socket reads a file or runs anything.
 //
 // Not promised: what changes while a browser is not connected is not told
-// later.
+// later. A page that is reached through a symbolic link is known by the link's
+// path, so that a change where the link leads does not concern it.
 //
 // # Strangers
 //
