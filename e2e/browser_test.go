@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"image"
+	"image/png"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,6 +29,7 @@ func TestBrowser(t *testing.T) {
 	}{
 		{"a saved page shows itself", testPage},
 		{"a saved style sheet keeps the page's state", testStyle},
+		{"a saved image is fetched again wherever it is used", testImage},
 		{"a page that is not concerned stays", testOtherPage},
 		{"pages of any shape are kept fresh", testShapes},
 		{"a page of the web server next door is kept fresh", testNextDoor},
@@ -79,6 +82,33 @@ func testStyle(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
+func testImage(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{
+		"index.html": `<!doctype html><link rel="icon" href="/a.png"><img src="a.png"><img srcset="/a.png 1x, b.png 2x"><input type="image" src="a.png">` +
+			`<video poster="a.png"></video><object data="a.png"></object><svg><image href="a.png"/></svg><p style="background: url(a.png)"><img src="b.png">`,
+		"a.png": picture(t, 1),
+		"b.png": picture(t, 1),
+	})
+	p := open(t, browser, d.URL+"/")
+	p.shows("document.querySelector('img').naturalWidth", "1")
+
+	write(t, site, map[string]string{"a.png": picture(t, 2)})
+	p.shows("document.querySelector('img').naturalWidth", "2")
+	p.shows("document.documentElement.outerHTML.match(/a[.]png[?]livereload=/g)?.length", "8")
+	p.shows("document.documentElement.outerHTML.match(/b[.]png[?]livereload=/g)", "null")
+	p.sameLoads(1)
+}
+
+// picture is an image in PNG, one pixel high.
+func picture(t *testing.T, width int) string {
+	t.Helper()
+	var b strings.Builder
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, width, 1))); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 func testOtherPage(t *testing.T, browser context.Context) {
 	site, d := serve(t, map[string]string{
 		"a/index.html": document("<p>zero"),
@@ -105,6 +135,7 @@ func testShapes(t *testing.T, browser context.Context) {
 		{"upper case", "<HTML><HEAD>" + icon + "</HEAD><BODY><P>zero</BODY></HTML>"},
 		{"head ends in a comment", "<!doctype html><!-- </head><body> --><head>" + icon + "<!-- </head> --></head><body><p>zero</body>"},
 		{"head ends in a script", "<!doctype html><head>" + icon + "<script>var end = '</head><body>'</script></head><body><p>zero</body>"},
+		{"addresses relative to another server", `<!doctype html><head><base href="http://127.0.0.1:1/">` + icon + "</head><p>zero"},
 		{"not in UTF-8", "<!doctype html><meta charset=latin1>" + icon + "<p title='\xe4'>zero"},
 	}
 	for _, shape := range shapes {

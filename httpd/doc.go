@@ -60,8 +60,9 @@
 //     (.json .xml .csv .txt .md ...), fonts, media, .wasm, .webmanifest, and
 //     images that livereload-js does not swap or that are used in ways it does
 //     not know (.svg .webp .avif .ico).
-//   - Nothing else disturbs anybody: source maps, logs, databases, unknown
-//     kinds, hidden files.
+//   - Anything else (source maps, logs, databases, unknown kinds, names without
+//     an extension) concerns the pages that show the file itself, or a note
+//     that it is missing, and disturbs nobody else. Hidden files concern nobody.
 //
 // A page of another server (one that nginx serves next door) may show any
 // file, so that every HTML file and directory concerns it; the same goes for a
@@ -80,7 +81,8 @@
 // comes over the socket reads a file or runs anything.
 //
 // Not promised: what changes while a browser is not connected is not told
-// later.
+// later. A page that is reached through a symbolic link is known by the link's
+// path, so that a change where the link leads does not concern it.
 //
 // # Strangers
 //

@@ -270,6 +270,7 @@ func TestContentTypes(t *testing.T) {
 		{"a.md", "# <b>", "text/plain" + utf8},
 		{"LICENSE", "words", "text/plain" + utf8},
 		{"page", "<!doctype html><title>x", "text/html" + utf8},
+		{"a.shtml", "<meta charset=latin1><p>\xe9", "text/html"}, // as Debian's mime-support has it
 		{"bytes", "\x00\x01\x02", "application/octet-stream"},
 	}
 	for _, tt := range tests {

@@ -20,7 +20,10 @@
   function socketURL() {
     const own = /** @type {any} */ (document.currentScript) || [...document.scripts].find((s) => /livereload\.js($|\?)/.test(s.src));
     if (!own?.src) return "";
-    const src = new URL(own.src);
+    // A base element further down moves src, but not where the script came from.
+    const base = document.querySelector("base[href]");
+    const moved = base && own.compareDocumentPosition(base) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const src = moved ? new URL(own.getAttribute("src"), document.URL) : new URL(own.src);
     /** @type {Record<string, string>} */
     const options = {};
     for (const pair of src.search.slice(1).split("&")) {
@@ -179,9 +182,13 @@
 
   /** @param {string} path */
   function refreshImages(path) {
-    for (const image of document.querySelectorAll("img, source")) {
-      const src = image.getAttribute("src");
-      if (src && means(src, path)) image.setAttribute("src", fresh(src));
+    for (const name of ["src", "href", "poster", "data"]) {
+      for (const user of document.querySelectorAll(`:is(img, source, input, embed, image, link[rel~=icon i], video, object)[${name}]`)) {
+        const url = user.getAttribute(name) || "";
+        if (means(url, path)) user.setAttribute(name, fresh(url));
+      }
+    }
+    for (const image of document.querySelectorAll("[srcset]")) {
       const set = image.getAttribute("srcset") || "";
       const renewed = set.replace(/[^\s,]\S*[^\s,]/g, (url) => (means(url, path) ? fresh(url) : url));
       if (renewed !== set) image.setAttribute("srcset", renewed);

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"cmp"
 	"encoding/json"
 	"net/url"
 	"path"
@@ -16,7 +15,7 @@ import (
 type effect int
 
 const (
-	nothing  effect = iota // no page loads such files
+	nothing  effect = iota // no page loads such files; loaded again where it is shown
 	image                  // fetched again in place, on every page
 	style                  // fetched again in place, on every page
 	document               // loaded again where it is shown
@@ -58,11 +57,11 @@ type message struct {
 // A change is one decision about a set of files that changed: it says what any
 // page is to be told.
 type change struct {
-	everyone  *message            // all pages are loaded again; nil: not so
-	documents map[string]*message // by path beneath the root: pages that show it are loaded again
-	dirs      []string            // pages beneath are loaded again; with a slash at the end
-	unplaced  *message            // for pages that may show any of these
-	assets    []message           // for the rest: style sheets, then images
+	everyone *message            // all pages are loaded again; nil: not so
+	shown    map[string]*message // by path beneath the root: pages that show it are loaded again
+	dirs     []string            // pages beneath are loaded again; with a slash at the end
+	unplaced *message            // for pages that may show any document or directory of these
+	assets   []message           // for the rest: style sheets, then images
 }
 
 // newChange decides what the changed paths, relative to the root, mean.
@@ -83,6 +82,8 @@ func newChange(paths []string) change {
 			c.everyone = reloadOnce(c.everyone, name)
 		case document:
 			c.addDocument(name, isDir)
+		case nothing:
+			c.addShown(name)
 		}
 	}
 	c.assets = append(styles, images...)
@@ -147,16 +148,21 @@ func (c *change) addDocument(name string, isDir bool) {
 	if isDir && name != "" {
 		name += "/"
 	}
-	m := new(newMessage(name, false))
-	c.unplaced = cmp.Or(c.unplaced, m)
+	c.unplaced = reloadOnce(c.unplaced, name)
 	if isDir {
 		c.dirs = append(c.dirs, name)
 		return
 	}
-	if c.documents == nil {
-		c.documents = make(map[string]*message)
+	c.addShown(name)
+}
+
+// addShown notes a file that concerns those pages alone that are known to
+// show it.
+func (c *change) addShown(name string) {
+	if c.shown == nil {
+		c.shown = make(map[string]*message)
 	}
-	c.documents[name] = m
+	c.shown[name] = new(newMessage(name, false))
 }
 
 func addAsset(assets []message, name string) []message {
@@ -196,7 +202,7 @@ func unspeakable(m message) bool {
 }
 
 func (c *change) empty() bool {
-	return c.everyone == nil && c.unplaced == nil && len(c.assets) == 0
+	return c.everyone == nil && c.unplaced == nil && len(c.shown) == 0 && len(c.assets) == 0
 }
 
 // update is what the change means to one page.
@@ -204,20 +210,20 @@ func (c *change) update(p page) update {
 	if c.everyone != nil {
 		return update{reload: c.everyone}
 	}
-	if m := c.documentOf(p); m != nil {
+	if m := c.shownBy(p); m != nil {
 		return update{reload: m}
 	}
 	return update{assets: c.assets}
 }
 
-// documentOf returns the message for a document that the page shows; nil: it
-// shows none of those that changed.
-func (c *change) documentOf(p page) *message {
+// shownBy returns the message for a file that the page shows; nil: it shows
+// none of those that changed.
+func (c *change) shownBy(p page) *message {
 	if !p.placed {
 		return c.unplaced
 	}
 	for _, name := range p.files {
-		if m := c.documents[name]; m != nil {
+		if m := c.shown[name]; m != nil {
 			return m
 		}
 		if slices.ContainsFunc(c.dirs, func(dir string) bool { return strings.HasPrefix(name, dir) }) {

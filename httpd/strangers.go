@@ -35,8 +35,12 @@ func newGate(opts Options) (gate, error) {
 		g.hosts = append(g.hosts, host)
 	}
 	for _, o := range opts.AllowOrigins {
-		if _, ok := parseOrigin(o); !ok && o != "null" {
+		origin, ok := parseOrigin(o)
+		if !ok && o != "null" {
 			return gate{}, fmt.Errorf("allow origin %q: want scheme://host[:port] or null", o)
+		}
+		if ok { // as browsers write it
+			o = strings.TrimSuffix(o, impliedPort(origin.Scheme))
 		}
 		g.origins = append(g.origins, strings.ToLower(o))
 	}
@@ -47,7 +51,7 @@ func newGate(opts Options) (gate, error) {
 func parseAllowedHost(entry string) (string, error) {
 	bare := strings.TrimPrefix(entry, ".")
 	if addr, err := netip.ParseAddr(strings.Trim(bare, "[]")); err == nil {
-		return addr.String(), nil
+		return addr.Unmap().WithZone("").String(), nil // as hostname has it
 	}
 	host, ok := hostname(bare)
 	if !ok || strings.Contains(bare, ":") {
@@ -138,11 +142,20 @@ func parseOrigin(text string) (*url.URL, bool) {
 // sameHost compares two hosts with optional ports, where the port that scheme
 // implies may be left out.
 func sameHost(scheme, a, b string) bool {
-	port := ":80"
-	if scheme == "https" {
-		port = ":443"
-	}
+	port := impliedPort(scheme)
 	return strings.EqualFold(strings.TrimSuffix(a, port), strings.TrimSuffix(b, port))
+}
+
+// impliedPort is the port that an origin of a scheme leaves out, as written
+// behind a host.
+func impliedPort(scheme string) string {
+	switch scheme {
+	case "http":
+		return ":80"
+	case "https":
+		return ":443"
+	}
+	return ""
 }
 
 // hostname cuts the port from host[:port] and returns the rest in one

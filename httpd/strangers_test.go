@@ -29,7 +29,7 @@ func at(local, method, path, host string, headers ...string) *http.Request {
 // wds issue 887, CVE-2025-24010, CVE-2025-65717: a name that is not ours,
 // which DNS was made to lead to us.
 func TestHost(t *testing.T) {
-	s := newServer(t, Options{Root: t.TempDir(), AllowHosts: []string{"Preview.Example.com", ".dev.example", "10.1.2.3", "[fd00::5]"}})
+	s := newServer(t, Options{Root: t.TempDir(), AllowHosts: []string{"Preview.Example.com", ".dev.example", "10.1.2.3", "[fd00::5]", "::ffff:10.1.2.4", "fe80::7%eth0"}})
 	machine, _ := os.Hostname()
 	const loopback, lan, lan6 = "127.0.0.1:8000", "192.168.7.1:8000", "[fe80::1%lo]:8000"
 	tests := []struct {
@@ -55,6 +55,8 @@ func TestHost(t *testing.T) {
 		{"a.b.dev.example:1", loopback, 200},
 		{"10.1.2.3:80", loopback, 200},
 		{"[fd00::5]", loopback, 200},
+		{"10.1.2.4", loopback, 200},
+		{"[fe80::7%eth0]", loopback, 200},
 
 		{"evil.example", loopback, 403},
 		{"evil.example:8000", loopback, 403},
@@ -143,7 +145,7 @@ func TestOrigin(t *testing.T) {
 	files := Options{Root: t.TempDir(), AllowHosts: []string{"example.com"}}
 	bare := Options{AllowHosts: []string{"example.com"}}
 	allowing := files
-	allowing.AllowOrigins = []string{"https://www.Example.com", "http://10.0.0.7:8080", "chrome-extension://abcdef", "null"}
+	allowing.AllowOrigins = []string{"https://www.Example.com", "http://10.0.0.7:8080", "https://tls.example:443", "chrome-extension://abcdef", "null"}
 	const loopback, lan = "127.0.0.1:8000", "192.168.7.1:8000"
 	tests := []struct {
 		name, origin, host, local string
@@ -162,6 +164,7 @@ func TestOrigin(t *testing.T) {
 		{"a loopback page, TLS", "https://app.localhost:3000", "localhost:8000", loopback, files, true},
 		{"a listed origin", "https://www.example.com", "localhost:8000", loopback, allowing, true},
 		{"a listed origin with port", "http://10.0.0.7:8080", "localhost:8000", loopback, allowing, true},
+		{"a listed origin with the port that is implied", "https://tls.example", "localhost:8000", loopback, allowing, true},
 		{"a listed extension", "chrome-extension://abcdef", "localhost:8000", loopback, allowing, true},
 		{"null, listed", "null", "localhost:8000", loopback, allowing, true},
 		{"null where no files are served", "null", "localhost:8000", loopback, bare, true},

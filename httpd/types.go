@@ -95,13 +95,14 @@ func contentType(name string, head []byte) string {
 	if known := types[extension(name)]; known != "" {
 		return known
 	}
-	if known := mime.TypeByExtension(extension(name)); known != "" {
-		return known
+	guess := mime.TypeByExtension(extension(name))
+	if guess == "" {
+		guess = http.DetectContentType(head)
 	}
-	if sniffed := http.DetectContentType(head); !strings.HasPrefix(sniffed, "text/html") {
-		return sniffed
+	if strings.HasPrefix(guess, "text/html") {
+		return htmlType(head)
 	}
-	return htmlType(head)
+	return guess
 }
 
 // htmlType leaves the encoding to a page that names one, where a browser looks

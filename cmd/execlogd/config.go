@@ -109,6 +109,10 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 
 func (cfg *config) check() (err error) {
 	switch {
+	case cfg.root == "":
+		return usagef("-root is empty: name a directory, as in -root .")
+	case cfg.host == "":
+		return usagef("-host is empty: name an address, or 0.0.0.0 for every address of the machine")
 	case cfg.port < 0 || cfg.port > 65535:
 		return usagef("-port %d: a port is from 0 to 65535", cfg.port)
 	case cfg.delay < 0:

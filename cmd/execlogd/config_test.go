@@ -48,6 +48,8 @@ func TestParseConfig(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	tests := []struct{ args, want string }{
 		{"-nonsense", "flag provided but not defined: -nonsense"},
+		{"-root=", "-root is empty: name a directory"},
+		{"-host=", "-host is empty: name an address"},
 		{"-port x", `invalid value "x" for flag -port`},
 		{"-port 65536", "-port 65536: a port is from 0 to 65535"},
 		{"-port -1", "-port -1: a port is from 0 to 65535"},

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -101,11 +102,17 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := d.announce(stderr); err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() {
+	said := make(chan struct{})
+	quiet := context.AfterFunc(ctx, func() {
+		defer close(said)
 		notify("STOPPING=1\nSTATUS=stopping")
 		d.log.Info("stopping", "cause", context.Cause(ctx))
-	})()
-	return inTurn(ctx, d.tasks()...)
+	})
+	err = inTurn(ctx, d.tasks()...)
+	if !quiet() {
+		<-said
+	}
+	return err
 }
 
 // A daemon is all that was acquired. What changes flows from the listeners
@@ -129,6 +136,9 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 		return nil, err
 	}
 	if d.server, err = httpd.New(cfg.server(d.log)); err != nil {
+		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
+			err = usageError{err} // an -allow flag
+		}
 		return nil, err
 	}
 	if d.sockets, err = sockets(cfg.host, cfg.port); err != nil {

@@ -59,6 +59,7 @@ func address(ln net.Listener) string {
 // explainListen says what to do about a socket that cannot be had.
 func explainListen(err error, host string, port int) error {
 	dns, notFound := errors.AsType[*net.DNSError](err)
+	addr, unreadable := errors.AsType[*net.AddrError](err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("port %d is taken by %s: stop that, or choose another with -port", port, portOwner(port))
@@ -66,6 +67,8 @@ func explainListen(err error, host string, port int) error {
 		return fmt.Errorf("port %d is for privileged programs: choose one from %d on with -port", port, unprivilegedPort())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s is not an address of this machine: choose another with -host", host)
+	case unreadable:
+		return fmt.Errorf("host %q: %s: give an address without brackets and port with -host", host, addr.Err)
 	case notFound:
 		return fmt.Errorf("host %q: %s: give an address of this machine with -host", host, dns.Err)
 	}

@@ -29,6 +29,7 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 	for host, want := range map[string]string{
 		"192.0.2.1":    "192.0.2.1 is not an address of this machine: choose another with -host",
 		"no.invalid":   "give an address of this machine with -host",
+		"[::1]":        "give an address without brackets and port with -host",
 		"not an addr!": "give an address of this machine with -host",
 	} {
 		_, err := sockets(host, 0)

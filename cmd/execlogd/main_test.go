@@ -1,0 +1,45 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// stopWhenReady keeps what the daemon writes, and tells it to stop at its
+// first words.
+type stopWhenReady struct {
+	bytes.Buffer
+	stop func()
+}
+
+func (w *stopWhenReady) Write(p []byte) (int, error) {
+	w.stop()
+	return w.Buffer.Write(p)
+}
+
+// Nothing is written any more when run has returned, so nothing is lost and
+// the race detector has nothing to say about reading it.
+func TestRunSaysThatItStopsBeforeItHasStopped(t *testing.T) {
+	for range 20 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		said := &stopWhenReady{stop: func() { cancel(errors.New("enough")) }}
+		if err := run(ctx, []string{"-root", t.TempDir(), "-port", "0"}, nil, said); err != nil {
+			t.Fatal(err)
+		}
+		if text := said.String(); !strings.Contains(text, "serving") || !strings.Contains(text, "stopping") {
+			t.Errorf("wrote %q", text)
+		}
+	}
+}
+
+func TestStrangersOfNoFormAreWrongUsage(t *testing.T) {
+	for _, flag := range []string{"-allow-host=a:80", "-allow-host=", "-allow-origin=https://a/"} {
+		err := run(t.Context(), []string{"-root", t.TempDir(), "-port", "0", flag}, nil, new(bytes.Buffer))
+		if status := exitStatus(err); status != 2 {
+			t.Errorf("%s: status %d and %v, want 2", flag, status, err)
+		}
+	}
+}
