@@ -72,7 +72,8 @@ unit: build ## the units are right, and strict
 	systemd-analyze verify bin/unit$(UNITDIR)/execlogd.*
 	systemd-analyze security --offline=true --threshold=15 bin/unit$(UNITDIR)/execlogd.service
 
-install: build ## into PREFIX (/usr/local) below DESTDIR
+install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root has no Go
+	@! command -v go >/dev/null || $(MAKE) --silent build
 	install -D bin/execlogd $(DESTDIR)$(BINDIR)/execlogd
 	sed 's|@BINDIR@|$(BINDIR)|' packaging/systemd/execlogd.service | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd.service
 	install -D -m 644 packaging/systemd/execlogd.socket $(DESTDIR)$(UNITDIR)/execlogd.socket

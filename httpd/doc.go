@@ -52,7 +52,7 @@
 //     is shown by /a.html and /a; a/index.html by /a/, /a/index.html and /a.
 //     Queries and fragments do not matter. 404.html is shown by its own address
 //     and by every page that was answered with it.
-//   - A directory concerns the pages beneath it.
+//   - A directory that changed as a whole, by a rename, reloads every page.
 //   - A style sheet (.css) concerns every page, and is fetched again in place.
 //     So are images (.gif .jpeg .jpg .png). More than 32 of them at once, or
 //     names that are not UTF-8, reload the page.
@@ -65,7 +65,7 @@
 //     that it is missing, and disturbs nobody else. Hidden files concern nobody.
 //
 // A page of another server (one that nginx serves next door) may show any
-// file, so that every HTML file and directory concerns it; the same goes for a
+// file, so that every HTML file concerns it; the same goes for a
 // file: page that is not beneath the root, and for all pages when no files are
 // served.
 //

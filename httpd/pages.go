@@ -59,8 +59,7 @@ type message struct {
 type change struct {
 	everyone *message            // all pages are loaded again; nil: not so
 	shown    map[string]*message // by path beneath the root: pages that show it are loaded again
-	dirs     []string            // pages beneath are loaded again; with a slash at the end
-	unplaced *message            // for pages that may show any document or directory of these
+	unplaced *message            // for pages that may show any of these documents
 	assets   []message           // for the rest: style sheets, then images
 }
 
@@ -81,7 +80,8 @@ func newChange(paths []string) change {
 		case resource:
 			c.everyone = reloadOnce(c.everyone, name)
 		case document:
-			c.addDocument(name, isDir)
+			c.unplaced = reloadOnce(c.unplaced, name)
+			c.addShown(name)
 		case nothing:
 			c.addShown(name)
 		}
@@ -101,8 +101,6 @@ func Explain(path string) string {
 	switch {
 	case strings.Contains("/"+name, "/."):
 		return "no page: hidden files are not served"
-	case isDir:
-		return "the pages beneath it are loaded again"
 	}
 	switch effectOf(name, isDir) {
 	case style, image:
@@ -112,7 +110,7 @@ func Explain(path string) string {
 	case resource:
 		return "every page is loaded again"
 	}
-	return "no page: browsers do not load such files"
+	return "no page, unless one shows it: pages do not load such files"
 }
 
 // showing lists the URL paths under which a document is shown.
@@ -137,23 +135,13 @@ func cleanPath(p string) (name string, isDir bool) {
 	return name, name == "" || strings.HasSuffix(p, "/")
 }
 
+// effectOf goes by the name. What is in a directory that changed as a whole is
+// anybody's guess.
 func effectOf(name string, isDir bool) effect {
 	if isDir {
-		return document
+		return resource
 	}
 	return effects[extension(name)]
-}
-
-func (c *change) addDocument(name string, isDir bool) {
-	if isDir && name != "" {
-		name += "/"
-	}
-	c.unplaced = reloadOnce(c.unplaced, name)
-	if isDir {
-		c.dirs = append(c.dirs, name)
-		return
-	}
-	c.addShown(name)
 }
 
 // addShown notes a file that concerns those pages alone that are known to
@@ -225,9 +213,6 @@ func (c *change) shownBy(p page) *message {
 	for _, name := range p.files {
 		if m := c.shown[name]; m != nil {
 			return m
-		}
-		if slices.ContainsFunc(c.dirs, func(dir string) bool { return strings.HasPrefix(name, dir) }) {
-			return c.unplaced
 		}
 	}
 	return nil

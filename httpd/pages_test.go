@@ -64,20 +64,20 @@ func TestWhichPageAChangeConcerns(t *testing.T) {
 		{"foreign page: no unknown kind", "about a.log", "http://other/about", ""},
 		{"hidden files: nobody", ".a.html .b/c.js d/.e/f.css", "/", ""},
 		{"hidden file on its own page: nobody", ".a.html", "/.a.html", ""},
-		{"directory: a page below", "a/", "/a/b/c.html", "/a/ !"},
-		{"directory: its own page", "a/", "/a/", "/a/ !"},
-		{"directory: its own page without slash", "a/", "/a", "/a/ !"},
-		{"directory: a page beside", "a/", "/ab/c.html", ""},
-		{"directory: a page above", "a/", "/", ""},
+		{"directory: a page below", "a/", "/a/b/c.html", "/a !"},
+		{"directory: its own page", "a/", "/a/", "/a !"},
+		{"directory: its own page without slash", "a/", "/a", "/a !"},
+		{"directory: a page beside, which may use what is in it", "a/", "/ab/c.html", "/a !"},
+		{"directory: a page above", "a/", "/", "/a !"},
 		{"the root: every page", "./", "/x/y", "/ !"},
 		{"the root by its dot", ".", "/x/y", "/ !"},
 		{"the root by a slash", "/", "/x/y", "/ !"},
-		{"css that looks like a directory", "a.css/", "/", ""},
+		{"a directory that looks like css", "a.css/", "/", "/a.css !"},
 		{"404.html: its own page", "404.html", "/404.html", "/404.html !"},
 		{"404.html: others", "404.html", "/", ""},
 		{"a path out of the root is one in it", "../../a.html", "/a.html", "/a.html !"},
 		{"foreign page: any html", "a.html", "http://other:80/b.html", "/a.html !"},
-		{"foreign page: any directory", "a/", "http://other/b", "/a/ !"},
+		{"foreign page: any directory", "a/", "http://other/b", "/a !"},
 		{"foreign page: css in place", "a.css", "http://other/b", "/a.css"},
 		{"another port is foreign", "a.html", "http://127.0.0.1:80/b", "/a.html !"},
 		{"the same host over TLS", "a.html", "https://127.0.0.1:8000/b", ""},
@@ -156,11 +156,11 @@ func TestExplain(t *testing.T) {
 		"a/index.html": "the pages that show it are loaded again: /a/index.html /a/index /a/ /a",
 		"index.html":   "the pages that show it are loaded again: /index.html /index /",
 		"b.html":       "the pages that show it are loaded again: /b.html /b",
-		"a/":           "the pages beneath it are loaded again",
+		"a/":           "every page is loaded again",
 		"a.css":        "every page fetches it again in place",
 		"a.png":        "every page fetches it again in place",
 		"a.js":         "every page is loaded again",
-		"a.log":        "no page: browsers do not load such files",
+		"a.log":        "no page, unless one shows it: pages do not load such files",
 		".git/a.css":   "no page: hidden files are not served",
 	} {
 		if got := Explain(path); got != want {
@@ -169,7 +169,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, url := range showing("a/index.html") {
 		c := newChange([]string{"a/index.html"})
-		if c.documentOf(page{placed: true, files: filesOf(url)}) == nil {
+		if c.shownBy(page{placed: true, files: filesOf(url)}) == nil {
 			t.Errorf("a change of a/index.html does not concern %s", url)
 		}
 	}

@@ -19,7 +19,7 @@ func TestWhy(t *testing.T) {
 	}
 	tests := []struct{ args, path, want string }{
 		{"", "x.css", "route    reload: triggered by modify|moved_to\npages    every page fetches it again in place\n"},
-		{"", "a b", "pages    the pages beneath it are loaded again\n"},
+		{"", "a b", "pages    every page is loaded again\n"},
 		{"", ".git/x", "route    reload: ignored by the pattern .*\n"},
 		{"-ignore *.css", "x.css", "route    reload: ignored by the pattern *.css\n"},
 		{"-livereload=false", "x.css", "routes   none: -livereload=false\n"},

@@ -99,13 +99,11 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer d.release()
-	if err := d.announce(stderr); err != nil {
-		return err
-	}
+	d.announce(stderr)
 	said := make(chan struct{})
 	quiet := context.AfterFunc(ctx, func() {
 		defer close(said)
-		notify("STOPPING=1\nSTATUS=stopping")
+		d.notify("STOPPING=1\nSTATUS=stopping")
 		d.log.Info("stopping", "cause", context.Cause(ctx))
 	})
 	err = inTurn(ctx, d.tasks()...)
@@ -170,14 +168,14 @@ func (d *daemon) release() {
 
 // announce tells the user, and systemd, that the daemon is ready: its sockets
 // take connections and every directory is watched.
-func (d *daemon) announce(stderr io.Writer) error {
+func (d *daemon) announce(stderr io.Writer) {
 	status := d.status()
 	if d.cfg.logFormat == "json" {
 		d.log.Info(status)
 	} else {
 		fmt.Fprintln(stderr, "execlogd:", status)
 	}
-	return notify("READY=1\nSTATUS=" + status)
+	d.notify("READY=1\nSTATUS=" + status)
 }
 
 // status is what the daemon does, in one line.
@@ -186,7 +184,11 @@ func (d *daemon) status() string {
 	if d.cfg.static {
 		what = "serving " + d.cfg.root
 	}
-	s := what + " on " + address(d.sockets[0])
+	var addresses []string
+	for _, ln := range d.sockets {
+		addresses = append(addresses, address(ln))
+	}
+	s := what + " on " + strings.Join(addresses, " and ")
 	if d.group != nil {
 		s += fmt.Sprintf(", watching %s", count(d.group.Watches(), "directory", "directories"))
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,8 +39,8 @@ func handedOver(named map[string][]net.Listener) (lns []net.Listener) {
 	if http := named["http"]; len(http) > 0 {
 		named = map[string][]net.Listener{"http": http}
 	}
-	for _, some := range named {
-		lns = append(lns, some...)
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		lns = append(lns, named[name]...)
 	}
 	return slices.DeleteFunc(lns, func(ln net.Listener) bool { return ln == nil })
 }
