@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -103,6 +104,9 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 		return nil, err
 	}
 	if d.server, err = httpd.New(cfg.server(d.log)); err != nil {
+		if _, ofRoot := errors.AsType[*fs.PathError](err); !ofRoot {
+			err = usageError{err} // -allow-host or -allow-origin
+		}
 		return nil, err
 	}
 	if d.sockets, err = sockets(cfg.host, cfg.port); err != nil {
