@@ -73,9 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer d.release()
-	if err := d.announce(stderr); err != nil {
-		return err
-	}
+	d.announce(stderr)
 	defer context.AfterFunc(ctx, func() {
 		notify("STOPPING=1\nSTATUS=stopping")
 		d.log.Info("stopping", "cause", context.Cause(ctx))
@@ -137,15 +135,19 @@ func (d *daemon) release() {
 }
 
 // announce tells the user, and systemd, that the daemon is ready: its sockets
-// take connections and every directory is watched.
-func (d *daemon) announce(stderr io.Writer) error {
+// take connections and every directory is watched. That nobody is there to be
+// notified is no reason to stop: the daemon may be started by hand where a
+// service left its environment.
+func (d *daemon) announce(stderr io.Writer) {
 	status := d.status()
 	if d.cfg.logFormat == "json" {
 		d.log.Info(status)
 	} else {
 		fmt.Fprintln(stderr, "execlogd:", status)
 	}
-	return notify("READY=1\nSTATUS=" + status)
+	if err := notify("READY=1\nSTATUS=" + status); err != nil {
+		d.log.Warn("readiness not told", "err", err)
+	}
 }
 
 // status is what the daemon does, in one line.
