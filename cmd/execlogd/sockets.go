@@ -66,6 +66,8 @@ func explainListen(err error, host string, port int) error {
 		return fmt.Errorf("port %d is for privileged programs: choose one from %d on with -port", port, unprivilegedPort())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s is not an address of this machine: choose another with -host", host)
+	case strings.ContainsAny(host, "[]"):
+		return fmt.Errorf("host %q: write an IPv6 address without its brackets, as in -host ::1", host)
 	case notFound:
 		return fmt.Errorf("host %q: %s: give an address of this machine with -host", host, dns.Err)
 	}
