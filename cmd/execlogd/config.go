@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
@@ -184,17 +185,19 @@ func help(flags *flag.FlagSet, usage string) string {
 
 // checkRoot says what is wrong with a root before anything is opened.
 func checkRoot(root string) error {
-	dir, err := os.Open(root)
+	// The dot asks for the permission to reach what is in it, beside the one
+	// to list that.
+	dir, err := os.Open(root + "/.")
 	if err == nil {
 		defer dir.Close()
 		_, err = dir.Readdirnames(1)
 	}
 	info, statErr := os.Stat(root)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("root %q does not exist: create it, or name another with -root", root)
 	case statErr == nil && !info.IsDir():
 		return fmt.Errorf("root %q is not a directory: name one with -root", root)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("root %q does not exist: create it, or name another with -root", root)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("root %q cannot be read by user %d: give it permission, or name another with -root", root, os.Geteuid())
 	}

@@ -99,6 +99,7 @@ func TestCheckRoot(t *testing.T) {
 		{dir, ""},
 		{filepath.Join(dir, "missing"), "does not exist: create it, or name another with -root"},
 		{file, "is not a directory: name one with -root"},
+		{filepath.Join(file, "below"), "does not exist: create it, or name another with -root"},
 	}
 	for _, tt := range tests {
 		err := checkRoot(tt.root)

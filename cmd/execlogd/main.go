@@ -37,6 +37,9 @@ import (
 var version = "dev"
 
 func main() {
+	// A write to a pipe that nobody reads any more, as in 2>&1 | head, is an
+	// error like another. It does not end the daemon.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
