@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -35,6 +37,7 @@ func TestBrowser(t *testing.T) {
 		{"a page of the web server next door is kept fresh", testNextDoor},
 		{"a page opened from disk is kept fresh", testFromDisk},
 		{"livereload-js works unchanged", testStock},
+		{"after a burst of saves a page shows the last", testBursts},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, browser) })
@@ -401,4 +404,25 @@ func evaluate[T any](p *tab, script string) (T, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	return chromedp.Run(ctx, chromedp.Evaluate[T](script))
+}
+
+// Saves come in bursts, while pages are being loaded again: what a page shows
+// in the end is what is on the disk, whatever its socket missed.
+func testBursts(t *testing.T, browser context.Context) {
+	numbered := func(n int) string { return document(fmt.Sprintf("<p>%d</p>", n)) }
+	site, d := serve(t, map[string]string{"index.html": numbered(0), "style.css": "p { z-index: 0 }"})
+	p := open(t, browser, d.URL+"/")
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := 1; n <= 24; n++ {
+		write(t, site, map[string]string{"style.css": fmt.Sprintf("p { z-index: %d }", n)})
+		if n%8 == 0 || random.IntN(2) == 0 {
+			write(t, site, map[string]string{"index.html": numbered(n)})
+		}
+		// Now before, now while and now after the page is loaded again.
+		time.Sleep(time.Duration(random.IntN(250)) * time.Millisecond)
+		if n%8 == 0 {
+			p.shows("document.querySelector('p').innerText", fmt.Sprint(n))
+			p.shows("getComputedStyle(document.querySelector('p')).zIndex", fmt.Sprint(n))
+		}
+	}
 }

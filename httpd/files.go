@@ -159,9 +159,9 @@ func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", contentType(f.name, head))
-	page, injected := s.inject(h, r, f, head, scriptElement)
+	page, injected := s.inject(h, r, f, head, badgeOf(r))
 	if injected {
-		h.Set("ETag", f.etag("-live"))
+		h.Set("ETag", f.etag("-"+badgeOf(r).String()))
 		http.ServeContent(w, r, "", f.ModTime(), page)
 		return
 	}
@@ -185,7 +185,7 @@ func (f *file) head() ([]byte, error) {
 
 // inject returns f with element spliced in, when f is a page, live reload is
 // on and the request is for a page to be shown.
-func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, element string) (io.ReadSeeker, bool) {
+func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (io.ReadSeeker, bool) {
 	if !s.live || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
@@ -194,7 +194,7 @@ func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, el
 	if !ok || !isNavigation(r) {
 		return nil, false
 	}
-	return newSplice(f, f.Size(), int64(off), element), true
+	return newSplice(f, f.Size(), int64(off), b.element()), true
 }
 
 // isNavigation says whether a response will be shown as a page. What a script
@@ -257,7 +257,9 @@ func (s *Server) serveMissing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", contentType(missingPage, head))
-	content, ok := s.inject(w.Header(), r, f, head, missingElement)
+	b := badgeOf(r)
+	b.missing = true
+	content, ok := s.inject(w.Header(), r, f, head, b)
 	if !ok {
 		content = io.NewSectionReader(f, 0, f.Size())
 	}
@@ -285,12 +287,10 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 // serveNote answers with a page of our own.
 func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, page *noteTemplate, about any) {
 	var element template.HTML
-	switch {
-	case !s.live || !isNavigation(r):
-	case code == http.StatusNotFound:
-		element = missingElement
-	default:
-		element = scriptElement
+	if s.live && isNavigation(r) {
+		b := badgeOf(r)
+		b.missing = code == http.StatusNotFound
+		element = template.HTML(b.element())
 	}
 	text, err := page.render(about, element)
 	if err != nil {

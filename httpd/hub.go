@@ -73,11 +73,62 @@ type slot struct {
 	waiting update
 }
 
-// A hub knows the browsers and leaves updates in their slots. The zero hub
-// knows none.
+// A hub knows the browsers and leaves updates in their slots, and remembers
+// the last changes for those that come late. The zero hub knows none.
 type hub struct {
 	mu    sync.Mutex
 	slots map[*slot]struct{}
+	count uint64   // changes so far; the number of the last one
+	past  []change // the last of them
+}
+
+// A hub remembers so many changes, of so many files each. Who comes later, or
+// asks about a larger one, is told to load the page again.
+const (
+	maxPast  = 256
+	maxShown = 1024
+)
+
+// number is that of the last change.
+func (h *hub) number() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.count
+}
+
+// remember is called with the lock.
+func (h *hub) remember(c change) {
+	h.count++
+	if len(c.shown) > maxShown {
+		c = change{everyone: new(newMessage("", false))}
+	}
+	if len(h.past) == maxPast {
+		h.past = slices.Delete(h.past, 0, 1)
+	}
+	h.past = append(h.past, c)
+}
+
+// catchUp places a browser, and leaves in its slot what it missed: all that
+// concerns its page and came after the change of that number, no more and no
+// less.
+func (h *hub) catchUp(s *slot, p page, number uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.page, s.waiting = p, update{}
+	missed := h.count - number
+	switch {
+	case number > h.count:
+		return // not a number of ours
+	case missed > uint64(len(h.past)):
+		s.waiting = update{reload: new(newMessage("", false))}
+	default:
+		for _, c := range h.past[uint64(len(h.past))-missed:] {
+			s.waiting = s.waiting.merge(c.update(p))
+		}
+	}
+	if !s.waiting.empty() {
+		s.notify()
+	}
 }
 
 // join adds a browser, whose page can be any until move places it.
@@ -119,6 +170,7 @@ func (h *hub) take(s *slot) update {
 func (h *hub) broadcast(c change) (told int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.remember(c)
 	for s := range h.slots {
 		u := c.update(s.page)
 		if u.empty() {
@@ -126,10 +178,15 @@ func (h *hub) broadcast(c change) (told int) {
 		}
 		told++
 		s.waiting = s.waiting.merge(u)
-		select {
-		case s.ready <- struct{}{}:
-		default: // it is told already
-		}
+		s.notify()
 	}
 	return told
+}
+
+// notify says that an update waits.
+func (s *slot) notify() {
+	select {
+	case s.ready <- struct{}{}:
+	default: // it is told already
+	}
 }

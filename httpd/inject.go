@@ -9,17 +9,6 @@ import (
 	"golang.org/x/net/html"
 )
 
-// scriptElement is what a page gets. The blank port means the script's own,
-// without which a client on port 80 or 443, which browsers leave out of URLs,
-// would dial 35729. It is async: nothing in the page has to wait for it, and
-// the earlier its socket opens the less can change unseen.
-const scriptElement = `<script src="/livereload.js?port=" async></script>`
-
-// missingElement tells the server, in the path of the socket, that what is
-// shown is not the file that the page's URL names. The client passes it on
-// unread, as the stock client does.
-const missingElement = `<script src="/livereload.js?port=&amp;path=livereload?missing" async></script>`
-
 // scanLimit is how much of a page is looked at. It leaves room for a licence
 // in a comment ahead of the head, and for a LiveReload script at the end of
 // all but the longest pages.

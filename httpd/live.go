@@ -69,9 +69,10 @@ type browser struct {
 	patience patience
 	log      *slog.Logger
 
-	host      string        // by which the page reached us
-	directory string        // that is served
-	missing   bool          // the page shows the site's 404.html
+	host      string // by which the page reached us
+	directory string // that is served
+	badge     badge
+	late      bool          // the badge says from when on the page is to be told
 	ready     chan struct{} // closed when the page has introduced itself
 }
 
@@ -102,8 +103,9 @@ func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
 
 	b := &browser{
 		conn: conn, hub: &s.hub, slot: s.hub.join(), patience: s.patience, log: s.log.With("remote", r.RemoteAddr),
-		host: r.Host, directory: s.directory, missing: r.URL.RawQuery == "missing", ready: make(chan struct{}),
+		host: r.Host, directory: s.directory, badge: parseBadge(r.URL.RawQuery), ready: make(chan struct{}),
 	}
+	b.late = b.badge.epoch == s.epoch
 	defer s.hub.leave(b.slot)
 	b.attend(stop, line.cut)
 }
@@ -179,7 +181,11 @@ func (b *browser) listen() error {
 		if r.Command != "info" && r.Command != "url" {
 			continue // also a second hello: what is not known does no harm
 		}
-		b.hub.move(b.slot, b.pageAt(r.URL))
+		if b.late && !introduced {
+			b.hub.catchUp(b.slot, b.pageAt(r.URL), b.badge.number)
+		} else {
+			b.hub.move(b.slot, b.pageAt(r.URL))
+		}
 		b.log.Debug("browser shows", "url", r.URL)
 		if r.Command == "info" && !introduced {
 			introduced = true
@@ -190,7 +196,7 @@ func (b *browser) listen() error {
 
 func (b *browser) pageAt(href string) page {
 	p := newPage(href, b.host, b.directory)
-	if p.placed && b.missing {
+	if p.placed && b.badge.missing {
 		p.files = append(p.files, missingPage)
 	}
 	return p

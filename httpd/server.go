@@ -3,6 +3,7 @@ package httpd
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -77,6 +78,7 @@ type Server struct {
 	hub       hub
 	grace     time.Duration
 	patience  patience
+	epoch     string // tells this Server's badges from those of an earlier one
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc
@@ -95,6 +97,7 @@ func New(opts Options) (*Server, error) {
 		gate:     gate,
 		grace:    cmp.Or(opts.Grace, DefaultGrace),
 		patience: defaultPatience,
+		epoch:    rand.Text()[:10],
 	}
 	if opts.Root != "" {
 		if s.root, s.directory, err = openRoot(opts.Root); err != nil {
@@ -159,7 +162,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	case s.live && r.URL.Path == "/livereload.js":
 		serveScript(w, r)
 	case s.root != nil:
-		s.serveFile(w, r)
+		s.serveFile(w, s.badged(r))
 	default:
 		refuse(w, http.StatusNotFound, "no files are served here, only /livereload and /livereload.js")
 	}
