@@ -94,7 +94,7 @@ func (f *file) Name() string { return f.name }
 // at every step by os.Root, not by looking at names.
 func (s *Server) open(name string) (*file, error) {
 	// Without O_NONBLOCK, opening a fifo would wait for its writer.
-	f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := s.root.now().OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (s *Server) entry(dir string, d fs.DirEntry) (entry, bool) {
 	if d.Name()[0] == '.' {
 		return entry{}, false
 	}
-	info, err := s.root.Stat(path.Join(dir, d.Name()))
+	info, err := s.root.now().Stat(path.Join(dir, d.Name()))
 	if err != nil || !info.IsDir() && !info.Mode().IsRegular() {
 		return entry{}, false
 	}

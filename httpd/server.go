@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -71,8 +69,8 @@ type Options struct {
 // up to date. Its methods may be called from any goroutine.
 type Server struct {
 	log       *slog.Logger
-	root      *os.Root // nil when no files are served
-	directory string   // Root as an absolute path, "" when no files are served
+	root      *root  // nil when no files are served
+	directory string // Root as an absolute path, "" when no files are served
 	live      bool
 	gate      gate
 	hub       hub
@@ -100,31 +98,13 @@ func New(opts Options) (*Server, error) {
 		epoch:    rand.Text()[:10],
 	}
 	if opts.Root != "" {
-		if s.root, s.directory, err = openRoot(opts.Root); err != nil {
+		if s.root, err = openRoot(opts.Root); err != nil {
 			return nil, err
 		}
+		s.directory = s.root.path
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s, nil
-}
-
-// openRoot opens a directory and makes sure that it can be listed, so that a
-// mistake shows at start and not in a browser.
-func openRoot(name string) (*os.Root, string, error) {
-	directory, err := filepath.Abs(name)
-	if err != nil {
-		return nil, "", fmt.Errorf("root: %w", err)
-	}
-	root, err := os.OpenRoot(name)
-	if err != nil {
-		return nil, "", fmt.Errorf("root: %w", err)
-	}
-	f, err := root.Open(".")
-	if err != nil {
-		root.Close()
-		return nil, "", fmt.Errorf("root %q: %w", name, err)
-	}
-	return root, directory, f.Close()
 }
 
 // ServeHTTP answers one request. It is all that is needed to use a Server as
@@ -275,7 +255,7 @@ func (s *Server) Close() error {
 	if s.root == nil {
 		return nil
 	}
-	return s.root.Close()
+	return s.root.close()
 }
 
 // A visit is what the handlers of one Serve share.
