@@ -287,7 +287,7 @@ func (w *Watcher) forget(n id) {
 func (w *Watcher) left(n id, rec record, full bool) {
 	o := w.moves.left(n, rec)
 	o.full = full
-	if w.before.find(w.tree, n, rec.name) {
+	if w.before.find(n, rec.name) {
 		o.path = w.before.key()
 	}
 }
@@ -298,7 +298,7 @@ func (w *Watcher) left(n id, rec record, full bool) {
 func (w *Watcher) origin(cookie uint32) *origin {
 	o := w.moves.take(cookie)
 	if o == nil || o.path == 0 || w.tree.byWd.get(o.wd) != o.dir ||
-		!w.before.find(w.tree, o.dir, o.name) || w.before.key() != o.path {
+		!w.before.find(o.dir, o.name) || w.before.key() != o.path {
 		return nil
 	}
 	return o

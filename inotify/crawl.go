@@ -476,7 +476,7 @@ func (w *Watcher) uproot(n id) {
 		w.emit(old, name, Delete|IsDir, nil)
 	}
 	if x.flags&flagTop != 0 {
-		x.flags &^= flagTop
+		w.tree.mark(n, 0, flagTop)
 		delete(w.tops, n)
 	}
 }

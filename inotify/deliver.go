@@ -3,6 +3,7 @@ package inotify
 import (
 	"hash/maphash"
 	"path"
+	"slices"
 )
 
 // A subscriber is a Subscription with the events that wait for delivery.
@@ -46,37 +47,37 @@ const always = Overflow | Unmount | DeleteSelf | MoveSelf
 // emit queues an event for all who watch the directory n; with an empty name
 // it is of n itself. from is the old place in a rename, or nil.
 func (w *Watcher) emit(n id, name []byte, mask Mask, from *origin) {
-	if !w.here.find(w.tree, n, name) {
+	if !w.here.find(n, name) {
 		w.unheard(n, mask)
 		return
 	}
-	before := from != nil && w.before.find(w.tree, from.dir, from.name)
-	w.post(mask, before)
+	before := from != nil && w.before.find(from.dir, from.name)
+	w.post(w.here.hits, mask, before)
 }
 
 // emitRoot queues an event of the root n for those whose root it is.
 func (w *Watcher) emitRoot(n id, mask Mask) {
-	w.here.find(w.tree, n, nil)
-	w.here.hits = w.here.hits[:1]
-	w.post(mask, false)
+	w.here.find(n, nil)
+	w.post(w.here.hits[:1], mask, false)
 }
 
-// post queues an event of the path that w.here has found, which w.before has
-// the old path of if before says so.
-func (w *Watcher) post(mask Mask, before bool) {
-	for _, h := range w.here.hits {
+// post queues an event of the path that w.here has found, for some of its
+// anchors. w.before has the old path if before says so.
+func (w *Watcher) post(hits []hit, mask Mask, before bool) {
+	for i := range hits {
+		h := &hits[i]
 		e := Event{Mask: mask}
-		for _, s := range w.anchors[h.anchor] {
+		for _, s := range h.subs {
 			if mask&(s.Mask|always) == 0 || w.only != nil && s != w.only {
 				continue
 			}
 			if e.Path == "" {
-				e.Path = w.here.text(h.length)
+				e.Path = w.here.text(h.start)
 				if before {
 					e.From = w.before.below(h.anchor)
 				}
 			}
-			if len(w.here.hits) > 1 && s.skips(path.Dir(e.Path)) {
+			if len(hits) > 1 && s.skips(path.Dir(e.Path)) {
 				continue
 			}
 			e.Root = s.Root
@@ -119,73 +120,93 @@ func (w *Watcher) deliver() {
 	}
 }
 
-// A locator puts a path together from its end, and notes the anchors that it
-// passes. It keeps the strings it made last, because the same few files are
-// written again and again.
+// A locator puts paths together, and notes the anchors that they pass. It
+// keeps the last directory and the strings that it made last, because the same
+// few files are written again and again.
 type locator struct {
-	hits   []hit
-	buf    []byte // the path is at its end
-	at     int
+	tree    *tree
+	anchors map[id][]*subscriber
+
+	dir     id // whose path is in buf
+	version uint64
+	known   bool   // that path, from a top on
+	hits    []hit  // the anchors at or above dir, from the nearest on
+	buf     []byte // the path of dir, then what is in it
+	length  int    // of dir's path
+	above   []id
+
 	seed   maphash.Seed
 	recent [512]string
 }
 
-// A hit is an anchor at or above a directory, with the length of the path
-// from there.
+// A hit is an anchor at or above a directory, with where the path from there
+// starts.
 type hit struct {
 	anchor id
-	length int
+	start  int
+	subs   []*subscriber
 }
 
-func newLocator() *locator {
-	return &locator{buf: make([]byte, 4096), seed: maphash.MakeSeed()}
+func newLocator(t *tree, anchors map[id][]*subscriber) *locator {
+	return &locator{tree: t, anchors: anchors, seed: maphash.MakeSeed()}
 }
 
 // find builds the path of name in directory n, or of n itself when name is
 // empty. It says whether the path is known.
-func (l *locator) find(t *tree, n id, name []byte) bool {
-	l.hits = l.hits[:0]
-	l.at = len(l.buf)
-	l.prepend(name)
-	for ; ; n = t.nodes[n].parent {
-		node := &t.nodes[n]
-		if node.flags&flagAnchor != 0 {
-			l.hits = append(l.hits, hit{n, len(l.buf) - l.at})
-		}
-		if node.parent == 0 {
-			return node.flags&flagTop != 0
-		}
-		l.prepend(t.nameOf(n))
+func (l *locator) find(n id, name []byte) bool {
+	if n != l.dir || l.version != l.tree.version {
+		l.locate(n)
 	}
+	l.buf = l.buf[:l.length]
+	if len(name) > 0 {
+		l.append(name)
+	}
+	return l.known
 }
 
-// prepend puts name before what is there, with a slash between them.
-func (l *locator) prepend(name []byte) {
-	for l.at < len(name)+1 {
-		grown := make([]byte, 2*len(l.buf))
-		l.at += len(l.buf)
-		copy(grown[l.at:], l.buf[l.at-len(l.buf):])
-		l.buf = grown
+// locate builds the path of n.
+func (l *locator) locate(n id) {
+	l.dir, l.version = n, l.tree.version
+	l.above, l.hits, l.buf = l.above[:0], l.hits[:0], l.buf[:0]
+	for x := n; x != 0; x = l.tree.nodes[x].parent {
+		l.above = append(l.above, x)
 	}
-	if l.at < len(l.buf) {
-		l.at--
-		l.buf[l.at] = '/'
+	for i, x := range slices.Backward(l.above) {
+		if i < len(l.above)-1 {
+			l.append(l.tree.nameOf(x))
+		}
+		if l.tree.nodes[x].flags&flagAnchor == 0 {
+			continue
+		}
+		start := len(l.buf)
+		if start > 0 {
+			start++ // the slash that follows
+		}
+		l.hits = append(l.hits, hit{x, start, l.anchors[x]})
 	}
-	l.at -= len(name)
-	copy(l.buf[l.at:], name)
+	slices.Reverse(l.hits)
+	l.length = len(l.buf)
+	l.known = l.tree.nodes[l.above[len(l.above)-1]].flags&flagTop != 0
+}
+
+func (l *locator) append(name []byte) {
+	if len(l.buf) > 0 {
+		l.buf = append(l.buf, '/')
+	}
+	l.buf = append(l.buf, name...)
 }
 
 // key identifies the path that was found.
 func (l *locator) key() uint64 {
-	return maphash.Bytes(l.seed, l.buf[l.at:]) | 1
+	return maphash.Bytes(l.seed, l.buf) | 1
 }
 
-// text is the last length bytes of the path; "." when there are none.
-func (l *locator) text(length int) string {
-	if length == 0 {
+// text is the path from start on; "." when that is empty.
+func (l *locator) text(start int) string {
+	if start >= len(l.buf) {
 		return "."
 	}
-	b := l.buf[len(l.buf)-length:]
+	b := l.buf[start:]
 	kept := &l.recent[maphash.Bytes(l.seed, b)%uint64(len(l.recent))]
 	if *kept != string(b) {
 		*kept = string(b)
@@ -197,7 +218,7 @@ func (l *locator) text(length int) string {
 func (l *locator) below(anchor id) string {
 	for _, h := range l.hits {
 		if h.anchor == anchor {
-			return l.text(h.length)
+			return l.text(h.start)
 		}
 	}
 	return ""

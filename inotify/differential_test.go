@@ -154,8 +154,8 @@ func (r *replay) compare(tr *trial, after string) {
 	w := tr.w
 	for root := range w.tops {
 		for _, n := range w.tree.subtree(nil, root)[1:] {
-			w.here.find(w.tree, n, nil)
-			path := w.here.text(w.here.hits[0].length)
+			w.here.find(n, nil)
+			path := w.here.text(w.here.hits[0].start)
 			if !r.dirs[path] && !w.unsaid(n) && w.tree.nodes[n].wd != 0 {
 				tr.t.Errorf("after %s the reader does not know of the directory %q", after, path)
 			}

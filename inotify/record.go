@@ -44,7 +44,10 @@ func cutRecord(buf []byte) (record, int, error) {
 		return record{}, 0, fmt.Errorf("inotify record of %d bytes holds %d", recordHeader+uint64(nameLen), len(buf))
 	}
 	size := recordHeader + int(nameLen)
-	name, _, _ := bytes.Cut(buf[recordHeader:size], []byte{0}) // padded with NUL
+	name := buf[recordHeader:size]
+	if end := bytes.IndexByte(name, 0); end >= 0 {
+		name = name[:end] // padded with NUL
+	}
 	return record{
 		wd:     int32(binary.NativeEndian.Uint32(buf[0:])),
 		mask:   Mask(binary.NativeEndian.Uint32(buf[4:])),

@@ -330,7 +330,7 @@ func (w *Watcher) is(n id, st inode) bool {
 
 // sameAnchors says whether the same subscriptions begin above a and b.
 func (w *Watcher) sameAnchors(a, b id) bool {
-	if !w.before.find(w.tree, a, nil) || !w.here.find(w.tree, b, nil) || len(w.before.hits) != len(w.here.hits) {
+	if !w.before.find(a, nil) || !w.here.find(b, nil) || len(w.before.hits) != len(w.here.hits) {
 		return false
 	}
 	for i := range w.here.hits {

@@ -65,7 +65,7 @@ func (w *ways) remove(st step, s *subscriber) {
 
 // applyStep notes whose root a record puts in doubt.
 func (w *Watcher) applyStep(rec record) {
-	if w.ways.steps[rec.wd] == 0 {
+	if rec.mask&(stepMask|Ignored|Unmount) == 0 || w.ways.steps[rec.wd] == 0 {
 		return
 	}
 	if rec.mask&(Ignored|Unmount) != 0 {
@@ -207,8 +207,8 @@ func (w *Watcher) plant(s *subscriber, fd int) (id, error) {
 	}
 	delete(w.limbo, n)
 	s.node = n
-	w.tree.nodes[n].flags |= flagAnchor
 	w.anchors[n] = append(w.anchors[n], s)
+	w.tree.mark(n, flagAnchor, 0)
 	if w.tree.nodes[n].parent == 0 {
 		w.makeTop(n)
 	}
@@ -229,6 +229,7 @@ func (w *Watcher) loseRoot(s *subscriber) {
 	x := &w.tree.nodes[n]
 	switch {
 	case len(w.anchors[n]) > 0:
+		w.tree.mark(n, flagAnchor, 0)
 		w.makeTop(n)
 		return
 	case x.flags&flagTop != 0:
@@ -236,13 +237,13 @@ func (w *Watcher) loseRoot(s *subscriber) {
 	}
 	delete(w.anchors, n)
 	delete(w.tops, n)
-	x.flags &^= flagTop | flagAnchor
+	w.tree.mark(n, 0, flagTop|flagAnchor)
 }
 
 // makeTop gives a root that has no place in another tree its own path.
 func (w *Watcher) makeTop(n id) {
 	if w.tree.nodes[n].parent == 0 {
-		w.tree.nodes[n].flags |= flagTop
+		w.tree.mark(n, flagTop, 0)
 		w.tops[n] = w.anchors[n][0].root
 	}
 }

@@ -26,6 +26,8 @@ type tree struct {
 	slots  []id   // hash table of attached nodes by parent and name
 	filled int    // slots that are not 0
 	seed   maphash.Seed
+
+	version uint64 // changes with every path and flag
 }
 
 type node struct {
@@ -62,10 +64,17 @@ func (t *tree) add(wd int32, dev uint16, ino uint64) id {
 		n = id(len(t.nodes))
 		t.nodes = append(t.nodes, node{})
 	}
+	t.version++ // n may have been another directory
 	t.nodes[n] = node{wd: wd, dev: dev, ino: ino}
 	t.byWd.set(wd, n)
 	t.count++
 	return n
+}
+
+// mark sets some of n's flags and clears others.
+func (t *tree) mark(n id, set, clear uint8) {
+	t.version++
+	t.nodes[n].flags = t.nodes[n].flags&^clear | set
 }
 
 // kill says that n, which must have no children, is not watched any more. It
@@ -89,6 +98,7 @@ func (t *tree) remove(n id) {
 
 // attach puts the detached node n into parent under name, where no node may be.
 func (t *tree) attach(n, parent id, name []byte) {
+	t.version++
 	x := &t.nodes[n]
 	x.name, x.len = uint32(len(t.names)), uint8(len(name))
 	t.names = append(t.names, name...)
@@ -107,6 +117,7 @@ func (t *tree) detach(n id) {
 	if x.parent == 0 {
 		return
 	}
+	t.version++
 	t.unindex(n)
 	if x.prev != 0 {
 		t.nodes[x.prev].next = x.next

@@ -115,12 +115,11 @@ func New(opts Options) (*Watcher, error) {
 		missed:   map[id]struct{}{},
 		restates: map[id]struct{}{},
 		marks:    map[int32]chan struct{}{},
-		here:     newLocator(),
-		before:   newLocator(),
 		ways:     newWays(),
 		astray:   map[*subscriber]struct{}{},
 		good:     time.Now(),
 	}
+	w.here, w.before = newLocator(w.tree, w.anchors), newLocator(w.tree, w.anchors)
 	if w.problem == nil {
 		w.problem = func(error) {}
 	}
@@ -131,8 +130,7 @@ func New(opts Options) (*Watcher, error) {
 	return w, nil
 }
 
-// open takes the inotify instance last: when the others could be had, EMFILE
-// means the user's instances and not the process's descriptors.
+// open acquires the descriptors.
 func (w *Watcher) open() (err error) {
 	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return os.NewSyscallError("epoll_create1", err)
@@ -141,7 +139,7 @@ func (w *Watcher) open() (err error) {
 		return os.NewSyscallError("eventfd", err)
 	}
 	w.fd, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	if errors.Is(err, unix.EMFILE) {
+	if errors.Is(err, unix.EMFILE) && w.spareDescriptor() {
 		return instanceLimit(err)
 	}
 	if err != nil {
@@ -151,6 +149,17 @@ func (w *Watcher) open() (err error) {
 		w.mounts = -1 // then what is mounted later is not seen
 	}
 	return errors.Join(w.await(w.fd, unix.EPOLLIN), w.await(w.wake, unix.EPOLLIN), w.await(w.mounts, unix.EPOLLPRI))
+}
+
+// spareDescriptor tells the two meanings of EMFILE apart: it is the user's
+// limit of instances unless it is the process's of descriptors.
+func (w *Watcher) spareDescriptor() bool {
+	fd, err := unix.FcntlInt(uintptr(w.wake), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
 }
 
 // await adds fd, unless it is -1, to what wait waits for.

@@ -354,3 +354,31 @@ func checkModel(t testing.TB, tr *trial) {
 	}
 	tr.flush()
 }
+
+// EMFILE is also what a process gets that has too many files open.
+func TestNewWithoutDescriptorsDoesNotBlameTheInstances(t *testing.T) {
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &before)
+	fd, err := unix.Dup(0) // the lowest that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+	for spare := range 3 {
+		limit := unix.Rlimit{Cur: uint64(fd + spare), Max: before.Max}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		w, err := New(Options{})
+		if err == nil {
+			w.Close()
+			t.Fatalf("a watcher with %d descriptors", spare)
+		}
+		if _, limited := errors.AsType[*LimitError](err); limited || !errors.Is(err, unix.EMFILE) {
+			t.Errorf("with %d descriptors: %v", spare, err)
+		}
+	}
+}

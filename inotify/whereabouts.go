@@ -150,12 +150,12 @@ func (w *Watcher) skipper(n id) func(name string) bool {
 		prefix string
 	}
 	var all []asked
-	if !w.here.find(w.tree, n, nil) {
+	if !w.here.find(n, nil) {
 		return nil
 	}
 	for _, h := range w.here.hits {
-		at := w.here.text(h.length)
-		for _, s := range w.anchors[h.anchor] {
+		at := w.here.text(h.start)
+		for _, s := range h.subs {
 			if s.SkipDir == nil {
 				return nil
 			}
