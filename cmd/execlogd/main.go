@@ -211,11 +211,15 @@ func (d *daemon) tasks() []task {
 
 // refresh is the reload route's callback.
 func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
-	paths := make([]string, len(batch))
-	for i, e := range batch {
-		paths[i] = e.Path
-		if e.Mask&inotify.IsDir != 0 {
-			paths[i] += "/"
+	var paths []string
+	for _, e := range batch {
+		switch {
+		case e.Mask&inotify.IsDir == 0:
+			paths = append(paths, e.Path)
+		case e.From != "":
+			paths = append(paths, e.Path+"/")
+		default:
+			// What is in a directory that came from outside comes singly.
 		}
 	}
 	d.log.Debug("changed", "paths", paths)
