@@ -89,7 +89,8 @@ func ParseMask(s string) (Mask, error) {
 		i := slices.IndexFunc(maskNames, func(n struct {
 			bit  Mask
 			name string
-		}) bool {
+		},
+		) bool {
 			return n.name == strings.TrimPrefix(strings.ToLower(strings.TrimSpace(name)), "in_")
 		})
 		if i < 0 {
