@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -315,11 +316,12 @@ func (w *Watcher) sweep() {
 
 // path is the path of n for messages.
 func (w *Watcher) path(n id) string {
-	p := w.tops[w.tree.top(n)]
+	var p strings.Builder
+	p.WriteString(w.tops[w.tree.top(n)])
 	for _, name := range w.tree.namesBelow(w.tree.top(n), n) {
-		p += "/" + string(name)
+		p.WriteString("/" + string(name))
 	}
-	return p
+	return p.String()
 }
 
 // is says whether n is the directory that st describes.
