@@ -30,7 +30,8 @@ func apart(t *testing.T, attr *syscall.SysProcAttr) bool {
 	}
 	defer self.Close()
 	// By descriptor: another user may not be able to reach the file by path.
-	cmd := exec.Command("/proc/self/fd/3", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd := exec.Command("/proc/self/fd/3", "-test.run=^"+t.Name()+"$", "-test.v",
+		fmt.Sprintf("-seed=%d", *seedFlag), fmt.Sprintf("-rounds=%d", *roundsFlag))
 	cmd.Env = append(os.Environ(), name+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
 	cmd.ExtraFiles = []*os.File{self}
 	cmd.SysProcAttr = attr
@@ -260,6 +261,50 @@ func TestWatchLimit(t *testing.T) {
 		tr.unwatched(0, false)
 		checkModel(t, tr.trial)
 	})
+	t.Run("no watch for a root that another's tree has later", func(t *testing.T) {
+		tr := newBlindTrial(t)
+		tr.do(`
+			mkdir a/b
+			mkdir b`)
+		inner := &trial{t: t, root: tr.at("a"), w: tr.w}
+		tr.room(0)
+		wantLimit(t, tr.w.Add(Subscription{Root: inner.root, Mask: CloseWrite, Deliver: inner.take}))
+		tr.room(100)
+		tr.must(tr.add())
+		tr.do(`write a/b/f`) // seen by the outer root, and by the inner one's last look
+		tr.run()
+		tr.step(`write b/f`, `
+			create a/b/f
+			close_write a/b/f
+			modify|close_write|create a/b/f
+			create b/f
+			close_write b/f`)
+		if got := lines(inner.taken()); got != "close_write b/f\n" && !strings.Contains(got, "|create b/f\n") {
+			t.Errorf("the inner root got\n%s", got)
+		}
+		tr.unwatched(0, false)
+		tr.step(`write a/b/g`, `
+			create a/b/g
+			close_write a/b/g`)
+		if got, want := lines(inner.taken()), "close_write b/g\n"; got != want {
+			t.Errorf("the inner root got\n%swant\n%s", got, want)
+		}
+		checkModel(t, tr.trial)
+	})
+	t.Run("a Flush without a watch for its mark", func(t *testing.T) {
+		tr := newBlindTrial(t)
+		tr.must(tr.add())
+		tr.run()
+		tr.flush()
+		tr.room(0)
+		for i := range 50 {
+			name := strconv.Itoa(i)
+			tr.do("write " + name)
+			if got, want := lines(tr.flush()), "create "+name+"\nclose_write "+name+"\n"; got != want {
+				t.Fatalf("got\n%swant\n%s", got, want)
+			}
+		}
+	})
 	t.Run("an overflow: what was seen is known", func(t *testing.T) {
 		tr := newBlindTrial(t)
 		tr.must(tr.add())
@@ -339,4 +384,29 @@ func TestPermissionDenied(t *testing.T) {
 	if told := tr.told(); len(told) != 0 {
 		t.Errorf("told again: %q", told)
 	}
+}
+
+// What cannot be read for a while is not gone.
+func TestPermissionDeniedWherePolled(t *testing.T) {
+	attr := &syscall.SysProcAttr{}
+	if os.Getuid() == 0 {
+		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+	}
+	if !apart(t, attr) {
+		return
+	}
+	tr := newBlindTrial(t)
+	tr.w.statfs = func(string) (uint32, error) { return unix.NFS_SUPER_MAGIC, nil }
+	tr.do(`
+		mkdir a/b
+		write a/f
+		write a/b/f`)
+	tr.must(tr.add())
+	tr.run()
+	for _, mode := range []os.FileMode{0, 0o100, 0o400, 0o755} {
+		tr.must(os.Chmod(tr.at("a"), mode))
+		tr.step(``, ``)
+		tr.unwatched(3, true)
+	}
+	tr.step(`append a/b/f`, `modify|close_write|create a/b/f`)
 }

@@ -137,7 +137,11 @@ func (l *look) list(fd int) (seen []sighting, err error) {
 		for rest := buf[:n]; len(rest) > 0; {
 			var e entry
 			e, rest = cutDirent(rest)
-			if s := l.sight(fd, e); s.kind != unix.DT_UNKNOWN {
+			s, err := l.sight(fd, e)
+			if err != nil {
+				return nil, err
+			}
+			if s.name != "" {
 				seen = append(seen, s)
 			}
 		}
@@ -146,32 +150,32 @@ func (l *look) list(fd int) (seen []sighting, err error) {
 	return slices.Clip(seen), nil
 }
 
-// sight looks at one name. Its kind is DT_UNKNOWN when there is nothing to
+// sight looks at one name, and returns none when there is nothing to
 // remember. A directory is its names: its own times change with them.
-func (l *look) sight(fd int, e entry) sighting {
+func (l *look) sight(fd int, e entry) (sighting, error) {
 	s := sighting{name: string(e.name), kind: e.kind}
 	if s.name == "." || s.name == ".." {
-		return sighting{}
+		return sighting{}, nil
 	}
 	if s.dir() {
-		return s
+		return s, nil
 	}
 	var st unix.Statx_t
 	const want = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_CTIME | unix.STATX_SIZE
 	switch err := unix.Statx(fd, s.name, unix.AT_SYMLINK_NOFOLLOW, want, &st); {
 	case vanished(err):
-		return sighting{}
+		return sighting{}, nil
 	case err != nil:
-		return s
+		return sighting{}, os.NewSyscallError("statx", err)
 	}
 	if s.kind = byte(st.Mode & unix.S_IFMT >> 12); s.dir() {
-		return s
+		return s, nil
 	}
 	s.ctime, s.size = st.Ctime.Sec*1e9+int64(st.Ctime.Nsec), int64(st.Size)
 	if l.numbered {
 		s.ino = st.Ino
 	}
-	return s
+	return s, nil
 }
 
 // vanished says whether err means that a name is not there, or is not a
