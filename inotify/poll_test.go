@@ -240,6 +240,7 @@ func TestWatchLimit(t *testing.T) {
 		}
 		tr.step(`write a/b/g`, `modify|close_write|create a/b/g`)
 		tr.step(`write c/d/g`, `modify|close_write|create c/d/g`)
+		tr.step(`mkdir e`, `create|isdir e`)
 		tr.room(100)
 		tr.step(``, ``)
 		tr.unwatched(0, false)
@@ -373,6 +374,11 @@ func TestPermissionDenied(t *testing.T) {
 	}
 	tr.must(os.Chmod(tr.at("a"), 0o100))
 	tr.step(``, ``)
+	tr.must(os.Chmod(tr.at("a"), 0o400)) // the names in it may be read, and no more
+	tr.step(``, `create|isdir a/b`)
+	if told := tr.told(); len(told) != 1 || !errors.Is(told[0], unix.EACCES) {
+		t.Errorf("told %q of a/b", told)
+	}
 	tr.must(os.Chmod(tr.at("a"), 0o755))
 	tr.step(``, `
 		create|isdir a/b

@@ -75,10 +75,10 @@ func TestRemoteRoot(t *testing.T) {
 				delete|isdir a/b
 				create|isdir c`)
 			tr.unwatched(3, true)
-			tr.step(`
-				mv . out:old
-				mkdir .
-				write f`, `
+			tr.do(`
+				mkdir out:new
+				write out:new/f`)
+			tr.step(`exchange . out:new`, `
 				move_self|isdir .
 				create|isdir .
 				modify|close_write|create f`)
