@@ -46,7 +46,7 @@ func (w *Watcher) applyLocked(buf []byte) (settled bool, err error) {
 		}
 		w.apply(rec)
 	}
-	return !w.overflow && len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0, nil
+	return !w.overflow && len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0 && !w.blind.due(), nil
 }
 
 // apply changes the tree as the record says and emits its event. Records come
@@ -137,18 +137,20 @@ func (w *Watcher) applyDir(n id, rec record) {
 	case rec.mask&Delete != 0:
 		w.emit(n, rec.name, rec.mask, nil)
 		w.leave(child, limbo{})
+		w.blind.remove(n, string(rec.name))
 		w.recheck(n, rec.name)
 	case rec.mask&MovedFrom != 0:
 		w.emit(n, rec.name, rec.mask, nil)
-		w.left(n, rec, child != 0 || w.unsaid(n))
+		blind := w.blind.remove(n, string(rec.name))
+		w.left(n, rec, child != 0 || blind || w.unsaid(n))
 		w.movedFrom(child, limbo{cookie: rec.cookie, from: slot{dir: n, wd: rec.wd}})
 		w.recheck(n, rec.name)
 		w.recheckExchange(n, rec.name)
 	case rec.mask&MovedTo != 0:
 		w.movedTo(n, rec)
-	case rec.mask&Attrib != 0 && child == 0:
+	case rec.mask&Attrib != 0:
 		w.emit(n, rec.name, rec.mask, nil)
-		w.arrive(n, rec.name) // perhaps it has become readable
+		w.readable(n, child, rec.name)
 	default:
 		w.emit(n, rec.name, rec.mask, nil)
 	}
@@ -214,6 +216,7 @@ func (w *Watcher) relabel(moved, n id, rec record) {
 // was replaced: a rename over an empty directory says no more than that.
 func (w *Watcher) settleIn(n, parent id, name []byte) {
 	delete(w.limbo, n)
+	w.blind.remove(parent, string(name))
 	if old := w.tree.lookup(parent, name); old != 0 {
 		w.leave(old, limbo{by: n})
 	}
@@ -279,6 +282,7 @@ func (w *Watcher) forget(n id) {
 	delete(w.limbo, n)
 	delete(w.missed, n)
 	delete(w.restates, n)
+	w.blind.forget(n)
 	w.tree.remove(n)
 }
 

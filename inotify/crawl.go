@@ -108,10 +108,16 @@ func (w *Watcher) scan(workers int, tasks ...task) {
 
 // noteLimit says once that watches are missing.
 func (w *Watcher) noteLimit(err error) {
-	if err != nil && !w.limited {
-		w.limited = true
-		for _, root := range w.tops {
-			w.problem(watchLimit(root, nil))
+	if err == nil || w.limited {
+		return
+	}
+	w.limited = true
+	for n, names := range w.blind.spots {
+		for _, sp := range names {
+			if sp.starved() && w.tree.live(n) {
+				w.problem(watchLimit(w.tops[w.tree.top(n)], nil))
+				return
+			}
 		}
 	}
 }
@@ -181,6 +187,9 @@ func (c *crawl) work(apart bool) {
 // look does one task. The lock is held on entry and on return.
 func (c *crawl) look(t task, apart bool) {
 	w := c.w
+	if c.crawlBlind(t) {
+		return
+	}
 	v := c.visit(t)
 	where := w.whereabouts(t.dir)
 	c.mu.Unlock()
@@ -297,7 +306,17 @@ func (v *visit) look(fd int, e entry) {
 	}
 	e.name = bytes.Clone(e.name)
 	v.watch(&e, fd)
+	if !v.dev.is(e.st) && e.err == nil {
+		v.crossed(&e, fd)
+	}
 	v.entries = append(v.entries, e)
+}
+
+// crossed takes the watch back if the file system that begins here is remote.
+func (v *visit) crossed(e *entry, fd int) {
+	if fs := v.c.w.remote(fd, string(e.name)); fs != "" {
+		e.stray, e.wd, e.err = e.wd, 0, &RemoteError{FS: fs}
+	}
 }
 
 // watch puts a watch on the directory. While nobody waits for events it takes
@@ -371,14 +390,12 @@ func (v *visit) unwatched(e *entry) {
 	if e.gone() {
 		return
 	}
-	if v.t.report && !e.announced {
-		v.c.w.emit(v.t.dir, e.name, Create|IsDir, nil)
-	}
 	if errors.Is(e.err, unix.ENOSPC) {
 		v.c.limit = cmp.Or(v.c.limit, e.err)
-		return
 	}
-	v.c.w.problem(&os.PathError{Op: "watch", Path: v.c.w.path(v.t.dir) + "/" + string(e.name), Err: e.err})
+	if v.c.w.goBlind(v.t, e) && v.t.report && !e.announced {
+		v.c.w.emit(v.t.dir, e.name, Create|IsDir, nil)
+	}
 }
 
 // place puts a watched directory where it was found, and has it looked into

@@ -57,6 +57,9 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 	case w.dropLost(), w.removeDoomed():
 		return true, nil
 	}
+	if w.poll() || w.awaitEmpty() {
+		return true, nil
+	}
 	w.good = time.Now()
 	return false, nil
 }
@@ -67,6 +70,8 @@ func (w *Watcher) reachMarks() {
 		w.reached = append(w.reached, mark)
 	}
 	clear(w.marks)
+	w.reached = append(append(w.reached, w.blind.armed...), w.blind.late...)
+	w.blind.armed, w.blind.late = nil, nil
 }
 
 // endFlushes ends the Flushes whose mark came through. What came before it is
@@ -119,6 +124,8 @@ func (w *Watcher) repairSlot(s slot, tell bool) {
 		if tell {
 			w.restate(child)
 		}
+	case err == nil && st.kind == unix.DT_DIR && child == 0 && !tell && w.blind.holds(s, st):
+		// It is looked at anyway.
 	case err == nil && st.kind == unix.DT_DIR:
 		w.displace(s.dir, name, child)
 		w.emit(s.dir, name, Create|IsDir, nil)

@@ -189,9 +189,12 @@ func openRoot(path string) (int, error) {
 
 // plant puts s at the directory open as fd.
 func (w *Watcher) plant(s *subscriber, fd int) (id, error) {
+	if fs := w.remote(fd, ""); fs != "" {
+		return w.plantBlind(s, fd, &RemoteError{Path: s.root, FS: fs})
+	}
 	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
 	if errors.Is(err, unix.ENOSPC) {
-		return 0, watchLimit(s.root, s.SkipDir)
+		return w.plantBlind(s, fd, err)
 	}
 	var st inode
 	if err == nil {
@@ -205,6 +208,12 @@ func (w *Watcher) plant(s *subscriber, fd int) (id, error) {
 		n = w.tree.add(int32(wd), w.device(st, fd), st.ino)
 		w.tree.nodes[n].round = w.round
 	}
+	w.anchor(s, n)
+	return n, nil
+}
+
+// anchor makes n the directory of s.
+func (w *Watcher) anchor(s *subscriber, n id) {
 	delete(w.limbo, n)
 	s.node = n
 	w.anchors[n] = append(w.anchors[n], s)
@@ -212,7 +221,6 @@ func (w *Watcher) plant(s *subscriber, fd int) (id, error) {
 	if w.tree.nodes[n].parent == 0 {
 		w.makeTop(n)
 	}
-	return n, nil
 }
 
 // loseRoot takes s away from its directory, and tells it.

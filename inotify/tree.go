@@ -77,6 +77,21 @@ func (t *tree) mark(n id, set, clear uint8) {
 	t.nodes[n].flags = t.nodes[n].flags&^clear | set
 }
 
+// addUnwatched makes a detached node that has no watch.
+func (t *tree) addUnwatched(dev uint16, ino uint64) id {
+	n := t.add(0, dev, ino)
+	t.byWd.set(0, 0)
+	t.count--
+	return n
+}
+
+// watched gives a node that has no watch one.
+func (t *tree) watched(n id, wd int32) {
+	t.nodes[n].wd = wd
+	t.byWd.set(wd, n)
+	t.count++
+}
+
 // kill says that n, which must have no children, is not watched any more. It
 // keeps its place until somebody takes it away.
 func (t *tree) kill(n id) {

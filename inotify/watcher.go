@@ -18,11 +18,22 @@ var ErrClosed = errors.New("inotify watcher is closed")
 // Options are the choices for a Watcher. The zero value is right for most.
 type Options struct {
 	// Problem is called with each directory that cannot be watched although
-	// everything else can: no permission, or a limit that was reached after
-	// Add. The error is an *os.PathError or a *LimitError. Calls come one at
-	// a time, from Add's caller or from Run, and must not use the Watcher.
-	// Nil ignores them.
+	// everything else can: no permission (an *os.PathError, told once; it is
+	// tried again when its mode changes), a limit that was reached after Add
+	// (a *LimitError, told once until there was room for all), or a remote
+	// file system (a *RemoteError, told where it begins). Calls come one at a
+	// time, from Add's caller or from Run, and must not use the Watcher. Nil
+	// ignores them.
 	Problem func(error)
+
+	// PollInterval is how often Run looks at the directories for which there
+	// was no watch, or that are on a remote file system, with all below them.
+	// What has changed is reported as a scan reports it: a file that is new
+	// or another in one Create|Modify|CloseWrite, what is gone in a Delete;
+	// renames are not recognised, nor is what was undone between two looks.
+	// Those that had no watch get one as soon as there is room. While there
+	// is no such directory no timer runs. 0 is 2 s; negative is never.
+	PollInterval time.Duration
 }
 
 // A Subscription asks for what happens below one directory.
@@ -59,7 +70,8 @@ type Subscription struct {
 // methods may be called from any goroutine.
 type Watcher struct {
 	problem func(error)
-	fd      int // inotify
+	statfs  func(path string) (uint32, error) // fileSystem
+	fd      int                               // inotify
 	epoll   int
 	wake    int // eventfd that ends a wait
 	mounts  int // the list of mounts, or -1
@@ -85,6 +97,7 @@ type Watcher struct {
 	missed   map[id]struct{} // to be scanned once their path is known
 	restates map[id]struct{} // to be reported anew, with all below
 	doomed   []int32         // watches to remove
+	blind    poller          // what has no watch
 	round    uint16          // counts resyncs
 	overflow bool            // a resync is due
 	limited  bool            // max_user_watches was reached, and said so
@@ -101,6 +114,8 @@ type Watcher struct {
 func New(opts Options) (*Watcher, error) {
 	w := &Watcher{
 		problem:  opts.Problem,
+		statfs:   fileSystem,
+		blind:    newPoller(opts.PollInterval),
 		fd:       -1,
 		epoll:    -1,
 		wake:     -1,
@@ -173,8 +188,9 @@ func (w *Watcher) await(fd int, events uint32) error {
 
 // Add watches a tree. What is in it already is not reported; what happens
 // from the moment that its directory is met is. An unreadable or missing Root
-// is an *os.PathError, and nothing is watched then. With a *LimitError what
-// could be watched is watched and the subscription holds for that much.
+// is an *os.PathError, and nothing is watched then. With a *LimitError the
+// subscription holds: what could be watched is watched, and the rest is looked
+// at every Options.PollInterval.
 func (w *Watcher) Add(s Subscription) error {
 	root, err := filepath.Abs(s.Root)
 	if err != nil {
@@ -185,7 +201,12 @@ func (w *Watcher) Add(s Subscription) error {
 	if w.closed {
 		return ErrClosed
 	}
-	return w.subscribe(newSubscriber(s, root))
+	err = w.subscribe(newSubscriber(s, root))
+	w.lookAtFresh()
+	if w.blind.polled > 0 {
+		w.rouse() // Run may wait without a timer
+	}
+	return err
 }
 
 // Watches counts the directories that are watched now.
@@ -255,7 +276,8 @@ func (w *Watcher) release() error {
 
 // Flush waits until everything that happened below the roots before the call
 // was delivered, which takes a Run under way. It leaves no trace in any
-// directory. It returns early with ctx's error or ErrClosed.
+// directory. It returns early with ctx's error or ErrClosed. It promises
+// nothing of directories without a watch.
 func (w *Watcher) Flush(ctx context.Context) error {
 	mark, err := w.mark()
 	if err != nil {
@@ -293,10 +315,15 @@ func (w *Watcher) mark() (<-chan struct{}, error) {
 		return nil, ErrClosed
 	}
 	wd, err := unix.InotifyAddWatch(w.fd, procPath(file, ""), unix.IN_ATTRIB)
+	mark := make(chan struct{})
+	if errors.Is(err, unix.ENOSPC) {
+		w.blind.late = append(w.blind.late, mark)
+		w.rouse()
+		return mark, nil
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_add_watch", err)
 	}
-	mark := make(chan struct{})
 	w.marks[int32(wd)] = mark
 	_, err = unix.InotifyRmWatch(w.fd, uint32(wd))
 	return mark, os.NewSyscallError("inotify_rm_watch", err)
@@ -306,6 +333,11 @@ func (w *Watcher) mark() (<-chan struct{}, error) {
 func (w *Watcher) interrupt() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.rouse()
+}
+
+// rouse is interrupt for who has the lock.
+func (w *Watcher) rouse() {
 	if w.wake >= 0 {
 		unix.Write(w.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // fails only when it is full of wake-ups
 	}
@@ -314,7 +346,10 @@ func (w *Watcher) interrupt() {
 // wait sleeps until there is something to do or interrupt was called.
 func (w *Watcher) wait() error {
 	var ready [3]unix.EpollEvent
-	n, err := unix.EpollWait(w.epoll, ready[:], -1)
+	w.mu.Lock()
+	timeout := w.blind.timeout()
+	w.mu.Unlock()
+	n, err := unix.EpollWait(w.epoll, ready[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return os.NewSyscallError("epoll_wait", err)
 	}

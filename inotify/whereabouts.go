@@ -113,6 +113,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	w.arm(s)
 	w.doubtRoots([]*subscriber{s}) // it may have changed before the way was watched
 	if w.crawl(workers, task{dir: n, all: true}) != nil {
+		w.limited = true
 		return watchLimit(s.root, s.SkipDir)
 	}
 	return nil
@@ -125,6 +126,9 @@ func (w *Watcher) widen(mask Mask) {
 	}
 	w.mask |= mask
 	for n := range w.tops {
+		if w.blind.get(n, "") != nil {
+			continue
+		}
 		fd, err := w.openNode(n, unix.O_PATH)
 		if err != nil {
 			continue // its end is in the queue
