@@ -1,6 +1,9 @@
 package inotify
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"slices"
+)
 
 // An id names a directory in the tree. 0 is none.
 type id int32
@@ -75,6 +78,14 @@ func (t *tree) add(wd int32, dev uint16, ino uint64) id {
 func (t *tree) mark(n id, set, clear uint8) {
 	t.version++
 	t.nodes[n].flags = t.nodes[n].flags&^clear | set
+}
+
+// reserve makes room for count more nodes.
+func (t *tree) reserve(count int) {
+	t.nodes = slices.Grow(t.nodes, count)
+	for len(t.slots)*3 < (t.filled+count)*4 {
+		t.grow()
+	}
 }
 
 // kill says that n, which must have no children, is not watched any more. It
