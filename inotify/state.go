@@ -473,31 +473,38 @@ func kernelWatches(fd int) iter.Seq2[kernelWatch, error] {
 // cutWatch decodes a line "inotify wd:1 ino:2 sdev:3 mask:4 ...", all in hex;
 // other lines are not ok.
 func cutWatch(line []byte) (kw kernelWatch, ok bool, err error) {
-	rest, ok := bytes.CutPrefix(line, []byte("inotify "))
-	if !ok {
+	if !bytes.HasPrefix(line, []byte("inotify ")) {
 		return kw, false, nil
 	}
-	for field := range bytes.FieldsSeq(rest) {
-		key, value, _ := bytes.Cut(field, []byte{':'})
-		switch string(key) {
-		case "wd", "ino", "sdev", "mask":
-		default:
-			continue
-		}
-		v, err := strconv.ParseUint(string(value), 16, 64)
-		if err != nil {
-			return kw, false, fmt.Errorf("fdinfo line %q: %w", line, err)
-		}
-		switch key[0] {
-		case 'w':
-			kw.wd = int32(v)
-		case 'i':
-			kw.ino = v
-		case 's':
-			kw.major, kw.minor = uint32(v>>20), uint32(v&(1<<20-1))
-		case 'm':
-			kw.mask = Mask(v)
+	var values [4]uint64
+	rest := line
+	for i, key := range [...]string{"inotify wd:", " ino:", " sdev:", " mask:"} {
+		if values[i], rest, ok = cutHex(rest, key); !ok {
+			return kw, false, fmt.Errorf("fdinfo line %q without%q", line, key)
 		}
 	}
-	return kw, true, nil
+	dev := values[2] // of the kernel's own kind, with 20 bits for the minor
+	return kernelWatch{
+		wd: int32(values[0]), ino: values[1], mask: Mask(values[3]),
+		major: uint32(dev >> 20), minor: uint32(dev & (1<<20 - 1)),
+	}, true, nil
+}
+
+// cutHex takes key and a number off the start of b.
+func cutHex(b []byte, key string) (v uint64, rest []byte, ok bool) {
+	if len(b) < len(key) || string(b[:len(key)]) != key {
+		return 0, nil, false
+	}
+	for i, c := range b[len(key):] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return v, b[len(key)+i:], i > 0
+		}
+		v = v<<4 | uint64(c)
+	}
+	return v, nil, len(b) > len(key)
 }

@@ -457,6 +457,27 @@ func TestResumeScansNothing(t *testing.T) {
 	}
 }
 
+func TestCutWatch(t *testing.T) {
+	tests := []struct {
+		line string
+		want kernelWatch
+		ok   bool
+		err  string
+	}{
+		{"pos:\t0\n", kernelWatch{}, false, ""},
+		{"inotify wd:1f ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8\n", kernelWatch{31, 0x800afce, 0x9e7e, 8, 19}, true, ""},
+		{"inotify wd:1 ino:2 sdev:3 mask:4", kernelWatch{1, 4, 2, 0, 3}, true, ""},
+		{"inotify wd:1 ino: sdev:3 mask:4\n", kernelWatch{}, false, "without"},
+		{"inotify wd:1\n", kernelWatch{}, false, "without"},
+	}
+	for _, tt := range tests {
+		got, ok, err := cutWatch([]byte(tt.line))
+		if got != tt.want || ok != tt.ok || (err != nil) != (tt.err != "") {
+			t.Errorf("cutWatch(%q) = %+v, %t, %v", tt.line, got, ok, err)
+		}
+	}
+}
+
 // dump is a snapshot as text, whatever its numbers are.
 func dump(s *snapshot) string {
 	var all []string
@@ -525,6 +546,11 @@ func BenchmarkHandover(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	start := time.Now()
+	if err := w.crawl(workers, task{dir: w.subs[0].node, all: true}); err != nil {
+		b.Fatal(err)
+	}
+	rescan := time.Since(start)
 	var leave, back time.Duration
 	var state []byte
 	for b.Loop() {
@@ -544,6 +570,7 @@ func BenchmarkHandover(b *testing.B) {
 			b.Fatalf("%d watches for %d directories, to be scanned: %t", w.Watches(), len(dirs), w.overflow)
 		}
 	}
+	b.ReportMetric(float64(rescan.Milliseconds()), "ms/rescan")
 	b.ReportMetric(float64(leave.Milliseconds())/float64(b.N), "ms/handover")
 	b.ReportMetric(float64(back.Milliseconds())/float64(b.N), "ms/resume")
 	b.ReportMetric(float64(len(state)-names)/float64(len(dirs)), "B/dir")
