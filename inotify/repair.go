@@ -47,7 +47,7 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 	if w.closed {
 		return false, ErrClosed
 	}
-	w.checkResumed()
+	w.checkSeal()
 	switch {
 	case w.overflow:
 		w.overflow = false

@@ -190,7 +190,9 @@ func (d *snapshotDecoder) snapshot() *snapshot {
 	copy(s.boot[:], d.bytes(len(s.boot)))
 	s.intact = d.bool()
 	s.good = time.Unix(0, d.varint())
-	s.seal = d.wd()
+	if s.seal = d.wd(); s.seal == 0 {
+		d.fail("it has no seal")
+	}
 	s.mask = d.mask()
 	s.devs = make([]device, d.count(3, maxDevices))
 	for i := range s.devs {

@@ -175,7 +175,7 @@ func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) 
 	if err == nil {
 		err = w.resume(s, subs)
 	}
-	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.resumed != nil) {
+	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.seal != 0) {
 		w.release()
 		return nil, err
 	}
@@ -228,12 +228,6 @@ func dupInstance(file *os.File) (fd int, err error) {
 	return fd, os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
 }
 
-// A resumption is what the records in the queue have yet to prove.
-type resumption struct {
-	seal      int32  // its IN_IGNORED must come, or somebody read the queue
-	unwatched []slot // directories whose IN_IGNORED must come: they have no watch
-}
-
 // resume takes s over.
 func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 	w.mu.Lock()
@@ -257,7 +251,7 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 	if !fits || !w.ownsRoots() {
 		w.rewatch()
 	}
-	w.resumed.seal = s.seal
+	w.seal = s.seal
 	w.marks[s.seal] = make(chan struct{})
 	var limits error
 	for _, sub := range fresh {
@@ -301,8 +295,8 @@ func (w *Watcher) reclaim(s *snapshot, subs []Subscription) (fresh []*subscriber
 }
 
 // compareWatches compares the tree with the watches that the kernel has, and
-// says whether they are of the same instance. A watch too few is forgiven
-// until the queue was read; one too many is not.
+// says whether they are of the same instance. A watch too few is forgiven, for
+// its end must be in the queue; one too many is not.
 func (w *Watcher) compareWatches(others []int32) (fits bool, err error) {
 	w.round = 1
 	fits = true
@@ -319,12 +313,6 @@ func (w *Watcher) compareWatches(others []int32) (fits bool, err error) {
 		}
 		w.tree.nodes[n].round = w.round
 		fits = fits && w.agrees(n, kw)
-	}
-	w.resumed = &resumption{}
-	for i := range w.tree.nodes {
-		if x := &w.tree.nodes[i]; x.wd != 0 && x.round != w.round {
-			w.resumed.unwatched = append(w.resumed.unwatched, w.slot(id(i), nil))
-		}
 	}
 	return fits, nil
 }
@@ -370,7 +358,6 @@ func (w *Watcher) owns(n id, path string) bool {
 // where the tree has them, as if it had none; then all is scanned.
 func (w *Watcher) rewatch() {
 	w.overflow = true
-	w.resumed.unwatched = nil
 	w.tree.byWd = wdTable{}
 	for i := range w.tree.nodes {
 		x := &w.tree.nodes[i]
@@ -417,23 +404,15 @@ func (w *Watcher) rewatchOne(n id) bool {
 	return true
 }
 
-// checkResumed is called when the queue is empty, and draws conclusions from
-// what was not in it.
-func (w *Watcher) checkResumed() {
-	r := w.resumed
-	if r == nil {
-		return
-	}
-	w.resumed = nil
-	if _, broken := w.marks[r.seal]; broken {
-		delete(w.marks, r.seal)
+// checkSeal is called when the queue is empty. The record that a Handover left
+// must have been in it, or somebody else has read the queue. When it was, the
+// kernel has said of every watch that it ended.
+func (w *Watcher) checkSeal() {
+	if _, broken := w.marks[w.seal]; broken {
+		delete(w.marks, w.seal)
 		w.overflow = true
 	}
-	for _, s := range r.unwatched {
-		if w.tree.nodes[s.dir].wd == s.wd && w.tree.byWd.get(s.wd) == s.dir {
-			w.ended(s.dir, Ignored)
-		}
-	}
+	w.seal = 0
 }
 
 // A kernelWatch is a watch as /proc/pid/fdinfo lists it (proc(5)).

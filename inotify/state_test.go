@@ -214,6 +214,12 @@ func TestResumeRepairs(t *testing.T) {
 			_, err := unix.InotifyAddWatch(tr.raw(h), tr.out, unix.IN_ATTRIB)
 			tr.must(err)
 		}, nil, true},
+		{"the queue was never empty", func(tr *trial, h *handover) {
+			s, err := decodeSnapshot(h.state)
+			tr.must(err)
+			s.intact = false
+			h.state = s.encode()
+		}, nil, true},
 		{"it is another instance", func(tr *trial, h *handover) {
 			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 			tr.must(err)
@@ -326,6 +332,7 @@ func TestResumeRefuses(t *testing.T) {
 		{"a flipped bit", flipped, "checksum"},
 		{"another version", version, "version 2, this program reads 1"},
 		{"another boot", other(func(s *snapshot) { s.boot[3]++ }), "this is boot"},
+		{"no seal", other(func(s *snapshot) { s.seal = 0 }), "no seal"},
 		{"a name twice", other(func(s *snapshot) {
 			s.tree.attach(s.tree.add(9999, 0, 1), 1, []byte("a"))
 		}), `"a" twice`},
@@ -380,6 +387,19 @@ func TestResumeWithOtherRoots(t *testing.T) {
 	if got := lines(inner.flush()); !strings.Contains(got, "close_write c/h") {
 		t.Errorf("later:\n%s", got)
 	}
+}
+
+func TestResumeFindsAMissingRoot(t *testing.T) {
+	tr := newTrial(t, Subscription{})
+	late := &trial{t: t, root: tr.at("out:late"), out: tr.out}
+	tr.must(tr.w.Add(Subscription{Root: late.root, Wait: true}))
+	h := tr.handOver()
+	tr.do("mkdir out:late/sub")
+	late.resume(h)
+	if got, want := lines(late.read()), "create|isdir .\ncreate|isdir sub\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	checkModel(t, late.run())
 }
 
 func TestResumeFindsAnotherRoot(t *testing.T) {
@@ -528,7 +548,7 @@ func FuzzSnapshot(f *testing.F) {
 }
 
 func newSnapshotSeed() []byte {
-	return (&snapshot{tree: newTree()}).encode()[snapshotHeader:]
+	return (&snapshot{seal: 1, tree: newTree()}).encode()[snapshotHeader:]
 }
 
 // BenchmarkHandover is the time to leave and to come back with a large tree,

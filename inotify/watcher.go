@@ -70,7 +70,7 @@ type Watcher struct {
 	closed  bool
 	leaving bool               // a Handover is under way
 	halt    context.CancelFunc // ends Run, when it is under way
-	resumed *resumption        // what the first empty queue has yet to prove
+	seal    int32              // the mark that a Handover left, until it came; or 0
 	mask    Mask               // of every watch
 	subs    []*subscriber
 	anchors map[id][]*subscriber
