@@ -261,7 +261,7 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 		}
 		limits = errors.Join(limits, err)
 	}
-	w.doubtRoots(w.subs)
+	w.doubtRoots(w.subs) // even if the list of mounts cannot be read
 	w.recheckMountsLocked()
 	return limits
 }
