@@ -393,6 +393,28 @@ func TestResumeWithOtherRoots(t *testing.T) {
 	}
 }
 
+func TestResumeFindsMounts(t *testing.T) {
+	for _, at := range []string{"dir", "."} {
+		t.Run(at, func(t *testing.T) {
+			tr := newTrial(t, Subscription{})
+			tr.do("mkdir dir/covered")
+			h := tr.handOver()
+			tr.taken()
+			point := tr.at(at)
+			if err := unix.Mount("tmpfs", point, "tmpfs", 0, "size=1m"); err != nil {
+				t.Skip("mounting takes a privilege:", err)
+			}
+			t.Cleanup(func() { unix.Unmount(point, unix.MNT_DETACH) })
+			tr.must(os.Mkdir(point+"/new", 0o755))
+			tr.resume(h)
+			if got, want := lines(tr.read()), "create|isdir "+filepath.Join(at, "new")+"\n"; !strings.HasSuffix(got, want) {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			checkModel(t, tr.run())
+		})
+	}
+}
+
 func TestResumeFindsAMissingRoot(t *testing.T) {
 	tr := newTrial(t, Subscription{})
 	late := &trial{t: t, root: tr.at("out:late"), out: tr.out}
