@@ -17,6 +17,12 @@ const mountinfo = "/proc/self/mountinfo"
 
 // recheckMounts has every mount point below a root, and every root, looked at.
 func (w *Watcher) recheckMounts() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.recheckMountsLocked()
+}
+
+func (w *Watcher) recheckMountsLocked() {
 	list, err := os.ReadFile(mountinfo)
 	if err != nil {
 		return
@@ -27,8 +33,6 @@ func (w *Watcher) recheckMounts() {
 			points = append(points, point)
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.doubtRoots(w.subs)
 	for n, path := range w.tops {
 		real, err := filepath.EvalSymlinks(path)

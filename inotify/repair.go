@@ -47,6 +47,7 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 	if w.closed {
 		return false, ErrClosed
 	}
+	w.checkSeal()
 	switch {
 	case w.overflow:
 		w.overflow = false
@@ -254,14 +255,15 @@ func (w *Watcher) awaitRename(from slot) {
 // drop forgets n and all below it, and has their watches removed. A root that
 // lies below stays.
 func (w *Watcher) drop(n id) {
+	for _, x := range w.tree.subtree(nil, n) {
+		if w.tree.nodes[x].flags&flagAnchor != 0 {
+			w.leave(x, limbo{}) // with all that is below it
+		}
+	}
 	list := w.tree.subtree(nil, n)
 	for i := len(list) - 1; i >= 0; i-- {
 		x := list[i]
-		if w.tree.nodes[x].flags&flagAnchor != 0 {
-			w.leave(x, limbo{})
-			continue
-		}
-		if w.tree.nodes[x].child == 0 {
+		if w.tree.nodes[x].flags&flagAnchor == 0 && w.tree.nodes[x].child == 0 {
 			if wd := w.tree.nodes[x].wd; wd != 0 {
 				w.doomed = append(w.doomed, wd)
 			}

@@ -1,6 +1,9 @@
 package inotify
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"slices"
+)
 
 // An id names a directory in the tree. 0 is none.
 type id int32
@@ -90,6 +93,14 @@ func (t *tree) watched(n id, wd int32) {
 	t.nodes[n].wd = wd
 	t.byWd.set(wd, n)
 	t.count++
+}
+
+// reserve makes room for count more nodes.
+func (t *tree) reserve(count int) {
+	t.nodes = slices.Grow(t.nodes, count)
+	for len(t.slots)*3 < (t.filled+count)*4 {
+		t.grow()
+	}
 }
 
 // kill says that n, which must have no children, is not watched any more. It

@@ -80,7 +80,10 @@ type Watcher struct {
 	running sync.Mutex // held by Run
 	mu      sync.Mutex // guards what follows, and fd against Close
 	closed  bool
-	mask    Mask // of every watch
+	leaving bool               // a Handover is under way
+	halt    context.CancelFunc // ends Run, when it is under way
+	seal    int32              // the mark that a Handover left, until it came; or 0
+	mask    Mask               // of every watch
 	subs    []*subscriber
 	anchors map[id][]*subscriber
 	tops    map[id]string // absolute path of each top
@@ -112,6 +115,15 @@ type Watcher struct {
 // New opens an inotify instance. When the user has none left the error is a
 // *LimitError.
 func New(opts Options) (*Watcher, error) {
+	w := newWatcher(opts)
+	if err := w.open(); err != nil {
+		w.release()
+		return nil, err
+	}
+	return w, nil
+}
+
+func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
 		problem:  opts.Problem,
 		statfs:   fileSystem,
@@ -138,14 +150,10 @@ func New(opts Options) (*Watcher, error) {
 	if w.problem == nil {
 		w.problem = func(error) {}
 	}
-	if err := w.open(); err != nil {
-		w.release()
-		return nil, err
-	}
-	return w, nil
+	return w
 }
 
-// open acquires the descriptors.
+// open acquires the descriptors; an inotify instance only if there is none.
 func (w *Watcher) open() (err error) {
 	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return os.NewSyscallError("epoll_create1", err)
@@ -153,7 +161,9 @@ func (w *Watcher) open() (err error) {
 	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
-	w.fd, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if w.fd < 0 {
+		w.fd, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	}
 	if errors.Is(err, unix.EMFILE) && w.spareDescriptor() {
 		return instanceLimit(err)
 	}
@@ -198,7 +208,7 @@ func (w *Watcher) Add(s Subscription) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
+	if w.closed || w.leaving {
 		return ErrClosed
 	}
 	err = w.subscribe(newSubscriber(s, root))
@@ -217,7 +227,8 @@ func (w *Watcher) Watches() int {
 }
 
 // Run reads the kernel's events and hands them to the subscribers until ctx
-// ends, which is no error, or reading fails. Only one Run may be under way.
+// ends or the Watcher is handed over, which is no error, or reading fails. Only
+// one Run may be under way.
 // What the kernel has queued when ctx ends is for the next Run.
 func (w *Watcher) Run(ctx context.Context) error {
 	free := w.running.TryLock()
@@ -225,11 +236,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 		defer w.running.Unlock()
 	}
 	switch {
-	case w.isClosed():
+	case w.isLeaving():
 		return ErrClosed
 	case !free:
 		return errors.New("inotify watcher runs already")
 	}
+	ctx, halt := context.WithCancel(ctx)
+	defer halt()
+	w.mayHalt(halt)
 	defer context.AfterFunc(ctx, w.interrupt)()
 	for {
 		if err := w.drain(ctx); err != nil || ctx.Err() != nil {
@@ -300,21 +314,15 @@ func (w *Watcher) isClosed() bool {
 	return w.closed
 }
 
-// mark puts a record at the end of the kernel's queue: the IN_IGNORED of a
-// watch on a file that nobody else knows. The channel is closed when all
-// before it is dealt with.
+// mark puts a mark at the end of the kernel's queue. The channel is closed
+// when all before it is dealt with.
 func (w *Watcher) mark() (<-chan struct{}, error) {
-	file, err := unix.MemfdCreate("execlogd-mark", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	defer unix.Close(file)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, ErrClosed
 	}
-	wd, err := unix.InotifyAddWatch(w.fd, procPath(file, ""), unix.IN_ATTRIB)
+	wd, err := w.newMark()
 	mark := make(chan struct{})
 	if errors.Is(err, unix.ENOSPC) {
 		w.blind.late = append(w.blind.late, mark)
@@ -322,11 +330,26 @@ func (w *Watcher) mark() (<-chan struct{}, error) {
 		return mark, nil
 	}
 	if err != nil {
-		return nil, os.NewSyscallError("inotify_add_watch", err)
+		return nil, err
 	}
-	w.marks[int32(wd)] = mark
-	_, err = unix.InotifyRmWatch(w.fd, uint32(wd))
-	return mark, os.NewSyscallError("inotify_rm_watch", err)
+	w.marks[wd] = mark
+	return mark, nil
+}
+
+// newMark puts a record at the end of the kernel's queue: the IN_IGNORED of a
+// watch on a file that nobody else knows.
+func (w *Watcher) newMark() (wd int32, err error) {
+	file, err := unix.MemfdCreate("execlogd-mark", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, os.NewSyscallError("memfd_create", err)
+	}
+	defer unix.Close(file)
+	n, err := unix.InotifyAddWatch(w.fd, procPath(file, ""), unix.IN_ATTRIB)
+	if err != nil {
+		return 0, os.NewSyscallError("inotify_add_watch", err)
+	}
+	_, err = unix.InotifyRmWatch(w.fd, uint32(n))
+	return int32(n), os.NewSyscallError("inotify_rm_watch", err)
 }
 
 // interrupt ends a wait; what it writes stays until the next wait reads it.

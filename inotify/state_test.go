@@ -1,0 +1,643 @@
+package inotify
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// handoverRoot has the test binary be the first of two processes: it watches
+// the root, hands over to the second and waits to be killed.
+const handoverRoot = "INOTIFY_TEST_HANDOVER_ROOT"
+
+// TestFirstProcess is no test but the first process of those below. It passes
+// the instance as SCM_RIGHTS over descriptor 4, as to systemd, and writes the
+// snapshot to 3.
+func TestFirstProcess(t *testing.T) {
+	root := os.Getenv(handoverRoot)
+	if root == "" {
+		t.Skip("is run by other tests")
+	}
+	w, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Add(Subscription{Root: root}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- w.Run(context.Background()) }()
+	file, state, err := w.Handover()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil && !errors.Is(err, ErrClosed) {
+		t.Fatal(err)
+	}
+	if err := unix.Sendmsg(4, []byte{1}, unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	out := os.NewFile(3, "snapshot")
+	out.Write(state)
+	out.Close()
+	select {} // to be killed
+}
+
+// A handover is what one process left for another.
+type handover struct {
+	file  *os.File
+	state []byte
+}
+
+// handedOver has another process watch tr's root and hand over. It is killed
+// before its heir begins.
+func (tr *trial) handedOver() handover {
+	tr.t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	tr.must(err)
+	mine, theirs := os.NewFile(uintptr(pair[0]), "mine"), os.NewFile(uintptr(pair[1]), "theirs")
+	defer mine.Close()
+	out, in, err := os.Pipe()
+	tr.must(err)
+	defer out.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFirstProcess$")
+	cmd.Env = append(os.Environ(), handoverRoot+"="+tr.root)
+	cmd.ExtraFiles = []*os.File{in, theirs}
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	tr.must(cmd.Start())
+	in.Close()
+	theirs.Close()
+	state, err := io.ReadAll(out)
+	tr.must(err)
+	tr.must(cmd.Process.Signal(syscall.SIGKILL))
+	cmd.Wait()
+	if len(state) == 0 {
+		tr.t.Fatalf("the first process:\n%s", &stdout)
+	}
+	rights := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(int(mine.Fd()), make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC)
+	tr.must(err)
+	messages, err := unix.ParseSocketControlMessage(rights[:n])
+	tr.must(err)
+	fds, err := unix.ParseUnixRights(&messages[0])
+	tr.must(err)
+	file := os.NewFile(uintptr(fds[0]), "inotify")
+	tr.t.Cleanup(func() { file.Close() })
+	return handover{file, state}
+}
+
+// newHeir is a trial without a watcher, before the first process begins.
+func newHeir(t testing.TB) *trial {
+	dir := t.TempDir()
+	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}
+	tr.must(os.Mkdir(tr.root, 0o755))
+	tr.must(os.Mkdir(tr.out, 0o755))
+	return tr
+}
+
+// resume makes tr go on with what it was left.
+func (tr *trial) resume(h handover, more ...Subscription) *trial {
+	tr.t.Helper()
+	subs := append([]Subscription{{Root: tr.root, Deliver: tr.take}}, more...)
+	w, err := Resume(Options{Problem: func(err error) { tr.t.Log("problem:", err) }}, h.file, h.state, subs...)
+	tr.must(err)
+	tr.w = w
+	tr.t.Cleanup(func() { tr.must(w.Close()) })
+	return tr
+}
+
+func TestResumeLosesNothing(t *testing.T) {
+	tests := []struct{ name, before, between, want string }{
+		{"nothing happened", "mkdir a/b/c", "", ""},
+		{"files are written", "mkdir a/b", `
+			write f
+			write a/b/g`, `
+			create f
+			modify f
+			close_write f
+			create a/b/g
+			modify a/b/g
+			close_write a/b/g`},
+		{"a directory is made with content", "mkdir a", `
+			mkdir a/n/m
+			write a/n/m/f`, `
+			create|isdir a/n
+			create|isdir a/n/m
+			modify|close_write|create a/n/m/f`},
+		{"a directory is renamed and written into", `
+			mkdir a/b`, `
+			mv a z
+			write z/b/f`, `
+			moved_from|isdir a
+			moved_to|isdir z from a
+			create z/b/f
+			modify z/b/f
+			close_write z/b/f`},
+		{"directories are deleted", `
+			mkdir a/b
+			mkdir k`, `rm a`, `
+			delete|isdir a/b
+			delete|isdir a`},
+		{"a directory leaves and another takes its name", `
+			mkdir a/b`, `
+			mv a out:a
+			mkdir a/c
+			write out:a/b/f`, `
+			moved_from|isdir a
+			create|isdir a
+			create|isdir a/c`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newHeir(t)
+			tr.do(tt.before)
+			h := tr.handedOver()
+			tr.do(tt.between)
+			tr.resume(h)
+			got := lines(tr.read())
+			if want := strings.TrimPrefix(strings.ReplaceAll(tt.want, "\t", ""), "\n"); strings.TrimSpace(got) != want {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			checkModel(t, tr.run())
+		})
+	}
+}
+
+// What does not fit is made good: nothing that happened is missing, and the
+// tree is right afterwards.
+func TestResumeRepairs(t *testing.T) {
+	const before = `
+		mkdir a/b/c
+		mkdir d/e
+		write d/e/old
+		write d/f`
+	const between = `
+		append d/f
+		mkdir d/new
+		write d/new/g
+		mv a z`
+	news := []string{"close_write", " d/f\n", " d/new/g\n", "|isdir z"}
+	tests := []struct {
+		name    string
+		spoil   func(tr *trial, h *handover)
+		between func(tr *trial, h *handover)
+		scanned bool // a scan after an Overflow must follow
+	}{
+		{"all fits", nil, nil, false},
+		{"some watches are gone and their records are there", func(tr *trial, h *handover) { tr.unwatch(h, 2, false) }, nil, false},
+		{"some watches are gone and so are their records", func(tr *trial, h *handover) { tr.unwatch(h, 2, true) }, nil, true},
+		{"all watches are gone and their records are there", func(tr *trial, h *handover) { tr.unwatch(h, 100, false) }, nil, true},
+		{"all watches are gone and so are their records", func(tr *trial, h *handover) { tr.unwatch(h, 100, true) }, nil, true},
+		{"somebody read the queue", nil, func(tr *trial, h *handover) { tr.swallow(h) }, true},
+		{"the watches report too little", func(tr *trial, h *handover) {
+			fd := tr.raw(h)
+			_, err := unix.InotifyAddWatch(fd, tr.at("d"), unix.IN_ATTRIB)
+			tr.must(err)
+		}, nil, true},
+		{"there is a watch that nobody knows", func(tr *trial, h *handover) {
+			_, err := unix.InotifyAddWatch(tr.raw(h), tr.out, unix.IN_ATTRIB)
+			tr.must(err)
+		}, nil, true},
+		{"the queue was never empty", func(tr *trial, h *handover) {
+			s, err := decodeSnapshot(h.state)
+			tr.must(err)
+			s.intact = false
+			h.state = s.encode()
+		}, nil, true},
+		{"it is another instance", func(tr *trial, h *handover) {
+			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+			tr.must(err)
+			h.file.Close()
+			h.file = os.NewFile(uintptr(fd), "another")
+			tr.t.Cleanup(func() { h.file.Close() })
+		}, nil, true},
+		{"it is another instance with watches in another order", func(tr *trial, h *handover) {
+			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+			tr.must(err)
+			for _, dir := range []string{".", "d/e", "a/b/c", "d", "a", "a/b", "out:."} {
+				_, err := unix.InotifyAddWatch(fd, tr.at(dir), unix.IN_ALL_EVENTS)
+				tr.must(err)
+			}
+			h.file.Close()
+			h.file = os.NewFile(uintptr(fd), "another")
+			tr.t.Cleanup(func() { h.file.Close() })
+		}, nil, true},
+		{"the queue overflowed", nil, func(tr *trial, _ *handover) {
+			for i := range sysctl("max_queued_events") {
+				tr.must(os.Chmod(tr.at([]string{"d", "d/e"}[i%2]), 0o755))
+			}
+		}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newHeir(t)
+			tr.do(before)
+			time.Sleep(50 * time.Millisecond) // time stamps must tell what was from what comes
+			h := tr.handedOver()
+			if tt.spoil != nil {
+				tt.spoil(tr, &h)
+			}
+			if tt.between != nil && tt.name == "the queue overflowed" {
+				tt.between(tr, &h)
+			}
+			tr.do(between)
+			if tt.between != nil && tt.name != "the queue overflowed" {
+				tt.between(tr, &h)
+			}
+			time.Sleep(50 * time.Millisecond) // a scan must not find it by being early
+			tr.resume(h)
+			got := lines(tr.read())
+			if strings.HasPrefix(tt.name, "it is another") && (strings.Contains(got, "isdir d/e\n") || strings.Contains(got, " d/e/old\n")) {
+				t.Errorf("what did not change is reported:\n%s", got)
+			}
+			for _, want := range news {
+				if !strings.Contains(got, want) {
+					t.Errorf("no %q in\n%.2000s", want, got)
+				}
+			}
+			if scanned := strings.Contains(got, "q_overflow|isdir ."); scanned != tt.scanned {
+				t.Errorf("scanned: %t, want %t\n%.2000s", scanned, tt.scanned, got)
+			}
+			checkModel(t, tr.run())
+		})
+	}
+}
+
+func (tr *trial) raw(h *handover) int {
+	return int(h.file.Fd())
+}
+
+// unwatch removes watches from below the root, and the root's if there are no
+// others, and their records if it is to be quiet.
+func (tr *trial) unwatch(h *handover, most int, quiet bool) {
+	s, err := decodeSnapshot(h.state)
+	tr.must(err)
+	for _, x := range slices.Backward(s.tree.nodes) {
+		if x.wd != 0 && most > 0 {
+			_, err := unix.InotifyRmWatch(tr.raw(h), uint32(x.wd))
+			tr.must(err)
+			most--
+		}
+	}
+	if quiet {
+		tr.swallow(h)
+	}
+}
+
+// swallow reads what is queued.
+func (tr *trial) swallow(h *handover) {
+	tr.must(unix.SetNonblock(tr.raw(h), true))
+	buf := make([]byte, 1<<20)
+	for {
+		if _, err := unix.Read(tr.raw(h), buf); err != nil {
+			return
+		}
+	}
+}
+
+func TestResumeRefuses(t *testing.T) {
+	tr := newHeir(t)
+	tr.do("mkdir a/b")
+	h := tr.handedOver()
+	other := func(change func(s *snapshot)) []byte {
+		s, err := decodeSnapshot(h.state)
+		tr.must(err)
+		change(s)
+		return s.encode()
+	}
+	flipped := bytes.Clone(h.state)
+	flipped[len(flipped)/2] ^= 4
+	version := bytes.Clone(h.state)
+	version[len(snapshotMagic)]++
+	tests := []struct {
+		name  string
+		state []byte
+		want  string
+	}{
+		{"nothing", nil, "begin"},
+		{"a truncated snapshot", h.state[:len(h.state)-1], "checksum"},
+		{"a flipped bit", flipped, "checksum"},
+		{"another version", version, "version 2, this program reads 1"},
+		{"another boot", other(func(s *snapshot) { s.boot[3]++ }), "this is boot"},
+		{"no seal", other(func(s *snapshot) { s.seal = 0 }), "no seal"},
+		{"a name twice", other(func(s *snapshot) {
+			s.tree.attach(s.tree.add(9999, 0, 1), 1, []byte("a"))
+		}), `"a" twice`},
+		{"a name that leads elsewhere", other(func(s *snapshot) {
+			s.tree.attach(s.tree.add(9999, 0, 1), 1, []byte(".."))
+		}), `".."`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Resume(Options{}, h.file, tt.state, Subscription{Root: tr.root})
+			if !errors.Is(err, ErrSnapshot) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+	file, err := os.Open(os.DevNull)
+	tr.must(err)
+	defer file.Close()
+	if _, err := Resume(Options{}, file, h.state); err == nil || !strings.Contains(err.Error(), "no inotify instance") {
+		t.Errorf("another file: %v", err)
+	}
+	tr.resume(h) // refusals have done no harm
+	checkModel(t, tr.run())
+}
+
+func TestResumeWithOtherRoots(t *testing.T) {
+	tr := newTrial(t, Subscription{})
+	tr.do(`
+		mkdir a/b/c
+		mkdir out:new/sub
+		mkdir out:old/sub`)
+	tr.must(tr.w.Add(Subscription{Root: tr.at("a/b")}))
+	tr.must(tr.w.Add(Subscription{Root: tr.at("out:old")}))
+	h := tr.handOver()
+	tr.taken()
+	inner := &trial{t: t, root: tr.at("a/b"), out: tr.out}
+	tr.do(`
+		write f
+		write a/b/c/g`)
+	inner.resume(h, Subscription{Root: tr.at("out:new"), Deliver: tr.take})
+	if got, want := lines(inner.read()), "create c/g\nmodify c/g\nclose_write c/g\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if got := tr.taken(); len(got) > 0 {
+		t.Errorf("of the new root: %v", got)
+	}
+	if got := inner.watches(); got != 4 || inner.w.Watches() != 4 {
+		t.Errorf("%d watches in the kernel and %d in the tree for two roots with a directory each", got, inner.w.Watches())
+	}
+	inner.run()
+	inner.do("write c/h")
+	if got := lines(inner.flush()); !strings.Contains(got, "close_write c/h") {
+		t.Errorf("later:\n%s", got)
+	}
+}
+
+func TestResumeFindsMounts(t *testing.T) {
+	for _, at := range []string{"dir", "."} {
+		t.Run(at, func(t *testing.T) {
+			tr := newTrial(t, Subscription{})
+			tr.do("mkdir dir/covered")
+			h := tr.handOver()
+			tr.taken()
+			point := tr.at(at)
+			if err := unix.Mount("tmpfs", point, "tmpfs", 0, "size=1m"); err != nil {
+				t.Skip("mounting takes a privilege:", err)
+			}
+			t.Cleanup(func() { unix.Unmount(point, unix.MNT_DETACH) })
+			tr.must(os.Mkdir(point+"/new", 0o755))
+			tr.resume(h)
+			if got, want := lines(tr.read()), "create|isdir "+filepath.Join(at, "new")+"\n"; !strings.HasSuffix(got, want) {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			checkModel(t, tr.run())
+		})
+	}
+}
+
+func TestResumeFindsAMissingRoot(t *testing.T) {
+	tr := newTrial(t, Subscription{})
+	late := &trial{t: t, root: tr.at("out:late"), out: tr.out}
+	tr.must(tr.w.Add(Subscription{Root: late.root, Wait: true}))
+	h := tr.handOver()
+	tr.do("mkdir out:late/sub")
+	late.resume(h)
+	if got, want := lines(late.read()), "create|isdir .\ncreate|isdir sub\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	checkModel(t, late.run())
+}
+
+func TestResumeFindsAnotherRoot(t *testing.T) {
+	tr := newTrial(t, Subscription{})
+	tr.do("mkdir a/b")
+	h := tr.handOver()
+	tr.taken()
+	tr.do("mkdir out:next/n")
+	tr.must(os.Rename(tr.root, tr.at("out:gone")))
+	tr.must(os.Rename(tr.at("out:next"), tr.root))
+	tr.resume(h)
+	if got, want := lines(tr.read()), "move_self|isdir .\ncreate|isdir .\ncreate|isdir n\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	checkModel(t, tr.run())
+}
+
+// handOver is handedOver within this process.
+func (tr *trial) handOver() handover {
+	tr.t.Helper()
+	file, state, err := tr.w.Handover()
+	tr.must(err)
+	tr.t.Cleanup(func() { file.Close() })
+	return handover{file, state}
+}
+
+func TestHandoverEndsTheWatcher(t *testing.T) {
+	tr := newTrial(t, Subscription{Mask: Create})
+	ended := make(chan error)
+	started := make(chan struct{})
+	go func() {
+		close(started)
+		ended <- tr.w.Run(t.Context())
+	}()
+	<-started
+	tr.do("write f")
+	tr.handOver()
+	if err := <-ended; err != nil && !errors.Is(err, ErrClosed) {
+		t.Errorf("Run: %v", err)
+	}
+	if got, want := lines(tr.taken()), "create f\n"; got != want {
+		t.Errorf("delivered %q, want %q", got, want)
+	}
+	if _, _, err := tr.w.Handover(); !errors.Is(err, ErrClosed) {
+		t.Errorf("second Handover: %v", err)
+	}
+	if err := tr.w.Add(Subscription{Root: tr.root}); !errors.Is(err, ErrClosed) {
+		t.Errorf("Add: %v", err)
+	}
+	if err := tr.w.Run(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Run: %v", err)
+	}
+	if err := tr.w.Flush(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Flush: %v", err)
+	}
+}
+
+// A good resume opens the roots and no other directory: what lies below is
+// unreadable and nobody complains.
+func TestResumeScansNothing(t *testing.T) {
+	tr := newTrial(t, Subscription{})
+	tr.do("mkdir a/b/c")
+	h := tr.handOver()
+	spy, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	tr.must(err)
+	defer unix.Close(spy)
+	for _, dir := range []string{"a", "a/b", "a/b/c"} {
+		_, err := unix.InotifyAddWatch(spy, tr.at(dir), unix.IN_OPEN)
+		tr.must(err)
+	}
+	tr.resume(h)
+	tr.read()
+	if n, err := unix.Read(spy, make([]byte, 4096)); n > 0 || !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("directories below the root were opened (%d bytes of events, %v)", n, err)
+	}
+}
+
+func TestCutWatch(t *testing.T) {
+	tests := []struct {
+		line string
+		want kernelWatch
+		ok   bool
+		err  string
+	}{
+		{"pos:\t0\n", kernelWatch{}, false, ""},
+		{"inotify wd:1f ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8\n", kernelWatch{31, 0x800afce, 0x9e7e, 8, 19}, true, ""},
+		{"inotify wd:1 ino:2 sdev:3 mask:4", kernelWatch{1, 4, 2, 0, 3}, true, ""},
+		{"inotify wd:1 ino: sdev:3 mask:4\n", kernelWatch{}, false, "without"},
+		{"inotify wd:1\n", kernelWatch{}, false, "without"},
+	}
+	for _, tt := range tests {
+		got, ok, err := cutWatch([]byte(tt.line))
+		if got != tt.want || ok != tt.ok || (err != nil) != (tt.err != "") {
+			t.Errorf("cutWatch(%q) = %+v, %t, %v", tt.line, got, ok, err)
+		}
+	}
+}
+
+// TestDifferentialHandover is TestDifferential with a watcher that is handed
+// over again and again while the writers write.
+func TestDifferentialHandover(t *testing.T) {
+	for round := range max(1, *roundsFlag/2) {
+		seed := *seedFlag + uint64(round)
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			playRound(t, seed, 1+round%2, func(tr *trial, r *replay, written <-chan struct{}) {
+				for !closed(written) {
+					h := tr.handOver()
+					r.apply(tr.taken())
+					tr.resume(h)
+					h.file.Close()
+				}
+				r.apply(tr.read())
+			})
+		})
+	}
+}
+
+// dump is a snapshot as text, whatever its numbers are.
+func dump(s *snapshot) string {
+	var all []string
+	for top, path := range s.tops {
+		for _, n := range s.tree.subtree(nil, top) {
+			x := s.tree.nodes[n]
+			names := bytes.Join(s.tree.namesBelow(top, n), []byte("/"))
+			root := slices.IndexFunc(s.roots, func(r savedRoot) bool { return r.node == n })
+			all = append(all, fmt.Sprintf("%q %q wd %d ino %d dev %v root %d", path, names, x.wd, x.ino, s.devs[x.dev], root))
+		}
+	}
+	slices.Sort(all)
+	return fmt.Sprint(s.boot, s.intact, s.good.UnixNano(), s.seal, s.mask, s.devs, s.others, len(s.roots), "\n", strings.Join(all, "\n"))
+}
+
+func FuzzSnapshot(f *testing.F) {
+	s := &snapshot{
+		boot: [16]byte{1, 2, 3}, intact: true, good: time.Unix(1e9, 5), seal: 77, mask: Changes,
+		devs: []device{{8, 1, true}, {0, 30, false}}, tree: newTree(), others: []int32{3, 9},
+	}
+	top, second := s.tree.add(1, 0, 2), s.tree.add(70, 1, 1<<63)
+	a, b := s.tree.add(4, 0, 12), s.tree.add(5, 1, 11)
+	s.tree.attach(a, top, []byte("a"))
+	s.tree.attach(b, a, []byte("b\xff"))
+	s.tops = map[id]string{top: "/srv", second: "/mnt"}
+	s.roots = []savedRoot{{"/srv", Changes, top}, {"/srv/a", Create, a}, {"/missing", Create, 0}, {"/mnt", Create, second}}
+	f.Add(s.encode()[snapshotHeader:])
+	f.Add(newSnapshotSeed())
+	f.Fuzz(func(t *testing.T, body []byte) {
+		// The checksum is right, so that what it protects is reached.
+		state := append([]byte(snapshotMagic), snapshotVersion)
+		state = binary.LittleEndian.AppendUint32(state, crc32.Checksum(body, castagnoli))
+		s, err := decodeSnapshot(append(state, body...))
+		if err != nil {
+			if s != nil || !errors.Is(err, ErrSnapshot) {
+				t.Fatalf("snapshot %v with error %v", s, err)
+			}
+			return
+		}
+		again, err := decodeSnapshot(s.encode())
+		if err != nil {
+			t.Fatalf("its own encoding: %v", err)
+		}
+		if got, want := dump(again), dump(s); got != want {
+			t.Errorf("decoded\n%s\nencoded and decoded again\n%s", want, got)
+		}
+	})
+}
+
+func newSnapshotSeed() []byte {
+	return (&snapshot{seal: 1, tree: newTree()}).encode()[snapshotHeader:]
+}
+
+// BenchmarkHandover is the time to leave and to come back with a large tree,
+// and the size of what is kept.
+func BenchmarkHandover(b *testing.B) {
+	root, dirs := benchTree(b)
+	names := 0
+	for _, dir := range dirs {
+		names += len(filepath.Base(dir))
+	}
+	w, err := New(Options{})
+	if err == nil {
+		err = w.Add(Subscription{Root: root})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	start := time.Now()
+	if err := w.crawl(workers, task{dir: w.subs[0].node, all: true}); err != nil {
+		b.Fatal(err)
+	}
+	rescan := time.Since(start)
+	var leave, back time.Duration
+	var state []byte
+	for b.Loop() {
+		start := time.Now()
+		var file *os.File
+		if file, state, err = w.Handover(); err != nil {
+			b.Fatal(err)
+		}
+		leave += time.Since(start)
+		start = time.Now()
+		if w, err = Resume(Options{}, file, state, Subscription{Root: root}); err != nil {
+			b.Fatal(err)
+		}
+		back += time.Since(start)
+		file.Close()
+		if w.Watches() != len(dirs) || w.overflow {
+			b.Fatalf("%d watches for %d directories, to be scanned: %t", w.Watches(), len(dirs), w.overflow)
+		}
+	}
+	b.ReportMetric(float64(rescan.Milliseconds()), "ms/rescan")
+	b.ReportMetric(float64(leave.Milliseconds())/float64(b.N), "ms/handover")
+	b.ReportMetric(float64(back.Milliseconds())/float64(b.N), "ms/resume")
+	b.ReportMetric(float64(len(state)-names)/float64(len(dirs)), "B/dir")
+	w.Close()
+}
