@@ -44,6 +44,15 @@
 // The same goes for what is mounted on a directory, as soon as the list of
 // mounts says so.
 //
+// Blindness: a directory that gets no watch, because max_user_watches is reached
+// (a LimitError says so once), and a file system on which inotify does not see
+// what other machines do (a RemoteError), are looked at every
+// Options.PollInterval instead; the first is watched when there is room again. A
+// directory without permission is told once and watched when its mode allows it.
+//
+// State: Handover and Resume carry a Watcher, with what the kernel has queued for
+// it, into another process, and a state that does not fit is repaired by a scan.
+//
 // # How to read the events
 //
 // A file that is written in place is Modify, as often as the kernel says, and
@@ -62,8 +71,7 @@
 // counted. Between directories the order is that of the queue, which is not
 // always that of the system calls of different processes. Writes through a
 // memory map are seen when the file is closed, writes through a hard link
-// outside the roots not at all. What another machine does on a network file
-// system is not seen. Links below a root are not followed, and of two names of
+// outside the roots not at all. Links below a root are not followed, and of two names of
 // one directory (a bind mount) only the first is watched. A Subscription that
 // skips directories by their path, rather than their name, is not asked again
 // about what lies below a renamed one.
@@ -73,6 +81,6 @@
 // Linux 5.6 (openat2) and /proc. A directory takes about 60 bytes beside its name, and
 // in the kernel about a kilobyte (fs.inotify.max_user_watches bounds them). A
 // rename of a directory costs the same whatever is below it. When nothing
-// happens, nothing runs. `go test -bench . ./inotify` shows the figures beside
+// happens, nothing runs, unless something has to be polled. `go test -bench . ./inotify` shows the figures beside
 // what the kernel alone takes.
 package inotify

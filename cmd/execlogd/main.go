@@ -152,7 +152,7 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	watching := inotify.Options{Problem: func(err error) { d.log.Warn("not watched", "err", err) }}
+	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
 	d.group, err = router.NewGroup(watching, router.Listener{Root: cfg.root, Router: routes})
 	return d, err
 }
