@@ -13,6 +13,7 @@ DESTDIR     ?=
 ROOT     ?= examples/site
 PORT     ?= 8000
 FUZZTIME ?= 20s
+ROUNDS   ?= 500
 VERSION  := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
 
 # Modules apart from ours: test-only and developers' requirements.
@@ -21,7 +22,7 @@ each     = @for dir in $(MODULES); do (cd $$dir; $(1)); done
 tool     = go tool -modfile=$(CURDIR)/tools/go.mod
 test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 
-.PHONY: check run build test deps fmt vet lint vuln fuzz bench cover unit install uninstall clean help
+.PHONY: check run build test deps fmt vet lint vuln fuzz bench torture cover unit install uninstall clean help
 
 check: fmt vet lint test ## what a change must pass (default)
 
@@ -63,6 +64,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 
 bench: ## benchmarks, for benchstat
 	@go test -run '^$$' -bench . -benchmem ./...
+
+torture: ## random operations on real trees for ROUNDS (500) rounds a mode, half a million operations
+	go test -count=1 -timeout 0 -run Differential ./inotify -rounds $(ROUNDS)
 
 cover: ## the share of statements that unit tests reach
 	@mkdir -p bin && go test -coverprofile bin/cover.out ./... && go tool cover -func bin/cover.out | tail -n 1

@@ -18,7 +18,7 @@ import (
 
 var (
 	seedFlag   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the differential test")
-	roundsFlag = flag.Int("rounds", 12, "rounds of the differential test in each mode")
+	roundsFlag = flag.Int("rounds", 4, "rounds of the differential test in each mode; make torture plays more")
 	opsFlag    = flag.Int("ops", 300, "operations of each writer in a round")
 )
 

@@ -20,12 +20,16 @@ func TestDifferences(t *testing.T) {
 		{"the first file goes", "a:1 b:1", "b:1", "delete a"},
 		{"the last file goes", "a:1 b:1", "a:1", "delete b"},
 		{"all go", "a:1 b/ b/f:1", "", "delete a, delete|isdir b"},
-		{"a directory appears with all in it", "", "a/ a/b/ a/b/f:1",
-			"create|isdir a, create|isdir a/b, modify|close_write|create a/b/f"},
+		{
+			"a directory appears with all in it", "", "a/ a/b/ a/b/f:1",
+			"create|isdir a, create|isdir a/b, modify|close_write|create a/b/f",
+		},
 		{"a change deep down is no other's", "a/ a/b/ a/b/f:1 c/", "a/ a/b/ a/b/f:2 c/", "modify|close_write|create a/b/f"},
 		{"a rename is a file less and one more", "a/ a/f:1 b/", "a/ b/ b/f:1", "delete a/f, modify|close_write|create b/f"},
-		{"a directory takes a file's name", "x:1", "x/ x/f:1",
-			"delete x, create|isdir x, modify|close_write|create x/f"},
+		{
+			"a directory takes a file's name", "x:1", "x/ x/f:1",
+			"delete x, create|isdir x, modify|close_write|create x/f",
+		},
 		{"a file takes a directory's name", "x/ x/f:1", "x:1", "delete|isdir x, modify|close_write|create x"},
 		{"names that begin alike", "a/ a/f:1 a.b:1", "a/ a/f:1 a.b:2", "modify|close_write|create a.b"},
 	}
