@@ -3,12 +3,14 @@ package inotify
 import (
 	"hash/maphash"
 	"path"
+	"slices"
 )
 
 // A subscriber is a Subscription with the events that wait for delivery.
 type subscriber struct {
 	Subscription
 	root  string  // absolute
+	muted bool    // Add is under way
 	batch []Event // guarded by Watcher.mu
 	ready []Event // of the goroutine that delivers
 }
@@ -64,7 +66,7 @@ func (w *Watcher) post(mask Mask, before bool) {
 	for _, h := range w.here.hits {
 		e := Event{Mask: mask}
 		for _, s := range w.anchors[h.anchor] {
-			if mask&(s.Mask|always) == 0 {
+			if s.muted || mask&(s.Mask|always) == 0 {
 				continue
 			}
 			if e.Path == "" {
@@ -80,6 +82,17 @@ func (w *Watcher) post(mask Mask, before bool) {
 			s.batch = append(s.batch, e)
 		}
 	}
+}
+
+// heard says whether somebody watches n who is not just being added.
+func (w *Watcher) heard(n id) bool {
+	w.here.find(w.tree, n, nil)
+	for _, h := range w.here.hits {
+		if slices.ContainsFunc(w.anchors[h.anchor], func(s *subscriber) bool { return !s.muted }) {
+			return true
+		}
+	}
+	return false
 }
 
 // unheard makes up for an event in a directory whose path is not known: it is
@@ -124,7 +137,7 @@ type locator struct {
 	buf    []byte // the path is at its end
 	at     int
 	seed   maphash.Seed
-	recent [512]string
+	recent [128][4]string // sets, so that a few names with one hash do not chase each other
 }
 
 // A hit is an anchor at or above a directory, with the length of the path
@@ -183,11 +196,15 @@ func (l *locator) text(length int) string {
 		return "."
 	}
 	b := l.buf[len(l.buf)-length:]
-	kept := &l.recent[maphash.Bytes(l.seed, b)%uint64(len(l.recent))]
-	if *kept != string(b) {
-		*kept = string(b)
+	set := &l.recent[maphash.Bytes(l.seed, b)%uint64(len(l.recent))]
+	for _, kept := range set {
+		if kept == string(b) {
+			return kept
+		}
 	}
-	return *kept
+	copy(set[1:], set[:])
+	set[0] = string(b)
+	return set[0]
 }
 
 // below is the path from anchor on; empty when the path does not pass it.

@@ -98,6 +98,8 @@ func (w *Watcher) subscribe(s *subscriber) error {
 		return &os.PathError{Op: "watch", Path: s.root, Err: err}
 	}
 	defer unix.Close(fd)
+	s.muted = true // what the scan finds is news to others at most
+	defer func() { s.muted = false }()
 	w.widen(s.Mask)
 	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
 	if errors.Is(err, unix.ENOSPC) {
