@@ -62,7 +62,7 @@ func (w *Watcher) apply(rec record) {
 	w.applyStep(rec)
 	switch {
 	case n == 0:
-		w.applyMark(rec)
+		w.unseal(rec)
 	case rec.mask&(Ignored|Unmount) != 0:
 		w.ended(n, rec.mask)
 	case len(rec.name) == 0:
@@ -71,15 +71,6 @@ func (w *Watcher) apply(rec record) {
 		w.applyDir(n, rec)
 	default:
 		w.applyFile(n, rec)
-	}
-}
-
-// applyMark ends the wait of a Flush. Records of watches that are no more
-// come here as well.
-func (w *Watcher) applyMark(rec record) {
-	if mark, ok := w.marks[rec.wd]; ok && rec.mask&Ignored != 0 {
-		delete(w.marks, rec.wd)
-		w.reached = append(w.reached, mark)
 	}
 }
 
@@ -123,7 +114,7 @@ func (w *Watcher) applyFile(n id, rec record) {
 // there all the same: in an exchange (renameat2) it was moved to before.
 func (w *Watcher) recheckExchange(n id, name []byte) {
 	if w.moves.arrived(w.tree, n, name) {
-		w.rechecks[w.slot(n, name)] = true
+		w.recheck(n, name, sayThere)
 	}
 }
 
@@ -133,18 +124,18 @@ func (w *Watcher) applyDir(n id, rec record) {
 	switch {
 	case rec.mask&Create != 0:
 		w.emit(n, rec.name, rec.mask, nil)
-		w.arrive(n, rec.name)
+		w.arrive(n, rec.name, true)
 	case rec.mask&Delete != 0:
 		w.emit(n, rec.name, rec.mask, nil)
 		w.leave(child, limbo{})
 		w.blind.remove(n, string(rec.name))
-		w.recheck(n, rec.name)
+		w.recheckGone(n, rec.name)
 	case rec.mask&MovedFrom != 0:
 		w.emit(n, rec.name, rec.mask, nil)
 		blind := w.blind.remove(n, string(rec.name))
 		w.left(n, rec, child != 0 || blind || w.unsaid(n))
 		w.movedFrom(child, limbo{cookie: rec.cookie, from: slot{dir: n, wd: rec.wd}})
-		w.recheck(n, rec.name)
+		w.recheckGone(n, rec.name)
 		w.recheckExchange(n, rec.name)
 	case rec.mask&MovedTo != 0:
 		w.movedTo(n, rec)
@@ -189,11 +180,8 @@ func (w *Watcher) movedTo(n id, rec record) {
 		from = nil // what the reader would take along is not what will be found
 	}
 	w.emit(n, rec.name, rec.mask, from)
-	known := w.tree.lookup(n, rec.name)
-	w.arrive(n, rec.name)
-	if known != 0 && known == w.tree.lookup(n, rec.name) {
-		w.rescan(known) // a scan was faster than its record
-	}
+	w.leave(w.tree.lookup(n, rec.name), limbo{}) // if a scan was faster than its record
+	w.arrive(n, rec.name, true)
 }
 
 // relabel puts the directory that left under the same cookie in its new place,
@@ -203,12 +191,12 @@ func (w *Watcher) relabel(moved, n id, rec record) {
 	w.settleIn(moved, n, rec.name)
 	from := w.origin(rec.cookie) // it may have gone with what was replaced
 	w.emit(n, rec.name, rec.mask, from)
-	w.recheck(n, rec.name)
+	w.recheck(n, rec.name, 0)
 	switch {
 	case w.skipped(n, rec.name):
 		w.drop(moved)
 	case !l.exchanged && (from == nil || !w.sameAnchors(from.dir, n)):
-		w.rescan(moved) // it is new to somebody
+		w.restate(moved) // it is new to somebody
 	}
 }
 
@@ -271,7 +259,7 @@ func (w *Watcher) ended(n id, mask Mask) {
 	}
 	// The parent's record of its end comes after this one. Should the tree
 	// have it at a wrong place, then the check removes it.
-	w.recheck(parent, w.tree.nameOf(n))
+	w.recheck(parent, w.tree.nameOf(n), 0)
 	delete(w.missed, n)
 	delete(w.restates, n)
 	w.tree.kill(n)

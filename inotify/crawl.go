@@ -29,6 +29,7 @@ const watchFlags = unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK | unix.IN_MASK_ADD
 type task struct {
 	dir    id
 	report bool  // emit what is found
+	quiet  bool  // what is found is told otherwise, also if it was not in the tree
 	all    bool  // also go into directories that the tree has already
 	since  int64 // report of files only those with a change (ctime, ns) since
 }
@@ -122,12 +123,12 @@ func (w *Watcher) noteLimit(err error) {
 	}
 }
 
-// crawlName looks at a directory that was announced as name in n, open as fd.
-func (w *Watcher) crawlName(n id, fd int, name []byte) {
+// crawlName looks at the directory that is name in n, open as fd.
+func (w *Watcher) crawlName(n id, fd int, name []byte, announced bool) {
 	c := &crawl{w: w}
 	c.changed.L = &c.mu
 	v := c.visit(task{dir: n, report: true})
-	v.look(fd, entry{name: name, kind: unix.DT_DIR, announced: true})
+	v.look(fd, entry{name: name, kind: unix.DT_DIR, announced: announced})
 	v.tell()
 	c.work(false)
 	w.noteLimit(c.limit)
@@ -148,18 +149,22 @@ func (w *Watcher) scatter(n id) {
 	}
 }
 
-// arrive handles a directory that appeared under name in n.
-func (w *Watcher) arrive(n id, name []byte) {
+// arrive handles a directory that appeared under name in n. Announced says
+// that this is reported already.
+func (w *Watcher) arrive(n id, name []byte, announced bool) {
 	if !w.tree.live(n) {
 		return // all of n is reported when it is found
 	}
 	fd, err := w.openNode(n, unix.O_PATH)
-	if err != nil {
-		w.recheck(n, name) // the path is wrong by now
-		return
+	switch {
+	case err == nil:
+		w.crawlName(n, fd, name, announced)
+		unix.Close(fd)
+	case announced:
+		w.recheck(n, name, sayGone)
+	default:
+		w.recheck(n, name, 0)
 	}
-	defer unix.Close(fd)
-	w.crawlName(n, fd, name)
 }
 
 // work does tasks until there are none. apart says that the goroutine may
@@ -201,18 +206,22 @@ func (c *crawl) look(t task, apart bool) {
 	}
 	c.mu.Lock()
 	switch {
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EIO):
-		w.problem(&os.PathError{Op: "look into", Path: w.path(t.dir), Err: err})
-	case err != nil && w.tree.nodes[t.dir].parent != 0:
-		// It moved meanwhile: find it, and look again.
-		w.recheck(w.tree.nodes[t.dir].parent, w.tree.nameOf(t.dir))
+	case astray(err):
 		w.lookLater(t)
+	case err != nil:
+		w.problem(&os.PathError{Op: "look into", Path: w.path(t.dir), Err: err})
 	}
 	v.tell()
 }
 
-// lookLater has a directory scanned again that could not be opened.
+// lookLater has a directory that was not in its place found and scanned. That
+// a root is gone, the kernel reports.
 func (w *Watcher) lookLater(t task) {
+	parent := w.tree.nodes[t.dir].parent
+	if parent == 0 {
+		return
+	}
+	w.recheck(parent, w.tree.nameOf(t.dir), 0)
 	if t.all {
 		w.restate(t.dir)
 	} else {
@@ -228,6 +237,7 @@ type visit struct {
 	mask    uint32
 	skip    func(name string) bool // nil skips nothing
 	inside  bool                   // the working directory is the one visited
+	news    bool                   // somebody watches already, to whom a new directory is news
 	leaves  bool                   // trust link counts of directories on this device
 	dev     device
 	entries []entry
@@ -252,7 +262,7 @@ func (c *crawl) visit(t task) *visit {
 	dev := c.w.devs[c.w.tree.nodes[t.dir].dev]
 	return &visit{
 		c: c, t: t, mask: watchFlags | uint32(c.w.mask),
-		skip: c.w.skipper(t.dir), dev: dev, leaves: dev.leaves && !t.report,
+		skip: c.w.skipper(t.dir), news: !t.quiet && c.w.heard(t.dir), dev: dev, leaves: dev.leaves && !t.report,
 	}
 }
 
@@ -358,10 +368,6 @@ func (v *visit) watchName(e *entry, fd int) {
 	e.err = err
 }
 
-func (e *entry) gone() bool {
-	return errors.Is(e.err, unix.ENOENT) || errors.Is(e.err, unix.ENOTDIR) || errors.Is(e.err, unix.ELOOP)
-}
-
 // tell enters what the visit found into the tree; it needs the lock.
 func (v *visit) tell() {
 	w := v.c.w
@@ -375,6 +381,7 @@ func (v *visit) tell() {
 		}
 		switch {
 		case e.kind != unix.DT_DIR:
+			w.displace(v.t.dir, e.name, w.tree.lookup(v.t.dir, e.name))
 			w.emit(v.t.dir, e.name, found, nil)
 		case e.err != nil:
 			v.unwatched(e)
@@ -387,7 +394,11 @@ func (v *visit) tell() {
 // unwatched handles a directory that could not be watched, or that was gone
 // again by then.
 func (v *visit) unwatched(e *entry) {
-	if e.gone() {
+	switch {
+	case astray(e.err) && e.announced:
+		v.c.w.recheck(v.t.dir, e.name, sayGone)
+		return
+	case astray(e.err):
 		return
 	}
 	if errors.Is(e.err, unix.ENOSPC) {
@@ -399,59 +410,31 @@ func (v *visit) unwatched(e *entry) {
 }
 
 // place puts a watched directory where it was found, and has it looked into
-// when it may hold what nobody knows of.
+// when it may hold what somebody does not know of.
 func (v *visit) place(e *entry) {
 	w := v.c.w
-	lost := w.tree.byWd.get(e.wd)
-	back := lost != 0 && w.tree.nodes[lost].flags&flagTop == 0
 	n, fresh := w.place(v.t.dir, e)
 	if n == 0 {
 		return
 	}
-	x := &w.tree.nodes[n]
-	x.round = w.round
-	below := task{dir: n, report: v.t.report, all: v.t.all, since: v.t.since}
+	w.tree.nodes[n].round = w.round
+	below := v.t
+	below.dir = n
 	if fresh {
-		// All in it is news; so is what lies in a directory that is back, which
-		// somebody was told of even if this scan is a silent one.
 		below.since = 0
-		below.report = v.t.report || back || w.promised(v.t.dir, e.name)
+		below.report = v.t.report || v.news
 	}
-	if e.announced && x.flags&flagQuiet != 0 {
-		fresh = true // it was made while a silent scan met it
-	}
-	if fresh && below.report {
+	if below.report && fresh {
 		w.scatter(n)
 	}
 	if below.report && !e.announced && (fresh || v.t.all && v.t.since == 0) {
 		w.emit(v.t.dir, e.name, Create|IsDir, nil)
 	}
-	if fresh || v.t.all {
-		v.enter(below, e.st)
+	leaf := v.leaves && e.st.links == 2 && v.dev.is(e.st) && !below.report
+	if (fresh || v.t.all) && !leaf {
+		v.c.todo = append(v.c.todo, below)
+		v.c.changed.Signal()
 	}
-}
-
-// enter has the directory that a scan met looked into.
-func (v *visit) enter(t task, st inode) {
-	x := &v.c.w.tree.nodes[t.dir]
-	x.flags |= flagQuiet
-	if t.report {
-		x.flags &^= flagQuiet
-	}
-	if v.leaves && !t.report && st.links == 2 && v.dev.is(st) {
-		return // there is no directory in it
-	}
-	v.c.todo = append(v.c.todo, t)
-	v.c.changed.Signal()
-}
-
-// promised says whether something under name in n waits to be reported.
-func (w *Watcher) promised(n id, name []byte) bool {
-	if _, ok := w.missed[n]; ok || len(w.rechecks) == 0 {
-		return ok
-	}
-	_, ok := w.rechecks[w.slot(n, name)]
-	return ok
 }
 
 // place makes the tree say that the directory behind e.wd is e.name in
@@ -488,7 +471,7 @@ func (w *Watcher) uproot(n id) {
 	x := &w.tree.nodes[n]
 	if old := x.parent; old != 0 {
 		name := bytes.Clone(w.tree.nameOf(n))
-		w.recheck(old, name)
+		w.recheck(old, name, 0)
 		w.tree.detach(n)
 		w.emit(old, name, Delete|IsDir, nil)
 	}
@@ -505,9 +488,9 @@ func (w *Watcher) doubt(n, parent id, name []byte) {
 		return
 	}
 	if old := w.tree.nodes[n].parent; old != 0 {
-		w.recheck(old, w.tree.nameOf(n))
+		w.recheck(old, w.tree.nameOf(n), 0)
 	}
-	w.recheck(parent, name)
+	w.recheck(parent, name, 0)
 }
 
 // holds asks the disk whether n is where the tree has it.

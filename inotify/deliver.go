@@ -13,6 +13,7 @@ type subscriber struct {
 	node  id      // its directory; 0 while it is missing
 	way   []step  // to its root
 	lost  Mask    // how it will lose its directory, as far as is known
+	muted bool    // Add is under way
 	batch []Event // guarded by Watcher.mu
 	ready []Event // of the goroutine that delivers
 }
@@ -68,7 +69,7 @@ func (w *Watcher) post(hits []hit, mask Mask, before bool) {
 		h := &hits[i]
 		e := Event{Mask: mask}
 		for _, s := range h.subs {
-			if mask&(s.Mask|always) == 0 || w.only != nil && s != w.only {
+			if s.muted || mask&(s.Mask|always) == 0 || w.only != nil && s != w.only {
 				continue
 			}
 			if e.Path == "" {
@@ -84,6 +85,17 @@ func (w *Watcher) post(hits []hit, mask Mask, before bool) {
 			s.batch = append(s.batch, e)
 		}
 	}
+}
+
+// heard says whether somebody watches n who is not just being added.
+func (w *Watcher) heard(n id) bool {
+	w.here.find(n, nil)
+	for _, h := range w.here.hits {
+		if slices.ContainsFunc(h.subs, func(s *subscriber) bool { return !s.muted }) {
+			return true
+		}
+	}
+	return false
 }
 
 // unheard makes up for an event in a directory whose path is not known: it is
@@ -136,7 +148,7 @@ type locator struct {
 	above   []id
 
 	seed   maphash.Seed
-	recent [512]string
+	recent [128][4]string // sets, so that a few names with one hash do not chase each other
 }
 
 // A hit is an anchor at or above a directory, with where the path from there
@@ -207,11 +219,15 @@ func (l *locator) text(start int) string {
 		return "."
 	}
 	b := l.buf[start:]
-	kept := &l.recent[maphash.Bytes(l.seed, b)%uint64(len(l.recent))]
-	if *kept != string(b) {
-		*kept = string(b)
+	set := &l.recent[maphash.Bytes(l.seed, b)%uint64(len(l.recent))]
+	for _, kept := range set {
+		if kept == string(b) {
+			return kept
+		}
 	}
-	return *kept
+	copy(set[1:], set[:])
+	set[0] = string(b)
+	return set[0]
 }
 
 // below is the path from anchor on; empty when the path does not pass it.

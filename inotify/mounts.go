@@ -58,7 +58,7 @@ func (w *Watcher) recheckBelow(n id, top, point string) {
 			return
 		}
 	}
-	w.recheck(n, []byte(name))
+	w.recheck(n, []byte(name), 0)
 }
 
 // mountPoint is the fifth field of a line of mountinfo, where white space and

@@ -60,8 +60,6 @@ type poller struct {
 	polled   int
 	fresh    []slot // not looked at yet
 	next     time.Time
-
-	late, armed []chan struct{} // Flushes that found no watch for a mark
 }
 
 func newPoller(interval time.Duration) poller {
@@ -204,13 +202,13 @@ func (c *crawl) crawlBlind(t task) bool {
 func (w *Watcher) readable(n, child id, name []byte) {
 	if child == 0 {
 		if sp := w.blind.get(n, string(name)); sp == nil || !sp.polled() {
-			w.arrive(n, name)
+			w.arrive(n, name, sp != nil)
 		}
 		return
 	}
 	for in, sp := range w.blind.spots[child] {
 		if !sp.polled() {
-			w.recheck(child, []byte(in))
+			w.recheck(child, []byte(in), 0)
 		}
 	}
 }
@@ -259,11 +257,11 @@ func (w *Watcher) lookAt(n id, name string, sp *spot) {
 		w.doubtRoots(w.anchors[n])
 	case vanished(err):
 		w.blind.remove(n, name)
-		w.recheck(n, []byte(name))
+		w.recheck(n, []byte(name), 0)
 	case errors.Is(err, errStale):
 		w.blind.remove(n, name)
 		w.emit(n, []byte(name), Delete|IsDir, nil)
-		w.recheck(n, []byte(name))
+		w.recheck(n, []byte(name), 0)
 	}
 }
 
@@ -369,7 +367,7 @@ func (w *Watcher) watchName(n id, name string, sp *spot) error {
 	defer unix.Close(fd)
 	c := &crawl{w: w}
 	c.changed.L = &c.mu
-	v := c.visit(task{dir: n})
+	v := c.visit(task{dir: n, quiet: true})
 	v.look(fd, entry{name: []byte(name), kind: unix.DT_DIR, ino: sp.st.ino})
 	v.tell()
 	c.work(false)
@@ -394,7 +392,7 @@ func (w *Watcher) watchTop(n id, sp *spot) (id, error) {
 		return other, nil
 	}
 	w.tree.watched(n, int32(wd))
-	return n, w.crawl(workers, task{dir: n})
+	return n, w.crawl(workers, task{dir: n, quiet: true})
 }
 
 // moveAnchors makes those whose root is n have theirs at other.
@@ -406,13 +404,4 @@ func (w *Watcher) moveAnchors(n, other id) {
 	for _, s := range subs {
 		w.anchor(s, other)
 	}
-}
-
-// awaitEmpty ends the Flushes without a mark: what came before one of them
-// was read when the queue was empty once after it. It says whether to look at
-// the queue again.
-func (w *Watcher) awaitEmpty() (again bool) {
-	w.reached = append(w.reached, w.blind.armed...)
-	w.blind.armed, w.blind.late = w.blind.late, nil
-	return len(w.blind.armed) > 0
 }

@@ -158,7 +158,7 @@ func (tr *blindTrial) room(more int) {
 
 func wantLimit(t *testing.T, err error) {
 	t.Helper()
-	if limit, ok := errors.AsType[*LimitError](err); !ok || limit.Limit != "max_user_watches" {
+	if limit, ok := errors.AsType[*LimitError](err); !ok || limit.Limit != "user.max_inotify_watches" {
 		t.Errorf("got %v, want a LimitError", err)
 	}
 }

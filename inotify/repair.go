@@ -17,13 +17,23 @@ const doomedAtOnce = 512
 // errStale says that another directory is where the tree has this one.
 var errStale = errors.New("another directory has this path now")
 
+// A doubt is what is to be done about a slot that is checked, beside making
+// the tree agree with the disk.
+type doubt uint8
+
+const (
+	sayThere doubt = 1 << iota // report what is there even if the tree has it
+	sayGone                    // report that the directory is gone which was announced there
+)
+
 // recheck notes that what is under name in n is to be looked at when the
 // queue is empty.
-func (w *Watcher) recheck(n id, name []byte) {
+func (w *Watcher) recheck(n id, name []byte, why doubt) { w.rechecks[w.slot(n, name)] |= why }
+
+// recheckGone is recheck when the end of what was there is reported.
+func (w *Watcher) recheckGone(n id, name []byte) {
 	s := w.slot(n, name)
-	if _, noted := w.rechecks[s]; !noted {
-		w.rechecks[s] = false
-	}
+	w.rechecks[s] &^= sayGone
 }
 
 func (w *Watcher) slot(n id, name []byte) slot {
@@ -58,32 +68,11 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 	case w.dropLost(), w.removeDoomed():
 		return true, nil
 	}
-	if w.poll() || w.awaitEmpty() {
+	if w.poll() {
 		return true, nil
 	}
 	w.good = time.Now()
 	return false, nil
-}
-
-// reachMarks takes all marks as having come through.
-func (w *Watcher) reachMarks() {
-	for _, mark := range w.marks {
-		w.reached = append(w.reached, mark)
-	}
-	clear(w.marks)
-	w.reached = append(append(w.reached, w.blind.armed...), w.blind.late...)
-	w.blind.armed, w.blind.late = nil, nil
-}
-
-// endFlushes ends the Flushes whose mark came through. What came before it is
-// delivered by now.
-func (w *Watcher) endFlushes() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, mark := range w.reached {
-		close(mark)
-	}
-	w.reached = w.reached[:0]
 }
 
 // repairSlots looks at every slot in doubt. Slots of a directory in limbo
@@ -93,51 +82,54 @@ func (w *Watcher) repairSlots() (worked bool) {
 		return false
 	}
 	todo := w.rechecks
-	w.rechecks = map[slot]bool{}
-	for s, tell := range todo {
+	w.rechecks = map[slot]doubt{}
+	for s, why := range todo {
 		switch {
 		case w.tree.nodes[s.dir].wd != s.wd:
 			// The directory is gone, and the slot with it.
 		case !w.tree.live(s.dir):
-			w.rechecks[s] = tell
+			w.rechecks[s] |= why
 		default:
-			w.repairSlot(s, tell)
+			w.repairSlot(s, why)
 			worked = true
 		}
 	}
 	return worked
 }
 
-// repairSlot makes the tree agree with the disk about one name. With tell,
-// what is there is reported even if the tree has it.
-func (w *Watcher) repairSlot(s slot, tell bool) {
+// repairSlot makes the tree agree with the disk about one name.
+func (w *Watcher) repairSlot(s slot, why doubt) {
 	fd, err := w.openNode(s.dir, unix.O_PATH)
 	if err != nil {
-		w.misplaced(s, tell, err)
+		w.misplaced(s, why, err)
 		return
 	}
 	defer unix.Close(fd)
-	st, err := inodeAt(fd, s.name)
 	name := []byte(s.name)
 	child := w.tree.lookup(s.dir, name)
+	st, err := inodeAt(fd, s.name)
 	switch {
+	case err != nil && !astray(err):
+		w.problem(&os.PathError{Op: "look at", Path: w.path(s.dir) + "/" + s.name, Err: err})
 	case err == nil && st.kind == unix.DT_DIR && child != 0 && w.is(child, st):
-		if tell {
+		if why&sayThere != 0 {
 			w.restate(child)
 		}
-	case err == nil && st.kind == unix.DT_DIR && child == 0 && !tell && w.blind.holds(s, st):
-		// It is looked at anyway.
+	case err == nil && st.kind == unix.DT_DIR && child == 0 && why == 0 && (w.blind.holds(s, st) || w.skipped(s.dir, name)):
+		// It is looked at anyway, or left out.
 	case err == nil && st.kind == unix.DT_DIR:
 		w.displace(s.dir, name, child)
 		w.emit(s.dir, name, Create|IsDir, nil)
-		w.crawlName(s.dir, fd, name)
+		w.crawlName(s.dir, fd, name, true)
 	case child != 0:
 		w.displace(s.dir, name, child)
 		if err == nil {
 			w.emit(s.dir, name, found, nil)
 		}
-	case err == nil && tell:
+	case err == nil && why != 0:
 		w.emit(s.dir, name, found, nil)
+	case why&sayGone != 0:
+		w.emit(s.dir, name, Delete|IsDir, nil)
 	}
 }
 
@@ -195,15 +187,21 @@ func (w *Watcher) repairStatements() (worked bool) {
 // misplaced handles a directory that could not be opened under its path:
 // then it is its own slot that is in doubt. A root that is not there is the
 // kernel's to report.
-func (w *Watcher) misplaced(s slot, tell bool, err error) {
-	if !errors.Is(err, errStale) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
+func (w *Watcher) misplaced(s slot, why doubt, err error) {
+	if !astray(err) {
 		w.problem(&os.PathError{Op: "look into", Path: w.path(s.dir), Err: err})
 		return
 	}
 	if parent := w.tree.nodes[s.dir].parent; parent != 0 {
-		w.recheck(parent, w.tree.nameOf(s.dir))
-		w.rechecks[s] = tell
+		w.recheck(parent, w.tree.nameOf(s.dir), 0)
+		w.rechecks[s] |= why
 	}
+}
+
+// astray says whether err means that there is no directory of this path, or
+// another.
+func astray(err error) bool {
+	return errors.Is(err, errStale) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
 // repairMissed scans the directories in which something happened while their
@@ -298,7 +296,6 @@ func (w *Watcher) resync() {
 	w.doubtRoots(w.subs)
 	w.repairRoots()
 	w.round++
-	w.reachMarks() // theirs may be among the lost records, and what they wait for is found now
 	var tasks []task
 	for n := range w.anchors {
 		w.emitRoot(n, Overflow|IsDir)
@@ -311,16 +308,29 @@ func (w *Watcher) resync() {
 	w.sweep()
 }
 
-// sweep drops every directory that a resync has not met. Its watch may be
-// gone without a word, for that is lost in an overflow too.
+// sweep takes every directory that a resync has not met out of the tree. Its
+// watch may be gone without a word, for that is lost in an overflow too.
 func (w *Watcher) sweep() {
+	var rest []id
 	for i := range w.tree.nodes {
 		n := id(i)
-		if x := &w.tree.nodes[n]; x.wd > 0 && x.round != w.round && x.flags&(flagTop|flagAnchor) == 0 {
-			w.tree.detach(n)
-			w.limbo[n] = limbo{}
+		switch parent := w.tree.nodes[n].parent; {
+		case w.met(n):
+		case parent != 0 && w.met(parent):
+			w.displace(parent, bytes.Clone(w.tree.nameOf(n)), n)
+		default:
+			rest = append(rest, n)
 		}
 	}
+	for _, n := range rest {
+		w.leave(n, limbo{})
+	}
+}
+
+// met says whether the last resync has been at n, or need not have been.
+func (w *Watcher) met(n id) bool {
+	x := &w.tree.nodes[n]
+	return x.wd == 0 || x.round == w.round || x.flags&flagTop != 0
 }
 
 // path is the path of n for messages.

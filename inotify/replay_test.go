@@ -1,17 +1,19 @@
 package inotify
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A replay is a reader of the events: it follows them over what was there at
 // the start, by the rules of the package documentation and nothing else.
 type replay struct {
 	root string
-	dirs map[string]bool            // what is there: true is a directory
+	dirs map[string]bool            // what is there; true is a directory
 	away map[string]map[string]bool // what a MovedFrom took along, by its path
 	log  []string
 }
@@ -20,18 +22,23 @@ func newReplay(root string) *replay {
 	return &replay{root: root, dirs: listTree(root), away: map[string]map[string]bool{}}
 }
 
+func (r *replay) note(format string, args ...any) {
+	r.log = append(r.log, "          # "+fmt.Sprintf(format, args...))
+}
+
 func (r *replay) apply(events []Event) {
 	for _, e := range events {
 		r.log = append(r.log, e.String())
-		if e.Path != "." {
-			r.applyOne(e)
-		}
+		r.applyOne(e)
 	}
 }
 
 func (r *replay) applyOne(e Event) {
 	dir := e.Mask&IsDir != 0
 	switch {
+	case dir && e.Mask&Modify != 0:
+		r.lookFor(e.Path)
+	case e.Path == ".":
 	case e.Mask&MovedFrom != 0:
 		r.away[e.Path] = r.remove(e.Path)
 	case e.Mask&Delete != 0:
@@ -66,6 +73,18 @@ func (r *replay) remove(path string) map[string]bool {
 	return below
 }
 
+// lookFor forgets the files in dir that are not there any more.
+func (r *replay) lookFor(dir string) {
+	for p, isDir := range r.dirs {
+		if isDir || filepath.Dir(p) != dir {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(r.root, p)); err != nil {
+			delete(r.dirs, p)
+		}
+	}
+}
+
 // check compares with the disk.
 func (r *replay) check(t *testing.T) {
 	t.Helper()
@@ -76,8 +95,6 @@ func (r *replay) check(t *testing.T) {
 			t.Errorf("%q is there and no event says so", p)
 		case believed != dir:
 			t.Errorf("%q is a directory: %v, the events say %v", p, dir, believed)
-		default:
-			continue
 		}
 	}
 	for p := range r.dirs {
@@ -97,4 +114,27 @@ func listTree(root string) map[string]bool {
 		return nil
 	})
 	return dirs
+}
+
+// checkHearsay sees that every file that changed after since was spoken of,
+// under the path that it has by now.
+func checkHearsay(t *testing.T, root string, events []Event, since time.Time) {
+	t.Helper()
+	said := map[string]bool{}
+	for _, e := range events {
+		said[e.Path] = true
+		if e.From == "" || e.Mask&IsDir == 0 {
+			continue
+		}
+		for p := range said {
+			if below, ok := strings.CutPrefix(p, e.From+"/"); ok {
+				said[e.Path+"/"+below] = true
+			}
+		}
+	}
+	for p, dir := range listTree(root) {
+		if !dir && changed(filepath.Join(root, p)).After(since) && !said[p] {
+			t.Errorf("%q changed and no event says so", p)
+		}
+	}
 }

@@ -37,11 +37,10 @@ func starve(t *testing.T, seed uint64) {
 	r := newReplay(tr.root)
 	stop := tr.start()
 	wr := writer{rand: rand.New(rand.NewPCG(seed, 0)), root: tr.root, out: tr.out}
-	var ops []string
 	for range 12 {
 		tr.room(wr.rand.IntN(6))
 		for range 12 {
-			ops = append(ops, wr.step())
+			wr.step()
 		}
 		if wr.rand.IntN(2) == 0 {
 			r.apply(tr.tick())
@@ -58,6 +57,6 @@ func starve(t *testing.T, seed uint64) {
 	tr.unwatched(0, false)
 	checkModel(t, tr.trial)
 	if t.Failed() {
-		t.Logf("operations:\n%s\nevents:\n%s", strings.Join(ops, "\n"), strings.Join(r.log, "\n"))
+		t.Logf("operations:\n%s\nevents:\n%s", strings.Join(wr.log, "\n"), strings.Join(r.log, "\n"))
 	}
 }

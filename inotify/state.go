@@ -101,7 +101,7 @@ func (w *Watcher) leaveState() (*os.File, []byte, error) {
 	if w.closed {
 		return nil, nil, ErrClosed
 	}
-	seal, err := w.newMark()
+	seal, err := w.newSeal()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -252,7 +252,6 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 		w.rewatch()
 	}
 	w.seal = s.seal
-	w.marks[s.seal] = make(chan struct{})
 	var limits error
 	for _, sub := range fresh {
 		err := w.subscribe(sub)
@@ -408,11 +407,32 @@ func (w *Watcher) rewatchOne(n id) bool {
 // must have been in it, or somebody else has read the queue. When it was, the
 // kernel has said of every watch that it ended.
 func (w *Watcher) checkSeal() {
-	if _, broken := w.marks[w.seal]; broken {
-		delete(w.marks, w.seal)
-		w.overflow = true
-	}
+	w.overflow = w.overflow || w.seal != 0
 	w.seal = 0
+}
+
+// newSeal puts a record at the end of the kernel's queue: the IN_IGNORED of a
+// watch on a file that nobody else knows.
+func (w *Watcher) newSeal() (wd int32, err error) {
+	file, err := unix.MemfdCreate("execlogd-seal", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, os.NewSyscallError("memfd_create", err)
+	}
+	defer unix.Close(file)
+	n, err := unix.InotifyAddWatch(w.fd, procPath(file, ""), unix.IN_ATTRIB)
+	if err != nil {
+		return 0, os.NewSyscallError("inotify_add_watch", err)
+	}
+	_, err = unix.InotifyRmWatch(w.fd, uint32(n))
+	return int32(n), os.NewSyscallError("inotify_rm_watch", err)
+}
+
+// unseal notes that the record of newSeal came through. Records of watches
+// that are no more come here as well.
+func (w *Watcher) unseal(rec record) {
+	if rec.wd == w.seal && rec.mask&Ignored != 0 {
+		w.seal = 0
+	}
 }
 
 // A kernelWatch is a watch as /proc/pid/fdinfo lists it (proc(5)).

@@ -239,7 +239,7 @@ func TestResumeRepairs(t *testing.T) {
 			tr.t.Cleanup(func() { h.file.Close() })
 		}, nil, true},
 		{"the queue overflowed", nil, func(tr *trial, _ *handover) {
-			for i := range sysctl("max_queued_events") {
+			for i := range queueLength() {
 				tr.must(os.Chmod(tr.at([]string{"d", "d/e"}[i%2]), 0o755))
 			}
 		}, true},
@@ -530,17 +530,20 @@ func TestDifferentialHandover(t *testing.T) {
 	for round := range max(1, *roundsFlag/2) {
 		seed := *seedFlag + uint64(round)
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			playRound(t, seed, 1+round%2, func(tr *trial, r *replay, written <-chan struct{}) {
-				for !closed(written) {
-					h := tr.handOver()
-					r.apply(tr.taken())
-					tr.resume(h)
-					h.file.Close()
-				}
-				r.apply(tr.read())
-			})
+			newStorm(t, seed, 1+round%2).round((*storm).handedOver)
 		})
 	}
+}
+
+func (s *storm) handedOver() {
+	for written := s.write(); !closed(written); {
+		h := s.handOver()
+		s.replay.apply(s.taken())
+		s.resume(h)
+		h.file.Close()
+	}
+	s.replay.apply(s.read())
+	s.check()
 }
 
 // dump is a snapshot as text, whatever its numbers are.

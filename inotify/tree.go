@@ -50,7 +50,6 @@ type node struct {
 const (
 	flagTop    = 1 << iota // has no parent, and that is right
 	flagAnchor             // subscriptions start here
-	flagQuiet              // found by a scan that reported nothing
 )
 
 func newTree() *tree {

@@ -20,25 +20,61 @@ type trial struct {
 	root string // watched
 	out  string // beside it, not watched
 	w    *Watcher
+	pace <-chan struct{} // Deliver waits for something from it; nil: for nothing
 
 	mu     sync.Mutex
 	events []Event
-	gate   chan struct{} // Deliver waits until it is closed
 }
 
 func newTrial(t testing.TB, sub Subscription) *trial {
 	dir := t.TempDir()
-	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}
+	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out"), w: openWatcher(t)}
 	tr.must(os.Mkdir(tr.root, 0o755))
 	tr.must(os.Mkdir(tr.out, 0o755))
-	w, err := New(Options{Problem: func(err error) { t.Log("problem:", err) }})
-	tr.must(err)
-	tr.w = w
 	sub.Root = tr.root
 	sub.Deliver = tr.take
-	tr.must(w.Add(sub))
-	t.Cleanup(func() { tr.must(w.Close()) })
+	tr.must(tr.w.Add(sub))
 	return tr
+}
+
+// openWatcher opens a watcher that is closed when the test ends.
+func openWatcher(t testing.TB) *Watcher {
+	w, err := New(Options{Problem: func(err error) { t.Log("problem:", err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// beside is a trial of w on root, with the same place outside. It begins with
+// add.
+func (tr *trial) beside(root string, w *Watcher) *trial {
+	return &trial{t: tr.t, root: root, out: tr.out, w: w}
+}
+
+// add subscribes, and returns a time on the file system's clock that is not
+// before the end of that.
+func (tr *trial) add() time.Time {
+	tr.t.Helper()
+	tr.must(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
+	clock := filepath.Join(filepath.Dir(tr.out), "clock")
+	tr.must(os.WriteFile(clock, nil, 0o644))
+	defer os.Remove(clock)
+	return changed(clock)
+}
+
+// changed is when something about the file changed last (ctime).
+func changed(path string) time.Time {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return time.Time{}
+	}
+	return time.Unix(st.Ctim.Unix())
 }
 
 // run starts the watcher; it is stopped when the test ends.
@@ -70,11 +106,10 @@ func (tr *trial) read() []Event {
 
 func (tr *trial) take(events []Event) {
 	tr.mu.Lock()
-	gate := tr.gate
 	tr.events = append(tr.events, events...)
 	tr.mu.Unlock()
-	if gate != nil {
-		<-gate
+	if tr.pace != nil {
+		<-tr.pace
 	}
 }
 
@@ -184,4 +219,13 @@ func lines(events []Event) string {
 		fmt.Fprintln(&s, e)
 	}
 	return s.String()
+}
+
+// queueLength is how many records fit into the kernel's queue.
+func queueLength() int {
+	n, err := sysctl("fs.inotify.max_queued_events")
+	if err != nil {
+		panic(err)
+	}
+	return n
 }

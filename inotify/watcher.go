@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,7 +83,7 @@ type Watcher struct {
 	closed  bool
 	leaving bool               // a Handover is under way
 	halt    context.CancelFunc // ends Run, when it is under way
-	seal    int32              // the mark that a Handover left, until it came; or 0
+	seal    int32              // the watch that a Handover left; 0 when its end was read, or nobody expects it
 	mask    Mask               // of every watch
 	subs    []*subscriber
 	anchors map[id][]*subscriber
@@ -96,7 +97,7 @@ type Watcher struct {
 
 	moves    recentMoves
 	limbo    map[id]limbo
-	rechecks map[slot]bool   // true: tell what is there
+	rechecks map[slot]doubt  // to be checked
 	missed   map[id]struct{} // to be scanned once their path is known
 	restates map[id]struct{} // to be reported anew, with all below
 	doomed   []int32         // watches to remove
@@ -105,8 +106,8 @@ type Watcher struct {
 	overflow bool            // a resync is due
 	limited  bool            // max_user_watches was reached, and said so
 	good     time.Time       // nothing was missing then
-	marks    map[int32]chan struct{}
-	reached  []chan struct{} // marks that came through and wait for repairs
+	consumed uint64          // bytes read from the kernel
+	flushes  []flush
 
 	here   *locator
 	before *locator // for the old place in a rename
@@ -138,10 +139,9 @@ func newWatcher(opts Options) *Watcher {
 		tops:     map[id]string{},
 		tree:     newTree(),
 		limbo:    map[id]limbo{},
-		rechecks: map[slot]bool{},
+		rechecks: map[slot]doubt{},
 		missed:   map[id]struct{}{},
 		restates: map[id]struct{}{},
-		marks:    map[int32]chan struct{}{},
 		ways:     newWays(),
 		astray:   map[*subscriber]struct{}{},
 		good:     time.Now(),
@@ -155,6 +155,9 @@ func newWatcher(opts Options) *Watcher {
 
 // open acquires the descriptors; an inotify instance only if there is none.
 func (w *Watcher) open() (err error) {
+	if err := usable(); err != nil {
+		return err
+	}
 	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return os.NewSyscallError("epoll_create1", err)
 	}
@@ -196,6 +199,16 @@ func (w *Watcher) await(fd int, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
+// usable sees that the system has what scans take.
+func usable() error {
+	const proc = "/proc/self/fd"
+	fd, err := unix.Openat2(unix.AT_FDCWD, proc, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC})
+	if err != nil {
+		return &os.PathError{Op: "openat2", Path: proc, Err: err}
+	}
+	return unix.Close(fd)
+}
+
 // Add watches a tree. What is in it already is not reported; what happens
 // from the moment that its directory is met is. An unreadable or missing Root
 // is an *os.PathError, and nothing is watched then. With a *LimitError the
@@ -206,6 +219,7 @@ func (w *Watcher) Add(s Subscription) error {
 	if err != nil {
 		return fmt.Errorf("watch %q: %w", s.Root, err)
 	}
+	defer w.interrupt() // what the scan left in doubt is for Run
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.leaving {
@@ -269,11 +283,12 @@ func (w *Watcher) Close() error {
 	w.running.Lock()
 	defer w.running.Unlock()
 	w.mu.Lock()
-	w.reachMarks()
-	err := w.release()
-	w.mu.Unlock()
-	w.endFlushes()
-	return err
+	defer w.mu.Unlock()
+	for _, f := range w.flushes {
+		close(f.done)
+	}
+	w.flushes = nil
+	return w.release()
 }
 
 // release closes the descriptors that are open.
@@ -293,14 +308,15 @@ func (w *Watcher) release() error {
 // directory. It returns early with ctx's error or ErrClosed. It promises
 // nothing of directories without a watch.
 func (w *Watcher) Flush(ctx context.Context) error {
-	mark, err := w.mark()
+	done, err := w.awaitQueued()
 	if err != nil {
 		return err
 	}
+	w.interrupt() // should Run be asleep
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-mark:
+	case <-done:
 	}
 	if w.isClosed() {
 		return ErrClosed
@@ -308,48 +324,45 @@ func (w *Watcher) Flush(ctx context.Context) error {
 	return nil
 }
 
-func (w *Watcher) isClosed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closed
+// A flush is over when so much has been read and nothing is left to repair.
+type flush struct {
+	at   uint64 // see Watcher.consumed
+	done chan struct{}
 }
 
-// mark puts a mark at the end of the kernel's queue. The channel is closed
-// when all before it is dealt with.
-func (w *Watcher) mark() (<-chan struct{}, error) {
+// awaitQueued notes a flush of all that is in the kernel's queue.
+func (w *Watcher) awaitQueued() (<-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, ErrClosed
 	}
-	wd, err := w.newMark()
-	mark := make(chan struct{})
-	if errors.Is(err, unix.ENOSPC) {
-		w.blind.late = append(w.blind.late, mark)
-		w.rouse()
-		return mark, nil
-	}
+	queued, err := unix.IoctlGetInt(w.fd, unix.TIOCINQ) // alias FIONREAD
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("ioctl FIONREAD", err)
 	}
-	w.marks[wd] = mark
-	return mark, nil
+	done := make(chan struct{})
+	w.flushes = append(w.flushes, flush{at: w.consumed + uint64(queued), done: done})
+	return done, nil
 }
 
-// newMark puts a record at the end of the kernel's queue: the IN_IGNORED of a
-// watch on a file that nobody else knows.
-func (w *Watcher) newMark() (wd int32, err error) {
-	file, err := unix.MemfdCreate("execlogd-mark", unix.MFD_CLOEXEC)
-	if err != nil {
-		return 0, os.NewSyscallError("memfd_create", err)
-	}
-	defer unix.Close(file)
-	n, err := unix.InotifyAddWatch(w.fd, procPath(file, ""), unix.IN_ATTRIB)
-	if err != nil {
-		return 0, os.NewSyscallError("inotify_add_watch", err)
-	}
-	_, err = unix.InotifyRmWatch(w.fd, uint32(n))
-	return int32(n), os.NewSyscallError("inotify_rm_watch", err)
+// endFlushes ends the flushes that are over.
+func (w *Watcher) endFlushes() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushes = slices.DeleteFunc(w.flushes, func(f flush) bool {
+		over := f.at <= w.consumed
+		if over {
+			close(f.done)
+		}
+		return over
+	})
+}
+
+func (w *Watcher) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
 }
 
 // interrupt ends a wait; what it writes stays until the next wait reads it.
@@ -409,9 +422,12 @@ func (w *Watcher) drain(ctx context.Context) error {
 
 // read returns EAGAIN when the queue is empty.
 func (w *Watcher) read() (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for {
 		n, err := unix.Read(w.fd, w.buf)
 		if !errors.Is(err, unix.EINTR) {
+			w.consumed += uint64(max(n, 0))
 			return n, err
 		}
 	}

@@ -144,28 +144,29 @@ func TestEvents(t *testing.T) {
 
 func TestSkippedDirectoriesCostNothing(t *testing.T) {
 	skip := func(path string) bool { return filepath.Base(path) == "node_modules" }
-	tr := newTrial(t, Subscription{SkipDir: skip, Mask: Create | MovedTo | MovedFrom}).run()
+	tr := newTrial(t, Subscription{SkipDir: skip, Mask: Create | MovedTo | MovedFrom | Delete})
 	tr.do(`
 		mkdir a/node_modules/deep/er
 		mkdir b`)
-	tr.flush()
+	tr.read()
 	if got := tr.watches(); got != 3 {
 		t.Errorf("%d watches for the root, a and b", got)
 	}
 	tr.do(`
-		write a/node_modules/deep/f
+		write a/node_modules/f
 		mv b node_modules
 		write node_modules/f
 		mv a/node_modules/deep c
-		write c/g`)
-	got := lines(tr.flush())
-	for _, want := range []string{"moved_to|isdir node_modules from b\n", "moved_to|isdir c\n", "create|isdir c/er\n", "c/g\n"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, got)
-		}
-	}
-	if strings.Contains(got, "node_modules/f") {
-		t.Errorf("an event below a skipped directory:\n%s", got)
+		write c/er/g`)
+	got := lines(tr.read())
+	want := `moved_from|isdir b
+moved_to|isdir node_modules from b
+moved_to|isdir c
+create|isdir c/er
+modify|close_write|create c/er/g
+`
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	if got := tr.watches(); got != 4 {
 		t.Errorf("%d watches for the root, a, c and c/er", got)
@@ -195,29 +196,20 @@ func TestSubscribersSeeTheirOwn(t *testing.T) {
 }
 
 func TestOverflowLosesNothing(t *testing.T) {
-	tr := newTrial(t, Subscription{}).run()
+	tr := newTrial(t, Subscription{})
 	tr.do(`
 		mkdir old/sub
 		write old/sub/gone
 		mkdir doomed/sub
 		mkdir named/sub
 		write same`)
-	// Time stamps must be able to tell what comes from what was.
-	time.Sleep(50 * time.Millisecond)
-	for now := time.Now(); !tr.goodSince(now); {
-		tr.flush()
+	// The time stamps must be able to tell what comes from what was.
+	for since := changed(tr.at("same")); changed(tr.at("old")).Sub(since) < 50*time.Millisecond; {
+		tr.do(`chmod old`)
 	}
-
-	tr.mu.Lock()
-	tr.gate = make(chan struct{})
-	tr.mu.Unlock()
-	tr.do(`write first`) // the reader delivers it and waits
-	for tr.pending() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	limit := sysctl("max_queued_events")
-	for i := range limit {
-		tr.do("chmod " + []string{"old", "doomed"}[i%2]) // alternately, or the kernel merges them
+	tr.read()
+	for range queueLength() {
+		tr.do(`chmod old`) // two records, of old and of its name, so that none is merged
 	}
 	tr.do(`
 		mkdir new/deep
@@ -227,15 +219,11 @@ func TestOverflowLosesNothing(t *testing.T) {
 		write old/sub/changed
 		mv named other
 		rm doomed`)
-	tr.mu.Lock()
-	close(tr.gate)
-	tr.gate = nil
-	tr.mu.Unlock()
-	_, got, _ := strings.Cut(lines(tr.flush()), "q_overflow")
+	_, got, _ := strings.Cut(lines(tr.read()), "q_overflow")
 	got = "q_overflow" + got
 	for _, want := range []string{
 		"q_overflow|isdir .\n", "modify|close_write|create new/deep/f\n", "modify|close_write|create old/sub/changed\n",
-		"modify|isdir old/sub\n", "create|isdir other\n", "modify|isdir .\n",
+		"modify|isdir old/sub\n", "create|isdir other\n", "delete|isdir doomed\n", "modify|isdir .\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q after the overflow", want)
@@ -244,7 +232,7 @@ func TestOverflowLosesNothing(t *testing.T) {
 	if strings.Contains(got, " same\n") {
 		t.Errorf("a file that did not change was reported:\n%.3000s", got)
 	}
-	checkModel(t, tr)
+	checkModel(t, tr.run())
 	tr.do(`write new/deep/later`)
 	if got := lines(tr.flush()); !strings.Contains(got, "close_write new/deep/later\n") {
 		t.Errorf("later events:\n%s", got)
@@ -312,13 +300,6 @@ func TestRunStopsAndGoesOn(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-// pending counts the events that were delivered and not taken by flush.
-func (tr *trial) pending() int {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return len(tr.events)
 }
 
 // checkModel compares the tree and the kernel's watches with the disk, and

@@ -104,6 +104,8 @@ func (w *Watcher) subscribe(s *subscriber) error {
 		return err
 	}
 	defer unix.Close(fd)
+	s.muted = true // what the scan finds is news to others at most
+	defer func() { s.muted = false }()
 	w.widen(s.Mask)
 	n, err := w.plant(s, fd)
 	if err != nil {
