@@ -110,6 +110,7 @@ func TestBindMountIsNoSecondDirectory(t *testing.T) {
 		mkdir loop`)
 	tr.mount(tr.at("a"), tr.at("alias"))
 	tr.mount(tr.root, tr.at("loop"))
+	tr.w.recheckMounts()
 	tr.read()
 	if got := tr.watches(); got != 3 {
 		t.Errorf("%d watches for the root, a and a/sub", got)

@@ -13,12 +13,18 @@ func TestLimitText(t *testing.T) {
 		err  LimitError
 		want string
 	}{
-		{LimitError{Limit: "fs.inotify.max_user_watches", Value: 8192, Needed: 20000, Root: "/srv/www", Err: unix.ENOSPC},
-			"no inotify watch left for /srv/www: it has 20000 directories, and fs.inotify.max_user_watches=8192 counts all programs of this user; raise it: sysctl fs.inotify.max_user_watches=56384"},
-		{LimitError{Limit: "user.max_inotify_watches", Value: 5, Needed: 9, Root: "/srv/my files", Err: unix.ENOSPC},
-			`no inotify watch left for "/srv/my files": it has 9 directories, and user.max_inotify_watches=5 counts all programs of this user; raise it: sysctl user.max_inotify_watches=8192`},
-		{LimitError{Limit: "fs.inotify.max_user_instances", Value: 128, Err: unix.EMFILE},
-			"no inotify instance left: this user has all of fs.inotify.max_user_instances=128 in use; raise it: sysctl fs.inotify.max_user_instances=512"},
+		{
+			LimitError{Limit: "fs.inotify.max_user_watches", Value: 8192, Needed: 20000, Root: "/srv/www", Err: unix.ENOSPC},
+			"no inotify watch left for /srv/www: it has 20000 directories, and fs.inotify.max_user_watches=8192 counts all programs of this user; raise it: sysctl fs.inotify.max_user_watches=56384",
+		},
+		{
+			LimitError{Limit: "user.max_inotify_watches", Value: 5, Needed: 9, Root: "/srv/my files", Err: unix.ENOSPC},
+			`no inotify watch left for "/srv/my files": it has 9 directories, and user.max_inotify_watches=5 counts all programs of this user; raise it: sysctl user.max_inotify_watches=8192`,
+		},
+		{
+			LimitError{Limit: "fs.inotify.max_user_instances", Value: 128, Err: unix.EMFILE},
+			"no inotify instance left: this user has all of fs.inotify.max_user_instances=128 in use; raise it: sysctl fs.inotify.max_user_instances=512",
+		},
 	}
 	for _, tt := range tests {
 		if got := tt.err.Error(); got != tt.want {

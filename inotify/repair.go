@@ -117,6 +117,8 @@ func (w *Watcher) repairSlot(s slot, why doubt) {
 		}
 	case err == nil && st.kind == unix.DT_DIR && child == 0 && why == 0 && (w.blind.holds(s, st) || w.skipped(s.dir, name)):
 		// It is looked at anyway, or left out.
+	case err == nil && st.kind == unix.DT_DIR && child == 0 && why == 0:
+		w.crawlName(s.dir, fd, name, false) // an alias is no news
 	case err == nil && st.kind == unix.DT_DIR:
 		w.displace(s.dir, name, child)
 		w.emit(s.dir, name, Create|IsDir, nil)

@@ -365,10 +365,3 @@ func TestNewWithoutDescriptorsDoesNotBlameTheInstances(t *testing.T) {
 		}
 	}
 }
-
-// goodSince says whether the queue was empty at or after a time.
-func (tr *trial) goodSince(t time.Time) bool {
-	tr.w.mu.Lock()
-	defer tr.w.mu.Unlock()
-	return !tr.w.good.Before(t)
-}
