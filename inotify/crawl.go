@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"os"
 	"runtime"
 	"strconv"
@@ -77,7 +76,7 @@ type crawl struct {
 	changed sync.Cond // todo or busy
 	todo    []task
 	busy    int
-	limit   error // max_user_watches was reached
+	limit   error // there was not enough of something; see exhausted
 }
 
 // crawl works off tasks and all that they lead to.
@@ -116,7 +115,7 @@ func (w *Watcher) noteLimit(err error) {
 	for n, names := range w.blind.spots {
 		for _, sp := range names {
 			if sp.starved() && w.tree.live(n) {
-				w.problem(watchLimit(w.tops[w.tree.top(n)], nil))
+				w.problem(shortage(w.tops[w.tree.top(n)], nil, sp.why))
 				return
 			}
 		}
@@ -208,6 +207,13 @@ func (c *crawl) look(t task, apart bool) {
 	switch {
 	case astray(err):
 		w.lookLater(t)
+	case exhausted(err):
+		wd := w.tree.nodes[t.dir].wd
+		w.postpone(&os.PathError{Op: "look into", Path: w.path(t.dir), Err: err}, func() {
+			if w.tree.nodes[t.dir].wd == wd {
+				w.scan(0, t)
+			}
+		})
 	case err != nil:
 		w.problem(&os.PathError{Op: "look into", Path: w.path(t.dir), Err: err})
 	}
@@ -401,7 +407,7 @@ func (v *visit) unwatched(e *entry) {
 	case astray(e.err):
 		return
 	}
-	if errors.Is(e.err, unix.ENOSPC) {
+	if exhausted(e.err) {
 		v.c.limit = cmp.Or(v.c.limit, e.err)
 	}
 	if v.c.w.goBlind(v.t, e) && v.t.report && !e.announced {

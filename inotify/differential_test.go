@@ -1,15 +1,17 @@
 package inotify
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,17 +60,21 @@ func TestDifferential(t *testing.T) {
 			}
 		})
 	}
+	fmt.Printf("%d operations, %d events, %d overflows\n", played.operations.Load(), played.events.Load(), played.overflows.Load())
 }
+
+// played counts what the storms of this process were.
+var played struct{ operations, events, overflows atomic.Int64 }
 
 // A storm is writers on the tree of a trial.
 type storm struct {
 	*trial
-	t       *testing.T
+	t       testing.TB
 	writers []*writer
 	replay  *replay
 }
 
-func newStorm(t *testing.T, seed uint64, writers int) *storm {
+func newStorm(t testing.TB, seed uint64, writers int) *storm {
 	s := &storm{t: t, trial: newTrial(t, Subscription{})}
 	s.do(`
 		mkdir a/b/c
@@ -80,20 +86,94 @@ func newStorm(t *testing.T, seed uint64, writers int) *storm {
 	for i := range writers {
 		s.writers = append(s.writers, &writer{
 			rand: rand.New(rand.NewPCG(seed, uint64(i))), root: s.root, out: s.out,
+			linkless: seed%2 == 0,
 		})
+	}
+	if seed%2 == 0 {
+		s.contents = map[string]string{}
 	}
 	return s
 }
 
-// round plays, and shows the whole story when that fails.
+// round plays. When that fails it shows the shortest part of what the writers
+// did that still does, and with -v the whole story.
 func (s *storm) round(play func(*storm)) {
 	play(s)
-	if !s.t.Failed() || !testing.Verbose() {
+	for _, w := range s.writers {
+		played.operations.Add(int64(len(w.done)))
+	}
+	if !s.t.Failed() {
 		return
 	}
-	s.t.Logf("events:\n%s", strings.Join(s.replay.log, "\n"))
-	for i, w := range s.writers {
-		s.t.Logf("writer %d:\n%s", i, strings.Join(w.log, "\n"))
+	if testing.Verbose() {
+		s.t.Logf("events:\n%s", strings.Join(s.replay.log, "\n"))
+		for i, w := range s.writers {
+			s.t.Logf("writer %d:\n%s", i, w.script())
+		}
+	}
+	for i, plan := range s.shrink(play) {
+		w := writer{done: plan}
+		s.t.Logf("writer %d, shrunk:\n%s", i, w.script())
+	}
+}
+
+// shrink plays parts of what the writers did. With several of them it is a
+// matter of luck whether the same part fails again.
+func (s *storm) shrink(play func(*storm)) (plans [][]operation) {
+	for _, w := range s.writers {
+		plans = append(plans, w.done)
+	}
+	for i := range plans {
+		plans[i] = shrink(plans[i], 200, func(part []operation) bool {
+			tb := &quietTB{TB: s.t}
+			defer tb.cleanUp()
+			again := newStorm(tb, 0, len(plans))
+			for j, w := range again.writers {
+				w.plan = plans[j]
+				w.ops = len(plans[j])
+			}
+			again.writers[i].plan, again.writers[i].ops = part, len(part)
+			tb.run(func() { play(again) })
+			return tb.failed
+		})
+	}
+	return plans
+}
+
+// A quietTB keeps a failure to itself.
+type quietTB struct {
+	testing.TB
+	failed   bool
+	cleanups []func()
+}
+
+func (q *quietTB) Errorf(string, ...any) { q.failed = true }
+func (q *quietTB) Error(...any)          { q.failed = true }
+func (q *quietTB) Log(...any)            {}
+func (q *quietTB) Logf(string, ...any)   {}
+func (q *quietTB) Failed() bool          { return q.failed }
+func (q *quietTB) Cleanup(f func())      { q.cleanups = append(q.cleanups, f) }
+
+func (q *quietTB) Fatal(...any) {
+	q.failed = true
+	runtime.Goexit()
+}
+
+func (q *quietTB) Fatalf(string, ...any) { q.Fatal() }
+
+// run returns when f does, or has called Fatal.
+func (q *quietTB) run(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
+func (q *quietTB) cleanUp() {
+	for _, f := range slices.Backward(q.cleanups) {
+		f()
 	}
 }
 
@@ -101,6 +181,7 @@ func (s *storm) round(play func(*storm)) {
 func (s *storm) check() {
 	s.t.Helper()
 	s.replay.check(s.t)
+	s.checkContents()
 	defer s.start()()
 	checkModel(s.t, s.trial)
 }
@@ -110,7 +191,7 @@ func (s *storm) write() <-chan struct{} {
 	written := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, w := range s.writers {
-		wg.Go(w.work)
+		wg.Go(func() { w.work(cmp.Or(w.ops, *opsFlag)) })
 	}
 	go func() {
 		wg.Wait()
@@ -165,7 +246,8 @@ func (s *storm) recordByRecordAfterwards() {
 
 func (s *storm) overflow() {
 	<-s.write()
-	s.fillQueue()
+	s.fillQueue("pin")
+	played.overflows.Add(1)
 	<-s.write()
 	s.replay.apply(s.read())
 	s.check()
@@ -173,7 +255,8 @@ func (s *storm) overflow() {
 
 func (s *storm) overflowAndGoOn() {
 	<-s.write()
-	s.fillQueue()
+	s.fillQueue("pin")
+	played.overflows.Add(1)
 	<-s.write()
 	s.live()
 }
@@ -235,13 +318,6 @@ func (s *storm) addMore(root string) *trial {
 	return more
 }
 
-// fillQueue makes the kernel's queue overflow while nobody reads.
-func (s *storm) fillQueue() {
-	for range queueLength() {
-		s.do("chmod pin") // two records, of pin and of its name, so that none is merged
-	}
-}
-
 // steps is Run until the writers are done, with a look at what a reader knows
 // after each record.
 func (s *storm) steps(written <-chan struct{}) {
@@ -296,105 +372,4 @@ func (s *storm) compare(after string) {
 			}
 		}
 	}
-}
-
-// A writer does random operations. The names are few, so that they collide.
-type writer struct {
-	rand      *rand.Rand
-	root, out string
-	linkless  bool          // makes no hard links
-	pace      chan struct{} // gets something once in a while; may be nil
-	log       []string
-}
-
-func (w *writer) path() string {
-	p := w.root
-	for range 1 + w.rand.IntN(4) {
-		p += "/" + []string{"a", "b", "c", "d", "e", "\xff\n"}[w.rand.IntN(6)]
-	}
-	return p
-}
-
-func (w *writer) outside() string {
-	return w.out + "/" + string("12345678"[w.rand.IntN(8)])
-}
-
-func (w *writer) work() {
-	for i := range *opsFlag {
-		w.step()
-		if i%16 == 0 {
-			select {
-			case w.pace <- struct{}{}:
-			default:
-			}
-		}
-	}
-}
-
-// operations are what a writer does, with two paths in the tree and one
-// outside. They may fail. Those that stand here twice are done twice as often.
-var operations = []struct {
-	name string
-	do   func(p, q, out string) error
-}{
-	{"mkdir p", func(p, _, _ string) error { return os.Mkdir(p, 0o755) }},
-	{"mkdir p", func(p, _, _ string) error { return os.Mkdir(p, 0o755) }},
-	{"mkdir -p p; write p/f", func(p, _, _ string) error {
-		return errors.Join(os.MkdirAll(p, 0o755), os.WriteFile(p+"/f", []byte("at once"), 0o644))
-	}},
-	{"rm -rf p", func(p, _, _ string) error { return os.RemoveAll(p) }},
-	{"rmdir p", func(p, _, _ string) error { return unix.Rmdir(p) }},
-	{"rm p", func(p, _, _ string) error { return unix.Unlink(p) }},
-	{"write p", func(p, q, _ string) error { return os.WriteFile(p, []byte(q), 0o644) }},
-	{"write p", func(p, q, _ string) error { return os.WriteFile(p, []byte(q), 0o644) }},
-	{"truncate p", func(p, _, _ string) error { return os.Truncate(p, 1) }},
-	{"chmod p", func(p, _, _ string) error { return os.Chmod(p, 0o750) }},
-	{"symlink q p", func(p, q, _ string) error { return os.Symlink(q, p) }},
-	{"link p q", func(p, q, _ string) error { return os.Link(p, q) }},
-	{"save p", save},
-	{"unnamed p", writeUnnamed},
-	{"mv p q", func(p, q, _ string) error { return unix.Rename(p, q) }},
-	{"mv p q", func(p, q, _ string) error { return unix.Rename(p, q) }},
-	{"mv p q", func(p, q, _ string) error { return unix.Rename(p, q) }},
-	{"exchange p q", exchange},
-	{"mv p out", func(p, _, out string) error { return unix.Rename(p, out) }},
-	{"mv out p", func(p, _, out string) error { return unix.Rename(out, p) }},
-	{"exchange p out", func(p, _, out string) error { return exchange(p, out, "") }},
-	{"build out/x; mv out/x p", func(p, _, out string) error {
-		return errors.Join(os.MkdirAll(out+"/x/a", 0o755), os.WriteFile(out+"/x/a/f", nil, 0o644), unix.Rename(out+"/x", p))
-	}},
-}
-
-func exchange(p, q, _ string) error {
-	return unix.Renameat2(unix.AT_FDCWD, p, unix.AT_FDCWD, q, unix.RENAME_EXCHANGE)
-}
-
-// save is how most editors do it.
-func save(p, q, _ string) error {
-	tmp := filepath.Dir(p) + "/tmp"
-	return errors.Join(os.WriteFile(tmp, []byte(q), 0o644), unix.Rename(tmp, p))
-}
-
-// writeUnnamed makes a file that gets its name when it is complete.
-func writeUnnamed(p, q, _ string) error {
-	fd, err := unix.Open(filepath.Dir(p), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(q))
-	return errors.Join(err, unix.Linkat(unix.AT_FDCWD, procPath(fd, ""), unix.AT_FDCWD, p, unix.AT_SYMLINK_FOLLOW))
-}
-
-func (w *writer) step() {
-	op := operations[w.rand.IntN(len(operations))]
-	p, q, out := w.path(), w.path(), w.outside()
-	if w.linkless && op.name == "link p q" {
-		return
-	}
-	line := fmt.Sprintf("%s: p=%s q=%s out=%s", op.name, Quote(p[len(w.root)+1:]), Quote(q[len(w.root)+1:]), out[len(w.out)+1:])
-	if op.do(p, q, out) != nil {
-		line += " (not done)"
-	}
-	w.log = append(w.log, line)
 }

@@ -26,6 +26,10 @@
 // a directory above was renamed before or since. A renamed directory takes what
 // is below it along.
 //
+// Flush returns when all that happened before it was called is delivered. It
+// asks the kernel how many bytes are queued (FIONREAD) and needs no watch and
+// no file for that.
+//
 // At least once: each change of content, name or existence is reported after
 // it happened. What a scan and the kernel both saw comes twice.
 //
@@ -43,6 +47,9 @@
 // "."), and whatever is there next is picked up: Create of ".", and all in it.
 // The same goes for what is mounted on a directory, as soon as the list of
 // mounts says so.
+//
+// Shortage: what cannot be looked at because descriptors or memory have run out
+// is told once and looked at later, every Options.PollInterval.
 //
 // Blindness: a directory that gets no watch, because max_user_watches is reached
 // (a LimitError says so once), and a file system on which inotify does not see

@@ -1,6 +1,7 @@
 package inotify
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -41,6 +42,14 @@ func (e *LimitError) Error() string {
 func instanceLimit(err error) error {
 	limit, value := lower("fs.inotify.max_user_instances", "user.max_inotify_instances")
 	return &LimitError{Limit: limit, Value: value, Err: err}
+}
+
+// shortage is what to tell of a root below which something got no watch.
+func shortage(root string, skip func(string) bool, why error) error {
+	if errors.Is(why, unix.ENOSPC) {
+		return watchLimit(root, skip)
+	}
+	return &os.PathError{Op: "watch what is in", Path: root, Err: why}
 }
 
 func watchLimit(root string, skip func(string) bool) error {

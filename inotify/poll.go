@@ -30,7 +30,7 @@ type spot struct {
 }
 
 // starved says whether it takes no more than room for a watch.
-func (s *spot) starved() bool { return errors.Is(s.why, unix.ENOSPC) }
+func (s *spot) starved() bool { return exhausted(s.why) }
 
 func (s *spot) remote() (*RemoteError, bool) { return errors.AsType[*RemoteError](s.why) }
 
@@ -60,6 +60,8 @@ type poller struct {
 	polled   int
 	fresh    []slot // not looked at yet
 	next     time.Time
+
+	postponed []func() // what could not be looked at; see Watcher.postpone
 }
 
 func newPoller(interval time.Duration) poller {
@@ -81,9 +83,10 @@ func (p *poller) put(at slot, sp *spot) {
 	if !sp.polled() {
 		return
 	}
-	if p.polled++; p.polled == 1 {
+	if !p.waits() {
 		p.next = time.Now().Add(p.interval)
 	}
+	p.polled++
 	p.fresh = append(p.fresh, at)
 }
 
@@ -115,14 +118,28 @@ func (p *poller) forget(n id) {
 	}
 }
 
+// waits says whether the timer runs.
+func (p *poller) waits() bool {
+	return p.polled > 0 && p.interval > 0 || len(p.postponed) > 0
+}
+
+// pause is the time between two looks. What was postponed is tried again even
+// if nothing is polled.
+func (p *poller) pause() time.Duration {
+	if p.interval < 0 {
+		return defaultPoll
+	}
+	return p.interval
+}
+
 // due says whether there is anything to look at.
 func (p *poller) due() bool {
-	return len(p.fresh) > 0 || p.polled > 0 && p.interval > 0 && !time.Now().Before(p.next)
+	return len(p.fresh) > 0 || p.waits() && !time.Now().Before(p.next)
 }
 
 // timeout is how long epoll_wait(2) may wait, in its milliseconds.
 func (p *poller) timeout() int {
-	if p.polled == 0 || p.interval < 0 {
+	if !p.waits() {
 		return -1
 	}
 	return int(max(0, time.Until(p.next)+time.Millisecond-1) / time.Millisecond)
@@ -222,14 +239,22 @@ func (w *Watcher) poll() (worked bool) {
 	if !w.blind.due() {
 		return true
 	}
+	w.takeUp()
+	if w.blind.interval > 0 {
+		w.lookAtAll()
+	}
+	w.blind.next = time.Now().Add(w.blind.pause())
+	return true
+}
+
+// lookAtAll watches what there is room for by now, and looks at the rest.
+func (w *Watcher) lookAtAll() {
 	w.retry()
 	for n, names := range maps.Clone(w.blind.spots) {
 		for name, sp := range names {
 			w.lookAt(n, name, sp)
 		}
 	}
-	w.blind.next = time.Now().Add(w.blind.interval)
-	return true
 }
 
 // lookAtFresh takes the first look at what was found since.
@@ -351,7 +376,7 @@ func (w *Watcher) watchSpot(n id, name string, sp *spot) (room bool) {
 		err = w.watchName(n, name, sp)
 	}
 	if at := w.blind.get(n, name); at == sp {
-		return !errors.Is(err, unix.ENOSPC)
+		return !exhausted(err)
 	}
 	w.lookAtFresh()
 	w.lookAt(n, name, sp)

@@ -72,6 +72,7 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 		return true, nil
 	}
 	w.good = time.Now()
+	w.short = len(w.blind.postponed) > 0
 	return false, nil
 }
 
@@ -110,7 +111,7 @@ func (w *Watcher) repairSlot(s slot, why doubt) {
 	st, err := inodeAt(fd, s.name)
 	switch {
 	case err != nil && !astray(err):
-		w.problem(&os.PathError{Op: "look at", Path: w.path(s.dir) + "/" + s.name, Err: err})
+		w.unseen(s, why, &os.PathError{Op: "look at", Path: w.path(s.dir) + "/" + s.name, Err: err})
 	case err == nil && st.kind == unix.DT_DIR && child != 0 && w.is(child, st):
 		if why&sayThere != 0 {
 			w.restate(child)
@@ -191,12 +192,22 @@ func (w *Watcher) repairStatements() (worked bool) {
 // kernel's to report.
 func (w *Watcher) misplaced(s slot, why doubt, err error) {
 	if !astray(err) {
-		w.problem(&os.PathError{Op: "look into", Path: w.path(s.dir), Err: err})
+		w.unseen(s, why, &os.PathError{Op: "look into", Path: w.path(s.dir), Err: err})
 		return
 	}
 	if parent := w.tree.nodes[s.dir].parent; parent != 0 {
 		w.recheck(parent, w.tree.nameOf(s.dir), 0)
 		w.rechecks[s] |= why
+	}
+}
+
+// unseen handles a slot that cannot be looked at for a reason that is not its
+// own.
+func (w *Watcher) unseen(s slot, why doubt, err error) {
+	if exhausted(err) {
+		w.postpone(err, func() { w.rechecks[s] |= why })
+	} else {
+		w.problem(err)
 	}
 }
 

@@ -27,6 +27,7 @@ func (r *replay) note(format string, args ...any) {
 }
 
 func (r *replay) apply(events []Event) {
+	played.events.Add(int64(len(events)))
 	for _, e := range events {
 		r.log = append(r.log, e.String())
 		r.applyOne(e)
@@ -86,7 +87,7 @@ func (r *replay) lookFor(dir string) {
 }
 
 // check compares with the disk.
-func (r *replay) check(t *testing.T) {
+func (r *replay) check(t testing.TB) {
 	t.Helper()
 	disk := listTree(r.root)
 	for p, dir := range disk {
@@ -118,7 +119,7 @@ func listTree(root string) map[string]bool {
 
 // checkHearsay sees that every file that changed after since was spoken of,
 // under the path that it has by now.
-func checkHearsay(t *testing.T, root string, events []Event, since time.Time) {
+func checkHearsay(t testing.TB, root string, events []Event, since time.Time) {
 	t.Helper()
 	said := map[string]bool{}
 	for _, e := range events {

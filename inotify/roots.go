@@ -99,7 +99,11 @@ func (w *Watcher) repairRoots() (worked bool) {
 func (w *Watcher) findRoot(s *subscriber) {
 	w.arm(s) // first the watches: what changes from here on is in the queue
 	fd, err := openRoot(s.root)
-	if err != nil {
+	switch {
+	case exhausted(err):
+		w.postpone(err, func() { w.doubtRoots([]*subscriber{s}) })
+		return
+	case err != nil:
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
 			w.problem(err)
 		}
@@ -107,8 +111,7 @@ func (w *Watcher) findRoot(s *subscriber) {
 		return
 	}
 	defer unix.Close(fd)
-	st, err := inodeAt(fd, "")
-	if err == nil && s.node != 0 && w.is(s.node, st) {
+	if w.isRoot(s.node, fd) {
 		return
 	}
 	w.loseRoot(s)
@@ -118,9 +121,25 @@ func (w *Watcher) findRoot(s *subscriber) {
 		return
 	}
 	w.only = s
-	w.emitRoot(n, Create|IsDir)
+	s.batch = append(s.batch, Event{Root: s.Root, Path: ".", Mask: Create | IsDir}) // whatever it asks for
 	w.scan(workers, task{dir: n, report: true, all: true})
 	w.only = nil
+}
+
+// isRoot says whether n is the directory open as fd, and watched. The number
+// of a directory that was deleted can be another's by now, and the end of the
+// watch be lost in an overflow.
+func (w *Watcher) isRoot(n id, fd int) bool {
+	st, err := inodeAt(fd, "")
+	if n == 0 || err != nil || !w.is(n, st) {
+		return false
+	}
+	x := &w.tree.nodes[n]
+	if x.wd == 0 {
+		return true // it is looked at
+	}
+	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
+	return err == nil && int32(wd) == x.wd
 }
 
 // arm watches every step of the way to s's root, as far as there is one.

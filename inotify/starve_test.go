@@ -57,6 +57,6 @@ func starve(t *testing.T, seed uint64) {
 	tr.unwatched(0, false)
 	checkModel(t, tr.trial)
 	if t.Failed() {
-		t.Logf("operations:\n%s\nevents:\n%s", strings.Join(wr.log, "\n"), strings.Join(r.log, "\n"))
+		t.Logf("operations:\n%s\nevents:\n%s", wr.script(), strings.Join(r.log, "\n"))
 	}
 }

@@ -117,7 +117,7 @@ func (w *Watcher) leaveState() (*os.File, []byte, error) {
 // snapshot shares its tree with w.
 func (w *Watcher) snapshot(seal int32, settled bool) *snapshot {
 	s := &snapshot{
-		intact: settled && !w.limited && len(w.blind.spots) == 0, good: w.good, seal: seal,
+		intact: settled && !w.limited && len(w.blind.spots)+len(w.blind.postponed) == 0, good: w.good, seal: seal,
 		mask: w.mask, devs: w.devs, tree: w.tree, tops: w.tops, others: slices.Clone(w.doomed),
 	}
 	for i := range w.tree.nodes {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,8 +23,9 @@ type trial struct {
 	w    *Watcher
 	pace <-chan struct{} // Deliver waits for something from it; nil: for nothing
 
-	mu     sync.Mutex
-	events []Event
+	mu       sync.Mutex
+	events   []Event
+	contents map[string]string // of files, when an event came; nil: not kept
 }
 
 func newTrial(t testing.TB, sub Subscription) *trial {
@@ -107,9 +109,54 @@ func (tr *trial) read() []Event {
 func (tr *trial) take(events []Event) {
 	tr.mu.Lock()
 	tr.events = append(tr.events, events...)
+	tr.readContents(events)
 	tr.mu.Unlock()
 	if tr.pace != nil {
 		<-tr.pace
+	}
+}
+
+// readContents reads what the events say is new, as whoever serves it would.
+func (tr *trial) readContents(events []Event) {
+	if tr.contents == nil {
+		return
+	}
+	for _, e := range events {
+		switch {
+		case e.Mask&IsDir != 0 && e.Mask&(Create|Delete|MovedFrom|MovedTo) != 0:
+			maps.DeleteFunc(tr.contents, func(p, _ string) bool { return strings.HasPrefix(p, e.Path+"/") })
+		case e.Mask&IsDir != 0 && e.Mask&Modify != 0:
+			maps.DeleteFunc(tr.contents, func(p, _ string) bool { return filepath.Dir(p) == e.Path && contentOf(tr.at(p)) == "" })
+		case e.Mask&(Delete|MovedFrom) != 0:
+			delete(tr.contents, e.Path)
+		case e.Mask&IsDir == 0:
+			tr.contents[e.Path] = contentOf(tr.at(e.Path))
+		}
+	}
+}
+
+// contentOf is empty for what is not a file.
+func contentOf(path string) string {
+	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
+		return ""
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return string(content)
+}
+
+// checkContents sees that whoever read a file at its last event has what is in
+// it now.
+func (tr *trial) checkContents() {
+	tr.t.Helper()
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for p, had := range tr.contents {
+		if now := contentOf(tr.at(p)); now != had {
+			tr.t.Errorf("%q has %q, and at its last event it had %q", p, now, had)
+		}
 	}
 }
 

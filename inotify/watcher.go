@@ -49,8 +49,8 @@ type Subscription struct {
 	Wait bool
 
 	// Mask is the events asked for; 0 means Changes. An event is delivered
-	// when it has one of these bits. Overflow, and what happens to the root
-	// itself, are delivered to all.
+	// when it has one of these bits. Overflow, and that the root is gone or
+	// there again, are delivered to all.
 	Mask Mask
 
 	// SkipDir says which directories are left out: neither watched nor
@@ -104,7 +104,8 @@ type Watcher struct {
 	blind    poller          // what has no watch
 	round    uint16          // counts resyncs
 	overflow bool            // a resync is due
-	limited  bool            // max_user_watches was reached, and said so
+	limited  bool            // something got no watch because there was no room, and that is told
+	short    bool            // something could not be looked at, and that is told
 	good     time.Time       // nothing was missing then
 	consumed uint64          // bytes read from the kernel
 	flushes  []flush

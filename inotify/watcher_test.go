@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -192,50 +191,6 @@ func TestSubscribersSeeTheirOwn(t *testing.T) {
 	}
 	if got := tr.watches(); got != 3 {
 		t.Errorf("%d watches for three directories", got)
-	}
-}
-
-func TestOverflowLosesNothing(t *testing.T) {
-	tr := newTrial(t, Subscription{})
-	tr.do(`
-		mkdir old/sub
-		write old/sub/gone
-		mkdir doomed/sub
-		mkdir named/sub
-		write same`)
-	// The time stamps must be able to tell what comes from what was.
-	for since := changed(tr.at("same")); changed(tr.at("old")).Sub(since) < 50*time.Millisecond; {
-		tr.do(`chmod old`)
-	}
-	tr.read()
-	for range queueLength() {
-		tr.do(`chmod old`) // two records, of old and of its name, so that none is merged
-	}
-	tr.do(`
-		mkdir new/deep
-		write new/deep/f
-		append old/sub/gone
-		rm old/sub/gone
-		write old/sub/changed
-		mv named other
-		rm doomed`)
-	_, got, _ := strings.Cut(lines(tr.read()), "q_overflow")
-	got = "q_overflow" + got
-	for _, want := range []string{
-		"q_overflow|isdir .\n", "modify|close_write|create new/deep/f\n", "modify|close_write|create old/sub/changed\n",
-		"modify|isdir old/sub\n", "create|isdir other\n", "delete|isdir doomed\n", "modify|isdir .\n",
-	} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q after the overflow", want)
-		}
-	}
-	if strings.Contains(got, " same\n") {
-		t.Errorf("a file that did not change was reported:\n%.3000s", got)
-	}
-	checkModel(t, tr.run())
-	tr.do(`write new/deep/later`)
-	if got := lines(tr.flush()); !strings.Contains(got, "close_write new/deep/later\n") {
-		t.Errorf("later events:\n%s", got)
 	}
 }
 

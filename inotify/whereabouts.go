@@ -114,11 +114,17 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	w.subs = append(w.subs, s)
 	w.arm(s)
 	w.doubtRoots([]*subscriber{s}) // it may have changed before the way was watched
-	if w.crawl(workers, task{dir: n, all: true}) != nil {
-		w.limited = true
-		return watchLimit(s.root, s.SkipDir)
+	err = w.crawl(workers, task{dir: n, all: true})
+	if err == nil {
+		return nil
 	}
-	return nil
+	w.limited = true
+	err = shortage(s.root, s.SkipDir, err)
+	if _, limit := errors.AsType[*LimitError](err); !limit {
+		w.problem(err)
+		return nil
+	}
+	return err
 }
 
 // widen makes every watch that there is report what mask asks for as well.

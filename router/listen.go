@@ -15,6 +15,25 @@ import (
 type Listener struct {
 	Root   string
 	Router *Router
+
+	// Notice is told when Root is gone or leads elsewhere, and when there is
+	// something at it again. It runs in the watcher's goroutine and must not
+	// block. Nil is for those who need not know.
+	Notice func(there bool)
+}
+
+// deliver hands events to the router.
+func (l Listener) deliver(events []inotify.Event) {
+	l.Router.Events(events)
+	if l.Notice == nil {
+		return
+	}
+	const gone = inotify.DeleteSelf | inotify.MoveSelf
+	for _, e := range events {
+		if e.Path == "." && e.Mask&(gone|inotify.Create) != 0 {
+			l.Notice(e.Mask&gone == 0)
+		}
+	}
 }
 
 // A Group is listeners that share one inotify instance, start together and
@@ -52,7 +71,7 @@ func (g *Group) add(l Listener) error {
 		Root:    l.Root,
 		Mask:    l.Router.Mask(),
 		SkipDir: l.Router.SkipDir,
-		Deliver: l.Router.Events,
+		Deliver: l.deliver,
 	})
 }
 

@@ -53,7 +53,7 @@ func TestListenSaves(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "sub", "page.html"), "old")
 	r, batches := reports(t)
-	listen(t, Listener{root, r})
+	listen(t, Listener{Root: root, Router: r})
 
 	saves := []struct {
 		name string
@@ -90,7 +90,7 @@ func TestListenSaves(t *testing.T) {
 func TestListenSlowly(t *testing.T) {
 	root := t.TempDir()
 	r, batches := reports(t)
-	listen(t, Listener{root, r})
+	listen(t, Listener{Root: root, Router: r})
 
 	file, err := os.Create(filepath.Join(root, "film.mp4"))
 	if err != nil {
@@ -101,7 +101,7 @@ func TestListenSlowly(t *testing.T) {
 	}
 	// Another listener of the same root says when the delay is long over.
 	other, clock := reports(t)
-	listen(t, Listener{root, other})
+	listen(t, Listener{Root: root, Router: other})
 	for range 3 {
 		write(t, filepath.Join(root, "tick"), "")
 		write(t, filepath.Join(root, "tick"), "tock")
@@ -123,7 +123,7 @@ func TestListenTogether(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	ofA, batchesA := reports(t)
 	ofBoth, batchesBoth := reports(t)
-	listen(t, Listener{a, ofA}, Listener{a, ofBoth}, Listener{b, ofBoth})
+	listen(t, Listener{Root: a, Router: ofA}, Listener{Root: a, Router: ofBoth}, Listener{Root: b, Router: ofBoth})
 	if n := instances(t); n != 1 {
 		t.Errorf("%d inotify instances, want 1", n)
 	}
@@ -147,7 +147,7 @@ func TestListenFromNewGroupOn(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, ".git", "objects", "ab"), "")
 	r, batches := reports(t)
-	g, err := NewGroup(inotify.Options{}, Listener{root, r})
+	g, err := NewGroup(inotify.Options{}, Listener{Root: root, Router: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestListenFromNewGroupOn(t *testing.T) {
 func TestListenErrors(t *testing.T) {
 	root := t.TempDir()
 	r, _ := reports(t)
-	err := Listen(t.Context(), Listener{root, r}, Listener{filepath.Join(root, "missing"), r})
+	err := Listen(t.Context(), Listener{Root: root, Router: r}, Listener{Root: filepath.Join(root, "missing"), Router: r})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "missing") {
 		t.Errorf("a missing root: %v", err)
 	}
@@ -191,7 +191,7 @@ func TestListenErrors(t *testing.T) {
 	if err := r.Run(over); err != nil {
 		t.Fatal(err)
 	}
-	if err := Listen(t.Context(), Listener{root, r}); err == nil || !strings.Contains(err.Error(), "Run was called before") {
+	if err := Listen(t.Context(), Listener{Root: root, Router: r}); err == nil || !strings.Contains(err.Error(), "Run was called before") {
 		t.Errorf("a router that ran: %v", err)
 	}
 	if n := instances(t); n != 0 {

@@ -153,8 +153,17 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 		return nil, usageError{err}
 	}
 	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
-	d.group, err = router.NewGroup(watching, router.Listener{Root: cfg.root, Router: routes})
+	d.group, err = router.NewGroup(watching, router.Listener{Root: cfg.root, Router: routes, Notice: d.noteRoot})
 	return d, err
+}
+
+// noteRoot logs what became of the root.
+func (d *daemon) noteRoot(there bool) {
+	if there {
+		d.log.Info("root is there again", "root", d.cfg.root)
+	} else {
+		d.log.Warn("root is gone; what comes to its place is served and watched", "root", d.cfg.root)
+	}
 }
 
 func (d *daemon) release() {

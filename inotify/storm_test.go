@@ -1,0 +1,260 @@
+package inotify
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A kind of operation on two paths in the tree and one outside. It may fail.
+type kind struct {
+	script string // for people, and for trial.do where it can
+	do     func(p, q, out string) error
+}
+
+// kinds are what writers do. What stands here twice is done twice as often.
+var kinds = []kind{
+	{"mkdir p", func(p, _, _ string) error { return os.Mkdir(p, 0o755) }},
+	{"mkdir p", func(p, _, _ string) error { return os.Mkdir(p, 0o755) }},
+	{"mkdir p; write p/f", func(p, _, _ string) error {
+		return errors.Join(os.MkdirAll(p, 0o755), os.WriteFile(p+"/f", []byte("at once"), 0o644))
+	}},
+	{"rm p", func(p, _, _ string) error { return os.RemoveAll(p) }},
+	{"rmdir p", func(p, _, _ string) error { return unix.Rmdir(p) }},
+	{"unlink p", func(p, _, _ string) error { return unix.Unlink(p) }},
+	{"unlink p; mkdir p; rmdir p; write p", again},
+	{"write p", func(p, q, _ string) error { return os.WriteFile(p, []byte(q), 0o644) }},
+	{"write p", func(p, q, _ string) error { return os.WriteFile(p, []byte(q), 0o644) }},
+	{"append p", appendTo},
+	{"truncate p", func(p, _, _ string) error { return os.Truncate(p, 1) }},
+	{"chmod p", func(p, _, _ string) error { return os.Chmod(p, 0o750) }},
+	{"touch p", func(p, _, _ string) error { return unix.Utimes(p, nil) }},
+	{"symlink q p", func(p, q, _ string) error { return os.Symlink(q, p) }},
+	{link, func(p, q, _ string) error { return os.Link(p, q) }},
+	{"write p.tmp; mv p.tmp p", saveByRename},
+	{"mv p p~; write p; rm p~", saveWithBackup},
+	{"write p~; write p; rm p~", saveInPlace},
+	{"write p.new; link p p.old; mv p.new p; rm p.old", saveWithLink},
+	{"tmpfile p", writeUnnamed},
+	{"mv p q", rename},
+	{"mv p q", rename},
+	{"mv p q", rename},
+	{"mv -n p q", func(p, q, _ string) error {
+		return unix.Renameat2(unix.AT_FDCWD, p, unix.AT_FDCWD, q, unix.RENAME_NOREPLACE)
+	}},
+	{"mv p p.t; mv q p; mv p.t q", func(p, q, _ string) error {
+		return errors.Join(unix.Rename(p, p+".t"), unix.Rename(q, p), unix.Rename(p+".t", q))
+	}},
+	{"exchange p q", exchange},
+	{"exchange p q", exchange},
+	{"mv p out", func(p, _, out string) error { return unix.Rename(p, out) }},
+	{"mv out p", func(p, _, out string) error { return unix.Rename(out, p) }},
+	{"exchange p out", func(p, _, out string) error { return exchange(p, out, "") }},
+	{"mkdir out/x/a; write out/x/a/f; mv out/x p", func(p, _, out string) error {
+		return errors.Join(os.MkdirAll(out+"/x/a", 0o755), os.WriteFile(out+"/x/a/f", nil, 0o644), unix.Rename(out+"/x", p))
+	}},
+}
+
+// link is what a linkless writer leaves out.
+const link = "link p q"
+
+func rename(p, q, _ string) error { return unix.Rename(p, q) }
+
+func exchange(p, q, _ string) error {
+	return unix.Renameat2(unix.AT_FDCWD, p, unix.AT_FDCWD, q, unix.RENAME_EXCHANGE)
+}
+
+func again(p, q, _ string) error {
+	return errors.Join(unix.Unlink(p), os.Mkdir(p, 0o755), unix.Rmdir(p), os.WriteFile(p, []byte(q), 0o644))
+}
+
+func appendTo(p, q, _ string) error {
+	f, err := os.OpenFile(p, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(q)
+	return errors.Join(err, f.Close())
+}
+
+func saveByRename(p, q, _ string) error {
+	return errors.Join(os.WriteFile(p+".tmp", []byte(q), 0o644), unix.Rename(p+".tmp", p))
+}
+
+func saveWithBackup(p, q, _ string) error {
+	return errors.Join(unix.Rename(p, p+"~"), os.WriteFile(p, []byte(q), 0o644), unix.Unlink(p+"~"))
+}
+
+func saveInPlace(p, q, _ string) error {
+	return errors.Join(os.WriteFile(p+"~", []byte(q), 0o644), os.WriteFile(p, []byte(q), 0o644), unix.Unlink(p+"~"))
+}
+
+func saveWithLink(p, q, _ string) error {
+	return errors.Join(os.WriteFile(p+".new", []byte(q), 0o644), os.Link(p, p+".old"), unix.Rename(p+".new", p), unix.Unlink(p+".old"))
+}
+
+// writeUnnamed makes a file that gets its name when it is complete.
+func writeUnnamed(p, q, _ string) error {
+	fd, err := unix.Open(filepath.Dir(p), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(q))
+	return errors.Join(err, unix.Linkat(unix.AT_FDCWD, procPath(fd, ""), unix.AT_FDCWD, p, unix.AT_SYMLINK_FOLLOW))
+}
+
+// An operation is of a kind, with its paths.
+type operation struct {
+	kind
+	p, q, out string // relative
+}
+
+// String is the operation in the notation of trial.do.
+func (o operation) String() string {
+	var s strings.Builder
+	for i, step := range strings.Split(o.script, "; ") {
+		if i > 0 {
+			s.WriteByte('\n')
+		}
+		for j, word := range strings.Split(step, " ") {
+			if j > 0 {
+				s.WriteByte(' ')
+			}
+			s.WriteString(o.word(word))
+		}
+	}
+	return s.String()
+}
+
+// word replaces what stands for a path: a p, q or out, and what follows it.
+func (o operation) word(word string) string {
+	for _, path := range []struct{ name, value string }{{"p", o.p}, {"q", o.q}, {"out", "out:" + o.out}} {
+		if rest, ok := strings.CutPrefix(word, path.name); ok && strings.Trim(rest[:min(1, len(rest))], "./~") == "" {
+			return Quote(path.value + rest)
+		}
+	}
+	return word
+}
+
+// A writer does random operations. The names are few, so that they collide.
+type writer struct {
+	rand      *rand.Rand
+	root, out string
+	linkless  bool          // makes no hard links
+	pace      chan struct{} // gets something once in a while; may be nil
+	plan      []operation   // what to do; it is made up when there is none
+	ops       int           // how much; 0 is as much as -ops says
+	done      []operation
+}
+
+func (w *writer) next() operation {
+	if len(w.plan) > 0 {
+		op := w.plan[0]
+		w.plan = w.plan[1:]
+		return op
+	}
+	op := operation{kinds[w.rand.IntN(len(kinds))], w.path(), w.path(), string("12345678"[w.rand.IntN(8)])}
+	for w.linkless && op.script == link {
+		op.kind = kinds[w.rand.IntN(len(kinds))]
+	}
+	return op
+}
+
+func (w *writer) path() string {
+	var p []string
+	for range 1 + w.rand.IntN(4) {
+		p = append(p, []string{"a", "b", "c", "d", "e", "\xff\n"}[w.rand.IntN(6)])
+	}
+	return strings.Join(p, "/")
+}
+
+func (w *writer) work(ops int) {
+	for i := range ops {
+		w.step()
+		if i%16 == 0 {
+			select {
+			case w.pace <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+func (w *writer) step() {
+	op := w.next()
+	w.done = append(w.done, op)
+	op.do(w.root+"/"+op.p, w.root+"/"+op.q, w.out+"/"+op.out)
+}
+
+// script is what the writer has done.
+func (w *writer) script() string {
+	var s strings.Builder
+	for _, op := range w.done {
+		fmt.Fprintln(&s, op)
+	}
+	return s.String()
+}
+
+// shrink returns a part of ops for which fails still holds, such that it
+// holds for no part that lacks a single operation, as far as tries allow.
+func shrink(ops []operation, tries int, fails func([]operation) bool) []operation {
+	for size := max(1, len(ops)/2); ; {
+		smaller := false
+		for at := 0; at < len(ops) && tries > 0; {
+			rest := append(append([]operation{}, ops[:at]...), ops[min(at+size, len(ops)):]...)
+			if tries--; fails(rest) {
+				ops, smaller = rest, true
+			} else {
+				at += size
+			}
+		}
+		if tries == 0 || size == 1 && !smaller {
+			return ops
+		}
+		size = max(1, size/2)
+	}
+}
+
+func TestShrink(t *testing.T) {
+	w := writer{rand: rand.New(rand.NewPCG(1, 2))}
+	var ops []operation
+	for range 300 {
+		ops = append(ops, w.next())
+	}
+	ops[17].out, ops[230].out = "first", "then"
+	got := shrink(ops, 1000, func(ops []operation) bool {
+		var outs []string
+		for _, op := range ops {
+			outs = append(outs, op.out)
+		}
+		text := strings.Join(outs, " ")
+		return strings.Contains(text, "first") && strings.Contains(text, "then")
+	})
+	if len(got) != 2 || got[0].out != "first" || got[1].out != "then" {
+		t.Errorf("two of 300 operations make it fail, and it shrinks to %v", got)
+	}
+	if got := shrink(ops, 3, func([]operation) bool { return false }); len(got) != 300 {
+		t.Errorf("nothing else fails, and %d of 300 are left", len(got))
+	}
+}
+
+func TestOperationText(t *testing.T) {
+	for _, tt := range []struct{ script, want string }{
+		{"mkdir p; write p/f", "mkdir a/b\nwrite a/b/f"},
+		{"mv p p.t; mv q p; mv p.t q", "mv a/b a/b.t\nmv \"\\n\" a/b\nmv a/b.t \"\\n\""},
+		{"exchange p out", "exchange a/b out:3"},
+		{"mkdir out/x/a", "mkdir out:3/x/a"},
+		{"rm p~", "rm a/b~"},
+	} {
+		if got := (operation{kind{script: tt.script}, "a/b", "\n", "3"}).String(); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.script, got, tt.want)
+		}
+	}
+}
