@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,9 +17,14 @@ import (
 // and nobody is known to be writing it.
 const found = Create | Modify | CloseWrite
 
-// workers is how many goroutines scan at once. More than the processors help
-// when directories come from a disk.
-var workers = 4
+// A scan begins with one worker for each processor, up to workers. When
+// directories come from a disk so that looking into one takes patience, more
+// of them help, up to mostWorkers.
+const (
+	workers     = 4
+	mostWorkers = 8
+	patience    = 5 * time.Millisecond
+)
 
 // watchFlags go with every watch. Masks only ever grow, so that a root keeps
 // what it needs beside the tree that it lies in.
@@ -73,9 +79,12 @@ func inodeAt(fd int, name string) (inode, error) {
 type crawl struct {
 	w       *Watcher
 	mu      sync.Mutex
-	changed sync.Cond // todo or busy
+	changed sync.Cond // todo, or nothing is left to do
 	todo    []task
 	busy    int
+	idle    int // workers that wait
+	team    int // all workers
+	wg      sync.WaitGroup
 	limit   error // there was not enough of something; see exhausted
 }
 
@@ -83,14 +92,17 @@ type crawl struct {
 func (w *Watcher) crawl(workers int, tasks ...task) error {
 	c := &crawl{w: w, todo: tasks}
 	c.changed.L = &c.mu
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(c.workApart)
+	c.team = min(workers, runtime.GOMAXPROCS(0))
+	for range c.team {
+		c.wg.Go(c.workApart)
 	}
 	if workers == 0 {
-		c.work(false)
+		c.work(new(desk), false)
 	}
-	wg.Wait()
+	c.wg.Wait()
+	if workers > 0 {
+		w.tree.trim()
+	}
 	return c.limit
 }
 
@@ -98,7 +110,28 @@ func (w *Watcher) crawl(workers int, tasks ...task) error {
 // no path before them; that is a third of a watch's price.
 func (c *crawl) workApart() {
 	runtime.LockOSThread() // and the thread ends with the goroutine
-	c.work(unix.Unshare(unix.CLONE_FS) == nil)
+	c.work(new(desk), unix.Unshare(unix.CLONE_FS) == nil)
+}
+
+// A desk is what a worker uses again for each directory.
+type desk struct {
+	buf     []byte // getdents(2) fills it
+	names   []byte // of entries, one after the other
+	entries []entry
+}
+
+func (d *desk) clear() {
+	if d.buf == nil {
+		d.buf = make([]byte, 32<<10)
+	}
+	d.names, d.entries = d.names[:0], d.entries[:0]
+}
+
+// keep copies a name out of buf.
+func (d *desk) keep(name []byte) []byte {
+	start := len(d.names)
+	d.names = append(d.names, name...)
+	return d.names[start:]
 }
 
 // scan is crawl while Run is under way, when nobody waits for an error.
@@ -126,10 +159,11 @@ func (w *Watcher) noteLimit(err error) {
 func (w *Watcher) crawlName(n id, fd int, name []byte, announced bool) {
 	c := &crawl{w: w}
 	c.changed.L = &c.mu
-	v := c.visit(task{dir: n, report: true})
+	d := new(desk)
+	v := c.visit(task{dir: n, report: true}, d)
 	v.look(fd, entry{name: name, kind: unix.DT_DIR, announced: announced})
 	v.tell()
-	c.work(false)
+	c.work(d, false)
 	w.noteLimit(c.limit)
 }
 
@@ -168,42 +202,65 @@ func (w *Watcher) arrive(n id, name []byte, announced bool) {
 
 // work does tasks until there are none. apart says that the goroutine may
 // change the working directory.
-func (c *crawl) work(apart bool) {
+func (c *crawl) work(d *desk, apart bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
 		for len(c.todo) == 0 && c.busy > 0 {
+			c.idle++
 			c.changed.Wait()
+			c.idle--
 		}
 		if len(c.todo) == 0 {
+			c.changed.Broadcast()
 			return
 		}
 		last := len(c.todo) - 1
 		t := c.todo[last]
 		c.todo = c.todo[:last]
 		c.busy++
-		c.look(t, apart)
+		c.look(t, d, apart)
 		c.busy--
-		c.changed.Broadcast()
+		c.share()
+	}
+}
+
+// share wakes as many workers as there is work for beside our own.
+func (c *crawl) share() {
+	for range min(c.idle, len(c.todo)-1) {
+		c.changed.Signal()
+	}
+}
+
+// helped adds a worker when looking into a directory took long, because then
+// it was not the processor that it waited for.
+func (c *crawl) helped(took time.Duration) {
+	if took > patience && 0 < c.team && c.team < mostWorkers {
+		c.team++
+		c.wg.Go(c.workApart)
 	}
 }
 
 // look does one task. The lock is held on entry and on return.
-func (c *crawl) look(t task, apart bool) {
+func (c *crawl) look(t task, d *desk, apart bool) {
 	w := c.w
 	if c.crawlBlind(t) {
 		return
 	}
-	v := c.visit(t)
+	d.clear()
+	v := c.visit(t, d)
 	where := w.whereabouts(t.dir)
 	c.mu.Unlock()
+	start := time.Now()
 	fd, err := where.open(unix.O_RDONLY)
 	if err == nil {
 		v.inside = apart && unix.Fchdir(fd) == nil
 		err = v.list(fd)
 		unix.Close(fd)
 	}
+	took := time.Since(start)
 	c.mu.Lock()
+	c.helped(took)
 	switch {
 	case astray(err):
 		w.lookLater(t)
@@ -216,6 +273,9 @@ func (c *crawl) look(t task, apart bool) {
 		})
 	case err != nil:
 		w.problem(&os.PathError{Op: "look into", Path: w.path(t.dir), Err: err})
+	}
+	if c.team > 0 {
+		w.tree.expect(len(v.entries))
 	}
 	v.tell()
 }
@@ -238,6 +298,7 @@ func (w *Watcher) lookLater(t task) {
 // A visit collects what there is in one directory, without the lock, and
 // tells the tree, with it.
 type visit struct {
+	*desk
 	c       *crawl
 	t       task
 	mask    uint32
@@ -246,7 +307,6 @@ type visit struct {
 	news    bool                   // somebody watches already, to whom a new directory is news
 	leaves  bool                   // trust link counts of directories on this device
 	dev     device
-	entries []entry
 	changed bool // the directory itself, since t.since
 }
 
@@ -264,10 +324,10 @@ type entry struct {
 }
 
 // visit prepares a visit of t.dir; it needs the lock.
-func (c *crawl) visit(t task) *visit {
+func (c *crawl) visit(t task, d *desk) *visit {
 	dev := c.w.devs[c.w.tree.nodes[t.dir].dev]
 	return &visit{
-		c: c, t: t, mask: watchFlags | uint32(c.w.mask),
+		desk: d, c: c, t: t, mask: watchFlags | uint32(c.w.mask),
 		skip: c.w.skipper(t.dir), news: !t.quiet && c.w.heard(t.dir), dev: dev, leaves: dev.leaves && !t.report,
 	}
 }
@@ -281,16 +341,15 @@ func (v *visit) list(fd int) error {
 		}
 		v.changed = st.ctime >= v.t.since
 	}
-	buf := make([]byte, 32<<10)
 	for {
-		n, err := unix.ReadDirent(fd, buf)
+		n, err := unix.ReadDirent(fd, v.buf)
 		if err != nil {
 			return err
 		}
 		if n <= 0 {
 			return nil
 		}
-		for rest := buf[:n]; len(rest) > 0; {
+		for rest := v.buf[:n]; len(rest) > 0; {
 			var e entry
 			e, rest = cutDirent(rest)
 			if string(e.name) == "." || string(e.name) == ".." {
@@ -312,7 +371,7 @@ func (v *visit) look(fd int, e entry) {
 	}
 	if e.kind != unix.DT_DIR {
 		if v.t.report && e.st.ctime >= v.t.since {
-			e.name = bytes.Clone(e.name)
+			e.name = v.keep(e.name)
 			v.entries = append(v.entries, e)
 		}
 		return
@@ -320,7 +379,7 @@ func (v *visit) look(fd int, e entry) {
 	if v.skip != nil && v.skip(string(e.name)) {
 		return
 	}
-	e.name = bytes.Clone(e.name)
+	e.name = v.keep(e.name)
 	v.watch(&e, fd)
 	if !v.dev.is(e.st) && e.err == nil {
 		v.crossed(&e, fd)
@@ -439,7 +498,6 @@ func (v *visit) place(e *entry) {
 	leaf := v.leaves && e.st.links == 2 && v.dev.is(e.st) && !below.report
 	if (fresh || v.t.all) && !leaf {
 		v.c.todo = append(v.c.todo, below)
-		v.c.changed.Signal()
 	}
 }
 

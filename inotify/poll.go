@@ -392,10 +392,11 @@ func (w *Watcher) watchName(n id, name string, sp *spot) error {
 	defer unix.Close(fd)
 	c := &crawl{w: w}
 	c.changed.L = &c.mu
-	v := c.visit(task{dir: n, quiet: true})
+	d := new(desk)
+	v := c.visit(task{dir: n, quiet: true}, d)
 	v.look(fd, entry{name: []byte(name), kind: unix.DT_DIR, ino: sp.st.ino})
 	v.tell()
-	c.work(false)
+	c.work(d, false)
 	return c.limit
 }
 

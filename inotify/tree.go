@@ -102,6 +102,27 @@ func (t *tree) reserve(count int) {
 	}
 }
 
+// expect makes room for count more nodes, and for as many as there are if that
+// takes a copy: a scan that has found so many may find as many again.
+func (t *tree) expect(count int) {
+	if len(t.nodes)+count > cap(t.nodes) {
+		t.nodes = slices.Grow(t.nodes, max(count, len(t.nodes)))
+	}
+	if len(t.names)+count*16 > cap(t.names) {
+		t.names = slices.Grow(t.names, max(count*16, len(t.names)))
+	}
+}
+
+// trim gives back what expect took too much.
+func (t *tree) trim() {
+	if cap(t.nodes) > len(t.nodes)+len(t.nodes)/4 {
+		t.nodes = slices.Clone(t.nodes)
+	}
+	if cap(t.names) > len(t.names)+len(t.names)/4 {
+		t.names = slices.Clone(t.names)
+	}
+}
+
 // kill says that n, which must have no children, is not watched any more. It
 // keeps its place until somebody takes it away.
 func (t *tree) kill(n id) {
