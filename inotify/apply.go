@@ -40,11 +40,13 @@ func (w *Watcher) applyAll(buf []byte) error {
 func (w *Watcher) applyLocked(buf []byte) (settled bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for rec, err := range records(buf) {
+	for len(buf) > 0 {
+		rec, size, err := cutRecord(buf)
 		if err != nil {
 			return false, err
 		}
 		w.apply(rec)
+		buf = buf[size:]
 	}
 	return !w.overflow && len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0 && !w.blind.due(), nil
 }
@@ -58,7 +60,12 @@ func (w *Watcher) apply(rec record) {
 		w.overflow = true
 		return
 	}
+	const content = Modify | CloseWrite | Attrib | Open | Access | CloseNoWrite
 	n := w.tree.byWd.get(rec.wd)
+	if n != 0 && len(rec.name) > 0 && rec.mask&^content == 0 {
+		w.emit(n, rec.name, rec.mask, nil) // of a file; most events are
+		return
+	}
 	w.applyStep(rec)
 	switch {
 	case n == 0:

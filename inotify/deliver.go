@@ -67,22 +67,21 @@ func (w *Watcher) emitRoot(n id, mask Mask) {
 func (w *Watcher) post(hits []hit, mask Mask, before bool) {
 	for i := range hits {
 		h := &hits[i]
-		e := Event{Mask: mask}
+		at, from := "", ""
 		for _, s := range h.subs {
 			if s.muted || mask&(s.Mask|always) == 0 || w.only != nil && s != w.only {
 				continue
 			}
-			if e.Path == "" {
-				e.Path = w.here.text(h.start)
+			if at == "" {
+				at = w.here.text(h.start)
 				if before {
-					e.From = w.before.below(h.anchor)
+					from = w.before.below(h.anchor)
 				}
 			}
-			if len(hits) > 1 && s.skips(path.Dir(e.Path)) {
+			if len(hits) > 1 && s.skips(path.Dir(at)) {
 				continue
 			}
-			e.Root = s.Root
-			s.batch = append(s.batch, e)
+			s.batch = append(s.batch, Event{Root: s.Root, Path: at, From: from, Mask: mask})
 		}
 	}
 }
@@ -143,13 +142,26 @@ type locator struct {
 	version uint64
 	known   bool   // that path, from a top on
 	hits    []hit  // the anchors at or above dir, from the nearest on
-	buf     []byte // the path of dir, then what is in it
+	buf     []byte // the path of dir, and in path what is in it
 	length  int    // of dir's path
+	name    []byte // in dir; empty is dir itself
 	above   []id
 
 	seed   maphash.Seed
-	recent [128][4]string // sets, so that a few names with one hash do not chase each other
+	recent [128][4]kept // in sets, so that a few names with one hash do not chase each other
 }
+
+// A kept is a string made for a name in a directory. It is right as long as the
+// tree has that version.
+type kept struct {
+	path    string
+	dir     id
+	version uint64
+	start   int
+	short   int // length of the name at its end
+}
+
+func (k *kept) name() string { return k.path[len(k.path)-k.short:] }
 
 // A hit is an anchor at or above a directory, with where the path from there
 // starts.
@@ -163,16 +175,13 @@ func newLocator(t *tree, anchors map[id][]*subscriber) *locator {
 	return &locator{tree: t, anchors: anchors, seed: maphash.MakeSeed()}
 }
 
-// find builds the path of name in directory n, or of n itself when name is
-// empty. It says whether the path is known.
+// find looks for name in directory n, or n itself when name is empty, which
+// must not change until it is asked for. It says whether the path is known.
 func (l *locator) find(n id, name []byte) bool {
 	if n != l.dir || l.version != l.tree.version {
 		l.locate(n)
 	}
-	l.buf = l.buf[:l.length]
-	if len(name) > 0 {
-		l.append(name)
-	}
+	l.name = name
 	return l.known
 }
 
@@ -208,26 +217,57 @@ func (l *locator) append(name []byte) {
 	l.buf = append(l.buf, name...)
 }
 
+// path is all of what was found.
+func (l *locator) path() []byte {
+	l.buf = l.buf[:l.length]
+	if len(l.name) > 0 {
+		l.append(l.name)
+	}
+	return l.buf
+}
+
 // key identifies the path that was found.
 func (l *locator) key() uint64 {
-	return maphash.Bytes(l.seed, l.buf) | 1
+	return maphash.Bytes(l.seed, l.path()) | 1
 }
 
 // text is the path from start on; "." when that is empty.
 func (l *locator) text(start int) string {
-	if start >= len(l.buf) {
-		return "."
-	}
-	b := l.buf[start:]
-	set := &l.recent[maphash.Bytes(l.seed, b)%uint64(len(l.recent))]
-	for _, kept := range set {
-		if kept == string(b) {
-			return kept
+	set := &l.recent[l.place()]
+	for i := range set {
+		if k := &set[i]; k.dir == l.dir && k.version == l.version && k.start == start && k.name() == string(l.name) {
+			return k.path
 		}
 	}
-	copy(set[1:], set[:])
-	set[0] = string(b)
-	return set[0]
+	return l.build(set, start)
+}
+
+// build makes the string and keeps it in set, unless it is there from before
+// the tree has changed.
+func (l *locator) build(set *[4]kept, start int) string {
+	path := l.path()
+	if start >= len(path) {
+		return "."
+	}
+	i := slices.IndexFunc(set[:], func(k kept) bool { return k.path == string(path[start:]) })
+	if i < 0 {
+		i = len(set) - 1
+		set[i].path = string(path[start:])
+	}
+	k := kept{path: set[i].path, dir: l.dir, version: l.version, start: start, short: len(l.name)}
+	copy(set[1:i+1], set[:i])
+	set[0] = k
+	return k.path
+}
+
+// place is where text keeps a path. The end of the name is enough to tell
+// files in a directory apart, most of them.
+func (l *locator) place() uint64 {
+	end := uint64(len(l.name))
+	for _, c := range l.name[max(0, len(l.name)-8):] {
+		end = end<<8 | uint64(c)
+	}
+	return (end + uint64(l.dir)<<40) * 0x9e3779b97f4a7c15 >> 32 % uint64(len(l.recent))
 }
 
 // below is the path from anchor on; empty when the path does not pass it.
