@@ -81,7 +81,9 @@
 // outside the roots not at all. Links below a root are not followed, and of two names of
 // one directory (a bind mount) only the first is watched. A Subscription that
 // skips directories by their path, rather than their name, is not asked again
-// about what lies below a renamed one.
+// about what lies below a renamed one. A file
+// system that hangs, as one does whose server is away, holds everything up
+// while it is looked at.
 //
 // # Needs and cost
 //
