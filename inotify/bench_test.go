@@ -241,6 +241,44 @@ func BenchmarkLatency(b *testing.B) {
 		<-ended
 		unix.Close(fd)
 	})
+	b.Run("floor with epoll", func(b *testing.B) {
+		dir := benchDir(b)
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer unix.Close(fd)
+		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err == nil {
+			err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer unix.Close(epoll)
+		if _, err := unix.InotifyAddWatch(fd, dir, uint32(Modify|Delete)); err != nil {
+			b.Fatal(err)
+		}
+		seen := make(chan time.Time, 1)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			buf := make([]byte, 64<<10)
+			for {
+				var ready [1]unix.EpollEvent
+				unix.EpollWait(epoll, ready[:], -1)
+				n, err := unix.Read(fd, buf)
+				now := time.Now()
+				if rec, _, _ := cutRecord(buf[:max(n, 0)]); err != nil || rec.mask&Delete != 0 {
+					return
+				}
+				seen <- now
+			}
+		}()
+		measure(b, dir, seen)
+		os.Remove(dir + "/file")
+		<-ended
+	})
 	b.Run("watcher", func(b *testing.B) {
 		dir := benchDir(b)
 		w, err := New(Options{})

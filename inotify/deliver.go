@@ -16,6 +16,7 @@ type subscriber struct {
 	muted bool    // Add is under way
 	batch []Event // guarded by Watcher.mu
 	ready []Event // of the goroutine that delivers
+	used  int     // how many events there were in either, since letGo
 }
 
 func newSubscriber(s Subscription, root string) *subscriber {
@@ -123,12 +124,23 @@ func (w *Watcher) deliver() {
 			continue
 		}
 		s.Deliver(s.ready)
-		clear(s.ready)
+		s.used = max(s.used, len(s.ready))
 		s.ready = s.ready[:0]
-		if cap(s.ready) > 1<<14 {
-			s.ready = nil // a burst need not be paid for ever
-		}
 	}
+}
+
+// letGo forgets what was delivered, now that there is nothing else to do.
+func (s *subscriber) letGo() {
+	if s.used == 0 {
+		return
+	}
+	for _, events := range []*[]Event{&s.ready, &s.batch} {
+		if cap(*events) > 1<<12 && len(*events) == 0 {
+			*events = nil // a burst need not be paid for ever
+		}
+		clear((*events)[len(*events):min(max(s.used, len(*events)), cap(*events))])
+	}
+	s.used = 0
 }
 
 // A locator puts paths together, and notes the anchors that they pass. It

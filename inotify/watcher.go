@@ -385,6 +385,9 @@ func (w *Watcher) wait() error {
 	var ready [3]unix.EpollEvent
 	w.mu.Lock()
 	timeout := w.blind.timeout()
+	for _, s := range w.subs {
+		s.letGo()
+	}
 	w.mu.Unlock()
 	n, err := unix.EpollWait(w.epoll, ready[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
