@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,10 +64,7 @@ type blindTrial struct {
 // newBlindTrial makes the root and the watcher, with a timer that goes off
 // only when tick says so.
 func newBlindTrial(t *testing.T) *blindTrial {
-	dir := t.TempDir()
-	tr := &blindTrial{trial: &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}}
-	tr.must(os.Mkdir(tr.root, 0o755))
-	tr.must(os.Mkdir(tr.out, 0o755))
+	tr := &blindTrial{trial: emptyTrial(t)}
 	w, err := New(Options{PollInterval: time.Hour, Problem: func(err error) {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()

@@ -257,42 +257,6 @@ func TestRunStopsAndGoesOn(t *testing.T) {
 	}
 }
 
-// checkModel compares the tree and the kernel's watches with the disk, and
-// sees that a probe in every directory is reported.
-func checkModel(t testing.TB, tr *trial) {
-	t.Helper()
-	tr.flush()
-	var dirs []string
-	filepath.WalkDir(tr.root, func(p string, d os.DirEntry, err error) error {
-		tr.must(err)
-		if d.IsDir() {
-			dirs = append(dirs, p)
-		}
-		return nil
-	})
-	if got := tr.w.Watches(); got != len(dirs) {
-		t.Errorf("the tree has %d directories, the disk %d; in limbo: %+v", got, len(dirs), tr.w.limbo)
-	}
-	if got := tr.watches(); got != len(dirs) {
-		t.Errorf("the kernel has %d watches for %d directories", got, len(dirs))
-	}
-	for _, dir := range dirs {
-		tr.must(os.WriteFile(filepath.Join(dir, "probe"), []byte("probe"), 0o644))
-	}
-	seen := map[string]bool{}
-	for _, e := range tr.flush() {
-		seen[e.Path] = true
-	}
-	for _, dir := range dirs {
-		probe := filepath.Join(dir, "probe")
-		if rel, _ := filepath.Rel(tr.root, probe); !seen[rel] {
-			t.Errorf("no event of %q", rel)
-		}
-		tr.must(os.Remove(probe))
-	}
-	tr.flush()
-}
-
 // EMFILE is also what a process gets that has too many files open.
 func TestNewWithoutDescriptorsDoesNotBlameTheInstances(t *testing.T) {
 	var before unix.Rlimit
