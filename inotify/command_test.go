@@ -137,7 +137,11 @@ func system(name, path, other string) error {
 	case "mmap":
 		return withFile(path, os.O_RDWR, mapped)
 	case "tmpfile":
-		return writeUnnamed(path, "text", "")
+		err := writeUnnamed(path, "text", "")
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return unableError{err}
+		}
+		return err
 	case "remake":
 		return remake(path)
 	case "mount":

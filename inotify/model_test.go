@@ -88,7 +88,8 @@ func (tr *trial) probe() map[place]bool {
 }
 
 // walkTree visits a directory and all below it that is not skipped, however
-// deep it lies. A root that is not there has nothing to visit.
+// deep it lies. A root that is not there has nothing to visit, nor has a
+// directory that may not be read.
 func walkTree(root string, skip func(string) bool, visit func(dir *os.Root, at string, names []os.DirEntry) error) error {
 	dir, err := os.OpenRoot(root)
 	switch {
@@ -111,8 +112,11 @@ func walkBelow(dir *os.Root, at string, skip func(string) bool, visit func(dir *
 		if err != nil || !e.IsDir() || skip != nil && skip(p) {
 			continue
 		}
-		var sub *os.Root
-		if sub, err = dir.OpenRoot(e.Name()); err == nil {
+		sub, openErr := dir.OpenRoot(e.Name())
+		if errors.Is(openErr, fs.ErrPermission) {
+			continue
+		}
+		if err = openErr; err == nil {
 			err = walkBelow(sub, p, skip, visit)
 		}
 	}

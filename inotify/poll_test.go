@@ -30,7 +30,7 @@ func apart(t *testing.T, attr *syscall.SysProcAttr) bool {
 	defer self.Close()
 	// By descriptor: another user may not be able to reach the file by path.
 	cmd := exec.Command("/proc/self/fd/3", "-test.run=^"+t.Name()+"$", "-test.v",
-		fmt.Sprintf("-seed=%d", *seedFlag), fmt.Sprintf("-rounds=%d", *roundsFlag))
+		fmt.Sprintf("-seed=%d", *seedFlag), fmt.Sprintf("-rounds=%d", *roundsFlag), fmt.Sprintf("-update=%t", *updateFlag))
 	cmd.Env = append(os.Environ(), name+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
 	cmd.ExtraFiles = []*os.File{self}
 	cmd.SysProcAttr = attr

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 	for _, f := range files {
 		name := strings.TrimSuffix(f.Name(), ".txtar")
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			text, err := scripts.ReadFile("testdata/" + f.Name())
 			if err != nil {
 				t.Fatal(err)
@@ -55,7 +56,7 @@ func TestScripts(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if !t.Failed() && !sc.has("go", "later", "overflow", "mount", "bind", "overlay") {
+			if !t.Failed() && !sc.has("go", "later", "overflow", "descriptors", "mount", "bind", "overlay") {
 				newStage(t, sc, true).play()
 			}
 		})
@@ -115,6 +116,8 @@ func (sc script) apart() *syscall.SysProcAttr {
 	switch {
 	case sc.has("mount", "bind", "overlay"):
 		return mountNamespace()
+	case sc.has("descriptors"):
+		return &syscall.SysProcAttr{}
 	case sc.has("unprivileged") && os.Getuid() == 0:
 		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
@@ -203,9 +206,11 @@ func (sec section) expect(got []string) []string {
 func (s *stage) finish() {
 	s.t.Helper()
 	s.read()
+	s.hooking.Lock()
 	for at := range s.hooks {
 		s.t.Errorf("no scan has asked about %s", at)
 	}
+	s.hooking.Unlock()
 	for _, r := range s.watching {
 		if r.replay != nil {
 			s.compare(r)
@@ -327,6 +332,8 @@ func (s *stage) command(name string, args []string) error {
 	case "watch":
 		return s.watch(args)
 	case "before":
+		s.hooking.Lock()
+		defer s.hooking.Unlock()
 		s.hooks[args[0]] = args[1:]
 	case "go":
 		s.stop = s.start()
@@ -336,6 +343,8 @@ func (s *stage) command(name string, args []string) error {
 		return s.later()
 	case "overflow":
 		return s.overflow()
+	case "descriptors":
+		return s.descriptors(args[0] == "none")
 	case "mount", "bind", "overlay", "umount", "detach":
 		err := s.trial.command(name, args)
 		if err == nil {
@@ -443,21 +452,38 @@ func (s *stage) later() error {
 	return err
 }
 
+// descriptors lets this process open no more files, or again as many as before.
+func (s *stage) descriptors(none bool) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if limit.Cur = limit.Max; none {
+		limit.Cur = 0
+		s.t.Cleanup(func() { s.must(s.descriptors(false)) })
+	}
+	return unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+}
+
 // overflow fills the kernel's queue with records that nobody waits for, so
 // that all that follows until the reader has come to its end is lost.
 func (s *stage) overflow() error {
-	file, err := unix.MemfdCreate("overflow", unix.MFD_CLOEXEC)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(file)
-	path := procPath(file, "")
-	for range queueLength() + 1 {
-		wd, err := unix.InotifyAddWatch(s.w.fd, path, unix.IN_ATTRIB)
+	var files [2]*os.File // in turns, or the kernel merges the records
+	for i := range files {
+		fd, err := unix.MemfdCreate("overflow", unix.MFD_CLOEXEC)
 		if err != nil {
 			return err
 		}
-		if _, err := unix.InotifyRmWatch(s.w.fd, uint32(wd)); err != nil {
+		files[i] = os.NewFile(uintptr(fd), "overflow")
+		defer files[i].Close()
+		wd, err := unix.InotifyAddWatch(s.w.fd, procPath(fd, ""), unix.IN_ATTRIB)
+		if err != nil {
+			return err
+		}
+		defer unix.InotifyRmWatch(s.w.fd, uint32(wd))
+	}
+	for i := range queueLength() + 1 {
+		if err := files[i%2].Chmod(0o600); err != nil {
 			return err
 		}
 	}
