@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +97,9 @@ func (tr *trial) command(name string, args []string) error {
 	case "open", "put", "close":
 		return tr.hold(name, args[0])
 	}
+	if name == "mv" && args[0] == "-n" {
+		return unix.Renameat2(unix.AT_FDCWD, tr.at(args[1]), unix.AT_FDCWD, tr.at(args[2]), unix.RENAME_NOREPLACE)
+	}
 	path, other := tr.at(args[0]), ""
 	if len(args) > 1 {
 		other = tr.at(args[1])
@@ -117,6 +122,8 @@ func system(name, path, other string) error {
 		return os.RemoveAll(path)
 	case "rmdir":
 		return unix.Rmdir(path)
+	case "unlink":
+		return unix.Unlink(path)
 	case "mv":
 		return unix.Rename(path, other)
 	case "exchange":
@@ -151,7 +158,7 @@ func system(name, path, other string) error {
 	case "overlay":
 		return overlay(path, other)
 	case "umount":
-		return unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+		return unmount(path)
 	case "detach":
 		return unix.Unmount(path, unix.MNT_DETACH)
 	}
@@ -261,6 +268,19 @@ func remake(path string) error {
 		}
 	}
 	return unableError{errors.New("this file system does not use inode numbers again")}
+}
+
+// unmount waits until the threads of a scan, whose working directory may be
+// there, have ended.
+func unmount(path string) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+		runtime.Gosched()
+	}
 }
 
 // overlay mounts a directory at another, with room for changes beside that.
