@@ -153,6 +153,9 @@ func newStage(t *testing.T, sc script, live bool) *stage {
 	w, err := New(Options{Problem: func(err error) { s.say("problem: " + s.short(err)) }})
 	s.must(err)
 	s.w = w
+	if live {
+		w.buf = make([]byte, 16+256) // for one record, so that reads end between the halves of a rename
+	}
 	t.Cleanup(func() { s.must(w.Close()) })
 	return s
 }
@@ -222,6 +225,9 @@ func (s *stage) finish() {
 	}
 	checkModel(s.t, s.trial)
 	s.stop()
+	if n := s.w.Unwatched(); n != 0 || s.w.blind.timeout() >= 0 {
+		s.t.Errorf("%d directories have no watch, and the next look is in %d ms", n, s.w.blind.timeout())
+	}
 }
 
 // compare sees that r's events have led to what is there.

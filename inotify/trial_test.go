@@ -224,6 +224,15 @@ func lines(events []Event) string {
 	return s.String()
 }
 
+// fillQueue makes the kernel's queue overflow while nobody reads it. dir is a
+// directory below the root.
+func (tr *trial) fillQueue(dir string) {
+	tr.t.Helper()
+	for range queueLength() {
+		tr.must(os.Chmod(tr.at(dir), 0o755)) // two records, of dir and of its name, so that none is merged
+	}
+}
+
 // queueLength is how many records fit into the kernel's queue.
 func queueLength() int {
 	n, err := sysctl("fs.inotify.max_queued_events")
