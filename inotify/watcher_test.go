@@ -1,11 +1,19 @@
 package inotify
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,6 +62,210 @@ func TestCloseEndsRunAndFlush(t *testing.T) {
 	if err := w.Add(Subscription{Root: t.TempDir()}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Add: %v", err)
 	}
+}
+
+// Close comes at any time, also while records are read and delivered, a scan is
+// under way and somebody waits for a Flush.
+func TestCloseWhileReading(t *testing.T) {
+	for range 20 {
+		tr := newTrial(t, Subscription{})
+		ended := make(chan error)
+		go func() { ended <- tr.w.Run(context.Background()) }()
+		var others sync.WaitGroup
+		others.Go(func() {
+			tr.do(`
+				repeat 20 mkdir d#/e/f
+				repeat 20 mv d# m#`)
+		})
+		others.Go(func() {
+			if err := tr.w.Flush(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
+				t.Errorf("Flush: %v", err)
+			}
+		})
+		others.Go(func() {
+			sub := Subscription{Root: tr.out, Deliver: tr.take}
+			if err := tr.w.Add(sub); err != nil && !errors.Is(err, ErrClosed) {
+				t.Errorf("Add: %v", err)
+			}
+		})
+		for tr.w.Watches() < 5 && !t.Failed() {
+			runtime.Gosched()
+		}
+		if err := tr.w.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := <-ended; err != nil && !errors.Is(err, ErrClosed) {
+			t.Errorf("Run: %v", err)
+		}
+		others.Wait()
+	}
+}
+
+// A program that the process starts must not keep the instance and its watches
+// alive. There is one instance, whatever number of roots it has.
+func TestDescriptorsAreClosedOnExec(t *testing.T) {
+	before := openFiles(t)
+	instances := 0
+	look := func() {
+		instances = 0
+		for fd, target := range openFiles(t) {
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+			if before[fd] != target && err == nil && flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("%d (%s) stays open", fd, target)
+			}
+			if target == "anon_inode:inotify" {
+				instances++
+			}
+		}
+	}
+	scanned := 0
+	tr := newTrial(t, Subscription{SkipDir: func(string) bool {
+		scanned++
+		look()
+		return false
+	}})
+	tr.must(tr.w.Add(Subscription{Root: tr.out, Deliver: func([]Event) { look() }}))
+	tr.do(`
+		mkdir a/b/c
+		mkdir out:d/e`)
+	tr.read()
+	if look(); instances != 1 {
+		t.Errorf("%d instances for two roots", instances)
+	}
+	if scanned == 0 {
+		t.Error("nobody looked during a scan")
+	}
+}
+
+// openFiles are the descriptors of this process, with what they are of.
+func openFiles(t *testing.T) map[int]string {
+	t.Helper()
+	files := map[int]string{}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		target, _ := os.Readlink("/proc/self/fd/" + e.Name()) // it may be closed by now
+		fd, _ := strconv.Atoi(e.Name())
+		files[fd] = target
+	}
+	return files
+}
+
+// Flush is not seen by anybody who watches the directories.
+func TestFlushLeavesNoTrace(t *testing.T) {
+	const all = Access | Modify | Attrib | CloseWrite | CloseNoWrite | Open | MovedFrom | MovedTo | Create | Delete
+	tr := newTrial(t, Subscription{Mask: all}).run()
+	tr.flush() // the first scan opens and reads
+	for range 10 {
+		if got := tr.flush(); len(got) != 0 {
+			t.Errorf("a Flush is reported: %v", got)
+		}
+	}
+}
+
+// An overflow does not lose a Flush.
+func TestFlushDuringAnOverflow(t *testing.T) {
+	tr := newTrial(t, Subscription{})
+	tr.do(`mkdir d`)
+	tr.read()
+	tr.fillQueue("d")
+	tr.do(`write d/f`)
+	done, err := tr.w.awaitQueued()
+	tr.must(err)
+	tr.run()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("Flush does not end")
+	}
+	if got := lines(tr.taken()); !strings.HasSuffix(got, "close_write|create d/f\n") {
+		t.Errorf("what was lost is not reported when Flush ends: ...%s", got[max(0, len(got)-200):])
+	}
+}
+
+// watchedByIdle has the test binary be a process that watches a directory.
+const watchedByIdle = "INOTIFY_TEST_IDLE_ROOT"
+
+// TestIdleProcess is no test but the process that the next one looks at.
+func TestIdleProcess(t *testing.T) {
+	root := os.Getenv(watchedByIdle)
+	if root == "" {
+		t.Skip("is run by another test")
+	}
+	w := openWatcher(t)
+	if err := w.Add(Subscription{Root: root}); err != nil {
+		t.Fatal(err)
+	}
+	go w.Run(context.Background())
+	if err := w.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	os.Stdout.WriteString("idle\n")
+	select {} // to be killed
+}
+
+// While nothing happens, no thread of the process runs: no timer, no poll.
+func TestNothingRunsWhenNothingHappens(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	// Apart, because others are busy in the directory for temporary files,
+	// which is on the way to the root.
+	if !apart(t, mountNamespace()) {
+		return
+	}
+	if err := unix.Mount("tmpfs", os.TempDir(), "tmpfs", 0, "size=8m"); err != nil {
+		t.Skip("mounting takes a privilege:", err)
+	}
+	tr := emptyTrial(t)
+	tr.do(`repeat 20 mkdir d#/e`)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestIdleProcess$")
+	cmd.Env = append(os.Environ(), watchedByIdle+"="+tr.root)
+	out, err := cmd.StdoutPipe()
+	tr.must(err)
+	tr.must(cmd.Start())
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if said, err := bufio.NewReader(out).ReadString('\n'); said != "idle\n" {
+		t.Fatalf("the process says %q: %v", said, err)
+	}
+	const window = defaultPoll + 500*time.Millisecond
+	var switches []int
+	for range 4 {
+		time.Sleep(window / 5) // the runtime's own threads come to rest after a while
+		before := contextSwitches(t, cmd.Process.Pid)
+		time.Sleep(window)
+		switches = append(switches, contextSwitches(t, cmd.Process.Pid)-before)
+		if switches[len(switches)-1] == 0 {
+			return
+		}
+	}
+	t.Errorf("%d context switches, each in %v of idleness", switches, window)
+}
+
+// contextSwitches counts how often a thread of a process has gone to sleep.
+func contextSwitches(t *testing.T, pid int) (count int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("the threads of %d: %v", pid, err)
+	}
+	for _, task := range tasks {
+		status, err := os.ReadFile(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, value, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:\t")
+		value, _, _ = strings.Cut(value, "\n")
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count += n
+	}
+	return count
 }
 
 func TestRunStopsAndGoesOn(t *testing.T) {
