@@ -320,6 +320,7 @@ type entry struct {
 	err  error // why a directory has no watch
 
 	announced bool  // its event is out
+	skipped   bool  // nobody wants to know more of it
 	stray     int32 // a watch on another directory; 0 is none
 }
 
@@ -377,6 +378,7 @@ func (v *visit) look(fd int, e entry) {
 		return
 	}
 	if v.skip != nil && v.skip(string(e.name)) {
+		v.leaveOut(e, fd)
 		return
 	}
 	e.name = v.keep(e.name)
@@ -385,6 +387,21 @@ func (v *visit) look(fd int, e entry) {
 		v.crossed(&e, fd)
 	}
 	v.entries = append(v.entries, e)
+}
+
+// leaveOut notes a directory that is skipped, for its appearance is an event all
+// the same. Whether it is new is not known of one that a resync meets.
+func (v *visit) leaveOut(e entry, fd int) {
+	if !v.t.report || e.announced {
+		return
+	}
+	if v.t.since != 0 {
+		var err error
+		if e.st, err = inodeAt(fd, string(e.name)); err != nil || e.st.ctime < v.t.since {
+			return
+		}
+	}
+	v.entries = append(v.entries, entry{name: bytes.Clone(e.name), kind: unix.DT_DIR, skipped: true})
 }
 
 // crossed takes the watch back if the file system that begins here is remote.
@@ -448,6 +465,8 @@ func (v *visit) tell() {
 		case e.kind != unix.DT_DIR:
 			w.displace(v.t.dir, e.name, w.tree.lookup(v.t.dir, e.name))
 			w.emit(v.t.dir, e.name, found, nil)
+		case e.skipped:
+			w.emit(v.t.dir, e.name, Create|IsDir, nil)
 		case e.err != nil:
 			v.unwatched(e)
 		default:

@@ -3,6 +3,7 @@ package inotify
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,7 +11,8 @@ import (
 // inotify says nothing of a file system that is mounted on a watched
 // directory, and nothing more of what that covers. But the kernel's list of
 // mounts can be waited for (proc(5), /proc/pid/mountinfo), so each mount point
-// below a root is looked at when the list changes.
+// below a root is looked at when the list changes. So is each that was in the
+// list before: the end of a bind mount, too, is said nowhere else.
 
 // mountinfo is readable as ever; its change is an exceptional condition.
 const mountinfo = "/proc/self/mountinfo"
@@ -23,16 +25,9 @@ func (w *Watcher) recheckMounts() {
 }
 
 func (w *Watcher) recheckMountsLocked() {
-	list, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return
-	}
-	var points []string
-	for line := range strings.Lines(string(list)) {
-		if point, ok := mountPoint(line); ok {
-			points = append(points, point)
-		}
-	}
+	before := w.mounted
+	w.mounted = mountPoints()
+	points := slices.Concat(before, w.mounted) // what went has uncovered something
 	w.doubtRoots(w.subs)
 	for n, path := range w.tops {
 		real, err := filepath.EvalSymlinks(path)
@@ -43,6 +38,20 @@ func (w *Watcher) recheckMountsLocked() {
 			w.recheckBelow(n, real, point)
 		}
 	}
+}
+
+// mountPoints are all there are; none if the list cannot be read.
+func mountPoints() (points []string) {
+	list, err := os.ReadFile(mountinfo)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(list)) {
+		if point, ok := mountPoint(line); ok {
+			points = append(points, point)
+		}
+	}
+	return points
 }
 
 // recheckBelow has the path point looked at if it lies below n, whose own path

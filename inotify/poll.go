@@ -111,6 +111,12 @@ func (p *poller) holds(at slot, st inode) bool {
 	return sp != nil && sp.polled() && sp.is(st)
 }
 
+// replaced says whether a spot is looked at whose directory is not st.
+func (p *poller) replaced(at slot, st inode) bool {
+	sp := p.get(at.dir, at.name)
+	return sp != nil && sp.polled() && !sp.is(st)
+}
+
 // forget removes all spots in n.
 func (p *poller) forget(n id) {
 	for name := range p.spots[n] {

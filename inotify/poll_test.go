@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +30,7 @@ func apart(t *testing.T, attr *syscall.SysProcAttr) bool {
 	defer self.Close()
 	// By descriptor: another user may not be able to reach the file by path.
 	cmd := exec.Command("/proc/self/fd/3", "-test.run=^"+t.Name()+"$", "-test.v",
-		fmt.Sprintf("-seed=%d", *seedFlag), fmt.Sprintf("-rounds=%d", *roundsFlag))
+		fmt.Sprintf("-seed=%d", *seedFlag), fmt.Sprintf("-rounds=%d", *roundsFlag), fmt.Sprintf("-update=%t", *updateFlag))
 	cmd.Env = append(os.Environ(), name+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
 	cmd.ExtraFiles = []*os.File{self}
 	cmd.SysProcAttr = attr
@@ -65,10 +64,7 @@ type blindTrial struct {
 // newBlindTrial makes the root and the watcher, with a timer that goes off
 // only when tick says so.
 func newBlindTrial(t *testing.T) *blindTrial {
-	dir := t.TempDir()
-	tr := &blindTrial{trial: &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}}
-	tr.must(os.Mkdir(tr.root, 0o755))
-	tr.must(os.Mkdir(tr.out, 0o755))
+	tr := &blindTrial{trial: emptyTrial(t)}
 	w, err := New(Options{PollInterval: time.Hour, Problem: func(err error) {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
@@ -342,56 +338,6 @@ func TestWatchLimit(t *testing.T) {
 			t.Errorf("got %v", e)
 		}
 	})
-}
-
-// A directory that may not be read is told of once and watched when it may.
-func TestPermissionDenied(t *testing.T) {
-	attr := &syscall.SysProcAttr{}
-	if os.Getuid() == 0 {
-		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
-	}
-	if !apart(t, attr) {
-		return
-	}
-	tr := newBlindTrial(t)
-	tr.do(`
-		mkdir a/b
-		write a/b/f
-		mkdir closed`)
-	tr.must(os.Chmod(tr.at("a"), 0))
-	tr.must(os.Chmod(tr.at("closed"), 0))
-	t.Cleanup(func() { os.Chmod(tr.at("a"), 0o755) })
-	tr.must(tr.add())
-	tr.run()
-	tr.flush()
-	tr.unwatched(2, false)
-	told := tr.told()
-	for _, err := range told {
-		if path, ok := errors.AsType[*os.PathError](err); !ok || !errors.Is(path, unix.EACCES) {
-			t.Errorf("told %v", err)
-		}
-	}
-	if len(told) != 2 {
-		t.Errorf("told %q, want two errors", told)
-	}
-	tr.must(os.Chmod(tr.at("a"), 0o100))
-	tr.step(``, ``)
-	tr.must(os.Chmod(tr.at("a"), 0o400)) // the names in it may be read, and no more
-	tr.step(``, `create|isdir a/b`)
-	if told := tr.told(); len(told) != 1 || !errors.Is(told[0], unix.EACCES) {
-		t.Errorf("told %q of a/b", told)
-	}
-	tr.must(os.Chmod(tr.at("a"), 0o755))
-	tr.step(``, `
-		create|isdir a/b
-		modify|close_write|create a/b/f`)
-	tr.step(`write a/b/f`, `close_write a/b/f`)
-	tr.must(os.Remove(tr.at("closed")))
-	tr.step(``, `delete|isdir closed`)
-	tr.unwatched(0, false)
-	if told := tr.told(); len(told) != 0 {
-		t.Errorf("told again: %q", told)
-	}
 }
 
 // What cannot be read for a while is not gone.

@@ -109,6 +109,10 @@ func (w *Watcher) repairSlot(s slot, why doubt) {
 	name := []byte(s.name)
 	child := w.tree.lookup(s.dir, name)
 	st, err := inodeAt(fd, s.name)
+	if err == nil && w.blind.replaced(s, st) {
+		w.blind.remove(s.dir, s.name)
+		w.emit(s.dir, name, Delete|IsDir, nil)
+	}
 	switch {
 	case err != nil && !astray(err):
 		w.unseen(s, why, &os.PathError{Op: "look at", Path: w.path(s.dir) + "/" + s.name, Err: err})

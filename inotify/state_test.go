@@ -101,15 +101,6 @@ func (tr *trial) handedOver() handover {
 	return handover{file, state}
 }
 
-// newHeir is a trial without a watcher, before the first process begins.
-func newHeir(t testing.TB) *trial {
-	dir := t.TempDir()
-	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}
-	tr.must(os.Mkdir(tr.root, 0o755))
-	tr.must(os.Mkdir(tr.out, 0o755))
-	return tr
-}
-
 // resume makes tr go on with what it was left.
 func (tr *trial) resume(h handover, more ...Subscription) *trial {
 	tr.t.Helper()
@@ -165,7 +156,7 @@ func TestResumeLosesNothing(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newHeir(t)
+			tr := emptyTrial(t)
 			tr.do(tt.before)
 			h := tr.handedOver()
 			tr.do(tt.between)
@@ -247,7 +238,7 @@ func TestResumeRepairs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newHeir(t)
+			tr := emptyTrial(t)
 			tr.do(before)
 			time.Sleep(50 * time.Millisecond) // time stamps must tell what was from what comes
 			h := tr.handedOver()
@@ -313,7 +304,7 @@ func (tr *trial) swallow(h *handover) {
 }
 
 func TestResumeRefuses(t *testing.T) {
-	tr := newHeir(t)
+	tr := emptyTrial(t)
 	tr.do("mkdir a/b")
 	h := tr.handedOver()
 	other := func(change func(s *snapshot)) []byte {

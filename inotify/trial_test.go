@@ -23,16 +23,26 @@ type trial struct {
 	w    *Watcher
 	pace <-chan struct{} // Deliver waits for something from it; nil: for nothing
 
+	others []string            // further roots whose events it takes
+	held   map[string]*os.File // by the command open
+
 	mu       sync.Mutex
 	events   []Event
 	contents map[string]string // of files, when an event came; nil: not kept
 }
 
-func newTrial(t testing.TB, sub Subscription) *trial {
+// emptyTrial is a trial without a watcher.
+func emptyTrial(t testing.TB) *trial {
 	dir := t.TempDir()
-	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out"), w: openWatcher(t)}
+	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}
 	tr.must(os.Mkdir(tr.root, 0o755))
 	tr.must(os.Mkdir(tr.out, 0o755))
+	return tr
+}
+
+func newTrial(t testing.TB, sub Subscription) *trial {
+	tr := emptyTrial(t)
+	tr.w = openWatcher(t)
 	sub.Root = tr.root
 	sub.Deliver = tr.take
 	tr.must(tr.w.Add(sub))
@@ -185,60 +195,6 @@ func (tr *trial) must(err error) {
 	}
 }
 
-// at is a path below the root, or below the outside when it starts with
-// "out:".
-func (tr *trial) at(path string) string {
-	if rest, ok := strings.CutPrefix(path, "out:"); ok {
-		return filepath.Join(tr.out, rest)
-	}
-	return filepath.Join(tr.root, path)
-}
-
-// do runs a script of one command a line.
-func (tr *trial) do(script string) {
-	tr.t.Helper()
-	for line := range strings.Lines(script) {
-		if f := strings.Fields(line); len(f) > 0 {
-			if err := tr.command(f[0], f[1:]); err != nil {
-				tr.t.Fatalf("%s: %v", strings.TrimSpace(line), err)
-			}
-		}
-	}
-}
-
-func (tr *trial) command(name string, args []string) error {
-	for i, a := range args {
-		args[i] = tr.at(a)
-	}
-	switch name {
-	case "mkdir":
-		return os.MkdirAll(args[0], 0o755)
-	case "write":
-		return os.WriteFile(args[0], []byte("text"), 0o644)
-	case "append":
-		f, err := os.OpenFile(args[0], os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = f.WriteString("more")
-		return err
-	case "rm":
-		return os.RemoveAll(args[0])
-	case "mv":
-		return unix.Rename(args[0], args[1])
-	case "exchange":
-		return unix.Renameat2(unix.AT_FDCWD, args[0], unix.AT_FDCWD, args[1], unix.RENAME_EXCHANGE)
-	case "symlink":
-		return os.Symlink(args[0], args[1])
-	case "link":
-		return os.Link(args[0], args[1])
-	case "chmod":
-		return os.Chmod(args[0], 0o700)
-	}
-	return fmt.Errorf("unknown command %q", name)
-}
-
 // watches counts the watches that the kernel has for the instance, without
 // those on the way to a root.
 func (tr *trial) watches() (count int) {
@@ -266,6 +222,15 @@ func lines(events []Event) string {
 		fmt.Fprintln(&s, e)
 	}
 	return s.String()
+}
+
+// fillQueue makes the kernel's queue overflow while nobody reads it. dir is a
+// directory below the root.
+func (tr *trial) fillQueue(dir string) {
+	tr.t.Helper()
+	for range queueLength() {
+		tr.must(os.Chmod(tr.at(dir), 0o755)) // two records, of dir and of its name, so that none is merged
+	}
 }
 
 // queueLength is how many records fit into the kernel's queue.

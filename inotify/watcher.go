@@ -90,6 +90,7 @@ type Watcher struct {
 	tops    map[id]string // absolute path of each top
 	tree    *tree
 	devs    []device
+	mounted []string // mount points, when they were looked at last
 
 	ways   ways                     // to the roots
 	astray map[*subscriber]struct{} // whose root is to be looked for
@@ -177,6 +178,7 @@ func (w *Watcher) open() (err error) {
 	if w.mounts, err = unix.Open(mountinfo, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		w.mounts = -1 // then what is mounted later is not seen
 	}
+	w.mounted = mountPoints()
 	return errors.Join(w.await(w.fd, unix.EPOLLIN), w.await(w.wake, unix.EPOLLIN), w.await(w.mounts, unix.EPOLLPRI))
 }
 

@@ -1,198 +1,22 @@
 package inotify
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-func TestEvents(t *testing.T) {
-	const mask = Create | Delete | MovedFrom | MovedTo | CloseWrite
-	tests := []struct{ name, before, script, want string }{
-		{"a file is written", "", `write f`, `
-			create f
-			close_write f`},
-		{"a directory appears with directories and files in it at once", "", `
-			mkdir a/b/c
-			write a/b/c/f`, `
-			create|isdir a
-			create|isdir a/b
-			create|isdir a/b/c
-			modify|close_write|create a/b/c/f`},
-		{"a directory that appeared is watched", `
-			mkdir a/b`, `write a/b/f`, `
-			create a/b/f
-			close_write a/b/f`},
-		{"a tree that is moved in is reported with all in it", `
-			mkdir out:tree/sub
-			write out:tree/sub/f`, `mv out:tree in`, `
-			moved_to|isdir in
-			create|isdir in/sub
-			modify|close_write|create in/sub/f`},
-		{"a tree that is moved in is watched", `
-			mkdir out:tree/sub
-			mv out:tree in`, `write in/sub/g`, `
-			create in/sub/g
-			close_write in/sub/g`},
-		{"nothing is reported of a tree that was moved out", `
-			mkdir a/b
-			mv a out:a`, `write out:a/b/f`, ``},
-		{"a name that was moved out is watched when it is made again", `
-			mkdir a
-			mv a out:a`, `
-			mkdir a
-			flush
-			write a/f`, `
-			create a/f
-			close_write a/f`},
-		{"a rename has both names", `
-			write f`, `mv f g`, `
-			moved_from f
-			moved_to g from f`},
-		{"a directory's rename has both names, and what is below goes along", `
-			mkdir a/b`, `
-			mv a z
-			write z/b/f`, `
-			moved_from|isdir a
-			moved_to|isdir z from a
-			create z/b/f
-			close_write z/b/f`},
-		{"a rename into another directory", `
-			mkdir a
-			mkdir b
-			write a/f`, `mv a/f b/g`, `
-			moved_from a/f
-			moved_to b/g from a/f`},
-		{"renames of a directory and of the one above it", `
-			mkdir a/b`, `
-			mv a/b a/c
-			mv a z
-			write z/c/f`, `
-			moved_from|isdir a/b
-			moved_to|isdir a/c from a/b
-			moved_from|isdir a
-			moved_to|isdir z from a
-			create z/c/f
-			close_write z/c/f`},
-		{"two directories are exchanged", `
-			mkdir x1/one
-			mkdir x2/two`, `
-			exchange x1 x2
-			flush
-			write x1/two/f
-			write x2/one/f`, `
-			create x1/two/f
-			close_write x1/two/f
-			create x2/one/f
-			close_write x2/one/f`},
-		{"two files are exchanged and both are still there", `
-			write f
-			write g`, `exchange f g`, `
-			moved_from f
-			moved_to g from f
-			moved_from g
-			moved_to f from g
-			modify|close_write|create g`},
-		{"a directory replaces an empty one", `
-			mkdir a/x
-			mkdir b`, `
-			mv a b
-			write b/x/f`, `
-			moved_from|isdir a
-			moved_to|isdir b from a
-			create b/x/f
-			close_write b/x/f`},
-		{"a directory is deleted and made again", `
-			mkdir a/b`, `
-			rm a
-			mkdir a/b
-			flush
-			write a/b/f`, `
-			create a/b/f
-			close_write a/b/f`},
-		{"a symbolic link is a leaf", `
-			mkdir out:o
-			symlink out:o l`, `write out:o/f`, ``},
-		{"a link to the root itself is no loop", ``, `symlink . self`, `
-			create self`},
-		{"a hard link", `write f`, `link f g`, `
-			create g`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			tr := newTrial(t, Subscription{Mask: mask})
-			tr.do(tt.before)
-			tr.read()
-			var got string
-			for script := range strings.SplitSeq(tt.script, "flush") {
-				tr.do(script)
-				got = lines(tr.read())
-			}
-			if want := strings.TrimPrefix(strings.ReplaceAll(tt.want, "\t", ""), "\n"); strings.TrimSpace(got) != want {
-				t.Errorf("got\n%swant\n%s", got, want)
-			}
-			checkModel(t, tr.run())
-		})
-	}
-}
-
-func TestSkippedDirectoriesCostNothing(t *testing.T) {
-	skip := func(path string) bool { return filepath.Base(path) == "node_modules" }
-	tr := newTrial(t, Subscription{SkipDir: skip, Mask: Create | MovedTo | MovedFrom | Delete})
-	tr.do(`
-		mkdir a/node_modules/deep/er
-		mkdir b`)
-	tr.read()
-	if got := tr.watches(); got != 3 {
-		t.Errorf("%d watches for the root, a and b", got)
-	}
-	tr.do(`
-		write a/node_modules/f
-		mv b node_modules
-		write node_modules/f
-		mv a/node_modules/deep c
-		write c/er/g`)
-	got := lines(tr.read())
-	want := `moved_from|isdir b
-moved_to|isdir node_modules from b
-moved_to|isdir c
-create|isdir c/er
-modify|close_write|create c/er/g
-`
-	if got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
-	if got := tr.watches(); got != 4 {
-		t.Errorf("%d watches for the root, a, c and c/er", got)
-	}
-}
-
-func TestSubscribersSeeTheirOwn(t *testing.T) {
-	tr := newTrial(t, Subscription{Mask: Create})
-	tr.do(`mkdir a/b`)
-	inner := &trial{t: t, root: tr.at("a"), w: tr.w}
-	tr.must(tr.w.Add(Subscription{Root: inner.root, Mask: CloseWrite, Deliver: inner.take}))
-	tr.run()
-	tr.flush()
-	inner.flush()
-	tr.do(`
-		write f
-		write a/b/g`)
-	if got, want := lines(tr.flush()), "create f\ncreate a/b/g\n"; got != want {
-		t.Errorf("outer got\n%swant\n%s", got, want)
-	}
-	if got, want := lines(inner.flush()), "close_write b/g\n"; got != want {
-		t.Errorf("inner got\n%swant\n%s", got, want)
-	}
-	if got := tr.watches(); got != 3 {
-		t.Errorf("%d watches for three directories", got)
-	}
-}
 
 func TestAddErrors(t *testing.T) {
 	w, err := New(Options{})
@@ -240,6 +64,210 @@ func TestCloseEndsRunAndFlush(t *testing.T) {
 	}
 }
 
+// Close comes at any time, also while records are read and delivered, a scan is
+// under way and somebody waits for a Flush.
+func TestCloseWhileReading(t *testing.T) {
+	for range 20 {
+		tr := newTrial(t, Subscription{})
+		ended := make(chan error)
+		go func() { ended <- tr.w.Run(context.Background()) }()
+		var others sync.WaitGroup
+		others.Go(func() {
+			tr.do(`
+				repeat 20 mkdir d#/e/f
+				repeat 20 mv d# m#`)
+		})
+		others.Go(func() {
+			if err := tr.w.Flush(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
+				t.Errorf("Flush: %v", err)
+			}
+		})
+		others.Go(func() {
+			sub := Subscription{Root: tr.out, Deliver: tr.take}
+			if err := tr.w.Add(sub); err != nil && !errors.Is(err, ErrClosed) {
+				t.Errorf("Add: %v", err)
+			}
+		})
+		for tr.w.Watches() < 5 && !t.Failed() {
+			runtime.Gosched()
+		}
+		if err := tr.w.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := <-ended; err != nil && !errors.Is(err, ErrClosed) {
+			t.Errorf("Run: %v", err)
+		}
+		others.Wait()
+	}
+}
+
+// A program that the process starts must not keep the instance and its watches
+// alive. There is one instance, whatever number of roots it has.
+func TestDescriptorsAreClosedOnExec(t *testing.T) {
+	before := openFiles(t)
+	instances := 0
+	look := func() {
+		instances = 0
+		for fd, target := range openFiles(t) {
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+			if before[fd] != target && err == nil && flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("%d (%s) stays open", fd, target)
+			}
+			if target == "anon_inode:inotify" {
+				instances++
+			}
+		}
+	}
+	scanned := 0
+	tr := newTrial(t, Subscription{SkipDir: func(string) bool {
+		scanned++
+		look()
+		return false
+	}})
+	tr.must(tr.w.Add(Subscription{Root: tr.out, Deliver: func([]Event) { look() }}))
+	tr.do(`
+		mkdir a/b/c
+		mkdir out:d/e`)
+	tr.read()
+	if look(); instances != 1 {
+		t.Errorf("%d instances for two roots", instances)
+	}
+	if scanned == 0 {
+		t.Error("nobody looked during a scan")
+	}
+}
+
+// openFiles are the descriptors of this process, with what they are of.
+func openFiles(t *testing.T) map[int]string {
+	t.Helper()
+	files := map[int]string{}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		target, _ := os.Readlink("/proc/self/fd/" + e.Name()) // it may be closed by now
+		fd, _ := strconv.Atoi(e.Name())
+		files[fd] = target
+	}
+	return files
+}
+
+// Flush is not seen by anybody who watches the directories.
+func TestFlushLeavesNoTrace(t *testing.T) {
+	const all = Access | Modify | Attrib | CloseWrite | CloseNoWrite | Open | MovedFrom | MovedTo | Create | Delete
+	tr := newTrial(t, Subscription{Mask: all}).run()
+	tr.flush() // the first scan opens and reads
+	for range 10 {
+		if got := tr.flush(); len(got) != 0 {
+			t.Errorf("a Flush is reported: %v", got)
+		}
+	}
+}
+
+// An overflow does not lose a Flush.
+func TestFlushDuringAnOverflow(t *testing.T) {
+	tr := newTrial(t, Subscription{})
+	tr.do(`mkdir d`)
+	tr.read()
+	tr.fillQueue("d")
+	tr.do(`write d/f`)
+	done, err := tr.w.awaitQueued()
+	tr.must(err)
+	tr.run()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("Flush does not end")
+	}
+	if got := lines(tr.taken()); !strings.HasSuffix(got, "close_write|create d/f\n") {
+		t.Errorf("what was lost is not reported when Flush ends: ...%s", got[max(0, len(got)-200):])
+	}
+}
+
+// watchedByIdle has the test binary be a process that watches a directory.
+const watchedByIdle = "INOTIFY_TEST_IDLE_ROOT"
+
+// TestIdleProcess is no test but the process that the next one looks at.
+func TestIdleProcess(t *testing.T) {
+	root := os.Getenv(watchedByIdle)
+	if root == "" {
+		t.Skip("is run by another test")
+	}
+	w := openWatcher(t)
+	if err := w.Add(Subscription{Root: root}); err != nil {
+		t.Fatal(err)
+	}
+	go w.Run(context.Background())
+	if err := w.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	os.Stdout.WriteString("idle\n")
+	select {} // to be killed
+}
+
+// While nothing happens, no thread of the process runs: no timer, no poll.
+func TestNothingRunsWhenNothingHappens(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	// Apart, because others are busy in the directory for temporary files,
+	// which is on the way to the root.
+	if !apart(t, mountNamespace()) {
+		return
+	}
+	if err := unix.Mount("tmpfs", os.TempDir(), "tmpfs", 0, "size=8m"); err != nil {
+		t.Skip("mounting takes a privilege:", err)
+	}
+	tr := emptyTrial(t)
+	tr.do(`repeat 20 mkdir d#/e`)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestIdleProcess$")
+	cmd.Env = append(os.Environ(), watchedByIdle+"="+tr.root)
+	out, err := cmd.StdoutPipe()
+	tr.must(err)
+	tr.must(cmd.Start())
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if said, err := bufio.NewReader(out).ReadString('\n'); said != "idle\n" {
+		t.Fatalf("the process says %q: %v", said, err)
+	}
+	const window = defaultPoll + 500*time.Millisecond
+	var switches []int
+	for range 4 {
+		time.Sleep(window / 5) // the runtime's own threads come to rest after a while
+		before := contextSwitches(t, cmd.Process.Pid)
+		time.Sleep(window)
+		switches = append(switches, contextSwitches(t, cmd.Process.Pid)-before)
+		if switches[len(switches)-1] == 0 {
+			return
+		}
+	}
+	t.Errorf("%d context switches, each in %v of idleness", switches, window)
+}
+
+// contextSwitches counts how often a thread of a process has gone to sleep.
+func contextSwitches(t *testing.T, pid int) (count int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("the threads of %d: %v", pid, err)
+	}
+	for _, task := range tasks {
+		status, err := os.ReadFile(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, value, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:\t")
+		value, _, _ = strings.Cut(value, "\n")
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count += n
+	}
+	return count
+}
+
 func TestRunStopsAndGoesOn(t *testing.T) {
 	tr := newTrial(t, Subscription{Mask: Create})
 	for _, name := range []string{"one", "two"} {
@@ -255,42 +283,6 @@ func TestRunStopsAndGoesOn(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-// checkModel compares the tree and the kernel's watches with the disk, and
-// sees that a probe in every directory is reported.
-func checkModel(t testing.TB, tr *trial) {
-	t.Helper()
-	tr.flush()
-	var dirs []string
-	filepath.WalkDir(tr.root, func(p string, d os.DirEntry, err error) error {
-		tr.must(err)
-		if d.IsDir() {
-			dirs = append(dirs, p)
-		}
-		return nil
-	})
-	if got := tr.w.Watches(); got != len(dirs) {
-		t.Errorf("the tree has %d directories, the disk %d; in limbo: %+v", got, len(dirs), tr.w.limbo)
-	}
-	if got := tr.watches(); got != len(dirs) {
-		t.Errorf("the kernel has %d watches for %d directories", got, len(dirs))
-	}
-	for _, dir := range dirs {
-		tr.must(os.WriteFile(filepath.Join(dir, "probe"), []byte("probe"), 0o644))
-	}
-	seen := map[string]bool{}
-	for _, e := range tr.flush() {
-		seen[e.Path] = true
-	}
-	for _, dir := range dirs {
-		probe := filepath.Join(dir, "probe")
-		if rel, _ := filepath.Rel(tr.root, probe); !seen[rel] {
-			t.Errorf("no event of %q", rel)
-		}
-		tr.must(os.Remove(probe))
-	}
-	tr.flush()
 }
 
 // EMFILE is also what a process gets that has too many files open.
