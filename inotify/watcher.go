@@ -205,9 +205,9 @@ func (w *Watcher) await(fd int, events uint32) error {
 // usable sees that the system has what scans take.
 func usable() error {
 	const proc = "/proc/self/fd"
-	fd, err := unix.Openat2(unix.AT_FDCWD, proc, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC})
+	fd, err := unix.Open(proc, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "openat2", Path: proc, Err: err}
+		return &os.PathError{Op: "open", Path: proc, Err: err}
 	}
 	return unix.Close(fd)
 }

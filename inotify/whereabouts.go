@@ -64,14 +64,41 @@ func (at whereabouts) open(mode int) (int, error) {
 			step = mode
 		}
 		var next int
-		next, err = unix.Openat2(fd, chunk, &unix.OpenHow{
-			Flags:   uint64(step | flags),
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-		})
+		next, err = openBeneath(fd, chunk, step|flags)
 		unix.Close(fd)
 		fd = next
 	}
 	return at.verified(fd, err)
+}
+
+// openBeneath opens the directory that a relative path leads to from the
+// directory open as fd, and no symbolic link takes part in that. Where
+// openat2(2) is not allowed it goes step by step: services of systemd with
+// RestrictSUIDSGID= (which DynamicUser= implies) get ENOSYS, old containers EPERM.
+func openBeneath(fd int, path string, flags int) (int, error) {
+	next, err := unix.Openat2(fd, path, &unix.OpenHow{
+		Flags:   uint64(flags),
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return openStepwise(fd, path, flags)
+	}
+	return next, err
+}
+
+// openStepwise is openBeneath by a call for each name in path.
+func openStepwise(fd int, path string, flags int) (int, error) {
+	const step = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	name, rest, more := strings.Cut(path, "/")
+	if !more {
+		return unix.Openat(fd, name, flags|unix.O_NOFOLLOW, 0)
+	}
+	next, err := unix.Openat(fd, name, step, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(next)
+	return openStepwise(next, rest, flags)
 }
 
 // verified closes fd again when it is not the directory that was meant.
