@@ -550,11 +550,13 @@ func (w *Watcher) place(parent id, e *entry) (n id, fresh bool) {
 }
 
 // uproot detaches n, which was found at another place than the tree has it.
+// What is at the old place may be known to the reader already, who takes it to
+// be gone now, so it is said once more.
 func (w *Watcher) uproot(n id) {
 	x := &w.tree.nodes[n]
 	if old := x.parent; old != 0 {
 		name := bytes.Clone(w.tree.nameOf(n))
-		w.recheck(old, name, 0)
+		w.recheck(old, name, sayThere)
 		w.tree.detach(n)
 		w.emit(old, name, Delete|IsDir, nil)
 	}
