@@ -131,8 +131,10 @@ func TestWatchErrors(t *testing.T) {
 		status int
 	}{
 		{[]string{"watch", "-events", "foo"}, `unknown event "foo"`, 2},
+		{[]string{"watch", "-evnts", "foo"}, "(execlogd watch -help lists the flags)", 2},
+		{[]string{"why", "-rot", "x"}, "(execlogd why -help lists the flags)", 2},
 		{[]string{"watch", "-ignore", "["}, "it is no glob", 2},
-		{[]string{"watch", "/no/such"}, "does not exist", 1},
+		{[]string{"watch", "/no/such"}, "create it, or name another", 1},
 		{[]string{"wacht"}, "It is no command (watch, why)", 2},
 	} {
 		err := run(t.Context(), tt.args, io.Discard, io.Discard)

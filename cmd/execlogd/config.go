@@ -56,13 +56,19 @@ var (
 )
 
 // A usageError is a command line that cannot be meant.
-type usageError struct{ error }
+type usageError struct {
+	error
+	command string // whose flags are meant, with a space before it; empty is the daemon
+}
 
-func (e usageError) Error() string { return e.error.Error() + " (execlogd -help lists the flags)" }
+func (e usageError) Error() string {
+	return fmt.Sprintf("%v (execlogd%s -help lists the flags)", e.error, e.command)
+}
+
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
+	return usageError{error: fmt.Errorf(format, args...)}
 }
 
 func parseConfig(args []string) (config, error) {
@@ -84,7 +90,7 @@ func parseFlags(name, usage string, args []string) (config, []string, error) {
 	case errors.Is(err, flag.ErrHelp):
 		return config{print: help(flags, usage)}, nil, nil
 	case err != nil:
-		return config{}, nil, usageError{err}
+		return config{}, nil, usageError{error: err}
 	case *showVersion:
 		return config{print: "execlogd " + version + "\n"}, nil, nil
 	}
@@ -185,21 +191,27 @@ func help(flags *flag.FlagSet, usage string) string {
 
 // checkRoot says what is wrong with a root before anything is opened.
 func checkRoot(root string) error {
+	return checkDir("root", root, "name another with -root")
+}
+
+// checkDir says what is wrong with a directory, which people know as what, and
+// that they can do something instead.
+func checkDir(what, dir, instead string) error {
 	// The dot asks for the permission to reach what is in it, beside the one
 	// to list that.
-	dir, err := os.Open(root + "/.")
+	opened, err := os.Open(dir + "/.")
 	if err == nil {
-		defer dir.Close()
-		_, err = dir.Readdirnames(1)
+		defer opened.Close()
+		_, err = opened.Readdirnames(1)
 	}
-	info, statErr := os.Stat(root)
+	info, statErr := os.Stat(dir)
 	switch {
 	case statErr == nil && !info.IsDir():
-		return fmt.Errorf("root %q is not a directory: name one with -root", root)
+		return fmt.Errorf("%s %q is not a directory: %s", what, dir, instead)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("root %q does not exist: create it, or name another with -root", root)
+		return fmt.Errorf("%s %q does not exist: create it, or %s", what, dir, instead)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("root %q cannot be read by user %d: give it permission, or name another with -root", root, os.Geteuid())
+		return fmt.Errorf("%s %q cannot be read by user %d: give it permission, or %s", what, dir, os.Geteuid(), instead)
 	}
 	return statErr
 }

@@ -98,7 +98,7 @@ func TestCheckRoot(t *testing.T) {
 	tests := []struct{ root, want string }{
 		{dir, ""},
 		{filepath.Join(dir, "missing"), "does not exist: create it, or name another with -root"},
-		{file, "is not a directory: name one with -root"},
+		{file, "is not a directory: name another with -root"},
 		{filepath.Join(file, "below"), "does not exist: create it, or name another with -root"},
 	}
 	for _, tt := range tests {

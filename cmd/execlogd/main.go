@@ -80,7 +80,12 @@ func commandNames() string {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {
-			return c.run(ctx, args[1:], stdout, stderr)
+			err := c.run(ctx, args[1:], stdout, stderr)
+			if wrong, ok := errors.AsType[usageError](err); ok {
+				wrong.command = " " + c.name
+				return wrong
+			}
+			return err
 		}
 	}
 	return serve(ctx, args, stdout, stderr)
@@ -138,7 +143,7 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	}
 	if d.server, err = httpd.New(cfg.server(d.log)); err != nil {
 		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
-			err = usageError{err} // an -allow flag
+			err = usageError{error: err} // an -allow flag
 		}
 		return nil, err
 	}
@@ -150,7 +155,7 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	}
 	routes, err := router.New(router.Options{Logger: d.log}, cfg.reload(d.refresh))
 	if err != nil {
-		return nil, usageError{err}
+		return nil, usageError{error: err}
 	}
 	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
 	d.group, err = router.NewGroup(watching, router.Listener{Root: cfg.root, Router: routes, Notice: d.noteRoot})

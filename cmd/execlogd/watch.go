@@ -41,7 +41,7 @@ func parseWatch(args []string) (watchConfig, error) {
 		return watchConfig{print: help(flags, "Usage: execlogd watch [flags] [directory...]\n\nPrints what happens in the directories, the current one if none is named, as it happens.\n")}, nil
 	}
 	if err != nil {
-		return cfg, usageError{err}
+		return cfg, usageError{error: err}
 	}
 	if cfg.dirs = flags.Args(); len(cfg.dirs) == 0 {
 		cfg.dirs = []string{"."}
@@ -58,7 +58,7 @@ func ignorer(ignore []string) (func(path string) bool, error) {
 	route := router.Route{Name: "watch", Ignore: ignore, Callback: func(context.Context, []inotify.Event) error { return nil }}
 	r, err := router.New(router.Options{}, route)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, usageError{error: err}
 	}
 	return r.SkipDir, nil
 }
@@ -81,7 +81,7 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	for _, dir := range cfg.dirs {
-		if err := checkRoot(dir); err != nil {
+		if err := checkDir("directory", dir, "name another"); err != nil {
 			return err
 		}
 		if err := w.Add(cfg.subscription(dir, stdout, stop)); err != nil {

@@ -35,7 +35,7 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	nobody := func(context.Context, []inotify.Event) error { return nil }
 	routes, err := router.New(router.Options{}, cfg.reload(nobody))
 	if err != nil {
-		return usageError{err}
+		return usageError{error: err}
 	}
 	path, err := filepath.Abs(rest[0])
 	if err != nil {
