@@ -37,6 +37,7 @@ func TestBrowser(t *testing.T) {
 		{"a page of the web server next door is kept fresh", testNextDoor},
 		{"a page opened from disk is kept fresh", testFromDisk},
 		{"livereload-js works unchanged", testStock},
+		{"a page that links the script by hand is kept fresh", testByHand},
 		{"after a burst of saves a page shows the last", testBursts},
 	}
 	for _, tt := range tests {
@@ -217,6 +218,18 @@ func testStock(t *testing.T, browser context.Context) {
 	if sockets := p.seen().sockets; sockets != 2 {
 		t.Errorf("%d connections for 2 loads of the page", sockets)
 	}
+}
+
+func testByHand(t *testing.T, browser context.Context) {
+	page := func(text string) string {
+		return document("<p>" + text + `<script src="/livereload.js"></script>`)
+	}
+	site, d := serve(t, map[string]string{"index.html": page("zero"), "style.css": ""}, "-inject=false")
+	p := open(t, browser, d.URL+"/")
+	p.shows("document.scripts.length", "1")
+	write(t, site, map[string]string{"index.html": page("one")})
+	p.shows("document.body.innerText.trim()", "one")
+	p.sameLoads(2)
 }
 
 // document is a whole page around body, with a style sheet and without a

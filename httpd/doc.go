@@ -41,7 +41,8 @@
 // doctype, else at its start. The file's bytes are not touched. Pages that
 // have a LiveReload script, pages in UTF-16, and responses to a script's own
 // fetch (by Sec-Fetch-Dest) are left alone. So are pages that hide their
-// doctype behind more than 256 KiB of comments.
+// doctype behind more than 256 KiB of comments. With Options.NoInject all
+// files are, and a page that links livereload.js itself is kept up to date.
 //
 // # Which page a change concerns
 //

@@ -183,10 +183,10 @@ func (f *file) head() ([]byte, error) {
 	return head[:n], nil
 }
 
-// inject returns f with element spliced in, when f is a page, live reload is
-// on and the request is for a page to be shown.
+// inject returns f with element spliced in, when f is a page, pages get the
+// script and the request is for a page to be shown.
 func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (io.ReadSeeker, bool) {
-	if !s.live || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
+	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
 	h.Add("Vary", "Sec-Fetch-Dest")

@@ -42,6 +42,10 @@ type Options struct {
 	// has neither /livereload nor /livereload.js.
 	NoLiveReload bool
 
+	// NoInject leaves the files' pages alone: whoever wants live reload for one
+	// links livereload.js in it. The server's own pages still have the script.
+	NoInject bool
+
 	// Logger gets refused strangers at level Info and the life of browsers and
 	// connections at Debug. Nil discards them.
 	Logger *slog.Logger
@@ -72,6 +76,7 @@ type Server struct {
 	root      *root  // nil when no files are served
 	directory string // Root as an absolute path, "" when no files are served
 	live      bool
+	injects   bool // the script is put into pages
 	gate      gate
 	hub       hub
 	grace     time.Duration
@@ -92,6 +97,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		log:      cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
 		live:     !opts.NoLiveReload,
+		injects:  !opts.NoLiveReload && !opts.NoInject,
 		gate:     gate,
 		grace:    cmp.Or(opts.Grace, DefaultGrace),
 		patience: defaultPatience,

@@ -395,6 +395,30 @@ func TestNoLiveReloadServesFilesOnly(t *testing.T) {
 	run.Refresh("index.html")
 }
 
+// Without injection a page is what its file is, for every request, and the
+// rest of live reload is there. Pages of our own are not the site's.
+func TestNoInjectLeavesPagesAlone(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.html", "<p>hi")
+	write(t, dir, "404.html", "<p>gone")
+	write(t, dir, "list/x", "")
+	run := serve(t, Options{Root: dir, NoInject: true})
+	resp, body := run.get(t, "GET", "/a.html", "Sec-Fetch-Dest", "document")
+	if body != "<p>hi" || resp.Header.Get("Cache-Control") != "no-cache" || resp.Header.Get("Vary") != "" {
+		t.Errorf("page: %q, headers %v", body, resp.Header)
+	}
+	if resp, body := run.get(t, "GET", "/none"); body != "<p>gone" || resp.StatusCode != 404 {
+		t.Errorf("404.html: %s %q", resp.Status, body)
+	}
+	if _, body := run.get(t, "GET", "/list/"); !strings.Contains(body, "livereload.js") {
+		t.Error("the listing does not refresh itself")
+	}
+	c := run.dial(t)
+	c.greet(t, run.url("/a.html"))
+	run.Refresh("a.html")
+	c.expect(t, "/a.html !")
+}
+
 func TestNoFilesServesLiveReloadOnly(t *testing.T) {
 	run := serve(t, Options{})
 	resp, body := run.get(t, "GET", "/livereload.js?x=1")

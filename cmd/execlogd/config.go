@@ -26,6 +26,7 @@ type config struct {
 	port         int
 	static       bool
 	livereload   bool
+	inject       bool
 	delay        time.Duration
 	debounce     time.Duration
 	ignore       []string
@@ -43,6 +44,7 @@ var defaults = config{
 	port:       8000,
 	static:     true,
 	livereload: true,
+	inject:     true,
 	delay:      100 * time.Millisecond,
 	debounce:   router.DefaultDebounce,
 	ignore:     router.DefaultIgnore(),
@@ -104,6 +106,7 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 	flags.IntVar(&cfg.port, "port", cfg.port, "listen on this TCP `port`; 0 takes a free one")
 	flags.BoolVar(&cfg.static, "static", cfg.static, "serve the files of the root; without it there is live reload alone,\nfor pages that another server or a file: address shows")
 	flags.BoolVar(&cfg.livereload, "livereload", cfg.livereload, "watch the root and refresh the pages that are open")
+	flags.BoolVar(&cfg.inject, "inject", cfg.inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself")
 	flags.DurationVar(&cfg.delay, "delay", cfg.delay, "gather changes for this long before pages are told; 0 does not wait")
 	flags.DurationVar(&cfg.debounce, "debounce", cfg.debounce, "tell pages at most once in this time; 0 is no limit")
 	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
@@ -141,6 +144,7 @@ func (cfg *config) check() (err error) {
 func (cfg *config) server(log *slog.Logger) httpd.Options {
 	o := httpd.Options{
 		NoLiveReload: !cfg.livereload,
+		NoInject:     !cfg.inject,
 		Logger:       log,
 		AllowHosts:   cfg.allowHosts,
 		AllowOrigins: cfg.allowOrigins,

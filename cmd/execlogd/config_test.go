@@ -20,6 +20,7 @@ func TestParseConfig(t *testing.T) {
 		{"a relative root is made absolute", "-root a/../b", func(c *config) { c.root = filepath.Join(c.root, "b") }},
 		{"a free port", "-port 0", func(c *config) { c.port = 0 }},
 		{"live reload only", "-static=false", func(c *config) { c.static = false }},
+		{"pages left alone", "-inject=false", func(c *config) { c.inject = false }},
 		{"no waiting", "-delay 0 -debounce 0s", func(c *config) { c.delay, c.debounce = 0, 0 }},
 		{"two dashes", "--host ::1 --debounce 1s", func(c *config) { c.host, c.debounce = "::1", time.Second }},
 		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *config) { c.ignore = append(c.ignore, "a", "b/*") }},
