@@ -259,8 +259,9 @@ func serve(t *testing.T, files map[string]string, flags ...string) (site string,
 }
 
 // startChromium returns a context in which chromedp opens tabs of a Chromium
-// that lives as long as the test and can reach this machine alone.
-func startChromium(t *testing.T) context.Context {
+// that lives as long as the test and can reach this machine alone: its loopback
+// address, and names that are mapped there by rules of --host-resolver-rules.
+func startChromium(t *testing.T, rules ...string) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -274,7 +275,8 @@ func startChromium(t *testing.T) context.Context {
 		chromedp.WSURLReadTimeout(patience),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.Flag("host-resolver-rules", strings.Join(append(rules, "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"), ", ")),
+		chromedp.Flag("ignore-certificate-errors", true), // a test's own
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)

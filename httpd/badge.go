@@ -18,12 +18,22 @@ type badge struct {
 	missing bool   // what is shown is not the file that the page's URL names
 }
 
-// element is the script element that a page gets. The blank port means the
-// script's own, without which a client on port 80 or 443, which browsers leave
-// out of URLs, would dial 35729. It is async: nothing in the page has to wait
-// for it, and the earlier its socket opens the sooner the page hears.
-func (b badge) element() string {
-	return `<script src="/livereload.js?port=&amp;path=livereload?` + b.String() + `" async></script>`
+// element is the script element that the page gets that answers r. The blank
+// port means the script's own, without which a client on port 80 or 443, which
+// browsers leave out of URLs, would dial 35729. It is async: nothing in the
+// page has to wait for it, and the earlier its socket opens the sooner the page
+// hears.
+func (b badge) element(r *http.Request) string {
+	return `<script src="` + wayUp(r) + `livereload.js?port=&amp;path=livereload?` + b.String() + `" async></script>`
+}
+
+// wayUp leads from a page to the top of the site, by a relative URL, since a
+// proxy in front of us may show the site below a prefix that we do not see. It
+// counts as browsers do: an empty segment is one, an encoded slash is none. A
+// base element cannot lead it astray, as the script comes before that.
+func wayUp(r *http.Request) string {
+	depth := strings.Count(r.URL.EscapedPath(), "/") - 1
+	return strings.Repeat("../", max(depth, 0))
 }
 
 // String is the query of the socket's URL. It holds nothing that would have

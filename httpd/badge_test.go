@@ -1,14 +1,20 @@
 package httpd
 
 import (
+	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
-// element and missingElement are the script elements of pages that are served
-// before anything has changed.
-func (r *running) element() string { return badge{epoch: r.epoch}.element() }
+// element and missingElement are the script elements of the pages at a path
+// that are served before anything has changed.
+func (r *running) element(path string) string {
+	return badge{epoch: r.epoch}.element(httptest.NewRequest("GET", path, nil))
+}
 
-func (r *running) missingElement() string { return badge{epoch: r.epoch, missing: true}.element() }
+func (r *running) missingElement(path string) string {
+	return badge{epoch: r.epoch, missing: true}.element(httptest.NewRequest("GET", path, nil))
+}
 
 func TestBadge(t *testing.T) {
 	for _, b := range []badge{{}, {epoch: "E", number: 7}, {epoch: "E", number: 1 << 63, missing: true}} {
@@ -19,6 +25,39 @@ func TestBadge(t *testing.T) {
 	for _, query := range []string{"", "token=abc", "E", "E.", "E.-1", "E.x,missing", "missing"} {
 		if got := parseBadge(query); got != (badge{}) {
 			t.Errorf("%q became %+v, want none", query, got)
+		}
+	}
+}
+
+// Whatever address a page has, and whatever prefix a proxy cuts from it, its
+// script is the one at the top of the site.
+func TestTheScriptIsFoundBelowAPrefix(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"index.html", "a/index.html", "a/b.html", "a b/c%/d?.html", "list/x"} {
+		write(t, root, name, "<title>t</title>")
+	}
+	run := serve(t, Options{Root: root})
+	tests := []struct{ path, want string }{
+		{"/", ""},
+		{"/index.html", ""},
+		{"/a/", "../"},
+		{"/a/b", "../"},
+		{"/a/b.html?x=/y/z", "../"},
+		{"/a%20b/c%25/d%3f.html", "../../"},
+		{"//", "../"},
+		{"/a//b.html", "../../"},
+		{"//a/b.html", "../../"},
+		{"/list/", "../"},
+		{"/list//", "../../"},
+		{"/none", ""},
+		{"/none/x/y.html", "../../"},
+		{"/a%2Fb.html", ""},
+		{"/none%2F%2f/x", "../"},
+	}
+	for _, tt := range tests {
+		_, body := run.get(t, "GET", tt.path)
+		if !strings.Contains(body, `<script src="`+tt.want+`livereload.js?`) {
+			t.Errorf("%s: no script %slivereload.js in %s", tt.path, tt.want, body)
 		}
 	}
 }

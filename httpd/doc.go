@@ -37,7 +37,8 @@
 // # The script
 //
 // A page that a browser shows gets one element, a script with a source on the
-// same server: behind the start tag of head, else of html, else behind the
+// same server, by a relative URL, so that a proxy may show the site below a path
+// of its own: behind the start tag of head, else of html, else behind the
 // doctype, else at its start. The file's bytes are not touched. Pages that
 // have a LiveReload script, pages in UTF-16, and responses to a script's own
 // fetch (by Sec-Fetch-Dest) are left alone. So are pages that hide their
@@ -90,7 +91,10 @@
 // Host must be a loopback name or address, an address that the listener is
 // bound to (any of the machine's, for a wildcard), the machine's name, or in
 // Options.AllowHosts. For a handler in somebody else's http.Server the bound
-// address is the connection's own ([http.LocalAddrContextKey]). A page may
+// address is the connection's own ([http.LocalAddrContextKey]). Behind a proxy
+// on this machine that puts another name into Host, the page's own server is the
+// first in X-Forwarded-Host, where that passes for Host as well; from anywhere
+// else the header does not count, and X-Forwarded-Proto never does. A page may
 // listen when it is of this server, when it is a loopback page at a loopback
 // server, or when its origin is in Options.AllowOrigins; a file: page, whose
 // origin is null, when no files are served and it is on this machine. Programs

@@ -48,7 +48,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(bytes.Contains(body, []byte(`<script src="/livereload.js`)))
+	fmt.Println(bytes.Contains(body, []byte(`<script src="livereload.js`)))
 	server.Refresh("index.html", "style.css")
 
 	stop()

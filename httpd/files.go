@@ -194,7 +194,7 @@ func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, b 
 	if !ok || !isNavigation(r) {
 		return nil, false
 	}
-	return newSplice(f, f.Size(), int64(off), b.element()), true
+	return newSplice(f, f.Size(), int64(off), b.element(r)), true
 }
 
 // isNavigation says whether a response will be shown as a page. What a script
@@ -290,7 +290,7 @@ func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, pag
 	if s.live && isNavigation(r) {
 		b := badgeOf(r)
 		b.missing = code == http.StatusNotFound
-		element = template.HTML(b.element())
+		element = template.HTML(b.element(r))
 	}
 	text, err := page.render(about, element)
 	if err != nil {

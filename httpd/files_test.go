@@ -290,7 +290,7 @@ func TestInjectedPagesAreWholeResponses(t *testing.T) {
 	write(t, root, "big.html", big)
 	const at = len("<!doctype html><html><head>")
 	run := serve(t, Options{Root: root})
-	want := big[:at] + run.element() + big[at:]
+	want := big[:at] + run.element("/") + big[at:]
 
 	resp, body := run.get(t, "GET", "/big.html", "Sec-Fetch-Dest", "document")
 	if body != want || resp.ContentLength != int64(len(want)) {
@@ -305,8 +305,8 @@ func TestInjectedPagesAreWholeResponses(t *testing.T) {
 	if body != "" || resp.ContentLength != int64(len(want)) || resp.Header.Get("ETag") != etag {
 		t.Errorf("HEAD: Content-Length %d, ETag %s", resp.ContentLength, resp.Header.Get("ETag"))
 	}
-	resp, body = run.get(t, "GET", "/big.html", "Range", fmt.Sprintf("bytes=%d-%d", at-2, at+len(run.element())+1), "If-Range", etag)
-	if resp.StatusCode != 206 || body != want[at-2:at+len(run.element())+2] {
+	resp, body = run.get(t, "GET", "/big.html", "Range", fmt.Sprintf("bytes=%d-%d", at-2, at+len(run.element("/"))+1), "If-Range", etag)
+	if resp.StatusCode != 206 || body != want[at-2:at+len(run.element("/"))+2] {
 		t.Errorf("range: %s %q", resp.Status, body)
 	}
 	if resp, _ = run.get(t, "GET", "/big.html", "If-None-Match", etag); resp.StatusCode != 304 {
@@ -376,13 +376,13 @@ func TestMissingPages(t *testing.T) {
 	root := t.TempDir()
 	run := serve(t, Options{Root: root})
 	resp, body := run.get(t, "GET", "/none")
-	if resp.StatusCode != 404 || !strings.Contains(body, run.missingElement()) {
+	if resp.StatusCode != 404 || !strings.Contains(body, run.missingElement("/none")) {
 		t.Errorf("our own: %s %q", resp.Status, body)
 	}
 	write(t, root, "404.html", "<head><title>gone")
 	for _, method := range []string{"GET", "HEAD"} {
 		resp, body = run.get(t, method, "/none/x", "Range", "bytes=0-1", "If-None-Match", "*")
-		want := "<head>" + run.missingElement() + "<title>gone"
+		want := "<head>" + run.missingElement("/none/x") + "<title>gone"
 		if resp.StatusCode != 404 || resp.ContentLength != int64(len(want)) || method == "GET" && body != want {
 			t.Errorf("%s: %s, Content-Length %d, %q", method, resp.Status, resp.ContentLength, body)
 		}
@@ -411,7 +411,7 @@ func TestListing(t *testing.T) {
 	}
 	run := serve(t, Options{Root: root})
 	resp, list := run.get(t, "GET", "/")
-	if resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(list, run.element()) {
+	if resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(list, run.element("/")) {
 		t.Errorf("headers %v", resp.Header)
 	}
 	if strings.Contains(list, "<script>alert") {

@@ -103,7 +103,7 @@ func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
 
 	b := &browser{
 		conn: conn, hub: &s.hub, slot: s.hub.join(), patience: s.patience, log: s.log.With("remote", r.RemoteAddr),
-		host: r.Host, directory: s.directory, badge: parseBadge(r.URL.RawQuery), ready: make(chan struct{}),
+		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery), ready: make(chan struct{}),
 	}
 	b.late = b.badge.epoch == s.epoch
 	defer s.hub.leave(b.slot)

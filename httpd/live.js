@@ -32,7 +32,8 @@
     }
     const scheme = src.protocol === "https:" || options.https === "1" ? "wss" : "ws";
     const port = Number(options.port) || src.port; // a blank one is the script's
-    return `${scheme}://${options.host || src.hostname}${port && ":" + port}/${options.path || "livereload"}`;
+    const beside = src.pathname.replace(/[^/]*$/, ""); // also below a proxy's prefix
+    return `${scheme}://${options.host || src.hostname}${port && ":" + port}${beside}${options.path || "livereload"}`;
   }
 
   function connect() {

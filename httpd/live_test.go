@@ -226,7 +226,7 @@ func TestAMissingPageIsReloadedWith404HTML(t *testing.T) {
 	write(t, dir, "404.html", "<p>none")
 	run := serve(t, Options{Root: dir})
 	_, body := run.get(t, "GET", "/gone")
-	if !strings.HasPrefix(body, run.missingElement()) {
+	if !strings.HasPrefix(body, run.missingElement("/gone")) {
 		t.Fatalf("got %q", body)
 	}
 	missing, _, err := run.tryDial(t, "/livereload?"+badge{epoch: run.epoch, missing: true}.String())

@@ -119,12 +119,31 @@ func (g *gate) neighbour(text string, origin *url.URL, r *http.Request) bool {
 	if origin.Scheme != "http" && origin.Scheme != "https" {
 		return false
 	}
-	if sameHost(origin.Scheme, origin.Host, r.Host) {
+	reached := g.reached(r)
+	if sameHost(origin.Scheme, origin.Host, reached) {
 		return true
 	}
-	host, _ := hostname(r.Host)
+	host, _ := hostname(reached)
 	page, _ := hostname(origin.Host)
 	return isLoopback(page) && isLoopback(host) && localAddr(r).IsLoopback()
+}
+
+// reached is the host by which a browser reached us: Host, or X-Forwarded-Host
+// where a proxy on this machine has put another name in its place. That name
+// has to be one of ours, as Host has. No page can make the header up: a
+// websocket sends none of a page's choosing, and a fetch with it is preceded by
+// a preflight, which we refuse; and a page that could would have to be at a name
+// of ours already to gain by it. So it does no harm if a proxy passes on what a
+// client sent. X-Forwarded-Proto is not needed: a port that the origin's own
+// scheme implies may be left out.
+func (g *gate) reached(r *http.Request) string {
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Host"), ",") // of a row of proxies
+	forwarded := strings.TrimSpace(first)
+	host, ok := hostname(forwarded)
+	if !ok || !isOnThisMachine(r) || !g.ours(host, r) {
+		return r.Host
+	}
+	return forwarded
 }
 
 // parseOrigin reads a serialised origin (RFC 6454): scheme, host and port,
@@ -219,6 +238,13 @@ func remoteAddr(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	return addr.Addr().Unmap()
+}
+
+// isOnThisMachine says whether the client of a connection is: by the loopback
+// interface or a unix socket.
+func isOnThisMachine(r *http.Request) bool {
+	_, unix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
+	return unix || remoteAddr(r).IsLoopback()
 }
 
 func isWildcard(addr net.Addr) bool {

@@ -215,6 +215,60 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+// A proxy may put the server's own name into Host, and the one that the browser
+// asked for into X-Forwarded-Host. It counts as Host does, and from this machine
+// alone.
+func TestOriginBehindAProxy(t *testing.T) {
+	s := newServer(t, Options{Root: t.TempDir(), AllowHosts: []string{"example.com"}})
+	const here, there = "127.0.0.1:50000", "192.168.7.9:50000"
+	tests := []struct {
+		name, origin, forwarded, host, remote string
+		allowed                               bool
+	}{
+		{"the page that the proxy shows", "https://example.com", "example.com", "127.0.0.1:8000", here, true},
+		{"by IPv6", "https://example.com", "example.com", "[::1]:8000", "[::1]:50000", true},
+		{"by IPv4 in IPv6", "https://example.com", "example.com", "127.0.0.1:8000", "[::ffff:127.0.0.1]:50000", true},
+		{"by a unix socket", "https://example.com", "example.com", "localhost", "@", true},
+		{"with a port", "https://example.com:8443", "example.com:8443", "127.0.0.1:8000", here, true},
+		{"with the port that is implied", "https://example.com", "example.com:443", "127.0.0.1:8000", here, true},
+		{"a row of proxies", "https://example.com", "example.com, inner.example", "127.0.0.1:8000", here, true},
+		{"Host unchanged", "https://example.com", "example.com", "example.com", here, true},
+		{"a proxy that says less", "http://localhost:8000", "", "localhost:8000", here, true},
+
+		{"another site, a name of ours", "https://evil.example", "example.com", "127.0.0.1:8000", here, false},
+		{"another site, its name", "https://evil.example", "evil.example", "127.0.0.1:8000", here, false},
+		{"another port", "https://example.com:1", "example.com", "127.0.0.1:8000", here, false},
+		{"not from this machine", "https://example.com", "example.com", "127.0.0.1:8000", there, false},
+		{"Host is not ours", "https://example.com", "example.com", "evil.example", here, false},
+		{"a loopback page of a visitor", "http://localhost:3000", "example.com", "127.0.0.1:8000", here, false},
+		{"no name", "https://example.com", "example.com/x", "127.0.0.1:8000", here, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := at("127.0.0.1:8000", "GET", "/livereload", tt.host, "Origin", tt.origin, "X-Forwarded-Host", tt.forwarded)
+			r.RemoteAddr = tt.remote
+			if tt.remote == "@" {
+				r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/s", Net: "unix"}))
+			}
+			rec := httptest.NewRecorder()
+			s.ServeHTTP(rec, r)
+			if allowed := rec.Code == http.StatusUpgradeRequired; allowed != tt.allowed {
+				t.Errorf("%d %s", rec.Code, rec.Body)
+			}
+		})
+	}
+}
+
+// A page that wants to say X-Forwarded-Host has to ask first, and is refused.
+func TestNoPageMayForward(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir()})
+	resp, _ := run.get(t, "OPTIONS", "/livereload", "Origin", "https://evil.example",
+		"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-forwarded-host")
+	if resp.StatusCode != 405 || resp.Header.Get("Access-Control-Allow-Origin") != "" || resp.Header.Get("Access-Control-Allow-Headers") != "" {
+		t.Errorf("%s, headers %v", resp.Status, resp.Header)
+	}
+}
+
 // The same over a real connection, with a text that says what to do.
 func TestForeignOriginOverTheWire(t *testing.T) {
 	run := serve(t, Options{Root: t.TempDir()})

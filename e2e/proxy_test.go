@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Pages are often looked at through a proxy: by a name, below a path, over TLS,
+// on the ports that URLs leave out.
+func TestBehindAProxy(t *testing.T) {
+	site, d := serve(t, map[string]string{
+		"index.html":     document(`<p><script src="app.js"></script>`),
+		"a/b/index.html": document(`<base href="/elsewhere/"><p><script src="../preview/app.js"></script>`),
+		"app.js":         "",
+		"style.css":      "",
+	}, "-allow-host", ".example.com")
+	keepHost := func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host }
+	rewriteHost := func(r *httputil.ProxyRequest) { r.SetXForwarded() }
+	plain, tls := proxy(t, d, rewriteHost, httptest.NewServer), proxy(t, d, rewriteHost, httptest.NewTLSServer)
+	kept := proxy(t, d, keepHost, httptest.NewTLSServer)
+
+	browser := startChromium(t,
+		"MAP plain.example.com:80 "+plain.Host,
+		"MAP tls.example.com:443 "+tls.Host,
+		"MAP kept.example.com:443 "+kept.Host)
+	tests := []struct{ name, url string }{
+		{"port 80", "http://plain.example.com/"},
+		{"port 80, a prefix", "http://plain.example.com/preview/"},
+		{"port 443, a prefix", "https://tls.example.com/preview/"},
+		{"port 443, Host unchanged", "https://kept.example.com/preview/index.html"},
+		{"another port, TLS", tls.String() + "/preview/index.html?x=/y"},
+		{"a base element", "https://tls.example.com/preview/a/b/"},
+		{"empty segments", "https://tls.example.com/preview//a//b/"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			text := "document.querySelector('p').title"
+			if err := replace(filepath.Join(site, "app.js"), "document.querySelector('p').title = 'old'"); err != nil {
+				t.Fatal(err)
+			}
+			p := open(t, browser, tt.url)
+			p.shows(text, "old")
+			if err := replace(filepath.Join(site, "app.js"), "document.querySelector('p').title = 'new'"); err != nil {
+				t.Fatal(err)
+			}
+			p.shows(text, "new")
+		})
+	}
+}
+
+// proxy shows what d serves, at the top and below /preview/, until the test
+// ends.
+func proxy(t *testing.T, d *daemon, rewrite func(*httputil.ProxyRequest), start func(http.Handler) *httptest.Server) *url.URL {
+	t.Helper()
+	target, err := url.Parse(d.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		rewrite(r)
+	}}
+	server := start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/preview/") {
+			http.StripPrefix("/preview", to).ServeHTTP(w, r)
+		} else {
+			to.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
