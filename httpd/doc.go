@@ -45,6 +45,11 @@
 // doctype behind more than 256 KiB of comments. With Options.NoInject all
 // files are, and a page that links livereload.js itself is kept up to date.
 //
+// The script works under a Content-Security-Policy that has 'self' in
+// connect-src, or in default-src where there is no connect-src. The log names
+// the page whose policy, in a meta element, has not, once for each policy. The
+// script itself is not held up by it, as it comes before the element.
+//
 // # Which page a change concerns
 //
 // Refresh makes one decision for each page out of the set of changed files,

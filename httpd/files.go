@@ -194,6 +194,7 @@ func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, b 
 	if !ok || !isNavigation(r) {
 		return nil, false
 	}
+	s.checkPolicies(r, f, head)
 	return newSplice(f, f.Size(), int64(off), b.element(r)), true
 }
 

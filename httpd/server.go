@@ -46,8 +46,9 @@ type Options struct {
 	// links livereload.js in it. The server's own pages still have the script.
 	NoInject bool
 
-	// Logger gets refused strangers at level Info and the life of browsers and
-	// connections at Debug. Nil discards them.
+	// Logger gets pages whose policy blocks live reload at level Warn, refused
+	// strangers at Info and the life of browsers and connections at Debug. Nil
+	// discards them.
 	Logger *slog.Logger
 
 	// AllowHosts are further names by which the server may be addressed: a
@@ -81,6 +82,7 @@ type Server struct {
 	hub       hub
 	grace     time.Duration
 	patience  patience
+	warned    warnings
 	epoch     string // tells this Server's badges from those of an earlier one
 
 	closing context.Context // ends when Close is called
