@@ -23,11 +23,12 @@
 // Everything is opened beneath an [os.Root]: no path leads out of the root, by
 // dots, encoding or symbolic link. A link that stays inside is followed.
 // Hidden files, and whatever is in a hidden directory, are not there. A
-// directory is shown by its index.html or else as a list; /a shows a.html
+// directory is shown by its index.html or else as a list, sorted as
+// ?sort=name, size or date and &order=asc or desc say; /a shows a.html
 // where there is no a; 404.html, at the top of the root, is shown for what is
 // missing. Only regular files are served, by GET and HEAD, with ranges,
-// validators and conditional requests as [http.ServeContent] has them. Queries
-// do not matter. The type of a file goes by its name; a page that names its
+// validators and conditional requests as [http.ServeContent] has them. Other
+// queries do not matter. The type of a file goes by its name; a page that names its
 // encoding itself is not overruled.
 //
 // Pages of other sites may link to files, but not embed them

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/net/html"
 )
 
 func TestWhatAPathShows(t *testing.T) {
@@ -438,6 +440,88 @@ func TestListing(t *testing.T) {
 	if _, list = run.get(t, "GET", "/sub%20dir/"); !strings.Contains(list, `href="./../"`) {
 		t.Errorf("no way up: %s", list)
 	}
+}
+
+// A listing is sorted by links, which work without a script and behind a
+// proxy's prefix.
+func TestListingIsSorted(t *testing.T) {
+	root := t.TempDir()
+	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i, f := range []struct {
+		name string
+		size int
+	}{{"B", 20}, {"a", 3}, {"c", 100}, {"d2/x", 0}, {"d1/x", 0}} {
+		write(t, root, f.name, strings.Repeat("x", f.size))
+		if err := os.Chtimes(filepath.Join(root, f.name), day, day.AddDate(0, 0, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, dir := range []string{"d1", "d2"} {
+		if err := os.Chtimes(filepath.Join(root, dir), day, day.AddDate(0, 0, 10+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := serve(t, Options{Root: root})
+	const byName, bySize, byDate = "./", "./?sort=size&order=desc", "./?sort=date&order=desc"
+	tests := []struct{ query, names, sorted, links string }{
+		{"", "d1/ d2/ a B c", "Name ascending", "./?sort=name&order=desc " + bySize + " " + byDate},
+		{"?sort=name&order=desc", "d2/ d1/ c B a", "Name descending", byName + " " + bySize + " " + byDate},
+		{"?sort=size&order=desc", "d1/ d2/ c B a", "Size descending", byName + " ./?sort=size&order=asc " + byDate},
+		{"?sort=size&order=asc", "d1/ d2/ a B c", "Size ascending", byName + " " + bySize + " " + byDate},
+		{"?sort=date", "d2/ d1/ c a B", "Changed (UTC) descending", byName + " " + bySize + " ./?sort=date&order=asc"},
+		{"?sort=date&order=asc", "d1/ d2/ B a c", "Changed (UTC) ascending", byName + " " + bySize + " " + byDate},
+		{"?sort=%3Cscript%3E&order=x&other=1", "d1/ d2/ a B c", "Name ascending", "./?sort=name&order=desc " + bySize + " " + byDate},
+	}
+	for _, tt := range tests {
+		_, body := run.get(t, "GET", "/"+tt.query)
+		doc, err := html.Parse(strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names, sorted, links []string
+		for n := range doc.Descendants() {
+			switch attr := attributes(n); {
+			case n.Data != "th":
+			case attr["scope"] == "row":
+				names = append(names, textOf(n))
+			default:
+				links = append(links, attributes(n.FirstChild)["href"])
+				if attr["aria-sort"] != "" {
+					sorted = append(sorted, strings.TrimRight(textOf(n), "\u00a0↑↓")+" "+attr["aria-sort"])
+				}
+			}
+		}
+		if got := strings.Join(names, " "); got != tt.names {
+			t.Errorf("%s: got %s, want %s", tt.query, got, tt.names)
+		}
+		if got := strings.Join(sorted, " "); got != tt.sorted {
+			t.Errorf("%s: sorted by %s, want %s", tt.query, got, tt.sorted)
+		}
+		if got := strings.Join(links, " "); got != tt.links {
+			t.Errorf("%s: links %s, want %s", tt.query, got, tt.links)
+		}
+	}
+	if _, body := run.get(t, "GET", "/"); !strings.Contains(body, "<p>2 directories, 3 files, 123 B</p>") {
+		t.Errorf("no summary: %s", body)
+	}
+}
+
+func attributes(n *html.Node) map[string]string {
+	all := make(map[string]string)
+	for _, a := range n.Attr {
+		all[a.Key] = a.Val
+	}
+	return all
+}
+
+func textOf(n *html.Node) string {
+	var b strings.Builder
+	for d := range n.Descendants() {
+		if d.Type == html.TextNode {
+			b.WriteString(d.Data)
+		}
+	}
+	return b.String()
 }
 
 // hrefs are the links of a page, as a browser reads them.

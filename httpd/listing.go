@@ -17,6 +17,11 @@ import (
 //go:embed listing.html
 var listingHTML string
 
+// faceCSS is the look of all pages of our own.
+//
+//go:embed face.css
+var faceCSS string
+
 var (
 	listingTemplate = newNote("listing")
 	missingTemplate = newNote("missing")
@@ -35,7 +40,8 @@ func (n *noteTemplate) render(about any, script template.HTML) ([]byte, error) {
 	err := n.Execute(&text, struct {
 		About  any
 		Script template.HTML
-	}{about, script})
+		Style  template.CSS
+	}{about, script, template.CSS(faceCSS)})
 	return text.Bytes(), err
 }
 
@@ -43,7 +49,18 @@ func (n *noteTemplate) render(about any, script template.HTML) ([]byte, error) {
 type listing struct {
 	Path    string
 	Crumbs  []link
+	Summary string
+	Columns []heading
 	Entries []entry
+}
+
+// A heading is a link that sorts a listing by its column.
+type heading struct {
+	link
+	Unit   string
+	Class  string
+	Sorted string // as aria-sort has it; "": it is not
+	Arrow  string // the same for the eye
 }
 
 type link struct {
@@ -66,13 +83,15 @@ func (s *Server) serveListing(w http.ResponseWriter, r *http.Request, name strin
 		s.serveError(w, r, err)
 		return
 	}
-	about := listing{Path: printable(path.Join("/", name)), Crumbs: crumbs(name)}
+	sorted := orderOf(r.URL.Query())
+	about := listing{Path: printable(path.Join("/", name)), Crumbs: crumbs(name), Columns: sorted.headings()}
 	for _, d := range found {
 		if e, ok := s.entry(name, d); ok {
 			about.Entries = append(about.Entries, e)
 		}
 	}
-	slices.SortFunc(about.Entries, compareEntries)
+	slices.SortFunc(about.Entries, sorted.compare)
+	about.Summary = summary(about.Entries)
 	s.serveNote(w, r, http.StatusOK, listingTemplate, about)
 }
 
@@ -96,17 +115,32 @@ func (s *Server) entry(dir string, d fs.DirEntry) (entry, bool) {
 	return e, true
 }
 
-func compareEntries(a, b entry) int {
-	if a.Dir != b.Dir {
-		if a.Dir {
-			return -1
+// summary counts entries, for people.
+func summary(entries []entry) string {
+	var dirs, files int
+	var size int64
+	for _, e := range entries {
+		if e.Dir {
+			dirs++
+		} else {
+			files, size = files+1, size+e.Bytes
 		}
-		return 1
 	}
-	if c := strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)); c != 0 {
-		return c
+	var parts []string
+	if dirs > 0 {
+		parts = append(parts, count(dirs, "directory", "directories"))
 	}
-	return strings.Compare(a.Name, b.Name)
+	if files > 0 {
+		parts = append(parts, count(files, "file", "files"), humanSize(size))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }
 
 // crumbs link each directory on the way to name, by relative links, which a
