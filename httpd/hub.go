@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -66,11 +67,14 @@ func (u update) with(assets []message) update {
 // A slot is one browser's mailbox. It holds one update, so that a browser
 // costs the same whether it reads or not, and nobody ever waits for it.
 type slot struct {
-	ready chan struct{} // has an element while an update waits
+	hub *hub
 
 	// The hub's lock guards these.
 	page    page
 	waiting update
+	news    bool   // something waits
+	busy    bool   // it is in the hub's queue, or with send
+	send    func() // nil until the browser may be told; see open
 }
 
 // A hub knows the browsers and leaves updates in their slots, and remembers
@@ -80,7 +84,14 @@ type hub struct {
 	slots map[*slot]struct{}
 	count uint64   // changes so far; the number of the last one
 	past  []change // the last of them
+
+	queue   []*slot // in which something waits that may be sent
+	senders int     // goroutines that have it sent
 }
+
+// maxSenders is how many goroutines write to browsers at once. A write waits
+// for nobody, so there is no use for more than there are processors.
+var maxSenders = runtime.GOMAXPROCS(0)
 
 // A hub remembers so many changes, of so many files each. Who comes later, or
 // asks about a larger one, is told to load the page again.
@@ -131,9 +142,10 @@ func (h *hub) catchUp(s *slot, p page, number uint64) {
 	}
 }
 
-// join adds a browser, whose page can be any until move places it.
+// join adds a browser, whose page can be any until move places it. What
+// concerns it waits until open.
 func (h *hub) join() *slot {
-	s := &slot{ready: make(chan struct{}, 1)}
+	s := &slot{hub: h}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.slots == nil {
@@ -183,10 +195,61 @@ func (h *hub) broadcast(c change) (told int) {
 	return told
 }
 
-// notify says that an update waits.
+// notify says that something waits. The hub's lock is held.
 func (s *slot) notify() {
-	select {
-	case s.ready <- struct{}{}:
-	default: // it is told already
+	s.news = true
+	s.hub.enqueue(s)
+}
+
+// open has send called when something waits in a slot, now and from now on,
+// to take it and to call sent when that has left. It must not block.
+func (h *hub) open(s *slot, send func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.send = send
+	h.enqueue(s)
+}
+
+// sent says that a browser may be told more.
+func (h *hub) sent(s *slot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.busy = false
+	h.enqueue(s)
+}
+
+// enqueue sees to it that what waits is sent, if it may be sent now. The lock
+// is held. There are senders as long as there is something to send.
+func (h *hub) enqueue(s *slot) {
+	if !s.news || s.busy || s.send == nil {
+		return
 	}
+	s.busy = true
+	h.queue = append(h.queue, s)
+	if h.senders < min(len(h.queue), maxSenders) {
+		h.senders++
+		go h.deliver()
+	}
+}
+
+// deliver is a sender.
+func (h *hub) deliver() {
+	for s := h.next(); s != nil; s = h.next() {
+		s.send()
+	}
+}
+
+// next takes a slot from the queue; nil ends a sender.
+func (h *hub) next() *slot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue) == 0 {
+		h.queue = nil
+		h.senders--
+		return nil
+	}
+	s := h.queue[0]
+	h.queue = h.queue[1:]
+	s.news = false
+	return s
 }

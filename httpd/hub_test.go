@@ -48,8 +48,8 @@ func TestWhatABrowserMissedIsMerged(t *testing.T) {
 	}
 }
 
-// Each browser gets what concerns its page, when it comes for it; who does not
-// come delays nobody.
+// Each browser gets what concerns its page, when it has taken what came before;
+// who takes nothing delays nobody.
 func TestBrowsersAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -59,17 +59,15 @@ func TestBrowsersAreTold(t *testing.T) {
 		for i, url := range urls {
 			s := h.join()
 			h.move(s, page{placed: true, files: filesOf(url)})
-			go func() {
-				defer h.leave(s)
-				for range 2 {
-					if url == "/slow" {
-						time.Sleep(time.Minute)
-					}
-					<-s.ready
-					heard[i] += fmt.Sprintf("%s@%v ", told(h.take(s)), time.Since(start))
+			defer h.leave(s)
+			h.open(s, func() {
+				heard[i] += fmt.Sprintf("%s@%v ", told(h.take(s)), time.Since(start))
+				if url == "/slow" {
+					time.AfterFunc(time.Minute, func() { h.sent(s) })
+				} else {
+					h.sent(s)
 				}
-			}()
-			synctest.Wait()
+			})
 		}
 		if n := h.broadcast(newChange([]string{"a.html", "slow.html"})); n != 2 {
 			t.Errorf("told %d browsers, want 2", n)
@@ -82,17 +80,17 @@ func TestBrowsersAreTold(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		want := []string{
-			"/a.html !@0s /x.css@0s ",
+			"/a.html !@0s /x.css@0s /y.css@1m30s ",
 			"/x.css@0s /y.css@1m30s ",
-			"/slow.html !@1m0s /y.css@2m0s ",
+			"/slow.html !@0s /x.css@1m0s /y.css@2m0s ",
 		}
 		for i, url := range urls {
 			if heard[i] != want[i] {
 				t.Errorf("%s\n got %q\nwant %q", url, heard[i], want[i])
 			}
 		}
-		if len(h.slots) != 0 {
-			t.Errorf("%d slots are left", len(h.slots))
+		if h.senders != 0 {
+			t.Errorf("%d senders are left", h.senders)
 		}
 	})
 }

@@ -1,7 +1,7 @@
 package httpd
 
 import (
-	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -61,70 +60,57 @@ func serveScript(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(script))
 }
 
-// A browser is one websocket and the page at its other end.
+// A browser is one websocket and the page at its other end. At rest it is one
+// goroutine, which reads.
 type browser struct {
 	conn     *websocket.Conn
+	line     *line // beneath conn
+	visit    *visit
 	hub      *hub
 	slot     *slot
 	patience patience
+	pinger   *time.Timer
 	log      *slog.Logger
+	remote   string
 
 	host      string // by which the page reached us
 	directory string // that is served
 	badge     badge
-	late      bool          // the badge says from when on the page is to be told
-	ready     chan struct{} // closed when the page has introduced itself
+	late      bool // the badge says from when on the page is to be told
+
+	introduced bool // of the goroutine that reads
 }
 
-// serveBrowser upgrades to a websocket and keeps the page at its other end
-// told until it leaves, the request's context ends, or the server closes.
+// serveBrowser upgrades to a websocket, and returns. The browser keeps the page
+// at its other end told, until it leaves or the visit or the server is over, in
+// a goroutine of its own: that of the request holds buffers and the request.
 func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
 	if code, why := s.gate.origin(r); code != 0 {
 		s.log.Info("stranger refused", "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
 		refuse(w, code, why)
 		return
 	}
-	visit := visitOf(r.Context())
-	visit.browsers.enter()
-	defer visit.browsers.leave()
-
-	line := &hijacker{ResponseWriter: w}
-	conn, err := websocket.Accept(line, r, &websocket.AcceptOptions{
+	visit := cmp.Or(visitOf(r.Context()), &s.lone)
+	visit.enter()
+	defer visit.leave()
+	taken := &takeover{ResponseWriter: w, visit: visit, patience: s.patience.write}
+	conn, err := websocket.Accept(taken, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the gate has verified it
 	})
 	if err != nil {
 		s.log.Debug("websocket refused", "remote", r.RemoteAddr, "err", err)
 		return
 	}
-	defer context.AfterFunc(visit.cut, line.cut)()
-	stop, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.closing, cancel)()
-
 	b := &browser{
-		conn: conn, hub: &s.hub, slot: s.hub.join(), patience: s.patience, log: s.log.With("remote", r.RemoteAddr),
-		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery), ready: make(chan struct{}),
+		conn: conn, line: taken.line, visit: visit, hub: &s.hub, slot: s.hub.join(),
+		patience: s.patience, log: s.log, remote: r.RemoteAddr,
+		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery),
 	}
 	b.late = b.badge.epoch == s.epoch
-	defer s.hub.leave(b.slot)
-	b.attend(stop, line.cut)
+	b.pinger = time.AfterFunc(time.Hour, b.ping)
+	visit.admit(b)
+	go b.attend()
 }
-
-// A hijacker remembers the connection that a handler takes over, which is the
-// only way to cut one that does not answer a goodbye.
-type hijacker struct {
-	http.ResponseWriter
-	conn net.Conn
-}
-
-// Hijack is http.Hijacker's.
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	h.conn = conn
-	return conn, rw, err
-}
-
-func (h *hijacker) cut() { h.conn.Close() }
 
 // A goodbye is why and how a websocket is closed.
 type goodbye struct {
@@ -135,63 +121,91 @@ type goodbye struct {
 // Error is what makes a goodbye the end of reading.
 func (g *goodbye) Error() string { return g.reason }
 
-// attend talks to the browser until it leaves, misbehaves or stop ends.
-func (b *browser) attend(stop context.Context, cut func()) {
-	present, leave := context.WithCancelCause(stop)
-	heard := make(chan struct{})
-	go func() {
-		defer close(heard)
-		leave(b.listen())
-	}()
-	err := b.tell(present)
+var errStopping = &goodbye{websocket.StatusGoingAway, "server stopping"}
 
-	bye, ok := errors.AsType[*goodbye](err)
-	if !ok {
-		bye = &goodbye{websocket.StatusGoingAway, "server stopping"}
-	}
-	defer time.AfterFunc(b.patience.goodbye, cut).Stop()
-	b.conn.Close(bye.code, bye.reason)
-	cut()
-	leave(nil)
-	<-heard
-	b.log.Debug("browser gone", "err", err)
+// attend listens to the browser until it leaves, misbehaves or is hung up on.
+func (b *browser) attend() {
+	b.pinger.Reset(b.patience.ping)
+	b.conn.SetReadLimit(frameLimit)
+	b.line.SetReadDeadline(time.Now().Add(b.patience.hello))
+	b.follow((*browser).greet)
 }
 
-// listen reads what the browser says until the connection ends, and returns
-// why: a goodbye where the browser does not speak the protocol.
-func (b *browser) listen() error {
-	b.conn.SetReadLimit(frameLimit)
-	hello, cancel := context.WithTimeout(context.Background(), b.patience.hello)
-	defer cancel()
-	first, err := b.read(hello)
-	if err != nil {
-		return err
+// follow hears one message, and has another goroutine hear the next: one that
+// waits keeps the stack that it needed, for as long as the browser is there.
+func (b *browser) follow(hear func(*browser, request) error) {
+	r, err := b.read()
+	if err == nil {
+		err = hear(b, r)
 	}
-	if !first.isHello() {
+	if err == nil {
+		go b.follow((*browser).hear)
+		return
+	}
+	b.end(err)
+}
+
+// end is when there is nothing more to hear.
+func (b *browser) end(err error) {
+	defer b.visit.discharge(b)
+	defer b.hub.leave(b.slot)
+	defer b.pinger.Stop()
+	if bye, ok := errors.AsType[*goodbye](err); ok {
+		b.part(bye)
+	}
+	why := b.line.cut(err)
+	b.conn.CloseNow()
+	b.log.Debug("browser gone", "remote", b.remote, "err", why)
+}
+
+// part says goodbye, gives the browser time to answer, and hangs up.
+func (b *browser) part(bye *goodbye) {
+	defer time.AfterFunc(b.patience.goodbye, func() { b.line.cut(bye) }).Stop()
+	b.conn.Close(bye.code, bye.reason)
+	b.line.cut(bye)
+}
+
+// ping asks whether the browser is still there, and from time to time again.
+// It is the pinger's, which may be late.
+func (b *browser) ping() {
+	if !b.visit.accompany(b) {
+		return
+	}
+	defer b.visit.leave()
+	ctx, cancel := context.WithTimeout(context.Background(), b.patience.pong)
+	defer cancel()
+	if err := b.conn.Ping(ctx); err != nil {
+		b.line.cut(fmt.Errorf("ping: %w", err))
+		return
+	}
+	b.pinger.Reset(b.patience.ping)
+}
+
+// greet answers the first message.
+func (b *browser) greet(r request) error {
+	if !r.isHello() {
 		return &goodbye{websocket.StatusProtocolError, "want hello with " + protocol7}
 	}
-	if err := b.write(hello, []byte(serverHello)); err != nil {
-		return err
+	b.line.SetReadDeadline(time.Time{})
+	return b.write([]byte(serverHello))
+}
+
+// hear heeds a message after the first.
+func (b *browser) hear(r request) error {
+	if r.Command != "info" && r.Command != "url" {
+		return nil // also a second hello: what is not known does no harm
 	}
-	for introduced := false; ; {
-		r, err := b.read(context.Background())
-		if err != nil {
-			return err
-		}
-		if r.Command != "info" && r.Command != "url" {
-			continue // also a second hello: what is not known does no harm
-		}
-		if b.late && !introduced {
-			b.hub.catchUp(b.slot, b.pageAt(r.URL), b.badge.number)
-		} else {
-			b.hub.move(b.slot, b.pageAt(r.URL))
-		}
-		b.log.Debug("browser shows", "url", r.URL)
-		if r.Command == "info" && !introduced {
-			introduced = true
-			close(b.ready)
-		}
+	if b.late && !b.introduced {
+		b.hub.catchUp(b.slot, b.pageAt(r.URL), b.badge.number)
+	} else {
+		b.hub.move(b.slot, b.pageAt(r.URL))
 	}
+	b.log.Debug("browser shows", "remote", b.remote, "url", r.URL)
+	if r.Command == "info" && !b.introduced {
+		b.introduced = true
+		b.hub.open(b.slot, b.send)
+	}
+	return nil
 }
 
 func (b *browser) pageAt(href string) page {
@@ -203,8 +217,8 @@ func (b *browser) pageAt(href string) page {
 }
 
 // read returns the browser's next request, or a goodbye for what is none.
-func (b *browser) read(ctx context.Context) (request, error) {
-	kind, text, err := b.conn.Read(ctx)
+func (b *browser) read() (request, error) {
+	kind, text, err := b.conn.Read(context.Background())
 	if err != nil {
 		return request{}, err
 	}
@@ -218,71 +232,34 @@ func (b *browser) read(ctx context.Context) (request, error) {
 	return r, nil
 }
 
-// tell sends the browser its updates, once it has introduced itself, and asks
-// now and then whether it is still there. It returns why it stopped.
-func (b *browser) tell(present context.Context) error {
-	ping := time.NewTicker(b.patience.ping)
-	defer ping.Stop()
-	var (
-		ready = b.ready
-		mail  <-chan struct{} // nil until the page has introduced itself
-		pong  chan error      // nil unless a ping is under way
-	)
-	asking, hangUp := context.WithCancel(present)
-	defer func() {
-		hangUp()
-		if pong != nil {
-			<-pong
-		}
-	}()
-	for {
-		select {
-		case <-present.Done():
-			return context.Cause(present)
-		case <-ready:
-			ready, mail = nil, b.slot.ready
-		case <-mail:
-			if err := b.send(b.hub.take(b.slot)); err != nil {
-				return err
-			}
-		case <-ping.C:
-			if pong == nil {
-				pong = make(chan error, 1)
-				go func() { pong <- b.ping(asking) }()
-			}
-		case err := <-pong:
-			pong = nil
-			if err != nil {
-				return fmt.Errorf("ping: %w", err)
-			}
-		}
+// send is the hub's. It writes what waits for the browser, in as many messages
+// as that takes.
+func (b *browser) send() {
+	b.visit.enter()
+	defer b.visit.leave()
+	if err := b.tell(b.hub.take(b.slot)); err != nil {
+		b.line.cut(err)
 	}
+	b.line.whenTaken(b.sent)
 }
 
-// send writes an update, in as many messages as it takes. Stopping does not
-// interrupt it: a frame that was begun has to be finished before a goodbye.
-func (b *browser) send(u update) error {
-	ctx, cancel := context.WithTimeout(context.Background(), b.patience.write)
-	defer cancel()
+func (b *browser) sent() { b.hub.sent(b.slot) }
+
+func (b *browser) tell(u update) error {
 	if u.reload != nil {
-		return b.write(ctx, u.reload.text)
+		return b.write(u.reload.text)
 	}
 	for _, m := range u.assets {
-		if err := b.write(ctx, m.text); err != nil {
+		if err := b.write(m.text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *browser) write(ctx context.Context, text []byte) error {
-	return b.conn.Write(ctx, websocket.MessageText, text)
-}
-
-func (b *browser) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, b.patience.pong)
-	defer cancel()
-	return b.conn.Ping(ctx)
+// write does not wait for the browser: the line keeps what it does not take.
+func (b *browser) write(text []byte) error {
+	return b.conn.Write(context.Background(), websocket.MessageText, text)
 }
 
 // A request is what a client says; which fields count depends on Command.

@@ -84,6 +84,7 @@ type Server struct {
 	patience  patience
 	warned    warnings
 	epoch     string // tells this Server's badges from those of an earlier one
+	lone      visit  // of requests that belong to no Serve
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc
@@ -179,9 +180,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer stop()
 	defer context.AfterFunc(s.closing, stop)()
 
-	cut, cutAll := context.WithCancel(context.Background())
-	defer cutAll()
-	visit := &visit{cut: cut, wildcard: isWildcard(ln.Addr())}
+	visit := &visit{wildcard: isWildcard(ln.Addr())}
 	var fresh freshConns
 	srv := &http.Server{
 		Handler: fresh.asks(s),
@@ -205,11 +204,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case err = <-served:
 		served <- err // for the wait below
 	}
-	stop() // the requests' contexts end, which tells the browsers
+	visit.dismiss()
 	ln.Close()
 	<-served
 	fresh.drain(srv)
-	s.drain(srv, visit, cutAll)
+	s.drain(srv, visit)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
@@ -217,21 +216,21 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // drain stops srv: what runs gets the grace period, and what is left is cut.
-func (s *Server) drain(srv *http.Server, visit *visit, cut context.CancelFunc) {
+func (s *Server) drain(srv *http.Server, visit *visit) {
 	grace, cancel := context.WithTimeout(context.Background(), max(s.grace, 0))
 	defer cancel()
 	err := srv.Shutdown(grace)
 	if err == nil {
-		err = visit.browsers.wait(grace)
+		err = visit.wait(grace)
 	}
 	if err != nil {
 		s.log.Info("requests cut", "err", err)
 	}
-	cut()
+	visit.cut()
 	srv.Close()
 	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
 	defer cancel()
-	if err := visit.browsers.wait(late); err != nil {
+	if err := visit.wait(late); err != nil {
 		s.log.Info("browsers still there", "err", err)
 	}
 }
@@ -260,72 +259,11 @@ func (s *Server) Refresh(paths ...string) {
 // 503. Closing twice does no harm.
 func (s *Server) Close() error {
 	s.close()
+	s.lone.dismiss()
 	if s.root == nil {
 		return nil
 	}
 	return s.root.close()
-}
-
-// A visit is what the handlers of one Serve share.
-type visit struct {
-	wildcard bool            // the listener is bound to every address
-	cut      context.Context // ends when the grace period is over
-	browsers crowd
-}
-
-type visitKey struct{}
-
-// visitOf returns the visit that a request belongs to: a lone one where the
-// Server is only the handler of somebody else's http.Server.
-func visitOf(ctx context.Context) *visit {
-	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
-		return v
-	}
-	return &visit{cut: context.Background()}
-}
-
-// A crowd counts who is inside and can be waited on. It is a WaitGroup in
-// which somebody may still enter while others wait for it to empty.
-type crowd struct {
-	mu     sync.Mutex
-	inside int
-	empty  chan struct{} // closed when inside drops to 0; nil when nobody waits
-}
-
-func (c *crowd) enter() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.inside++
-}
-
-func (c *crowd) leave() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.inside--
-	if c.inside == 0 && c.empty != nil {
-		close(c.empty)
-		c.empty = nil
-	}
-}
-
-// wait returns when nobody is inside, or with the error of ctx.
-func (c *crowd) wait(ctx context.Context) error {
-	c.mu.Lock()
-	if c.inside == 0 {
-		c.mu.Unlock()
-		return nil
-	}
-	if c.empty == nil {
-		c.empty = make(chan struct{})
-	}
-	empty := c.empty
-	c.mu.Unlock()
-	select {
-	case <-empty:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // freshConns are connections that have not asked for anything yet.

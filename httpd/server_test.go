@@ -20,6 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	playFleet()
 	goleak.VerifyTestMain(m)
 }
 

@@ -86,7 +86,8 @@ func (g *gate) ours(host string, r *http.Request) bool {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)
-	return err == nil && (addr == localAddr(r) || visitOf(r.Context()).wildcard && isMachineAddr(addr))
+	visit := visitOf(r.Context())
+	return err == nil && (addr == localAddr(r) || visit != nil && visit.wildcard && isMachineAddr(addr))
 }
 
 // origin says whether the page that opens a websocket may listen: 0, or the

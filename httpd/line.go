@@ -1,0 +1,203 @@
+package httpd
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Buffers of a websocket, which has them for as long as it is open. A frame
+// that is larger than the writer's takes two writes; what is larger than the
+// reader's is read into its place.
+const (
+	readBuffer  = 128
+	writeBuffer = 512
+)
+
+// keptLimit bounds what a line keeps for a peer that does not read. An update
+// always fits, and no other is begun before it is taken; what could grow is
+// the answers to a peer that asks and does not listen.
+const keptLimit = 1 << 20
+
+// A takeover is a ResponseWriter whose connection becomes a line when it is
+// hijacked. What net/http had for the connection is let go of.
+type takeover struct {
+	http.ResponseWriter
+	visit    *visit
+	patience time.Duration
+	line     *line
+}
+
+// Hijack is http.Hijacker's.
+func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(t.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	t.line = newLine(conn, bytes.Clone(early), &t.visit.crowd, t.patience)
+	return t.line, bufio.NewReadWriter(bufio.NewReaderSize(t.line, readBuffer), bufio.NewWriterSize(t.line, writeBuffer)), nil
+}
+
+// A line is a connection on which a write does not wait for the peer: what the
+// peer does not take at once is kept, and a goroutine sends it. At rest there
+// is no such goroutine, and while the peer reads there is none either.
+type line struct {
+	net.Conn
+	raw      syscall.RawConn // nil where a write cannot be tried, as under TLS
+	socket   io.Closer       // ends the connection without a word
+	early    []byte          // what came behind the request and has not been read yet
+	crowd    *crowd          // has the goroutine
+	patience time.Duration   // for the peer to take what it was sent
+
+	mu    sync.Mutex // guards what follows
+	kept  []byte     // what the goroutine has yet to send
+	busy  bool       // there is a goroutine
+	taken func()     // to be called when there is none any more
+	ended bool       // the connection is closed
+	why   error      // it is
+}
+
+func newLine(conn net.Conn, early []byte, crowd *crowd, patience time.Duration) *line {
+	l := &line{Conn: conn, socket: conn, early: early, crowd: crowd, patience: patience}
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		l.raw, _ = c.SyscallConn()
+	case *net.UnixConn:
+		l.raw, _ = c.SyscallConn()
+	case *tls.Conn:
+		l.socket = c.NetConn() // its own Close may wait for the peer
+	}
+	return l
+}
+
+// Read is net.Conn's.
+func (l *line) Read(p []byte) (int, error) {
+	if len(l.early) == 0 {
+		return l.Conn.Read(p)
+	}
+	n := copy(p, l.early)
+	l.early = l.early[n:]
+	if len(l.early) == 0 {
+		l.early = nil
+	}
+	return n, nil
+}
+
+var errBehind = errors.New("the peer does not read")
+
+// Write is net.Conn's. It fails when the line is cut or broken, or when much
+// is kept already.
+func (l *line) Write(p []byte) (n int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return 0, net.ErrClosed
+	}
+	if !l.busy {
+		n, err = l.try(p)
+	}
+	switch {
+	case err != nil || n == len(p):
+		return n, err
+	case len(l.kept) > keptLimit:
+		return n, errBehind
+	}
+	l.kept = append(l.kept, p[n:]...)
+	if !l.busy {
+		l.busy = true
+		l.crowd.enter()
+		go l.finish()
+	}
+	return len(p), nil
+}
+
+// try writes what the peer has room for.
+func (l *line) try(p []byte) (n int, err error) {
+	if l.raw == nil {
+		return 0, nil
+	}
+	closed := l.raw.Write(func(fd uintptr) bool {
+		for n, err = syscall.Write(int(fd), p); err == syscall.EINTR; {
+			n, err = syscall.Write(int(fd), p)
+		}
+		return true
+	})
+	switch {
+	case closed != nil:
+		return 0, closed
+	case err == syscall.EAGAIN:
+		return 0, nil
+	case err != nil:
+		return 0, &net.OpError{Op: "write", Net: "tcp", Addr: l.RemoteAddr(), Err: err}
+	}
+	return n, nil
+}
+
+// finish sends what is kept, or cuts the line when the peer does not take it.
+func (l *line) finish() {
+	defer l.crowd.leave()
+	for kept := l.next(); kept != nil; kept = l.next() {
+		l.SetWriteDeadline(time.Now().Add(l.patience))
+		if _, err := l.Conn.Write(kept); err != nil {
+			l.cut(fmt.Errorf("write: %w", err))
+		}
+	}
+}
+
+// next is what is kept; nil ends the goroutine.
+func (l *line) next() []byte {
+	l.mu.Lock()
+	kept, taken := l.kept, l.taken
+	l.kept = nil
+	if kept != nil {
+		l.mu.Unlock()
+		return kept
+	}
+	l.SetWriteDeadline(time.Time{})
+	l.busy, l.taken = false, nil
+	l.mu.Unlock()
+	if taken != nil {
+		taken()
+	}
+	return nil
+}
+
+// whenTaken calls f when nothing is kept, which may be now.
+func (l *line) whenTaken(f func()) {
+	l.mu.Lock()
+	if l.busy {
+		l.taken = f
+		l.mu.Unlock()
+		return
+	}
+	l.mu.Unlock()
+	f()
+}
+
+// cut closes the connection, and returns the first reason that was given.
+func (l *line) cut(why error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.why = cmp.Or(l.why, why)
+	if !l.ended {
+		l.ended, l.kept = true, nil
+		l.socket.Close()
+	}
+	return l.why
+}
+
+// Close is net.Conn's.
+func (l *line) Close() error {
+	l.cut(nil)
+	return nil
+}
