@@ -8,14 +8,45 @@ import (
 	"strings"
 )
 
+// A position is a point in a Server's life: what came up to a change, and
+// nothing after it. The zero position is none.
+type position struct {
+	epoch  string // of the Server; each numbers its changes anew
+	number uint64 // of the change; 0 is before the first
+	when   int64  // the time of it, or of the Server's start, in ms since 1970
+}
+
+// String holds nothing that would have to be escaped in a query.
+func (p position) String() string {
+	return fmt.Sprintf("%s.%d.%d", p.epoch, p.number, p.when)
+}
+
+// parsePosition reads what String writes, also where the time is not there,
+// which makes it long ago. Anything else is the zero position.
+func parsePosition(text string) position {
+	epoch, rest, _ := strings.Cut(text, ".")
+	digits, since, timed := strings.Cut(rest, ".")
+	number, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return position{}
+	}
+	p := position{epoch: epoch, number: number}
+	if timed {
+		if p.when, err = strconv.ParseInt(since, 10, 64); err != nil {
+			return position{}
+		}
+	}
+	return p
+}
+
 // A badge is what a page says of itself in the path of its socket. It was
 // given to the page with the script element, and the client passes it on
 // unread, as the stock client does. With it, a change between the serving of
 // a page and the opening of its socket is not missed.
 type badge struct {
-	epoch   string // of the Server that served the page; changes are numbered anew by each
-	number  uint64 // of the last change before the page was read
-	missing bool   // what is shown is not the file that the page's URL names
+	position      // before the page was read
+	missing  bool // what is shown is not the file that the page's URL names
+	listing  bool // what is shown is a list of what is in a directory
 }
 
 // element is the script element that the page gets that answers r. The blank
@@ -36,12 +67,14 @@ func wayUp(r *http.Request) string {
 	return strings.Repeat("../", max(depth, 0))
 }
 
-// String is the query of the socket's URL. It holds nothing that would have
-// to be escaped in one.
+// String is the query of the socket's URL.
 func (b badge) String() string {
-	s := fmt.Sprintf("%s.%d", b.epoch, b.number)
+	s := b.position.String()
 	if b.missing {
 		s += ",missing"
+	}
+	if b.listing {
+		s += ",listing"
 	}
 	return s
 }
@@ -49,13 +82,13 @@ func (b badge) String() string {
 // parseBadge reads a query. A client that was given no badge has another
 // query or none, which makes a zero badge.
 func parseBadge(query string) badge {
-	text, missing := strings.CutSuffix(query, ",missing")
-	epoch, digits, _ := strings.Cut(text, ".")
-	number, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil {
+	text, listing := strings.CutSuffix(query, ",listing")
+	text, missing := strings.CutSuffix(text, ",missing")
+	p := parsePosition(text)
+	if p == (position{}) {
 		return badge{}
 	}
-	return badge{epoch: epoch, number: number, missing: missing}
+	return badge{position: p, missing: missing, listing: listing}
 }
 
 type badgeKey struct{}
@@ -63,7 +96,7 @@ type badgeKey struct{}
 // badged notes in a request which changes its answer will have seen. It must
 // come before anything is read: what changes from then on is news.
 func (s *Server) badged(r *http.Request) *http.Request {
-	b := badge{epoch: s.epoch, number: s.hub.number()}
+	b := badge{position: s.hub.now()}
 	return r.WithContext(context.WithValue(r.Context(), badgeKey{}, b))
 }
 

@@ -7,22 +7,32 @@ import (
 )
 
 // element and missingElement are the script elements of the pages at a path
-// that are served before anything has changed.
+// that are served before anything has changed, listingElement that of a list.
 func (r *running) element(path string) string {
-	return badge{epoch: r.epoch}.element(httptest.NewRequest("GET", path, nil))
+	return badge{position: r.hub.now()}.element(httptest.NewRequest("GET", path, nil))
 }
 
 func (r *running) missingElement(path string) string {
-	return badge{epoch: r.epoch, missing: true}.element(httptest.NewRequest("GET", path, nil))
+	return badge{position: r.hub.now(), missing: true}.element(httptest.NewRequest("GET", path, nil))
+}
+
+func (r *running) listingElement(path string) string {
+	return badge{position: r.hub.now(), listing: true}.element(httptest.NewRequest("GET", path, nil))
 }
 
 func TestBadge(t *testing.T) {
-	for _, b := range []badge{{}, {epoch: "E", number: 7}, {epoch: "E", number: 1 << 63, missing: true}} {
+	for _, b := range []badge{
+		{},
+		{position: position{"E", 7, 1733333333333}},
+		{position: position{"E", 1 << 63, 0}, missing: true},
+		{position: position{"E", 1, -1}, listing: true},
+		{position: position{"E", 1, 1}, missing: true, listing: true},
+	} {
 		if got := parseBadge(b.String()); got != b {
 			t.Errorf("%+v became %q became %+v", b, b.String(), got)
 		}
 	}
-	for _, query := range []string{"", "token=abc", "E", "E.", "E.-1", "E.x,missing", "missing"} {
+	for _, query := range []string{"", "token=abc", "E", "E.", "E.-1", "E.x,missing", "missing", "E.1.x", "E.1.2.3", "E..2"} {
 		if got := parseBadge(query); got != (badge{}) {
 			t.Errorf("%q became %+v, want none", query, got)
 		}
@@ -87,14 +97,14 @@ func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
 			for _, p := range tt.before {
 				s.Refresh(p)
 			}
-			number := s.hub.number()
+			number := s.hub.now().number
 			for _, p := range tt.during {
 				s.Refresh(p)
 			}
 			slot := s.hub.join()
 			defer s.hub.leave(slot)
 			s.hub.catchUp(slot, newPage("http://h/a.html", "h", s.directory), number)
-			if got := told(s.hub.take(slot)); got != tt.want {
+			if got := told(s.hub.taken(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})

@@ -290,7 +290,7 @@ func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, pag
 	var element template.HTML
 	if s.live && isNavigation(r) {
 		b := badgeOf(r)
-		b.missing = code == http.StatusNotFound
+		b.missing, b.listing = code == http.StatusNotFound, page == listingTemplate
 		element = template.HTML(b.element(r))
 	}
 	text, err := page.render(about, element)

@@ -413,7 +413,7 @@ func TestListing(t *testing.T) {
 	}
 	run := serve(t, Options{Root: root})
 	resp, list := run.get(t, "GET", "/")
-	if resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(list, run.element("/")) {
+	if resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(list, run.listingElement("/")) {
 		t.Errorf("headers %v", resp.Header)
 	}
 	if strings.Contains(list, "<script>alert") {

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 )
 
 // An update is what one browser has yet to be told: load the page again, or
@@ -71,22 +72,48 @@ type slot struct {
 
 	// The hub's lock guards these.
 	page    page
+	ours    bool // it speaks our protocol
 	waiting update
 	news    bool   // something waits
 	busy    bool   // it is in the hub's queue, or with send
 	send    func() // nil until the browser may be told; see open
+
+	asked  bool   // it waits for its position
+	faults bool   // the errors of its page may be others now
+	shown  uint64 // sum of the errors that it was told
+	mark   uint64 // of the latest ruling that concerns its page
+	stake  stake  // in that
+	base   uint64 // the change after which its page was served
+	named  int    // files that it named, counting those that are none
+
+	// These are for people.
+	url    string
+	remote string
+	since  int64 // ms since 1970
 }
 
 // A hub knows the browsers and leaves updates in their slots, and remembers
 // the last changes for those that come late. The zero hub knows none.
 type hub struct {
-	mu    sync.Mutex
-	slots map[*slot]struct{}
-	count uint64   // changes so far; the number of the last one
-	past  []change // the last of them
+	epoch string
+
+	mu     sync.Mutex
+	slots  map[*slot]struct{}
+	silent map[*slot]struct{} // those whose pages do not say what they use
+	uses   map[string]*use    // by path; those that some page has
+	faults []sourced          // by source, in order
+	count  uint64             // changes so far; the number of the last one
+	when   int64              // the time of the last one, or of the start; ms since 1970
+	past   []change           // the last of them
+	marks  uint64             // rulings so far
+	list   []*slot            // kept by concerned
+	frame  sharedFrame
 
 	queue   []*slot // in which something waits that may be sent
 	senders int     // goroutines that have it sent
+
+	records []record      // of the last changes, for people
+	stir    chan struct{} // nil, or closed when people would see something new
 }
 
 // maxSenders is how many goroutines write to browsers at once. A write waits
@@ -100,99 +127,256 @@ const (
 	maxShown = 1024
 )
 
-// number is that of the last change.
-func (h *hub) number() uint64 {
+// missed is the reload of a page that missed too much to say what.
+var missed = newMessage("", false)
+
+// now is the position after the last change.
+func (h *hub) now() position {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.count
+	return h.position()
+}
+
+func (h *hub) position() position {
+	return position{h.epoch, h.count, h.when}
 }
 
 // remember is called with the lock.
 func (h *hub) remember(c change) {
 	h.count++
-	if len(c.shown) > maxShown {
-		c = change{everyone: new(newMessage("", false))}
+	h.when = time.Now().UnixMilli()
+	if len(c.files) > maxShown {
+		everyone := &missed
+		if c.names {
+			everyone = nil
+		}
+		c = change{everyone: everyone, lost: true, names: c.names}
 	}
+	c.when = h.when
 	if len(h.past) == maxPast {
 		h.past = slices.Delete(h.past, 0, 1)
 	}
 	h.past = append(h.past, c)
 }
 
+// since is the remembered changes after the one of that number. It is not ok
+// when they are not all known any more.
+func (h *hub) since(number uint64) (changes []change, ok bool) {
+	n := h.count - number
+	if number > h.count || n > uint64(len(h.past)) {
+		return nil, false
+	}
+	return h.past[uint64(len(h.past))-n:], true
+}
+
 // catchUp places a browser, and leaves in its slot what it missed: all that
 // concerns its page and came after the change of that number, no more and no
-// less.
+// less. The page is one that does not say what it uses.
 func (h *hub) catchUp(s *slot, p page, number uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.page, s.waiting = p, update{}
-	missed := h.count - number
-	switch {
-	case number > h.count:
+	h.place(s, p)
+	s.waiting = update{}
+	if number > h.count {
 		return // not a number of ours
-	case missed > uint64(len(h.past)):
-		s.waiting = update{reload: new(newMessage("", false))}
-	default:
-		for _, c := range h.past[uint64(len(h.past))-missed:] {
-			s.waiting = s.waiting.merge(c.update(p))
-		}
+	}
+	s.base = number
+	s.waiting = update{reload: &missed}
+	if changes, ok := h.since(number); ok {
+		s.waiting = h.replay(&s.page, changes, false, nil)
 	}
 	if !s.waiting.empty() {
 		s.notify()
 	}
 }
 
-// join adds a browser, whose page can be any until move places it. What
+// join adds a browser, whose page can be any until somebody places it. What
 // concerns it waits until open.
 func (h *hub) join() *slot {
-	s := &slot{hub: h}
+	s := &slot{hub: h, shown: noErrors}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.slots == nil {
 		h.slots = make(map[*slot]struct{})
+		h.silent = make(map[*slot]struct{})
 	}
 	h.slots[s] = struct{}{}
+	h.sort(s)
 	return s
+}
+
+// adopt makes a browser one that speaks our protocol, from now on.
+func (h *hub) adopt(s *slot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.ours = true
+}
+
+// ask has a browser of our protocol told its position and its errors.
+func (h *hub) ask(s *slot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.asked, s.faults = true, true
+	s.notify()
 }
 
 func (h *hub) leave(s *slot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.slots, s)
+	h.place(s, page{})
+	h.stirs()
 }
 
 // move says which page a browser shows from now on. What waits for it stays.
 func (h *hub) move(s *slot, p page) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.place(s, p)
+}
+
+// place is called with the lock. The page has no uses yet.
+func (h *hub) place(s *slot, p page) {
+	h.release(s, s.page.own, owns)
+	h.release(s, s.page.uses, using)
 	s.page = p
+	h.sort(s)
+}
+
+// sort is called with the lock, when it may have changed whether the origin's
+// rule is for a page.
+func (h *hub) sort(s *slot) {
+	_, here := h.slots[s]
+	if here && !s.page.known {
+		h.silent[s] = struct{}{}
+	} else {
+		delete(h.silent, s)
+	}
+}
+
+// hold returns the use of a path, for a page that does not have it in that
+// role and must release it. It is called with the lock.
+func (h *hub) hold(s *slot, path string, as role) *use {
+	u := h.uses[path]
+	if u == nil {
+		if h.uses == nil {
+			h.uses = make(map[string]*use)
+		}
+		u = &use{path: path, pages: make(map[*slot]role, 1)}
+		h.uses[path] = u
+	}
+	u.pages[s] |= as
+	return u
+}
+
+func (h *hub) release(s *slot, uses []*use, as role) {
+	for _, u := range uses {
+		if left := u.pages[s] &^ as; left != 0 {
+			u.pages[s] = left
+			continue
+		}
+		delete(u.pages, s)
+		if len(u.pages) == 0 {
+			delete(h.uses, u.path)
+		}
+	}
+}
+
+// Mail is the messages for one browser, in order: none, one, or more.
+type mail struct {
+	first []byte
+	rest  [][]byte
+}
+
+func (m *mail) add(text []byte) {
+	if m.first == nil {
+		m.first = text
+	} else {
+		m.rest = append(m.rest, text)
+	}
 }
 
 // take empties a slot.
-func (h *hub) take(s *slot) update {
+func (h *hub) take(s *slot) (m mail) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	u := s.waiting
 	s.waiting = update{}
-	return u
+	if !s.ours {
+		return u.mail()
+	}
+	if s.asked || !u.empty() {
+		s.asked = false
+		m.add(h.tell(s, u))
+	}
+	if s.faults {
+		s.faults = false
+		if text, sum := h.errors(&s.page); sum != s.shown {
+			s.shown = sum
+			m.add(text)
+		}
+	}
+	return m
 }
 
 // broadcast leaves in every slot what the change means to its page, and
-// returns how many pages it concerns. It never blocks.
-func (h *hub) broadcast(c change) (told int) {
+// returns how many pages it concerns. What the uses that it is about lead to
+// now is in seen. It never blocks.
+func (h *hub) broadcast(c change, seen map[*use]sight) (told int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	news, faults := h.settle(&c, seen)
 	h.remember(c)
-	for s := range h.slots {
-		u := c.update(s.page)
-		if u.empty() {
-			continue
+	r := h.rule(&c, news, faults)
+	rec := h.record(&c)
+	tell := func(s *slot, u update) {
+		if u = s.page.unlessGone(u); u.empty() {
+			return
 		}
 		told++
+		rec.add(s, u, &c)
 		s.waiting = s.waiting.merge(u)
 		s.notify()
 	}
+	concerned := h.concerned(&r)
+	defer clear(concerned)
+	for _, s := range concerned {
+		if s.stake.isFaulty() {
+			s.faults = true
+			s.notify()
+		}
+		if s.page.known || c.names {
+			tell(s, r.update(s.stake))
+		}
+	}
+	if c.names {
+		return told
+	}
+	for s := range h.silent {
+		u := c.update(&s.page)
+		if r.mark != 0 && s.mark == r.mark {
+			u = u.merge(r.update(s.stake))
+		}
+		tell(s, u)
+	}
 	return told
+}
+
+// concerned lists those whose pages have a stake in a ruling. The list is
+// good until the next.
+func (h *hub) concerned(r *ruling) []*slot {
+	list := h.list[:0]
+	for _, u := range r.about {
+		for s, role := range u.pages {
+			if s.mark != r.mark {
+				s.mark, s.stake = r.mark, stake{}
+				list = append(list, s)
+			}
+			s.stake.add(role, u.files)
+		}
+	}
+	h.list = list
+	return list
 }
 
 // notify says that something waits. The hub's lock is held.

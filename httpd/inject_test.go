@@ -12,7 +12,7 @@ import (
 
 // An asterisk in a row marks where the element goes; a row without one is
 // left alone.
-var someElement = badge{epoch: "EPOCH", number: 1}.element(httptest.NewRequest("GET", "/", nil))
+var someElement = badge{position: position{epoch: "EPOCH", number: 1}}.element(httptest.NewRequest("GET", "/", nil))
 
 func TestWhereTheScriptGoes(t *testing.T) {
 	long := strings.Repeat("x", scanLimit)
@@ -99,7 +99,7 @@ func scriptIsInHead(page string) bool {
 	}
 	for n := range doc.Descendants() {
 		if n.Data == "script" && n.Parent != nil && n.Parent.Data == "head" &&
-			len(n.Attr) == 2 && n.Attr[0].Val == "livereload.js?port=&path=livereload?EPOCH.1" {
+			len(n.Attr) == 2 && n.Attr[0].Val == "livereload.js?port=&path=livereload?EPOCH.1.0" {
 			return true
 		}
 	}

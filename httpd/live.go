@@ -5,26 +5,18 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
 )
 
-// protocol7 is the version of the LiveReload protocol that is spoken.
-const protocol7 = "http://livereload.com/protocols/official-7"
-
-// serverHello is the answer to a client's hello.
-const serverHello = `{"command":"hello","protocols":["` + protocol7 + `"],"serverName":"execlogd"}`
-
-// frameLimit is many times what a client has to say, which is a page's URL
-// and its plugins.
+// frameLimit is many times what a client has to say, which is a page's URL,
+// its plugins and what it uses.
 const frameLimit = 64 << 10
 
 // Patience is how long a browser may take for what.
@@ -66,6 +58,7 @@ type browser struct {
 	conn     *websocket.Conn
 	line     *line // beneath conn
 	visit    *visit
+	server   *Server
 	hub      *hub
 	slot     *slot
 	patience patience
@@ -76,7 +69,8 @@ type browser struct {
 	host      string // by which the page reached us
 	directory string // that is served
 	badge     badge
-	late      bool // the badge says from when on the page is to be told
+	ours      bool // it speaks our protocol
+	reports   bool // and its page says what it uses
 
 	introduced bool // of the goroutine that reads
 }
@@ -102,11 +96,10 @@ func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b := &browser{
-		conn: conn, line: taken.line, visit: visit, hub: &s.hub, slot: s.hub.join(),
+		conn: conn, line: taken.line, visit: visit, server: s, hub: &s.hub, slot: s.hub.join(),
 		patience: s.patience, log: s.log, remote: r.RemoteAddr,
 		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery),
 	}
-	b.late = b.badge.epoch == s.epoch
 	b.pinger = time.AfterFunc(time.Hour, b.ping)
 	visit.admit(b)
 	go b.attend()
@@ -187,25 +180,65 @@ func (b *browser) greet(r request) error {
 		return &goodbye{websocket.StatusProtocolError, "want hello with " + protocol7}
 	}
 	b.line.SetReadDeadline(time.Time{})
-	return b.write([]byte(serverHello))
+	if !r.offersOurs() {
+		return b.write([]byte(serverHello))
+	}
+	b.ours = true
+	b.hub.adopt(b.slot)
+	return b.write([]byte(ourHello))
 }
 
 // hear heeds a message after the first.
 func (b *browser) hear(r request) error {
-	if r.Command != "info" && r.Command != "url" {
-		return nil // also a second hello: what is not known does no harm
-	}
-	if b.late && !b.introduced {
-		b.hub.catchUp(b.slot, b.pageAt(r.URL), b.badge.number)
-	} else {
-		b.hub.move(b.slot, b.pageAt(r.URL))
-	}
-	b.log.Debug("browser shows", "remote", b.remote, "url", r.URL)
+	b.heed(r)
 	if r.Command == "info" && !b.introduced {
 		b.introduced = true
 		b.hub.open(b.slot, b.send)
 	}
 	return nil
+}
+
+// heed does what a request asks for. What is not known does no harm: also a
+// second hello.
+func (b *browser) heed(r request) {
+	switch r.Command {
+	case "info", "url":
+		b.log.Debug("browser shows", "remote", b.remote, "url", r.URL)
+		b.hub.seenAs(b.slot, r.URL, b.remote)
+	}
+	switch {
+	case r.Command == "info" && b.ours && b.directory != "" && r.Path != "":
+		b.reports = true
+		b.server.introduce(b.slot, newReport(r, b.badge))
+	case r.Command == "uses" && b.reports:
+		b.server.learn(b.slot, parseUses(r.Uses), r.age())
+	case r.Command == "url" && b.reports:
+		b.server.turn(b.slot, ownUses(r.Path, b.badge))
+	case r.Command == "info" && !b.introduced:
+		b.arrive(r)
+	case r.Command == "info" || r.Command == "url":
+		b.hub.move(b.slot, b.pageAt(r.URL))
+	}
+}
+
+// arrive takes in a page that does not say what it uses.
+func (b *browser) arrive(r request) {
+	seen := b.badge.position
+	if b.ours && r.Seen != "" {
+		seen = parsePosition(r.Seen)
+	}
+	p := b.pageAt(r.URL)
+	if seen.epoch == b.hub.epoch {
+		b.hub.catchUp(b.slot, p, seen.number)
+	} else {
+		b.hub.move(b.slot, p)
+	}
+	if b.badge.listing && p.placed {
+		b.server.list(b.slot, r.URL)
+	}
+	if b.ours {
+		b.hub.ask(b.slot)
+	}
 }
 
 func (b *browser) pageAt(href string) page {
@@ -245,12 +278,15 @@ func (b *browser) send() {
 
 func (b *browser) sent() { b.hub.sent(b.slot) }
 
-func (b *browser) tell(u update) error {
-	if u.reload != nil {
-		return b.write(u.reload.text)
+func (b *browser) tell(m mail) error {
+	if m.first == nil {
+		return nil
 	}
-	for _, m := range u.assets {
-		if err := b.write(m.text); err != nil {
+	if err := b.write(m.first); err != nil {
+		return err
+	}
+	for _, text := range m.rest {
+		if err := b.write(text); err != nil {
 			return err
 		}
 	}
@@ -260,27 +296,4 @@ func (b *browser) tell(u update) error {
 // write does not wait for the browser: the line keeps what it does not take.
 func (b *browser) write(text []byte) error {
 	return b.conn.Write(context.Background(), websocket.MessageText, text)
-}
-
-// A request is what a client says; which fields count depends on Command.
-type request struct {
-	Command   string   `json:"command"`
-	Protocols []string `json:"protocols"`
-	URL       string   `json:"url"`
-}
-
-// parseRequest reads a frame. Fields that are not known are ignored.
-func parseRequest(text []byte) (request, error) {
-	var r *request
-	if err := json.Unmarshal(text, &r); err != nil {
-		return request{}, err
-	}
-	if r == nil {
-		return request{}, errors.New("null is no request")
-	}
-	return *r, nil
-}
-
-func (r request) isHello() bool {
-	return r.Command == "hello" && slices.Contains(r.Protocols, protocol7)
 }

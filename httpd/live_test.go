@@ -229,7 +229,7 @@ func TestAMissingPageIsReloadedWith404HTML(t *testing.T) {
 	if !strings.HasPrefix(body, run.missingElement("/gone")) {
 		t.Fatalf("got %q", body)
 	}
-	missing, _, err := run.tryDial(t, "/livereload?"+badge{epoch: run.epoch, missing: true}.String())
+	missing, _, err := run.tryDial(t, "/livereload?"+badge{position: run.hub.now(), missing: true}.String())
 	if err != nil {
 		t.Fatal(err)
 	}

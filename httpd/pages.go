@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"encoding/json"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -10,16 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// An effect is what the change of a file means to pages. A larger one comes
-// first among the messages for a page.
+// An effect is what the change of a file means to pages that do not say what
+// they use. A larger one comes first among the messages for a page.
 type effect int
 
 const (
-	nothing  effect = iota // no page loads such files; loaded again where it is shown
-	image                  // fetched again in place, on every page
-	style                  // fetched again in place, on every page
+	nothing  effect = iota // pages do not load such files; loaded again where it is shown
+	image                  // fetched again in place
+	style                  // fetched again in place
 	document               // loaded again where it is shown
-	resource               // every page is loaded again
+	resource               // loaded again
 )
 
 // effects is by extension. Where there is a choice, the stock client has made
@@ -55,35 +54,115 @@ type message struct {
 }
 
 // A change is one decision about a set of files that changed: it says what any
-// page is to be told.
+// page is to be told. The files are for pages that say what they use, the rest
+// is for those that do not.
 type change struct {
+	files []changedFile
+	names bool  // they came or went, or may be read or not
+	lost  bool  // there were too many files to remember
+	when  int64 // ms since 1970, once it is remembered
+
 	everyone *message            // all pages are loaded again; nil: not so
 	shown    map[string]*message // by path beneath the root: pages that show it are loaded again
 	unplaced *message            // for pages that may show any of these documents
 	assets   []message           // for the rest: style sheets, then images
 }
 
-// newChange decides what the changed paths, relative to the root, mean.
-func newChange(paths []string) change {
-	var c change
-	var styles, images []message
+// A changedFile is a file or directory beneath the root.
+type changedFile struct {
+	name  string // "" is the root
+	isDir bool
+}
+
+// changedFiles lists what is served of the paths, each once.
+func changedFiles(paths []string) []changedFile {
+	var files []changedFile
+	seen := make(map[changedFile]bool)
 	for _, p := range paths {
 		name, isDir := cleanPath(p)
-		if strings.Contains("/"+name, "/.") {
+		f := changedFile{name, isDir}
+		if isHidden(name) || seen[f] {
 			continue // hidden files are not served
 		}
-		switch e := effectOf(name, isDir); e {
+		seen[f] = true
+		files = append(files, f)
+	}
+	return files
+}
+
+// use is the path by which a page names the file itself.
+func (f changedFile) use() string {
+	return canonical("/" + f.title())
+}
+
+// title is the name as messages have it, beneath the root.
+func (f changedFile) title() string {
+	if f.isDir && f.name != "" {
+		return f.name + "/"
+	}
+	return f.name
+}
+
+// shownAt lists the uses that may lead to the file.
+func (f changedFile) shownAt() []string {
+	if f.isDir {
+		return nil
+	}
+	uses := showing(f.name)
+	for i := range uses {
+		uses[i] = canonical(uses[i])
+	}
+	return uses
+}
+
+// parent is the use of the directory that the file is in.
+func (f changedFile) parent() string {
+	dir := path.Dir("/" + f.name)
+	if dir != "/" {
+		dir += "/"
+	}
+	return canonical(dir)
+}
+
+// Of the files that a page uses, our client fetches style sheets and images
+// in place, in this order. It knows more kinds of images than the stock one.
+const lastRank = 2
+
+var ourImages = strings.Fields(".gif .jpg .jpeg .png .webp .avif .svg .apng .bmp .ico")
+
+func (f changedFile) rank() int {
+	switch extension := extension(f.name); {
+	case f.isDir:
+	case extension == ".css":
+		return 0
+	case slices.Contains(ourImages, extension):
+		return 1
+	}
+	return lastRank
+}
+
+// newNames is the change of names that came or went.
+func newNames(paths []string) change {
+	return change{files: changedFiles(paths), names: true}
+}
+
+// newChange decides what the changed paths, relative to the root, mean.
+func newChange(paths []string) change {
+	c := change{files: changedFiles(paths)}
+	var styles, images []message
+	for _, f := range c.files {
+		switch e := effectOf(f.name, f.isDir); e {
 		case style:
-			styles = addAsset(styles, name)
+			styles = append(styles, newMessage(f.name, true))
 		case image:
-			images = addAsset(images, name)
+			images = append(images, newMessage(f.name, true))
 		case resource:
-			c.everyone = reloadOnce(c.everyone, name)
+			c.everyone = reloadOnce(c.everyone, f.name)
 		case document:
-			c.unplaced = reloadOnce(c.unplaced, name)
-			c.addShown(name)
+			c.unplaced = reloadOnce(c.unplaced, f.name)
+			c.addShown(f.name)
 		case nothing:
-			c.addShown(name)
+			c.addShown(f.name)
 		}
 	}
 	c.assets = append(styles, images...)
@@ -93,25 +172,44 @@ func newChange(paths []string) change {
 	return c
 }
 
-// Explain says, for people, which pages the change of a file concerns and
-// what it does to them, as far as the file's name decides it. The path is as
-// in Server.Refresh.
+// Explain says, for people, which pages the change of a file's content
+// concerns and what it does to them, as far as the file's name decides it. The
+// path is as in Server.Refresh.
 func Explain(path string) string {
 	name, isDir := cleanPath(path)
-	switch {
-	case strings.Contains("/"+name, "/."):
-		return "no page: hidden files are not served"
+	if isHidden(name) {
+		return hiddenNobody
 	}
-	switch effectOf(name, isDir) {
-	case style, image:
-		return "every page fetches it again in place"
-	case document:
-		return "the pages that show it are loaded again: " + strings.Join(showing(name), " ")
-	case resource:
-		return "every page is loaded again"
+	const others = "every page that does not say what it uses"
+	inPlace := changedFile{name, isDir}.rank() < lastRank
+	switch e := effectOf(name, isDir); {
+	case isDir:
+		return "those that use or show something in it are loaded again, and so is " + others
+	case e == document:
+		return "those that show or use it are loaded again: " + strings.Join(showing(name), " ")
+	case e == nothing:
+		return "those that show or use it are loaded again"
+	case e == resource && inPlace:
+		return "those that use it fetch it again in place, and " + others + " is loaded again"
+	case e == resource:
+		return "those that use it are loaded again, and so is " + others
 	}
-	return "no page, unless one shows it: pages do not load such files"
+	return "those that use it fetch it again in place, and so does " + others
 }
+
+// ExplainNames is Explain for a name that comes or goes, or a file that may be
+// read or not. The path is as in Server.Recheck.
+func ExplainNames(path string) string {
+	name, _ := cleanPath(path)
+	if isHidden(name) {
+		return hiddenNobody
+	}
+	return "those that use or show it say when it is gone or cannot be read, and have it when it can; lists of its directory are loaded again"
+}
+
+const hiddenNobody = "none: hidden files are not served"
+
+func isHidden(name string) bool { return strings.Contains("/"+name, "/.") }
 
 // showing lists the URL paths under which a document is shown.
 func showing(name string) []string {
@@ -153,13 +251,6 @@ func (c *change) addShown(name string) {
 	c.shown[name] = new(newMessage(name, false))
 }
 
-func addAsset(assets []message, name string) []message {
-	if slices.ContainsFunc(assets, func(m message) bool { return m.path[1:] == name }) {
-		return assets
-	}
-	return append(assets, newMessage(name, true))
-}
-
 func reloadOnce(m *message, name string) *message {
 	if m == nil {
 		m = new(newMessage(name, false))
@@ -177,11 +268,7 @@ func newMessage(name string, inPlace bool) message {
 		LiveCSS bool   `json:"liveCSS"`
 		LiveImg bool   `json:"liveImg"`
 	}{"reload", "/" + name, inPlace, inPlace}
-	text, err := json.Marshal(command)
-	if err != nil {
-		panic(err) // a struct of strings and bools
-	}
-	return message{path: "/" + name, text: text}
+	return message{path: "/" + name, text: marshal(command)}
 }
 
 // unspeakable reports a path that JSON cannot carry.
@@ -189,12 +276,14 @@ func unspeakable(m message) bool {
 	return !utf8.ValidString(m.path)
 }
 
+func (c change) isLost() bool { return c.lost }
+
 func (c *change) empty() bool {
-	return c.everyone == nil && c.unplaced == nil && len(c.shown) == 0 && len(c.assets) == 0
+	return len(c.files) == 0
 }
 
-// update is what the change means to one page.
-func (c *change) update(p page) update {
+// update is what the change means to a page that does not say what it uses.
+func (c *change) update(p *page) update {
 	if c.everyone != nil {
 		return update{reload: c.everyone}
 	}
@@ -206,7 +295,7 @@ func (c *change) update(p page) update {
 
 // shownBy returns the message for a file that the page shows; nil: it shows
 // none of those that changed.
-func (c *change) shownBy(p page) *message {
+func (c *change) shownBy(p *page) *message {
 	if !p.placed {
 		return c.unplaced
 	}
@@ -223,6 +312,30 @@ func (c *change) shownBy(p page) *message {
 type page struct {
 	placed bool     // it is known which file it shows
 	files  []string // those it may show, by path beneath the root; one at least when placed
+
+	// What a page says itself, in our protocol.
+	known   bool   // all that it uses; the fields above do not matter then
+	all     bool   // it uses more than it may say
+	size    int    // bytes of the paths in uses
+	missing bool   // what it shows is not what its URL names
+	own     []*use // what it shows
+	uses    []*use // what else it uses
+}
+
+// reports says whether a page has uses that a ruling may be about.
+func (p *page) reports() bool { return len(p.own)+len(p.uses) > 0 }
+
+// isGone says whether loading the page again would show an error.
+func (p *page) isGone() bool {
+	return len(p.own) > 0 && p.own[0].fault != nil
+}
+
+// unlessGone is an update without a reload into an error.
+func (p *page) unlessGone(u update) update {
+	if u.reload != nil && p.isGone() {
+		return update{}
+	}
+	return u
 }
 
 // newPage places a page by its URL as the browser sees it. host is the Host by

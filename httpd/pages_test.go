@@ -99,7 +99,7 @@ func TestWhichPageAChangeConcerns(t *testing.T) {
 				href = "http://" + host + href
 			}
 			c := newChange(changed)
-			got := told(c.update(newPage(href, host, "/srv/www")))
+			got := told(c.update(new(newPage(href, host, "/srv/www"))))
 			if got != tt.want {
 				t.Errorf("%q changed\n page %s\n got %q\nwant %q", tt.changed, href, got, tt.want)
 			}
@@ -116,11 +116,11 @@ func TestTooManyAssetsReloadThePage(t *testing.T) {
 		paths = append(paths, strings.Repeat("x", i+1)+".css")
 	}
 	c := newChange(paths[:maxAssets])
-	if u := c.update(page{}); u.reload != nil || len(u.assets) != maxAssets {
+	if u := c.update(&page{}); u.reload != nil || len(u.assets) != maxAssets {
 		t.Errorf("%d assets became %q", maxAssets, told(u))
 	}
 	c = newChange(paths)
-	if u := c.update(page{}); told(u) != "/x.css !" {
+	if u := c.update(&page{}); told(u) != "/x.css !" {
 		t.Errorf("%d assets became %q", maxAssets+1, told(u))
 	}
 }
@@ -153,15 +153,17 @@ func TestMessage(t *testing.T) {
 // What Explain says is what a change does.
 func TestExplain(t *testing.T) {
 	for path, want := range map[string]string{
-		"a/index.html": "the pages that show it are loaded again: /a/index.html /a/index /a/ /a",
-		"index.html":   "the pages that show it are loaded again: /index.html /index /",
-		"b.html":       "the pages that show it are loaded again: /b.html /b",
-		"a/":           "every page is loaded again",
-		"a.css":        "every page fetches it again in place",
-		"a.png":        "every page fetches it again in place",
-		"a.js":         "every page is loaded again",
-		"a.log":        "no page, unless one shows it: pages do not load such files",
-		".git/a.css":   "no page: hidden files are not served",
+		"a/index.html": "those that show or use it are loaded again: /a/index.html /a/index /a/ /a",
+		"index.html":   "those that show or use it are loaded again: /index.html /index /",
+		"b.html":       "those that show or use it are loaded again: /b.html /b",
+		"a/":           "those that use or show something in it are loaded again, and so is every page that does not say what it uses",
+		"a.css":        "those that use it fetch it again in place, and so does every page that does not say what it uses",
+		"a.png":        "those that use it fetch it again in place, and so does every page that does not say what it uses",
+		"a.webp":       "those that use it fetch it again in place, and every page that does not say what it uses is loaded again",
+		"a.bmp":        "those that use it fetch it again in place, and every page that does not say what it uses is loaded again",
+		"a.js":         "those that use it are loaded again, and so is every page that does not say what it uses",
+		"a.log":        "those that show or use it are loaded again",
+		".git/a.css":   "none: hidden files are not served",
 	} {
 		if got := Explain(path); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
@@ -169,7 +171,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, url := range showing("a/index.html") {
 		c := newChange([]string{"a/index.html"})
-		if c.shownBy(page{placed: true, files: filesOf(url)}) == nil {
+		if c.shownBy(&page{placed: true, files: filesOf(url)}) == nil {
 			t.Errorf("a change of a/index.html does not concern %s", url)
 		}
 	}

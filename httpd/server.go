@@ -83,8 +83,9 @@ type Server struct {
 	grace     time.Duration
 	patience  patience
 	warned    warnings
-	epoch     string // tells this Server's badges from those of an earlier one
-	lone      visit  // of requests that belong to no Serve
+	lone      visit // of requests that belong to no Serve
+
+	telling sync.Mutex // held from looking at files until the pages are told
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc
@@ -104,7 +105,7 @@ func New(opts Options) (*Server, error) {
 		gate:     gate,
 		grace:    cmp.Or(opts.Grace, DefaultGrace),
 		patience: defaultPatience,
-		epoch:    rand.Text()[:10],
+		hub:      hub{epoch: rand.Text()[:10], when: time.Now().UnixMilli()},
 	}
 	if opts.Root != "" {
 		if s.root, err = openRoot(opts.Root); err != nil {
@@ -235,23 +236,41 @@ func (s *Server) drain(srv *http.Server, visit *visit) {
 	}
 }
 
-// Refresh tells the open pages that files changed, as one decision: a page
-// that must be loaded again is told just that, any other page gets the style
-// sheets and images to fetch again, and a page that nothing concerns hears
-// nothing. Paths are relative to the root, with slashes; a path with a slash
-// at its end is a directory and everything below it. Refresh never blocks:
-// what a slow browser has not fetched yet is merged.
+// Refresh tells the open pages that the content of files changed, as one
+// decision: a page that must be loaded again is told just that, any other page
+// gets the style sheets and images to fetch again, and a page that nothing
+// concerns hears nothing. Paths are relative to the root, with slashes; a path
+// with a slash at its end is a directory and everything below it.
 //
-// The paths need not exist any more. Names that are not served, such as dot
-// files, concern nobody.
+// Refresh waits for no browser: what a slow one has not fetched yet is merged.
+// It does open those of the files that some page says it uses, to see that
+// they can be read: one that cannot, or is gone, becomes an error that the page
+// shows, and is no reason to load it again.
+//
+// Names that are not served, such as dot files, concern nobody.
 func (s *Server) Refresh(paths ...string) {
-	if !s.live {
+	s.tell(newChange(paths))
+}
+
+// Recheck says that names came or went, or that files may be read now or not
+// any more, as far as Refresh is not told. It opens what some page uses of
+// them. A file that is gone or cannot be read becomes an error of the pages
+// that use it, which goes when it can be read again; then, or when another
+// file has come to its place, the pages are told as by Refresh. Pages that
+// list a directory are loaded again when a name in it comes or goes. Paths are
+// as in Refresh.
+func (s *Server) Recheck(paths ...string) {
+	s.tell(newNames(paths))
+}
+
+func (s *Server) tell(c change) {
+	if !s.live || c.empty() {
 		return
 	}
-	if c := newChange(paths); !c.empty() {
-		told := s.hub.broadcast(c)
-		s.log.Debug("pages refreshed", "paths", len(paths), "browsers", told)
-	}
+	s.telling.Lock() // an older sight must not come after a newer one
+	defer s.telling.Unlock()
+	told := s.hub.broadcast(c, s.lookAt(s.hub.about(&c)))
+	s.log.Debug("pages refreshed", "paths", len(c.files), "names", c.names, "browsers", told)
 }
 
 // Close stops every Serve, says goodbye to all browsers and releases the root.

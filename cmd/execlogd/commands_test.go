@@ -18,8 +18,9 @@ func TestWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := []struct{ args, path, want string }{
-		{"", "x.css", "route    reload: triggered by modify|moved_to\npages    every page fetches it again in place\n"},
-		{"", "a b", "pages    every page is loaded again\n"},
+		{"", "x.css", "route    reload: triggered by modify|moved_to\npages    those that use it fetch it again in place, and so does every page "},
+		{"", "x.css", "route    names: triggered by attrib|moved_from|moved_to|create|delete\npages    those that use or show it say when it is gone"},
+		{"", "a b", "pages    those that use or show something in it are loaded again, and so is every page"},
 		{"", ".git/x", "route    reload: ignored by the pattern .*\n"},
 		{"-ignore *.css", "x.css", "route    reload: ignored by the pattern *.css\n"},
 		{"-livereload=false", "x.css", "routes   none: -livereload=false\n"},

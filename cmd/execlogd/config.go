@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -155,16 +156,29 @@ func (cfg *config) server(log *slog.Logger) httpd.Options {
 	return o
 }
 
-// reload is the route that refreshes pages.
-func (cfg *config) reload(refresh router.Callback) router.Route {
-	return router.Route{
-		Name:     "reload",
-		Ignore:   cfg.ignore,
-		Mask:     router.Reload,
-		Delay:    orNone(cfg.delay),
-		Debounce: orNone(cfg.debounce),
-		Callback: refresh,
+// The routes: one for content, and one for which files are there and may be
+// read.
+const (
+	reloadRoute = "reload"
+	namesRoute  = "names"
+
+	names = inotify.Create | inotify.Delete | inotify.MovedFrom | inotify.MovedTo | inotify.Attrib
+)
+
+// routes are those that refresh pages: when content changes, and when names
+// come and go.
+func (cfg *config) routes(refresh, recheck router.Callback) []router.Route {
+	route := func(name string, mask inotify.Mask, callback router.Callback) router.Route {
+		return router.Route{
+			Name:     name,
+			Ignore:   cfg.ignore,
+			Mask:     mask,
+			Delay:    orNone(cfg.delay),
+			Debounce: orNone(cfg.debounce),
+			Callback: callback,
+		}
 	}
+	return []router.Route{route(reloadRoute, router.Reload, refresh), route(namesRoute, names, recheck)}
 }
 
 // orNone is a duration as router takes it, where 0 would be the default.

@@ -153,7 +153,7 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	if !cfg.livereload {
 		return d, nil
 	}
-	routes, err := router.New(router.Options{Logger: d.log}, cfg.reload(d.refresh))
+	routes, err := router.New(router.Options{Logger: d.log}, cfg.routes(d.refresh, d.recheck)...)
 	if err != nil {
 		return nil, usageError{error: err}
 	}
@@ -238,6 +238,21 @@ func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 	}
 	d.log.Debug("changed", "paths", paths)
 	d.server.Refresh(paths...)
+	return nil
+}
+
+// recheck is the names route's callback.
+func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
+	var paths []string
+	for _, e := range batch {
+		path := e.Path
+		if e.Mask&inotify.IsDir != 0 {
+			path += "/"
+		}
+		paths = append(paths, path)
+	}
+	d.log.Debug("names changed", "paths", paths)
+	d.server.Recheck(paths...)
 	return nil
 }
 

@@ -33,7 +33,7 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 		return usagef("execlogd why takes one path")
 	}
 	nobody := func(context.Context, []inotify.Event) error { return nil }
-	routes, err := router.New(router.Options{}, cfg.reload(nobody))
+	routes, err := router.New(router.Options{}, cfg.routes(nobody, nobody)...)
 	if err != nil {
 		return usageError{error: err}
 	}
@@ -65,10 +65,18 @@ func (cfg *config) explain(path string, routes *router.Router) string {
 	for _, v := range routes.Explain(rel) {
 		line("route", "%s: %s", v.Route, verdict(v))
 		if v.Wanted {
-			line("pages", "%s", httpd.Explain(rel+slashIfDir(path)))
+			line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
 		}
 	}
 	return b.String()
+}
+
+// explainPages says what a route does to pages.
+func explainPages(v router.Verdict, path string) string {
+	if v.Route == namesRoute {
+		return httpd.ExplainNames(path)
+	}
+	return httpd.Explain(path)
 }
 
 func verdict(v router.Verdict) string {

@@ -1,0 +1,177 @@
+package httpd
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A PageError is what pages show in place of what they would be: the output
+// of a job that failed, the reason why a file cannot be read.
+type PageError struct {
+	// Title says what is wrong in a line. Text is the rest, in as many lines
+	// as it takes. Both are shown as they are, never as HTML; of a longer text
+	// the last 16 KiB.
+	Title, Text string
+
+	// Paths are the files, relative to the root, that the error is about: it
+	// is shown by the pages that use or show one of them. A path with a slash
+	// at its end is everything in that directory. None is every page.
+	Paths []string
+}
+
+// A page is told of so many errors, with so much text each.
+const (
+	maxErrors    = 16
+	maxErrorText = 16 << 10
+)
+
+// A sourced error is one of SetError's.
+type sourced struct {
+	source string
+	err    *PageError
+	about  change // its Paths, for the origin's rule
+	uses   map[string]bool
+	dirs   []string
+}
+
+// SetError sets the error that a source has to show, in place of the one that
+// it had; nil takes that away. A source is a name of the caller's choice,
+// such as that of a job. Pages of our client show it at once, and those that
+// come later when they come, until it is taken away. SetError does not block.
+func (s *Server) SetError(source string, e *PageError) {
+	if s.live {
+		s.hub.setError(source, e)
+	}
+}
+
+func (h *hub) setError(source string, e *PageError) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i, found := slices.BinarySearchFunc(h.faults, source, func(f sourced, source string) int { return cmp.Compare(f.source, source) })
+	switch {
+	case found && e == nil:
+		h.faults = slices.Delete(h.faults, i, i+1)
+	case found:
+		h.faults[i] = newSourced(source, e)
+	case e == nil:
+		return
+	default:
+		h.faults = slices.Insert(h.faults, i, newSourced(source, e))
+	}
+	h.stirs()
+	for s := range h.slots {
+		if s.ours {
+			s.faults = true
+			s.notify()
+		}
+	}
+}
+
+func newSourced(source string, e *PageError) sourced {
+	f := sourced{source: source, err: new(*e), about: newChange(e.Paths), uses: make(map[string]bool)}
+	for _, file := range f.about.files {
+		if file.isDir {
+			f.dirs = append(f.dirs, file.use())
+		}
+		for _, use := range file.shownAt() {
+			f.uses[use] = true
+		}
+	}
+	return f
+}
+
+// concerns reports whether a page is to show the error.
+func (f *sourced) concerns(p *page) bool {
+	switch {
+	case len(f.err.Paths) == 0:
+		return true
+	case p.known:
+		return slices.ContainsFunc(p.own, f.isAbout) || slices.ContainsFunc(p.uses, f.isAbout)
+	}
+	u := f.about.update(p)
+	return !u.empty() || slices.ContainsFunc(p.own, f.isAbout)
+}
+
+func (f *sourced) isAbout(u *use) bool {
+	return f.uses[u.path] || slices.ContainsFunc(f.dirs, func(dir string) bool { return isBelow(u.path, dir) })
+}
+
+// errorsOf lists the errors that concern a page: those of its own files, then
+// the others by source. It is called with the lock.
+func (h *hub) errorsOf(p *page) []*PageError {
+	var list []*PageError
+	add := func(e *PageError) {
+		if e != nil && len(list) < maxErrors && !slices.ContainsFunc(list, e.equal) {
+			list = append(list, e)
+		}
+	}
+	for _, uses := range [][]*use{p.own, p.uses} {
+		for _, u := range uses {
+			add(u.fault)
+		}
+	}
+	for i := range h.faults {
+		if h.faults[i].concerns(p) {
+			add(h.faults[i].err)
+		}
+	}
+	return list
+}
+
+type errorText struct {
+	Title string `json:"title"`
+	Text  string `json:"text"`
+}
+
+// noErrors is the sum of an empty list.
+var _, noErrors = errorsMessage(nil)
+
+// errors is the message with all the errors of a page, and a sum by which to
+// tell whether they are others. It is called with the lock.
+func (h *hub) errors(p *page) (text []byte, sum uint64) {
+	return errorsMessage(h.errorsOf(p))
+}
+
+func errorsMessage(list []*PageError) ([]byte, uint64) {
+	texts := []errorText{}
+	for _, e := range list {
+		texts = append(texts, errorText{clip(e.Title), e.Text[max(0, len(e.Text)-maxErrorText):]})
+	}
+	text := marshal(struct {
+		Command string      `json:"command"`
+		Errors  []errorText `json:"errors"`
+	}{"errors", texts})
+	return text, sum(string(text))
+}
+
+func (e *PageError) equal(other *PageError) bool {
+	if e == nil || other == nil {
+		return e == other
+	}
+	return e.Title == other.Title && e.Text == other.Text
+}
+
+// unreadable is the error of a file that is there and cannot be read.
+func unreadable(seen sight) *PageError {
+	reason := "The file cannot be read."
+	if errno, ok := errors.AsType[syscall.Errno](seen.err); ok {
+		reason = "The file cannot be read: " + errno.Error() + "."
+	}
+	if errors.Is(seen.err, fs.ErrPermission) {
+		reason += " Give the user that runs the server permission to read it."
+	}
+	return &PageError{Title: "Cannot read " + printable(path.Join("/", seen.name)), Text: reason}
+}
+
+// gone is the error of a file that was there.
+func gone(name string) *PageError {
+	return &PageError{
+		Title: strings.TrimSuffix(printable("/"+name), "/.") + " is gone",
+		Text:  "The file was removed or renamed. It is shown again when there is one of that name.",
+	}
+}

@@ -1,0 +1,235 @@
+package httpd
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// asNobody does something as a user who may not read every file.
+func asNobody(t *testing.T, do func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		do()
+		return
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := syscall.Setfsuid(65534); err != nil {
+		t.Skip(err)
+	}
+	defer syscall.Setfsuid(0)
+	do()
+}
+
+func remove(t testing.TB, dir, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rename(t testing.TB, dir, from, to string) {
+	t.Helper()
+	if err := os.Rename(filepath.Join(dir, from), filepath.Join(dir, to)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is gone is an error of the pages that used it, and reloads nobody; what
+// comes back is news.
+func TestAFileThatIsGoneIsAnError(t *testing.T) {
+	dir := site(t, "a.html", "b.html", "x.css", "d/app.js", "d/index.html")
+	run := serve(t, Options{Root: dir})
+	a := run.open(t, "/a.html", "/x.css", "/d/app.js", "/favicon.ico")
+	b := run.open(t, "/b.html", "/x.css")
+	d := run.open(t, "/d/")
+
+	remove(t, dir, "a.html")
+	run.Recheck("a.html", "favicon.ico")
+	a.is(t, "errors: /a.html is gone")
+	b.expectNothing(t)
+
+	remove(t, dir, "x.css")
+	run.Recheck("x.css")
+	a.is(t, "errors: /a.html is gone /x.css is gone")
+	b.is(t, "errors: /x.css is gone")
+	run.Refresh("x.css", "d/app.js") // a is gone: no reload
+	a.expectNothing(t)
+	b.expectNothing(t)
+
+	late := run.open(t, "/b.html", "/x.css")
+	late.is(t, "errors: /x.css is gone")
+
+	write(t, dir, "a.html", "<p>back")
+	run.Refresh("a.html")
+	a.is(t, "/a.html !", "errors: /x.css is gone")
+	run.Recheck("a.html")
+	a.expectNothing(t)
+
+	write(t, dir, "x.css", "back")
+	run.Recheck("x.css")
+	a.is(t, "/x.css", "errors:")
+	b.is(t, "/x.css", "errors:")
+	run.Refresh("x.css") // the same news
+	a.expectNothing(t)
+	write(t, dir, "x.css", "and more")
+	run.Refresh("x.css")
+	a.is(t, "/x.css")
+
+	rename(t, dir, "d", "e")
+	run.Recheck("d/", "e/")
+	a.is(t, "errors: /d/app.js is gone")
+	d.is(t, "errors: /d/index.html is gone")
+	rename(t, dir, "e", "d")
+	run.Recheck("e/", "d/")
+	run.Refresh("d/")
+	a.is(t, "/d/ !", "errors:")
+	d.is(t, "/d/ !", "errors:")
+	a.expectNothing(t)
+}
+
+// An index page that is gone does not turn its page into a list.
+func TestAnIndexThatIsGoneIsAnError(t *testing.T) {
+	dir := site(t, "d/index.html")
+	run := serve(t, Options{Root: dir})
+	p := run.open(t, "/d/")
+	remove(t, dir, "d/index.html")
+	run.Recheck("d/index.html")
+	p.is(t, "errors: /d/index.html is gone")
+	run.Recheck("d/index.html")
+	p.expectNothing(t)
+	write(t, dir, "d/index.html", "")
+	run.Recheck("d/index.html")
+	p.is(t, "/d/index.html !", "errors:")
+}
+
+func TestAFileThatCannotBeReadIsAnError(t *testing.T) {
+	dir := site(t, "a.html", "x.css")
+	for _, name := range []string{"a.html", "x.css", "."} {
+		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for up := dir; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
+		os.Chmod(up, 0o755)
+	}
+	run := serve(t, Options{Root: dir})
+	p := run.open(t, "/a.html", "/x.css")
+	for _, step := range []struct {
+		name string
+		mode os.FileMode
+		tell func(...string)
+		want []string
+	}{
+		{"x.css", 0, run.Recheck, []string{"errors: Cannot read /x.css"}},
+		{"x.css", 0o444, run.Recheck, []string{"/x.css", "errors:"}},
+		{"x.css", 0o555, run.Recheck, nil},
+		{"a.html", 0, run.Refresh, []string{"errors: Cannot read /a.html"}},
+		{"a.html", 0o644, run.Recheck, []string{"/a.html !", "errors:"}},
+	} {
+		if err := os.Chmod(filepath.Join(dir, step.name), step.mode); err != nil {
+			t.Fatal(err)
+		}
+		asNobody(t, func() { step.tell(step.name) })
+		p.is(t, step.want...)
+		p.expectNothing(t)
+	}
+}
+
+func TestSetError(t *testing.T) {
+	dir := site(t, "a.html", "b.html", "s/x.css")
+	run := serve(t, Options{Root: dir})
+	a := run.open(t, "/a.html", "/s/x.css")
+	b := run.open(t, "/b.html")
+	other := run.info(t, "", map[string]any{"url": "http://elsewhere/"})
+	other.is(t, "at")
+
+	run.SetError("build", &PageError{Title: "build failed", Text: "<b>\xff" + strings.Repeat("x", 2*maxErrorText)})
+	for _, p := range []*ourPage{a, b, other} {
+		p.is(t, "errors: build failed")
+	}
+	run.SetError("build", &PageError{Title: "build failed", Text: "<b>\xff" + strings.Repeat("x", 2*maxErrorText)})
+	run.SetError("test", nil)
+	a.expectNothing(t)
+	run.SetError("a lint", &PageError{Title: "lint failed", Paths: []string{"s/"}})
+	a.is(t, "errors: lint failed build failed")
+	other.is(t, "errors: lint failed build failed")
+	b.expectNothing(t)
+	run.SetError("of b", &PageError{Title: "b", Paths: []string{"b.html"}})
+	b.is(t, "errors: build failed b")
+	other.is(t, "errors: lint failed build failed b")
+	a.expectNothing(t)
+	b.use(t, nil, "/s/x.css")
+	b.is(t, "at", "errors: lint failed build failed b")
+	run.SetError("build", nil)
+	a.is(t, "errors: lint failed")
+
+	late := run.open(t, "/a.html", "/s/x.css")
+	late.is(t, "errors: lint failed")
+	for _, source := range []string{"a lint", "of b"} {
+		run.SetError(source, nil)
+	}
+	for range maxErrors + 1 {
+		run.SetError(strings.Repeat("x", len(run.hub.faults)), &PageError{Title: strings.Repeat("x", len(run.hub.faults))})
+	}
+	if n := len(run.hub.errorsOf(&page{})); n != maxErrors {
+		t.Errorf("a page is told of %d errors, want %d", n, maxErrors)
+	}
+}
+
+func TestErrorsAreShort(t *testing.T) {
+	text, _ := errorsMessage([]*PageError{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
+	if len(text) > maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {
+		t.Errorf("%d bytes", len(text))
+	}
+	text, _ = errorsMessage(nil)
+	if string(text) != `{"command":"errors","errors":[]}` {
+		t.Errorf("got %s", text)
+	}
+}
+
+// A page that lists a directory is loaded again when a name in it comes or
+// goes, whoever its client is.
+func TestListingsAreRefreshed(t *testing.T) {
+	dir := site(t, "d/one.bin", "d/sub/two.bin", "e/three.bin")
+	run := serve(t, Options{Root: dir})
+	_, body := run.get(t, "GET", "/d/")
+	if !strings.Contains(body, run.listingElement("/d/")) {
+		t.Fatalf("no %s in %s", run.listingElement("/d/"), body)
+	}
+	listing := badge{position: run.hub.now(), listing: true}.String()
+	ours := run.info(t, "/d/", map[string]any{"badge": listing})
+	ours.is(t, "at")
+	stock, _, err := run.tryDial(t, "/livereload?"+listing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go stock.listen()
+	defer stock.conn.CloseNow()
+	stock.greet(t, run.url("/d/"))
+
+	write(t, dir, "d/new.bin", "")
+	run.Recheck("d/new.bin")
+	ours.is(t, "/d/new.bin !")
+	stock.expect(t, "/d/new.bin !")
+	remove(t, dir, "d/new.bin")
+	run.Recheck("d/new.bin")
+	ours.is(t, "/d/new.bin !")
+	stock.expect(t, "/d/new.bin !")
+
+	write(t, dir, "e/new.bin", "")
+	write(t, dir, "d/sub/new.bin", "")
+	run.Recheck("e/new.bin", "d/sub/new.bin", "d/one.bin")
+	run.Refresh("d/one.bin")
+	ours.expectNothing(t)
+	stock.expectNothing(t)
+
+	write(t, dir, "d/index.html", "<p>no list any more")
+	run.Refresh("d/index.html")
+	ours.is(t, "/d/index.html !")
+	stock.expect(t, "/d/index.html !")
+}

@@ -1,0 +1,245 @@
+package httpd
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// The protocols that are spoken: LiveReload's, and ours with clients that
+// offer it beside that.
+const (
+	protocol7   = "http://livereload.com/protocols/official-7"
+	ourProtocol = "https://github.com/execlog/execlogd/protocol-1"
+)
+
+// The answers to a client's hello.
+const (
+	serverHello = `{"command":"hello","protocols":["` + protocol7 + `"],"serverName":"execlogd"}`
+	ourHello    = `{"command":"hello","protocols":["` + protocol7 + `","` + ourProtocol + `"],"serverName":"execlogd"}`
+)
+
+// A request is what a client says; which fields count depends on Command.
+type request struct {
+	Command   string   `json:"command"`
+	Protocols []string `json:"protocols"`
+	URL       string   `json:"url"`
+
+	// The rest is our protocol.
+	Path   string   `json:"path"`   // of the page, as parseUse takes it; empty when it is not of this server
+	Seen   string   `json:"seen"`   // a position
+	Digest string   `json:"digest"` // that came with it
+	Uses   []string `json:"uses"`   // as parseUse takes them
+	All    bool     `json:"all"`    // there are too many uses to say
+	Age    float64  `json:"age"`    // ms since the first of the uses may have been read
+}
+
+// parseRequest reads a frame. Fields that are not known are ignored.
+func parseRequest(text []byte) (request, error) {
+	var r *request
+	if err := json.Unmarshal(text, &r); err != nil {
+		return request{}, err
+	}
+	if r == nil {
+		return request{}, errors.New("null is no request")
+	}
+	return *r, nil
+}
+
+func (r request) isHello() bool {
+	return r.Command == "hello" && slices.Contains(r.Protocols, protocol7)
+}
+
+func (r request) offersOurs() bool {
+	return slices.Contains(r.Protocols, ourProtocol)
+}
+
+// defaultAge is that of uses whose page does not say: the time that a page
+// takes to gather them, on a slow machine.
+const defaultAge = 2 * time.Second
+
+func (r request) age() time.Duration {
+	if r.Age <= 0 {
+		return defaultAge
+	}
+	return time.Duration(min(r.Age, 1e9) * float64(time.Millisecond))
+}
+
+// A report is what a page of our protocol says of itself, read.
+type report struct {
+	own     []string // uses that it shows
+	named   []string // uses that it names, with empty places
+	missing bool     // what it shows is not what its URL names
+	all     bool     // it uses more than it may say
+	seen    position
+	had     digest // at that position
+	hasHad  bool
+}
+
+// newReport reads a page's info. Where it knows of no position, that is its
+// badge's.
+func newReport(r request, b badge) report {
+	p := report{own: ownUses(r.Path, b), named: parseUses(r.Uses), missing: b.missing, all: r.All, seen: b.position}
+	if r.Seen != "" {
+		p.seen = parsePosition(r.Seen)
+	}
+	p.had, p.hasHad = parseDigest(r.Digest)
+	return p
+}
+
+// ownUses lists what a page shows.
+func ownUses(path string, b badge) []string {
+	use, ok := parseUse(path)
+	if !ok {
+		return nil
+	}
+	own := []string{use}
+	if b.missing {
+		own = append(own, "/"+missingPage)
+	}
+	if b.listing {
+		own = append(own, listingOf+use)
+	}
+	return own
+}
+
+// introduce takes in what a page says of itself when its socket opens, and
+// leaves in its slot what it missed.
+func (s *Server) introduce(to *slot, p report) {
+	fresh := s.hub.enter(to, p)
+	s.hub.introduce(to, p, s.lookAt(fresh))
+}
+
+// lag is how long a message may have been under way.
+const lag = 100 * time.Millisecond
+
+// learn takes in what else a page uses.
+func (s *Server) learn(to *slot, named []string, age time.Duration) {
+	added, fresh := s.hub.name(to, named)
+	s.hub.learn(to, added, s.lookAt(fresh), time.Now().Add(-age-lag))
+}
+
+// turn takes in that a page shows another URL without having been loaded.
+func (s *Server) turn(to *slot, own []string) {
+	_, fresh := s.hub.turn(to, own)
+	s.hub.learn(to, nil, s.lookAt(fresh), time.Time{})
+}
+
+// list takes in that a page that does not say what it uses is the list of a
+// directory. It may have come or gone since the page was served.
+func (s *Server) list(to *slot, href string) {
+	u, err := url.Parse(href)
+	if err != nil {
+		return
+	}
+	use, ok := parseUse(canonical(u.Path))
+	if !ok {
+		return
+	}
+	shown, fresh := s.hub.turn(to, []string{listingOf + use})
+	s.hub.learn(to, shown, s.lookAt(fresh), time.Time{})
+}
+
+// lookAt looks at uses.
+func (s *Server) lookAt(uses []*use) map[*use]sight {
+	if len(uses) == 0 || s.root == nil {
+		return nil
+	}
+	looks := make(map[*use]sight, len(uses))
+	for _, u := range uses {
+		looks[u] = s.look(u.path)
+	}
+	return looks
+}
+
+// Tidings are what the messages of our protocol have in common.
+type tidings struct {
+	Command string `json:"command"`
+	Seen    string `json:"seen"`
+	Digest  string `json:"digest,omitempty"`
+}
+
+// A sharedFrame is the latest message to a page, for the next one that has to
+// be told the same.
+type sharedFrame struct {
+	of   frameKey
+	text []byte
+}
+
+type frameKey struct {
+	number   uint64
+	reload   *message
+	assets   *message // the first
+	n        int      // of them
+	has      digest
+	reported bool
+}
+
+// tell is the message that tells a page of our protocol its position and an
+// update. It is called with the lock.
+func (h *hub) tell(s *slot, u update) []byte {
+	key := frameKey{number: h.count, reload: u.reload, n: len(u.assets), reported: s.page.known}
+	if len(u.assets) > 0 {
+		key.assets = &u.assets[0]
+	}
+	if s.page.known {
+		key.has = digest{n: s.named, uses: sumOf(s.page.uses), own: sumOf(s.page.own)}
+	}
+	if h.frame.of != key || h.frame.text == nil {
+		h.frame = sharedFrame{key, key.message(h.position(), u)}
+	}
+	return h.frame.text
+}
+
+func (k *frameKey) message(at position, u update) []byte {
+	head := tidings{Command: "at", Seen: at.String()}
+	if k.reported {
+		head.Digest = k.has.String()
+	}
+	if u.empty() {
+		return marshal(head)
+	}
+	head.Command = "change"
+	return marshal(struct {
+		tidings
+		Reload bool     `json:"reload"`
+		Files  []string `json:"files"`
+	}{head, u.reload != nil, u.files()})
+}
+
+// files names the files of an update, for clients of our protocol.
+func (u update) files() []string {
+	files := []string{}
+	switch {
+	case u.reload == &missed:
+	case u.reload != nil:
+		files = append(files, canonical(u.reload.path))
+	default:
+		for _, m := range u.assets {
+			files = append(files, canonical(m.path))
+		}
+	}
+	return files
+}
+
+// mail is an update for a stock client.
+func (u update) mail() (m mail) {
+	if u.reload != nil {
+		return mail{first: u.reload.text}
+	}
+	for _, asset := range u.assets {
+		m.add(asset.text)
+	}
+	return m
+}
+
+// marshal writes what can be written: structs of strings, numbers and lists.
+func marshal(message any) []byte {
+	text, err := json.Marshal(message)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}

@@ -1,0 +1,432 @@
+package httpd
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+const ourClientHello = `{"command":"hello","protocols":["` + protocol7 + `","` + ourProtocol + `"],"ver":"execlogd"}`
+
+// An answer is any message of our protocol.
+type answer struct {
+	Command, Seen, Digest string
+	Reload                bool
+	Files                 []string
+	Errors                []struct{ Title, Text string }
+}
+
+// String is the answer in a notation: "at", the files of a change with an
+// exclamation mark for a reload, or the titles of errors.
+func (a answer) String() string {
+	switch a.Command {
+	case "change":
+		s := strings.Join(a.Files, " ")
+		if a.Reload {
+			s += " !"
+		}
+		return s
+	case "errors":
+		s := "errors:"
+		for _, e := range a.Errors {
+			s += " " + e.Title
+		}
+		return s
+	}
+	return a.Command
+}
+
+// An ourPage is a page with our client.
+type ourPage struct {
+	*client
+	path string
+	last answer // with a position
+	uses []string
+}
+
+// info says hello and what a page is, and returns when it was told its
+// position or what it missed. Fields are added to the info.
+func (r *running) info(t testing.TB, path string, fields map[string]any) *ourPage {
+	t.Helper()
+	query := badge{position: r.hub.now()}.String()
+	if q, ok := fields["badge"]; ok {
+		query = q.(string)
+	}
+	c, resp, err := r.tryDial(t, "/livereload?"+query)
+	if err != nil {
+		t.Fatalf("dial: %v (%v)", err, resp)
+	}
+	go c.listen()
+	c.say(t, ourClientHello)
+	if got := c.hear(t); got != ourHello {
+		t.Fatalf("got %s, want %s", got, ourHello)
+	}
+	t.Cleanup(func() {
+		c.conn.CloseNow()
+		for range c.heard {
+		}
+	})
+	p := &ourPage{client: c, path: path}
+	p.uses, _ = fields["uses"].([]string)
+	request := map[string]any{"command": "info", "plugins": map[string]any{}, "url": r.url(path)}
+	if path != "" {
+		request["path"] = path
+	}
+	for name, value := range fields {
+		request[name] = value
+	}
+	text, err := json.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.say(t, string(text))
+	return p
+}
+
+// open is info, and expects to have missed nothing.
+func (r *running) open(t testing.TB, path string, uses ...string) *ourPage {
+	t.Helper()
+	p := r.info(t, path, map[string]any{"uses": uses})
+	p.is(t, "at")
+	return p
+}
+
+// is reads messages and compares them with a notation.
+func (p *ourPage) is(t testing.TB, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		var a answer
+		text := p.hear(t)
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			t.Fatalf("message %s: %v", text, err)
+		}
+		if a.Seen != "" {
+			p.last = a
+		}
+		if got := a.String(); got != w {
+			t.Errorf("%s: got %q, want %q", p.path, got, w)
+		}
+	}
+}
+
+// use names further files.
+func (p *ourPage) use(t testing.TB, fields map[string]any, uses ...string) {
+	t.Helper()
+	request := map[string]any{"command": "uses", "uses": uses}
+	for name, value := range fields {
+		request[name] = value
+	}
+	text, _ := json.Marshal(request)
+	p.uses = append(p.uses, uses...)
+	p.say(t, string(text))
+}
+
+// again closes the connection and opens one to another server, where the page
+// says what it was told last.
+func (p *ourPage) again(t testing.TB, r *running) *ourPage {
+	t.Helper()
+	p.conn.CloseNow()
+	return r.info(t, p.path, map[string]any{"badge": "E.1", "seen": p.last.Seen, "digest": p.last.Digest, "uses": p.uses})
+}
+
+// site makes a root with files in it.
+func site(t testing.TB, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		write(t, dir, name, "<p>"+name)
+	}
+	return dir
+}
+
+func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
+	dir := site(t, "a.html", "b/index.html", "x.css", "y.css", "x.svg", "app.js", "d.json", "notes", "é ü.webp")
+	run := serve(t, Options{Root: dir})
+	a := run.open(t, "/a.html", "/x.css", "/x.svg", "/app.js", "/gone.png")
+	b := run.open(t, "/b/", "/y.css", "/%C3%A9%20%c3%bc.webp", "/d.json", "/notes", "/b/../x.css")
+	none := run.open(t, "/a")
+	tests := []struct{ changed, a, b, none string }{
+		{"x.css", "/x.css", "/x.css", ""},
+		{"y.css", "", "/y.css", ""},
+		{"x.svg", "/x.svg", "", ""},
+		{"app.js", "/app.js !", "", ""},
+		{"d.json", "", "/d.json !", ""},
+		{"notes", "", "/notes !", ""},
+		{"a.html", "/a.html !", "", "/a.html !"},
+		{"b/index.html", "", "/b/index.html !", ""},
+		{"x.svg x.css", "/x.css /x.svg", "/x.css", ""},
+		{"x.css app.js y.css", "/app.js !", "/x.css /y.css", ""},
+		{"x.css d.json a.html", "/a.html !", "/d.json !", "/a.html !"},
+		{"é ü.webp|y.css", "", "/y.css /%C3%A9%20%C3%BC.webp", ""},
+		{"other.js other.css b.html", "", "", ""},
+		{"gone.png", "", "", ""},
+		{"b/", "", "/b/ !", ""},
+		{"./", "/ !", "/ !", "/ !"},
+	}
+	for _, tt := range tests {
+		paths := strings.Fields(tt.changed)
+		if strings.Contains(tt.changed, "|") {
+			paths = strings.Split(tt.changed, "|")
+		}
+		run.Refresh(paths...)
+		for p, want := range map[*ourPage]string{a: tt.a, b: tt.b, none: tt.none} {
+			if want == "" {
+				p.expectNothing(t)
+			} else {
+				p.is(t, want)
+			}
+		}
+	}
+	// What was tried and was not there has come.
+	write(t, dir, "gone.png", "")
+	run.Recheck("gone.png")
+	a.is(t, "/gone.png")
+	b.expectNothing(t)
+}
+
+// What a stock client hears of all this is hello and reload.
+func TestAStockClientHearsReloadsOnly(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html", "a.css")})
+	stock := run.dial(t)
+	stock.greet(t, run.url("/a.html"))
+	stock.say(t, `{"command":"uses","uses":["/a.css"]}`)
+	stock.say(t, `{"command":"info","url":"`+run.url("/a.html")+`","path":"/a.html","uses":["/a.css"],"seen":"E.1"}`)
+	run.SetError("job", &PageError{Title: "failed"})
+	run.Recheck("a.css", "a.html")
+	stock.expectNothing(t)
+	run.Refresh("a.css", "b.js")
+	stock.expect(t, "/b.js !")
+}
+
+// Our client on a page of another server hears the origin's rule in our
+// messages.
+func TestOurClientElsewhere(t *testing.T) {
+	for _, opts := range []Options{{Root: site(t)}, {}} {
+		run := serve(t, opts)
+		from := run.hub.now()
+		run.Refresh("a.css")
+		p := run.info(t, "", map[string]any{"url": "http://elsewhere/", "badge": badge{position: from}.String()})
+		p.is(t, "/a.css")
+		if p.last.Digest != "" {
+			t.Errorf("a page without uses has the digest %s", p.last.Digest)
+		}
+		run.Refresh("any.html", "b.css")
+		p.is(t, "/any.html !")
+		run.Refresh("\xff.css")
+		p.is(t, "/%FF.css !")
+		run.Refresh("any.log")
+		p.expectNothing(t)
+	}
+}
+
+// A page names what it finds as it goes on.
+func TestUsesAreLearned(t *testing.T) {
+	dir := site(t, "a.html", "x.css", "y.js", "z.js")
+	run := serve(t, Options{Root: dir})
+	p := run.open(t, "/a.html")
+	run.Refresh("x.css")
+	p.expectNothing(t)
+	before := p.last.Digest
+	p.use(t, map[string]any{"age": 0.5}, "/x.css")
+	p.is(t, "/x.css") // it may have been read before the change
+	if p.last.Digest == before {
+		t.Error("the digest does not cover the new file")
+	}
+	run.Refresh("x.css")
+	p.is(t, "/x.css")
+	p.use(t, nil, "/x.css", "/x.css") // nothing new
+	p.is(t, "at")
+	run.hub.age(5000)
+	p.use(t, map[string]any{"age": 4000}, "/z.js")
+	p.is(t, "at")
+	run.Refresh("y.js")
+	run.hub.age(3000)
+	p.use(t, map[string]any{"age": 4000}, "/y.js")
+	p.is(t, "/y.js !")
+}
+
+// age makes the past longer ago.
+func (h *hub) age(ms int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.when -= ms
+	for i := range h.past {
+		h.past[i].when -= ms
+	}
+}
+
+func TestAPageTurnsToAnotherURL(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html", "b.html", "x.css")})
+	p := run.open(t, "/a.html", "/x.css")
+	p.say(t, `{"command":"url","url":"`+run.url("/b.html")+`","path":"/b.html"}`)
+	p.is(t, "at")
+	run.Refresh("a.html")
+	p.expectNothing(t)
+	run.Refresh("x.css")
+	p.is(t, "/x.css")
+	run.Refresh("b.html")
+	p.is(t, "/b.html !")
+	p.say(t, `{"command":"url","url":"http://127.0.0.1:1/"}`) // outside
+	p.is(t, "at")
+	run.Refresh("b.html")
+	p.expectNothing(t)
+}
+
+// A page may name as much as it likes, of whatever shape.
+func TestUsesOfNonsense(t *testing.T) {
+	dir := site(t, "a.html", "x.css")
+	run := serve(t, Options{Root: dir})
+	hostile := []string{
+		"", "x.css", "//x.css", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%", "/%zz", "/a%00b", "/.git/config",
+		"/%2Egit", "/" + strings.Repeat("a/", 5000), "/" + strings.Repeat("%", 10), "list:/", "/list:/", "http://x/", "\x00", "/\xff", "/x.css/", "/x.css/.",
+	}
+	p := run.open(t, "/a.html", hostile...)
+	run.Refresh("x.css")
+	p.is(t, "/x.css") // by //x.css
+	for _, u := range p.uses {
+		if use, ok := parseUse(u); ok && (strings.Contains(use, "/.") || strings.Contains(use, "%00") || !strings.HasPrefix(use, "/")) {
+			t.Errorf("%q became %q", u, use)
+		}
+	}
+	t.Run("too many", func(t *testing.T) {
+		p := run.open(t, "/a.html")
+		for i := 0; i <= maxUses; i += 1000 {
+			var uses []string
+			for j := range 1000 {
+				uses = append(uses, fmt.Sprintf("/%d.css", i+j))
+			}
+			p.use(t, nil, uses...)
+			p.is(t, "at")
+		}
+		run.Refresh("other.css")
+		p.is(t, "/other.css") // it may be used
+		run.Refresh("other.html")
+		p.is(t, "/other.html !")
+		run.Refresh("other.log")
+		p.expectNothing(t)
+		if p.last.Digest != "" {
+			t.Error("a digest of what is not known")
+		}
+	})
+	t.Run("too long", func(t *testing.T) {
+		p := run.open(t, "/a.html")
+		for i := range 20 {
+			var uses []string
+			for j := range 5 {
+				uses = append(uses, fmt.Sprintf("/%s%d.%d", strings.Repeat("x", 8000), i, j))
+			}
+			p.use(t, nil, uses...)
+			p.is(t, "at")
+		}
+		run.hub.mu.Lock()
+		defer run.hub.mu.Unlock()
+		size := 0
+		for path := range run.hub.uses {
+			size += len(path)
+		}
+		if size > 2*maxUseBytes {
+			t.Errorf("uses take %d bytes", size)
+		}
+	})
+	t.Run("says that there are too many", func(t *testing.T) {
+		p := run.info(t, "/a.html", map[string]any{"all": true})
+		p.is(t, "at")
+		run.Refresh("other.css")
+		p.is(t, "/other.css")
+	})
+	for name, frames := range map[string][]string{
+		"uses of numbers": {`{"command":"uses","uses":[1]}`},
+		"uses no list":    {`{"command":"uses","uses":"/a"}`},
+		"path no text":    {`{"command":"info","path":7}`},
+		"age no number":   {`{"command":"uses","age":"old"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := run.open(t, "/a.html")
+			for _, f := range frames {
+				p.say(t, f)
+			}
+			if got := p.closed(t); got != websocket.StatusInvalidFramePayloadData {
+				t.Errorf("closed with %v", got)
+			}
+		})
+	}
+	t.Run("uses before info", func(t *testing.T) {
+		c := run.dial(t)
+		c.say(t, ourClientHello)
+		c.hear(t)
+		c.say(t, `{"command":"uses","uses":["/x.css"]}`)
+		c.say(t, `{"command":"url","path":"/x.css"}`)
+		c.expectNothing(t)
+	})
+}
+
+// A page that is gone leaves nothing behind.
+func TestUsesGoWithTheirPages(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html", "x.css")})
+	var pages []*ourPage
+	for range 3 {
+		p := run.open(t, "/a.html", "/x.css", "/a.html", "/y.css")
+		p.use(t, nil, "/x.css", "/z.css")
+		p.is(t, "at")
+		p.say(t, `{"command":"url","path":"/b"}`)
+		p.is(t, "at")
+		pages = append(pages, p)
+	}
+	run.hub.mu.Lock()
+	if n := len(run.hub.uses["/x.css"].pages); n != 3 || len(run.hub.uses) != 5 {
+		t.Errorf("%d pages use x.css, and %d files are used; want 3 and 5", n, len(run.hub.uses))
+	}
+	run.hub.mu.Unlock()
+	for _, p := range pages {
+		p.conn.CloseNow()
+	}
+	run.awaitBrowsers(t, 0)
+	if len(run.hub.uses) != 0 {
+		t.Errorf("left: %v", run.hub.uses)
+	}
+}
+
+func FuzzParseUse(f *testing.F) {
+	for _, seed := range []string{"/", "/a/b.css", "/a%20b", "/%C3%BC", "/%c3%bc", "/a//b/./../c/", "/..", "/%2e%2e/x", "/a%2fb", "/%", "x", "", "/.x", "/a\x00", "/a+b?#"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		use, ok := parseUse(text)
+		if !ok {
+			if use != "" {
+				t.Errorf("%q is none and became %q", text, use)
+			}
+			return
+		}
+		again, ok := parseUse(use)
+		if !ok || again != use {
+			t.Errorf("%q became %q became %q", text, use, again)
+		}
+		for i := range len(use) {
+			if c := use[i]; !isPlain(c) && c != '%' {
+				t.Errorf("%q became %q", text, use)
+			}
+		}
+		if name := filepath.Clean(use); strings.Contains(name, "/.") || strings.Contains(use, "//") {
+			t.Errorf("%q became %q, which is never served", text, use)
+		}
+	})
+}
+
+// answers writes messages as ourPage.is compares them.
+func answers(t testing.TB, m mail) string {
+	t.Helper()
+	var all []string
+	for _, text := range append([][]byte{m.first}, m.rest...) {
+		var a answer
+		if err := json.Unmarshal(text, &a); err != nil {
+			t.Fatalf("message %s: %v", text, err)
+		}
+		all = append(all, a.String())
+	}
+	return strings.Join(all, " | ")
+}

@@ -1,0 +1,157 @@
+package httpd
+
+import (
+	"cmp"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A snapshot is what a hub knows, for people: the status page. All of it is
+// bounded by what it was asked for and the constants below.
+type snapshot struct {
+	open    int        // pages
+	pages   []openPage // some of them, by URL
+	changes []record   // the last, latest first
+	errors  []*PageError
+}
+
+// The last changes are kept for people with so many files and pages each.
+const (
+	maxRecords      = 50
+	maxRecordFiles  = 20
+	maxRecordPages  = 20
+	longestShownURL = 2048
+)
+
+// An openPage is a page that is open in a browser. Whether it is seen or in a
+// hidden tab is not known.
+type openPage struct {
+	url    string   // as the browser has it, clipped
+	remote string   // address, without the port
+	ours   bool     // it has our client, not a stock one
+	since  int64    // ms since 1970
+	known  bool     // it says what it uses
+	uses   []string // canonical paths, in the order in which they were found
+}
+
+// A record is a change and the pages that it concerned.
+type record struct {
+	number uint64
+	when   int64         // ms since 1970
+	names  bool          // names came or went; else content changed
+	files  []changedFile // the first
+	more   int           // files beyond those
+	pages  []concern     // some
+	others int           // pages beyond those
+}
+
+// A concern says why a page was told of a change, and what.
+type concern struct {
+	url string
+	why reason
+	update
+}
+
+type reason int
+
+const (
+	mayUse reason = iota // the page does not say what it uses
+	shows                // it shows a file that changed
+	uses                 // it uses one
+)
+
+// snapshot copies what is known, with so many pages at most.
+func (h *hub) snapshot(pages int) snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*slot, 0, len(h.slots))
+	for s := range h.slots {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *slot) int { return cmp.Or(cmp.Compare(a.url, b.url), cmp.Compare(a.since, b.since)) })
+	shot := snapshot{open: len(all), changes: slices.Clone(h.records)}
+	slices.Reverse(shot.changes)
+	for _, s := range all[:min(pages, len(all))] {
+		p := openPage{url: s.url, remote: s.remote, ours: s.ours, since: s.since, known: s.page.known}
+		for _, u := range s.page.uses {
+			p.uses = append(p.uses, u.path)
+		}
+		shot.pages = append(shot.pages, p)
+	}
+	for i := range h.faults {
+		shot.errors = append(shot.errors, h.faults[i].err)
+	}
+	return shot
+}
+
+// stirred returns a channel that is closed when a snapshot would be another
+// than it was. It costs nothing while nobody asks for one.
+func (h *hub) stirred() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stir == nil {
+		h.stir = make(chan struct{})
+	}
+	return h.stir
+}
+
+// stirs is called with the lock.
+func (h *hub) stirs() {
+	if h.stir != nil {
+		close(h.stir)
+		h.stir = nil
+	}
+}
+
+// record begins the record of a change that was just remembered. It is called
+// with the lock.
+func (h *hub) record(c *change) *record {
+	r := record{
+		number: h.count, when: h.when, names: c.names,
+		files: slices.Clone(c.files[:min(len(c.files), maxRecordFiles)]),
+		more:  max(0, len(c.files)-maxRecordFiles),
+	}
+	if len(h.records) == maxRecords {
+		h.records = slices.Delete(h.records, 0, 1)
+	}
+	h.records = append(h.records, r)
+	h.stirs()
+	return &h.records[len(h.records)-1]
+}
+
+// add notes that a page is concerned.
+func (rec *record) add(s *slot, u update, c *change) {
+	if len(rec.pages) == maxRecordPages {
+		rec.others++
+		return
+	}
+	rec.pages = append(rec.pages, concern{s.url, s.reason(c), u})
+}
+
+// reason says why a change concerns a page that it does concern.
+func (s *slot) reason(c *change) reason {
+	switch {
+	case s.page.known && s.stake.own != 0, s.page.placed && c.shownBy(&s.page) != nil, c.names:
+		return shows
+	case s.page.known:
+		return uses
+	}
+	return mayUse
+}
+
+// seenAs notes for people who a browser is and what it shows.
+func (h *hub) seenAs(s *slot, url, remoteAddr string) {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		host = remoteAddr
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.url, s.remote = strings.Clone(url[:min(len(url), longestShownURL)]), host
+	if s.since == 0 {
+		s.since = time.Now().UnixMilli()
+	}
+	h.stirs()
+}

@@ -1,0 +1,244 @@
+package httpd
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// A page may name so many files, of so many bytes together. One that names
+// more counts as using everything.
+const (
+	maxUses     = 4096
+	maxUseBytes = 512 << 10
+)
+
+// longestPath is more than the kernel opens, even with each byte escaped.
+const longestPath = 3 * 4096
+
+// listingOf marks the use of a directory's list of names, as opposed to what
+// is shown at its path. No canonical path begins like that.
+const listingOf = "list:"
+
+// canonical is a URL path with every byte escaped that could be anything but
+// itself: two canonical paths are equal when they mean the same bytes.
+func canonical(path string) string {
+	const hex = "0123456789ABCDEF"
+	i := 0
+	for i < len(path) && isPlain(path[i]) {
+		i++
+	}
+	if i == len(path) {
+		return path
+	}
+	b := make([]byte, 0, len(path)+16)
+	for i := range len(path) {
+		if c := path[i]; isPlain(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
+}
+
+func isPlain(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	return c == '/' || c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+// parseUse reads a path as a page names it, and returns it in its one form:
+// canonical and without detours. It is not ok where no file is ever served.
+func parseUse(text string) (use string, ok bool) {
+	if len(text) > longestPath || !strings.HasPrefix(text, "/") {
+		return "", false
+	}
+	decoded, err := url.PathUnescape(text)
+	if err != nil {
+		return "", false
+	}
+	name, slash, ok := fileName(decoded)
+	switch {
+	case !ok:
+		return "", false
+	case name == ".":
+		return "/", true
+	case slash:
+		name += "/"
+	}
+	return canonical("/" + name), true
+}
+
+// parseUses reads a list. What is no use has an empty place in the result, so
+// that both count alike.
+func parseUses(texts []string) []string {
+	uses := make([]string, len(texts))
+	for i, text := range texts {
+		uses[i], _ = parseUse(text)
+	}
+	return uses
+}
+
+// A use is a URL path that open pages show or use. All pages share one, which
+// goes with the last of them. The hub's lock guards it.
+type use struct {
+	path  string // canonical, or listingOf with a directory's
+	pages map[*slot]role
+	sight sight // what was there when it was looked at last
+	last  sight // the last time that it could be read
+	fault *PageError
+
+	announced bool // Recheck has told of the sight
+
+	mark  uint64 // of the latest ruling that is about it
+	files uint64 // which files of that ruling it stands for
+}
+
+// A role is what a file is to a page.
+type role uint8
+
+const (
+	owns  role = 1 << iota // the page shows it
+	using                  // the page uses it otherwise
+)
+
+// A sight is what a request for a use's path would have been answered with,
+// when somebody looked. The zero sight is none.
+type sight struct {
+	what  what
+	name  string // of the file, beneath the root
+	inode uint64
+	ctime int64  // ms since 1970: no change of it is later; of the directory where nothing is
+	sum   uint64 // of the path and all that changes with the content
+	err   error  // why it is broken
+}
+
+type what int
+
+const (
+	unseen    what = iota
+	absent         // a request is answered with 404
+	directory      // with a list of names
+	regular        // with a file
+	broken         // with an error: there is something that cannot be read
+)
+
+func (w what) String() string {
+	return [...]string{"unseen", "absent", "directory", "regular", "broken"}[w]
+}
+
+// look sees what a use's path leads to now, by opening it as a request would.
+// Where that cannot be told, for want of descriptors, the sight is none.
+func (s *Server) look(use string) sight {
+	urlPath, listing := strings.CutPrefix(use, listingOf)
+	decoded, err := url.PathUnescape(urlPath)
+	name, slash, ok := fileName(decoded)
+	if err != nil || !ok {
+		return s.absence(use, ".")
+	}
+	f, err := s.find(name, slash)
+	if err == nil && f.IsDir() && !listing {
+		index, indexErr := s.openRegular(path.Join(name, indexPage))
+		if !errors.Is(indexErr, fs.ErrNotExist) {
+			f.Close()
+			f, err = index, indexErr
+		}
+	}
+	switch {
+	case err == nil:
+		defer f.Close()
+		return sightOf(use, f, listing)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EIO):
+		return sight{what: broken, name: name, sum: sum(use, "broken"), err: err}
+	case errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return sight{}
+	}
+	return s.absence(use, name)
+}
+
+func sightOf(use string, f *file, listing bool) sight {
+	stat, ok := f.Sys().(*syscall.Stat_t)
+	if !ok {
+		return sight{}
+	}
+	seen := sight{what: regular, name: f.name, inode: stat.Ino, ctime: stat.Ctim.Nano() / 1e6}
+	switch {
+	case f.IsDir() && !listing:
+		seen.what, seen.sum = directory, sum(use, "directory")
+		return seen
+	case f.IsDir():
+		seen.what = directory
+	}
+	seen.sum = sum(use, f.name, stat.Ino, stat.Mtim.Nano(), stat.Size)
+	return seen
+}
+
+// absence is the sight of nothing. A name that is not there came or went with
+// a change of the directory that it would be in.
+func (s *Server) absence(use, name string) sight {
+	seen := sight{what: absent, name: name, sum: sum(use, "absent")}
+	for dir := name; dir != "."; {
+		dir = path.Dir(dir)
+		info, err := s.root.now().Stat(dir)
+		if err != nil {
+			continue
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			seen.ctime = stat.Ctim.Nano() / 1e6
+		}
+		break
+	}
+	return seen
+}
+
+// sum is 64 bits of a hash, the same in every process.
+func sum(parts ...any) uint64 {
+	h := sha256.Sum256(fmt.Appendf(nil, "%#v", parts))
+	return binary.LittleEndian.Uint64(h[:])
+}
+
+// A digest says what a page had when it was told: the state of the files that
+// it named first, and of what it shows. It lives longer than a Server's
+// numbers do.
+type digest struct {
+	n    int    // files that it named, counting those that are none
+	uses uint64 // sum of their sums
+	own  uint64 // the same for what it shows
+}
+
+// String is for the client, who need not understand it.
+func (d digest) String() string {
+	return strconv.Itoa(d.n) + "-" + strconv.FormatUint(d.uses, 16) + "-" + strconv.FormatUint(d.own, 16)
+}
+
+// parseDigest reads what String writes.
+func parseDigest(text string) (d digest, ok bool) {
+	n, sums, _ := strings.Cut(text, "-")
+	uses, own, _ := strings.Cut(sums, "-")
+	var errs [3]error
+	d.n, errs[0] = strconv.Atoi(n)
+	d.uses, errs[1] = strconv.ParseUint(uses, 16, 64)
+	d.own, errs[2] = strconv.ParseUint(own, 16, 64)
+	if cmp.Or(errs[:]...) != nil || d.n < 0 {
+		return digest{}, false
+	}
+	return d, true
+}
+
+func sumOf(uses []*use) (sum uint64) {
+	for _, u := range uses {
+		sum += u.sight.sum
+	}
+	return sum
+}
