@@ -12,8 +12,11 @@ import (
 	"github.com/coder/websocket"
 )
 
-// official7 names the version of the LiveReload protocol that we speak.
-const official7 = "http://livereload.com/protocols/official-7"
+// The protocols: the version of LiveReload's that we speak, and our own.
+const (
+	official7   = "http://livereload.com/protocols/official-7"
+	ourProtocol = "https://github.com/execlog/execlogd/protocol-1"
+)
 
 // A page is one browser's end of the LiveReload protocol: it says that it
 // shows some page and keeps the messages that come.
@@ -27,6 +30,18 @@ type page struct {
 // openPage connects to the daemon at base as a browser that shows path, and
 // returns when the daemon knows that it does. The connection ends with ctx.
 func openPage(ctx context.Context, client *http.Client, base, path string, header http.Header) (*page, error) {
+	info := map[string]any{"command": "info", "plugins": map[string]any{}, "url": base + path}
+	return connect(ctx, client, base, header, info, official7)
+}
+
+// openOurs is openPage for a browser with our client, whose page says what it
+// uses. The first message is its position.
+func openOurs(ctx context.Context, base, path string, uses []string) (*page, error) {
+	info := map[string]any{"command": "info", "plugins": map[string]any{}, "url": base + path, "path": path, "uses": uses}
+	return connect(ctx, nil, base, nil, info, official7, ourProtocol)
+}
+
+func connect(ctx context.Context, client *http.Client, base string, header http.Header, info map[string]any, protocols ...string) (*page, error) {
 	shake, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, resp, err := websocket.Dial(shake, "ws"+strings.TrimPrefix(base, "http")+"/livereload",
@@ -38,17 +53,22 @@ func openPage(ctx context.Context, client *http.Client, base, path string, heade
 		return nil, err
 	}
 	p := &page{conn: conn, messages: make(chan string, 10000), gone: make(chan struct{})}
-	if err := p.hello(shake); err != nil {
+	if err := p.hello(shake, protocols); err != nil {
 		conn.CloseNow()
 		return nil, err
 	}
 	go p.read(ctx)
-	return p, p.info(shake, base+path)
+	// The pong that answers the ping after it proves that the daemon has read
+	// it.
+	if err := p.send(shake, info); err != nil {
+		return nil, err
+	}
+	return p, conn.Ping(shake)
 }
 
 // hello is the handshake, in which the client speaks first.
-func (p *page) hello(ctx context.Context) error {
-	if err := p.send(ctx, map[string]any{"command": "hello", "protocols": []string{official7}}); err != nil {
+func (p *page) hello(ctx context.Context, protocols []string) error {
+	if err := p.send(ctx, map[string]any{"command": "hello", "protocols": protocols}); err != nil {
 		return err
 	}
 	_, data, err := p.conn.Read(ctx)
@@ -62,19 +82,10 @@ func (p *page) hello(ctx context.Context) error {
 	if err := json.Unmarshal(data, &hello); err != nil {
 		return fmt.Errorf("first message %q: %w", data, err)
 	}
-	if hello.Command != "hello" || !slices.Contains(hello.Protocols, official7) {
-		return fmt.Errorf("first message %q is no hello that offers %s", data, official7)
+	if hello.Command != "hello" || !slices.Equal(hello.Protocols, protocols) {
+		return fmt.Errorf("first message %q is no hello that offers %s", data, protocols)
 	}
 	return nil
-}
-
-// info says what the page shows. The pong that answers the ping after it
-// proves that the daemon has read it.
-func (p *page) info(ctx context.Context, url string) error {
-	if err := p.send(ctx, map[string]any{"command": "info", "plugins": map[string]any{}, "url": url}); err != nil {
-		return err
-	}
-	return p.conn.Ping(ctx)
 }
 
 func (p *page) send(ctx context.Context, message any) error {

@@ -35,6 +35,8 @@ import (
 //	                                stdout; ! wants a status of 400 or above
 //	stall PATH                      ask $URL and read nothing of the answer
 //	live [-H HEADER] NAME PATH      connect as a browser that shows PATH; ! wants a refusal
+//	ours NAME PATH [USE...]         connect as a browser with our client, that shows PATH
+//	                                and uses these files
 //	recv NAME N                     wait for N messages, which are there for stdout
 //	quiet NAME...                   prove that no message is there, nor comes
 //	goodbye NAME                    wait for the close frame with status 1001
@@ -52,6 +54,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"head":         command(head, 1, 3),
 	"stall":        command(stall, 1, 1),
 	"live":         command(live, 2, 4),
+	"ours":         command(ours, 2, 100),
 	"recv":         command(recv, 2, 2),
 	"quiet":        command(quiet, 1, 100),
 	"goodbye":      command(goodbye, 1, 1),
@@ -316,6 +319,12 @@ func live(s *scene, ts *testscript.TestScript, args []string) error {
 		return err
 	}
 	p, err := openPage(s.t.Context(), nil, ts.Getenv("URL"), args[1], header)
+	s.pages[args[0]] = p
+	return err
+}
+
+func ours(s *scene, ts *testscript.TestScript, args []string) error {
+	p, err := openOurs(s.t.Context(), ts.Getenv("URL"), args[1], args[2:])
 	s.pages[args[0]] = p
 	return err
 }

@@ -97,7 +97,7 @@ func (h *hub) introduce(s *slot, p report, looks map[*use]sight) {
 	defer h.mu.Unlock()
 	firstSights(looks)
 	s.waiting = h.missedBy(s, p, looks)
-	s.asked, s.faults = true, true
+	s.asked, s.faults, s.going = true, true, false
 	s.notify()
 }
 
@@ -213,7 +213,7 @@ func (h *hub) learn(s *slot, added []*use, looks map[*use]sight, since time.Time
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	firstSights(looks)
-	if len(added) > 0 {
+	if len(added) > 0 && !s.going {
 		changes, _ := h.since(max(s.base, h.count-uint64(len(h.past))))
 		first, _ := slices.BinarySearchFunc(changes, since.UnixMilli(), func(c change, since int64) int { return cmp.Compare(c.when, since) })
 		part := page{known: true, uses: added}

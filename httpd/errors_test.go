@@ -69,6 +69,8 @@ func TestAFileThatIsGoneIsAnError(t *testing.T) {
 	a.is(t, "/a.html !", "errors: /x.css is gone")
 	run.Recheck("a.html")
 	a.expectNothing(t)
+	a.load(t, run)
+	a.is(t, "errors: /x.css is gone")
 
 	write(t, dir, "x.css", "back")
 	run.Recheck("x.css")
@@ -216,10 +218,14 @@ func TestListingsAreRefreshed(t *testing.T) {
 	run.Recheck("d/new.bin")
 	ours.is(t, "/d/new.bin !")
 	stock.expect(t, "/d/new.bin !")
+	ours = run.info(t, "/d/", map[string]any{"badge": listing, "seen": run.hub.now().String()})
+	ours.is(t, "at")
 	remove(t, dir, "d/new.bin")
 	run.Recheck("d/new.bin")
 	ours.is(t, "/d/new.bin !")
 	stock.expect(t, "/d/new.bin !")
+	ours = run.info(t, "/d/", map[string]any{"badge": listing, "seen": run.hub.now().String()})
+	ours.is(t, "at")
 
 	write(t, dir, "e/new.bin", "")
 	write(t, dir, "d/sub/new.bin", "")

@@ -79,6 +79,7 @@ type slot struct {
 	send    func() // nil until the browser may be told; see open
 
 	asked  bool   // it waits for its position
+	going  bool   // it was told to load its page again, and need not be told more
 	faults bool   // the errors of its page may be others now
 	shown  uint64 // sum of the errors that it was told
 	mark   uint64 // of the latest ruling that concerns its page
@@ -216,7 +217,7 @@ func (h *hub) adopt(s *slot) {
 func (h *hub) ask(s *slot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.asked, s.faults = true, true
+	s.asked, s.faults, s.going = true, true, false
 	s.notify()
 }
 
@@ -305,8 +306,8 @@ func (h *hub) take(s *slot) (m mail) {
 	if !s.ours {
 		return u.mail()
 	}
-	if s.asked || !u.empty() {
-		s.asked = false
+	if !s.going && (s.asked || !u.empty()) {
+		s.asked, s.going = false, u.reload != nil
 		m.add(h.tell(s, u))
 	}
 	if s.faults {
@@ -330,7 +331,7 @@ func (h *hub) broadcast(c change, seen map[*use]sight) (told int) {
 	r := h.rule(&c, news, faults)
 	rec := h.record(&c)
 	tell := func(s *slot, u update) {
-		if u = s.page.unlessGone(u); u.empty() {
+		if u = s.page.unlessGone(u); u.empty() || s.going {
 			return
 		}
 		told++

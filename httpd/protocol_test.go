@@ -113,6 +113,13 @@ func (p *ourPage) is(t testing.TB, want ...string) {
 	}
 }
 
+// load is what the client does when it is told to: the page connects anew.
+func (p *ourPage) load(t testing.TB, r *running) {
+	t.Helper()
+	p.conn.CloseNow()
+	*p = *r.open(t, p.path, p.uses...)
+}
+
 // use names further files.
 func (p *ourPage) use(t testing.TB, fields map[string]any, uses ...string) {
 	t.Helper()
@@ -179,6 +186,9 @@ func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
 			} else {
 				p.is(t, want)
 			}
+			if strings.HasSuffix(want, "!") {
+				p.load(t, run)
+			}
 		}
 	}
 	// What was tried and was not there has come.
@@ -216,10 +226,14 @@ func TestOurClientElsewhere(t *testing.T) {
 		}
 		run.Refresh("any.html", "b.css")
 		p.is(t, "/any.html !")
-		run.Refresh("\xff.css")
-		p.is(t, "/%FF.css !")
+		run.Refresh("any.js", "b.css") // the page goes already
+		p.expectNothing(t)
+		p = run.info(t, "", map[string]any{"url": "http://elsewhere/"})
+		p.is(t, "at")
 		run.Refresh("any.log")
 		p.expectNothing(t)
+		run.Refresh("\xff.css")
+		p.is(t, "/%FF.css !")
 	}
 }
 
@@ -268,12 +282,14 @@ func TestAPageTurnsToAnotherURL(t *testing.T) {
 	p.expectNothing(t)
 	run.Refresh("x.css")
 	p.is(t, "/x.css")
-	run.Refresh("b.html")
-	p.is(t, "/b.html !")
 	p.say(t, `{"command":"url","url":"http://127.0.0.1:1/"}`) // outside
 	p.is(t, "at")
 	run.Refresh("b.html")
 	p.expectNothing(t)
+	p.say(t, `{"command":"url","url":"`+run.url("/b.html")+`","path":"/b.html"}`)
+	p.is(t, "at")
+	run.Refresh("b.html")
+	p.is(t, "/b.html !")
 }
 
 // A page may name as much as it likes, of whatever shape.

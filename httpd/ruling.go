@@ -247,7 +247,8 @@ func (u *use) see(now sight, names bool) (news, faulty bool) {
 // alike reports whether the same file is there; of a list of names, whether
 // nothing came or went.
 func (s sight) alike(now sight) bool {
-	return s.what == now.what && s.name == now.name && s.inode == now.inode && (s.what == regular || s.sum == now.sum)
+	sameFile := s.what == now.what && s.name == now.name && s.inode == now.inode
+	return sameFile && (s.sum == now.sum || s.what == regular && s.size == now.size)
 }
 
 // faultOf is the error that a sight means to the pages with the use; nil for

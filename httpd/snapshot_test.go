@@ -8,13 +8,13 @@ import (
 )
 
 // String writes a record for tests.
-func (r record) String() string {
-	s := fmt.Sprint(r.number)
-	for _, f := range r.files {
+func (rec record) String() string {
+	s := fmt.Sprint(rec.number)
+	for _, f := range rec.files {
 		s += " " + f.title()
 	}
 	var pages []string
-	for _, c := range r.pages {
+	for _, c := range rec.pages {
 		_, path, _ := strings.Cut(strings.TrimPrefix(c.url, "http://"), "/")
 		pages = append(pages, fmt.Sprintf("/%s %s %s", path, [...]string{"may use", "shows", "uses"}[c.why], told(c.update)))
 	}

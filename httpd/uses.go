@@ -21,8 +21,8 @@ const (
 	maxUseBytes = 512 << 10
 )
 
-// longestPath is more than the kernel opens, even with each byte escaped.
-const longestPath = 3 * 4096
+// longestPath is that of the kernel.
+const longestPath = 4096
 
 // listingOf marks the use of a directory's list of names, as opposed to what
 // is shown at its path. No canonical path begins like that.
@@ -61,11 +61,11 @@ func isPlain(c byte) bool {
 // parseUse reads a path as a page names it, and returns it in its one form:
 // canonical and without detours. It is not ok where no file is ever served.
 func parseUse(text string) (use string, ok bool) {
-	if len(text) > longestPath || !strings.HasPrefix(text, "/") {
+	if !strings.HasPrefix(text, "/") {
 		return "", false
 	}
 	decoded, err := url.PathUnescape(text)
-	if err != nil {
+	if err != nil || len(decoded) > longestPath {
 		return "", false
 	}
 	name, slash, ok := fileName(decoded)
@@ -119,6 +119,7 @@ type sight struct {
 	what  what
 	name  string // of the file, beneath the root
 	inode uint64
+	size  int64
 	ctime int64  // ms since 1970: no change of it is later; of the directory where nothing is
 	sum   uint64 // of the path and all that changes with the content
 	err   error  // why it is broken
@@ -172,7 +173,7 @@ func sightOf(use string, f *file, listing bool) sight {
 	if !ok {
 		return sight{}
 	}
-	seen := sight{what: regular, name: f.name, inode: stat.Ino, ctime: stat.Ctim.Nano() / 1e6}
+	seen := sight{what: regular, name: f.name, inode: stat.Ino, size: stat.Size, ctime: stat.Ctim.Nano() / 1e6}
 	switch {
 	case f.IsDir() && !listing:
 		seen.what, seen.sum = directory, sum(use, "directory")
@@ -188,18 +189,21 @@ func sightOf(use string, f *file, listing bool) sight {
 // a change of the directory that it would be in.
 func (s *Server) absence(use, name string) sight {
 	seen := sight{what: absent, name: name, sum: sum(use, "absent")}
-	for dir := name; dir != "."; {
-		dir = path.Dir(dir)
-		info, err := s.root.now().Stat(dir)
-		if err != nil {
-			continue
+	root := s.root.now()
+	for dir := "."; ; {
+		info, err := root.Stat(dir)
+		if err != nil || !info.IsDir() {
+			return seen
 		}
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 			seen.ctime = stat.Ctim.Nano() / 1e6
 		}
-		break
+		next, rest, more := strings.Cut(name, "/")
+		if !more {
+			return seen
+		}
+		dir, name = path.Join(dir, next), rest
 	}
-	return seen
 }
 
 // sum is 64 bits of a hash, the same in every process.
