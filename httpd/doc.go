@@ -54,13 +54,25 @@
 // # Which page a change concerns
 //
 // Refresh makes one decision for each page out of the set of changed files,
-// and a page reload beats style sheets beat images:
+// and a page reload beats style sheets beat images.
 //
-//   - An HTML file (.html .htm .xhtml) concerns the pages that show it: a.html
-//     is shown by /a.html and /a; a/index.html by /a/, /a/index.html and /a.
-//     Queries and fragments do not matter. 404.html is shown by its own address
-//     and by every page that was answered with it.
-//   - A directory that changed as a whole, by a rename, reloads every page.
+// A page of this server that has our client says what it uses: all that it
+// loaded, refers to or tried to load, also in vain. A change concerns it when it
+// shows the file or uses it, and no other change does. What it shows reloads it;
+// of what else it uses, style sheets and images (.gif .jpg .jpeg .png .webp
+// .avif .svg .apng .bmp .ico) are fetched again in place, and anything else
+// reloads it. A directory that changed as a whole, by a rename, reloads the pages
+// that show or use something in it. A file is shown at more than one path:
+// a.html at /a.html and /a; a/index.html at /a/, /a/index.html and /a. Queries and
+// fragments do not matter. 404.html is shown at its own address and by every page
+// that was answered with it. A page that names more than 4096 files, or 512 KiB
+// of them, counts as using everything.
+//
+// Other pages, of livereload-js and the browser extensions, get the origin's
+// rule:
+//
+//   - An HTML file (.html .htm .xhtml) concerns the pages that show it.
+//   - A directory that changed as a whole reloads every page.
 //   - A style sheet (.css) concerns every page, and is fetched again in place.
 //     So are images (.gif .jpeg .jpg .png). More than 32 of them at once, or
 //     names that are not UTF-8, reload the page.
@@ -70,12 +82,39 @@
 //     not know (.svg .webp .avif .ico).
 //   - Anything else (source maps, logs, databases, unknown kinds, names without
 //     an extension) concerns the pages that show the file itself, or a note
-//     that it is missing, and disturbs nobody else. Hidden files concern nobody.
+//     that it is missing, and disturbs nobody else.
 //
 // A page of another server (one that nginx serves next door) may show any
-// file, so that every HTML file concerns it; the same goes for a
-// file: page that is not beneath the root, and for all pages when no files are
-// served.
+// file, so that every HTML file concerns it, whatever its client; the same goes
+// for a file: page that is not beneath the root, and for all pages when no files
+// are served. Hidden files concern nobody.
+//
+// Recheck is for names: a directory's list is loaded again when one in it comes
+// or goes, whoever its client is. A file that a page uses and that is gone, or
+// cannot be read, is an error, which our client shows until it is over; the page
+// is not loaded again into an error, and is when that is over. What never was
+// there is no error. SetError shows errors of others in the same way, such as
+// the output of a build.
+//
+// # Nothing is missed
+//
+// Changes are numbered. A page carries the number that it was served at, and our
+// client says on each connection up to which number the page was told, so that a
+// page whose socket was not open yet, or that was away, hears exactly what
+// concerned it meanwhile: of the last 256 changes with at most 1024 files each.
+// Where the numbers do not tell, after a restart or after more changes, a digest
+// does, which the page was given with its last message: of the inode, time of
+// modification and size of every file that it used. Where they are the same,
+// nothing happened; else it is loaded again. A page that was served and never
+// connected has no digest, and is loaded again when a file that it used changed
+// after it was served, by the time of its last status change, or when the clock
+// was set back since. A page that was loaded again carries a number of the server
+// that it has met, so that there is no loop.
+//
+// Not promised: what changes while a page is not connected that does not say
+// what it uses, unless the same server goes on. A page that is reached through a
+// symbolic link is known by the link's path, so that a change where the link
+// leads does not concern it.
 //
 // # The socket
 //
@@ -86,11 +125,34 @@
 // read holds up nobody and is dropped after ten seconds, one that does not
 // answer a ping after fifteen. What is not understood is ignored, what is not
 // the protocol ends the connection with the status that says so. Nothing that
-// comes over the socket reads a file or runs anything.
+// comes over the socket runs anything, or reads a file: those that a page says
+// it uses are opened as if it had asked for them, to see whether they can be,
+// and only for pages of this server (by Origin).
 //
-// Not promised: what changes while a browser is not connected is not told
-// later. A page that is reached through a symbolic link is known by the link's
-// path, so that a change where the link leads does not concern it.
+// A client that offers https://github.com/execlog/execlogd/protocol-1 beside
+// official-7 is answered with both, and spoken to in messages that no other
+// client is ever sent. Files are URL paths below livereload.js's directory, with
+// %XX for each byte that is not a letter, a digit or one of /-._~ .
+//
+//	> {"command":"info","url":URL,"path":FILE,"seen":POSITION,"digest":DIGEST,"uses":[FILE,...]}
+//	    On each connection. Positions and digests are as the server gave them,
+//	    the first position in the script's URL, and no digest at first. Uses are
+//	    all that are known, in the order in which they were named; "all":true
+//	    says that they are too many for a frame, which has 64 KiB. Without path
+//	    the page is not of this server.
+//	> {"command":"uses","uses":[FILE,...],"age":MS}
+//	    Further uses, the first of which began to load at most so long ago
+//	    (2 s where that is not said).
+//	> {"command":"url","url":URL,"path":FILE}
+//	    The page shows another URL without having been loaded.
+//	< {"command":"at","seen":POSITION,"digest":DIGEST}
+//	    The answer to each of those, when there is no change to tell.
+//	< {"command":"change","seen":POSITION,"digest":DIGEST,"reload":BOOL,"files":[FILE,...]}
+//	    Load the page again, for some of the reasons in files, or fetch these
+//	    files again in place, in this order. Behind a reload no change is told
+//	    until the page has sent info.
+//	< {"command":"errors","errors":[{"title":TEXT,"text":TEXT},...]}
+//	    All errors of the page, in place of those before.
 //
 // # Strangers
 //

@@ -70,7 +70,8 @@ type browser struct {
 	directory string // that is served
 	badge     badge
 	ours      bool // it speaks our protocol
-	reports   bool // and its page says what it uses
+	own       bool // its page is of this server
+	reports   bool // and says what it uses
 
 	introduced bool // of the goroutine that reads
 }
@@ -98,7 +99,7 @@ func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
 	b := &browser{
 		conn: conn, line: taken.line, visit: visit, server: s, hub: &s.hub, slot: s.hub.join(),
 		patience: s.patience, log: s.log, remote: r.RemoteAddr,
-		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery),
+		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery), own: s.root != nil && s.gate.isOwn(r),
 	}
 	b.pinger = time.AfterFunc(time.Hour, b.ping)
 	visit.admit(b)
@@ -207,7 +208,7 @@ func (b *browser) heed(r request) {
 		b.hub.seenAs(b.slot, r.URL, b.remote)
 	}
 	switch {
-	case r.Command == "info" && b.ours && b.directory != "" && r.Path != "":
+	case r.Command == "info" && b.ours && b.own && r.Path != "":
 		b.reports = true
 		b.server.introduce(b.slot, newReport(r, b.badge))
 	case r.Command == "uses" && b.reports:

@@ -237,6 +237,25 @@ func TestOurClientElsewhere(t *testing.T) {
 	}
 }
 
+// A page of another origin, which may listen, does not get to ask about files.
+func TestAStrangersPageSaysNothing(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html"), AllowOrigins: []string{"https://example.com"}})
+	for origin, want := range map[string]int{run.url(""): 2, "https://example.com": 0, "http://127.0.0.1:1": 0} {
+		c := run.dial(t, "Origin", origin)
+		c.say(t, ourClientHello)
+		c.hear(t)
+		c.say(t, `{"command":"info","url":"`+run.url("/a.html")+`","path":"/a.html","uses":["/secret"]}`)
+		c.hear(t)
+		run.hub.mu.Lock()
+		if len(run.hub.uses) != want {
+			t.Errorf("%s: %d uses, want %d", origin, len(run.hub.uses), want)
+		}
+		run.hub.mu.Unlock()
+		c.conn.CloseNow()
+		run.awaitBrowsers(t, 0)
+	}
+}
+
 // A page names what it finds as it goes on.
 func TestUsesAreLearned(t *testing.T) {
 	dir := site(t, "a.html", "x.css", "y.js", "z.js")

@@ -129,6 +129,15 @@ func (g *gate) neighbour(text string, origin *url.URL, r *http.Request) bool {
 	return isLoopback(page) && isLoopback(host) && localAddr(r).IsLoopback()
 }
 
+// isOwn reports whether the page at the other end of a websocket is one of
+// this server, and not a neighbour or an allowed stranger. Programs that are no
+// browsers do not say.
+func (g *gate) isOwn(r *http.Request) bool {
+	text := r.Header.Get("Origin")
+	origin, ok := parseOrigin(strings.ToLower(text))
+	return text == "" || ok && sameHost(origin.Scheme, origin.Host, g.reached(r))
+}
+
 // reached is the host by which a browser reached us: Host, or X-Forwarded-Host
 // where a proxy on this machine has put another name in its place. That name
 // has to be one of ours, as Host has. No page can make the header up: a
