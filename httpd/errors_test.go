@@ -104,9 +104,12 @@ func TestAnIndexThatIsGoneIsAnError(t *testing.T) {
 	p.is(t, "errors: /d/index.html is gone")
 	run.Recheck("d/index.html")
 	p.expectNothing(t)
-	write(t, dir, "d/index.html", "")
+	write(t, dir, "d/index.html", "") // somebody is about to write it
 	run.Recheck("d/index.html")
-	p.is(t, "/d/index.html !", "errors:")
+	p.is(t, "errors:")
+	write(t, dir, "d/index.html", "<p>back")
+	run.Refresh("d/index.html")
+	p.is(t, "/d/index.html !")
 }
 
 func TestAFileThatCannotBeReadIsAnError(t *testing.T) {

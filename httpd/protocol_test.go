@@ -192,7 +192,7 @@ func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
 		}
 	}
 	// What was tried and was not there has come.
-	write(t, dir, "gone.png", "")
+	write(t, dir, "gone.png", "png")
 	run.Recheck("gone.png")
 	a.is(t, "/gone.png")
 	b.expectNothing(t)

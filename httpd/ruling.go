@@ -219,9 +219,10 @@ func (h *hub) settle(c *change, seen map[*use]sight) (news []touch, faults []*us
 }
 
 // see notes a sight. It is news where the content changed, or, when only
-// names are known to have changed, where another file is there than was; but
-// what is gone or cannot be read is an error, which is no news until it is
-// over. A sight that Recheck has told of is no news to Refresh.
+// names are known to have changed, where another file is there than was and has
+// something in it, since an empty one has probably yet to be written. What is
+// gone or cannot be read is an error, which is no news until it is over. A sight
+// that Recheck has told of is no news to Refresh.
 func (u *use) see(now sight, names bool) (news, faulty bool) {
 	if now.what == unseen {
 		return !names, false
@@ -234,6 +235,8 @@ func (u *use) see(now sight, names bool) (news, faulty bool) {
 	}
 	switch {
 	case u.fault != nil, now.what == absent:
+	case names && now.what == regular && now.size == 0:
+		u.announced = false
 	case names:
 		news = fault != nil || before.what != unseen && !before.alike(now)
 		u.announced = news

@@ -166,19 +166,24 @@ const (
 )
 
 // routes are those that refresh pages: when content changes, and when names
-// come and go.
+// come and go. The latter is never in a hurry: what has just been created is
+// about to be written, and that is the former's.
 func (cfg *config) routes(refresh, recheck router.Callback) []router.Route {
-	route := func(name string, mask inotify.Mask, callback router.Callback) router.Route {
-		return router.Route{
-			Name:     name,
-			Ignore:   cfg.ignore,
-			Mask:     mask,
-			Delay:    orNone(cfg.delay),
-			Debounce: orNone(cfg.debounce),
-			Callback: callback,
-		}
+	return []router.Route{
+		cfg.route(reloadRoute, router.Reload, cfg.delay, refresh),
+		cfg.route(namesRoute, names, max(cfg.delay, defaults.delay), recheck),
 	}
-	return []router.Route{route(reloadRoute, router.Reload, refresh), route(namesRoute, names, recheck)}
+}
+
+func (cfg *config) route(name string, mask inotify.Mask, delay time.Duration, callback router.Callback) router.Route {
+	return router.Route{
+		Name:     name,
+		Ignore:   cfg.ignore,
+		Mask:     mask,
+		Delay:    orNone(delay),
+		Debounce: orNone(cfg.debounce),
+		Callback: callback,
+	}
 }
 
 // orNone is a duration as router takes it, where 0 would be the default.
