@@ -24,16 +24,17 @@ func (h *hub) enter(s *slot, p report) (fresh []*use) {
 func (h *hub) turn(s *slot, own []string) (shown, fresh []*use) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.release(s, s.page.own, owns)
+	h.releaseOwn(&s.page)
 	h.show(s, own)
 	return s.page.own, unseenOf(s.page.own)
 }
 
 // show is called with the lock.
 func (h *hub) show(s *slot, own []string) {
-	s.page.own = make([]*use, len(own))
+	p := &s.page
+	p.own, p.ownSeats = make([]*use, len(own)), make([]int32, len(own))
 	for i, path := range own {
-		s.page.own[i] = h.hold(s, path, owns)
+		p.own[i], p.ownSeats[i] = h.hold(path, user{s, ^int32(i)})
 	}
 }
 
@@ -53,21 +54,32 @@ func (h *hub) nameMore(s *slot, named []string) (added []*use) {
 	if !p.known {
 		return nil
 	}
+	h.marks++
+	for _, u := range p.uses {
+		u.mark = h.marks
+	}
 	had := len(p.uses)
 	for _, path := range named {
-		if u := h.uses[path]; path == "" || u != nil && u.pages[s]&using != 0 {
+		if u := h.uses[path]; path == "" || u != nil && u.mark == h.marks {
 			continue
 		}
-		p.uses = append(p.uses, h.hold(s, path, using))
+		u, seat := h.hold(path, user{s, int32(len(p.uses))})
+		u.mark = h.marks
+		p.uses, p.seats = append(p.uses, u), append(p.seats, seat)
 		if p.size += len(path); len(p.uses) > maxUses || p.size > maxUseBytes {
-			h.release(s, p.uses, using)
-			p.uses, p.known, p.all = nil, false, true
-			h.sort(s)
+			h.useAll(s)
 			return nil
 		}
 	}
-	p.uses = slices.Clip(p.uses)
+	p.uses, p.seats = slices.Clip(p.uses), slices.Clip(p.seats)
 	return p.uses[had:]
+}
+
+// useAll is when a page names too much.
+func (h *hub) useAll(s *slot) {
+	h.releaseUses(&s.page)
+	s.page.known, s.page.all = false, true
+	h.sort(s)
 }
 
 func unseenOf(uses []*use) []*use {
@@ -80,9 +92,18 @@ func unseenOf(uses []*use) []*use {
 	return fresh
 }
 
+// unseen lists those of the uses at which nobody has looked.
+func (h *hub) unseen(uses []*use) []*use {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return unseenOf(uses)
+}
+
 // firstSights notes what was seen at uses at which nobody else looked
-// meanwhile. It is called with the lock.
-func firstSights(looks map[*use]sight) {
+// meanwhile.
+func (h *hub) firstSights(looks map[*use]sight) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for u, now := range looks {
 		if u.sight.what == unseen {
 			u.see(now, true)
@@ -95,7 +116,6 @@ func firstSights(looks map[*use]sight) {
 func (h *hub) introduce(s *slot, p report, looks map[*use]sight) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	firstSights(looks)
 	s.waiting = h.missedBy(s, p, looks)
 	s.asked, s.faults, s.going = true, true, false
 	s.notify()
@@ -206,13 +226,12 @@ func (h *hub) newsOf(c *change, looks map[*use]sight) []touch {
 	})
 }
 
-// learn notes first sights, and leaves in the slot of a page its position and
-// what it missed of uses that it has just named: what changed since a time,
+// learn leaves in the slot of a page its position and what it missed of uses
+// that it has just named: what changed since a time,
 // but not before it was served.
 func (h *hub) learn(s *slot, added []*use, looks map[*use]sight, since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	firstSights(looks)
 	if len(added) > 0 && !s.going {
 		changes, _ := h.since(max(s.base, h.count-uint64(len(h.past))))
 		first, _ := slices.BinarySearchFunc(changes, since.UnixMilli(), func(c change, since int64) int { return cmp.Compare(c.when, since) })

@@ -84,6 +84,7 @@ type slot struct {
 	shown  uint64 // sum of the errors that it was told
 	mark   uint64 // of the latest ruling that concerns its page
 	stake  stake  // in that
+	silent int    // one more than its index in hub.silent, or 0
 	base   uint64 // the change after which its page was served
 	named  int    // files that it named, counting those that are none
 
@@ -100,15 +101,15 @@ type hub struct {
 
 	mu     sync.Mutex
 	slots  map[*slot]struct{}
-	silent map[*slot]struct{} // those whose pages do not say what they use
-	uses   map[string]*use    // by path; those that some page has
-	faults []sourced          // by source, in order
-	count  uint64             // changes so far; the number of the last one
-	when   int64              // the time of the last one, or of the start; ms since 1970
-	past   []change           // the last of them
-	marks  uint64             // rulings so far
-	list   []*slot            // kept by concerned
-	frame  sharedFrame
+	silent []*slot         // those whose pages do not say what they use
+	uses   map[string]*use // by path; those that some page has
+	faults []sourced       // by source, in order
+	count  uint64          // changes so far; the number of the last one
+	when   int64           // the time of the last one, or of the start; ms since 1970
+	past   []change        // the last of them
+	marks  uint64          // rulings so far
+	list   []*slot         // kept by concerned
+	draft  draft
 
 	queue   []*slot // in which something waits that may be sent
 	senders int     // goroutines that have it sent
@@ -199,7 +200,6 @@ func (h *hub) join() *slot {
 	defer h.mu.Unlock()
 	if h.slots == nil {
 		h.slots = make(map[*slot]struct{})
-		h.silent = make(map[*slot]struct{})
 	}
 	h.slots[s] = struct{}{}
 	h.sort(s)
@@ -238,8 +238,7 @@ func (h *hub) move(s *slot, p page) {
 
 // place is called with the lock. The page has no uses yet.
 func (h *hub) place(s *slot, p page) {
-	h.release(s, s.page.own, owns)
-	h.release(s, s.page.uses, using)
+	h.release(&s.page)
 	s.page = p
 	h.sort(s)
 }
@@ -248,38 +247,66 @@ func (h *hub) place(s *slot, p page) {
 // rule is for a page.
 func (h *hub) sort(s *slot) {
 	_, here := h.slots[s]
-	if here && !s.page.known {
-		h.silent[s] = struct{}{}
-	} else {
-		delete(h.silent, s)
+	isSilent := here && !s.page.known
+	switch was := s.silent > 0; {
+	case isSilent && !was:
+		h.silent = append(h.silent, s)
+		s.silent = len(h.silent)
+	case was && !isSilent:
+		last := len(h.silent) - 1
+		h.silent[last].silent = s.silent
+		h.silent[s.silent-1] = h.silent[last]
+		h.silent[last] = nil
+		h.silent, s.silent = h.silent[:last], 0
 	}
 }
 
-// hold returns the use of a path, for a page that does not have it in that
-// role and must release it. It is called with the lock.
-func (h *hub) hold(s *slot, path string, as role) *use {
-	u := h.uses[path]
+// hold adds to the users of a path. It is called with the lock.
+func (h *hub) hold(path string, by user) (u *use, seat int32) {
+	u = h.uses[path]
 	if u == nil {
 		if h.uses == nil {
 			h.uses = make(map[string]*use)
 		}
-		u = &use{path: path, pages: make(map[*slot]role, 1)}
+		u = &use{path: path}
 		h.uses[path] = u
 	}
-	u.pages[s] |= as
-	return u
+	u.users = append(u.users, by)
+	return u, int32(len(u.users) - 1)
 }
 
-func (h *hub) release(s *slot, uses []*use, as role) {
-	for _, u := range uses {
-		if left := u.pages[s] &^ as; left != 0 {
-			u.pages[s] = left
-			continue
-		}
-		delete(u.pages, s)
-		if len(u.pages) == 0 {
-			delete(h.uses, u.path)
-		}
+// release is called with the lock. The page has no uses any more.
+func (h *hub) release(p *page) {
+	h.releaseOwn(p)
+	h.releaseUses(p)
+}
+
+func (h *hub) releaseUses(p *page) {
+	for i, u := range p.uses {
+		h.vacate(u, p.seats[i])
+	}
+	p.uses, p.seats = nil, nil
+}
+
+func (h *hub) releaseOwn(p *page) {
+	for i, u := range p.own {
+		h.vacate(u, p.ownSeats[i])
+	}
+	p.own, p.ownSeats = nil, nil
+}
+
+// vacate gives the seat to the last of the users.
+func (h *hub) vacate(u *use, seat int32) {
+	last := int32(len(u.users) - 1)
+	if seat != last {
+		moved := u.users[last]
+		u.users[seat] = moved
+		*moved.slot.page.seat(moved.at) = seat
+	}
+	u.users[last] = user{}
+	u.users = u.users[:last]
+	if last == 0 {
+		delete(h.uses, u.path)
 	}
 }
 
@@ -353,7 +380,7 @@ func (h *hub) broadcast(c change, seen map[*use]sight) (told int) {
 	if c.names {
 		return told
 	}
-	for s := range h.silent {
+	for _, s := range h.silent {
 		u := c.update(&s.page)
 		if r.mark != 0 && s.mark == r.mark {
 			u = u.merge(r.update(s.stake))
@@ -368,12 +395,17 @@ func (h *hub) broadcast(c change, seen map[*use]sight) (told int) {
 func (h *hub) concerned(r *ruling) []*slot {
 	list := h.list[:0]
 	for _, u := range r.about {
-		for s, role := range u.pages {
+		for _, by := range u.users {
+			s := by.slot
 			if s.mark != r.mark {
 				s.mark, s.stake = r.mark, stake{}
 				list = append(list, s)
 			}
-			s.stake.add(role, u.files)
+			if by.at < 0 {
+				s.stake.own |= u.files
+			} else {
+				s.stake.uses |= u.files
+			}
 		}
 	}
 	h.list = list

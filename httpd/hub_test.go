@@ -2,6 +2,8 @@ package httpd
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,6 +57,63 @@ func (h *hub) taken(s *slot) update {
 	u := s.waiting
 	s.waiting = update{}
 	return u
+}
+
+// However pages come, name files and go, a file knows its pages.
+func TestUsersKeepTheirSeats(t *testing.T) {
+	var h hub
+	rng := rand.New(rand.NewPCG(1, 2))
+	some := func() (paths []string) {
+		for range rng.IntN(5) {
+			paths = append(paths, fmt.Sprintf("/%d", rng.IntN(6)))
+		}
+		return paths
+	}
+	var slots []*slot
+	for range 5000 {
+		if len(slots) == 0 || rng.IntN(4) == 0 {
+			slots = append(slots, h.join())
+		}
+		i := rng.IntN(len(slots))
+		s := slots[i]
+		switch rng.IntN(5) {
+		case 0:
+			h.leave(s)
+			slots = slices.Delete(slots, i, i+1)
+		case 1:
+			h.enter(s, report{own: some(), named: some()})
+		case 2:
+			h.turn(s, some())
+		default:
+			h.name(s, some())
+		}
+		for i, s := range h.silent {
+			if s.silent != i+1 || s.page.known {
+				t.Fatal("a silent page has another's place")
+			}
+		}
+		users := 0
+		for s := range h.slots {
+			for i, u := range s.page.own {
+				users++
+				if u.users[s.page.ownSeats[i]] != (user{s, ^int32(i)}) || h.uses[u.path] != u {
+					t.Fatal("what a page shows does not know it")
+				}
+			}
+			for i, u := range s.page.uses {
+				users++
+				if u.users[s.page.seats[i]] != (user{s, int32(i)}) || h.uses[u.path] != u {
+					t.Fatal("what a page uses does not know it")
+				}
+			}
+		}
+		for _, u := range h.uses {
+			users -= len(u.users)
+		}
+		if users != 0 {
+			t.Fatalf("%d users are left", users)
+		}
+	}
 }
 
 // Each browser gets what concerns its page, when it has taken what came before;
@@ -144,8 +203,35 @@ func BenchmarkBroadcast(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				told = h.broadcast(c, nil)
+				b.StopTimer()
+				for s := range h.slots {
+					s.waiting = update{}
+				}
+				b.StartTimer()
 			}
 			b.ReportMetric(float64(told), "told")
 		})
+	}
+}
+
+// The messages of a change are written while others wait for the hub.
+func BenchmarkTake(b *testing.B) {
+	var h hub
+	var slots []*slot
+	for i := range 1000 {
+		s := h.join()
+		h.adopt(s)
+		h.enter(s, report{own: []string{fmt.Sprintf("/%d/", i)}, named: []string{"/a.css", "/b.js", "/c.png"}})
+		h.uses[fmt.Sprintf("/%d/", i)].sight.sum = uint64(i) << 50
+		slots = append(slots, s)
+	}
+	u := update{assets: newChange([]string{"a.css"}).assets}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		s := slots[i%len(slots)]
+		s.waiting = u
+		if m := h.take(s); m.first == nil {
+			b.Fatal("nothing")
+		}
 	}
 }

@@ -320,6 +320,18 @@ type page struct {
 	missing bool   // what it shows is not what its URL names
 	own     []*use // what it shows
 	uses    []*use // what else it uses
+
+	ownSeats []int32 // where it is among the users of each
+	seats    []int32
+}
+
+// seat is where a page is among the users of what it has at a place; see
+// user.at.
+func (p *page) seat(at int32) *int32 {
+	if at < 0 {
+		return &p.ownSeats[^at]
+	}
+	return &p.seats[at]
 }
 
 // reports says whether a page has uses that a ruling may be about.

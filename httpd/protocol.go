@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -109,7 +110,7 @@ func ownUses(path string, b badge) []string {
 // leaves in its slot what it missed.
 func (s *Server) introduce(to *slot, p report) {
 	fresh := s.hub.enter(to, p)
-	s.hub.introduce(to, p, s.lookAt(fresh))
+	s.hub.introduce(to, p, s.lookFirst(fresh))
 }
 
 // lag is how long a message may have been under way.
@@ -118,13 +119,13 @@ const lag = 100 * time.Millisecond
 // learn takes in what else a page uses.
 func (s *Server) learn(to *slot, named []string, age time.Duration) {
 	added, fresh := s.hub.name(to, named)
-	s.hub.learn(to, added, s.lookAt(fresh), time.Now().Add(-age-lag))
+	s.hub.learn(to, added, s.lookFirst(fresh), time.Now().Add(-age-lag))
 }
 
 // turn takes in that a page shows another URL without having been loaded.
 func (s *Server) turn(to *slot, own []string) {
 	_, fresh := s.hub.turn(to, own)
-	s.hub.learn(to, nil, s.lookAt(fresh), time.Time{})
+	s.hub.learn(to, nil, s.lookFirst(fresh), time.Time{})
 }
 
 // list takes in that a page that does not say what it uses is the list of a
@@ -139,7 +140,20 @@ func (s *Server) list(to *slot, href string) {
 		return
 	}
 	shown, fresh := s.hub.turn(to, []string{listingOf + use})
-	s.hub.learn(to, shown, s.lookAt(fresh), time.Time{})
+	s.hub.learn(to, shown, s.lookFirst(fresh), time.Time{})
+}
+
+// lookFirst looks at uses at which nobody has looked yet. When many pages come
+// at once, as after a restart, one of them looks and the others wait.
+func (s *Server) lookFirst(fresh []*use) map[*use]sight {
+	if len(fresh) == 0 {
+		return nil
+	}
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	looks := s.lookAt(s.hub.unseen(fresh))
+	s.hub.firstSights(looks)
+	return looks
 }
 
 // lookAt looks at uses.
@@ -161,52 +175,72 @@ type tidings struct {
 	Digest  string `json:"digest,omitempty"`
 }
 
-// A sharedFrame is the latest message to a page, for the next one that has to
-// be told the same.
-type sharedFrame struct {
-	of   frameKey
-	text []byte
+// A draft is the latest message, for the next page that has to be told the
+// same: but for the digest, which few pages share, it is.
+type draft struct {
+	of     draftKey
+	head   []byte // up to the digest
+	tail   []byte // behind it
+	digest digest // of the latest
+	whole  []byte // the latest
 }
 
-type frameKey struct {
-	number   uint64
-	reload   *message
-	assets   *message // the first
-	n        int      // of them
-	has      digest
-	reported bool
+type draftKey struct {
+	number  uint64
+	reload  *message
+	assets  *message // the first
+	n       int      // of them
+	reports bool
 }
 
 // tell is the message that tells a page of our protocol its position and an
 // update. It is called with the lock.
 func (h *hub) tell(s *slot, u update) []byte {
-	key := frameKey{number: h.count, reload: u.reload, n: len(u.assets), reported: s.page.known}
+	key := draftKey{number: h.count, reload: u.reload, n: len(u.assets), reports: s.page.known}
 	if len(u.assets) > 0 {
 		key.assets = &u.assets[0]
 	}
+	d := &h.draft
+	if d.of != key || d.head == nil {
+		*d = draft{of: key}
+		d.head, d.tail = draftOf(h.position(), u, s.page.known)
+	}
+	var has digest
 	if s.page.known {
-		key.has = digest{n: s.named, uses: sumOf(s.page.uses), own: sumOf(s.page.own)}
+		has = digest{n: s.named, uses: sumOf(s.page.uses), own: sumOf(s.page.own)}
 	}
-	if h.frame.of != key || h.frame.text == nil {
-		h.frame = sharedFrame{key, key.message(h.position(), u)}
+	if d.whole == nil || d.digest != has {
+		d.digest, d.whole = has, make([]byte, 0, len(d.head)+64+len(d.tail))
+		d.whole = append(d.whole, d.head...)
+		if s.page.known {
+			d.whole = has.append(d.whole)
+		}
+		d.whole = append(d.whole, d.tail...)
 	}
-	return h.frame.text
+	return d.whole
 }
 
-func (k *frameKey) message(at position, u update) []byte {
-	head := tidings{Command: "at", Seen: at.String()}
-	if k.reported {
-		head.Digest = k.has.String()
+// draftOf writes a message with a gap for the digest, if there is to be one.
+func draftOf(at position, u update, digested bool) (head, tail []byte) {
+	const gap = `"digest":"`
+	news := tidings{Command: "at", Seen: at.String()}
+	if digested {
+		news.Digest = "*"
 	}
-	if u.empty() {
-		return marshal(head)
+	text := marshal(news)
+	if !u.empty() {
+		news.Command = "change"
+		text = marshal(struct {
+			tidings
+			Reload bool     `json:"reload"`
+			Files  []string `json:"files"`
+		}{news, u.reload != nil, u.files()})
 	}
-	head.Command = "change"
-	return marshal(struct {
-		tidings
-		Reload bool     `json:"reload"`
-		Files  []string `json:"files"`
-	}{head, u.reload != nil, u.files()})
+	if !digested {
+		return text, nil
+	}
+	n := bytes.Index(text, []byte(gap)) + len(gap)
+	return text[:n:n], text[n+1:]
 }
 
 // files names the files of an update, for clients of our protocol.

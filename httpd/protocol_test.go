@@ -412,7 +412,7 @@ func TestUsesGoWithTheirPages(t *testing.T) {
 		pages = append(pages, p)
 	}
 	run.hub.mu.Lock()
-	if n := len(run.hub.uses["/x.css"].pages); n != 3 || len(run.hub.uses) != 5 {
+	if n := len(run.hub.uses["/x.css"].users); n != 3 || len(run.hub.uses) != 5 {
 		t.Errorf("%d pages use x.css, and %d files are used; want 3 and 5", n, len(run.hub.uses))
 	}
 	run.hub.mu.Unlock()

@@ -137,28 +137,18 @@ func (r *ruling) add(u *use, bits uint64) {
 // A stake is what a ruling is about of what a page shows and of what it uses.
 type stake struct{ own, uses uint64 }
 
-func (k *stake) add(r role, files uint64) {
-	if r&owns != 0 {
-		k.own |= files
-	}
-	if r&using != 0 {
-		k.uses |= files
-	}
+// stake of a page is found by looking at all its uses.
+func (r *ruling) stake(p *page) stake {
+	return stake{own: r.of(p.own), uses: r.of(p.uses)}
 }
 
-// stake of a page is found by looking at all its uses.
-func (r *ruling) stake(p *page) (k stake) {
-	for _, u := range p.own {
+func (r *ruling) of(uses []*use) (files uint64) {
+	for _, u := range uses {
 		if u.mark == r.mark {
-			k.add(owns, u.files)
+			files |= u.files
 		}
 	}
-	for _, u := range p.uses {
-		if u.mark == r.mark {
-			k.add(using, u.files)
-		}
-	}
-	return k
+	return files
 }
 
 // update is what a stake means: one decision.

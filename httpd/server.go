@@ -86,6 +86,7 @@ type Server struct {
 	lone      visit // of requests that belong to no Serve
 
 	telling sync.Mutex // held from looking at files until the pages are told
+	looking sync.Mutex // held while somebody looks at files for the first time
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc

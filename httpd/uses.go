@@ -94,7 +94,7 @@ func parseUses(texts []string) []string {
 // goes with the last of them. The hub's lock guards it.
 type use struct {
 	path  string // canonical, or listingOf with a directory's
-	pages map[*slot]role
+	users []user
 	sight sight // what was there when it was looked at last
 	last  sight // the last time that it could be read
 	fault *PageError
@@ -105,13 +105,12 @@ type use struct {
 	files uint64 // which files of that ruling it stands for
 }
 
-// A role is what a file is to a page.
-type role uint8
-
-const (
-	owns  role = 1 << iota // the page shows it
-	using                  // the page uses it otherwise
-)
+// A user is a page that has a use. Users are in the order in which they came,
+// mostly, so that a change visits pages one after the other in memory.
+type user struct {
+	slot *slot
+	at   int32 // where the page has it: the index in uses, or the complement of that in own
+}
 
 // A sight is what a request for a use's path would have been answered with,
 // when somebody looked. The zero sight is none.
@@ -222,8 +221,12 @@ type digest struct {
 }
 
 // String is for the client, who need not understand it.
-func (d digest) String() string {
-	return strconv.Itoa(d.n) + "-" + strconv.FormatUint(d.uses, 16) + "-" + strconv.FormatUint(d.own, 16)
+func (d digest) String() string { return string(d.append(nil)) }
+
+func (d digest) append(b []byte) []byte {
+	b = append(strconv.AppendInt(b, int64(d.n), 10), '-')
+	b = append(strconv.AppendUint(b, d.uses, 16), '-')
+	return strconv.AppendUint(b, d.own, 16)
 }
 
 // parseDigest reads what String writes.
