@@ -59,6 +59,7 @@ func (h *hub) nameMore(s *slot, named []string) (added []*use) {
 		u.mark = h.marks
 	}
 	had := len(p.uses)
+	p.uses, p.seats = slices.Grow(p.uses, len(named)), slices.Grow(p.seats, len(named))
 	for _, path := range named {
 		if u := h.uses[path]; path == "" || u != nil && u.mark == h.marks {
 			continue
@@ -71,7 +72,6 @@ func (h *hub) nameMore(s *slot, named []string) (added []*use) {
 			return nil
 		}
 	}
-	p.uses, p.seats = slices.Clip(p.uses), slices.Clip(p.seats)
 	return p.uses[had:]
 }
 
@@ -132,7 +132,8 @@ func (h *hub) missedBy(s *slot, p report, looks map[*use]sight) update {
 	if p.seen.epoch == h.epoch {
 		if changes, ok := h.since(p.seen.number); ok && !slices.ContainsFunc(changes, change.isLost) {
 			s.base = p.seen.number
-			return h.replay(&s.page, changes, h.unchanged(s, p), looks)
+			same := h.unchanged(s, p) && p.hasHad
+			return h.replay(&s.page, changes, memory{looks, p.seen.when, same})
 		}
 	}
 	if h.unchanged(s, p) && !h.isLater(s, p) || s.page.isGone() {
@@ -196,18 +197,26 @@ func (h *hub) held(paths []string) []*use {
 	return list
 }
 
-// replay is what changes of the past mean to a page. With unchanged, which
-// says that the page has what is there now, names that came or went are no
-// news. What is gone, and was not known before looks, went with a change.
-func (h *hub) replay(p *page, changes []change, unchanged bool, looks map[*use]sight) update {
+// A memory is what is known of a page whose past is replayed.
+type memory struct {
+	looks map[*use]sight // first looks at files, for it
+	since int64          // no file that it has was read before; ms since 1970
+	same  bool           // and all that it has is as it was
+}
+
+// replay is what changes of the past mean to a page.
+func (h *hub) replay(p *page, changes []change, m memory) update {
 	var u update
 	for i := range changes {
 		c := &changes[i]
+		if c.lost && p.known {
+			u = u.merge(update{reload: &missed})
+		}
 		if !p.known {
 			u = u.merge(c.update(p))
 		}
-		if p.reports() && !(c.names && unchanged) {
-			r := h.rule(c, h.newsOf(c, looks), nil)
+		if p.reports() {
+			r := h.rule(c, h.newsOf(c, m), nil)
 			if r.mark != 0 {
 				u = u.merge(r.update(r.stake(p)))
 			}
@@ -216,27 +225,34 @@ func (h *hub) replay(p *page, changes []change, unchanged bool, looks map[*use]s
 	return p.unlessGone(u)
 }
 
-func (h *hub) newsOf(c *change, looks map[*use]sight) []touch {
-	touches := h.touched(c)
-	return slices.DeleteFunc(touches, func(t touch) bool {
-		if _, first := looks[t.use]; first && c.names && t.use.isUnknown() {
-			t.use.fault = gone(t.use.sight.name)
+// newsOf lists what was news of a change. A name that came, or a file that may
+// be read now, is none for a page that has read the file since. What is gone,
+// and was not known before the look, went with the change.
+func (h *hub) newsOf(c *change, m memory) []touch {
+	return slices.DeleteFunc(h.touched(c), func(t touch) bool {
+		u := t.use
+		if c.names && (m.same || u.sight.ctime < m.since-tick) {
+			return true
 		}
-		return t.use.fault != nil || t.use.sight.what == absent
+		if _, first := m.looks[u]; first && c.names && u.isUnknown() {
+			u.fault = gone(u.sight.name)
+		}
+		return u.fault != nil || u.sight.what == absent
 	})
 }
 
-// learn leaves in the slot of a page its position and what it missed of uses
-// that it has just named: what changed since a time,
-// but not before it was served.
+// learn leaves in the slot of a page its position, and what it missed of uses
+// that it has just named: what changed since a time, but not before it was
+// served.
 func (h *hub) learn(s *slot, added []*use, looks map[*use]sight, since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(added) > 0 && !s.going {
+		m := memory{looks: looks, since: since.UnixMilli()}
 		changes, _ := h.since(max(s.base, h.count-uint64(len(h.past))))
-		first, _ := slices.BinarySearchFunc(changes, since.UnixMilli(), func(c change, since int64) int { return cmp.Compare(c.when, since) })
+		first, _ := slices.BinarySearchFunc(changes, m.since, func(c change, since int64) int { return cmp.Compare(c.when, since) })
 		part := page{known: true, uses: added}
-		s.waiting = s.waiting.merge(h.replay(&part, changes[first:], false, looks))
+		s.waiting = s.waiting.merge(h.replay(&part, changes[first:], m))
 		h.stirs()
 	}
 	s.asked, s.faults = true, true

@@ -129,6 +129,40 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 	}
 }
 
+// Names that come and go between the serving of a page and its socket.
+func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
+	tests := []struct {
+		name   string
+		served int64 // ms before the change
+		do     func(t *testing.T, dir string)
+		path   string
+		want   string
+	}{
+		{"a file was deleted", 5000, func(t *testing.T, dir string) { remove(t, dir, "x.css") }, "x.css", "at | errors: /x.css is gone"},
+		{"its own file was deleted", 5000, func(t *testing.T, dir string) { remove(t, dir, "a.html") }, "a.html", "at | errors: /a.html is gone"},
+		{"a file came", 5000, func(t *testing.T, dir string) { write(t, dir, "none.css", "!") }, "none.css", "/none.css"},
+		{"another file came", 5000, func(t *testing.T, dir string) { write(t, dir, "other.css", "!") }, "other.css", "at"},
+		{"a file came before the page was served", -500, func(t *testing.T, dir string) { write(t, dir, "none.css", "!") }, "none.css", "at"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := site(t, "a.html", "x.css")
+			s := newServer(t, Options{Root: dir})
+			s.hub.age(tt.served)
+			b := badge{position: s.hub.now()}
+			tt.do(t, dir)
+			s.Recheck(tt.path)
+			slot := s.hub.join()
+			defer s.hub.leave(slot)
+			s.hub.adopt(slot)
+			s.introduce(slot, newReport(request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b))
+			if got := answers(t, s.hub.take(slot)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // What was found after the last message is no part of its digest.
 func TestUsesFoundWhileThePageWasAway(t *testing.T) {
 	dir := site(t, "a.html", "x.css")

@@ -185,7 +185,7 @@ func (h *hub) catchUp(s *slot, p page, number uint64) {
 	s.base = number
 	s.waiting = update{reload: &missed}
 	if changes, ok := h.since(number); ok {
-		s.waiting = h.replay(&s.page, changes, false, nil)
+		s.waiting = h.replay(&s.page, changes, memory{})
 	}
 	if !s.waiting.empty() {
 		s.notify()

@@ -166,12 +166,12 @@ const (
 )
 
 // routes are those that refresh pages: when content changes, and when names
-// come and go. The latter is never in a hurry: what has just been created is
-// about to be written, and that is the former's.
+// come and go. The latter comes last: what was created is about to be written,
+// and what a build removes it makes again.
 func (cfg *config) routes(refresh, recheck router.Callback) []router.Route {
 	return []router.Route{
 		cfg.route(reloadRoute, router.Reload, cfg.delay, refresh),
-		cfg.route(namesRoute, names, max(cfg.delay, defaults.delay), recheck),
+		cfg.route(namesRoute, names, max(cfg.delay, defaults.delay)+cfg.debounce, recheck),
 	}
 }
 
