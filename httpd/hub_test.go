@@ -163,6 +163,31 @@ func TestBrowsersAreTold(t *testing.T) {
 	})
 }
 
+// A change costs as much memory with a thousand pages as with ten, whether it
+// concerns them or not.
+func TestAPageCostsABroadcastNoMemory(t *testing.T) {
+	allocs := func(pages int, changed string) float64 {
+		var h hub
+		for i := range pages {
+			s := h.join()
+			if i%2 == 0 {
+				h.adopt(s)
+				h.enter(s, report{own: []string{"/a"}, named: []string{"/a.css", "/b.css"}})
+			}
+		}
+		c := newChange([]string{changed, "c.css"})
+		for range 2 * maxPast {
+			h.broadcast(c, nil) // all that is kept is there
+		}
+		return testing.AllocsPerRun(10, func() { h.broadcast(c, nil) })
+	}
+	for _, changed := range []string{"a.css", "other.css", "a.html"} {
+		if few, many := allocs(2*maxRecordPages, changed), allocs(1000, changed); many > few+2 {
+			t.Errorf("%s: %v allocations for 1000 pages, %v for %d", changed, many, few, 2*maxRecordPages)
+		}
+	}
+}
+
 // With ten thousand pages, of which most show the same few files and use the
 // same twenty, one change is to cost at most 2 ms, and no memory for a page
 // that it does not concern.
