@@ -52,7 +52,7 @@ func TestALineKeepsWhatThePeerHasNotTaken(t *testing.T) {
 		t.Run(fmt.Sprint("tried=", tried), func(t *testing.T) {
 			l, c, peer := pipe(t, time.Minute)
 			if !tried {
-				l.raw = nil
+				l.fd = -1
 			}
 			var want []byte
 			for i := 0; len(want) < 8<<20; i++ {
