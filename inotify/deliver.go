@@ -3,6 +3,7 @@ package inotify
 import (
 	"hash/maphash"
 	"path"
+	"runtime"
 	"slices"
 )
 
@@ -119,6 +120,7 @@ func (w *Watcher) deliver() {
 		s.batch, s.ready = s.ready, s.batch
 	}
 	w.mu.Unlock()
+	delivered := false
 	for _, s := range subs {
 		if len(s.ready) == 0 {
 			continue
@@ -126,6 +128,13 @@ func (w *Watcher) deliver() {
 		s.Deliver(s.ready)
 		s.used = max(s.used, len(s.ready))
 		s.ready = s.ready[:0]
+		delivered = true
+	}
+	if delivered {
+		// Goroutines that were started run now, on this thread. It may be
+		// about to sleep in the kernel, and when other threads are busy some
+		// milliseconds would pass until the runtime noticed who waits for it.
+		runtime.Gosched()
 	}
 }
 
