@@ -120,7 +120,6 @@ func (w *Watcher) deliver() {
 		s.batch, s.ready = s.ready, s.batch
 	}
 	w.mu.Unlock()
-	delivered := false
 	for _, s := range subs {
 		if len(s.ready) == 0 {
 			continue
@@ -128,12 +127,16 @@ func (w *Watcher) deliver() {
 		s.Deliver(s.ready)
 		s.used = max(s.used, len(s.ready))
 		s.ready = s.ready[:0]
-		delivered = true
+		w.delivered = true
 	}
-	if delivered {
-		// Goroutines that were started run now, on this thread. It may be
-		// about to sleep in the kernel, and when other threads are busy some
-		// milliseconds would pass until the runtime noticed who waits for it.
+}
+
+// yield lets the goroutines run that Deliver has made ready. This thread may be
+// about to sleep in the kernel with them in its queue, and when other threads
+// are busy some milliseconds would pass until the runtime noticed.
+func (w *Watcher) yield() {
+	if w.delivered {
+		w.delivered = false
 		runtime.Gosched()
 	}
 }

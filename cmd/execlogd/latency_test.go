@@ -289,9 +289,11 @@ func bareSocket() (int, error) {
 		}),
 	}
 	go server.Serve(ln)
-	file, err := (<-conns).(*net.TCPConn).File()
+	raw, err := (<-conns).(*net.TCPConn).SyscallConn()
 	if err != nil {
 		return 0, err
 	}
-	return int(file.Fd()), nil
+	socket := -1
+	raw.Control(func(fd uintptr) { socket, err = syscall.Dup(int(fd)) })
+	return socket, err
 }
