@@ -118,6 +118,9 @@ type hub struct {
 	stir    chan struct{} // nil, or closed when people would see something new
 }
 
+// fewSent is what is sent in less time than it takes to wake a thread or two.
+const fewSent = 8
+
 // maxSenders is how many goroutines write to browsers at once. A write waits
 // for nobody, so there is no use for more than there are processors.
 var maxSenders = runtime.GOMAXPROCS(0)
@@ -349,10 +352,13 @@ func (h *hub) take(s *slot) (m mail) {
 
 // broadcast leaves in every slot what the change means to its page, and
 // returns how many pages it concerns. What the uses that it is about lead to
-// now is in seen. It never blocks.
+// now is in seen. It waits for none, but sends the first few what it has for
+// them: that is sooner than to wake somebody who does.
 func (h *hub) broadcast(c change, seen map[*use]sight) (told int) {
+	defer h.sendFew()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.senders++ // see sendFew
 	news, faults := h.settle(&c, seen)
 	h.remember(c)
 	r := h.rule(&c, news, faults)
@@ -454,6 +460,18 @@ func (h *hub) deliver() {
 	for s := h.next(); s != nil; s = h.next() {
 		s.send()
 	}
+}
+
+// sendFew is a sender for a while, if it is needed at all.
+func (h *hub) sendFew() {
+	for range fewSent {
+		s := h.next()
+		if s == nil {
+			return
+		}
+		s.send()
+	}
+	go h.deliver()
 }
 
 // next takes a slot from the queue; nil ends a sender.

@@ -10,17 +10,19 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// Buffers of a websocket, which has them for as long as it is open. A frame
-// that is larger than the writer's takes two writes; what is larger than the
-// reader's is read into its place.
+// Buffers of a websocket, which has them for as long as it is open. What is
+// larger than the reader's is read into its place. The writer's has room for
+// any control frame, so that each of those is one write; it has no others to
+// send.
 const (
 	readBuffer  = 128
-	writeBuffer = 512
+	writeBuffer = 128
 )
 
 // keptLimit bounds what a line keeps for a peer that does not read. An update
@@ -53,31 +55,40 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // is no such goroutine, and while the peer reads there is none either.
 type line struct {
 	net.Conn
-	raw      syscall.RawConn // nil where a write cannot be tried, as under TLS
-	socket   io.Closer       // ends the connection without a word
-	early    []byte          // what came behind the request and has not been read yet
-	crowd    *crowd          // has the goroutine
-	patience time.Duration   // for the peer to take what it was sent
+	fd       int           // of the socket until the line ends; -1 where a write cannot be tried, as under TLS
+	socket   io.Closer     // ends the connection without a word
+	early    []byte        // what came behind the request and has not been read yet
+	crowd    *crowd        // has the goroutine
+	patience time.Duration // for the peer to take what it was sent
 
-	mu    sync.Mutex // guards what follows
-	kept  []byte     // what the goroutine has yet to send
-	busy  bool       // there is a goroutine
-	taken func()     // to be called when there is none any more
-	ended bool       // the connection is closed
-	why   error      // it is
+	mu      sync.Mutex // guards what follows
+	kept    []byte     // what the goroutine has yet to send
+	busy    bool       // there is a goroutine
+	taken   func()     // to be called when there is none any more
+	parting bool       // no more messages
+	ended   bool       // the connection is closed
+	why     error      // it is
 }
 
 func newLine(conn net.Conn, early []byte, crowd *crowd, patience time.Duration) *line {
-	l := &line{Conn: conn, socket: conn, early: early, crowd: crowd, patience: patience}
+	l := &line{Conn: conn, fd: -1, socket: conn, early: early, crowd: crowd, patience: patience}
 	switch c := conn.(type) {
 	case *net.TCPConn:
-		l.raw, _ = c.SyscallConn()
+		l.fd = descriptor(c)
 	case *net.UnixConn:
-		l.raw, _ = c.SyscallConn()
+		l.fd = descriptor(c)
 	case *tls.Conn:
 		l.socket = c.NetConn() // its own Close may wait for the peer
 	}
 	return l
+}
+
+func descriptor(c syscall.Conn) int {
+	fd := -1
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(n uintptr) { fd = int(n) })
+	}
+	return fd
 }
 
 // Read is net.Conn's.
@@ -93,13 +104,37 @@ func (l *line) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// send writes a whole frame. The websocket does not know of it, and has frames
+// of its own, each one write.
+func (l *line) send(frame []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.parting {
+		return net.ErrClosed
+	}
+	_, err := l.write(frame)
+	return err
+}
+
+// endMessages has send fail from now on: nothing may follow a goodbye.
+func (l *line) endMessages() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.parting = true
+}
+
 var errBehind = errors.New("the peer does not read")
 
 // Write is net.Conn's. It fails when the line is cut or broken, or when much
 // is kept already.
-func (l *line) Write(p []byte) (n int, err error) {
+func (l *line) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.write(p)
+}
+
+// write is called with the lock.
+func (l *line) write(p []byte) (n int, err error) {
 	if l.ended {
 		return 0, net.ErrClosed
 	}
@@ -121,24 +156,21 @@ func (l *line) Write(p []byte) (n int, err error) {
 	return len(p), nil
 }
 
-// try writes what the peer has room for.
-func (l *line) try(p []byte) (n int, err error) {
-	if l.raw == nil {
+// try writes what the peer has room for. The lock is held, so that nobody
+// closes the descriptor.
+func (l *line) try(p []byte) (int, error) {
+	if l.fd < 0 {
 		return 0, nil
 	}
-	closed := l.raw.Write(func(fd uintptr) bool {
-		for n, err = syscall.Write(int(fd), p); err == syscall.EINTR; {
-			n, err = syscall.Write(int(fd), p)
-		}
-		return true
-	})
+	n, err := syscall.Write(l.fd, p)
+	for err == syscall.EINTR {
+		n, err = syscall.Write(l.fd, p)
+	}
 	switch {
-	case closed != nil:
-		return 0, closed
 	case err == syscall.EAGAIN:
 		return 0, nil
 	case err != nil:
-		return 0, &net.OpError{Op: "write", Net: "tcp", Addr: l.RemoteAddr(), Err: err}
+		return 0, os.NewSyscallError("write", err)
 	}
 	return n, nil
 }
@@ -163,7 +195,6 @@ func (l *line) next() []byte {
 		l.mu.Unlock()
 		return kept
 	}
-	l.SetWriteDeadline(time.Time{})
 	l.busy, l.taken = false, nil
 	l.mu.Unlock()
 	if taken != nil {

@@ -60,6 +60,7 @@ type browser struct {
 	visit    *visit
 	server   *Server
 	hub      *hub
+	press    *press
 	slot     *slot
 	patience patience
 	pinger   *time.Timer
@@ -97,7 +98,7 @@ func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b := &browser{
-		conn: conn, line: taken.line, visit: visit, server: s, hub: &s.hub, slot: s.hub.join(),
+		conn: conn, line: taken.line, visit: visit, server: s, hub: &s.hub, press: &s.press, slot: s.hub.join(),
 		patience: s.patience, log: s.log, remote: r.RemoteAddr,
 		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery), own: s.root != nil && s.gate.isOwn(r),
 	}
@@ -154,6 +155,7 @@ func (b *browser) end(err error) {
 
 // part says goodbye, gives the browser time to answer, and hangs up.
 func (b *browser) part(bye *goodbye) {
+	b.line.endMessages()
 	defer time.AfterFunc(b.patience.goodbye, func() { b.line.cut(bye) }).Stop()
 	b.conn.Close(bye.code, bye.reason)
 	b.line.cut(bye)
@@ -294,7 +296,8 @@ func (b *browser) tell(m mail) error {
 	return nil
 }
 
-// write does not wait for the browser: the line keeps what it does not take.
+// write sends a message, which must never change. It does not wait for the
+// browser: the line keeps what it does not take.
 func (b *browser) write(text []byte) error {
-	return b.conn.Write(context.Background(), websocket.MessageText, text)
+	return b.line.send(b.press.frame(text))
 }

@@ -80,6 +80,7 @@ type Server struct {
 	injects   bool // the script is put into pages
 	gate      gate
 	hub       hub
+	press     press
 	grace     time.Duration
 	patience  patience
 	warned    warnings

@@ -72,6 +72,11 @@ func serveOn(t testing.TB, s *Server, addr string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveListener(t, s, ln)
+}
+
+func serveListener(t testing.TB, s *Server, ln net.Listener) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	run := &running{Server: s, addr: ln.Addr().String(), stop: stop, done: done}

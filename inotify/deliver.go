@@ -3,6 +3,7 @@ package inotify
 import (
 	"hash/maphash"
 	"path"
+	"runtime"
 	"slices"
 )
 
@@ -126,6 +127,17 @@ func (w *Watcher) deliver() {
 		s.Deliver(s.ready)
 		s.used = max(s.used, len(s.ready))
 		s.ready = s.ready[:0]
+		w.delivered = true
+	}
+}
+
+// yield lets the goroutines run that Deliver has made ready. This thread may be
+// about to sleep in the kernel with them in its queue, and when other threads
+// are busy some milliseconds would pass until the runtime noticed.
+func (w *Watcher) yield() {
+	if w.delivered {
+		w.delivered = false
+		runtime.Gosched()
 	}
 }
 

@@ -78,19 +78,20 @@ type Watcher struct {
 	mounts  int // the list of mounts, or -1
 	buf     []byte
 
-	running sync.Mutex // held by Run
-	mu      sync.Mutex // guards what follows, and fd against Close
-	closed  bool
-	leaving bool               // a Handover is under way
-	halt    context.CancelFunc // ends Run, when it is under way
-	seal    int32              // the watch that a Handover left; 0 when its end was read, or nobody expects it
-	mask    Mask               // of every watch
-	subs    []*subscriber
-	anchors map[id][]*subscriber
-	tops    map[id]string // absolute path of each top
-	tree    *tree
-	devs    []device
-	mounted []string // mount points, when they were looked at last
+	running   sync.Mutex // held by Run
+	delivered bool       // since yield; of who delivers
+	mu        sync.Mutex // guards what follows, and fd against Close
+	closed    bool
+	leaving   bool               // a Handover is under way
+	halt      context.CancelFunc // ends Run, when it is under way
+	seal      int32              // the watch that a Handover left; 0 when its end was read, or nobody expects it
+	mask      Mask               // of every watch
+	subs      []*subscriber
+	anchors   map[id][]*subscriber
+	tops      map[id]string // absolute path of each top
+	tree      *tree
+	devs      []device
+	mounted   []string // mount points, when they were looked at last
 
 	ways   ways                     // to the roots
 	astray map[*subscriber]struct{} // whose root is to be looked for
@@ -391,6 +392,7 @@ func (w *Watcher) wait() error {
 		s.letGo()
 	}
 	w.mu.Unlock()
+	w.yield()
 	n, err := unix.EpollWait(w.epoll, ready[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return os.NewSyscallError("epoll_wait", err)
@@ -420,6 +422,9 @@ func (w *Watcher) drain(ctx context.Context) error {
 		default:
 			if err := w.applyAll(w.buf[:n]); err != nil {
 				return err
+			}
+			if n < len(w.buf)/2 { // then there is hardly more to read
+				w.yield()
 			}
 		}
 	}

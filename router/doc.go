@@ -71,6 +71,9 @@
 //     for Delay when the last of them is closed, because what follows
 //     the close of a temporary file is its rename.
 //
+// A callback begins within a fraction of a millisecond of that, on a machine
+// that has a processor free; a batch that is due at once starts no timer.
+//
 // What comes meanwhile joins the batch, and nothing is dropped for coming too
 // early. A file that is written without a pause of Settle, such as a log, thus
 // delays the other paths of its route by up to Hold, once: from then on it
