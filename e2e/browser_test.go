@@ -37,6 +37,7 @@ func TestBrowser(t *testing.T) {
 		{"a page of the web server next door is kept fresh", testNextDoor},
 		{"a page opened from disk is kept fresh", testFromDisk},
 		{"livereload-js works unchanged", testStock},
+		{"a listing shows what comes and goes", testListing},
 		{"a page that links the script by hand is kept fresh", testByHand},
 		{"after a burst of saves a page shows the last", testBursts},
 	}
@@ -218,6 +219,24 @@ func testStock(t *testing.T, browser context.Context) {
 	if sockets := p.seen().sockets; sockets != 2 {
 		t.Errorf("%d connections for 2 loads of the page", sockets)
 	}
+}
+
+func testListing(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"favicon.ico": "", "list/b.txt": "12"})
+	p := open(t, browser, d.URL+"/list/")
+	names := "[...document.querySelectorAll('tbody th')].map(e => e.innerText).join(' ')"
+	p.shows(names, "b.txt")
+	p.do("document.querySelector('.size a').click()")
+	p.connected()
+	p.shows("document.querySelector('[aria-sort]').innerText.trim()", "Size\u00a0↓")
+
+	write(t, site, map[string]string{"list/c.txt": "123", "list/a.txt": "1"})
+	p.shows(names, "c.txt b.txt a.txt")
+	p.connected()
+	if err := os.Remove(filepath.Join(site, "list/b.txt")); err != nil {
+		t.Fatal(err)
+	}
+	p.shows(names, "c.txt a.txt")
 }
 
 func testByHand(t *testing.T, browser context.Context) {

@@ -156,6 +156,15 @@
 //	< {"command":"errors","errors":[{"title":TEXT,"text":TEXT},...]}
 //	    All errors of the page, in place of those before.
 //
+// # The status page
+//
+// /.execlogd/ shows which pages are open, what changed lately with the pages
+// that it concerned and why, what is watched (Options.Watches), and errors. It
+// follows by server-sent events at /.execlogd/events, each a whole snapshot,
+// at most four a second; at most 32 may follow. Queries of pages' URLs are not
+// shown, and where the roots are only on this machine. It is not there without
+// live reload. Not promised: the form of the snapshots.
+//
 // # Strangers
 //
 // Host must be a loopback name or address, an address that the listener is

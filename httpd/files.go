@@ -288,12 +288,14 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 // serveNote answers with a page of our own.
 func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, page *noteTemplate, about any) {
 	var element template.HTML
+	var status template.URL
 	if s.live && isNavigation(r) {
 		b := badgeOf(r)
 		b.missing, b.listing = code == http.StatusNotFound, page == listingTemplate
 		element = template.HTML(b.element(r))
+		status = template.URL(wayUp(r) + statusPath[1:] + "/")
 	}
-	text, err := page.render(about, element)
+	text, err := page.render(about, element, status)
 	if err != nil {
 		s.log.Error("page not rendered", "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")

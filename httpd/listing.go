@@ -34,14 +34,16 @@ func newNote(name string) *noteTemplate {
 	return &noteTemplate{template.Must(template.New("").Parse(listingHTML)).Lookup(name)}
 }
 
-// render writes the page, with a script element or none.
-func (n *noteTemplate) render(about any, script template.HTML) ([]byte, error) {
+// render writes the page, with a script element and a link to the status page
+// or with neither.
+func (n *noteTemplate) render(about any, script template.HTML, status template.URL) ([]byte, error) {
 	var text bytes.Buffer
 	err := n.Execute(&text, struct {
 		About  any
 		Script template.HTML
 		Style  template.CSS
-	}{about, script, template.CSS(faceCSS)})
+		Status template.URL
+	}{about, script, template.CSS(faceCSS), status})
 	return text.Bytes(), err
 }
 

@@ -115,13 +115,13 @@ func (d directive) String() string {
 
 // opened is a directive that allows what d does, and a socket of ours.
 func (d directive) opened() string {
-	want := "connect-src 'self'"
+	want := []string{"connect-src 'self'"}
 	for _, source := range d.sources {
 		if !strings.EqualFold(source, "'none'") {
-			want += " " + source
+			want = append(want, source)
 		}
 	}
-	return want
+	return strings.Join(want, " ")
 }
 
 const asciiSpace = " \t\n\f\r"

@@ -39,7 +39,7 @@ type Options struct {
 	Root string
 
 	// NoLiveReload serves the files as they are, with no script in them, and
-	// has neither /livereload nor /livereload.js.
+	// has neither /livereload and /livereload.js nor the status page.
 	NoLiveReload bool
 
 	// NoInject leaves the files' pages alone: whoever wants live reload for one
@@ -64,6 +64,10 @@ type Options struct {
 	// listed. What such a page learns is which paths change and when.
 	AllowOrigins []string
 
+	// Watches says what is watched, for the status page. It is called often
+	// and must not block for long. Nil shows nothing.
+	Watches func() []Watch
+
 	// Grace is how long Serve, when stopped, waits for running requests and
 	// for browsers to answer the goodbye. 0 means DefaultGrace; negative does
 	// not wait.
@@ -84,7 +88,9 @@ type Server struct {
 	grace     time.Duration
 	patience  patience
 	warned    warnings
-	lone      visit // of requests that belong to no Serve
+	watches   func() []Watch
+	onlookers chan struct{} // as many as there are status pages
+	lone      visit         // of requests that belong to no Serve
 
 	telling sync.Mutex // held from looking at files until the pages are told
 	looking sync.Mutex // held while somebody looks at files for the first time
@@ -101,13 +107,15 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		log:      cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		live:     !opts.NoLiveReload,
-		injects:  !opts.NoLiveReload && !opts.NoInject,
-		gate:     gate,
-		grace:    cmp.Or(opts.Grace, DefaultGrace),
-		patience: defaultPatience,
-		hub:      hub{epoch: rand.Text()[:10], when: time.Now().UnixMilli()},
+		log:       cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		live:      !opts.NoLiveReload,
+		injects:   !opts.NoLiveReload && !opts.NoInject,
+		gate:      gate,
+		watches:   opts.Watches,
+		onlookers: make(chan struct{}, maxOnlookers),
+		grace:     cmp.Or(opts.Grace, DefaultGrace),
+		patience:  defaultPatience,
+		hub:       hub{epoch: rand.Text()[:10], when: time.Now().UnixMilli()},
 	}
 	if opts.Root != "" {
 		if s.root, err = openRoot(opts.Root); err != nil {
@@ -153,10 +161,12 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		s.serveBrowser(w, r)
 	case s.live && r.URL.Path == "/livereload.js":
 		serveScript(w, r)
+	case s.live && (r.URL.Path == statusPath || strings.HasPrefix(r.URL.Path, statusPath+"/")):
+		s.serveStatus(w, r)
 	case s.root != nil:
 		s.serveFile(w, s.badged(r))
 	default:
-		refuse(w, http.StatusNotFound, "no files are served here, only /livereload and /livereload.js")
+		refuse(w, http.StatusNotFound, "no files are served here, only /livereload.js, /livereload and "+statusPath+"/")
 	}
 }
 

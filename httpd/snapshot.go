@@ -3,6 +3,7 @@ package httpd
 import (
 	"cmp"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 // A snapshot is what a hub knows, for people: the status page. All of it is
 // bounded by what it was asked for and the constants below.
 type snapshot struct {
-	open    int        // pages
+	open    int        // pages that have introduced themselves
 	pages   []openPage // some of them, by URL
 	changes []record   // the last, latest first
 	errors  []*PageError
@@ -66,24 +67,58 @@ const (
 func (h *hub) snapshot(pages int) snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make([]*slot, 0, len(h.slots))
-	for s := range h.slots {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *slot) int { return cmp.Or(cmp.Compare(a.url, b.url), cmp.Compare(a.since, b.since)) })
-	shot := snapshot{open: len(all), changes: slices.Clone(h.records)}
+	first, open := h.first(pages)
+	shot := snapshot{open: open, changes: slices.Clone(h.records), errors: h.allErrors()}
 	slices.Reverse(shot.changes)
-	for _, s := range all[:min(pages, len(all))] {
+	for _, s := range first {
 		p := openPage{url: s.url, remote: s.remote, ours: s.ours, since: s.since, known: s.page.known}
 		for _, u := range s.page.uses {
 			p.uses = append(p.uses, u.path)
 		}
 		shot.pages = append(shot.pages, p)
 	}
-	for i := range h.faults {
-		shot.errors = append(shot.errors, h.faults[i].err)
-	}
 	return shot
+}
+
+// first lists so many open pages by URL, and counts all. It is called with the
+// lock, and so does not sort them all.
+func (h *hub) first(most int) (list []*slot, open int) {
+	order := func(a, b *slot) int { return cmp.Or(cmp.Compare(a.url, b.url), cmp.Compare(a.since, b.since)) }
+	for s := range h.slots {
+		if s.since == 0 {
+			continue
+		}
+		open++
+		if len(list) == most {
+			if order(s, list[most-1]) >= 0 {
+				continue
+			}
+			list = list[:most-1]
+		}
+		at, _ := slices.BinarySearchFunc(list, s, order)
+		list = slices.Insert(list, at, s)
+	}
+	return list, open
+}
+
+// allErrors lists the errors of files that pages use, by title, and then those
+// that were set, by source. It is called with the lock.
+func (h *hub) allErrors() []*PageError {
+	var list []*PageError
+	for path, u := range h.uses {
+		if u.fault != nil {
+			name, _ := url.PathUnescape(strings.TrimPrefix(path, "/"))
+			list = append(list, &PageError{Title: u.fault.Title, Text: u.fault.Text, Paths: []string{name}})
+		}
+	}
+	slices.SortFunc(list, func(a, b *PageError) int {
+		return cmp.Or(cmp.Compare(a.Title, b.Title), slices.Compare(a.Paths, b.Paths))
+	})
+	list = slices.CompactFunc(list, (*PageError).equal)
+	for i := range h.faults {
+		list = append(list, h.faults[i].err)
+	}
+	return list[:min(len(list), maxErrors)]
 }
 
 // stirred returns a channel that is closed when a snapshot would be another

@@ -78,6 +78,10 @@ func (g *Group) add(l Listener) error {
 // Watches counts the directories that are watched now.
 func (g *Group) Watches() int { return g.watcher.Watches() }
 
+// Unwatched counts the directories that have no watch, as inotify.Watcher has
+// it.
+func (g *Group) Unwatched() int { return g.watcher.Unwatched() }
+
 // Run listens until ctx ends, which is no error, or reading fails. Then the
 // watcher stops first, so that nothing new gets in, and Run returns when every
 // router has stopped as its own Run says. It works once.

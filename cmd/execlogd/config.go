@@ -142,11 +142,12 @@ func (cfg *config) check() (err error) {
 }
 
 // server is the configuration as httpd takes it.
-func (cfg *config) server(log *slog.Logger) httpd.Options {
+func (cfg *config) server(log *slog.Logger, watches func() []httpd.Watch) httpd.Options {
 	o := httpd.Options{
 		NoLiveReload: !cfg.livereload,
 		NoInject:     !cfg.inject,
 		Logger:       log,
+		Watches:      watches,
 		AllowHosts:   cfg.allowHosts,
 		AllowOrigins: cfg.allowOrigins,
 	}

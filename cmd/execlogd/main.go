@@ -141,7 +141,7 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	if err := checkRoot(cfg.root); err != nil {
 		return nil, err
 	}
-	if d.server, err = httpd.New(cfg.server(d.log)); err != nil {
+	if d.server, err = httpd.New(cfg.server(d.log, d.watches)); err != nil {
 		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
 			err = usageError{error: err} // an -allow flag
 		}
@@ -160,6 +160,11 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
 	d.group, err = router.NewGroup(watching, router.Listener{Root: cfg.root, Router: routes, Notice: d.noteRoot})
 	return d, err
+}
+
+// watches is for the status page, which is there when the group is.
+func (d *daemon) watches() []httpd.Watch {
+	return []httpd.Watch{{Root: d.cfg.root, Watched: d.group.Watches(), Unwatched: d.group.Unwatched()}}
 }
 
 // noteRoot logs what became of the root.

@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"context"
+	"net/http/httptest"
+	"net/http/httputil"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// The status page follows what happens, without taking the focus or folding
+// what is unfolded.
+func TestStatusPage(t *testing.T) {
+	browser := startChromium(t)
+	site, d := serve(t, map[string]string{
+		"index.html": document("<p>text"),
+		"other.html": document("<p>other"),
+		"style.css":  "",
+	})
+	p := visit(t, browser, d.URL+"/.execlogd/")
+	p.shows("state.textContent", "Live")
+	p.shows("document.querySelectorAll('section:not([hidden]) .empty:not([hidden])').length", "3") // pages, changes, runs
+	p.shows("watches.innerText.replace(/\\s+/g, ' ').trim()", site+" 1 0")
+
+	first := open(t, browser, d.URL+"/?secret=1")
+	p.shows("pages.querySelectorAll('tr').length", "1")
+	p.shows("pages.querySelector('.name').innerText", "/")
+	p.do("window.link = pages.querySelector('.name'); link.focus()")
+
+	write(t, site, map[string]string{"index.html": document("<p>new")})
+	p.shows("changes.querySelector('.files').innerText.trim()", "index.html")
+	p.shows("changes.querySelector('.effects').innerText.includes('/index.html')", "true")
+	p.shows("changed.innerText", "1")
+	first.connected()
+
+	open(t, browser, d.URL+"/other.html")
+	p.shows("[...pages.querySelectorAll('.name')].map(e => e.innerText).join()", "/,/other.html")
+	p.shows("document.getElementById('open').innerText", "2")
+	write(t, site, map[string]string{"nobody.log": "x"})
+	p.shows("changes.querySelector('.more').innerText", "concerns no open page")
+	p.shows("document.activeElement === link && link.isConnected", "true")
+	if faults := p.seen().faults; len(faults) > 0 {
+		t.Errorf("console: %q", faults)
+	}
+
+	if err := d.signal("TERM"); err != nil {
+		t.Fatal(err)
+	}
+	p.shows("state.textContent", "Not connected; trying again")
+}
+
+// Without a script the page shows what was when it was loaded; below a
+// proxy's prefix it finds all that belongs to it.
+func TestStatusPageWithoutScript(t *testing.T) {
+	browser := startChromium(t)
+	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
+	front := proxy(t, d, func(*httputil.ProxyRequest) {}, httptest.NewServer)
+	open(t, browser, d.URL+"/")
+	p := visit(t, browser, front.String()+"/preview/.execlogd/")
+	p.shows("state.textContent", "Live")
+	const look = "[pages.innerText, document.querySelectorAll('.empty:not([hidden])').length, getComputedStyle(totals).display].join().replace(/[\\d:]+ (AM|PM|UTC)/g, 'TIME')"
+	live, err := evaluate[string](p, look)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return err
+	}), chromedp.Navigate(front.String()+"/preview/.execlogd/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.shows("state.textContent.startsWith('as of')", "true")
+	p.shows(look, live)
+}
+
+// visit opens a page that has no socket.
+func visit(t *testing.T, browser context.Context, url string) *tab {
+	t.Helper()
+	p := &tab{t: t}
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithListener(p.observe))
+	t.Cleanup(cancel)
+	p.ctx = ctx
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("new tab: %v", err)
+	}
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		t.Fatalf("open %s: %v", url, err)
+	}
+	return p
+}

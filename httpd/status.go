@@ -1,0 +1,219 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"html/template"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+// statusPath is a hidden one, which no file can have.
+const statusPath = "/.execlogd"
+
+// statusPolicy lets the status page load what is beside it and nothing else,
+// and nobody frame it.
+const statusPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// maxOnlookers is how many status pages may follow.
+const maxOnlookers = 32
+
+// How the stream of the status page goes.
+const (
+	streamPause = time.Second / 4  // between two snapshots
+	streamLook  = 2 * time.Second  // without news: watches come and go by themselves
+	streamBeat  = 15 * time.Second // to the next line at the latest, for proxies that cut what is silent
+	streamWrite = 10 * time.Second // for a status page to take what is sent
+)
+
+var (
+	//go:embed status.html
+	statusHTML string
+	//go:embed status.css
+	statusCSS string
+	//go:embed status.js
+	statusJS string
+	//go:embed status.svg
+	statusSVG string
+)
+
+var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
+	"iso":   func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") },
+	"clock": func(ms int64) string { return time.UnixMilli(ms).UTC().Format("15:04:05 UTC") },
+}).Parse(statusHTML))
+
+// A Watch says how much of a root is watched.
+type Watch struct {
+	Root      string
+	Watched   int // directories
+	Unwatched int // directories below it in which changes may be seen late or not at all
+}
+
+// serveStatus answers for the status page and what belongs to it.
+func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", statusPolicy)
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		refuse(w, http.StatusForbidden, "other sites may not ask for the status page; type its address")
+		return
+	}
+	switch strings.TrimPrefix(r.URL.Path, statusPath) {
+	case "":
+		redirectToDir(w, r)
+	case "/":
+		s.serveStatusPage(w, r)
+	case "/status.css":
+		serveText(w, r, "text/css; charset=utf-8", faceCSS+statusCSS)
+	case "/status.js":
+		serveText(w, r, "text/javascript; charset=utf-8", statusJS)
+	case "/status.svg":
+		serveText(w, r, "image/svg+xml", statusSVG)
+	case "/events":
+		s.serveEvents(w, r)
+	default:
+		refuse(w, http.StatusNotFound, "not found")
+	}
+}
+
+func serveText(w http.ResponseWriter, r *http.Request, kind, text string) {
+	w.Header().Set("Content-Type", kind)
+	writeWhole(w, r, http.StatusOK, strings.NewReader(text))
+}
+
+func (s *Server) serveStatusPage(w http.ResponseWriter, r *http.Request) {
+	var text bytes.Buffer
+	err := statusTemplate.Execute(&text, struct {
+		view
+		Now int64
+
+		// What a script makes more of, when there is more.
+		NoPage   pageRow
+		NoChange changeRow
+		NoWatch  watchRow
+		NoError  errorRow
+	}{view: s.view(r), Now: time.Now().UnixMilli()})
+	if err != nil {
+		s.log.Error("page not rendered", "path", clip(r.URL.Path), "err", err)
+		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
+		return
+	}
+	serveText(w, r, "text/html; charset=utf-8", text.String())
+}
+
+// serveEvents streams views until the client leaves or the server stops.
+func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.onlookers <- struct{}{}:
+		defer func() { <-s.onlookers }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		refuse(w, http.StatusServiceUnavailable, "too many status pages are open")
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would gather what we send
+	if r.Method == http.MethodHead {
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
+	line := http.NewResponseController(w)
+	defer line.SetWriteDeadline(time.Time{})
+	stream(ctx, s.hub.stirred, func() []byte { return s.view(r).json() }, func(text string) error {
+		line.SetWriteDeadline(time.Now().Add(streamWrite)) // where that is possible
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+		return line.Flush()
+	})
+}
+
+// stream sends what look sees, as server-sent events, whenever it is something
+// new, until ctx ends or send fails. The channel that stirred returns is closed
+// when there may be something new.
+func stream(ctx context.Context, stirred func() <-chan struct{}, look func() []byte, send func(string) error) {
+	idle := time.NewTicker(streamLook)
+	defer idle.Stop()
+	var last []byte
+	var spoken time.Time
+	for text := "retry: 1000\n"; ; text = "" {
+		news := stirred()
+		if seen := look(); !bytes.Equal(seen, last) {
+			last = seen
+			text += "data: " + string(seen) + "\n\n"
+		} else if time.Since(spoken) >= streamBeat-streamLook {
+			text = ":\n\n"
+		}
+		if text != "" {
+			if send(text) != nil {
+				return
+			}
+			spoken = time.Now()
+		}
+		if !pause(ctx, streamPause) {
+			return
+		}
+		select {
+		case <-news:
+		case <-idle.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// pause waits, and says whether that was all.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// isPrivate says whether the one who asks is on this machine and no proxy
+// speaks for somebody else.
+func isPrivate(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via"} {
+		if r.Header.Get(name) != "" {
+			return false
+		}
+	}
+	return isOnThisMachine(r)
+}
+
+// view is what there is to see for the one who asks. Where the roots are, and
+// from where others look at pages, is for those on this machine; others see
+// the roots' names.
+func (s *Server) view(r *http.Request) view {
+	private := isPrivate(r)
+	v := newView(s.hub.snapshot(maxListed), s.gate.reached(r))
+	for i := range v.Pages {
+		if !private {
+			v.Pages[i].Remote = ""
+		}
+	}
+	if s.watches == nil {
+		return v
+	}
+	for i, watch := range s.watches() {
+		if !private {
+			watch.Root = path.Base(watch.Root)
+		}
+		v.Watched += watch.Watched
+		v.Watches = append(v.Watches, watchRow{i, printable(watch.Root), watch.Watched, watch.Unwatched})
+	}
+	return v
+}
