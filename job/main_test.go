@@ -42,7 +42,7 @@ func daemon() {
 		panic(err)
 	}
 	defer r.Close()
-	j, err := r.Command(Command{Name: "test", Shell: os.Args[1], Dir: "/"})
+	j, err := r.Command(Command{Name: "test", Shell: os.Args[1], Dir: "/", Grace: 50 * time.Millisecond})
 	if err != nil {
 		panic(err)
 	}

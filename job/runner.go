@@ -245,17 +245,16 @@ func (x *run) wait() (report, error) {
 	x.mu.Lock()
 	x.over = true
 	x.mu.Unlock()
-	x.settle()
 	if err != nil {
 		// The kernel has killed the program with its keeper. What is left is
 		// its group, and what is not in it got away.
 		_ = syscall.Kill(-x.entry.pid(), syscall.SIGKILL)
-		x.keeper.end()
-		return end, errKeeper
+		err = errKeeper
 	}
-	if end.left > 0 {
+	x.settle()
+	if err != nil || end.left > 0 {
 		x.keeper.end()
-		return end, nil
+		return end, err
 	}
 	x.runner.put(x.keeper)
 	return end, nil

@@ -102,7 +102,14 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 // the program's group. What is in neither gets away.
 func TestKeeperKilled(t *testing.T) {
 	h, w := newHouse(t), newWitness(t)
-	r := h.run(Command{Shell: w.script(`sleep 1000 & kill -9 $PPID; sleep 1000`)})
+	go func() {
+		h.expect("up")
+		keeper, _ := look(h.Log().Records()[0].PID)
+		if err := syscall.Kill(keeper.parent, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := h.run(Command{Shell: w.script(`sleep 1000 & echo up; sleep 1000`)})
 	if !strings.Contains(r.Failure, errKeeper.Error()) {
 		t.Errorf("got %v, want that %v", r, errKeeper)
 	}
@@ -110,6 +117,23 @@ func TestKeeperKilled(t *testing.T) {
 	if r := h.run(Command{Shell: "echo next"}); r.Failure != "" {
 		t.Errorf("the next run: %v", r)
 	}
+}
+
+// When nobody is left who could end a program, the kernel does.
+func TestDaemonAndKeeperKilled(t *testing.T) {
+	w := newWitness(t)
+	d := startDaemon(t, w.script(`echo up; exec sleep 1000`))
+	below := descendants(d.Process.Pid)
+	keeper := below[0] // the only child
+	for _, step := range []struct {
+		pid    int
+		signal syscall.Signal
+	}{{keeper.id, syscall.SIGSTOP}, {d.Process.Pid, syscall.SIGKILL}, {keeper.id, syscall.SIGKILL}} {
+		if err := syscall.Kill(step.pid, step.signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.nobody(20 * time.Second)
 }
 
 func TestIdleKeeperKilled(t *testing.T) {
