@@ -124,11 +124,12 @@ func keepFiles() error {
 type tree struct {
 	main    int // process id of the program
 	grace   time.Duration
-	socket  int           // to report on
-	stopped chan struct{} // closed when it is to end
-	alone   chan struct{} // closed when main has ended and left others behind
-	empty   chan struct{} // closed when there is no process any more
-	once    sync.Once     // closes stopped
+	socket  int                 // to report on
+	stopped chan struct{}       // closed when it is to end
+	alone   chan struct{}       // closed when main has ended and left others behind
+	empty   chan struct{}       // closed when there is no process any more
+	once    sync.Once           // closes stopped
+	told    map[processKey]bool // who got SIGTERM; tend's alone
 
 	mu     sync.Mutex // guards what follows, and main against being reaped
 	over   bool       // main was reaped; its id may be another's
@@ -152,7 +153,7 @@ func plant(r request, files []int, socket int) *tree {
 	}
 	send(socket, report{kind: started, value: uint32(pid)})
 	t := &tree{
-		main: pid, grace: r.grace, socket: socket,
+		main: pid, grace: r.grace, socket: socket, told: make(map[processKey]bool),
 		stopped: make(chan struct{}), alone: make(chan struct{}), empty: make(chan struct{}),
 	}
 	reaped := make(chan struct{})
@@ -205,8 +206,9 @@ func (t *tree) tend(reaped <-chan struct{}) {
 			return
 		case <-alone:
 			alone = nil
+			n := t.terminate()
 			if kill == nil {
-				strays = t.terminate()
+				strays = n
 				kill = time.After(t.grace)
 			}
 		case <-stopped:
@@ -219,7 +221,7 @@ func (t *tree) tend(reaped <-chan struct{}) {
 			if killed.IsZero() {
 				killed = now
 			}
-			n := t.signal(syscall.SIGKILL)
+			n := t.kill()
 			if now.Sub(killed) > killPatience {
 				left = max(n, 1)
 			}
@@ -233,33 +235,46 @@ func (t *tree) tend(reaped <-chan struct{}) {
 }
 
 // terminate asks every process of the tree to end, also one that was stopped,
-// and counts those beside the program's own group.
-func (t *tree) terminate() int {
-	n := t.signal(syscall.SIGTERM)
-	t.signal(syscall.SIGCONT)
-	return n
-}
-
-// signal sends a signal to every process of the tree: to the program's group
-// at once, so that none of it is missed, and to each of the others, which it
-// counts. Processes that appear meanwhile may not get it.
-func (t *tree) signal(s syscall.Signal) (others int) {
-	group := t.signalGroup(s)
+// but none twice. It counts those that it had to ask by themselves, outside
+// the program's group.
+func (t *tree) terminate() (alone int) {
+	members := descendants(os.Getpid()) // whom a signal to the group reaches
+	group := t.signalGroup(syscall.SIGTERM, syscall.SIGCONT)
+	for _, p := range members {
+		t.told[p.key()] = t.told[p.key()] || p.group == group
+	}
 	for _, p := range descendants(os.Getpid()) {
-		if p.group != group {
-			p.signal(s)
-			others++
+		if !t.told[p.key()] {
+			t.told[p.key()] = true
+			p.signal(syscall.SIGTERM)
+			p.signal(syscall.SIGCONT)
+			alone++
 		}
 	}
-	return others
+	return alone
 }
 
-// signalGroup returns 0 if the group may be another's by now.
-func (t *tree) signalGroup(s syscall.Signal) int {
+// kill ends every process of the tree at once, but for those that appear
+// meanwhile, and counts what it saw.
+func (t *tree) kill() int {
+	t.signalGroup(syscall.SIGKILL)
+	left := descendants(os.Getpid())
+	for _, p := range left {
+		p.signal(syscall.SIGKILL)
+	}
+	return len(left)
+}
+
+// signalGroup sends signals to the program's group and returns that. When the
+// program was reaped the group may be another's, and it returns 0.
+func (t *tree) signalGroup(signals ...syscall.Signal) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over || syscall.Kill(-t.main, s) != nil {
+	if t.over {
 		return 0
+	}
+	for _, s := range signals {
+		_ = syscall.Kill(-t.main, s)
 	}
 	return t.main
 }

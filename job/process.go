@@ -7,8 +7,13 @@ import (
 	"syscall"
 )
 
-// A process is one as /proc/PID/stat shows it. The process id and the time of
-// the start together are of no other process.
+// A processKey is of one process and of no other that gets its id later.
+type processKey struct {
+	id    int
+	start uint64
+}
+
+// A process is one as /proc/PID/stat shows it.
 type process struct {
 	id     int
 	parent int
@@ -16,6 +21,8 @@ type process struct {
 	start  uint64 // in clock ticks since boot
 	zombie bool
 }
+
+func (p process) key() processKey { return processKey{p.id, p.start} }
 
 // descendants lists what is below a process and alive. It sees one process
 // after the other, so what is born or orphaned meanwhile may not be among them.
@@ -103,7 +110,7 @@ func (p process) signal(s syscall.Signal) {
 		return
 	}
 	defer func() { _ = handle.Release() }()
-	if now, ok := look(p.id); ok && now.start == p.start {
+	if now, ok := look(p.id); ok && now.key() == p.key() {
 		_ = handle.Signal(s) // it may be gone, or another user's
 	}
 }
