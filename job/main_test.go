@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("JOB_TEST") {
 	case "daemon":
 		daemon()
+	case "immune":
+		immune()
 	default:
 		os.Setenv("GORACE", "atexit_sleep_ms=0") // for keepers
 		goleak.VerifyTestMain(m)
@@ -49,6 +51,16 @@ func daemon() {
 	if err := j.Run(ctx, nil); err != nil {
 		fmt.Println(err)
 	}
+}
+
+// immune is a program that a daemon without privilege cannot signal, for it is
+// all root's. It ends with its input.
+func immune() {
+	if err := syscall.Setuid(0); err != nil {
+		panic(err)
+	}
+	fmt.Println("up")
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
 // A house is a runner for a test, with the output of its jobs.
@@ -201,6 +213,14 @@ func (w *witness) look() (said []byte, err error) {
 func startDaemon(t *testing.T, script string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], script)
+	startAs(t, cmd)
+	return cmd
+}
+
+// startAs is startDaemon with a command that is this program. It returns the
+// rest of its output.
+func startAs(t *testing.T, cmd *exec.Cmd) io.Reader {
+	t.Helper()
 	cmd.Env = append(os.Environ(), "JOB_TEST=daemon")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -220,5 +240,5 @@ func startDaemon(t *testing.T, script string) *exec.Cmd {
 	if got := strings.TrimSpace(string(buf[:n])); got != "up" {
 		t.Fatalf("the daemon's job said %q, %v", got, err)
 	}
-	return cmd
+	return out
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -148,6 +151,49 @@ func TestIdleKeeperKilled(t *testing.T) {
 	if r := h.run(Command{Shell: "echo next"}); r.Failure != "" {
 		t.Errorf("the next run: %v", r)
 	}
+}
+
+// What belongs to another user cannot be ended. The run is over all the same,
+// and says so.
+func TestAnotherUsersProcess(t *testing.T) {
+	if os.Getuid() != 0 || testing.Short() {
+		t.Skip("needs root, to make a program that is another's, and five seconds")
+	}
+	w := newWitness(t)
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { // which nobody else may enter
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, mode := range map[string]os.FileMode{"daemon": 0o755, "immune": 0o755 | os.ModeSetuid} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, program, 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := filepath.Join(dir, "end")
+	if err := errors.Join(syscall.Mkfifo(end, 0o600), os.Chown(end, 65534, 65534), os.Chown(w.path, 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	hold, err := os.OpenFile(end, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	cmd := exec.Command(filepath.Join(dir, "daemon"), w.script("JOB_TEST=immune "+dir+"/immune <"+end))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out := startAs(t, cmd)
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(out); err != nil || !strings.Contains(string(said), "1 of its processes cannot be ended") {
+		t.Errorf("the daemon says %q, %v", said, err)
+	}
+	hold.Close()
+	w.nobody(20 * time.Second)
 }
 
 // SIGTERM that systemd sends to a whole control group must not end the keeper
