@@ -144,7 +144,7 @@ func plant(r request, files []int, socket int) *tree {
 		syscall.Close(fd)
 	}
 	if err != nil {
-		errno, ok := err.(syscall.Errno) //nolint:errorlint // ForkExec returns no other
+		errno, ok := err.(syscall.Errno) // ForkExec returns no other
 		if !ok {
 			errno = syscall.EINVAL
 		}

@@ -190,7 +190,7 @@ func (in *inbox) request() (request, []int, error) {
 // uninterrupted makes a system call again that a signal interrupts.
 func uninterrupted(call func() error) error {
 	for {
-		if err := call(); err != syscall.EINTR { //nolint:errorlint // an errno
+		if err := call(); err != syscall.EINTR {
 			return err
 		}
 	}
