@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,16 +24,23 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
 	k := &keeper{conn: conn}
-	go func() {
+	var sender sync.WaitGroup
+	defer sender.Wait()
+	sender.Go(func() {
 		defer conn.Close()
 		for _, r := range requests {
-			if err := k.send(r.message(), os.Stdin, os.Stdout); err != nil {
+			if err := k.send(r.message(), null, null); err != nil {
 				t.Errorf("send: %v", err)
 			}
 			k.stop()
 		}
-	}()
+	})
 	in := &inbox{socket: int(theirs.Fd())}
 	for _, want := range requests {
 		if ask, err := in.next(1); err != nil || ask[0] != askRun {
