@@ -1,0 +1,240 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// DefaultGrace is how long after SIGTERM a program gets SIGKILL if its Command
+// does not say.
+const DefaultGrace = 5 * time.Second
+
+// shell runs the script of a Command.
+const shell = "/bin/sh"
+
+// A Command says what to run, and how. The package documentation has the
+// rules.
+type Command struct {
+	// Name is what logs call the command, and EXECLOGD_ROUTE: the name of
+	// its route. It is required.
+	Name string
+
+	// Argv is the program and its arguments, in which {path}, {root} and
+	// {paths} are filled in.
+	Argv []string
+
+	// Shell is a script for /bin/sh, instead of Argv. Nothing is filled in.
+	Shell string
+
+	// Dir is where it runs; empty is the root of the batch's first event.
+	// A relative one is relative to the directory of the process.
+	Dir string
+
+	// Env is what to set beside Options.Env, as in "KEY=value".
+	Env []string
+
+	// Input is what it reads from standard input.
+	Input Input
+
+	// Grace is how long it has from SIGTERM to SIGKILL when it is to end,
+	// and what it leaves behind, when it has ended; 0 is DefaultGrace,
+	// negative is none.
+	Grace time.Duration
+}
+
+// A Job is a Command that can run.
+type Job struct {
+	runner *Runner
+	name   string
+	argv   []string // as in Command, or a shell's
+	path   string   // of the program; empty if only the root can say
+	dir    string   // absolute; empty is the root
+	env    []string
+	input  Input
+	grace  time.Duration
+	shell  bool
+}
+
+// Command checks a command and returns it as a Job. A program that cannot be
+// found is an error here.
+func (r *Runner) Command(c Command) (*Job, error) {
+	j, err := r.job(c)
+	if err != nil {
+		return nil, fmt.Errorf("route %q: %w", c.Name, err)
+	}
+	return j, nil
+}
+
+func (r *Runner) job(c Command) (*Job, error) {
+	j := &Job{
+		runner: r,
+		name:   c.Name,
+		argv:   slices.Clone(c.Argv),
+		env:    environment(r.opts.Env, c.Env),
+		input:  c.Input,
+		grace:  max(0, cmp.Or(c.Grace, DefaultGrace)),
+		shell:  c.Shell != "",
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if j.shell {
+		j.argv = []string{shell, "-c", c.Shell}
+	}
+	if err := checkHoles(j.argv); err != nil {
+		return nil, err
+	}
+	if c.Dir != "" {
+		j.dir = absolute(c.Dir)
+		if !isDir(j.dir) {
+			return nil, fmt.Errorf("directory %q is not there: create it, or name another", j.dir)
+		}
+	}
+	return j, j.find()
+}
+
+// check says what is wrong with a command before its program is looked for.
+func (c Command) check() error {
+	switch {
+	case c.Name == "":
+		return errors.New("a command has no name: give it its route's")
+	case c.Shell != "" && len(c.Argv) > 0:
+		return errors.New("there are both a command and a shell script: drop one of them")
+	case c.Shell == "" && (len(c.Argv) == 0 || c.Argv[0] == ""):
+		return errors.New("there is no command: name a program, or write a shell script")
+	case c.Input > NULPaths:
+		return fmt.Errorf("there is no input %d: take NoInput, JSONLines or NULPaths", c.Input)
+	}
+	for _, v := range c.Env {
+		if i := strings.IndexByte(v, '='); i < 1 || strings.Contains(v, "\x00") {
+			return fmt.Errorf("environment %q: want KEY=value without a NUL byte", v)
+		}
+	}
+	return nil
+}
+
+// find looks for the program, unless it is to be found from the root on.
+func (j *Job) find() (err error) {
+	program := j.argv[0]
+	if j.dir == "" && strings.Contains(program, "/") && !filepath.IsAbs(program) {
+		return nil
+	}
+	j.path, err = lookPath(program, j.dir, j.env)
+	return err
+}
+
+// Run runs the command with a batch and returns when nothing of it is left,
+// not a single process. When ctx ends first, the command is ended. It is a
+// router.Callback. The error is an *[Error].
+func (j *Job) Run(ctx context.Context, batch []inotify.Event) error {
+	req, e, err := j.begin(batch)
+	if err != nil {
+		return err
+	}
+	x, err := j.start(ctx, req, e, batch)
+	if err != nil {
+		return err
+	}
+	defer j.runner.leave(x)
+	stop := context.AfterFunc(ctx, x.stop)
+	defer stop()
+	return x.finish(ctx)
+}
+
+// begin is what to run for a batch, and its record.
+func (j *Job) begin(batch []inotify.Event) (request, *entry, error) {
+	req, err := j.request(batch)
+	e := j.runner.log.begin(Record{
+		Route: j.name, Argv: j.shown(req.argv), Dir: req.dir,
+		Events: slices.Clone(batch[:min(len(batch), maxEvents)]), Batch: len(batch),
+	})
+	if err != nil {
+		err = j.runner.fail(e, err)
+	}
+	return req, e, err
+}
+
+// start starts what begin has returned, unless ctx has ended.
+func (j *Job) start(ctx context.Context, req request, e *entry, batch []inotify.Event) (*run, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, j.runner.fail(e, err)
+	}
+	x, err := j.runner.start(req, j.input.payload(batch), e)
+	if err != nil {
+		return nil, j.runner.fail(e, startError(req, err))
+	}
+	return x, nil
+}
+
+// shown is what a record says of the arguments: as they are, or without the
+// paths if those are many.
+func (j *Job) shown(argv []string) []string {
+	if len(argv) == 0 || len(argv) > max(maxEvents, len(j.argv)) {
+		return j.argv
+	}
+	return argv
+}
+
+// request is the command with a batch.
+func (j *Job) request(batch []inotify.Event) (request, error) {
+	r := request{path: j.path, dir: j.dir, argv: j.argv, grace: j.grace}
+	env, list := variables(j.name, batch)
+	if !list && j.shell && strings.Contains(j.argv[2], "EXECLOGD_PATHS") {
+		return r, fmt.Errorf("the %d paths are too long for EXECLOGD_PATHS: have them on stdin instead", len(batch))
+	}
+	if r.dir == "" && len(batch) > 0 {
+		r.dir = absolute(batch[0].Root)
+	}
+	if r.dir == "" {
+		return r, errors.New("there is no directory to run in: no event has led to this run, so name one")
+	}
+	r.env = slices.Concat(j.env, env, []string{"PWD=" + r.dir})
+	var err error
+	if r.path == "" {
+		if r.path, err = lookPath(j.argv[0], r.dir, j.env); err != nil {
+			return r, err
+		}
+	}
+	if !j.shell {
+		r.argv, err = expand(j.argv, batch)
+	}
+	return r, err
+}
+
+// fail completes the record of a run that did not start.
+func (r *Runner) fail(e *entry, cause error) error {
+	return r.done(e, outcome{failure: cause.Error(), exit: -1}, cause)
+}
+
+// done completes a record and returns its error, nil if it has none.
+func (r *Runner) done(e *entry, o outcome, cause error) error {
+	record := e.end(o)
+	if r.opts.Done != nil {
+		r.opts.Done(record)
+	}
+	if record.Failure == "" {
+		return nil
+	}
+	return &Error{Record: record, cause: cause}
+}
+
+// finish waits for a run and completes its record.
+func (x *run) finish(ctx context.Context) error {
+	end, err := x.wait()
+	if err != nil {
+		return x.runner.fail(x.entry, err)
+	}
+	var cause error
+	if x.stopping() {
+		cause = stopCause(ctx)
+	}
+	return x.runner.done(x.entry, outcomeOf(end, cause), cause)
+}

@@ -1,0 +1,379 @@
+package job
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// hostile are names that are code, options or ends of lines to somebody.
+var hostile = []string{
+	"-rf", "--help", "$(touch pwned)", "`touch pwned`", "; touch pwned", "a b", "a\nb", "'\"", "*",
+	"\xff\xfe", "{path}", "{paths}", "{root}", "%s", "\\n", "ü", "=", "\r", "\x1b[31m", "&&", "<>|",
+}
+
+func TestHostileNamesAreData(t *testing.T) {
+	h := newHouse(t)
+	for _, name := range hostile {
+		write(t, filepath.Join(h.dir, name), "content of "+name)
+	}
+	commands := []struct {
+		name string
+		c    Command
+	}{
+		{"an argument", Command{Argv: []string{"cat", "{path}"}}},
+		{"a part of an argument", Command{Argv: []string{"dd", "if={path}", "status=none"}}},
+		{"many arguments", Command{Argv: []string{"cat", "{paths}"}}},
+		{"an argument of a script", Command{Argv: []string{"sh", "-c", `cat "$1"`, "sh", "{path}"}}},
+		{"a variable", Command{Shell: `cat "$EXECLOGD_PATH"`}},
+		{"a variable without quotes that goes no further", Command{Shell: `IFS=; set -f; cat $EXECLOGD_PATH`}},
+		{"NUL-terminated input", Command{Argv: []string{"xargs", "-0", "cat"}, Input: NULPaths}},
+	}
+	for _, tt := range commands {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, name := range hostile {
+				if r := h.run(tt.c, name); string(r.Output) != "content of "+name || r.Failure != "" {
+					t.Errorf("%q: got %q, %v", name, r.Output, r)
+				}
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "pwned")); err == nil {
+		t.Error("a name was run as code")
+	}
+}
+
+// All names at once, as each of the lists has them.
+func TestLists(t *testing.T) {
+	h := newHouse(t)
+	var all, lines []string
+	for _, name := range hostile {
+		all = append(all, filepath.Join(h.dir, name))
+		if !strings.Contains(name, "\n") {
+			lines = append(lines, filepath.Join(h.dir, name))
+		}
+	}
+	zero := func(list []string) string { return strings.Join(list, "\x00") + "\x00" }
+	tests := []struct {
+		name string
+		c    Command
+		want string
+	}{
+		{"NUL-terminated on stdin", Command{Argv: []string{"cat"}, Input: NULPaths}, zero(all)},
+		{"arguments", Command{Argv: []string{"printf", `%s\0`, "{paths}"}}, zero(all)},
+		{"lines of a variable", Command{Shell: `printf %s "$EXECLOGD_PATHS"`}, strings.Join(lines, "\n")},
+		{"the first", Command{Shell: `printf %s "$EXECLOGD_PATH"`}, all[0]},
+		{"the root", Command{Argv: []string{"printf", "%s %s", "{root}", "{root}/x"}}, h.dir + " " + h.dir + "/x"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if r := h.run(tt.c, hostile...); string(r.Output) != tt.want || r.Failure != "" {
+				t.Errorf("got %q, %v\nwant %q", r.Output, r, tt.want)
+			}
+		})
+	}
+}
+
+func TestJSONLines(t *testing.T) {
+	h := newHouse(t)
+	batch := h.events(hostile...)
+	batch[0].From, batch[0].Mask = "\xfe", inotify.MovedTo|inotify.IsDir
+	j := h.job(Command{Argv: []string{"cat"}, Input: JSONLines})
+	if err := j.Run(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := h.Log().Last("test")
+	var got []inotify.Event
+	for line := range bytes.Lines(r.Output) {
+		var l eventLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		mask, err := inotify.ParseMask(strings.Join(l.Events, "|"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := inotify.Event{Root: l.Root, Path: l.Path, From: l.From, Mask: mask}
+		if l.PathBytes != nil {
+			e.Path = string(l.PathBytes)
+		}
+		if l.FromBytes != nil {
+			e.From = string(l.FromBytes)
+		}
+		got = append(got, e)
+	}
+	if !slices.Equal(got, batch) {
+		t.Errorf("got %v\nwant %v", got, batch)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	for _, v := range []string{
+		"NOTIFY_SOCKET=/run/x", "WATCHDOG_USEC=1", "WATCHDOG_PID=1", "LISTEN_FDS=1", "LISTEN_PID=1", "LISTEN_FDNAMES=http",
+		"EXECLOGD_PATH=old", "EXECLOGD_OPTS=kept", "KEPT=kept", "SET=inherited",
+	} {
+		key, value, _ := strings.Cut(v, "=")
+		t.Setenv(key, value)
+	}
+	h := newHouse(t)
+	r := h.run(Command{Name: "build", Argv: []string{"env"}, Env: []string{"SET=first", "SET=last", "EXECLOGD_ROUTE=mine", "PWD=/"}}, "a", "b")
+	got := make(map[string]string)
+	for line := range strings.Lines(string(r.Output)) {
+		key, value, _ := strings.Cut(line, "=")
+		if _, twice := got[key]; twice {
+			t.Errorf("%s is there twice", key)
+		}
+		got[key] += value
+	}
+	for key, want := range map[string]string{
+		"NOTIFY_SOCKET": "", "WATCHDOG_USEC": "", "WATCHDOG_PID": "", "LISTEN_FDS": "", "LISTEN_PID": "", "LISTEN_FDNAMES": "",
+		"EXECLOGD_ROUTE": "build\n", "EXECLOGD_ROOT": h.dir + "\n", "EXECLOGD_PATH": h.dir + "/a\n",
+		"EXECLOGD_OPTS": "kept\n", "KEPT": "kept\n", "SET": "last\n", "PWD": h.dir + "\n",
+	} {
+		if got[key] != want {
+			t.Errorf("%s=%q, want %q", key, got[key], want)
+		}
+	}
+}
+
+// A job is alone with its group and session, its descriptors, the signals as
+// they were, and no terminal.
+func TestSurroundings(t *testing.T) {
+	h := newHouse(t)
+	r := h.run(Command{Argv: []string{"python3", "-c", `
+import os, signal, fcntl
+assert os.getpid() == os.getpgrp() == os.getsid(0), "group"
+fds = [int(f) for f in os.listdir("/proc/self/fd")]
+assert sorted(fds)[:-1] == [0, 1, 2], fds
+assert os.read(0, 1) == b"", "input"
+assert not any(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK for fd in (0, 1, 2)), "blocking"
+try: os.open("/dev/tty", os.O_RDWR); assert False, "terminal"
+except OSError: pass
+status = dict(l.split(":\t") for l in open("/proc/self/status").read().splitlines() if ":\t" in l)
+assert int(status["SigBlk"], 16) == 0, status["SigBlk"]
+`}})
+	if r.Failure != "" {
+		t.Errorf("%v\n%s", r, r.Output)
+	}
+}
+
+// The daemon ignores SIGPIPE. A program whose reader has gone still ends.
+func TestSIGPIPEIsNotIgnored(t *testing.T) {
+	startDaemon(t, `[ "$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/$$/status)" = 0000000000000000 ] && echo up; grep SigIgn /proc/self/status`)
+}
+
+func TestDirectory(t *testing.T) {
+	h := newHouse(t)
+	sub := filepath.Join(h.dir, "sub dir")
+	write(t, filepath.Join(sub, "here.sh"), "#!/bin/sh\npwd\n")
+	if err := os.Chmod(filepath.Join(sub, "here.sh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		c    Command
+		want string
+	}{
+		{"the root, by default", Command{Argv: []string{"pwd"}}, h.dir},
+		{"another", Command{Argv: []string{"pwd"}, Dir: sub}, sub},
+		{"a program in it", Command{Argv: []string{"./here.sh"}, Dir: sub}, sub},
+		{"a program in the root", Command{Argv: []string{"./sub dir/here.sh"}}, h.dir},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if r := h.run(tt.c); string(r.Output) != tt.want+"\n" {
+				t.Errorf("got %q, %v, want %q", r.Output, r, tt.want)
+			}
+		})
+	}
+}
+
+// What cannot run is an error before anything has changed, and says what to
+// do.
+func TestCommandErrors(t *testing.T) {
+	h := newHouse(t)
+	plain := filepath.Join(h.dir, "plain")
+	write(t, plain, "")
+	tests := []struct {
+		c    Command
+		want string
+	}{
+		{Command{}, `there is no command: name a program, or write a shell script`},
+		{Command{Argv: []string{""}}, `there is no command: name a program, or write a shell script`},
+		{Command{Argv: []string{"true"}, Shell: "true"}, `there are both a command and a shell script: drop one of them`},
+		{Command{Argv: []string{"no-such-program"}, Env: []string{"PATH=/bin:bin"}}, `command "no-such-program" is in no directory of PATH (/bin:bin): install it, or give its path`},
+		{Command{Argv: []string{"plain"}, Env: []string{"PATH=.:" + h.dir}, Dir: h.dir}, `command "plain" is in no directory of PATH (.:` + h.dir + `): install it, or give its path`},
+		{Command{Argv: []string{"./none"}, Dir: h.dir}, `command "` + h.dir + `/none" is not there: give the path of a program, or a name that is in PATH: stat ` + h.dir + `/none: no such file or directory`},
+		{Command{Argv: []string{h.dir}}, `command "` + h.dir + `" is a directory: give the path of a program`},
+		{Command{Argv: []string{plain}}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
+		{Command{Argv: []string{"true"}, Dir: "/none"}, `directory "/none" is not there: create it, or name another`},
+		{Command{Argv: []string{"true"}, Env: []string{"X"}}, `environment "X": want KEY=value without a NUL byte`},
+		{Command{Argv: []string{"echo", "a\x00"}}, `argument "a\x00": no argument can hold a NUL byte: take it out`},
+		{Command{Argv: []string{"echo", "x{paths}"}}, `argument "x{paths}": {paths} stands for any number of arguments: let it stand alone`},
+		{Command{Argv: []string{"{path}"}}, `command "{path}" would run the file that has changed: name a program, and give it the path as an argument`},
+		{Command{Shell: "cat {path}"}, `script "cat {path}" would run the names of files as code: write "$EXECLOGD_PATH" instead of {path}`},
+		{Command{Argv: []string{"bash", "-euc", "cat {path}"}}, `script "cat {path}" would run the names of files as code: write "$EXECLOGD_PATH" instead of {path}`},
+		{Command{Argv: []string{"true"}, Input: 9}, `there is no input 9: take NoInput, JSONLines or NULPaths`},
+	}
+	for _, tt := range tests {
+		tt.c.Name = "test"
+		_, err := h.Command(tt.c)
+		if want := `route "test": ` + tt.want; err == nil || err.Error() != want {
+			t.Errorf("%+v:\n got %v\nwant %s", tt.c, err, want)
+		}
+	}
+	if _, err := h.Command(Command{Argv: []string{"true"}}); err == nil {
+		t.Error("a command without a name is no error")
+	}
+}
+
+// How a run has ended is one line.
+func TestFailures(t *testing.T) {
+	h := newHouse(t)
+	script := filepath.Join(h.dir, "script")
+	write(t, script, "#!/no/interpreter\n")
+	binary := filepath.Join(h.dir, "binary")
+	write(t, binary, "\x00\x01")
+	for _, p := range []string{script, binary} {
+		if err := os.Chmod(p, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := strings.Repeat("x", maxVariable)
+	tests := []struct {
+		c    Command
+		want string
+	}{
+		{Command{Argv: []string{"true"}}, ""},
+		{Command{Argv: []string{"false"}}, "false: exit status 1"},
+		{Command{Argv: []string{"sh", "-c", "exit 42"}}, `sh -c "exit 42": exit status 42`},
+		{Command{Shell: "set -e\nfalse"}, `sh -c "set -e…": exit status 1`},
+		{Command{Shell: "kill -SEGV $$"}, `sh -c "kill -SEGV $$": killed by SIGSEGV`},
+		{Command{Shell: "kill -KILL $$"}, `sh -c "kill -KILL $$": killed by SIGKILL, perhaps because memory ran out`},
+		{Command{Argv: []string{script}}, `script: "` + script + `" needs an interpreter that is not there: look at its first line: no such file or directory`},
+		{Command{Argv: []string{binary}}, `binary: "` + binary + `" is no program for this machine: a script begins with a line such as #!/bin/sh: exec format error`},
+		{Command{Argv: []string{"echo", long}}, `echo: its arguments and environment are too long (`},
+		{Command{Argv: []string{"true"}, Env: []string{"X=" + long}}, `true: its arguments and environment are too long (`},
+	}
+	for _, tt := range tests {
+		err := h.job(tt.c).Run(t.Context(), h.events())
+		got := ""
+		if err != nil {
+			// The core dump is the machine's decision.
+			got = strings.TrimSuffix(err.Error(), " (core dumped)")
+		}
+		if got != tt.want && (!strings.HasSuffix(tt.want, "(") || !strings.HasPrefix(got, tt.want) || !strings.HasSuffix(got, "have the paths on stdin instead: argument list too long")) {
+			t.Errorf("got %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+// What was there when the command was checked may have gone.
+func TestGoneSince(t *testing.T) {
+	h := newHouse(t)
+	program := filepath.Join(h.dir, "bin", "program")
+	write(t, program, "#!/bin/sh\n")
+	if err := os.Chmod(program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	j := h.job(Command{Argv: []string{program}, Dir: filepath.Dir(program)})
+	for _, step := range []struct{ remove, want string }{
+		{program, `program: "` + program + `" is not there any more: install it again: no such file or directory`},
+		{filepath.Dir(program), `program: directory "` + filepath.Dir(program) + `" is not there any more: create it, or name another: no such file or directory`},
+	} {
+		if err := os.Remove(step.remove); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Run(t.Context(), h.events()); err == nil || err.Error() != step.want {
+			t.Errorf("got %v\nwant %s", err, step.want)
+		}
+	}
+}
+
+// 10,000 long paths stop no command that does not ask for them, and none that
+// reads them.
+func TestManyPaths(t *testing.T) {
+	h := newHouse(t)
+	var paths []string
+	for i := range 10_000 {
+		paths = append(paths, fmt.Sprintf("%s/%d", strings.Repeat("a long name ", 20), i))
+	}
+	tooLong := "argument list too long"
+	tests := []struct {
+		c    Command
+		want string // of the failure
+		out  string
+	}{
+		{Command{Shell: `echo ${E-none}`}, "", "none\n"},
+		{Command{Argv: []string{"sh", "-c", `echo ${EXECLOGD_PATHS-none}`}}, "", "none\n"},
+		{Command{Argv: []string{"sh", "-c", `tr -cd '\000' | wc -c`}, Input: NULPaths}, "", "10000\n"},
+		{Command{Argv: []string{"sh", "-c", `wc -l`}, Input: JSONLines}, "", "10000\n"},
+		{Command{Argv: []string{"head", "-c1"}, Input: JSONLines}, "", "{"}, // leaves the rest
+		{Command{Shell: `for p in $EXECLOGD_PATHS; do :; done`}, "the 10000 paths are too long for EXECLOGD_PATHS: have them on stdin instead", ""},
+		{Command{Argv: []string{"echo", "{paths}"}}, tooLong, ""},
+	}
+	for _, tt := range tests {
+		r := h.run(tt.c, paths...)
+		if !strings.HasSuffix(r.Failure, tt.want) || (r.Failure == "") != (tt.want == "") || string(r.Output) != tt.out {
+			t.Errorf("%+v: got %q, %v", tt.c, r.Output, r)
+		}
+		if len(r.Events) != maxEvents || r.Batch != len(paths) || len(r.Argv) > maxEvents {
+			t.Errorf("the record has %d events of %d and %d arguments", len(r.Events), r.Batch, len(r.Argv))
+		}
+	}
+}
+
+// A context that has ended starts nothing.
+func TestEndedContext(t *testing.T) {
+	h := newHouse(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("changed my mind")
+	cancel(why)
+	err := h.job(Command{Shell: "touch ran"}).Run(ctx, h.events())
+	if !errors.Is(err, why) {
+		t.Errorf("got %v, want %v", err, why)
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "ran")); err == nil {
+		t.Error("it has run")
+	}
+}
+
+// Jobs run side by side, each with a keeper of its own, and end alone.
+func TestSideBySide(t *testing.T) {
+	h := newHouse(t)
+	j := h.job(Command{Shell: `echo up; read line`})
+	slow := h.job(Command{Shell: `echo slow; sleep 1000 & wait`})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- slow.Run(ctx, h.events()) }()
+	h.expect("slow")
+	for range 5 {
+		if err := j.Run(t.Context(), h.events()); err == nil || !strings.HasSuffix(err.Error(), "exit status 1") {
+			t.Errorf("got %v, want the exit status of read at the end of its input", err)
+		}
+		h.expect("up")
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

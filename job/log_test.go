@@ -1,0 +1,195 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// history is the log's records in short: 1 is over, 2… is running.
+func history(l *Log) string {
+	var s []string
+	for _, r := range l.Records() {
+		mark := ""
+		if r.Running {
+			mark = "…"
+		}
+		s = append(s, fmt.Sprintf("%d%s", r.ID, mark))
+	}
+	return strings.Join(s, " ")
+}
+
+func TestLogForgets(t *testing.T) {
+	tests := []struct {
+		name  string
+		steps string // + begins the next, a number ends it
+		want  string
+	}{
+		{"nothing", "", ""},
+		{"what runs", "+ +", "1… 2…"},
+		{"what is over", "+ 1 + 2", "1 2"},
+		{"the oldest is forgotten", "+ 1 + 2 + 3 + 4", "2 3 4"},
+		{"what runs is not", "+ + 2 + 3 + 4 + 5", "1… 4 5"},
+		{"until it is over", "+ + 2 + 3 + 4 1 + 5", "3 4 5"},
+		{"however many", "+ + + + +", "1… 2… 3… 4… 5…"},
+		{"and then at once", "+ + + + + 2 4", "1… 3… 5…"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := &Log{size: 3}
+			entries := []*entry{nil}
+			for step := range strings.FieldsSeq(tt.steps) {
+				if step == "+" {
+					entries = append(entries, l.begin(Record{}))
+					continue
+				}
+				var id int
+				fmt.Sscan(step, &id)
+				entries[id].end(outcome{})
+			}
+			if got := history(l); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A follower sees each record begin, grow and end; one that sleeps sees what
+// has become of them.
+func TestFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Log{size: 3}
+		ctx, cancel := context.WithCancel(t.Context())
+		quick, slow := follow(ctx, l, 0), follow(ctx, l, 35*time.Second)
+		for i := range 2 {
+			e := l.begin(Record{Route: "r"})
+			time.Sleep(10 * time.Second)
+			fmt.Fprintf(writerTo{e}, "output %d\n", i)
+			time.Sleep(10 * time.Second)
+			e.end(outcome{failure: "failed"})
+			time.Sleep(10 * time.Second)
+		}
+		cancel()
+		time.Sleep(time.Hour) // until the slow one is back
+		synctest.Wait()
+		want := []string{
+			"0s #1 running", "10s #1 running output 0", "20s #1 failed output 0",
+			"30s #2 running", "40s #2 running output 1", "50s #2 failed output 1",
+		}
+		if !slices.Equal(*quick, want) {
+			t.Errorf("the quick one saw\n%s", strings.Join(*quick, "\n"))
+		}
+		if want := []string{"0s #1 running", "35s #1 failed output 0"}; !slices.Equal(*slow, want) {
+			t.Errorf("the slow one saw\n%s", strings.Join(*slow, "\n"))
+		}
+	})
+}
+
+type writerTo struct{ e *entry }
+
+func (w writerTo) Write(p []byte) (int, error) {
+	w.e.write(p)
+	return len(p), nil
+}
+
+// follow notes what a follower sees that sleeps after each.
+func follow(ctx context.Context, l *Log, sleep time.Duration) *[]string {
+	start := time.Now()
+	var seen []string
+	go func() {
+		for r := range l.Follow(ctx) {
+			how := r.Failure
+			if r.Running {
+				how = "running"
+			}
+			seen = append(seen, strings.TrimSpace(fmt.Sprintf("%v #%d %s %s", time.Since(start), r.ID, how, r.Output)))
+			time.Sleep(sleep)
+		}
+	}()
+	return &seen
+}
+
+// Readers and writers do not disturb each other; what a reader has does not
+// change.
+func TestLogConcurrently(t *testing.T) {
+	l := &Log{size: 10}
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers, writers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for r := range l.Follow(ctx) {
+				if int64(len(r.Output)) != min(r.Written, maxOutput) {
+					t.Errorf("%d bytes of output of %d", len(r.Output), r.Written)
+				}
+				clear(r.Output)
+				l.Records()
+				l.Last("r")
+			}
+		})
+		writers.Go(func() {
+			for range 100 {
+				e := l.begin(Record{Route: "r"})
+				for range 10 {
+					e.write([]byte(strings.Repeat("x", 1000)))
+				}
+				e.end(outcome{})
+			}
+		})
+	}
+	writers.Wait()
+	cancel()
+	readers.Wait()
+	for _, r := range l.Records() {
+		if string(r.Output) != strings.Repeat("x", 10_000) {
+			t.Errorf("%v has another's output", r)
+		}
+	}
+}
+
+func TestRecordString(t *testing.T) {
+	r := Record{ID: 7, Route: "build", Argv: []string{"make", "a b", "-j2"}, Took: 1234567 * time.Microsecond}
+	tests := []struct {
+		change func(r *Record)
+		want   string
+	}{
+		{func(*Record) {}, `#7 build: make "a b" -j2: ok after 1.235s`},
+		{func(r *Record) { r.Running = true }, `#7 build: make "a b" -j2: running after 1.235s`},
+		{func(r *Record) { r.Stopped = true }, `#7 build: make "a b" -j2: stopped after 1.235s`},
+		{func(r *Record) { r.Failure = "exit status 2" }, `#7 build: make "a b" -j2: exit status 2 after 1.235s`},
+	}
+	for _, tt := range tests {
+		r := r
+		tt.change(&r)
+		if got := r.String(); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+	}
+}
+
+// What a run was is remembered, and told when it is over.
+func TestRecord(t *testing.T) {
+	var told []Record
+	r, err := New(Options{Done: func(r Record) { told = append(told, r) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	h := &house{Runner: r, t: t, dir: t.TempDir()}
+	start := time.Now()
+	got := h.run(Command{Name: "build", Argv: []string{"sh", "-c", "echo $$; exit 3", "{path}"}}, "a", "b")
+	if len(told) != 1 || told[0].ID != got.ID {
+		t.Errorf("told of %v", told)
+	}
+	switch {
+	case got.Route != "build", got.Argv[3] != h.dir+"/a", got.Dir != h.dir,
+		!slices.Equal(got.Events, h.events("a", "b")), got.Batch != 2,
+		got.Start.Before(start), got.Took <= 0, got.Took > time.Since(start), got.Running,
+		fmt.Sprintln(got.PID) != string(got.Output), got.Failure != "exit status 3", got.Exit != 3, got.Signal != 0, got.Stopped:
+		t.Errorf("got %+v", got)
+	}
+}

@@ -1,0 +1,59 @@
+package job
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// lookPath finds the program that a command names: in the directories of
+// PATH, or from dir on if the name has a slash. Directories of PATH that are
+// not absolute do not count, for they would run what lies in a watched tree.
+func lookPath(program, dir string, env []string) (string, error) {
+	if strings.Contains(program, "/") {
+		path := program
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		return path, checkProgram(path)
+	}
+	places := variable(env, "PATH")
+	for _, place := range filepath.SplitList(places) {
+		if !filepath.IsAbs(place) {
+			continue
+		}
+		path := filepath.Join(place, program)
+		if checkProgram(path) == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("command %q is in no directory of PATH (%s): install it, or give its path", program, places)
+}
+
+// checkProgram says what is wrong with a program before it is run.
+func checkProgram(path string) error {
+	const executable = 1 // X_OK
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("command %q is not there: give the path of a program, or a name that is in PATH: %w", path, err)
+	case info.IsDir():
+		return fmt.Errorf("command %q is a directory: give the path of a program", path)
+	case syscall.Access(path, executable) != nil:
+		return fmt.Errorf("command %q is not executable: chmod +x it, or name its interpreter before it", path)
+	}
+	return nil
+}
+
+// variable is the value of a variable of an environment.
+func variable(env []string, key string) string {
+	for _, v := range slices.Backward(env) {
+		if value, ok := strings.CutPrefix(v, key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

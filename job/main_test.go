@@ -1,0 +1,244 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+	"go.uber.org/goleak"
+)
+
+// The tests run this program again: as keepers, and as the daemons below.
+func TestMain(m *testing.M) {
+	Keep()
+	switch os.Getenv("JOB_TEST") {
+	case "daemon":
+		daemon()
+	case "immune":
+		immune()
+	default:
+		os.Setenv("GORACE", "atexit_sleep_ms=0") // for keepers
+		goleak.VerifyTestMain(m)
+	}
+}
+
+// daemon runs the script that it is given until it gets SIGTERM. Like
+// execlogd it ignores SIGPIPE.
+func daemon() {
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	r, err := New(Options{Output: func(l Line) { fmt.Println(l.Text) }})
+	if err != nil {
+		panic(err)
+	}
+	defer r.Close()
+	j, err := r.Command(Command{Name: "test", Shell: os.Args[1], Dir: "/", Grace: 50 * time.Millisecond})
+	if err != nil {
+		panic(err)
+	}
+	if err := j.Run(ctx, nil); err != nil {
+		fmt.Println(err)
+	}
+}
+
+// immune is a program that a daemon without privilege cannot signal, for it is
+// all root's. It ends with its input.
+func immune() {
+	if err := syscall.Setuid(0); err != nil {
+		panic(err)
+	}
+	fmt.Println("up")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// A house is a runner for a test, with the output of its jobs.
+type house struct {
+	*Runner
+	t     *testing.T
+	dir   string // an empty directory
+	lines chan string
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
+	r, err := New(Options{Output: func(l Line) { h.lines <- l.Text }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Runner = r
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return h
+}
+
+// job is a command that must be right.
+func (h *house) job(c Command) *Job {
+	h.t.Helper()
+	if c.Name == "" {
+		c.Name = "test"
+	}
+	j, err := h.Command(c)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return j
+}
+
+// run runs a command with events for paths and returns its record.
+func (h *house) run(c Command, paths ...string) Record {
+	h.t.Helper()
+	return h.runWith(h.t.Context(), c, paths...)
+}
+
+func (h *house) runWith(ctx context.Context, c Command, paths ...string) Record {
+	h.t.Helper()
+	err := h.job(c).Run(ctx, h.events(paths...))
+	records := h.Log().Records()
+	r := records[len(records)-1]
+	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Record.Failure != r.Failure) || err == nil && r.Failure != "" {
+		h.t.Errorf("error %v does not go with the record %v", err, r)
+	}
+	return r
+}
+
+func (h *house) events(paths ...string) []inotify.Event {
+	batch := []inotify.Event{}
+	for _, p := range paths {
+		batch = append(batch, inotify.Event{Root: h.dir, Path: p, Mask: inotify.Modify})
+	}
+	if len(batch) == 0 {
+		batch = append(batch, inotify.Event{Root: h.dir, Path: ".", Mask: inotify.Modify})
+	}
+	return batch
+}
+
+// expect waits for a line of output.
+func (h *house) expect(want string) {
+	h.t.Helper()
+	select {
+	case got := <-h.lines:
+		if got != want {
+			h.t.Fatalf("a job said %q, want %q", got, want)
+		}
+	case <-time.After(20 * time.Second):
+		h.t.Fatalf("no job says %q", want)
+	}
+}
+
+// A witness is a pipe with a name. What holds it open for writing is alive.
+type witness struct {
+	t    *testing.T
+	path string
+	r    *os.File
+}
+
+func newWitness(t *testing.T) *witness {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "witness")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return &witness{t, path, r}
+}
+
+// script is a script whose processes hold the pipe.
+func (w *witness) script(script string) string {
+	return "exec 9>" + w.path + "; echo >&9; " + script
+}
+
+// nobody fails the test if a process that held the pipe is still there when
+// the time is over; without a time it looks once.
+func (w *witness) nobody(patience time.Duration) {
+	w.t.Helper()
+	if err := w.r.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		w.t.Fatal(err)
+	}
+	read := w.look
+	if patience > 0 {
+		read = func() ([]byte, error) { return io.ReadAll(w.r) }
+	}
+	said, err := read()
+	if err != nil {
+		w.t.Errorf("a process has survived: %v", err)
+	}
+	if len(said) == 0 {
+		w.t.Error("nothing has run")
+	}
+}
+
+// look reads without waiting.
+func (w *witness) look() (said []byte, err error) {
+	raw, err := w.r.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if err := w.r.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 100)
+	var readErr error
+	err = raw.Read(func(fd uintptr) bool {
+		for n := 1; n > 0 && readErr == nil; {
+			n, readErr = syscall.Read(int(fd), buf)
+			said = append(said, buf[:max(n, 0)]...)
+		}
+		return true
+	})
+	return said, errors.Join(err, readErr)
+}
+
+// startDaemon runs a script in a daemon and returns the daemon when the script
+// has said "up".
+func startDaemon(t *testing.T, script string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], script)
+	startAs(t, cmd)
+	return cmd
+}
+
+// startAs is startDaemon with a command that is this program. It returns the
+// rest of its output.
+func startAs(t *testing.T, cmd *exec.Cmd) io.Reader {
+	t.Helper()
+	cmd.Env = append(os.Environ(), "JOB_TEST=daemon")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := sync.OnceFunc(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	t.Cleanup(end)
+	buf := make([]byte, 100)
+	n, err := out.Read(buf)
+	if got := strings.TrimSpace(string(buf[:n])); got != "up" {
+		t.Fatalf("the daemon's job said %q, %v", got, err)
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package job
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestLines(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	tests := []struct {
+		name, output string
+		lines        []string
+	}{
+		{"nothing", "", nil},
+		{"a line", "a\n", []string{"a"}},
+		{"no newline at the end", "a\nb", []string{"a", "b"}},
+		{"empty lines", "\n\na\n", []string{"", "", "a"}},
+		{"a longest line", long + "\n", []string{long}},
+		{"a longer line", long + "y\n", []string{long + "+", "y"}},
+		{"a longest line without an end", long, []string{long}},
+		{"a very long line", long + long + "y", []string{long + "+", long + "+", "y"}},
+		{"bytes that are no text", "\xff\x00\r\n\xfe", []string{"\xff\x00\r", "\xfe"}},
+	}
+	for _, tt := range tests {
+		for _, size := range []int{1, 3, maxLine, 1 << 20} {
+			t.Run(fmt.Sprintf("%s by %d", tt.name, size), func(t *testing.T) {
+				var lines []string
+				w := lineWriter{emit: func(text string, cut bool) {
+					if cut {
+						text += "+"
+					}
+					lines = append(lines, text)
+				}}
+				for chunk := range slices.Chunk([]byte(tt.output), size) {
+					w.write(chunk)
+				}
+				w.end()
+				if !slices.Equal(lines, tt.lines) {
+					t.Errorf("got %.40q\nwant %.40q", lines, tt.lines)
+				}
+			})
+		}
+	}
+}
+
+// No byte of the output is lost or made up by cutting it into lines, however
+// it comes.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("a\nb"), uint16(1))
+	f.Add(bytes.Repeat([]byte("x"), 2*maxLine+1), uint16(maxLine))
+	f.Fuzz(func(t *testing.T, output []byte, size uint16) {
+		var got []byte
+		w := lineWriter{emit: func(text string, cut bool) {
+			if len(text) > maxLine || strings.Contains(text, "\n") {
+				t.Errorf("no line: %.40q", text)
+			}
+			got = append(got, text...)
+			if !cut {
+				got = append(got, '\n')
+			}
+		}}
+		for chunk := range slices.Chunk(output, max(1, int(size))) {
+			w.write(chunk)
+		}
+		w.end()
+		want := output
+		if len(want) > 0 && want[len(want)-1] != '\n' {
+			want = append(bytes.Clone(want), '\n')
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("got %.40q\nwant %.40q", got, want)
+		}
+	})
+}
+
+func TestTail(t *testing.T) {
+	var all []byte
+	var kept tail
+	for i := range 3000 {
+		piece := fmt.Appendf(nil, "%d ", i*i)
+		if i%1000 == 999 {
+			piece = bytes.Repeat(piece, maxOutput/5) // more than is kept
+		}
+		all = append(all, piece...)
+		kept.write(piece)
+		if want := all[max(0, len(all)-maxOutput):]; !bytes.Equal(kept.bytes(), want) {
+			t.Fatalf("after %d bytes: %d kept, and not the last", len(all), len(kept.bytes()))
+		}
+	}
+	if kept.written != int64(len(all)) {
+		t.Errorf("written is %d, want %d", kept.written, len(all))
+	}
+}
+
+func TestOutput(t *testing.T) {
+	seq := func(from, to int) string {
+		var b strings.Builder
+		for i := from; i <= to; i++ {
+			fmt.Fprintln(&b, i)
+		}
+		return b.String()
+	}
+	tests := []struct {
+		name, script, want string
+		written            int
+	}{
+		{"none", `:`, "", 0},
+		{"as it is written, to whichever", `echo a; echo b >&2; echo c; printf d >&2; printf 'e\n'`, "a\nb\nc\nde\n", 9},
+		{"by name", `echo a >/dev/stdout; echo b >/dev/stderr`, "a\nb\n", 4},
+		{"no newline at the end", `printf 'a\nb'`, "a\nb", 3},
+		{"what is no text", `printf '\377\000\n'`, "\xff\x00\n", 3},
+		{"much: the end of it", `seq 1 200000`, seq(1, 200_000)[len(seq(1, 200_000))-maxOutput:], len(seq(1, 200_000))},
+		{"closed by a job that goes on", `echo a; exec >&- 2>&-; sleep 0.05; exit 0`, "a\n", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.lines = make(chan string, 300_000)
+			r := h.run(Command{Shell: tt.script})
+			if string(r.Output) != tt.want || r.Written != int64(tt.written) || r.Failure != "" {
+				t.Errorf("got %.40q of %d, %v\nwant %.40q of %d", r.Output, r.Written, r, tt.want, tt.written)
+			}
+		})
+	}
+}
+
+// Lines come while the job runs.
+func TestOutputComesAtOnce(t *testing.T) {
+	h := newHouse(t)
+	gate := filepath.Join(h.dir, "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	j := h.job(Command{Shell: `echo up; read word <gate; echo "$word" >&2`})
+	go func() { done <- j.Run(t.Context(), h.events()) }()
+	h.expect("up")
+	if err := os.WriteFile(gate, []byte("go on\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	h.expect("go on")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

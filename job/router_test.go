@@ -1,0 +1,39 @@
+package job
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/execlog/execlogd/router"
+)
+
+// A job and a service are what a route calls, and a route's timeout ends them.
+func TestRoute(t *testing.T) {
+	done := make(chan Record, 1)
+	r, err := New(Options{Done: func(r Record) { done <- r }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	h := &house{Runner: r, t: t, dir: t.TempDir()}
+	service := h.server(Service{Notify: true, Command: Command{Shell: "sleep 1000"}})
+	for _, callback := range []router.Callback{h.job(Command{Shell: "sleep 1000"}).Run, service.Run} {
+		routes, err := router.New(router.Options{}, router.Route{Name: "test", Settle: -1, Timeout: 50 * time.Millisecond, Callback: callback})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped := make(chan error)
+		go func() { stopped <- routes.Run(ctx) }()
+		routes.Events(h.events("a"))
+		if r := <-done; !strings.HasPrefix(r.Failure, "stopped at its timeout of 50ms") || len(r.Events) != 1 {
+			t.Errorf("got %v of %v, want that it was stopped at its timeout", r, r.Events)
+		}
+		cancel()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a service that must be right.
+func (h *house) server(s Service) *Server {
+	h.t.Helper()
+	s.Name = "server"
+	server, err := h.Service(s)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return server
+}
+
+// freeAddress is one at which nobody listens now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// listening is a server that says "up" when it listens.
+func listening(address string) []string {
+	host, port, _ := net.SplitHostPort(address)
+	return []string{"python3", "-c", `
+import socket, sys
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((sys.argv[1], int(sys.argv[2])))
+s.listen()
+print("up", flush=True)
+while True: s.accept()`, host, port}
+}
+
+// notify is a script that says that it is ready.
+const notify = `python3 -c '
+import os, socket
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"STATUS=x\nREADY=1", os.environ["NOTIFY_SOCKET"])
+'; `
+
+// A run of a service returns when the service is there, and each run puts a
+// new one in the place of the old.
+func TestServiceIsReady(t *testing.T) {
+	address := freeAddress(t)
+	up := listening(address)
+	tests := []struct {
+		name string
+		s    Service
+		argv []string
+	}{
+		{"when it listens", Service{Address: address}, up},
+		{"when it says so", Service{Notify: true}, []string{"sh", "-c", "echo up; " + notify + "sleep 1000"}},
+		{"when it listens and says so", Service{Address: address, Notify: true}, append([]string{"sh", "-c", notify + `exec "$@"`, "sh"}, up...)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h, w := newHouse(t), newWitness(t)
+			tt.s.Argv = append([]string{"sh", "-c", w.script(`exec "$@"`), "sh"}, tt.argv...)
+			s := h.server(tt.s)
+			for range 3 {
+				if err := s.Run(t.Context(), h.events()); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case got := <-h.lines:
+					if got != "up" {
+						t.Errorf("it said %q", got)
+					}
+				case <-time.After(10 * time.Second):
+					t.Error("it was ready before it was up")
+				}
+			}
+			if got := history(h.Log()); got != "1 2 3…" {
+				t.Errorf("the log has %q, want two that are over", got)
+			}
+			s.Stop()
+			w.nobody(0)
+			for _, r := range h.Log().Records() {
+				if r.Failure != "" || !r.Ready || !r.Stopped {
+					t.Errorf("got %+v, want one that was ready, and stopped", r)
+				}
+			}
+			s.Stop()
+		})
+	}
+}
+
+func TestServiceFails(t *testing.T) {
+	address := freeAddress(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	tests := []struct {
+		name string
+		s    Service
+		want string
+	}{
+		{"it does not start", Service{Command: Command{Argv: []string{"./none"}}}, "is not there"},
+		{"it ends", Service{Notify: true, Command: Command{Shell: "exit 3"}}, "exit status 3 before it was ready"},
+		{"it ends as if all were well", Service{Address: address, Command: Command{Shell: "exit 0"}}, "ended before it was ready"},
+		{"it is killed", Service{Address: address, Command: Command{Shell: "kill -SEGV $$"}}, "killed by SIGSEGV before it was ready"},
+		{"it never listens", Service{Startup: 50 * time.Millisecond, Address: address, Command: Command{Shell: "sleep 1000"}}, "not ready after 50ms: nothing listens on " + address},
+		{"it never says so", Service{Startup: 50 * time.Millisecond, Notify: true, Command: Command{Shell: "sleep 1000"}}, "not ready after 50ms: it sent no READY=1"},
+		{"its port is taken", Service{Address: taken.Addr().String(), Command: Command{Shell: "sleep 1000"}}, "another program listens on " + taken.Addr().String() + ": stop that, or choose another port"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			err := h.server(tt.s).Run(t.Context(), h.events())
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+			if got := history(h.Log()); got != "1" {
+				t.Errorf("the log has %q, want one that is over", got)
+			}
+		})
+	}
+}
+
+// A run that is cancelled before the service is ready leaves nothing.
+func TestServiceIsCancelled(t *testing.T) {
+	h, w := newHouse(t), newWitness(t)
+	s := h.server(Service{Notify: true, Command: Command{Shell: w.script("echo up; sleep 1000")}})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("a change came")
+	go func() {
+		h.expect("up")
+		cancel(why)
+	}()
+	if err := s.Run(ctx, h.events()); !errors.Is(err, why) {
+		t.Errorf("got %v, want %v", err, why)
+	}
+	w.nobody(0)
+}
+
+// The end of the context does not end a service that is ready. Close does.
+func TestServiceOutlivesItsRun(t *testing.T) {
+	h, w := newHouse(t), newWitness(t)
+	died := make(chan error, 1)
+	s := h.server(Service{Notify: true, Died: func(err error) { died <- err }, Command: Command{Shell: w.script(notify + "echo up; sleep 1000")}})
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := s.Run(ctx, h.events()); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	h.expect("up")
+	if got := history(h.Log()); got != "1…" {
+		t.Errorf("the log has %q, want one that runs", got)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	w.nobody(0)
+	select {
+	case err := <-died:
+		t.Errorf("a service that was stopped has died: %v", err)
+	default:
+	}
+}
+
+// The death of a service that was ready is told, and the next run starts it
+// again.
+func TestServiceDies(t *testing.T) {
+	h := newHouse(t)
+	died := make(chan error, 1)
+	s := h.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "echo $$; exec sleep 1000"}})
+	for range 2 {
+		if err := s.Run(t.Context(), h.events()); err != nil {
+			t.Fatal(err)
+		}
+		r := h.Log().Records()
+		if err := syscall.Kill(r[len(r)-1].PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-died; err == nil || !strings.HasSuffix(err.Error(), "killed by SIGKILL, perhaps because memory ran out") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// Nobody else can say that a service is ready, and nothing is left of where it
+// says so.
+func TestNotifySocket(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	h := newHouse(t)
+	s := h.server(Service{Notify: true, Command: Command{Shell: notify + `stat -c %a "${NOTIFY_SOCKET%/*}"; sleep 1000`}})
+	if err := s.Run(t.Context(), h.events()); err != nil {
+		t.Fatal(err)
+	}
+	h.expect("700")
+	s.Stop()
+	left, err := os.ReadDir(os.TempDir())
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+func TestServiceErrors(t *testing.T) {
+	h := newHouse(t)
+	for _, tt := range []struct {
+		s    Service
+		want string
+	}{
+		{Service{Command: Command{Name: "s"}}, `route "s": there is no command: name a program, or write a shell script`},
+		{Service{Address: "8080", Command: Command{Name: "s", Shell: "true"}}, `route "s": address "8080": want a host and a port, as in 127.0.0.1:8080: address 8080: missing port in address`},
+	} {
+		if _, err := h.Service(tt.s); err == nil || err.Error() != tt.want {
+			t.Errorf("got %v\nwant %s", err, tt.want)
+		}
+	}
+}

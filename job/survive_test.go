@@ -1,0 +1,260 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// python is a script that runs a line of Python, in which sleep starts a child,
+// and then says "up".
+func python(line string) string {
+	return fmt.Sprintf(`python3 -c '
+import os, signal
+from subprocess import Popen
+def sleep(**how): return Popen(["sleep", "1000"], close_fds=False, **how)
+%s
+print("up", flush=True)'`, line)
+}
+
+// escapes are the ways in which a process outlives its parent and gets out of
+// its group. Each says "up" when it is out.
+var escapes = []struct{ name, script string }{
+	{"in the background", `sleep 1000 & echo up`},
+	{"in a session of its own", python(`sleep(start_new_session=True)`)},
+	{"as a daemon", python(`
+os.fork() or (os.setsid(), os.fork() or (sleep(stdin=-3, stdout=-3, stderr=-3), signal.pause()), os._exit(0))
+os.wait()`)},
+	{"deaf to SIGTERM", python(`signal.signal(15, signal.SIG_IGN); sleep(); sleep(start_new_session=True)`)},
+	{"without an environment", python(`sleep(start_new_session=True, env={})`)},
+	{"stopped", python(`sleep(start_new_session=True).send_signal(signal.SIGSTOP)`)},
+}
+
+// What a job leaves behind is ended with it, and that is no failure.
+func TestNothingSurvivesTheJob(t *testing.T) {
+	for _, tt := range escapes {
+		t.Run(tt.name, func(t *testing.T) {
+			h, w := newHouse(t), newWitness(t)
+			r := h.run(Command{Shell: w.script(tt.script), Grace: 50 * time.Millisecond})
+			w.nobody(0)
+			h.expect("up")
+			if r.Failure != "" || r.Strays == 0 {
+				t.Errorf("got %v with %d strays, want success and some", r, r.Strays)
+			}
+		})
+	}
+}
+
+func TestNothingSurvivesAStop(t *testing.T) {
+	for _, tt := range escapes {
+		t.Run(tt.name, func(t *testing.T) {
+			h, w := newHouse(t), newWitness(t)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
+			r := h.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
+			w.nobody(0)
+			if r.Failure != "stopped when it was up" || !r.Stopped {
+				t.Errorf("got %v, want the cause of the context", r)
+			}
+		})
+	}
+}
+
+func TestNothingSurvivesTheDaemon(t *testing.T) {
+	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		for _, tt := range escapes {
+			t.Run(signalName(how)+" "+tt.name, func(t *testing.T) {
+				w := newWitness(t)
+				d := startDaemon(t, w.script(tt.script+"; sleep 1000"))
+				if err := d.Process.Signal(how); err != nil {
+					t.Fatal(err)
+				}
+				w.nobody(20 * time.Second)
+			})
+		}
+	}
+}
+
+func TestCloseEndsWhatRuns(t *testing.T) {
+	h, w := newHouse(t), newWitness(t)
+	j := h.job(Command{Shell: w.script("echo up; sleep 1000")})
+	done := make(chan error)
+	go func() { done <- j.Run(t.Context(), h.events()) }()
+	h.expect("up")
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.nobody(0)
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run: %v, want that it was cancelled", err)
+	}
+	if err := j.Run(t.Context(), h.events()); !errors.Is(err, errClosed) {
+		t.Errorf("Run after Close: %v, want %v", err, errClosed)
+	}
+}
+
+// A keeper that is killed takes along the program that it has started, and
+// the program's group. What is in neither gets away.
+func TestKeeperKilled(t *testing.T) {
+	h, w := newHouse(t), newWitness(t)
+	go func() {
+		h.expect("up")
+		keeper, _ := look(h.Log().Records()[0].PID)
+		if err := syscall.Kill(keeper.parent, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := h.run(Command{Shell: w.script(`sleep 1000 & echo up; sleep 1000`)})
+	if !strings.Contains(r.Failure, errKeeper.Error()) {
+		t.Errorf("got %v, want that %v", r, errKeeper)
+	}
+	w.nobody(20 * time.Second)
+	if r := h.run(Command{Shell: "echo next"}); r.Failure != "" {
+		t.Errorf("the next run: %v", r)
+	}
+}
+
+// When nobody is left who could end a program, the kernel does.
+func TestDaemonAndKeeperKilled(t *testing.T) {
+	w := newWitness(t)
+	d := startDaemon(t, w.script(`echo up; exec sleep 1000`))
+	below := descendants(d.Process.Pid)
+	keeper := below[0] // the only child
+	for _, step := range []struct {
+		pid    int
+		signal syscall.Signal
+	}{{keeper.id, syscall.SIGSTOP}, {d.Process.Pid, syscall.SIGKILL}, {keeper.id, syscall.SIGKILL}} {
+		if err := syscall.Kill(step.pid, step.signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.nobody(20 * time.Second)
+}
+
+func TestIdleKeeperKilled(t *testing.T) {
+	h := newHouse(t)
+	p := h.idle[0].process.Process
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.run(Command{Shell: "echo next"}); r.Failure != "" {
+		t.Errorf("the next run: %v", r)
+	}
+}
+
+// What belongs to another user cannot be ended. The run is over all the same,
+// and says so.
+func TestAnotherUsersProcess(t *testing.T) {
+	if os.Getuid() != 0 || testing.Short() {
+		t.Skip("needs root, to make a program that is another's, and five seconds")
+	}
+	w := newWitness(t)
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { // which nobody else may enter
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, mode := range map[string]os.FileMode{"daemon": 0o755, "immune": 0o755 | os.ModeSetuid} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, program, 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := filepath.Join(dir, "end")
+	if err := errors.Join(syscall.Mkfifo(end, 0o600), os.Chown(end, 65534, 65534), os.Chown(w.path, 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	hold, err := os.OpenFile(end, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	cmd := exec.Command(filepath.Join(dir, "daemon"), w.script("JOB_TEST=immune "+dir+"/immune <"+end))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out := startAs(t, cmd)
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(out); err != nil || !strings.Contains(string(said), "1 of its processes cannot be ended") {
+		t.Errorf("the daemon says %q, %v", said, err)
+	}
+	hold.Close()
+	w.nobody(20 * time.Second)
+}
+
+// SIGTERM that systemd sends to a whole control group must not end the keeper
+// before the daemon has ended what the keeper runs.
+func TestKeeperIsNotTerminated(t *testing.T) {
+	h := newHouse(t)
+	r := h.run(Command{Shell: `kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; echo up`})
+	if r.Failure != "" || string(r.Output) != "up\n" {
+		t.Errorf("got %v, want success", r)
+	}
+}
+
+// What is told to end gets SIGTERM first, and SIGKILL only when its grace is
+// over.
+func TestGrace(t *testing.T) {
+	tests := []struct {
+		name, script string
+		output       string
+		signal       syscall.Signal
+	}{
+		{"it cleans up", `trap 'echo cleaned; exit 3' TERM; echo up; sleep 1000 & wait`, "up\ncleaned\n", 0},
+		{"it is deaf", `trap '' TERM; echo up; while :; do sleep 1000; done`, "up\n", syscall.SIGKILL},
+		{"it is stopped", `echo up; kill -STOP $$`, "up\n", syscall.SIGTERM},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			grace := 20 * time.Second
+			if tt.signal == syscall.SIGKILL {
+				grace = 50 * time.Millisecond
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				h.expect("up")
+				cancel()
+			}()
+			r := h.runWith(ctx, Command{Shell: tt.script, Grace: grace})
+			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Failure != "context canceled" {
+				t.Errorf("got %v by signal %d with output %q, want signal %d and %q", r, r.Signal, r.Output, tt.signal, tt.output)
+			}
+			if r.Took > 10*time.Second {
+				t.Errorf("took %v", r.Took)
+			}
+		})
+	}
+}
+
+// The output is not waited for when somebody else has it who is no descendant.
+func TestOutputHeldByAnother(t *testing.T) {
+	h := newHouse(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		f, err := os.OpenFile("/proc/"+<-h.lines+"/fd/1", os.O_WRONLY, 0)
+		if err != nil {
+			t.Error(err)
+		}
+		t.Cleanup(func() { f.Close() })
+	}()
+	r := h.runWith(ctx, Command{Shell: `echo $$; sleep 1000`})
+	if r.Took > 10*time.Second || !r.Stopped {
+		t.Errorf("got %v", r)
+	}
+}

@@ -1,0 +1,197 @@
+package job
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// What the first byte of a message to a keeper asks for.
+const (
+	askRun  = 'r' // a length and a request follow; its files come along
+	askStop = 's' // end the tree that runs; without one, nothing
+)
+
+// A request is a program for a keeper to run. Its strings hold any bytes but
+// NUL.
+type request struct {
+	path  string // of the program
+	dir   string
+	argv  []string
+	env   []string
+	grace time.Duration // between SIGTERM and SIGKILL
+}
+
+// message is the request as it goes to a keeper.
+func (r request) message() []byte {
+	b := []byte{askRun, 0, 0, 0, 0}
+	b = binary.BigEndian.AppendUint64(b, uint64(r.grace))
+	b = appendStrings(b, []string{r.path, r.dir})
+	b = appendStrings(b, r.argv)
+	b = appendStrings(b, r.env)
+	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-5))
+	return b
+}
+
+func appendStrings(b []byte, list []string) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(list)))
+	for _, s := range list {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	return b
+}
+
+var errRequest = errors.New("malformed request")
+
+// parseRequest reads what follows the length in a message.
+func parseRequest(b []byte) (request, error) {
+	if len(b) < 8 {
+		return request{}, errRequest
+	}
+	r := request{grace: time.Duration(binary.BigEndian.Uint64(b))}
+	places, b, err := cutStrings(b[8:])
+	if err != nil || len(places) != 2 {
+		return request{}, errRequest
+	}
+	r.path, r.dir = places[0], places[1]
+	if r.argv, b, err = cutStrings(b); err != nil {
+		return request{}, err
+	}
+	if r.env, b, err = cutStrings(b); err != nil {
+		return request{}, err
+	}
+	if len(b) > 0 {
+		return request{}, errRequest
+	}
+	return r, nil
+}
+
+func cutStrings(b []byte) (list []string, rest []byte, err error) {
+	n, b, err := cutUint32(b)
+	if err != nil || uint64(n)*4 > uint64(len(b)) {
+		return nil, nil, errRequest
+	}
+	for range n {
+		var size uint32
+		if size, b, err = cutUint32(b); err != nil || uint64(size) > uint64(len(b)) {
+			return nil, nil, errRequest
+		}
+		list, b = append(list, string(b[:size])), b[size:]
+	}
+	return list, b, nil
+}
+
+func cutUint32(b []byte) (uint32, []byte, error) {
+	if len(b) < 4 {
+		return 0, nil, errRequest
+	}
+	return binary.BigEndian.Uint32(b), b[4:], nil
+}
+
+// What a keeper reports.
+const (
+	started = 1 + iota // value is the process id
+	failed             // value is the errno of what kept the program from starting
+	ended              // value is the wait status; nothing of the tree is left but what left counts
+)
+
+// A report is an answer of a keeper: one started or failed to each request,
+// and one ended after each started.
+type report struct {
+	kind   uint32
+	value  uint32
+	strays uint32 // processes that were there when the program itself had ended
+	left   uint32 // processes that could not be ended
+}
+
+const reportSize = 16
+
+func (r report) message() []byte {
+	b := make([]byte, 0, reportSize)
+	for _, v := range []uint32{r.kind, r.value, r.strays, r.left} {
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	return b
+}
+
+func parseReport(b [reportSize]byte) report {
+	at := func(i int) uint32 { return binary.BigEndian.Uint32(b[4*i:]) }
+	return report{at(0), at(1), at(2), at(3)}
+}
+
+// An inbox is the socket of a keeper, from which bytes and files come. It
+// blocks the thread, so that nobody else has to be woken first.
+type inbox struct {
+	socket int
+	buf    []byte // read ahead
+	files  []int  // that came and were not taken
+}
+
+// next waits for the next n bytes.
+func (in *inbox) next(n int) ([]byte, error) {
+	for len(in.buf) < n {
+		if err := in.fill(); err != nil {
+			return nil, err
+		}
+	}
+	b := in.buf[:n:n]
+	in.buf = in.buf[n:]
+	return b, nil
+}
+
+func (in *inbox) fill() error {
+	buf, oob := make([]byte, 64<<10), make([]byte, syscall.CmsgSpace(8*4))
+	var n, oobn int
+	err := uninterrupted(func() (err error) {
+		n, oobn, _, _, err = syscall.Recvmsg(in.socket, buf, oob, syscall.MSG_CMSG_CLOEXEC)
+		return err
+	})
+	if err != nil {
+		return os.NewSyscallError("recvmsg", err)
+	}
+	if n == 0 {
+		return errors.New("the other end is gone")
+	}
+	in.buf = append(in.buf, buf[:n]...)
+	messages, err := syscall.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		return fmt.Errorf("control message: %w", err)
+	}
+	for _, m := range messages {
+		files, err := syscall.ParseUnixRights(&m)
+		if err != nil {
+			return fmt.Errorf("control message: %w", err)
+		}
+		in.files = append(in.files, files...)
+	}
+	return nil
+}
+
+// request waits for the rest of a message that began with askRun, and gives
+// it with the files that came along.
+func (in *inbox) request() (request, []int, error) {
+	b, err := in.next(4)
+	if err != nil {
+		return request{}, nil, err
+	}
+	if b, err = in.next(int(binary.BigEndian.Uint32(b))); err != nil {
+		return request{}, nil, err
+	}
+	r, err := parseRequest(b)
+	files := in.files
+	in.files = nil
+	return r, files, err
+}
+
+// uninterrupted makes a system call again that a signal interrupts.
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); err != syscall.EINTR {
+			return err
+		}
+	}
+}
