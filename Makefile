@@ -52,8 +52,9 @@ fmt: ## no file that gofumpt would change
 vet:
 	$(call each,go vet ./...)
 
-lint: ## staticcheck, go fix and go mod tidy have nothing to say
+lint: e2e/node_modules ## staticcheck, go fix, go mod tidy and tsc have nothing to say
 	$(call each,$(tool) staticcheck -checks all ./... && go fix -diff ./... && go mod tidy -diff)
+	@! [ -x e2e/node_modules/.bin/tsc ] || e2e/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target esnext httpd/live.js
 
 vuln: ## known holes in what we require
 	$(call each,$(tool) govulncheck ./...)

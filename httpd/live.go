@@ -3,13 +3,10 @@ package httpd
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -36,20 +33,6 @@ var defaultPatience = patience{
 	pong:    15 * time.Second,
 	write:   10 * time.Second,
 	goodbye: 2 * time.Second,
-}
-
-//go:embed live.js
-var script string
-
-// serveScript answers with the client. Any page may load it: a page of another
-// server on this machine, or a file: page.
-func serveScript(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Type", "text/javascript; charset=utf-8")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(script))))
-	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(script))
 }
 
 // A browser is one websocket and the page at its other end. At rest it is one

@@ -160,7 +160,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	case s.live && r.URL.Path == "/livereload":
 		s.serveBrowser(w, r)
 	case s.live && r.URL.Path == "/livereload.js":
-		serveScript(w, r)
+		s.serveScript(w, r)
 	case s.live && (r.URL.Path == statusPath || strings.HasPrefix(r.URL.Path, statusPath+"/")):
 		s.serveStatus(w, r)
 	case s.root != nil:

@@ -1,0 +1,628 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	cdpbrowser "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// TestClient shows what our own client does beyond what all do.
+func TestClient(t *testing.T) {
+	browser := startChromium(t)
+	tests := []struct {
+		name string
+		run  func(*testing.T, context.Context)
+	}{
+		{"a page never shows itself without its styles", testNoFlash},
+		{"overlapping saves of an imported sheet end in the last", testImport},
+		{"a sheet that a script constructs reloads the page", testAdopted},
+		{"what nobody uses disturbs nobody", testUnused},
+		{"images are fetched again in place wherever they are used", testImages},
+		{"scripts, modules, data and fonts reload the pages that use them", testLoadedBy},
+		{"what was missing comes", testMissing},
+		{"scroll, focus and what was typed outlive a reload", testState},
+		{"what was typed outlives a page that is broken meanwhile", testBrokenMeanwhile},
+		{"storage that is forbidden does no harm", testNoStorage},
+		{"a change between serving and socket is caught", testBetween},
+		{"a restarted server is found, and nothing is reloaded", testRestart},
+		{"a change while the server was away reloads the page", testAwayChange},
+		{"a page that the back button brings back catches up", testBack},
+		{"a page that was frozen catches up", testFrozen},
+		{"a hidden page waits until it is seen", testHidden},
+		{"leaving a page leaves nothing in its console", testLeaving},
+		{"an error shows until it is dismissed or mended", testOverlay},
+		{"a frame with a client of its own sees to itself", testFrames},
+		{"a page behind a policy of 'self' has it all", testPolicy},
+		{"a policy that forbids the socket is named in the log", testForbidden},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // they wait most of the time
+			tt.run(t, browser)
+		})
+	}
+}
+
+// What is served does what is written: TypeScript's parser finds the same in
+// both.
+func TestClientAsServed(t *testing.T) {
+	if _, err := os.Stat("node_modules/typescript"); err != nil {
+		t.Skipf("typescript is not installed (npm ci in e2e, or make test): %v", err)
+	}
+	_, d := serve(t, nil)
+	response, err := http.Get(d.URL + "/livereload.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	compare := exec.Command("node", "-e", `
+		const ts = require("typescript");
+		const tree = (text) => {
+			const outline = (node) => {
+				const children = [];
+				ts.forEachChild(node, (child) => { children.push(outline(child)) });
+				return [node.kind, node.text && node.kind !== ts.SyntaxKind.SourceFile ? node.text : "", children];
+			};
+			return JSON.stringify(outline(ts.createSourceFile("live.js", text, ts.ScriptTarget.Latest, false, ts.ScriptKind.JS)), null, 1);
+		};
+		const [written, served] = ["../httpd/live.js", 0].map((file) => tree(require("fs").readFileSync(file, "utf8")));
+		require("assert").equal(served, written);`)
+	compare.Stdin = response.Body
+	if out, err := compare.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// color is what the paragraph of document has.
+const color = "getComputedStyle(document.querySelector('p')).color"
+
+func paint(n int) string { return fmt.Sprintf("p { color: %s }", rgb(n)) }
+
+func rgb(n int) string { return fmt.Sprintf("rgb(%d, %[1]d, %[1]d)", n) }
+
+// watchColors notes the colours of the paragraph, each frame, in window.seen.
+const watchColors = `window.seen = new Set();
+	(function note() { seen.add(` + color + `); requestAnimationFrame(note) })()`
+
+func testNoFlash(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	slow := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Query().Has("livereload") {
+			time.Sleep(200 * time.Millisecond) // frames in which a flash would show
+		}
+		next.ServeHTTP(w, r)
+	})
+	p := open(t, browser, slow+"/")
+	p.do(watchColors)
+	write(t, site, map[string]string{"style.css": paint(2)})
+	p.shows(color, rgb(2))
+	p.shows("[...seen].join(' ')", rgb(1)+" "+rgb(2))
+	p.shows("document.styleSheets.length", "1")
+	p.sameLoads(1)
+}
+
+func testImport(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{
+		"index.html":     document("<p>text"),
+		"style.css":      "@import 'css/middle.css';",
+		"css/middle.css": "@import 'inner.css'; b { color: red }",
+		"css/inner.css":  paint(1),
+	})
+	p := open(t, browser, d.URL+"/")
+	p.shows(color, rgb(1))
+	p.do(watchColors)
+	for n := 2; n <= 9; n++ {
+		write(t, site, map[string]string{"css/inner.css": paint(n)})
+		if n%3 == 0 {
+			write(t, site, map[string]string{"style.css": fmt.Sprintf("@import 'css/middle.css'; i { z-index: %d }", n)})
+		}
+		time.Sleep(90 * time.Millisecond) // some while the last are being fetched
+	}
+	p.shows(color, rgb(9))
+	p.shows("document.styleSheets.length", "1")
+	p.shows("[...seen].includes('rgb(0, 0, 0)')", "false")
+	p.sameLoads(1)
+}
+
+func testAdopted(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{
+		"index.html": document(`<p>text<script type="module">
+			const sheet = new CSSStyleSheet();
+			sheet.replaceSync(await (await fetch("/own.css")).text());
+			document.adoptedStyleSheets = [sheet];</script>`),
+		"style.css": "",
+		"own.css":   paint(1),
+	})
+	p := open(t, browser, d.URL+"/")
+	p.shows(color, rgb(1))
+	p.uses("/own.css")
+	write(t, site, map[string]string{"own.css": paint(2)})
+	p.shows(color, rgb(2))
+	p.sameLoads(2)
+}
+
+func testUnused(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/style.css")
+	write(t, site, map[string]string{
+		"other.css": paint(7), "other.js": "", "other.json": "{}", "other.png": picture(t, 1), "other.html": "<p>", "a/style.css": paint(8),
+	})
+	time.Sleep(calm) // nothing must come of it
+	write(t, site, map[string]string{"style.css": paint(2)})
+	p.shows(color, rgb(2))
+	p.sameLoads(1)
+	if changes := p.seen().changes; changes != 1 {
+		t.Errorf("the page was told of %d changes, want 1", changes)
+	}
+}
+
+func testImages(t *testing.T, browser context.Context) {
+	svg := func(n int) string {
+		return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="1"><g id="x"/></svg>`, n)
+	}
+	site, d := serve(t, map[string]string{
+		"index.html": `<!doctype html><link rel="icon" href="a.svg"><link rel="stylesheet" href="style.css">` +
+			`<img src="a.svg"><picture><source srcset="b.svg 2x, a.svg 1x"><img src="b.svg"></picture><svg><use href="a.svg#x"/></svg>` +
+			`<p style="background: url(a.svg)">text<div></div><iframe srcdoc="<img src=a.svg>"></iframe>`,
+		"style.css": "@media (min-width: 1px) { div { --image: url(a.svg); background: var(--image), url('a.svg') } }",
+		"a.svg":     svg(1),
+		"b.svg":     svg(1),
+	})
+	p := open(t, browser, d.URL+"/")
+	p.shows("document.querySelector('img').naturalWidth", "1")
+	p.uses("/a.svg", "/b.svg")
+	write(t, site, map[string]string{"a.svg": svg(2)})
+	p.shows("document.querySelector('img').naturalWidth", "2")
+	p.shows("document.querySelector('picture img').naturalWidth", "2")
+	p.shows("getComputedStyle(document.querySelector('div')).backgroundImage.match(/livereload=/g).length", "2")
+	p.shows("document.documentElement.outerHTML.match(/a[.]svg[?]livereload=/g)?.length", "5")
+	p.shows("document.querySelector('use').getAttribute('href').endsWith('#x')", "true")
+	p.shows("document.querySelector('iframe').contentDocument.querySelector('img').naturalWidth", "2")
+	p.shows("document.documentElement.outerHTML.includes('b.svg?')", "false")
+	p.sameLoads(1)
+}
+
+func testLoadedBy(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{
+		"a.html": document(`<style>@font-face { font-family: F; src: url(f.woff2) }</style><p style="font-family: F">text` +
+			`<script src="classic.js"></script><script type="module" src="module.js"></script>`),
+		"b.html":     document("<p>text"),
+		"style.css":  paint(1),
+		"classic.js": "", "module.js": "import './imported.js'", "f.woff2": "",
+		"imported.js": "fetch('data.json').then(response => response.json()); import('./late.js')",
+		"late.js":     "", "data.json": "{}",
+	})
+	a, b := open(t, browser, d.URL+"/a.html"), open(t, browser, d.URL+"/b.html")
+	a.forgive("f.woff2", "OTS parsing error") // it is none
+	files := []string{"classic.js", "module.js", "imported.js", "late.js", "data.json", "f.woff2"}
+	for i, name := range files {
+		a.uses("/classic.js", "/module.js", "/imported.js", "/late.js", "/data.json", "/f.woff2")
+		content, err := os.ReadFile(filepath.Join(site, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.do("window.old = true")
+		write(t, site, map[string]string{name: string(content) + " "})
+		a.shows("window.old + ' ' + document.readyState", "undefined complete")
+		a.sameLoads(i + 2)
+	}
+	write(t, site, map[string]string{"style.css": paint(2)})
+	b.shows(color, rgb(2))
+	b.sameLoads(1)
+	if changes := b.seen().changes; changes != 1 {
+		t.Errorf("the other page was told of %d changes, want 1", changes)
+	}
+}
+
+func testMissing(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{
+		"index.html": document(`<p>text<link rel="stylesheet" href="late.css"><img src="late.png"><script src="late.js"></script>`),
+		"style.css":  "",
+	})
+	p := open(t, browser, d.URL+"/")
+	p.forgive("404", "MIME type")
+	p.uses("/late.css", "/late.png", "/late.js")
+	write(t, site, map[string]string{"late.css": paint(1)})
+	p.shows(color, rgb(1))
+	write(t, site, map[string]string{"late.png": picture(t, 3)})
+	p.shows("document.querySelector('img').naturalWidth", "3")
+	write(t, site, map[string]string{"late.js": "window.came = true"})
+	p.shows("window.came", "true")
+}
+
+// form is a page with all that a person can do to one.
+func form(title string) string {
+	return document(`<h1>` + title + `</h1><form><input name="text"><input name="text"><input type="checkbox" name="box" value="1"><input type="checkbox" name="box" value="2" checked>` +
+		`<input type="password" name="secret"><input type="file"><textarea>preset</textarea>` +
+		`<select name="one"><option>a<option>b<option>c</select><select multiple><option>x<option>y<option>z</select></form>` +
+		`<div id="editable" contenteditable>preset</div><div class="box" style="height: 100px; overflow: auto"><div style="height: 2000px"></div></div>` +
+		`<div id="late"></div><script>addEventListener("load", () => setTimeout(() => late.style.height = "5000px", 300))</script>`)
+}
+
+func testState(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": form("zero"), "style.css": ""})
+	p := open(t, browser, d.URL+"/#part")
+	p.shows("late.style.height", "5000px")
+	p.keys("[name=text]", "first")
+	p.keys("[name=secret]", "hush")
+	p.keys("textarea", "typed ")
+	p.keys("[contenteditable]", "typed ")
+	p.do(`document.querySelector("[name=box]").click(); document.querySelectorAll("[name=box]")[1].click()`)
+	p.keys("[name=one]", "c")
+	p.keys("[multiple]", kb.ArrowDown+kb.ArrowDown)
+	p.do(`document.querySelectorAll("[name=text]")[1].value = "by a script"`)
+	p.keys("[name=text]", "") // has the focus
+	p.do(`document.activeElement.setSelectionRange(1, 3);
+		scrollTo(0, 1234); document.querySelector(".box").scrollTop = 777`)
+
+	write(t, site, map[string]string{"index.html": strings.Replace(form("one"), "<form>", "<p>more<form>", 1)})
+	p.shows("document.querySelector('h1').innerText", "one")
+	p.shows("scrollY", "1234")
+	p.shows("document.querySelector('.box').scrollTop", "777")
+	p.shows("[...document.querySelectorAll('[name=text]')].map(e => e.value).join()", "first,by a script")
+	p.shows("document.querySelector('textarea').value.includes('typed ')", "true")
+	p.shows("document.querySelector('[contenteditable]').innerText.includes('typed')", "true")
+	p.shows("[...document.querySelectorAll('[name=box]')].map(e => e.checked).join()", "true,false")
+	p.shows("document.querySelector('[name=one]').value + document.querySelector('[multiple]').value", "cy")
+	p.shows("document.querySelector('[name=secret]').value", "")
+	p.shows("[document.activeElement.name, document.activeElement.selectionStart, document.activeElement.selectionEnd].join()", "text,1,3")
+	p.shows("Object.keys(sessionStorage).length", "0")
+	p.sameLoads(2)
+}
+
+func testBrokenMeanwhile(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": form("zero"), "style.css": ""})
+	p := open(t, browser, d.URL+"/")
+	p.keys("[name=text]", "half a sen")
+	write(t, site, map[string]string{"index.html": document("<h1>broken</h1><!--")})
+	p.shows("document.querySelector('h1').innerText", "broken")
+	p.connected()
+	write(t, site, map[string]string{"index.html": form("mended")})
+	p.shows("document.querySelector('h1').innerText", "mended")
+	p.shows("document.querySelector('[name=text]').value", "half a sen")
+}
+
+func testNoStorage(t *testing.T, browser context.Context) {
+	page := func(text string) string {
+		return `<!doctype html><link rel="icon" href="data:,"><p>` + text + `<script>Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError") } })</script>`
+	}
+	site, d := serve(t, map[string]string{"index.html": page("zero")})
+	p := open(t, browser, d.URL+"/")
+	write(t, site, map[string]string{"index.html": page("one")})
+	p.shows("document.querySelector('p').innerText", "one")
+}
+
+func testBetween(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	asked, goOn := make(chan struct{}, 1), make(chan struct{})
+	late := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Path == "/livereload" {
+			asked <- struct{}{}
+			<-goOn
+		}
+		next.ServeHTTP(w, r)
+	})
+	go func() {
+		defer close(goOn)
+		<-asked
+		write(t, site, map[string]string{"style.css": paint(2)})
+		time.Sleep(time.Second) // the change is long over when the socket opens
+	}()
+	p := open(t, browser, late+"/")
+	p.shows(color, rgb(2))
+	p.sameLoads(1)
+}
+
+// reconnects restarts the daemon that serves a page's site, after doing
+// something meanwhile, and returns when the page has found it.
+func reconnects(t *testing.T, p *tab, site string, d *daemon, meanwhile func()) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(d.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.forgive("ERR_CONNECTION_REFUSED")
+	if err := d.signal("KILL"); err != nil {
+		t.Fatal(err)
+	}
+	<-d.ended
+	meanwhile()
+	if _, err := startDaemon(t, site, "-root", site, "-port", port); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	p.connected()
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the page took %v to find the server", took)
+	}
+}
+
+func testRestart(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/style.css")
+	p.do("window.visits = 7")
+	reconnects(t, p, site, d, func() {
+		time.Sleep(4 * time.Second) // until sockets that fail would be held back
+		write(t, site, map[string]string{"unused.css": ""})
+	})
+	write(t, site, map[string]string{"style.css": paint(2)})
+	p.shows(color, rgb(2))
+	p.shows("window.visits", "7")
+}
+
+func testAwayChange(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/style.css")
+	reconnects(t, p, site, d, func() { write(t, site, map[string]string{"style.css": paint(2)}) })
+	p.shows(color, rgb(2))
+	p.sameLoads(3) // of which one is the reconnection
+}
+
+func testBack(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": paint(1)})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/style.css")
+	p.do(`addEventListener("pageshow", event => window.kept = event.persisted); location = "/next.html"`)
+	p.connected()
+	write(t, site, map[string]string{"style.css": paint(2)})
+	p.shows(color, rgb(2))
+	p.do("history.back()")
+	p.shows("document.querySelector('p').innerText + window.kept", "texttrue")
+	p.shows(color, rgb(2))
+}
+
+func testFrozen(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	p, other := open(t, browser, d.URL+"/"), open(t, browser, d.URL+"/")
+	p.uses("/style.css")
+	p.forgive("Page entered Back-Forward Cache") // Chromium's word for it
+	devtools(p, cdppage.SetWebLifecycleState, cdppage.SetWebLifecycleStateParams{State: cdppage.SetWebLifecycleStateStateFrozen})
+	write(t, site, map[string]string{"style.css": paint(2)})
+	other.shows(color, rgb(2))
+	devtools(p, cdppage.SetWebLifecycleState, cdppage.SetWebLifecycleStateParams{State: cdppage.SetWebLifecycleStateStateActive})
+	p.hide(true)
+	p.hide(false)
+	p.shows(color, rgb(2))
+}
+
+func testHidden(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>zero"), "style.css": paint(1)})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/style.css")
+	p.hide(true)
+	p.shows("document.visibilityState", "hidden")
+	write(t, site, map[string]string{"style.css": paint(2)})
+	time.Sleep(calm)
+	write(t, site, map[string]string{"index.html": document("<p>one")})
+	if err := eventually(p.ctx, "the page to be told", func() bool { return p.seen().changes >= 2 }); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(calm / 3)
+	p.shows("document.querySelector('p').innerText + "+color, "zero"+rgb(1))
+	p.hide(false)
+	p.shows("document.querySelector('p').innerText + "+color, "one"+rgb(2))
+	p.sameLoads(2)
+}
+
+func testLeaving(t *testing.T, browser context.Context) {
+	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": ""})
+	p := open(t, browser, d.URL+"/")
+	for i := range 5 {
+		p.do("location.reload()")
+		p.connected()
+		p.do(fmt.Sprintf("location = '/next.html?%d'", i))
+		p.connected()
+		// At once, while its socket is still being opened.
+		if err := chromedp.Do(p.ctx, chromedp.Navigate(d.URL+"/?"+fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		if err := chromedp.Do(p.ctx, chromedp.Navigate(d.URL+"/next.html")); err != nil {
+			t.Fatal(err)
+		}
+		p.waited = p.seen().infos
+		p.do("location.reload()")
+		p.connected()
+	}
+}
+
+// panel is an expression for what shows errors.
+const panel = "[...document.documentElement.children].find(e => e.shadowRoot)?.shadowRoot.firstChild"
+
+func testOverlay(t *testing.T, browser context.Context) {
+	const name = "<b onclick=x>.css"
+	site, d := serve(t, map[string]string{
+		"index.html": document(`<p>text <input autofocus><link rel="stylesheet" href="` + url.PathEscape(name) + `">`),
+		"style.css":  "div, section { display: none !important }",
+		name:         paint(1),
+	})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/style.css", "/%3Cb%20onclick%3Dx%3E.css")
+	remove := func(name string) {
+		if err := os.Remove(filepath.Join(site, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	remove(name)
+	p.shows(panel+".textContent.includes('"+name+"')", "true")
+	p.shows(panel+".querySelector('b')", "null")
+	p.shows(panel+".getAttribute('role')", "alert")
+	p.shows(panel+".getBoundingClientRect().bottom === innerHeight", "true")
+	p.shows(color, rgb(1)) // what there was is better than nothing
+	p.shows("document.activeElement.localName", "input")
+	p.shows("(r => document.elementFromPoint(10, r.top + 10).shadowRoot !== null)("+panel+".getBoundingClientRect())", "true")
+
+	p.press(kb.Escape)
+	p.shows(panel, "undefined")
+	remove("style.css")
+	p.shows(panel+".querySelectorAll('h2').length", "2") // they are others
+	p.do(panel + ".querySelector('button').click()")
+	p.shows(panel, "undefined")
+	write(t, site, map[string]string{name: paint(2)})
+	p.shows(color, rgb(2))
+	p.shows(panel+".querySelectorAll('h2').length", "1")
+	write(t, site, map[string]string{"style.css": ""})
+	p.shows(panel, "undefined")
+	p.sameLoads(1)
+}
+
+func testFrames(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{
+		"index.html": document(`<p>text<iframe src="inner.html"></iframe>`),
+		"inner.html": document("<p>zero"),
+		"style.css":  paint(1),
+	})
+	p := open(t, browser, d.URL+"/")
+	p.connected() // the frame
+	const inner = "document.querySelector('iframe').contentDocument.querySelector('p').innerText"
+	p.do("window.visits = 7")
+	write(t, site, map[string]string{"inner.html": document("<p>one")})
+	p.shows(inner, "one")
+	p.shows("window.visits", "7")
+}
+
+func testPolicy(t *testing.T, browser context.Context) {
+	const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:"
+	site, d := serve(t, map[string]string{
+		"header.html": document("<p>text"),
+		"meta.html":   `<meta http-equiv="Content-Security-Policy" content="` + policy + `">` + document("<p>text"),
+		"style.css":   "@import 'part.css'",
+		"part.css":    paint(1),
+	})
+	proxied := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.Header().Set("Content-Security-Policy", policy)
+		next.ServeHTTP(w, r)
+	})
+	header, meta := open(t, browser, proxied+"/header.html"), open(t, browser, d.URL+"/meta.html")
+	for _, p := range []*tab{header, meta} {
+		p.uses("/part.css")
+	}
+	write(t, site, map[string]string{"part.css": paint(2)})
+	header.shows(color, rgb(2))
+	meta.shows(color, rgb(2))
+	if err := os.Remove(filepath.Join(site, "style.css")); err != nil {
+		t.Fatal(err)
+	}
+	header.shows("getComputedStyle("+panel+").position", "fixed")
+	meta.shows("getComputedStyle("+panel+").position", "fixed")
+	header.sameLoads(1)
+	meta.sameLoads(1)
+}
+
+func testForbidden(t *testing.T, browser context.Context) {
+	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
+	proxied := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.Header().Set("Content-Security-Policy", "connect-src 'none'; script-src 'self'")
+		next.ServeHTTP(w, r)
+	})
+	p := openUnconnected(t, browser, proxied+"/")
+	p.forgive("Content Security Policy")
+	line := regexp.MustCompile(`level=WARN msg="page's policy blocks live reload" page=` + regexp.QuoteMeta(proxied) + `/ directive=connect-src`)
+	for range 2 {
+		if err := eventually(p.ctx, "the log to name the page", func() bool { return line.MatchString(d.stderr.String()) }); err != nil {
+			t.Fatal(err)
+		}
+		p.do("location.reload()")
+		time.Sleep(calm) // and no more attempts
+	}
+	if lines := line.FindAllString(d.stderr.String(), -1); len(lines) != 1 {
+		t.Errorf("%d lines in the log, want 1", len(lines))
+	}
+	if sockets := p.seen().sockets; sockets > 3 {
+		t.Errorf("%d sockets were tried for 3 loads of the page", sockets)
+	}
+}
+
+// passOn is the address of a proxy in front of a daemon, with something to do
+// for each request.
+func passOn(t *testing.T, d *daemon, handle func(w http.ResponseWriter, r *http.Request, next http.Handler)) string {
+	t.Helper()
+	target, err := url.Parse(d.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+	}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, next) }))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// uses waits until the page has told the server that it uses these files.
+func (p *tab) uses(paths ...string) {
+	p.t.Helper()
+	err := eventually(p.ctx, fmt.Sprintf("the page to report %q", paths), func() bool {
+		said := p.seen().said
+		for _, path := range paths {
+			if !strings.Contains(said, `"`+path+`"`) {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		p.t.Fatalf("%v; it has said %s", err, p.seen().said)
+	}
+}
+
+// keys types into the first element that matches, as a person does.
+func (p *tab) keys(selector, text string) {
+	p.t.Helper()
+	p.do(`document.querySelector("` + selector + `").focus({ preventScroll: true })`)
+	if text != "" {
+		p.press(text)
+	}
+}
+
+func (p *tab) press(keys string) {
+	p.t.Helper()
+	if err := chromedp.Do(p.ctx, chromedp.KeyEvent(keys)); err != nil {
+		p.t.Fatalf("press %q: %v", keys, err)
+	}
+}
+
+// hide minimises the window of the tab, or shows it.
+func (p *tab) hide(hidden bool) {
+	p.t.Helper()
+	state := cdpbrowser.WindowStateNormal
+	if hidden {
+		state = cdpbrowser.WindowStateMinimized
+	}
+	window := devtools(p, cdpbrowser.GetWindowForTarget, cdpbrowser.GetWindowForTargetParams{})
+	devtools(p, cdpbrowser.SetWindowBounds, cdpbrowser.SetWindowBoundsParams{WindowID: window.WindowID, Bounds: &cdpbrowser.Bounds{WindowState: state}})
+}
+
+// devtools sends a tab a command of the DevTools protocol.
+func devtools[P, R any](p *tab, c cdp.Command[P, R], params P) (result R) {
+	p.t.Helper()
+	err := chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
+		result, err = cdp.Call(ctx, t, c, params)
+		return err
+	}))
+	if err != nil {
+		p.t.Fatalf("%T: %v", params, err)
+	}
+	return result
+}
