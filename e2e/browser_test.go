@@ -43,7 +43,10 @@ func TestBrowser(t *testing.T) {
 		{"after a burst of saves a page shows the last", testBursts},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { tt.run(t, browser) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // they wait most of the time
+			tt.run(t, browser)
+		})
 	}
 }
 
@@ -211,6 +214,13 @@ func testStock(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{"index.html": page("one")})
 	p.shows("document.body.innerText.trim()", "one")
 	p.connected()
+
+	// What our own client is told of beside changes does not reach it.
+	write(t, site, map[string]string{"new.log": "", "new/index.html": ""})
+	if err := os.Remove(filepath.Join(site, "new.log")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(calm)
 
 	// A command that it does not know would make it hang up; so each load of
 	// the page has had one connection, and the last one is still there.

@@ -18,6 +18,7 @@ import (
 
 	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -39,6 +40,7 @@ func TestClient(t *testing.T) {
 		{"what was missing comes", testMissing},
 		{"scroll, focus and what was typed outlive a reload", testState},
 		{"what was typed outlives a page that is broken meanwhile", testBrokenMeanwhile},
+		{"a reader who scrolls is left alone", testScrolls},
 		{"storage that is forbidden does no harm", testNoStorage},
 		{"a change between serving and socket is caught", testBetween},
 		{"a restarted server is found, and nothing is reloaded", testRestart},
@@ -298,6 +300,25 @@ func testBrokenMeanwhile(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{"index.html": form("mended")})
 	p.shows("document.querySelector('h1').innerText", "mended")
 	p.shows("document.querySelector('[name=text]').value", "half a sen")
+}
+
+// A page that grows after it was loaded again is scrolled when it is long
+// enough, unless its reader has scrolled by then.
+func testScrolls(t *testing.T, browser context.Context) {
+	page := func(title string) string {
+		return document(`<h1>` + title + `</h1><div id="late" style="height: 2000px"></div>` +
+			`<script>addEventListener("load", () => setTimeout(() => late.style.height = "5000px", 1500))</script>`)
+	}
+	site, d := serve(t, map[string]string{"index.html": page("zero"), "style.css": ""})
+	p := open(t, browser, d.URL+"/")
+	p.shows("late.style.height", "5000px")
+	p.do("scrollTo(0, 4000)")
+	write(t, site, map[string]string{"index.html": page("one")})
+	p.shows("document.querySelector('h1').innerText + document.readyState", "onecomplete")
+	devtools(p, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: 100, Y: 100, DeltaX: 1, DeltaY: -300})
+	p.shows("late.style.height", "5000px")
+	time.Sleep(calm / 3)
+	p.shows("scrollY < 2500", "true")
 }
 
 func testNoStorage(t *testing.T, browser context.Context) {

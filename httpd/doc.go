@@ -49,7 +49,28 @@
 // The script works under a Content-Security-Policy that has 'self' in
 // connect-src, or in default-src where there is no connect-src. The log names
 // the page whose policy, in a meta element, has not, once for each policy. The
-// script itself is not held up by it, as it comes before the element.
+// script itself is not held up by it, as it comes before the element. A page
+// whose policy comes from elsewhere, such as a proxy's header, says itself that
+// its socket was forbidden, by loading the script again, and is named once.
+//
+// # In the page
+//
+// The script finds out what the page uses from the browser's resource timing
+// and from the document: elements, srcset, style sheets as far as they can be
+// read, what is in open shadow roots, and frames that have no script of ours.
+// Not known are the files that workers load, and fetches that failed and whose
+// answer nobody read, of which the browser does not tell.
+//
+// Style sheets are swapped by a copy that replaces the old one when it has
+// loaded, images when the new one has; what a script has fetched, or nothing in
+// the document refers to, reloads the page. What changes while files are being
+// fetched makes another round, so that the last save wins. A reload gives back
+// scroll positions, the focus with its selection, and what was typed or chosen,
+// but passwords, files and credit cards, through sessionStorage; the reader's
+// next click, key or scroll ends that. Without storage the page is just
+// reloaded. A hidden page waits until it is seen, and does not look for a server
+// that is gone; a visible one looks twice a second, which the browser's console
+// notes. At rest a page has no timer.
 //
 // # Which page a change concerns
 //
