@@ -281,6 +281,7 @@
     try {
       sessionStorage["execlogd " + location.href] = JSON.stringify(remember());
     } catch {} // no storage or no room
+    reloadDue = false; // once: a page may ask its reader, who may say no
     location.reload();
   }
 
@@ -333,8 +334,8 @@
 
   /** Renews an image, once it is loaded so that nothing is empty meanwhile. @param {Reference} reference */
   async function replace({ url, renew }) {
-    const image = make("img", { src: fresh(url) });
     if (!renew) return;
+    const image = make("img", { src: fresh(url) });
     await inTime(image.decode());
     renew(image.src);
   }
