@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ func TestClient(t *testing.T) {
 	}{
 		{"a page never shows itself without its styles", testNoFlash},
 		{"overlapping saves of an imported sheet end in the last", testImport},
+		{"what is in a shadow root is swapped as well", testShadow},
 		{"a sheet that a script constructs reloads the page", testAdopted},
 		{"what nobody uses disturbs nobody", testUnused},
 		{"images are fetched again in place wherever they are used", testImages},
@@ -105,8 +107,10 @@ const watchColors = `window.seen = new Set();
 
 func testNoFlash(t *testing.T, browser context.Context) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	var fetched atomic.Int32
 	slow := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.URL.Query().Has("livereload") {
+			fetched.Add(1)
 			time.Sleep(200 * time.Millisecond) // frames in which a flash would show
 		}
 		next.ServeHTTP(w, r)
@@ -117,6 +121,25 @@ func testNoFlash(t *testing.T, browser context.Context) {
 	p.shows(color, rgb(2))
 	p.shows("[...seen].join(' ')", rgb(1)+" "+rgb(2))
 	p.shows("document.styleSheets.length", "1")
+	p.sameLoads(1)
+	if n := fetched.Load(); n != 1 {
+		t.Errorf("the style sheet was fetched %d times, want once", n)
+	}
+}
+
+func testShadow(t *testing.T, browser context.Context) {
+	site, d := serve(t, map[string]string{
+		"index.html": document(`<p>text<div id="host"></div><script>
+			host.attachShadow({ mode: "open" }).innerHTML = '<link rel="stylesheet" href="shadow.css"><b>text</b><img src="a.png">'</script>`),
+		"style.css":  paint(1),
+		"shadow.css": "b { z-index: 1 }",
+		"a.png":      picture(t, 1),
+	})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/shadow.css", "/a.png")
+	write(t, site, map[string]string{"shadow.css": "b { z-index: 2 }", "a.png": picture(t, 2)})
+	p.shows("getComputedStyle(host.shadowRoot.querySelector('b')).zIndex", "2")
+	p.shows("host.shadowRoot.querySelector('img').naturalWidth", "2")
 	p.sameLoads(1)
 }
 
