@@ -80,7 +80,7 @@ func TestBatch(t *testing.T) {
 			if got := strings.Join(got, ", "); got != tt.batch {
 				t.Errorf("events %q\n got %q\nwant %q", tt.events, got, tt.batch)
 			}
-			if !b.empty() || len(b.open) > 0 || len(b.left) > 0 {
+			if b := &b.only.batch; !b.empty() || len(b.open) > 0 || b.fresh > 0 {
 				t.Errorf("something is left after take: %+v", b)
 			}
 		})
@@ -164,8 +164,8 @@ func FuzzBatch(f *testing.F) {
 			}
 		}
 
-		for k := range b.open {
-			if _, ok := b.entries[k]; !ok || !open[k.path] {
+		for k := range b.only.batch.open {
+			if _, ok := b.only.batch.entries[k]; !ok || !open[k.path] {
 				t.Errorf("%s holds the batch: in it %v, open %v", k.path, ok, open[k.path])
 			}
 		}
@@ -188,15 +188,25 @@ func FuzzBatch(f *testing.F) {
 	})
 }
 
+// A gatherer is a route that gathers and does nothing else.
+type gatherer struct{ *stage }
+
 // newBatch is an empty batch of a route.
-func newBatch(t testing.TB, route Route) *batch {
+func newBatch(t testing.TB, route Route) gatherer {
 	t.Helper()
 	route.Name, route.Callback = "test", discard
-	rs, err := route.withDefaults().rules()
-	if err != nil {
-		t.Fatal(err)
+	return gatherer{mustNew(t, Options{}, route).stages[0]}
+}
+
+func (g gatherer) add(e inotify.Event, now time.Time) { g.stage.add(e, now, nil) }
+
+// take is the events of all batches.
+func (g gatherer) take() []inotify.Event {
+	var events []inotify.Event
+	for l := range g.all() {
+		events = append(events, eventsOf(l.batch.take())...)
 	}
-	return &batch{rules: rs}
+	return events
 }
 
 // A hundred thousand saves of fifty thousand files.

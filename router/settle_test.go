@@ -164,7 +164,7 @@ func TestTiming(t *testing.T) {
 				stop := background(t, r)
 				synctest.Wait()
 
-				play(t, tt.events, r.Events)
+				play(t, time.Now(), tt.events, r.Events)
 				time.Sleep(long)
 				stop()
 
