@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -104,4 +105,29 @@ func cpuTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
+}
+
+// What it costs a run that the watcher has to catch up before it is over.
+func BenchmarkCatchUp(b *testing.B) {
+	ran := make(chan struct{})
+	r := mustNew(b, Options{Post: func(Frame) { ran <- struct{}{} }}, Route{Name: "r", Delay: -1, Debounce: -1, Callback: discard})
+	g, err := NewGroup(inotify.Options{}, Listener{Root: b.TempDir(), Router: r})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	start := cpuTime(b)
+	n := 0
+	for b.Loop() {
+		r.Submit(inotify.Event{Path: "a"})
+		<-ran
+		n++
+	}
+	b.ReportMetric(float64((cpuTime(b)-start).Nanoseconds())/float64(n), "cpu-ns/op")
+	cancel()
+	if err := errors.Join(<-done, g.Close()); err != nil {
+		b.Fatal(err)
+	}
 }

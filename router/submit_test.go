@@ -39,7 +39,9 @@ func TestSubmit(t *testing.T) {
 		{"what comes during a run waits for the next", []actor{build}, "a.md", "b.md@-50", 180, "", "build:b.md@-20-80 build:a.md@80-180"},
 		{"an error is told", []actor{failing(build, "1")}, "a.md b.md", "", 130, `route "build": exit status 1`, "build:a.md+b.md@30-130!"},
 		{
-			"all errors are", []actor{failing(build, "1"), failing(styles, "1").with(func(a *actor) { a.Delay = 50 * ms }), behind(reload, "build", "css")}, "a.md x.html b.scss", "", 150,
+			"all errors are",
+			[]actor{failing(build, "1"), failing(styles, "1").with(func(a *actor) { a.Delay = 50 * ms }), behind(reload, "build", "css")},
+			"a.md x.html b.scss", "", 150,
 			failed(`route "build": exit status 1; route "css": exit status 1; route "reload": cancelled: route "build": exit status 1`),
 			"build:a.md@30-130! css:b.scss@50-150! reload:x.html@150!cancelled",
 		},
