@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,8 +23,11 @@ type actor struct {
 	work   time.Duration
 	writes string        // words, in each run
 	when   time.Duration // after its start; 0 is in the middle of the work
+	until  int           // it writes in no later run; 0 is in all
 	fails  string        // the numbers of the runs that fail, or all
 	deaf   bool          // to its context
+	lag    time.Duration // from the end of its context to its own
+	rude   bool          // it says nothing of its context
 }
 
 // A stagehand writes down the frames of actors.
@@ -76,20 +80,26 @@ func (s *stagehand) callback(a actor) Callback {
 	return func(ctx context.Context, _ []inotify.Event) error {
 		s.mu.Lock()
 		s.runs[a.Name]++
-		run := fmt.Sprint(s.runs[a.Name])
+		run := s.runs[a.Name]
 		s.mu.Unlock()
 
 		if a.deaf {
 			ctx = context.WithoutCancel(ctx)
 		}
-		wrote := time.AfterFunc(cmp.Or(a.when, a.work/2), func() { s.router.Events(words(a.writes)) })
-		defer wrote.Stop()
+		if a.until == 0 || run <= a.until {
+			wrote := time.AfterFunc(cmp.Or(a.when, a.work/2), func() { s.router.Events(words(a.writes)) })
+			defer wrote.Stop()
+		}
 		select {
 		case <-time.After(a.work):
 		case <-ctx.Done():
+			time.Sleep(a.lag)
+			if a.rude {
+				return errors.New("killed")
+			}
 			return ctx.Err()
 		}
-		if a.fails == "all" || slices.Contains(strings.Fields(a.fails), run) {
+		if a.fails == "all" || slices.Contains(strings.Fields(a.fails), strconv.Itoa(run)) {
 			return errors.New("exit status 1")
 		}
 		return nil
@@ -154,6 +164,11 @@ func (p scene) run(t *testing.T, opts Options) {
 	})
 }
 
+// telling makes Post take 50 ms.
+func telling(a actor) actor {
+	return a.with(func(a *actor) { a.Post = func(Frame) { time.Sleep(50 * ms) } })
+}
+
 // with returns the actor changed.
 func (a actor) with(change func(*actor)) actor {
 	change(&a)
@@ -192,6 +207,10 @@ func TestAfter(t *testing.T) {
 		}, "a@0", "early:a@0-10 late:a@10"},
 		{"what is gone again holds nothing", []actor{build, reload}, "x.html@0 a.md@90 a.md:d@110", "reload:x.html@110"},
 		{"a file that is still written holds both", []actor{build, reload}, "a.md:M@0 x.html@10 a.md:w@500", "build:a.md@530-630 reload:x.html@630"},
+		{"what is gone during a run does not end it", []actor{build, reload}, "a.md@0 x.html@10 b.md@50 b.md:d@120", "build:a.md@30-130 reload:x.html@130"},
+		{"a file closed while what comes first runs was not waited for", []actor{build, reload}, "a.md@0 x.html:M@5 x.html:w@120", "build:a.md@30-130 reload:x.html@130"},
+		{"Hold counts from when what comes first was done", []actor{build, reload.with(func(a *actor) { a.Hold = 500 * ms })}, "a.md@0 x.html:M@5 x.html:M@400 x.html:M@800", "build:a.md@30-130 reload:x.html@630 reload:x.html@1400"},
+		{"what comes first is done when Post is", []actor{telling(build), reload}, "a.md@0 x.html@10", "build:a.md@30-130 reload:x.html@180"},
 		{"it waits for those that come before the one that comes first", []actor{
 			styles, behind(build, "css"), reload,
 		}, "x.html@0 a.scss@90", "css:a.scss@120-220 reload:x.html@220"},
@@ -204,7 +223,7 @@ func TestAfter(t *testing.T) {
 		{"a route without patterns that follows has no events of its own", []actor{build, pages}, "x.html@0", ""},
 		{"with patterns it has", []actor{build, pages.with(func(a *actor) { a.Patterns = []string{"*.html"} })}, "a.md@0 x.html@100", "build:a.md@30-130 pages:x.html+a.md@200"},
 		{"followers follow each other", []actor{build, pages, behind(pages, "pages").with(func(a *actor) { a.Name = "tell" })}, "a.md@0", "build:a.md@30-130 pages:a.md@130 tell:a.md@130"},
-		{"what is followed stays though its file goes", []actor{build, styles, behind(pages, "build", "css")}, "a.md@0 a.scss@60 a.md:d@140", "build:a.md@30-130 css:a.scss@90-190 pages:a.md+a.scss@190"},
+		{"what is followed stays though its file goes", []actor{build, styles, behind(pages, "build", "css").with(func(a *actor) { a.Patterns = []string{"*.html"} })}, "a.md@0 a.scss@60 a.md:d@140", "build:a.md@30-130 css:a.scss@90-190 pages:a.md+a.scss@190"},
 		{"the debounce is kept", []actor{build, pages.with(func(a *actor) { a.Debounce = 1000 * ms })}, "a.md@0 b.md@200", "build:a.md@30-130 pages:a.md@130 build:b.md@230-330 pages:b.md@1130"},
 
 		{"what waits for a route that fails is cancelled", []actor{failing(build, "1"), reload}, "a.md@0 x.html@10", "build:a.md@30-130! reload:x.html@130!cancelled"},
@@ -212,6 +231,7 @@ func TestAfter(t *testing.T) {
 		{"a failure is not followed", []actor{failing(build, "1"), stubborn(pages)}, "a.md@0", "build:a.md@30-130!"},
 		{"a failure of the past does not count", []actor{failing(build, "1"), reload}, "a.md@0 x.html@200", "build:a.md@30-130! reload:x.html@300"},
 		{"a failure that the burst makes good does not count", []actor{failing(build, "1"), behind(pages, "build").with(func(a *actor) { a.Patterns = []string{"*.html"} })}, "a.md@0 x.html@20 b.md@70", "build:a.md@30-130! build:b.md@130-230 pages:x.html+b.md@230"},
+		{"nor for those who were to give up with who did", []actor{failing(styles, "1"), behind(build, "css"), reload}, "a.scss@0 x.html@20 b.scss@70", "css:a.scss@30-130! css:b.scss@130-230 reload:x.html@230"},
 		{"a failure that ends the burst does", []actor{failing(build, "2"), pages}, "a.md@0 b.md@70", "build:a.md@30-130 build:b.md@130-230! pages:a.md@230!cancelled"},
 		{"one that fails is enough", []actor{build, failing(styles, "1"), behind(pages, "build", "css")}, "a.md@0 a.scss@0", "build:a.md@30-130 css:a.scss@30-130! pages:a.md@130!cancelled"},
 		{"whichever is over first", []actor{build, failing(styles, "1"), behind(pages, "build", "css")}, "a.scss@0 a.md@50", "css:a.scss@30-130! build:a.md@80-180 pages:a.md@180!cancelled"},
@@ -219,6 +239,15 @@ func TestAfter(t *testing.T) {
 		{"who is cancelled has failed for those behind it", []actor{
 			failing(styles, "1"), behind(build, "css"), reload,
 		}, "a.scss@0 a.md@10 x.html@20", "css:a.scss@30-130! build:a.md@130!cancelled reload:x.html@130!cancelled"},
+		{"when Post was told", []actor{
+			failing(styles, "1"), telling(behind(build, "css")), reload,
+		}, "a.scss@0 a.md@10 x.html@20", "css:a.scss@30-130! build:a.md@130!cancelled reload:x.html@180!cancelled"},
+		{"whatever comes and goes meanwhile", []actor{
+			failing(styles, "1"), telling(behind(build, "css")), reload,
+		}, "a.scss@0 a.md@10 x.html@20 b.md@140 b.md:d@150", "css:a.scss@30-130! build:a.md@130!cancelled reload:x.html@180!cancelled"},
+		{"what comes and fails meanwhile is cancelled too", []actor{
+			failing(styles, "all").with(func(a *actor) { a.Delay, a.work = -1, 10*ms }), telling(behind(reload, "css")),
+		}, "a.scss@0 x.html@5 b.scss@20 y.html@25 z.html@70", "css:a.scss@0-10! reload:x.html@10!cancelled css:b.scss@20-30! reload:y.html@60!cancelled reload:z.html@170"},
 		{"also if nothing of it waited", []actor{
 			failing(styles, "1"), behind(build, "css"), reload,
 		}, "a.scss@0 x.html@20", "css:a.scss@30-130! reload:x.html@130!cancelled"},
@@ -238,6 +267,7 @@ func TestPerFile(t *testing.T) {
 		{"each file has its own delay", []actor{thumbs}, "a@0 b@60 a@90", "t:a@100 t:b@160"},
 		{"different files run side by side", []actor{slow}, "a@0 b@10", "t:a@100-400 t:b@110-410"},
 		{"one file does not", []actor{slow}, "a@0 a@150 a@170", "t:a@100-400 t:a@400-700"},
+		{"also if something came and went meanwhile", []actor{slow}, "a@0 a@150 a:d@160 a@200", "t:a@100-400 t:a@400-700"},
 		{"an open file holds only itself", []actor{thumbs}, "a:M@0 b@10 a:w@500", "t:b@110 t:a@600"},
 		{"each file has its own debounce", []actor{thumbs.with(func(a *actor) { a.Debounce = 500 * ms })}, "a@0 b@200 a@250", "t:a@100 t:b@300 t:a@600"},
 		{"a debounce is remembered no longer than it lasts", []actor{thumbs.with(func(a *actor) { a.Debounce = 500 * ms })}, "a@0 a@550", "t:a@100 t:a@650"},
@@ -267,6 +297,9 @@ func TestOnBusy(t *testing.T) {
 		{"ignore: what comes first does not count as a run", []actor{build.with(func(a *actor) { a.work = 1000 * ms }), behind(ignore, "build").with(func(a *actor) { a.Patterns = []string{"*.html"} })}, "a.md@0 x.html@500", "build:a.md@30-1030 r:x.html@1030-2030"},
 		{"ignore: a file that is still written afterwards counts", []actor{ignore}, "a@0 b:M@1000 b:M@1150 b:w@1200", "r:a@100-1100 r:b@1250-2250"},
 
+		{"ignore: what comes when only Post is not done is not dropped", []actor{telling(ignore)}, "a@0 b@1120", "r:a@100-1100 r:b@1220-2220"},
+		{"ignore: a file renamed to one that runs is dropped", []actor{ignore.with(func(a *actor) { a.Per = PerFile })}, "b@0 a@150 a>b@200", "r:b@100-1100"},
+
 		{"restart: the run ends when the next is due and starts again with all", []actor{restart}, "a@0 b@200", "r:a@100-300!restarted r:a+b@300-1300"},
 		{"restart: what comes meanwhile is one restart", []actor{restart}, "a@0 b@200 c@250", "r:a@100-300!restarted r:a+b+c@300-1300"},
 		{"restart: not before the file is complete", []actor{restart}, "a@0 b:M@200 b:w@700", "r:a@100-800!restarted r:a+b@800-1800"},
@@ -276,6 +309,9 @@ func TestOnBusy(t *testing.T) {
 		{"restart: what failed of itself is not", []actor{failing(restart, "1")}, "a@0 b@1200", "r:a@100-1100! r:b@1300-2300"},
 		{"restart: a run that succeeds all the same has covered its own", []actor{restart.with(func(a *actor) { a.deaf = true })}, "a@0 b@200", "r:a@100-1100 r:b@1100-2100"},
 		{"restart: what has gone since is no reason", []actor{restart}, "a@0 b@200 b:d@250", "r:a@100-1100"},
+		{"restart: also if it went before the run ended", []actor{restart.with(func(a *actor) { a.lag = 100 * ms })}, "a@0 b@200 b:d@350", "r:a@100-400!restarted r:a@400-1400"},
+		{"restart: whatever the callback says of it", []actor{restart.with(func(a *actor) { a.rude = true })}, "a@0 b@200", "r:a@100-300!restarted r:a+b@300-1300"},
+		{"restart: a run that has hardly begun", []actor{restart.with(func(a *actor) { a.Delay = -1 })}, "a@0 b@0", "r:a@0!restarted r:a+b@0-1000"},
 		{"restart: runs start a debounce apart", []actor{restart.with(func(a *actor) { a.Debounce = 500 * ms })}, "a@0 b@150", "r:a@100-600!restarted r:a+b@600-1600"},
 		{"restart: it waits for what comes first, still running", []actor{build, behind(restart, "build").with(func(a *actor) { a.Follow = true; a.work = 10_000 * ms })}, "a.md@0 b.md@500", "build:a.md@30-130 r:a.md@130-630!restarted build:b.md@530-630 r:a.md+b.md@630-10630"},
 		{"restart: it is no failure", []actor{restart, behind(pages, "r")}, "a@0 b@200", "r:a@100-300!restarted r:a+b@300-1300 pages:a+b@1300"},
@@ -292,6 +328,7 @@ func TestConcurrency(t *testing.T) {
 		{"no more run than may", []actor{many}, "a@0 b@0 c@0 d@0 e@0", "many:a@0-100 many:b@0-100 many:c@100-200 many:d@100-200 many:e@200-300"},
 		{"what waits for its turn gathers", []actor{many, one}, "a@0 b@0 x1@10 x2@20", "many:a@0-100 many:b@0-100 one:x1+x2@100-200"},
 		{"many of one route do not keep another waiting", []actor{many, one}, "a@0 b@0 c@0 d@0 e@0 x@10", "many:a@0-100 many:b@0-100 many:c@100-200 one:x@100-200 many:d@200-300 many:e@200-300"},
+		{"what is due at the same time runs in order", []actor{many.with(func(a *actor) { a.Delay = 50 * ms })}, "a@0 b@0 c@0 d@0 e@0", "many:a@50-150 many:b@50-150 many:c@150-250 many:d@150-250 many:e@250-350"},
 		{"what goes while it waits needs no turn", []actor{many}, "a@0 b@0 c@0 d@0 c:d@50", "many:a@0-100 many:b@0-100 many:d@100-200"},
 		{"what opens while it waits is held", []actor{many}, "a@0 b@0 c@0 c:M@50 d@60 c:w@250", "many:a@0-100 many:b@0-100 many:d@100-200 many:c@250-350"},
 		{"what comes first may come up while it waits", []actor{many, behind(one, "build"), build}, "a@0 b@0 x@0 a.md@90", "many:a@0-100 many:b@0-100 many:a.md@100-200 build:a.md@120-220 one:x@220-320"},
@@ -335,6 +372,18 @@ func TestLoops(t *testing.T) {
 			"r:a@0-800 r:a@800-1600 r:a@1600-2400 r:a@2500-3300 r:a@3300-4100 r:a@4100-4900 r:a@5100-5900 r:a@6300-7100",
 		},
 		{"what is written between runs is not suspected", []actor{writing(loop, "")}, "a@0 a@900 a@1800 a@2700 a@3600 a@4500 a@5400 a@6300", "r:a@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300 r:a@5400-6200 r:a@6300-7100"},
+		{
+			"what was refused is in one run",
+			[]actor{loop.with(func(a *actor) { a.work = 40 * ms; a.until = 6 })},
+			"a@0 b@5000 c@6000",
+			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740!loop r:out+b@5000-5040 r:c@6000-6040",
+		},
+		{
+			"what comes when only Post is not done is not suspected",
+			[]actor{telling(loop).with(func(a *actor) { a.work, a.writes = 10*ms, "" })},
+			"a@0 a@40 a@100 a@160 a@220 a@280 a@340",
+			"r:a@0-10 r:a@60-70 r:a@120-130 r:a@180-190 r:a@240-250 r:a@300-310 r:a@360-370",
+		},
 		{"what comes first does not make it a loop", []actor{build, behind(pages, "build")}, "a.md@0 a.md@200 a.md@400 a.md@600 a.md@800 a.md@1000 a.md@1200", "build:a.md@30-130 pages:a.md@130 build:a.md@230-330 pages:a.md@330 build:a.md@430-530 pages:a.md@530 build:a.md@630-730 pages:a.md@730 build:a.md@830-930 pages:a.md@930 build:a.md@1030-1130 pages:a.md@1130 build:a.md@1230-1330 pages:a.md@1330"},
 		{
 			"a file that triggers itself",

@@ -57,10 +57,12 @@ type frame struct {
 	lane    *lane
 	entries []*entry
 
+	ctx    context.Context // of the run, if there is one
+	cancel context.CancelCauseFunc
+
 	// The router's lock guards these.
-	cancel    context.CancelCauseFunc // nil before the callback is called
-	restarted bool                    // newer events are due
-	over      bool                    // the callback has returned, and nothing of its doing is to come
+	restarted bool // newer events are due
+	over      bool // the callback has returned, and nothing of its doing is to come
 }
 
 // newFrame takes the batch of a lane. The router's lock is held.
@@ -73,32 +75,18 @@ func newFrame(l *lane, now time.Time) *frame {
 // restart ends the run in favour of newer events. The router's lock is held.
 func (f *frame) restart() {
 	f.restarted = true
-	if f.cancel != nil {
-		f.cancel(ErrRestarted)
-	}
+	f.cancel(ErrRestarted)
 }
 
 // work calls back and makes way for the next run.
 func (f *frame) work() {
 	growStack(len(f.entries))
-	ctx, cancel := context.WithCancelCause(f.lane.stage.router.work)
-	defer cancel(nil)
-	f.begin(cancel)
-	f.Err = f.call(ctx)
+	defer f.cancel(nil)
+	f.Err = f.call()
 	f.Took = time.Since(f.Start)
 	f.lane.stage.router.catchUp()
 	f.end()
 	f.report()
-}
-
-func (f *frame) begin(cancel context.CancelCauseFunc) {
-	r := f.lane.stage.router
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f.cancel = cancel
-	if f.restarted {
-		cancel(ErrRestarted)
-	}
 }
 
 // growStack makes room for what callbacks are likely to need, while there are
@@ -112,8 +100,8 @@ func growStack(n int) byte {
 }
 
 // call is the callback with its timeout.
-func (f *frame) call(ctx context.Context) (err error) {
-	route := &f.lane.stage.route
+func (f *frame) call() (err error) {
+	ctx, route := f.ctx, &f.lane.stage.route
 	if route.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, route.Timeout,
@@ -192,6 +180,7 @@ func (r *Router) settle(f *frame) {
 		r.running--
 	} else {
 		l.refusing = false
+		l.stage.refusing--
 	}
 	r.conclude(f)
 	r.turn(now)

@@ -116,7 +116,7 @@ func (s *stage) leave(l *lane, k key, moved, stays bool) {
 	} else {
 		l.batch.drop(k)
 	}
-	if moved && !e.firm {
+	if moved {
 		s.left = append(s.left, d)
 		s.awaited = s.awaited || d.tickets != nil
 	} else {
@@ -185,7 +185,7 @@ func (s *stage) rename(e inotify.Event) {
 		}
 		s.left[i].tickets = nil
 		x := d.entry
-		x.seq = 0
+		x.seq, x.firm = 0, false
 		x.event = inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ arrived}
 		s.reappear(x, d.written)
 	}
@@ -205,7 +205,6 @@ func (s *stage) reappear(x entry, written time.Time) {
 		return
 	}
 	l.touch()
-	x.event.Mask &= s.rules.want | inotify.IsDir
 	l.batch.put(k, x)
 	if !written.IsZero() {
 		l.batch.hold(k, written)

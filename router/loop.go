@@ -99,6 +99,5 @@ func (l *lane) breakLoop(now time.Time) {
 		kept.tickets = nil
 		l.loop.shelf = append(l.loop.shelf, &kept)
 	}
-	l.loop.rounds = 0
 	l.refuse(f, &LoopError{f.Events})
 }

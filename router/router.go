@@ -183,7 +183,6 @@ func (r *Router) end() {
 				release(e.tickets, ErrStopped)
 			}
 		}
-		s.forgetLeft()
 	}
 }
 

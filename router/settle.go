@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"time"
 )
 
@@ -103,7 +104,6 @@ func (l *lane) gathered(now time.Time) {
 		l.moments.first, l.moments.released = now, time.Time{}
 	}
 	l.moments.written = l.batch.written()
-	l.moments.freed = l.stage.freed
 	if l.wasOpen && len(l.batch.open) == 0 {
 		l.release(now)
 	}
@@ -177,7 +177,7 @@ func (l *lane) wait() {
 func (l *lane) rest(now time.Time) {
 	l.wait()
 	s := l.stage
-	if s.only != nil || l.run != nil || l.loop.shelf != nil {
+	if s.only != nil || l.run != nil {
 		return
 	}
 	if over := l.moments.started.Add(s.route.Debounce); over.After(now) {
@@ -211,6 +211,7 @@ func (l *lane) start(now time.Time) {
 		l.batch.giveUp(now, s.route.Settle)
 	}
 	l.run = newFrame(l, now)
+	l.run.ctx, l.run.cancel = context.WithCancelCause(s.router.work)
 	s.running++
 	s.router.running++
 	s.router.runs.Go(l.run.work)
@@ -221,5 +222,6 @@ func (l *lane) refuse(f *frame, err error) {
 	l.wait()
 	f.Err = err
 	l.refusing = true
+	l.stage.refusing++
 	l.stage.router.runs.Go(f.report)
 }

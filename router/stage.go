@@ -28,11 +28,12 @@ type stage struct {
 	left    []departed    // what the latest MovedFrom took away: the MovedTo may follow
 	awaited bool          // somebody waits for what left
 
-	busy    int     // lanes that wait or run
-	running int     // callbacks
-	ready   []*lane // in the order in which they became due; skip those that are not queued
+	busy     int     // lanes that wait or run
+	running  int     // callbacks
+	refusing int     // batches that were refused and are being reported
+	ready    []*lane // in the order in which they became due; skip those that are not queued
 
-	held     bool      // by above
+	held     bool      // by above, or by what is being refused
 	freed    time.Time // when it was no more
 	failures failures  // of after, since it is held
 }
@@ -108,7 +109,7 @@ func (s *stage) turn(now time.Time) {
 // hold keeps everything that waits back while a route that comes first has
 // something to do, and lets it go, or cancels it, when none has any more.
 func (s *stage) hold(now time.Time) {
-	held := slices.ContainsFunc(s.above, func(a *stage) bool { return a.busy > 0 })
+	held := s.refusing > 0 || slices.ContainsFunc(s.above, func(a *stage) bool { return a.busy > 0 })
 	if held == s.held {
 		return
 	}
@@ -119,8 +120,8 @@ func (s *stage) hold(now time.Time) {
 	}
 	for l := range s.all() {
 		switch {
-		case l.batch.empty() || l.refusing:
-		case !held && failure != nil && s.route.OnFailure == Cancel:
+		case l.batch.empty():
+		case failure != nil && s.route.OnFailure == Cancel:
 			l.refuse(newFrame(l, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
 		default:
 			l.touch()

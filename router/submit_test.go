@@ -55,6 +55,9 @@ func TestSubmit(t *testing.T) {
 		{"one renamed to what nobody wants does", []actor{build}, "a.md", "a.md>b@20", 20, "", ""},
 		{"what is no file does not go away", []actor{build}, "a.md:", "a.md:d@10 a.md:c@20", 130, "", "build:a.md@30-130"},
 		{"what is open is waited for", []actor{build}, "a.md:M", "a.md:w@500", 630, "", "build:a.md@530-630"},
+		{"also if it was something of a file before", []actor{build}, "a.md:", "a.md@-20 a.md:d@5", 110, "", "build:a.md@10-110"},
+		{"after the router nothing is followed", []actor{build.with(func(a *actor) { a.work, a.deaf = 2*long, true }), pages}, "a.md", "", int(2*long/ms) + 30, "", "build:a.md@30-7200030"},
+		{"nor run again", []actor{build.with(func(a *actor) { a.OnBusy, a.work, a.lag = Restart, 2*long, 2*long })}, "a.md", "b.md@50", int(2*long/ms) + 80, `route "build": ended for newer events`, "build:a.md@30-7200080!restarted"},
 		{"with the router the wait ends", []actor{build.with(func(a *actor) { a.Delay = 2 * long })}, "a.md", "", int(long / ms), "dropped: the router stopped", ""},
 	}
 	for _, tt := range tests {
@@ -172,6 +175,27 @@ func TestPost(t *testing.T) {
 		}
 		if want := `level=ERROR msg="post callback failed" route=a err="panic: no" stack="goroutine `; !strings.Contains(out.String(), want) {
 			t.Errorf("log %s\nwant %s", out, want)
+		}
+	})
+}
+
+// Who submits what triggers himself means it.
+func TestSubmittedEventsAreNoLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r *Router
+		runs := 0
+		r = mustNew(t, Options{}, Route{Name: "again", Debounce: -1, Callback: func(context.Context, []inotify.Event) error {
+			if runs++; runs < 3*maxRounds {
+				r.Submit(word("a")...)
+			}
+			return nil
+		}})
+		stop := background(t, r)
+		r.Submit(word("a")...)
+		time.Sleep(long)
+		stop()
+		if runs != 3*maxRounds {
+			t.Errorf("%d runs, want %d", runs, 3*maxRounds)
 		}
 	})
 }
