@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,31 @@ func TestBatch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With frames by file the batches together are the same.
+func TestBatchByFile(t *testing.T) {
+	for _, line := range []string{
+		"b a b c a", "a b a:d", "a a:f a:c a>b", "a:d a:c b:d", "a:c a:d a:c", "a a>b", "a>c b>c", "a>b b>a", "a>b b:d b:c",
+		"d/a d/b/c x d/>e/ e/a:d", "d/a da d.a d/>e/", "d/a x d/:f y:t", "./:x",
+	} {
+		for _, mask := range []inotify.Mask{Reload, inotify.Changes, inotify.Modify, inotify.Create | inotify.Delete} {
+			together, single := newBatch(t, Route{Mask: mask}), newBatch(t, Route{Mask: mask, Per: PerFile})
+			for _, e := range words(line) {
+				together.add(e, time.Unix(1e9, 0))
+				single.add(e, time.Unix(1e9, 0))
+			}
+			want, got := fmt.Sprint(sorted(together.take())), fmt.Sprint(sorted(single.take()))
+			if got != want {
+				t.Errorf("events %q for %v\n got %s\nwant %s", line, mask, got, want)
+			}
+		}
+	}
+}
+
+func sorted(events []inotify.Event) []inotify.Event {
+	slices.SortFunc(events, func(x, y inotify.Event) int { return strings.Compare(x.Path, y.Path) })
+	return events
 }
 
 // Renames concern their own root, and the path that they name.

@@ -408,3 +408,35 @@ func TestLoops(t *testing.T) {
 		tt.run(t, Options{Grace: -1})
 	}
 }
+
+func TestGap(t *testing.T) {
+	tests := []struct {
+		name   string
+		rounds int
+		took   time.Duration
+		want   time.Duration
+	}{
+		{"the first is a fourth of the run", trusted, 8 * time.Second, 2 * time.Second},
+		{"the last is twice the run", maxRounds, 8 * time.Second, 16 * time.Second},
+		{"a short run counts as 400 ms", trusted, 0, 100 * ms},
+		{"a long one makes nobody wait for ever", maxRounds, time.Hour, time.Minute},
+	}
+	for _, tt := range tests {
+		if got := gap(tt.rounds, tt.took); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestLoopErrorNamesFiles(t *testing.T) {
+	for _, tt := range []struct{ events, want string }{
+		{"a:M", "a"},
+		{"a:M b:M c:M d:M e:M", "a, b, c, d, e"},
+		{"a:M b:M c:M d:M e:M f:M g:M", "a, b, c, d, e, and 2 more"},
+	} {
+		want := "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly " + tt.want + ": name it in Outputs or Ignore"
+		if got := (&LoopError{words(tt.events)}).Error(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}

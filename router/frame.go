@@ -41,7 +41,7 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 // A Frame is one batch of a route and what came of it.
 type Frame struct {
 	Route  string
-	Events []inotify.Event // not to be changed
+	Events []inotify.Event
 	Start  time.Time
 	Took   time.Duration // by the callback
 
@@ -67,9 +67,7 @@ type frame struct {
 
 // newFrame takes the batch of a lane. The router's lock is held.
 func newFrame(l *lane, now time.Time) *frame {
-	f := &frame{lane: l, entries: l.batch.take()}
-	f.Frame = Frame{Route: l.stage.route.Name, Events: eventsOf(f.entries), Start: now}
-	return f
+	return &frame{lane: l, entries: l.batch.take(), Frame: Frame{Route: l.stage.route.Name, Start: now}}
 }
 
 // restart ends the run in favour of newer events. The router's lock is held.
@@ -113,7 +111,7 @@ func (f *frame) call() (err error) {
 			err = &PanicError{p, debug.Stack()}
 		}
 	}()
-	err = route.Callback(ctx, f.Events)
+	err = route.Callback(ctx, eventsOf(f.entries))
 	if err != nil && errors.Is(err, ctx.Err()) {
 		err = context.Cause(ctx)
 	}
@@ -137,6 +135,7 @@ func (f *frame) report() {
 	f.log()
 	for _, post := range []func(Frame){s.route.Post, s.router.post} {
 		if post != nil {
+			f.Events = eventsOf(f.entries) // the callback's are its own
 			f.tell(post)
 		}
 	}
@@ -157,7 +156,7 @@ func (f *frame) log() {
 	log := f.lane.stage.router.logger
 	switch panicked, ok := errors.AsType[*PanicError](f.Err); {
 	case f.Err == nil:
-		log.Debug("route ran", "route", f.Route, "took", f.Took, "paths", len(f.Events))
+		log.Debug("route ran", "route", f.Route, "took", f.Took, "paths", len(f.entries))
 	case errors.Is(f.Err, ErrCancelled), errors.Is(f.Err, ErrRestarted):
 		log.Debug("route did not finish", "route", f.Route, "took", f.Took, "err", f.Err)
 	case ok:

@@ -99,5 +99,5 @@ func (l *lane) breakLoop(now time.Time) {
 		kept.tickets = nil
 		l.loop.shelf = append(l.loop.shelf, &kept)
 	}
-	l.refuse(f, &LoopError{f.Events})
+	l.refuse(f, &LoopError{eventsOf(f.entries)})
 }

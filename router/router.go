@@ -60,6 +60,7 @@ type Router struct {
 	mu      sync.Mutex // guards what follows, and the stages with all they have
 	phase   phase
 	called  bool // Run was
+	touched bool // a lane is, and the turn has something to do
 	running int  // callbacks
 	queued  uint64
 	agenda  agenda
@@ -188,6 +189,10 @@ func (r *Router) end() {
 
 // turn sees what is to be done after something has changed. r.mu is held.
 func (r *Router) turn(now time.Time) {
+	if !r.touched {
+		return
+	}
+	r.touched = false
 	for _, s := range r.order {
 		s.turn(now)
 	}

@@ -83,7 +83,7 @@ func (l *lane) touch() {
 	if l.touched {
 		return
 	}
-	l.touched = true
+	l.touched, l.stage.router.touched = true, true
 	l.wasIdle, l.wasOpen = l.batch.empty(), len(l.batch.open) > 0
 	l.stage.touched = append(l.stage.touched, l)
 }

@@ -44,7 +44,8 @@ func (r *Router) Submit(events ...inotify.Event) *Ticket {
 }
 
 // Trigger hands events to the route of that name alone, whatever it asks for,
-// and spares them its Delay. It is for a first run, or one on demand.
+// and spares them its Delay. It is for a first run, or one on demand. Without
+// an event nothing runs: the root, ".", is one that stands for all.
 func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error) {
 	i := slices.IndexFunc(r.stages, func(s *stage) bool { return s.route.Name == route })
 	if i < 0 {
