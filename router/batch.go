@@ -13,10 +13,10 @@ import (
 // value is an empty one.
 type batch struct {
 	entries map[key]*entry
-	open    map[key]time.Time // paths of entries that are open for writing, with their last write
-	endless map[key]struct{}  // open files that hold back nothing but themselves
-	added   int               // entries ever made, to keep their order
-	fresh   int               // entries that are fresh
+	open    []*entry         // whose files are open for writing, in no order
+	endless map[key]struct{} // open files that hold back nothing but themselves
+	added   int              // entries ever made, to keep their order
+	fresh   int              // entries that are fresh
 }
 
 // A key is a path's identity: routes may serve several roots.
@@ -30,6 +30,8 @@ type entry struct {
 	firm    bool      // it stays, whatever becomes of the path
 	fresh   bool      // not all of it may be the route's own doing
 	tickets []*Ticket // of those who submitted it
+	written time.Time // last, while its file is open
+	place   int       // in open, from 1 on; 0 if it is closed
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
@@ -38,11 +40,11 @@ func (b *batch) empty() bool { return len(b.entries) == 0 }
 // file does.
 func (b *batch) written() time.Time {
 	var last, endless time.Time
-	for k, t := range b.open {
-		if _, ok := b.endless[k]; ok {
-			endless = later(endless, t)
+	for _, e := range b.open {
+		if b.isEndless(keyOf(e.event)) {
+			endless = later(endless, e.written)
 		} else {
-			last = later(last, t)
+			last = later(last, e.written)
 		}
 	}
 	if b.onlyEndless() {
@@ -53,17 +55,23 @@ func (b *batch) written() time.Time {
 
 func (b *batch) onlyEndless() bool {
 	for k := range b.entries {
-		if _, ok := b.endless[k]; !ok {
+		if !b.isEndless(k) {
 			return false
 		}
 	}
 	return true
 }
 
+func (b *batch) isEndless(k key) bool {
+	_, ok := b.endless[k]
+	return ok
+}
+
 // take empties the batch and returns its entries in the order in which their
 // paths appeared.
 func (b *batch) take() []*entry {
-	entries := slices.SortedFunc(maps.Values(b.entries), func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
+	entries := slices.AppendSeq(make([]*entry, 0, len(b.entries)), maps.Values(b.entries))
+	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
 	*b = batch{endless: b.endless, added: b.added}
 	return entries
 }
@@ -71,18 +79,18 @@ func (b *batch) take() []*entry {
 // giveUp notes the files that are being written at now: they used up the
 // patience of a whole batch, as logs do, and the next is not to wait for them.
 func (b *batch) giveUp(now time.Time, settle time.Duration) {
-	for k, written := range b.open {
-		if now.Before(written.Add(settle)) {
+	for _, e := range b.open {
+		if now.Before(e.written.Add(settle)) {
 			if b.endless == nil {
 				b.endless = make(map[key]struct{})
 			}
-			b.endless[k] = struct{}{}
+			b.endless[keyOf(e.event)] = struct{}{}
 		}
 	}
 }
 
 // put merges x into its path's entry. An x that was in a batch before comes
-// first.
+// first. That x was open is not merged.
 func (b *batch) put(k key, x entry) {
 	old, ok := b.entries[k]
 	if !ok {
@@ -115,6 +123,7 @@ func (b *batch) insert(k key, x entry) {
 	if x.fresh {
 		b.fresh++
 	}
+	x.written, x.place = time.Time{}, 0
 	b.entries[k] = &x
 }
 
@@ -129,27 +138,40 @@ func (b *batch) restore(entries []*entry) {
 
 // drop takes the entry of a path out, if there is one.
 func (b *batch) drop(k key) {
-	delete(b.open, k)
 	e, ok := b.entries[k]
 	if !ok {
 		return
 	}
+	b.close(e)
 	if e.fresh {
 		b.fresh--
 	}
 	delete(b.entries, k)
 }
 
-// hold notes a write to a path of the batch that is there.
-func (b *batch) hold(k key, written time.Time) {
-	e, ok := b.entries[k]
-	if !ok || e.event.Mask&gone != 0 {
+// hold notes a write to an entry's file, if that is there.
+func (b *batch) hold(e *entry, written time.Time) {
+	if e.event.Mask&gone != 0 {
 		return
 	}
-	if b.open == nil {
-		b.open = make(map[key]time.Time)
+	e.written = written
+	if e.place == 0 {
+		b.open = append(b.open, e)
+		e.place = len(b.open)
 	}
-	b.open[k] = written
+}
+
+// close notes that nobody writes to an entry's file any more.
+func (b *batch) close(e *entry) {
+	if e.place == 0 {
+		return
+	}
+	last := len(b.open) - 1
+	b.open[e.place-1] = b.open[last]
+	b.open[e.place-1].place = e.place
+	b.open[last] = nil
+	b.open = b.open[:last]
+	e.written, e.place = time.Time{}, 0
 }
 
 // eventsOf is what a callback gets.

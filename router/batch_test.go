@@ -193,7 +193,8 @@ func FuzzBatch(f *testing.F) {
 		if n := len(b.only.batch.entries); b.only.batch.fresh != n {
 			t.Errorf("%d of %d entries are fresh", b.only.batch.fresh, n)
 		}
-		for k := range b.only.batch.open {
+		for _, e := range b.only.batch.open {
+			k := keyOf(e.event)
 			if _, ok := b.only.batch.entries[k]; !ok || !open[k.path] {
 				t.Errorf("%s holds the batch: in it %v, open %v", k.path, ok, open[k.path])
 			}

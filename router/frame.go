@@ -57,8 +57,8 @@ type frame struct {
 	lane    *lane
 	entries []*entry
 
-	ctx    context.Context // of the run, if there is one
-	cancel context.CancelCauseFunc
+	ctx    context.Context         // of the run, if there is one
+	cancel context.CancelCauseFunc // nil if it is never restarted
 
 	// The router's lock guards these.
 	restarted bool // newer events are due
@@ -79,7 +79,6 @@ func (f *frame) restart() {
 // work calls back and makes way for the next run.
 func (f *frame) work() {
 	growStack(len(f.entries))
-	defer f.cancel(nil)
 	f.Err = f.call()
 	f.Took = time.Since(f.Start)
 	f.lane.stage.router.catchUp()
@@ -100,6 +99,9 @@ func growStack(n int) byte {
 // call is the callback with its timeout.
 func (f *frame) call() (err error) {
 	ctx, route := f.ctx, &f.lane.stage.route
+	if f.cancel != nil {
+		defer f.cancel(nil)
+	}
 	if route.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, route.Timeout,

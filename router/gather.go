@@ -9,12 +9,6 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// A departed entry waits for the new name of its path.
-type departed struct {
-	entry
-	written time.Time // zero if it was not open
-}
-
 // addAll is add for events that came together.
 func (s *stage) addAll(events []inotify.Event, now time.Time, t *Ticket) {
 	for _, e := range events {
@@ -109,10 +103,10 @@ func (s *stage) leave(l *lane, k key, moved, stays bool) {
 	}
 	l.touch()
 	stays = stays || e.firm
-	d := departed{*e, l.batch.open[k]}
+	d := *e
 	if stays {
 		d.tickets = nil
-		delete(l.batch.open, k)
+		l.batch.close(e)
 	} else {
 		l.batch.drop(k)
 	}
@@ -133,7 +127,7 @@ func (s *stage) departBelow(dir key) {
 			}
 		}
 	}
-	slices.SortFunc(s.left, func(x, y departed) int { return cmp.Compare(x.seq, y.seq) })
+	slices.SortFunc(s.left, func(x, y entry) int { return cmp.Compare(x.seq, y.seq) })
 }
 
 // forgetLeft gives up what has left and came nowhere.
@@ -166,7 +160,7 @@ func (s *stage) arrive(k key) {
 		return
 	}
 	l.touch()
-	delete(l.batch.open, k)
+	l.batch.close(e)
 	e.event.Mask &^= gone
 	e.event.From = ""
 	if e.event.Mask&s.rules.want == 0 && !e.firm {
@@ -184,16 +178,16 @@ func (s *stage) rename(e inotify.Event) {
 			continue
 		}
 		s.left[i].tickets = nil
-		x := d.entry
+		x := d
 		x.seq, x.firm = 0, false
 		x.event = inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ arrived}
-		s.reappear(x, d.written)
+		s.reappear(x)
 	}
 	s.forgetLeft()
 }
 
 // reappear puts an entry in under its new path.
-func (s *stage) reappear(x entry, written time.Time) {
+func (s *stage) reappear(x entry) {
 	k := keyOf(x.event)
 	if !s.rules.wants(x.event) {
 		release(x.tickets, nil)
@@ -206,8 +200,8 @@ func (s *stage) reappear(x entry, written time.Time) {
 	}
 	l.touch()
 	l.batch.put(k, x)
-	if !written.IsZero() {
-		l.batch.hold(k, written)
+	if !x.written.IsZero() {
+		l.batch.hold(l.batch.entries[k], x.written)
 	}
 }
 
@@ -217,10 +211,14 @@ func (s *stage) track(k key, mask inotify.Mask, now time.Time) {
 	if l == nil || mask&(inotify.CloseWrite|inotify.Modify) == 0 {
 		return
 	}
+	e, ok := l.batch.entries[k]
+	if !ok {
+		return
+	}
 	l.touch()
 	if mask&inotify.CloseWrite != 0 {
-		delete(l.batch.open, k)
+		l.batch.close(e)
 	} else {
-		l.batch.hold(k, now)
+		l.batch.hold(e, now)
 	}
 }

@@ -211,7 +211,10 @@ func (l *lane) start(now time.Time) {
 		l.batch.giveUp(now, s.route.Settle)
 	}
 	l.run = newFrame(l, now)
-	l.run.ctx, l.run.cancel = context.WithCancelCause(s.router.work)
+	l.run.ctx = s.router.work
+	if s.route.OnBusy == Restart {
+		l.run.ctx, l.run.cancel = context.WithCancelCause(l.run.ctx)
+	}
 	s.running++
 	s.router.running++
 	s.router.runs.Go(l.run.work)

@@ -25,7 +25,7 @@ type stage struct {
 	only    *lane         // of a route with PerRoute
 	lanes   map[key]*lane // of one with PerFile: those that wait, run or remember
 	touched []*lane       // what this turn has to look at
-	left    []departed    // what the latest MovedFrom took away: the MovedTo may follow
+	left    []entry       // what the latest MovedFrom took away: the MovedTo may follow
 	awaited bool          // somebody waits for what left
 
 	busy     int     // lanes that wait or run
