@@ -111,6 +111,8 @@ type Watcher struct {
 	good     time.Time       // nothing was missing then
 	consumed uint64          // bytes read from the kernel
 	flushes  []flush
+	resting  bool // Run waits, and for nothing but what the kernel queues
+	roused   bool // Run is to look at something else
 
 	here   *locator
 	before *locator // for the old place in a rename
@@ -313,7 +315,7 @@ func (w *Watcher) release() error {
 // nothing of directories without a watch.
 func (w *Watcher) Flush(ctx context.Context) error {
 	done, err := w.awaitQueued()
-	if err != nil {
+	if err != nil || done == nil {
 		return err
 	}
 	w.interrupt() // should Run be asleep
@@ -334,7 +336,8 @@ type flush struct {
 	done chan struct{}
 }
 
-// awaitQueued notes a flush of all that is in the kernel's queue.
+// awaitQueued notes a flush of all that is in the kernel's queue. It returns
+// nil if there is nothing to wait for.
 func (w *Watcher) awaitQueued() (<-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -344,6 +347,9 @@ func (w *Watcher) awaitQueued() (<-chan struct{}, error) {
 	queued, err := unix.IoctlGetInt(w.fd, unix.TIOCINQ) // alias FIONREAD
 	if err != nil {
 		return nil, os.NewSyscallError("ioctl FIONREAD", err)
+	}
+	if queued == 0 && w.resting {
+		return nil, nil
 	}
 	done := make(chan struct{})
 	w.flushes = append(w.flushes, flush{at: w.consumed + uint64(queued), done: done})
@@ -378,6 +384,7 @@ func (w *Watcher) interrupt() {
 
 // rouse is interrupt for who has the lock.
 func (w *Watcher) rouse() {
+	w.resting, w.roused = false, true
 	if w.wake >= 0 {
 		unix.Write(w.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // fails only when it is full of wake-ups
 	}
@@ -391,9 +398,13 @@ func (w *Watcher) wait() error {
 	for _, s := range w.subs {
 		s.letGo()
 	}
+	w.resting = timeout < 0 && !w.roused
 	w.mu.Unlock()
 	w.yield()
 	n, err := unix.EpollWait(w.epoll, ready[:], timeout)
+	w.mu.Lock()
+	w.resting, w.roused = false, false // before the wake-up is read: there may come another
+	w.mu.Unlock()
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return os.NewSyscallError("epoll_wait", err)
 	}

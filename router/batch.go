@@ -4,35 +4,34 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
 )
 
 // A batch gathers the events that one run will get, merged by path. The zero
-// value with its rules is an empty one.
+// value is an empty one.
 type batch struct {
-	rules   *rules
 	entries map[key]*entry
-	open    map[key]time.Time // paths of entries that are open for writing, with their last write
-	left    []departed        // what the latest MovedFrom took away: the MovedTo may follow
-	endless map[key]struct{}  // open files that hold back nothing but themselves
-	added   int               // entries ever made, to keep their order
+	open    []*entry         // whose files are open for writing, in no order
+	endless map[key]struct{} // open files that hold back nothing but themselves
+	added   int              // entries ever made, to keep their order
+	fresh   int              // entries that are fresh
 }
 
 // A key is a path's identity: routes may serve several roots.
 type key struct{ root, path string }
 
-type entry struct {
-	event inotify.Event
-	seq   int
-}
+func keyOf(e inotify.Event) key { return key{e.Root, e.Path} }
 
-// A departed entry waits for the new name of its path.
-type departed struct {
-	entry
-	written time.Time // zero if it was not open
+type entry struct {
+	event   inotify.Event
+	seq     int
+	firm    bool      // it stays, whatever becomes of the path
+	fresh   bool      // not all of it may be the route's own doing
+	tickets []*Ticket // of those who submitted it
+	written time.Time // last, while its file is open
+	place   int       // in open, from 1 on; 0 if it is closed
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
@@ -41,11 +40,11 @@ func (b *batch) empty() bool { return len(b.entries) == 0 }
 // file does.
 func (b *batch) written() time.Time {
 	var last, endless time.Time
-	for k, t := range b.open {
-		if _, ok := b.endless[k]; ok {
-			endless = later(endless, t)
+	for _, e := range b.open {
+		if b.isEndless(keyOf(e.event)) {
+			endless = later(endless, e.written)
 		} else {
-			last = later(last, t)
+			last = later(last, e.written)
 		}
 	}
 	if b.onlyEndless() {
@@ -56,167 +55,130 @@ func (b *batch) written() time.Time {
 
 func (b *batch) onlyEndless() bool {
 	for k := range b.entries {
-		if _, ok := b.endless[k]; !ok {
+		if !b.isEndless(k) {
 			return false
 		}
 	}
 	return true
 }
 
-// take empties the batch and returns its events in the order in which their
+func (b *batch) isEndless(k key) bool {
+	_, ok := b.endless[k]
+	return ok
+}
+
+// take empties the batch and returns its entries in the order in which their
 // paths appeared.
-func (b *batch) take() []inotify.Event {
-	entries := slices.SortedFunc(maps.Values(b.entries), func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
-	events := make([]inotify.Event, len(entries))
-	for i, e := range entries {
-		events[i] = e.event
-	}
-	*b = batch{rules: b.rules, endless: b.endless}
-	return events
+func (b *batch) take() []*entry {
+	entries := slices.AppendSeq(make([]*entry, 0, len(b.entries)), maps.Values(b.entries))
+	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
+	*b = batch{endless: b.endless, added: b.added}
+	return entries
 }
 
 // giveUp notes the files that are being written at now: they used up the
 // patience of a whole batch, as logs do, and the next is not to wait for them.
 func (b *batch) giveUp(now time.Time, settle time.Duration) {
-	for k, written := range b.open {
-		if now.Before(written.Add(settle)) {
+	for _, e := range b.open {
+		if now.Before(e.written.Add(settle)) {
 			if b.endless == nil {
 				b.endless = make(map[key]struct{})
 			}
-			b.endless[k] = struct{}{}
+			b.endless[keyOf(e.event)] = struct{}{}
 		}
 	}
 }
 
-// add merges an event that came at now. One that the route does not want
-// changes only what the batch already knows.
-func (b *batch) add(e inotify.Event, now time.Time) {
-	wanted := b.rules.wants(e)
-	if !wanted && b.empty() && len(b.left) == 0 && len(b.endless) == 0 {
-		return
-	}
-	k := key{e.Root, e.Path}
-	if e.Mask&(gone|arrived|inotify.CloseWrite) != 0 {
-		delete(b.endless, k)
-	}
-	if e.Mask&gone != 0 {
-		b.depart(k, e, wanted)
-	}
-	if e.Mask&arrived != 0 {
-		b.arrive(k)
-	}
-	if wanted {
-		b.merge(k, e)
-	}
-	if e.From != "" {
-		b.follow(e)
-	}
-	b.track(k, e.Mask, now)
-}
-
-// merge puts the part of e that the route asks for into its path's entry.
-func (b *batch) merge(k key, e inotify.Event) {
-	e.Mask &= b.rules.want | inotify.IsDir
+// put merges x into its path's entry. An x that was in a batch before comes
+// first. That x was open is not merged.
+func (b *batch) put(k key, x entry) {
 	old, ok := b.entries[k]
 	if !ok {
-		if b.entries == nil {
-			b.entries = make(map[key]*entry)
-		}
-		b.added++
-		b.entries[k] = &entry{event: e, seq: b.added}
+		b.insert(k, x)
 		return
 	}
-	old.event.Mask |= e.Mask
-	old.event.From = cmp.Or(e.From, old.event.From)
+	old.event.Mask |= x.event.Mask
+	if x.seq == 0 {
+		old.event.From = cmp.Or(x.event.From, old.event.From)
+	} else {
+		old.event.From = cmp.Or(old.event.From, x.event.From)
+		old.seq = x.seq
+	}
+	if x.fresh && !old.fresh {
+		old.fresh = true
+		b.fresh++
+	}
+	old.firm = old.firm || x.firm
+	old.tickets = append(old.tickets, x.tickets...)
 }
 
-// depart takes a path out that is gone, unless the route wants to know, and
-// what is below a directory that was renamed.
-func (b *batch) depart(k key, e inotify.Event, wanted bool) {
-	if e.Mask&inotify.MovedFrom != 0 {
-		b.left = b.left[:0]
-		b.remember(k)
-		if e.Mask&inotify.IsDir != 0 {
-			b.departBelow(k)
-		}
+func (b *batch) insert(k key, x entry) {
+	if b.entries == nil {
+		b.entries = make(map[key]*entry)
 	}
-	delete(b.open, k)
-	if !wanted {
-		delete(b.entries, k)
+	if x.seq == 0 {
+		b.added++
+		x.seq = b.added
+	}
+	if x.fresh {
+		b.fresh++
+	}
+	x.written, x.place = time.Time{}, 0
+	b.entries[k] = &x
+}
+
+// restore puts back what was taken. That it comes again says nothing of who
+// caused it.
+func (b *batch) restore(entries []*entry) {
+	for _, e := range entries {
+		e.fresh = false
+		b.put(keyOf(e.event), *e)
 	}
 }
 
-func (b *batch) departBelow(dir key) {
-	for k, e := range b.entries {
-		rest, below := strings.CutPrefix(k.path, dir.path)
-		if below && strings.HasPrefix(rest, "/") && k.root == dir.root && e.event.Mask&gone == 0 {
-			b.remember(k)
-			delete(b.open, k)
-			delete(b.entries, k)
-		}
-	}
-	slices.SortFunc(b.left, func(x, y departed) int { return cmp.Compare(x.seq, y.seq) })
-}
-
-// remember keeps an entry for the MovedTo that may follow.
-func (b *batch) remember(k key) {
-	if e, ok := b.entries[k]; ok {
-		b.left = append(b.left, departed{*e, b.open[k]})
-	}
-}
-
-// arrive forgets what was known of an earlier file at the path.
-func (b *batch) arrive(k key) {
-	delete(b.open, k)
+// drop takes the entry of a path out, if there is one.
+func (b *batch) drop(k key) {
 	e, ok := b.entries[k]
 	if !ok {
 		return
 	}
-	e.event.Mask &^= gone
-	e.event.From = ""
-	if e.event.Mask&b.rules.want == 0 {
-		delete(b.entries, k)
+	b.close(e)
+	if e.fresh {
+		b.fresh--
 	}
+	delete(b.entries, k)
 }
 
-// follow gives what happened to a path, or below it, before a rename to the
-// new path. That a file was made is not passed on: the new name may be old.
-func (b *batch) follow(e inotify.Event) {
-	for _, d := range b.left {
-		rest, ok := strings.CutPrefix(d.event.Path, e.From)
-		if !ok || d.event.Root != e.Root || rest != "" && rest[0] != '/' {
-			continue
-		}
-		moved := inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ arrived}
-		k := key{moved.Root, moved.Path}
-		if b.rules.wants(moved) {
-			b.merge(k, moved)
-		}
-		if !d.written.IsZero() {
-			b.hold(k, d.written)
-		}
-	}
-	b.left = nil
-}
-
-// track notes whether the path is open for writing.
-func (b *batch) track(k key, mask inotify.Mask, now time.Time) {
-	switch {
-	case mask&inotify.CloseWrite != 0:
-		delete(b.open, k)
-	case mask&inotify.Modify != 0:
-		b.hold(k, now)
-	}
-}
-
-// hold notes a write to a path of the batch that is there.
-func (b *batch) hold(k key, written time.Time) {
-	e, ok := b.entries[k]
-	if !ok || e.event.Mask&gone != 0 {
+// hold notes a write to an entry's file, if that is there.
+func (b *batch) hold(e *entry, written time.Time) {
+	if e.event.Mask&gone != 0 {
 		return
 	}
-	if b.open == nil {
-		b.open = make(map[key]time.Time)
+	e.written = written
+	if e.place == 0 {
+		b.open = append(b.open, e)
+		e.place = len(b.open)
 	}
-	b.open[k] = written
+}
+
+// close notes that nobody writes to an entry's file any more.
+func (b *batch) close(e *entry) {
+	if e.place == 0 {
+		return
+	}
+	last := len(b.open) - 1
+	b.open[e.place-1] = b.open[last]
+	b.open[e.place-1].place = e.place
+	b.open[last] = nil
+	b.open = b.open[:last]
+	e.written, e.place = time.Time{}, 0
+}
+
+// eventsOf is what a callback gets.
+func eventsOf(entries []*entry) []inotify.Event {
+	events := make([]inotify.Event, len(entries))
+	for i, e := range entries {
+		events[i] = e.event
+	}
+	return events
 }

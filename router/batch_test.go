@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,11 +81,36 @@ func TestBatch(t *testing.T) {
 			if got := strings.Join(got, ", "); got != tt.batch {
 				t.Errorf("events %q\n got %q\nwant %q", tt.events, got, tt.batch)
 			}
-			if !b.empty() || len(b.open) > 0 || len(b.left) > 0 {
+			if b := &b.only.batch; !b.empty() || len(b.open) > 0 || b.fresh > 0 {
 				t.Errorf("something is left after take: %+v", b)
 			}
 		})
 	}
+}
+
+// With frames by file the batches together are the same.
+func TestBatchByFile(t *testing.T) {
+	for _, line := range []string{
+		"b a b c a", "a b a:d", "a a:f a:c a>b", "a:d a:c b:d", "a:c a:d a:c", "a a>b", "a>c b>c", "a>b b>a", "a>b b:d b:c",
+		"d/a d/b/c x d/>e/ e/a:d", "d/a da d.a d/>e/", "d/a x d/:f y:t", "./:x",
+	} {
+		for _, mask := range []inotify.Mask{Reload, inotify.Changes, inotify.Modify, inotify.Create | inotify.Delete} {
+			together, single := newBatch(t, Route{Mask: mask}), newBatch(t, Route{Mask: mask, Per: PerFile})
+			for _, e := range words(line) {
+				together.add(e, time.Unix(1e9, 0))
+				single.add(e, time.Unix(1e9, 0))
+			}
+			want, got := fmt.Sprint(sorted(together.take())), fmt.Sprint(sorted(single.take()))
+			if got != want {
+				t.Errorf("events %q for %v\n got %s\nwant %s", line, mask, got, want)
+			}
+		}
+	}
+}
+
+func sorted(events []inotify.Event) []inotify.Event {
+	slices.SortFunc(events, func(x, y inotify.Event) int { return strings.Compare(x.Path, y.Path) })
+	return events
 }
 
 // Renames concern their own root, and the path that they name.
@@ -164,8 +190,12 @@ func FuzzBatch(f *testing.F) {
 			}
 		}
 
-		for k := range b.open {
-			if _, ok := b.entries[k]; !ok || !open[k.path] {
+		if n := len(b.only.batch.entries); b.only.batch.fresh != n {
+			t.Errorf("%d of %d entries are fresh", b.only.batch.fresh, n)
+		}
+		for _, e := range b.only.batch.open {
+			k := keyOf(e.event)
+			if _, ok := b.only.batch.entries[k]; !ok || !open[k.path] {
 				t.Errorf("%s holds the batch: in it %v, open %v", k.path, ok, open[k.path])
 			}
 		}
@@ -188,15 +218,25 @@ func FuzzBatch(f *testing.F) {
 	})
 }
 
+// A gatherer is a route that gathers and does nothing else.
+type gatherer struct{ *stage }
+
 // newBatch is an empty batch of a route.
-func newBatch(t testing.TB, route Route) *batch {
+func newBatch(t testing.TB, route Route) gatherer {
 	t.Helper()
 	route.Name, route.Callback = "test", discard
-	rs, err := route.withDefaults().rules()
-	if err != nil {
-		t.Fatal(err)
+	return gatherer{mustNew(t, Options{}, route).stages[0]}
+}
+
+func (g gatherer) add(e inotify.Event, now time.Time) { g.stage.add(e, now, nil) }
+
+// take is the events of all batches.
+func (g gatherer) take() []inotify.Event {
+	var events []inotify.Event
+	for l := range g.all() {
+		events = append(events, eventsOf(l.batch.take())...)
 	}
-	return &batch{rules: rs}
+	return events
 }
 
 // A hundred thousand saves of fifty thousand files.

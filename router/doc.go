@@ -63,7 +63,8 @@
 //
 //   - Delay has passed since that event (what comes later does not postpone it),
 //   - Debounce has passed since the route's last run began,
-//   - the route's last run is over, and
+//   - the route's last run is over,
+//   - no route that comes first has anything waiting or running, and
 //   - no file of the batch is open for writing: each that was modified has
 //     been closed (IN_CLOSE_WRITE), removed or renamed away. A file that has
 //     been quiet for Settle no longer counts, and after Hold the batch goes
@@ -79,26 +80,98 @@
 // delays the other paths of its route by up to Hold, once: from then on it
 // holds back only itself until it is closed.
 //
+// A batch that is due runs at once, unless Options.Concurrency callbacks do
+// already. Then it gathers on until it is its turn, which goes to the route of
+// which the fewest run, and to the one that waits longest among those.
+//
+// With Per: PerFile all this is so for each path by itself: its events, delay,
+// debounce, run and further run are its own, and different paths run side by
+// side. A file that is renamed while it waits goes on under its new path, with
+// a new Delay.
+//
+// With OnBusy: Restart a batch need not wait for the end of the run: when it is
+// due otherwise, the context of the run ends with the cause [ErrRestarted]. As
+// soon as the callback returns, the next run begins with the events of both;
+// so a run that succeeds has covered everything since the last that did. With
+// OnBusy: Ignore what comes while the callback runs is dropped.
+//
+// # Chains
+//
+// After names the routes that come first. While one of them, or one that they
+// are after in turn, has a batch waiting or a run going on, this route
+// gathers; so what it does happens once for a burst, when the last run of it
+// is over, and not during one. To come first is not to trigger: for that the
+// route has patterns of its own, or follows. With Follow each success of a
+// route in After hands its events on, and those are due as soon as all routes
+// that come first are done, without a Delay, and stay in the batch whatever
+// becomes of their files. A page reload that comes after a build is
+//
+//	router.Route{Name: "reload", After: []string{"build"}, Follow: true, Callback: refresh}
+//
+// and with Patterns, such as *.css, it is triggered by those too.
+//
+// A burst has failed for a route if the last run of a route in After (of one of
+// its paths, with PerFile) failed, and it did not make up for that with a later
+// run before everything that comes first was done. Then what waits is dropped,
+// and its frame has [ErrCancelled]; or it goes all the same, with OnFailure:
+// Continue. A route that gives up so fails the ones behind it in turn. A
+// failure before the burst counts for nothing, and being restarted is none.
+//
+// # Frames
+//
+// A [Frame] is one batch and what came of it: success, the callback's error, its
+// panic, its timeout, or why there was no run. Post is told of each, and what
+// waits for the frame goes on when Post has returned. [Router.Submit] takes
+// events that nobody watched, of files or of anything else that has a name,
+// [Router.Trigger] those for one route, and the [Ticket] that they return waits
+// until all frames that those events led to are over.
+//
+// # Loops
+//
+// A route that writes what triggers it would run for ever. Outputs names what
+// it writes. What is not named there is noticed: if a whole batch came while
+// the route's own last run went on, that run may have caused it. The third
+// such batch in a row, and each after it, waits to see whether anything comes
+// while nothing runs, at first for a fourth of the time that a run takes and
+// then twice as long each (100 ms at least, a minute at most); if something
+// does, it was no loop and the batch goes. The sixth is not run: its frame has
+// a [*LoopError], which names the files, and the route goes on with the next
+// event, whose batch has these too.
+//
+// A watcher that belongs to a [Group] has delivered all that happened during a
+// callback before the run counts as over. For events that are brought
+// otherwise, what comes after the callback's return is not recognised. Nor is
+// what programs do that the callback leaves behind, a loop of two routes that
+// trigger each other, and what a run that may be restarted does later than a
+// second after its start. Somebody who saves during each of six runs in a row,
+// and in none of the pauses, is taken for a loop; the next save runs with all.
+//
 // # Guarantees
 //
-// Order: the batches of one route are in the order of their events, and those
-// of one route only; routes do not wait for each other. Overlap: a route never
-// runs twice at once, and whatever arrives while it runs makes one further run.
-// Different routes run side by side. Loss: from the return of [Router.Events]
-// an event is in exactly one batch, unless its path went away again or the
-// router was told to stop.
+// Order: the batches of one route (of one path, with PerFile) are in the order
+// of their events, and its frames in the order of their ends; routes do not
+// wait for each other but for those in After and for Options.Concurrency.
+// Overlap: a route, or path, never runs twice at once, and whatever arrives
+// while it runs makes one further run. Different routes run side by side. Loss:
+// from the return of [Router.Events] or [Router.Submit] an event is in exactly
+// one frame (not counting those that were restarted or refused as a loop),
+// unless its path went away again, OnBusy is Ignore, or the router was told to
+// stop.
 //
 // Not promised: that a path of a batch still is as its event says when the
 // callback looks; that a file that a program keeps open is complete when
 // Settle or Hold has passed; that a file open in two programs is complete when
-// the first closes it; that a callback which does not heed its context ends.
+// the first closes it; that a callback which does not heed its context ends;
+// that a route has its turn while those that come first are never done, or
+// while as many callbacks as may run never return.
 // What the kernel lost in an overflow comes again from the watcher's rescan;
 // the [inotify.Overflow] event itself is no one's.
 //
 // # Cost
 //
-// There is no goroutine and no timer for a route at rest. An event is matched
+// There is no goroutine and no timer for a route at rest, one timer for all
+// that wait, and one goroutine for each frame under way. An event is matched
 // in the goroutine that brings it, without allocation when no route wants it.
-// A pending path costs one map entry, and the rename of a directory a look at
-// all of them.
+// A pending path costs one map entry, or with PerFile about a kilobyte until
+// its Debounce is over, and the rename of a directory a look at all of them.
 package router

@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,4 +50,95 @@ func Example() {
 	// build index.md
 	// build blog/first.md
 	// stopped: <nil>
+}
+
+// Pages are refreshed once, when the build of all that was saved has
+// succeeded.
+func Example_buildThenReload() {
+	routes, err := router.New(router.Options{},
+		router.Route{
+			Name:     "build",
+			Patterns: []string{"*.md"},
+			Outputs:  []string{"/public"},
+			Callback: func(_ context.Context, batch []inotify.Event) error {
+				fmt.Println("build", len(batch), "pages")
+				return nil
+			},
+		},
+		router.Route{
+			Name:     "reload",
+			Patterns: []string{"*.css"},
+			After:    []string{"build"},
+			Follow:   true,
+			Callback: func(_ context.Context, batch []inotify.Event) error {
+				for _, e := range batch {
+					fmt.Println("reload for", e.Path)
+				}
+				return nil
+			},
+		})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- routes.Run(ctx) }()
+
+	ticket := routes.Submit(
+		inotify.Event{Root: "/srv/www", Path: "style.css", Mask: inotify.MovedTo},
+		inotify.Event{Root: "/srv/www", Path: "index.md", Mask: inotify.MovedTo},
+		inotify.Event{Root: "/srv/www", Path: "about.md", Mask: inotify.MovedTo},
+	)
+	fmt.Println("failed:", ticket.Wait(ctx))
+	cancel()
+	<-done
+	// Output:
+	// build 2 pages
+	// reload for style.css
+	// reload for index.md
+	// reload for about.md
+	// failed: <nil>
+}
+
+// Events need not be of files. Here they are of orders that arrive in any
+// number: each is handled by itself, once for all that is said of it in a
+// short time, and four at once.
+func ExampleRouter_Submit() {
+	orders, err := router.New(router.Options{Concurrency: 4}, router.Route{
+		Name:     "ship",
+		Patterns: []string{"orders/*"},
+		Per:      router.PerFile,
+		Delay:    10 * time.Millisecond,
+		Callback: func(_ context.Context, batch []inotify.Event) error {
+			if batch[0].Path == "orders/13" {
+				return errors.New("no such customer")
+			}
+			return nil
+		},
+		Post: func(f router.Frame) {
+			if f.Err == nil {
+				fmt.Println("shipped", f.Events[0].Path)
+			}
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- orders.Run(ctx) }()
+
+	paid, packed := inotify.Event{Path: "orders/12"}, inotify.Event{Path: "orders/12"}
+	first := orders.Submit(paid, packed)
+	second := orders.Submit(inotify.Event{Path: "orders/13"})
+	fmt.Println("12:", first.Wait(ctx))
+	fmt.Println("13:", second.Wait(ctx))
+	cancel()
+	<-done
+	// Output:
+	// shipped orders/12
+	// 12: <nil>
+	// 13: route "ship": no such customer
 }

@@ -24,25 +24,31 @@ type Verdict struct {
 	// Wanted says that a change of the path, of a kind in Mask, triggers the
 	// route.
 	Wanted bool
+
+	// Output is the pattern in Outputs that keeps the path, or a directory
+	// above it, out; empty when none does.
+	Output string
 }
 
 // Explain says what each route, in the order of New, makes of a path, which
 // is relative to its root. It is for people who wonder, and not quick.
 func (r *Router) Explain(path string) []Verdict {
-	verdicts := make([]Verdict, len(r.lanes))
-	for i, l := range r.lanes {
-		verdicts[i] = l.explain(relative(path))
+	verdicts := make([]Verdict, len(r.stages))
+	for i, s := range r.stages {
+		verdicts[i] = s.explain(relative(path))
 	}
 	return verdicts
 }
 
-func (l *lane) explain(path string) Verdict {
+func (s *stage) explain(path string) Verdict {
+	below := func(g glob) bool { return append(g, segment{kind: anyDepth}).matches(path) }
 	return Verdict{
-		Route:   l.route.Name,
-		Mask:    l.rules.want,
-		Ignored: first(l.route.Ignore, func(g glob) bool { return append(g, segment{kind: anyDepth}).matches(path) }),
-		Pattern: first(l.route.Patterns, func(g glob) bool { return g.matches(path) }),
-		Wanted:  l.rules.names(path, 0) && !l.rules.ignores(path),
+		Route:   s.route.Name,
+		Mask:    s.rules.want,
+		Ignored: first(s.route.Ignore, below),
+		Output:  first(s.route.Outputs, below),
+		Pattern: first(s.route.Patterns, func(g glob) bool { return g.matches(path) }),
+		Wanted:  s.rules.names(path, 0) && !s.rules.ignores(path),
 	}
 }
 

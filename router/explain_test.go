@@ -10,7 +10,7 @@ import (
 func TestExplain(t *testing.T) {
 	callback := func(context.Context, []inotify.Event) error { return nil }
 	r, err := New(Options{},
-		Route{Name: "all", Ignore: []string{".*", "node_modules"}, Callback: callback},
+		Route{Name: "all", Ignore: []string{".*", "node_modules"}, Outputs: []string{"/out"}, Callback: callback},
 		Route{Name: "go", Patterns: []string{"*.mod", "cmd/**/*.{go,s}"}, Mask: inotify.Delete, Callback: callback},
 	)
 	if err != nil {
@@ -21,11 +21,12 @@ func TestExplain(t *testing.T) {
 		path string
 		want [2]Verdict
 	}{
-		{"a.txt", [2]Verdict{{"all", all, "", "", true}, {"go", mod, "", "", false}}},
-		{"x/go.mod", [2]Verdict{{"all", all, "", "", true}, {"go", mod, "", "*.mod", true}}},
-		{"cmd/x/y.s", [2]Verdict{{"all", all, "", "", true}, {"go", mod, "", "cmd/**/*.{go,s}", true}}},
-		{"a/node_modules/go.mod", [2]Verdict{{"all", all, "node_modules", "", false}, {"go", mod, "", "*.mod", true}}},
-		{".git/go.mod", [2]Verdict{{"all", all, ".*", "", false}, {"go", mod, ".*", "*.mod", false}}},
+		{"a.txt", [2]Verdict{{"all", all, "", "", true, ""}, {"go", mod, "", "", false, ""}}},
+		{"x/go.mod", [2]Verdict{{"all", all, "", "", true, ""}, {"go", mod, "", "*.mod", true, ""}}},
+		{"cmd/x/y.s", [2]Verdict{{"all", all, "", "", true, ""}, {"go", mod, "", "cmd/**/*.{go,s}", true, ""}}},
+		{"a/node_modules/go.mod", [2]Verdict{{"all", all, "node_modules", "", false, ""}, {"go", mod, "", "*.mod", true, ""}}},
+		{".git/go.mod", [2]Verdict{{"all", all, ".*", "", false, ""}, {"go", mod, ".*", "*.mod", false, ""}}},
+		{"out/x/go.mod", [2]Verdict{{"all", all, "", "", false, "/out"}, {"go", mod, "", "*.mod", true, ""}}},
 	}
 	for _, tt := range tests {
 		if got := r.Explain(tt.path); [2]Verdict(got) != tt.want {

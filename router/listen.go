@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -94,6 +96,7 @@ func (g *Group) Run(ctx context.Context) error {
 	routed := make([]error, len(g.routers))
 	var wg sync.WaitGroup
 	for i, r := range g.routers {
+		defer r.heed(&source{ctx: watching, flush: g.watcher.Flush})()
 		wg.Go(func() {
 			// A router that ends before it is told to has failed.
 			defer stopWatching()
@@ -118,4 +121,41 @@ func Listen(ctx context.Context, listeners ...Listener) error {
 		return err
 	}
 	return errors.Join(g.Run(ctx), g.Close())
+}
+
+// catchingUp is how long a watcher has to deliver what happened during a run.
+const catchingUp = time.Second
+
+// A source is a watcher that brings events to a router.
+type source struct {
+	ctx   context.Context // ends with the watcher's Run
+	flush func(context.Context) error
+}
+
+// heed makes the router wait for a source at the end of its runs, until stop.
+func (r *Router) heed(s *source) (stop func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sources == nil {
+		r.sources = make(map[*source]bool)
+	}
+	r.sources[s] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.sources, s)
+	}
+}
+
+// catchUp waits until the sources have brought all that happened before. That
+// they fail is theirs to report.
+func (r *Router) catchUp() {
+	r.mu.Lock()
+	sources := slices.Collect(maps.Keys(r.sources))
+	r.mu.Unlock()
+	for _, s := range sources {
+		ctx, cancel := context.WithTimeout(s.ctx, catchingUp)
+		_ = s.flush(ctx)
+		cancel()
+	}
 }

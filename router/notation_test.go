@@ -21,6 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 //	a       a is saved: modify and close_write
 //	a:cm    one event of a: create|modify; the letters are those of letters
 //	a:M     modify alone, by which a is open for writing
+//	a:      an event without a mask
 //	a>b     a is renamed to b: moved_from a, moved_to b from a
 //	a/>b/   the same for a directory; a/:c is a directory made
 //
@@ -68,14 +69,13 @@ func words(line string) []inotify.Event {
 	return events
 }
 
-// play hands the words of a line to send, each at its time.
-func play(t *testing.T, line string, send func([]inotify.Event)) {
-	start := time.Now()
+// play hands the words of a line to send, each at its time from start on.
+func play(t *testing.T, start time.Time, line string, send func([]inotify.Event)) {
 	for s := range strings.FieldsSeq(line) {
 		what, when, _ := strings.Cut(s, "@")
 		ms, err := strconv.Atoi(when)
 		if err != nil {
-			t.Fatalf("word %q: %v", s, err)
+			t.Errorf("word %q: %v", s, err)
 		}
 		time.Sleep(time.Until(start.Add(time.Duration(ms) * time.Millisecond)))
 		send(word(what))

@@ -54,12 +54,17 @@ type Route struct {
 	// there is one of it in a Router.
 	Name string
 
-	// Patterns are the paths that the route is for; none means all.
+	// Patterns are the paths that the route is for; none means all, and for
+	// a route that follows it means none.
 	Patterns []string
 
 	// Ignore are the paths that it is not for, with all below them. nil is
 	// DefaultIgnore, an empty slice ignores nothing.
 	Ignore []string
+
+	// Outputs are the paths that its own runs write, with all below them:
+	// they never trigger this route, though they may trigger others.
+	Outputs []string
 
 	// Mask is the events that the route asks for; 0 is Reload, which is
 	// changes of content. Add Create for empty files, links and new
@@ -84,12 +89,63 @@ type Route struct {
 	// was written all that time holds back only itself until it is closed.
 	Hold time.Duration
 
+	// After are the names of the routes that come first: while one of them,
+	// or one that comes before it, has something waiting or running, this
+	// route gathers.
+	After []string
+
+	// Follow makes each success of a route in After trigger this one too,
+	// with the events that led to it.
+	Follow bool
+
+	// OnFailure is what becomes of a batch that waits for a route in After
+	// when that fails.
+	OnFailure OnFailure
+
+	// Per is what never overlaps itself and has timing and batches of its
+	// own: the whole route, or each path.
+	Per Per
+
+	// OnBusy is what becomes of events that come during a run.
+	OnBusy OnBusy
+
 	// Timeout ends the context of a run that takes longer; 0 is never.
 	Timeout time.Duration
 
 	// Callback is called with each batch. It is required.
 	Callback Callback
+
+	// Post is told of each frame that is over, in the order of the route's
+	// frames (of each path's, with PerFile), and nothing that waits for the
+	// frame goes on before Post returns. It may call the Router. Nil is
+	// nobody.
+	Post func(Frame)
 }
+
+// OnFailure says what becomes of a batch that waits for a route that fails.
+type OnFailure uint8
+
+const (
+	Cancel   OnFailure = iota // it is dropped; its Frame says ErrCancelled
+	Continue                  // it goes all the same
+)
+
+// Per says what has timing, batches and frames of its own.
+type Per uint8
+
+const (
+	PerRoute Per = iota // all paths of the route together
+	PerFile             // each path, side by side with the others
+)
+
+// OnBusy says what becomes of events that come during a run.
+type OnBusy uint8
+
+const (
+	Queue   OnBusy = iota // they make one further run
+	Restart               // when their batch is due the run's context ends with the cause ErrRestarted, and the next run has their events and its own
+	Ignore                // they are dropped
+)
 
 // withDefaults is the route with every duration and its mask as they apply.
 func (r Route) withDefaults() Route {
@@ -107,8 +163,9 @@ func (r Route) withDefaults() Route {
 // rules are the part of a route that says which events it is for.
 type rules struct {
 	want     inotify.Mask
+	none     bool // for nothing at all
 	patterns []glob
-	ignore   []glob
+	ignore   []glob // and outputs
 }
 
 // rules compiles the patterns of a route that has its defaults.
@@ -120,42 +177,63 @@ func (r Route) rules() (*rules, error) {
 		return nil, fmt.Errorf("route %q: no callback: set one", r.Name)
 	case r.Mask&^askable != 0:
 		return nil, fmt.Errorf("route %q: mask has %v, which cannot be asked for: take it out", r.Name, r.Mask&^askable)
+	case r.Follow && len(r.After) == 0:
+		return nil, fmt.Errorf("route %q: it follows nothing: name in After what it follows", r.Name)
+	case r.OnFailure > Continue || r.Per > PerFile || r.OnBusy > Ignore:
+		return nil, fmt.Errorf("route %q: OnFailure %d, Per %d or OnBusy %d is none of ours: use the constants", r.Name, r.OnFailure, r.Per, r.OnBusy)
 	case r.Timeout < 0:
 		return nil, fmt.Errorf("route %q: timeout %v is negative: use 0 for none", r.Name, r.Timeout)
 	}
-	rs := &rules{want: r.Mask}
-	for _, p := range r.Patterns {
-		globs, err := compile(p)
-		if err != nil {
-			return nil, fmt.Errorf("route %q: pattern %q: %w", r.Name, p, err)
-		}
-		rs.patterns = append(rs.patterns, globs...)
+	rs := &rules{want: r.Mask, none: r.Follow && len(r.Patterns) == 0}
+	var err error
+	if rs.patterns, err = r.globs("pattern", r.Patterns); err != nil {
+		return nil, err
 	}
-	for _, p := range r.Ignore {
-		globs, err := compile(p)
-		if err != nil {
-			return nil, fmt.Errorf("route %q: ignore pattern %q: %w", r.Name, p, err)
-		}
-		for _, g := range globs {
-			// What is below is ignored too.
-			rs.ignore = append(rs.ignore, append(g, segment{kind: anyDepth}))
-		}
+	ignore, err := r.globs("ignore pattern", r.Ignore)
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := r.globs("output pattern", r.Outputs)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range append(ignore, outputs...) {
+		// What is below is ignored too.
+		rs.ignore = append(rs.ignore, append(g, segment{kind: anyDepth}))
 	}
 	return rs, nil
 }
 
+// globs compiles patterns of a kind.
+func (r Route) globs(kind string, patterns []string) ([]glob, error) {
+	var all []glob
+	for _, p := range patterns {
+		globs, err := compile(p)
+		if err != nil {
+			return nil, fmt.Errorf("route %q: %s %q: %w", r.Name, kind, p, err)
+		}
+		all = append(all, globs...)
+	}
+	return all, nil
+}
+
 // wants reports whether e alone would trigger the route.
 func (r *rules) wants(e inotify.Event) bool {
-	if e.Mask&r.want == 0 {
-		return false
-	}
+	return e.Mask&r.want != 0 && r.isFor(e)
+}
+
+// isFor is wants whatever happened.
+func (r *rules) isFor(e inotify.Event) bool {
 	path := relative(e.Path)
 	return r.names(path, e.Mask) && !r.ignores(path)
 }
 
 // names reports whether the patterns are for the path of an event.
 func (r *rules) names(path string, mask inotify.Mask) bool {
-	if len(r.patterns) == 0 || matchesAny(r.patterns, path) {
+	if len(r.patterns) == 0 {
+		return !r.none
+	}
+	if matchesAny(r.patterns, path) {
 		return true
 	}
 	// Nobody reports what moved along with a directory.
@@ -170,7 +248,7 @@ func (r *rules) ignores(path string) bool {
 
 // skips reports whether the rules are for nothing below a directory.
 func (r *rules) skips(dir string) bool {
-	return r.ignores(dir) || len(r.patterns) > 0 && !reachesAny(r.patterns, dir)
+	return r.none || r.ignores(dir) || len(r.patterns) > 0 && !reachesAny(r.patterns, dir)
 }
 
 // relative is the path of an event with the root as the empty path.

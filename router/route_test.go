@@ -146,6 +146,8 @@ func TestSkipDir(t *testing.T) {
 		{"a route with paths skips the others", []Route{md}, "src docs/a/b x/docs", ". docs docs/a"},
 		{"two routes skip what both do", []Route{md, js}, "src/node_modules lib docs/a/b", "src src/.a docs src/a/b"},
 		{"no route skips all", nil, "a .git", ""},
+		{"a route skips what it writes itself", []Route{{Name: "all", Outputs: []string{"/out"}, Callback: discard}}, "out out/a", "a/out ."},
+		{"a route that only follows skips all", []Route{md, {Name: "f", After: []string{"md"}, Follow: true, Callback: discard}}, "src", "docs"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -188,6 +190,7 @@ func TestMask(t *testing.T) {
 }
 
 func TestNewErrors(t *testing.T) {
+	after := func(name string, names ...string) Route { return Route{Name: name, Callback: discard, After: names} }
 	pattern := func(p string) Route { return Route{Name: "r", Callback: discard, Patterns: []string{p}} }
 	tests := []struct {
 		name   string
@@ -199,6 +202,12 @@ func TestNewErrors(t *testing.T) {
 		{"one name twice", []Route{{Name: "r", Callback: discard}, {Name: "r", Callback: discard}}, `route "r": there are two of this name: rename one`},
 		{"a mask nobody can ask for", []Route{{Name: "r", Callback: discard, Mask: inotify.Modify | inotify.IsDir}}, `route "r": mask has isdir, which cannot be asked for: take it out`},
 		{"a negative timeout", []Route{{Name: "r", Callback: discard, Timeout: -1}}, `route "r": timeout -1ns is negative: use 0 for none`},
+		{"a constant that is none", []Route{{Name: "r", Callback: discard, OnBusy: 3}}, `route "r": OnFailure 0, Per 0 or OnBusy 3 is none of ours: use the constants`},
+		{"a follower of nobody", []Route{{Name: "r", Callback: discard, Follow: true}}, `route "r": it follows nothing: name in After what it follows`},
+		{"after nobody", []Route{after("r", "x"), after("s")}, `route "r": after "x": there is no such route: there is "r", "s"`},
+		{"after itself", []Route{after("r", "r")}, `route "r": it comes after itself: take it out of its After`},
+		{"a circle", []Route{after("z", "a"), after("a", "b"), after("b", "c"), after("c", "z", "a")}, `routes wait for each other: "z" after "a" after "b" after "c" after "z": take one out of the After of another`},
+		{"a circle that does not go through the first", []Route{after("z", "a"), after("a", "b"), after("b", "a")}, `routes wait for each other: "a" after "b" after "a": take one out of the After of another`},
 		{"an empty pattern", []Route{pattern("")}, `route "r": pattern "": it is empty: write ** for everything`},
 		{"an open class", []Route{pattern("a[b")}, `route "r": pattern "a[b": it is no glob: close each [ and {, or write \ before one that is meant as it is`},
 		{"an open brace", []Route{pattern("a{b,")}, `route "r": pattern "a{b,": it is no glob: close each [ and {, or write \ before one that is meant as it is`},
@@ -217,6 +226,7 @@ func TestNewErrors(t *testing.T) {
 			[]Route{{Name: "r", Callback: discard, Ignore: []string{"["}}},
 			`route "r": ignore pattern "[": it is no glob: close each [ and {, or write \ before one that is meant as it is`,
 		},
+		{"a wrong output pattern", []Route{{Name: "r", Callback: discard, Outputs: []string{""}}}, `route "r": output pattern "": it is empty: write ** for everything`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -368,7 +378,7 @@ func BenchmarkMatch(b *testing.B) {
 				r.Events(events)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
-			if !r.lanes[0].batch.empty() {
+			if !r.stages[0].only.batch.empty() {
 				b.Fatal("an event was wanted")
 			}
 		})
@@ -381,7 +391,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { r.Events(events) }); n != 0 {
 		t.Errorf("%v allocations for events that nobody wants", n)
 	}
-	if b := &r.lanes[0].batch; !b.empty() {
-		t.Errorf("somebody wanted %v", b.take())
+	if b := &r.stages[0].only.batch; !b.empty() {
+		t.Errorf("somebody wanted %v", eventsOf(b.take()))
 	}
 }

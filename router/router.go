@@ -6,16 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
 )
 
-// DefaultGrace is how long callbacks may go on after Run was told to stop if
-// Options does not say.
-const DefaultGrace = 5 * time.Second
+// What Options get for a field that is zero.
+const (
+	DefaultGrace = 5 * time.Second
+
+	// DefaultConcurrency is the least that Concurrency is by default.
+	DefaultConcurrency = 4
+)
 
 // Options are for all routes of a Router. The zero value is right.
 type Options struct {
@@ -27,34 +32,64 @@ type Options struct {
 	// may go on before their context ends; 0 is DefaultGrace, negative is
 	// not at all.
 	Grace time.Duration
+
+	// Concurrency is how many callbacks run at once; 0 is GOMAXPROCS or
+	// DefaultConcurrency, whichever is more, negative is any number. What
+	// is due then waits, and gathers on, for its turn.
+	Concurrency int
+
+	// Post is told of the frames of all routes, as Route.Post is of one's
+	// and after it. Frames of different routes, or paths, may end at the
+	// same time.
+	Post func(Frame)
 }
 
 // A Router gathers events by the rules of its routes and calls back. Its
 // methods may be called by any goroutine at any time.
 type Router struct {
+	logger *slog.Logger
 	grace  time.Duration
-	lanes  []*lane
-	called atomic.Bool    // Run was
-	runs   sync.WaitGroup // of callbacks
+	most   int // callbacks at once
+	post   func(Frame)
+	stages []*stage // as in New
+	order  []*stage // what comes first before what comes after it
+
+	runs sync.WaitGroup  // of frames that are under way
+	work context.Context // what callbacks get; set from during on
+
+	mu      sync.Mutex // guards what follows, and the stages with all they have
+	phase   phase
+	called  bool // Run was
+	touched bool // a lane is, and the turn has something to do
+	running int  // callbacks
+	queued  uint64
+	agenda  agenda
+	sources map[*source]bool
 }
 
 // New checks the routes and returns a Router for them. It starts nothing and
 // holds nothing that must be released. An error names the route and the pattern
 // and says what to do.
 func New(opts Options, routes ...Route) (*Router, error) {
-	r := &Router{grace: max(0, cmp.Or(opts.Grace, DefaultGrace))}
-	logger := cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
-	names := make(map[string]bool)
+	r := &Router{
+		logger: cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		grace:  max(0, cmp.Or(opts.Grace, DefaultGrace)),
+		most:   cmp.Or(opts.Concurrency, max(DefaultConcurrency, runtime.GOMAXPROCS(0))),
+		post:   opts.Post,
+	}
+	if r.most < 0 {
+		r.most = math.MaxInt
+	}
+	r.agenda.fire = r.fire
 	for _, route := range routes {
-		l, err := newLane(route.withDefaults(), logger, &r.runs)
+		s, err := newStage(r, route.withDefaults())
 		if err != nil {
 			return nil, err
 		}
-		if names[route.Name] {
-			return nil, fmt.Errorf("route %q: there are two of this name: rename one", route.Name)
-		}
-		names[route.Name] = true
-		r.lanes = append(r.lanes, l)
+		r.stages = append(r.stages, s)
+	}
+	if err := r.link(); err != nil {
+		return nil, err
 	}
 	return r, nil
 }
@@ -63,18 +98,24 @@ func New(opts Options, routes ...Route) (*Router, error) {
 // for a callback, and keeps no part of the slice but its strings. What comes
 // before Run is kept for it; what comes after it was told to stop is ignored.
 func (r *Router) Events(batch []inotify.Event) {
-	now := time.Now()
-	for _, l := range r.lanes {
-		l.events(batch, now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase == after {
+		return
 	}
+	now := time.Now()
+	for _, s := range r.stages {
+		s.addAll(batch, now, nil)
+	}
+	r.turn(now)
 }
 
 // Mask is what to subscribe to: everything that a route asks for, and what is
 // needed to know when a file is complete or gone.
 func (r *Router) Mask() inotify.Mask {
 	var m inotify.Mask
-	for _, l := range r.lanes {
-		m |= l.heeds
+	for _, s := range r.stages {
+		m |= s.heeds
 	}
 	return m
 }
@@ -82,8 +123,8 @@ func (r *Router) Mask() inotify.Mask {
 // SkipDir reports whether no route is for anything below a directory, whose
 // path is relative to its root. It is made for [inotify.Subscription].
 func (r *Router) SkipDir(path string) bool {
-	for _, l := range r.lanes {
-		if !l.rules.skips(relative(path)) {
+	for _, s := range r.stages {
+		if !s.rules.skips(relative(path)) {
 			return false
 		}
 	}
@@ -95,24 +136,140 @@ func (r *Router) SkipDir(path string) bool {
 // context ends, and Run returns nil when the last has returned, however long
 // that takes. Callbacks see the values of ctx. A second Run is an error.
 func (r *Router) Run(ctx context.Context) error {
-	if r.called.Swap(true) {
-		return errors.New("router: Run was called before: make a new Router for another run")
-	}
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	if ctx.Err() == nil {
-		for _, l := range r.lanes {
-			l.begin(work)
-		}
+	if err := r.begin(ctx, work); err != nil {
+		return err
 	}
 	<-ctx.Done()
-	for _, l := range r.lanes {
-		l.end()
-	}
+	r.end()
 	kill := time.AfterFunc(r.grace, func() {
 		cancel(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
 	})
 	defer kill.Stop()
 	r.runs.Wait()
 	return nil
+}
+
+// begin dispatches what was kept and all that comes, unless ctx is over.
+func (r *Router) begin(ctx, work context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.called {
+		return errors.New("router: Run was called before: make a new Router for another run")
+	}
+	r.called = true
+	if ctx.Err() != nil {
+		return nil
+	}
+	r.phase, r.work = during, work
+	for _, s := range r.stages {
+		for l := range s.all() {
+			l.touch()
+		}
+	}
+	r.turn(time.Now())
+	return nil
+}
+
+// end drops what waits and ignores all that comes. No run starts after it.
+func (r *Router) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.phase = after
+	r.agenda.clear()
+	for _, s := range r.stages {
+		for l := range s.all() {
+			for _, e := range l.batch.take() {
+				release(e.tickets, ErrStopped)
+			}
+		}
+	}
+}
+
+// turn sees what is to be done after something has changed. r.mu is held.
+func (r *Router) turn(now time.Time) {
+	if !r.touched {
+		return
+	}
+	r.touched = false
+	for _, s := range r.order {
+		s.turn(now)
+	}
+	if r.phase != during {
+		return
+	}
+	for r.running < r.most {
+		l := r.next()
+		if l == nil {
+			break
+		}
+		l.start(now)
+	}
+	r.agenda.arm(now)
+}
+
+// fire is the timer's. A timer that was stopped too late does no harm.
+func (r *Router) fire() {
+	r.mu.Lock()
+	due := r.agenda.armed
+	r.mu.Unlock()
+	nap(time.Until(due))
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase != during {
+		return
+	}
+	if r.agenda.armed.Equal(due) {
+		r.agenda.armed = time.Time{}
+	}
+	now := time.Now()
+	r.agenda.due(now)
+	r.turn(now)
+	r.agenda.arm(now) // also if it was too soon
+}
+
+// enqueue puts a lane that is due last.
+func (r *Router) enqueue(l *lane) {
+	l.queued = true
+	if l.listed {
+		return
+	}
+	r.queued++
+	l.listed, l.place = true, r.queued
+	l.stage.ready = append(l.stage.ready, l)
+}
+
+// next takes out the lane whose turn it is: of the route of which the fewest
+// run, so that many files of one do not keep the others waiting, the one that
+// waits longest.
+func (r *Router) next() *lane {
+	var best *stage
+	for _, s := range r.stages {
+		s.ready = s.ready[s.stale():]
+		if len(s.ready) > 0 && (best == nil || s.running < best.running ||
+			s.running == best.running && s.ready[0].place < best.ready[0].place) {
+			best = s
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	l := best.ready[0]
+	best.ready[0] = nil
+	best.ready = best.ready[1:]
+	l.listed = false
+	return l
+}
+
+// stale counts the lanes at the head of the queue that need no run any more.
+func (s *stage) stale() int {
+	for i, l := range s.ready {
+		if l.queued {
+			return i
+		}
+		l.listed = false
+	}
+	return len(s.ready)
 }

@@ -144,7 +144,7 @@ func TestLifecycle(t *testing.T) {
 					}
 					returned = time.Since(start)
 				}()
-				play(t, tt.events, r.Events)
+				play(t, time.Now(), tt.events, r.Events)
 				<-ended
 				time.Sleep(long)
 
@@ -199,7 +199,7 @@ func TestRoutesAreIndependent(t *testing.T) {
 			Route{Name: "quick", Debounce: -1, Callback: quick.run})
 		stop := background(t, r)
 		synctest.Wait()
-		play(t, "a.md@0 b.md@100 c@200", r.Events)
+		play(t, time.Now(), "a.md@0 b.md@100 c@200", r.Events)
 		time.Sleep(long)
 		stop()
 		if got, want := slow.String(), "a.md@30 b.md@1030"; got != want {

@@ -2,15 +2,7 @@ package router
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"runtime/debug"
-	"sync"
-	"syscall"
 	"time"
-
-	"github.com/execlog/execlogd/inotify"
 )
 
 // moments are the times that say when a batch may go. A zero time is long
@@ -19,13 +11,16 @@ type moments struct {
 	first    time.Time // the batch's first event
 	started  time.Time // the last run began
 	ended    time.Time // the last run was over
+	freed    time.Time // the routes that come first were last done
+	doubt    time.Time // until then an event would show that the batch is not the route's own doing
 	written  time.Time // the last write to a file that is still open
 	released time.Time // first that a batch which was ready had no open file any more
 }
 
 // ready is when the batch could go if no file were open.
 func (m moments) ready(r *Route) time.Time {
-	return later(later(m.first.Add(r.Delay), m.started.Add(r.Debounce)), m.ended)
+	ready := later(m.first.Add(r.Delay), m.started.Add(r.Debounce))
+	return later(later(ready, m.ended), later(m.freed, m.doubt))
 }
 
 // due is when the batch may go.
@@ -49,7 +44,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// A phase is where a lane is in its router's life.
+// A phase is where a router is in its life.
 type phase uint8
 
 const (
@@ -58,220 +53,178 @@ const (
 	after               // and ignored
 )
 
-// A lane is a route at work: the batch that waits, the run that goes on, and
-// the timer between them.
+// A lane is what of a route never overlaps: the batch that waits and the run
+// that goes on, of the whole route or of one path. The router's lock guards it.
 type lane struct {
-	route  Route
-	rules  *rules
-	heeds  inotify.Mask
-	logger *slog.Logger
-	runs   *sync.WaitGroup // the router's
-
-	mu      sync.Mutex // guards what follows
-	phase   phase
-	ctx     context.Context // what callbacks get; set from during on
+	stage   *stage
+	key     key // zero for the whole route
 	batch   batch
 	moments moments
-	running bool
-	timer   *time.Timer
-	armed   time.Time // when the timer fires; zero if it does not
+
+	run      *frame // nil if there is none
+	refusing bool   // a batch was refused and is being reported
+	loop     loop
+
+	touched bool   // the turn will look at it
+	wasIdle bool   // when it was touched: the batch was empty
+	wasOpen bool   // when it was touched: files were open
+	counted bool   // in stage.busy
+	queued  bool   // the next callback may be its own
+	listed  bool   // in stage.ready
+	place   uint64 // in the queue of all stages
+	alarm   int    // its place in the agenda, from 1 on; 0 if it has none
 }
 
-// newLane returns the lane of a route that has its defaults.
-func newLane(route Route, logger *slog.Logger, runs *sync.WaitGroup) (*lane, error) {
-	rs, err := route.rules()
-	if err != nil {
-		return nil, err
+func newLane(s *stage, k key) *lane { return &lane{stage: s, key: k} }
+
+// touch comes before each change of the batch or the run, and makes the turn
+// look at what it means.
+func (l *lane) touch() {
+	if l.touched {
+		return
 	}
-	return &lane{
-		route:  route,
-		rules:  rs,
-		heeds:  rs.want | gone | arrived | content,
-		logger: logger,
-		runs:   runs,
-		batch:  batch{rules: rs},
-	}, nil
+	l.touched, l.stage.router.touched = true, true
+	l.wasIdle, l.wasOpen = l.batch.empty(), len(l.batch.open) > 0
+	l.stage.touched = append(l.stage.touched, l)
 }
 
-// events merges what came at now into the batch and sees what that makes due.
-func (l *lane) events(events []inotify.Event, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.phase == after {
+// skipDelay makes a batch that was empty due at once: what it gets was
+// gathered elsewhere.
+func (l *lane) skipDelay() {
+	l.wasIdle = false
+	l.moments.first, l.moments.released = time.Time{}, time.Time{}
+}
+
+// gathered notes the moments that follow from what the batch has become.
+func (l *lane) gathered(now time.Time) {
+	if l.batch.empty() {
 		return
 	}
-	idle, held := l.batch.empty(), len(l.batch.open) > 0
-	for _, e := range events {
-		if e.Mask&l.heeds != 0 {
-			l.batch.add(e, now)
-		}
-	}
-	if idle && l.batch.empty() {
-		return
-	}
-	if idle {
+	if l.wasIdle {
 		l.moments.first, l.moments.released = now, time.Time{}
 	}
 	l.moments.written = l.batch.written()
-	if held && len(l.batch.open) == 0 {
+	if l.wasOpen && len(l.batch.open) == 0 {
 		l.release(now)
 	}
-	l.advance(now)
 }
 
 // release notes that the last open file is closed, if the batch waited for
 // it. That counts once for a batch: else a tree that is written all the time
 // could postpone it again and again.
 func (l *lane) release(now time.Time) {
-	if !l.running && l.moments.released.IsZero() && now.After(l.moments.ready(&l.route)) {
+	waited := !l.stage.held && (l.run == nil || l.mayRestart())
+	if waited && l.moments.released.IsZero() && now.After(l.moments.ready(&l.stage.route)) {
 		l.moments.released = now
 	}
 }
 
+// count keeps stage.busy.
+func (l *lane) count() {
+	busy := !l.batch.empty() || l.run != nil || l.refusing
+	if busy == l.counted {
+		return
+	}
+	l.counted = busy
+	if busy {
+		l.stage.busy++
+	} else {
+		l.stage.busy--
+	}
+}
+
+// ignores reports whether what comes now is dropped.
+func (l *lane) ignores() bool {
+	return l.stage.route.OnBusy == Ignore && l.run != nil && !l.run.over
+}
+
+// mayRestart reports whether a batch that is due ends the run.
+func (l *lane) mayRestart() bool {
+	return l.stage.route.OnBusy == Restart && !l.run.over && !l.run.restarted
+}
+
 // advance starts the run that is due, or sees to it that it starts when it
-// is. It decides by the state alone, so it may be called at any time. l.mu is
-// held.
+// is. It decides by the state alone, so it may be called at any time.
 func (l *lane) advance(now time.Time) {
-	if l.phase != during || l.running || l.batch.empty() {
-		l.disarm()
-		return
-	}
-	due := l.moments.due(&l.route)
-	if due.After(now) {
-		l.arm(due, now)
-		return
-	}
-	l.disarm()
-	l.running, l.moments.started = true, now
-	l.batch.giveUp(now, l.route.Settle)
-	batch := l.batch.take()
-	l.runs.Go(func() { l.run(batch) })
-}
-
-// lead is how much sooner than a batch is due its timer fires, to sleep the
-// rest in a way that ends on time. The runtime waits for its timers in whole
-// milliseconds, so that they are late by as much.
-const lead = 1500 * time.Microsecond
-
-func (l *lane) arm(due, now time.Time) {
-	wait := due.Sub(now)
-	if wait > 2*lead {
-		wait -= lead
-	}
+	s := l.stage
 	switch {
-	case due.Equal(l.armed):
-		return
-	case l.timer == nil:
-		l.timer = time.AfterFunc(wait, l.fire)
+	case s.router.phase != during || l.refusing:
+		l.wait()
+	case l.batch.empty():
+		l.rest(now)
+	case s.held || l.run != nil && !l.mayRestart():
+		l.wait()
 	default:
-		l.timer.Reset(wait)
-	}
-	l.armed = due
-}
-
-func (l *lane) disarm() {
-	if !l.armed.IsZero() {
-		l.timer.Stop()
-		l.armed = time.Time{}
-	}
-}
-
-// fire is the timer's. A timer that was stopped too late does no harm.
-func (l *lane) fire() {
-	l.mu.Lock()
-	due := l.armed
-	l.mu.Unlock()
-	nap(time.Until(due))
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.armed.Equal(due) {
-		l.armed = time.Time{}
-	}
-	l.advance(time.Now())
-}
-
-// nap sleeps for a time that is shorter than lead, to within some 60 us. Where
-// time is not the kernel's, as in testing/synctest, none of it passes, and
-// fire arms the timer again.
-func nap(d time.Duration) {
-	if d <= 0 || d > 2*lead {
-		return
-	}
-	left := syscall.NsecToTimespec(int64(d))
-	for syscall.Nanosleep(&left, &left) == syscall.EINTR {
-	}
-}
-
-// run calls back and makes way for the next run.
-func (l *lane) run(batch []inotify.Event) {
-	growStack(len(batch))
-	defer l.done()
-	start := time.Now()
-	stack, err := l.call(batch)
-	name, took := slog.String("route", l.route.Name), slog.Duration("took", time.Since(start))
-	switch {
-	case stack != nil:
-		l.logger.Error("route failed", name, took, "err", err, "stack", string(stack))
-	case err != nil:
-		l.logger.Error("route failed", name, took, "err", err)
-	default:
-		l.logger.Debug("route ran", name, took, "paths", len(batch))
-	}
-}
-
-// growStack makes room for what callbacks are likely to need, while there are
-// no frames yet that would have to be moved for it again and again: that takes
-// as long as a callback that does little.
-//
-//go:noinline
-func growStack(n int) byte {
-	var room [8 << 10]byte
-	return room[n%len(room)]
-}
-
-// call is the callback with its timeout; the stack is that of a panic.
-func (l *lane) call(batch []inotify.Event) (stack []byte, err error) {
-	ctx := l.ctx
-	if l.route.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, l.route.Timeout,
-			fmt.Errorf("stopped at its timeout of %v: %w", l.route.Timeout, context.DeadlineExceeded))
-		defer cancel()
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			stack, err = debug.Stack(), fmt.Errorf("panic: %v", p)
+		l.moments.freed = s.freed
+		l.moments.doubt = l.doubt()
+		if due := l.moments.due(&s.route); due.After(now) {
+			l.queued = false
+			s.router.agenda.set(l, due)
+			return
 		}
-	}()
-	err = l.route.Callback(ctx, batch)
-	if err != nil && errors.Is(err, ctx.Err()) {
-		err = context.Cause(ctx)
+		l.dispatch(now)
 	}
-	return nil, err
 }
 
-func (l *lane) done() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	l.running, l.moments.ended = false, now
-	l.advance(now)
+// wait makes the lane do nothing until it is touched.
+func (l *lane) wait() {
+	l.queued = false
+	l.stage.router.agenda.drop(l)
 }
 
-// begin dispatches what was kept and all that comes.
-func (l *lane) begin(ctx context.Context) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.phase, l.ctx = during, ctx
-	l.advance(time.Now())
+// rest is wait for a lane that has nothing to do, and the end of one that need
+// remember nothing.
+func (l *lane) rest(now time.Time) {
+	l.wait()
+	s := l.stage
+	if s.only != nil || l.run != nil {
+		return
+	}
+	if over := l.moments.started.Add(s.route.Debounce); over.After(now) {
+		s.router.agenda.set(l, over)
+		return
+	}
+	delete(s.lanes, l.key)
 }
 
-// end drops what waits and ignores all that comes. No run starts after it.
-func (l *lane) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.phase = after
-	l.disarm()
-	l.batch.take()
+// dispatch gives the batch its run, when there is one to be had.
+func (l *lane) dispatch(now time.Time) {
+	s := l.stage
+	s.router.agenda.drop(l)
+	switch {
+	case l.isLoop():
+		l.breakLoop(now)
+	case l.run != nil:
+		l.run.restart()
+	case !l.queued:
+		s.router.enqueue(l)
+	}
+}
+
+// start begins the run of a batch that is due.
+func (l *lane) start(now time.Time) {
+	s := l.stage
+	l.noteRound()
+	l.queued = false
+	l.moments.started = now
+	if s.only != nil {
+		l.batch.giveUp(now, s.route.Settle)
+	}
+	l.run = newFrame(l, now)
+	l.run.ctx = s.router.work
+	if s.route.OnBusy == Restart {
+		l.run.ctx, l.run.cancel = context.WithCancelCause(l.run.ctx)
+	}
+	s.running++
+	s.router.running++
+	s.router.runs.Go(l.run.work)
+}
+
+// refuse makes a batch that was taken a frame that has failed before it began.
+func (l *lane) refuse(f *frame, err error) {
+	l.wait()
+	f.Err = err
+	l.refusing = true
+	l.stage.refusing++
+	l.stage.router.runs.Go(f.report)
 }

@@ -83,6 +83,8 @@ func verdict(v router.Verdict) string {
 	switch {
 	case v.Ignored != "":
 		return fmt.Sprintf("ignored by the pattern %s", v.Ignored)
+	case v.Output != "":
+		return fmt.Sprintf("written by its own runs, for the pattern %s in its outputs", v.Output)
 	case !v.Wanted:
 		return "no pattern matches"
 	case v.Pattern != "":

@@ -1,0 +1,88 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// framesOf is a Post callback and the frames that it was told of, as
+// route:paths, sorted, and an error.
+func framesOf() (post func(Frame), frames <-chan string) {
+	told := make(chan string, 100)
+	return func(f Frame) {
+		names := strings.Split(paths(f.Events), "+")
+		slices.Sort(names)
+		told <- f.Route + ":" + strings.Join(names, "+") + mark(f.Err)
+	}, told
+}
+
+// Files that a build writes until its last instruction, in a tree where pages
+// are watched: pages reload once for each build, with everything, and not when
+// it fails. A reload too many would be in the place of the next.
+func TestBuildThenReload(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "public", "index.html"), "old")
+	post, frames := framesOf()
+	build := func(_ context.Context, batch []inotify.Event) error {
+		for i := range 50 {
+			write(t, filepath.Join(root, "public", fmt.Sprintf("%d.html", i)), "new")
+		}
+		write(t, filepath.Join(root, "public", "index.html"), "new")
+		if batch[0].Path == "wrong.md" {
+			return errors.New("no template")
+		}
+		return nil
+	}
+	r := mustNew(t, Options{Post: post},
+		Route{Name: "build", Patterns: []string{"*.md"}, Delay: 10 * ms, Debounce: -1, Callback: build},
+		Route{Name: "reload", Patterns: []string{"index.html", "*.css"}, Delay: -1, Debounce: -1, After: []string{"build"}, Follow: true, Callback: discard})
+	listen(t, Listener{Root: root, Router: r})
+
+	for i := range 30 {
+		name := fmt.Sprintf("%d.md", i)
+		write(t, filepath.Join(root, name), "text")
+		want := []string{"build:" + name, "reload:" + name + "+public/index.html"}
+		if got := []string{<-frames, <-frames}; !slices.Equal(got, want) {
+			t.Fatalf("frames %q, want %q", got, want)
+		}
+	}
+	write(t, filepath.Join(root, "wrong.md"), "text")
+	want := []string{"build:wrong.md!", "reload:public/index.html!cancelled"}
+	if got := []string{<-frames, <-frames}; !slices.Equal(got, want) {
+		t.Fatalf("frames %q, want %q", got, want)
+	}
+	write(t, filepath.Join(root, "new.css"), "a{}")
+	if got := <-frames; got != "reload:new.css" {
+		t.Errorf("frame %q, want reload:new.css", got)
+	}
+}
+
+// A callback that saves what triggers it, as its last act, is found out.
+func TestLoopOfFiles(t *testing.T) {
+	root := t.TempDir()
+	post, frames := framesOf()
+	r := mustNew(t, Options{Post: post}, Route{
+		Name: "fmt", Patterns: []string{"*.go"}, Delay: 10 * ms, Debounce: -1,
+		Callback: func(context.Context, []inotify.Event) error {
+			write(t, filepath.Join(root, "a.go"), "package a")
+			return nil
+		},
+	})
+	listen(t, Listener{Root: root, Router: r})
+	write(t, filepath.Join(root, "a.go"), "package  a")
+	for range 1 + maxRounds {
+		if got := <-frames; got != "fmt:a.go" {
+			t.Fatalf("frame %q, want fmt:a.go", got)
+		}
+	}
+	if got := <-frames; got != "fmt:a.go!loop" {
+		t.Errorf("frame %q, want it refused as a loop", got)
+	}
+}

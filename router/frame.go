@@ -1,0 +1,215 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// Errors of frames, beside a callback's own.
+var (
+	// ErrCancelled is of a batch that was not run because a route of After
+	// failed; it wraps that failure.
+	ErrCancelled = errors.New("cancelled")
+
+	// ErrRestarted is the cause with which the context of a run ends, in
+	// favour of newer events, and of its frame. The events of the frame are
+	// in the next.
+	ErrRestarted = errors.New("ended for newer events")
+
+	// ErrBusy is what Wait says of an event that was dropped because the
+	// route ran.
+	ErrBusy = errors.New("dropped: the route was running")
+
+	// ErrStopped is what Wait says of an event that was dropped because the
+	// router stopped.
+	ErrStopped = errors.New("dropped: the router stopped")
+)
+
+// A PanicError is of a callback that panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// A Frame is one batch of a route and what came of it.
+type Frame struct {
+	Route  string
+	Events []inotify.Event
+	Start  time.Time
+	Took   time.Duration // by the callback
+
+	// Err is nil if the callback succeeded; otherwise what it returned, the
+	// cause of its context's end if it returned that, a *PanicError,
+	// ErrRestarted, or why there was no run: ErrCancelled or a *LoopError.
+	Err error
+}
+
+// A frame is a Frame on its way.
+type frame struct {
+	Frame
+	lane    *lane
+	entries []*entry
+
+	ctx    context.Context         // of the run, if there is one
+	cancel context.CancelCauseFunc // nil if it is never restarted
+
+	// The router's lock guards these.
+	restarted bool // newer events are due
+	over      bool // the callback has returned, and nothing of its doing is to come
+}
+
+// newFrame takes the batch of a lane. The router's lock is held.
+func newFrame(l *lane, now time.Time) *frame {
+	return &frame{lane: l, entries: l.batch.take(), Frame: Frame{Route: l.stage.route.Name, Start: now}}
+}
+
+// restart ends the run in favour of newer events. The router's lock is held.
+func (f *frame) restart() {
+	f.restarted = true
+	f.cancel(ErrRestarted)
+}
+
+// work calls back and makes way for the next run.
+func (f *frame) work() {
+	growStack(len(f.entries))
+	f.Err = f.call()
+	f.Took = time.Since(f.Start)
+	f.lane.stage.router.catchUp()
+	f.end()
+	f.report()
+}
+
+// growStack makes room for what callbacks are likely to need, while there are
+// no frames yet that would have to be moved for it again and again: that takes
+// as long as a callback that does little.
+//
+//go:noinline
+func growStack(n int) byte {
+	var room [8 << 10]byte
+	return room[n%len(room)]
+}
+
+// call is the callback with its timeout.
+func (f *frame) call() (err error) {
+	ctx, route := f.ctx, &f.lane.stage.route
+	if f.cancel != nil {
+		defer f.cancel(nil)
+	}
+	if route.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, route.Timeout,
+			fmt.Errorf("stopped at its timeout of %v: %w", route.Timeout, context.DeadlineExceeded))
+		defer cancel()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{p, debug.Stack()}
+		}
+	}()
+	err = route.Callback(ctx, eventsOf(f.entries))
+	if err != nil && errors.Is(err, ctx.Err()) {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// end is the moment from which on the run can cause nothing.
+func (f *frame) end() {
+	r := f.lane.stage.router
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.over = true
+	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
+		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
+	}
+}
+
+// report tells everybody of the frame, and then lets go who waits for it.
+func (f *frame) report() {
+	s := f.lane.stage
+	f.log()
+	for _, post := range []func(Frame){s.route.Post, s.router.post} {
+		if post != nil {
+			f.Events = eventsOf(f.entries) // the callback's are its own
+			f.tell(post)
+		}
+	}
+	s.router.settle(f)
+}
+
+// tell is a Post callback, which may panic.
+func (f *frame) tell(post func(Frame)) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.lane.stage.router.logger.Error("post callback failed", "route", f.Route, "err", fmt.Sprintf("panic: %v", p), "stack", string(debug.Stack()))
+		}
+	}()
+	post(f.Frame)
+}
+
+func (f *frame) log() {
+	log := f.lane.stage.router.logger
+	switch panicked, ok := errors.AsType[*PanicError](f.Err); {
+	case f.Err == nil:
+		log.Debug("route ran", "route", f.Route, "took", f.Took, "paths", len(f.entries))
+	case errors.Is(f.Err, ErrCancelled), errors.Is(f.Err, ErrRestarted):
+		log.Debug("route did not finish", "route", f.Route, "took", f.Took, "err", f.Err)
+	case ok:
+		log.Error("route failed", "route", f.Route, "took", f.Took, "err", f.Err, "stack", string(panicked.Stack))
+	default:
+		log.Error("route failed", "route", f.Route, "took", f.Took, "err", f.Err)
+	}
+}
+
+// settle draws the conclusions from a frame.
+func (r *Router) settle(f *frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, now := f.lane, time.Now()
+	l.touch()
+	if l.run == f {
+		l.run, l.loop.took = nil, f.Took
+		l.moments.ended = now
+		l.stage.running--
+		r.running--
+	} else {
+		l.refusing = false
+		l.stage.refusing--
+	}
+	r.conclude(f)
+	r.turn(now)
+}
+
+// conclude is what a frame means to others, and to its own events.
+func (r *Router) conclude(f *frame) {
+	l := f.lane
+	switch {
+	case f.Err == nil:
+		l.stage.forgive(l)
+		if r.phase == during {
+			l.stage.lead(f)
+		}
+	case f.restarted && r.phase == during:
+		if l.batch.empty() {
+			l.skipDelay()
+		}
+		l.batch.restore(f.entries)
+		return
+	default:
+		l.stage.fail(l, fmt.Errorf("route %q: %w", f.Route, f.Err))
+	}
+	var err error
+	if f.Err != nil {
+		err = l.stage.errorf(f.Err)
+	}
+	for _, e := range f.entries {
+		release(e.tickets, err)
+	}
+}

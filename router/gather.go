@@ -1,0 +1,224 @@
+package router
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// addAll is add for events that came together.
+func (s *stage) addAll(events []inotify.Event, now time.Time, t *Ticket) {
+	for _, e := range events {
+		if e.Mask&s.heeds != 0 || e.Mask == 0 {
+			s.add(e, now, t)
+		}
+	}
+}
+
+// add merges an event that came at now, and that t waits for unless it is nil,
+// into the batch of its path. An event that the route does not want changes
+// only what is known already.
+func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
+	wanted := s.rules.wants(e) || e.Mask == 0 && s.rules.isFor(e)
+	if !wanted && s.knowsNothing() {
+		return
+	}
+	k := keyOf(e)
+	if l := s.at(k); l != nil && e.Mask&(gone|arrived|inotify.CloseWrite) != 0 {
+		delete(l.batch.endless, k)
+	}
+	if e.Mask&gone != 0 {
+		s.depart(k, e, wanted)
+	}
+	if e.Mask&arrived != 0 {
+		s.arrive(k)
+	}
+	if wanted {
+		s.merge(k, e, now, t)
+	}
+	if e.From != "" {
+		s.rename(e)
+	}
+	s.track(k, e.Mask, now)
+}
+
+// merge puts the part of e that the route asks for into its path's entry.
+func (s *stage) merge(k key, e inotify.Event, now time.Time, t *Ticket) {
+	l := s.lane(k)
+	if l.ignores() {
+		t.fail(s.errorf(ErrBusy))
+		return
+	}
+	x := entry{event: e, firm: e.Mask == 0, fresh: t != nil || !l.echoes(now), tickets: t.held()}
+	x.event.Mask &= s.rules.want | inotify.IsDir
+	l.touch()
+	l.batch.put(k, x)
+}
+
+// inherit puts events in that are not of the route's asking, with the tickets
+// that wait for them.
+func (s *stage) inherit(e inotify.Event, tickets []*Ticket) {
+	k := keyOf(e)
+	l := s.lane(k)
+	if l.ignores() {
+		for _, t := range tickets {
+			t.fail(s.errorf(ErrBusy))
+		}
+		return
+	}
+	l.touch()
+	if l.batch.empty() {
+		l.skipDelay()
+	}
+	for _, t := range tickets {
+		t.hold()
+	}
+	l.batch.put(k, entry{event: e, firm: true, fresh: true, tickets: slices.Clone(tickets)})
+}
+
+// depart takes a path out that is gone, unless the route wants to know, and
+// what is below a directory that was renamed.
+func (s *stage) depart(k key, e inotify.Event, wanted bool) {
+	moved := e.Mask&inotify.MovedFrom != 0
+	if moved {
+		s.forgetLeft()
+	}
+	l := s.at(k)
+	if l != nil {
+		s.leave(l, k, moved, wanted)
+	}
+	if moved && e.Mask&inotify.IsDir != 0 {
+		s.departBelow(k)
+	}
+}
+
+// leave is depart for one path. What moved may come again under another name.
+func (s *stage) leave(l *lane, k key, moved, stays bool) {
+	e, ok := l.batch.entries[k]
+	if !ok {
+		return
+	}
+	l.touch()
+	stays = stays || e.firm
+	d := *e
+	if stays {
+		d.tickets = nil
+		l.batch.close(e)
+	} else {
+		l.batch.drop(k)
+	}
+	if moved {
+		s.left = append(s.left, d)
+		s.awaited = s.awaited || d.tickets != nil
+	} else {
+		release(d.tickets, nil)
+	}
+}
+
+func (s *stage) departBelow(dir key) {
+	for l := range s.all() {
+		for k, e := range l.batch.entries {
+			rest, below := strings.CutPrefix(k.path, dir.path)
+			if below && strings.HasPrefix(rest, "/") && k.root == dir.root && e.event.Mask&gone == 0 {
+				s.leave(l, k, true, false)
+			}
+		}
+	}
+	slices.SortFunc(s.left, func(x, y entry) int { return cmp.Compare(x.seq, y.seq) })
+}
+
+// forgetLeft gives up what has left and came nowhere.
+func (s *stage) forgetLeft() {
+	s.releaseLeft()
+	s.left = nil
+}
+
+// releaseLeft lets those go who wait for what has left: the two halves of a
+// rename come together.
+func (s *stage) releaseLeft() {
+	if !s.awaited {
+		return
+	}
+	s.awaited = false
+	for i, d := range s.left {
+		release(d.tickets, nil)
+		s.left[i].tickets = nil
+	}
+}
+
+// arrive forgets what was known of an earlier file at the path.
+func (s *stage) arrive(k key) {
+	l := s.at(k)
+	if l == nil {
+		return
+	}
+	e, ok := l.batch.entries[k]
+	if !ok {
+		return
+	}
+	l.touch()
+	l.batch.close(e)
+	e.event.Mask &^= gone
+	e.event.From = ""
+	if e.event.Mask&s.rules.want == 0 && !e.firm {
+		l.batch.drop(k)
+		release(e.tickets, nil)
+	}
+}
+
+// rename gives what happened to a path, or below it, before a rename to the
+// new path. That a file was made is not passed on: the new name may be old.
+func (s *stage) rename(e inotify.Event) {
+	for i, d := range s.left {
+		rest, ok := strings.CutPrefix(d.event.Path, e.From)
+		if !ok || d.event.Root != e.Root || rest != "" && rest[0] != '/' {
+			continue
+		}
+		s.left[i].tickets = nil
+		x := d
+		x.seq, x.firm = 0, false
+		x.event = inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ arrived}
+		s.reappear(x)
+	}
+	s.forgetLeft()
+}
+
+// reappear puts an entry in under its new path.
+func (s *stage) reappear(x entry) {
+	k := keyOf(x.event)
+	if !s.rules.wants(x.event) {
+		release(x.tickets, nil)
+		return
+	}
+	l := s.lane(k)
+	if l.ignores() {
+		release(x.tickets, s.errorf(ErrBusy))
+		return
+	}
+	l.touch()
+	l.batch.put(k, x)
+	if !x.written.IsZero() {
+		l.batch.hold(l.batch.entries[k], x.written)
+	}
+}
+
+// track notes whether the path is open for writing.
+func (s *stage) track(k key, mask inotify.Mask, now time.Time) {
+	l := s.at(k)
+	if l == nil || mask&(inotify.CloseWrite|inotify.Modify) == 0 {
+		return
+	}
+	e, ok := l.batch.entries[k]
+	if !ok {
+		return
+	}
+	l.touch()
+	if mask&inotify.CloseWrite != 0 {
+		l.batch.close(e)
+	} else {
+		l.batch.hold(e, now)
+	}
+}

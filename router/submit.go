@@ -1,0 +1,129 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// A Ticket is what Submit returns: it can be waited on.
+type Ticket struct {
+	done chan struct{}
+
+	mu    sync.Mutex
+	holds int // places where something submitted is
+	errs  []error
+}
+
+// Submit hands over events that nobody watched, with everything that is said of
+// Router.Events. The ticket waits for the frames that they end up in.
+//
+// An event need not be of a file: one without a Mask is wanted by every route
+// whose patterns are for its Path, which may be anything then, and stays in
+// its batch whatever happens to a file of that name.
+func (r *Router) Submit(events ...inotify.Event) *Ticket {
+	t := newTicket()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase == after {
+		t.fail(ErrStopped)
+	} else {
+		now := time.Now()
+		for _, s := range r.stages {
+			s.addAll(events, now, t)
+		}
+		r.turn(now)
+	}
+	release([]*Ticket{t}, nil)
+	return t
+}
+
+// Trigger hands events to the route of that name alone, whatever it asks for,
+// and spares them its Delay. It is for a first run, or one on demand. Without
+// an event nothing runs: the root, ".", is one that stands for all.
+func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error) {
+	i := slices.IndexFunc(r.stages, func(s *stage) bool { return s.route.Name == route })
+	if i < 0 {
+		return nil, fmt.Errorf("no route %q: there is %s", route, r.names())
+	}
+	t := newTicket()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase == after {
+		t.fail(ErrStopped)
+	} else {
+		for _, e := range events {
+			r.stages[i].inherit(e, []*Ticket{t})
+		}
+		r.turn(time.Now())
+	}
+	release([]*Ticket{t}, nil)
+	return t, nil
+}
+
+// Wait returns when every event that was submitted has been in a frame that
+// is over, and so has every frame of a route that followed one of those, and
+// Post was told. Its error joins those of the frames; an event that no route
+// wants, or whose file went away, is no error. If ctx ends earlier it is ctx's
+// cause, and nothing else ends. A callback must not wait for its own route.
+func (t *Ticket) Wait(ctx context.Context) error {
+	select {
+	case <-t.done:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return errors.Join(t.errs...)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// newTicket returns a ticket with one hold, which is Submit's.
+func newTicket() *Ticket { return &Ticket{done: make(chan struct{}), holds: 1} }
+
+func (t *Ticket) hold() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.holds++
+}
+
+// held is the tickets of one more place that t is in; none for nil.
+func (t *Ticket) held() []*Ticket {
+	if t == nil {
+		return nil
+	}
+	t.hold()
+	return []*Ticket{t}
+}
+
+// fail notes an error, once though many events end in it.
+func (t *Ticket) fail(err error) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil && (len(t.errs) == 0 || t.errs[len(t.errs)-1] != err) {
+		t.errs = append(t.errs, err)
+	}
+}
+
+func (t *Ticket) release(err error) {
+	t.fail(err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holds--; t.holds == 0 {
+		close(t.done)
+	}
+}
+
+// release gives up one place of each ticket.
+func release(tickets []*Ticket, err error) {
+	for _, t := range tickets {
+		t.release(err)
+	}
+}
