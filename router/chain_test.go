@@ -373,6 +373,12 @@ func TestLoops(t *testing.T) {
 		},
 		{"what is written between runs is not suspected", []actor{writing(loop, "")}, "a@0 a@900 a@1800 a@2700 a@3600 a@4500 a@5400 a@6300", "r:a@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300 r:a@5400-6200 r:a@6300-7100"},
 		{
+			"a route that changes nothing is not suspected",
+			[]actor{loop.with(func(a *actor) { a.work, a.until, a.ReadOnly = 40*ms, 9, true })},
+			"a@0",
+			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@120-160 r:out@160-200 r:out@200-240 r:out@240-280 r:out@280-320 r:out@320-360 r:out@360-400",
+		},
+		{
 			"what was refused is in one run",
 			[]actor{loop.with(func(a *actor) { a.work = 40 * ms; a.until = 6 })},
 			"a@0 b@5000 c@6000",

@@ -106,7 +106,7 @@
 // that come first are done, without a Delay, and stay in the batch whatever
 // becomes of their files. A page reload that comes after a build is
 //
-//	router.Route{Name: "reload", After: []string{"build"}, Follow: true, Callback: refresh}
+//	router.Route{Name: "reload", After: []string{"build"}, Follow: true, ReadOnly: true, Callback: refresh}
 //
 // and with Patterns, such as *.css, it is triggered by those too.
 //
@@ -137,6 +137,10 @@
 // does, it was no loop and the batch goes. The sixth is not run: its frame has
 // a [*LoopError], which names the files, and the route goes on with the next
 // event, whose batch has these too.
+//
+// Whoever changes a file in answer to a run, while it goes on, is part of such a
+// loop as well. A route that changes nothing says so with ReadOnly, and is never
+// suspected.
 //
 // A watcher that belongs to a [Group] has delivered all that happened during a
 // callback before the run counts as over. For events that are brought

@@ -81,7 +81,9 @@ func (f *frame) work() {
 	growStack(len(f.entries))
 	f.Err = f.call()
 	f.Took = time.Since(f.Start)
-	f.lane.stage.router.catchUp()
+	if !f.lane.stage.route.ReadOnly {
+		f.lane.stage.router.catchUp()
+	}
 	f.end()
 	f.report()
 }

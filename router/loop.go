@@ -52,7 +52,7 @@ func (e *LoopError) Error() string {
 // echoes reports whether what happens at now may be the doing of the lane's
 // run.
 func (l *lane) echoes(now time.Time) bool {
-	if l.run == nil || l.run.over {
+	if l.run == nil || l.run.over || l.stage.route.ReadOnly {
 		return false
 	}
 	return l.stage.route.OnBusy != Restart || now.Before(l.moments.started.Add(upheaval))

@@ -66,6 +66,11 @@ type Route struct {
 	// they never trigger this route, though they may trigger others.
 	Outputs []string
 
+	// ReadOnly says that runs of this route change no file that is watched,
+	// nor make others change one. Then nothing is taken for a loop, and the
+	// end of a run need not wait for the watcher.
+	ReadOnly bool
+
 	// Mask is the events that the route asks for; 0 is Reload, which is
 	// changes of content. Add Create for empty files, links and new
 	// directories, and Delete and MovedFrom for what goes away.

@@ -180,6 +180,7 @@ func (cfg *config) route(name string, mask inotify.Mask, delay time.Duration, ca
 	return router.Route{
 		Name:     name,
 		Ignore:   cfg.ignore,
+		ReadOnly: true,
 		Mask:     mask,
 		Delay:    orNone(delay),
 		Debounce: orNone(cfg.debounce),
