@@ -8,6 +8,8 @@ PREFIX      ?= /usr/local
 BINDIR      := $(PREFIX)/bin
 UNITDIR     := $(PREFIX)/lib/systemd/system
 TMPFILESDIR := $(PREFIX)/lib/tmpfiles.d
+MANDIR      := $(PREFIX)/share/man
+DOCDIR      := $(PREFIX)/share/doc/execlogd
 DESTDIR     ?=
 
 ROOT     ?= examples/site
@@ -38,7 +40,7 @@ test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromi
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny bindfs=bindfs npm='nodejs npm'
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny bindfs=bindfs mandoc=mandoc npm='nodejs npm'
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
@@ -74,7 +76,7 @@ cover: ## the share of statements that unit tests reach
 
 unit: build ## the units are right, and strict
 	@$(MAKE) --silent install DESTDIR=$(CURDIR)/bin/unit BINDIR=$(CURDIR)/bin
-	systemd-analyze verify bin/unit$(UNITDIR)/execlogd.*
+	systemd-analyze verify --man=no bin/unit$(UNITDIR)/execlogd.*
 	systemd-analyze security --offline=true --threshold=15 bin/unit$(UNITDIR)/execlogd.service
 
 install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root has no Go
@@ -83,12 +85,16 @@ install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root 
 	sed 's|@BINDIR@|$(BINDIR)|' packaging/systemd/execlogd.service | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd.service
 	install -D -m 644 packaging/systemd/execlogd.socket $(DESTDIR)$(UNITDIR)/execlogd.socket
 	install -D -m 644 packaging/systemd/execlogd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/execlogd.conf
+	install -D -m 644 packaging/execlogd.toml $(DESTDIR)$(DOCDIR)/execlogd.toml
+	install -D -m 644 packaging/man/execlogd.1 $(DESTDIR)$(MANDIR)/man1/execlogd.1
+	install -D -m 644 packaging/man/execlogd.toml.5 $(DESTDIR)$(MANDIR)/man5/execlogd.toml.5
 	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || $(tell-systemd)
 
 tell-systemd = { systemctl daemon-reload; systemd-tmpfiles --create $(TMPFILESDIR)/execlogd.conf; }
 
 uninstall: ## what install put there; /srv/www stays
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(UNITDIR)/execlogd.service $(UNITDIR)/execlogd.socket $(TMPFILESDIR)/execlogd.conf)
+	rm -f $(addprefix $(DESTDIR),$(DOCDIR)/execlogd.toml $(MANDIR)/man1/execlogd.1 $(MANDIR)/man5/execlogd.toml.5)
 
 clean: ## what was built
 	rm -rf bin e2e/node_modules e2e/artifacts

@@ -31,6 +31,13 @@ const (
 	anyDepth             // any number of names, also none
 )
 
+// CheckPattern says what is wrong with a pattern of a route, and what to do
+// about it.
+func CheckPattern(pattern string) error {
+	_, err := compile(pattern)
+	return err
+}
+
 // special is what has a meaning in a pattern.
 const special = `*?[]{}\`
 

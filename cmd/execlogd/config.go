@@ -19,10 +19,13 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// config is the command line, checked. It is the only home of the daemon's
-// defaults.
+// config is the command line and the configuration file, checked. This file
+// and routeDefaults are the only home of the daemon's defaults.
 type config struct {
+	file         string // the configuration's; empty is none
+	serve        bool   // over HTTP
 	root         string // absolute
+	rootAt       place  // in the file
 	host         string
 	port         int
 	static       bool
@@ -35,11 +38,15 @@ type config struct {
 	allowOrigins []string
 	logLevel     string
 	logFormat    string
+	jobs         int      // that run at once; 0 is the router's default
+	after        []placed // routes that pages wait for
+	routes       []routeConfig
 
 	print string // help or version: print it and be done
 }
 
 var defaults = config{
+	serve:      true,
 	root:       ".",
 	host:       "127.0.0.1",
 	port:       8000,
@@ -82,7 +89,8 @@ func parseConfig(args []string) (config, error) {
 	return cfg, err
 }
 
-// parseFlags reads the daemon's flags, and returns what follows them.
+// parseFlags reads the daemon's flags and the file that they name, and returns
+// what follows them.
 func parseFlags(name, usage string, args []string) (config, []string, error) {
 	cfg := defaults
 	cfg.ignore = slices.Clone(defaults.ignore)
@@ -96,12 +104,43 @@ func parseFlags(name, usage string, args []string) (config, []string, error) {
 		return config{}, nil, usageError{error: err}
 	case *showVersion:
 		return config{print: "execlogd " + version + "\n"}, nil, nil
+	case cfg.file != "":
+		cfg, err := overFile(cfg.file, args)
+		return cfg, flags.Args(), err
 	}
 	return cfg, flags.Args(), cfg.check()
 }
 
+// overFile is the configuration in a file with flags, which are known to be
+// right, above it.
+func overFile(file string, args []string) (config, error) {
+	cfg, err := readFile(file)
+	if err != nil {
+		return config{}, err
+	}
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	cfg.define(flags)
+	if err := flags.Parse(args); err != nil {
+		return config{}, usageError{error: err}
+	}
+	flags.Visit(func(f *flag.Flag) {
+		cfg.serve = cfg.serve || isServerKey(f.Name)
+		if f.Name == "root" {
+			cfg.rootAt = place{}
+		}
+	})
+	return cfg, cfg.check()
+}
+
+// isServerKey says whether a flag is about HTTP.
+func isServerKey(name string) bool {
+	name = strings.ReplaceAll(name, "-", "_")
+	return slices.ContainsFunc(new(config).serverKeys(), func(k key) bool { return k.name == name })
+}
+
 // define declares the flags, with cfg's values as their defaults.
 func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
+	flags.StringVar(&cfg.file, "config", cfg.file, "read this `file`, execlogd.toml(5); the other flags win over it")
 	flags.StringVar(&cfg.root, "root", cfg.root, "serve and watch this `directory`")
 	flags.StringVar(&cfg.host, "host", cfg.host, "listen on this `address`; 0.0.0.0 or :: is every address of the machine")
 	flags.IntVar(&cfg.port, "port", cfg.port, "listen on this TCP `port`; 0 takes a free one")
@@ -134,9 +173,10 @@ func (cfg *config) check() (err error) {
 		return usagef("-log-level %q: want %s", cfg.logLevel, strings.Join(logLevels, ", "))
 	case !slices.Contains(logFormats, cfg.logFormat):
 		return usagef("-log-format %q: want %s", cfg.logFormat, strings.Join(logFormats, ", "))
-	case !cfg.static && !cfg.livereload:
-		return usagef("-static=false and -livereload=false leave nothing to do: drop one of them")
+	case !cfg.static && !cfg.livereload && len(cfg.routes) == 0:
+		return usagef("-static=false and -livereload=false leave nothing to do: drop one of them, or name a file with routes by -config")
 	}
+	cfg.serve = cfg.serve && (cfg.static || cfg.livereload)
 	cfg.root, err = filepath.Abs(cfg.root)
 	return err
 }
@@ -166,17 +206,17 @@ const (
 	names = inotify.Create | inotify.Delete | inotify.MovedFrom | inotify.MovedTo | inotify.Attrib
 )
 
-// routes are those that refresh pages: when content changes, and when names
+// pageRoutes are those that refresh pages: when content changes, and when names
 // come and go. The latter comes last: what was created is about to be written,
 // and what a build removes it makes again.
-func (cfg *config) routes(refresh, recheck router.Callback) []router.Route {
+func (cfg *config) pageRoutes(refresh, recheck router.Callback) []router.Route {
 	return []router.Route{
-		cfg.route(reloadRoute, router.Reload, cfg.delay, refresh),
-		cfg.route(namesRoute, names, max(cfg.delay, defaults.delay)+cfg.debounce, recheck),
+		cfg.pageRoute(reloadRoute, router.Reload, cfg.delay, refresh),
+		cfg.pageRoute(namesRoute, names, max(cfg.delay, defaults.delay)+cfg.debounce, recheck),
 	}
 }
 
-func (cfg *config) route(name string, mask inotify.Mask, delay time.Duration, callback router.Callback) router.Route {
+func (cfg *config) pageRoute(name string, mask inotify.Mask, delay time.Duration, callback router.Callback) router.Route {
 	return router.Route{
 		Name:     name,
 		Ignore:   cfg.ignore,
@@ -197,12 +237,13 @@ func orNone(d time.Duration) time.Duration {
 }
 
 const usage = `Usage: execlogd [flags]
+       execlogd check -config file
        execlogd watch [flags] [directory...]
        execlogd why [flags] path
 
 Serves a directory and refreshes the pages of it that are open when it changes.
-watch prints what happens in directories, and why explains what a change of a
-path would do.
+check says what is wrong in a configuration file (execlogd.toml(5)), watch prints
+what happens in directories, and why explains what a change of a path would do.
 `
 
 // help is the text of -help: a usage and the flags.

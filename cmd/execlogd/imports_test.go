@@ -28,6 +28,7 @@ var (
 		"golang.org/x/net":              "httpd",
 		"github.com/coreos/go-systemd":  "cmd/execlogd",
 		"github.com/lmittmann/tint":     "cmd/execlogd",
+		"github.com/pelletier/go-toml":  "cmd/execlogd",
 	}
 )
 

@@ -2,6 +2,7 @@
 // the browsers that have a page of it open what has changed.
 //
 //	execlogd [flags]
+//	execlogd check -config file
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
 //
@@ -9,7 +10,7 @@
 // this machine alone. It runs until it gets SIGINT or SIGTERM; a second one
 // ends it at once. It works as a Type=notify service of systemd, and takes its
 // HTTP sockets from systemd when there are any. `execlogd -help` lists the
-// flags.
+// flags; execlogd.toml(5) is what -config reads.
 //
 // The exit status is 0 after a signal, 1 when something failed, 2 when the
 // command line is wrong; what was wrong is one line on standard error.
@@ -66,7 +67,7 @@ type command struct {
 	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
-var commands = []command{{"watch", watch}, {"why", why}}
+var commands = []command{{"check", check}, {"watch", watch}, {"why", why}}
 
 func commandNames() string {
 	var names []string
@@ -138,6 +139,9 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 			d.release()
 		}
 	}()
+	if err := cfg.look().sorted(); err != nil {
+		return nil, err
+	}
 	if err := checkRoot(cfg.root); err != nil {
 		return nil, err
 	}
@@ -153,7 +157,7 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	if !cfg.livereload {
 		return d, nil
 	}
-	routes, err := router.New(router.Options{Logger: d.log}, cfg.routes(d.refresh, d.recheck)...)
+	routes, err := router.New(router.Options{Logger: d.log}, cfg.pageRoutes(d.refresh, d.recheck)...)
 	if err != nil {
 		return nil, usageError{error: err}
 	}

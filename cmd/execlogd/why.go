@@ -33,7 +33,7 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 		return usagef("execlogd why takes one path")
 	}
 	nobody := func(context.Context, []inotify.Event) error { return nil }
-	routes, err := router.New(router.Options{}, cfg.routes(nobody, nobody)...)
+	routes, err := router.New(router.Options{}, cfg.pageRoutes(nobody, nobody)...)
 	if err != nil {
 		return usageError{error: err}
 	}

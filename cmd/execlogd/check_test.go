@@ -1,0 +1,102 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// checking runs `execlogd check` on text in a directory with a program prog, a
+// file plain and a directory dir.
+func checking(t *testing.T, text string) (out string, err error) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"prog": 0o755, "plain": 0o644, "x.toml": 0o644} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	err = run(t.Context(), []string{"check", "-config", dir + "/x.toml"}, &b, io.Discard)
+	return strings.ReplaceAll(b.String(), dir+"/", ""), err
+}
+
+func TestCheckLooksAtWhatIsNamed(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"[server]\nroot = 'dir'\n", "x.toml is right: 0 routes, and a server for dir\n"},
+		{"[server]\nroot = 'no'\n", `x.toml:2:8: root "no" does not exist: create it, or name another` + "\n"},
+		{"[server]\nroot = 'plain'\n", `x.toml:2:8: root "plain" is not a directory: name another` + "\n"},
+		{wrongRoute("root = 'no'"), `x.toml:4:8: root "no" does not exist: create it, or name another` + "\n"},
+		{wrongRoute("dir = 'no'"), `x.toml:4:7: dir "no" does not exist: create it, or name another` + "\n"},
+		{"[[route]]\nname = 'x'\nrun = ['sh']", "x.toml is right: 1 route\n"},
+		{"[[route]]\nname = 'x'\nrun = ['./prog']", "x.toml is right: 1 route\n"},
+	}
+	for _, tt := range tests {
+		text := strings.ReplaceAll(tt.text, "run=['x']", "run=['sh']")
+		out, err := checking(t, text)
+		if out != tt.want || (err == nil) != strings.Contains(tt.want, "is right") || err != nil && exitStatus(err) != 1 {
+			t.Errorf("%s\n got %q and %v\nwant %q", text, out, err, tt.want)
+		}
+	}
+}
+
+func TestCheckLooksForPrograms(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"run = ['no-such-program']", `x.toml:3:8: there is no program "no-such-program" in PATH (`},
+		{"run = ['prog']", `write "./prog" for the one in `},
+		{"run = ['./no']", `x.toml:3:8: there is no program "no": name one that there is`},
+		{"run = ['./plain']", `x.toml:3:8: "plain" cannot be run: make it executable, as with chmod +x`},
+		{"run = ['sh']\nenv.PATH = '/no:/where'", `x.toml:3:8: there is no program "sh" in PATH (/no:/where): install it, or write its whole path`},
+	}
+	for _, tt := range tests {
+		out, err := checking(t, "[[route]]\nname = 'x'\n"+tt.text)
+		if !strings.Contains(out, tt.want) || err == nil {
+			t.Errorf("%s\n got %q and %v\nwant %q", tt.text, out, err, tt.want)
+		}
+	}
+}
+
+func TestCheckReportsAllInTheOrderOfTheFile(t *testing.T) {
+	out, err := checking(t, "jobs = 0\n[server]\nroot = 'no'\nport = -1\n[[route]]\nname = 'x'\nrun = ['no-such-program']\nafter = ['y']\ndelay = '1'\n")
+	var places []string
+	for line := range strings.Lines(out) {
+		places = append(places, strings.Join(strings.Split(line, ":")[1:3], ":"))
+	}
+	if got := strings.Join(places, " "); got != "1:8 3:8 4:8 7:8 8:10 9:9" || err == nil || !strings.HasSuffix(err.Error(), "x.toml: 6 mistakes") {
+		t.Errorf("got %s and %v from\n%s", got, err, out)
+	}
+}
+
+func TestCheckUsage(t *testing.T) {
+	for _, args := range [][]string{{"check"}, {"check", "x.toml"}, {"check", "-config", "x", "y"}, {"check", "-conf", "x"}} {
+		if err := run(t.Context(), args, io.Discard, io.Discard); exitStatus(err) != 2 {
+			t.Errorf("%v: %v, want a usage error", args, err)
+		}
+	}
+	if err := run(t.Context(), []string{"check", "-config", "/no/such"}, io.Discard, io.Discard); exitStatus(err) != 1 {
+		t.Errorf("no such file: %v", err)
+	}
+}
+
+// A wrong file starts nothing, and is one line.
+func TestWrongFileStartsNothing(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "x.toml")
+	for text, want := range map[string]string{
+		"[server]\nport = 'x'\nhost = 1\n": "x.toml:2:8: port is a string: want a number from 0 to 65535 (and 1 more: execlogd check -config ",
+		"[server]\nroot = 'no'\n":          "x.toml:2:8: root ",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := run(t.Context(), []string{"-config", file}, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) || exitStatus(err) != 1 || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}

@@ -1,0 +1,372 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
+)
+
+// A routeConfig is a [[route]] of a file, checked.
+type routeConfig struct {
+	at        place
+	name      placed
+	root      placed // absolute
+	match     []string
+	ignore    []string
+	events    inotify.Mask // 0 is what mask says
+	delay     time.Duration
+	debounce  time.Duration
+	settle    time.Duration
+	per       string
+	after     []placed
+	onFailure string
+	onBusy    string
+	timeout   time.Duration
+	grace     time.Duration
+	run       []placed
+	shell     placed
+	dir       placed // absolute
+	env       []string
+	stdin     string
+	service   bool
+	ready     string
+	outputs   []string
+	reload    bool
+}
+
+// routeDefaults is a route that does not say. Its root and dir are those of the
+// file.
+var routeDefaults = routeConfig{
+	ignore:    router.DefaultIgnore(),
+	delay:     router.DefaultDelay,
+	debounce:  router.DefaultDebounce,
+	settle:    router.DefaultSettle,
+	per:       "route",
+	onFailure: "cancel",
+	onBusy:    "queue",
+	grace:     5 * time.Second,
+	stdin:     "none",
+}
+
+// mask is what a route asks for: a command for everything hears of what
+// goes away too, and one for each file gets files that are there.
+func (c *routeConfig) mask() inotify.Mask {
+	switch {
+	case c.events != 0:
+		return c.events
+	case c.per == "file":
+		return router.Reload
+	}
+	return router.Reload | inotify.Create | inotify.Delete | inotify.MovedFrom
+}
+
+// placed is a string of a file that is looked at once more when all is read.
+type placed struct {
+	is string
+	at place
+}
+
+// texted is the strings alone.
+func texted(ps []placed) []string {
+	var all []string
+	for _, p := range ps {
+		all = append(all, p.is)
+	}
+	return all
+}
+
+// readFile is the configuration in a file, as far as it can be judged without
+// looking at anything else. The error is mistakes.
+func readFile(file string) (config, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return config{}, fmt.Errorf("config: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return config{}, err
+	}
+	return parseFile(file, dir, text)
+}
+
+// parseFile is readFile of text. Paths in it are relative to dir, and so is
+// where there is none.
+func parseFile(file, dir string, text []byte) (config, error) {
+	r := &reader{file: file, dir: dir}
+	cfg := defaults
+	cfg.file, cfg.root, cfg.serve = file, dir, false
+	cfg.ignore = slices.Clone(defaults.ignore)
+	doc, ms := parseTOML(file, text)
+	if ms != nil {
+		return config{}, ms
+	}
+	r.table(doc, cfg.keys())
+	r.checkNames(&cfg)
+	switch idle := len(cfg.routes) == 0 && len(r.mistakes) == 0; {
+	case idle && !cfg.serve:
+		r.wrong(place{}, "there is nothing to do: add a [server] table, or a [[route]]")
+	case idle && !cfg.static && !cfg.livereload:
+		r.wrong(place{}, "static = false and livereload = false leave nothing to do: drop one of them, or add a [[route]]")
+	}
+	return cfg, r.mistakes.sorted()
+}
+
+// A reader reads the tables of a file and gathers what is wrong in them.
+type reader struct {
+	file     string
+	dir      string
+	mistakes mistakes
+}
+
+func (r *reader) wrong(at place, format string, args ...any) {
+	r.mistakes = append(r.mistakes, mistake{r.file, at, fmt.Sprintf(format, args...)})
+}
+
+// mistaken says that a value is not what its key wants.
+func (r *reader) mistaken(v value, want string) {
+	r.wrong(v.at(), "%s is %s: want %s", v.label(), v.kind(), want)
+}
+
+// A key is one that a table may have.
+type key struct {
+	name string
+	set  setter
+}
+
+// keys are those at the top of a file.
+func (cfg *config) keys() []key {
+	return []key{
+		{"log_level", oneOf(&cfg.logLevel, logLevels...)},
+		{"log_format", oneOf(&cfg.logFormat, logFormats...)},
+		{"jobs", number(&cfg.jobs, 1, 1<<16)},
+		{"server", func(r *reader, v value) {
+			cfg.serve = true
+			r.table(v, cfg.serverKeys())
+		}},
+		{"route", func(r *reader, v value) {
+			routes, ok := v.elements()
+			if !ok {
+				r.wrong(v.key(), "route is %s: begin each route with [[route]]", v.kind())
+			}
+			for _, route := range routes {
+				cfg.routes = append(cfg.routes, r.route(route))
+			}
+		}},
+	}
+}
+
+// serverKeys are the flags of the daemon that are about HTTP, with _ for each
+// dash, and after.
+func (cfg *config) serverKeys() []key {
+	return []key{
+		{"root", directory(func(p placed) { cfg.root, cfg.rootAt = p.is, p.at })},
+		{"host", text(into(&cfg.host), `an address, as in "127.0.0.1"`)},
+		{"port", number(&cfg.port, 0, 65535)},
+		{"static", boolean(&cfg.static)},
+		{"livereload", boolean(&cfg.livereload)},
+		{"inject", boolean(&cfg.inject)},
+		{"delay", duration(&cfg.delay)},
+		{"debounce", duration(&cfg.debounce)},
+		{"ignore", globs(more(&cfg.ignore))},
+		{"allow_host", texts(more(&cfg.allowHosts), `names, as in ["preview.example.com"]`)},
+		{"allow_origin", texts(more(&cfg.allowOrigins), `origins, as in ["https://example.com"]`)},
+		{"after", texts(also(&cfg.after), `names of routes, as in ["build"]`)},
+	}
+}
+
+func (c *routeConfig) keys() []key {
+	return []key{
+		{"name", routeName(&c.name)},
+		{"root", directory(keep(&c.root))},
+		{"match", globs(more(&c.match))},
+		{"ignore", globs(more(&c.ignore))},
+		{"events", events(&c.events)},
+		{"delay", duration(&c.delay)},
+		{"debounce", duration(&c.debounce)},
+		{"settle", duration(&c.settle)},
+		{"per", oneOf(&c.per, "route", "file")},
+		{"after", texts(also(&c.after), `names of routes, as in ["build"]`)},
+		{"on_failure", oneOf(&c.onFailure, "cancel", "continue")},
+		{"on_busy", oneOf(&c.onBusy, "queue", "restart", "ignore")},
+		{"timeout", duration(&c.timeout)},
+		{"grace", duration(&c.grace)},
+		{"run", argv(&c.run)},
+		{"shell", text(keep(&c.shell), `a line for the shell, as in "make site && cp -r out www"`)},
+		{"dir", directory(keep(&c.dir))},
+		{"env", environment(&c.env)},
+		{"stdin", oneOf(&c.stdin, "none", "json", "nul")},
+		{"service", boolean(&c.service)},
+		{"ready", readiness(&c.ready)},
+		{"outputs", globs(more(&c.outputs))},
+		{"reload", boolean(&c.reload)},
+	}
+}
+
+// reserved are the names of the daemon's own routes.
+var reserved = []string{reloadRoute, namesRoute}
+
+// table reads a table by its keys, in their order.
+func (r *reader) table(v value, keys []key) {
+	members, ok := v.members()
+	if !ok {
+		r.wrong(v.key(), "%s is %s: write it as a table, [%[1]s]", v.name(), v.kind())
+		return
+	}
+	for _, k := range keys {
+		if is, there := v.is.(map[string]any)[k.name]; there {
+			k.set(r, v.child(k.name, is))
+		}
+	}
+	for _, m := range members {
+		if !slices.ContainsFunc(keys, func(k key) bool { return k.name == m.name() }) {
+			r.unknown(m, keys)
+		}
+	}
+}
+
+// unknown says what a key that nobody knows may have been meant to be, here or
+// elsewhere.
+func (r *reader) unknown(v value, keys []key) {
+	known := keyNames(keys)
+	if meant := nearest(v.name(), known); meant != "" {
+		r.wrong(v.key(), "unknown key %q: is %s meant?", v.name(), meant)
+		return
+	}
+	for _, t := range []struct {
+		name string
+		keys []key
+	}{
+		{"[server]", new(config).serverKeys()},
+		{"a [[route]]", new(routeConfig).keys()},
+		{"the top of the file", new(config).keys()},
+	} {
+		if meant := nearest(v.name(), keyNames(t.keys)); meant != "" {
+			r.wrong(v.key(), "unknown key %q: %s belongs to %s; here is %s", v.name(), meant, t.name, strings.Join(known, ", "))
+			return
+		}
+	}
+	r.wrong(v.key(), "unknown key %q: want one of %s", v.name(), strings.Join(known, ", "))
+}
+
+func keyNames(keys []key) (names []string) {
+	for _, k := range keys {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// route reads a [[route]].
+func (r *reader) route(v value) routeConfig {
+	c := routeDefaults
+	c.at = v.key()
+	c.ignore = slices.Clone(routeDefaults.ignore)
+	c.root.is, c.dir.is = r.dir, r.dir
+	if _, ok := v.is.(map[string]any); !ok {
+		r.mistaken(v, "a table, as after [[route]]")
+		return c
+	}
+	before := len(r.mistakes)
+	r.table(v, c.keys())
+	if len(r.mistakes) == before {
+		r.checkRoute(&c)
+	}
+	return c
+}
+
+// checkRoute looks at what a route has as a whole.
+func (r *reader) checkRoute(c *routeConfig) {
+	commands := min(len(c.run), 1) + min(len(c.shell.is), 1)
+	switch {
+	case c.name.is == "":
+		r.wrong(c.at, "the route has no name: give it one, as in name = \"build\"")
+	case commands == 2:
+		r.wrong(c.shell.at, "route %q has both run and shell: keep one of them", c.name.is)
+	case commands == 0 && !c.reload:
+		r.wrong(c.at, `route %q has nothing to run: give it run = ["make", "site"], or shell = "make site", or reload = true`, c.name.is)
+	case c.ready != "" && !c.service:
+		r.wrong(c.at, "route %q has ready, which is for a program that goes on running: add service = true", c.name.is)
+	case c.service && c.per == "file":
+		r.wrong(c.at, `route %q has service = true and per = "file": a service is one program for all files`, c.name.is)
+	case c.service && commands == 0:
+		r.wrong(c.at, "route %q has service = true and nothing to run: add run or shell", c.name.is)
+	}
+}
+
+// checkNames looks at what routes say of each other.
+func (r *reader) checkNames(cfg *config) {
+	first := make(map[string]place)
+	for _, c := range cfg.routes {
+		if at, twice := first[c.name.is]; twice && c.name.is != "" {
+			r.wrong(c.name.at, "route %q: there is one of this name in line %d: rename one", c.name.is, at.line)
+		} else {
+			first[c.name.is] = c.name.at
+		}
+	}
+	known := slices.Sorted(maps.Keys(first))
+	for _, ref := range cfg.references() {
+		if _, ok := first[ref.is]; ok {
+			continue
+		}
+		if meant := nearest(ref.is, known); meant != "" {
+			r.wrong(ref.at, "after names a route %q that is not there: is %q meant?", ref.is, meant)
+		} else {
+			r.wrong(ref.at, "after names a route %q that is not there: want one of %s", ref.is, quoted(known))
+		}
+	}
+	for _, c := range cfg.routes {
+		if chain := cfg.cycle(c.name.is); chain != nil {
+			r.wrong(c.after[0].at, "after goes in a circle, %s: take one of them out", strings.Join(chain, " after "))
+			return // the others of the circle have the same to say
+		}
+	}
+}
+
+// references are the names in every after.
+func (cfg *config) references() []placed {
+	all := slices.Clone(cfg.after)
+	for _, c := range cfg.routes {
+		all = append(all, c.after...)
+	}
+	return all
+}
+
+// cycle is the names on the way from a route back to it by after; nil if
+// there is no way.
+func (cfg *config) cycle(name string) []string {
+	seen := make(map[string]bool)
+	var walk func(at string) []string
+	walk = func(at string) []string {
+		seen[at] = true
+		for _, next := range cfg.afterOf(at) {
+			if next == name {
+				return []string{at, name}
+			}
+			if !seen[next] {
+				if rest := walk(next); rest != nil {
+					return append([]string{at}, rest...)
+				}
+			}
+		}
+		return nil
+	}
+	return walk(name)
+}
+
+func (cfg *config) afterOf(name string) []string {
+	i := slices.IndexFunc(cfg.routes, func(c routeConfig) bool { return c.name.is == name })
+	if i < 0 {
+		return nil
+	}
+	return texted(cfg.routes[i].after)
+}
+
+func quoted(words []string) string {
+	return fmt.Sprintf("%q", words)
+}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// parsed is text as a file x.toml in /dir.
+func parsed(t *testing.T, text string) config {
+	t.Helper()
+	cfg, err := parseFile("x.toml", "/dir", []byte(text))
+	if err != nil {
+		t.Fatalf("%s\n%v", text, err)
+	}
+	return cfg
+}
+
+func TestFileSetsWhatFlagsDo(t *testing.T) {
+	tests := []struct {
+		text string
+		want func(*config)
+	}{
+		{"[server]", func(*config) {}},
+		{"[server]\nroot = 'www'", func(c *config) { c.root, c.rootAt = "/dir/www", place{2, 8} }},
+		{"[server]\nroot = '/srv/../www'", func(c *config) { c.root, c.rootAt = "/www", place{2, 8} }},
+		{"server = { host = '::1', port = 0 }", func(c *config) { c.host, c.port = "::1", 0 }},
+		{"server.static = false", func(c *config) { c.static = false }},
+		{"[server]\nlivereload = false\ninject = false", func(c *config) { c.livereload, c.inject = false, false }},
+		{"[server]\ndelay = '0s'\ndebounce = '1m'", func(c *config) { c.delay, c.debounce = 0, time.Minute }},
+		{"[server]\nignore = 'a'", func(c *config) { c.ignore = append(c.ignore, "a") }},
+		{"[server]\nignore = ['', 'a', 'b/**']", func(c *config) { c.ignore = []string{"a", "b/**"} }},
+		{"[server]\nallow_host = ['a', '.b']\nallow_origin = ['null']", func(c *config) { c.allowHosts, c.allowOrigins = []string{"a", ".b"}, []string{"null"} }},
+		{"log_level = 'debug'\nlog_format = 'json'\njobs = 2\n[server]", func(c *config) { c.logLevel, c.logFormat, c.jobs = "debug", "json", 2 }},
+	}
+	for _, tt := range tests {
+		want := defaults
+		want.file, want.root, want.ignore = "x.toml", "/dir", slices.Clone(defaults.ignore)
+		tt.want(&want)
+		if got := parsed(t, tt.text); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s\n got %+v\nwant %+v", tt.text, got, want)
+		}
+	}
+}
+
+func TestFileHasRoutes(t *testing.T) {
+	cfg := parsed(t, `
+[[route]]
+name = "build"
+root = "src"
+match = ["*.md", "templates/**"]
+ignore = "drafts"
+events = ["modify", "IN_CREATE"]
+delay = "1s"
+debounce = "2s"
+settle = "3s"
+per = "file"
+on_failure = "continue"
+on_busy = "restart"
+timeout = "4s"
+grace = "5s"
+run = ["make", "", "site"]
+env.B = "2"
+env.A = ""
+stdin = "json"
+outputs = "public/"
+reload = true
+
+[[route]]
+name = "serve"
+after = "build"
+shell = "exec ./app | tee log"
+dir = "app"
+service = true
+ready = ":8080"
+[route.env]
+PORT = "8080"
+`)
+	build, serve := cfg.routes[0], cfg.routes[1]
+	want := routeConfig{
+		at: place{2, 3}, name: placed{"build", place{3, 8}}, root: placed{"/dir/src", place{4, 8}},
+		match: []string{"*.md", "templates/**"}, ignore: append(slices.Clone(routeDefaults.ignore), "drafts"),
+		events: inotify.Modify | inotify.Create, delay: time.Second, debounce: 2 * time.Second, settle: 3 * time.Second,
+		per: "file", onFailure: "continue", onBusy: "restart", timeout: 4 * time.Second, grace: 5 * time.Second,
+		dir: placed{is: "/dir"}, run: []placed{{"make", place{16, 8}}, {"", place{16, 16}}, {"site", place{16, 20}}},
+		env: []string{"A=", "B=2"}, stdin: "json", outputs: []string{"public/"}, reload: true,
+	}
+	if !reflect.DeepEqual(build, want) {
+		t.Errorf(" got %+v\nwant %+v", build, want)
+	}
+	want = routeDefaults
+	want.root.is = "/dir"
+	want.at, want.name, want.after = place{23, 3}, placed{"serve", place{24, 8}}, []placed{{"build", place{25, 9}}}
+	want.shell, want.dir = placed{"exec ./app | tee log", place{26, 9}}, placed{"/dir/app", place{27, 7}}
+	want.service, want.ready, want.env = true, ":8080", []string{"PORT=8080"}
+	if !reflect.DeepEqual(serve, want) {
+		t.Errorf(" got %+v\nwant %+v", serve, want)
+	}
+	if cfg.serve {
+		t.Error("routes alone are served over HTTP")
+	}
+}
+
+func TestRoutesHearWhatTheyCanUse(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                  "modify|moved_from|moved_to|create|delete",
+		"per = 'file'":      "modify|moved_to",
+		"events = 'attrib'": "attrib",
+	} {
+		cfg := parsed(t, "[[route]]\nname = 'x'\nrun = ['x']\n"+text)
+		if got := cfg.routes[0].mask().String(); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+// wrongRoute is a [[route]] that is right but for text.
+func wrongRoute(text string) string { return "[[route]]\nname='x'\nrun=['x']\n" + text }
+
+func TestMistakesNamePlaceAndCure(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"", "x.toml: there is nothing to do: add a [server] table, or a [[route]]"},
+		{"[server]\nstatic = false\nlivereload = false", "x.toml: static = false and livereload = false leave nothing to do: drop one of them, or add a [[route]]"},
+
+		// What is no TOML.
+		{"[server]\nport = ", "x.toml:2:7: expected value"},
+		{"[server]\nport = 1\nport = 2", "x.toml:3:1: key port is already defined"},
+		{"[server]\nhost = 'a", "x.toml:2:"},
+		{"a = \"\xff\"", "x.toml:1:6: invalid UTF-8"},
+
+		// Keys.
+		{"[server]\nprot = 1", `x.toml:2:1: unknown key "prot": is port meant?`},
+		{"[server]\nallow-host = 'a'", `x.toml:2:1: unknown key "allow-host": is allow_host meant?`},
+		{"[server]\nPort = 1", `x.toml:2:1: unknown key "Port": is port meant?`},
+		{"port = 1", `x.toml:1:1: unknown key "port": port belongs to [server]; here is log_level, log_format, jobs, server, route`},
+		{"[server]\nrun = ['x']", `x.toml:2:1: unknown key "run": run belongs to a [[route]]; here is root, `},
+		{wrongRoute("log_level = 'info'"), `x.toml:4:1: unknown key "log_level": log_level belongs to the top of the file; here is name, `},
+		{"colour = 1", `x.toml:1:1: unknown key "colour": want one of log_level, log_format, jobs, server, route`},
+		{"a.b.c = 1", `x.toml:1:1: unknown key "a": want one of`},
+		{"[[route]]\nname = 'x'\nrun = ['x']\n[route.on.busy]", `x.toml:4:8: unknown key "on": want one of`},
+		{"[rout]\nname = 'x'", `x.toml:1:2: unknown key "rout": is route meant?`},
+
+		// Kinds.
+		{"server = 1", "x.toml:1:1: server is a number: write it as a table, [server]"},
+		{"[[server]]", "x.toml:1:3: server is an array: write it as a table, [server]"},
+		{"[route]\nname = 'x'", "x.toml:1:2: route is a table: begin each route with [[route]]"},
+		{"route = [1]", "x.toml:1:10: route is a number: want a table, as after [[route]]"},
+		{"[server]\nport = '8000'", "x.toml:2:8: port is a string: want a number from 0 to 65535"},
+		{"[server]\nport = 8e3", "x.toml:2:8: port is a number with a fraction: want a number from 0 to 65535"},
+		{"[server]\nport = 65536", "x.toml:2:8: port is 65536: want a number from 0 to 65535"},
+		{"[server]\nhost = 1979-05-27", `x.toml:2:8: host is a date or time: want an address, as in "127.0.0.1"`},
+		{"[server]\nhost = ''", `x.toml:2:8: host is empty: want an address, as in "127.0.0.1"`},
+		{"[server]\nroot = \"a\\u0000\"", "x.toml:2:8: root has a NUL, which no name or word can have: take it out"},
+		{"[server]\nstatic = 'no'", "x.toml:2:10: static is a string: want true or false, without quotes"},
+		{"[server]\nallow_host = ['a', 1]", `x.toml:2:20: allow_host is a number: want names, as in ["preview.example.com"]`},
+		{"[server]\nallow_host = { a = 1 }", `x.toml:2:14: allow_host is a table: want names`},
+		{"jobs = 0\n[server]", "x.toml:1:8: jobs is 0: want a number from 1 to 65536"},
+		{"log_level = 'loud'\n[server]", `x.toml:1:13: log_level is "loud": want one of debug, info, warn, error`},
+		{wrongRoute("delay = '1'"), `x.toml:4:9: delay is "1": want a time with its unit, as in "100ms", "2s" or "1m30s"`},
+		{wrongRoute("delay = 30"), `x.toml:4:9: delay is a number: want a time with its unit`},
+		{wrongRoute("delay = '-1s'"), "x.toml:4:9: delay is -1s: a time is not negative"},
+		{wrongRoute("per = 'path'"), `x.toml:4:7: per is "path": want one of route, file`},
+		{wrongRoute("env = ['A=1']"), `x.toml:4:1: env is an array: want a table of strings, as in { GOOS = "linux" }`},
+		{wrongRoute("env = { A = 1 }"), "x.toml:4:13: A is a number: want a string, in quotes"},
+		{wrongRoute("env = { 'A=' = '1' }"), `x.toml:4:9: "A=" is no name of a variable: want one without = and NUL`},
+		{wrongRoute("env.EXECLOGD_PATH = 'x'"), "x.toml:4:5: EXECLOGD_PATH: variables of this name are set for every job: choose another"},
+		{wrongRoute("env.A = \"\\u0000\""), "x.toml:4:9: A has a NUL, which no variable can have: take it out"},
+
+		// Patterns and events.
+		{wrongRoute("match = ['*.md', '[']"), `x.toml:4:18: match: pattern "[": it is no glob: close each [ and {`},
+		{wrongRoute("outputs = '!x'"), `x.toml:4:11: outputs: pattern "!x": nothing is negated here`},
+		{wrongRoute("events = 'modfy'"), `x.toml:4:10: unknown event "modfy": is modify meant?`},
+		{wrongRoute("events = ['modify', 'change']"), `x.toml:4:21: unknown event "change": want one of access, modify, `},
+		{wrongRoute("events = 'q_overflow'"), `x.toml:4:10: unknown event "q_overflow": want one of access, modify, `},
+
+		// Commands.
+		{"[[route]]\nname = 'x'\nrun = 'make site'", `x.toml:3:7: run is a string: want a list of words, as in ["go", "test", "./..."]; a line for the shell is shell = "make site"`},
+		{"[[route]]\nname = 'x'\nrun = []", "x.toml:3:1: run has no program: want a list of words"},
+		{"[[route]]\nname = 'x'\nrun = ['']", "x.toml:3:8: run is empty: want a word in quotes"},
+		{"[[route]]\nname = 'x'\nrun = ['x', 1]", "x.toml:3:13: run is a number: want a word in quotes"},
+		{wrongRoute("shell = 'x'"), `x.toml:4:9: route "x" has both run and shell: keep one of them`},
+		{"[[route]]\nname = 'x'", `x.toml:1:3: route "x" has nothing to run: give it run = ["make", "site"], or shell = "make site", or reload = true`},
+		{wrongRoute("ready = ':80'"), `x.toml:1:3: route "x" has ready, which is for a program that goes on running: add service = true`},
+		{wrongRoute("service = true\nready = 'soon'"), `x.toml:5:9: ready is "soon": want "notify", or the address that it listens on, as in "127.0.0.1:9000"`},
+		{wrongRoute("service = true\nper = 'file'"), `x.toml:1:3: route "x" has service = true and per = "file": a service is one program for all files`},
+		{"[[route]]\nname = 'x'\nreload = true\nservice = true", `x.toml:1:3: route "x" has service = true and nothing to run: add run or shell`},
+
+		// Names.
+		{"[[route]]\nrun = ['x']", `x.toml:1:3: the route has no name: give it one, as in name = "build"`},
+		{"[[route]]\nname = 'a b'\nrun = ['x']", `x.toml:2:8: name is "a b": want one word`},
+		{"[[route]]\nname = 'reload'\nrun = ['x']", `x.toml:2:8: name is "reload", which is the daemon's own route: choose another`},
+		{wrongRoute("") + wrongRoute(""), `x.toml:5:6: route "x": there is one of this name in line 2: rename one`},
+		{wrongRoute("after = 'y'"), `x.toml:4:9: after names a route "y" that is not there: want one of ["x"]`},
+		{"[server]\nafter = ['bild']\n[[route]]\nname = 'build'\nrun = ['x']", `x.toml:2:10: after names a route "bild" that is not there: is "build" meant?`},
+		{wrongRoute("after = 'x'"), "x.toml:4:9: after goes in a circle, x after x: take one of them out"},
+		{wrongRoute("after = ['z', 'y']") + "\n[[route]]\nname = 'y'\nafter = 'x'\nrun = ['y']\n[[route]]\nname = 'z'\nrun = ['z']", "x.toml:4:10: after goes in a circle, x after y after x: take one of them out"},
+	}
+	for _, tt := range tests {
+		_, err := parseFile("x.toml", "/dir", []byte(tt.text))
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s\n got %v\nwant %s", tt.text, err, tt.want)
+		}
+		if ms, ok := errors.AsType[mistakes](err); !ok || len(ms) != 1 {
+			t.Errorf("%s\ngot %d mistakes: %q", tt.text, len(ms), ms)
+		}
+	}
+}
+
+func TestFlagsWinOverTheFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.toml")
+	text := "log_level = 'warn'\n[server]\nroot = 'www'\nport = 1\nignore = 'a'\n[[route]]\nname = 'x'\nrun = ['x']\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := parseConfig([]string{"-port", "2", "-config", file, "-ignore", "b", "-root", "/srv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.port != 2 || cfg.root != "/srv" || cfg.rootAt != (place{}) || cfg.logLevel != "warn" || len(cfg.routes) != 1 {
+		t.Errorf("got %+v", cfg)
+	}
+	if want := append(slices.Clone(defaults.ignore), "a", "b"); !slices.Equal(cfg.ignore, want) {
+		t.Errorf("ignores %q, want %q", cfg.ignore, want)
+	}
+}
+
+func TestServesWhenAskedTo(t *testing.T) {
+	const route = "[[route]]\nname = 'x'\nrun = ['x']\n"
+	tests := []struct {
+		text, flags string
+		want        bool
+	}{
+		{route, "", false},
+		{route + "[server]", "", true},
+		{route, "-port 80", true},
+		{route, "-log-level debug", false},
+		{route + "[server]\nstatic = false\nlivereload = false", "", false},
+		{route + "[server]", "-static=false -livereload=false", false},
+	}
+	for _, tt := range tests {
+		file := filepath.Join(t.TempDir(), "x.toml")
+		if err := os.WriteFile(file, []byte(tt.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := parseConfig(append(strings.Fields(tt.flags), "-config", file))
+		if err != nil || cfg.serve != tt.want {
+			t.Errorf("%s%s: serves %v with %v, want %v", tt.text, tt.flags, cfg.serve, err, tt.want)
+		}
+	}
+}
+
+// Each flag but those that are about the process alone can be in the file, in
+// one table or the other, and the other way round.
+func TestFileHasTheFlags(t *testing.T) {
+	cfg, err := parseConfig([]string{"-help"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := append(keyNames(new(config).keys()), keyNames(new(config).serverKeys())...)
+	for line := range strings.Lines(cfg.print) {
+		name, isFlag := strings.CutPrefix(line, "  -")
+		if !isFlag {
+			continue
+		}
+		name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
+		if name == "config" || name == "version" {
+			continue
+		}
+		i := slices.Index(known, strings.ReplaceAll(name, "-", "_"))
+		if i < 0 {
+			t.Errorf("-%s cannot be in the file", name)
+			continue
+		}
+		known = slices.Delete(known, i, i+1)
+	}
+	if want := []string{"jobs", "server", "route", "after"}; !slices.Equal(known, want) {
+		t.Errorf("in the file alone are %q, want %q", known, want)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	words := []string{"match", "modify", "on_busy", "per"}
+	for wrong, want := range map[string]string{
+		"mtach": "match", "matches": "match", "modifed": "modify", "on-busy": "on_busy", "OnBusy": "on_busy",
+		"pre": "per", "pat": "", "": "", "x": "", "run": "",
+	} {
+		if got := nearest(wrong, words); got != want {
+			t.Errorf("%q: got %q, want %q", wrong, got, want)
+		}
+	}
+}
+
+// Whatever the bytes, a file is right or has mistakes; what go-toml refuses is
+// one; each mistake is a line that says where, and lines above move it down and
+// change nothing else.
+func FuzzFile(f *testing.F) {
+	for _, seed := range []string{
+		"[server]\nport = 'x'\n[[route]]\nname = 'a'\nrun = ['x']\nafter = 'b'\n",
+		"route = [{name = 'a', run = ['x'], env = {A = '1'}}]\nserver.ignore = ['', '*.x']\n",
+		"[[route]]\n[route.env]\nA = \"\"\"\n\n\"\"\"\n[[route]]\nmatch = [\n  '[',\n]\n",
+		"[server]\n'a b'.\"\\u0000\" = 1979-05-27T07:32:00Z\n0 = 1\n[[server.0]]\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		cfg, err := parseFile("x.toml", "/dir", text)
+		if toml.Unmarshal(text, new(map[string]any)) != nil && err == nil {
+			t.Fatal("not TOML, and right")
+		}
+		moved, movedErr := parseFile("x.toml", "/dir", append([]byte("#\n\n#\n"), text...))
+		if err == nil {
+			if movedErr != nil || len(moved.routes) != len(cfg.routes) || moved.serve != cfg.serve || moved.root != cfg.root {
+				t.Fatalf("moved down:\n got %+v %v\nwant %+v", moved, movedErr, cfg)
+			}
+			return
+		}
+		ms, movedMs := err.(mistakes), movedErr.(mistakes)
+		if len(ms) == 0 || len(ms) != len(movedMs) {
+			t.Fatalf("mistakes %q, moved down %q", ms, movedMs)
+		}
+		lines := 1 + strings.Count(string(text), "\n")
+		for i, m := range ms {
+			if strings.Contains(m.Error(), "\n") || m.text == "" || m.at.line > lines || (m.at.line < 1) != (m.at.column < 1) {
+				t.Errorf("mistake %q in %d lines", m, lines)
+			}
+			if m.at.line > 0 {
+				m.at.line += 3
+			}
+			if !strings.Contains(m.text, " in line ") && m != movedMs[i] {
+				t.Errorf("moved down: got %q, want %q", movedMs[i], m)
+			}
+		}
+	})
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const (
+	exampleFile = "../../packaging/execlogd.toml"
+	manual      = "../../packaging/man/execlogd.1"
+	fileManual  = "../../packaging/man/execlogd.toml.5"
+)
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The example is right where what it names is there.
+func TestExampleFile(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"public", "images", "api"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "execlogd.toml")
+	if err := os.WriteFile(file, []byte(read(t, exampleFile)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := run(t.Context(), []string{"check", "-config", file}, &out, &out); err != nil {
+		t.Error(err)
+	}
+	if want := file + " is right: 3 routes, and a server for " + dir + "/public\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// What the example has in comments is so anyway.
+func TestExampleFileNamesTheDefaults(t *testing.T) {
+	text := read(t, exampleFile)
+	all := regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(text, " $1")
+	as, is := parsed(t, text), parsed(t, all)
+	as.routes[0].events = as.routes[0].mask()
+	if !reflect.DeepEqual(as, is) {
+		t.Errorf("as it is        %+v\nwith the comments %+v", as, is)
+	}
+	for _, k := range append(new(config).keys(), new(config).serverKeys()...) {
+		if !strings.Contains(all, k.name) && k.name != "jobs" {
+			t.Errorf("no %s in the example", k.name)
+		}
+	}
+	for _, k := range new(routeConfig).keys() {
+		if !strings.Contains(all, k.name+" = ") && k.name != "shell" && k.name != "dir" {
+			t.Errorf("no %s in the example", k.name)
+		}
+	}
+}
+
+func TestManualsHaveEveryKeyAndFlag(t *testing.T) {
+	text := read(t, fileManual)
+	for _, keys := range [][]key{new(config).keys(), new(config).serverKeys(), new(routeConfig).keys()} {
+		for _, k := range keys {
+			if k.name != "server" && k.name != "route" && !strings.Contains(text, "\n.It Ic "+k.name+"\n") {
+				t.Errorf("execlogd.toml(5) has no %s", k.name)
+			}
+		}
+	}
+	cfg, err := parseConfig([]string{"-help"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = read(t, manual)
+	for _, flag := range regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(cfg.print, -1) {
+		if !regexp.MustCompile(`\n\.It Fl ` + flag[1] + `[ \n]`).MatchString(text) {
+			t.Errorf("execlogd(1) has no -%s", flag[1])
+		}
+	}
+	for _, c := range commands {
+		if !strings.Contains(text, "\n.It Cm "+c.name+"\n") {
+			t.Errorf("execlogd(1) has no %s", c.name)
+		}
+	}
+}
+
+// The examples in the manual are right as well.
+func TestManualsExamples(t *testing.T) {
+	blocks := regexp.MustCompile(`(?s)\n\.Bd -literal[^\n]*\n(.*?)\n\.Ed`).FindAllStringSubmatch(read(t, fileManual), -1)
+	if len(blocks) == 0 {
+		t.Fatal("no examples")
+	}
+	for _, b := range blocks {
+		parsed(t, strings.ReplaceAll(b[1], `\(dq`, `"`))
+	}
+}
+
+func TestManualsAreWellFormed(t *testing.T) {
+	lint := []string{"mandoc", "-Tlint", "-W", "warning"}
+	if _, err := exec.LookPath("mandoc"); err != nil {
+		lint = []string{"groff", "-mdoc", "-ww", "-z", "-Tutf8"}
+	}
+	if _, err := exec.LookPath(lint[0]); err != nil {
+		t.Skip("neither mandoc nor groff is installed")
+	}
+	for _, page := range []string{manual, fileManual} {
+		out, err := exec.Command(lint[0], append(lint[1:], page)...).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("%s %s: %v\n%s", lint[0], page, err, out)
+		}
+	}
+}
