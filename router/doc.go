@@ -44,6 +44,9 @@
 // reported singly. A route gets that event when its patterns match the
 // directory or could match something below it.
 //
+// Routes of one Router may be for different roots (Route.Roots), so that one for
+// the pages in public can come after one for their sources.
+//
 // # Batches
 //
 // A batch has each path once, in the order in which the paths first appeared.

@@ -30,12 +30,15 @@ type Verdict struct {
 	Output string
 }
 
-// Explain says what each route, in the order of New, makes of a path, which
-// is relative to its root. It is for people who wonder, and not quick.
-func (r *Router) Explain(path string) []Verdict {
-	verdicts := make([]Verdict, len(r.stages))
-	for i, s := range r.stages {
-		verdicts[i] = s.explain(relative(path))
+// Explain says what each route that is for a root, in the order of New, makes
+// of a path, which is relative to it. It is for people who wonder, and not
+// quick.
+func (r *Router) Explain(root, path string) []Verdict {
+	var verdicts []Verdict
+	for _, s := range r.stages {
+		if s.rules.in(root) {
+			verdicts = append(verdicts, s.explain(relative(path)))
+		}
 	}
 	return verdicts
 }

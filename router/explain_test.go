@@ -12,6 +12,7 @@ func TestExplain(t *testing.T) {
 	r, err := New(Options{},
 		Route{Name: "all", Ignore: []string{".*", "node_modules"}, Outputs: []string{"/out"}, Callback: callback},
 		Route{Name: "go", Patterns: []string{"*.mod", "cmd/**/*.{go,s}"}, Mask: inotify.Delete, Callback: callback},
+		Route{Name: "elsewhere", Roots: []string{"other"}, Callback: callback},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +30,7 @@ func TestExplain(t *testing.T) {
 		{"out/x/go.mod", [2]Verdict{{"all", all, "", "", false, "/out"}, {"go", mod, "", "*.mod", true, ""}}},
 	}
 	for _, tt := range tests {
-		if got := r.Explain(tt.path); [2]Verdict(got) != tt.want {
+		if got := r.Explain("", tt.path); [2]Verdict(got) != tt.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", tt.path, got, tt.want)
 		}
 	}

@@ -71,8 +71,8 @@ func (g *Group) add(l Listener) error {
 	}
 	return g.watcher.Add(inotify.Subscription{
 		Root:    l.Root,
-		Mask:    l.Router.Mask(),
-		SkipDir: l.Router.SkipDir,
+		Mask:    l.Router.Mask(l.Root),
+		SkipDir: func(path string) bool { return l.Router.SkipDir(l.Root, path) },
 		Deliver: l.deliver,
 	})
 }

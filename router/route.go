@@ -54,6 +54,10 @@ type Route struct {
 	// there is one of it in a Router.
 	Name string
 
+	// Roots are the roots whose events the route is for, as Listener.Root names
+	// them; none means all.
+	Roots []string
+
 	// Patterns are the paths that the route is for; none means all, and for
 	// a route that follows it means none.
 	Patterns []string
@@ -169,6 +173,7 @@ func (r Route) withDefaults() Route {
 type rules struct {
 	want     inotify.Mask
 	none     bool // for nothing at all
+	roots    []string
 	patterns []glob
 	ignore   []glob // and outputs
 }
@@ -189,7 +194,7 @@ func (r Route) rules() (*rules, error) {
 	case r.Timeout < 0:
 		return nil, fmt.Errorf("route %q: timeout %v is negative: use 0 for none", r.Name, r.Timeout)
 	}
-	rs := &rules{want: r.Mask, none: r.Follow && len(r.Patterns) == 0}
+	rs := &rules{want: r.Mask, roots: slices.Clone(r.Roots), none: r.Follow && len(r.Patterns) == 0}
 	var err error
 	if rs.patterns, err = r.globs("pattern", r.Patterns); err != nil {
 		return nil, err
@@ -230,13 +235,18 @@ func (r *rules) wants(e inotify.Event) bool {
 // isFor is wants whatever happened.
 func (r *rules) isFor(e inotify.Event) bool {
 	path := relative(e.Path)
-	return r.names(path, e.Mask) && !r.ignores(path)
+	return r.in(e.Root) && r.names(path, e.Mask) && !r.ignores(path)
+}
+
+// in reports whether the rules are for anything in a root.
+func (r *rules) in(root string) bool {
+	return !r.none && (len(r.roots) == 0 || slices.Contains(r.roots, root))
 }
 
 // names reports whether the patterns are for the path of an event.
 func (r *rules) names(path string, mask inotify.Mask) bool {
 	if len(r.patterns) == 0 {
-		return !r.none
+		return true
 	}
 	if matchesAny(r.patterns, path) {
 		return true
@@ -253,7 +263,7 @@ func (r *rules) ignores(path string) bool {
 
 // skips reports whether the rules are for nothing below a directory.
 func (r *rules) skips(dir string) bool {
-	return r.none || r.ignores(dir) || len(r.patterns) > 0 && !reachesAny(r.patterns, dir)
+	return r.ignores(dir) || len(r.patterns) > 0 && !reachesAny(r.patterns, dir)
 }
 
 // relative is the path of an event with the root as the empty path.

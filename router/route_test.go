@@ -153,12 +153,12 @@ func TestSkipDir(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := mustNew(t, Options{}, tt.routes...)
 			for _, dir := range fields(tt.yes) {
-				if !r.SkipDir(dir) {
+				if !r.SkipDir("", dir) {
 					t.Errorf("%q is not skipped", dir)
 				}
 			}
 			for _, dir := range fields(tt.no) {
-				if r.SkipDir(dir) {
+				if r.SkipDir("", dir) {
 					t.Errorf("%q is skipped", dir)
 				}
 			}
@@ -184,8 +184,31 @@ func TestMask(t *testing.T) {
 		Route{Name: "a", Callback: discard},
 		Route{Name: "b", Callback: discard, Mask: inotify.Attrib})
 	want := inotify.Modify | inotify.CloseWrite | inotify.Create | inotify.Delete | inotify.MovedFrom | inotify.MovedTo | inotify.Attrib
-	if got := r.Mask(); got != want {
+	if got := r.Mask(""); got != want {
 		t.Errorf("mask %v, want %v", got, want)
+	}
+}
+
+func TestRoots(t *testing.T) {
+	r := mustNew(t, Options{},
+		Route{Name: "all", Patterns: []string{"*.css"}, Callback: discard},
+		Route{Name: "src", Roots: []string{"src", "lib"}, Patterns: []string{"go/*.go"}, Mask: inotify.Attrib, Callback: discard},
+	)
+	for _, root := range []string{"src", "lib", "www"} {
+		in := root != "www"
+		if got := r.Mask(root)&inotify.Attrib != 0; got != in {
+			t.Errorf("%s: asks for attrib: %v", root, got)
+		}
+		if got := len(r.Explain(root, "x")); got != 1 && !in || got != 2 && in {
+			t.Errorf("%s: %d routes", root, got)
+		}
+		if got := r.stages[1].rules.wants(inotify.Event{Root: root, Path: "go/a.go", Mask: inotify.Attrib}); got != in {
+			t.Errorf("%s: wanted: %v", root, got)
+		}
+	}
+	only := mustNew(t, Options{}, Route{Name: "src", Roots: []string{"src"}, Callback: discard})
+	if only.SkipDir("src", "a") || !only.SkipDir("www", "a") || only.Mask("www") != 0 {
+		t.Error("a root that no route is for is listened to")
 	}
 }
 

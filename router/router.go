@@ -110,21 +110,24 @@ func (r *Router) Events(batch []inotify.Event) {
 	r.turn(now)
 }
 
-// Mask is what to subscribe to: everything that a route asks for, and what is
-// needed to know when a file is complete or gone.
-func (r *Router) Mask() inotify.Mask {
+// Mask is what to subscribe to for a root: everything that a route asks for, and
+// what is needed to know when a file is complete or gone; 0 if no route is for
+// anything in it.
+func (r *Router) Mask(root string) inotify.Mask {
 	var m inotify.Mask
 	for _, s := range r.stages {
-		m |= s.heeds
+		if s.rules.in(root) {
+			m |= s.heeds
+		}
 	}
 	return m
 }
 
 // SkipDir reports whether no route is for anything below a directory, whose
-// path is relative to its root. It is made for [inotify.Subscription].
-func (r *Router) SkipDir(path string) bool {
+// path is relative to the root. It is made for [inotify.Subscription].
+func (r *Router) SkipDir(root, path string) bool {
 	for _, s := range r.stages {
-		if !s.rules.skips(relative(path)) {
+		if s.rules.in(root) && !s.rules.skips(relative(path)) {
 			return false
 		}
 	}

@@ -60,7 +60,7 @@ func ignorer(ignore []string) (func(path string) bool, error) {
 	if err != nil {
 		return nil, usageError{error: err}
 	}
-	return r.SkipDir, nil
+	return func(path string) bool { return r.SkipDir("", path) }, nil
 }
 
 // watch prints events until ctx ends.

@@ -62,7 +62,7 @@ func (cfg *config) explain(path string, routes *router.Router) string {
 		line("routes", "none: -livereload=false")
 		return b.String()
 	}
-	for _, v := range routes.Explain(rel) {
+	for _, v := range routes.Explain(cfg.root, rel) {
 		line("route", "%s: %s", v.Route, verdict(v))
 		if v.Wanted {
 			line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
