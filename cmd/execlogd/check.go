@@ -6,12 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
+
+	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 const checkUsage = `Usage: execlogd check -config file
@@ -39,8 +37,14 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil && !ok {
 		return err
 	}
+	runner, err := job.New(job.Options{})
+	if err != nil {
+		return err
+	}
+	defer runner.Close()
 	// What could be read of a wrong file is looked at as well.
-	wrong = append(wrong, cfg.look()...)
+	_, missing := cfg.look(runner, nil)
+	wrong = append(wrong, missing...)
 	if len(wrong) == 0 {
 		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", *file, cfg.summary())
 		return err
@@ -61,73 +65,53 @@ func (cfg *config) summary() string {
 	return s
 }
 
-// look says what a file names that is not there.
-func (cfg *config) look() mistakes {
+// A finding is what was made of a route of the file.
+type finding struct {
+	*routeConfig
+	work router.Callback
+}
+
+// look says what a file names that is not there, and returns what the routes
+// do. Died is told of the end of a service, by the name of its route.
+func (cfg *config) look(runner *job.Runner, died func(route string, err error)) ([]finding, mistakes) {
 	r := &reader{file: cfg.file}
 	if cfg.serve {
 		r.lookDir("root", placed{cfg.root, cfg.rootAt})
 	}
-	for _, c := range cfg.routes {
-		r.lookDir("root", c.root)
-		r.lookDir("dir", c.dir)
-		if len(c.run) > 0 {
-			r.lookProgram(c.run[0], c.dir.is, c.env)
+	var found []finding
+	for i := range cfg.routes {
+		c := &cfg.routes[i]
+		if c.reload && !cfg.reloads() {
+			r.wrong(c.at, "route %q has reload = true, and no pages are served: add a [server] table, or take it out", c.name.is)
 		}
+		if !r.lookDir("root", c.root) || !r.lookDir("dir", c.dir) {
+			continue
+		}
+		work, err := c.work(runner, func(err error) { died(c.name.is, err) })
+		if err != nil {
+			r.wrong(c.commandAt(), "%v", err)
+		}
+		found = append(found, finding{c, work})
 	}
-	return r.mistakes
+	return found, r.mistakes
 }
 
 // lookDir looks for a directory that is not just that of the file.
-func (r *reader) lookDir(what string, dir placed) {
+func (r *reader) lookDir(what string, dir placed) bool {
 	if dir.at == (place{}) {
-		return
+		return true
 	}
-	if err := checkDir(what, dir.is, "name another"); err != nil {
+	err := checkDir(what, dir.is, "name another")
+	if err != nil {
 		r.wrong(dir.at, "%v", err)
 	}
+	return err == nil
 }
 
-// lookProgram looks for a program as the job will: by its path, from dir, or
-// in PATH. One whose name is filled in cannot be looked for.
-func (r *reader) lookProgram(program placed, dir string, env []string) {
-	name := program.is
-	switch {
-	case strings.Contains(name, "{"):
-		return
-	case !strings.Contains(name, "/"):
-		r.lookInPath(program, dir, pathOf(env))
-		return
-	case !filepath.IsAbs(name):
-		name = filepath.Join(dir, name)
+// commandAt is where a route says what to run.
+func (c *routeConfig) commandAt() place {
+	if len(c.run) > 0 {
+		return c.run[0].at
 	}
-	if _, err := exec.LookPath(name); err == nil {
-		return
-	} else if errors.Is(err, fs.ErrPermission) {
-		r.wrong(program.at, "%q cannot be run: make it executable, as with chmod +x", name)
-	} else {
-		r.wrong(program.at, "there is no program %q: name one that there is, from %s or with its whole path", name, dir)
-	}
-}
-
-func (r *reader) lookInPath(program placed, dir, path string) {
-	for _, in := range filepath.SplitList(path) {
-		if _, err := exec.LookPath(filepath.Join(in, program.is)); err == nil {
-			return
-		}
-	}
-	if _, err := exec.LookPath(filepath.Join(dir, program.is)); err == nil {
-		r.wrong(program.at, `there is no program %q in PATH (%s): write "./%[1]s" for the one in %s`, program.is, path, dir)
-		return
-	}
-	r.wrong(program.at, "there is no program %q in PATH (%s): install it, or write its whole path", program.is, path)
-}
-
-// pathOf is PATH as a job with env has it.
-func pathOf(env []string) string {
-	for _, e := range env {
-		if path, ok := strings.CutPrefix(e, "PATH="); ok {
-			return path
-		}
-	}
-	return os.Getenv("PATH")
+	return c.shell.at
 }

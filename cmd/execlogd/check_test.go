@@ -47,11 +47,12 @@ func TestCheckLooksAtWhatIsNamed(t *testing.T) {
 
 func TestCheckLooksForPrograms(t *testing.T) {
 	tests := []struct{ text, want string }{
-		{"run = ['no-such-program']", `x.toml:3:8: there is no program "no-such-program" in PATH (`},
-		{"run = ['prog']", `write "./prog" for the one in `},
-		{"run = ['./no']", `x.toml:3:8: there is no program "no": name one that there is`},
-		{"run = ['./plain']", `x.toml:3:8: "plain" cannot be run: make it executable, as with chmod +x`},
-		{"run = ['sh']\nenv.PATH = '/no:/where'", `x.toml:3:8: there is no program "sh" in PATH (/no:/where): install it, or write its whole path`},
+		{"run = ['no-such-program']", `x.toml:3:8: route "x": command "no-such-program" is in no directory of PATH (`},
+		{"run = ['./no']", `x.toml:3:8: route "x": command "no" is not there: give the path of a program`},
+		{"run = ['./plain']", `x.toml:3:8: route "x": command "plain" is not executable: chmod +x it`},
+		{"run = ['sh', '-c', 'rm {path}']", `x.toml:3:8: route "x": script "rm {path}" would run the names of files as code`},
+		{"run = ['sh']\nenv.PATH = '/no:/where'", `x.toml:3:8: route "x": command "sh" is in no directory of PATH (/no:/where)`},
+		{"reload = true", `x.toml:1:3: route "x" has reload = true, and no pages are served: add a [server] table, or take it out`},
 	}
 	for _, tt := range tests {
 		out, err := checking(t, "[[route]]\nname = 'x'\n"+tt.text)

@@ -219,11 +219,13 @@ func (cfg *config) pageRoutes(refresh, recheck router.Callback) []router.Route {
 func (cfg *config) pageRoute(name string, mask inotify.Mask, delay time.Duration, callback router.Callback) router.Route {
 	return router.Route{
 		Name:     name,
+		Roots:    []string{cfg.root},
 		Ignore:   cfg.ignore,
 		ReadOnly: true,
 		Mask:     mask,
 		Delay:    orNone(delay),
 		Debounce: orNone(cfg.debounce),
+		After:    cfg.pagesAfter(),
 		Callback: callback,
 	}
 }
@@ -241,7 +243,8 @@ const usage = `Usage: execlogd [flags]
        execlogd watch [flags] [directory...]
        execlogd why [flags] path
 
-Serves a directory and refreshes the pages of it that are open when it changes.
+Serves a directory and refreshes the pages of it that are open when it changes,
+or runs the routes of a file, or both.
 check says what is wrong in a configuration file (execlogd.toml(5)), watch prints
 what happens in directories, and why explains what a change of a path would do.
 `

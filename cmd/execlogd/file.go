@@ -39,6 +39,8 @@ type routeConfig struct {
 	ready     string
 	outputs   []string
 	reload    bool
+	start     bool
+	startSet  bool
 }
 
 // routeDefaults is a route that does not say. Its root and dir are those of the
@@ -206,6 +208,10 @@ func (c *routeConfig) keys() []key {
 		{"ready", readiness(&c.ready)},
 		{"outputs", globs(more(&c.outputs))},
 		{"reload", boolean(&c.reload)},
+		{"start", func(r *reader, v value) {
+			c.startSet = true
+			boolean(&c.start)(r, v)
+		}},
 	}
 }
 
@@ -277,6 +283,7 @@ func (r *reader) route(v value) routeConfig {
 	if len(r.mistakes) == before {
 		r.checkRoute(&c)
 	}
+	c.start = c.start || c.service && !c.startSet
 	return c
 }
 
@@ -294,6 +301,8 @@ func (r *reader) checkRoute(c *routeConfig) {
 		r.wrong(c.at, "route %q has ready, which is for a program that goes on running: add service = true", c.name.is)
 	case c.service && c.per == "file":
 		r.wrong(c.at, `route %q has service = true and per = "file": a service is one program for all files`, c.name.is)
+	case c.start && c.per == "file":
+		r.wrong(c.at, `route %q has start = true and per = "file": at the start no file has changed`, c.name.is)
 	case c.service && commands == 0:
 		r.wrong(c.at, "route %q has service = true and nothing to run: add run or shell", c.name.is)
 	}

@@ -101,7 +101,7 @@ PORT = "8080"
 	want.root.is = "/dir"
 	want.at, want.name, want.after = place{23, 3}, placed{"serve", place{24, 8}}, []placed{{"build", place{25, 9}}}
 	want.shell, want.dir = placed{"exec ./app | tee log", place{26, 9}}, placed{"/dir/app", place{27, 7}}
-	want.service, want.ready, want.env = true, ":8080", []string{"PORT=8080"}
+	want.start, want.service, want.ready, want.env = true, true, ":8080", []string{"PORT=8080"}
 	if !reflect.DeepEqual(serve, want) {
 		t.Errorf(" got %+v\nwant %+v", serve, want)
 	}
@@ -192,6 +192,7 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 		{wrongRoute("ready = ':80'"), `x.toml:1:3: route "x" has ready, which is for a program that goes on running: add service = true`},
 		{wrongRoute("service = true\nready = 'soon'"), `x.toml:5:9: ready is "soon": want "notify", or the address that it listens on, as in "127.0.0.1:9000"`},
 		{wrongRoute("service = true\nper = 'file'"), `x.toml:1:3: route "x" has service = true and per = "file": a service is one program for all files`},
+		{wrongRoute("start = true\nper = 'file'"), `x.toml:1:3: route "x" has start = true and per = "file": at the start no file has changed`},
 		{"[[route]]\nname = 'x'\nreload = true\nservice = true", `x.toml:1:3: route "x" has service = true and nothing to run: add run or shell`},
 
 		// Names.

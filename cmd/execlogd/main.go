@@ -1,5 +1,6 @@
 // Execlogd serves a directory over HTTP, watches it with inotify, and tells
-// the browsers that have a page of it open what has changed.
+// the browsers that have a page of it open what has changed. With routes, it
+// runs commands on changes as well, or these alone.
 //
 //	execlogd [flags]
 //	execlogd check -config file
@@ -30,14 +31,14 @@ import (
 	"syscall"
 
 	"github.com/execlog/execlogd/httpd"
-	"github.com/execlog/execlogd/inotify"
-	"github.com/execlog/execlogd/router"
+	"github.com/execlog/execlogd/job"
 )
 
 // version is set by the Makefile.
 var version = "dev"
 
 func main() {
+	job.Keep() // in a keeper of jobs, this is all
 	// A write to a pipe that nobody reads any more, as in 2>&1 | head, is an
 	// error like another. It does not end the daemon.
 	signal.Ignore(syscall.SIGPIPE)
@@ -123,13 +124,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // A daemon is all that was acquired. What changes flows from the listeners
-// through the routes to the server, and they stop in that order.
+// through the routes to jobs and the server, and they stop in that order.
 type daemon struct {
 	cfg     config
 	log     *slog.Logger
-	server  *httpd.Server
+	server  *httpd.Server // nil without HTTP
 	sockets []net.Listener
-	group   *router.Group // nil without live reload
+	runner  *job.Runner
+	routing *routing // nil when there is nothing to watch for
 }
 
 func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
@@ -139,50 +141,56 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 			d.release()
 		}
 	}()
-	if err := cfg.look().sorted(); err != nil {
+	if d.runner, err = job.New(job.Options{Output: d.output}); err != nil {
 		return nil, err
 	}
-	if err := checkRoot(cfg.root); err != nil {
+	found, wrong := cfg.look(d.runner, d.died)
+	if err := wrong.sorted(); err != nil {
 		return nil, err
 	}
-	if d.server, err = httpd.New(cfg.server(d.log, d.watches)); err != nil {
-		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
-			err = usageError{error: err} // an -allow flag
+	if cfg.serve {
+		if err := d.acquireServer(); err != nil {
+			return nil, err
 		}
-		return nil, err
 	}
-	if d.sockets, err = sockets(cfg.host, cfg.port); err != nil {
-		return nil, err
+	if len(cfg.roots()) > 0 {
+		d.routing, err = d.route(cfg, found)
 	}
-	if !cfg.livereload {
-		return d, nil
-	}
-	routes, err := router.New(router.Options{Logger: d.log}, cfg.pageRoutes(d.refresh, d.recheck)...)
-	if err != nil {
-		return nil, usageError{error: err}
-	}
-	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
-	d.group, err = router.NewGroup(watching, router.Listener{Root: cfg.root, Router: routes, Notice: d.noteRoot})
 	return d, err
 }
 
-// watches is for the status page, which is there when the group is.
-func (d *daemon) watches() []httpd.Watch {
-	return []httpd.Watch{{Root: d.cfg.root, Watched: d.group.Watches(), Unwatched: d.group.Unwatched()}}
+func (d *daemon) acquireServer() (err error) {
+	if err := checkRoot(d.cfg.root); err != nil {
+		return err
+	}
+	if d.server, err = httpd.New(d.cfg.server(d.log, d.watches)); err != nil {
+		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
+			err = usageError{error: err} // an -allow flag
+		}
+		return err
+	}
+	d.sockets, err = sockets(d.cfg.host, d.cfg.port)
+	return err
 }
 
-// noteRoot logs what became of the root.
-func (d *daemon) noteRoot(there bool) {
-	if there {
-		d.log.Info("root is there again", "root", d.cfg.root)
+// output logs what a job writes.
+func (d *daemon) output(l job.Line) { d.log.Info(l.Text, "route", l.Route) }
+
+// died logs the end of a service.
+func (d *daemon) died(route string, err error) {
+	if err == nil {
+		d.log.Error("service has ended", "route", route)
 	} else {
-		d.log.Warn("root is gone; what comes to its place is served and watched", "root", d.cfg.root)
+		d.log.Error("service has died", "route", route, "err", err)
 	}
 }
 
 func (d *daemon) release() {
-	if d.group != nil {
-		d.group.Close()
+	if d.routing != nil {
+		d.routing.group.Close()
+	}
+	if d.runner != nil {
+		d.runner.Close()
 	}
 	for _, ln := range d.sockets {
 		ln.Close()
@@ -206,6 +214,20 @@ func (d *daemon) announce(stderr io.Writer) {
 
 // status is what the daemon does, in one line.
 func (d *daemon) status() string {
+	var parts []string
+	if d.cfg.serve {
+		parts = append(parts, d.serving())
+	}
+	if n := len(d.cfg.routes); n > 0 {
+		parts = append(parts, count(n, "route", "routes"))
+	}
+	if d.routing != nil {
+		parts = append(parts, "watching "+count(d.routing.group.Watches(), "directory", "directories"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (d *daemon) serving() string {
 	what := "live reload for " + d.cfg.root
 	if d.cfg.static {
 		what = "serving " + d.cfg.root
@@ -214,55 +236,18 @@ func (d *daemon) status() string {
 	for _, ln := range d.sockets {
 		addresses = append(addresses, address(ln))
 	}
-	s := what + " on " + strings.Join(addresses, " and ")
-	if d.group != nil {
-		s += fmt.Sprintf(", watching %s", count(d.group.Watches(), "directory", "directories"))
-	}
-	return s
+	return what + " on " + strings.Join(addresses, " and ")
 }
 
 func (d *daemon) tasks() []task {
 	var tasks []task
-	if d.group != nil {
-		tasks = append(tasks, task{"watch", d.group.Run})
+	if d.routing != nil {
+		tasks = append(tasks, task{"watch", d.routing.group.Run})
 	}
 	for _, ln := range d.sockets {
 		tasks = append(tasks, task{"serve", func(ctx context.Context) error { return d.server.Serve(ctx, ln) }})
 	}
 	return tasks
-}
-
-// refresh is the reload route's callback.
-func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
-	var paths []string
-	for _, e := range batch {
-		switch {
-		case e.Mask&inotify.IsDir == 0:
-			paths = append(paths, e.Path)
-		case e.From != "":
-			paths = append(paths, e.Path+"/")
-		default:
-			// What is in a directory that came from outside comes singly.
-		}
-	}
-	d.log.Debug("changed", "paths", paths)
-	d.server.Refresh(paths...)
-	return nil
-}
-
-// recheck is the names route's callback.
-func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
-	var paths []string
-	for _, e := range batch {
-		path := e.Path
-		if e.Mask&inotify.IsDir != 0 {
-			path += "/"
-		}
-		paths = append(paths, path)
-	}
-	d.log.Debug("names changed", "paths", paths)
-	d.server.Recheck(paths...)
-	return nil
 }
 
 func count(n int, one, many string) string {

@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/execlog/execlogd/job"
 )
 
 func TestMain(m *testing.M) {
+	job.Keep()
 	playRole()
 	goleak.VerifyTestMain(m)
 }

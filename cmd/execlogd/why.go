@@ -32,8 +32,7 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	case len(rest) != 1:
 		return usagef("execlogd why takes one path")
 	}
-	nobody := func(context.Context, []inotify.Event) error { return nil }
-	routes, err := router.New(router.Options{}, cfg.pageRoutes(nobody, nobody)...)
+	routes, err := cfg.router()
 	if err != nil {
 		return usageError{error: err}
 	}
@@ -45,6 +44,18 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	return err
 }
 
+// router is the routes, which do nothing.
+func (cfg *config) router() (*router.Router, error) {
+	var routes []router.Route
+	if cfg.reloads() {
+		routes = append(routes, cfg.pageRoutes(idle, idle)...)
+	}
+	for _, c := range cfg.routes {
+		routes = append(routes, c.route(idle))
+	}
+	return router.New(router.Options{}, routes...)
+}
+
 // explain is what why prints.
 func (cfg *config) explain(path string, routes *router.Router) string {
 	var b strings.Builder
@@ -52,21 +63,31 @@ func (cfg *config) explain(path string, routes *router.Router) string {
 		fmt.Fprintf(&b, "%-8s "+format+"\n", append([]any{name}, args...)...)
 	}
 	line("path", "%s", inotify.Quote(path)+kindOf(path))
-	rel, err := filepath.Rel(cfg.root, path)
-	if err != nil || !filepath.IsLocal(rel) {
-		line("root", "none: it is not below %s, so nothing happens", inotify.Quote(cfg.root))
-		return b.String()
+	roots := cfg.roots()
+	if cfg.serve && !cfg.livereload {
+		roots = append(roots, cfg.root)
 	}
-	line("root", "%s", inotify.Quote(cfg.root))
-	if !cfg.livereload {
-		line("routes", "none: -livereload=false")
-		return b.String()
-	}
-	for _, v := range routes.Explain(cfg.root, rel) {
-		line("route", "%s: %s", v.Route, verdict(v))
-		if v.Wanted {
-			line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
+	inNone := true
+	for _, root := range roots {
+		rel, ok := below(root, path)
+		if !ok {
+			continue
 		}
+		inNone = false
+		line("root", "%s", inotify.Quote(root))
+		verdicts := routes.Explain(root, rel)
+		if len(verdicts) == 0 {
+			line("routes", "none: -livereload=false")
+		}
+		for _, v := range verdicts {
+			line("route", "%s: %s", v.Route, verdict(v))
+			if v.Wanted && (v.Route == reloadRoute || v.Route == namesRoute) {
+				line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
+			}
+		}
+	}
+	if inNone {
+		line("root", "none: it is not below %s, so nothing happens", inotify.Quote(strings.Join(roots, " or ")))
 	}
 	return b.String()
 }

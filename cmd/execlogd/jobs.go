@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
+)
+
+// everything is the path of an event that stands for all files of the site,
+// as httpd.Server.Refresh has it.
+const everything = "/"
+
+// work makes the callback of a route, which has its program found. Died is told
+// when a service does.
+func (c *routeConfig) work(runner *job.Runner, died func(error)) (router.Callback, error) {
+	switch {
+	case len(c.run) == 0 && c.shell.is == "":
+		return idle, nil
+	case c.service:
+		s, err := runner.Service(c.serviceOf(died))
+		if err != nil {
+			return nil, err
+		}
+		return s.Run, nil
+	}
+	j, err := runner.Command(c.command())
+	if err != nil {
+		return nil, err
+	}
+	return j.Run, nil
+}
+
+// idle is the callback of a route that only has its success noticed.
+func idle(context.Context, []inotify.Event) error { return nil }
+
+func (c *routeConfig) command() job.Command {
+	inputs := map[string]job.Input{"none": job.NoInput, "json": job.JSONLines, "nul": job.NULPaths}
+	return job.Command{
+		Name:  c.name.is,
+		Argv:  texted(c.run),
+		Shell: c.shell.is,
+		Dir:   c.dir.is,
+		Env:   c.env,
+		Input: inputs[c.stdin],
+		Grace: orNone(c.grace),
+	}
+}
+
+func (c *routeConfig) serviceOf(died func(error)) job.Service {
+	s := job.Service{Command: c.command(), Startup: c.timeout, Died: died}
+	if s.Notify = c.ready == "notify"; !s.Notify {
+		s.Address = c.ready
+	}
+	return s
+}
+
+// route is a route of the file as the router takes it.
+func (c *routeConfig) route(work router.Callback) router.Route {
+	r := router.Route{
+		Name:     c.name.is,
+		Roots:    []string{c.root.is},
+		Patterns: c.match,
+		Ignore:   c.ignore,
+		Outputs:  c.outputs,
+		Mask:     c.mask(),
+		Delay:    orNone(c.delay),
+		Debounce: orNone(c.debounce),
+		Settle:   orNone(c.settle),
+		After:    texted(c.after),
+		Timeout:  c.timeout,
+		Callback: work,
+	}
+	if c.service {
+		r.Timeout = 0 // it is the service's Startup
+	}
+	if c.per == "file" {
+		r.Per = router.PerFile
+	}
+	if c.onFailure == "continue" {
+		r.OnFailure = router.Continue
+	}
+	switch c.onBusy {
+	case "restart":
+		r.OnBusy = router.Restart
+	case "ignore":
+		r.OnBusy = router.Ignore
+	}
+	return r
+}
+
+// reloads says whether there are pages to be told of changes.
+func (cfg *config) reloads() bool { return cfg.serve && cfg.livereload }
+
+// pagesAfter are the routes that pages wait for.
+func (cfg *config) pagesAfter() []string {
+	after := texted(cfg.after)
+	for _, c := range cfg.routes {
+		if c.reload {
+			after = append(after, c.name.is)
+		}
+	}
+	return after
+}
+
+// roots are the directories that the routes listen to, each once.
+func (cfg *config) roots() []string {
+	var roots []string
+	if cfg.reloads() {
+		roots = append(roots, cfg.root)
+	}
+	for _, c := range cfg.routes {
+		if !slices.Contains(roots, c.root.is) {
+			roots = append(roots, c.root.is)
+		}
+	}
+	return roots
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
+)
+
+// A routing is the routes of a configuration at work, with the watcher that
+// brings their events.
+type routing struct {
+	d      *daemon
+	cfg    config
+	router *router.Router
+	group  *router.Group
+}
+
+// route watches for the routes of a configuration, and has those due that are
+// to run at the start.
+func (d *daemon) route(cfg config, found []finding) (*routing, error) {
+	r := &routing{d: d, cfg: cfg}
+	var routes []router.Route
+	for _, f := range found {
+		routes = append(routes, f.route(f.work))
+	}
+	if cfg.reloads() {
+		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
+	}
+	var err error
+	if r.router, err = router.New(router.Options{Logger: d.log, Concurrency: cfg.jobs, Post: r.post}, routes...); err != nil {
+		return nil, usageError{error: err}
+	}
+	var listeners []router.Listener
+	for _, root := range cfg.roots() {
+		listeners = append(listeners, router.Listener{Root: root, Router: r.router, Notice: func(there bool) { d.noteRoot(root, there) }})
+	}
+	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
+	if r.group, err = router.NewGroup(watching, listeners...); err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		if f.start {
+			if _, err := r.router.Trigger(f.name.is, inotify.Event{Root: f.root.is, Path: "."}); err != nil {
+				return nil, errors.Join(err, r.group.Close())
+			}
+		}
+	}
+	return r, nil
+}
+
+// post is told of each run that is over, and comes before what waits for it.
+func (r *routing) post(f router.Frame) {
+	if f.Route == reloadRoute || f.Route == namesRoute {
+		return
+	}
+	if f.Err == nil {
+		r.d.log.Info("job done", "route", f.Route, "path", first(f.Events), "took", f.Took.Round(1e6))
+	}
+	for _, c := range r.cfg.routes {
+		if c.name.is == f.Route && c.reload && f.Err == nil && r.cfg.reloads() {
+			// The route is there, and takes it after those that it waits for.
+			_, _ = r.router.Trigger(reloadRoute, inotify.Event{Root: r.cfg.root, Path: everything})
+		}
+	}
+}
+
+// first is the path that stands for a batch.
+func first(batch []inotify.Event) string {
+	if len(batch) == 0 {
+		return ""
+	}
+	return batch[0].Name()
+}
+
+// refresh is the reload route's callback.
+func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
+	var paths []string
+	for _, e := range batch {
+		switch {
+		case e.Mask&inotify.IsDir == 0:
+			paths = append(paths, e.Path)
+		case e.From != "":
+			paths = append(paths, e.Path+"/")
+		default:
+			// What is in a directory that came from outside comes singly.
+		}
+	}
+	d.log.Debug("changed", "paths", paths)
+	d.server.Refresh(paths...)
+	return nil
+}
+
+// recheck is the names route's callback.
+func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
+	var paths []string
+	for _, e := range batch {
+		path := e.Path
+		if e.Mask&inotify.IsDir != 0 {
+			path += "/"
+		}
+		paths = append(paths, path)
+	}
+	d.log.Debug("names changed", "paths", paths)
+	d.server.Recheck(paths...)
+	return nil
+}
+
+// watches is for the status page, which is there when the group is.
+func (d *daemon) watches() []httpd.Watch {
+	g := d.routing.group
+	return []httpd.Watch{{Root: strings.Join(d.routing.cfg.roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
+}
+
+// noteRoot logs what became of a root.
+func (d *daemon) noteRoot(root string, there bool) {
+	if there {
+		d.log.Info("root is there again", "root", root)
+	} else {
+		d.log.Warn("root is gone; what comes to its place is used instead", "root", root)
+	}
+}
+
+// below is path relative to root, if it is the root or in it.
+func below(root, path string) (string, bool) {
+	rel, err := filepath.Rel(root, path)
+	return rel, err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
