@@ -239,14 +239,16 @@ func orNone(d time.Duration) time.Duration {
 }
 
 const usage = `Usage: execlogd [flags]
+       execlogd run [flags] command [argument...]
        execlogd check -config file
        execlogd watch [flags] [directory...]
        execlogd why [flags] path
 
 Serves a directory and refreshes the pages of it that are open when it changes,
 or runs the routes of a file, or both.
-check says what is wrong in a configuration file (execlogd.toml(5)), watch prints
-what happens in directories, and why explains what a change of a path would do.
+run runs one command on changes, check says what is wrong in a configuration
+file (execlogd.toml(5)), watch prints what happens in directories, and why
+explains what a change of a path would do.
 `
 
 // help is the text of -help: a usage and the flags.

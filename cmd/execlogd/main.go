@@ -3,6 +3,7 @@
 // runs commands on changes as well, or these alone.
 //
 //	execlogd [flags]
+//	execlogd run [flags] command [argument...]
 //	execlogd check -config file
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
@@ -14,7 +15,8 @@
 // flags; execlogd.toml(5) is what -config reads.
 //
 // The exit status is 0 after a signal, 1 when something failed, 2 when the
-// command line is wrong; what was wrong is one line on standard error.
+// command line is wrong; what was wrong is one line on standard error. run
+// -exit-on-failure has that of the command.
 package main
 
 import (
@@ -53,9 +55,12 @@ func main() {
 
 func exitStatus(err error) int {
 	_, usage := errors.AsType[usageError](err)
+	failed, isRun := errors.AsType[failedRun](err)
 	switch {
 	case err == nil:
 		return 0
+	case isRun:
+		return failed.status()
 	case usage:
 		return 2
 	}
@@ -68,7 +73,7 @@ type command struct {
 	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
-var commands = []command{{"check", check}, {"watch", watch}, {"why", why}}
+var commands = []command{{"run", runOnChanges}, {"check", check}, {"watch", watch}, {"why", why}}
 
 func commandNames() string {
 	var names []string

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,12 +77,14 @@ func TestManualsHaveEveryKeyAndFlag(t *testing.T) {
 			}
 		}
 	}
-	cfg, err := parseConfig([]string{"-help"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	text = read(t, manual)
-	for _, flag := range regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(cfg.print, -1) {
+	var flags strings.Builder
+	for _, args := range [][]string{{"-help"}, {"run", "-help"}} {
+		if err := run(t.Context(), args, &flags, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, flag := range regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(flags.String(), -1) {
 		if !regexp.MustCompile(`\n\.It Fl ` + flag[1] + `[ \n]`).MatchString(text) {
 			t.Errorf("execlogd(1) has no -%s", flag[1])
 		}

@@ -22,7 +22,7 @@ import (
 type session struct {
 	t     *testing.T
 	dir   string
-	url   string // of its pages
+	url   string      // of its pages
 	lines chan string // of its log
 	seen  []string
 	stop  func() error // and await it

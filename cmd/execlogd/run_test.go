@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// A oneLine is `execlogd run` in a directory of its own.
+type oneLine struct {
+	t    *testing.T
+	dir  string
+	out  chan string // lines of both outputs
+	stop func() error
+	wait func() error
+}
+
+func runLine(t *testing.T, args ...string) *oneLine {
+	t.Helper()
+	r := &oneLine{t: t, dir: t.TempDir(), out: make(chan string, 1000)}
+	read, write := io.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, append([]string{"run", "-path", r.dir}, args...), write, write)
+		write.Close()
+	}()
+	go func() {
+		defer close(r.out)
+		for lines := bufio.NewScanner(read); lines.Scan(); {
+			r.out <- lines.Text()
+		}
+	}()
+	r.wait = sync.OnceValue(func() error {
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(patience):
+			cancel()
+			return fmt.Errorf("goes on, and then %w", <-ended)
+		}
+	})
+	r.stop = func() error {
+		cancel()
+		return r.wait()
+	}
+	t.Cleanup(func() { r.stop() })
+	r.next("execlogd: watching 1 directory")
+	return r
+}
+
+// next checks the next line that is printed; a * is for any time.
+func (r *oneLine) next(want string) {
+	r.t.Helper()
+	select {
+	case got := <-r.out:
+		start, end, any := strings.Cut(strings.ReplaceAll(want, "DIR", r.dir), "*")
+		if any && strings.HasPrefix(got, start) && strings.HasSuffix(got, end) || got == start {
+			return
+		}
+		r.t.Fatalf("got %q, want %q", got, want)
+	case <-time.After(patience):
+		r.t.Fatalf("nothing, want %q", want)
+	}
+}
+
+func (r *oneLine) save(name string) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(r.dir, name), []byte("x"), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestRunRunsAtOnceAndOnChanges(t *testing.T) {
+	r := runLine(t, "-match", "*.go", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
+	r.next(filepath.Base(r.dir))
+	r.next("execlogd: sh: ok after *")
+	r.save("x.txt")
+	r.save("x.go")
+	r.next("x.go")
+	r.next("execlogd: sh: ok after *")
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunWaitsForTheFirstChange(t *testing.T) {
+	for args, want := range map[string]string{
+		"-postpone echo all": "all",
+		"echo {path}":        "DIR/a b",
+		"-per file echo one": "one",
+	} {
+		r := runLine(t, strings.Fields(args)...)
+		r.save("a b")
+		r.next(want)
+		r.next("execlogd: echo: ok after *")
+	}
+}
+
+func TestRunGoesOnAfterFailure(t *testing.T) {
+	r := runLine(t, "--", "sh", "-c", "exit 3")
+	r.next("execlogd: sh -c \"exit 3\": exit status 3 after *")
+	r.save("x")
+	r.next("execlogd: sh -c \"exit 3\": exit status 3 after *")
+}
+
+func TestRunExitsWithTheFirstFailure(t *testing.T) {
+	for script, want := range map[string]int{"exit 3": 3, "kill -TERM $$": 128 + 15} {
+		r := runLine(t, "-exit-on-failure", "--", "sh", "-c", script)
+		err := r.wait()
+		if status := exitStatus(err); status != want {
+			t.Errorf("%s: status %d with %v, want %d", script, status, err, want)
+		}
+	}
+}
+
+func TestRunRestarts(t *testing.T) {
+	r := runLine(t, "-restart", "--", "sh", "-c", `trap 'echo ended; exit' TERM; echo up; sleep 1000 & wait`)
+	r.next("up")
+	r.save("x")
+	r.next("ended")
+	r.next("up")
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	r.next("ended") // before run returns
+}
+
+func TestRunUsage(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                     "what is to run?",
+		"-match [ true":        `pattern "[": it is no glob`,
+		"-per path true":       `-per "path": want route or file`,
+		"-delay -1s true":      "a time is not negative",
+		"-no true":             "(execlogd run -help lists the flags)",
+		"-events nothing true": `unknown event "nothing"`,
+	} {
+		err := run(t.Context(), append([]string{"run"}, strings.Fields(args)...), io.Discard, io.Discard)
+		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", args, err, want)
+		}
+	}
+	for args, want := range map[string]string{
+		"-path /no/such true": `directory "/no/such" does not exist: create it, or name another with -path`,
+		"no-such-program":     `command "no-such-program" is in no directory of PATH`,
+	} {
+		err := run(t.Context(), append([]string{"run"}, strings.Fields(args)...), io.Discard, io.Discard)
+		if exitStatus(err) != 1 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", args, err, want)
+		}
+	}
+}
+
+// terminal is the two ends of a real one.
+func terminal(t *testing.T) (screen, program *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	unlock, number := int32(0), uint32(0)
+	for request, arg := range map[uintptr]unsafe.Pointer{syscall.TIOCSPTLCK: unsafe.Pointer(&unlock), syscall.TIOCGPTN: unsafe.Pointer(&number)} {
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, screen.Fd(), request, uintptr(arg)); errno != 0 {
+			t.Skip(errno)
+		}
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return screen, program
+}
+
+func TestRunClearsATerminal(t *testing.T) {
+	screen, program := terminal(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"run", "-clear", "-path", t.TempDir(), "echo", "shown"}, program, io.Discard)
+	}()
+	got := make([]byte, len("\x1b[H\x1b[2J\x1b[3Jshown"))
+	if _, err := io.ReadFull(screen, got); err != nil || string(got) != "\x1b[H\x1b[2J\x1b[3Jshown" {
+		t.Errorf("got %q %v", got, err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
