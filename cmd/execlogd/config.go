@@ -38,6 +38,7 @@ type config struct {
 	allowOrigins []string
 	logLevel     string
 	logFormat    string
+	journal      string   // the socket of systemd-journald
 	jobs         int      // that run at once; 0 is the router's default
 	after        []placed // routes that pages wait for
 	routes       []routeConfig
@@ -58,6 +59,7 @@ var defaults = config{
 	ignore:     router.DefaultIgnore(),
 	logLevel:   "info",
 	logFormat:  "auto",
+	journal:    "/run/systemd/journal/socket",
 }
 
 var (

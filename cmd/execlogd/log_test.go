@@ -24,7 +24,7 @@ func TestLogFitsWhereItGoes(t *testing.T) {
 			}
 			defer out.Close()
 			t.Setenv("JOURNAL_STREAM", map[string]string{"": "", "this": device(t, out), "other": "1:2"}[tt.journal])
-			log := newLogger(config{logLevel: "info", logFormat: tt.format}, out)
+			log := newLogger(config{logLevel: "info", logFormat: tt.format, journal: "/no/such"}, out)
 			log.Debug("not asked for")
 			log.Warn("m", "k", "v")
 			text, err := os.ReadFile(out.Name())

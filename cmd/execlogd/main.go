@@ -184,10 +184,9 @@ func (d *daemon) output(l job.Line) { d.log.Info(l.Text, "route", l.Route) }
 // died logs the end of a service.
 func (d *daemon) died(route string, err error) {
 	if err == nil {
-		d.log.Error("service has ended", "route", route)
-	} else {
-		d.log.Error("service has died", "route", route, "err", err)
+		err = errors.New("it ended by itself, with exit status 0")
 	}
+	d.log.Error("service has died", "route", route, "err", err)
 }
 
 func (d *daemon) release() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
@@ -32,7 +33,7 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
 	}
 	var err error
-	if r.router, err = router.New(router.Options{Logger: d.log, Concurrency: cfg.jobs, Post: r.post}, routes...); err != nil {
+	if r.router, err = router.New(router.Options{Concurrency: cfg.jobs, Post: r.post}, routes...); err != nil {
 		return nil, usageError{error: err}
 	}
 	var listeners []router.Listener
@@ -55,12 +56,7 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 
 // post is told of each run that is over, and comes before what waits for it.
 func (r *routing) post(f router.Frame) {
-	if f.Route == reloadRoute || f.Route == namesRoute {
-		return
-	}
-	if f.Err == nil {
-		r.d.log.Info("job done", "route", f.Route, "path", first(f.Events), "took", f.Took.Round(1e6))
-	}
+	r.log(f)
 	for _, c := range r.cfg.routes {
 		if c.name.is == f.Route && c.reload && f.Err == nil && r.cfg.reloads() {
 			// The route is there, and takes it after those that it waits for.
@@ -69,12 +65,31 @@ func (r *routing) post(f router.Frame) {
 	}
 }
 
-// first is the path that stands for a batch.
-func first(batch []inotify.Event) string {
-	if len(batch) == 0 {
-		return ""
+// log says what came of a run.
+func (r *routing) log(f router.Frame) {
+	log := r.d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
+	panicked, isPanic := errors.AsType[*router.PanicError](f.Err)
+	switch {
+	case f.Err == nil && (f.Route == reloadRoute || f.Route == namesRoute):
+		log.Debug("pages told")
+	case f.Err == nil:
+		log.Info("done")
+	case errors.Is(f.Err, router.ErrCancelled), errors.Is(f.Err, router.ErrRestarted):
+		log.Debug("not finished", "err", f.Err)
+	case isPanic:
+		log.Error("failed", "err", f.Err, "stack", string(panicked.Stack))
+	default:
+		log.Error("failed", "err", f.Err)
 	}
-	return batch[0].Name()
+}
+
+// pathsOf is the paths of a batch.
+func pathsOf(batch []inotify.Event) pathList {
+	paths := make(pathList, len(batch))
+	for i, e := range batch {
+		paths[i] = e.Name()
+	}
+	return paths
 }
 
 // refresh is the reload route's callback.

@@ -182,7 +182,7 @@ run = ["echo", "for {path}"]
 	}
 	s.write("a/x.txt", "1")
 	s.await(`msg="one ran in  for /x.txt" route=one`)
-	s.await(`msg="job done" route=one path=` + s.dir + "/a/x.txt")
+	s.await(`msg=done route=one path=` + s.dir + "/a/x.txt")
 	s.write("b/$(x)", "1")
 	s.await(`msg="for ` + s.dir + `/b/$(x)" route=two`)
 	if err := s.stop(); err != nil {
