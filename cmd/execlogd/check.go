@@ -37,11 +37,13 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil && !ok {
 		return err
 	}
-	runner, err := job.New(job.Options{})
-	if err != nil {
-		return err
+	var runner *job.Runner
+	if len(cfg.routes) > 0 {
+		if runner, err = job.New(job.Options{}); err != nil {
+			return err
+		}
+		defer runner.Close()
 	}
-	defer runner.Close()
 	// What could be read of a wrong file is looked at as well.
 	_, missing := cfg.look(runner, nil)
 	wrong = append(wrong, missing...)
@@ -72,7 +74,8 @@ type finding struct {
 }
 
 // look says what a file names that is not there, and returns what the routes
-// do. Died is told of the end of a service, by the name of its route.
+// do. Died is told of the end of a service, by the name of its route. There must
+// be a runner if there are routes.
 func (cfg *config) look(runner *job.Runner, died func(route string, err error)) ([]finding, mistakes) {
 	r := &reader{file: cfg.file}
 	if cfg.serve {

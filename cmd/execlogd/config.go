@@ -38,6 +38,7 @@ type config struct {
 	allowOrigins []string
 	logLevel     string
 	logFormat    string
+	control      string   // the control socket; empty is a usual place
 	journal      string   // the socket of systemd-journald
 	jobs         int      // that run at once; 0 is the router's default
 	after        []placed // routes that pages wait for
@@ -154,6 +155,7 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
 	flags.Var((*words)(&cfg.allowHosts), "allow-host", "also answer to this host `name`, or to all below .example.com (may be repeated)")
 	flags.Var((*words)(&cfg.allowOrigins), "allow-origin", "also send changes to pages of this `origin`, as in https://example.com (may be repeated)")
+	flags.StringVar(&cfg.control, "control", cfg.control, "listen for execlogd log on this `socket`; with -config there is one in\n$RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR/execlogd anyway")
 	flags.StringVar(&cfg.logLevel, "log-level", cfg.logLevel, "log from this `level` on: debug, info, warn or error")
 	flags.StringVar(&cfg.logFormat, "log-format", cfg.logFormat, "log in this `format`: text, json, or auto, which is text with colours on a terminal")
 	return flags.Bool("version", false, "print the version")
@@ -243,14 +245,15 @@ func orNone(d time.Duration) time.Duration {
 const usage = `Usage: execlogd [flags]
        execlogd run [flags] command [argument...]
        execlogd check -config file
+       execlogd log [flags]
        execlogd watch [flags] [directory...]
        execlogd why [flags] path
 
 Serves a directory and refreshes the pages of it that are open when it changes,
 or runs the routes of a file, or both.
 run runs one command on changes, check says what is wrong in a configuration
-file (execlogd.toml(5)), watch prints what happens in directories, and why
-explains what a change of a path would do.
+file (execlogd.toml(5)), log prints what a running daemon has run, watch prints
+what happens in directories, and why explains what a change of a path would do.
 `
 
 // help is the text of -help: a usage and the flags.

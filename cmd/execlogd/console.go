@@ -30,7 +30,8 @@ type consoleHandler struct {
 
 // A console is what the handlers of one terminal share.
 type console struct {
-	plain bool // no colours
+	plain  bool // no colours
+	layout string
 
 	mu    sync.Mutex
 	w     io.Writer
@@ -38,7 +39,7 @@ type console struct {
 }
 
 func newConsoleHandler(w io.Writer, level slog.Level, plain bool) *consoleHandler {
-	c := &console{w: w, plain: plain}
+	c := &console{w: w, plain: plain, layout: time.TimeOnly}
 	return &consoleHandler{console: c, Handler: tint.NewTextHandler(c, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: plain})}
 }
 
@@ -77,7 +78,9 @@ type jobLine struct {
 	message string
 	output  bool // message is the job's
 	paths   pathList
+	more    int // paths
 	took    time.Duration
+	open    bool // it is not over
 	err     error
 }
 
@@ -114,12 +117,15 @@ func (c *console) write(l jobLine) error {
 	c.width = max(c.width, 6, utf8.RuneCountInString(l.route))
 	var b bytes.Buffer
 	start := func(colour, mark string) {
-		fmt.Fprintf(&b, "%s %-*s %s ", c.paint(faint, l.time.Format(time.TimeOnly)), c.width, l.route, c.paint(colour, mark))
+		fmt.Fprintf(&b, "%s %-*s %s ", c.paint(faint, l.time.Format(c.layout)), c.width, l.route, c.paint(colour, mark))
 	}
 	switch {
 	case l.output:
 		start(faint, "│")
 		b.WriteString(c.paint(faint, printable(l.message)))
+	case l.open:
+		start(faint, "•")
+		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
 	case l.err == nil:
 		start(green, "✓")
 		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
@@ -163,7 +169,7 @@ func (l *jobLine) about() string {
 			path = rel
 		}
 	}
-	if more := len(l.paths) - 1; more > 0 {
+	if more := l.more + len(l.paths) - 1; more > 0 {
 		return fmt.Sprintf("%s and %d more", inotify.Quote(path), more)
 	}
 	return inotify.Quote(path)

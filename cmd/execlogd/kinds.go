@@ -116,9 +116,11 @@ func events(m *inotify.Mask) setter {
 }
 
 // directory reads a path, and makes it absolute.
-func directory(set func(placed)) setter {
+func directory(set func(placed)) setter { return path(set, `a directory, as in "site"`) }
+
+func path(set func(placed), want string) setter {
 	return func(r *reader, v value) {
-		p, ok := r.text(v, `a directory, as in "site"`)
+		p, ok := r.text(v, want)
 		if !ok {
 			return
 		}

@@ -5,6 +5,7 @@
 //	execlogd [flags]
 //	execlogd run [flags] command [argument...]
 //	execlogd check -config file
+//	execlogd log [-f] [-json]
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
 //
@@ -73,7 +74,7 @@ type command struct {
 	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
-var commands = []command{{"run", runOnChanges}, {"check", check}, {"watch", watch}, {"why", why}}
+var commands = []command{{"run", runOnChanges}, {"check", check}, {"log", showLog}, {"watch", watch}, {"why", why}}
 
 func commandNames() string {
 	var names []string
@@ -136,7 +137,8 @@ type daemon struct {
 	server  *httpd.Server // nil without HTTP
 	sockets []net.Listener
 	runner  *job.Runner
-	routing *routing // nil when there is nothing to watch for
+	routing *routing     // nil when there is nothing to watch for
+	control net.Listener // nil when there is no place for it
 }
 
 func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
@@ -146,8 +148,10 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 			d.release()
 		}
 	}()
-	if d.runner, err = job.New(job.Options{Output: d.output}); err != nil {
-		return nil, err
+	if len(cfg.routes) > 0 {
+		if d.runner, err = job.New(job.Options{Output: d.output}); err != nil {
+			return nil, err
+		}
 	}
 	found, wrong := cfg.look(d.runner, d.died)
 	if err := wrong.sorted(); err != nil {
@@ -157,6 +161,9 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 		if err := d.acquireServer(); err != nil {
 			return nil, err
 		}
+	}
+	if err := d.acquireControl(); err != nil {
+		return nil, err
 	}
 	if len(cfg.roots()) > 0 {
 		d.routing, err = d.route(cfg, found)
@@ -195,6 +202,9 @@ func (d *daemon) release() {
 	}
 	if d.runner != nil {
 		d.runner.Close()
+	}
+	if d.control != nil {
+		d.control.Close()
 	}
 	for _, ln := range d.sockets {
 		ln.Close()
@@ -250,6 +260,9 @@ func (d *daemon) tasks() []task {
 	}
 	for _, ln := range d.sockets {
 		tasks = append(tasks, task{"serve", func(ctx context.Context) error { return d.server.Serve(ctx, ln) }})
+	}
+	if d.control != nil {
+		tasks = append(tasks, task{"control", d.serveControl})
 	}
 	return tasks
 }

@@ -57,7 +57,7 @@ func TestExampleFileNamesTheDefaults(t *testing.T) {
 		t.Errorf("as it is        %+v\nwith the comments %+v", as, is)
 	}
 	for _, k := range append(new(config).keys(), new(config).serverKeys()...) {
-		if !strings.Contains(all, k.name) && k.name != "jobs" {
+		if !strings.Contains(all, k.name) && k.name != "jobs" && k.name != "control" {
 			t.Errorf("no %s in the example", k.name)
 		}
 	}
@@ -79,7 +79,7 @@ func TestManualsHaveEveryKeyAndFlag(t *testing.T) {
 	}
 	text = read(t, manual)
 	var flags strings.Builder
-	for _, args := range [][]string{{"-help"}, {"run", "-help"}} {
+	for _, args := range [][]string{{"-help"}, {"run", "-help"}, {"log", "-help"}} {
 		if err := run(t.Context(), args, &flags, io.Discard); err != nil {
 			t.Fatal(err)
 		}

@@ -83,15 +83,6 @@ func (r *routing) log(f router.Frame) {
 	}
 }
 
-// pathsOf is the paths of a batch.
-func pathsOf(batch []inotify.Event) pathList {
-	paths := make(pathList, len(batch))
-	for i, e := range batch {
-		paths[i] = e.Name()
-	}
-	return paths
-}
-
 // refresh is the reload route's callback.
 func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 	var paths []string

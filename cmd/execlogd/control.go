@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
+)
+
+// serviceControl is where the service of systemd has its control socket, in
+// its RuntimeDirectory.
+const serviceControl = "/run/execlogd/control.sock"
+
+// ownControls is the directory in which the daemons of a user have theirs;
+// empty if there is no place for it.
+func ownControls() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "execlogd")
+	}
+	return ""
+}
+
+// controlPath is where a daemon that was not told has its control socket;
+// empty if there is no place for it.
+func controlPath() string {
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
+		return filepath.Join(dir, filepath.Base(serviceControl))
+	}
+	if dir := ownControls(); dir != "" {
+		return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid()))
+	}
+	return ""
+}
+
+// acquireControl listens for `execlogd log` where the configuration says, or
+// where it is usual if that is possible.
+func (d *daemon) acquireControl() (err error) {
+	switch {
+	case d.runner == nil:
+		return nil // there is nothing to tell
+	case d.cfg.control != "":
+		d.control, err = listenControl(d.cfg.control)
+		return err
+	case d.cfg.file == "" || controlPath() == "":
+		return nil
+	}
+	path := controlPath()
+	if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+		d.control, err = listenControl(path)
+	}
+	if err != nil {
+		d.log.Warn("no control socket", "err", err)
+	}
+	return nil
+}
+
+// listenControl makes a socket that this user alone can connect to, in place
+// of one that nobody listens at any more.
+func listenControl(path string) (net.Listener, error) {
+	// The kernel makes the file with the mode that the socket has.
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }), err)
+	}}
+	ln, err := private.Listen(context.Background(), "unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if _, dead := net.Dial("unix", path); !errors.Is(dead, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("control socket %s is another program's: stop that, or name another", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+		ln, err = private.Listen(context.Background(), "unix", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, err)
+	}
+	return ln, nil
+}
+
+// serveControl answers on the control socket until ctx ends.
+func (d *daemon) serveControl(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /log", d.serveLog)
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(d.control); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// serveLog sends the records of runs, a JSON object a line: those that there
+// are, or with ?follow those and each that comes, when it is over or, as a
+// service, ready.
+func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/jsonl")
+	lines, flush := json.NewEncoder(w), http.NewResponseController(w)
+	if !r.URL.Query().Has("follow") {
+		for _, rec := range d.runner.Log().Records() {
+			if lines.Encode(toLogged(rec)) != nil {
+				return
+			}
+		}
+		return
+	}
+	_ = flush.Flush() // what follows may take a while
+	ready := make(map[uint64]bool)
+	for rec := range d.runner.Log().Follow(r.Context()) {
+		if rec.Running && (!rec.Ready || ready[rec.ID]) {
+			continue
+		}
+		ready[rec.ID] = true
+		if !rec.Running {
+			delete(ready, rec.ID)
+		}
+		if lines.Encode(toLogged(rec)) != nil || flush.Flush() != nil {
+			return
+		}
+	}
+}
+
+// A logged is a run as `execlogd log -json` prints it.
+type logged struct {
+	ID      uint64    `json:"id"`
+	Route   string    `json:"route"`
+	Command []string  `json:"command"`
+	Dir     string    `json:"dir"`
+	Paths   []string  `json:"paths"` // the first 100
+	Count   int       `json:"count"` // of all
+	Start   time.Time `json:"start"`
+	Seconds float64   `json:"seconds"` // so far, if it is running
+	State   string    `json:"state"`   // running, ready, ok, stopped or failed
+	PID     int       `json:"pid,omitempty"`
+	Failure string    `json:"failure,omitempty"`
+	Exit    int       `json:"exit"` // -1 without an exit status
+	Signal  int       `json:"signal,omitempty"`
+	Output  string    `json:"output"` // the last 64 KiB
+}
+
+func toLogged(r job.Record) logged {
+	return logged{
+		ID: r.ID, Route: r.Route, Command: r.Argv, Dir: r.Dir,
+		Paths: pathsOf(r.Events), Count: r.Batch,
+		Start: r.Start, Seconds: r.Took.Seconds(), State: stateOf(r), PID: r.PID,
+		Failure: r.Failure, Exit: r.Exit, Signal: int(r.Signal), Output: string(r.Output),
+	}
+}
+
+func stateOf(r job.Record) string {
+	switch {
+	case r.Running && r.Ready:
+		return "ready"
+	case r.Running:
+		return "running"
+	case r.Failure != "":
+		return "failed"
+	case r.Stopped:
+		return "stopped"
+	}
+	return "ok"
+}
+
+// pathsOf is the paths of a batch.
+func pathsOf(batch []inotify.Event) pathList {
+	paths := make(pathList, len(batch))
+	for i, e := range batch {
+		paths[i] = e.Name()
+	}
+	return paths
+}

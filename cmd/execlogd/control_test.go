@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var regexpTook = regexp.MustCompile(` after [0-9.]+m?s `)
+
+const logging = `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "build"
+match = "*.md"
+shell = "cat $EXECLOGD_PATH; echo end"
+
+[[route]]
+name = "fails"
+match = "*.bad"
+shell = "printf 'why\\033[2J'; exit 3"
+`
+
+func TestLogPrintsWhatRan(t *testing.T) {
+	s := begin(t, logging)
+	s.write("a b.md", "text\n")
+	s.await("msg=done")
+	s.write("x.bad", "text\n")
+	s.await("msg=failed")
+
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{
+		`build  ✓ ok after 1ms "DIR/a b.md"`,
+		`fails  ✗ sh -c "printf 'why\\033[2J'; exit 3": exit status 3 after 1ms DIR/x.bad`,
+		`fails  ┃ why\x1b[2J`,
+	} {
+		lines := strings.Split(strings.ReplaceAll(out.String(), s.dir, "DIR"), "\n")
+		if i < len(lines) {
+			lines[i] = regexpTook.ReplaceAllString(lines[i], " after 1ms ")
+		}
+		if i >= len(lines) || !strings.HasSuffix(strings.TrimSpace(lines[i]), want) {
+			t.Errorf("line %d: want %s in\n%s", i, want, out.String())
+		}
+	}
+}
+
+func TestLogFollowsAsJSON(t *testing.T) {
+	s := begin(t, logging)
+	s.write("a.md", "text\n")
+	s.await("msg=done")
+	ctx, cancel := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"log", "-f", "-json", "-control", s.dir + "/control.sock"}, write, io.Discard)
+		write.Close()
+	}()
+	lines := bufio.NewScanner(read)
+	next := func() (l logged) {
+		if !lines.Scan() {
+			t.Fatal("no more")
+		}
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l := next()
+	if l.Route != "build" || l.State != "ok" || l.Output != "text\nend\n" || l.Count != 1 || l.Paths[0] != s.dir+"/a.md" || l.Dir != s.dir || l.ID != 1 || l.Exit != 0 {
+		t.Errorf("got %+v", l)
+	}
+	s.write("x.bad", "text\n")
+	if l := next(); l.Route != "fails" || l.State != "failed" || l.Exit != 3 || l.Failure != "exit status 3" {
+		t.Errorf("got %+v", l)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// Who follows is let go when the daemon ends.
+func TestLogEndsWithTheDaemon(t *testing.T) {
+	s := begin(t, logging)
+	ended := make(chan error, 1)
+	read, write := io.Pipe()
+	go func() {
+		ended <- run(t.Context(), []string{"log", "-f", "-json", "-control", s.dir + "/control.sock"}, write, io.Discard)
+		write.Close()
+	}()
+	s.write("a.md", "text\n")
+	if _, err := read.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, read)
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLogFindsTheDaemon(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	t.Setenv("RUNTIME_DIRECTORY", "")
+	log := func() error { return run(t.Context(), []string{"log"}, io.Discard, io.Discard) }
+	if err := log(); err == nil || !strings.Contains(err.Error(), "no daemon with a configuration file runs here") {
+		t.Errorf("without a daemon: %v", err)
+	}
+	begin(t, strings.ReplaceAll(logging, "control =", "#"))
+	if err := log(); err != nil {
+		t.Error(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "other"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other, err := listenControl(filepath.Join(dir, "execlogd", "other.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := log(); err == nil || !strings.Contains(err.Error(), "there are several daemons: choose one with -control "+dir) {
+		t.Errorf("with two: %v", err)
+	}
+}
+
+func TestControlSocketIsPrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.sock")
+	ln, err := listenControl(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v %v", info.Mode(), err)
+	}
+	if _, err := listenControl(path); err == nil || !strings.Contains(err.Error(), "is another program's") {
+		t.Errorf("while it is in use: %v", err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	ln.Close()
+	ln, err = listenControl(path)
+	if err != nil {
+		t.Fatalf("one that was left behind: %v", err)
+	}
+	ln.Close()
+}

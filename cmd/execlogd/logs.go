@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/job"
+)
+
+const logUsage = `Usage: execlogd log [flags]
+
+Prints what the running daemon has run: when, on which files, for how long and
+how it ended, with the output of what failed.
+`
+
+// showLog prints the exec log of a running daemon.
+func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	var follow, asJSON bool
+	var control string
+	flags := flag.NewFlagSet("execlogd log", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&follow, "f", false, "go on, and print each run when it is over")
+	flags.BoolVar(&asJSON, "json", false, "print a JSON object a line, with the output")
+	flags.StringVar(&control, "control", "", "the control `socket` of the daemon, where there are several")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		_, err := io.WriteString(stdout, help(flags, logUsage))
+		return err
+	case err != nil:
+		return usageError{error: err}
+	case flags.NArg() > 0:
+		return usagef("what is %q? execlogd log takes flags alone", flags.Arg(0))
+	}
+	conn, err := dialControl(control)
+	if err != nil {
+		return err
+	}
+	print := printLogged(stdout)
+	if asJSON {
+		lines := json.NewEncoder(stdout)
+		lines.SetEscapeHTML(false)
+		print = func(l logged) error { return lines.Encode(l) }
+	}
+	return readLog(ctx, conn, follow, print)
+}
+
+// dialControl connects to the daemon at a control socket, or to the only one
+// that there is.
+func dialControl(path string) (net.Conn, error) {
+	if path != "" {
+		return net.Dial("unix", path)
+	}
+	paths := []string{serviceControl}
+	if own := ownControls(); own != "" {
+		more, err := filepath.Glob(filepath.Join(own, "*.sock"))
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, more...)
+	}
+	var conns []net.Conn
+	var live []string
+	var forbidden error
+	for _, path := range paths {
+		conn, err := net.Dial("unix", path)
+		switch {
+		case err == nil:
+			conns, live = append(conns, conn), append(live, path)
+		case errors.Is(err, fs.ErrPermission):
+			forbidden = fmt.Errorf("%s belongs to the service: be its user, or root", path)
+		}
+	}
+	if len(conns) == 1 {
+		return conns[0], nil
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	switch {
+	case len(live) > 1:
+		return nil, fmt.Errorf("there are several daemons: choose one with -control %s", strings.Join(live, " or "))
+	case forbidden != nil:
+		return nil, forbidden
+	}
+	return nil, errors.New("no daemon with a configuration file runs here: start one, or name its socket with -control")
+}
+
+// readLog prints what comes over a connection, which it closes.
+func readLog(ctx context.Context, conn net.Conn, follow bool, print func(logged) error) error {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DisableKeepAlives: true,
+	}}
+	defer conn.Close()
+	url := "http://execlogd/log"
+	if follow {
+		url += "?follow"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	defer res.Body.Close()
+	for lines := json.NewDecoder(res.Body); ; {
+		var l logged
+		err := lines.Decode(&l)
+		if ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("control socket: %w", err)
+		}
+		if err := print(l); err != nil {
+			return err
+		}
+	}
+}
+
+// printLogged prints for people, as the daemon does on a terminal.
+func printLogged(stdout io.Writer) func(logged) error {
+	c := &console{w: stdout, layout: time.DateTime, plain: !isTerminal(stdout) || os.Getenv("NO_COLOR") != ""}
+	return func(l logged) error {
+		line := jobLine{
+			time: l.Start.Local(), route: l.Route, message: l.State, paths: l.Paths, more: l.Count - len(l.Paths),
+			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready",
+		}
+		if l.State == "failed" {
+			line.err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
+		}
+		return c.write(line)
+	}
+}
