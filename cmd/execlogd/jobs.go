@@ -105,6 +105,19 @@ func (cfg *config) pagesAfter() []string {
 	return after
 }
 
+// beforePages is pagesAfter, and what those come after.
+func (cfg *config) beforePages() []string {
+	all := cfg.pagesAfter()
+	for i := 0; i < len(all); i++ {
+		for _, name := range cfg.afterOf(all[i]) {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
+}
+
 // roots are the directories that the routes listen to, each once.
 func (cfg *config) roots() []string {
 	var roots []string

@@ -194,6 +194,7 @@ func (d *daemon) died(route string, err error) {
 		err = errors.New("it ended by itself, with exit status 0")
 	}
 	d.log.Error("service has died", "route", route, "err", err)
+	d.routing.faults.set(route, "", err)
 }
 
 func (d *daemon) release() {

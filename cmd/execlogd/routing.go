@@ -19,12 +19,16 @@ type routing struct {
 	cfg    config
 	router *router.Router
 	group  *router.Group
+	faults faults
 }
 
 // route watches for the routes of a configuration, and has those due that are
 // to run at the start.
 func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 	r := &routing{d: d, cfg: cfg}
+	if cfg.reloads() {
+		r.faults = faults{server: d.server, routes: cfg.beforePages()}
+	}
 	var routes []router.Route
 	for _, f := range found {
 		routes = append(routes, f.route(f.work))
@@ -58,7 +62,11 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 func (r *routing) post(f router.Frame) {
 	r.log(f)
 	for _, c := range r.cfg.routes {
-		if c.name.is == f.Route && c.reload && f.Err == nil && r.cfg.reloads() {
+		if c.name.is != f.Route {
+			continue
+		}
+		r.faults.note(f, c.per == "file")
+		if c.reload && f.Err == nil && r.cfg.reloads() {
 			// The route is there, and takes it after those that it waits for.
 			_, _ = r.router.Trigger(reloadRoute, inotify.Event{Root: r.cfg.root, Path: everything})
 		}

@@ -259,6 +259,56 @@ func TestPagesStayWhenTheBuildFails(t *testing.T) {
 	}
 }
 
+// A page of our client shows the output of a build that failed until it
+// succeeds.
+func TestPagesShowWhatFailed(t *testing.T) {
+	s := begin(t, site)
+	s.fifo("held")
+	conn, _, err := websocket.Dial(t.Context(), s.url+"/livereload", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	for _, m := range []string{
+		`{"command":"hello","protocols":["http://livereload.com/protocols/official-7","https://github.com/execlog/execlogd/protocol-1"],"ver":"execlogd"}`,
+		fmt.Sprintf(`{"command":"info","plugins":{},"url":"%s/","path":"/","uses":[]}`, s.url),
+	} {
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte(m)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(command string) string {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for {
+			_, text, err := conn.Read(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(text), fmt.Sprintf("%q", command)) {
+				return string(text)
+			}
+		}
+	}
+	told("at")
+	s.write("src/a.md", "1")
+	s.await("msg=begun")
+	s.write("held", "3")
+	if m := told("errors"); !strings.Contains(m, "build: sh: exit status 3") || !strings.Contains(m, "begun") {
+		t.Errorf("told %s", m)
+	}
+	s.write("src/a.md", "2")
+	s.await("msg=begun")
+	s.write("held", "0")
+	if m := told("errors"); !strings.Contains(m, `"errors":[]`) {
+		t.Errorf("told %s", m)
+	}
+	if m := told("change"); !strings.Contains(m, `"reload":true`) {
+		t.Errorf("told %s", m)
+	}
+}
+
 func TestServiceStartsAtOnceAndReloadsPages(t *testing.T) {
 	s := begin(t, `
 -- x.toml --
