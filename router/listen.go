@@ -43,6 +43,8 @@ func (l Listener) deliver(events []inotify.Event) {
 type Group struct {
 	watcher *inotify.Watcher
 	routers []*Router // each once
+	drain   func()
+	drained chan struct{} // closed by drain
 }
 
 // NewGroup watches the listeners' roots; everything that can fail at the start
@@ -53,7 +55,8 @@ func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{watcher: watcher}
+	g := &Group{watcher: watcher, drained: make(chan struct{})}
+	g.drain = sync.OnceFunc(func() { close(g.drained) })
 	for _, l := range listeners {
 		if err := g.add(l); err != nil {
 			return nil, errors.Join(err, watcher.Close())
@@ -103,11 +106,31 @@ func (g *Group) Run(ctx context.Context) error {
 			routed[i] = r.Run(routing)
 		})
 	}
+	wg.Go(func() {
+		select {
+		case <-g.drained:
+			stopWatching()
+		case <-watching.Done():
+		}
+	})
 	err := g.watcher.Run(watching)
+	select {
+	case <-g.drained:
+		for _, r := range g.routers {
+			r.rest(ctx)
+		}
+	default:
+	}
+	stopWatching()
 	stopRouting()
 	wg.Wait()
 	return errors.Join(append(routed, err)...)
 }
+
+// Drain ends a Run so that nothing is lost: the watcher stops, and Run returns
+// when all that was delivered by then has been dispatched and is over. The end
+// of Run's context ends it earlier, as ever. Drain does not wait.
+func (g *Group) Drain() { g.drain() }
 
 // Close ends a Run, without waiting for its callbacks, and gives the inotify
 // instance back. Further calls do nothing.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,7 @@ type Router struct {
 	running int  // callbacks
 	queued  uint64
 	agenda  agenda
+	rested  []chan struct{} // closed when nothing waits or runs
 	sources map[*source]bool
 }
 
@@ -210,6 +212,32 @@ func (r *Router) turn(now time.Time) {
 		l.start(now)
 	}
 	r.agenda.arm(now)
+	r.checkRest()
+}
+
+// rest returns when nothing waits or runs, or when ctx ends.
+func (r *Router) rest(ctx context.Context) {
+	r.mu.Lock()
+	rested := make(chan struct{})
+	r.rested = append(r.rested, rested)
+	r.checkRest()
+	r.mu.Unlock()
+	select {
+	case <-rested:
+	case <-ctx.Done():
+	}
+}
+
+// checkRest tells those who wait for it that nothing waits or runs. r.mu is
+// held.
+func (r *Router) checkRest() {
+	if len(r.rested) == 0 || slices.ContainsFunc(r.stages, func(s *stage) bool { return s.busy > 0 }) {
+		return
+	}
+	for _, rested := range r.rested {
+		close(rested)
+	}
+	r.rested = nil
 }
 
 // fire is the timer's. A timer that was stopped too late does no harm.
