@@ -109,6 +109,8 @@ func (g *Group) Run(ctx context.Context) error {
 	wg.Go(func() {
 		select {
 		case <-g.drained:
+			// What happened before is ours, and the end of a write with it.
+			_ = g.watcher.Flush(watching)
 			stopWatching()
 		case <-watching.Done():
 		}

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/execlog/execlogd/job"
-	"github.com/execlog/execlogd/router"
 )
 
 const checkUsage = `Usage: execlogd check -config file
@@ -70,7 +69,8 @@ func (cfg *config) summary() string {
 // A finding is what was made of a route of the file.
 type finding struct {
 	*routeConfig
-	work router.Callback
+	work *work
+	kept bool // from an earlier configuration
 }
 
 // look says what a file names that is not there, and returns what the routes
@@ -90,11 +90,11 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 		if !r.lookDir("root", c.root) || !r.lookDir("dir", c.dir) {
 			continue
 		}
-		work, err := c.work(runner, func(err error) { died(c.name.is, err) })
+		work, err := c.make(runner, func(err error) { died(c.name.is, err) })
 		if err != nil {
 			r.wrong(c.commandAt(), "%v", err)
 		}
-		found = append(found, finding{c, work})
+		found = append(found, finding{routeConfig: c, work: work})
 	}
 	return found, r.mistakes
 }

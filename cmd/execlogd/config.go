@@ -23,6 +23,7 @@ import (
 // and routeDefaults are the only home of the daemon's defaults.
 type config struct {
 	file         string // the configuration's; empty is none
+	watchConfig  bool
 	serve        bool   // over HTTP
 	root         string // absolute
 	rootAt       place  // in the file
@@ -144,6 +145,7 @@ func isServerKey(name string) bool {
 // define declares the flags, with cfg's values as their defaults.
 func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 	flags.StringVar(&cfg.file, "config", cfg.file, "read this `file`, execlogd.toml(5); the other flags win over it")
+	flags.BoolVar(&cfg.watchConfig, "watch-config", cfg.watchConfig, "load the file of -config anew when it changes, as at SIGHUP")
 	flags.StringVar(&cfg.root, "root", cfg.root, "serve and watch this `directory`")
 	flags.StringVar(&cfg.host, "host", cfg.host, "listen on this `address`; 0.0.0.0 or :: is every address of the machine")
 	flags.IntVar(&cfg.port, "port", cfg.port, "listen on this TCP `port`; 0 takes a free one")
@@ -163,6 +165,8 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 
 func (cfg *config) check() (err error) {
 	switch {
+	case cfg.watchConfig && cfg.file == "":
+		return usagef("-watch-config without -config: name a file, or drop it")
 	case cfg.root == "":
 		return usagef("-root is empty: name a directory, as in -root .")
 	case cfg.host == "":

@@ -273,7 +273,7 @@ func TestFileHasTheFlags(t *testing.T) {
 			continue
 		}
 		name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
-		if name == "config" || name == "version" {
+		if name == "config" || name == "watch-config" || name == "version" {
 			continue
 		}
 		i := slices.Index(known, strings.ReplaceAll(name, "-", "_"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/execlog/execlogd/inotify"
@@ -13,24 +14,45 @@ import (
 // as httpd.Server.Refresh has it.
 const everything = "/"
 
-// work makes the callback of a route, which has its program found. Died is told
+// errDropped is why a run ends whose route is not in the configuration any more.
+var errDropped = fmt.Errorf("its route was changed: %w", context.Canceled)
+
+// A work is what a route does, as long as the configuration has it.
+type work struct {
+	run  router.Callback
+	drop func() // ends a run that goes on
+	stop func() // ends a service
+}
+
+func newWork(run router.Callback, stop func()) *work {
+	dropped, drop := context.WithCancel(context.Background())
+	return &work{drop: drop, stop: stop, run: func(ctx context.Context, batch []inotify.Event) error {
+		ctx, end := context.WithCancelCause(ctx)
+		defer end(nil)
+		defer context.AfterFunc(dropped, func() { end(errDropped) })()
+		return run(ctx, batch)
+	}}
+}
+
+// make makes the work of a route, which has its program found. Died is told
 // when a service does.
-func (c *routeConfig) work(runner *job.Runner, died func(error)) (router.Callback, error) {
+func (c *routeConfig) make(runner *job.Runner, died func(error)) (*work, error) {
+	nothing := func() {}
 	switch {
 	case len(c.run) == 0 && c.shell.is == "":
-		return idle, nil
+		return newWork(idle, nothing), nil
 	case c.service:
 		s, err := runner.Service(c.serviceOf(died))
 		if err != nil {
 			return nil, err
 		}
-		return s.Run, nil
+		return newWork(s.Run, s.Stop), nil
 	}
 	j, err := runner.Command(c.command())
 	if err != nil {
 		return nil, err
 	}
-	return j.Run, nil
+	return newWork(j.Run, nothing), nil
 }
 
 // idle is the callback of a route that only has its success noticed.

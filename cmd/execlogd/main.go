@@ -110,11 +110,17 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := io.WriteString(stdout, cfg.print)
 		return err
 	}
-	d, err := acquire(cfg, stderr)
+	d, err := acquire(cfg, args, stderr)
 	if err != nil {
 		return err
 	}
 	defer d.release()
+	if cfg.file != "" {
+		var end context.CancelCauseFunc
+		ctx, end = context.WithCancelCause(ctx)
+		defer end(nil)
+		defer d.heedHangups(stderr, end)()
+	}
 	d.announce(stderr)
 	said := make(chan struct{})
 	quiet := context.AfterFunc(ctx, func() {
@@ -137,18 +143,20 @@ type daemon struct {
 	server  *httpd.Server // nil without HTTP
 	sockets []net.Listener
 	runner  *job.Runner
-	routing *routing     // nil when there is nothing to watch for
-	control net.Listener // nil when there is no place for it
+	args    []string
+	shift   shift         // without a routing when there is nothing to watch for
+	demand  chan struct{} // to load the configuration anew
+	control net.Listener  // nil when there is no place for it
 }
 
-func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, log: newLogger(cfg, stderr)}
+func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error) {
+	d := &daemon{cfg: cfg, args: args, demand: make(chan struct{}, 1), log: newLogger(cfg, stderr)}
 	defer func() {
 		if err != nil {
 			d.release()
 		}
 	}()
-	if len(cfg.routes) > 0 {
+	if cfg.file != "" {
 		if d.runner, err = job.New(job.Options{Output: d.output}); err != nil {
 			return nil, err
 		}
@@ -165,8 +173,8 @@ func acquire(cfg config, stderr io.Writer) (_ *daemon, err error) {
 	if err := d.acquireControl(); err != nil {
 		return nil, err
 	}
-	if len(cfg.roots()) > 0 {
-		d.routing, err = d.route(cfg, found)
+	if len(cfg.roots()) > 0 || cfg.file != "" {
+		d.shift.routing, err = d.route(cfg, found)
 	}
 	return d, err
 }
@@ -194,12 +202,12 @@ func (d *daemon) died(route string, err error) {
 		err = errors.New("it ended by itself, with exit status 0")
 	}
 	d.log.Error("service has died", "route", route, "err", err)
-	d.routing.faults.set(route, "", err)
+	d.shift.now().faults.set(route, "", err)
 }
 
 func (d *daemon) release() {
-	if d.routing != nil {
-		d.routing.group.Close()
+	if r := d.shift.now(); r != nil {
+		r.group.Close()
 	}
 	if d.runner != nil {
 		d.runner.Close()
@@ -236,8 +244,8 @@ func (d *daemon) status() string {
 	if n := len(d.cfg.routes); n > 0 {
 		parts = append(parts, count(n, "route", "routes"))
 	}
-	if d.routing != nil {
-		parts = append(parts, "watching "+count(d.routing.group.Watches(), "directory", "directories"))
+	if r := d.shift.now(); r != nil {
+		parts = append(parts, "watching "+count(r.group.Watches(), "directory", "directories"))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -256,8 +264,15 @@ func (d *daemon) serving() string {
 
 func (d *daemon) tasks() []task {
 	var tasks []task
-	if d.routing != nil {
-		tasks = append(tasks, task{"watch", d.routing.group.Run})
+	if d.cfg.watchConfig {
+		file := d.cfg.file
+		tasks = append(tasks, task{"watch configuration", func(ctx context.Context) error { return watchFile(ctx, file, d.ask) }})
+	}
+	if d.cfg.file != "" {
+		tasks = append(tasks, task{"reload", d.reloadOnDemand})
+	}
+	if d.shift.now() != nil {
+		tasks = append(tasks, task{"watch", d.watch})
 	}
 	for _, ln := range d.sockets {
 		tasks = append(tasks, task{"serve", func(ctx context.Context) error { return d.server.Serve(ctx, ln) }})

@@ -17,6 +17,8 @@ import (
 type routing struct {
 	d      *daemon
 	cfg    config
+	found  []finding
+	begun  chan struct{} // closed when it has taken over
 	router *router.Router
 	group  *router.Group
 	faults faults
@@ -25,13 +27,13 @@ type routing struct {
 // route watches for the routes of a configuration, and has those due that are
 // to run at the start.
 func (d *daemon) route(cfg config, found []finding) (*routing, error) {
-	r := &routing{d: d, cfg: cfg}
+	r := &routing{d: d, cfg: cfg, found: found, begun: make(chan struct{})}
 	if cfg.reloads() {
 		r.faults = faults{server: d.server, routes: cfg.beforePages()}
 	}
 	var routes []router.Route
 	for _, f := range found {
-		routes = append(routes, f.route(f.work))
+		routes = append(routes, f.route(f.work.run))
 	}
 	if cfg.reloads() {
 		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
@@ -49,7 +51,7 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 		return nil, err
 	}
 	for _, f := range found {
-		if f.start {
+		if f.start && !f.kept {
 			if _, err := r.router.Trigger(f.name.is, inotify.Event{Root: f.root.is, Path: "."}); err != nil {
 				return nil, errors.Join(err, r.group.Close())
 			}
@@ -84,6 +86,8 @@ func (r *routing) log(f router.Frame) {
 		log.Info("done")
 	case errors.Is(f.Err, router.ErrCancelled), errors.Is(f.Err, router.ErrRestarted):
 		log.Debug("not finished", "err", f.Err)
+	case errors.Is(f.Err, errDropped):
+		log.Info("ended, as its route was changed")
 	case isPanic:
 		log.Error("failed", "err", f.Err, "stack", string(panicked.Stack))
 	default:
@@ -126,8 +130,12 @@ func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
 
 // watches is for the status page, which is there when the group is.
 func (d *daemon) watches() []httpd.Watch {
-	g := d.routing.group
-	return []httpd.Watch{{Root: strings.Join(d.routing.cfg.roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
+	r := d.shift.now()
+	if r == nil {
+		return nil
+	}
+	g := r.group
+	return []httpd.Watch{{Root: strings.Join(r.cfg.roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
 }
 
 // noteRoot logs what became of a root.

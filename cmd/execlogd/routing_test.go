@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -104,6 +105,15 @@ func (s *session) await(text string) string {
 		case <-time.After(patience):
 		}
 		s.t.Fatalf("no %q in the log:\n%s", text, strings.Join(s.seen, "\n"))
+	}
+}
+
+// awaitAll is await for several lines in any order.
+func (s *session) awaitAll(texts ...string) {
+	s.t.Helper()
+	for len(texts) > 0 {
+		line := s.await("")
+		texts = slices.DeleteFunc(texts, func(text string) bool { return strings.Contains(line, text) })
 	}
 }
 

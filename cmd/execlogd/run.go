@@ -160,11 +160,11 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, runner.Close()) }()
-	work, err := o.cfg.work(runner, nil)
+	work, err := o.cfg.make(runner, nil)
 	if err != nil {
 		return err
 	}
-	route := o.cfg.route(o.clearing(work))
+	route := o.cfg.route(o.clearing(work.run))
 	route.Roots = nil
 	// Who stops us wants the command to end as well, and now.
 	routes, err := router.New(router.Options{Grace: -1, Post: o.post}, route)
