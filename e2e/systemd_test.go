@@ -25,6 +25,7 @@ func TestSystemd(t *testing.T) {
 	t.Run("the service serves and reloads", func(t *testing.T) { testService(t, h.in(t)) })
 	t.Run("the socket starts the service", func(t *testing.T) { testSocket(t, h.in(t)) })
 	t.Run("options open it to the network", func(t *testing.T) { testOptions(t, h.in(t)) })
+	t.Run("routes run in the sandbox, and are found in the journal", func(t *testing.T) { testRoutes(t, h.in(t)) })
 	t.Run("a wrong option fails once, in one line", func(t *testing.T) { testWrongOption(t, h.in(t)) })
 }
 
@@ -104,6 +105,43 @@ func testOptions(t *testing.T, h *host) {
 	// What a forwarded port brings was asked for under another address of the
 	// machine than it comes to, so the service must be able to list them.
 	expectPage(t, h.clientOf("127.0.0.1:8080"), "http://192.0.2.7:8080/", "<p>two\n")
+	h.run("systemctl", "stop", "execlogd")
+	expectCleanEnd(t, h)
+}
+
+func testRoutes(t *testing.T, h *host) {
+	const route = "\n[[route]]\nname = \"build\"\nroot = \"/srv/www\"\nmatch = \"*.md\"\ndelay = \"300ms\"\nshell = 'echo \"built in $PWD for $EXECLOGD_PATHS\"'\n"
+	config := func(text string) {
+		write(t, h.path("etc"), map[string]string{"execlogd.toml": "[server]\nroot = \"/srv/www\"\n" + text})
+	}
+	t.Cleanup(func() { os.Remove(h.path("etc/execlogd.toml")) })
+	ran := func(what string) {
+		t.Helper()
+		h.run("timeout", "30", "sh", "-c", "until execlogd log | grep --quiet '"+what+"'; do sleep 0.05; done")
+	}
+	config(route)
+	setOptions(t, h, "-config /etc/execlogd.toml")
+	h.run("systemctl", "start", "execlogd")
+	expect(t, "mode of the control socket", h.run("stat", "--format=%a", "/run/execlogd/control.sock"), "600")
+	write(t, h.path("srv/www"), map[string]string{"b.md": "x", "c d.md": "x"})
+	ran("build .* ok after")
+	h.run("journalctl", "--sync")
+	entries := func(field string) string {
+		return h.run("journalctl", "--quiet", "--no-pager", "--output=cat", "--unit=execlogd", field)
+	}
+	for _, field := range []string{"EXECLOGD_ROUTE=build", "EXECLOGD_PATH=/srv/www/b.md", "EXECLOGD_PATH=/srv/www/c d.md"} {
+		if said := entries(field); !strings.Contains(said, "msg=done route=build") {
+			t.Errorf("%s finds\n%s", field, said)
+		}
+	}
+	if said := entries("EXECLOGD_ROUTE=build"); !strings.Contains(said, "built in /etc for /srv/www/") {
+		t.Errorf("the output is not in the journal:\n%s", said)
+	}
+
+	config(route + "\n[[route]]\nname = \"second\"\nroot = \"/srv/www\"\nstart = true\nshell = \"echo second\"\n")
+	h.run("systemctl", "reload", "execlogd")
+	ran("second .* ok after")
+	h.run("systemctl", "is-active", "execlogd")
 	h.run("systemctl", "stop", "execlogd")
 	expectCleanEnd(t, h)
 }
