@@ -38,8 +38,11 @@ type console struct {
 	width int // of the longest name of a route so far
 }
 
-func newConsoleHandler(w io.Writer, level slog.Level, plain bool) *consoleHandler {
+func newConsoleHandler(w io.Writer, level slog.Level, plain bool, routes ...routeConfig) *consoleHandler {
 	c := &console{w: w, plain: plain, layout: time.TimeOnly}
+	for _, r := range routes {
+		c.width = max(c.width, utf8.RuneCountInString(r.name.is))
+	}
 	return &consoleHandler{console: c, Handler: tint.NewTextHandler(c, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: plain})}
 }
 

@@ -21,7 +21,7 @@ func newLogger(cfg config, w io.Writer) *slog.Logger {
 	case cfg.logFormat == "json":
 		return slog.New(slog.NewJSONHandler(w, opts))
 	case cfg.logFormat == "auto" && isTerminal(w):
-		return slog.New(newConsoleHandler(w, level, os.Getenv("NO_COLOR") != ""))
+		return slog.New(newConsoleHandler(w, level, os.Getenv("NO_COLOR") != "", cfg.routes...))
 	case isJournal(w):
 		return slog.New(newJournalHandler(w, opts, cfg.journal))
 	}

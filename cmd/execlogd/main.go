@@ -30,6 +30,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -189,8 +190,21 @@ func (d *daemon) acquireServer() (err error) {
 		}
 		return err
 	}
+	d.warnOfServedFile()
 	d.sockets, err = sockets(d.cfg.host, d.cfg.port)
 	return err
+}
+
+// warnOfServedFile says that visitors can read the configuration, in which the
+// environment of jobs may be.
+func (d *daemon) warnOfServedFile() {
+	file, err := filepath.Abs(d.cfg.file)
+	if d.cfg.file == "" || !d.cfg.static || err != nil {
+		return
+	}
+	if path, in := below(d.cfg.root, file); in && !strings.Contains("/"+path, "/.") {
+		d.log.Warn("the configuration is among the files that are served: hide it by a dot before its name, or serve another directory", "path", path)
+	}
 }
 
 // output logs what a job writes.

@@ -356,6 +356,16 @@ shell = "echo up; read line <held; exit 7"
 	}
 }
 
+func TestServedConfigurationIsWarnedOf(t *testing.T) {
+	const warning = "the configuration is among the files that are served"
+	for text, want := range map[string]bool{"": true, "static = false": false, "root = 'www'": false} {
+		s := begin(t, "\n-- www/ --\n-- x.toml --\n[server]\nport = 0\n"+text)
+		if got := strings.Contains(strings.Join(s.seen, "\n"), warning); got != want {
+			t.Errorf("%q: warned %v, want %v:\n%s", text, got, want, strings.Join(s.seen, "\n"))
+		}
+	}
+}
+
 func TestReloadNeedsNoCommand(t *testing.T) {
 	s := begin(t, `
 -- templates/ --
