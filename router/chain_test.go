@@ -190,6 +190,7 @@ func behind(a actor, names ...string) actor {
 	return a.with(func(a *actor) { a.After = names })
 }
 func stubborn(a actor) actor { return a.with(func(a *actor) { a.OnFailure = Continue }) }
+func keeping(a actor) actor  { return a.with(func(a *actor) { a.OnFailure = Keep }) }
 
 func TestAfter(t *testing.T) {
 	site := []actor{build, styles, behind(pages, "build", "css")}
@@ -228,6 +229,11 @@ func TestAfter(t *testing.T) {
 
 		{"what waits for a route that fails is cancelled", []actor{failing(build, "1"), reload}, "a.md@0 x.html@10", "build:a.md@30-130! reload:x.html@130!cancelled"},
 		{"or goes all the same", []actor{failing(build, "1"), stubborn(reload)}, "a.md@0 x.html@10", "build:a.md@30-130! reload:x.html@130"},
+		{"or is kept for the next success", []actor{failing(build, "1 2"), keeping(reload)}, "a.md@0 x.html@10 a.md@500 a.md@1000", "build:a.md@30-130! build:a.md@530-630! build:a.md@1030-1130 reload:x.html@1130"},
+		{"and holds back nothing that comes later", []actor{failing(build, "1"), keeping(reload)}, "a.md@0 x.html@10 y.html@500 a.md@1000", "build:a.md@30-130! reload:y.html@600 build:a.md@1030-1130 reload:x.html@1130"},
+		{"with which it goes in the order of its events", []actor{failing(build, "1"), keeping(reload)}, "a.md@0 x.html@10 a.md@1000 y.html@1010", "build:a.md@30-130! build:a.md@1030-1130 reload:x.html+y.html@1130"},
+		{"by each path", []actor{failing(build, "1"), keeping(reload).with(func(a *actor) { a.Per = PerFile })}, "a.md@0 x.html@10 y.html@20 a.md@1000", "build:a.md@30-130! build:a.md@1030-1130 reload:x.html@1130 reload:y.html@1130"},
+		{"who keeps what waits has failed for those behind it", []actor{failing(styles, "1"), keeping(behind(build, "css")), reload}, "a.scss@0 a.md@10 x.html@20", "css:a.scss@30-130! reload:x.html@130!cancelled"},
 		{"a failure is not followed", []actor{failing(build, "1"), stubborn(pages)}, "a.md@0", "build:a.md@30-130!"},
 		{"a failure of the past does not count", []actor{failing(build, "1"), reload}, "a.md@0 x.html@200", "build:a.md@30-130! reload:x.html@300"},
 		{"a failure that the burst makes good does not count", []actor{failing(build, "1"), behind(pages, "build").with(func(a *actor) { a.Patterns = []string{"*.html"} })}, "a.md@0 x.html@20 b.md@70", "build:a.md@30-130! build:b.md@130-230 pages:x.html+b.md@230"},

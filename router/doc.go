@@ -117,7 +117,9 @@
 // its paths, with PerFile) failed, and it did not make up for that with a later
 // run before everything that comes first was done. Then what waits is dropped,
 // and its frame has [ErrCancelled]; or it goes all the same, with OnFailure:
-// Continue. A route that gives up so fails the ones behind it in turn. A
+// Continue; or, with Keep, it waits until they are all done again and none has
+// failed, while what comes later and does not have to wait goes on. A route that
+// does not go on so fails the ones behind it in turn. A
 // failure before the burst counts for nothing, and being restarted is none.
 //
 // # Frames

@@ -137,6 +137,7 @@ type OnFailure uint8
 const (
 	Cancel   OnFailure = iota // it is dropped; its Frame says ErrCancelled
 	Continue                  // it goes all the same
+	Keep                      // it waits until they are done again and none has failed
 )
 
 // Per says what has timing, batches and frames of its own.
@@ -189,7 +190,7 @@ func (r Route) rules() (*rules, error) {
 		return nil, fmt.Errorf("route %q: mask has %v, which cannot be asked for: take it out", r.Name, r.Mask&^askable)
 	case r.Follow && len(r.After) == 0:
 		return nil, fmt.Errorf("route %q: it follows nothing: name in After what it follows", r.Name)
-	case r.OnFailure > Continue || r.Per > PerFile || r.OnBusy > Ignore:
+	case r.OnFailure > Keep || r.Per > PerFile || r.OnBusy > Ignore:
 		return nil, fmt.Errorf("route %q: OnFailure %d, Per %d or OnBusy %d is none of ours: use the constants", r.Name, r.OnFailure, r.Per, r.OnBusy)
 	case r.Timeout < 0:
 		return nil, fmt.Errorf("route %q: timeout %v is negative: use 0 for none", r.Name, r.Timeout)

@@ -185,7 +185,7 @@ func (r *Router) end() {
 	r.agenda.clear()
 	for _, s := range r.stages {
 		for l := range s.all() {
-			for _, e := range l.batch.take() {
+			for _, e := range slices.Concat(l.aside, l.batch.take()) {
 				release(e.tickets, ErrStopped)
 			}
 		}

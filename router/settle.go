@@ -59,6 +59,7 @@ type lane struct {
 	stage   *stage
 	key     key // zero for the whole route
 	batch   batch
+	aside   []*entry // what waits for a success of the routes that come first
 	moments moments
 
 	run      *frame // nil if there is none
@@ -177,7 +178,7 @@ func (l *lane) wait() {
 func (l *lane) rest(now time.Time) {
 	l.wait()
 	s := l.stage
-	if s.only != nil || l.run != nil {
+	if s.only != nil || l.run != nil || len(l.aside) > 0 {
 		return
 	}
 	if over := l.moments.started.Add(s.route.Debounce); over.After(now) {
@@ -218,6 +219,29 @@ func (l *lane) start(now time.Time) {
 	s.running++
 	s.router.running++
 	s.router.runs.Go(l.run.work)
+}
+
+// putAside empties the batch, because a route that comes first has failed.
+func (l *lane) putAside() {
+	l.touch()
+	l.aside = append(l.aside, l.batch.take()...)
+	l.count()
+}
+
+// bringBack is for when none has, and makes the lane look at its batch.
+func (l *lane) bringBack() {
+	if len(l.aside) == 0 && l.batch.empty() {
+		return
+	}
+	l.touch()
+	if l.batch.empty() {
+		l.skipDelay()
+	}
+	for _, e := range l.aside {
+		l.batch.put(keyOf(e.event), *e)
+	}
+	l.aside = nil
+	l.count()
 }
 
 // refuse makes a batch that was taken a frame that has failed before it began.

@@ -120,7 +120,11 @@ func (s *stage) hold(now time.Time) {
 	}
 	for l := range s.all() {
 		switch {
+		case !held && failure == nil:
+			l.bringBack()
 		case l.batch.empty():
+		case failure != nil && s.route.OnFailure == Keep:
+			l.putAside()
 		case failure != nil && s.route.OnFailure == Cancel:
 			l.refuse(newFrame(l, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
 		default:
@@ -134,7 +138,7 @@ func (s *stage) hold(now time.Time) {
 func (s *stage) fail(l *lane, err error) {
 	for _, b := range s.behind {
 		b.failures.add(l, err)
-		if b.route.OnFailure == Cancel {
+		if b.route.OnFailure != Continue {
 			b.fail(l, err)
 		}
 	}

@@ -234,7 +234,10 @@ func (cfg *config) pageRoute(name string, mask inotify.Mask, delay time.Duration
 		Delay:    orNone(delay),
 		Debounce: orNone(cfg.debounce),
 		After:    cfg.pagesAfter(),
-		Callback: callback,
+
+		// What was saved while a build failed is shown with the next that does not.
+		OnFailure: router.Keep,
+		Callback:  callback,
 	}
 }
 
