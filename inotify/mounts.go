@@ -22,6 +22,7 @@ func (w *Watcher) recheckMounts() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.recheckMountsLocked()
+	w.rouse() // whoever calls: there is something to do
 }
 
 func (w *Watcher) recheckMountsLocked() {

@@ -312,7 +312,8 @@ func (w *Watcher) release() error {
 // Flush waits until everything that happened below the roots before the call
 // was delivered, which takes a Run under way. It leaves no trace in any
 // directory. It returns early with ctx's error or ErrClosed. It promises
-// nothing of directories without a watch.
+// nothing of directories without a watch, nor of mounts, which are noticed in
+// their own time.
 func (w *Watcher) Flush(ctx context.Context) error {
 	done, err := w.awaitQueued()
 	if err != nil || done == nil {

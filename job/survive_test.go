@@ -206,6 +206,13 @@ func TestKeeperIsNotTerminated(t *testing.T) {
 	}
 }
 
+// cleansUp has no child, which could miss the signal between fork and exec.
+const cleansUp = `exec python3 -c "
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print('cleaned'), sys.exit(3)))
+print('up', flush=True)
+while True: time.sleep(1)"`
+
 // What is told to end gets SIGTERM first, and SIGKILL only when its grace is
 // over.
 func TestGrace(t *testing.T) {
@@ -214,7 +221,7 @@ func TestGrace(t *testing.T) {
 		output       string
 		signal       syscall.Signal
 	}{
-		{"it cleans up", `trap 'echo cleaned; exit 3' TERM; echo up; sleep 1000 & wait`, "up\ncleaned\n", 0},
+		{"it cleans up", cleansUp, "up\ncleaned\n", 0},
 		{"it is deaf", `trap '' TERM; echo up; while :; do sleep 1000; done`, "up\n", syscall.SIGKILL},
 		{"it is stopped", `echo up; kill -STOP $$`, "up\n", syscall.SIGTERM},
 	}
