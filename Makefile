@@ -18,8 +18,8 @@ FUZZTIME ?= 20s
 ROUNDS   ?= 100
 VERSION  := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
 
-# Modules apart from ours: test-only and developers' requirements.
-MODULES := . e2e tools
+# Modules apart from ours: test-only and developers' requirements, and an example.
+MODULES := . e2e tools examples/goserver
 each     = @for dir in $(MODULES); do (cd $$dir; $(1)); done
 tool     = go tool -modfile=$(CURDIR)/tools/go.mod
 test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
