@@ -18,8 +18,8 @@ FUZZTIME ?= 20s
 ROUNDS   ?= 100
 VERSION  := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
 
-# Modules apart from ours: test-only and developers' requirements.
-MODULES := . e2e tools
+# Modules apart from ours: test-only and developers' requirements, and an example.
+MODULES := . e2e tools examples/goserver
 each     = @for dir in $(MODULES); do (cd $$dir; $(1)); done
 tool     = go tool -modfile=$(CURDIR)/tools/go.mod
 test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
@@ -40,7 +40,7 @@ test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromi
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny bindfs=bindfs mandoc=mandoc npm='nodejs npm'
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi

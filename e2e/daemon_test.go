@@ -20,6 +20,7 @@ type daemon struct {
 
 	cmd    *exec.Cmd
 	stderr *transcript
+	read   int           // how much of stderr scripts have looked at
 	ended  chan struct{} // closed when the process is gone
 }
 

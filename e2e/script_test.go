@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,9 @@ import (
 // script calls a daemon or a page; HEADER is as in -H 'Host: example.org'.
 //
 //	start NAME [FLAG...]            run execlogd until it is ready; sets $URL and $PORT
+//	example DIR                     fill the working directory with that of examples/
+//	says NAME REGEXP                wait until execlogd has written a line that matches,
+//	                                after the one that the last says has found
 //	signal NAME TERM|INT|HUP|KILL   send a signal
 //	insist NAME TERM|INT            send it until the process is gone
 //	ended NAME STATUS               wait for its end with that status, or by that signal;
@@ -45,6 +49,8 @@ import (
 //	slow-copy FROM TO               write in pieces, with pauses longer than the delay
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"start":        command(start, 1, 100),
+	"example":      command(example, 1, 1),
+	"says":         command(says, 2, 2),
 	"signal":       command(signal, 2, 2),
 	"insist":       command(insist, 2, 2),
 	"ended":        command(ended, 2, 2),
@@ -171,6 +177,29 @@ func start(s *scene, ts *testscript.TestScript, args []string) error {
 	ts.Setenv("URL", d.URL)
 	ts.Setenv("PORT", at.Port())
 	fmt.Fprint(ts.Stderr(), d.stderr)
+	return nil
+}
+
+func example(_ *scene, ts *testscript.TestScript, args []string) error {
+	return os.CopyFS(ts.MkAbs("."), os.DirFS(filepath.Join("..", "examples", args[0])))
+}
+
+func says(s *scene, ts *testscript.TestScript, args []string) error {
+	line, err := regexp.Compile("(?m)" + args[1] + ".*\n")
+	if err != nil {
+		return err
+	}
+	d := s.daemon(ts, args[0])
+	err = eventually(s.t.Context(), "execlogd to say "+args[1], func() bool {
+		found := line.FindStringIndex(d.stderr.String()[d.read:])
+		if found != nil {
+			d.read += found[1]
+		}
+		return found != nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w\nstderr: %s", err, d.stderr)
+	}
 	return nil
 }
 

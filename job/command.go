@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,6 +35,11 @@ type Command struct {
 	// Shell is a script for /bin/sh, instead of Argv. Nothing is filled in.
 	Shell string
 
+	// Made says that a program given by its path, which has a slash in it,
+	// may be made later, as by a compiler that runs first. That it is not
+	// there is then an error of the run.
+	Made bool
+
 	// Dir is where it runs; empty is the root of the batch's first event.
 	// A relative one is relative to the directory of the process.
 	Dir string
@@ -55,7 +61,7 @@ type Job struct {
 	runner *Runner
 	name   string
 	argv   []string // as in Command, or a shell's
-	path   string   // of the program; empty if only the root can say
+	path   string   // of the program; empty if each run is to look
 	dir    string   // absolute; empty is the root
 	env    []string
 	input  Input
@@ -64,7 +70,7 @@ type Job struct {
 }
 
 // Command checks a command and returns it as a Job. A program that cannot be
-// found is an error here.
+// found is an error here, unless it is yet to be made.
 func (r *Runner) Command(c Command) (*Job, error) {
 	j, err := r.job(c)
 	if err != nil {
@@ -98,7 +104,7 @@ func (r *Runner) job(c Command) (*Job, error) {
 			return nil, fmt.Errorf("directory %q is not there: create it, or name another", j.dir)
 		}
 	}
-	return j, j.find()
+	return j, j.find(c.Made)
 }
 
 // check says what is wrong with a command before its program is looked for.
@@ -121,13 +127,19 @@ func (c Command) check() error {
 	return nil
 }
 
-// find looks for the program, unless it is to be found from the root on.
-func (j *Job) find() (err error) {
+// find looks for the program, unless it is to be found from the root on, or is
+// yet to be made.
+func (j *Job) find(made bool) error {
 	program := j.argv[0]
-	if j.dir == "" && strings.Contains(program, "/") && !filepath.IsAbs(program) {
+	isPath := strings.Contains(program, "/")
+	if j.dir == "" && isPath && !filepath.IsAbs(program) {
 		return nil
 	}
-	j.path, err = lookPath(program, j.dir, j.env)
+	path, err := lookPath(program, j.dir, j.env)
+	if made && isPath && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	j.path = path
 	return err
 }
 

@@ -197,6 +197,24 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// A program that a build makes is looked for when it is to run.
+func TestProgramIsMadeLater(t *testing.T) {
+	h := newHouse(t)
+	j, err := h.Command(Command{Name: "test", Argv: []string{"./made"}, Dir: h.dir, Made: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Run(t.Context(), h.events("a")); err == nil || !strings.Contains(err.Error(), h.dir+`/made" is not there`) {
+		t.Errorf("without it: %v", err)
+	}
+	if err := os.Symlink("/bin/true", filepath.Join(h.dir, "made")); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Run(t.Context(), h.events("a")); err != nil {
+		t.Error(err)
+	}
+}
+
 // What cannot run is an error before anything has changed, and says what to
 // do.
 func TestCommandErrors(t *testing.T) {
@@ -213,6 +231,8 @@ func TestCommandErrors(t *testing.T) {
 		{Command{Argv: []string{"no-such-program"}, Env: []string{"PATH=/bin:bin"}}, `command "no-such-program" is in no directory of PATH (/bin:bin): install it, or give its path`},
 		{Command{Argv: []string{"plain"}, Env: []string{"PATH=.:" + h.dir}, Dir: h.dir}, `command "plain" is in no directory of PATH (.:` + h.dir + `): install it, or give its path`},
 		{Command{Argv: []string{"./none"}, Dir: h.dir}, `command "` + h.dir + `/none" is not there: give the path of a program, or a name that is in PATH: stat ` + h.dir + `/none: no such file or directory`},
+		{Command{Argv: []string{"no-such-program"}, Made: true, Env: []string{"PATH=/bin"}}, `command "no-such-program" is in no directory of PATH (/bin): install it, or give its path`},
+		{Command{Argv: []string{plain}, Made: true}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
 		{Command{Argv: []string{h.dir}}, `command "` + h.dir + `" is a directory: give the path of a program`},
 		{Command{Argv: []string{plain}}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
 		{Command{Argv: []string{"true"}, Dir: "/none"}, `directory "/none" is not there: create it, or name another`},

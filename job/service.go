@@ -59,7 +59,7 @@ type Server struct {
 }
 
 // Service checks a service and returns it as a Server that does not run yet.
-// A program that cannot be found is an error here.
+// A program that cannot be found is an error here, unless it is yet to be made.
 func (r *Runner) Service(s Service) (*Server, error) {
 	j, err := r.Command(s.Command)
 	if err != nil {

@@ -35,6 +35,7 @@ func TestCheckLooksAtWhatIsNamed(t *testing.T) {
 		{wrongRoute("dir = 'no'"), `x.toml:4:7: dir "no" does not exist: create it, or name another` + "\n"},
 		{"[[route]]\nname = 'x'\nrun = ['sh']", "x.toml is right: 1 route\n"},
 		{"[[route]]\nname = 'x'\nrun = ['./prog']", "x.toml is right: 1 route\n"},
+		{"[[route]]\nname = 'y'\nrun = ['sh']\n[[route]]\nname = 'x'\nafter = 'y'\nrun = ['./made']", "x.toml is right: 2 routes\n"},
 	}
 	for _, tt := range tests {
 		text := strings.ReplaceAll(tt.text, "run=['x']", "run=['sh']")

@@ -64,6 +64,7 @@ func (c *routeConfig) command() job.Command {
 		Name:  c.name.is,
 		Argv:  texted(c.run),
 		Shell: c.shell.is,
+		Made:  len(c.after) > 0, // by one of those
 		Dir:   c.dir.is,
 		Env:   c.env,
 		Input: inputs[c.stdin],

@@ -145,38 +145,10 @@ func listenAt(b testing.TB, addr string) <-chan time.Time {
 // who reads the file on hearing of it finds all of it. As each save waits for
 // the announcement of the one before, an announcement too many is one too early.
 func TestNoSaveIsAnnouncedBeforeItIsWritten(t *testing.T) {
-	const saves, parts = 300, 5
-	write := func(path string, flags int, part []byte) {
-		f, err := os.OpenFile(path, os.O_WRONLY|flags, 0o644)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range parts {
-			if _, err := f.Write(part); err != nil {
-				t.Fatal(err)
-			}
-			runtime.Gosched() // the daemon has its chance
-		}
-		f.Close()
-	}
-	kinds := []struct {
-		name string
-		save func(path string, part []byte)
-	}{
-		{"written over", func(path string, part []byte) { write(path, 0, part) }},
-		{"truncated and written", func(path string, part []byte) { write(path, os.O_TRUNC, part) }},
-		{"written beside and renamed", func(path string, part []byte) {
-			draft := filepath.Join(filepath.Dir(path), ".draft")
-			write(draft, os.O_CREATE, part)
-			if err := os.Rename(draft, path); err != nil {
-				t.Fatal(err)
-			}
-		}},
-	}
-	for _, kind := range kinds {
+	for _, kind := range kindsOfSaves {
 		t.Run(kind.name, func(t *testing.T) {
 			page := startDaemon(t, "-delay", "0", "-debounce", "0")
-			for i := range saves {
+			for i := range 300 {
 				part := bytes.Repeat([]byte{byte(i)}, 2000)
 				read := make(chan []byte, 1)
 				go func() {
@@ -184,12 +156,45 @@ func TestNoSaveIsAnnouncedBeforeItIsWritten(t *testing.T) {
 					content, _ := os.ReadFile(page.path)
 					read <- content
 				}()
-				kind.save(page.path, part)
+				kind.save(t, page.path, part)
 				if got := <-read; !bytes.Equal(got, bytes.Repeat(part, parts)) {
 					t.Fatalf("save %d: %d bytes were there when it was announced", i, len(got))
 				}
 			}
 		})
+	}
+}
+
+// parts is how many equal parts a file is written in.
+const parts = 5
+
+var kindsOfSaves = []struct {
+	name string
+	save func(t *testing.T, path string, part []byte)
+}{
+	{"written over", func(t *testing.T, path string, part []byte) { writeParts(t, path, 0, part) }},
+	{"truncated and written", func(t *testing.T, path string, part []byte) { writeParts(t, path, os.O_TRUNC, part) }},
+	{"written beside and renamed", func(t *testing.T, path string, part []byte) {
+		draft := filepath.Join(filepath.Dir(path), ".draft")
+		writeParts(t, draft, os.O_CREATE, part)
+		if err := os.Rename(draft, path); err != nil {
+			t.Fatal(err)
+		}
+	}},
+}
+
+func writeParts(t *testing.T, path string, flags int, part []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|flags, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for range parts {
+		if _, err := f.Write(part); err != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched() // the daemon has its chance
 	}
 }
 
@@ -200,6 +205,17 @@ var addressLine = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 // startRole runs this test's binary in a role, and returns the address that it
 // says it has.
 func startRole(b testing.TB, args ...string) string {
+	b.Helper()
+	line, err := play(b, args...).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return addressLine.FindString(line)
+}
+
+// play runs this test's binary in a role until the test ends, and returns what
+// it writes to standard error.
+func play(b testing.TB, args ...string) *bufio.Reader {
 	b.Helper()
 	cmd := exec.Command(os.Args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), roleVariable+"="+args[0])
@@ -215,11 +231,7 @@ func startRole(b testing.TB, args ...string) string {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	line, err := bufio.NewReader(stderr).ReadString('\n')
-	if err != nil {
-		b.Fatal(err)
-	}
-	return addressLine.FindString(line)
+	return bufio.NewReader(stderr)
 }
 
 // playRole is the other process. It returns when it is no such process.

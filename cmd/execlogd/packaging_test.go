@@ -47,6 +47,23 @@ func TestExampleFile(t *testing.T) {
 	}
 }
 
+// The directories of examples are whole. What they do is tested in e2e.
+func TestExampleDirectories(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*/execlogd.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no examples", err)
+	}
+	for _, file := range files {
+		var out strings.Builder
+		if err := run(t.Context(), []string{"check", "-config", file}, &out, &out); err != nil {
+			t.Errorf("%v\n%s", err, out.String())
+		}
+		if name := filepath.Base(filepath.Dir(file)); !strings.Contains(read(t, "../../README.md"), "(examples/"+name+")") {
+			t.Errorf("README has no %s", name)
+		}
+	}
+}
+
 // What the example has in comments is so anyway.
 func TestExampleFileNamesTheDefaults(t *testing.T) {
 	text := read(t, exampleFile)

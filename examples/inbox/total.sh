@@ -1,0 +1,9 @@
+# The work itself: the total of a file of prices, on standard output. Exit status
+# 75 (EX_TEMPFAIL) would mean that it may go well later.
+exec awk -F , '
+	NR == 1 && $0 != "item,price" { bad("want item,price"); exit }
+	NR > 1 && $2 !~ /^[0-9]+([.][0-9]+)?$/ { bad("want a price after the comma"); exit }
+	NR > 1 { total += $2 }
+	END { if (!wrong && NR) printf "%.2f\n", total; exit wrong || !NR }
+	function bad(what) { wrong = 1; print "line " NR ": " what >"/dev/stderr" }
+' <"$1"
