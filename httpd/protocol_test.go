@@ -3,6 +3,7 @@ package httpd
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,11 +32,12 @@ func (a answer) String() string {
 		}
 		return s
 	case "errors":
-		s := "errors:"
+		var s strings.Builder
+		s.WriteString("errors:")
 		for _, e := range a.Errors {
-			s += " " + e.Title
+			s.WriteString(" " + e.Title)
 		}
-		return s
+		return s.String()
 	}
 	return a.Command
 }
@@ -76,9 +78,7 @@ func (r *running) info(t testing.TB, path string, fields map[string]any) *ourPag
 	if path != "" {
 		request["path"] = path
 	}
-	for name, value := range fields {
-		request[name] = value
-	}
+	maps.Copy(request, fields)
 	text, err := json.Marshal(request)
 	if err != nil {
 		t.Fatal(err)
@@ -124,9 +124,7 @@ func (p *ourPage) load(t testing.TB, r *running) {
 func (p *ourPage) use(t testing.TB, fields map[string]any, uses ...string) {
 	t.Helper()
 	request := map[string]any{"command": "uses", "uses": uses}
-	for name, value := range fields {
-		request[name] = value
-	}
+	maps.Copy(request, fields)
 	text, _ := json.Marshal(request)
 	p.uses = append(p.uses, uses...)
 	p.say(t, string(text))

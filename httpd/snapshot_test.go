@@ -9,9 +9,10 @@ import (
 
 // String writes a record for tests.
 func (rec record) String() string {
-	s := fmt.Sprint(rec.number)
+	var s strings.Builder
+	s.WriteString(fmt.Sprint(rec.number))
 	for _, f := range rec.files {
-		s += " " + f.title()
+		s.WriteString(" " + f.title())
 	}
 	var pages []string
 	for _, c := range rec.pages {
@@ -19,7 +20,7 @@ func (rec record) String() string {
 		pages = append(pages, fmt.Sprintf("/%s %s %s", path, [...]string{"may use", "shows", "uses"}[c.why], told(c.update)))
 	}
 	slices.Sort(pages)
-	return s + ": " + strings.Join(pages, ", ")
+	return s.String() + ": " + strings.Join(pages, ", ")
 }
 
 func TestSnapshot(t *testing.T) {

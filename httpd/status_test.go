@@ -111,11 +111,12 @@ func TestStatusSaysWhichPageAChangeConcerned(t *testing.T) {
 	}
 	var changes []string
 	for _, c := range slices.Backward(now.Changes) {
-		text := strings.Join(c.Files, " ") + ":" + c.FilesRest
+		var text strings.Builder
+		text.WriteString(strings.Join(c.Files, " ") + ":" + c.FilesRest)
 		for _, e := range c.Effects {
-			text += " " + e.Name + " " + e.What + ";"
+			text.WriteString(" " + e.Name + " " + e.What + ";")
 		}
-		changes = append(changes, text+" "+c.Rest)
+		changes = append(changes, text.String()+" "+c.Rest)
 	}
 	const both = "fetches /style.css and 1 other, which it may use, again in place"
 	want = []string{
