@@ -45,6 +45,7 @@ func TestClient(t *testing.T) {
 		{"a reader who scrolls is left alone", testScrolls},
 		{"storage that is forbidden does no harm", testNoStorage},
 		{"a change between serving and socket is caught", testBetween},
+		{"a page that was saved with its badge reloads once", testSavedBadge},
 		{"a restarted server is found, and nothing is reloaded", testRestart},
 		{"a change while the server was away reloads the page", testAwayChange},
 		{"a page that the back button brings back catches up", testBack},
@@ -379,6 +380,25 @@ func testBetween(t *testing.T, browser context.Context) {
 	p := open(t, browser, late+"/")
 	p.shows(color, rgb(2))
 	p.sameLoads(1)
+}
+
+// Somebody has kept a page as the browser showed it: its badge says for ever
+// that it misses something.
+func testSavedBadge(t *testing.T, browser context.Context) {
+	page := func(text string) string {
+		return document("<p>" + text + `<script src="livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000" async></script>`)
+	}
+	site, d := serve(t, map[string]string{"index.html": page("zero"), "style.css": paint(1)})
+	p := open(t, browser, d.URL+"/")
+	time.Sleep(calm)
+	p.sameLoads(2)
+	write(t, site, map[string]string{"index.html": page("one")})
+	p.shows("document.querySelector('p').innerText", "one")
+	p.connected()
+	write(t, site, map[string]string{"style.css": paint(2)})
+	p.shows(color, rgb(2))
+	time.Sleep(calm)
+	p.sameLoads(3)
 }
 
 // reconnects restarts the daemon that serves a page's site, after doing

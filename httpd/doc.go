@@ -130,7 +130,9 @@
 // connected has no digest, and is loaded again when a file that it used changed
 // after it was served, by the time of its last status change, or when the clock
 // was set back since. A page that was loaded again carries a number of the server
-// that it has met, so that there is no loop.
+// that it has met, so that there is no loop. One that carries the same as before
+// has it written in its file, as when it was saved from a browser, and counts as
+// new.
 //
 // Not promised: what changes while a page is not connected that does not say
 // what it uses, unless the same server goes on. A page that is reached through a

@@ -25,8 +25,8 @@
 
   const { host, port, path, https } = Object.fromEntries(src.searchParams);
   const { pathname, search } = new URL(path || "livereload", home);
-  const where = (host || src.hostname) + ":" + (Number(port) || src.port); // a blank port is the script's
-  const server = new URL(`${https === "1" ? "wss:" : src.protocol.replace("http", "ws")}//${where}${pathname}${search}`).href;
+  const where = (host || src.hostname) + ":" + (+port || src.port); // a blank port is the script's
+  const server = new URL((https === "1" ? "wss:" : src.protocol.replace("http", "ws")) + "//" + where + pathname + search).href;
 
   /** A URL's path as both sides write it: each byte but A-Z a-z 0-9 - . _ ~ / as %XX. @param {string} path */
   const canonical = path => escape(unescape(path)).replace(/[@*+]|%7E/g, s => (s[1] ? "~" : "%" + s.charCodeAt(0).toString(16).toUpperCase()));
@@ -120,17 +120,16 @@
   const say = message => socket?.readyState === 1 && socket.send(JSON.stringify(message));
 
   /** @param {any} message */
-  function hear(message) {
-    const { command, protocols, files, path, liveCSS } = message;
+  function hear({ command, protocols, seen, digest, reload, files, errors, path, liveCSS }) {
     clearTimeout(timer);
-    if (message.seen) position = { seen: message.seen, digest: message.digest };
+    if (seen) position = { seen, digest };
     if (command === "hello") {
       delay = firstDelay;
       agreed = protocols.includes(ours);
       tellUses("info");
     }
-    if (command === "change") change(message.reload, files);
-    if (command === "errors") showErrors(message.errors);
+    if (command === "change") change(reload, files);
+    if (command === "errors") showErrors(errors);
     // A server that knows official-7 alone.
     if (command === "reload" && !agreed) change(liveCSS === false || !/\.(css|jpe?g|png|gif|svg|webp|avif)$/i.test(path), [canonical(encodeURIComponent(path))]);
   }
@@ -279,7 +278,7 @@
     busy = false;
     if (!reloadDue || document.hidden) return;
     try {
-      sessionStorage["execlogd " + location.href] = JSON.stringify(remember());
+      sessionStorage["execlogd " + location.href] = JSON.stringify([remember(), src.href]);
     } catch {} // no storage or no room
     reloadDue = false; // once: a page may ask its reader, who may say no
     location.reload();
@@ -382,7 +381,7 @@
     if (name) return `${localName}[name="${CSS.escape(name)}"]`;
     let nth = 1;
     for (; before; before = before.previousElementSibling) if (before.localName === localName) nth++;
-    return parentElement ? `${selector(parentElement)} > ${localName}:nth-of-type(${nth})` : ":root";
+    return parentElement ? `${selector(parentElement)}>${localName}:nth-of-type(${nth})` : ":root";
   }
 
   function giveBack() {
@@ -476,7 +475,11 @@
   }).observe({ type: "resource", buffered: true });
   try {
     const key = "execlogd " + location.href;
-    kept = JSON.parse(sessionStorage[key] || "{}");
+    let badge;
+    [kept, badge] = JSON.parse(sessionStorage[key] || "[{}]");
+    // A page with an old badge, written by hand or saved from a browser, is
+    // as new as it gets.
+    if (badge === src.href) position = { seen: "-" };
     delete sessionStorage[key];
   } catch {}
   connect();
