@@ -40,6 +40,7 @@ func TestClient(t *testing.T) {
 		{"images are fetched again in place wherever they are used", testImages},
 		{"scripts, modules, data and fonts reload the pages that use them", testLoadedBy},
 		{"what was missing comes", testMissing},
+		{"what a script tried to fetch comes", testTried},
 		{"scroll, focus and what was typed outlive a reload", testState},
 		{"what was typed outlives a page that is broken meanwhile", testBrokenMeanwhile},
 		{"a reader who scrolls is left alone", testScrolls},
@@ -278,6 +279,26 @@ func testMissing(t *testing.T, browser context.Context) {
 	p.shows("document.querySelector('img').naturalWidth", "3")
 	write(t, site, map[string]string{"late.js": "window.came = true"})
 	p.shows("window.came", "true")
+}
+
+// Chromium says nothing of a fetch whose answer nobody read, here one before
+// the page's socket is open and one after it.
+func testTried(t *testing.T, browser context.Context) {
+	page := document(`<p>zero<script>
+		const look = name => fetch(name).then(({ ok }) => { if (ok) document.querySelector("p").append(name) });
+		look("early.json?x"); setTimeout(look, 1000, "data/late%20one.json")</script>`)
+	site, d := serve(t, map[string]string{"a/index.html": page, "b/index.html": page, "style.css": ""})
+	p, other := open(t, browser, d.URL+"/a/#part"), open(t, browser, d.URL+"/b/")
+	p.forgive("404")
+	other.forgive("404")
+	p.uses("/a/early.json", "/a/data/late%20one.json")
+	other.uses("/b/early.json", "/b/data/late%20one.json")
+	write(t, site, map[string]string{"a/early.json": "{}"})
+	p.shows("document.querySelector('p').innerText.trim()", "zeroearly.json?x")
+	p.uses("/a/early.json", "/a/data/late%20one.json")
+	write(t, site, map[string]string{"a/data/late one.json": "{}"})
+	p.shows("document.querySelector('p').innerText.includes('late')", "true")
+	other.sameLoads(1)
 }
 
 // form is a page with all that a person can do to one.

@@ -26,6 +26,9 @@ func (h *hub) turn(s *slot, own []string) (shown, fresh []*use) {
 	defer h.mu.Unlock()
 	h.releaseOwn(&s.page)
 	h.show(s, own)
+	if s.reports {
+		h.recall(s)
+	}
 	return s.page.own, unseenOf(s.page.own)
 }
 
@@ -118,6 +121,7 @@ func (h *hub) introduce(s *slot, p report, looks map[*use]sight) {
 	defer h.mu.Unlock()
 	s.waiting = h.missedBy(s, p, looks)
 	s.asked, s.faults, s.going = true, true, false
+	h.recall(s)
 	s.notify()
 }
 

@@ -58,8 +58,9 @@
 // The script finds out what the page uses from the browser's resource timing
 // and from the document: elements, srcset, style sheets as far as they can be
 // read, what is in open shadow roots, and frames that have no script of ours.
-// Not known are the files that workers load, and fetches that failed and whose
-// answer nobody read, of which the browser does not tell.
+// Of a fetch that failed, and whose answer nobody read, the browser does not
+// tell; there the server does, who knows the page by the Referer, unless the
+// page's policy is to send none. Not known are the files that workers load.
 //
 // Style sheets are swapped by a copy that replaces the old one when it has
 // loaded, images when the new one has; what a script has fetched, or nothing in
@@ -178,6 +179,9 @@
 //	    until the page has sent info.
 //	< {"command":"errors","errors":[{"title":TEXT,"text":TEXT},...]}
 //	    All errors of the page, in place of those before.
+//	< {"command":"tried","files":[FILE,...]}
+//	    Files that the page's script asked for and did not get. A page that
+//	    counts them among its uses says so.
 //
 // # The status page
 //

@@ -224,6 +224,7 @@ func (f *file) etag(variant string) string {
 func (s *Server) serveError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
+		s.noteTry(r)
 		refuse(w, http.StatusForbidden, "this file may not be read by the server")
 	case errors.Is(err, fs.ErrClosed):
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
@@ -241,6 +242,7 @@ func (s *Server) serveError(w http.ResponseWriter, r *http.Request, err error) {
 // serveMissing answers 404: to a browser that wants a page with the site's
 // 404.html, or a page of our own, in either case one that reloads.
 func (s *Server) serveMissing(w http.ResponseWriter, r *http.Request) {
+	s.noteTry(r)
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
 		refuse(w, http.StatusNotFound, "not found")

@@ -73,20 +73,22 @@ type slot struct {
 	// The hub's lock guards these.
 	page    page
 	ours    bool // it speaks our protocol
+	reports bool // and says what its page uses
 	waiting update
 	news    bool   // something waits
 	busy    bool   // it is in the hub's queue, or with send
 	send    func() // nil until the browser may be told; see open
 
-	asked  bool   // it waits for its position
-	going  bool   // it was told to load its page again, and need not be told more
-	faults bool   // the errors of its page may be others now
-	shown  uint64 // sum of the errors that it was told
-	mark   uint64 // of the latest ruling that concerns its page
-	stake  stake  // in that
-	silent int    // one more than its index in hub.silent, or 0
-	base   uint64 // the change after which its page was served
-	named  int    // files that it named, counting those that are none
+	asked  bool     // it waits for its position
+	going  bool     // it was told to load its page again, and need not be told more
+	faults bool     // the errors of its page may be others now
+	tries  []string // what its page has tried, to be told
+	shown  uint64   // sum of the errors that it was told
+	mark   uint64   // of the latest ruling that concerns its page
+	stake  stake    // in that
+	silent int      // one more than its index in hub.silent, or 0
+	base   uint64   // the change after which its page was served
+	named  int      // files that it named, counting those that are none
 
 	// These are for people.
 	url    string
@@ -110,6 +112,7 @@ type hub struct {
 	marks  uint64          // rulings so far
 	list   []*slot         // kept by concerned
 	draft  draft
+	tries  []try // the latest last
 
 	queue   []*slot // in which something waits that may be sent
 	senders int     // goroutines that have it sent
@@ -346,6 +349,10 @@ func (h *hub) take(s *slot) (m mail) {
 			s.shown = sum
 			m.add(text)
 		}
+	}
+	if len(s.tries) > 0 && !s.going {
+		m.add(triedMessage(s.tries))
+		s.tries = nil
 	}
 	return m
 }

@@ -11,7 +11,6 @@
 (() => {
   "use strict";
 
-  const official = "http://livereload.com/protocols/official-7";
   const ours = "https://github.com/execlog/execlogd/protocol-1";
   const client = Symbol.for("execlogd.live"); // in a window that has one
   const tag = /** @type {any} */ (document.currentScript) || [...document.scripts].find(s => /livereload\.js($|\?)/.test(s.src));
@@ -42,13 +41,13 @@
 
   // The connection.
 
-  const firstDelay = 500; // ms to the next look for a server that is gone
+  const soon = 500; // ms to the next look for a server that is gone
   /** @type {WebSocket | null} */
   let socket = null;
   let agreed = false; // on our protocol
   let blocked = false; // by the page's policy
   let probing = true;
-  let delay = firstDelay;
+  let delay = soon;
   let timer = 0; // to the next look for the server, or for its answer
   let toldURL = "";
   let toldUses = 0; // how many
@@ -62,7 +61,7 @@
     } catch {
       return giveUp();
     }
-    socket.onopen = () => say({ command: "hello", protocols: [official, ours], ver: "execlogd" });
+    socket.onopen = () => say({ command: "hello", protocols: ["http://livereload.com/protocols/official-7", ours], ver: "execlogd" });
     socket.onmessage = ({ data }) => hear(JSON.parse(data));
     socket.onclose = () => {
       socket = null;
@@ -81,7 +80,7 @@
     const { ok, type } = await fetch(ownURL, { method: "HEAD", mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(3000) }).catch(Response.error);
     if (document.hidden || socket) return;
     if (ok || type === "opaque" || !probing) return connect();
-    delay = firstDelay;
+    delay = soon;
     timer = setTimeout(probe, delay);
   }
 
@@ -89,7 +88,7 @@
   function wake({ persisted }) {
     if (document.hidden || persisted === false) return;
     settle();
-    delay = firstDelay;
+    delay = soon;
     if (!socket) return connect();
     if (!agreed) return;
     say({ command: "uses", uses: [] });
@@ -124,12 +123,14 @@
     clearTimeout(timer);
     if (seen) position = { seen, digest };
     if (command === "hello") {
-      delay = firstDelay;
+      delay = soon;
       agreed = protocols.includes(ours);
       tellUses("info");
     }
     if (command === "change") change(reload, files);
     if (command === "errors") showErrors(errors);
+    // Missing files, of which the browser says nothing where nobody read the answer.
+    if (command === "tried") files.forEach((/** @type {string} */ file) => keep(home + file.slice(1)));
     // A server that knows official-7 alone.
     if (command === "reload" && !agreed) change(liveCSS === false || !/\.(css|jpe?g|png|gif|svg|webp|avif)$/i.test(path), [canonical(encodeURIComponent(path))]);
   }
@@ -156,11 +157,11 @@
   function keep(url, byScript = false) {
     url = plain(url);
     if (!/^(http|file)/.test(url) || url === ownURL || used.size > 9999) return;
-    if (!used.has(url)) tellUsesSoon();
+    if (!used.has(url)) tellSoon();
     used.set(url, byScript || !!used.get(url));
   }
 
-  const tellUsesSoon = () => (scanTimer ||= setTimeout(tellUses, 200));
+  const tellSoon = () => (scanTimer ||= setTimeout(tellUses, 200));
 
   /** Tells the used files of the site. No frame, which has 64 KiB, holds more: that is as good as all. */
   function tellUses(command = "uses") {
@@ -460,12 +461,12 @@
     if (blockedURI === ownURL) probing = false;
     if (/^ws/.test(blockedURI) && server.startsWith(blockedURI)) giveUp();
   });
-  on("load", tellUsesSoon);
+  on("load", tellSoon);
   on("input", ({ target }) => edited.add(target));
   on("keydown", ({ key }) => key === "Escape" && panel?.remove());
   on("keydown pointerdown wheel touchmove", () => (kept = {}));
   on("DOMContentLoaded", giveBack);
-  document.addEventListener("load", tellUsesSoon, true); // of a frame, say
+  document.addEventListener("load", tellSoon, true); // of a frame, say
   /** @type {any} */ (self).navigation?.addEventListener("navigatesuccess", () => toldURL !== location.href && tell("url"));
   new PerformanceObserver(list => {
     for (const { name, initiatorType } of /** @type {PerformanceResourceTiming[]} */ (list.getEntries())) {

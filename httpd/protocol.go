@@ -269,6 +269,15 @@ func (u update) mail() (m mail) {
 	return m
 }
 
+// triedMessage tells a page of our protocol which missing files it has asked
+// for.
+func triedMessage(files []string) []byte {
+	return marshal(struct {
+		Command string   `json:"command"`
+		Files   []string `json:"files"`
+	}{"tried", files})
+}
+
 // marshal writes what can be written: structs of strings, numbers and lists.
 func marshal(message any) []byte {
 	text, err := json.Marshal(message)
