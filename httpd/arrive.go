@@ -133,6 +133,9 @@ func (h *hub) missedBy(s *slot, p report, looks map[*use]sight) update {
 	if p.seen == (position{}) {
 		return update{} // a page that was never told of any, as one that links the script itself
 	}
+	if p.isOld {
+		return s.page.unlessGone(update{reload: &missed})
+	}
 	if p.seen.epoch == h.epoch {
 		if changes, ok := h.since(p.seen.number); ok && !slices.ContainsFunc(changes, change.isLost) {
 			s.base = p.seen.number
@@ -144,6 +147,14 @@ func (h *hub) missedBy(s *slot, p report, looks map[*use]sight) update {
 		return update{}
 	}
 	return update{reload: &missed}
+}
+
+// outdate has a page loaded again.
+func (h *hub) outdate(s *slot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.waiting = s.waiting.merge(update{reload: &missed})
+	s.notify()
 }
 
 // unchanged reports whether all files of which the page had a digest are still

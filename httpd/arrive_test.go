@@ -121,7 +121,7 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 			defer s.hub.leave(slot)
 			s.hub.adopt(slot)
 			b := badge{position: position{"EARLIER", 7, tt.served}}
-			s.introduce(slot, newReport(request{Path: "/a.html", Uses: tt.uses}, b))
+			s.introduce(slot, request{Path: "/a.html", Uses: tt.uses}, b)
 			if got := answers(t, s.hub.take(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -155,7 +155,7 @@ func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
 			slot := s.hub.join()
 			defer s.hub.leave(slot)
 			s.hub.adopt(slot)
-			s.introduce(slot, newReport(request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b))
+			s.introduce(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
 			if got := answers(t, s.hub.take(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

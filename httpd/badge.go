@@ -44,9 +44,10 @@ func parsePosition(text string) position {
 // unread, as the stock client does. With it, a change between the serving of
 // a page and the opening of its socket is not missed.
 type badge struct {
-	position      // before the page was read
-	missing  bool // what is shown is not the file that the page's URL names
-	listing  bool // what is shown is a list of what is in a directory
+	position        // before the page was read
+	missing  bool   // what is shown is not the file that the page's URL names
+	listing  bool   // what is shown is a list of what is in a directory
+	names    uint64 // sum of that list
 }
 
 // element is the script element that the page gets that answers r. The blank
@@ -74,7 +75,7 @@ func (b badge) String() string {
 		s += ",missing"
 	}
 	if b.listing {
-		s += ",listing"
+		s += ",listing-" + strconv.FormatUint(b.names, 16)
 	}
 	return s
 }
@@ -82,13 +83,19 @@ func (b badge) String() string {
 // parseBadge reads a query. A client that was given no badge has another
 // query or none, which makes a zero badge.
 func parseBadge(query string) badge {
-	text, listing := strings.CutSuffix(query, ",listing")
+	text, names, listing := strings.Cut(query, ",listing-")
 	text, missing := strings.CutSuffix(text, ",missing")
-	p := parsePosition(text)
-	if p == (position{}) {
+	b := badge{position: parsePosition(text), missing: missing, listing: listing}
+	if listing {
+		var err error
+		if b.names, err = strconv.ParseUint(names, 16, 64); err != nil {
+			return badge{}
+		}
+	}
+	if b.position == (position{}) {
 		return badge{}
 	}
-	return badge{position: p, missing: missing, listing: listing}
+	return b
 }
 
 type badgeKey struct{}

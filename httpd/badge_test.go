@@ -17,7 +17,19 @@ func (r *running) missingElement(path string) string {
 }
 
 func (r *running) listingElement(path string) string {
-	return badge{position: r.hub.now(), listing: true}.element(httptest.NewRequest("GET", path, nil))
+	names := r.look(listingOf + path).sum
+	return badge{position: r.hub.now(), listing: true, names: names}.element(httptest.NewRequest("GET", path, nil))
+}
+
+// badgeIn is the badge of a page as it was served.
+func badgeIn(t testing.TB, page string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(page, "path=livereload?")
+	query, _, ok := strings.Cut(rest, `"`)
+	if !ok {
+		t.Fatalf("no badge in %s", page)
+	}
+	return query
 }
 
 func TestBadge(t *testing.T) {
@@ -26,13 +38,14 @@ func TestBadge(t *testing.T) {
 		{position: position{"E", 7, 1733333333333}},
 		{position: position{"E", 1 << 63, 0}, missing: true},
 		{position: position{"E", 1, -1}, listing: true},
+		{position: position{"E", 1, 1}, listing: true, names: 1<<64 - 1},
 		{position: position{"E", 1, 1}, missing: true, listing: true},
 	} {
 		if got := parseBadge(b.String()); got != b {
 			t.Errorf("%+v became %q became %+v", b, b.String(), got)
 		}
 	}
-	for _, query := range []string{"", "token=abc", "E", "E.", "E.-1", "E.x,missing", "missing", "E.1.x", "E.1.2.3", "E..2"} {
+	for _, query := range []string{"", "token=abc", "E", "E.", "E.-1", "E.x,missing", "missing", "E.1.x", "E.1.2.3", "E..2", "E.1,listing-", "E.1,listing-x"} {
 		if got := parseBadge(query); got != (badge{}) {
 			t.Errorf("%q became %+v, want none", query, got)
 		}

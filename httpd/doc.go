@@ -112,7 +112,8 @@
 // are served. Hidden files concern nobody.
 //
 // Recheck is for names: a directory's list is loaded again when one in it comes
-// or goes, whoever its client is. A file that a page uses and that is gone, or
+// or goes, whoever its client is; it carries a sum of the names, so that none is
+// missed. A file that a page uses and that is gone, or
 // cannot be read, is an error, which our client shows until it is over; the page
 // is not loaded again into an error, and is when that is over. What never was
 // there is no error. SetError shows errors of others in the same way, such as

@@ -206,10 +206,9 @@ func TestListingsAreRefreshed(t *testing.T) {
 	if !strings.Contains(body, run.listingElement("/d/")) {
 		t.Fatalf("no %s in %s", run.listingElement("/d/"), body)
 	}
-	listing := badge{position: run.hub.now(), listing: true}.String()
-	ours := run.info(t, "/d/", map[string]any{"badge": listing})
+	ours := run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
 	ours.is(t, "at")
-	stock, _, err := run.tryDial(t, "/livereload?"+listing)
+	stock, _, err := run.tryDial(t, "/livereload?"+badgeIn(t, body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,13 +220,15 @@ func TestListingsAreRefreshed(t *testing.T) {
 	run.Recheck("d/new.bin")
 	ours.is(t, "/d/new.bin !")
 	stock.expect(t, "/d/new.bin !")
-	ours = run.info(t, "/d/", map[string]any{"badge": listing, "seen": run.hub.now().String()})
+	_, body = run.get(t, "GET", "/d/")
+	ours = run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
 	ours.is(t, "at")
 	remove(t, dir, "d/new.bin")
 	run.Recheck("d/new.bin")
 	ours.is(t, "/d/new.bin !")
 	stock.expect(t, "/d/new.bin !")
-	ours = run.info(t, "/d/", map[string]any{"badge": listing, "seen": run.hub.now().String()})
+	_, body = run.get(t, "GET", "/d/")
+	ours = run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
 	ours.is(t, "at")
 
 	write(t, dir, "e/new.bin", "")
@@ -241,4 +242,39 @@ func TestListingsAreRefreshed(t *testing.T) {
 	run.Refresh("d/index.html")
 	ours.is(t, "/d/index.html !")
 	stock.expect(t, "/d/index.html !")
+}
+
+// A name may come or go while a list of names is under way, and somebody else
+// has seen that before it is announced.
+func TestAListingMissesNoName(t *testing.T) {
+	dir := site(t, "d/one.bin", "d/two.bin")
+	run := serve(t, Options{Root: dir})
+	for _, change := range []func(){
+		func() { write(t, dir, "d/new.bin", "") },
+		func() { remove(t, dir, "d/one.bin") },
+	} {
+		_, old := run.get(t, "GET", "/d/")
+		change()
+		_, body := run.get(t, "GET", "/d/")
+		other := run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
+		other.is(t, "at")
+		for _, fields := range []map[string]any{{}, {"path": ""}} {
+			fields["badge"] = badgeIn(t, old)
+			run.info(t, "/d/", fields).is(t, " !")
+		}
+		stock, _, err := run.tryDial(t, "/livereload?"+badgeIn(t, old))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go stock.listen()
+		stock.greet(t, run.url("/d/"))
+		stock.expect(t, "/ !")
+		stock.conn.CloseNow()
+
+		// A page that counts as new, and one that has what there is.
+		run.info(t, "/d/", map[string]any{"badge": badgeIn(t, old), "seen": "-"}).is(t, "at")
+		write(t, dir, "d/.hidden", "")
+		run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)}).is(t, "at")
+		remove(t, dir, "d/.hidden")
+	}
 }

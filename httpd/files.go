@@ -250,7 +250,9 @@ func (s *Server) serveMissing(w http.ResponseWriter, r *http.Request) {
 	}
 	f, err := s.openRegular(missingPage)
 	if err != nil {
-		s.serveNote(w, r, http.StatusNotFound, missingTemplate, nil)
+		b := badgeOf(r)
+		b.missing = true
+		s.serveNote(w, r, http.StatusNotFound, b, missingTemplate, nil)
 		return
 	}
 	defer f.Close()
@@ -288,12 +290,10 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 }
 
 // serveNote answers with a page of our own.
-func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, page *noteTemplate, about any) {
+func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, b badge, page *noteTemplate, about any) {
 	var element template.HTML
 	var status template.URL
 	if s.live && isNavigation(r) {
-		b := badgeOf(r)
-		b.missing, b.listing = code == http.StatusNotFound, page == listingTemplate
 		element = template.HTML(b.element(r))
 		status = template.URL(wayUp(r) + statusPath[1:] + "/")
 	}

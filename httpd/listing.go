@@ -94,7 +94,9 @@ func (s *Server) serveListing(w http.ResponseWriter, r *http.Request, name strin
 	}
 	slices.SortFunc(about.Entries, sorted.compare)
 	about.Summary = summary(about.Entries)
-	s.serveNote(w, r, http.StatusOK, listingTemplate, about)
+	b := badgeOf(r)
+	b.listing, b.names = true, sumOfNames(found)
+	s.serveNote(w, r, http.StatusOK, b, listingTemplate, about)
 }
 
 // entry describes what a link to d would lead to. It is not ok when a request

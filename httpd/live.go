@@ -195,7 +195,7 @@ func (b *browser) heed(r request) {
 	switch {
 	case r.Command == "info" && b.ours && b.own && r.Path != "":
 		b.reports = true
-		b.server.introduce(b.slot, newReport(r, b.badge))
+		b.server.introduce(b.slot, r, b.badge)
 	case r.Command == "uses" && b.reports:
 		b.server.learn(b.slot, parseUses(r.Uses), r.age())
 	case r.Command == "url" && b.reports:
@@ -220,7 +220,7 @@ func (b *browser) arrive(r request) {
 		b.hub.move(b.slot, p)
 	}
 	if b.badge.listing && p.placed {
-		b.server.list(b.slot, r.URL)
+		b.server.list(b.slot, r.URL, b.badge)
 	}
 	if b.ours {
 		b.hub.ask(b.slot)

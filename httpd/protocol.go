@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -73,6 +74,7 @@ type report struct {
 	own     []string // uses that it shows
 	named   []string // uses that it names, with empty places
 	missing bool     // what it shows is not what its URL names
+	isOld   bool     // it shows a list of names that are others by now
 	all     bool     // it uses more than it may say
 	seen    position
 	had     digest // at that position
@@ -108,9 +110,24 @@ func ownUses(path string, b badge) []string {
 
 // introduce takes in what a page says of itself when its socket opens, and
 // leaves in its slot what it missed.
-func (s *Server) introduce(to *slot, p report) {
+func (s *Server) introduce(to *slot, r request, b badge) {
+	p := newReport(r, b)
 	fresh := s.hub.enter(to, p)
-	s.hub.introduce(to, p, s.lookFirst(fresh))
+	looks := s.lookFirst(fresh)
+	p.isOld = b.listing && s.isOld(p.own, b)
+	s.hub.introduce(to, p, looks)
+}
+
+// isOld reports whether a page shows a list of names that are not those of the
+// directory now. That comes with no change when somebody has looked meanwhile.
+func (s *Server) isOld(own []string, b badge) bool {
+	return slices.ContainsFunc(own, func(use string) bool {
+		if !strings.HasPrefix(use, listingOf) {
+			return false
+		}
+		now := s.look(use)
+		return now.what == directory && now.sum != b.names
+	})
 }
 
 // lag is how long a message may have been under way.
@@ -130,7 +147,7 @@ func (s *Server) turn(to *slot, own []string) {
 
 // list takes in that a page that does not say what it uses is the list of a
 // directory. It may have come or gone since the page was served.
-func (s *Server) list(to *slot, href string) {
+func (s *Server) list(to *slot, href string, b badge) {
 	u, err := url.Parse(href)
 	if err != nil {
 		return
@@ -139,8 +156,12 @@ func (s *Server) list(to *slot, href string) {
 	if !ok {
 		return
 	}
-	shown, fresh := s.hub.turn(to, []string{listingOf + use})
+	own := []string{listingOf + use}
+	shown, fresh := s.hub.turn(to, own)
 	s.hub.learn(to, shown, s.lookFirst(fresh), time.Time{})
+	if s.isOld(own, b) {
+		s.hub.outdate(to)
+	}
 }
 
 // lookFirst looks at uses at which nobody has looked yet. When many pages come

@@ -178,7 +178,12 @@ func sightOf(use string, f *file, listing bool) sight {
 		seen.what, seen.sum = directory, sum(use, "directory")
 		return seen
 	case f.IsDir():
-		seen.what = directory
+		entries, err := f.ReadDir(-1)
+		if err != nil {
+			return sight{}
+		}
+		seen.what, seen.sum = directory, sumOfNames(entries)
+		return seen
 	}
 	seen.sum = sum(use, f.name, stat.Ino, stat.Mtim.Nano(), stat.Size)
 	return seen
@@ -241,6 +246,16 @@ func parseDigest(text string) (d digest, ok bool) {
 		return digest{}, false
 	}
 	return d, true
+}
+
+// sumOfNames is the same for any order, and the same with other hidden names.
+func sumOfNames(entries []fs.DirEntry) (all uint64) {
+	for _, d := range entries {
+		if !isHidden(d.Name()) {
+			all += sum(d.Name(), d.IsDir())
+		}
+	}
+	return all
 }
 
 func sumOf(uses []*use) (sum uint64) {
