@@ -19,6 +19,7 @@ import (
 
 	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -54,6 +55,7 @@ func TestClient(t *testing.T) {
 		{"a hidden page waits until it is seen", testHidden},
 		{"leaving a page leaves nothing in its console", testLeaving},
 		{"an error shows until it is dismissed or mended", testOverlay},
+		{"an error is as large on a phone, whatever the page", testPhone},
 		{"a frame with a client of its own sees to itself", testFrames},
 		{"a page behind a policy of 'self' has it all", testPolicy},
 		{"a policy that forbids the socket is named in the log", testForbidden},
@@ -575,6 +577,26 @@ func testOverlay(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{"style.css": ""})
 	p.shows(panel, "undefined")
 	p.sameLoads(1)
+}
+
+// A phone shows a page that does not say that it fits one smaller than it is.
+func testPhone(t *testing.T, browser context.Context) {
+	files := map[string]string{"style.css": ""}
+	for name, head := range map[string]string{"old": "", "fit": `<meta name="viewport" content="width=device-width">`} {
+		files[name+".html"] = strings.Replace(document("<p>text"), "<head>", "<head>"+head, 1)
+	}
+	site, d := serve(t, files)
+	old, fit := open(t, browser, d.URL+"/old.html"), open(t, browser, d.URL+"/fit.html")
+	for _, p := range []*tab{old, fit} {
+		devtools(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 800, DeviceScaleFactor: 1, Mobile: true})
+	}
+	if err := os.Remove(filepath.Join(site, "style.css")); err != nil {
+		t.Fatal(err)
+	}
+	const size = "getComputedStyle(" + panel + ").fontSize"
+	fit.shows(size, "15px")
+	old.shows(size, "36px")
+	old.shows("innerWidth", "980")
 }
 
 func testFrames(t *testing.T, browser context.Context) {

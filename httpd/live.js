@@ -166,7 +166,7 @@
   /** Tells the used files of the site. No frame, which has 64 KiB, holds more: that is as good as all. */
   function tellUses(command = "uses") {
     scanTimer = 0;
-    for (const { url } of references(document)) keep(url);
+    for (const { url } of refsIn(document)) keep(url);
     const paths = [...new Set([...used.keys()].map(pathOf))].filter(Boolean);
     const uses = JSON.stringify(paths).length < 60000 ? paths : undefined;
     const count = uses ? paths.length : 0;
@@ -201,14 +201,14 @@
   const resolve = (text, base) => (text && URL.canParse(text, base) ? new URL(text, base).href : "");
 
   /** All references in a document or shadow root. @type {(root: any) => Generator<Reference>} */
-  function* references(root) {
+  function* refsIn(root) {
     const base = root.baseURI;
     for (const e of root.querySelectorAll("*")) {
-      if (e.shadowRoot) yield* references(e.shadowRoot);
+      if (e.shadowRoot) yield* refsIn(e.shadowRoot);
       if (e.hasAttribute("style")) yield* inStyle(e.style, base);
       if (e.matches("link[rel~=stylesheet i]")) yield { url: e.href, owner: e };
       if (!e.matches("[src], [srcset], iframe, object, video, image, use, feImage, link[rel~=icon i]") || seesToItself(e)) continue;
-      if (e.contentDocument) yield* references(e.contentDocument);
+      if (e.contentDocument) yield* refsIn(e.contentDocument);
       for (const name of ["src", "href", "xlink:href", "data", "poster"]) {
         yield { url: resolve(e.getAttribute(name), base), renew: url => e.setAttribute(name, url) };
       }
@@ -254,13 +254,13 @@
 
   /** @type {string[]} */
   const changed = []; // files to be renewed in place
-  let reloadDue = false;
+  let due = false; // a reload
   let busy = false;
   let stamp = 0;
 
   /** @type {(reload: boolean, files: string[]) => void} */
   function change(reload, files) {
-    reloadDue ||= reload;
+    due ||= reload;
     changed.push(...files);
     settle();
   }
@@ -270,18 +270,18 @@
    * files are fetched makes another round, so that the last one wins.
    */
   async function settle() {
-    if (document.hidden || (busy && !reloadDue)) return;
+    if (document.hidden || (busy && !due)) return;
     busy = true;
-    while (changed[0] && !reloadDue) {
+    while (changed[0] && !due) {
       stamp = Date.now();
       await renew(changed.splice(0));
     }
     busy = false;
-    if (!reloadDue || document.hidden) return;
+    if (!due || document.hidden) return;
     try {
       sessionStorage["execlogd " + location.href] = JSON.stringify([remember(), src.href]);
     } catch {} // no storage or no room
-    reloadDue = false; // once: a page may ask its reader, who may say no
+    due = false; // once: a page may ask its reader, who may say no
     location.reload();
   }
 
@@ -289,16 +289,16 @@
   async function renew(files) {
     const hits = hitsOf(files);
     for (const [url, byScript] of used) {
-      if (files.some(file => means(url, file) && (byScript || !hits.some(hit => means(hit.url, file))))) reloadDue = true;
+      if (files.some(file => means(url, file) && (byScript || !hits.some(hit => means(hit.url, file))))) due = true;
     }
-    if (reloadDue) return;
+    if (due) return;
     await Promise.all(hits.filter(hit => hit.imported).map(refetch));
     await Promise.all([...new Set(hits.map(hit => hit.owner))].map(swap));
     await Promise.all(hitsOf(files).map(replace));
   }
 
   /** The references to files that can be renewed. @param {string[]} files */
-  const hitsOf = files => [...references(document)].filter(({ url }) => url && files.some(file => means(url, file)));
+  const hitsOf = files => [...refsIn(document)].filter(({ url }) => url && files.some(file => means(url, file)));
 
   /** Makes a URL new to all caches. @param {string} url */
   function fresh(url) {
@@ -343,7 +343,7 @@
   /** Whether a promise is kept; where that takes too long, a reload is due. @param {Promise<any>} promise */
   async function inTime(promise) {
     const kept = await Promise.race([promise.then(() => true, () => false), new Promise(resolve => setTimeout(resolve, 9999))]);
-    reloadDue ||= kept === undefined;
+    due ||= kept === undefined;
     return kept;
   }
 
@@ -414,7 +414,8 @@
     "section{position:fixed;inset:auto 0 0;width:auto;max-height:45vh;margin:0;padding:12px 16px;overflow:auto;overscroll-behavior:contain;overflow-wrap:anywhere;" +
     "border:0;border-top:4px solid #d33;background:Canvas;color:CanvasText;color-scheme:light dark;font:15px/1.5 system-ui}" +
     "h2{margin:0;font-size:1em}" +
-    "pre{margin:4px 0 16px;font:13px/1.5 monospace;white-space:pre-wrap}" +
+    "pre{margin:4px 0 16px;font:.9em/1.5 monospace;white-space:pre-wrap}" +
+    "@media(max-device-width:600px)and (min-width:800px){section{font-size:36px}}" + // shown smaller
     "button{position:sticky;top:0;float:right;margin-left:12px;padding:8px 12px;font:inherit}";
   let shown = "[]";
   /** @type {any} */
