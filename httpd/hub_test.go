@@ -182,7 +182,8 @@ func TestAPageCostsABroadcastNoMemory(t *testing.T) {
 		return testing.AllocsPerRun(10, func() { h.broadcast(c, nil) })
 	}
 	for _, changed := range []string{"a.css", "other.css", "a.html"} {
-		if few, many := allocs(2*maxRecordPages, changed), allocs(1000, changed); many > few+2 {
+		// What else runs may allocate meanwhile, but not as often as there are pages.
+		if few, many := allocs(2*maxRecordPages, changed), allocs(1000, changed); many > few+50 {
 			t.Errorf("%s: %v allocations for 1000 pages, %v for %d", changed, many, few, 2*maxRecordPages)
 		}
 	}
