@@ -56,7 +56,7 @@ vet:
 
 lint: e2e/node_modules ## staticcheck, go fix, go mod tidy and tsc have nothing to say
 	$(call each,$(tool) staticcheck -checks all ./... && go fix -diff ./... && go mod tidy -diff)
-	@! [ -x e2e/node_modules/.bin/tsc ] || e2e/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target esnext httpd/live.js
+	@! [ -x e2e/node_modules/.bin/tsc ] || e2e/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target esnext httpd/live.js httpd/status.js
 
 vuln: ## known holes in what we require
 	$(call each,$(tool) govulncheck ./...)

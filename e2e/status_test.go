@@ -52,6 +52,64 @@ func TestStatusPage(t *testing.T) {
 	p.shows("state.textContent", "Not connected; trying again")
 }
 
+// The status page shows what routes run: as it goes on, with what is unfolded
+// left so and where it was, and to this machine alone what exactly.
+func TestStatusPageShowsRuns(t *testing.T) {
+	browser := startChromium(t)
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"site/index.html": document("<p>text"),
+		"site/style.css":  "",
+		"src/.keep":       "",
+		"x.toml": `[server]
+root = "site"
+port = 0
+[[route]]
+name = "build"
+root = "src"
+match = "*.md"
+shell = 'seq 100; echo "<b>first</b>"; until [ -e go ]; do sleep 0.05; done; echo second; exit 3'
+[[route]]
+name = "check"
+root = "src"
+match = "*.txt"
+run = ["true"]
+`,
+	})
+	d, err := startDaemon(t, dir, "-config", "x.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := visit(t, browser, d.URL+"/.execlogd/")
+	p.shows("state.textContent", "Live")
+	p.shows("runs.hidden", "true")
+
+	write(t, dir, map[string]string{"src/a.md": "x"})
+	p.shows("runs.querySelector('.head')?.innerText", "build running")
+	p.shows("runs.querySelector('pre').textContent.endsWith('100\\n<b>first</b>\\n')", "true")
+	p.shows("runs.querySelector('.list').innerText", "a.md")
+	p.do(`window.first = runs.firstElementChild
+		window.text = first.querySelector("pre")
+		first.querySelector("summary").focus()
+		first.querySelector("summary").click()
+		text.scrollTop = 50`)
+	write(t, dir, map[string]string{"src/b.txt": "x"})
+	p.shows("runs.firstElementChild.querySelector('.head').innerText.replace(/[\\d.]+m?s$/, 'TIME')", "check done after TIME")
+	p.shows("runs.firstElementChild.querySelector('details').checkVisibility()", "false")
+	write(t, dir, map[string]string{"go": ""})
+	p.shows("first.querySelector('.outcome').innerText.startsWith('exit status 3 after ')", "true")
+	p.shows("text.textContent.endsWith('first</b>\\nsecond\\n')", "true")
+	p.shows("[first.isConnected, first.querySelector('details').open, text.scrollTop, document.activeElement === first.querySelector('summary')].join()", "true,true,50,true")
+	p.shows("getComputedStyle(first.querySelector('.outcome')).color === getComputedStyle(first.querySelector('.name')).color", "false")
+	if faults := p.seen().faults; len(faults) > 0 {
+		t.Errorf("console: %q", faults)
+	}
+
+	away := visit(t, browser, proxy(t, d, (*httputil.ProxyRequest).SetXForwarded, httptest.NewServer).String()+"/preview/.execlogd/")
+	away.shows("state.textContent", "Live")
+	away.shows("runs.lastElementChild.querySelector('div').innerText.replace(/[\\d.]+m?s/, 'TIME').trim().split(/\\s*\\n\\s*/).join()", "build failed after TIME,1 file")
+}
+
 // Without a script the page shows what was when it was loaded; below a
 // proxy's prefix it finds all that belongs to it.
 func TestStatusPageWithoutScript(t *testing.T) {

@@ -187,11 +187,13 @@
 // # The status page
 //
 // /.execlogd/ shows which pages are open, what changed lately with the pages
-// that it concerned and why, what is watched (Options.Watches), and errors. It
+// that it concerned and why, the last 20 runs (Options.Runs) with the last 4 KiB
+// of the output of each, what is watched (Options.Watches), and errors. It
 // follows by server-sent events at /.execlogd/events, each a whole snapshot,
 // at most four a second; at most 32 may follow. Queries of pages' URLs are not
-// shown, and where the roots are only on this machine. It is not there without
-// live reload. Not promised: the form of the snapshots.
+// shown. Where the roots are, and of runs the commands, paths, output and why
+// they failed, are shown on this machine alone: to requests that come from it
+// without the header of a proxy. It is not there without live reload. Not promised: the form of the snapshots.
 //
 // # Strangers
 //

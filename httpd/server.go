@@ -68,6 +68,14 @@ type Options struct {
 	// and must not block for long. Nil shows nothing.
 	Watches func() []Watch
 
+	// Runs says what has run last, for the status page: the newest first, so
+	// many runs at most, each with so many bytes of the end of its output at
+	// most. RunsChanged returns a channel that is closed when that is not so
+	// any more. Both are called often and must not block for long. Nil shows
+	// nothing; without RunsChanged the page is two seconds late.
+	Runs        func(runs, output int) []Run
+	RunsChanged func() <-chan struct{}
+
 	// Grace is how long Serve, when stopped, waits for running requests and
 	// for browsers to answer the goodbye. 0 means DefaultGrace; negative does
 	// not wait.
@@ -89,6 +97,8 @@ type Server struct {
 	patience  patience
 	warned    warnings
 	watches   func() []Watch
+	runs      func(runs, output int) []Run
+	ran       func() <-chan struct{}
 	onlookers chan struct{} // as many as there are status pages
 	lone      visit         // of requests that belong to no Serve
 
@@ -112,6 +122,8 @@ func New(opts Options) (*Server, error) {
 		injects:   !opts.NoLiveReload && !opts.NoInject,
 		gate:      gate,
 		watches:   opts.Watches,
+		runs:      opts.Runs,
+		ran:       opts.RunsChanged,
 		onlookers: make(chan struct{}, maxOnlookers),
 		grace:     cmp.Or(opts.Grace, DefaultGrace),
 		patience:  defaultPatience,
@@ -122,6 +134,9 @@ func New(opts Options) (*Server, error) {
 			return nil, err
 		}
 		s.directory = s.root.path
+	}
+	if s.ran == nil {
+		s.ran = func() <-chan struct{} { return nil }
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s, nil

@@ -99,6 +99,7 @@ func (s *Server) serveStatusPage(w http.ResponseWriter, r *http.Request) {
 		NoChange changeRow
 		NoWatch  watchRow
 		NoError  errorRow
+		NoRun    runRow
 	}{view: s.view(r), Now: time.Now().UnixMilli()})
 	if err != nil {
 		s.log.Error("page not rendered", "path", clip(r.URL.Path), "err", err)
@@ -128,7 +129,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	defer context.AfterFunc(s.closing, cancel)()
 	line := http.NewResponseController(w)
 	defer line.SetWriteDeadline(time.Time{})
-	stream(ctx, s.hub.stirred, func() []byte { return s.view(r).json() }, func(text string) error {
+	stream(ctx, s.hub.stirred, s.ran, func() []byte { return s.view(r).json() }, func(text string) error {
 		line.SetWriteDeadline(time.Now().Add(streamWrite)) // where that is possible
 		if _, err := io.WriteString(w, text); err != nil {
 			return err
@@ -138,15 +139,15 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 }
 
 // stream sends what look sees, as server-sent events, whenever it is something
-// new, until ctx ends or send fails. The channel that stirred returns is closed
-// when there may be something new.
-func stream(ctx context.Context, stirred func() <-chan struct{}, look func() []byte, send func(string) error) {
+// new, until ctx ends or send fails. The channels that stirred and ran return
+// are closed when there may be something new.
+func stream(ctx context.Context, stirred, ran func() <-chan struct{}, look func() []byte, send func(string) error) {
 	idle := time.NewTicker(streamLook)
 	defer idle.Stop()
 	var last []byte
 	var spoken time.Time
 	for text := "retry: 1000\n"; ; text = "" {
-		news := stirred()
+		news, runs := stirred(), ran()
 		if seen := look(); !bytes.Equal(seen, last) {
 			last = seen
 			text += "data: " + string(seen) + "\n\n"
@@ -164,6 +165,7 @@ func stream(ctx context.Context, stirred func() <-chan struct{}, look func() []b
 		}
 		select {
 		case <-news:
+		case <-runs:
 		case <-idle.C:
 		case <-ctx.Done():
 			return
@@ -194,9 +196,9 @@ func isPrivate(r *http.Request) bool {
 	return isOnThisMachine(r)
 }
 
-// view is what there is to see for the one who asks. Where the roots are, and
-// from where others look at pages, is for those on this machine; others see
-// the roots' names.
+// view is what there is to see for the one who asks. Where the roots are, from
+// where others look at pages, and what exactly has run, is for those on this
+// machine; others see the names of the roots and routes.
 func (s *Server) view(r *http.Request) view {
 	private := isPrivate(r)
 	v := newView(s.hub.snapshot(maxListed), s.gate.reached(r))
@@ -205,6 +207,7 @@ func (s *Server) view(r *http.Request) view {
 			v.Pages[i].Remote = ""
 		}
 	}
+	v.Runs = s.runRows(private)
 	if s.watches == nil {
 		return v
 	}

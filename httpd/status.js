@@ -7,9 +7,10 @@
   /** @typedef {Spot & { remote: string, since: number, summary: string, uses: string[], usesRest: string }} Page */
   /** @typedef {Spot & { what: string }} Effect */
   /** @typedef {{ key: number, when: number, files: string[], filesRest: string, effects: Effect[], rest: string }} Change */
+  /** @typedef {{ key: string, start: number, route: string, state: string, outcome: string, command: string, paths: string[], pathsRest: string, output: string }} Run */
   /** @typedef {{ key: number, root: string, watched: number, unwatched: number }} Watch */
   /** @typedef {{ key: number, title: string, text: string, about: string }} Fault */
-  /** @typedef {{ open: number, pages: Page[], pagesRest: string, changed: number, changes: Change[], watched: number, watches: Watch[], errors: Fault[] }} Snapshot */
+  /** @typedef {{ open: number, pages: Page[], pagesRest: string, changed: number, changes: Change[], runs: Run[], watched: number, watches: Watch[], errors: Fault[] }} Snapshot */
 
   const again = 10000; // ms until the next try, where the server wants no more of us
   const absence = 2000; // ms that a page may take to be loaded again
@@ -111,6 +112,34 @@
     });
   }
 
+  /** @type {(row: Element, run: Run) => void} */
+  function fillRun(row, run) {
+    row.setAttribute("data-state", run.state);
+    writeTime(find("time", row), run.start);
+    write(find(".name", row), run.route);
+    write(find(".outcome", row), run.outcome);
+    write(find(".command", row), run.command);
+    listTexts(find(".list", row), run.paths, "code");
+    write(find(".rest", row), run.pathsRest);
+    find("details", row).hidden = run.output === "";
+    writeOutput(find(".text", row), run.output);
+  }
+
+  /**
+   * Keeps what is selected, if text begins with what is there, and the place:
+   * the end, if that is what is seen, so that one can watch what is written.
+   * @type {(e: Element, text: string) => void}
+   */
+  function writeOutput(e, text) {
+    const old = e.textContent || "";
+    if (text === old) return;
+    const { scrollTop } = e;
+    const ended = scrollTop + e.clientHeight >= e.scrollHeight - 1;
+    if (text.startsWith(old)) e.append(text.slice(old.length));
+    else e.textContent = text;
+    e.scrollTop = ended ? e.scrollHeight : scrollTop;
+  }
+
   /** @type {(row: Element, watch: Watch) => void} */
   function fillWatch(row, watch) {
     write(find(".name", row), watch.root);
@@ -165,17 +194,20 @@
     write(find("#wrong"), now.errors.length);
     list(find("#pages"), pages, () => newRow("page-row"), fillPage);
     write(find("#pages-rest"), now.pagesRest);
-    list(find("#changes"), now.changes, arrive, fillChange);
+    list(find("#changes"), now.changes, () => arrive("change-row"), fillChange);
+    list(find("#runs"), now.runs, () => arrive("run-row"), fillRun);
     list(find("#watches"), now.watches, () => newRow("watch-row"), fillWatch);
     list(find("#errors"), now.errors, () => newRow("error-row"), fillError);
     choose("pages", pages.length > 0);
     choose("changes", now.changes.length > 0);
+    choose("runs", now.runs.length > 0);
     choose("watches", now.watches.length > 0);
     /** @type {HTMLElement} */ (find("#errors").closest("section")).hidden = now.errors.length === 0;
   }
 
-  function arrive() {
-    const row = newRow("change-row");
+  /** @param {string} id */
+  function arrive(id) {
+    const row = newRow(id);
     row.classList.add("new");
     return row;
   }

@@ -337,11 +337,13 @@ func TestStoppingEndsStreams(t *testing.T) {
 }
 
 // A stream in notation: what is there from which moment on, in milliseconds,
-// with an exclamation mark when somebody says so; what is sent at which.
+// with a mark when somebody says so, ! of what the hub knows and % of what has
+// run; what is sent at which.
 func TestStreamIsPaced(t *testing.T) {
 	tests := []struct{ name, seen, want string }{
 		{"the first is sent at once", "a@0", "a@0 -@14000"},
 		{"news are sent at once", "a@0 b@1000!", "a@0 b@1000 -@14000"},
+		{"what runs as well", "a@0 b@1000% c@2000! d@3000%", "a@0 b@1000 c@2000 d@3000 -@16000"},
 		{"what nobody says is seen", "a@0 b@1000", "a@0 b@2000 -@16000"},
 		{"at most four a second", "a@0 b@50! c@100! d@150! e@260!", "a@0 d@250 e@500 -@14000"},
 		{"the same again is no news", "a@0 a@1000! a@2000!", "a@0 -@14000"},
@@ -351,36 +353,38 @@ func TestStreamIsPaced(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
 				var mu sync.Mutex
-				stir := make(chan struct{})
+				stirs := map[string]chan struct{}{"!": make(chan struct{}), "%": make(chan struct{})}
 				var now atomic.Value
 				now.Store("")
 				go func() {
 					for f := range strings.FieldsSeq(tt.seen) {
-						name, at, _ := strings.Cut(strings.TrimSuffix(f, "!"), "@")
+						name, at, _ := strings.Cut(strings.TrimRight(f, "!%"), "@")
 						after, err := time.ParseDuration(at + "ms")
 						if err != nil {
 							t.Error(err)
 						}
 						time.Sleep(time.Until(start.Add(after)))
 						now.Store(name)
-						if strings.HasSuffix(f, "!") {
-							mu.Lock()
+						mu.Lock()
+						if stir, said := stirs[f[len(f)-1:]]; said {
 							close(stir)
-							stir = make(chan struct{})
-							mu.Unlock()
+							stirs[f[len(f)-1:]] = make(chan struct{})
 						}
+						mu.Unlock()
 					}
 				}()
 				synctest.Wait()
 				var sent []string
 				ctx, cancel := context.WithTimeout(t.Context(), 18*time.Second+time.Millisecond)
 				defer cancel()
-				stirred := func() <-chan struct{} {
-					mu.Lock()
-					defer mu.Unlock()
-					return stir
+				stirred := func(mark string) func() <-chan struct{} {
+					return func() <-chan struct{} {
+						mu.Lock()
+						defer mu.Unlock()
+						return stirs[mark]
+					}
 				}
-				stream(ctx, stirred, func() []byte { synctest.Wait(); return []byte(now.Load().(string)) }, func(text string) error {
+				stream(ctx, stirred("!"), stirred("%"), func() []byte { synctest.Wait(); return []byte(now.Load().(string)) }, func(text string) error {
 					what := "-"
 					if _, data, ok := strings.Cut(text, "data: "); ok {
 						what = strings.TrimSuffix(data, "\n\n")
@@ -400,7 +404,8 @@ func TestStreamIsPaced(t *testing.T) {
 }
 
 func TestStreamEndsWithItsClient(t *testing.T) {
-	stream(t.Context(), func() <-chan struct{} { return nil }, func() []byte { return nil }, func(string) error { return errors.New("gone") })
+	never := func() <-chan struct{} { return nil }
+	stream(t.Context(), never, never, func() []byte { return nil }, func(string) error { return errors.New("gone") })
 }
 
 func FuzzSpot(f *testing.F) {

@@ -24,6 +24,7 @@ type view struct {
 	PagesRest string      `json:"pagesRest"`
 	Changed   uint64      `json:"changed"` // changes so far
 	Changes   []changeRow `json:"changes"`
+	Runs      []runRow    `json:"runs"`
 	Watched   int         `json:"watched"` // directories
 	Watches   []watchRow  `json:"watches"`
 	Errors    []errorRow  `json:"errors"`

@@ -95,7 +95,7 @@
 // A [Log] has a [Record] of each run: the command, the events, when, how long,
 // exit status or signal, the last 64 KiB of output. It remembers all that are
 // running and the last 100 that are over, so it takes 7 MB and no more. [Log.Follow]
-// is for a page or a terminal that shows it live.
+// is for a terminal that shows it live, [Log.Recent] and [Log.Changed] for a page.
 //
 // # Cost
 //

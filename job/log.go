@@ -66,13 +66,13 @@ func (r Record) String() string {
 	case r.Stopped:
 		how = "stopped"
 	}
-	return fmt.Sprintf("#%d %s: %s: %s after %v", r.ID, r.Route, commandLine(r.Argv), how, r.Took.Round(time.Millisecond))
+	return fmt.Sprintf("#%d %s: %s: %s after %v", r.ID, r.Route, r.CommandLine(), how, r.Took.Round(time.Millisecond))
 }
 
-// commandLine is arguments for people, and not for a shell.
-func commandLine(argv []string) string {
-	quoted := make([]string, len(argv))
-	for i, arg := range argv {
+// CommandLine is Argv in one line, for people and not for a shell.
+func (r Record) CommandLine() string {
+	quoted := make([]string, len(r.Argv))
+	for i, arg := range r.Argv {
 		quoted[i] = inotify.Quote(arg)
 	}
 	return strings.Join(quoted, " ")
@@ -98,13 +98,36 @@ func (l *Log) Records() []Record {
 	return records
 }
 
+// Recent returns the last runs, the newest first: so many at most, each with
+// as many bytes of the end of its output at most. It costs less than Records.
+func (l *Log) Recent(runs, output int) []Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var records []Record
+	for _, e := range slices.Backward(l.entries) {
+		if len(records) == runs {
+			break
+		}
+		records = append(records, e.record(output))
+	}
+	return records
+}
+
+// Changed returns a channel that is closed when next a record begins, has new
+// output or ends.
+func (l *Log) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.change()
+}
+
 // Last returns the last run of a route that is over.
 func (l *Log) Last(route string) (Record, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range slices.Backward(l.entries) {
 		if e.r.Route == route && !e.r.Running {
-			return e.record(), true
+			return e.record(maxOutput), true
 		}
 	}
 	return Record{}, false
@@ -147,12 +170,17 @@ func (l *Log) since(version uint64) ([]Record, uint64, <-chan struct{}) {
 	slices.SortFunc(news, func(a, b *entry) int { return int(a.version) - int(b.version) })
 	records := make([]Record, len(news))
 	for i, e := range news {
-		records[i] = e.record()
+		records[i] = e.record(maxOutput)
 	}
+	return records, l.version, l.change()
+}
+
+// change is what is closed at the next change. l.mu is held.
+func (l *Log) change() <-chan struct{} {
 	if l.changed == nil {
 		l.changed = make(chan struct{})
 	}
-	return records, l.version, l.changed
+	return l.changed
 }
 
 // begin adds an entry. It gives the record its ID and start.
@@ -210,10 +238,11 @@ func (e *entry) change() {
 	}
 }
 
-// record is a copy of what is known now. The log is locked.
-func (e *entry) record() Record {
+// record is a copy of what is known now, with so much output at most. The log
+// is locked.
+func (e *entry) record(output int) Record {
 	r := e.r
-	r.Output, r.Written = e.tail.bytes(), e.tail.written
+	r.Output, r.Written = e.tail.last(output), e.tail.written
 	if r.Running {
 		r.Took = time.Since(r.Start)
 	}
@@ -269,5 +298,5 @@ func (e *entry) end(o outcome) Record {
 	e.r.Failure, e.r.Exit, e.r.Signal, e.r.Stopped, e.r.Strays = o.failure, o.exit, o.signal, o.stopped, o.strays
 	e.log.forget()
 	e.change()
-	return e.record()
+	return e.record(maxOutput)
 }

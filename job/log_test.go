@@ -90,6 +90,55 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+func TestRecent(t *testing.T) {
+	l := &Log{size: 10}
+	if got := l.Recent(2, 4); len(got) != 0 {
+		t.Errorf("at first %v", got)
+	}
+	for i := range 3 {
+		e := l.begin(Record{})
+		fmt.Fprintf(writerTo{e}, "output %d", i)
+		if i != 1 {
+			e.end(outcome{})
+		}
+	}
+	var got []string
+	for _, r := range l.Recent(2, 4) {
+		got = append(got, fmt.Sprintf("#%d %s of %d, %v", r.ID, r.Output, r.Written, r.Running))
+	}
+	if want := []string{"#3 ut 2 of 8, false", "#2 ut 1 of 8, true"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestChanged(t *testing.T) {
+	l := &Log{size: 10}
+	var e *entry
+	for _, step := range []struct {
+		name string
+		do   func()
+	}{
+		{"begins", func() { e = l.begin(Record{}) }},
+		{"has output", func() { e.write([]byte("x")) }},
+		{"ends", func() { e.end(outcome{}) }},
+	} {
+		changed, also := l.Changed(), l.Changed()
+		select {
+		case <-changed:
+			t.Errorf("changed before it %s", step.name)
+		default:
+		}
+		step.do()
+		for _, c := range []<-chan struct{}{changed, also} {
+			select {
+			case <-c:
+			default:
+				t.Errorf("not changed when it %s", step.name)
+			}
+		}
+	}
+}
+
 type writerTo struct{ e *entry }
 
 func (w writerTo) Write(p []byte) (int, error) {

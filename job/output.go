@@ -1,6 +1,9 @@
 package job
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // maxLine is where a line of output is cut: more is no line for people.
 const maxLine = 8 << 10
@@ -75,7 +78,10 @@ func (t *tail) write(p []byte) {
 	}
 }
 
-// bytes is a copy of what is kept.
-func (t *tail) bytes() []byte {
-	return append(bytes.Clone(t.buf[t.at:]), t.buf[:t.at]...)
+// last is a copy of the last n bytes that are kept, or of all.
+func (t *tail) last(n int) []byte {
+	older, newer := t.buf[t.at:], t.buf[:t.at]
+	newer = newer[max(0, len(newer)-n):]
+	older = older[max(0, len(older)-(n-len(newer))):]
+	return slices.Concat(older, newer)
 }

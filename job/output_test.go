@@ -89,8 +89,11 @@ func TestTail(t *testing.T) {
 		}
 		all = append(all, piece...)
 		kept.write(piece)
-		if want := all[max(0, len(all)-maxOutput):]; !bytes.Equal(kept.bytes(), want) {
-			t.Fatalf("after %d bytes: %d kept, and not the last", len(all), len(kept.bytes()))
+		for _, n := range []int{0, 1, i * 20, maxOutput - 1, maxOutput, maxOutput + 1} {
+			want := all[max(0, len(all)-min(n, maxOutput)):]
+			if got := kept.last(n); !bytes.Equal(got, want) {
+				t.Fatalf("after %d bytes: the last %d are %d others", len(all), n, len(got))
+			}
 		}
 	}
 	if kept.written != int64(len(all)) {

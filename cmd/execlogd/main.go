@@ -184,7 +184,7 @@ func (d *daemon) acquireServer() (err error) {
 	if err := checkRoot(d.cfg.root); err != nil {
 		return err
 	}
-	if d.server, err = httpd.New(d.cfg.server(d.log, d.watches)); err != nil {
+	if d.server, err = httpd.New(d.serverOptions()); err != nil {
 		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
 			err = usageError{error: err} // an -allow flag
 		}
@@ -193,6 +193,16 @@ func (d *daemon) acquireServer() (err error) {
 	d.warnOfServedFile()
 	d.sockets, err = sockets(d.cfg.host, d.cfg.port)
 	return err
+}
+
+// serverOptions are what the configuration says, and what the status page
+// shows of the daemon.
+func (d *daemon) serverOptions() httpd.Options {
+	o := d.cfg.server(d.log, d.watches)
+	if d.runner != nil {
+		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
+	}
+	return o
 }
 
 // warnOfServedFile says that visitors can read the configuration, in which the

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -136,6 +138,38 @@ func (d *daemon) watches() []httpd.Watch {
 	}
 	g := r.group
 	return []httpd.Watch{{Root: strings.Join(r.cfg.roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
+}
+
+// runs is the exec log for the status page.
+func (d *daemon) runs(runs, output int) []httpd.Run {
+	var list []httpd.Run
+	for _, r := range d.runner.Log().Recent(runs, output) {
+		list = append(list, toRun(r))
+	}
+	return list
+}
+
+func toRun(r job.Record) httpd.Run {
+	run := httpd.Run{
+		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
+		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "",
+		Outcome: outcomeOf(r), Output: r.Output,
+	}
+	for _, e := range r.Events {
+		if e.Path == "." {
+			e.Path = e.Root // all of it, as at the start
+		}
+		run.Paths = append(run.Paths, e.Path)
+	}
+	return run
+}
+
+// outcomeOf is how a run ended, in words.
+func outcomeOf(r job.Record) string {
+	if state := stateOf(r); state != "ok" {
+		return cmp.Or(r.Failure, state)
+	}
+	return "done"
 }
 
 // noteRoot logs what became of a root.
