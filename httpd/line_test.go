@@ -249,7 +249,6 @@ func TestWhoAsksAndDoesNotListenIsDropped(t *testing.T) {
 	s.patience.write = time.Hour
 	run := serveListener(t, s, narrow{ln.(*net.TCPListener)})
 	conn := run.introduced(t)
-	conn.(*net.TCPConn).SetReadBuffer(4096)
 	ping := append([]byte{0x89, 0x80 | 125, 0, 0, 0, 0}, make([]byte, 125)...)
 	many := bytes.Repeat(ping, 1000)
 	conn.SetWriteDeadline(time.Now().Add(time.Minute))

@@ -107,10 +107,16 @@ func (w *Watcher) crawl(workers int, tasks ...task) error {
 }
 
 // workApart is work with a working directory of its own, so that names need
-// no path before them; that is a third of a watch's price.
+// no path before them; that is a third of a watch's price. The thread ends with
+// the goroutine, except for the process's first, which never ends: it must not
+// stay in a directory, whose file system could not be unmounted any more.
 func (c *crawl) workApart() {
-	runtime.LockOSThread() // and the thread ends with the goroutine
-	c.work(new(desk), unix.Unshare(unix.CLONE_FS) == nil)
+	runtime.LockOSThread()
+	apart := unix.Unshare(unix.CLONE_FS) == nil
+	c.work(new(desk), apart)
+	if apart {
+		unix.Chdir("/")
+	}
 }
 
 // A desk is what a worker uses again for each directory.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -309,6 +310,31 @@ func TestNewWithoutDescriptorsDoesNotBlameTheInstances(t *testing.T) {
 		}
 		if _, limited := errors.AsType[*LimitError](err); limited || !errors.Is(err, unix.EMFILE) {
 			t.Errorf("with %d descriptors: %v", spare, err)
+		}
+	}
+}
+
+// A thread that has been in a directory to scan it keeps the file system from
+// being unmounted for as long as it stays.
+func TestNoThreadStaysInTheTree(t *testing.T) {
+	tr := emptyTrial(t)
+	tr.do(`mkdir a/b`)
+	for range 50 {
+		w := openWatcher(t)
+		tr.must(w.Add(Subscription{Root: tr.root}))
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		dirs, err := filepath.Glob("/proc/self/task/*/cwd")
+		tr.must(err)
+		stays := slices.ContainsFunc(dirs, func(cwd string) bool {
+			dir, err := os.Readlink(cwd)
+			return err == nil && strings.HasPrefix(dir, tr.root)
+		})
+		if !stays {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a thread is still there")
 		}
 	}
 }
