@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -50,6 +51,11 @@ func TestDrainLosesNothing(t *testing.T) {
 	case err := <-ended:
 		t.Errorf("ended with %v while b runs", err)
 	default:
+	}
+	for waits := false; !waits; runtime.Gosched() { // until nothing is listened to any more
+		r.mu.Lock()
+		waits = len(r.rested) > 0
+		r.mu.Unlock()
 	}
 	save("c")
 	proceed <- struct{}{}
