@@ -111,7 +111,7 @@ func (h *house) runWith(ctx context.Context, c Command, paths ...string) Record 
 	err := h.job(c).Run(ctx, h.events(paths...))
 	records := h.Log().Records()
 	r := records[len(records)-1]
-	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Record.Failure != r.Failure) || err == nil && r.Failure != "" {
+	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Record.Failure != r.Failure) || (err == nil) != (r.Failure == "" && r.Cause == nil) {
 		h.t.Errorf("error %v does not go with the record %v", err, r)
 	}
 	return r

@@ -18,10 +18,20 @@ import (
 const DefaultStartup = 30 * time.Second
 
 var (
-	errEarly   = errors.New("ended before it was ready")
-	errReplace = fmt.Errorf("stopped to be started again: %w", context.Canceled)
-	errStop    = fmt.Errorf("stopped: %w", context.Canceled)
+	errEarly = errors.New("ended before it was ready")
+	errStop  = fmt.Errorf("stopped: %w", context.Canceled)
 )
+
+// ErrReplaced is the cause of the end of a service in whose place a new one
+// was started.
+var ErrReplaced = fmt.Errorf("stopped to be started again: %w", context.Canceled)
+
+// A lateError is of a service that was not ready in time.
+type lateError string
+
+func (e lateError) Error() string { return string(e) }
+
+func (lateError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // A Service is a Command that goes on running, such as a server that is being
 // developed.
@@ -80,7 +90,7 @@ func (r *Runner) Service(s Service) (*Server, error) {
 func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.halt(errReplace)
+	s.halt(ErrReplaced)
 	req, e, err := s.job.begin(batch)
 	if err != nil {
 		return err
@@ -173,5 +183,5 @@ func (s Service) late() error {
 	if s.Address != "" && s.Notify {
 		what = "it sent no READY=1, or " + what
 	}
-	return fmt.Errorf("not ready after %v: %s", s.Startup, what)
+	return lateError(fmt.Sprintf("not ready after %v: %s", s.Startup, what))
 }

@@ -90,7 +90,7 @@ func TestServiceIsReady(t *testing.T) {
 			s.Stop()
 			w.nobody(0)
 			for _, r := range h.Log().Records() {
-				if r.Failure != "" || !r.Ready || !r.Stopped {
+				if r.Failure != "" || !r.Ready || r.Cause == nil {
 					t.Errorf("got %+v, want one that was ready, and stopped", r)
 				}
 			}

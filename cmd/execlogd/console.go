@@ -71,6 +71,7 @@ func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
 		return h.Handler.Handle(ctx, r)
 	}
 	line.time, line.message, line.output = r.Time, r.Message, isOutput(attrs)
+	line.ended = r.Message == restarted || r.Message == stopped
 	return h.write(line)
 }
 
@@ -84,6 +85,7 @@ type jobLine struct {
 	more    int // paths
 	took    time.Duration
 	open    bool // it is not over
+	ended   bool // from outside
 	err     error
 }
 
@@ -128,6 +130,9 @@ func (c *console) write(l jobLine) error {
 		b.WriteString(c.paint(faint, printable(l.message)))
 	case l.open:
 		start(faint, "•")
+		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
+	case l.ended:
+		start(faint, "■")
 		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
 	case l.err == nil:
 		start(green, "✓")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 // serviceControl is where the service of systemd has its control socket, in
@@ -140,7 +141,7 @@ type logged struct {
 	Count   int       `json:"count"` // of all
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds"` // so far, if it is running
-	State   string    `json:"state"`   // running, ready, ok, stopped or failed
+	State   string    `json:"state"`   // running, ready, ok, restarted, stopped or failed
 	PID     int       `json:"pid,omitempty"`
 	Failure string    `json:"failure,omitempty"`
 	Exit    int       `json:"exit"` // -1 without an exit status
@@ -157,6 +158,13 @@ func toLogged(r job.Record) logged {
 	}
 }
 
+// The states of what was ended from outside, which is no failure, unless its time
+// was up.
+const (
+	restarted = "restarted" // in favour of newer events
+	stopped   = "stopped"
+)
+
 func stateOf(r job.Record) string {
 	switch {
 	case r.Running && r.Ready:
@@ -165,8 +173,10 @@ func stateOf(r job.Record) string {
 		return "running"
 	case r.Failure != "":
 		return "failed"
-	case r.Stopped:
-		return "stopped"
+	case errors.Is(r.Cause, router.ErrRestarted), errors.Is(r.Cause, job.ErrReplaced):
+		return restarted
+	case r.Cause != nil:
+		return stopped
 	}
 	return "ok"
 }

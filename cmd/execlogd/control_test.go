@@ -92,6 +92,53 @@ func TestLogFollowsAsJSON(t *testing.T) {
 	}
 }
 
+// What was ended from outside has not failed.
+func TestLogTellsStopsFromFailures(t *testing.T) {
+	s := begin(t, `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "slow"
+match = "*.md"
+on_busy = "restart"
+shell = "echo up; exec sleep 1000"
+
+[[route]]
+name = "late"
+match = "*.late"
+timeout = "1ms"
+shell = "exec sleep 1000"
+`)
+	s.write("a.md", "text\n")
+	s.await("msg=up")
+	s.write("a.md", "text\n")
+	if line := s.await("msg=restarted"); !strings.Contains(line, "level=INFO") {
+		t.Error(line)
+	}
+	s.await("msg=up")
+	s.write("a.late", "text\n")
+	s.await(`level=ERROR msg=failed route=late`)
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`(?m)^\S+ \S+ | after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.dir, "DIR"), "")
+	want := `slow   ■ restarted DIR/a.md
+slow   • running DIR/a.md
+late   ✗ sh -c "exec sleep 1000": stopped at its timeout of 1ms: context deadline exceeded DIR/a.late
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	if line := s.await("route=slow"); !strings.Contains(line, "level=INFO msg=stopped") {
+		t.Error(line)
+	}
+}
+
 // Who follows is let go when the daemon ends.
 func TestLogEndsWithTheDaemon(t *testing.T) {
 	s := begin(t, logging)

@@ -137,7 +137,7 @@ func printLogged(stdout io.Writer) func(logged) error {
 	return func(l logged) error {
 		line := jobLine{
 			time: l.Start.Local(), route: l.Route, message: l.State, paths: l.Paths, more: l.Count - len(l.Paths),
-			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready",
+			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready", ended: l.State == restarted || l.State == stopped,
 		}
 		if l.State == "failed" {
 			line.err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}

@@ -86,12 +86,14 @@ func (r *routing) log(f router.Frame) {
 		log.Debug("pages told")
 	case f.Err == nil:
 		log.Info("done")
-	case errors.Is(f.Err, router.ErrCancelled), errors.Is(f.Err, router.ErrRestarted):
-		log.Debug("not finished", "err", f.Err)
-	case errors.Is(f.Err, errDropped):
-		log.Info("ended, as its route was changed")
+	case errors.Is(f.Err, router.ErrCancelled):
+		log.Debug("not run", "err", f.Err)
 	case isPanic:
 		log.Error("failed", "err", f.Err, "stack", string(panicked.Stack))
+	case errors.Is(f.Err, router.ErrRestarted):
+		log.Info(restarted)
+	case errors.Is(f.Err, context.Canceled):
+		log.Info(stopped, "cause", f.Err.Error())
 	default:
 		log.Error("failed", "err", f.Err)
 	}
@@ -152,7 +154,7 @@ func (d *daemon) runs(runs, output int) []httpd.Run {
 func toRun(r job.Record) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
-		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "",
+		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "", Stopped: r.Failure == "" && r.Cause != nil,
 		Outcome: outcomeOf(r), Output: r.Output,
 	}
 	for _, e := range r.Events {
