@@ -129,7 +129,8 @@
 // waits for the frame goes on when Post has returned. [Router.Submit] takes
 // events that nobody watched, of files or of anything else that has a name,
 // [Router.Trigger] those for one route, and the [Ticket] that they return waits
-// until all frames that those events led to are over.
+// until all frames that those events led to are over. [Router.Offer] takes files
+// that were there before anybody watched.
 //
 // # Loops
 //

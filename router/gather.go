@@ -58,6 +58,16 @@ func (s *stage) merge(k key, e inotify.Event, now time.Time, t *Ticket) {
 	l.batch.put(k, x)
 }
 
+// offer puts an event in whose path has nothing waiting. It says neither that a
+// file was made nor that it is complete.
+func (s *stage) offer(e inotify.Event, now time.Time) {
+	k := keyOf(e)
+	if l := s.at(k); l != nil && l.batch.entries[k] != nil || !s.rules.isFor(e) {
+		return
+	}
+	s.merge(k, e, now, nil)
+}
+
 // inherit puts events in that are not of the route's asking, with the tickets
 // that wait for them.
 func (s *stage) inherit(e inotify.Event, tickets []*Ticket) {

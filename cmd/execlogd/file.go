@@ -302,8 +302,6 @@ func (r *reader) checkRoute(c *routeConfig) {
 		r.wrong(c.at, "route %q has ready, which is for a program that goes on running: add service = true", c.name.is)
 	case c.service && c.per == "file":
 		r.wrong(c.at, `route %q has service = true and per = "file": a service is one program for all files`, c.name.is)
-	case c.start && c.per == "file":
-		r.wrong(c.at, `route %q has start = true and per = "file": at the start no file has changed`, c.name.is)
 	case c.service && commands == 0:
 		r.wrong(c.at, "route %q has service = true and nothing to run: add run or shell", c.name.is)
 	}

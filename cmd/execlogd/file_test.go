@@ -192,7 +192,6 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 		{wrongRoute("ready = ':80'"), `x.toml:1:3: route "x" has ready, which is for a program that goes on running: add service = true`},
 		{wrongRoute("service = true\nready = 'soon'"), `x.toml:5:9: ready is "soon": want "notify", or the address that it listens on, as in "127.0.0.1:9000"`},
 		{wrongRoute("service = true\nper = 'file'"), `x.toml:1:3: route "x" has service = true and per = "file": a service is one program for all files`},
-		{wrongRoute("start = true\nper = 'file'"), `x.toml:1:3: route "x" has start = true and per = "file": at the start no file has changed`},
 		{"[[route]]\nname = 'x'\nreload = true\nservice = true", `x.toml:1:3: route "x" has service = true and nothing to run: add run or shell`},
 
 		// Names.

@@ -35,7 +35,7 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 	}
 	var routes []router.Route
 	for _, f := range found {
-		routes = append(routes, f.route(f.work.run))
+		routes = append(routes, f.route(r.callback(f)))
 	}
 	if cfg.reloads() {
 		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
@@ -64,6 +64,10 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 
 // post is told of each run that is over, and comes before what waits for it.
 func (r *routing) post(f router.Frame) {
+	if r.isList(f) {
+		r.d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
+		return
+	}
 	r.log(f)
 	for _, c := range r.cfg.routes {
 		if c.name.is != f.Route {

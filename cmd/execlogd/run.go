@@ -21,8 +21,8 @@ const runUsage = `Usage: execlogd run [flags] command [argument...]
 
 Runs a command at once, and again when something below a directory changes. In
 arguments {path} stands for the file that has changed, and {paths}, if it is
-one, for all of them; such a command first runs at a change. A -- before the
-command ends the flags.
+one, for all of them; such a command, and one for each file (-per file), first
+runs at a change. A -- before the command ends the flags.
 
 Ctrl-C ends the command, and then execlogd.
 `
