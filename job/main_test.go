@@ -73,8 +73,14 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
+	return houseWith(t, Options{})
+}
+
+func houseWith(t *testing.T, opts Options) *house {
+	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
-	r, err := New(Options{Output: func(l Line) { h.lines <- l.Text }})
+	opts.Output = func(l Line) { h.lines <- l.Text }
+	r, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
