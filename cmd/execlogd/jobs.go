@@ -101,6 +101,7 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 	}
 	if c.per == "file" {
 		r.Per = router.PerFile
+		r.Empty = c.events == 0
 	}
 	if c.onFailure == "continue" {
 		r.OnFailure = router.Continue

@@ -2,10 +2,12 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -63,6 +65,48 @@ func (s *session) words(pattern string) []string {
 	words := regexp.MustCompile(pattern).FindAllString(strings.Join(s.seen, "\n"), -1)
 	slices.Sort(words)
 	return words
+}
+
+// A file that is made and stays empty counts when it is closed, and nothing else
+// that is made or opened without a change.
+func TestEachFileMayBeEmpty(t *testing.T) {
+	s := begin(t, `
+-- in/old --
+-- x.toml --
+[[route]]
+name = "each"
+root = "in"
+per = "file"
+run = ["echo", "got {path}"]
+`)
+	in := func(name string) string { return filepath.Join(s.dir, "in", name) }
+	if err := exec.Command("touch", in("old"), in("new")).Run(); err != nil {
+		t.Fatal(err)
+	}
+	slow, err := os.Create(in("slow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		os.Symlink("old", in("link")), os.Link(in("old"), in("hard")), os.Mkdir(in("dir"), 0o755), syscall.Mkfifo(in("pipe"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.await("got " + in("new"))
+	if _, err := slow.WriteString("late"); err != nil {
+		t.Fatal(err)
+	}
+	if err := slow.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.await("got " + in("slow"))
+	s.write("in/last", "1")
+	s.await("got " + in("last"))
+	if got, want := s.words("got [^\"]*"), []string{"got " + in("last"), "got " + in("new"), "got " + in("slow")}; !slices.Equal(got, want) {
+		t.Errorf("it %q, want %q", got, want)
+	}
 }
 
 // At a reload a route that is as it was does not start.
