@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -59,10 +60,12 @@ type Service struct {
 }
 
 // A Server is a Service that can run. Its methods may be called by any
-// goroutine at any time; they wait for each other.
+// goroutine at any time; they wait for each other, but that Stop ends a Run.
 type Server struct {
 	job     *Job
 	service Service
+
+	starting atomic.Pointer[context.CancelCauseFunc] // ends a Run; nil without one
 
 	mu   sync.Mutex // held while it starts or stops
 	life *life      // nil if it is not to run
@@ -90,6 +93,10 @@ func (r *Runner) Service(s Service) (*Server, error) {
 func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	s.starting.Store(&end)
+	defer s.starting.Store(nil)
 	s.halt(ErrReplaced)
 	req, e, err := s.job.begin(batch)
 	if err != nil {
@@ -109,8 +116,12 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	return s.life.begin(ctx, s.service)
 }
 
-// Stop ends the service, if it runs, and returns when nothing of it is left.
+// Stop ends the service, if it runs or starts, and returns when nothing of it is
+// left.
 func (s *Server) Stop() {
+	if end := s.starting.Load(); end != nil {
+		(*end)(errStop)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.halt(errStop)

@@ -211,6 +211,23 @@ func TestNotifySocket(t *testing.T) {
 	}
 }
 
+// Who stops a service that will never be ready does not wait for that.
+func TestStopWhileAServiceStarts(t *testing.T) {
+	h, w := newHouse(t), newWitness(t)
+	s := h.server(Service{Notify: true, Startup: -1, Command: Command{Shell: w.script("echo up; sleep 1000")}})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(t.Context(), h.events()) }()
+	h.expect("up")
+	s.Stop()
+	w.nobody(0)
+	if err := <-ended; !errors.Is(err, errStop) {
+		t.Errorf("Run: %v", err)
+	}
+	if r, _ := h.Log().Last("server"); r.Failure != "" || r.Cause != errStop {
+		t.Errorf("got %+v", r)
+	}
+}
+
 func TestServiceErrors(t *testing.T) {
 	h := newHouse(t)
 	for _, tt := range []struct {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -71,7 +72,7 @@ func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
 		return h.Handler.Handle(ctx, r)
 	}
 	line.time, line.message, line.output = r.Time, r.Message, isOutput(attrs)
-	line.ended = r.Message == restarted || r.Message == stopped
+	line.ended = slices.Contains([]string{restarted, stopped, down}, r.Message)
 	return h.write(line)
 }
 

@@ -69,6 +69,7 @@ func (r *routing) post(f router.Frame) {
 		return
 	}
 	r.log(f)
+	r.upAndDown(f)
 	for _, c := range r.cfg.routes {
 		if c.name.is != f.Route {
 			continue
