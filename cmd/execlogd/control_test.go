@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -162,8 +164,9 @@ func TestLogEndsWithTheDaemon(t *testing.T) {
 }
 
 func TestLogFindsTheDaemon(t *testing.T) {
-	dir := t.TempDir()
+	dir, temp := t.TempDir(), t.TempDir()
 	t.Setenv("XDG_RUNTIME_DIR", dir)
+	t.Setenv("TMPDIR", temp)
 	t.Setenv("RUNTIME_DIRECTORY", "")
 	log := func() error { return run(t.Context(), []string{"log"}, io.Discard, io.Discard) }
 	if err := log(); err == nil || !strings.Contains(err.Error(), "no daemon with a configuration file runs here") {
@@ -183,6 +186,58 @@ func TestLogFindsTheDaemon(t *testing.T) {
 	defer other.Close()
 	if err := log(); err == nil || !strings.Contains(err.Error(), "there are several daemons: choose one with -control "+dir) {
 		t.Errorf("with two: %v", err)
+	}
+}
+
+// Without a directory from the system there is one among the temporary files.
+func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	for _, name := range []string{"XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"} {
+		t.Setenv(name, "")
+	}
+	s := begin(t, strings.ReplaceAll(logging, "control =", "#"))
+	own := filepath.Join(dir, fmt.Sprint("execlogd-", os.Getuid()))
+	if info, err := os.Lstat(own); err != nil || info.Mode() != os.ModeDir|0o700 {
+		t.Errorf("mode %v %v", info.Mode(), err)
+	}
+	log := func() error { return run(t.Context(), []string{"log"}, io.Discard, io.Discard) }
+	if err := log(); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir()) // he who asks may have a session
+	if err := log(); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+
+	// What others could have put there is of no use.
+	other := filepath.Join(dir, "other")
+	for what, do := range map[string]func() error{
+		"open to others": func() error { return os.Mkdir(own, 0o755) },
+		"a link":         func() error { return errors.Join(os.MkdirAll(other, 0o700), os.Symlink(other, own)) },
+		"a file":         func() error { return os.WriteFile(own, nil, 0o600) },
+		"another user's": func() error { return errors.Join(os.Mkdir(own, 0o700), os.Chown(own, 1, 1)) },
+	} {
+		if os.Getuid() != 0 && what == "another user's" {
+			continue // takes root to make
+		}
+		if err := errors.Join(os.RemoveAll(own), do()); err != nil {
+			t.Fatal(err)
+		}
+		if err := log(); err == nil || !strings.Contains(err.Error(), own+" is not a directory of user ") {
+			t.Errorf("%s: log: %v", what, err)
+		}
+		s := begin(t, strings.ReplaceAll(logging, "control =", "#"))
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		if said := strings.Join(s.seen, "\n"); !strings.Contains(said, "level=WARN msg=\"no control socket\"") {
+			t.Errorf("%s: daemon: %s", what, said)
+		}
 	}
 }
 

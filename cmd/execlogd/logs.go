@@ -61,17 +61,9 @@ func dialControl(path string) (net.Conn, error) {
 	if path != "" {
 		return net.Dial("unix", path)
 	}
-	paths := []string{serviceControl}
-	if own := ownControls(); own != "" {
-		more, err := filepath.Glob(filepath.Join(own, "*.sock"))
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, more...)
-	}
+	paths, forbidden := usualControls()
 	var conns []net.Conn
 	var live []string
-	var forbidden error
 	for _, path := range paths {
 		conn, err := net.Dial("unix", path)
 		switch {
@@ -94,6 +86,25 @@ func dialControl(path string) (net.Conn, error) {
 		return nil, forbidden
 	}
 	return nil, errors.New("no daemon with a configuration file runs here: start one, or name its socket with -control")
+}
+
+// usualControls are the sockets where daemons usually have theirs. The error is of
+// a directory in which there may be more.
+func usualControls() (paths []string, err error) {
+	paths = []string{serviceControl}
+	for _, own := range ownControls() {
+		if wrong := checkOwn(own); wrong != nil {
+			if !errors.Is(wrong, fs.ErrNotExist) {
+				err = wrong
+			}
+			continue
+		}
+		names, _ := fs.Glob(os.DirFS(own), "*.sock") // the pattern is right
+		for _, name := range names {
+			paths = append(paths, filepath.Join(own, name))
+		}
+	}
+	return paths, err
 }
 
 // readLog prints what comes over a connection, which it closes.
