@@ -84,7 +84,10 @@ func failureOf(cause error) string {
 // stopped.
 func (o outcome) ofService(ready bool) outcome {
 	switch {
-	case o.cause != nil || ready || o.exit < 0 && o.signal == 0:
+	case o.cause != nil || o.exit < 0 && o.signal == 0:
+	case ready && o.failure == "":
+		o.failure = "ended by itself, with exit status 0"
+	case ready:
 	case o.failure == "":
 		o.failure = errEarly.Error()
 	default:

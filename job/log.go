@@ -39,7 +39,8 @@ type Record struct {
 	PID     int  // 0 if it did not start
 
 	// Failure is why the run has failed, in one line: how the program ended,
-	// that its time was up, or why it did not start. It is empty while it
+	// that its time was up, or why it did not start; a service has failed that
+	// ended by itself, whatever its exit status. It is empty while it
 	// runs, when it succeeded, and when it was stopped for another reason
 	// than its time, which is no failure.
 	Failure string

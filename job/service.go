@@ -53,9 +53,8 @@ type Service struct {
 	Startup time.Duration
 
 	// Died is told when the service ends by itself after it was ready, with
-	// an *[Error], or with nil if its exit status is 0. A goroutine of the
-	// Runner calls it, and Close waits for that. Nil is for those who need
-	// not know.
+	// an *[Error], whatever its exit status. A goroutine of the Runner calls
+	// it, and Close waits for that. Nil is for those who need not know.
 	Died func(error)
 }
 

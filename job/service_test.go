@@ -194,6 +194,23 @@ func TestServiceDies(t *testing.T) {
 	}
 }
 
+// A service is to go on: that it ends by itself is no success.
+func TestServiceEnds(t *testing.T) {
+	h := newHouse(t)
+	died := make(chan error, 1)
+	s := h.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "exit 0"}})
+	if err := s.Run(t.Context(), h.events()); err != nil {
+		t.Fatal(err)
+	}
+	const want = "ended by itself, with exit status 0"
+	if err := <-died; err == nil || err.Error() != `sh -c "exit 0": `+want {
+		t.Errorf("it died with %v", err)
+	}
+	if r, _ := h.Log().Last("server"); r.Failure != want || !r.Ready || r.Exit != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // Nobody else can say that a service is ready, and nothing is left of where it
 // says so.
 func TestNotifySocket(t *testing.T) {

@@ -140,7 +140,11 @@ func (c *console) write(l jobLine) error {
 		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
 	default:
 		start(bold, "✗")
-		fmt.Fprintf(&b, "%s %s", c.paint(bold, l.summary(l.err.Error())), c.paint(faint, l.about()))
+		what := l.err.Error()
+		if l.message == hasDied {
+			what = hasDied + ": " + what
+		}
+		fmt.Fprintf(&b, "%s %s", c.paint(bold, l.summary(what)), c.paint(faint, l.about()))
 		for _, text := range outputOf(l.err) {
 			b.WriteByte('\n')
 			start(red, "┃")

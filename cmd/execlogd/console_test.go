@@ -35,7 +35,7 @@ build  ✓ done after 1.234s "a b" and 1 more
 a-long-name │ up
 build       ✗ make: exit status 2 after 1s /c
 ` + strings.Repeat("build       ┃ x\n", failedLines-1) + `build       ┃ last
-build       ✗ it ended 
+build       ✗ service has died: it ended 
 build       ■ stopped after 1s /c
 `
 	if got != want {

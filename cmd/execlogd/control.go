@@ -157,7 +157,7 @@ type logged struct {
 	Count   int       `json:"count"` // of all
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds"` // so far, if it is running
-	State   string    `json:"state"`   // running, ready, ok, restarted, stopped or failed
+	State   string    `json:"state"`   // running, ready, ok, restarted, stopped, failed or, of a service, died
 	PID     int       `json:"pid,omitempty"`
 	Failure string    `json:"failure,omitempty"`
 	Exit    int       `json:"exit"` // -1 without an exit status
@@ -174,6 +174,12 @@ func toLogged(r job.Record) logged {
 	}
 }
 
+// hasDied is what the log says of a service that ended by itself.
+const hasDied = "service has died"
+
+// isDead says whether a record is of such a service.
+func isDead(r job.Record) bool { return r.Ready && !r.Running && r.Cause == nil }
+
 // The states of what was ended from outside, which is no failure, unless its time
 // was up.
 const (
@@ -187,6 +193,8 @@ func stateOf(r job.Record) string {
 		return "ready"
 	case r.Running:
 		return "running"
+	case isDead(r):
+		return "died"
 	case r.Failure != "":
 		return "failed"
 	case errors.Is(r.Cause, router.ErrRestarted), errors.Is(r.Cause, job.ErrReplaced):

@@ -141,6 +141,45 @@ late   ✗ sh -c "exec sleep 1000": stopped at its timeout of 1ms: context deadl
 	}
 }
 
+// A service that has died is told from a run that failed, whatever its status, and
+// the next change starts it again.
+func TestLogSaysThatAServiceHasDied(t *testing.T) {
+	s := begin(t, `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "app"
+match = "*.c"
+service = true
+shell = "echo up; read status <held; exit $status"
+`)
+	s.fifo("held")
+	s.awaitAll("msg=up", "msg=done route=app")
+	for _, status := range []string{"7", "0"} {
+		s.write("held", status)
+		if line := s.await(`level=ERROR msg="service has died" took=`); !strings.Contains(line, "exit status "+status) {
+			t.Error(line)
+		}
+		s.write("x.c", "1")
+		s.awaitAll("msg=up", "msg=done route=app")
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`(?m)^\S+ \S+ |app +| after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.dir, "DIR"), "")
+	want := `✗ service has died: sh -c "echo up; read status <held; exit $status": exit status 7 DIR
+┃ up
+✗ service has died: sh -c "echo up; read status <held; exit $status": ended by itself, with exit status 0 DIR/x.c
+┃ up
+• ready DIR/x.c
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // Who follows is let go when the daemon ends.
 func TestLogEndsWithTheDaemon(t *testing.T) {
 	s := begin(t, logging)

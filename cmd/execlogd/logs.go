@@ -150,7 +150,10 @@ func printLogged(stdout io.Writer) func(logged) error {
 			time: l.Start.Local(), route: l.Route, message: l.State, paths: l.Paths, more: l.Count - len(l.Paths),
 			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready", ended: l.State == restarted || l.State == stopped,
 		}
-		if l.State == "failed" {
+		if l.State == "died" {
+			line.message = hasDied
+		}
+		if l.Failure != "" {
 			line.err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
 		}
 		return c.write(line)

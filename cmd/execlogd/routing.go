@@ -173,6 +173,9 @@ func toRun(r job.Record) httpd.Run {
 
 // outcomeOf is how a run ended, in words.
 func outcomeOf(r job.Record) string {
+	if isDead(r) {
+		return "died: " + r.Failure
+	}
 	if state := stateOf(r); state != "ok" {
 		return cmp.Or(r.Failure, state)
 	}

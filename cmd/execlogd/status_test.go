@@ -36,6 +36,7 @@ func TestRunsInWords(t *testing.T) {
 		{func(r *job.Record) { r.Running = true }, "running", true, false},
 		{func(r *job.Record) { r.Running, r.Ready = true, true }, "ready", true, false},
 		{func(r *job.Record) { r.Failure = "exit status 1" }, "exit status 1", false, true},
+		{func(r *job.Record) { r.Ready, r.Failure = true, "exit status 7" }, "died: exit status 7", false, true},
 		{func(r *job.Record) { r.Failure = "killed by SIGTERM" }, "killed by SIGTERM", false, true},
 		{func(r *job.Record) { r.Failure, r.Cause = "stopped at its timeout", context.DeadlineExceeded }, "stopped at its timeout", false, true},
 		{func(r *job.Record) { r.Cause = context.Canceled }, "stopped", false, false},
