@@ -28,7 +28,8 @@ type Run struct {
 	Took    time.Duration // does not count while it runs
 	Running bool
 	Failed  bool
-	Outcome string // in words: "running", "done", "exit status 1"
+	Stopped bool   // it was ended from outside, which is no failure
+	Outcome string // in words: "running", "done", "stopped", "exit status 1"
 	Output  []byte // the end of what it has written so far
 }
 
@@ -36,7 +37,7 @@ type runRow struct {
 	Key       string   `json:"key"`
 	Start     int64    `json:"start"`
 	Route     string   `json:"route"`
-	State     string   `json:"state"` // running, failed or done
+	State     string   `json:"state"` // running, failed, stopped or done
 	Outcome   string   `json:"outcome"`
 	Command   string   `json:"command"`
 	Paths     []string `json:"paths"` // the first of them
@@ -101,6 +102,8 @@ func (r Run) state() string {
 		return "running"
 	case r.Failed:
 		return "failed"
+	case r.Stopped:
+		return "stopped"
 	}
 	return "done"
 }

@@ -177,10 +177,13 @@ func (j *Job) begin(batch []inotify.Event) (request, *entry, error) {
 // start starts what begin has returned, unless ctx has ended.
 func (j *Job) start(ctx context.Context, req request, e *entry, batch []inotify.Event) (*run, error) {
 	if err := context.Cause(ctx); err != nil {
-		return nil, j.runner.fail(e, err)
+		return nil, j.runner.forgo(e, err)
 	}
 	x, err := j.runner.start(req, j.input.payload(batch), e)
-	if err != nil {
+	switch {
+	case errors.Is(err, errClosed):
+		return nil, j.runner.forgo(e, err)
+	case err != nil:
 		return nil, j.runner.fail(e, startError(req, err))
 	}
 	return x, nil
@@ -221,18 +224,23 @@ func (j *Job) request(batch []inotify.Event) (request, error) {
 	return r, err
 }
 
+// forgo completes the record of a run that was stopped before it began.
+func (r *Runner) forgo(e *entry, cause error) error {
+	return r.done(e, outcome{failure: failureOf(cause), cause: cause, exit: -1}, cause)
+}
+
 // fail completes the record of a run that did not start.
 func (r *Runner) fail(e *entry, cause error) error {
 	return r.done(e, outcome{failure: cause.Error(), exit: -1}, cause)
 }
 
-// done completes a record and returns its error, nil if it has none.
+// done completes a record and returns its error, nil if it was a success.
 func (r *Runner) done(e *entry, o outcome, cause error) error {
 	record := e.end(o)
 	if r.opts.Done != nil {
 		r.opts.Done(record)
 	}
-	if record.Failure == "" {
+	if record.Failure == "" && record.Cause == nil {
 		return nil
 	}
 	return &Error{Record: record, cause: cause}

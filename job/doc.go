@@ -38,7 +38,8 @@
 // Standard input is empty, or has the whole batch, of any length and with any
 // names: see [Input]. A program need not read it. Standard output and standard
 // error are the same pipe, so their lines are in the order in which they were
-// written. There is no terminal, no other open file, and the signals are as they
+// written, or the terminal of [Options]. No terminal controls it, there is no
+// other open file, and the signals are as they
 // were for the daemon, but for SIGPIPE, which ends programs as usual.
 //
 // # How it ends

@@ -18,7 +18,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return programName(e.Record.Argv) + ": " + e.Record.Failure
+	why := e.Record.Failure
+	if why == "" {
+		why = e.Record.Cause.Error()
+	}
+	return programName(e.Record.Argv) + ": " + why
 }
 
 // Unwrap is why the run was stopped, or why it did not start; nil if the
@@ -44,14 +48,14 @@ type outcome struct {
 	exit    int
 	signal  syscall.Signal
 	strays  int
-	stopped bool
+	cause   error // why it was stopped; nil if it was not
 }
 
 // outcomeOf judges a run that has ended. The cause is why it was stopped; nil
 // if it was not.
 func outcomeOf(end report, cause error) outcome {
 	status := syscall.WaitStatus(end.value)
-	o := outcome{exit: status.ExitStatus(), strays: int(end.strays), stopped: cause != nil}
+	o := outcome{exit: status.ExitStatus(), strays: int(end.strays), cause: cause}
 	if status.Signaled() {
 		o.signal = status.Signal()
 	}
@@ -59,7 +63,7 @@ func outcomeOf(end report, cause error) outcome {
 	case end.left > 0:
 		o.failure = fmt.Sprintf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.left)
 	case cause != nil:
-		o.failure = cause.Error()
+		o.failure = failureOf(cause)
 	case status.Signaled():
 		o.failure = killedBy(status)
 	case o.exit != 0:
@@ -68,13 +72,22 @@ func outcomeOf(end report, cause error) outcome {
 	return o
 }
 
+// failureOf is what a run has failed at that was stopped: its time alone.
+func failureOf(cause error) string {
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return cause.Error()
+	}
+	return ""
+}
+
 // ofService is the outcome for a service, which is to go on until it is
 // stopped.
 func (o outcome) ofService(ready bool) outcome {
 	switch {
-	case o.stopped && ready:
-		o.failure = ""
-	case o.stopped || ready || o.exit < 0 && o.signal == 0:
+	case o.cause != nil || o.exit < 0 && o.signal == 0:
+	case ready && o.failure == "":
+		o.failure = "ended by itself, with exit status 0"
+	case ready:
 	case o.failure == "":
 		o.failure = errEarly.Error()
 	default:

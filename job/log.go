@@ -38,16 +38,22 @@ type Record struct {
 	Ready   bool // a service has been ready
 	PID     int  // 0 if it did not start
 
-	// Failure is why the run was no success, in one line: how the program
-	// ended, why it was stopped, or why it did not start. It is empty while
-	// it runs, when it succeeded, and when a service was stopped that was
-	// ready.
+	// Failure is why the run has failed, in one line: how the program ended,
+	// that its time was up, or why it did not start; a service has failed that
+	// ended by itself, whatever its exit status. It is empty while it
+	// runs, when it succeeded, and when it was stopped for another reason
+	// than its time, which is no failure.
 	Failure string
 
-	Exit    int            // the exit status; -1 without one
-	Signal  syscall.Signal // that ended the program; 0 if it exited
-	Stopped bool           // it did not end by itself
-	Strays  int            // processes that it left behind, which were ended
+	// Cause is why the run was stopped: the cause of its context's end, or
+	// what Stop and Close, and a Server that starts anew, have for one. It is
+	// context.DeadlineExceeded (as errors.Is has it) when its time was up, and
+	// nil if the program ended by itself.
+	Cause error
+
+	Exit   int            // the exit status; -1 without one
+	Signal syscall.Signal // that ended the program; 0 if it exited
+	Strays int            // processes that it left behind, which were ended
 
 	// Output is what was written to standard output and standard error, or
 	// the last 64 KiB of it; Written is how many bytes there were.
@@ -63,7 +69,7 @@ func (r Record) String() string {
 		how = "running"
 	case r.Failure != "":
 		how = r.Failure
-	case r.Stopped:
+	case r.Cause != nil:
 		how = "stopped"
 	}
 	return fmt.Sprintf("#%d %s: %s: %s after %v", r.ID, r.Route, r.CommandLine(), how, r.Took.Round(time.Millisecond))
@@ -295,7 +301,7 @@ func (e *entry) end(o outcome) Record {
 		o = o.ofService(e.r.Ready)
 	}
 	e.r.Running, e.r.Took = false, time.Since(e.r.Start)
-	e.r.Failure, e.r.Exit, e.r.Signal, e.r.Stopped, e.r.Strays = o.failure, o.exit, o.signal, o.stopped, o.strays
+	e.r.Failure, e.r.Cause, e.r.Exit, e.r.Signal, e.r.Strays = o.failure, o.cause, o.exit, o.signal, o.strays
 	e.log.forget()
 	e.change()
 	return e.record(maxOutput)

@@ -208,7 +208,7 @@ func TestRecordString(t *testing.T) {
 	}{
 		{func(*Record) {}, `#7 build: make "a b" -j2: ok after 1.235s`},
 		{func(r *Record) { r.Running = true }, `#7 build: make "a b" -j2: running after 1.235s`},
-		{func(r *Record) { r.Stopped = true }, `#7 build: make "a b" -j2: stopped after 1.235s`},
+		{func(r *Record) { r.Cause = errStop }, `#7 build: make "a b" -j2: stopped after 1.235s`},
 		{func(r *Record) { r.Failure = "exit status 2" }, `#7 build: make "a b" -j2: exit status 2 after 1.235s`},
 	}
 	for _, tt := range tests {
@@ -238,7 +238,7 @@ func TestRecord(t *testing.T) {
 	case got.Route != "build", got.Argv[3] != h.dir+"/a", got.Dir != h.dir,
 		!slices.Equal(got.Events, h.events("a", "b")), got.Batch != 2,
 		got.Start.Before(start), got.Took <= 0, got.Took > time.Since(start), got.Running,
-		fmt.Sprintln(got.PID) != string(got.Output), got.Failure != "exit status 3", got.Exit != 3, got.Signal != 0, got.Stopped:
+		fmt.Sprintln(got.PID) != string(got.Output), got.Failure != "exit status 3", got.Exit != 3, got.Signal != 0, got.Cause != nil:
 		t.Errorf("got %+v", got)
 	}
 }

@@ -73,8 +73,14 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
+	return houseWith(t, Options{})
+}
+
+func houseWith(t *testing.T, opts Options) *house {
+	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
-	r, err := New(Options{Output: func(l Line) { h.lines <- l.Text }})
+	opts.Output = func(l Line) { h.lines <- l.Text }
+	r, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +117,7 @@ func (h *house) runWith(ctx context.Context, c Command, paths ...string) Record 
 	err := h.job(c).Run(ctx, h.events(paths...))
 	records := h.Log().Records()
 	r := records[len(records)-1]
-	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Record.Failure != r.Failure) || err == nil && r.Failure != "" {
+	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Record.Failure != r.Failure) || (err == nil) != (r.Failure == "" && r.Cause == nil) {
 		h.t.Errorf("error %v does not go with the record %v", err, r)
 	}
 	return r

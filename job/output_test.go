@@ -133,6 +133,26 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// Programs that have a terminal, or another file in its place, keep what they
+// write to themselves.
+func TestTerminal(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "terminal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	h := houseWith(t, Options{Terminal: file})
+	for range 2 {
+		r := h.run(Command{Shell: `echo a; echo b >&2; exit 3`})
+		if r.Output != nil || r.Written != 0 || r.Failure != "exit status 3" || len(h.lines) > 0 {
+			t.Errorf("got %v with %d bytes of output", r, r.Written)
+		}
+	}
+	if got, err := os.ReadFile(file.Name()); err != nil || string(got) != "a\nb\na\nb\n" {
+		t.Errorf("it was written %q %v", got, err)
+	}
+}
+
 // Lines come while the job runs.
 func TestOutputComesAtOnce(t *testing.T) {
 	h := newHouse(t)

@@ -39,6 +39,13 @@ type Options struct {
 	// writes faster than Output returns is held up. Nil is nobody.
 	Output func(Line)
 
+	// Terminal is what programs get as standard output and standard error in
+	// place of a pipe, so that they show colours and progress. What they write
+	// there is not seen: no Record has an Output, and the Output above is never
+	// called. It is not the terminal that controls them, and they do not read
+	// from it. It must stay open until the Runner is closed. Nil is a pipe.
+	Terminal *os.File
+
 	// Done gets the record of each run when it is over, before its callback
 	// returns. It is called by several goroutines. Nil is nobody.
 	Done func(Record)
@@ -114,7 +121,7 @@ type run struct {
 	runner *Runner
 	keeper *keeper
 	entry  *entry
-	output *os.File
+	output *os.File      // nil with a terminal
 	drain  chan struct{} // closed when output has ended
 	input  *os.File      // nil without
 	feed   chan struct{} // closed when input is written, or nobody reads it
@@ -167,13 +174,16 @@ func (x *run) start(req request, input []byte) error {
 		defer in.Close()
 		stdin, x.input = in, w
 	}
-	r, stdout, err := os.Pipe()
-	if err != nil {
-		x.close()
-		return err
+	stdout := x.runner.opts.Terminal
+	if stdout == nil {
+		r, w, err := os.Pipe()
+		if err != nil {
+			x.close()
+			return err
+		}
+		defer w.Close()
+		stdout, x.output = w, r
 	}
-	defer stdout.Close()
-	x.output = r
 	pid, err := x.launch(req.message(), stdin, stdout)
 	if err != nil {
 		x.close()
@@ -262,8 +272,10 @@ func (x *run) wait() (report, error) {
 
 // settle waits for the goroutines of a run that is over.
 func (x *run) settle() {
-	patience := time.AfterFunc(drainPatience, func() { _ = x.output.SetReadDeadline(time.Now()) })
-	defer patience.Stop()
+	if x.output != nil {
+		patience := time.AfterFunc(drainPatience, func() { _ = x.output.SetReadDeadline(time.Now()) })
+		defer patience.Stop()
+	}
 	if x.input != nil {
 		_ = x.input.SetWriteDeadline(time.Now())
 	}
@@ -283,6 +295,9 @@ func (x *run) pour(input []byte) {
 // collect reads the output to its end.
 func (x *run) collect() {
 	defer close(x.drain)
+	if x.output == nil {
+		return
+	}
 	defer x.output.Close()
 	lines := lineWriter{emit: func(text string, cut bool) {
 		if x.runner.opts.Output != nil {

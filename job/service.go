@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -18,10 +19,20 @@ import (
 const DefaultStartup = 30 * time.Second
 
 var (
-	errEarly   = errors.New("ended before it was ready")
-	errReplace = fmt.Errorf("stopped to be started again: %w", context.Canceled)
-	errStop    = fmt.Errorf("stopped: %w", context.Canceled)
+	errEarly = errors.New("ended before it was ready")
+	errStop  = fmt.Errorf("stopped: %w", context.Canceled)
 )
+
+// ErrReplaced is the cause of the end of a service in whose place a new one
+// was started.
+var ErrReplaced = fmt.Errorf("stopped to be started again: %w", context.Canceled)
+
+// A lateError is of a service that was not ready in time.
+type lateError string
+
+func (e lateError) Error() string { return string(e) }
+
+func (lateError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // A Service is a Command that goes on running, such as a server that is being
 // developed.
@@ -42,17 +53,18 @@ type Service struct {
 	Startup time.Duration
 
 	// Died is told when the service ends by itself after it was ready, with
-	// an *[Error], or with nil if its exit status is 0. A goroutine of the
-	// Runner calls it, and Close waits for that. Nil is for those who need
-	// not know.
+	// an *[Error], whatever its exit status. A goroutine of the Runner calls
+	// it, and Close waits for that. Nil is for those who need not know.
 	Died func(error)
 }
 
 // A Server is a Service that can run. Its methods may be called by any
-// goroutine at any time; they wait for each other.
+// goroutine at any time; they wait for each other, but that Stop ends a Run.
 type Server struct {
 	job     *Job
 	service Service
+
+	starting atomic.Pointer[context.CancelCauseFunc] // ends a Run; nil without one
 
 	mu   sync.Mutex // held while it starts or stops
 	life *life      // nil if it is not to run
@@ -80,7 +92,11 @@ func (r *Runner) Service(s Service) (*Server, error) {
 func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.halt(errReplace)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	s.starting.Store(&end)
+	defer s.starting.Store(nil)
+	s.halt(ErrReplaced)
 	req, e, err := s.job.begin(batch)
 	if err != nil {
 		return err
@@ -99,8 +115,12 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	return s.life.begin(ctx, s.service)
 }
 
-// Stop ends the service, if it runs, and returns when nothing of it is left.
+// Stop ends the service, if it runs or starts, and returns when nothing of it is
+// left.
 func (s *Server) Stop() {
+	if end := s.starting.Load(); end != nil {
+		(*end)(errStop)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.halt(errStop)
@@ -173,5 +193,5 @@ func (s Service) late() error {
 	if s.Address != "" && s.Notify {
 		what = "it sent no READY=1, or " + what
 	}
-	return fmt.Errorf("not ready after %v: %s", s.Startup, what)
+	return lateError(fmt.Sprintf("not ready after %v: %s", s.Startup, what))
 }

@@ -90,7 +90,7 @@ func TestServiceIsReady(t *testing.T) {
 			s.Stop()
 			w.nobody(0)
 			for _, r := range h.Log().Records() {
-				if r.Failure != "" || !r.Ready || !r.Stopped {
+				if r.Failure != "" || !r.Ready || r.Cause == nil {
 					t.Errorf("got %+v, want one that was ready, and stopped", r)
 				}
 			}
@@ -194,6 +194,23 @@ func TestServiceDies(t *testing.T) {
 	}
 }
 
+// A service is to go on: that it ends by itself is no success.
+func TestServiceEnds(t *testing.T) {
+	h := newHouse(t)
+	died := make(chan error, 1)
+	s := h.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "exit 0"}})
+	if err := s.Run(t.Context(), h.events()); err != nil {
+		t.Fatal(err)
+	}
+	const want = "ended by itself, with exit status 0"
+	if err := <-died; err == nil || err.Error() != `sh -c "exit 0": `+want {
+		t.Errorf("it died with %v", err)
+	}
+	if r, _ := h.Log().Last("server"); r.Failure != want || !r.Ready || r.Exit != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // Nobody else can say that a service is ready, and nothing is left of where it
 // says so.
 func TestNotifySocket(t *testing.T) {
@@ -208,6 +225,23 @@ func TestNotifySocket(t *testing.T) {
 	left, err := os.ReadDir(os.TempDir())
 	if err != nil || len(left) > 0 {
 		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// Who stops a service that will never be ready does not wait for that.
+func TestStopWhileAServiceStarts(t *testing.T) {
+	h, w := newHouse(t), newWitness(t)
+	s := h.server(Service{Notify: true, Startup: -1, Command: Command{Shell: w.script("echo up; sleep 1000")}})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(t.Context(), h.events()) }()
+	h.expect("up")
+	s.Stop()
+	w.nobody(0)
+	if err := <-ended; !errors.Is(err, errStop) {
+		t.Errorf("Run: %v", err)
+	}
+	if r, _ := h.Log().Last("server"); r.Failure != "" || r.Cause != errStop {
+		t.Errorf("got %+v", r)
 	}
 }
 

@@ -61,7 +61,7 @@ func TestNothingSurvivesAStop(t *testing.T) {
 			go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
 			r := h.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
 			w.nobody(0)
-			if r.Failure != "stopped when it was up" || !r.Stopped {
+			if r.Failure != "" || r.Cause == nil || r.Cause.Error() != "stopped when it was up" {
 				t.Errorf("got %v, want the cause of the context", r)
 			}
 		})
@@ -238,7 +238,7 @@ func TestGrace(t *testing.T) {
 				cancel()
 			}()
 			r := h.runWith(ctx, Command{Shell: tt.script, Grace: grace})
-			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Failure != "context canceled" {
+			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Failure != "" || r.Cause != context.Canceled {
 				t.Errorf("got %v by signal %d with output %q, want signal %d and %q", r, r.Signal, r.Output, tt.signal, tt.output)
 			}
 			if r.Took > 10*time.Second {
@@ -261,7 +261,7 @@ func TestOutputHeldByAnother(t *testing.T) {
 		t.Cleanup(func() { f.Close() })
 	}()
 	r := h.runWith(ctx, Command{Shell: `echo $$; sleep 1000`})
-	if r.Took > 10*time.Second || !r.Stopped {
+	if r.Took > 10*time.Second || r.Cause == nil {
 		t.Errorf("got %v", r)
 	}
 }

@@ -291,6 +291,30 @@ func TestPerFile(t *testing.T) {
 	}
 }
 
+func TestEmptyFiles(t *testing.T) {
+	uploads := actor{Route: Route{Name: "u", Delay: 100 * ms, Debounce: -1, Per: PerFile, Empty: true}}
+	tests := []scene{
+		{"a new file is heeded when it is closed", []actor{uploads}, "a:c@0 a:w@500", "u:a@600"},
+		{"also if that comes as one event", []actor{uploads}, "a:cw@0", "u:a@100"},
+		{"also in the batch of a whole route", []actor{uploads.with(func(a *actor) { a.Per = PerRoute })}, "a:c@0 b@10 a:w@20", "u:b+a@110"},
+		{"once if it is written", []actor{uploads}, "a:c@0 a:M@300 a:w@500", "u:a@600"},
+		{"once if it is written quickly", []actor{uploads}, "a:c@0 a:M@10 a:w@20", "u:a@110"},
+		{"one that was there is not", []actor{uploads}, "a:w@0", ""},
+		{"nor one that was heeded before", []actor{uploads}, "a:c@0 a:w@1 a:w@500", "u:a@101"},
+		{"nor what is never open for writing", []actor{uploads}, "link:c@0 d/:c@0", ""},
+		{"nor what is ignored", []actor{uploads}, ".a:c@0 .a:w@1", ""},
+		{"nor what goes", []actor{uploads}, "a:c@0 a:w@1 a:d@50 b:c@0 b:d@10 b:w@20", ""},
+		{"it may be made again", []actor{uploads}, "a:c@0 a:d@10 a:c@20 a:w@30", "u:a@130"},
+		{"it may be renamed", []actor{uploads.with(func(a *actor) { a.Mask = inotify.Modify })}, "a:c@0 a:w@1 a>b@50", "u:b@150"},
+		{"or its directory", []actor{uploads.with(func(a *actor) { a.Mask = inotify.Modify })}, "d/a:c@0 d/a:w@1 d/>e/@50", "u:e/a@150"},
+		{"what is renamed while it is open is not the one that was made", []actor{uploads.with(func(a *actor) { a.Mask = inotify.Modify })}, "d/a:c@0 d/>e/@50 d/a:w@100", ""},
+		{"who does not ask for it hears nothing", []actor{uploads.with(func(a *actor) { a.Empty = false })}, "a:c@0 a:w@1", ""},
+	}
+	for _, tt := range tests {
+		tt.run(t, Options{Grace: -1})
+	}
+}
+
 func TestOnBusy(t *testing.T) {
 	queue := actor{Route: Route{Name: "r", Delay: 100 * ms, Debounce: -1}, work: 1000 * ms}
 	ignore := queue.with(func(a *actor) { a.OnBusy = Ignore })

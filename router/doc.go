@@ -60,6 +60,12 @@
 // renamed, or whose directory is, in the same batch is reported under the new
 // path. A batch that ends up empty is not dispatched.
 //
+// A file that is made and stays empty is no change of content: it has Create, and
+// CloseWrite when it is closed, which every file has that was open for writing.
+// With Empty a route heeds it at its close, so that a file which is
+// written makes no batch more than otherwise. Of each path that was made and not
+// closed, such as a link, such a route remembers the name.
+//
 // # Time
 //
 // The first wanted event arms the route. Its batch is due when
@@ -129,7 +135,8 @@
 // waits for the frame goes on when Post has returned. [Router.Submit] takes
 // events that nobody watched, of files or of anything else that has a name,
 // [Router.Trigger] those for one route, and the [Ticket] that they return waits
-// until all frames that those events led to are over.
+// until all frames that those events led to are over. [Router.Offer] takes files
+// that were there before anybody watched.
 //
 // # Loops
 //

@@ -2,6 +2,7 @@ package router
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +23,12 @@ func (s *stage) addAll(events []inotify.Event, now time.Time, t *Ticket) {
 // into the batch of its path. An event that the route does not want changes
 // only what is known already.
 func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
+	k := keyOf(e)
 	wanted := s.rules.wants(e) || e.Mask == 0 && s.rules.isFor(e)
+	wanted = s.completes(k, e) || wanted
 	if !wanted && s.knowsNothing() {
 		return
 	}
-	k := keyOf(e)
 	if l := s.at(k); l != nil && e.Mask&(gone|arrived|inotify.CloseWrite) != 0 {
 		delete(l.batch.endless, k)
 	}
@@ -45,7 +47,23 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	s.track(k, e.Mask, now)
 }
 
-// merge puts the part of e that the route asks for into its path's entry.
+// completes reports whether e is the close of a new file to which nothing was
+// written, for a route that asks for those.
+func (s *stage) completes(k key, e inotify.Event) bool {
+	if !s.route.Empty {
+		return false
+	}
+	made := s.made[k] || e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create && s.rules.isFor(e)
+	if made && e.Mask&(content|gone|inotify.MovedTo) == 0 {
+		s.made[k] = true
+	} else {
+		delete(s.made, k)
+	}
+	return made && e.Mask&inotify.CloseWrite != 0
+}
+
+// merge puts the part of e that the route asks for, or that it was closed, into
+// its path's entry.
 func (s *stage) merge(k key, e inotify.Event, now time.Time, t *Ticket) {
 	l := s.lane(k)
 	if l.ignores() {
@@ -53,9 +71,19 @@ func (s *stage) merge(k key, e inotify.Event, now time.Time, t *Ticket) {
 		return
 	}
 	x := entry{event: e, firm: e.Mask == 0, fresh: t != nil || !l.echoes(now), tickets: t.held()}
-	x.event.Mask &= s.rules.want | inotify.IsDir
+	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
 	l.touch()
 	l.batch.put(k, x)
+}
+
+// offer puts an event in whose path has nothing waiting. It says neither that a
+// file was made nor that it is complete.
+func (s *stage) offer(e inotify.Event, now time.Time) {
+	k := keyOf(e)
+	if l := s.at(k); l != nil && l.batch.entries[k] != nil || !s.rules.isFor(e) {
+		return
+	}
+	s.merge(k, e, now, nil)
 }
 
 // inherit puts events in that are not of the route's asking, with the tickets
@@ -119,6 +147,9 @@ func (s *stage) leave(l *lane, k key, moved, stays bool) {
 }
 
 func (s *stage) departBelow(dir key) {
+	maps.DeleteFunc(s.made, func(k key, _ bool) bool {
+		return k.root == dir.root && strings.HasPrefix(k.path, dir.path+"/")
+	})
 	for l := range s.all() {
 		for k, e := range l.batch.entries {
 			rest, below := strings.CutPrefix(k.path, dir.path)
@@ -189,7 +220,8 @@ func (s *stage) rename(e inotify.Event) {
 // reappear puts an entry in under its new path.
 func (s *stage) reappear(x entry) {
 	k := keyOf(x.event)
-	if !s.rules.wants(x.event) {
+	empty := s.route.Empty && x.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(x.event)
+	if !s.rules.wants(x.event) && !empty {
 		release(x.tickets, nil)
 		return
 	}

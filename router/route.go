@@ -76,9 +76,15 @@ type Route struct {
 	ReadOnly bool
 
 	// Mask is the events that the route asks for; 0 is Reload, which is
-	// changes of content. Add Create for empty files, links and new
-	// directories, and Delete and MovedFrom for what goes away.
+	// changes of content. Add Create for new names of any kind, and Delete
+	// and MovedFrom for what goes away.
 	Mask inotify.Mask
+
+	// Empty has the route heed a new file to which nothing is written as well,
+	// when it is closed, whatever Mask says. What is never open for writing,
+	// such as links and directories, and a file that was there before, do not
+	// count: those have Create and CloseWrite in Mask.
+	Empty bool
 
 	// Delay is how long events are gathered from the first on;
 	// 0 is DefaultDelay, negative is none. Without a delay, the

@@ -25,6 +25,7 @@ type stage struct {
 	only    *lane         // of a route with PerRoute
 	lanes   map[key]*lane // of one with PerFile: those that wait, run or remember
 	touched []*lane       // what this turn has to look at
+	made    map[key]bool  // new files that were neither closed nor written to; for Empty
 	left    []entry       // what the latest MovedFrom took away: the MovedTo may follow
 	awaited bool          // somebody waits for what left
 
@@ -44,7 +45,7 @@ func newStage(r *Router, route Route) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{router: r, route: route, rules: rs}
+	s := &stage{router: r, route: route, rules: rs, made: make(map[key]bool)}
 	if !rs.none {
 		s.heeds = rs.want | gone | arrived | content
 	}
@@ -84,7 +85,7 @@ func (s *stage) all() iter.Seq[*lane] {
 // knowsNothing reports whether an event that the route does not want can
 // change nothing.
 func (s *stage) knowsNothing() bool {
-	if len(s.left) > 0 || len(s.lanes) > 0 {
+	if len(s.left) > 0 || len(s.lanes) > 0 || len(s.made) > 0 {
 		return false
 	}
 	return s.only == nil || s.only.batch.empty() && len(s.only.batch.endless) == 0

@@ -47,9 +47,9 @@ func (r *Router) Submit(events ...inotify.Event) *Ticket {
 // and spares them its Delay. It is for a first run, or one on demand. Without
 // an event nothing runs: the root, ".", is one that stands for all.
 func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error) {
-	i := slices.IndexFunc(r.stages, func(s *stage) bool { return s.route.Name == route })
-	if i < 0 {
-		return nil, fmt.Errorf("no route %q: there is %s", route, r.names())
+	s, err := r.stage(route)
+	if err != nil {
+		return nil, err
 	}
 	t := newTicket()
 	r.mu.Lock()
@@ -58,12 +58,43 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error)
 		t.fail(ErrStopped)
 	} else {
 		for _, e := range events {
-			r.stages[i].inherit(e, []*Ticket{t})
+			s.inherit(e, []*Ticket{t})
 		}
 		r.turn(time.Now())
 	}
 	release([]*Ticket{t}, nil)
 	return t, nil
+}
+
+// Offer hands events of files that were there before anybody watched to the
+// route of that name alone, which gathers those that its patterns are for,
+// whatever it asks for. A path that has something waiting stays as it is. The
+// error is ErrStopped when the router was told to stop.
+func (r *Router) Offer(route string, events ...inotify.Event) error {
+	s, err := r.stage(route)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase == after {
+		return ErrStopped
+	}
+	now := time.Now()
+	for _, e := range events {
+		s.offer(e, now)
+	}
+	r.turn(now)
+	return nil
+}
+
+// stage is the route of a name at work.
+func (r *Router) stage(name string) (*stage, error) {
+	i := slices.IndexFunc(r.stages, func(s *stage) bool { return s.route.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("no route %q: there is %s", name, r.names())
+	}
+	return r.stages[i], nil
 }
 
 // Wait returns when every event that was submitted has been in a frame that

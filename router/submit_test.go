@@ -134,6 +134,31 @@ func TestTrigger(t *testing.T) {
 	}
 }
 
+// What is offered is the route's as if it had just come, unless it is known to be
+// still written, or goes.
+func TestOffer(t *testing.T) {
+	each := actor{Route: Route{Name: "each", Patterns: []string{"*.x"}, Mask: inotify.Attrib | Reload, Delay: 100 * ms, Debounce: -1, Per: PerFile}}
+	others := actor{Route: Route{Name: "others", Patterns: []string{"*.x"}, Mask: inotify.Delete}}
+	synctest.Test(t, func(t *testing.T) {
+		frames := performWith(t, Options{}, 10*ms, func(r *Router) {
+			if err := r.Offer("each", words("a.x:cw open.x:cmw gone.x:cm b.y:cm .dir/c.x:cm")...); err != nil {
+				t.Error(err)
+			}
+		}, "open.x:M@-10 gone.x:d@50 open.x:w@500", each, others)
+		if want := "others:gone.x@80 each:a.x@100 each:open.x@600"; frames != want {
+			t.Errorf("frames %s, want %s", frames, want)
+		}
+	})
+	r := mustNew(t, Options{}, each.called())
+	if err := r.Offer("css"); err == nil || err.Error() != `no route "css": there is "each"` {
+		t.Errorf("unknown route: %v", err)
+	}
+	background(t, r)()
+	if err := r.Offer("each", word("a.x:c")...); err != ErrStopped {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
 // called is the route of an actor with a callback.
 func (a actor) called() Route {
 	a.Callback = discard

@@ -17,6 +17,10 @@ func TestWhy(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "a b"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	file := filepath.Join(root, ".x.toml")
+	if err := os.WriteFile(file, []byte("[[route]]\nname = 'each'\nper = 'file'\nrun = ['true']\n[[route]]\nname = 'all'\nrun = ['true']\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct{ args, path, want string }{
 		{"", "x.css", "route    reload: triggered by modify|moved_to\npages    those that use it fetch it again in place, and so does every page "},
 		{"", "x.css", "route    names: triggered by attrib|moved_from|moved_to|create|delete\npages    those that use or show it say when it is gone"},
@@ -27,6 +31,8 @@ func TestWhy(t *testing.T) {
 		{"", "../x", "root     none: it is not below "},
 		{"", "x", "path     " + root + "/x (not there now)\n"},
 		{"", "a b", `path     "` + root + `/a b" (a directory)` + "\n"},
+		{"-config " + file, "x", "route    each: triggered by modify|moved_to, or when it is new, empty and closed\n"},
+		{"-config " + file, "x", "route    all: triggered by modify|moved_from|moved_to|create|delete\n"},
 	}
 	for _, tt := range tests {
 		args := append([]string{"why", "-root", root}, strings.Fields(tt.args)...)

@@ -157,7 +157,7 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
 	flags.Var((*words)(&cfg.allowHosts), "allow-host", "also answer to this host `name`, or to all below .example.com (may be repeated)")
 	flags.Var((*words)(&cfg.allowOrigins), "allow-origin", "also send changes to pages of this `origin`, as in https://example.com (may be repeated)")
-	flags.StringVar(&cfg.control, "control", cfg.control, "listen for execlogd log on this `socket`; with -config there is one in\n$RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR/execlogd anyway")
+	flags.StringVar(&cfg.control, "control", cfg.control, "listen for execlogd log on this `socket`; with -config there is one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID anyway")
 	flags.StringVar(&cfg.logLevel, "log-level", cfg.logLevel, "log from this `level` on: debug, info, warn or error")
 	flags.StringVar(&cfg.logFormat, "log-format", cfg.logFormat, "log in this `format`: text, json, or auto, which is text with colours on a terminal")
 	return flags.Bool("version", false, "print the version")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -71,6 +72,7 @@ func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
 		return h.Handler.Handle(ctx, r)
 	}
 	line.time, line.message, line.output = r.Time, r.Message, isOutput(attrs)
+	line.ended = slices.Contains([]string{restarted, stopped, down}, r.Message)
 	return h.write(line)
 }
 
@@ -84,6 +86,7 @@ type jobLine struct {
 	more    int // paths
 	took    time.Duration
 	open    bool // it is not over
+	ended   bool // from outside
 	err     error
 }
 
@@ -129,12 +132,19 @@ func (c *console) write(l jobLine) error {
 	case l.open:
 		start(faint, "•")
 		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
+	case l.ended:
+		start(faint, "■")
+		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
 	case l.err == nil:
 		start(green, "✓")
 		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
 	default:
 		start(bold, "✗")
-		fmt.Fprintf(&b, "%s %s", c.paint(bold, l.summary(l.err.Error())), c.paint(faint, l.about()))
+		what := l.err.Error()
+		if l.message == hasDied {
+			what = hasDied + ": " + what
+		}
+		fmt.Fprintf(&b, "%s %s", c.paint(bold, l.summary(what)), c.paint(faint, l.about()))
 		for _, text := range outputOf(l.err) {
 			b.WriteByte('\n')
 			start(red, "┃")

@@ -25,6 +25,7 @@ func TestConsoleAlignsJobs(t *testing.T) {
 	failed := &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte(strings.Repeat("x\n", 30) + "last\n")}}
 	log.Error("failed", "route", "build", "path", pathList{"/c"}, "took", time.Second, "err", failed)
 	log.Error("service has died", "route", "build", "err", errors.New("it ended"))
+	log.Info(stopped, "route", "build", "path", pathList{"/c"}, "took", time.Second)
 	log.Debug("not shown", "route", "build")
 
 	got := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(out.String(), "")
@@ -34,7 +35,8 @@ build  ✓ done after 1.234s "a b" and 1 more
 a-long-name │ up
 build       ✗ make: exit status 2 after 1s /c
 ` + strings.Repeat("build       ┃ x\n", failedLines-1) + `build       ┃ last
-build       ✗ it ended 
+build       ✗ service has died: it ended 
+build       ■ stopped after 1s /c
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

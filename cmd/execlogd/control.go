@@ -9,37 +9,56 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 // serviceControl is where the service of systemd has its control socket, in
 // its RuntimeDirectory.
 const serviceControl = "/run/execlogd/control.sock"
 
-// ownControls is the directory in which the daemons of a user have theirs;
-// empty if there is no place for it.
-func ownControls() string {
+// ownControls are the directories in which the daemons of a user have theirs:
+// each daemon in the first that it knows. The last is for those who have none of
+// their own from the system, as in a container, after su, or from cron.
+func ownControls() []string {
+	dirs := []string{filepath.Join(os.TempDir(), fmt.Sprintf("execlogd-%d", os.Getuid()))}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "execlogd")
+		dirs = slices.Insert(dirs, 0, filepath.Join(dir, "execlogd"))
 	}
-	return ""
+	return dirs
 }
 
-// controlPath is where a daemon that was not told has its control socket;
-// empty if there is no place for it.
-func controlPath() string {
+// checkOwn refuses a directory that others could have made, or could enter: what
+// is below the one for temporary files may be anybody's.
+func checkOwn(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(stat.Uid) != os.Getuid() || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("control socket: %s is not a directory of user %d alone: remove it, or name a socket with -control", dir, os.Getuid())
+	}
+	return nil
+}
+
+// controlPath is where a daemon that was not told has its control socket, in a
+// directory that is made if need be.
+func controlPath() (string, error) {
 	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
-		return filepath.Join(dir, filepath.Base(serviceControl))
+		return filepath.Join(dir, filepath.Base(serviceControl)), nil
 	}
-	if dir := ownControls(); dir != "" {
-		return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid()))
+	dir := ownControls()[0]
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
 	}
-	return ""
+	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), checkOwn(dir)
 }
 
 // acquireControl listens for `execlogd log` where the configuration says, or
@@ -51,11 +70,9 @@ func (d *daemon) acquireControl() (err error) {
 	case d.cfg.control != "":
 		d.control, err = listenControl(d.cfg.control)
 		return err
-	case d.cfg.file == "" || controlPath() == "":
-		return nil
 	}
-	path := controlPath()
-	if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+	path, err := controlPath()
+	if err == nil {
 		d.control, err = listenControl(path)
 	}
 	if err != nil {
@@ -140,7 +157,7 @@ type logged struct {
 	Count   int       `json:"count"` // of all
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds"` // so far, if it is running
-	State   string    `json:"state"`   // running, ready, ok, stopped or failed
+	State   string    `json:"state"`   // running, ready, ok, restarted, stopped, failed or, of a service, died
 	PID     int       `json:"pid,omitempty"`
 	Failure string    `json:"failure,omitempty"`
 	Exit    int       `json:"exit"` // -1 without an exit status
@@ -157,16 +174,33 @@ func toLogged(r job.Record) logged {
 	}
 }
 
+// hasDied is what the log says of a service that ended by itself.
+const hasDied = "service has died"
+
+// isDead says whether a record is of such a service.
+func isDead(r job.Record) bool { return r.Ready && !r.Running && r.Cause == nil }
+
+// The states of what was ended from outside, which is no failure, unless its time
+// was up.
+const (
+	restarted = "restarted" // in favour of newer events
+	stopped   = "stopped"
+)
+
 func stateOf(r job.Record) string {
 	switch {
 	case r.Running && r.Ready:
 		return "ready"
 	case r.Running:
 		return "running"
+	case isDead(r):
+		return "died"
 	case r.Failure != "":
 		return "failed"
-	case r.Stopped:
-		return "stopped"
+	case errors.Is(r.Cause, router.ErrRestarted), errors.Is(r.Cause, job.ErrReplaced):
+		return restarted
+	case r.Cause != nil:
+		return stopped
 	}
 	return "ok"
 }

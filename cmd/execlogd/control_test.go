@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -92,6 +94,92 @@ func TestLogFollowsAsJSON(t *testing.T) {
 	}
 }
 
+// What was ended from outside has not failed.
+func TestLogTellsStopsFromFailures(t *testing.T) {
+	s := begin(t, `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "slow"
+match = "*.md"
+on_busy = "restart"
+shell = "echo up; exec sleep 1000"
+
+[[route]]
+name = "late"
+match = "*.late"
+timeout = "1ms"
+shell = "exec sleep 1000"
+`)
+	s.write("a.md", "text\n")
+	s.await("msg=up")
+	s.write("a.md", "text\n")
+	if line := s.await("msg=restarted"); !strings.Contains(line, "level=INFO") {
+		t.Error(line)
+	}
+	s.await("msg=up")
+	s.write("a.late", "text\n")
+	s.await(`level=ERROR msg=failed route=late`)
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`(?m)^\S+ \S+ | after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.dir, "DIR"), "")
+	want := `slow   ■ restarted DIR/a.md
+slow   • running DIR/a.md
+late   ✗ sh -c "exec sleep 1000": stopped at its timeout of 1ms: context deadline exceeded DIR/a.late
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	if line := s.await("route=slow"); !strings.Contains(line, "level=INFO msg=stopped") {
+		t.Error(line)
+	}
+}
+
+// A service that has died is told from a run that failed, whatever its status, and
+// the next change starts it again.
+func TestLogSaysThatAServiceHasDied(t *testing.T) {
+	s := begin(t, `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "app"
+match = "*.c"
+service = true
+shell = "echo up; read status <held; exit $status"
+`)
+	s.fifo("held")
+	s.awaitAll("msg=up", "msg=done route=app")
+	for _, status := range []string{"7", "0"} {
+		s.write("held", status)
+		if line := s.await(`level=ERROR msg="service has died" took=`); !strings.Contains(line, "exit status "+status) {
+			t.Error(line)
+		}
+		s.write("x.c", "1")
+		s.awaitAll("msg=up", "msg=done route=app")
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`(?m)^\S+ \S+ |app +| after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.dir, "DIR"), "")
+	want := `✗ service has died: sh -c "echo up; read status <held; exit $status": exit status 7 DIR
+┃ up
+✗ service has died: sh -c "echo up; read status <held; exit $status": ended by itself, with exit status 0 DIR/x.c
+┃ up
+• ready DIR/x.c
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // Who follows is let go when the daemon ends.
 func TestLogEndsWithTheDaemon(t *testing.T) {
 	s := begin(t, logging)
@@ -115,8 +203,9 @@ func TestLogEndsWithTheDaemon(t *testing.T) {
 }
 
 func TestLogFindsTheDaemon(t *testing.T) {
-	dir := t.TempDir()
+	dir, temp := t.TempDir(), t.TempDir()
 	t.Setenv("XDG_RUNTIME_DIR", dir)
+	t.Setenv("TMPDIR", temp)
 	t.Setenv("RUNTIME_DIRECTORY", "")
 	log := func() error { return run(t.Context(), []string{"log"}, io.Discard, io.Discard) }
 	if err := log(); err == nil || !strings.Contains(err.Error(), "no daemon with a configuration file runs here") {
@@ -136,6 +225,58 @@ func TestLogFindsTheDaemon(t *testing.T) {
 	defer other.Close()
 	if err := log(); err == nil || !strings.Contains(err.Error(), "there are several daemons: choose one with -control "+dir) {
 		t.Errorf("with two: %v", err)
+	}
+}
+
+// Without a directory from the system there is one among the temporary files.
+func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	for _, name := range []string{"XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"} {
+		t.Setenv(name, "")
+	}
+	s := begin(t, strings.ReplaceAll(logging, "control =", "#"))
+	own := filepath.Join(dir, fmt.Sprint("execlogd-", os.Getuid()))
+	if info, err := os.Lstat(own); err != nil || info.Mode() != os.ModeDir|0o700 {
+		t.Errorf("mode %v %v", info.Mode(), err)
+	}
+	log := func() error { return run(t.Context(), []string{"log"}, io.Discard, io.Discard) }
+	if err := log(); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir()) // he who asks may have a session
+	if err := log(); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+
+	// What others could have put there is of no use.
+	other := filepath.Join(dir, "other")
+	for what, do := range map[string]func() error{
+		"open to others": func() error { return os.Mkdir(own, 0o755) },
+		"a link":         func() error { return errors.Join(os.MkdirAll(other, 0o700), os.Symlink(other, own)) },
+		"a file":         func() error { return os.WriteFile(own, nil, 0o600) },
+		"another user's": func() error { return errors.Join(os.Mkdir(own, 0o700), os.Chown(own, 1, 1)) },
+	} {
+		if os.Getuid() != 0 && what == "another user's" {
+			continue // takes root to make
+		}
+		if err := errors.Join(os.RemoveAll(own), do()); err != nil {
+			t.Fatal(err)
+		}
+		if err := log(); err == nil || !strings.Contains(err.Error(), own+" is not a directory of user ") {
+			t.Errorf("%s: log: %v", what, err)
+		}
+		s := begin(t, strings.ReplaceAll(logging, "control =", "#"))
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		if said := strings.Join(s.seen, "\n"); !strings.Contains(said, "level=WARN msg=\"no control socket\"") {
+			t.Errorf("%s: daemon: %s", what, said)
+		}
 	}
 }
 

@@ -196,7 +196,7 @@ func (c *routeConfig) keys() []key {
 		{"settle", duration(&c.settle)},
 		{"per", oneOf(&c.per, "route", "file")},
 		{"after", texts(also(&c.after), `names of routes, as in ["build"]`)},
-		{"on_failure", oneOf(&c.onFailure, "cancel", "continue")},
+		{"on_failure", oneOf(&c.onFailure, "cancel", "continue", "stop")},
 		{"on_busy", oneOf(&c.onBusy, "queue", "restart", "ignore")},
 		{"timeout", duration(&c.timeout)},
 		{"grace", duration(&c.grace)},
@@ -300,10 +300,10 @@ func (r *reader) checkRoute(c *routeConfig) {
 		r.wrong(c.at, `route %q has nothing to run: give it run = ["make", "site"], or shell = "make site", or reload = true`, c.name.is)
 	case c.ready != "" && !c.service:
 		r.wrong(c.at, "route %q has ready, which is for a program that goes on running: add service = true", c.name.is)
+	case c.onFailure == "stop" && !c.service:
+		r.wrong(c.at, `route %q has on_failure = "stop", which is for a program that goes on running: add service = true, or want "cancel"`, c.name.is)
 	case c.service && c.per == "file":
 		r.wrong(c.at, `route %q has service = true and per = "file": a service is one program for all files`, c.name.is)
-	case c.start && c.per == "file":
-		r.wrong(c.at, `route %q has start = true and per = "file": at the start no file has changed`, c.name.is)
 	case c.service && commands == 0:
 		r.wrong(c.at, "route %q has service = true and nothing to run: add run or shell", c.name.is)
 	}

@@ -143,6 +143,7 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 		{"[server]\nPort = 1", `x.toml:2:1: unknown key "Port": is port meant?`},
 		{"port = 1", `x.toml:1:1: unknown key "port": port belongs to [server]; here is log_level, log_format, control, jobs, server, route`},
 		{"[server]\nrun = ['x']", `x.toml:2:1: unknown key "run": run belongs to a [[route]]; here is root, `},
+		{wrongRoute("on_failure = 'stop'"), `x.toml:1:3: route "x" has on_failure = "stop", which is for a program that goes on running: add service = true, or want "cancel"`},
 		{wrongRoute("log_level = 'info'"), `x.toml:4:1: unknown key "log_level": log_level belongs to the top of the file; here is name, `},
 		{"colour = 1", `x.toml:1:1: unknown key "colour": want one of log_level, log_format, control, jobs, server, route`},
 		{"a.b.c = 1", `x.toml:1:1: unknown key "a": want one of`},
@@ -192,7 +193,6 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 		{wrongRoute("ready = ':80'"), `x.toml:1:3: route "x" has ready, which is for a program that goes on running: add service = true`},
 		{wrongRoute("service = true\nready = 'soon'"), `x.toml:5:9: ready is "soon": want "notify", or the address that it listens on, as in "127.0.0.1:9000"`},
 		{wrongRoute("service = true\nper = 'file'"), `x.toml:1:3: route "x" has service = true and per = "file": a service is one program for all files`},
-		{wrongRoute("start = true\nper = 'file'"), `x.toml:1:3: route "x" has start = true and per = "file": at the start no file has changed`},
 		{"[[route]]\nname = 'x'\nreload = true\nservice = true", `x.toml:1:3: route "x" has service = true and nothing to run: add run or shell`},
 
 		// Names.

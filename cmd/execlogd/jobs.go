@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
@@ -20,8 +21,9 @@ var errDropped = fmt.Errorf("its route was changed: %w", context.Canceled)
 // A work is what a route does, as long as the configuration has it.
 type work struct {
 	run  router.Callback
-	drop func() // ends a run that goes on
-	stop func() // ends a service
+	drop func()      // ends a run that goes on
+	stop func()      // ends a service
+	down atomic.Bool // a service that is stopped until what it comes after succeeds
 }
 
 func newWork(run router.Callback, stop func()) *work {
@@ -101,6 +103,7 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 	}
 	if c.per == "file" {
 		r.Per = router.PerFile
+		r.Empty = c.events == 0
 	}
 	if c.onFailure == "continue" {
 		r.OnFailure = router.Continue

@@ -61,17 +61,9 @@ func dialControl(path string) (net.Conn, error) {
 	if path != "" {
 		return net.Dial("unix", path)
 	}
-	paths := []string{serviceControl}
-	if own := ownControls(); own != "" {
-		more, err := filepath.Glob(filepath.Join(own, "*.sock"))
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, more...)
-	}
+	paths, forbidden := usualControls()
 	var conns []net.Conn
 	var live []string
-	var forbidden error
 	for _, path := range paths {
 		conn, err := net.Dial("unix", path)
 		switch {
@@ -94,6 +86,25 @@ func dialControl(path string) (net.Conn, error) {
 		return nil, forbidden
 	}
 	return nil, errors.New("no daemon with a configuration file runs here: start one, or name its socket with -control")
+}
+
+// usualControls are the sockets where daemons usually have theirs. The error is of
+// a directory in which there may be more.
+func usualControls() (paths []string, err error) {
+	paths = []string{serviceControl}
+	for _, own := range ownControls() {
+		if wrong := checkOwn(own); wrong != nil {
+			if !errors.Is(wrong, fs.ErrNotExist) {
+				err = wrong
+			}
+			continue
+		}
+		names, _ := fs.Glob(os.DirFS(own), "*.sock") // the pattern is right
+		for _, name := range names {
+			paths = append(paths, filepath.Join(own, name))
+		}
+	}
+	return paths, err
 }
 
 // readLog prints what comes over a connection, which it closes.
@@ -137,9 +148,12 @@ func printLogged(stdout io.Writer) func(logged) error {
 	return func(l logged) error {
 		line := jobLine{
 			time: l.Start.Local(), route: l.Route, message: l.State, paths: l.Paths, more: l.Count - len(l.Paths),
-			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready",
+			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready", ended: l.State == restarted || l.State == stopped,
 		}
-		if l.State == "failed" {
+		if l.State == "died" {
+			line.message = hasDied
+		}
+		if l.Failure != "" {
 			line.err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
 		}
 		return c.write(line)

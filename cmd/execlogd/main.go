@@ -33,6 +33,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/job"
@@ -222,10 +223,11 @@ func (d *daemon) output(l job.Line) { d.log.Info(l.Text, "route", l.Route) }
 
 // died logs the end of a service.
 func (d *daemon) died(route string, err error) {
-	if err == nil {
-		err = errors.New("it ended by itself, with exit status 0")
+	log := d.log
+	if e, ok := errors.AsType[*job.Error](err); ok {
+		log = log.With("took", e.Record.Took.Round(time.Millisecond))
 	}
-	d.log.Error("service has died", "route", route, "err", err)
+	log.Error(hasDied, "route", route, "err", err)
 	d.shift.now().faults.set(route, "", err)
 }
 

@@ -56,7 +56,9 @@ start = true
 shell = "echo new"
 `)
 	hangup(t)
-	s.await(`msg="ended, as its route was changed" route=gone`)
+	if line := s.await(`level=INFO msg=stopped route=gone`); !strings.Contains(line, "its route was changed") {
+		t.Error(line)
+	}
 	s.write("held", "") // slow was not ended
 	s.await("msg=whole")
 	s.awaitAll("msg=new route=new", `msg="configuration loaded"`)

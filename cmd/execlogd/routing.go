@@ -35,7 +35,7 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 	}
 	var routes []router.Route
 	for _, f := range found {
-		routes = append(routes, f.route(f.work.run))
+		routes = append(routes, f.route(r.callback(f)))
 	}
 	if cfg.reloads() {
 		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
@@ -64,7 +64,12 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 
 // post is told of each run that is over, and comes before what waits for it.
 func (r *routing) post(f router.Frame) {
+	if r.isList(f) {
+		r.d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
+		return
+	}
 	r.log(f)
+	r.upAndDown(f)
 	for _, c := range r.cfg.routes {
 		if c.name.is != f.Route {
 			continue
@@ -86,12 +91,14 @@ func (r *routing) log(f router.Frame) {
 		log.Debug("pages told")
 	case f.Err == nil:
 		log.Info("done")
-	case errors.Is(f.Err, router.ErrCancelled), errors.Is(f.Err, router.ErrRestarted):
-		log.Debug("not finished", "err", f.Err)
-	case errors.Is(f.Err, errDropped):
-		log.Info("ended, as its route was changed")
+	case errors.Is(f.Err, router.ErrCancelled):
+		log.Debug("not run", "err", f.Err)
 	case isPanic:
 		log.Error("failed", "err", f.Err, "stack", string(panicked.Stack))
+	case errors.Is(f.Err, router.ErrRestarted):
+		log.Info(restarted)
+	case errors.Is(f.Err, context.Canceled):
+		log.Info(stopped, "cause", f.Err.Error())
 	default:
 		log.Error("failed", "err", f.Err)
 	}
@@ -152,7 +159,7 @@ func (d *daemon) runs(runs, output int) []httpd.Run {
 func toRun(r job.Record) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
-		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "",
+		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "", Stopped: r.Failure == "" && r.Cause != nil,
 		Outcome: outcomeOf(r), Output: r.Output,
 	}
 	for _, e := range r.Events {
@@ -166,6 +173,9 @@ func toRun(r job.Record) httpd.Run {
 
 // outcomeOf is how a run ended, in words.
 func outcomeOf(r job.Record) string {
+	if isDead(r) {
+		return "died: " + r.Failure
+	}
 	if state := stateOf(r); state != "ok" {
 		return cmp.Or(r.Failure, state)
 	}

@@ -374,6 +374,47 @@ shell = "echo up; read line <held; exit 7"
 	}
 }
 
+// A service that is not to outlive a failure before it is stopped by that, and
+// started again by the next success, also if that does not concern it.
+func TestServiceIsDownWhileTheBuildFails(t *testing.T) {
+	s := begin(t, `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "compile"
+match = "*.c"
+start = true
+run = ["sh", "compile.sh"]
+
+[[route]]
+name = "app"
+match = "*.never"
+after = "compile"
+service = true
+on_failure = "stop"
+shell = "trap 'echo ended; exit' TERM; echo up; sleep 1000 & wait"
+-- compile.sh --
+echo no
+exit 1
+`)
+	s.await("msg=no")
+	s.await("stopped until the next success")
+	s.write("compile.sh", "exit 0")
+	s.write("x.c", "1")
+	s.await("msg=up route=app")
+	for range 2 {
+		s.write("compile.sh", "exit 1")
+		s.write("x.c", "2")
+		s.awaitAll("msg=ended route=app", `level=INFO msg="stopped until the next success" route=app after=compile`)
+		s.write("x.c", "3") // fails once more, and there is nothing to stop
+		s.await("msg=failed route=compile")
+		s.write("compile.sh", "exit 0")
+		s.write("x.c", "4")
+		s.await("msg=up route=app")
+	}
+}
+
 func TestServedConfigurationIsWarnedOf(t *testing.T) {
 	const warning = "the configuration is among the files that are served"
 	for text, want := range map[string]bool{"": true, "static = false": false, "root = 'www'": false} {

@@ -21,10 +21,11 @@ const runUsage = `Usage: execlogd run [flags] command [argument...]
 
 Runs a command at once, and again when something below a directory changes. In
 arguments {path} stands for the file that has changed, and {paths}, if it is
-one, for all of them; such a command first runs at a change. A -- before the
-command ends the flags.
+one, for all of them; such a command, and one for each file (-per file), first
+runs at a change. A -- before the command ends the flags.
 
-Ctrl-C ends the command, and then execlogd.
+On a terminal the command writes to that itself, with its colours. Ctrl-C ends
+the command, and then execlogd.
 `
 
 // runConfig is the command line of `execlogd run`, checked.
@@ -155,7 +156,11 @@ type oneLiner struct {
 }
 
 func (o *oneLiner) run(ctx context.Context) (err error) {
-	runner, err := job.New(job.Options{Output: o.output})
+	opts := job.Options{Output: o.output}
+	if isTerminal(o.stdout) {
+		opts.Terminal, _ = o.stdout.(*os.File)
+	}
+	runner, err := job.New(opts)
 	if err != nil {
 		return err
 	}

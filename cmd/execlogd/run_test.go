@@ -182,6 +182,28 @@ func terminal(t *testing.T) (screen, program *os.File) {
 	return screen, program
 }
 
+// On a terminal the command has that for its output, and sees it.
+func TestRunLeavesTheTerminalToTheCommand(t *testing.T) {
+	screen, program := terminal(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"run", "-path", t.TempDir(), "--", "sh", "-c", "test -t 1 && test -t 2 && ! test -t 0 && printf 50%%; printf '\\r100%%' >&2; sleep 1000"}, program, io.Discard)
+	}()
+	got := make([]byte, len("50%\r100%"))
+	if _, err := io.ReadFull(screen, got); err != nil || string(got) != "50%\r100%" {
+		t.Errorf("got %q %v", got, err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := program.WriteString("still open"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRunClearsATerminal(t *testing.T) {
 	screen, program := terminal(t)
 	ctx, cancel := context.WithCancel(t.Context())

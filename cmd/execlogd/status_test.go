@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"reflect"
 	"regexp"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 func TestRunsInWords(t *testing.T) {
@@ -33,13 +36,17 @@ func TestRunsInWords(t *testing.T) {
 		{func(r *job.Record) { r.Running = true }, "running", true, false},
 		{func(r *job.Record) { r.Running, r.Ready = true, true }, "ready", true, false},
 		{func(r *job.Record) { r.Failure = "exit status 1" }, "exit status 1", false, true},
+		{func(r *job.Record) { r.Ready, r.Failure = true, "exit status 7" }, "died: exit status 7", false, true},
 		{func(r *job.Record) { r.Failure = "killed by SIGTERM" }, "killed by SIGTERM", false, true},
-		{func(r *job.Record) { r.Stopped = true }, "stopped", false, false},
+		{func(r *job.Record) { r.Failure, r.Cause = "stopped at its timeout", context.DeadlineExceeded }, "stopped at its timeout", false, true},
+		{func(r *job.Record) { r.Cause = context.Canceled }, "stopped", false, false},
+		{func(r *job.Record) { r.Cause = job.ErrReplaced }, "restarted", false, false},
+		{func(r *job.Record) { r.Cause = fmt.Errorf("x: %w", router.ErrRestarted) }, "restarted", false, false},
 	}
 	for _, tt := range tests {
 		rec := rec
 		tt.change(&rec)
-		if got := toRun(rec); got.Outcome != tt.outcome || got.Running != tt.running || got.Failed != tt.failed {
+		if got := toRun(rec); got.Outcome != tt.outcome || got.Running != tt.running || got.Failed != tt.failed || got.Stopped != (rec.Cause != nil && !tt.failed) {
 			t.Errorf("got %s, running %v, failed %v, want %+v", got.Outcome, got.Running, got.Failed, tt)
 		}
 	}

@@ -20,7 +20,16 @@ func TestMain(m *testing.M) {
 	// A keeper is this program, which the race detector keeps for a second.
 	os.Setenv("GORACE", strings.Join([]string{os.Getenv("GORACE"), "atexit_sleep_ms=0"}, " "))
 	playRole()
-	goleak.VerifyTestMain(m)
+	// Daemons have their control sockets here, and not among the user's.
+	dir, err := os.MkdirTemp("", "execlogd-test-")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("RUNTIME_DIRECTORY", dir)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		os.RemoveAll(dir)
+		os.Exit(status)
+	}))
 }
 
 func TestInTurnStopsOneAfterTheOther(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/execlog/execlogd/httpd"
@@ -80,7 +81,7 @@ func (cfg *config) explain(path string, routes *router.Router) string {
 			line("routes", "none: -livereload=false")
 		}
 		for _, v := range verdicts {
-			line("route", "%s: %s", v.Route, verdict(v))
+			line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v))
 			if v.Wanted && (v.Route == reloadRoute || v.Route == namesRoute) {
 				line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
 			}
@@ -112,6 +113,15 @@ func verdict(v router.Verdict) string {
 		return fmt.Sprintf("triggered by %s, for the pattern %s", v.Mask, v.Pattern)
 	}
 	return fmt.Sprintf("triggered by %s", v.Mask)
+}
+
+// emptyFiles is a remark on a route that heeds them.
+func (cfg *config) emptyFiles(v router.Verdict) string {
+	heeds := func(c routeConfig) bool { return c.name.is == v.Route && c.route(idle).Empty }
+	if v.Wanted && slices.ContainsFunc(cfg.routes, heeds) {
+		return ", or when it is new, empty and closed"
+	}
+	return ""
 }
 
 // kindOf is a remark on what is at a path, for what is not a plain file.

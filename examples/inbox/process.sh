@@ -1,11 +1,9 @@
 # process.sh FILE...   works on uploads; a directory is all files in it
-# process.sh           on all of inbox/
 #
 # A name may be anything. A file leaves inbox/ when all is done, and not before: if
 # this is killed half way it is done again, to the same end.
 set -u
 inbox=$PWD/inbox
-[ $# -gt 0 ] || set -- "$inbox"
 
 # work FILE NAME has the file for itself.
 work() {

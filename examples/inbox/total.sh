@@ -4,6 +4,6 @@ exec awk -F , '
 	NR == 1 && $0 != "item,price" { bad("want item,price"); exit }
 	NR > 1 && $2 !~ /^[0-9]+([.][0-9]+)?$/ { bad("want a price after the comma"); exit }
 	NR > 1 { total += $2 }
-	END { if (!wrong && NR) printf "%.2f\n", total; exit wrong || !NR }
+	END { if (!NR) bad("want item,price"); if (!wrong) printf "%.2f\n", total; exit wrong }
 	function bad(what) { wrong = 1; print "line " NR ": " what >"/dev/stderr" }
 ' <"$1"

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
+)
+
+// down is what the log says of a service that does not run while what it comes
+// after has failed.
+const down = "stopped until the next success"
+
+// upAndDown stops the services that are not to outlive the failure of a route
+// before them, and starts them at the next success of one.
+func (r *routing) upAndDown(f router.Frame) {
+	failed := f.Err != nil && !errors.Is(f.Err, router.ErrRestarted) && !errors.Is(f.Err, context.Canceled)
+	for _, s := range r.found {
+		first := slices.Contains(texted(s.after), f.Route)
+		// A success may have come too early, when another failed.
+		cancelled := s.name.is == f.Route && errors.Is(f.Err, router.ErrCancelled)
+		switch {
+		case s.onFailure != "stop":
+		case failed && (first || cancelled):
+			if !s.work.down.Swap(true) {
+				r.d.log.Info(down, "route", s.name.is, "after", f.Route)
+			}
+			s.work.stop()
+		case first && f.Err == nil && s.work.down.Swap(false):
+			// The route is there, and waits for all that come first.
+			_, _ = r.router.Trigger(s.name.is, inotify.Event{Root: s.root.is, Path: "."})
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
+)
+
+// callback is what a route does with a batch. One by file that is to run at the
+// start is due for its root first, and then for each file that is there.
+func (r *routing) callback(f finding) router.Callback {
+	return func(ctx context.Context, batch []inotify.Event) error {
+		if f.isList(batch) {
+			return r.offerPresent(f.routeConfig)
+		}
+		return f.work.run(ctx, batch)
+	}
+}
+
+// isList says whether a batch is the start of a route by file. The kernel's
+// events have a mask.
+func (c *routeConfig) isList(batch []inotify.Event) bool {
+	return c.start && c.per == "file" && batch[0].Path == "." && batch[0].Mask == 0
+}
+
+func (r *routing) isList(f router.Frame) bool {
+	return slices.ContainsFunc(r.cfg.routes, func(c routeConfig) bool { return c.name.is == f.Route && c.isList(f.Events) })
+}
+
+// offerPresent hands a route the files that are there, as if they had just come.
+// The tree is watched, so that each is there or comes. What cannot be read the
+// watcher has complained of.
+func (r *routing) offerPresent(c *routeConfig) error {
+	const came = inotify.Create | inotify.MovedTo | inotify.Modify | inotify.CloseWrite
+	// The slash follows a root that is a symbolic link.
+	err := filepath.WalkDir(c.root.is+"/", func(path string, d fs.DirEntry, err error) error {
+		rel, _ := below(c.root.is, path)
+		switch {
+		case err != nil:
+			return nil
+		case d.IsDir() && rel != "." && r.router.SkipDir(c.root.is, rel):
+			return fs.SkipDir
+		case d.Type().IsRegular():
+			return r.router.Offer(c.name.is, inotify.Event{Root: c.root.is, Path: rel, Mask: came})
+		}
+		return nil
+	})
+	if errors.Is(err, router.ErrStopped) {
+		return nil
+	}
+	return err
+}
