@@ -355,15 +355,29 @@ func TestNonsenseOverTheWire(t *testing.T) {
 	}
 }
 
+// What New says of an entry can be asked beforehand.
 func TestAllowedNamesAreChecked(t *testing.T) {
-	for _, host := range []string{"", ".", "example.com:80", "http://example.com", "*.example.com", "a b"} {
-		if _, err := New(Options{AllowHosts: []string{host}}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", host)) {
-			t.Errorf("AllowHosts %q: %v", host, err)
+	check := func(entry string, said error, opts Options) {
+		t.Helper()
+		_, err := New(opts)
+		if err == nil || said == nil || err.Error() != said.Error() || !strings.Contains(err.Error(), fmt.Sprintf("%q", entry)) {
+			t.Errorf("%q: New says %v, the check says %v", entry, err, said)
 		}
 	}
+	for _, host := range []string{"", ".", "example.com:80", "http://example.com", "*.example.com", "a b"} {
+		check(host, CheckHost(host), Options{AllowHosts: []string{host}})
+	}
 	for _, origin := range []string{"", "example.com", "http://example.com/", "*", "https://*", "http://a b"} {
-		if _, err := New(Options{AllowOrigins: []string{origin}}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", origin)) {
-			t.Errorf("AllowOrigins %q: %v", origin, err)
+		check(origin, CheckOrigin(origin), Options{AllowOrigins: []string{origin}})
+	}
+	for _, host := range []string{"example.com", ".example.com", "10.1.2.3", "[fd00::5]"} {
+		if err := CheckHost(host); err != nil {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+	for _, origin := range []string{"null", "https://example.com", "HTTP://10.0.0.7:80"} {
+		if err := CheckOrigin(origin); err != nil {
+			t.Errorf("%q: %v", origin, err)
 		}
 	}
 }
