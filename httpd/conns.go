@@ -5,12 +5,14 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // Conns are the connections of one http.Server, but for those that became a
 // page's socket.
 type conns struct {
-	crowd // all of them
+	crowd             // all of them
+	final atomic.Bool // no more are accepted: their next request is the last
 	fresh freshConns
 }
 
@@ -37,8 +39,21 @@ type connKey struct{}
 func (c *conns) asks(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.fresh.leave(r.Context().Value(connKey{}).(net.Conn))
+		if c.final.Load() {
+			w.Header().Set("Connection", "close")
+		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// outlast waits, once nothing new is accepted, for the last connection and
+// then for the last page, or until ctx ends. Idle connections are not closed,
+// as http.Server.SetKeepAlivesEnabled would: a request may be on its way.
+func (c *conns) outlast(ctx context.Context, visit *visit) {
+	c.final.Store(true)
+	if c.wait(ctx) == nil {
+		visit.wait(ctx)
+	}
 }
 
 // drain lets the requests come that are on their way, once nothing new is

@@ -150,7 +150,10 @@
 // away hears of it when it is back, whatever its digest says. When live reload
 // was off they are loaded again as well, but for those that were away and
 // whose files are as they were. A stream of the status page ends, and the page
-// asks for another.
+// asks for another. For another address, Serve is called for a listener more,
+// and the one before is closed: its Serve returns when its last connection is
+// over. Not promised: that a connection is answered which the kernel has
+// accepted and Serve has not when the listener is closed.
 //
 // # The socket
 //

@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -152,6 +153,12 @@ func clip(s string) string {
 // Options.Grace to finish, what is left then is cut, and Serve waits for all
 // that. It may be called again, and for several listeners at once.
 //
+// Who closes ln while ctx lives ([net.ErrClosed]) only has no more connections
+// accepted. Those that were are served to their end: the socket of a page until
+// the page goes, any other until its next request, which is answered with
+// Connection: close, or until it was idle for two minutes. Serve returns nil
+// after the last of them, or when it is told to stop, as above.
+//
 // An address that ln is bound to may be used as Host.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -181,6 +188,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	case err = <-served:
 		served <- err // for the wait below
+	}
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+		conns.outlast(ctx, visit)
 	}
 	visit.dismiss()
 	ln.Close()
