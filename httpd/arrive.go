@@ -133,7 +133,7 @@ func (h *hub) missedBy(s *slot, p report, looks map[*use]sight) update {
 	if p.seen == (position{}) {
 		return update{} // a page that was never told of any, as one that links the script itself
 	}
-	if p.isOld {
+	if p.isOld || p.seen.epoch == h.epoch && p.seen.number < h.moved {
 		return s.page.unlessGone(update{reload: &missed})
 	}
 	if p.seen.epoch == h.epoch {

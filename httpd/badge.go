@@ -100,11 +100,11 @@ func parseBadge(query string) badge {
 
 type badgeKey struct{}
 
-// badged notes in a request which changes its answer will have seen. It must
-// come before anything is read: what changes from then on is news.
-func (s *Server) badged(r *http.Request) *http.Request {
-	b := badge{position: s.hub.now()}
-	return r.WithContext(context.WithValue(r.Context(), badgeKey{}, b))
+// badged notes in a request which changes its answer will have seen. The
+// position must be from before anything is read: what changes from then on is
+// news.
+func badged(r *http.Request, at position) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), badgeKey{}, badge{position: at}))
 }
 
 // badgeOf is the badge for the page that answers r.

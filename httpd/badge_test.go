@@ -17,7 +17,7 @@ func (r *running) missingElement(path string) string {
 }
 
 func (r *running) listingElement(path string) string {
-	names := r.look(listingOf + path).sum
+	names := r.current.Load().look(listingOf + path).sum
 	return badge{position: r.hub.now(), listing: true, names: names}.element(httptest.NewRequest("GET", path, nil))
 }
 
@@ -116,7 +116,7 @@ func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
 			}
 			slot := s.hub.join()
 			defer s.hub.leave(slot)
-			s.hub.catchUp(slot, newPage("http://h/a.html", "h", s.directory), number)
+			s.hub.catchUp(slot, newPage("http://h/a.html", "h", s.current.Load().directory), number)
 			if got := told(s.hub.taken(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

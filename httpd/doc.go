@@ -141,6 +141,20 @@
 // symbolic link is known by the link's path, so that a change where the link
 // leads does not concern it.
 //
+// # Other options
+//
+// Change has a Server go by other options while it serves: each request is
+// answered by those of the moment when it came, and no connection is lost. When
+// the root is another directory, the pages that are open are loaded again and
+// nothing that was known of the old files is taken for the new; a page that was
+// away hears of it when it is back, whatever its digest says. When live reload
+// was off they are loaded again as well, but for those that were away and
+// whose files are as they were. A stream of the status page ends, and the page
+// asks for another. For another address, Serve is called for a listener more,
+// and the one before is closed: its Serve returns when its last connection is
+// over. Not promised: that a connection is answered which the kernel has
+// accepted and Serve has not when the listener is closed.
+//
 // # The socket
 //
 // /livereload speaks the LiveReload protocol, official-7, with our client,

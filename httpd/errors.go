@@ -44,9 +44,7 @@ type sourced struct {
 // such as that of a job. Pages of our client show it at once, and those that
 // come later when they come, until it is taken away. SetError does not block.
 func (s *Server) SetError(source string, e *PageError) {
-	if s.live {
-		s.hub.setError(source, e)
-	}
+	s.hub.setError(source, e)
 }
 
 func (h *hub) setError(source string, e *PageError) {
@@ -64,6 +62,18 @@ func (h *hub) setError(source string, e *PageError) {
 		h.faults = slices.Insert(h.faults, i, newSourced(source, e))
 	}
 	h.stirs()
+	h.errorsDiffer()
+}
+
+// showErrors has pages told whose errors are others now.
+func (h *hub) showErrors() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.errorsDiffer()
+}
+
+// errorsDiffer is called with the lock, when those of any page may be others.
+func (h *hub) errorsDiffer() {
 	for s := range h.slots {
 		if s.ours {
 			s.faults = true

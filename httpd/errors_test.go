@@ -25,6 +25,19 @@ func asNobody(t *testing.T, do func()) {
 	do()
 }
 
+// openToAll lets nobody read files in dir.
+func openToAll(t testing.TB, dir string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for up := dir; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
+		os.Chmod(up, 0o755)
+	}
+}
+
 func remove(t testing.TB, dir, name string) {
 	t.Helper()
 	if err := os.Remove(filepath.Join(dir, name)); err != nil {
@@ -114,14 +127,7 @@ func TestAnIndexThatIsGoneIsAnError(t *testing.T) {
 
 func TestAFileThatCannotBeReadIsAnError(t *testing.T) {
 	dir := site(t, "a.html", "x.css")
-	for _, name := range []string{"a.html", "x.css", "."} {
-		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for up := dir; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
-		os.Chmod(up, 0o755)
-	}
+	openToAll(t, dir, "a.html", "x.css")
 	run := serve(t, Options{Root: dir})
 	p := run.open(t, "/a.html", "/x.css")
 	for _, step := range []struct {

@@ -21,7 +21,7 @@ const (
 )
 
 // serveFile answers a request for what lies beneath the root.
-func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
+func (s *service) serveFile(w http.ResponseWriter, r *http.Request) {
 	// Other sites have no business embedding what is being worked on;
 	// a server on the next port of this machine does.
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-site")
@@ -66,7 +66,7 @@ func fileName(urlPath string) (name string, slash, ok bool) {
 
 // find opens what a request means by name: the file, or the file with .html
 // appended, as links without it are common.
-func (s *Server) find(name string, slash bool) (*file, error) {
+func (s *service) find(name string, slash bool) (*file, error) {
 	f, err := s.open(name)
 	if errors.Is(err, fs.ErrNotExist) && !slash {
 		if page, pageErr := s.openRegular(name + ".html"); pageErr == nil {
@@ -92,7 +92,7 @@ func (f *file) Name() string { return f.name }
 // open opens a regular file or a directory beneath the root. Whatever the
 // name goes through, links included, stays beneath it; that is looked after
 // at every step by os.Root, not by looking at names.
-func (s *Server) open(name string) (*file, error) {
+func (s *service) open(name string) (*file, error) {
 	// Without O_NONBLOCK, opening a fifo would wait for its writer.
 	f, err := s.root.now().OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *Server) open(name string) (*file, error) {
 }
 
 // openRegular is open for those who want no directory.
-func (s *Server) openRegular(name string) (*file, error) {
+func (s *service) openRegular(name string) (*file, error) {
 	f, err := s.open(name)
 	if err == nil && f.IsDir() {
 		f.Close()
@@ -126,7 +126,7 @@ func notFound(name string) error {
 // serveDir answers with the directory's index page, or else with a list of
 // what is in it. An index page that is there but cannot be read is an error:
 // its directory was not meant to be listed.
-func (s *Server) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
+func (s *service) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
 	index, err := s.openRegular(path.Join(name, indexPage))
 	switch {
 	case err == nil:
@@ -151,7 +151,7 @@ func redirectToDir(w http.ResponseWriter, r *http.Request) {
 
 // serveContent answers with a regular file, with the script in it when it is
 // a page. http.ServeContent sees to ranges and conditions.
-func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
+func (s *service) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
 	head, err := f.head()
 	if err != nil {
 		s.serveError(w, r, err)
@@ -185,7 +185,7 @@ func (f *file) head() ([]byte, error) {
 
 // inject returns f with element spliced in, when f is a page, pages get the
 // script and the request is for a page to be shown.
-func (s *Server) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (io.ReadSeeker, bool) {
+func (s *service) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (io.ReadSeeker, bool) {
 	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
@@ -221,7 +221,7 @@ func (f *file) etag(variant string) string {
 }
 
 // serveError answers for an error of opening or reading.
-func (s *Server) serveError(w http.ResponseWriter, r *http.Request, err error) {
+func (s *service) serveError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		s.noteTry(r)
@@ -241,7 +241,7 @@ func (s *Server) serveError(w http.ResponseWriter, r *http.Request, err error) {
 
 // serveMissing answers 404: to a browser that wants a page with the site's
 // 404.html, or a page of our own, in either case one that reloads.
-func (s *Server) serveMissing(w http.ResponseWriter, r *http.Request) {
+func (s *service) serveMissing(w http.ResponseWriter, r *http.Request) {
 	s.noteTry(r)
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
@@ -290,7 +290,7 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 }
 
 // serveNote answers with a page of our own.
-func (s *Server) serveNote(w http.ResponseWriter, r *http.Request, code int, b badge, page *noteTemplate, about any) {
+func (s *service) serveNote(w http.ResponseWriter, r *http.Request, code int, b badge, page *noteTemplate, about any) {
 	var element template.HTML
 	var status template.URL
 	if s.live && isNavigation(r) {

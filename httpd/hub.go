@@ -109,6 +109,8 @@ type hub struct {
 	count  uint64          // changes so far; the number of the last one
 	when   int64           // the time of the last one, or of the start; ms since 1970
 	past   []change        // the last of them
+	moved  uint64          // the first change of which a page with files of this root may have been told
+	hushed bool            // nobody is told of changes and errors
 	marks  uint64          // rulings so far
 	list   []*slot         // kept by concerned
 	draft  draft
@@ -343,7 +345,7 @@ func (h *hub) take(s *slot) (m mail) {
 		s.asked, s.going = false, u.reload != nil
 		m.add(h.tell(s, u))
 	}
-	if s.faults {
+	if s.faults && !h.hushed {
 		s.faults = false
 		if text, sum := h.errors(&s.page); sum != s.shown {
 			s.shown = sum
@@ -399,6 +401,55 @@ func (h *hub) broadcast(c change, seen map[*use]sight) (told int) {
 			u = u.merge(r.update(s.stake))
 		}
 		tell(s, u)
+	}
+	return told
+}
+
+// hush has nobody told of errors, until startOver. Of changes it is not told
+// itself meanwhile.
+func (h *hub) hush() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hushed = true
+}
+
+// forget is when the files are those of another root.
+func (h *hub) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, u := range h.uses {
+		u.sight, u.last, u.fault, u.announced = sight{}, sight{}, nil, false
+	}
+	h.tries = nil
+	for s := range h.slots {
+		s.tries = nil
+	}
+	h.moved = h.count + 1
+	h.stirs()
+}
+
+// startOver has every page loaded again, as all files may be others. What its
+// uses lead to now is in seen.
+func (h *hub) startOver(all change, seen map[*use]sight) (told int) {
+	defer h.sendFew()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.senders++ // see sendFew
+	h.hushed = false
+	h.settle(&all, seen)
+	all.lost = true
+	h.remember(all)
+	rec := h.record(&all)
+	h.errorsDiffer()
+	for s := range h.slots {
+		u := s.page.unlessGone(update{reload: all.everyone})
+		if u.empty() || s.going {
+			continue
+		}
+		told++
+		rec.add(s, u, &all)
+		s.waiting = s.waiting.merge(u)
+		s.notify()
 	}
 	return told
 }

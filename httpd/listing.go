@@ -79,7 +79,7 @@ type entry struct {
 }
 
 // serveListing answers with what is in a directory.
-func (s *Server) serveListing(w http.ResponseWriter, r *http.Request, name string, dir *file) {
+func (s *service) serveListing(w http.ResponseWriter, r *http.Request, name string, dir *file) {
 	found, err := dir.ReadDir(-1)
 	if err != nil {
 		s.serveError(w, r, err)
@@ -101,7 +101,7 @@ func (s *Server) serveListing(w http.ResponseWriter, r *http.Request, name strin
 
 // entry describes what a link to d would lead to. It is not ok when a request
 // for it would not be answered: hidden, outside, or no file.
-func (s *Server) entry(dir string, d fs.DirEntry) (entry, bool) {
+func (s *service) entry(dir string, d fs.DirEntry) (entry, bool) {
 	if d.Name()[0] == '.' {
 		return entry{}, false
 	}

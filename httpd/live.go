@@ -47,15 +47,13 @@ type browser struct {
 	slot     *slot
 	patience patience
 	pinger   *time.Timer
-	log      *slog.Logger
 	remote   string
 
-	host      string // by which the page reached us
-	directory string // that is served
-	badge     badge
-	ours      bool // it speaks our protocol
-	own       bool // its page is of this server
-	reports   bool // and says what it uses
+	host    string // by which the page reached us
+	badge   badge
+	ours    bool // it speaks our protocol
+	own     bool // its page is of this server
+	reports bool // and says what it uses
 
 	introduced bool // of the goroutine that reads
 }
@@ -63,7 +61,7 @@ type browser struct {
 // serveBrowser upgrades to a websocket, and returns. The browser keeps the page
 // at its other end told, until it leaves or the visit or the server is over, in
 // a goroutine of its own: that of the request holds buffers and the request.
-func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
+func (s *service) serveBrowser(w http.ResponseWriter, r *http.Request) {
 	if code, why := s.gate.origin(r); code != 0 {
 		s.log.Info("stranger refused", "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
 		refuse(w, code, why)
@@ -81,14 +79,16 @@ func (s *Server) serveBrowser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b := &browser{
-		conn: conn, line: taken.line, visit: visit, server: s, hub: &s.hub, press: &s.press, slot: s.hub.join(),
-		patience: s.patience, log: s.log, remote: r.RemoteAddr,
-		host: s.gate.reached(r), directory: s.directory, badge: parseBadge(r.URL.RawQuery), own: s.root != nil && s.gate.isOwn(r),
+		conn: conn, line: taken.line, visit: visit, server: s.Server, hub: &s.hub, press: &s.press, slot: s.hub.join(),
+		patience: s.patience, remote: r.RemoteAddr,
+		host: s.gate.reached(r), badge: parseBadge(r.URL.RawQuery), own: s.root != nil && s.gate.isOwn(r),
 	}
 	b.pinger = time.AfterFunc(time.Hour, b.ping)
 	visit.admit(b)
 	go b.attend()
 }
+
+func (b *browser) log() *slog.Logger { return b.server.current.Load().log }
 
 // A goodbye is why and how a websocket is closed.
 type goodbye struct {
@@ -133,7 +133,7 @@ func (b *browser) end(err error) {
 	}
 	why := b.line.cut(err)
 	b.conn.CloseNow()
-	b.log.Debug("browser gone", "remote", b.remote, "err", why)
+	b.log().Debug("browser gone", "remote", b.remote, "err", why)
 }
 
 // part says goodbye, gives the browser time to answer, and hangs up.
@@ -189,7 +189,7 @@ func (b *browser) hear(r request) error {
 func (b *browser) heed(r request) {
 	switch r.Command {
 	case "info", "url":
-		b.log.Debug("browser shows", "remote", b.remote, "url", r.URL)
+		b.log().Debug("browser shows", "remote", b.remote, "url", r.URL)
 		b.hub.seenAs(b.slot, r.URL, b.remote)
 	}
 	switch {
@@ -228,7 +228,7 @@ func (b *browser) arrive(r request) {
 }
 
 func (b *browser) pageAt(href string) page {
-	p := newPage(href, b.host, b.directory)
+	p := newPage(href, b.host, b.server.current.Load().directory)
 	if p.placed && b.badge.missing {
 		p.files = append(p.files, missingPage)
 	}

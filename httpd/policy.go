@@ -16,10 +16,10 @@ import (
 // Content-Security-Policy, in a meta element, keeps the page's socket from
 // opening. It says nothing about script-src: a policy rules what comes after
 // it, and the script comes before all else.
-func (s *Server) checkPolicies(r *http.Request, f *file, head []byte) {
+func (s *service) checkPolicies(r *http.Request, f *file, head []byte) {
 	for policy := range policies(head) {
 		d, blocked := blocking(policy, s.gate.reached(r))
-		if blocked && s.warned.first(f.name, policy) {
+		if blocked && s.warned.first(s.directory, f.name, policy) {
 			s.log.Warn("page's policy blocks live reload", "path", f.name, "directive", clip(d.String()), "want", clip(d.opened()))
 		}
 	}

@@ -121,12 +121,17 @@ func (s *Server) introduce(to *slot, r request, b badge) {
 // isOld reports whether a page shows a list of names that are not those of the
 // directory now. That comes with no change when somebody has looked meanwhile.
 func (s *Server) isOld(own []string, b badge) bool {
-	return slices.ContainsFunc(own, func(use string) bool {
+	now, ok := s.take()
+	if !ok {
+		return false
+	}
+	defer now.root.release()
+	return now.root != nil && slices.ContainsFunc(own, func(use string) bool {
 		if !strings.HasPrefix(use, listingOf) {
 			return false
 		}
-		now := s.look(use)
-		return now.what == directory && now.sum != b.names
+		seen := now.look(use)
+		return seen.what == directory && seen.sum != b.names
 	})
 }
 
@@ -179,6 +184,15 @@ func (s *Server) lookFirst(fresh []*use) map[*use]sight {
 
 // lookAt looks at uses.
 func (s *Server) lookAt(uses []*use) map[*use]sight {
+	now, ok := s.take()
+	if !ok {
+		return nil
+	}
+	defer now.root.release()
+	return now.lookAt(uses)
+}
+
+func (s *service) lookAt(uses []*use) map[*use]sight {
 	if len(uses) == 0 || s.root == nil {
 		return nil
 	}

@@ -14,24 +14,28 @@ import (
 type root struct {
 	path string // absolute
 
-	mu     sync.Mutex
-	dir    *os.Root
-	info   fs.FileInfo // of dir
-	closed bool
+	mu    sync.Mutex
+	dir   *os.Root
+	info  fs.FileInfo // of dir
+	users int         // who may open files in it; the last of them closes it
 }
 
 // openRoot opens a directory and makes sure that it can be listed, so that a
-// mistake shows at start and not in a browser.
-func openRoot(name string) (*root, error) {
+// mistake shows at start and not in a browser. The root has one user then. One
+// before of the same path is left as it is.
+func openRoot(name string, before *root) (*root, error) {
 	path, err := filepath.Abs(name)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
+	}
+	if before != nil && before.path == path {
+		return before, nil
 	}
 	dir, info, err := openDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	return &root{path: path, dir: dir, info: info}, nil
+	return &root{path: path, dir: dir, info: info, users: 1}, nil
 }
 
 func openDir(path string) (*os.Root, fs.FileInfo, error) {
@@ -56,7 +60,7 @@ func (r *root) now() *os.Root {
 	info, err := os.Stat(r.path)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil || r.closed || os.SameFile(info, r.info) {
+	if err != nil || r.users == 0 || os.SameFile(info, r.info) {
 		return r.dir
 	}
 	if dir, info, err := openDir(r.path); err == nil {
@@ -65,9 +69,29 @@ func (r *root) now() *os.Root {
 	return r.dir
 }
 
-func (r *root) close() error {
+// hold makes somebody a user, until release. It is false when the last one has
+// gone. No root at all can be held.
+func (r *root) hold() bool {
+	if r == nil {
+		return true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = true
+	if r.users == 0 {
+		return false
+	}
+	r.users++
+	return true
+}
+
+func (r *root) release() error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.users--; r.users > 0 {
+		return nil
+	}
 	return r.dir.Close()
 }

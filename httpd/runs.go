@@ -46,7 +46,7 @@ type runRow struct {
 }
 
 // runRows puts into words what has run.
-func (s *Server) runRows(private bool) []runRow {
+func (s *service) runRows(private bool) []runRow {
 	rows := []runRow{}
 	if s.runs == nil {
 		return rows

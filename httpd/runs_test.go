@@ -85,7 +85,7 @@ func TestRunsAreBounded(t *testing.T) {
 		}
 		return all
 	}})
-	v := view{Runs: s.runRows(true)}
+	v := view{Runs: s.current.Load().runRows(true)}
 	if asked != [2]int{maxRuns, maxRunOutput} {
 		t.Errorf("asked for %v", asked)
 	}

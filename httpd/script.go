@@ -37,7 +37,7 @@ func squeeze(source string) string {
 //
 // A page whose policy blocks the socket has no other way to say so than to load
 // the script once more, with the directive in the query.
-func (s *Server) serveScript(w http.ResponseWriter, r *http.Request) {
+func (s *service) serveScript(w http.ResponseWriter, r *http.Request) {
 	if directive := r.URL.Query().Get("blocked"); directive != "" {
 		page := clip(r.Referer())
 		if s.warned.first(page, directive) {

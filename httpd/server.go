@@ -1,15 +1,17 @@
 package httpd
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -85,25 +87,17 @@ type Options struct {
 // A Server serves one directory and keeps the pages that are open in browsers
 // up to date. Its methods may be called from any goroutine.
 type Server struct {
-	log       *slog.Logger
-	root      *root  // nil when no files are served
-	directory string // Root as an absolute path, "" when no files are served
-	live      bool
-	injects   bool // the script is put into pages
-	gate      gate
+	current   atomic.Pointer[service]
 	hub       hub
 	press     press
-	grace     time.Duration
 	patience  patience
 	warned    warnings
-	watches   func() []Watch
-	runs      func(runs, output int) []Run
-	ran       func() <-chan struct{}
 	onlookers chan struct{} // as many as there are status pages
 	lone      visit         // of requests that belong to no Serve
 
-	telling sync.Mutex // held from looking at files until the pages are told
-	looking sync.Mutex // held while somebody looks at files for the first time
+	telling   sync.Mutex // held from looking at files until the pages are told
+	looking   sync.Mutex // held while somebody looks at files for the first time
+	replacing sync.Mutex // held while current is replaced or given up
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc
@@ -112,33 +106,18 @@ type Server struct {
 // New opens the root and checks the options. It starts no goroutine; the
 // Server holds a file descriptor until Close.
 func New(opts Options) (*Server, error) {
-	gate, err := newGate(opts)
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
-		log:       cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		live:      !opts.NoLiveReload,
-		injects:   !opts.NoLiveReload && !opts.NoInject,
-		gate:      gate,
-		watches:   opts.Watches,
-		runs:      opts.Runs,
-		ran:       opts.RunsChanged,
 		onlookers: make(chan struct{}, maxOnlookers),
-		grace:     cmp.Or(opts.Grace, DefaultGrace),
 		patience:  defaultPatience,
 		hub:       hub{epoch: rand.Text()[:10], when: time.Now().UnixMilli()},
 	}
-	if opts.Root != "" {
-		if s.root, err = openRoot(opts.Root); err != nil {
-			return nil, err
-		}
-		s.directory = s.root.path
-	}
-	if s.ran == nil {
-		s.ran = func() <-chan struct{} { return nil }
-	}
 	s.closing, s.close = context.WithCancel(context.Background())
+	first, err := s.newService(opts, nil)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.current.Store(first)
 	return s, nil
 }
 
@@ -147,42 +126,14 @@ func New(opts Options) (*Server, error) {
 // to the browsers: http.Server.Shutdown does not do that.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if s.closing.Err() != nil {
+	at := s.hub.now() // before take: see Change
+	now, ok := s.take()
+	if !ok {
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
 		return
 	}
-	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
-		refuse(w, http.StatusBadRequest, "the request target must be a path")
-		return
-	}
-	if code, why := s.gate.host(r); code != 0 {
-		s.log.Info("stranger refused", "host", clip(r.Host), "remote", r.RemoteAddr)
-		refuse(w, code, why)
-		return
-	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are understood here")
-		return
-	}
-	s.route(w, r)
-}
-
-// route is every URL there is. Ours come first, so that a site cannot shadow
-// them.
-func (s *Server) route(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case s.live && r.URL.Path == "/livereload":
-		s.serveBrowser(w, r)
-	case s.live && r.URL.Path == "/livereload.js":
-		s.serveScript(w, r)
-	case s.live && (r.URL.Path == statusPath || strings.HasPrefix(r.URL.Path, statusPath+"/")):
-		s.serveStatus(w, r)
-	case s.root != nil:
-		s.serveFile(w, s.badged(r))
-	default:
-		refuse(w, http.StatusNotFound, "no files are served here, only /livereload.js, /livereload and "+statusPath+"/")
-	}
+	defer now.root.release()
+	now.answer(w, r, at)
 }
 
 // refuse answers with one line of text.
@@ -202,6 +153,12 @@ func clip(s string) string {
 // Options.Grace to finish, what is left then is cut, and Serve waits for all
 // that. It may be called again, and for several listeners at once.
 //
+// Who closes ln while ctx lives ([net.ErrClosed]) only has no more connections
+// accepted. Those that were are served to their end: the socket of a page until
+// the page goes, any other until its next request, which is answered with
+// Connection: close, or until it was idle for two minutes. Serve returns nil
+// after the last of them, or when it is told to stop, as above.
+//
 // An address that ln is bound to may be used as Host.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -209,15 +166,15 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer context.AfterFunc(s.closing, stop)()
 
 	visit := &visit{wildcard: isWildcard(ln.Addr())}
-	var fresh freshConns
+	var conns conns
 	srv := &http.Server{
-		Handler: fresh.asks(s),
+		Handler: conns.asks(s),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
 		},
 		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, visitKey{}, visit) },
-		ConnState:                    fresh.track,
-		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnState:                    conns.track,
+		ErrorLog:                     log.New(errorLog{s}, "", 0),
 		ReadHeaderTimeout:            readHeaderTimeout,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
@@ -232,10 +189,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case err = <-served:
 		served <- err // for the wait below
 	}
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+		conns.outlast(ctx, visit)
+	}
 	visit.dismiss()
 	ln.Close()
 	<-served
-	fresh.drain(srv)
+	conns.drain(srv)
 	s.drain(srv, visit)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
@@ -243,23 +204,33 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
+// An errorLog is where an http.Server says what went wrong with a connection.
+type errorLog struct{ server *Server }
+
+// Write is io.Writer's.
+func (l errorLog) Write(text []byte) (int, error) {
+	l.server.current.Load().log.Debug(strings.TrimSuffix(string(text), "\n"))
+	return len(text), nil
+}
+
 // drain stops srv: what runs gets the grace period, and what is left is cut.
 func (s *Server) drain(srv *http.Server, visit *visit) {
-	grace, cancel := context.WithTimeout(context.Background(), max(s.grace, 0))
+	now := s.current.Load()
+	grace, cancel := context.WithTimeout(context.Background(), max(now.grace, 0))
 	defer cancel()
 	err := srv.Shutdown(grace)
 	if err == nil {
 		err = visit.wait(grace)
 	}
 	if err != nil {
-		s.log.Info("requests cut", "err", err)
+		now.log.Info("requests cut", "err", err)
 	}
 	visit.cut()
 	srv.Close()
 	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
 	defer cancel()
 	if err := visit.wait(late); err != nil {
-		s.log.Info("browsers still there", "err", err)
+		now.log.Info("browsers still there", "err", err)
 	}
 }
 
@@ -291,88 +262,26 @@ func (s *Server) Recheck(paths ...string) {
 }
 
 func (s *Server) tell(c change) {
-	if !s.live || c.empty() {
-		return
-	}
 	s.telling.Lock() // an older sight must not come after a newer one
 	defer s.telling.Unlock()
+	now := s.current.Load()
+	if !now.live || c.empty() {
+		return
+	}
 	told := s.hub.broadcast(c, s.lookAt(s.hub.about(&c)))
-	s.log.Debug("pages refreshed", "paths", len(c.files), "names", c.names, "browsers", told)
+	now.log.Debug("pages refreshed", "paths", len(c.files), "names", c.names, "browsers", told)
 }
 
 // Close stops every Serve, says goodbye to all browsers and releases the root.
 // It does not wait; Serve does. A request that comes later is answered with
 // 503. Closing twice does no harm.
 func (s *Server) Close() error {
-	s.close()
-	s.lone.dismiss()
-	if s.root == nil {
+	s.replacing.Lock()
+	defer s.replacing.Unlock()
+	if s.closing.Err() != nil {
 		return nil
 	}
-	return s.root.close()
-}
-
-// freshConns are connections that have not asked for anything yet.
-type freshConns struct {
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	crowd crowd // as many as conns
-}
-
-// track is an http.Server's ConnState.
-func (f *freshConns) track(conn net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		f.enter(conn)
-	case http.StateActive:
-		// The request is there and may yet be dropped, until the handler runs.
-	default:
-		f.leave(conn)
-	}
-}
-
-type connKey struct{}
-
-// asks notes that a connection has its request before h answers it.
-func (f *freshConns) asks(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.leave(r.Context().Value(connKey{}).(net.Conn))
-		h.ServeHTTP(w, r)
-	})
-}
-
-func (f *freshConns) enter(conn net.Conn) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.conns == nil {
-		f.conns = make(map[net.Conn]struct{})
-	}
-	f.conns[conn] = struct{}{}
-	f.crowd.enter()
-}
-
-func (f *freshConns) leave(conn net.Conn) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if _, known := f.conns[conn]; known {
-		delete(f.conns, conn)
-		f.crowd.leave()
-	}
-}
-
-// drain lets the requests come that are on their way, once nothing new is
-// accepted. From the moment that srv shuts down it drops requests unanswered,
-// and it would wait five seconds for a connection without one.
-func (f *freshConns) drain(srv *http.Server) {
-	srv.SetKeepAlivesEnabled(false)
-	soon, cancel := context.WithTimeout(context.Background(), freshTimeout)
-	defer cancel()
-	if f.crowd.wait(soon) == nil {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for conn := range f.conns {
-		conn.Close()
-	}
+	s.close()
+	s.lone.dismiss()
+	return s.current.Load().root.release()
 }

@@ -138,6 +138,33 @@ func (r *running) raw(t testing.TB, text string) string {
 	return strings.TrimSpace(line)
 }
 
+// A download is an answer of which the client reads nothing by itself.
+type download struct {
+	*http.Response
+	conn net.Conn
+}
+
+func (r *running) download(t testing.TB, path string) download {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return download{resp, conn}
+}
+
+// wait reads all that is left.
+func (d download) wait() (n int64, err error) {
+	defer d.conn.Close()
+	return io.Copy(io.Discard, d.Body)
+}
+
 func TestNewSaysWhatIsWrongWithTheRoot(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "file", "")
@@ -201,15 +228,22 @@ func TestServeAfterCloseReturnsAtOnce(t *testing.T) {
 	}
 }
 
+// A brokenListener fails at once.
+type brokenListener struct{ net.Listener }
+
+func (brokenListener) Accept() (net.Conn, error) { return nil, os.ErrInvalid }
+
 func TestServeReturnsTheListenersError(t *testing.T) {
 	s := newServer(t, Options{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
-	if err := s.Serve(t.Context(), ln); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("got %v, want %v", err, net.ErrClosed)
+	if err := s.Serve(t.Context(), brokenListener{ln}); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("got %v, want %v", err, os.ErrInvalid)
+	}
+	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		t.Error("the listener is still open")
 	}
 }
 
@@ -328,22 +362,12 @@ func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			run := serve(t, Options{Root: dir, Grace: tt.grace})
-			conn, err := net.Dial("tcp", run.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			fmt.Fprintf(conn, "GET /big.zip HTTP/1.1\r\nHost: localhost\r\n\r\n")
-			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
+			big := run.download(t, "/big.zip")
 			run.stop()
 			if !tt.whole {
 				<-run.done
 			}
-			n, err := io.Copy(io.Discard, resp.Body)
+			n, err := big.wait()
 			if whole := err == nil && n == size; whole != tt.whole {
 				t.Errorf("read %d of %d bytes, error %v", n, size, err)
 			}

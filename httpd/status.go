@@ -55,7 +55,7 @@ type Watch struct {
 }
 
 // serveStatus answers for the status page and what belongs to it.
-func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
+func (s *service) serveStatus(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", statusPolicy)
@@ -88,7 +88,7 @@ func serveText(w http.ResponseWriter, r *http.Request, kind, text string) {
 	writeWhole(w, r, http.StatusOK, strings.NewReader(text))
 }
 
-func (s *Server) serveStatusPage(w http.ResponseWriter, r *http.Request) {
+func (s *service) serveStatusPage(w http.ResponseWriter, r *http.Request) {
 	var text bytes.Buffer
 	err := statusTemplate.Execute(&text, struct {
 		view
@@ -109,8 +109,9 @@ func (s *Server) serveStatusPage(w http.ResponseWriter, r *http.Request) {
 	serveText(w, r, "text/html; charset=utf-8", text.String())
 }
 
-// serveEvents streams views until the client leaves or the server stops.
-func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
+// serveEvents streams views until the client leaves, the server stops or its
+// options change, after which the client asks again.
+func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case s.onlookers <- struct{}{}:
 		defer func() { <-s.onlookers }()
@@ -126,7 +127,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(s.closing, cancel)()
+	defer context.AfterFunc(s.over, cancel)()
 	line := http.NewResponseController(w)
 	defer line.SetWriteDeadline(time.Time{})
 	stream(ctx, s.hub.stirred, s.ran, func() []byte { return s.view(r).json() }, func(text string) error {
@@ -199,7 +200,7 @@ func isPrivate(r *http.Request) bool {
 // view is what there is to see for the one who asks. Where the roots are, from
 // where others look at pages, and what exactly has run, is for those on this
 // machine; others see the names of the roots and routes.
-func (s *Server) view(r *http.Request) view {
+func (s *service) view(r *http.Request) view {
 	private := isPrivate(r)
 	v := newView(s.hub.snapshot(maxListed), s.gate.reached(r))
 	for i := range v.Pages {

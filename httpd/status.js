@@ -230,7 +230,7 @@
         say("lost", "Not connected; trying again");
         return;
       }
-      say("lost", "Not followed: too many status pages are open");
+      say("lost", "Not followed: too many status pages are open, or it is off");
       source = null;
       timer = setTimeout(follow, again);
     };

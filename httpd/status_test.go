@@ -77,7 +77,7 @@ func TestStatusPageIsHeldShut(t *testing.T) {
 
 // seen is what somebody on this machine is shown.
 func (r *running) seen() view {
-	return r.view(at(r.addr, "GET", "/.execlogd/", r.addr))
+	return r.current.Load().view(at(r.addr, "GET", "/.execlogd/", r.addr))
 }
 
 func TestStatusSaysWhichPageAChangeConcerned(t *testing.T) {

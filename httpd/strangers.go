@@ -35,16 +35,26 @@ func newGate(opts Options) (gate, error) {
 		g.hosts = append(g.hosts, host)
 	}
 	for _, o := range opts.AllowOrigins {
-		origin, ok := parseOrigin(o)
-		if !ok && o != "null" {
-			return gate{}, fmt.Errorf("allow origin %q: want scheme://host[:port] or null", o)
+		origin, err := parseAllowedOrigin(o)
+		if err != nil {
+			return gate{}, err
 		}
-		if ok { // as browsers write it
-			o = strings.TrimSuffix(o, impliedPort(origin.Scheme))
-		}
-		g.origins = append(g.origins, strings.ToLower(o))
+		g.origins = append(g.origins, origin)
 	}
 	return g, nil
+}
+
+// CheckHost says what is wrong with an entry of Options.AllowHosts, as New does.
+func CheckHost(entry string) error {
+	_, err := parseAllowedHost(entry)
+	return err
+}
+
+// CheckOrigin says what is wrong with an entry of Options.AllowOrigins, as New
+// does.
+func CheckOrigin(entry string) error {
+	_, err := parseAllowedOrigin(entry)
+	return err
 }
 
 // parseAllowedHost checks an entry of Options.AllowHosts.
@@ -61,6 +71,19 @@ func parseAllowedHost(entry string) (string, error) {
 		host = "." + host
 	}
 	return host, nil
+}
+
+// parseAllowedOrigin returns an entry of Options.AllowOrigins as browsers write
+// it.
+func parseAllowedOrigin(entry string) (string, error) {
+	origin, ok := parseOrigin(entry)
+	switch {
+	case ok:
+		entry = strings.TrimSuffix(entry, impliedPort(origin.Scheme))
+	case entry != "null":
+		return "", fmt.Errorf("allow origin %q: want scheme://host[:port] or null", entry)
+	}
+	return strings.ToLower(entry), nil
 }
 
 // host says whether the request's Host is one of ours: 0, or the status to

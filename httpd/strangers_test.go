@@ -355,15 +355,29 @@ func TestNonsenseOverTheWire(t *testing.T) {
 	}
 }
 
+// What New says of an entry can be asked beforehand.
 func TestAllowedNamesAreChecked(t *testing.T) {
-	for _, host := range []string{"", ".", "example.com:80", "http://example.com", "*.example.com", "a b"} {
-		if _, err := New(Options{AllowHosts: []string{host}}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", host)) {
-			t.Errorf("AllowHosts %q: %v", host, err)
+	check := func(entry string, said error, opts Options) {
+		t.Helper()
+		_, err := New(opts)
+		if err == nil || said == nil || err.Error() != said.Error() || !strings.Contains(err.Error(), fmt.Sprintf("%q", entry)) {
+			t.Errorf("%q: New says %v, the check says %v", entry, err, said)
 		}
 	}
+	for _, host := range []string{"", ".", "example.com:80", "http://example.com", "*.example.com", "a b"} {
+		check(host, CheckHost(host), Options{AllowHosts: []string{host}})
+	}
 	for _, origin := range []string{"", "example.com", "http://example.com/", "*", "https://*", "http://a b"} {
-		if _, err := New(Options{AllowOrigins: []string{origin}}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", origin)) {
-			t.Errorf("AllowOrigins %q: %v", origin, err)
+		check(origin, CheckOrigin(origin), Options{AllowOrigins: []string{origin}})
+	}
+	for _, host := range []string{"example.com", ".example.com", "10.1.2.3", "[fd00::5]"} {
+		if err := CheckHost(host); err != nil {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+	for _, origin := range []string{"null", "https://example.com", "HTTP://10.0.0.7:80"} {
+		if err := CheckOrigin(origin); err != nil {
+			t.Errorf("%q: %v", origin, err)
 		}
 	}
 }
@@ -380,11 +394,12 @@ func FuzzStrangers(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	gate := &s.current.Load().gate
 	f.Fuzz(func(t *testing.T, host, origin string) {
 		r := at("127.0.0.1:8000", "GET", "/livereload", host, "Origin", origin)
-		if code, _ := s.gate.host(r); code == 0 {
+		if code, _ := gate.host(r); code == 0 {
 			lower := strings.ToLower(host)
-			if !strings.Contains(lower, "localhost") && !strings.Contains(lower, "127.") && !strings.Contains(lower, ":") && !strings.Contains(lower, s.gate.machine) {
+			if !strings.Contains(lower, "localhost") && !strings.Contains(lower, "127.") && !strings.Contains(lower, ":") && !strings.Contains(lower, gate.machine) {
 				t.Errorf("host %q was let in", host)
 			}
 			again, ok := hostname(host)
@@ -392,7 +407,7 @@ func FuzzStrangers(f *testing.F) {
 				t.Errorf("host %q became %q, then %q", host, again, twice)
 			}
 		}
-		if code, _ := s.gate.origin(r); code == 0 && origin != "null" && strings.Contains(origin, "@") {
+		if code, _ := gate.origin(r); code == 0 && origin != "null" && strings.Contains(origin, "@") {
 			t.Errorf("origin %q was let in", origin)
 		}
 		s.ServeHTTP(httptest.NewRecorder(), r)

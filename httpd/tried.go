@@ -26,7 +26,7 @@ type try struct {
 
 // noteTry notes that a request was answered with an error, if it is a fetch of
 // one of our pages.
-func (s *Server) noteTry(r *http.Request) {
+func (s *service) noteTry(r *http.Request) {
 	page, use := triedBy(r)
 	from, err := url.Parse(page)
 	if s.live && err == nil && use != "" && sameHost(from.Scheme, from.Host, s.gate.reached(r)) {

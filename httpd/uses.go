@@ -140,7 +140,7 @@ func (w what) String() string {
 
 // look sees what a use's path leads to now, by opening it as a request would.
 // Where that cannot be told, for want of descriptors, the sight is none.
-func (s *Server) look(use string) sight {
+func (s *service) look(use string) sight {
 	urlPath, listing := strings.CutPrefix(use, listingOf)
 	decoded, err := url.PathUnescape(urlPath)
 	name, slash, ok := fileName(decoded)
@@ -191,7 +191,7 @@ func sightOf(use string, f *file, listing bool) sight {
 
 // absence is the sight of nothing. A name that is not there came or went with
 // a change of the directory that it would be in.
-func (s *Server) absence(use, name string) sight {
+func (s *service) absence(use, name string) sight {
 	seen := sight{what: absent, name: name, sum: sum(use, "absent")}
 	root := s.root.now()
 	for dir := "."; ; {

@@ -1,0 +1,179 @@
+package httpd
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// A service is a Server by one set of options. It never changes: Change puts
+// another in its place, and a request keeps the one that it began with.
+type service struct {
+	*Server
+	log       *slog.Logger
+	root      *root  // nil when no files are served
+	directory string // Root as an absolute path, "" when no files are served
+	live      bool
+	injects   bool // the script is put into pages
+	gate      gate
+	grace     time.Duration
+	watches   func() []Watch
+	runs      func(runs, output int) []Run
+	ran       func() <-chan struct{}
+
+	over context.Context // ends when another is in its place, or the Server closed
+	end  context.CancelFunc
+}
+
+// newService checks options, and opens the root unless it is the one before.
+func (s *Server) newService(opts Options, before *root) (*service, error) {
+	gate, err := newGate(opts)
+	if err != nil {
+		return nil, err
+	}
+	next := &service{
+		Server:  s,
+		log:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		live:    !opts.NoLiveReload,
+		injects: !opts.NoLiveReload && !opts.NoInject,
+		gate:    gate,
+		grace:   cmp.Or(opts.Grace, DefaultGrace),
+		watches: opts.Watches,
+		runs:    opts.Runs,
+		ran:     opts.RunsChanged,
+	}
+	if next.ran == nil {
+		next.ran = func() <-chan struct{} { return nil }
+	}
+	if opts.Root != "" {
+		if next.root, err = openRoot(opts.Root, before); err != nil {
+			return nil, err
+		}
+		next.directory = next.root.path
+	}
+	next.over, next.end = context.WithCancel(s.closing)
+	return next, nil
+}
+
+// Change has the Server go by other options from now on, as New takes them. An
+// error leaves everything as it was. A request that is being answered ends by
+// the options that it began with; connections, the sockets of pages and the
+// numbering of changes live on, also of pages that would not be let in any
+// more.
+//
+// When Root is another directory, what was known of the files of the one before
+// is forgotten, and all open pages are told to load again, but for those that
+// would load an error. They are not told when no files are served any more.
+// The directory before is closed with the last request that reads from it. A
+// Root that leads to the same path is not opened again. Errors that were set by
+// SetError stay.
+//
+// With NoLiveReload, pages that are connected stay so and hear of nothing. When
+// live reload is back they are told to load again, as they may have missed
+// something. So is everyone who comes later, unless the files of the page
+// are as they were.
+//
+// Refresh and Recheck take their paths to be relative to the root of the
+// moment. A Change waits for those that are under way, and after Close it is
+// [http.ErrServerClosed].
+func (s *Server) Change(opts Options) error {
+	s.telling.Lock() // what was seen in one root must not be told of another
+	defer s.telling.Unlock()
+	s.looking.Lock()
+	defer s.looking.Unlock()
+
+	before := s.current.Load()
+	next, err := s.newService(opts, before.root)
+	if err != nil {
+		return err
+	}
+	moved := next.root != before.root
+	if !s.replace(before, next) {
+		return http.ErrServerClosed
+	}
+	// From here on pages come from the new root. All of the one before have a
+	// position of before this change, as ServeHTTP takes the position first.
+	if moved {
+		s.hub.forget()
+	}
+	switch {
+	case !next.live:
+		s.hub.hush()
+	case !before.live, moved && next.root != nil:
+		all := newChange([]string{"/"})
+		told := s.hub.startOver(all, next.lookAt(s.hub.about(&all)))
+		next.log.Debug("pages start over", "browsers", told)
+	case moved:
+		s.hub.showErrors()
+	}
+	return nil
+}
+
+// replace puts another service in the place of the one before, and gives up
+// the root that is not needed any more. It is false after Close.
+func (s *Server) replace(before, next *service) bool {
+	s.replacing.Lock()
+	defer s.replacing.Unlock()
+	unused, open := before, s.closing.Err() == nil
+	if open {
+		s.current.Store(next)
+	} else {
+		unused = next
+	}
+	unused.end()
+	if next.root != before.root {
+		unused.root.release()
+	}
+	return open
+}
+
+// take returns the service for a request, whose root must be released after
+// it. It is not ok after Close.
+func (s *Server) take() (now *service, ok bool) {
+	for s.closing.Err() == nil {
+		if now = s.current.Load(); now.root.hold() {
+			return now, true
+		}
+	}
+	return nil, false
+}
+
+// answer answers a request. The position is one from before the service was
+// taken.
+func (s *service) answer(w http.ResponseWriter, r *http.Request, at position) {
+	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
+		refuse(w, http.StatusBadRequest, "the request target must be a path")
+		return
+	}
+	if code, why := s.gate.host(r); code != 0 {
+		s.log.Info("stranger refused", "host", clip(r.Host), "remote", r.RemoteAddr)
+		refuse(w, code, why)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are understood here")
+		return
+	}
+	s.route(w, r, at)
+}
+
+// route is every URL there is. Ours come first, so that a site cannot shadow
+// them.
+func (s *service) route(w http.ResponseWriter, r *http.Request, at position) {
+	switch {
+	case s.live && r.URL.Path == "/livereload":
+		s.serveBrowser(w, r)
+	case s.live && r.URL.Path == "/livereload.js":
+		s.serveScript(w, r)
+	case s.live && (r.URL.Path == statusPath || strings.HasPrefix(r.URL.Path, statusPath+"/")):
+		s.serveStatus(w, r)
+	case s.root != nil:
+		s.serveFile(w, badged(r, at))
+	default:
+		refuse(w, http.StatusNotFound, "no files are served here, only /livereload.js, /livereload and "+statusPath+"/")
+	}
+}
