@@ -66,7 +66,7 @@ func performWith(t *testing.T, opts Options, early time.Duration, do func(*Route
 	played := make(chan struct{})
 	go func() {
 		defer close(played)
-		play(t, s.start, events, s.router.Events)
+		play(t, s.start, events, s.events)
 	}()
 	time.Sleep(early)
 	do(s.router)
@@ -87,7 +87,7 @@ func (s *stagehand) callback(a actor) Callback {
 			ctx = context.WithoutCancel(ctx)
 		}
 		if a.until == 0 || run <= a.until {
-			wrote := time.AfterFunc(cmp.Or(a.when, a.work/2), func() { s.router.Events(words(a.writes)) })
+			wrote := time.AfterFunc(cmp.Or(a.when, a.work/2), func() { s.events(words(a.writes)) })
 			defer wrote.Stop()
 		}
 		select {
@@ -104,6 +104,14 @@ func (s *stagehand) callback(a actor) Callback {
 		}
 		return nil
 	}
+}
+
+// events hands events to the router that there is.
+func (s *stagehand) events(batch []inotify.Event) {
+	s.mu.Lock()
+	r := s.router
+	s.mu.Unlock()
+	r.Events(batch)
 }
 
 func (s *stagehand) note(f Frame) {

@@ -138,6 +138,14 @@
 // until all frames that those events led to are over. [Router.Offer] takes files
 // that were there before anybody watched.
 //
+// # Succession
+//
+// The routes of a Router are those of New. To have others, such as those of a
+// configuration that has changed, make a Router that succeeds it
+// (Options.Succeeds) and a [Group] for that, and let [Group.Relieve] put it in
+// the old one's place while that works: nothing that happens is missed, and a
+// route that is in both goes on with what waits and what runs.
+//
 // # Loops
 //
 // A route that writes what triggers it would run for ever. Outputs names what

@@ -18,7 +18,7 @@ var (
 
 	// ErrRestarted is the cause with which the context of a run ends, in
 	// favour of newer events, and of its frame. The events of the frame are
-	// in the next.
+	// in the next. A callback that returns it has the same: another run.
 	ErrRestarted = errors.New("ended for newer events")
 
 	// ErrBusy is what Wait says of an event that was dropped because the
@@ -54,7 +54,9 @@ type Frame struct {
 // A frame is a Frame on its way.
 type frame struct {
 	Frame
-	lane    *lane
+	router  *Router // that began it, with its route as it was then
+	route   *Route
+	lane    *lane // the lock guards whose it is
 	entries []*entry
 
 	ctx    context.Context         // of the run, if there is one
@@ -67,7 +69,8 @@ type frame struct {
 
 // newFrame takes the batch of a lane. The router's lock is held.
 func newFrame(l *lane, now time.Time) *frame {
-	return &frame{lane: l, entries: l.batch.take(), Frame: Frame{Route: l.stage.route.Name, Start: now}}
+	s := l.stage
+	return &frame{router: s.router, route: &s.route, lane: l, entries: l.batch.take(), Frame: Frame{Route: s.route.Name, Start: now}}
 }
 
 // restart ends the run in favour of newer events. The router's lock is held.
@@ -81,8 +84,8 @@ func (f *frame) work() {
 	growStack(len(f.entries))
 	f.Err = f.call()
 	f.Took = time.Since(f.Start)
-	if !f.lane.stage.route.ReadOnly {
-		f.lane.stage.router.catchUp()
+	if !f.route.ReadOnly {
+		f.router.catchUp()
 	}
 	f.end()
 	f.report()
@@ -100,7 +103,7 @@ func growStack(n int) byte {
 
 // call is the callback with its timeout.
 func (f *frame) call() (err error) {
-	ctx, route := f.ctx, &f.lane.stage.route
+	ctx, route := f.ctx, f.route
 	if f.cancel != nil {
 		defer f.cancel(nil)
 	}
@@ -124,9 +127,8 @@ func (f *frame) call() (err error) {
 
 // end is the moment from which on the run can cause nothing.
 func (f *frame) end() {
-	r := f.lane.stage.router
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	f.router.mu.Lock()
+	defer f.router.mu.Unlock()
 	f.over = true
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
@@ -135,29 +137,28 @@ func (f *frame) end() {
 
 // report tells everybody of the frame, and then lets go who waits for it.
 func (f *frame) report() {
-	s := f.lane.stage
 	f.log()
-	for _, post := range []func(Frame){s.route.Post, s.router.post} {
+	for _, post := range []func(Frame){f.route.Post, f.router.post} {
 		if post != nil {
 			f.Events = eventsOf(f.entries) // the callback's are its own
 			f.tell(post)
 		}
 	}
-	s.router.settle(f)
+	f.settle()
 }
 
 // tell is a Post callback, which may panic.
 func (f *frame) tell(post func(Frame)) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.lane.stage.router.logger.Error("post callback failed", "route", f.Route, "err", fmt.Sprintf("panic: %v", p), "stack", string(debug.Stack()))
+			f.router.logger.Error("post callback failed", "route", f.Route, "err", fmt.Sprintf("panic: %v", p), "stack", string(debug.Stack()))
 		}
 	}()
 	post(f.Frame)
 }
 
 func (f *frame) log() {
-	log := f.lane.stage.router.logger
+	log := f.router.logger
 	switch panicked, ok := errors.AsType[*PanicError](f.Err); {
 	case f.Err == nil:
 		log.Debug("route ran", "route", f.Route, "took", f.Took, "paths", len(f.entries))
@@ -171,10 +172,11 @@ func (f *frame) log() {
 }
 
 // settle draws the conclusions from a frame.
-func (r *Router) settle(f *frame) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (f *frame) settle() {
+	f.router.mu.Lock()
+	defer f.router.mu.Unlock()
 	l, now := f.lane, time.Now()
+	r := l.stage.router // which may have taken it over
 	l.touch()
 	if l.run == f {
 		l.run, l.loop.took = nil, f.Took
@@ -187,6 +189,10 @@ func (r *Router) settle(f *frame) {
 	}
 	r.conclude(f)
 	r.turn(now)
+	if r.floor.router != r { // the route is no more, and its place is free
+		r.floor.router.touched = true
+		r.floor.router.turn(now)
+	}
 }
 
 // conclude is what a frame means to others, and to its own events.
@@ -198,7 +204,7 @@ func (r *Router) conclude(f *frame) {
 		if r.phase == during {
 			l.stage.lead(f)
 		}
-	case f.restarted && r.phase == during:
+	case (f.restarted || errors.Is(f.Err, ErrRestarted)) && r.phase == during:
 		if l.batch.empty() {
 			l.skipDelay()
 		}

@@ -41,43 +41,67 @@ func (l Listener) deliver(events []inotify.Event) {
 // A Group is listeners that share one inotify instance, start together and
 // stop together.
 type Group struct {
+	*instance
+	listeners []Listener
+	routers   []*Router   // each once
+	relieved  chan *Group // gets the one that takes its place
+}
+
+// An instance is a watcher and the Group that it is for now.
+type instance struct {
 	watcher *inotify.Watcher
-	routers []*Router // each once
-	drain   func()
-	drained chan struct{} // closed by drain
+
+	mu    sync.Mutex
+	owner *Group
 }
 
 // NewGroup watches the listeners' roots; everything that can fail at the start
 // fails here, and nothing is held then. What happens from now on is kept for
 // Run. The Group must be closed.
 func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
+	return newGroup(opts, func(err error) error { return err }, listeners)
+}
+
+// newGroup is NewGroup that has the errors of the watcher judged.
+func newGroup(opts inotify.Options, judge func(error) error, listeners []Listener) (*Group, error) {
+	g, err := groupOf(listeners)
+	if err != nil {
+		return nil, err
+	}
 	watcher, err := inotify.New(opts)
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{watcher: watcher, drained: make(chan struct{})}
-	g.drain = sync.OnceFunc(func() { close(g.drained) })
+	g.instance = &instance{watcher: watcher, owner: g}
 	for _, l := range listeners {
-		if err := g.add(l); err != nil {
+		if err := judge(watcher.Add(l.subscription())); err != nil {
 			return nil, errors.Join(err, watcher.Close())
 		}
 	}
 	return g, nil
 }
 
-func (g *Group) add(l Listener) error {
-	if l.Router == nil {
-		return fmt.Errorf("listener for %q: no router: set one", l.Root)
+// groupOf is a Group that has no watcher yet.
+func groupOf(listeners []Listener) (*Group, error) {
+	g := &Group{listeners: slices.Clone(listeners), relieved: make(chan *Group, 1)}
+	for _, l := range listeners {
+		if l.Router == nil {
+			return nil, fmt.Errorf("listener for %q: no router: set one", l.Root)
+		}
+		if !slices.Contains(g.routers, l.Router) {
+			g.routers = append(g.routers, l.Router)
+		}
 	}
-	if !slices.Contains(g.routers, l.Router) {
-		g.routers = append(g.routers, l.Router)
-	}
-	return g.watcher.Add(inotify.Subscription{
+	return g, nil
+}
+
+func (l Listener) subscription() inotify.Subscription {
+	return inotify.Subscription{
 		Root:    l.Root,
 		Mask:    l.Router.Mask(l.Root),
 		SkipDir: func(path string) bool { return l.Router.SkipDir(l.Root, path) },
 		Deliver: l.deliver,
-	})
+	}
 }
 
 // Watches counts the directories that are watched now.
@@ -97,7 +121,7 @@ func (g *Group) Run(ctx context.Context) error {
 	defer stopRouting()
 
 	routed := make([]error, len(g.routers))
-	var wg sync.WaitGroup
+	var wg, relieving sync.WaitGroup
 	for i, r := range g.routers {
 		defer r.heed(&source{ctx: watching, flush: g.watcher.Flush})()
 		wg.Go(func() {
@@ -106,37 +130,123 @@ func (g *Group) Run(ctx context.Context) error {
 			routed[i] = r.Run(routing)
 		})
 	}
-	wg.Go(func() {
+	var next *Group
+	relieving.Go(func() {
 		select {
-		case <-g.drained:
-			// What happened before is ours, and the end of a write with it.
-			_ = g.watcher.Flush(watching)
+		case next = <-g.relieved:
+			if next.instance != g.instance {
+				// What happened before is ours, and the end of a write with it.
+				_ = g.watcher.Flush(watching)
+			}
 			stopWatching()
 		case <-watching.Done():
 		}
 	})
 	err := g.watcher.Run(watching)
-	select {
-	case <-g.drained:
-		for _, r := range g.routers {
-			r.rest(ctx)
-		}
-	default:
-	}
 	stopWatching()
+	relieving.Wait()
+	if next != nil && err == nil {
+		next.takeOver(g)
+	}
 	stopRouting()
 	wg.Wait()
 	return errors.Join(append(routed, err)...)
 }
 
-// Drain ends a Run so that nothing is lost: the watcher stops, and Run returns
-// when all that was delivered by then has been dispatched and is over. The end
-// of Run's context ends it earlier, as ever. Drain does not wait.
-func (g *Group) Drain() { g.drain() }
+// Successor makes a Group that is to take the place of g by Relieve. Its
+// Routers succeed those of g (Options.Succeeds). It is made as by NewGroup; but
+// where its listeners have the same roots in the same order, and their routes
+// the same masks, patterns and ignored names, g's inotify instance is to go on,
+// with g's options and notices. Otherwise both have one until Relieve is done;
+// when that takes more watches than there may be (an *inotify.LimitError), the
+// rest is watched as soon as g's are gone, or else polled, and opts.Problem is
+// told.
+func (g *Group) Successor(opts inotify.Options, listeners ...Listener) (*Group, error) {
+	if slices.EqualFunc(g.listeners, listeners, Listener.goesOnAs) {
+		next, err := groupOf(listeners)
+		if err != nil {
+			return nil, err
+		}
+		next.instance = g.instance
+		return next, nil
+	}
+	return newGroup(opts, func(err error) error {
+		if limit, ok := errors.AsType[*inotify.LimitError](err); ok && limit.Needed > 0 {
+			if opts.Problem != nil {
+				opts.Problem(err)
+			}
+			return nil
+		}
+		return err
+	}, listeners)
+}
+
+// goesOnAs reports whether a subscription for l does for next as well: what l's
+// Router gets then is its successor's.
+func (l Listener) goesOnAs(next Listener) bool {
+	return next.Router != nil && next.Router.succeeds == l.Router && next.Root == l.Root &&
+		next.Router.Mask(l.Root) == l.Router.Mask(l.Root) &&
+		slices.Equal(next.Router.interests(l.Root), l.Router.interests(l.Root))
+}
+
+// interests are what decides which directories are skipped in a root.
+func (r *Router) interests(root string) []string {
+	var all []string
+	for _, s := range r.stages {
+		if s.rules.in(root) {
+			all = append(all, fmt.Sprintf("%q %q %q", s.route.Patterns, s.route.Ignore, s.route.Outputs))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Relieve has g take the place of the Group that it is a Successor of, while
+// that runs, so that nothing is lost: when old's watcher has delivered what
+// happened before, each Router of g takes the place of the one that it
+// succeeds, and old's Run returns; then g's Run must be called, whatever became
+// of its context. Relieve does not wait.
+//
+// A route that both Routers have, by its name, goes on: what waits, by the new
+// rules; the run under way, which the next does not overlap; what has failed,
+// and what is known of loops. With another Per only what waits does. What waits
+// for a route that is no more is dropped; a run of it goes on, and the new
+// Router's Run waits for it as for its own. With inotify instances of their own,
+// what happens between the making of g and the end of old is told by both.
+//
+// If old is stopped or fails before that, nothing is taken over.
+func (g *Group) Relieve(old *Group) {
+	select {
+	case old.relieved <- g:
+	default: // it is another's
+	}
+}
+
+// takeOver is the moment at which g takes the place of old.
+func (g *Group) takeOver(old *Group) {
+	for _, r := range g.routers {
+		if slices.Contains(old.routers, r.succeeds) {
+			r.takeOver(r.succeeds)
+		}
+	}
+	if g.instance == old.instance {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.owner = g
+	}
+}
 
 // Close ends a Run, without waiting for its callbacks, and gives the inotify
-// instance back. Further calls do nothing.
-func (g *Group) Close() error { return g.watcher.Close() }
+// instance back, unless that is another's now, or not yet its own. Further calls
+// do nothing.
+func (g *Group) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.owner != g {
+		return nil
+	}
+	return g.watcher.Close()
+}
 
 // Listen is a Group from start to end: it watches the listeners' roots, runs
 // their routers until ctx ends or something fails, and releases everything.

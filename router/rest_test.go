@@ -68,9 +68,48 @@ func TestManyChains(t *testing.T) {
 	}
 }
 
+// The same while one router succeeds another again and again, whose routes have
+// other timing, other ways and other callbacks.
+func TestManySuccessions(t *testing.T) {
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 2))}
+				opts := Options{Concurrency: 1 + m.dice(4), Post: m.note}
+				routes := m.routes()
+				m.router = mustNew(t, opts, routes...)
+				stop := background(t, m.router)
+				m.meanwhile = func() {
+					if m.dice(10) > 0 {
+						return
+					}
+					for i := range routes {
+						routes[i].Delay, routes[i].Debounce = time.Duration(m.dice(3)-1)*20*ms, time.Duration(m.dice(3)-1)*50*ms
+						routes[i].OnBusy, routes[i].OnFailure = OnBusy(m.dice(2)), OnFailure(m.dice(2))
+						routes[i].Callback = m.callback(time.Duration(m.dice(100))*ms, m.dice(40))
+					}
+					opts.Succeeds = m.router
+					next := mustNew(t, opts, routes...)
+					synctest.Wait()
+					next.takeOver(m.router)
+					stop()
+					m.router = next
+					stop = background(t, next)
+				}
+				sent := m.play()
+				m.await(t)
+				time.Sleep(long)
+				stop()
+				m.check(t, sent)
+			})
+		})
+	}
+}
+
 type manyChains struct {
-	router  *Router
-	tickets []*Ticket
+	router    *Router
+	tickets   []*Ticket
+	meanwhile func() // between two events; nil is nothing
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
@@ -156,6 +195,9 @@ func (m *manyChains) play() []string {
 			m.tickets = append(m.tickets, m.router.Submit(event(path, 0)))
 		} else {
 			m.router.Events(word(path))
+		}
+		if m.meanwhile != nil {
+			m.meanwhile()
 		}
 		time.Sleep(time.Duration(m.dice(30)) * ms)
 	}

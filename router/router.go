@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -43,29 +42,43 @@ type Options struct {
 	// and after it. Frames of different routes, or paths, may end at the
 	// same time.
 	Post func(Frame)
+
+	// Succeeds is the Router whose place this one is to take while it runs:
+	// see Group.Relieve. Nil is none.
+	Succeeds *Router
 }
 
 // A Router gathers events by the rules of its routes and calls back. Its
 // methods may be called by any goroutine at any time.
 type Router struct {
-	logger *slog.Logger
-	grace  time.Duration
-	most   int // callbacks at once
-	post   func(Frame)
-	stages []*stage // as in New
-	order  []*stage // what comes first before what comes after it
+	*floor
+	logger   *slog.Logger
+	grace    time.Duration
+	most     int // callbacks at once
+	post     func(Frame)
+	succeeds *Router
+	relieved chan struct{} // closed when another has taken its place
+	stages   []*stage      // as in New; the lock guards what they have
 
-	runs sync.WaitGroup  // of frames that are under way
-	work context.Context // what callbacks get; set from during on
-
-	mu      sync.Mutex // guards what follows, and the stages with all they have
+	// The floor's lock guards what follows.
+	order   []*stage // what comes first before what comes after it
 	phase   phase
 	called  bool // Run was
 	touched bool // a lane is, and the turn has something to do
-	running int  // callbacks
+}
+
+// A floor is where runs go on: what a Router has in common with those that
+// take its place.
+type floor struct {
+	runs sync.WaitGroup // of frames that are under way
+
+	mu      sync.Mutex              // guards what follows, and the routers
+	router  *Router                 // whose floor it is now
+	work    context.Context         // what callbacks get; set from during on
+	kill    context.CancelCauseFunc // ends work
+	running int                     // callbacks
 	queued  uint64
 	agenda  agenda
-	rested  []chan struct{} // closed when nothing waits or runs
 	sources map[*source]bool
 }
 
@@ -74,15 +87,22 @@ type Router struct {
 // and says what to do.
 func New(opts Options, routes ...Route) (*Router, error) {
 	r := &Router{
-		logger: cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		grace:  max(0, cmp.Or(opts.Grace, DefaultGrace)),
-		most:   cmp.Or(opts.Concurrency, max(DefaultConcurrency, runtime.GOMAXPROCS(0))),
-		post:   opts.Post,
+		logger:   cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		grace:    max(0, cmp.Or(opts.Grace, DefaultGrace)),
+		most:     cmp.Or(opts.Concurrency, max(DefaultConcurrency, runtime.GOMAXPROCS(0))),
+		post:     opts.Post,
+		succeeds: opts.Succeeds,
+		relieved: make(chan struct{}),
 	}
 	if r.most < 0 {
 		r.most = math.MaxInt
 	}
-	r.agenda.fire = r.fire
+	if r.succeeds != nil {
+		r.floor = r.succeeds.floor
+	} else {
+		r.floor = &floor{router: r}
+		r.agenda.fire = r.fire
+	}
 	for _, route := range routes {
 		s, err := newStage(r, route.withDefaults())
 		if err != nil {
@@ -98,10 +118,12 @@ func New(opts Options, routes ...Route) (*Router, error) {
 
 // Events hands events to the routes that want them, in order. It never waits
 // for a callback, and keeps no part of the slice but its strings. What comes
-// before Run is kept for it; what comes after it was told to stop is ignored.
+// before Run is kept for it; what comes after it was told to stop is ignored,
+// and after another has taken its place that one's.
 func (r *Router) Events(batch []inotify.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r = r.now()
 	if r.phase == after {
 		return
 	}
@@ -110,6 +132,14 @@ func (r *Router) Events(batch []inotify.Event) {
 		s.addAll(batch, now, nil)
 	}
 	r.turn(now)
+}
+
+// now is the Router, or the one that has taken its place. r.mu is held.
+func (r *Router) now() *Router {
+	if r.phase == after {
+		return r.floor.router
+	}
+	return r
 }
 
 // Mask is what to subscribe to for a root: everything that a route asks for, and
@@ -139,57 +169,75 @@ func (r *Router) SkipDir(root, path string) bool {
 // Run calls the routes' callbacks until ctx ends. Then batches that wait are
 // dropped, callbacks that run may go on for Options.Grace before their
 // context ends, and Run returns nil when the last has returned, however long
-// that takes. Callbacks see the values of ctx. A second Run is an error.
+// that takes. Callbacks see the values of ctx, or of the ctx of the Router that
+// this one succeeds. A second Run is an error.
 func (r *Router) Run(ctx context.Context) error {
-	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	if err := r.begin(ctx, work); err != nil {
+	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	r.end()
+	select {
+	case <-ctx.Done():
+	case <-r.relieved:
+	}
+	if !r.end() {
+		return nil // the runs are another's
+	}
 	kill := time.AfterFunc(r.grace, func() {
-		cancel(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
+		r.kill(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
 	})
 	defer kill.Stop()
 	r.runs.Wait()
+	r.kill(nil)
 	return nil
 }
 
 // begin dispatches what was kept and all that comes, unless ctx is over.
-func (r *Router) begin(ctx, work context.Context) error {
+func (r *Router) begin(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.called {
+	switch {
+	case r.called:
 		return errors.New("router: Run was called before: make a new Router for another run")
+	case r.phase == before && r.floor.router != r && r.floor.router.phase == during:
+		return errors.New("router: the one that it succeeds has not been relieved: see Group.Relieve")
 	}
 	r.called = true
-	if ctx.Err() != nil {
-		return nil
+	if r.phase == during {
+		return nil // it took over
 	}
-	r.phase, r.work = during, work
+	r.floor.router = r
+	r.work, r.kill = context.WithCancelCause(context.WithoutCancel(ctx))
+	if ctx.Err() == nil {
+		r.open(time.Now())
+	}
+	return nil
+}
+
+// open dispatches what waits and all that comes. r.mu is held.
+func (r *Router) open(now time.Time) {
+	r.phase = during
 	for _, s := range r.stages {
 		for l := range s.all() {
 			l.touch()
 		}
 	}
-	r.turn(time.Now())
-	return nil
+	r.turn(now)
 }
 
-// end drops what waits and ignores all that comes. No run starts after it.
-func (r *Router) end() {
+// end drops what waits and ignores all that comes. No run starts after it. It
+// reports whether the router had its place until then.
+func (r *Router) end() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.floor.router != r {
+		return false
+	}
 	r.phase = after
 	r.agenda.clear()
 	for _, s := range r.stages {
-		for l := range s.all() {
-			for _, e := range slices.Concat(l.aside, l.batch.take()) {
-				release(e.tickets, ErrStopped)
-			}
-		}
+		s.drop()
 	}
+	return true
 }
 
 // turn sees what is to be done after something has changed. r.mu is held.
@@ -212,53 +260,27 @@ func (r *Router) turn(now time.Time) {
 		l.start(now)
 	}
 	r.agenda.arm(now)
-	r.checkRest()
-}
-
-// rest returns when nothing waits or runs, or when ctx ends.
-func (r *Router) rest(ctx context.Context) {
-	r.mu.Lock()
-	rested := make(chan struct{})
-	r.rested = append(r.rested, rested)
-	r.checkRest()
-	r.mu.Unlock()
-	select {
-	case <-rested:
-	case <-ctx.Done():
-	}
-}
-
-// checkRest tells those who wait for it that nothing waits or runs. r.mu is
-// held.
-func (r *Router) checkRest() {
-	if len(r.rested) == 0 || slices.ContainsFunc(r.stages, func(s *stage) bool { return s.busy > 0 }) {
-		return
-	}
-	for _, rested := range r.rested {
-		close(rested)
-	}
-	r.rested = nil
 }
 
 // fire is the timer's. A timer that was stopped too late does no harm.
-func (r *Router) fire() {
-	r.mu.Lock()
-	due := r.agenda.armed
-	r.mu.Unlock()
+func (f *floor) fire() {
+	f.mu.Lock()
+	due := f.agenda.armed
+	f.mu.Unlock()
 	nap(time.Until(due))
 
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.phase != during {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.router.phase != during {
 		return
 	}
-	if r.agenda.armed.Equal(due) {
-		r.agenda.armed = time.Time{}
+	if f.agenda.armed.Equal(due) {
+		f.agenda.armed = time.Time{}
 	}
 	now := time.Now()
-	r.agenda.due(now)
-	r.turn(now)
-	r.agenda.arm(now) // also if it was too soon
+	f.agenda.due(now)
+	f.router.turn(now)
+	f.agenda.arm(now) // also if it was too soon
 }
 
 // enqueue puts a lane that is due last.

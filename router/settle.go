@@ -141,7 +141,7 @@ func (l *lane) ignores() bool {
 
 // mayRestart reports whether a batch that is due ends the run.
 func (l *lane) mayRestart() bool {
-	return l.stage.route.OnBusy == Restart && !l.run.over && !l.run.restarted
+	return l.stage.route.OnBusy == Restart && l.run.cancel != nil && !l.run.over && !l.run.restarted
 }
 
 // advance starts the run that is due, or sees to it that it starts when it

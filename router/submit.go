@@ -30,6 +30,7 @@ func (r *Router) Submit(events ...inotify.Event) *Ticket {
 	t := newTicket()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r = r.now()
 	if r.phase == after {
 		t.fail(ErrStopped)
 	} else {
@@ -47,13 +48,14 @@ func (r *Router) Submit(events ...inotify.Event) *Ticket {
 // and spares them its Delay. It is for a first run, or one on demand. Without
 // an event nothing runs: the root, ".", is one that stands for all.
 func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r = r.now()
 	s, err := r.stage(route)
 	if err != nil {
 		return nil, err
 	}
 	t := newTicket()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.phase == after {
 		t.fail(ErrStopped)
 	} else {
@@ -71,14 +73,15 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error)
 // whatever it asks for. A path that has something waiting stays as it is. The
 // error is ErrStopped when the router was told to stop.
 func (r *Router) Offer(route string, events ...inotify.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r = r.now()
+	if r.phase == after {
+		return ErrStopped
+	}
 	s, err := r.stage(route)
 	if err != nil {
 		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.phase == after {
-		return ErrStopped
 	}
 	now := time.Now()
 	for _, e := range events {

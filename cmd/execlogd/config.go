@@ -23,6 +23,8 @@ import (
 // and routeDefaults are the only home of the daemon's defaults.
 type config struct {
 	file         string // the configuration's; empty is none
+	filePath     string // absolute
+	text         []byte // what is in it
 	watchConfig  bool
 	serve        bool   // over HTTP
 	root         string // absolute

@@ -61,24 +61,32 @@ func controlPath() (string, error) {
 	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), checkOwn(dir)
 }
 
-// acquireControl listens for `execlogd log` where the configuration says, or
-// where it is usual if that is possible.
-func (d *daemon) acquireControl() (err error) {
+// controlSockets are where a configuration has `execlogd log` answered: where
+// it says, or where it is usual if that is possible. Those that are open are
+// kept if it has not changed.
+func (d *daemon) controlSockets(cfg config) ([]net.Listener, error) {
+	open := d.control.sockets()
 	switch {
 	case d.runner == nil:
-		return nil // there is nothing to tell
-	case d.cfg.control != "":
-		d.control, err = listenControl(d.cfg.control)
-		return err
+		return nil, nil // there is nothing to tell
+	case len(open) > 0 && cfg.control == d.cfg.control:
+		return open, nil
+	case cfg.control != "":
+		ln, err := listenControl(cfg.control)
+		if err != nil {
+			return nil, err
+		}
+		return []net.Listener{ln}, nil
 	}
 	path, err := controlPath()
 	if err == nil {
-		d.control, err = listenControl(path)
+		var ln net.Listener
+		if ln, err = listenControl(path); err == nil {
+			return []net.Listener{ln}, nil
+		}
 	}
-	if err != nil {
-		d.log.Warn("no control socket", "err", err)
-	}
-	return nil
+	d.log.Warn("no control socket", "err", err)
+	return nil, nil
 }
 
 // listenControl makes a socket that this user alone can connect to, in place
@@ -104,14 +112,19 @@ func listenControl(path string) (net.Listener, error) {
 	return ln, nil
 }
 
-// serveControl answers on the control socket until ctx ends.
-func (d *daemon) serveControl(ctx context.Context) error {
+// serveControl answers on a control socket until ctx ends, or until that was
+// closed and nobody follows the log there any more.
+func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /log", d.serveLog)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
-	if err := srv.Serve(d.control); !errors.Is(err, http.ErrServerClosed) {
+	err := srv.Serve(ln)
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		_ = srv.Shutdown(ctx)
+	case !errors.Is(err, http.ErrServerClosed):
 		return err
 	}
 	return nil
@@ -197,6 +210,8 @@ func stateOf(r job.Record) string {
 		return "died"
 	case r.Failure != "":
 		return "failed"
+	case errors.Is(r.Cause, errDropped):
+		return stopped
 	case errors.Is(r.Cause, router.ErrRestarted), errors.Is(r.Cause, job.ErrReplaced):
 		return restarted
 	case r.Cause != nil:

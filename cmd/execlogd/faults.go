@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/execlog/execlogd/httpd"
@@ -14,11 +15,10 @@ import (
 // faults are what pages show of routes that they wait for and that failed. The
 // zero value shows nothing.
 type faults struct {
+	mu     sync.Mutex
 	server *httpd.Server
-	routes []string
-
-	mu    sync.Mutex
-	paths map[fault]bool // that failed, of routes by file
+	routes []string // that pages wait for
+	shown  map[fault]bool
 }
 
 // A fault is what failed: a route, and the file if it is one by file.
@@ -43,26 +43,26 @@ func (fs *faults) note(f router.Frame, perFile bool) {
 // set shows an error of a route, or of one of its files, or takes it away if
 // it is nil.
 func (fs *faults) set(route, path string, err error) {
-	for _, name := range fs.routes {
-		if name == route {
-			what := fault{route, path}
-			fs.remember(what, err != nil)
-			fs.server.SetError(what.source(), pageError(route, err))
-		}
-	}
-}
-
-func (fs *faults) remember(what fault, failed bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if fs.paths == nil {
-		fs.paths = make(map[fault]bool)
+	if !slices.Contains(fs.routes, route) {
+		return
 	}
-	if failed && what.path != "" {
-		fs.paths[what] = true
-	} else {
-		delete(fs.paths, what)
+	if err == nil {
+		fs.remove(fault{route, path})
+		return
 	}
+	if fs.shown == nil {
+		fs.shown = make(map[fault]bool)
+	}
+	fs.shown[fault{route, path}] = true
+	fs.server.SetError(fault{route, path}.source(), pageError(route, err))
+}
+
+// remove takes an error away. fs.mu is held.
+func (fs *faults) remove(what fault) {
+	delete(fs.shown, what)
+	fs.server.SetError(what.source(), nil)
 }
 
 // forgetGone takes the errors of files away that are not there any more: no
@@ -70,32 +70,34 @@ func (fs *faults) remember(what fault, failed bool) {
 func (fs *faults) forgetGone(route string) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	for what := range fs.paths {
-		if _, err := os.Lstat(what.path); what.route == route && errors.Is(err, os.ErrNotExist) {
-			delete(fs.paths, what)
-			fs.server.SetError(what.source(), nil)
+	for what := range fs.shown {
+		if what.path == "" || what.route != route {
+			continue
+		}
+		if _, err := os.Lstat(what.path); errors.Is(err, os.ErrNotExist) {
+			fs.remove(what)
 		}
 	}
 }
 
-// clear takes all away.
-func (fs *faults) clear() {
-	for _, route := range fs.routes {
-		fs.set(route, "", nil)
-	}
+// follow shows from now on what the routes of a routing do, and takes away
+// what those have shown that are not in it or are others now.
+func (fs *faults) follow(r *routing) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	for what := range fs.paths {
-		fs.server.SetError(what.source(), nil)
+	fs.server, fs.routes = r.d.server, nil
+	if r.cfg.reloads() {
+		fs.routes = r.cfg.beforePages()
 	}
-	clear(fs.paths)
+	for what := range fs.shown {
+		if !r.keeps(what.route) || !slices.Contains(fs.routes, what.route) {
+			fs.remove(what)
+		}
+	}
 }
 
 // pageError is what pages show of an error.
 func pageError(route string, err error) *httpd.PageError {
-	if err == nil {
-		return nil
-	}
 	e := &httpd.PageError{Title: route + ": " + err.Error()}
 	if failed, ok := errors.AsType[*job.Error](err); ok {
 		e.Text = string(failed.Record.Output)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/router"
 )
@@ -91,11 +92,13 @@ func readFile(file string) (config, error) {
 	if err != nil {
 		return config{}, fmt.Errorf("config: %w", err)
 	}
-	dir, err := filepath.Abs(filepath.Dir(file))
+	path, err := filepath.Abs(file)
 	if err != nil {
 		return config{}, err
 	}
-	return parseFile(file, dir, text)
+	cfg, err := parseFile(file, filepath.Dir(path), text)
+	cfg.filePath, cfg.text = path, text
+	return cfg, err
 }
 
 // parseFile is readFile of text. Paths in it are relative to dir, and so is
@@ -178,8 +181,8 @@ func (cfg *config) serverKeys() []key {
 		{"delay", duration(&cfg.delay)},
 		{"debounce", duration(&cfg.debounce)},
 		{"ignore", globs(more(&cfg.ignore))},
-		{"allow_host", texts(more(&cfg.allowHosts), `names, as in ["preview.example.com"]`)},
-		{"allow_origin", texts(more(&cfg.allowOrigins), `origins, as in ["https://example.com"]`)},
+		{"allow_host", strangers(&cfg.allowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost)},
+		{"allow_origin", strangers(&cfg.allowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin)},
 		{"after", texts(also(&cfg.after), `names of routes, as in ["build"]`)},
 	}
 }

@@ -163,6 +163,8 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 		{"[server]\nroot = \"a\\u0000\"", "x.toml:2:8: root has a NUL, which no name or word can have: take it out"},
 		{"[server]\nstatic = 'no'", "x.toml:2:10: static is a string: want true or false, without quotes"},
 		{"[server]\nallow_host = ['a', 1]", `x.toml:2:20: allow_host is a number: want names, as in ["preview.example.com"]`},
+		{"[server]\nallow_host = ['a', 'b:80']", `x.toml:2:20: allow host "b:80": want a name or an address without a port, or .example.com`},
+		{"[server]\nallow_origin = 'example.com'", `x.toml:2:16: allow origin "example.com": want scheme://host[:port] or null`},
 		{"[server]\nallow_host = { a = 1 }", `x.toml:2:14: allow_host is a table: want names`},
 		{"jobs = 0\n[server]", "x.toml:1:8: jobs is 0: want a number from 1 to 65536"},
 		{"log_level = 'loud'\n[server]", `x.toml:1:13: log_level is "loud": want one of debug, info, warn, error`},

@@ -15,25 +15,50 @@ import (
 // as httpd.Server.Refresh has it.
 const everything = "/"
 
-// errDropped is why a run ends whose route is not in the configuration any more.
-var errDropped = fmt.Errorf("its route was changed: %w", context.Canceled)
+// errDropped is why a run ends whose route is another now, or none: in the
+// first case its events are the next one's.
+var errDropped = fmt.Errorf("its route was changed: %w", router.ErrRestarted)
 
 // A work is what a route does, as long as the configuration has it.
 type work struct {
-	run  router.Callback
-	drop func()      // ends a run that goes on
-	stop func()      // ends a service
+	do    router.Callback
+	stop  func()          // ends a service
+	ended <-chan struct{} // of the one before it
+	own   context.Context // ends when it does
+	drop  context.CancelCauseFunc
+	over  chan struct{} // closed when nothing of it is left
+
 	down atomic.Bool // a service that is stopped until what it comes after succeeds
 }
 
-func newWork(run router.Callback, stop func()) *work {
-	dropped, drop := context.WithCancel(context.Background())
-	return &work{drop: drop, stop: stop, run: func(ctx context.Context, batch []inotify.Event) error {
-		ctx, end := context.WithCancelCause(ctx)
-		defer end(nil)
-		defer context.AfterFunc(dropped, func() { end(errDropped) })()
-		return run(ctx, batch)
-	}}
+func newWork(do router.Callback, stop func()) *work {
+	own, drop := context.WithCancelCause(context.Background())
+	return &work{do: do, stop: stop, own: own, drop: drop, over: make(chan struct{})}
+}
+
+// follow makes the work wait for the end of another.
+func (w *work) follow(other *work) { w.ended = other.over }
+
+// run is the callback of the route.
+func (w *work) run(ctx context.Context, batch []inotify.Event) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(w.own, func() { cancel(context.Cause(w.own)) })()
+	if w.ended != nil {
+		select {
+		case <-w.ended:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return w.do(ctx, batch)
+}
+
+// end ends the run or the service that goes on, and waits for the latter.
+func (w *work) end() {
+	w.drop(errDropped)
+	w.stop()
+	close(w.over)
 }
 
 // make makes the work of a route, which has its program found. Died is told

@@ -72,6 +72,21 @@ func texts(set func(placed), want string) setter {
 	}
 }
 
+// strangers reads who else may talk to the server.
+func strangers(list *[]string, want string, check func(string) error) setter {
+	return func(r *reader, v value) {
+		for _, e := range r.list(v, want) {
+			if p, ok := r.text(e, want); !ok {
+				continue
+			} else if err := check(p.is); err != nil {
+				r.wrong(p.at, "%v", err)
+			} else {
+				*list = append(*list, p.is)
+			}
+		}
+	}
+}
+
 // globs reads patterns. An empty one takes those before it away.
 func globs(set func(placed)) setter {
 	const want = `patterns, as in ["*.md", "templates/**"]`

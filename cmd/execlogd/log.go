@@ -1,17 +1,51 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"syscall"
 )
 
-// newLogger logs to w: JSON when it is asked for, short coloured lines on a
+// A switchboard is a handler that may become another, for all loggers that
+// were made of it too.
+type switchboard struct {
+	to  *atomic.Pointer[slog.Handler]
+	now func() slog.Handler // what that is, with what With and WithGroup have added
+}
+
+func newSwitchboard(h slog.Handler) *switchboard {
+	to := new(atomic.Pointer[slog.Handler])
+	to.Store(&h)
+	return &switchboard{to, func() slog.Handler { return *to.Load() }}
+}
+
+// set has all that is logged from now on go to h.
+func (s *switchboard) set(h slog.Handler) { s.to.Store(&h) }
+
+func (s *switchboard) Enabled(ctx context.Context, l slog.Level) bool {
+	return (*s.to.Load()).Enabled(ctx, l)
+}
+
+func (s *switchboard) Handle(ctx context.Context, r slog.Record) error {
+	return s.now().Handle(ctx, r)
+}
+
+func (s *switchboard) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &switchboard{s.to, func() slog.Handler { return s.now().WithAttrs(attrs) }}
+}
+
+func (s *switchboard) WithGroup(name string) slog.Handler {
+	return &switchboard{s.to, func() slog.Handler { return s.now().WithGroup(name) }}
+}
+
+// newHandler logs to w: JSON when it is asked for, short coloured lines on a
 // terminal, entries of the journal where w leads there, and plain text
 // elsewhere.
-func newLogger(cfg config, w io.Writer) *slog.Logger {
+func newHandler(cfg config, w io.Writer) slog.Handler {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.logLevel)); err != nil {
 		panic(err) // the configuration was checked
@@ -19,13 +53,13 @@ func newLogger(cfg config, w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
 	switch {
 	case cfg.logFormat == "json":
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.NewJSONHandler(w, opts)
 	case cfg.logFormat == "auto" && isTerminal(w):
-		return slog.New(newConsoleHandler(w, level, os.Getenv("NO_COLOR") != "", cfg.routes...))
+		return newConsoleHandler(w, level, os.Getenv("NO_COLOR") != "", cfg.routes...)
 	case isJournal(w):
-		return slog.New(newJournalHandler(w, opts, cfg.journal))
+		return newJournalHandler(w, opts, cfg.journal)
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.NewTextHandler(w, opts)
 }
 
 func isTerminal(w io.Writer) bool {

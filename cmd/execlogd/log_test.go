@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -24,7 +26,7 @@ func TestLogFitsWhereItGoes(t *testing.T) {
 			}
 			defer out.Close()
 			t.Setenv("JOURNAL_STREAM", map[string]string{"": "", "this": device(t, out), "other": "1:2"}[tt.journal])
-			log := newLogger(config{logLevel: "info", logFormat: tt.format, journal: "/no/such"}, out)
+			log := slog.New(newHandler(config{logLevel: "info", logFormat: tt.format, journal: "/no/such"}, out))
 			log.Debug("not asked for")
 			log.Warn("m", "k", "v")
 			text, err := os.ReadFile(out.Name())
@@ -35,6 +37,30 @@ func TestLogFitsWhereItGoes(t *testing.T) {
 				t.Errorf("got %q, want %s", text, tt.want)
 			}
 		})
+	}
+}
+
+// Loggers that were made before the handler was changed log to the new one.
+func TestSwitchboard(t *testing.T) {
+	var first, second strings.Builder
+	plain := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}
+	s := newSwitchboard(slog.NewTextHandler(&first, plain))
+	log := slog.New(s)
+	grouped := log.With("a", 1).WithGroup("g").With("b", 2)
+	grouped.Info("one", "c", 3)
+	log.Debug("not asked for")
+	s.set(slog.NewJSONHandler(&second, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: plain.ReplaceAttr}))
+	grouped.Debug("two", "c", 3)
+	if got, want := first.String(), "level=INFO msg=one a=1 g.b=2 g.c=3\n"; got != want {
+		t.Errorf("at first got %q, want %q", got, want)
+	}
+	if got, want := second.String(), `{"level":"DEBUG","msg":"two","a":1,"g":{"b":2,"c":3}}`+"\n"; got != want {
+		t.Errorf("then got %q, want %q", got, want)
 	}
 }
 

@@ -27,11 +27,11 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -140,19 +140,25 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // A daemon is all that was acquired. What changes flows from the listeners
 // through the routes to jobs and the server, and they stop in that order.
 type daemon struct {
-	cfg     config
-	log     *slog.Logger
-	server  *httpd.Server // nil without HTTP
-	sockets []net.Listener
-	runner  *job.Runner
-	args    []string
-	shift   shift         // without a routing when there is nothing to watch for
-	demand  chan struct{} // to load the configuration anew
-	control net.Listener  // nil when there is no place for it
+	cfg       config
+	args      []string
+	stderr    io.Writer
+	log       *slog.Logger
+	logs      *switchboard  // behind log
+	server    *httpd.Server // nil if there never is HTTP
+	web       front
+	activated bool // by systemd, which has the web's sockets
+	runner    *job.Runner
+	shift     shift          // without a routing when there is nothing to watch for
+	ending    sync.WaitGroup // of what was there before
+	faults    faults
+	demand    chan struct{} // to load the configuration anew
+	control   front
 }
 
 func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, args: args, demand: make(chan struct{}, 1), log: newLogger(cfg, stderr)}
+	d := &daemon{cfg: cfg, args: args, stderr: stderr, demand: make(chan struct{}, 1), logs: newSwitchboard(newHandler(cfg, stderr))}
+	d.log = slog.New(d.logs)
 	defer func() {
 		if err != nil {
 			d.release()
@@ -167,39 +173,63 @@ func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error)
 	if err := wrong.sorted(); err != nil {
 		return nil, err
 	}
-	if cfg.serve {
-		if err := d.acquireServer(); err != nil {
-			return nil, err
-		}
-	}
-	if err := d.acquireControl(); err != nil {
+	if err := d.acquireServer(); err != nil {
 		return nil, err
 	}
-	if len(cfg.roots()) > 0 || cfg.file != "" {
-		d.shift.routing, err = d.route(cfg, found)
+	controls, err := d.controlSockets(cfg)
+	if err != nil {
+		return nil, err
 	}
-	return d, err
+	d.control.serve = d.serveControl
+	d.control.move(controls)
+	if len(cfg.roots()) > 0 || cfg.file != "" {
+		if d.shift.routing, err = d.route(cfg, found, nil); err != nil {
+			return nil, err
+		}
+		d.faults.follow(d.shift.routing)
+	}
+	return d, nil
 }
 
+// acquireServer makes the server and its sockets, or, where a configuration
+// that is loaded anew may have one, a server without any.
 func (d *daemon) acquireServer() (err error) {
-	if err := checkRoot(d.cfg.root); err != nil {
-		return err
+	if !d.cfg.serve && d.cfg.file == "" {
+		return nil
 	}
-	if d.server, err = httpd.New(d.serverOptions()); err != nil {
-		if _, noRoot := errors.AsType[*fs.PathError](err); !noRoot {
-			err = usageError{error: err} // an -allow flag
+	if d.cfg.serve {
+		if err := checkRoot(d.cfg.root); err != nil {
+			return err
 		}
-		return err
+	}
+	if d.server, err = httpd.New(d.serverOptions(d.cfg)); err != nil {
+		return explainServer(err)
 	}
 	d.warnOfServedFile()
-	d.sockets, err = sockets(d.cfg.host, d.cfg.port)
-	return err
+	sockets, err := d.webSockets(d.cfg)
+	if err != nil {
+		return err
+	}
+	d.web.serve = d.server.Serve
+	d.web.move(sockets)
+	return nil
 }
 
-// serverOptions are what the configuration says, and what the status page
-// shows of the daemon.
-func (d *daemon) serverOptions() httpd.Options {
-	o := d.cfg.server(d.log, d.watches)
+// explainServer says what to do about options that the server refuses.
+func explainServer(err error) error {
+	if _, noRoot := errors.AsType[*fs.PathError](err); noRoot {
+		return err
+	}
+	return usageError{error: err} // an -allow flag
+}
+
+// serverOptions are what a configuration says, and what the status page shows
+// of the daemon.
+func (d *daemon) serverOptions(cfg config) httpd.Options {
+	if !cfg.serve {
+		return httpd.Options{Logger: d.log, NoLiveReload: true}
+	}
+	o := cfg.server(d.log, d.watches)
 	if d.runner != nil {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
 	}
@@ -210,7 +240,7 @@ func (d *daemon) serverOptions() httpd.Options {
 // environment of jobs may be.
 func (d *daemon) warnOfServedFile() {
 	file, err := filepath.Abs(d.cfg.file)
-	if d.cfg.file == "" || !d.cfg.static || err != nil {
+	if d.cfg.file == "" || !d.cfg.serve || !d.cfg.static || err != nil {
 		return
 	}
 	if path, in := below(d.cfg.root, file); in && !strings.Contains("/"+path, "/.") {
@@ -228,7 +258,7 @@ func (d *daemon) died(route string, err error) {
 		log = log.With("took", e.Record.Took.Round(time.Millisecond))
 	}
 	log.Error(hasDied, "route", route, "err", err)
-	d.shift.now().faults.set(route, "", err)
+	d.faults.set(route, "", err)
 }
 
 func (d *daemon) release() {
@@ -238,12 +268,8 @@ func (d *daemon) release() {
 	if d.runner != nil {
 		d.runner.Close()
 	}
-	if d.control != nil {
-		d.control.Close()
-	}
-	for _, ln := range d.sockets {
-		ln.Close()
-	}
+	d.control.close()
+	d.web.close()
 	if d.server != nil {
 		d.server.Close()
 	}
@@ -282,7 +308,7 @@ func (d *daemon) serving() string {
 		what = "serving " + d.cfg.root
 	}
 	var addresses []string
-	for _, ln := range d.sockets {
+	for _, ln := range d.web.sockets() {
 		addresses = append(addresses, address(ln))
 	}
 	return what + " on " + strings.Join(addresses, " and ")
@@ -291,8 +317,8 @@ func (d *daemon) serving() string {
 func (d *daemon) tasks() []task {
 	var tasks []task
 	if d.cfg.watchConfig {
-		file := d.cfg.file
-		tasks = append(tasks, task{"watch configuration", func(ctx context.Context) error { return watchFile(ctx, file, d.ask) }})
+		w := &fileWatch{path: d.cfg.filePath, text: d.cfg.text, changed: d.ask}
+		tasks = append(tasks, task{"watch configuration", w.run})
 	}
 	if d.cfg.file != "" {
 		tasks = append(tasks, task{"reload", d.reloadOnDemand})
@@ -300,11 +326,11 @@ func (d *daemon) tasks() []task {
 	if d.shift.now() != nil {
 		tasks = append(tasks, task{"watch", d.watch})
 	}
-	for _, ln := range d.sockets {
-		tasks = append(tasks, task{"serve", func(ctx context.Context) error { return d.server.Serve(ctx, ln) }})
+	if d.server != nil {
+		tasks = append(tasks, task{"serve", d.web.run})
 	}
-	if d.control != nil {
-		tasks = append(tasks, task{"control", d.serveControl})
+	if d.runner != nil {
+		tasks = append(tasks, task{"control", d.control.run})
 	}
 	return tasks
 }

@@ -3,21 +3,17 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"reflect"
-	"strings"
+	"slices"
 	"sync"
 	"syscall"
 	"unsafe"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-
-	"github.com/execlog/execlogd/inotify"
-	"github.com/execlog/execlogd/router"
 )
 
 // A shift is the routing that works, and the one that is to follow it.
@@ -33,12 +29,12 @@ func (s *shift) now() *routing {
 	return s.routing
 }
 
-// follow says what follows the routing that works when that is drained.
+// follow has next relieve the routing that works.
 func (s *shift) follow(next *routing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = next
-	s.routing.group.Drain()
+	next.group.Relieve(s.routing.group)
 }
 
 // change puts the next routing in the place of the one that works, and returns
@@ -55,15 +51,16 @@ func (s *shift) change() (old, next *routing) {
 
 // watch runs one routing after the other, until ctx ends.
 func (d *daemon) watch(ctx context.Context) error {
+	defer d.ending.Wait()
 	for {
 		err := d.shift.now().group.Run(ctx)
 		old, next := d.shift.change()
 		if next == nil {
 			return err
 		}
-		old.end(next)
+		d.ending.Go(func() { old.end(next) })
 		close(next.begun)
-		if err != nil || ctx.Err() != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -73,22 +70,20 @@ func (d *daemon) watch(ctx context.Context) error {
 func (r *routing) end(next *routing) {
 	r.group.Close()
 	for _, f := range r.found {
-		if !next.has(f) {
-			f.work.drop()
-			f.work.stop()
+		if !next.has(f.work) {
+			f.work.end()
 		}
 	}
-	r.faults.clear()
 }
 
-// has says whether the work of a route goes on in another routing.
-func (r *routing) has(f finding) bool {
-	for _, other := range r.found {
-		if other.work == f.work {
-			return true
-		}
-	}
-	return false
+// keeps says whether a route is as it was before.
+func (r *routing) keeps(route string) bool {
+	return slices.ContainsFunc(r.found, func(f finding) bool { return f.kept && f.name.is == route })
+}
+
+// has says whether the routing goes on with a work.
+func (r *routing) has(w *work) bool {
+	return slices.ContainsFunc(r.found, func(f finding) bool { return f.work == w })
 }
 
 // reloadOnDemand loads the configuration anew whenever somebody asks for it.
@@ -109,49 +104,101 @@ func (d *daemon) reloadOnDemand(ctx context.Context) error {
 	}
 }
 
-// reload puts the routes of the file as it is now in the place of those that
-// there are. What is as it was goes on: a job that runs, a service. An error
-// leaves everything as it was.
+// reload puts the configuration that the file has now in the place of the one
+// that there is. What is as it was goes on: a job that runs, a service, a
+// connection. An error leaves everything as it was.
 func (d *daemon) reload(ctx context.Context) error {
 	cfg, err := parseConfig(d.args)
 	if err != nil {
 		return err
 	}
-	if fixed := d.cfg.fixedChanges(&cfg); len(fixed) > 0 {
-		return fmt.Errorf("%s: a change of %s takes a restart", cfg.file, strings.Join(fixed, " and "))
-	}
 	found, wrong := cfg.look(d.runner, d.died)
 	if err := wrong.sorted(); err != nil {
 		return err
 	}
+	d.ending.Wait() // what the last one ended may be in the way of what begins
+	next, err := d.prepare(cfg, found)
+	if err != nil {
+		return err
+	}
+	d.cfg = cfg
+	d.logs.set(newHandler(cfg, d.stderr))
+	d.warnOfServedFile()
+	d.control.move(next.controls)
+	if cfg.serve {
+		d.web.move(next.web)
+	} else {
+		d.web.close()
+	}
+	d.faults.follow(next.routing)
+	d.shift.follow(next.routing)
+	select {
+	case <-next.routing.begun:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// A prospect is what a configuration takes that is to follow.
+type prospect struct {
+	routing       *routing
+	web, controls []net.Listener
+}
+
+// prepare acquires all that a configuration takes, or nothing. With its return
+// the server goes by it.
+func (d *daemon) prepare(cfg config, found []finding) (p prospect, err error) {
+	defer func() {
+		if err != nil {
+			d.discard(p)
+		}
+	}()
 	old := d.shift.now()
 	for i := range found {
 		found[i].takeOver(old.found)
 	}
-	next, err := d.route(cfg, found)
-	if err != nil {
-		return err
+	if p.web, err = d.webSockets(cfg); err != nil {
+		return p, err
 	}
-	for _, f := range old.found {
-		if !next.has(f) {
-			f.work.drop()
+	if p.controls, err = d.controlSockets(cfg); err != nil {
+		return p, err
+	}
+	if p.routing, err = d.route(cfg, found, old); err != nil {
+		return p, err
+	}
+	if err = d.server.Change(d.serverOptions(cfg)); err != nil {
+		err = explainServer(err)
+	}
+	return p, err
+}
+
+// discard gives up what was acquired for a configuration that is refused.
+func (d *daemon) discard(p prospect) {
+	for _, ln := range p.web {
+		if !slices.Contains(d.web.sockets(), ln) {
+			ln.Close()
 		}
 	}
-	d.shift.follow(next)
-	select {
-	case <-next.begun:
-		d.cfg = cfg
-		return nil
-	case <-ctx.Done():
-		return next.group.Close()
+	for _, ln := range p.controls {
+		if !slices.Contains(d.control.sockets(), ln) {
+			ln.Close()
+		}
+	}
+	if p.routing != nil {
+		p.routing.group.Close()
 	}
 }
 
-// takeOver lets the work of a route go on that is as it was.
+// takeOver lets the work of a route go on that is as it was, and makes that of
+// one that is not wait for the end of the old.
 func (f *finding) takeOver(old []finding) {
 	for _, o := range old {
-		if reflect.DeepEqual(o.essence(), f.essence()) {
+		switch {
+		case o.name.is != f.name.is:
+		case reflect.DeepEqual(o.essence(), f.essence()):
 			f.work, f.kept = o.work, true
+		default:
+			f.work.follow(o.work)
 		}
 	}
 }
@@ -163,32 +210,6 @@ func (c *routeConfig) essence() any {
 		return c.serviceOf(nil)
 	}
 	return c.command()
-}
-
-// fixedChanges names the settings that cannot change while the daemon runs.
-func (cfg *config) fixedChanges(to *config) (names []string) {
-	for _, s := range []struct {
-		name string
-		same bool
-	}{
-		{"whether there is a server", cfg.serve == to.serve},
-		{"root", cfg.root == to.root},
-		{"host", cfg.host == to.host},
-		{"port", cfg.port == to.port},
-		{"static", cfg.static == to.static},
-		{"livereload", cfg.livereload == to.livereload},
-		{"inject", cfg.inject == to.inject},
-		{"allow_host", reflect.DeepEqual(cfg.allowHosts, to.allowHosts)},
-		{"allow_origin", reflect.DeepEqual(cfg.allowOrigins, to.allowOrigins)},
-		{"log_level", cfg.logLevel == to.logLevel},
-		{"log_format", cfg.logFormat == to.logFormat},
-		{"control", cfg.control == to.control},
-	} {
-		if !s.same {
-			names = append(names, s.name)
-		}
-	}
-	return names
 }
 
 // ask has the configuration loaded once more. It does not wait.
@@ -242,24 +263,4 @@ func hasHungUp(w io.Writer) bool {
 		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TCGETS, uintptr(unsafe.Pointer(&t)))
 	})
 	return err == nil && errno == syscall.EIO
-}
-
-// watchFile calls changed when a file does, until ctx ends.
-func watchFile(ctx context.Context, file string, changed func()) error {
-	abs, err := filepath.Abs(file)
-	if err != nil {
-		return err
-	}
-	name := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `{`, `\{`).Replace(filepath.Base(abs))
-	r, err := router.New(router.Options{}, router.Route{
-		Name: "config", Patterns: []string{"/" + name}, Ignore: []string{}, Mask: router.Reload | inotify.Create,
-		Callback: func(context.Context, []inotify.Event) error {
-			changed()
-			return nil
-		},
-	})
-	if err != nil {
-		return err
-	}
-	return router.Listen(ctx, router.Listener{Root: filepath.Dir(abs), Router: r})
 }

@@ -23,15 +23,15 @@ type routing struct {
 	begun  chan struct{} // closed when it has taken over
 	router *router.Router
 	group  *router.Group
-	faults faults
 }
 
 // route watches for the routes of a configuration, and has those due that are
-// to run at the start.
-func (d *daemon) route(cfg config, found []finding) (*routing, error) {
+// to run at the start. Those of old go on if they are the same.
+func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, error) {
 	r := &routing{d: d, cfg: cfg, found: found, begun: make(chan struct{})}
-	if cfg.reloads() {
-		r.faults = faults{server: d.server, routes: cfg.beforePages()}
+	opts := router.Options{Concurrency: cfg.jobs, Post: d.post}
+	if old != nil {
+		opts.Succeeds = old.router
 	}
 	var routes []router.Route
 	for _, f := range found {
@@ -41,7 +41,7 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
 	}
 	var err error
-	if r.router, err = router.New(router.Options{Concurrency: cfg.jobs, Post: r.post}, routes...); err != nil {
+	if r.router, err = router.New(opts, routes...); err != nil {
 		return nil, usageError{error: err}
 	}
 	var listeners []router.Listener
@@ -49,7 +49,12 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 		listeners = append(listeners, router.Listener{Root: root, Router: r.router, Notice: func(there bool) { d.noteRoot(root, there) }})
 	}
 	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
-	if r.group, err = router.NewGroup(watching, listeners...); err != nil {
+	if old != nil {
+		r.group, err = old.group.Successor(watching, listeners...)
+	} else {
+		r.group, err = router.NewGroup(watching, listeners...)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, f := range found {
@@ -63,18 +68,19 @@ func (d *daemon) route(cfg config, found []finding) (*routing, error) {
 }
 
 // post is told of each run that is over, and comes before what waits for it.
-func (r *routing) post(f router.Frame) {
+func (d *daemon) post(f router.Frame) {
+	r := d.shift.now()
 	if r.isList(f) {
-		r.d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
+		d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
 		return
 	}
-	r.log(f)
+	d.logRun(f)
 	r.upAndDown(f)
 	for _, c := range r.cfg.routes {
 		if c.name.is != f.Route {
 			continue
 		}
-		r.faults.note(f, c.per == "file")
+		d.faults.note(f, c.per == "file")
 		if c.reload && f.Err == nil && r.cfg.reloads() {
 			// The route is there, and takes it after those that it waits for.
 			_, _ = r.router.Trigger(reloadRoute, inotify.Event{Root: r.cfg.root, Path: everything})
@@ -82,9 +88,9 @@ func (r *routing) post(f router.Frame) {
 	}
 }
 
-// log says what came of a run.
-func (r *routing) log(f router.Frame) {
-	log := r.d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
+// logRun says what came of a run.
+func (d *daemon) logRun(f router.Frame) {
+	log := d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
 	panicked, isPanic := errors.AsType[*router.PanicError](f.Err)
 	switch {
 	case f.Err == nil && (f.Route == reloadRoute || f.Route == namesRoute):
@@ -95,9 +101,9 @@ func (r *routing) log(f router.Frame) {
 		log.Debug("not run", "err", f.Err)
 	case isPanic:
 		log.Error("failed", "err", f.Err, "stack", string(panicked.Stack))
-	case errors.Is(f.Err, router.ErrRestarted):
+	case errors.Is(f.Err, router.ErrRestarted) && !errors.Is(f.Err, errDropped):
 		log.Info(restarted)
-	case errors.Is(f.Err, context.Canceled):
+	case errors.Is(f.Err, errDropped), errors.Is(f.Err, context.Canceled):
 		log.Info(stopped, "cause", f.Err.Error())
 	default:
 		log.Error("failed", "err", f.Err)

@@ -64,11 +64,15 @@ func begin(t *testing.T, archive string, args ...string) *session {
 			t.Error(err)
 		}
 	})
-	ready := s.await("execlogd: ")
-	if at := regexp.MustCompile(`http://[^ ,]+`).FindString(ready); at != "" {
+	s.at(s.await("execlogd: "))
+	return s
+}
+
+// at goes on at the server that a line of the log names, if it does.
+func (s *session) at(line string) {
+	if at := regexp.MustCompile(`http://[^ ,"]+`).FindString(line); at != "" {
 		s.url = strings.TrimSuffix(at, "/")
 	}
-	return s
 }
 
 func (s *session) write(name, text string) {
@@ -160,6 +164,23 @@ func (s *session) get(path string) string {
 	}
 	http.DefaultClient.CloseIdleConnections()
 	return string(text)
+}
+
+// status is what a request to another Host gets.
+func (s *session) status(host string) int {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Host = host
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	return res.StatusCode
 }
 
 // fifo makes a pipe with a name, on which a job can be held up.

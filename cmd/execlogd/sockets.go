@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,21 +17,103 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// sockets are the HTTP sockets that systemd hands over (those called "http",
-// or all of them when none is), or one of our own.
-func sockets(host string, port int) ([]net.Listener, error) {
-	named, err := activation.ListenersWithNames()
+// webSockets are where a configuration has HTTP served: the sockets that systemd
+// hands over (those called "http", or all of them when none is), or one of our
+// own. Those that are open are kept if it has not changed.
+func (d *daemon) webSockets(cfg config) ([]net.Listener, error) {
+	open := d.web.sockets()
+	same := len(open) > 0 && cfg.host == d.cfg.host && cfg.port == d.cfg.port
+	switch {
+	case d.activated && cfg.serve, same && cfg.serve:
+		return open, nil
+	case d.activated:
+		return nil, errors.New("the server has its sockets from systemd: to be without it takes a restart")
+	case !cfg.serve:
+		return nil, nil
+	}
+	named, err := activation.ListenersWithNames() // once: it forgets them
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
 	}
 	if lns := handedOver(named); len(lns) > 0 {
+		d.activated = true
 		return lns, nil
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	ln, err := listenWeb(cfg.host, cfg.port, open)
+	if err != nil {
+		return nil, err
+	}
+	return []net.Listener{ln}, nil
+}
+
+// listenWeb opens a socket in the place of others, which may have the same port
+// on another address and are to be closed: until then both are there.
+func listenWeb(host string, port int, old []net.Listener) (net.Listener, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	if at, err := net.ResolveTCPAddr("tcp", address); err == nil {
+		for _, ln := range old {
+			if ln.Addr().String() == at.String() {
+				return ln, nil // by another name
+			}
+		}
+	}
+	ln, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) && slices.ContainsFunc(old, func(o net.Listener) bool { return portOf(o) == port }) {
+		ln, err = listenBeside(address, old)
+	}
 	if err != nil {
 		return nil, explainListen(err, host, port)
 	}
-	return []net.Listener{ln}, nil
+	return ln, nil
+}
+
+// portOf is 0 for a socket that has none.
+func portOf(ln net.Listener) int {
+	if tcp, ok := ln.Addr().(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
+}
+
+// listenBeside opens a socket although others of ours have its port, on every
+// address or on one of those that it is for.
+func listenBeside(address string, others []net.Listener) (net.Listener, error) {
+	share(others, true)
+	defer share(others, false)
+	shared := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return sharePort(c, true) }}
+	ln, err := shared.Listen(context.Background(), "tcp", address)
+	if err == nil {
+		share([]net.Listener{ln}, false)
+	}
+	return ln, err
+}
+
+// share lets other sockets of this user be bound to the ports of these, or not.
+// When it cannot be done, nothing can be bound, and that is told.
+func share(lns []net.Listener, may bool) {
+	for _, ln := range lns {
+		if tcp, ok := ln.(*net.TCPListener); ok {
+			if c, err := tcp.SyscallConn(); err == nil {
+				_ = sharePort(c, may)
+			}
+		}
+	}
+}
+
+// soReusePort is SO_REUSEPORT of socket(7), which package syscall does not have
+// for every architecture. Its value is another on MIPS, where a port cannot be
+// shared then.
+const soReusePort = 0xf
+
+func sharePort(c syscall.RawConn, may bool) (err error) {
+	value := 0
+	if may {
+		value = 1
+	}
+	outer := c.Control(func(fd uintptr) {
+		err = os.NewSyscallError("setsockopt", syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, soReusePort, value))
+	})
+	return errors.Join(outer, err)
 }
 
 // handedOver picks the HTTP sockets. A descriptor that is not a listener is a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -17,7 +18,7 @@ func TestPortTakenNamesWhoHasIt(t *testing.T) {
 		}
 		defer ln.Close()
 		port := ln.Addr().(*net.TCPAddr).Port
-		_, err = sockets(host, port)
+		_, err = listenWeb(host, port, nil)
 		want := fmt.Sprintf("port %d is taken by execlogd.test (pid %d): stop that, or choose another with -port", port, os.Getpid())
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
@@ -32,9 +33,42 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 		"[::1]":        "give an address without brackets and port with -host",
 		"not an addr!": "give an address of this machine with -host",
 	} {
-		_, err := sockets(host, 0)
+		_, err := listenWeb(host, 0, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", host, err, want)
+		}
+	}
+}
+
+// One address of a port gives way to every address, and back, while both are
+// there for a moment; to others the port is taken as ever.
+func TestListenBesideOneself(t *testing.T) {
+	first, err := listenWeb("127.0.0.1", 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	port := first.Addr().(*net.TCPAddr).Port
+	if same, err := listenWeb("localhost", port, []net.Listener{first}); err != nil || same != first {
+		t.Errorf("the same address by another name is %v, %v", same, err)
+	}
+	old := first
+	for _, host := range []string{"0.0.0.0", "127.0.0.1", "", "127.0.0.2", "127.0.0.1"} {
+		ln, err := listenWeb(host, port, []net.Listener{old})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		old.Close()
+		old = ln
+		conn, err := net.Dial("tcp", net.JoinHostPort(cmp.Or(host, "127.0.0.1"), fmt.Sprint(port)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if other, err := listenWeb(host, port, nil); err == nil {
+			other.Close()
+			t.Errorf("%s: the port can be had by others", host)
 		}
 	}
 }
