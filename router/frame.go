@@ -56,6 +56,7 @@ type frame struct {
 	Frame
 	lane    *lane
 	entries []*entry
+	trace   *trace // nil if there is no run
 
 	ctx    context.Context         // of the run, if there is one
 	cancel context.CancelCauseFunc // nil if it is never restarted
@@ -128,6 +129,7 @@ func (f *frame) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f.over = true
+	f.trace.end(time.Now())
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
 	}
@@ -177,8 +179,8 @@ func (r *Router) settle(f *frame) {
 	l, now := f.lane, time.Now()
 	l.touch()
 	if l.run == f {
-		l.run, l.loop.took = nil, f.Took
-		l.moments.ended = now
+		l.run, l.took = nil, f.trace.took()
+		l.moments.ended, l.stage.doubts.stirred = now, now
 		l.stage.running--
 		r.running--
 	} else {
@@ -201,6 +203,7 @@ func (r *Router) conclude(f *frame) {
 	case f.restarted && r.phase == during:
 		if l.batch.empty() {
 			l.skipDelay()
+			l.batch.blame(f.trace, f.Route)
 		}
 		l.batch.restore(f.entries)
 		return

@@ -40,7 +40,7 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 		s.merge(k, e, now, t)
 	}
 	if e.From != "" {
-		s.rename(e)
+		s.rename(e, now)
 	}
 	s.track(k, e.Mask, now)
 }
@@ -52,15 +52,21 @@ func (s *stage) merge(k key, e inotify.Event, now time.Time, t *Ticket) {
 		t.fail(s.errorf(ErrBusy))
 		return
 	}
-	x := entry{event: e, firm: e.Mask == 0, fresh: t != nil || !l.echoes(now), tickets: t.held()}
+	var from *trace
+	if t == nil {
+		from = s.suspect(now)
+	}
+	x := entry{event: e, firm: e.Mask == 0, tickets: t.held()}
 	x.event.Mask &= s.rules.want | inotify.IsDir
+	s.hear(from)
 	l.touch()
+	l.batch.blame(from, s.route.Name)
 	l.batch.put(k, x)
 }
 
-// inherit puts events in that are not of the route's asking, with the tickets
-// that wait for them.
-func (s *stage) inherit(e inotify.Event, tickets []*Ticket) {
+// inherit puts an event in that is not of the route's asking, with the tickets
+// that wait for it and the run that led to it, if one did.
+func (s *stage) inherit(e inotify.Event, tickets []*Ticket, from *trace) {
 	k := keyOf(e)
 	l := s.lane(k)
 	if l.ignores() {
@@ -76,7 +82,9 @@ func (s *stage) inherit(e inotify.Event, tickets []*Ticket) {
 	for _, t := range tickets {
 		t.hold()
 	}
-	l.batch.put(k, entry{event: e, firm: true, fresh: true, tickets: slices.Clone(tickets)})
+	s.hear(from)
+	l.batch.blame(from, s.route.Name)
+	l.batch.put(k, entry{event: e, firm: true, tickets: slices.Clone(tickets)})
 }
 
 // depart takes a path out that is gone, unless the route wants to know, and
@@ -171,7 +179,7 @@ func (s *stage) arrive(k key) {
 
 // rename gives what happened to a path, or below it, before a rename to the
 // new path. That a file was made is not passed on: the new name may be old.
-func (s *stage) rename(e inotify.Event) {
+func (s *stage) rename(e inotify.Event, now time.Time) {
 	for i, d := range s.left {
 		rest, ok := strings.CutPrefix(d.event.Path, e.From)
 		if !ok || d.event.Root != e.Root || rest != "" && rest[0] != '/' {
@@ -181,13 +189,13 @@ func (s *stage) rename(e inotify.Event) {
 		x := d
 		x.seq, x.firm = 0, false
 		x.event = inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ arrived}
-		s.reappear(x)
+		s.reappear(x, now)
 	}
 	s.forgetLeft()
 }
 
 // reappear puts an entry in under its new path.
-func (s *stage) reappear(x entry) {
+func (s *stage) reappear(x entry, now time.Time) {
 	k := keyOf(x.event)
 	if !s.rules.wants(x.event) {
 		release(x.tickets, nil)
@@ -199,6 +207,7 @@ func (s *stage) reappear(x entry) {
 		return
 	}
 	l.touch()
+	l.batch.blame(s.suspect(now), s.route.Name)
 	l.batch.put(k, x)
 	if !x.written.IsZero() {
 		l.batch.hold(l.batch.entries[k], x.written)

@@ -63,6 +63,7 @@ type Router struct {
 	called  bool // Run was
 	touched bool // a lane is, and the turn has something to do
 	running int  // callbacks
+	acting  acting
 	queued  uint64
 	agenda  agenda
 	rested  []chan struct{} // closed when nothing waits or runs

@@ -58,7 +58,7 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error)
 		t.fail(ErrStopped)
 	} else {
 		for _, e := range events {
-			r.stages[i].inherit(e, []*Ticket{t})
+			r.stages[i].inherit(e, []*Ticket{t}, nil)
 		}
 		r.turn(time.Now())
 	}
