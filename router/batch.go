@@ -16,7 +16,8 @@ type batch struct {
 	open    []*entry         // whose files are open for writing, in no order
 	endless map[key]struct{} // open files that hold back nothing but themselves
 	added   int              // entries ever made, to keep their order
-	fresh   int              // entries that are fresh
+	from    *trace           // the run that led to it; nil if none did, or not to all of it
+	last    *trace           // the one that led to its last event
 }
 
 // A key is a path's identity: routes may serve several roots.
@@ -28,13 +29,25 @@ type entry struct {
 	event   inotify.Event
 	seq     int
 	firm    bool      // it stays, whatever becomes of the path
-	fresh   bool      // not all of it may be the route's own doing
 	tickets []*Ticket // of those who submitted it
 	written time.Time // last, while its file is open
 	place   int       // in open, from 1 on; 0 if it is closed
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
+
+// blame notes the run that may have led to an event of the route, before that
+// is put in. What led to all of them is what led to each of their runs, or if
+// nothing did so, the one that counts least.
+func (b *batch) blame(t *trace, route string) {
+	switch {
+	case b.empty():
+		b.from = t
+	case b.from != t:
+		b.from = t.before(b.from, route)
+	}
+	b.last = t
+}
 
 // written is when a file that holds the batch was last written to; zero if no
 // file does.
@@ -104,10 +117,6 @@ func (b *batch) put(k key, x entry) {
 		old.event.From = cmp.Or(old.event.From, x.event.From)
 		old.seq = x.seq
 	}
-	if x.fresh && !old.fresh {
-		old.fresh = true
-		b.fresh++
-	}
 	old.firm = old.firm || x.firm
 	old.tickets = append(old.tickets, x.tickets...)
 }
@@ -120,9 +129,6 @@ func (b *batch) insert(k key, x entry) {
 		b.added++
 		x.seq = b.added
 	}
-	if x.fresh {
-		b.fresh++
-	}
 	x.written, x.place = time.Time{}, 0
 	b.entries[k] = &x
 }
@@ -131,7 +137,6 @@ func (b *batch) insert(k key, x entry) {
 // caused it.
 func (b *batch) restore(entries []*entry) {
 	for _, e := range entries {
-		e.fresh = false
 		b.put(keyOf(e.event), *e)
 	}
 }
@@ -143,9 +148,6 @@ func (b *batch) drop(k key) {
 		return
 	}
 	b.close(e)
-	if e.fresh {
-		b.fresh--
-	}
 	delete(b.entries, k)
 }
 

@@ -81,7 +81,7 @@ func TestBatch(t *testing.T) {
 			if got := strings.Join(got, ", "); got != tt.batch {
 				t.Errorf("events %q\n got %q\nwant %q", tt.events, got, tt.batch)
 			}
-			if b := &b.only.batch; !b.empty() || len(b.open) > 0 || b.fresh > 0 {
+			if b := &b.only.batch; !b.empty() || len(b.open) > 0 {
 				t.Errorf("something is left after take: %+v", b)
 			}
 		})
@@ -190,9 +190,6 @@ func FuzzBatch(f *testing.F) {
 			}
 		}
 
-		if n := len(b.only.batch.entries); b.only.batch.fresh != n {
-			t.Errorf("%d of %d entries are fresh", b.only.batch.fresh, n)
-		}
 		for _, e := range b.only.batch.open {
 			k := keyOf(e.event)
 			if _, ok := b.only.batch.entries[k]; !ok || !open[k.path] {

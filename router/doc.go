@@ -148,15 +148,25 @@
 //
 // # Loops
 //
-// A route that writes what triggers it would run for ever. Outputs names what
-// it writes. What is not named there is noticed: if a whole batch came while
-// the route's own last run went on, that run may have caused it. The third
+// A route that writes what triggers it would run for ever, and so would two that
+// trigger each other, or one with PerFile that makes a thumbnail of each
+// thumbnail. Outputs names what a route writes, and Ignore what it is not for.
+// What is not named there is noticed: a run may have caused whatever came while
+// it went on, and caused those that follow it. A batch is suspected if runs may
+// have caused all of it to which, in turn, a run of its own route led. The third
 // such batch in a row, and each after it, waits to see whether anything comes
 // while nothing runs, at first for a fourth of the time that a run takes and
 // then twice as long each (100 ms at least, a minute at most); if something
 // does, it was no loop and the batch goes. The sixth is not run: its frame has
-// a [*LoopError], which names the files, and the route goes on with the next
-// event, whose batch has these too.
+// a [*LoopError], which names the files and the routes, and the route goes on with
+// the next event, whose batch has these too.
+//
+// With PerFile a run of one path may have caused that of another. So that nobody
+// is taken for a loop who copies many files in, batches that wait are let go by
+// turns, one alone, when nothing runs; if nothing comes of its run the others go
+// too. If something does, that is next, and the sixth in a row is refused with all
+// that wait, in one frame. They run when a later run of the route was seen to
+// cause nothing.
 //
 // Whoever changes a file in answer to a run, while it goes on, is part of such a
 // loop as well. A route that changes nothing says so with ReadOnly, and is never
@@ -165,10 +175,12 @@
 // A watcher that belongs to a [Group] has delivered all that happened during a
 // callback before the run counts as over. For events that are brought
 // otherwise, what comes after the callback's return is not recognised. Nor is
-// what programs do that the callback leaves behind, a loop of two routes that
-// trigger each other, and what a run that may be restarted does later than a
-// second after its start. Somebody who saves during each of six runs in a row,
-// and in none of the pauses, is taken for a loop; the next save runs with all.
+// what programs do that the callback leaves behind, what a run that may be
+// restarted does later than a second after its start, and a loop of more than
+// ten routes. A batch that waits because of another route's run that takes long
+// waits no longer than it would for its own, until it is the sixth. Somebody who
+// saves during each of six runs in a row, and in none of the pauses, is taken
+// for a loop; the next save runs with all.
 //
 // # Guarantees
 //

@@ -58,6 +58,7 @@ type frame struct {
 	route   *Route
 	lane    *lane // the lock guards whose it is
 	entries []*entry
+	trace   *trace // nil if there is no run
 
 	ctx    context.Context         // of the run, if there is one
 	cancel context.CancelCauseFunc // nil if it is never restarted
@@ -130,6 +131,7 @@ func (f *frame) end() {
 	f.router.mu.Lock()
 	defer f.router.mu.Unlock()
 	f.over = true
+	f.trace.end(time.Now())
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
 	}
@@ -179,8 +181,8 @@ func (f *frame) settle() {
 	r := l.stage.router // which may have taken it over
 	l.touch()
 	if l.run == f {
-		l.run, l.loop.took = nil, f.Took
-		l.moments.ended = now
+		l.run, l.took = nil, f.trace.took()
+		l.moments.ended, l.stage.doubts.stirred = now, now
 		l.stage.running--
 		r.running--
 	} else {
@@ -207,6 +209,7 @@ func (r *Router) conclude(f *frame) {
 	case (f.restarted || errors.Is(f.Err, ErrRestarted)) && r.phase == during:
 		if l.batch.empty() {
 			l.skipDelay()
+			l.batch.blame(f.trace, f.Route)
 		}
 		l.batch.restore(f.entries)
 		return

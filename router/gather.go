@@ -39,10 +39,14 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 		s.arrive(k)
 	}
 	if wanted {
-		s.merge(k, e, now, t)
+		var from *trace
+		if t == nil {
+			from = s.suspect(now)
+		}
+		s.merge(k, e, from, t)
 	}
 	if e.From != "" {
-		s.rename(e)
+		s.rename(e, now)
 	}
 	s.track(k, e.Mask, now)
 }
@@ -63,32 +67,34 @@ func (s *stage) completes(k key, e inotify.Event) bool {
 }
 
 // merge puts the part of e that the route asks for, or that it was closed, into
-// its path's entry.
-func (s *stage) merge(k key, e inotify.Event, now time.Time, t *Ticket) {
+// its path's entry, with the run that may have led to it and who waits for it.
+func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket) {
 	l := s.lane(k)
 	if l.ignores() {
 		t.fail(s.errorf(ErrBusy))
 		return
 	}
-	x := entry{event: e, firm: e.Mask == 0, fresh: t != nil || !l.echoes(now), tickets: t.held()}
+	x := entry{event: e, firm: e.Mask == 0, tickets: t.held()}
 	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
+	s.hear(from)
 	l.touch()
+	l.batch.blame(from, s.route.Name)
 	l.batch.put(k, x)
 }
 
 // offer puts an event in whose path has nothing waiting. It says neither that a
-// file was made nor that it is complete.
-func (s *stage) offer(e inotify.Event, now time.Time) {
+// file was made nor that it is complete, and is nobody's doing.
+func (s *stage) offer(e inotify.Event) {
 	k := keyOf(e)
 	if l := s.at(k); l != nil && l.batch.entries[k] != nil || !s.rules.isFor(e) {
 		return
 	}
-	s.merge(k, e, now, nil)
+	s.merge(k, e, nil, nil)
 }
 
-// inherit puts events in that are not of the route's asking, with the tickets
-// that wait for them.
-func (s *stage) inherit(e inotify.Event, tickets []*Ticket) {
+// inherit puts an event in that is not of the route's asking, with the tickets
+// that wait for it and the run that led to it, if one did.
+func (s *stage) inherit(e inotify.Event, tickets []*Ticket, from *trace) {
 	k := keyOf(e)
 	l := s.lane(k)
 	if l.ignores() {
@@ -104,7 +110,9 @@ func (s *stage) inherit(e inotify.Event, tickets []*Ticket) {
 	for _, t := range tickets {
 		t.hold()
 	}
-	l.batch.put(k, entry{event: e, firm: true, fresh: true, tickets: slices.Clone(tickets)})
+	s.hear(from)
+	l.batch.blame(from, s.route.Name)
+	l.batch.put(k, entry{event: e, firm: true, tickets: slices.Clone(tickets)})
 }
 
 // depart takes a path out that is gone, unless the route wants to know, and
@@ -202,7 +210,7 @@ func (s *stage) arrive(k key) {
 
 // rename gives what happened to a path, or below it, before a rename to the
 // new path. That a file was made is not passed on: the new name may be old.
-func (s *stage) rename(e inotify.Event) {
+func (s *stage) rename(e inotify.Event, now time.Time) {
 	for i, d := range s.left {
 		rest, ok := strings.CutPrefix(d.event.Path, e.From)
 		if !ok || d.event.Root != e.Root || rest != "" && rest[0] != '/' {
@@ -212,13 +220,13 @@ func (s *stage) rename(e inotify.Event) {
 		x := d
 		x.seq, x.firm = 0, false
 		x.event = inotify.Event{Root: e.Root, Path: e.Path + rest, Mask: d.event.Mask &^ arrived}
-		s.reappear(x)
+		s.reappear(x, now)
 	}
 	s.forgetLeft()
 }
 
 // reappear puts an entry in under its new path.
-func (s *stage) reappear(x entry) {
+func (s *stage) reappear(x entry, now time.Time) {
 	k := keyOf(x.event)
 	empty := s.route.Empty && x.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(x.event)
 	if !s.rules.wants(x.event) && !empty {
@@ -231,6 +239,7 @@ func (s *stage) reappear(x entry) {
 		return
 	}
 	l.touch()
+	l.batch.blame(s.suspect(now), s.route.Name)
 	l.batch.put(k, x)
 	if !x.written.IsZero() {
 		l.batch.hold(l.batch.entries[k], x.written)

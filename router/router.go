@@ -77,6 +77,7 @@ type floor struct {
 	work    context.Context         // what callbacks get; set from during on
 	kill    context.CancelCauseFunc // ends work
 	running int                     // callbacks
+	acting  acting
 	queued  uint64
 	agenda  agenda
 	sources map[*source]bool

@@ -62,9 +62,11 @@ type lane struct {
 	aside   []*entry // what waits for a success of the routes that come first
 	moments moments
 
-	run      *frame // nil if there is none
-	refusing bool   // a batch was refused and is being reported
-	loop     loop
+	run      *frame        // nil if there is none
+	refusing bool          // a batch was refused and is being reported
+	took     time.Duration // by the last run
+	doubted  bool          // in stage.doubts
+	cleared  bool          // it was, and the batch may go
 
 	touched bool   // the turn will look at it
 	wasIdle bool   // when it was touched: the batch was empty
@@ -157,7 +159,12 @@ func (l *lane) advance(now time.Time) {
 		l.wait()
 	default:
 		l.moments.freed = s.freed
-		l.moments.doubt = l.doubt()
+		doubt, ok := l.doubt(now)
+		if !ok {
+			l.wait()
+			return
+		}
+		l.moments.doubt = doubt
 		if due := l.moments.due(&s.route); due.After(now) {
 			l.queued = false
 			s.router.agenda.set(l, due)
@@ -177,6 +184,7 @@ func (l *lane) wait() {
 // remember nothing.
 func (l *lane) rest(now time.Time) {
 	l.wait()
+	l.doubted, l.cleared = false, false
 	s := l.stage
 	if s.only != nil || l.run != nil || len(l.aside) > 0 {
 		return
@@ -205,7 +213,7 @@ func (l *lane) dispatch(now time.Time) {
 // start begins the run of a batch that is due.
 func (l *lane) start(now time.Time) {
 	s := l.stage
-	l.noteRound()
+	from := l.justify()
 	l.queued = false
 	l.moments.started = now
 	if s.only != nil {
@@ -213,6 +221,11 @@ func (l *lane) start(now time.Time) {
 	}
 	l.run = newFrame(l, now)
 	l.run.ctx = s.router.work
+	l.run.trace = newTrace(s, from, now)
+	l.run.trace.cleared, l.cleared = l.cleared, false
+	if !s.route.ReadOnly {
+		s.router.acting.add(l.run.trace)
+	}
 	if s.route.OnBusy == Restart {
 		l.run.ctx, l.run.cancel = context.WithCancelCause(l.run.ctx)
 	}

@@ -37,6 +37,7 @@ type stage struct {
 	held     bool      // by above, or by what is being refused
 	freed    time.Time // when it was no more
 	failures failures  // of after, since it is held
+	doubts   doubts
 }
 
 // newStage returns the stage of a route that has its defaults.
@@ -93,6 +94,7 @@ func (s *stage) knowsNothing() bool {
 
 // turn sees what the lanes that were touched have to do now.
 func (s *stage) turn(now time.Time) {
+	s.acquit(now)
 	for _, l := range s.touched {
 		l.gathered(now)
 		l.count()
@@ -103,6 +105,7 @@ func (s *stage) turn(now time.Time) {
 		s.touched[i].touched = false
 		s.touched[i].advance(now)
 	}
+	s.try(now)
 	clear(s.touched)
 	s.touched = s.touched[:0]
 }
@@ -162,7 +165,7 @@ func (s *stage) lead(f *frame) {
 			continue
 		}
 		for _, e := range f.entries {
-			b.inherit(e.event, e.tickets)
+			b.inherit(e.event, e.tickets, f.trace)
 		}
 	}
 }

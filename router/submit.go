@@ -60,7 +60,7 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error)
 		t.fail(ErrStopped)
 	} else {
 		for _, e := range events {
-			s.inherit(e, []*Ticket{t})
+			s.inherit(e, []*Ticket{t}, nil)
 		}
 		r.turn(time.Now())
 	}
@@ -83,11 +83,10 @@ func (r *Router) Offer(route string, events ...inotify.Event) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	for _, e := range events {
-		s.offer(e, now)
+		s.offer(e)
 	}
-	r.turn(now)
+	r.turn(time.Now())
 	return nil
 }
 

@@ -50,6 +50,7 @@ func (s *stage) succeed(o *stage) {
 			s.adopt(slices.Concat(l.aside, l.batch.take()))
 			l.aside = nil
 		}
+		s.doubts.shelf = slices.DeleteFunc(o.doubts.shelf, func(e *entry) bool { return !s.keeps(e) })
 		return
 	}
 	var own []*entry
@@ -58,7 +59,7 @@ func (s *stage) succeed(o *stage) {
 	}
 	s.only, o.only = o.only, s.only
 	s.lanes, o.lanes = o.lanes, make(map[key]*lane)
-	s.made = o.made
+	s.made, s.doubts = o.made, o.doubts
 	s.left, s.awaited, o.left, o.awaited = o.left, o.awaited, nil, false
 	s.busy, s.running, s.refusing, s.ready = o.busy, o.running, o.refusing, o.ready
 	o.busy, o.running, o.refusing, o.ready = 0, 0, 0, nil
@@ -66,6 +67,7 @@ func (s *stage) succeed(o *stage) {
 		l.stage = s
 		l.sieve()
 	}
+	s.doubts.shelf = slices.DeleteFunc(s.doubts.shelf, func(e *entry) bool { return !s.keeps(e) })
 	if o.only != nil {
 		o.only.stage, o.only.counted, o.only.touched = o, false, false
 	}
@@ -87,6 +89,7 @@ func (s *stage) adopt(entries []*entry) {
 		if e.firm && l.batch.empty() {
 			l.skipDelay()
 		}
+		l.batch.blame(nil, s.route.Name)
 		x := *e
 		x.seq = 0
 		l.batch.put(k, x)
@@ -115,7 +118,6 @@ func (l *lane) sieve() {
 		}
 		return unwanted(e)
 	})
-	l.loop.shelf = slices.DeleteFunc(l.loop.shelf, unwanted)
 }
 
 // bringBack brings back what was put aside.
