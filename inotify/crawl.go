@@ -513,6 +513,9 @@ func (v *visit) place(e *entry) {
 	if fresh {
 		below.since = 0
 		below.report = v.t.report || v.news
+		if w.only != nil && w.heardBeside(n) {
+			w.missed[n] = struct{}{} // what is in it is told to one alone
+		}
 	}
 	if below.report && fresh {
 		w.scatter(n)

@@ -90,13 +90,17 @@ func (w *Watcher) post(hits []hit, mask Mask, before bool) {
 
 // heard says whether somebody watches n who is not just being added.
 func (w *Watcher) heard(n id) bool {
+	return w.heardBy(n, func(s *subscriber) bool { return !s.muted })
+}
+
+// heardBeside says whether somebody watches n who gets no events now.
+func (w *Watcher) heardBeside(n id) bool {
+	return w.heardBy(n, func(s *subscriber) bool { return s != w.only })
+}
+
+func (w *Watcher) heardBy(n id, who func(*subscriber) bool) bool {
 	w.here.find(n, nil)
-	for _, h := range w.here.hits {
-		if slices.ContainsFunc(h.subs, func(s *subscriber) bool { return !s.muted }) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(w.here.hits, func(h hit) bool { return slices.ContainsFunc(h.subs, who) })
 }
 
 // unheard makes up for an event in a directory whose path is not known: it is

@@ -1,0 +1,71 @@
+package inotify
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What is found while the root of one is looked for in the tree of another may
+// be news for that one as well: here a directory that was made after the outer
+// root's reader had looked, and written to before it had a watch.
+func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
+	w, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	inner := filepath.Join(dir, "a")
+	must(os.Mkdir(inner, 0o755))
+	told := make(map[string]map[string]Mask)
+	for _, root := range []string{dir, inner} {
+		told[root] = make(map[string]Mask)
+		must(w.Add(Subscription{Root: root, Deliver: func(events []Event) {
+			for _, e := range events {
+				told[root][e.Path] |= e.Mask
+			}
+		}}))
+	}
+	read := func() bool {
+		n, err := w.read()
+		if errors.Is(err, unix.EAGAIN) {
+			return false
+		}
+		must(err)
+		must(w.applyAll(w.buf[:n]))
+		return true
+	}
+	rest := func() {
+		for again := true; again; {
+			for read() {
+			}
+			again, err = w.repairAll()
+			must(err)
+		}
+	}
+	must(os.Remove(inner))
+	rest()
+	must(os.Mkdir(inner, 0o755))
+	for read() { // the outer reader looks into it, and the inner root is in doubt
+	}
+	must(os.Mkdir(filepath.Join(inner, "c"), 0o755))
+	must(os.WriteFile(filepath.Join(inner, "c", "f"), []byte("x"), 0o644))
+	_, err = w.repairAll() // the inner root is found before their records are read
+	must(err)
+	rest()
+	for root, path := range map[string]string{dir: "a/c/f", inner: "c/f"} {
+		if told[root][path]&found != found {
+			t.Errorf("%s was told of %v, want of %s with %v", root, told[root], path, found)
+		}
+	}
+}
