@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -141,4 +142,66 @@ func ExampleRouter_Submit() {
 	// shipped orders/12
 	// 12: <nil>
 	// 13: route "ship": no such customer
+}
+
+// A program loads its configuration anew: other routes take the place of those
+// that work, which go on under the same name.
+func ExampleGroup_Relieve() {
+	dir, err := os.MkdirTemp("", "site")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+
+	ran := make(chan string)
+	build := func(with string) router.Route {
+		return router.Route{Name: "build", Callback: func(_ context.Context, batch []inotify.Event) error {
+			ran <- "build " + batch[0].Path + " " + with
+			return nil
+		}}
+	}
+	first, err := router.New(router.Options{}, build("the old way"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	group, err := router.NewGroup(inotify.Options{}, router.Listener{Root: dir, Router: first})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer group.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error)
+	go func() { done <- group.Run(ctx) }()
+	_ = os.WriteFile(dir+"/a.md", []byte("one"), 0o644)
+	fmt.Println(<-ran)
+
+	// Whatever is wrong with the new configuration shows here, and changes
+	// nothing.
+	second, err := router.New(router.Options{Succeeds: first}, build("the new way"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	next, err := group.Successor(inotify.Options{}, router.Listener{Root: dir, Router: second})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer next.Close()
+	next.Relieve(group)
+	fmt.Println("the first has ended:", <-done)
+	go func() { done <- next.Run(ctx) }()
+	_ = os.WriteFile(dir+"/b.md", []byte("two"), 0o644)
+	fmt.Println(<-ran)
+	cancel()
+	fmt.Println("the second has ended:", <-done)
+	// Output:
+	// build a.md the old way
+	// the first has ended: <nil>
+	// build b.md the new way
+	// the second has ended: <nil>
 }
