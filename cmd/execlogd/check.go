@@ -87,8 +87,9 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 		if c.reload && !cfg.reloads() {
 			r.wrong(c.at, "route %q has reload = true, and no pages are served: add a [server] table, or take it out", c.name.is)
 		}
-		if !r.lookDir("root", c.root) || !r.lookDir("dir", c.dir) {
-			continue
+		dirs := r.lookDir("root", c.root) && r.lookDir("dir", c.dir)
+		if !dirs || c.name.is == "" || len(c.run) > 0 && c.shell.is != "" {
+			continue // that is a mistake of the file already
 		}
 		work, err := c.make(runner, func(err error) { died(c.name.is, err) })
 		if err != nil {

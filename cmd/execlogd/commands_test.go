@@ -49,6 +49,37 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+func TestWhyKnowsAFileByAnyOfItsNames(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"site", "else"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"link": "site", "site/out": "../else", "site/in": "."} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct{ root, path, want string }{
+		{"link", "site/a/x.css", "route    reload: triggered by"},
+		{"site", "link/x.css", "route    reload: triggered by"},
+		{"link", "link/x.css", "route    reload: triggered by"},
+		{"site", "site/in/x.css", "route    reload: triggered by"},
+		{"site", "site/out/x.css", "root     none: DIR/else/x.css, which it is, is not below DIR/site, so nothing happens"},
+		{"site", "site/out", "route    reload: triggered by"}, // the link itself
+	}
+	for _, tt := range tests {
+		var out strings.Builder
+		if err := run(t.Context(), []string{"why", "-root", filepath.Join(dir, tt.root), filepath.Join(dir, tt.path)}, &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.ReplaceAll(out.String(), dir, "DIR"); !strings.Contains(got, tt.want) {
+			t.Errorf("-root %s %s: no %q in\n%s", tt.root, tt.path, tt.want, got)
+		}
+	}
+}
+
 // watching runs `execlogd watch` on a directory and returns what it prints.
 func watching(t *testing.T, args ...string) *bufio.Scanner {
 	t.Helper()

@@ -154,8 +154,8 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 	flags.BoolVar(&cfg.static, "static", cfg.static, "serve the files of the root; without it there is live reload alone,\nfor pages that another server or a file: address shows")
 	flags.BoolVar(&cfg.livereload, "livereload", cfg.livereload, "watch the root and refresh the pages that are open")
 	flags.BoolVar(&cfg.inject, "inject", cfg.inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself")
-	flags.DurationVar(&cfg.delay, "delay", cfg.delay, "gather changes for this long before pages are told; 0 does not wait")
-	flags.DurationVar(&cfg.debounce, "debounce", cfg.debounce, "tell pages at most once in this time; 0 is no limit")
+	flags.Var((*timeFlag)(&cfg.delay), "delay", "gather changes for this `duration` before pages are told; 0 does not wait")
+	flags.Var((*timeFlag)(&cfg.debounce), "debounce", "tell pages at most once in this `duration`; 0 is no limit")
 	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
 	flags.Var((*words)(&cfg.allowHosts), "allow-host", "also answer to this host `name`, or to all below .example.com (may be repeated)")
 	flags.Var((*words)(&cfg.allowOrigins), "allow-origin", "also send changes to pages of this `origin`, as in https://example.com (may be repeated)")
@@ -308,6 +308,20 @@ func (w *words) String() string { return strings.Join(*w, " ") }
 
 func (w *words) Set(s string) error {
 	*w = append(*w, s)
+	return nil
+}
+
+// timeFlag is a time as a flag.
+type timeFlag time.Duration
+
+func (t *timeFlag) String() string { return time.Duration(*t).String() }
+
+func (t *timeFlag) Set(s string) error {
+	is, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New("want " + aTime)
+	}
+	*t = timeFlag(is)
 	return nil
 }
 

@@ -52,6 +52,7 @@ func TestUsageErrors(t *testing.T) {
 		{"-root=", "-root is empty: name a directory"},
 		{"-host=", "-host is empty: name an address"},
 		{"-port x", `invalid value "x" for flag -port`},
+		{"-delay 5", `invalid value "5" for flag -delay: want a time with its unit, as in "100ms", "2s" or "1m30s"`},
 		{"-port 65536", "-port 65536: a port is from 0 to 65535"},
 		{"-port -1", "-port -1: a port is from 0 to 65535"},
 		{"-delay -1s", "-delay -1s: a delay is not negative"},

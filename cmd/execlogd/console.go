@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -128,7 +129,7 @@ func (c *console) write(l jobLine) error {
 	switch {
 	case l.output:
 		start(faint, "│")
-		b.WriteString(c.paint(faint, printable(l.message)))
+		b.WriteString(c.paint(faint, printable(drawn(l.message))))
 	case l.open:
 		start(faint, "•")
 		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
@@ -194,8 +195,30 @@ func outputOf(err error) []string {
 	if !ok || len(failed.Record.Output) == 0 {
 		return nil
 	}
-	lines := strings.Split(strings.TrimSuffix(string(failed.Record.Output), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(drawn(string(failed.Record.Output)), "\n"), "\n")
 	return lines[max(0, len(lines)-failedLines):]
+}
+
+// colours are the sequences that set a colour, or clear to the end of a line.
+var colours = regexp.MustCompile(`\x1b\[[0-9;:]*[mK]`)
+
+// drawn is what a terminal shows in the end of what a job writes, without its
+// colours: of a line that was drawn again and again, as a progress bar is, the
+// last.
+func drawn(s string) string {
+	if !strings.ContainsAny(s, "\r\x1b") {
+		return s
+	}
+	var b strings.Builder
+	for line := range strings.Lines(colours.ReplaceAllLiteralString(s, "")) {
+		text, ended := strings.CutSuffix(line, "\n")
+		text = strings.TrimRight(text, "\r")
+		b.WriteString(text[strings.LastIndexByte(text, '\r')+1:])
+		if ended {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }
 
 // printable is text that cannot tell a terminal what to do.

@@ -43,6 +43,37 @@ build       ■ stopped after 1s /c
 	}
 }
 
+func TestConsoleShowsWhatATerminalWould(t *testing.T) {
+	for written, want := range map[string]string{
+		"plain":                                 "plain",
+		"of Windows\r":                          "of Windows",
+		"10%\r50%\r100%":                        "100%",
+		"10%\r100%\r":                           "100%",
+		"\x1b[1;31merror\x1b[0m: no\x1b[K":      "error: no",
+		"a\r\nb\n\nc\rd\n":                      "a\nb\n\nd\n",
+		"\x1b[2J and \x1b]0;title\a are orders": "\x1b[2J and \x1b]0;title\a are orders",
+	} {
+		if got := drawn(written); got != want {
+			t.Errorf("%q: got %q, want %q", written, got, want)
+		}
+	}
+	var out bytes.Buffer
+	log := slog.New(newConsoleHandler(&out, slog.LevelInfo, true))
+	log.Info("1%\r\x1b[32m2%\x1b[0m", "route", "build")
+	log.Error("failed", "route", "build", "err", &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("1\r2\nwhy\r\n")}})
+	got := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(out.String(), "")
+	if want := "build  │ 2%\nbuild  ✗ make: exit status 2 \nbuild  ┃ 2\nbuild  ┃ why\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestPagesShowOutputWithoutColours(t *testing.T) {
+	failed := &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
+	if got := pageError("build", failed).Text; got != "why\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestConsoleHasColours(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(newConsoleHandler(&out, slog.LevelInfo, false))

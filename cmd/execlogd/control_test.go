@@ -211,6 +211,12 @@ func TestLogFindsTheDaemon(t *testing.T) {
 	if err := log(); err == nil || !strings.Contains(err.Error(), "no daemon with a configuration file runs here") {
 		t.Errorf("without a daemon: %v", err)
 	}
+	for path, want := range map[string]string{"no.sock": "no daemon listens on ", "control_test.go": "no daemon listens on control_test.go: start one with -control control_test.go, or name another"} {
+		err := run(t.Context(), []string{"log", "-control", path}, io.Discard, io.Discard)
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("at %s: %v", path, err)
+		}
+	}
 	begin(t, strings.ReplaceAll(logging, "control =", "#"))
 	if err := log(); err != nil {
 		t.Error(err)

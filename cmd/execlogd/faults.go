@@ -100,7 +100,7 @@ func (fs *faults) follow(r *routing) {
 func pageError(route string, err error) *httpd.PageError {
 	e := &httpd.PageError{Title: route + ": " + err.Error()}
 	if failed, ok := errors.AsType[*job.Error](err); ok {
-		e.Text = string(failed.Record.Output)
+		e.Text = drawn(string(failed.Record.Output))
 	}
 	return e
 }

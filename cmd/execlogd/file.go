@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -96,7 +97,7 @@ func readFile(file string) (config, error) {
 	if err != nil {
 		return config{}, err
 	}
-	cfg, err := parseFile(file, filepath.Dir(path), text)
+	cfg, err := parseFile(file, filepath.Dir(path), bytes.TrimPrefix(text, []byte("\ufeff"))) // some editors begin with it
 	cfg.filePath, cfg.text = path, text
 	return cfg, err
 }
@@ -327,9 +328,12 @@ func (r *reader) checkNames(cfg *config) {
 		if _, ok := first[ref.is]; ok {
 			continue
 		}
-		if meant := nearest(ref.is, known); meant != "" {
+		switch meant := nearest(ref.is, known); {
+		case meant != "":
 			r.wrong(ref.at, "after names a route %q that is not there: is %q meant?", ref.is, meant)
-		} else {
+		case len(known) == 0:
+			r.wrong(ref.at, "after names a route %q, and there is no [[route]]: write it, or take it out", ref.is)
+		default:
 			r.wrong(ref.at, "after names a route %q that is not there: want one of %s", ref.is, quoted(known))
 		}
 	}

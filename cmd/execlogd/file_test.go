@@ -202,6 +202,7 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 		{"[[route]]\nname = 'a b'\nrun = ['x']", `x.toml:2:8: name is "a b": want one word`},
 		{"[[route]]\nname = 'reload'\nrun = ['x']", `x.toml:2:8: name is "reload", which is the daemon's own route: choose another`},
 		{wrongRoute("") + wrongRoute(""), `x.toml:5:6: route "x": there is one of this name in line 2: rename one`},
+		{"[server]\nafter = 'x'", `x.toml:2:9: after names a route "x", and there is no [[route]]: write it, or take it out`},
 		{wrongRoute("after = 'y'"), `x.toml:4:9: after names a route "y" that is not there: want one of ["x"]`},
 		{"[server]\nafter = ['bild']\n[[route]]\nname = 'build'\nrun = ['x']", `x.toml:2:10: after names a route "bild" that is not there: is "build" meant?`},
 		{wrongRoute("after = 'x'"), "x.toml:4:9: after goes in a circle, x after x: take one of them out"},

@@ -243,16 +243,17 @@ func boolean(b *bool) setter {
 	}
 }
 
+const aTime = `a time with its unit, as in "100ms", "2s" or "1m30s"`
+
 func duration(d *time.Duration) setter {
-	const want = `a time with its unit, as in "100ms", "2s" or "1m30s"`
 	return func(r *reader, v value) {
-		p, ok := r.text(v, want)
+		p, ok := r.text(v, aTime)
 		if !ok {
 			return
 		}
 		switch is, err := time.ParseDuration(p.is); {
 		case err != nil:
-			r.wrong(p.at, "%s is %q: want %s", v.label(), p.is, want)
+			r.wrong(p.at, "%s is %q: want %s", v.label(), p.is, aTime)
 		case is < 0:
 			r.wrong(p.at, "%s is %v: a time is not negative", v.label(), is)
 		default:

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/job"
@@ -59,7 +60,11 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 // that there is.
 func dialControl(path string) (net.Conn, error) {
 	if path != "" {
-		return net.Dial("unix", path)
+		conn, err := net.Dial("unix", path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			err = fmt.Errorf("no daemon listens on %s: start one with -control %[1]s, or name another", path)
+		}
+		return conn, err
 	}
 	paths, forbidden := usualControls()
 	var conns []net.Conn

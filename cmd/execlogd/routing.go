@@ -166,7 +166,7 @@ func toRun(r job.Record) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
 		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "", Stopped: r.Failure == "" && r.Cause != nil,
-		Outcome: outcomeOf(r), Output: r.Output,
+		Outcome: outcomeOf(r), Output: []byte(drawn(string(r.Output))),
 	}
 	for _, e := range r.Events {
 		if e.Path == "." {

@@ -49,8 +49,8 @@ func parseRun(args []string) (runConfig, error) {
 	flags.Var((*words)(&cfg.match), "match", "run when a file that matches this `pattern` changes, by default any (may be repeated)")
 	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not listen to what matches this `pattern` (may be repeated; adds to hidden and\ntemporary files, which an empty pattern takes away)")
 	flags.Var((*maskFlag)(&cfg.events), "events", "run on these `events` of inotify(7) (default changes of content and of names)")
-	flags.DurationVar(&cfg.delay, "delay", cfg.delay, "gather changes for this long before each run")
-	flags.DurationVar(&cfg.timeout, "timeout", 0, "end a run that takes longer; 0 is never")
+	flags.Var((*timeFlag)(&cfg.delay), "delay", "gather changes for this `duration` before each run")
+	flags.Var((*timeFlag)(&cfg.timeout), "timeout", "end a run that takes longer than this `duration`; 0 is never")
 	flags.StringVar(&cfg.per, "per", cfg.per, "route: one run for all that has changed; file: one for each file, side by side")
 	flags.BoolVar(&restart, "restart", false, "end the command when something changes while it runs, and start it again, as for a server")
 	flags.BoolVar(&postpone, "postpone", false, "do not run before the first change")
@@ -196,7 +196,11 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 
 // output passes on what the command writes. When nobody reads it, it all ends.
 func (o *oneLiner) output(l job.Line) {
-	if _, err := fmt.Fprintln(o.stdout, l.Text); err != nil {
+	end := "\n"
+	if l.Cut {
+		end = ""
+	}
+	if _, err := io.WriteString(o.stdout, l.Text+end); err != nil {
 		o.end(fmt.Errorf("print output: %w", err))
 	}
 }
@@ -220,10 +224,19 @@ func (o *oneLiner) post(f router.Frame) {
 	case errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
 		return
 	case f.Err == nil:
-		fmt.Fprintf(o.stderr, "execlogd: %s: ok after %v\n", filepath.Base(o.cfg.run[0].is), f.Took.Round(time.Millisecond))
+		fmt.Fprintf(o.stderr, "execlogd: %s: ok after %v%s\n", filepath.Base(o.cfg.run[0].is), f.Took.Round(time.Millisecond), o.about(f))
 	case o.cfg.strict:
-		o.end(failedRun{f.Err})
+		o.end(failedRun{fmt.Errorf("%w%s", f.Err, o.about(f))})
 	default:
-		fmt.Fprintf(o.stderr, "execlogd: %v after %v\n", f.Err, f.Took.Round(time.Millisecond))
+		fmt.Fprintf(o.stderr, "execlogd: %v after %v%s\n", f.Err, f.Took.Round(time.Millisecond), o.about(f))
 	}
+}
+
+// about is the file of a run by file, for the end of a line.
+func (o *oneLiner) about(f router.Frame) string {
+	if o.cfg.per != "file" {
+		return ""
+	}
+	line := jobLine{paths: pathList{f.Events[0].Name()}}
+	return ": " + line.about()
 }

@@ -102,7 +102,11 @@ func TestRunWaitsForTheFirstChange(t *testing.T) {
 		r := runLine(t, strings.Fields(args)...)
 		r.save("a b")
 		r.next(want)
-		r.next("execlogd: echo: ok after *")
+		ends := "*"
+		if strings.HasPrefix(args, "-per") {
+			ends = `*: "DIR/a b"` // several may run at once
+		}
+		r.next("execlogd: echo: ok after " + ends)
 	}
 }
 
@@ -111,6 +115,24 @@ func TestRunGoesOnAfterFailure(t *testing.T) {
 	r.next("execlogd: sh -c \"exit 3\": exit status 3 after *")
 	r.save("x")
 	r.next("execlogd: sh -c \"exit 3\": exit status 3 after *")
+}
+
+func TestRunNamesTheFileThatFailed(t *testing.T) {
+	r := runLine(t, "-per", "file", "--", "sh", "-c", "exit 3")
+	r.save("x")
+	r.next(`execlogd: sh -c "exit 3": exit status 3 after *: DIR/x`)
+	r = runLine(t, "-per", "file", "-exit-on-failure", "--", "sh", "-c", "exit 3")
+	r.save("x")
+	if err := r.wait(); exitStatus(err) != 3 || !strings.HasSuffix(err.Error(), "exit status 3: "+r.dir+"/x") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A long line, such as one of JSON, stays one, though it comes in pieces.
+func TestRunLeavesLongLinesWhole(t *testing.T) {
+	r := runLine(t, "--", "sh", "-c", `printf "%030000d\nend" 0`)
+	r.next(strings.Repeat("0", 30000))
+	r.next("end")
 }
 
 func TestRunExitsWithTheFirstFailure(t *testing.T) {
@@ -141,6 +163,7 @@ func TestRunUsage(t *testing.T) {
 		"-match [ true":        `pattern "[": it is no glob`,
 		"-per path true":       `-per "path": want route or file`,
 		"-delay -1s true":      "a time is not negative",
+		"-timeout 5 true":      `invalid value "5" for flag -timeout: want a time with its unit`,
 		"-no true":             "(execlogd run -help lists the flags)",
 		"-events nothing true": `unknown event "nothing"`,
 	} {

@@ -68,9 +68,11 @@ func (cfg *config) explain(path string, routes *router.Router) string {
 	if cfg.serve && !cfg.livereload {
 		roots = append(roots, cfg.root)
 	}
+	// What is watched has one name for us, however people have come to it.
+	real := filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
 	inNone := true
 	for _, root := range roots {
-		rel, ok := below(root, path)
+		rel, ok := below(resolved(root), real)
 		if !ok {
 			continue
 		}
@@ -88,7 +90,11 @@ func (cfg *config) explain(path string, routes *router.Router) string {
 		}
 	}
 	if inNone {
-		line("root", "none: it is not below %s, so nothing happens", inotify.Quote(strings.Join(roots, " or ")))
+		what := "it"
+		if real != path {
+			what = inotify.Quote(real) + ", which it is,"
+		}
+		line("root", "none: %s is not below %s, so nothing happens", what, inotify.Quote(strings.Join(roots, " or ")))
 	}
 	return b.String()
 }
@@ -122,6 +128,15 @@ func (cfg *config) emptyFiles(v router.Verdict) string {
 		return ", or when it is new, empty and closed"
 	}
 	return ""
+}
+
+// resolved is a directory without symbolic links, as far as it is there.
+func resolved(dir string) string {
+	real, err := filepath.EvalSymlinks(dir)
+	if parent := filepath.Dir(dir); err != nil && parent != dir {
+		return filepath.Join(resolved(parent), filepath.Base(dir))
+	}
+	return real
 }
 
 // kindOf is a remark on what is at a path, for what is not a plain file.
