@@ -213,6 +213,8 @@ func (r *Router) conclude(f *frame) {
 		}
 		l.batch.restore(f.entries)
 		return
+	case errors.Is(f.Err, ErrRestarted) && r.leave(f):
+		return
 	default:
 		l.stage.fail(l, fmt.Errorf("route %q: %w", f.Route, f.Err))
 	}

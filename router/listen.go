@@ -122,13 +122,17 @@ func (g *Group) Run(ctx context.Context) error {
 
 	routed := make([]error, len(g.routers))
 	var wg, relieving sync.WaitGroup
+	if ctx.Err() != nil {
+		stopRouting() // before anything begins
+	}
 	for i, r := range g.routers {
 		defer r.heed(&source{ctx: watching, flush: g.watcher.Flush})()
-		wg.Go(func() {
-			// A router that ends before it is told to has failed.
-			defer stopWatching()
-			routed[i] = r.Run(routing)
-		})
+		// It is at work before another can take its place.
+		if routed[i] = r.begin(routing); routed[i] != nil {
+			stopWatching()
+			continue
+		}
+		wg.Go(func() { r.stay(routing) })
 	}
 	var next *Group
 	relieving.Go(func() {
@@ -145,6 +149,12 @@ func (g *Group) Run(ctx context.Context) error {
 	err := g.watcher.Run(watching)
 	stopWatching()
 	relieving.Wait()
+	if next == nil {
+		select {
+		case next = <-g.relieved: // as we were told to stop
+		default:
+		}
+	}
 	if next != nil && err == nil {
 		next.takeOver(g)
 	}
@@ -208,8 +218,9 @@ func (r *Router) interests(root string) []string {
 // of its context. Relieve does not wait.
 //
 // A route that both Routers have, by its name, goes on: what waits, by the new
-// rules; the run under way, which the next does not overlap; what has failed,
-// and what is known of loops. With another Per only what waits does. What waits
+// rules; the run under way, which the next does not overlap, and which leaves it
+// its events if it returns ErrRestarted; what has failed, and what is known of
+// loops, but with another Per not. What waits
 // for a route that is no more is dropped; a run of it goes on, and the new
 // Router's Run waits for it as for its own. With inotify instances of their own,
 // what happens between the making of g and the end of old is told by both.

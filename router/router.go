@@ -56,7 +56,7 @@ type Router struct {
 	grace    time.Duration
 	most     int // callbacks at once
 	post     func(Frame)
-	succeeds *Router
+	succeeds *Router       // nil when it has
 	relieved chan struct{} // closed when another has taken its place
 	stages   []*stage      // as in New; the lock guards what they have
 
@@ -176,12 +176,18 @@ func (r *Router) Run(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
+	r.stay(ctx)
+	return nil
+}
+
+// stay is Run from begin on.
+func (r *Router) stay(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-r.relieved:
 	}
 	if !r.end() {
-		return nil // the runs are another's
+		return // the runs are another's
 	}
 	kill := time.AfterFunc(r.grace, func() {
 		r.kill(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
@@ -189,7 +195,6 @@ func (r *Router) Run(ctx context.Context) error {
 	defer kill.Stop()
 	r.runs.Wait()
 	r.kill(nil)
-	return nil
 }
 
 // begin dispatches what was kept and all that comes, unless ctx is over.

@@ -34,7 +34,9 @@ type stage struct {
 	refusing int     // batches that were refused and are being reported
 	ready    []*lane // in the order in which they became due; skip those that are not queued
 
-	held     bool      // by above, or by what is being refused
+	past []*stage // of its name before it, of which runs of another Per may go on
+
+	held     bool      // by above, by what is being refused, or by past
 	freed    time.Time // when it was no more
 	failures failures  // of after, since it is held
 	doubts   doubts
@@ -113,7 +115,7 @@ func (s *stage) turn(now time.Time) {
 // hold keeps everything that waits back while a route that comes first has
 // something to do, and lets it go, or cancels it, when none has any more.
 func (s *stage) hold(now time.Time) {
-	held := s.refusing > 0 || slices.ContainsFunc(s.above, func(a *stage) bool { return a.busy > 0 })
+	held := s.refusing > 0 || s.hasPast() || slices.ContainsFunc(s.above, func(a *stage) bool { return a.busy > 0 })
 	if held == s.held {
 		return
 	}

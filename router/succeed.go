@@ -37,15 +37,18 @@ func (r *Router) takeOver(old *Router) {
 	}
 	old.order, old.phase = nil, after
 	r.floor.router = r
+	r.succeeds = nil // or each would keep all those before it
 	close(old.relieved)
 	r.open(time.Now())
 }
 
 // succeed takes what a stage of the same name has, which is left empty. Only
-// with the same Per can it be its lanes, with their runs.
+// with the same Per can it be its lanes, with their runs; else it waits for
+// those.
 func (s *stage) succeed(o *stage) {
-	s.held, s.freed = o.held, o.freed
+	s.held, s.freed, s.past = o.held, o.freed, o.past
 	if s.route.Per != o.route.Per {
+		s.past = append(s.past, o)
 		for _, l := range slices.SortedFunc(o.all(), func(x, y *lane) int { return x.moments.first.Compare(y.moments.first) }) {
 			s.adopt(slices.Concat(l.aside, l.batch.take()))
 			l.aside = nil
@@ -72,6 +75,23 @@ func (s *stage) succeed(o *stage) {
 		o.only.stage, o.only.counted, o.only.touched = o, false, false
 	}
 	s.adopt(own)
+}
+
+// leave leaves the events of a frame to the route of its name that has another
+// Per now, if there is one.
+func (r *Router) leave(f *frame) bool {
+	heir, err := r.now().stage(f.Route)
+	if err != nil || heir.router.phase != during {
+		return false
+	}
+	heir.adopt(f.entries)
+	return true
+}
+
+// hasPast reports whether runs go on that began by another Per.
+func (s *stage) hasPast() bool {
+	s.past = slices.DeleteFunc(s.past, func(o *stage) bool { return o.running == 0 })
+	return len(s.past) > 0
 }
 
 // adopt puts entries that waited elsewhere into the lanes of their paths, if

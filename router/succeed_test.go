@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -396,4 +398,128 @@ func TestSuccessorSharesItsInstance(t *testing.T) {
 		t.Errorf("a router that succeeds nobody has the same instance, or %v", err)
 	}
 	stranger.Close()
+}
+
+// With another Per, the next run waits for those under way, and gets the events
+// of one that gives up.
+func TestSuccessionToAnotherPer(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a run that ends as ever", nil, "[a c]"},
+		{"one that gives up", ErrRestarted, "[a c+a]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				changed := make(chan struct{})
+				var mu sync.Mutex
+				var got []string
+				var running atomic.Int32
+				work := func(ends <-chan struct{}, err error) Callback {
+					return func(_ context.Context, batch []inotify.Event) error {
+						if running.Add(1) > 1 {
+							t.Error("runs overlap")
+						}
+						defer running.Add(-1)
+						mu.Lock()
+						got = append(got, paths(batch))
+						mu.Unlock()
+						<-ends
+						return err
+					}
+				}
+				at := make(chan struct{})
+				close(at)
+				old := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Per: PerFile, Callback: work(changed, tt.err)})
+				mid := mustNew(t, Options{Succeeds: old}, Route{Name: "r", Delay: -1, Callback: work(at, nil)})
+				next := mustNew(t, Options{Succeeds: mid}, Route{Name: "r", Delay: -1, Callback: work(at, nil)})
+				ended := background(t, old)
+				synctest.Wait()
+				old.Events(word("a"))
+				synctest.Wait()
+				mid.takeOver(old)
+				ended()
+				next.takeOver(mid)
+				stop := background(t, next)
+				next.Events(word("c"))
+				time.Sleep(time.Second)
+				close(changed)
+				time.Sleep(time.Second)
+				stop()
+				if s := fmt.Sprint(got); s != tt.want {
+					t.Errorf("runs with %s, want %s", s, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// Many successions are as light as one.
+func TestSuccessionForgets(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	route := Route{Name: "r", Callback: discard}
+	first := mustNew(t, Options{}, route)
+	if err := first.begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	second := mustNew(t, Options{Succeeds: first}, route)
+	second.takeOver(first)
+	third := mustNew(t, Options{Succeeds: second}, route)
+	third.takeOver(second)
+	forgotten := []weak.Pointer[Router]{weak.Make(first), weak.Make(second)}
+	first, second = nil, nil
+	runtime.GC()
+	for i, r := range forgotten {
+		if r.Value() != nil {
+			t.Errorf("router %d is kept", i+1)
+		}
+	}
+	cancel()
+	if err := third.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who is told to stop while it is to be relieved, whichever comes first, leaves
+// the watcher to the successor, which has nothing to complain of.
+func TestRelieveAtTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	for _, over := range []bool{true, false} {
+		old := mustNew(t, Options{}, Route{Name: "r", Delay: time.Minute, Callback: discard})
+		g, err := NewGroup(inotify.Options{}, Listener{Root: dir, Router: old})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan struct{}, 1)
+		next := mustNew(t, Options{Succeeds: old}, Route{Name: "r", Delay: -1, Callback: func(context.Context, []inotify.Event) error {
+			ran <- struct{}{}
+			return nil
+		}})
+		relief, err := g.Successor(inotify.Options{}, Listener{Root: dir, Router: next})
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.Events(word("x"))
+		relief.Relieve(g)
+		ctx, cancel := context.WithCancel(t.Context())
+		if over {
+			cancel()
+		}
+		if err := errors.Join(g.Run(ctx), g.Close()); err != nil {
+			t.Error(err)
+		}
+		if !over {
+			time.AfterFunc(100*ms, cancel)
+		}
+		if err := errors.Join(relief.Run(ctx), relief.Close()); err != nil {
+			t.Errorf("told to stop before: %v: %v", over, err)
+		}
+		cancel()
+		if has := len(ran) > 0; has == over {
+			t.Errorf("told to stop before: %v: what waits has run: %v", over, has)
+		}
+	}
 }
