@@ -249,8 +249,8 @@ func (s *stage) reappear(x entry, now time.Time) {
 // track notes whether the path is open for writing.
 func (s *stage) track(k key, mask inotify.Mask, now time.Time) {
 	l := s.at(k)
-	if l == nil || mask&(inotify.CloseWrite|inotify.Modify) == 0 {
-		return
+	if l == nil || mask&(inotify.CloseWrite|inotify.Modify) == 0 || mask&inotify.IsDir != 0 {
+		return // nobody writes to a directory, whatever becomes of its times
 	}
 	e, ok := l.batch.entries[k]
 	if !ok {

@@ -84,6 +84,7 @@ func TestTiming(t *testing.T) {
 		{"what comes at the end of a run has its delay", timing, 300 * ms, "a@0 b@390", "a@100 b@490"},
 		{"without a delay runs do not overlap either", instant, 300 * ms, "a@0 b@100 c@200", "a@0 b+c@300"},
 
+		{"a directory is never open", timing, 0, "d/:M@0", "d@100"},
 		{"an open file holds the batch until it is closed", timing, 0, "a:M@0 a:M@500 a:w@900", "a@1000"},
 		{"an open file holds the other files", timing, 0, "a:M@0 b@10 a:w@900", "a+b@1000"},
 		{"a close before the delay is over changes nothing", timing, 0, "a:M@0 a:w@50", "a@100"},
