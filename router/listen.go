@@ -219,11 +219,11 @@ func (r *Router) interests(root string) []string {
 //
 // A route that both Routers have, by its name, goes on: what waits, by the new
 // rules; the run under way, which the next does not overlap, and which leaves it
-// its events if it returns ErrRestarted; what has failed, and what is known of
-// loops, but with another Per not. What waits
-// for a route that is no more is dropped; a run of it goes on, and the new
-// Router's Run waits for it as for its own. With inotify instances of their own,
-// what happens between the making of g and the end of old is told by both.
+// its events if it returns ErrRestarted; and, with the same Per, what has failed
+// and what is known of loops. What waits for a route that is no more is dropped; a
+// run of it goes on, and the new Router's Run waits for it as for its own. With
+// inotify instances of their own, what happens between the making of g and the end
+// of old is told by both.
 //
 // If old is stopped or fails before that, nothing is taken over.
 func (g *Group) Relieve(old *Group) {

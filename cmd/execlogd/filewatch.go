@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +25,8 @@ type fileWatch struct {
 // run calls changed, until ctx ends.
 func (w *fileWatch) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := w.listen(ctx); err != nil {
+		err := w.listen(ctx)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // what is gone by now is in no directory
 			return err
 		}
 	}

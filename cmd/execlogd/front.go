@@ -12,11 +12,12 @@ import (
 type front struct {
 	serve func(context.Context, net.Listener) error
 
-	mu    sync.Mutex // guards what follows
-	doors []*door    // that are open
-	ctx   context.Context
-	fail  context.CancelCauseFunc // ends the run; nil before it
-	wg    sync.WaitGroup          // of who serves
+	mu     sync.Mutex // guards what follows
+	doors  []*door    // that are open
+	served []*door    // and those that are not, but at which somebody is
+	ctx    context.Context
+	fail   context.CancelCauseFunc // ends the run; nil before it
+	wg     sync.WaitGroup          // of who serves
 }
 
 // A door is one of the sockets.
@@ -63,12 +64,21 @@ func (f *front) begin(ctx context.Context) {
 func (f *front) open(d *door) {
 	ctx, shut := context.WithCancel(f.ctx)
 	d.shut = shut
+	f.served = append(f.served, d)
 	f.wg.Go(func() {
-		defer shut()
+		defer f.leave(d)
 		if err := f.serve(ctx, d.Listener); err != nil {
 			f.fail(err)
 		}
 	})
+}
+
+// leave is for when nobody is at a door any more.
+func (f *front) leave(d *door) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d.shut()
+	f.served = slices.DeleteFunc(f.served, func(o *door) bool { return o == d })
 }
 
 // move serves at these sockets from now on. Who is connected at another stays
@@ -97,14 +107,15 @@ func (f *front) move(to []net.Listener) {
 	f.doors = doors
 }
 
-// close ends all that is served, without waiting, and leaves no socket.
+// close ends all that is served, also to those who came by a socket that was
+// there before, without waiting, and leaves no socket.
 func (f *front) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, d := range f.served {
+		d.shut()
+	}
 	for _, d := range f.doors {
-		if d.shut != nil {
-			d.shut()
-		}
 		d.Close()
 	}
 	f.doors = nil

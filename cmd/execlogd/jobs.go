@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -51,7 +52,18 @@ func (w *work) run(ctx context.Context, batch []inotify.Event) error {
 			return context.Cause(ctx)
 		}
 	}
-	return w.do(ctx, batch)
+	err := w.do(ctx, batch)
+	if w.own.Err() == nil {
+		return err
+	}
+	w.stop() // what has begun after all
+	switch {
+	case err == nil:
+		return errDropped
+	case errors.Is(err, errDropped):
+		return err
+	}
+	return fmt.Errorf("%w: %w", errDropped, err)
 }
 
 // end ends the run or the service that goes on, and waits for the latter.

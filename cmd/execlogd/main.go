@@ -27,6 +27,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -140,20 +141,20 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // A daemon is all that was acquired. What changes flows from the listeners
 // through the routes to jobs and the server, and they stop in that order.
 type daemon struct {
-	cfg       config
-	args      []string
-	stderr    io.Writer
-	log       *slog.Logger
-	logs      *switchboard  // behind log
-	server    *httpd.Server // nil if there never is HTTP
-	web       front
-	activated bool // by systemd, which has the web's sockets
-	runner    *job.Runner
-	shift     shift          // without a routing when there is nothing to watch for
-	ending    sync.WaitGroup // of what was there before
-	faults    faults
-	demand    chan struct{} // to load the configuration anew
-	control   front
+	cfg     config
+	args    []string
+	stderr  io.Writer
+	log     *slog.Logger
+	logs    *switchboard  // behind log
+	server  *httpd.Server // nil if there never is HTTP
+	web     front
+	handed  []net.Listener // by systemd, for the web
+	runner  *job.Runner
+	shift   shift          // without a routing when there is nothing to watch for
+	ending  sync.WaitGroup // of what was there before
+	faults  faults
+	demand  chan struct{} // to load the configuration anew
+	control front
 }
 
 func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error) {

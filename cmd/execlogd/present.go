@@ -25,7 +25,7 @@ func (r *routing) callback(f finding) router.Callback {
 // isList says whether a batch is the start of a route by file. The kernel's
 // events have a mask.
 func (c *routeConfig) isList(batch []inotify.Event) bool {
-	return c.start && c.per == "file" && batch[0].Path == "." && batch[0].Mask == 0
+	return c.per == "file" && batch[0].Path == "." && batch[0].Mask == 0
 }
 
 func (r *routing) isList(f router.Frame) bool {

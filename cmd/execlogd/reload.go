@@ -29,6 +29,17 @@ func (s *shift) now() *routing {
 	return s.routing
 }
 
+// of is the routing that a run is of which r began: the one that works, if that is
+// not still the one before r.
+func (s *shift) of(r *routing) *routing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next == r {
+		return r
+	}
+	return s.routing
+}
+
 // follow has next relieve the routing that works.
 func (s *shift) follow(next *routing) {
 	s.mu.Lock()
@@ -58,7 +69,10 @@ func (d *daemon) watch(ctx context.Context) error {
 		if next == nil {
 			return err
 		}
-		d.ending.Go(func() { old.end(next) })
+		d.ending.Go(func() {
+			defer close(next.alone)
+			old.end(next)
+		})
 		close(next.begun)
 		if err != nil {
 			return err
@@ -97,7 +111,9 @@ func (d *daemon) reloadOnDemand(ctx context.Context) error {
 			} else if ctx.Err() == nil {
 				d.log.Info("configuration loaded", "now", d.status())
 			}
-			d.notify("READY=1\nSTATUS=" + d.status())
+			if ctx.Err() == nil { // else it is stopping, and that is said
+				d.notify("READY=1\nSTATUS=" + d.status())
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -116,7 +132,11 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err := wrong.sorted(); err != nil {
 		return err
 	}
-	d.ending.Wait() // what the last one ended may be in the way of what begins
+	select {
+	case <-d.shift.now().alone: // what the last one ended may be in the way of what begins
+	case <-ctx.Done():
+		return nil
+	}
 	next, err := d.prepare(cfg, found)
 	if err != nil {
 		return err
@@ -175,7 +195,7 @@ func (d *daemon) prepare(cfg config, found []finding) (p prospect, err error) {
 // discard gives up what was acquired for a configuration that is refused.
 func (d *daemon) discard(p prospect) {
 	for _, ln := range p.web {
-		if !slices.Contains(d.web.sockets(), ln) {
+		if !slices.Contains(d.web.sockets(), ln) && !slices.Contains(d.handed, ln) {
 			ln.Close()
 		}
 	}
@@ -195,12 +215,19 @@ func (f *finding) takeOver(old []finding) {
 	for _, o := range old {
 		switch {
 		case o.name.is != f.name.is:
-		case reflect.DeepEqual(o.essence(), f.essence()):
+		case f.goesOnAs(o):
 			f.work, f.kept = o.work, true
 		default:
 			f.work.follow(o.work)
 		}
 	}
+}
+
+// goesOnAs says whether a route is to have the work of the one before. A service
+// that is down for a reason that is none any more is to begin anew.
+func (f *finding) goesOnAs(o finding) bool {
+	freed := o.work.down.Load() && (f.onFailure != o.onFailure || !slices.Equal(texted(f.after), texted(o.after)))
+	return !freed && f.per == o.per && reflect.DeepEqual(o.essence(), f.essence())
 }
 
 // essence is what a route's work depends on. What says when it works is not of

@@ -12,10 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/inotify"
 )
 
 const reloading = `
@@ -301,6 +304,8 @@ func TestReloadWithAndWithoutAServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer page.CloseNow()
+	s.write("x.toml", fmt.Sprintf("[server]\nroot = 'site'\nport = %d\n", freePort(t)))
+	s.at(s.await(`msg="configuration loaded"`)) // the page stays where it is
 	if page := s.get("/"); !strings.Contains(page, "here") {
 		t.Errorf("got %s", page)
 	}
@@ -422,5 +427,92 @@ func TestTerminalThatHangsUp(t *testing.T) {
 	screen.Close()
 	if !hasHungUp(program) {
 		t.Error("it has not hung up")
+	}
+}
+
+// A run is of the routing that began it, until another follows that.
+func TestShiftKnowsWhoseARunIs(t *testing.T) {
+	old, next := new(routing), new(routing)
+	s := shift{routing: old, next: next}
+	if s.of(old) != old || s.of(next) != next {
+		t.Error("while one follows the other, a run is not of who began it")
+	}
+	s.change()
+	if s.of(old) != next || s.of(next) != next {
+		t.Error("a run is of who was there before")
+	}
+}
+
+// Whatever becomes of a run whose work is given up, its events are the next
+// one's, and nothing that it began goes on.
+func TestWorkThatIsGivenUp(t *testing.T) {
+	for _, result := range []error{nil, errors.New("failed"), context.Canceled, errDropped} {
+		began, goesOn := make(chan struct{}), make(chan struct{})
+		var up atomic.Bool
+		w := newWork(func(context.Context, []inotify.Event) error {
+			close(began)
+			<-goesOn
+			up.Store(result == nil)
+			return result
+		}, func() { up.Store(false) })
+		ended := make(chan error, 1)
+		go func() { ended <- w.run(t.Context(), nil) }()
+		<-began
+		w.end()
+		close(goesOn)
+		if err := <-ended; !errors.Is(err, errDropped) {
+			t.Errorf("a run that ends with %v: %v", result, err)
+		}
+		if up.Load() {
+			t.Error("a service that was given up goes on")
+		}
+	}
+}
+
+// What was to run at the start is no file, though the start is over.
+func TestReloadWithAListDue(t *testing.T) {
+	const busy = "jobs = 1\n[[route]]\nname = 'busy'\nmatch = '*.md'\nshell = 'echo begun; read x <held'\n"
+	const each = "[[route]]\nname = 'each'\nroot = 'in'\nper = 'file'\nshell = 'echo got ${EXECLOGD_PATH##*/}'\n"
+	s := begin(t, "-- in/x --\n-- x.toml --\n"+busy)
+	s.fifo("held")
+	s.write("a.md", "1")
+	s.await("msg=begun")
+	s.reload(busy + each + "start = true\n")
+	s.reload(busy + each)
+	s.write("held", "")
+	s.awaitAll(`msg="got x"`, "msg=done route=each")
+	if got := s.words("msg=.got in."); got != nil {
+		t.Errorf("the directory has run as a file: %v", got)
+	}
+}
+
+// A run of all files is given up for runs of each.
+func TestReloadChangesPer(t *testing.T) {
+	const route = "[[route]]\nname = 'r'\nmatch = '*.md'\nshell = 'echo begun ${EXECLOGD_PATHS##*/}; test -e free || sleep 1000'\n"
+	s := begin(t, "-- src/ --\n-- x.toml --\n"+route)
+	s.write("a.md", "1")
+	s.await(`msg="begun a.md"`)
+	s.write("free", "")
+	s.reload(route + "per = 'file'\n")
+	s.await(`msg="begun a.md"`)
+	s.await("msg=done route=r")
+}
+
+// A service that a failure keeps down is up again when it need not be down for
+// that.
+func TestReloadLiftsAService(t *testing.T) {
+	const build = "[[route]]\nname = 'build'\nmatch = '*.b'\nshell = 'false'\n"
+	const service = "[[route]]\nname = 'service'\nmatch = '*.s'\nservice = true\nshell = 'echo up; sleep 1000 & wait'\n"
+	s := begin(t, "-- src/ --\n-- x.toml --\n"+build+service+"after = 'build'\non_failure = 'stop'\n")
+	s.awaitAll("msg=up", "msg=done route=service")
+	s.write("x.b", "1")
+	s.await(down)
+	s.reload("log_level = 'debug'\n" + build + service + "after = 'build'\non_failure = 'stop'\n")
+	up := strings.Count(strings.Join(s.seen, "\n"), "msg=up")
+	s.write("x.toml", build+service)
+	hangup(t)
+	s.awaitAll(`msg="configuration loaded"`, "msg=up")
+	if up != 1 {
+		t.Error("it came up while it is to be down")
 	}
 }

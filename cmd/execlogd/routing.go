@@ -21,6 +21,7 @@ type routing struct {
 	cfg    config
 	found  []finding
 	begun  chan struct{} // closed when it has taken over
+	alone  chan struct{} // closed when nothing is left of the one before
 	router *router.Router
 	group  *router.Group
 }
@@ -28,10 +29,12 @@ type routing struct {
 // route watches for the routes of a configuration, and has those due that are
 // to run at the start. Those of old go on if they are the same.
 func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, error) {
-	r := &routing{d: d, cfg: cfg, found: found, begun: make(chan struct{})}
-	opts := router.Options{Concurrency: cfg.jobs, Post: d.post}
+	r := &routing{d: d, cfg: cfg, found: found, begun: make(chan struct{}), alone: make(chan struct{})}
+	opts := router.Options{Concurrency: cfg.jobs, Post: func(f router.Frame) { d.shift.of(r).post(f) }}
 	if old != nil {
 		opts.Succeeds = old.router
+	} else {
+		close(r.alone)
 	}
 	var routes []router.Route
 	for _, f := range found {
@@ -68,8 +71,8 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 }
 
 // post is told of each run that is over, and comes before what waits for it.
-func (d *daemon) post(f router.Frame) {
-	r := d.shift.now()
+func (r *routing) post(f router.Frame) {
+	d := r.d
 	if r.isList(f) {
 		d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
 		return

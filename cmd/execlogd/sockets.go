@@ -24,20 +24,21 @@ func (d *daemon) webSockets(cfg config) ([]net.Listener, error) {
 	open := d.web.sockets()
 	same := len(open) > 0 && cfg.host == d.cfg.host && cfg.port == d.cfg.port
 	switch {
-	case d.activated && cfg.serve, same && cfg.serve:
-		return open, nil
-	case d.activated:
+	case !cfg.serve && len(open) > 0 && len(d.handed) > 0:
 		return nil, errors.New("the server has its sockets from systemd: to be without it takes a restart")
 	case !cfg.serve:
 		return nil, nil
+	case len(d.handed) > 0:
+		return d.handed, nil
+	case same:
+		return open, nil
 	}
 	named, err := activation.ListenersWithNames() // once: it forgets them
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
 	}
-	if lns := handedOver(named); len(lns) > 0 {
-		d.activated = true
-		return lns, nil
+	if d.handed = handedOver(named); len(d.handed) > 0 {
+		return d.handed, nil
 	}
 	ln, err := listenWeb(cfg.host, cfg.port, open)
 	if err != nil {

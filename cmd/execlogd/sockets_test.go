@@ -110,3 +110,28 @@ type fakeListener struct{ addr net.Addr }
 func (l fakeListener) Addr() net.Addr            { return l.addr }
 func (l fakeListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (l fakeListener) Close() error              { return nil }
+
+// Sockets from systemd are had once, and kept though what is to be served there
+// is refused.
+func TestSocketsFromSystemdStay(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	d := &daemon{handed: []net.Listener{ln}}
+	d.discard(prospect{web: d.handed})
+	sockets, err := d.webSockets(config{serve: true})
+	if err != nil || len(sockets) != 1 {
+		t.Fatalf("after a refusal: %v, %v", sockets, err)
+	}
+	conn, err := net.Dial("tcp", sockets[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	d.web.move(sockets)
+	if _, err := d.webSockets(config{}); err == nil {
+		t.Error("they may be given up")
+	}
+}
