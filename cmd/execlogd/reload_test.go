@@ -488,14 +488,14 @@ func TestReloadWithAListDue(t *testing.T) {
 
 // A run of all files is given up for runs of each.
 func TestReloadChangesPer(t *testing.T) {
-	const route = "[[route]]\nname = 'r'\nmatch = '*.md'\nshell = 'echo begun ${EXECLOGD_PATHS##*/}; test -e free || sleep 1000'\n"
-	s := begin(t, "-- src/ --\n-- x.toml --\n"+route)
+	const route = "[[route]]\nname = 'r'\nmatch = '*.md'\nshell = 'test -e free && echo free && exit; echo begun; sleep 1000'\n"
+	s := begin(t, "-- x.toml --\n"+route)
 	s.write("a.md", "1")
-	s.await(`msg="begun a.md"`)
+	s.await("msg=begun")
 	s.write("free", "")
-	s.reload(route + "per = 'file'\n")
-	s.await(`msg="begun a.md"`)
-	s.await("msg=done route=r")
+	s.write("x.toml", route+"per = 'file'\n")
+	hangup(t)
+	s.awaitAll(`msg="configuration loaded"`, "msg=free", "msg=done route=r")
 }
 
 // A service that a failure keeps down is up again when it need not be down for
@@ -509,7 +509,7 @@ func TestReloadLiftsAService(t *testing.T) {
 	s.await(down)
 	s.reload("log_level = 'debug'\n" + build + service + "after = 'build'\non_failure = 'stop'\n")
 	up := strings.Count(strings.Join(s.seen, "\n"), "msg=up")
-	s.write("x.toml", build+service)
+	s.write("x.toml", build+service+"after = 'build'\non_failure = 'continue'\n")
 	hangup(t)
 	s.awaitAll(`msg="configuration loaded"`, "msg=up")
 	if up != 1 {
