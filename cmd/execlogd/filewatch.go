@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/router"
@@ -22,11 +23,22 @@ type fileWatch struct {
 	changed func()
 }
 
+// again is how long after a directory could not be watched they are looked for
+// once more.
+const again = 100 * time.Millisecond
+
 // run calls changed, until ctx ends.
 func (w *fileWatch) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := w.listen(ctx)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // what is gone by now is in no directory
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+			// What cannot be watched any more is none of them in the next round.
+			select {
+			case <-time.After(again):
+			case <-ctx.Done():
+			}
+		case err != nil:
 			return err
 		}
 	}
@@ -73,13 +85,13 @@ func (w *fileWatch) look() {
 }
 
 // dirs are the directories that the file, or a link on the way to it, is in, as
-// far as they are there.
+// far as they are there and may be watched.
 func (w *fileWatch) dirs() (dirs []string) {
 	const most = 40 // as path_resolution(7) has it
 	path := w.path
 	for range most {
 		dir := filepath.Dir(path)
-		if _, err := os.Stat(dir); err == nil && !slices.Contains(dirs, dir) {
+		if checkDir("directory", dir, "") == nil && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 		to, err := os.Readlink(path)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -50,5 +53,33 @@ func TestFileWatchOfWhatComesAndGoes(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A link to where this user may not look is no reason to end.
+func TestFileWatchPassesOverWhatIsForbidden(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	for _, err := range []error{
+		os.Chmod(filepath.Dir(dir), 0o755),
+		os.Mkdir(secret, 0),
+		os.Symlink("secret/x.toml", filepath.Join(dir, "x.toml")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &fileWatch{path: filepath.Join(dir, "x.toml")}
+	dirs := make(chan []string)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine, and is nobody's until then
+		if os.Geteuid() == 0 {
+			const nobody = 65534
+			syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
+		}
+		dirs <- w.dirs()
+	}()
+	if dirs := <-dirs; !slices.Equal(dirs, []string{dir}) {
+		t.Errorf("%v are to be watched, want %s alone", dirs, dir)
 	}
 }

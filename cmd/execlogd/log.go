@@ -2,87 +2,165 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
-	"log/slog"
+	"io/fs"
+	"net"
+	"net/http"
 	"os"
-	"sync/atomic"
+	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
+
+	"github.com/execlog/execlogd/job"
 )
 
-// A switchboard is a handler that may become another, for all loggers that
-// were made of it too.
-type switchboard struct {
-	to  *atomic.Pointer[slog.Handler]
-	now func() slog.Handler // what that is, with what With and WithGroup have added
-}
+const logUsage = `Usage: execlogd log [flags]
 
-func newSwitchboard(h slog.Handler) *switchboard {
-	to := new(atomic.Pointer[slog.Handler])
-	to.Store(&h)
-	return &switchboard{to, func() slog.Handler { return *to.Load() }}
-}
+Prints what the running daemon has run: when, on which files, for how long and
+how it ended, with the output of what failed.
+`
 
-// set has all that is logged from now on go to h.
-func (s *switchboard) set(h slog.Handler) { s.to.Store(&h) }
-
-func (s *switchboard) Enabled(ctx context.Context, l slog.Level) bool {
-	return (*s.to.Load()).Enabled(ctx, l)
-}
-
-func (s *switchboard) Handle(ctx context.Context, r slog.Record) error {
-	return s.now().Handle(ctx, r)
-}
-
-func (s *switchboard) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &switchboard{s.to, func() slog.Handler { return s.now().WithAttrs(attrs) }}
-}
-
-func (s *switchboard) WithGroup(name string) slog.Handler {
-	return &switchboard{s.to, func() slog.Handler { return s.now().WithGroup(name) }}
-}
-
-// newHandler logs to w: JSON when it is asked for, short coloured lines on a
-// terminal, entries of the journal where w leads there, and plain text
-// elsewhere.
-func newHandler(cfg config, w io.Writer) slog.Handler {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.logLevel)); err != nil {
-		panic(err) // the configuration was checked
+// showLog prints the exec log of a running daemon.
+func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	var follow, asJSON bool
+	var control string
+	flags := flag.NewFlagSet("execlogd log", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&follow, "f", false, "go on, and print each run when it is over")
+	flags.BoolVar(&asJSON, "json", false, "print a JSON object a line, with the output")
+	flags.StringVar(&control, "control", "", "the control `socket` of the daemon, where there are several")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		_, err := io.WriteString(stdout, help(flags, logUsage))
+		return err
+	case err != nil:
+		return usageError{error: err}
+	case flags.NArg() > 0:
+		return usagef("what is %q? execlogd log takes flags alone", flags.Arg(0))
 	}
-	opts := &slog.HandlerOptions{Level: level}
-	switch {
-	case cfg.logFormat == "json":
-		return slog.NewJSONHandler(w, opts)
-	case cfg.logFormat == "auto" && isTerminal(w):
-		return newConsoleHandler(w, level, os.Getenv("NO_COLOR") != "", cfg.routes...)
-	case isJournal(w):
-		return newJournalHandler(w, opts, cfg.journal)
-	}
-	return slog.NewTextHandler(w, opts)
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// isJournal says whether w leads to the journal: JOURNAL_STREAM names the device
-// and inode of what does (systemd.exec(5)), and is inherited by programs that
-// write elsewhere.
-func isJournal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
+	conn, err := dialControl(control)
 	if err != nil {
-		return false
+		return err
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+	print := printLogged(stdout)
+	if asJSON {
+		lines := json.NewEncoder(stdout)
+		lines.SetEscapeHTML(false)
+		print = func(l logged) error { return lines.Encode(l) }
+	}
+	return readLog(ctx, conn, follow, print)
+}
+
+// dialControl connects to the daemon at a control socket, or to the only one
+// that there is.
+func dialControl(path string) (net.Conn, error) {
+	if path != "" {
+		conn, err := net.Dial("unix", path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			err = fmt.Errorf("no daemon listens on %s: start one with -control %[1]s, or name another", path)
+		}
+		return conn, err
+	}
+	paths, forbidden := usualControls()
+	var conns []net.Conn
+	var live []string
+	for _, path := range paths {
+		conn, err := net.Dial("unix", path)
+		switch {
+		case err == nil:
+			conns, live = append(conns, conn), append(live, path)
+		case errors.Is(err, fs.ErrPermission):
+			forbidden = fmt.Errorf("%s belongs to the service: be its user, or root", path)
+		}
+	}
+	if len(conns) == 1 {
+		return conns[0], nil
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	switch {
+	case len(live) > 1:
+		return nil, fmt.Errorf("there are several daemons: choose one with -control %s", strings.Join(live, " or "))
+	case forbidden != nil:
+		return nil, forbidden
+	}
+	return nil, errors.New("no daemon with a configuration file runs here: start one, or name its socket with -control")
+}
+
+// usualControls are the sockets where daemons usually have theirs. The error is of
+// a directory in which there may be more.
+func usualControls() (paths []string, err error) {
+	paths = []string{serviceControl}
+	for _, own := range ownControls() {
+		if wrong := checkOwn(own); wrong != nil {
+			if !errors.Is(wrong, fs.ErrNotExist) {
+				err = wrong
+			}
+			continue
+		}
+		names, _ := fs.Glob(os.DirFS(own), "*.sock") // the pattern is right
+		for _, name := range names {
+			paths = append(paths, filepath.Join(own, name))
+		}
+	}
+	return paths, err
+}
+
+// readLog prints what comes over a connection, which it closes.
+func readLog(ctx context.Context, conn net.Conn, follow bool, print func(logged) error) error {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DisableKeepAlives: true,
+	}}
+	defer conn.Close()
+	url := "http://execlogd/log"
+	if follow {
+		url += "?follow"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	defer res.Body.Close()
+	for lines := json.NewDecoder(res.Body); ; {
+		var l logged
+		err := lines.Decode(&l)
+		if ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("control socket: %w", err)
+		}
+		if err := print(l); err != nil {
+			return err
+		}
+	}
+}
+
+// printLogged prints for people, as the daemon does on a terminal.
+func printLogged(stdout io.Writer) func(logged) error {
+	c := &console{w: stdout, layout: time.DateTime, plain: !isTerminal(stdout) || os.Getenv("NO_COLOR") != ""}
+	return func(l logged) error {
+		line := jobLine{
+			time: l.Start.Local(), route: l.Route, message: l.State, paths: l.Paths, more: l.Count - len(l.Paths),
+			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready", ended: l.State == restarted || l.State == stopped,
+		}
+		if l.State == "died" {
+			line.message = hasDied
+		}
+		if l.Failure != "" {
+			line.err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
+		}
+		return c.write(line)
+	}
 }
