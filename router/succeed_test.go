@@ -523,3 +523,47 @@ func TestRelieveAtTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// What was queued before the successor listened is told to it all the same.
+func TestRelieveDeliversWhatIsQueued(t *testing.T) {
+	const files = 3000 // more than is read at once
+	dir := t.TempDir()
+	old := mustNew(t, Options{}, Route{Name: "r", Delay: time.Second, Callback: discard})
+	g, err := NewGroup(inotify.Options{}, Listener{Root: dir, Router: old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for n := range files {
+		write(t, filepath.Join(dir, fmt.Sprint(n)), "1")
+	}
+	ran := make(chan int, 1)
+	next := mustNew(t, Options{Succeeds: old}, Route{Name: "r", Ignore: []string{"other"}, Delay: time.Second, Callback: func(_ context.Context, batch []inotify.Event) error {
+		ran <- len(batch)
+		return nil
+	}})
+	relief, err := g.Successor(inotify.Options{}, Listener{Root: dir, Router: next})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relief.Close()
+	relief.Relieve(g)
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := g.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- relief.Run(ctx) }()
+	select {
+	case got := <-ran:
+		if got != files {
+			t.Errorf("ran for %d files, want %d", got, files)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nothing ran")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
