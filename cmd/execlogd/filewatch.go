@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -45,32 +46,38 @@ func (w *fileWatch) run(ctx context.Context) error {
 	return nil
 }
 
-// listen is run until another directory has to do with the file.
+// listen is run until there are other steps to the file.
 func (w *fileWatch) listen(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	const name = "config"
-	dirs := w.dirs()
-	r, err := router.New(router.Options{}, router.Route{
-		Name: name, Patterns: []string{"/*"}, Ignore: []string{}, Mask: router.Reload | inotify.Create, ReadOnly: true,
-		Callback: func(context.Context, []inotify.Event) error {
-			w.look()
-			if !slices.Equal(w.dirs(), dirs) {
-				cancel()
-			}
-			return nil
-		},
-	})
+	steps := w.steps()
+	look := func(context.Context, []inotify.Event) error {
+		w.look()
+		if !slices.Equal(w.steps(), steps) {
+			cancel()
+		}
+		return nil
+	}
+	var routes []router.Route
+	for _, st := range steps {
+		routes = append(routes, router.Route{
+			Name: st.name(), Roots: []string{st.dir}, Patterns: []string{"/" + literally(st.base)},
+			Ignore: []string{}, Mask: router.Reload | inotify.Create, ReadOnly: true, Callback: look,
+		})
+	}
+	r, err := router.New(router.Options{Concurrency: 1}, routes...)
 	if err != nil {
 		return err
 	}
-	// Something may have changed before anything was listened to.
-	if _, err := r.Trigger(name, inotify.Event{Path: "."}); err != nil {
-		return err
-	}
 	var listeners []router.Listener
-	for _, dir := range dirs {
-		listeners = append(listeners, router.Listener{Root: dir, Router: r})
+	for _, st := range steps {
+		// Something may have changed before anything was listened to.
+		if _, err := r.Trigger(st.name(), inotify.Event{Path: "."}); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(listeners, func(l router.Listener) bool { return l.Root == st.dir }) {
+			listeners = append(listeners, router.Listener{Root: st.dir, Router: r})
+		}
 	}
 	return router.Listen(ctx, listeners...)
 }
@@ -84,24 +91,33 @@ func (w *fileWatch) look() {
 	w.changed()
 }
 
-// dirs are the directories that the file, or a link on the way to it, is in, as
-// far as they are there and may be watched.
-func (w *fileWatch) dirs() (dirs []string) {
+// A fileStep is a name that leads to the file: its own, or that of a link.
+type fileStep struct{ dir, base string }
+
+func (st fileStep) name() string { return filepath.Join(st.dir, st.base) }
+
+// steps are those whose directories are there and may be watched.
+func (w *fileWatch) steps() (steps []fileStep) {
 	const most = 40 // as path_resolution(7) has it
 	path := w.path
 	for range most {
-		dir := filepath.Dir(path)
-		if checkDir("directory", dir, "") == nil && !slices.Contains(dirs, dir) {
-			dirs = append(dirs, dir)
+		st := fileStep{filepath.Dir(path), filepath.Base(path)}
+		if checkDir("directory", st.dir, "") == nil && !slices.Contains(steps, st) {
+			steps = append(steps, st)
 		}
 		to, err := os.Readlink(path)
 		if err != nil {
 			break
 		}
 		if !filepath.IsAbs(to) {
-			to = filepath.Join(dir, to)
+			to = filepath.Join(st.dir, to)
 		}
 		path = to
 	}
-	return dirs
+	return steps
+}
+
+// literally is a pattern for one name.
+func literally(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `{`, `\{`).Replace(name)
 }

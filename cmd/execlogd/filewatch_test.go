@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/router"
 )
 
 // Where a link leads may be gone before it is looked at.
@@ -70,16 +72,55 @@ func TestFileWatchPassesOverWhatIsForbidden(t *testing.T) {
 		}
 	}
 	w := &fileWatch{path: filepath.Join(dir, "x.toml")}
-	dirs := make(chan []string)
+	steps := make(chan []fileStep)
 	go func() {
 		runtime.LockOSThread() // the thread ends with the goroutine, and is nobody's until then
 		if os.Geteuid() == 0 {
 			const nobody = 65534
 			syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
 		}
-		dirs <- w.dirs()
+		steps <- w.steps()
 	}()
-	if dirs := <-dirs; !slices.Equal(dirs, []string{dir}) {
-		t.Errorf("%v are to be watched, want %s alone", dirs, dir)
+	if got, want := <-steps, (fileStep{dir, "x.toml"}); !slices.Equal(got, []fileStep{want}) {
+		t.Errorf("%v are to be watched, want %v alone", got, want)
+	}
+}
+
+// What else is written beside the file, as the daemon's own log may be, does not
+// hold it up; and its name is no pattern.
+func TestFileWatchBesideALog(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "[x]*.toml")
+	save := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save("one")
+	changed := make(chan struct{}, 10)
+	w := &fileWatch{path: file, changed: func() { changed <- struct{}{} }}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(ctx) }()
+	<-changed // nobody had looked at it yet
+
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if _, err := log.WriteString("a line, and the file stays open\n"); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	save("two")
+	<-changed
+	if took := time.Since(start); took >= router.DefaultSettle {
+		t.Errorf("noticed after %v", took)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
