@@ -49,6 +49,38 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+func TestWhyTakesTheFlagsOfRun(t *testing.T) {
+	root := t.TempDir()
+	tests := []struct{ args, path, want string }{
+		{"-path ROOT -match *.go", "x.go", "route    run: triggered by modify|moved_from|moved_to|create|delete, for the pattern *.go\n"},
+		{"-path ROOT -match *.go", "x.md", "route    run: no pattern matches\n"},
+		{"run -path ROOT -ignore *.go", "x.go", "route    run: ignored by the pattern *.go\n"},
+		{"-path ROOT -path ROOT/below -outputs out/", "below/out/x", "root     ROOT/below\nroute    run: written by its own runs, for the pattern out/ in its outputs\n"},
+		{"-path ROOT -per file", "x", "route    run: triggered by modify|moved_to, or when it is new, empty and closed\n"},
+		{"-path ROOT/else -restart", "x", "root     none: it is not below ROOT/else, so nothing happens\n"},
+	}
+	for _, tt := range tests {
+		args := strings.Fields(strings.ReplaceAll("why "+tt.args, "ROOT", root))
+		var out strings.Builder
+		if err := run(t.Context(), append(args, root+"/"+tt.path), &out, io.Discard); err != nil {
+			t.Errorf("%s: %v", tt.args, err)
+		}
+		if got := strings.ReplaceAll(out.String(), root, "ROOT"); !strings.Contains(got, tt.want) {
+			t.Errorf("%s %s: no %q in\n%s", tt.args, tt.path, tt.want, got)
+		}
+	}
+	for args, want := range map[string]string{
+		"-per many x":     `-per is "many": want one of route, file`,
+		"run -config f x": "not defined: -config",
+		"-clear":          "takes one path",
+	} {
+		err := run(t.Context(), strings.Fields("why "+args), io.Discard, io.Discard)
+		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a usage error with %s", args, err, want)
+		}
+	}
+}
+
 func TestWhyKnowsAFileByAnyOfItsNames(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{"site", "else"} {

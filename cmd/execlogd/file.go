@@ -144,19 +144,24 @@ func (r *reader) mistaken(v value, want string) {
 type key struct {
 	name string
 	set  setter
+
+	// flag is the help of the flag of execlogd run that sets the key. The word
+	// in backquotes says what it takes, as keyFlag has it. A key without one is
+	// for files alone.
+	flag string
 }
 
 // keys are those at the top of a file.
 func (cfg *config) keys() []key {
 	return []key{
-		{"log_level", oneOf(&cfg.logLevel, logLevels...)},
-		{"log_format", oneOf(&cfg.logFormat, logFormats...)},
-		{"control", path(into(&cfg.control), `a socket, as in "/run/site.sock"`)},
-		{"jobs", number(&cfg.jobs, 1, 1<<16)},
+		{"log_level", oneOf(&cfg.logLevel, logLevels...), ""},
+		{"log_format", oneOf(&cfg.logFormat, logFormats...), ""},
+		{"control", path(into(&cfg.control), `a socket, as in "/run/site.sock"`), ""},
+		{"jobs", number(&cfg.jobs, 1, 1<<16), ""},
 		{"server", func(r *reader, v value) {
 			cfg.serve = true
 			r.table(v, cfg.serverKeys())
-		}},
+		}, ""},
 		{"route", func(r *reader, v value) {
 			routes, ok := v.elements()
 			if !ok {
@@ -165,7 +170,7 @@ func (cfg *config) keys() []key {
 			for _, route := range routes {
 				cfg.routes = append(cfg.routes, r.route(route))
 			}
-		}},
+		}, ""},
 	}
 }
 
@@ -173,50 +178,50 @@ func (cfg *config) keys() []key {
 // dash, and after.
 func (cfg *config) serverKeys() []key {
 	return []key{
-		{"root", directory(func(p placed) { cfg.root, cfg.rootAt = p.is, p.at })},
-		{"host", text(into(&cfg.host), `an address, as in "127.0.0.1"`)},
-		{"port", number(&cfg.port, 0, 65535)},
-		{"static", boolean(&cfg.static)},
-		{"livereload", boolean(&cfg.livereload)},
-		{"inject", boolean(&cfg.inject)},
-		{"delay", duration(&cfg.delay)},
-		{"debounce", duration(&cfg.debounce)},
-		{"ignore", globs(more(&cfg.ignore))},
-		{"allow_host", strangers(&cfg.allowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost)},
-		{"allow_origin", strangers(&cfg.allowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin)},
-		{"after", texts(also(&cfg.after), `names of routes, as in ["build"]`)},
+		{"root", directory(func(p placed) { cfg.root, cfg.rootAt = p.is, p.at }), ""},
+		{"host", text(into(&cfg.host), `an address, as in "127.0.0.1"`), ""},
+		{"port", number(&cfg.port, 0, 65535), ""},
+		{"static", boolean(&cfg.static), ""},
+		{"livereload", boolean(&cfg.livereload), ""},
+		{"inject", boolean(&cfg.inject), ""},
+		{"delay", duration(&cfg.delay), ""},
+		{"debounce", duration(&cfg.debounce), ""},
+		{"ignore", globs(more(&cfg.ignore)), ""},
+		{"allow_host", strangers(&cfg.allowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), ""},
+		{"allow_origin", strangers(&cfg.allowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), ""},
+		{"after", texts(also(&cfg.after), `names of routes, as in ["build"]`), ""},
 	}
 }
 
 func (c *routeConfig) keys() []key {
 	return []key{
-		{"name", routeName(&c.name)},
-		{"root", directory(keep(&c.root))},
-		{"match", globs(more(&c.match))},
-		{"ignore", globs(more(&c.ignore))},
-		{"events", events(&c.events)},
-		{"delay", duration(&c.delay)},
-		{"debounce", duration(&c.debounce)},
-		{"settle", duration(&c.settle)},
-		{"per", oneOf(&c.per, "route", "file")},
-		{"after", texts(also(&c.after), `names of routes, as in ["build"]`)},
-		{"on_failure", oneOf(&c.onFailure, "cancel", "continue", "stop")},
-		{"on_busy", oneOf(&c.onBusy, "queue", "restart", "ignore")},
-		{"timeout", duration(&c.timeout)},
-		{"grace", duration(&c.grace)},
-		{"run", argv(&c.run)},
-		{"shell", text(keep(&c.shell), `a line for the shell, as in "make site && cp -r out www"`)},
-		{"dir", directory(keep(&c.dir))},
-		{"env", environment(&c.env)},
-		{"stdin", oneOf(&c.stdin, "none", "json", "nul")},
-		{"service", boolean(&c.service)},
-		{"ready", readiness(&c.ready)},
-		{"outputs", globs(more(&c.outputs))},
-		{"reload", boolean(&c.reload)},
+		{"name", routeName(&c.name), ""},
+		{"root", directory(keep(&c.root)), ""}, // -path
+		{"match", globs(more(&c.match)), "run when a file that matches this `pattern` changes, by default any (may be repeated)"},
+		{"ignore", globs(more(&c.ignore)), "do not listen to what matches this `pattern` (may be repeated; adds to hidden and\ntemporary files, which an empty pattern takes away)"},
+		{"events", events(&c.events), "run on these `events` of inotify(7) (default changes of content and of names)"},
+		{"delay", duration(&c.delay), "gather changes for this `duration` before each run" + byDefault(c.delay)},
+		{"debounce", duration(&c.debounce), "start at most one run in this `duration`" + byDefault(c.debounce)},
+		{"settle", duration(&c.settle), "wait this `duration` after the last write to a file that is still open for writing" + byDefault(c.settle)},
+		{"per", oneOf(&c.per, "route", "file"), "`what` one run is for: route, for all that has changed, or file, for each file,\nside by side" + byDefault(c.per)},
+		{"after", texts(also(&c.after), `names of routes, as in ["build"]`), ""},
+		{"on_failure", oneOf(&c.onFailure, "cancel", "continue", "stop"), ""},
+		{"on_busy", oneOf(&c.onBusy, "queue", "restart", "ignore"), "`what` to do with changes during a run: queue makes one further run of them, restart\nends the command and starts it again, ignore drops them" + byDefault(c.onBusy)},
+		{"timeout", duration(&c.timeout), "end a run that takes longer than this `duration`; 0 is never"},
+		{"grace", duration(&c.grace), "kill a command that is to end after this `duration`" + byDefault(c.grace)},
+		{"run", argv(&c.run), ""}, // what follows the flags
+		{"shell", text(keep(&c.shell), `a line for the shell, as in "make site && cp -r out www"`), "run this `script` with /bin/sh, in place of a command"},
+		{"dir", directory(keep(&c.dir)), "run in this `directory`, by default the current one"},
+		{"env", environment(&c.env), "set a variable, `KEY=VALUE`, in the environment of the command (may be repeated)"},
+		{"stdin", oneOf(&c.stdin, "none", "json", "nul"), "`what` the command reads: none, json, for an object a line for each change, or nul,\nfor paths with a NUL after each" + byDefault(c.stdin)},
+		{"service", boolean(&c.service), ""},
+		{"ready", readiness(&c.ready), ""},
+		{"outputs", globs(more(&c.outputs)), "the command itself writes what matches this `pattern`, so do not run on it (may be\nrepeated)"},
+		{"reload", boolean(&c.reload), ""},
 		{"start", func(r *reader, v value) {
 			c.startSet = true
 			boolean(&c.start)(r, v)
-		}},
+		}, ""}, // -postpone
 	}
 }
 

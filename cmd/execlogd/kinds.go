@@ -293,7 +293,7 @@ func readiness(s *string) setter {
 		if p.is == "notify" || isAddress(p.is) {
 			*s = p.is
 		} else {
-			r.wrong(p.at, "ready is %q: want %s", p.is, want)
+			r.wrong(p.at, "%s is %q: want %s", v.label(), p.is, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -102,6 +103,10 @@ func TestManualsHaveEveryKeyAndFlag(t *testing.T) {
 		}
 	}
 	for _, flag := range regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(flags.String(), -1) {
+		isKey := func(k key) bool { return k.flag != "" && flagName(k.name) == flag[1] } // which execlogd.toml(5) has
+		if slices.ContainsFunc(new(routeConfig).keys(), isKey) {
+			continue
+		}
 		if !regexp.MustCompile(`\n\.It Fl ` + flag[1] + `[ \n]`).MatchString(text) {
 			t.Errorf("execlogd(1) has no -%s", flag[1])
 		}

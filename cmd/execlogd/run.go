@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 )
 
 const runUsage = `Usage: execlogd run [flags] command [argument...]
+       execlogd run [flags] -shell script
 
 Runs a command at once, and again when something below a directory changes. In
 arguments {path} stands for the file that has changed, and {paths}, if it is
@@ -28,10 +30,11 @@ On a terminal the command writes to that itself, with its colours. Ctrl-C ends
 the command, and then execlogd.
 `
 
-// runConfig is the command line of `execlogd run`, checked.
+// runConfig is the command line of `execlogd run`, checked. Its root is the
+// first of its paths.
 type runConfig struct {
 	routeConfig
-	paths  []string
+	paths  []string // absolute
 	clear  bool
 	strict bool // -exit-on-failure
 
@@ -39,65 +42,72 @@ type runConfig struct {
 }
 
 func parseRun(args []string) (runConfig, error) {
+	cfg, argv, err := parseRunFlags("execlogd run", runUsage, args)
+	if err != nil || cfg.print != "" {
+		return cfg, err
+	}
+	for _, arg := range argv {
+		cfg.run = append(cfg.run, placed{is: arg})
+	}
+	switch {
+	case len(cfg.run) == 0 && cfg.shell.is == "":
+		return cfg, usagef("what is to run? Name a command, as in execlogd run make")
+	case len(cfg.run) > 0 && cfg.shell.is != "":
+		return cfg, usagef("there are both -shell and a command, %q: drop one of them", argv[0])
+	}
+	cfg.start = cfg.start && cfg.per == "route" && !strings.Contains(strings.Join(argv, " "), "{path")
+	return cfg, nil
+}
+
+// parseRunFlags reads the flags of run, and returns what follows them.
+func parseRunFlags(name, usage string, args []string) (runConfig, []string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return runConfig{}, nil, err
+	}
 	cfg := runConfig{routeConfig: routeDefaults}
 	cfg.ignore = slices.Clone(routeDefaults.ignore)
 	cfg.name.is = "run"
-	var restart, postpone bool
-	flags := flag.NewFlagSet("execlogd run", flag.ContinueOnError)
+	cfg.dir.is = dir
+	r := &reader{dir: dir}
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.Var((*words)(&cfg.paths), "path", "listen to this `directory` with all below it, by default the current one (may be repeated)")
-	flags.Var((*words)(&cfg.match), "match", "run when a file that matches this `pattern` changes, by default any (may be repeated)")
-	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not listen to what matches this `pattern` (may be repeated; adds to hidden and\ntemporary files, which an empty pattern takes away)")
-	flags.Var((*maskFlag)(&cfg.events), "events", "run on these `events` of inotify(7) (default changes of content and of names)")
-	flags.Var((*timeFlag)(&cfg.delay), "delay", "gather changes for this `duration` before each run")
-	flags.Var((*timeFlag)(&cfg.timeout), "timeout", "end a run that takes longer than this `duration`; 0 is never")
-	flags.StringVar(&cfg.per, "per", cfg.per, "route: one run for all that has changed; file: one for each file, side by side")
-	flags.BoolVar(&restart, "restart", false, "end the command when something changes while it runs, and start it again, as for a server")
-	flags.BoolVar(&postpone, "postpone", false, "do not run before the first change")
-	flags.BoolVar(&cfg.clear, "clear", false, "clear the terminal before each run")
-	flags.BoolVar(&cfg.strict, "exit-on-failure", false, "end at the first run that fails, with its exit status")
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return runConfig{print: help(flags, runUsage)}, nil
+	cfg.define(flags, r)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return runConfig{print: help(flags, usage)}, nil, nil
+	case err != nil:
+		return cfg, nil, usageError{error: err}
+	case len(r.mistakes) > 0:
+		return cfg, nil, usageError{error: errors.New(r.mistakes[0].text)}
 	}
-	if err != nil {
-		return cfg, usageError{error: err}
+	if len(cfg.paths) == 0 {
+		cfg.paths = []string{dir}
 	}
-	if restart {
-		cfg.onBusy = "restart"
-	}
-	for _, arg := range flags.Args() {
-		cfg.run = append(cfg.run, placed{is: arg})
-	}
-	cfg.start = !postpone && cfg.per == "route" && !strings.Contains(strings.Join(flags.Args(), " "), "{path")
-	return cfg, cfg.check()
+	cfg.root.is = cfg.paths[0]
+	return cfg, flags.Args(), nil
 }
 
-func (cfg *runConfig) check() error {
-	if len(cfg.paths) == 0 {
-		cfg.paths = []string{"."}
-	}
-	for i, path := range cfg.paths {
-		abs, err := filepath.Abs(path)
-		if err != nil {
+// define declares the flags: those of the keys that a route has in a file, and
+// a few that are run's alone.
+func (cfg *runConfig) define(flags *flag.FlagSet, r *reader) {
+	defineKeys(flags, r, cfg.keys())
+	defineKeys(flags, r, []key{{"path", directory(func(p placed) { cfg.paths = append(cfg.paths, p.is) }), "listen to this `directory` with all below it, by default the current one (may be repeated)"}})
+	flags.BoolFunc("restart", "end the command when something changes while it runs, and start it again, as for a\nserver: -on-busy restart", func(s string) error {
+		if on, err := strconv.ParseBool(s); err != nil || !on {
 			return err
 		}
-		cfg.paths[i] = abs
-	}
-	switch {
-	case len(cfg.run) == 0:
-		return usagef("what is to run? Name a command, as in execlogd run make")
-	case cfg.delay < 0 || cfg.timeout < 0:
-		return usagef("a time is not negative")
-	case cfg.per != "route" && cfg.per != "file":
-		return usagef("-per %q: want route or file", cfg.per)
-	}
-	for _, p := range slices.Concat(cfg.match, cfg.ignore) {
-		if err := router.CheckPattern(p); err != nil {
-			return usagef("pattern %q: %w", p, err)
-		}
-	}
-	return nil
+		cfg.onBusy = "restart"
+		return nil
+	})
+	cfg.start = true
+	flags.BoolFunc("postpone", "do not run before the first change", func(s string) error {
+		postpone, err := strconv.ParseBool(s)
+		cfg.start = !postpone
+		return err
+	})
+	flags.BoolVar(&cfg.clear, "clear", false, "clear the terminal before each run")
+	flags.BoolVar(&cfg.strict, "exit-on-failure", false, "end at the first run that fails, with its exit status")
 }
 
 // A failedRun is the run at which -exit-on-failure ended it all.
@@ -132,9 +142,6 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		if err := checkDir("directory", dir, "name another with -path"); err != nil {
 			return err
 		}
-	}
-	if cfg.dir.is, err = os.Getwd(); err != nil {
-		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -224,12 +231,20 @@ func (o *oneLiner) post(f router.Frame) {
 	case errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
 		return
 	case f.Err == nil:
-		fmt.Fprintf(o.stderr, "execlogd: %s: ok after %v%s\n", filepath.Base(o.cfg.run[0].is), f.Took.Round(time.Millisecond), o.about(f))
+		fmt.Fprintf(o.stderr, "execlogd: %s: ok after %v%s\n", o.cfg.program(), f.Took.Round(time.Millisecond), o.about(f))
 	case o.cfg.strict:
 		o.end(failedRun{fmt.Errorf("%w%s", f.Err, o.about(f))})
 	default:
 		fmt.Fprintf(o.stderr, "execlogd: %v after %v%s\n", f.Err, f.Took.Round(time.Millisecond), o.about(f))
 	}
+}
+
+// program is what lines call the command.
+func (cfg *runConfig) program() string {
+	if cfg.shell.is != "" {
+		return "sh"
+	}
+	return filepath.Base(cfg.run[0].is)
 }
 
 // about is the file of a run by file, for the end of a line.

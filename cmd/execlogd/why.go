@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,15 +17,18 @@ import (
 )
 
 const whyUsage = `Usage: execlogd why [flags] path
+       execlogd why [run] [flags of execlogd run] path
 
 Explains what would happen if the path changed: under which root it is, what
 ignores it, which routes it triggers, and which pages it concerns. The flags are
-those of the daemon that is meant.
+those of the daemon that is meant, or those of execlogd run, which need the word
+run only where both have them.
 `
 
-// why explains a path, as the daemon with the same flags would treat it.
+// why explains a path, as the daemon or the run with the same flags would treat
+// it.
 func why(_ context.Context, args []string, stdout, _ io.Writer) error {
-	cfg, rest, err := parseFlags("execlogd why", whyUsage, args)
+	cfg, rest, err := parseWhy(args)
 	switch {
 	case err != nil:
 		return err
@@ -45,29 +50,78 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	return err
 }
 
+// whyConfig is the command line of `execlogd why`, checked.
+type whyConfig struct {
+	config
+	paths []string // that run listens to; nil when the daemon is meant
+}
+
+// parseWhy reads the flags of the daemon, or those of run if they come after that
+// word, or if one of them is run's alone. It returns what follows them.
+func parseWhy(args []string) (whyConfig, []string, error) {
+	if len(args) > 1 && args[0] == "run" {
+		return parseWhyRun(args[1:])
+	}
+	cfg, rest, err := parseFlags("execlogd why", whyUsage, args)
+	if isRunFlag(err) {
+		return parseWhyRun(args)
+	}
+	return whyConfig{config: cfg}, rest, err
+}
+
+// isRunFlag reports whether package flag has refused a flag that run has.
+func isRunFlag(err error) bool {
+	wrong, ok := errors.AsType[usageError](err)
+	if !ok {
+		return false
+	}
+	name, undefined := strings.CutPrefix(wrong.error.Error(), "flag provided but not defined: -")
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	new(runConfig).define(flags, new(reader))
+	return undefined && flags.Lookup(name) != nil
+}
+
+// parseWhyRun reads the flags of run.
+func parseWhyRun(args []string) (whyConfig, []string, error) {
+	run, rest, err := parseRunFlags("execlogd why run", whyUsage, args)
+	return whyConfig{config{print: run.print, routes: []routeConfig{run.routeConfig}}, run.paths}, rest, err
+}
+
+// roots are the directories that are listened to, each once.
+func (cfg *whyConfig) roots() []string {
+	switch {
+	case cfg.paths != nil:
+		return cfg.paths
+	case cfg.serve && !cfg.livereload:
+		return append(cfg.config.roots(), cfg.root)
+	}
+	return cfg.config.roots()
+}
+
 // router is the routes, which do nothing.
-func (cfg *config) router() (*router.Router, error) {
+func (cfg *whyConfig) router() (*router.Router, error) {
 	var routes []router.Route
 	if cfg.reloads() {
 		routes = append(routes, cfg.pageRoutes(idle, idle)...)
 	}
 	for _, c := range cfg.routes {
-		routes = append(routes, c.route(idle))
+		route := c.route(idle)
+		if cfg.paths != nil {
+			route.Roots = cfg.paths
+		}
+		routes = append(routes, route)
 	}
 	return router.New(router.Options{}, routes...)
 }
 
 // explain is what why prints.
-func (cfg *config) explain(path string, routes *router.Router) string {
+func (cfg *whyConfig) explain(path string, routes *router.Router) string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-8s "+format+"\n", append([]any{name}, args...)...)
 	}
 	line("path", "%s", inotify.Quote(path)+kindOf(path))
 	roots := cfg.roots()
-	if cfg.serve && !cfg.livereload {
-		roots = append(roots, cfg.root)
-	}
 	// What is watched has one name for us, however people have come to it.
 	real := filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
 	inNone := true
@@ -122,7 +176,7 @@ func verdict(v router.Verdict) string {
 }
 
 // emptyFiles is a remark on a route that heeds them.
-func (cfg *config) emptyFiles(v router.Verdict) string {
+func (cfg *whyConfig) emptyFiles(v router.Verdict) string {
 	heeds := func(c routeConfig) bool { return c.name.is == v.Route && c.route(idle).Empty }
 	if v.Wanted && slices.ContainsFunc(cfg.routes, heeds) {
 		return ", or when it is new, empty and closed"

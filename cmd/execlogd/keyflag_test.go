@@ -1,0 +1,122 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Each flag of run has the effect of its key in a file.
+func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for flags, keys := range map[string]string{
+		"-delay 1s -debounce 2s -settle 3s": `delay = "1s"; debounce = "2s"; settle = "3s"`,
+		"-timeout 1m -grace 2s":             `timeout = "1m"; grace = "2s"`,
+		"-match *.a -match /b -ignore c":    `match = ["*.a", "/b"]; ignore = ["c"]`,
+		"-events modify,create":             `events = ["modify", "create"]`,
+		"-events modify -events create":     `events = ["modify", "create"]`,
+		"-outputs out/ -outputs *.o":        `outputs = ["out/", "*.o"]`,
+		"-per file -stdin nul":              `per = "file"; stdin = "nul"`,
+		"-on-busy ignore -dir sub":          `on_busy = "ignore"; dir = "sub"`,
+		"-restart":                          `on_busy = "restart"`,
+		"-env A=1 -env B=x=y -env=C=":       `env = { A = "1", B = "x=y", C = "" }`,
+		"-delay=1s -postpone":               `delay = "1s"`,
+	} {
+		got, err := parseRun(append(strings.Fields(flags), "true"))
+		if err != nil {
+			t.Errorf("%s: %v", flags, err)
+			continue
+		}
+		text := "[[route]]\nname = 'run'\nrun = ['true']\n" + strings.ReplaceAll(keys, "; ", "\n")
+		file, err := parseFile("f", dir, []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", keys, err)
+			continue
+		}
+		if want := file.routes[0]; !reflect.DeepEqual(withoutPlaces(got.routeConfig), withoutPlaces(want)) {
+			t.Errorf("%s:\n got %+v\nwant %+v", flags, got.routeConfig, want)
+		}
+	}
+}
+
+// withoutPlaces is a route without where a file has it, and without what a file
+// alone says.
+func withoutPlaces(c routeConfig) routeConfig {
+	c.at, c.start = place{}, false
+	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir} {
+		p.at = place{}
+	}
+	c.run = slices.Clone(c.run)
+	for i := range c.run {
+		c.run[i].at = place{}
+	}
+	return c
+}
+
+func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
+	for args, want := range map[string]string{
+		"-settle 5 true":              `-settle is "5": want a time with its unit`,
+		"-debounce -1s true":          "-debounce is -1s: a time is not negative",
+		"-on-busy wait true":          `-on-busy is "wait": want one of queue, restart, ignore`,
+		"-stdin lines true":           `-stdin is "lines": want one of`,
+		"-env A true":                 `-env is "A": want KEY=VALUE`,
+		"-env =x true":                `"" is no name of a variable`,
+		"-env EXECLOGD_PATH=x true":   "EXECLOGD_PATH: variables of this name are set for every job",
+		"-outputs [ true":             `-outputs: pattern "[": it is no glob`,
+		"-events modfy true":          `unknown event "modfy": is modify meant?`,
+		"-shell date true":            `there are both -shell and a command, "true": drop one of them`,
+		"-service true":               "not defined: -service",
+		"-restart=perhaps -path . ls": `invalid boolean value "perhaps" for -restart`,
+	} {
+		err := run(t.Context(), append([]string{"run"}, strings.Fields(args)...), io.Discard, io.Discard)
+		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a usage error with %s", args, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "0:0") {
+			t.Errorf("%s: %v has a place in a file", args, err)
+		}
+	}
+}
+
+// A key that a table gets is a flag by its help alone.
+func TestAKeyWithHelpIsAFlag(t *testing.T) {
+	var (
+		n  int
+		on = true
+		r  reader
+	)
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	defineKeys(flags, &r, []key{
+		{"how_often", number(&n, 1, 9), "so `number` times"},
+		{"as_well", boolean(&on), "whether to"},
+		{"file_alone", number(&n, 1, 9), ""},
+	})
+	if err := flags.Parse([]string{"-how-often", "7", "-as-well=false", "rest"}); err != nil || len(r.mistakes) > 0 || n != 7 || on || flags.Arg(0) != "rest" {
+		t.Errorf("got %d, %v, then %q, with %v %v", n, on, flags.Args(), err, r.mistakes)
+	}
+	if flags.Lookup("file-alone") != nil {
+		t.Error("a key without help is a flag")
+	}
+	for arg, want := range map[string]string{
+		"-how-often=x":  `-how-often is "x": want a number`,
+		"-how-often=10": "-how-often is 10: want a number from 1 to 9",
+		"-as-well=x":    `-as-well is "x": want true or false`,
+	} {
+		r.mistakes = nil
+		if err := flags.Parse([]string{arg}); err != nil || len(r.mistakes) != 1 || r.mistakes[0].text != want {
+			t.Errorf("%s: got %v %v, want %s", arg, err, r.mistakes, want)
+		}
+	}
+}
+
+func TestRunRunsAScript(t *testing.T) {
+	r := runLine(t, "-env", "WHO=me", "-shell", `echo "$WHO" && echo again`)
+	r.next("me")
+	r.next("again")
+	r.next("execlogd: sh: ok after *")
+}
