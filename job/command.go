@@ -95,7 +95,7 @@ func (r *Runner) job(c Command) (*Job, error) {
 	if j.shell {
 		j.argv = []string{shell, "-c", c.Shell}
 	}
-	if err := checkHoles(j.argv); err != nil {
+	if err := checkArguments(j.argv); err != nil {
 		return nil, err
 	}
 	if c.Dir != "" {

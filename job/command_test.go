@@ -237,11 +237,15 @@ func TestCommandErrors(t *testing.T) {
 		{Command{Argv: []string{plain}}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
 		{Command{Argv: []string{"true"}, Dir: "/none"}, `directory "/none" is not there: create it, or name another`},
 		{Command{Argv: []string{"true"}, Env: []string{"X"}}, `environment "X": want KEY=value without a NUL byte`},
-		{Command{Argv: []string{"echo", "a\x00"}}, `argument "a\x00": no argument can hold a NUL byte: take it out`},
-		{Command{Argv: []string{"echo", "x{paths}"}}, `argument "x{paths}": {paths} stands for any number of arguments: let it stand alone`},
+		{Command{Argv: []string{"echo", "a\x00"}}, `argument "a\x00" has a NUL byte, which no argument can hold: take it out`},
+		{Command{Argv: []string{"echo", "x{paths}"}}, `argument "x{paths}" has more than {paths}, which stands for any number of arguments: let it stand alone`},
 		{Command{Argv: []string{"{path}"}}, `command "{path}" would run the file that has changed: name a program, and give it the path as an argument`},
 		{Command{Shell: "cat {path}"}, `script "cat {path}" would run the names of files as code: write "$EXECLOGD_PATH" instead of {path}`},
 		{Command{Argv: []string{"bash", "-euc", "cat {path}"}}, `script "cat {path}" would run the names of files as code: write "$EXECLOGD_PATH" instead of {path}`},
+		{Command{Argv: []string{"env", "sh", "-c", "cat {root}"}}, `script "cat {root}" would run the names of files as code: write "$EXECLOGD_ROOT" instead of {root}`},
+		{Command{Argv: []string{"echo", "is {path}"}}, `argument "is {path}" may be read as code, and with it what a file is called: let {path} stand alone, follow key= or be part of a path; a script has it as "$EXECLOGD_PATH", or as an argument, as in sh -c 'echo "$1"' sh {path}`},
+		{Command{Argv: []string{"perl", "-e", "{path}"}}, `argument "{path}" is code for perl, and with it what a file is called: write "$EXECLOGD_PATH" in a script, or have it read the name as another argument`},
+		{Command{Argv: []string{"make", "SRC={path}"}}, `argument "SRC={path}" is code for make, and with it what a file is called: write "$$EXECLOGD_PATH" in a recipe of the makefile, with both $`},
 		{Command{Argv: []string{"true"}, Input: 9}, `there is no input 9: take NoInput, JSONLines or NULPaths`},
 	}
 	for _, tt := range tests {

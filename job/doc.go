@@ -21,9 +21,22 @@
 //
 // Names of files are data. Where one is filled in, {path} in an argument or
 // {paths} as one, it is absolute, so that it is no option, and stays within its
-// argument, whatever it holds. A shell's script is refused if it holds {path}:
-// it has "$EXECLOGD_PATH". {path} is the batch's first path, {paths} is all, each
-// an argument, and {root} is the root of the first.
+// argument, whatever it holds. {path} is the batch's first path, {paths} is all,
+// each an argument, and {root} is the root of the first.
+//
+// A command that could have a name read as code is refused. A placeholder may
+// stand alone in its argument, follow key= or a scheme (file://), or be part of a
+// path ({root}/out); with white space, quotes, brackets or other punctuation
+// beside it, it may not, for any program. Where it stands alone it must not be
+// what a program is known to run: what follows -c or -e of an interpreter, the
+// first argument of awk and sed, any of make and ssh. A script has the name as
+// "$EXECLOGD_PATH", or as an argument: sh -c 'cat "$1"' sh {path}. The programs
+// that are known are shells, common interpreters and what runs commands; of
+// another one, or a script of yours that evaluates its arguments, nothing is
+// known. A program may also give the value after key= a meaning (a macro of a
+// compiler), and names of variables of the environment may be expanded by what
+// reads them: in a makefile, $(EXECLOGD_PATH) is code, and "$$EXECLOGD_PATH" in a
+// recipe is not.
 //
 // The environment is Options.Env without NOTIFY_SOCKET, WATCHDOG_* and LISTEN_*,
 // which systemd means for the daemon alone; then Command.Env; then

@@ -3,20 +3,12 @@ package job
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/execlog/execlogd/inotify"
-)
-
-// What stands for names in the arguments of a command.
-const (
-	pathHole  = "{path}"
-	pathsHole = "{paths}"
-	rootHole  = "{root}"
 )
 
 // maxVariable is the longest "KEY=value" that the kernel takes, with the NUL
@@ -40,41 +32,6 @@ const (
 	// reads them.
 	NULPaths
 )
-
-// checkHoles refuses the placeholders that would make code of a name.
-func checkHoles(argv []string) error {
-	if strings.Contains(argv[0], pathHole) || strings.Contains(argv[0], pathsHole) {
-		return fmt.Errorf("command %q would run the file that has changed: name a program, and give it the path as an argument", argv[0])
-	}
-	if script, ok := shellScript(argv); ok && strings.Contains(script, "{path") {
-		return fmt.Errorf(`script %q would run the names of files as code: write "$EXECLOGD_PATH" instead of {path}`, script)
-	}
-	for _, arg := range argv {
-		if strings.Contains(arg, pathsHole) && arg != pathsHole {
-			return fmt.Errorf("argument %q: {paths} stands for any number of arguments: let it stand alone", arg)
-		}
-		if strings.Contains(arg, "\x00") {
-			return fmt.Errorf("argument %q: no argument can hold a NUL byte: take it out", arg)
-		}
-	}
-	return nil
-}
-
-// shellScript is the script of a shell that is given one to run.
-func shellScript(argv []string) (string, bool) {
-	if !slices.Contains([]string{"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"}, filepath.Base(argv[0])) {
-		return "", false
-	}
-	for i, arg := range argv[1:] {
-		if !strings.HasPrefix(arg, "-") {
-			break
-		}
-		if !strings.HasPrefix(arg, "--") && strings.HasSuffix(arg, "c") && i+2 < len(argv) {
-			return argv[i+2], true
-		}
-	}
-	return "", false
-}
 
 // expand fills in the names of a batch. They are absolute, so that none of
 // them is an option, and whatever is in a name is part of one argument.

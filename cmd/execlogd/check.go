@@ -93,7 +93,7 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 		}
 		work, err := c.make(runner, func(err error) { died(c.name.is, err) })
 		if err != nil {
-			r.wrong(c.commandAt(), "%v", err)
+			r.wrong(c.commandAt(err), "%v", err)
 		}
 		found = append(found, finding{routeConfig: c, work: work})
 	}
@@ -112,10 +112,13 @@ func (r *reader) lookDir(what string, dir placed) bool {
 	return err == nil
 }
 
-// commandAt is where a route says what to run.
-func (c *routeConfig) commandAt() place {
-	if len(c.run) > 0 {
-		return c.run[0].at
+// commandAt is where a route says what to run, or the argument that is wrong.
+func (c *routeConfig) commandAt(err error) place {
+	if len(c.run) == 0 {
+		return c.shell.at
 	}
-	return c.shell.at
+	if wrong, ok := errors.AsType[*job.ArgumentError](err); ok {
+		return c.run[wrong.Index].at
+	}
+	return c.run[0].at
 }

@@ -64,7 +64,10 @@ func TestCheckLooksForPrograms(t *testing.T) {
 		{"run = ['no-such-program']", `x.toml:3:8: route "x": command "no-such-program" is in no directory of PATH (`},
 		{"run = ['./no']", `x.toml:3:8: route "x": command "no" is not there: give the path of a program`},
 		{"run = ['./plain']", `x.toml:3:8: route "x": command "plain" is not executable: chmod +x it`},
-		{"run = ['sh', '-c', 'rm {path}']", `x.toml:3:8: route "x": script "rm {path}" would run the names of files as code`},
+		{"run = ['sh', '-c', 'rm {path}']", `x.toml:3:20: route "x": script "rm {path}" would run the names of files as code`},
+		{"run = ['env',\n  'sh', '-c',\n    'rm {path}']", `x.toml:5:5: route "x": script "rm {path}" would run the names of files as code`},
+		{"run = ['echo', 'a', 'got {path}']", `x.toml:3:21: route "x": argument "got {path}" may be read as code`},
+		{"shell = 'rm {root}/x'", `x.toml:3:9: route "x": script "rm {root}/x" would run the names of files as code`},
 		{"run = ['sh']\nenv.PATH = '/no:/where'", `x.toml:3:8: route "x": command "sh" is in no directory of PATH (/no:/where)`},
 		{"reload = true", `x.toml:1:3: route "x" has reload = true, and no pages are served: add a [server] table, or take it out`},
 	}

@@ -77,7 +77,7 @@ func TestEachFileMayBeEmpty(t *testing.T) {
 name = "each"
 root = "in"
 per = "file"
-run = ["echo", "got {path}"]
+run = ["echo", "got", "{path}"]
 `)
 	in := func(name string) string { return filepath.Join(s.dir, "in", name) }
 	if err := exec.Command("touch", in("old"), in("new")).Run(); err != nil {
@@ -117,7 +117,7 @@ name = "NAME"
 root = "in"
 per = "file"
 start = true
-run = ["echo", "NAME has {path}"]
+run = ["echo", "NAME", "has", "{path}"]
 `
 	s := begin(t, "\n-- in/a.csv --\n1\n-- x.toml --"+strings.ReplaceAll(route, "NAME", "one"))
 	s.await("one has")

@@ -206,7 +206,7 @@ dir = "a"
 name = "two"
 root = "b"
 per = "file"
-run = ["echo", "for {path}"]
+run = ["echo", "for", "{path}"]
 `)
 	if got, want := s.seen[0], "execlogd: 2 routes, watching 2 directories"; got != want {
 		t.Errorf("got %s, want %s", got, want)
