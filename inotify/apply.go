@@ -48,7 +48,7 @@ func (w *Watcher) applyLocked(buf []byte) (settled bool, err error) {
 		w.apply(rec)
 		buf = buf[size:]
 	}
-	return !w.overflow && len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0 && !w.blind.due(), nil
+	return !w.overflow && !w.files.dirty && len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0 && !w.blind.due(), nil
 }
 
 // apply changes the tree as the record says and emits its event. Records come
@@ -68,6 +68,8 @@ func (w *Watcher) apply(rec record) {
 	}
 	w.applyStep(rec)
 	switch {
+	case n == 0 && len(w.files.byWd[rec.wd]) > 0:
+		w.applyToFiles(w.files.byWd[rec.wd], rec)
 	case n == 0:
 		w.unseal(rec)
 	case rec.mask&(Ignored|Unmount) != 0:

@@ -58,6 +58,11 @@ type inode struct {
 	kind         byte // DT_DIR, DT_REG...
 }
 
+// same says whether st is the same file.
+func (st inode) same(other inode) bool {
+	return st.ino == other.ino && st.major == other.major && st.minor == other.minor
+}
+
 // inodeAt looks at name in the directory open as fd, not following a symbolic
 // link, or at fd itself when name is empty.
 func inodeAt(fd int, name string) (inode, error) {

@@ -48,6 +48,14 @@
 // The same goes for what is mounted on a directory, as soon as the list of
 // mounts says so.
 //
+// Mounted files: a regular file on which a single file is mounted (as containers
+// do with a configuration) has a watch of its own, because to the kernel it lies
+// in the directory that it comes from. What happens to it, on either side, is an
+// event of its path in the tree, and so is a mount that comes or goes. When the
+// file is renamed, replaced or removed where it comes from, the mount goes on to
+// show the old one, and nothing can be heard of the new: a MountedFileError says
+// so.
+//
 // Shortage: what cannot be looked at because descriptors or memory have run out
 // is told once and looked at later, every Options.PollInterval.
 //

@@ -29,6 +29,7 @@ func (w *Watcher) recheckMountsLocked() {
 	before := w.mounted
 	w.mounted = mountPoints()
 	points := slices.Concat(before, w.mounted) // what went has uncovered something
+	w.files.dirty = true
 	w.doubtRoots(w.subs)
 	for n, path := range w.tops {
 		real, err := filepath.EvalSymlinks(path)
@@ -58,17 +59,26 @@ func mountPoints() (points []string) {
 // recheckBelow has the path point looked at if it lies below n, whose own path
 // is top.
 func (w *Watcher) recheckBelow(n id, top, point string) {
+	if dir, name := w.lookupBelow(n, top, point); dir != 0 {
+		w.recheck(dir, name, 0)
+	}
+}
+
+// lookupBelow finds the directory that the path point lies in, and its name
+// there, if that directory is in the tree at or below n, whose own path is top;
+// otherwise dir is 0.
+func (w *Watcher) lookupBelow(n id, top, point string) (dir id, name []byte) {
 	rel, err := filepath.Rel(top, point)
 	if err != nil || rel == "." || !filepath.IsLocal(rel) {
-		return
+		return 0, nil
 	}
-	dir, name := filepath.Split(rel)
-	for _, part := range names(dir) {
+	above, base := filepath.Split(rel)
+	for _, part := range names(above) {
 		if n = w.tree.lookup(n, []byte(part)); n == 0 {
-			return
+			return 0, nil
 		}
 	}
-	w.recheck(n, []byte(name), 0)
+	return n, []byte(base)
 }
 
 // mountPoint is the fifth field of a line of mountinfo, where white space and

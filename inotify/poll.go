@@ -57,7 +57,7 @@ func (s *spot) is(st inode) bool {
 type poller struct {
 	interval time.Duration // negative: never
 	spots    map[id]map[string]*spot
-	polled   int
+	polled   int    // spots, and mounted files without a watch
 	fresh    []slot // not looked at yet
 	next     time.Time
 
@@ -256,6 +256,7 @@ func (w *Watcher) poll() (worked bool) {
 // lookAtAll watches what there is room for by now, and looks at the rest.
 func (w *Watcher) lookAtAll() {
 	w.retry()
+	w.pollMountedFiles()
 	for n, names := range maps.Clone(w.blind.spots) {
 		for name, sp := range names {
 			w.lookAt(n, name, sp)

@@ -68,6 +68,10 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 	case w.dropLost(), w.removeDoomed():
 		return true, nil
 	}
+	if w.files.dirty {
+		w.scanMountedFiles(fileScan{fresh: true})
+		return true, nil
+	}
 	if w.poll() {
 		return true, nil
 	}
@@ -270,6 +274,7 @@ func (w *Watcher) awaitRename(from slot) {
 // drop forgets n and all below it, and has their watches removed. A root that
 // lies below stays.
 func (w *Watcher) drop(n id) {
+	w.files.dirty = w.files.dirty || len(w.files.at) > 0
 	for _, x := range w.tree.subtree(nil, n) {
 		if w.tree.nodes[x].flags&flagAnchor != 0 {
 			w.leave(x, limbo{}) // with all that is below it
@@ -291,7 +296,7 @@ func (w *Watcher) drop(n id) {
 func (w *Watcher) removeDoomed() (worked bool) {
 	some := min(len(w.doomed), doomedAtOnce)
 	for _, wd := range w.doomed[:some] {
-		if w.tree.byWd.get(wd) == 0 && w.ways.steps[wd] == 0 { // nobody needs it after all
+		if w.tree.byWd.get(wd) == 0 && w.ways.steps[wd] == 0 && len(w.files.byWd[wd]) == 0 { // nobody needs it after all
 			unix.InotifyRmWatch(w.fd, uint32(wd)) // EINVAL: the kernel was first
 		}
 	}
@@ -323,6 +328,7 @@ func (w *Watcher) resync() {
 	}
 	w.scan(workers, tasks...)
 	w.sweep()
+	w.scanMountedFiles(fileScan{fresh: true, since: since})
 }
 
 // sweep takes every directory that a resync has not met out of the tree. Its

@@ -124,6 +124,7 @@ func (w *Watcher) findRoot(s *subscriber) {
 	s.batch = append(s.batch, Event{Root: s.Root, Path: ".", Mask: Create | IsDir}) // whatever it asks for
 	w.scan(workers, task{dir: n, report: true, all: true})
 	w.only = nil
+	w.files.dirty = true
 }
 
 // isRoot says whether n is the directory open as fd, and watched. The number

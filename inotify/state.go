@@ -131,6 +131,13 @@ func (w *Watcher) snapshot(seal int32, settled bool) *snapshot {
 	for wd := range w.ways.steps {
 		s.others = append(s.others, wd)
 	}
+	for _, f := range w.files.at {
+		if f.wd == 0 {
+			s.intact = false // nobody knows what it was like when it was polled
+		} else {
+			s.others = append(s.others, f.wd)
+		}
+	}
 	slices.Sort(s.others)
 	for _, sub := range w.subs {
 		root := savedRoot{path: sub.root, mask: sub.Mask}
@@ -262,6 +269,7 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 	}
 	w.doubtRoots(w.subs) // even if the list of mounts cannot be read
 	w.recheckMountsLocked()
+	w.scanMountedFiles(fileScan{}) // so that what is queued of them is understood
 	return limits
 }
 

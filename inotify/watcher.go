@@ -21,8 +21,9 @@ type Options struct {
 	// Problem is called with each directory that cannot be watched although
 	// everything else can: no permission (an *os.PathError, told once; it is
 	// tried again when its mode changes), a limit that was reached after Add
-	// (a *LimitError, told once until there was room for all), or a remote
-	// file system (a *RemoteError, told where it begins). Calls come one at a
+	// (a *LimitError, told once until there was room for all), a remote file
+	// system (a *RemoteError, told where it begins), or a mounted file that
+	// is another where it comes from (a *MountedFileError). Calls come one at a
 	// time, from Add's caller or from Run, and must not use the Watcher. Nil
 	// ignores them.
 	Problem func(error)
@@ -92,6 +93,7 @@ type Watcher struct {
 	tree      *tree
 	devs      []device
 	mounted   []string // mount points, when they were looked at last
+	files     mountedFiles
 
 	ways   ways                     // to the roots
 	astray map[*subscriber]struct{} // whose root is to be looked for
@@ -148,6 +150,7 @@ func newWatcher(opts Options) *Watcher {
 		missed:   map[id]struct{}{},
 		restates: map[id]struct{}{},
 		ways:     newWays(),
+		files:    newMountedFiles(),
 		astray:   map[*subscriber]struct{}{},
 		good:     time.Now(),
 	}
@@ -233,7 +236,7 @@ func (w *Watcher) Add(s Subscription) error {
 	}
 	err = w.subscribe(newSubscriber(s, root))
 	w.lookAtFresh()
-	if w.blind.polled > 0 {
+	if w.blind.waits() {
 		w.rouse() // Run may wait without a timer
 	}
 	return err

@@ -2,6 +2,7 @@ package inotify
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -125,6 +126,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 		w.subs = append(w.subs, s)
 		w.doubtRoots([]*subscriber{s})
 		w.repairRoots()
+		w.files.dirty = true // the mask of their watches has grown
 		return nil
 	}
 	if err != nil {
@@ -142,6 +144,12 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	w.arm(s)
 	w.doubtRoots([]*subscriber{s}) // it may have changed before the way was watched
 	err = w.crawl(workers, task{dir: n, all: true})
+	// Those that are gone since the last look stay in the list: what they have
+	// uncovered is looked at when Run hears that it has changed.
+	w.mounted = append(w.mounted, mountPoints()...)
+	slices.Sort(w.mounted)
+	w.mounted = slices.Compact(w.mounted)
+	w.scanMountedFiles(fileScan{})
 	if err == nil {
 		return nil
 	}

@@ -16,12 +16,14 @@ import (
 )
 
 // A fileWatch notices when there is something else in a file, however that
-// came: written, renamed to its place, or by a link at its place that was
-// turned, as a ConfigMap of Kubernetes does it. That it is gone is not noticed.
+// came: written, also where it is mounted from, as containers have it, renamed to
+// its place, or by a link at its place that was turned, as a ConfigMap of
+// Kubernetes does it. That it is gone is not noticed.
 type fileWatch struct {
 	path    string // absolute
 	text    []byte // that was in it when last looked at
 	changed func()
+	problem func(error) // what keeps changes from being noticed; nil ignores it
 }
 
 // again is how long after a directory could not be watched they are looked for
@@ -79,7 +81,11 @@ func (w *fileWatch) listen(ctx context.Context) error {
 			listeners = append(listeners, router.Listener{Root: st.dir, Router: r})
 		}
 	}
-	return router.Listen(ctx, listeners...)
+	group, err := router.NewGroup(inotify.Options{Problem: w.problem}, listeners...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(group.Run(ctx), group.Close())
 }
 
 func (w *fileWatch) look() {

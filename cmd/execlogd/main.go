@@ -318,7 +318,8 @@ func (d *daemon) serving() string {
 func (d *daemon) tasks() []task {
 	var tasks []task
 	if d.cfg.watchConfig {
-		w := &fileWatch{path: d.cfg.filePath, text: d.cfg.text, changed: d.ask}
+		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
+		w := &fileWatch{path: d.cfg.filePath, text: d.cfg.text, changed: d.ask, problem: problem}
 		tasks = append(tasks, task{"watch configuration", w.run})
 	}
 	if d.cfg.file != "" {

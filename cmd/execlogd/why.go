@@ -203,6 +203,8 @@ func kindOf(path string) string {
 		return " (a directory)"
 	case info.Mode()&os.ModeSymlink != 0:
 		return " (a symbolic link: what it leads to is not watched)"
+	case inotify.IsMountedFile(path):
+		return " (a file that is mounted here: writes to it are heard from both sides, but not that it is replaced by a rename where it comes from)"
 	}
 	return ""
 }
