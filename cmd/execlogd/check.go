@@ -81,6 +81,11 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 	if cfg.serve {
 		r.lookDir("root", placed{cfg.root, cfg.rootAt})
 	}
+	if cfg.controlAt != (place{}) {
+		if err := checkControl(cfg.control); err != nil {
+			r.wrong(cfg.controlAt, "control: %v", err)
+		}
+	}
 	var found []finding
 	for i := range cfg.routes {
 		c := &cfg.routes[i]

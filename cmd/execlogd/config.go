@@ -41,7 +41,8 @@ type config struct {
 	allowOrigins []string
 	logLevel     string
 	logFormat    string
-	control      string   // the control socket; empty is a usual place
+	control      string   // the control socket, absolute; empty is a usual place
+	controlAt    place    // in the file
 	journal      string   // the socket of systemd-journald
 	jobs         int      // that run at once; 0 is the router's default
 	after        []placed // routes that pages wait for
@@ -131,8 +132,11 @@ func overFile(file string, args []string) (config, error) {
 	}
 	flags.Visit(func(f *flag.Flag) {
 		cfg.serve = cfg.serve || isServerKey(f.Name)
-		if f.Name == "root" {
+		switch f.Name {
+		case "root":
 			cfg.rootAt = place{}
+		case "control":
+			cfg.controlAt = place{}
 		}
 	})
 	return cfg, cfg.check()
@@ -187,6 +191,12 @@ func (cfg *config) check() (err error) {
 		return usagef("-static=false and -livereload=false leave nothing to do: drop one of them, or name a file with routes by -config")
 	}
 	cfg.serve = cfg.serve && (cfg.static || cfg.livereload)
+	if cfg.control != "" {
+		// An absolute one is no abstract socket of unix(7), which has no file.
+		if cfg.control, err = filepath.Abs(cfg.control); err != nil {
+			return err
+		}
+	}
 	cfg.root, err = filepath.Abs(cfg.root)
 	return err
 }

@@ -58,23 +58,26 @@ func controlPath() (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), checkOwn(dir)
+	if err := checkOwn(dir); err != nil {
+		return "", err
+	}
+	removeAllStale(dir)
+	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), nil
 }
 
 // controlSockets are where a configuration has `execlogd log` answered: where
 // it says, or where it is usual if that is possible. Those that are open are
-// kept if it has not changed.
+// kept if they are there already.
 func (d *daemon) controlSockets(cfg config) ([]net.Listener, error) {
-	open := d.control.sockets()
 	switch {
 	case d.runner == nil:
 		return nil, nil // there is nothing to tell
-	case len(open) > 0 && cfg.control == d.cfg.control:
-		return open, nil
+	case d.hasControl(cfg):
+		return d.control.sockets(), nil
 	case cfg.control != "":
 		ln, err := listenControl(cfg.control)
 		if err != nil {
-			return nil, err
+			return nil, cfg.controlError(err)
 		}
 		return []net.Listener{ln}, nil
 	}
@@ -89,27 +92,26 @@ func (d *daemon) controlSockets(cfg config) ([]net.Listener, error) {
 	return nil, nil
 }
 
-// listenControl makes a socket that this user alone can connect to, in place
-// of one that nobody listens at any more.
-func listenControl(path string) (net.Listener, error) {
-	// The kernel makes the file with the mode that the socket has.
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }), err)
-	}}
-	ln, err := private.Listen(context.Background(), "unix", path)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		if _, dead := net.Dial("unix", path); !errors.Is(dead, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("control socket %s is another program's: stop that, or name another", path)
+// hasControl reports whether the control socket that is open is where a
+// configuration has it, with its file there.
+func (d *daemon) hasControl(cfg config) bool {
+	path := cfg.control
+	for _, ln := range d.control.sockets() {
+		s := ln.(*controlSocket)
+		if path == "" && d.cfg.control == "" {
+			path = s.path
 		}
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-		ln, err = private.Listen(context.Background(), "unix", path)
+		return path != "" && s.isAt(path)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", path, err)
+	return false
+}
+
+// controlError says which flag or key names a control socket that cannot be had.
+func (cfg *config) controlError(err error) error {
+	if cfg.controlAt == (place{}) {
+		return fmt.Errorf("-control: %w", err)
 	}
-	return ln, nil
+	return mistakes{{cfg.file, cfg.controlAt, "control: " + err.Error()}}
 }
 
 // serveControl answers on a control socket until ctx ends, or until that was

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -284,26 +283,4 @@ func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
 			t.Errorf("%s: daemon: %s", what, said)
 		}
 	}
-}
-
-func TestControlSocketIsPrivate(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.sock")
-	ln, err := listenControl(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v %v", info.Mode(), err)
-	}
-	if _, err := listenControl(path); err == nil || !strings.Contains(err.Error(), "is another program's") {
-		t.Errorf("while it is in use: %v", err)
-	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false)
-	ln.Close()
-	ln, err = listenControl(path)
-	if err != nil {
-		t.Fatalf("one that was left behind: %v", err)
-	}
-	ln.Close()
 }

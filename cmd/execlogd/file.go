@@ -156,7 +156,7 @@ func (cfg *config) keys() []key {
 	return []key{
 		{"log_level", oneOf(&cfg.logLevel, logLevels...), ""},
 		{"log_format", oneOf(&cfg.logFormat, logFormats...), ""},
-		{"control", path(into(&cfg.control), `a socket, as in "/run/site.sock"`), ""},
+		{"control", path(func(p placed) { cfg.control, cfg.controlAt = p.is, p.at }, `a socket, as in "/run/site.sock"`), ""},
 		{"jobs", number(&cfg.jobs, 1, 1<<16), ""},
 		{"server", func(r *reader, v value) {
 			cfg.serve = true

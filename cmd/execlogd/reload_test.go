@@ -337,7 +337,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	changed := strings.NewReplacer("'a'", "'b'", "old", "new").Replace(begun)
 	for text, want := range map[string]string{
 		strings.Replace(changed, "port = 0", fmt.Sprint("port = ", port), 1):                    "is taken by",
-		"control = '/no/such/dir'\n" + changed:                                                  "control socket /no/such/dir",
+		"control = '/no/such/dir'\n" + changed:                                                  "control: /no/such/dir cannot be made",
 		strings.Replace(changed, "port = 0", "port = 0\nhost = '192.0.2.1'", 1):                 "is not an address of this machine",
 		strings.Replace(changed, "port = 0", "port = 0\nallow_origin = 'x y'", 1):               "x y",
 		"log_format = 'json'\n" + strings.Replace(changed, "port = 0", "host = '192.0.2.1'", 1): "192.0.2.1",
