@@ -20,9 +20,15 @@
 //
 // # Files
 //
-// Everything is opened beneath an [os.Root]: no path leads out of the root, by
-// dots, encoding or symbolic link. A link that stays inside is followed.
-// Hidden files, and whatever is in a hidden directory, are not there. A
+// Everything is opened beneath the root: no path leads out of it, by dots,
+// encoding or symbolic link. A relative link that stays inside is followed.
+// Hidden files, and whatever is in a hidden directory, are not there, also not
+// through a link from a name without a dot to one that has one (env.txt -> .env,
+// git -> .git). A link to something in a hidden directory that is not hidden by
+// its own name does publish it: current -> .releases/42, a package of pnpm, a
+// file of a ConfigMap. A hard link is a name like any other. What
+// Options.Private names is never there, by whatever name. A FIFO, a device and a
+// socket are not there, and are not opened either: files are looked at before. A
 // directory is shown by its index.html or else as a list, sorted as
 // ?sort=name, size or date and &order=asc or desc say; /a shows a.html
 // where there is no a; 404.html, at the top of the root, is shown for what is

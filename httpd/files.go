@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path"
 	"strings"
 	"syscall"
@@ -78,49 +77,6 @@ func (s *service) find(name string, slash bool) (*file, error) {
 		return nil, notFound(name)
 	}
 	return f, err
-}
-
-// A file is an open regular file or directory.
-type file struct {
-	*os.File
-	fs.FileInfo
-	name string // relative to the root
-}
-
-func (f *file) Name() string { return f.name }
-
-// open opens a regular file or a directory beneath the root. Whatever the
-// name goes through, links included, stays beneath it; that is looked after
-// at every step by os.Root, not by looking at names.
-func (s *service) open(name string) (*file, error) {
-	// Without O_NONBLOCK, opening a fifo would wait for its writer.
-	f, err := s.root.now().OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-		err = notFound(name)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return &file{File: f, FileInfo: info, name: name}, nil
-}
-
-// openRegular is open for those who want no directory.
-func (s *service) openRegular(name string) (*file, error) {
-	f, err := s.open(name)
-	if err == nil && f.IsDir() {
-		f.Close()
-		return nil, notFound(name)
-	}
-	return f, err
-}
-
-func notFound(name string) error {
-	return &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
 // serveDir answers with the directory's index page, or else with a list of

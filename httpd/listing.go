@@ -4,7 +4,6 @@ import (
 	"bytes"
 	_ "embed"
 	"html/template"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
@@ -88,7 +87,7 @@ func (s *service) serveListing(w http.ResponseWriter, r *http.Request, name stri
 	sorted := orderOf(r.URL.Query())
 	about := listing{Path: printable(path.Join("/", name)), Crumbs: crumbs(name), Columns: sorted.headings()}
 	for _, d := range found {
-		if e, ok := s.entry(name, d); ok {
+		if e, ok := s.entry(dir, d.Name()); ok {
 			about.Entries = append(about.Entries, e)
 		}
 	}
@@ -99,17 +98,17 @@ func (s *service) serveListing(w http.ResponseWriter, r *http.Request, name stri
 	s.serveNote(w, r, http.StatusOK, b, listingTemplate, about)
 }
 
-// entry describes what a link to d would lead to. It is not ok when a request
+// entry describes what a link to name would lead to. It is not ok when a request
 // for it would not be answered: hidden, outside, or no file.
-func (s *service) entry(dir string, d fs.DirEntry) (entry, bool) {
-	if d.Name()[0] == '.' {
+func (s *service) entry(dir *file, name string) (entry, bool) {
+	if isHidden(name) {
 		return entry{}, false
 	}
-	info, err := s.root.now().Stat(path.Join(dir, d.Name()))
-	if err != nil || !info.IsDir() && !info.Mode().IsRegular() {
+	info, err := s.stat(dir, name)
+	if err != nil {
 		return entry{}, false
 	}
-	e := entry{link: linkTo(d.Name()), Dir: info.IsDir(), Modified: info.ModTime().UTC()}
+	e := entry{link: linkTo(name), Dir: info.IsDir(), Modified: info.ModTime().UTC()}
 	if e.Dir {
 		e.Name += "/"
 		e.Href += "/"

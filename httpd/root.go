@@ -15,7 +15,7 @@ type root struct {
 	path string // absolute
 
 	mu    sync.Mutex
-	dir   *os.Root
+	dir   rootDir
 	info  fs.FileInfo // of dir
 	users int         // who may open files in it; the last of them closes it
 }
@@ -38,25 +38,36 @@ func openRoot(name string, before *root) (*root, error) {
 	return &root{path: path, dir: dir, info: info, users: 1}, nil
 }
 
-func openDir(path string) (*os.Root, fs.FileInfo, error) {
-	dir, err := os.OpenRoot(path)
+// A rootDir is an open directory, as both of the ways to reach a file in it want
+// it. What is not closed is when nobody refers to it any more.
+type rootDir struct {
+	*os.Root
+	handle *os.File
+}
+
+func openDir(path string) (rootDir, fs.FileInfo, error) {
+	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, nil, err
+		return rootDir{}, nil, err
 	}
-	f, err := dir.Open(".")
+	handle, err := root.Open(".")
 	if err != nil {
-		dir.Close()
-		return nil, nil, err
+		root.Close()
+		return rootDir{}, nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	return dir, info, err
+	info, err := handle.Stat()
+	return rootDir{root, handle}, info, err
+}
+
+func (d rootDir) close() error {
+	d.handle.Close()
+	return d.Root.Close()
 }
 
 // now is the directory as the path leads to it now; the one before while it
 // leads nowhere. It must not be closed: the one before is when the last
 // request has let go of it.
-func (r *root) now() *os.Root {
+func (r *root) now() rootDir {
 	info, err := os.Stat(r.path)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,5 +104,5 @@ func (r *root) release() error {
 	if r.users--; r.users > 0 {
 		return nil
 	}
-	return r.dir.Close()
+	return r.dir.close()
 }

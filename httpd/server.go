@@ -40,6 +40,14 @@ type Options struct {
 	// reload for pages that come from elsewhere.
 	Root string
 
+	// Private are paths of files that are never served, whatever name, symbolic
+	// link, hard link or mount leads to them, nor are copies beside them whose
+	// names add to theirs, such as site.toml~ or site.toml.bak. What a path
+	// leads to is looked up afresh at each request; what it led to before stays
+	// private under its other names, until the Server is closed. A path that
+	// leads nowhere does no harm. A copy elsewhere is a file like any other.
+	Private []string
+
 	// NoLiveReload serves the files as they are, with no script in them, and
 	// has neither /livereload and /livereload.js nor the status page.
 	NoLiveReload bool
@@ -92,6 +100,7 @@ type Server struct {
 	press     press
 	patience  patience
 	warned    warnings
+	private   privateFiles
 	onlookers chan struct{} // as many as there are status pages
 	lone      visit         // of requests that belong to no Serve
 
@@ -290,5 +299,6 @@ func (s *Server) Close() error {
 	}
 	s.close()
 	s.lone.dismiss()
+	s.private.close()
 	return s.current.Load().root.release()
 }

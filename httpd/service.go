@@ -3,8 +3,10 @@ package httpd
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -14,7 +16,8 @@ import (
 type service struct {
 	*Server
 	log       *slog.Logger
-	root      *root  // nil when no files are served
+	root      *root // nil when no files are served
+	private   privateList
 	directory string // Root as an absolute path, "" when no files are served
 	live      bool
 	injects   bool // the script is put into pages
@@ -42,8 +45,16 @@ func (s *Server) newService(opts Options, before *root) (*service, error) {
 		gate:    gate,
 		grace:   cmp.Or(opts.Grace, DefaultGrace),
 		watches: opts.Watches,
+		private: privateList{seen: &s.private},
 		runs:    opts.Runs,
 		ran:     opts.RunsChanged,
+	}
+	for _, path := range opts.Private {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return nil, fmt.Errorf("private: %w", err)
+		}
+		next.private.paths = append(next.private.paths, path)
 	}
 	if next.ran == nil {
 		next.ran = func() <-chan struct{} { return nil }

@@ -212,9 +212,22 @@ func (cfg *config) server(log *slog.Logger, watches func() []httpd.Watch) httpd.
 		AllowOrigins: cfg.allowOrigins,
 	}
 	if cfg.static {
-		o.Root = cfg.root
+		o.Root, o.Private = cfg.root, cfg.private()
 	}
 	return o
+}
+
+// private are the files that visitors never get: the configuration, in which
+// the environment of jobs may be, and where it is, if its path is a link.
+func (cfg *config) private() []string {
+	if cfg.file == "" {
+		return nil
+	}
+	paths := []string{cfg.filePath}
+	if real, err := filepath.EvalSymlinks(cfg.filePath); err == nil && real != cfg.filePath {
+		paths = append(paths, real)
+	}
+	return paths
 }
 
 // The routes: one for content, and one for which files are there and may be

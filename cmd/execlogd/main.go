@@ -30,7 +30,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -206,7 +205,6 @@ func (d *daemon) acquireServer() (err error) {
 	if d.server, err = httpd.New(d.serverOptions(d.cfg)); err != nil {
 		return explainServer(err)
 	}
-	d.warnOfServedFile()
 	sockets, err := d.webSockets(d.cfg)
 	if err != nil {
 		return err
@@ -235,18 +233,6 @@ func (d *daemon) serverOptions(cfg config) httpd.Options {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
 	}
 	return o
-}
-
-// warnOfServedFile says that visitors can read the configuration, in which the
-// environment of jobs may be.
-func (d *daemon) warnOfServedFile() {
-	file, err := filepath.Abs(d.cfg.file)
-	if d.cfg.file == "" || !d.cfg.serve || !d.cfg.static || err != nil {
-		return
-	}
-	if path, in := below(d.cfg.root, file); in && !strings.Contains("/"+path, "/.") {
-		d.log.Warn("the configuration is among the files that are served: hide it by a dot before its name, or serve another directory", "path", path)
-	}
 }
 
 // output logs what a job writes.

@@ -143,7 +143,6 @@ func (d *daemon) reload(ctx context.Context) error {
 	}
 	d.cfg = cfg
 	d.logs.set(newHandler(cfg, d.stderr))
-	d.warnOfServedFile()
 	d.control.move(next.controls)
 	if cfg.serve {
 		d.web.move(next.web)

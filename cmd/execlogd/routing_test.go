@@ -436,13 +436,69 @@ exit 1
 	}
 }
 
-func TestServedConfigurationIsWarnedOf(t *testing.T) {
-	const warning = "the configuration is among the files that are served"
-	for text, want := range map[string]bool{"": true, "static = false": false, "root = 'www'": false} {
-		s := begin(t, "\n-- www/ --\n-- x.toml --\n[server]\nport = 0\n"+text)
-		if got := strings.Contains(strings.Join(s.seen, "\n"), warning); got != want {
-			t.Errorf("%q: warned %v, want %v:\n%s", text, got, want, strings.Join(s.seen, "\n"))
+// The configuration has the environment of jobs in it. Where it is among the
+// files that are served, or a link leads to it, visitors do not get it, nor what
+// it was before it was saved by rename, nor an editor's copy. The control socket
+// is no file that could be served.
+func TestTheConfigurationIsNotServed(t *testing.T) {
+	s := begin(t, `
+-- index.html --
+hello
+-- x.toml~ --
+secret
+-- x.toml --
+control = "control.sock"
+
+[server]
+port = 0
+
+[[route]]
+name = "build"
+match = ["*.md"]
+env = { TOKEN = "secret" }
+run = ["true"]
+`, "-watch-config")
+	in := func(name string) string { return filepath.Join(s.dir, name) }
+	link := func(how func(string, string) error, from, to string) {
+		t.Helper()
+		if err := how(from, in(to)); err != nil {
+			t.Fatal(err)
 		}
+	}
+	link(os.Link, in("x.toml"), "hard.txt")
+	link(os.Symlink, "x.toml", "soft.txt")
+	refused := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			resp, err := http.Get(s.url + "/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != 404 || strings.Contains(string(body), "secret") {
+				t.Errorf("%s: %s %q %v", name, resp.Status, body, err)
+			}
+		}
+	}
+	refused("x.toml", "hard.txt", "soft.txt", "x.toml~", "control.sock")
+
+	text, err := os.ReadFile(in("x.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(".new", string(text)+"# saved by rename\n")
+	link(os.Rename, in(".new"), "x.toml")
+	s.await("msg=\"configuration loaded\"")
+	link(os.Link, in("x.toml"), "new.txt")
+	refused("x.toml", "hard.txt", "soft.txt", "new.txt")
+	resp, err := http.Get(s.url + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("the page beside it: %s", resp.Status)
 	}
 }
 
