@@ -95,6 +95,36 @@ func (w *Watcher) repairRoots() (worked bool) {
 	return worked
 }
 
+// A Location is a directory, as a root and the path below it.
+type Location struct {
+	Root string // as its Subscription names it
+	Path string // as in Event.Path
+}
+
+// Locations says by which names the directory that root leads to is watched: as
+// it is a root itself, and as it lies below others, whatever links or mounts
+// lead there. The outermost root is first, and of several for one directory the
+// one that was there first. There is none while nothing is at root, or when no
+// Subscription has it.
+func (w *Watcher) Locations(root string) []Location {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.subs, func(s *subscriber) bool { return s.Root == root && s.node != 0 })
+	if i < 0 || !w.here.find(w.subs[i].node, nil) {
+		return nil
+	}
+	var all []Location
+	for _, h := range slices.Backward(w.here.hits) {
+		path := w.here.text(h.start)
+		for _, s := range h.subs {
+			if !s.skips(path) {
+				all = append(all, Location{Root: s.Root, Path: path})
+			}
+		}
+	}
+	return all
+}
+
 // findRoot makes s watch the directory that its path leads to now.
 func (w *Watcher) findRoot(s *subscriber) {
 	w.arm(s) // first the watches: what changes from here on is in the queue

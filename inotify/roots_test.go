@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,37 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	for root, path := range map[string]string{dir: "a/c/f", inner: "c/f"} {
 		if told[root][path]&found != found {
 			t.Errorf("%s was told of %v, want of %s with %v", root, told[root], path, found)
+		}
+	}
+}
+
+func TestLocations(t *testing.T) {
+	w, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	dir := t.TempDir()
+	inner, link, aside := filepath.Join(dir, "a", "b"), filepath.Join(dir, "link"), filepath.Join(dir, "aside")
+	if err := errors.Join(os.MkdirAll(inner, 0o755), os.Mkdir(aside, 0o755), os.Symlink(inner, link)); err != nil {
+		t.Fatal(err)
+	}
+	skipAside := func(path string) bool { return path == "aside" }
+	for _, root := range []string{inner, aside, dir, link} {
+		if err := w.Add(Subscription{Root: root, SkipDir: skipAside}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both := []Location{{dir, "a/b"}, {inner, "."}, {link, "."}}
+	for root, want := range map[string][]Location{
+		dir:           {{dir, "."}},
+		inner:         both,
+		link:          both,
+		aside:         {{aside, "."}},
+		dir + "/none": nil,
+	} {
+		if got := w.Locations(root); !slices.Equal(got, want) {
+			t.Errorf("%s is %v, want %v", root, got, want)
 		}
 	}
 }

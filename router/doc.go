@@ -45,7 +45,11 @@
 // directory or could match something below it.
 //
 // Routes of one Router may be for different roots (Route.Roots), so that one for
-// the pages in public can come after one for their sources.
+// the pages in public can come after one for their sources. Roots may overlap:
+// one may lie inside another, or be the same directory by another name, a link
+// or a bind mount. A file that is in several roots is one file all the same: a
+// route hears of it once, by the outermost of those roots in which it is for
+// the file (of several names of one directory, by the first listener's).
 //
 // # Batches
 //

@@ -10,12 +10,18 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// addAll is add for events that came together.
-func (s *stage) addAll(events []inotify.Event, now time.Time, t *Ticket) {
+// addAll is add for events that came together. What a watcher has delivered
+// comes once for each root, of which the route takes one.
+func (s *stage) addAll(events []inotify.Event, now time.Time, t *Ticket, delivered bool) {
 	for _, e := range events {
-		if e.Mask&s.heeds != 0 || e.Mask == 0 {
-			s.add(e, now, t)
+		if e.Mask&s.heeds == 0 && e.Mask != 0 {
+			continue
 		}
+		outer, ok := s.outermost(e)
+		if ok && delivered {
+			continue
+		}
+		s.add(outer, now, t)
 	}
 }
 
@@ -82,6 +88,7 @@ func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket) {
 // offer puts an event in whose path has nothing waiting. It says neither that a
 // file was made nor that it is complete, and is nobody's doing.
 func (s *stage) offer(e inotify.Event) {
+	e, _ = s.outermost(e)
 	k := keyOf(e)
 	if l := s.at(k); l != nil && l.batch.entries[k] != nil || !s.rules.isFor(e) {
 		return
@@ -92,6 +99,7 @@ func (s *stage) offer(e inotify.Event) {
 // inherit puts an event in that is not of the route's asking, with the tickets
 // that wait for it and the run that led to it, if one did.
 func (s *stage) inherit(e inotify.Event, tickets []*Ticket, from *trace) {
+	e = s.named(e)
 	k := keyOf(e)
 	l := s.lane(k)
 	if l.ignores() {

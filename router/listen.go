@@ -26,7 +26,7 @@ type Listener struct {
 
 // deliver hands events to the router.
 func (l Listener) deliver(events []inotify.Event) {
-	l.Router.Events(events)
+	l.Router.events(events, true)
 	if l.Notice == nil {
 		return
 	}
@@ -59,35 +59,43 @@ type instance struct {
 // fails here, and nothing is held then. What happens from now on is kept for
 // Run. The Group must be closed.
 func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
-	return newGroup(opts, func(err error) error { return err }, listeners)
-}
-
-// newGroup is NewGroup that has the errors of the watcher judged.
-func newGroup(opts inotify.Options, judge func(error) error, listeners []Listener) (*Group, error) {
 	g, err := groupOf(listeners)
 	if err != nil {
 		return nil, err
 	}
+	return g.watch(opts, func(err error) error { return err })
+}
+
+// watch gives the Group a watcher of its own, of whose errors it has some judged.
+func (g *Group) watch(opts inotify.Options, judge func(error) error) (*Group, error) {
 	watcher, err := inotify.New(opts)
 	if err != nil {
 		return nil, err
 	}
 	g.instance = &instance{watcher: watcher, owner: g}
-	for _, l := range listeners {
-		if err := judge(watcher.Add(l.subscription())); err != nil {
+	for _, l := range g.listeners {
+		if err := judge(watcher.Add(g.subscription(l))); err != nil {
 			return nil, errors.Join(err, watcher.Close())
 		}
 	}
+	g.findOverlaps()
 	return g, nil
 }
 
 // groupOf is a Group that has no watcher yet.
 func groupOf(listeners []Listener) (*Group, error) {
-	g := &Group{listeners: slices.Clone(listeners), relieved: make(chan *Group, 1)}
+	g := &Group{relieved: make(chan *Group, 1)}
 	for _, l := range listeners {
 		if l.Router == nil {
 			return nil, fmt.Errorf("listener for %q: no router: set one", l.Root)
 		}
+		same := func(other Listener) bool { return other.Root == l.Root && other.Router == l.Router }
+		if i := slices.IndexFunc(g.listeners, same); i >= 0 {
+			// Two subscriptions would bring everything twice.
+			g.listeners[i].Notice = tellBoth(g.listeners[i].Notice, l.Notice)
+			continue
+		}
+		g.listeners = append(g.listeners, l)
 		if !slices.Contains(g.routers, l.Router) {
 			g.routers = append(g.routers, l.Router)
 		}
@@ -95,12 +103,30 @@ func groupOf(listeners []Listener) (*Group, error) {
 	return g, nil
 }
 
-func (l Listener) subscription() inotify.Subscription {
+func tellBoth(first, second func(there bool)) func(there bool) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(there bool) {
+		first(there)
+		second(there)
+	}
+}
+
+func (g *Group) subscription(l Listener) inotify.Subscription {
 	return inotify.Subscription{
 		Root:    l.Root,
 		Mask:    l.Router.Mask(l.Root),
 		SkipDir: func(path string) bool { return l.Router.SkipDir(l.Root, path) },
-		Deliver: l.deliver,
+		Deliver: func(events []inotify.Event) {
+			if slices.ContainsFunc(events, movesRoots) {
+				g.instance.findOverlaps()
+			}
+			l.deliver(events)
+		},
 	}
 }
 
@@ -172,15 +198,16 @@ func (g *Group) Run(ctx context.Context) error {
 // rest is watched as soon as g's are gone, or else polled, and opts.Problem is
 // told.
 func (g *Group) Successor(opts inotify.Options, listeners ...Listener) (*Group, error) {
-	if slices.EqualFunc(g.listeners, listeners, Listener.goesOnAs) {
-		next, err := groupOf(listeners)
-		if err != nil {
-			return nil, err
-		}
+	next, err := groupOf(listeners)
+	if err != nil {
+		return nil, err
+	}
+	if slices.EqualFunc(g.listeners, next.listeners, Listener.goesOnAs) {
 		next.instance = g.instance
+		next.findOverlaps()
 		return next, nil
 	}
-	return newGroup(opts, func(err error) error {
+	return next.watch(opts, func(err error) error {
 		if limit, ok := errors.AsType[*inotify.LimitError](err); ok && limit.Needed > 0 {
 			if opts.Problem != nil {
 				opts.Problem(err)
@@ -188,7 +215,7 @@ func (g *Group) Successor(opts inotify.Options, listeners ...Listener) (*Group, 
 			return nil
 		}
 		return err
-	}, listeners)
+	})
 }
 
 // goesOnAs reports whether a subscription for l does for next as well: what l's

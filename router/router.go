@@ -56,9 +56,10 @@ type Router struct {
 	grace    time.Duration
 	most     int // callbacks at once
 	post     func(Frame)
-	succeeds *Router       // nil when it has
-	relieved chan struct{} // closed when another has taken its place
-	stages   []*stage      // as in New; the lock guards what they have
+	succeeds *Router                       // nil when it has
+	relieved chan struct{}                 // closed when another has taken its place
+	stages   []*stage                      // as in New; the lock guards what they have
+	overlaps map[string][]inotify.Location // of each root the places in others; the lock guards it
 
 	// The floor's lock guards what follows.
 	order   []*stage // what comes first before what comes after it
@@ -121,7 +122,11 @@ func New(opts Options, routes ...Route) (*Router, error) {
 // for a callback, and keeps no part of the slice but its strings. What comes
 // before Run is kept for it; what comes after it was told to stop is ignored,
 // and after another has taken its place that one's.
-func (r *Router) Events(batch []inotify.Event) {
+func (r *Router) Events(batch []inotify.Event) { r.events(batch, false) }
+
+// events is Events. A watcher has delivered each event for all roots above its
+// file.
+func (r *Router) events(batch []inotify.Event, delivered bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r = r.now()
@@ -130,7 +135,7 @@ func (r *Router) Events(batch []inotify.Event) {
 	}
 	now := time.Now()
 	for _, s := range r.stages {
-		s.addAll(batch, now, nil)
+		s.addAll(batch, now, nil, delivered)
 	}
 	r.turn(now)
 }

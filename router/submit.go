@@ -36,7 +36,7 @@ func (r *Router) Submit(events ...inotify.Event) *Ticket {
 	} else {
 		now := time.Now()
 		for _, s := range r.stages {
-			s.addAll(events, now, t)
+			s.addAll(events, now, t, false)
 		}
 		r.turn(now)
 	}
