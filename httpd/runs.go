@@ -31,6 +31,10 @@ type Run struct {
 	Stopped bool   // it was ended from outside, which is no failure
 	Outcome string // in words: "running", "done", "stopped", "exit status 1"
 	Output  []byte // the end of what it has written so far
+
+	// LeftBehind says in words which processes it has left behind, and what
+	// became of them; empty if there were none.
+	LeftBehind string
 }
 
 type runRow struct {
@@ -67,7 +71,7 @@ func (r Run) public() Run {
 	if r.Failed {
 		r.Outcome = "failed"
 	}
-	r.Command, r.Paths, r.Output = "", nil, nil
+	r.Command, r.Paths, r.Output, r.LeftBehind = "", nil, nil, ""
 	return r
 }
 
@@ -82,6 +86,9 @@ func (r Run) row() runRow {
 	}
 	if !r.Running {
 		row.Outcome += " after " + r.Took.Round(time.Millisecond).String()
+	}
+	if r.LeftBehind != "" {
+		row.Outcome += "; " + printable(r.LeftBehind[:min(len(r.LeftBehind), maxRunLine)])
 	}
 	for _, p := range r.Paths[:min(len(r.Paths), maxRunPaths)] {
 		row.Paths = append(row.Paths, printable(clip(p)))

@@ -20,7 +20,7 @@ func someRuns() []Run {
 			ID: 8, Route: "build<b>", Command: `sh -c "<script>alert(1)</script>"`, Paths: []string{"a.md", "b\xff.md"}, Batch: 7,
 			Start: noon, Took: 1234567 * time.Microsecond, Failed: true, Outcome: "exit status 1", Output: []byte("</pre><script>\xff\n"),
 		},
-		{ID: 7, Route: "check", Command: "true", Paths: []string{"a.md"}, Batch: 1, Start: noon, Took: time.Second, Outcome: "done"},
+		{ID: 7, Route: "check", Command: "true", Paths: []string{"a.md"}, Batch: 1, Start: noon, Took: time.Second, Outcome: "done", LeftBehind: "left running: java (7)"},
 	}
 }
 
@@ -34,7 +34,7 @@ func TestRunsAreShown(t *testing.T) {
 			[]string{"a.md", "b\ufffd.md"},
 			"and 5 more files", "</pre><script>\ufffd\n",
 		},
-		{Key: "7 1700000000000", Start: noon, Route: "check", State: "done", Outcome: "done after 1s", Command: "true", Paths: []string{"a.md"}},
+		{Key: "7 1700000000000", Start: noon, Route: "check", State: "done", Outcome: "done after 1s; left running: java (7)", Command: "true", Paths: []string{"a.md"}},
 	}
 	if got := run.seen().Runs; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

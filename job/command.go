@@ -54,6 +54,15 @@ type Command struct {
 	// and what it leaves behind, when it has ended; 0 is DefaultGrace,
 	// negative is none.
 	Grace time.Duration
+
+	// Leave are the names of processes that a run may leave behind when the
+	// program has ended by itself, such as servers that a build tool starts to
+	// be quick the next time: patterns of path.Match for the name that the
+	// kernel has for a process (15 bytes of it) or the last part of the path
+	// that it was started by; "*" is every process. What such a process has
+	// started stays with it. The package documentation says what becomes of
+	// them. A Service must have none.
+	Leave []string
 }
 
 // A Job is a Command that can run.
@@ -66,6 +75,7 @@ type Job struct {
 	env    []string
 	input  Input
 	grace  time.Duration
+	leave  []string
 	shell  bool
 }
 
@@ -87,6 +97,7 @@ func (r *Runner) job(c Command) (*Job, error) {
 		env:    environment(r.opts.Env, c.Env),
 		input:  c.Input,
 		grace:  max(0, cmp.Or(c.Grace, DefaultGrace)),
+		leave:  slices.Clone(c.Leave),
 		shell:  c.Shell != "",
 	}
 	if err := c.check(); err != nil {
@@ -122,6 +133,11 @@ func (c Command) check() error {
 	for _, v := range c.Env {
 		if i := strings.IndexByte(v, '='); i < 1 || strings.Contains(v, "\x00") {
 			return fmt.Errorf("environment %q: want KEY=value without a NUL byte", v)
+		}
+	}
+	for _, name := range c.Leave {
+		if err := CheckLeave(name); err != nil {
+			return fmt.Errorf("leave: %w", err)
 		}
 	}
 	return nil
@@ -200,7 +216,7 @@ func (j *Job) shown(argv []string) []string {
 
 // request is the command with a batch.
 func (j *Job) request(batch []inotify.Event) (request, error) {
-	r := request{path: j.path, dir: j.dir, argv: j.argv, grace: j.grace}
+	r := request{path: j.path, dir: j.dir, argv: j.argv, grace: j.grace, leave: j.leave}
 	env, list := variables(j.name, batch)
 	if !list && j.shell && strings.Contains(j.argv[2], "EXECLOGD_PATHS") {
 		return r, fmt.Errorf("the %d paths are too long for EXECLOGD_PATHS: have them on stdin instead", len(batch))

@@ -63,8 +63,18 @@
 // program itself has ended, what it has left behind is ended in the same way,
 // and the run is over when that is gone: nothing survives a run, also not what
 // has detached itself in a session of its own (daemon(3), setsid(1), nohup).
-// Servers that build tools start in the background, to be quick the next time,
-// thus do not stay either.
+// Record.Ended says what that was.
+//
+// Servers that build tools start in the background, to be quick the next time
+// (Gradle, sccache, watchman), can stay: Command.Leave names them. They stay when
+// the program has ended by itself, with whatever status; a run that is stopped
+// leaves nothing. What stays is no part of a run any more: no later run and no
+// Close ends it, nor does the end of the daemon, unless that takes its control
+// group along, as a service of systemd, or its PID namespace, as a container.
+// It belongs to the nearest subreaper above the daemon or to PID 1, which is
+// the daemon itself in a container: [Reap]. The pipe that it may have for standard
+// output is closed when the run is over, so it writes to a file of its own, or
+// gets SIGPIPE. Record.Left says what has stayed.
 //
 // For this, programs are started by keepers. A keeper is a process of the same
 // program as the daemon (which is why main begins with [Keep]) that is asked

@@ -47,7 +47,8 @@ type outcome struct {
 	failure string
 	exit    int
 	signal  syscall.Signal
-	strays  int
+	ended   Processes
+	left    Processes
 	cause   error // why it was stopped; nil if it was not
 }
 
@@ -55,13 +56,13 @@ type outcome struct {
 // if it was not.
 func outcomeOf(end report, cause error) outcome {
 	status := syscall.WaitStatus(end.value)
-	o := outcome{exit: status.ExitStatus(), strays: int(end.strays), cause: cause}
+	o := outcome{exit: status.ExitStatus(), ended: end.ended, left: end.stay, cause: cause}
 	if status.Signaled() {
 		o.signal = status.Signal()
 	}
 	switch {
-	case end.left > 0:
-		o.failure = fmt.Sprintf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.left)
+	case end.alive > 0:
+		o.failure = fmt.Sprintf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.alive)
 	case cause != nil:
 		o.failure = failureOf(cause)
 	case status.Signaled():

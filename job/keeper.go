@@ -124,12 +124,15 @@ func keepFiles() error {
 type tree struct {
 	main    int // process id of the program
 	grace   time.Duration
+	leave   []string            // as in Command
 	socket  int                 // to report on
 	stopped chan struct{}       // closed when it is to end
 	alone   chan struct{}       // closed when main has ended and left others behind
+	died    chan struct{}       // has an element when a process was reaped
 	empty   chan struct{}       // closed when there is no process any more
 	once    sync.Once           // closes stopped
 	told    map[processKey]bool // who got SIGTERM; tend's alone
+	leaving bool                // it has ended by itself, and some may stay; tend's alone
 
 	mu     sync.Mutex // guards what follows, and main against being reaped
 	over   bool       // main was reaped; its id may be another's
@@ -153,8 +156,8 @@ func plant(r request, files []int, socket int) *tree {
 	}
 	send(socket, report{kind: started, value: uint32(pid)})
 	t := &tree{
-		main: pid, grace: r.grace, socket: socket, told: make(map[processKey]bool),
-		stopped: make(chan struct{}), alone: make(chan struct{}), empty: make(chan struct{}),
+		main: pid, grace: r.grace, leave: r.leave, socket: socket, told: make(map[processKey]bool),
+		stopped: make(chan struct{}), alone: make(chan struct{}), died: make(chan struct{}, 1), empty: make(chan struct{}),
 	}
 	reaped := make(chan struct{})
 	go t.reap(reaped)
@@ -192,25 +195,38 @@ func (t *tree) stop() {
 }
 
 // tend ends the tree when it is to end, and when the program itself has ended:
-// SIGTERM, and SIGKILL after the grace. It returns when nothing is left.
+// SIGTERM, and SIGKILL after the grace. It returns when nothing is left. When the
+// program has ended by itself and all that is left may stay, the keeper ends, for
+// it cannot be a parent to them and to the next program's processes.
 func (t *tree) tend(reaped <-chan struct{}) {
 	defer close(t.empty)
-	var strays, left int
+	var end report
 	var kill <-chan time.Time // nil while nothing is to end
 	var killed time.Time      // zero until then
 	alone, stopped := t.alone, t.stopped
-	for left == 0 {
+	var died <-chan struct{} // nil while it is of no interest
+	for end.alive == 0 && end.stay.Count == 0 {
 		select {
 		case <-reaped:
-			send(t.socket, report{kind: ended, value: uint32(t.status), strays: uint32(strays)})
+			end.kind, end.value = ended, uint32(t.status)
+			send(t.socket, end)
 			return
 		case <-alone:
 			alone = nil
-			n := t.terminate()
-			if kill == nil {
-				strays = n
+			if kill != nil {
+				t.terminate()
+				break
+			}
+			if len(t.leave) > 0 {
+				t.leaving, died = true, t.died
+				end.stay = t.staying()
+			}
+			if end.stay.Count == 0 {
+				end.ended = named(t.terminate())
 				kill = time.After(t.grace)
 			}
+		case <-died:
+			end.stay = t.staying()
 		case <-stopped:
 			stopped = nil
 			if kill == nil {
@@ -221,34 +237,56 @@ func (t *tree) tend(reaped <-chan struct{}) {
 			if killed.IsZero() {
 				killed = now
 			}
-			n := t.kill()
-			if now.Sub(killed) > killPatience {
-				left = max(n, 1)
+			switch n := t.kill(); {
+			case n == 0 && t.leaving:
+				end.stay = t.staying()
+			case now.Sub(killed) > killPatience:
+				end.alive = uint32(max(n, 1))
 			}
 			kill = time.After(killAgain)
 		}
 	}
-	// What cannot be ended cannot be told from the next program's processes.
+	// What cannot be ended, or goes on, cannot be told from the next program's
+	// processes.
 	t.mu.Lock()
-	send(t.socket, report{kind: ended, value: uint32(t.status), strays: uint32(strays), left: uint32(left)})
+	end.kind, end.value = ended, uint32(t.status)
+	send(t.socket, end)
 	os.Exit(0)
 }
 
+// staying is what is left, if all of that may stay.
+func (t *tree) staying() Processes {
+	stay, rest := split(descendants(os.Getpid()), t.leave)
+	if len(rest) > 0 {
+		return Processes{}
+	}
+	return named(stay)
+}
+
+// members are the processes that are to end: all, or those that may not stay.
+func (t *tree) members() []process {
+	all := descendants(os.Getpid())
+	if t.leaving {
+		_, all = split(all, t.leave)
+	}
+	return all
+}
+
 // terminate asks every process of the tree to end, also one that was stopped,
-// but none twice. It counts those that it had to ask by themselves, outside
-// the program's group.
-func (t *tree) terminate() (alone int) {
-	members := descendants(os.Getpid()) // whom a signal to the group reaches
+// but none twice. It returns those that it had to ask by themselves, outside the
+// program's group.
+func (t *tree) terminate() (alone []process) {
+	members := t.members() // whom a signal to the group reaches
 	group := t.signalGroup(syscall.SIGTERM, syscall.SIGCONT)
 	for _, p := range members {
 		t.told[p.key()] = t.told[p.key()] || p.group == group
 	}
-	for _, p := range descendants(os.Getpid()) {
+	for _, p := range t.members() {
 		if !t.told[p.key()] {
 			t.told[p.key()] = true
 			p.signal(syscall.SIGTERM)
 			p.signal(syscall.SIGCONT)
-			alone++
+			alone = append(alone, p)
 		}
 	}
 	return alone
@@ -258,7 +296,7 @@ func (t *tree) terminate() (alone int) {
 // meanwhile, and counts what it saw.
 func (t *tree) kill() int {
 	t.signalGroup(syscall.SIGKILL)
-	left := descendants(os.Getpid())
+	left := t.members()
 	for _, p := range left {
 		p.signal(syscall.SIGKILL)
 	}
@@ -295,6 +333,12 @@ func (t *tree) reapOne() bool {
 	defer t.mu.Unlock()
 	var status syscall.WaitStatus
 	pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+	if err == nil {
+		select {
+		case t.died <- struct{}{}:
+		default:
+		}
+	}
 	if err != nil || pid != t.main || t.over {
 		return false
 	}

@@ -53,7 +53,11 @@ type Record struct {
 
 	Exit   int            // the exit status; -1 without one
 	Signal syscall.Signal // that ended the program; 0 if it exited
-	Strays int            // processes that it left behind, which were ended
+
+	// Ended and Left are the processes that the program left behind when it
+	// ended by itself: those that were ended after it, and those that go on as
+	// Command.Leave has it.
+	Ended, Left Processes
 
 	// Output is what was written to standard output and standard error, or
 	// the last 64 KiB of it; Written is how many bytes there were.
@@ -301,7 +305,7 @@ func (e *entry) end(o outcome) Record {
 		o = o.ofService(e.r.Ready)
 	}
 	e.r.Running, e.r.Took = false, time.Since(e.r.Start)
-	e.r.Failure, e.r.Cause, e.r.Exit, e.r.Signal, e.r.Strays = o.failure, o.cause, o.exit, o.signal, o.strays
+	e.r.Failure, e.r.Cause, e.r.Exit, e.r.Signal, e.r.Ended, e.r.Left = o.failure, o.cause, o.exit, o.signal, o.ended, o.left
 	e.log.forget()
 	e.change()
 	return e.record(maxOutput)

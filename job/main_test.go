@@ -27,6 +27,11 @@ func TestMain(m *testing.M) {
 		daemon()
 	case "immune":
 		immune()
+	case "first":
+		if err := first(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	default:
 		os.Setenv("GORACE", "atexit_sleep_ms=0") // for keepers
 		goleak.VerifyTestMain(m)

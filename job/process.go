@@ -19,6 +19,7 @@ type process struct {
 	parent int
 	group  int
 	start  uint64 // in clock ticks since boot
+	name   string // of its program, which the kernel cuts after 15 bytes
 	zombie bool
 }
 
@@ -79,9 +80,9 @@ func look(id int) (process, bool) {
 // parseStat reads a line of proc_pid_stat(5). The second field is the name of
 // the program in parentheses, which may itself hold spaces and parentheses.
 func parseStat(stat []byte) (process, bool) {
-	first, _, named := bytes.Cut(stat, []byte(" ("))
+	first, rest, named := bytes.Cut(stat, []byte(" ("))
 	end := bytes.LastIndexByte(stat, ')')
-	if !named || end < 0 {
+	if !named || end < len(first)+len(" (") {
 		return process{}, false
 	}
 	fields := bytes.Fields(stat[end+1:]) // from the third on
@@ -98,6 +99,7 @@ func parseStat(stat []byte) (process, bool) {
 		parent: number(fields[1]),
 		group:  number(fields[2]),
 		start:  start,
+		name:   string(rest[:end-len(first)-len(" (")]),
 		zombie: fields[0][0] == 'Z' || fields[0][0] == 'X',
 	}, err == nil
 }

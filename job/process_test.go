@@ -13,9 +13,9 @@ func TestParseStat(t *testing.T) {
 		want process
 		ok   bool
 	}{
-		{"7 (sh) S" + rest, process{id: 7, parent: 1, group: 2, start: 999}, true},
-		{"7 (a) R 9 (b)) Z" + rest, process{id: 7, parent: 1, group: 2, start: 999, zombie: true}, true},
-		{"7 ( (\n) S" + rest, process{id: 7, parent: 1, group: 2, start: 999}, true},
+		{"7 (sh) S" + rest, process{id: 7, parent: 1, group: 2, start: 999, name: "sh"}, true},
+		{"7 (a) R 9 (b)) Z" + rest, process{id: 7, parent: 1, group: 2, start: 999, name: "a) R 9 (b)", zombie: true}, true},
+		{"7 ( (\n) S" + rest, process{id: 7, parent: 1, group: 2, start: 999, name: " (\n"}, true},
 		{"7 (sh) S 1 2 3", process{}, false},
 		{"", process{}, false},
 		{"7 (", process{}, false},
@@ -34,7 +34,7 @@ func FuzzStat(f *testing.F) {
 	f.Add(") R 9 (")
 	f.Fuzz(func(t *testing.T, name string) {
 		stat := "7 (" + name + ") S 1 2 3" + strings.Repeat(" 0", 15) + " 999 5\n"
-		want := process{id: 7, parent: 1, group: 2, start: 999}
+		want := process{id: 7, parent: 1, group: 2, start: 999, name: name}
 		if got, ok := parseStat([]byte(stat)); !ok || got != want {
 			t.Errorf("%q: got %+v, %v, want %+v", stat, got, ok, want)
 		}

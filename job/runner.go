@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +17,10 @@ import (
 // are gone: only what is in the pipe can still come, unless a program that is
 // no descendant of the job was given the pipe.
 const drainPatience = time.Second
+
+// leavePatience is how long output is waited for when processes of a job go on: it
+// takes only so long to read what the job has written itself.
+const leavePatience = 50 * time.Millisecond
 
 var (
 	errClosed = errors.New("the runner is closed")
@@ -261,8 +264,8 @@ func (x *run) wait() (report, error) {
 		_ = syscall.Kill(-x.entry.pid(), syscall.SIGKILL)
 		err = errKeeper
 	}
-	x.settle()
-	if err != nil || end.left > 0 {
+	x.settle(end.stay.Count > 0)
+	if err != nil || end.alive > 0 || end.stay.Count > 0 {
 		x.keeper.end()
 		return end, err
 	}
@@ -270,10 +273,15 @@ func (x *run) wait() (report, error) {
 	return end, nil
 }
 
-// settle waits for the goroutines of a run that is over.
-func (x *run) settle() {
+// settle waits for the goroutines of a run that is over. Processes that stay may
+// hold its output.
+func (x *run) settle(stay bool) {
+	wait := drainPatience
+	if stay {
+		wait = leavePatience
+	}
 	if x.output != nil {
-		patience := time.AfterFunc(drainPatience, func() { _ = x.output.SetReadDeadline(time.Now()) })
+		patience := time.AfterFunc(wait, func() { _ = x.output.SetReadDeadline(time.Now()) })
 		defer patience.Stop()
 	}
 	if x.input != nil {
@@ -424,13 +432,7 @@ func (k *keeper) send(message []byte, files ...*os.File) error {
 // stop asks for the end of what runs. A keeper that is gone has ended it.
 func (k *keeper) stop() { _, _ = k.conn.Write([]byte{askStop}) }
 
-func (k *keeper) receive() (report, error) {
-	var b [reportSize]byte
-	if _, err := io.ReadFull(k.conn, b[:]); err != nil {
-		return report{}, err
-	}
-	return parseReport(b), nil
-}
+func (k *keeper) receive() (report, error) { return readReport(k.conn) }
 
 // end ends a keeper and waits for it. How it ended is of no interest.
 func (k *keeper) end() {

@@ -46,8 +46,8 @@ func TestNothingSurvivesTheJob(t *testing.T) {
 			r := h.run(Command{Shell: w.script(tt.script), Grace: 50 * time.Millisecond})
 			w.nobody(0)
 			h.expect("up")
-			if r.Failure != "" || r.Strays == 0 {
-				t.Errorf("got %v with %d strays, want success and some", r, r.Strays)
+			if r.Failure != "" || r.Ended.Count == 0 || r.Left.Count != 0 {
+				t.Errorf("got %v, which ended %v and left %v, want success and some that were ended", r, r.Ended, r.Left)
 			}
 		})
 	}

@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -23,6 +26,7 @@ type request struct {
 	argv  []string
 	env   []string
 	grace time.Duration // between SIGTERM and SIGKILL
+	leave []string      // as in Command
 }
 
 // message is the request as it goes to a keeper.
@@ -32,6 +36,7 @@ func (r request) message() []byte {
 	b = appendStrings(b, []string{r.path, r.dir})
 	b = appendStrings(b, r.argv)
 	b = appendStrings(b, r.env)
+	b = appendStrings(b, r.leave)
 	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-5))
 	return b
 }
@@ -62,6 +67,9 @@ func parseRequest(b []byte) (request, error) {
 		return request{}, err
 	}
 	if r.env, b, err = cutStrings(b); err != nil {
+		return request{}, err
+	}
+	if r.leave, b, err = cutStrings(b); err != nil {
 		return request{}, err
 	}
 	if len(b) > 0 {
@@ -96,31 +104,73 @@ func cutUint32(b []byte) (uint32, []byte, error) {
 const (
 	started = 1 + iota // value is the process id
 	failed             // value is the errno of what kept the program from starting
-	ended              // value is the wait status; nothing of the tree is left but what left counts
+	ended              // value is the wait status; nothing of the tree is left but what alive counts, and what stays
 )
 
 // A report is an answer of a keeper: one started or failed to each request,
-// and one ended after each started.
+// and one ended after each started. The keeper ends after one with processes that
+// are alive or stay.
 type report struct {
-	kind   uint32
-	value  uint32
-	strays uint32 // processes that were there when the program itself had ended
-	left   uint32 // processes that could not be ended
+	kind  uint32
+	value uint32
+	alive uint32    // processes that could not be ended
+	ended Processes // that were there when the program itself had ended
+	stay  Processes // likewise, which go on
 }
 
+// A report begins with its kind, value and alive, and how many bytes follow.
 const reportSize = 16
 
 func (r report) message() []byte {
 	b := make([]byte, 0, reportSize)
-	for _, v := range []uint32{r.kind, r.value, r.strays, r.left} {
+	for _, v := range []uint32{r.kind, r.value, r.alive, 0} {
 		b = binary.BigEndian.AppendUint32(b, v)
 	}
+	if r.kind != ended {
+		return b
+	}
+	for _, list := range []Processes{r.ended, r.stay} {
+		b = binary.BigEndian.AppendUint32(b, uint32(list.Count))
+		var first []string
+		for _, p := range list.First {
+			first = append(first, strconv.Itoa(p.PID)+" "+p.Name)
+		}
+		b = appendStrings(b, first)
+	}
+	binary.BigEndian.PutUint32(b[reportSize-4:], uint32(len(b)-reportSize))
 	return b
 }
 
-func parseReport(b [reportSize]byte) report {
-	at := func(i int) uint32 { return binary.BigEndian.Uint32(b[4*i:]) }
-	return report{at(0), at(1), at(2), at(3)}
+// readReport waits for a report.
+func readReport(from io.Reader) (report, error) {
+	var head [reportSize]byte
+	if _, err := io.ReadFull(from, head[:]); err != nil {
+		return report{}, err
+	}
+	at := func(i int) uint32 { return binary.BigEndian.Uint32(head[4*i:]) }
+	r := report{kind: at(0), value: at(1), alive: at(2)}
+	b := make([]byte, at(3))
+	if _, err := io.ReadFull(from, b); err != nil || len(b) == 0 {
+		return r, err
+	}
+	for _, list := range []*Processes{&r.ended, &r.stay} {
+		n, rest, err := cutUint32(b)
+		if err != nil {
+			return r, err
+		}
+		first, rest, err := cutStrings(rest)
+		if err != nil {
+			return r, err
+		}
+		b = rest
+		list.Count = int(n)
+		for _, text := range first {
+			id, name, _ := strings.Cut(text, " ")
+			pid, _ := strconv.Atoi(id)
+			list.First = append(list.First, Process{pid, name})
+		}
+	}
+	return r, nil
 }
 
 // An inbox is the socket of a keeper, from which bytes and files come. It

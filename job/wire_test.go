@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"os"
 	"reflect"
 	"strings"
@@ -11,7 +12,7 @@ import (
 )
 
 var requests = []request{
-	{path: "/bin/true", dir: "/", argv: []string{"true"}, grace: time.Second},
+	{path: "/bin/true", dir: "/", argv: []string{"true"}, grace: time.Second, leave: []string{"java", "*"}},
 	{path: "/bin/\xff", dir: "/a b\n", argv: []string{"", "-x", "\xfe"}, env: []string{"A=", "B=\n"}},
 	{argv: []string{strings.Repeat("x", 1<<20)}},
 }
@@ -80,8 +81,18 @@ func FuzzRequest(f *testing.F) {
 }
 
 func TestReport(t *testing.T) {
-	want := report{kind: ended, value: 1<<32 - 1, strays: 2, left: 3}
-	if got := parseReport([reportSize]byte(want.message())); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	for _, want := range []report{
+		{kind: started, value: 1<<32 - 1},
+		{kind: failed, value: 2},
+		{kind: ended, alive: 3},
+		{kind: ended, ended: Processes{[]Process{{1, "a b"}, {1 << 22, ""}}, 11}, stay: Processes{[]Process{{7, "7 \n"}}, 1}},
+	} {
+		got, err := readReport(bytes.NewReader(append(want.message(), "next"...)))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		}
+	}
+	if _, err := readReport(strings.NewReader("too short")); err == nil {
+		t.Error("half a report is one")
 	}
 }

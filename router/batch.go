@@ -13,12 +13,11 @@ import (
 // value is an empty one.
 type batch struct {
 	entries map[key]*entry
-	open    []*entry          // whose files are open for writing, in no order
-	alone   int               // of them those that hold back nothing but themselves
-	endless map[key]time.Time // paths that are written without end, and when they last were
-	added   int               // entries ever made, to keep their order
-	from    *trace            // the run that led to it; nil if none did, or not to all of it
-	last    *trace            // the one that led to its last event
+	open    []*entry         // whose files are open for writing, in no order
+	endless map[key]struct{} // open files that hold back nothing but themselves
+	added   int              // entries ever made, to keep their order
+	from    *trace           // the run that led to it; nil if none did, or not to all of it
+	last    *trace           // the one that led to its last event
 }
 
 // A key is a path's identity: routes may serve several roots.
@@ -33,7 +32,6 @@ type entry struct {
 	tickets []*Ticket // of those who submitted it
 	written time.Time // last, while its file is open
 	place   int       // in open, from 1 on; 0 if it is closed
-	alone   bool      // it is open, and holds back nothing but itself
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
@@ -52,26 +50,35 @@ func (b *batch) blame(t *trace, route string) {
 }
 
 // written is when a file that holds the batch was last written to; zero if no
-// file does. Files that hold back only themselves count when there is nothing
-// else.
+// file does.
 func (b *batch) written() time.Time {
-	var last time.Time
+	var last, endless time.Time
 	for _, e := range b.open {
-		if !e.alone || b.onlyAlone() {
+		if b.isEndless(keyOf(e.event)) {
+			endless = later(endless, e.written)
+		} else {
 			last = later(last, e.written)
 		}
+	}
+	if b.onlyEndless() {
+		return later(last, endless)
 	}
 	return last
 }
 
-// waits reports whether a file that is open holds the batch.
-func (b *batch) waits() bool {
-	return len(b.open) > b.alone || len(b.open) > 0 && b.onlyAlone()
+func (b *batch) onlyEndless() bool {
+	for k := range b.entries {
+		if !b.isEndless(k) {
+			return false
+		}
+	}
+	return true
 }
 
-// onlyAlone reports whether there is nothing but files that hold back only
-// themselves.
-func (b *batch) onlyAlone() bool { return b.alone == len(b.entries) }
+func (b *batch) isEndless(k key) bool {
+	_, ok := b.endless[k]
+	return ok
+}
 
 // take empties the batch and returns its entries in the order in which their
 // paths appeared.
@@ -82,51 +89,17 @@ func (b *batch) take() []*entry {
 	return entries
 }
 
-// How many paths that are written without end are remembered, and for how long
-// after the last write.
-const (
-	maxEndless    = 256
-	forgetEndless = 10 * time.Minute
-)
-
-// giveUp notes the files that are open though the batch goes: they were waited
-// for in vain, as logs are, and nothing else is to wait for them again, also
-// when they have been closed, rotated or made anew meanwhile.
-func (b *batch) giveUp(now time.Time) {
+// giveUp notes the files that are being written at now: they used up the
+// patience of a whole batch, as logs do, and the next is not to wait for them.
+func (b *batch) giveUp(now time.Time, settle time.Duration) {
 	for _, e := range b.open {
-		b.noteEndless(keyOf(e.event), now)
-	}
-}
-
-func (b *batch) noteEndless(k key, now time.Time) {
-	if _, known := b.endless[k]; !known && len(b.endless) >= maxEndless {
-		oldest := k
-		for other, written := range b.endless {
-			if oldest == k || written.Before(b.endless[oldest]) {
-				oldest = other
+		if now.Before(e.written.Add(settle)) {
+			if b.endless == nil {
+				b.endless = make(map[key]struct{})
 			}
+			b.endless[keyOf(e.event)] = struct{}{}
 		}
-		delete(b.endless, oldest)
 	}
-	if b.endless == nil {
-		b.endless = make(map[key]time.Time)
-	}
-	b.endless[k] = now
-}
-
-// isEndless reports whether a path that is written to now is known to be
-// written without end.
-func (b *batch) isEndless(k key, now time.Time) bool {
-	last, known := b.endless[k]
-	switch {
-	case !known:
-		return false
-	case now.Sub(last) > forgetEndless:
-		delete(b.endless, k)
-		return false
-	}
-	b.endless[k] = now
-	return true
 }
 
 // put merges x into its path's entry. An x that was in a batch before comes
@@ -156,7 +129,7 @@ func (b *batch) insert(k key, x entry) {
 		b.added++
 		x.seq = b.added
 	}
-	x.written, x.place, x.alone = time.Time{}, 0, false
+	x.written, x.place = time.Time{}, 0
 	b.entries[k] = &x
 }
 
@@ -178,9 +151,8 @@ func (b *batch) drop(k key) {
 	delete(b.entries, k)
 }
 
-// hold notes a write to an entry's file, if that is there. Alone says that it
-// holds back nothing but itself.
-func (b *batch) hold(e *entry, written time.Time, alone bool) {
+// hold notes a write to an entry's file, if that is there.
+func (b *batch) hold(e *entry, written time.Time) {
 	if e.event.Mask&gone != 0 {
 		return
 	}
@@ -188,14 +160,6 @@ func (b *batch) hold(e *entry, written time.Time, alone bool) {
 	if e.place == 0 {
 		b.open = append(b.open, e)
 		e.place = len(b.open)
-	}
-	if alone != e.alone {
-		e.alone = alone
-		if alone {
-			b.alone++
-		} else {
-			b.alone--
-		}
 	}
 }
 
@@ -209,10 +173,7 @@ func (b *batch) close(e *entry) {
 	b.open[e.place-1].place = e.place
 	b.open[last] = nil
 	b.open = b.open[:last]
-	if e.alone {
-		b.alone--
-	}
-	e.written, e.place, e.alone = time.Time{}, 0, false
+	e.written, e.place = time.Time{}, 0
 }
 
 // eventsOf is what a callback gets.

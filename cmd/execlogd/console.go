@@ -73,6 +73,9 @@ func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
 		return h.Handler.Handle(ctx, r)
 	}
 	line.time, line.message, line.output = r.Time, r.Message, isOutput(attrs)
+	if line.open = line.note != ""; line.open {
+		line.message += ":" // whose processes these are
+	}
 	line.ended = slices.Contains([]string{restarted, stopped, down}, r.Message)
 	return h.write(line)
 }
@@ -86,8 +89,9 @@ type jobLine struct {
 	paths   pathList
 	more    int // paths
 	took    time.Duration
-	open    bool // it is not over
-	ended   bool // from outside
+	open    bool   // it is not over
+	ended   bool   // from outside
+	note    string // what else there is to say
 	err     error
 }
 
@@ -95,6 +99,8 @@ func (l *jobLine) set(a slog.Attr) {
 	switch v := a.Value.Any().(type) {
 	case pathList:
 		l.paths = v
+	case job.Processes:
+		l.note = v.String()
 	case time.Duration:
 		l.took = v
 	case error:
@@ -172,10 +178,16 @@ func (l *jobLine) summary(what string) string {
 	return fmt.Sprintf("%s after %v", printable(what), l.took.Round(time.Millisecond))
 }
 
-// about is the files that it was about, as short as they can be from here.
+// about is the files that it was about, as short as they can be from here, and
+// the note.
 func (l *jobLine) about() string {
 	if len(l.paths) == 0 {
-		return ""
+		return printable(l.note)
+	}
+	if l.note != "" {
+		without := *l
+		without.note = ""
+		return without.about() + "; " + printable(l.note)
 	}
 	path := l.paths[0]
 	if here, err := os.Getwd(); err == nil {

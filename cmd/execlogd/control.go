@@ -178,6 +178,64 @@ type logged struct {
 	Exit    int       `json:"exit"` // -1 without an exit status
 	Signal  int       `json:"signal,omitempty"`
 	Output  string    `json:"output"` // the last 64 KiB
+
+	Ended *processes `json:"ended,omitempty"` // what it left behind and was ended
+	Left  *processes `json:"left,omitempty"`  // what it left behind and goes on
+}
+
+// processes are some processes as JSON.
+type processes struct {
+	Count int       `json:"count"`
+	First []process `json:"first"` // 10 at most
+}
+
+type process struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"` // the kernel keeps 15 bytes of it
+}
+
+// toProcesses is nil if there are none.
+func toProcesses(ps job.Processes) *processes {
+	if ps.Count == 0 {
+		return nil
+	}
+	list := &processes{Count: ps.Count}
+	for _, p := range ps.First {
+		list.First = append(list.First, process{p.PID, p.Name})
+	}
+	return list
+}
+
+// ofRecord is those of a record.
+func (ps *processes) ofRecord() (list job.Processes) {
+	if ps == nil {
+		return list
+	}
+	list.Count = ps.Count
+	for _, p := range ps.First {
+		list.First = append(list.First, job.Process{PID: p.PID, Name: p.Name})
+	}
+	return list
+}
+
+// What the log says of processes that a run has left behind.
+const (
+	endedBehind = "ended what it left behind"
+	leftRunning = "left running"
+)
+
+// leftBehindBy is both in words; empty if there was nothing.
+func leftBehindBy(ended, left job.Processes) string {
+	var said []string
+	for _, one := range []struct {
+		what string
+		job.Processes
+	}{{endedBehind, ended}, {leftRunning, left}} {
+		if one.Count > 0 {
+			said = append(said, one.what+": "+one.String())
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 func toLogged(r job.Record) logged {
@@ -186,6 +244,7 @@ func toLogged(r job.Record) logged {
 		Paths: pathsOf(r.Events), Count: r.Batch,
 		Start: r.Start, Seconds: r.Took.Seconds(), State: stateOf(r), PID: r.PID,
 		Failure: r.Failure, Exit: r.Exit, Signal: int(r.Signal), Output: string(r.Output),
+		Ended: toProcesses(r.Ended), Left: toProcesses(r.Left),
 	}
 }
 

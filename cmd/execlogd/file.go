@@ -32,6 +32,7 @@ type routeConfig struct {
 	onBusy    string
 	timeout   time.Duration
 	grace     time.Duration
+	leave     []placed
 	run       []placed
 	shell     placed
 	dir       placed // absolute
@@ -209,6 +210,7 @@ func (c *routeConfig) keys() []key {
 		{"on_busy", oneOf(&c.onBusy, "queue", "restart", "ignore"), "`what` to do with changes during a run: queue makes one further run of them, restart\nends the command and starts it again, ignore drops them" + byDefault(c.onBusy)},
 		{"timeout", duration(&c.timeout), "end a run that takes longer than this `duration`; 0 is never"},
 		{"grace", duration(&c.grace), "kill a command that is to end after this `duration`" + byDefault(c.grace)},
+		{"leave", leave(&c.leave), "let `processes` of this name go on that the command leaves behind; true is all (may be\nrepeated)"},
 		{"run", argv(&c.run), ""}, // what follows the flags
 		{"shell", text(keep(&c.shell), `a line for the shell, as in "make site && cp -r out www"`), "run this `script` with /bin/sh, in place of a command"},
 		{"dir", directory(keep(&c.dir)), "run in this `directory`, by default the current one"},
@@ -313,6 +315,8 @@ func (r *reader) checkRoute(c *routeConfig) {
 		r.wrong(c.at, `route %q has on_failure = "stop", which is for a program that goes on running: add service = true, or want "cancel"`, c.name.is)
 	case c.service && c.per == "file":
 		r.wrong(c.at, `route %q has service = true and per = "file": a service is one program for all files`, c.name.is)
+	case c.service && len(c.leave) > 0:
+		r.wrong(c.leave[0].at, "route %q has leave, which is for commands that end: a service is started again with nothing left of it", c.name.is)
 	case c.service && commands == 0:
 		r.wrong(c.at, "route %q has service = true and nothing to run: add run or shell", c.name.is)
 	}

@@ -108,6 +108,7 @@ func (c *routeConfig) command() job.Command {
 		Env:   c.env,
 		Input: inputs[c.stdin],
 		Grace: orNone(c.grace),
+		Leave: texted(c.leave),
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/execlog/execlogd/job"
 )
 
 // A journalHandler sends entries to the journal, each with its route and paths
@@ -142,6 +144,10 @@ func (e *entry) addAttr(a slog.Attr) {
 			if e.Len() < maxFields {
 				e.add("EXECLOGD_PATH", path)
 			}
+		}
+	case job.Processes:
+		for _, p := range v.First {
+			e.add("EXECLOGD_PROCESS", p.String())
 		}
 	case string:
 		if a.Key == "route" {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/job"
 )
 
 // fields reads an entry of the journal.
@@ -63,6 +65,11 @@ func TestJournalGetsFields(t *testing.T) {
 	}
 	log.With("route", "build", "path", pathList{"/a\nb", "/c"}).Error("failed", "err", "no")
 	want := `MESSAGE=msg=failed route=build path="/a\nb and 1 more" err=no PRIORITY=3 EXECLOGD_ROUTE=build EXECLOGD_PATH=/a` + "\nb EXECLOGD_PATH=/c"
+	if got := next(); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	log.Info(leftRunning, "route", "build", "processes", job.Processes{First: []job.Process{{PID: 7, Name: "java"}, {PID: 8, Name: "sh"}}, Count: 2})
+	want = `MESSAGE=msg="left running" route=build processes="java (7), sh (8)" PRIORITY=6 EXECLOGD_ROUTE=build EXECLOGD_PROCESS=java (7) EXECLOGD_PROCESS=sh (8)`
 	if got := next(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -22,6 +22,9 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 		"-outputs out/ -outputs *.o":        `outputs = ["out/", "*.o"]`,
 		"-per file -stdin nul":              `per = "file"; stdin = "nul"`,
 		"-on-busy ignore -dir sub":          `on_busy = "ignore"; dir = "sub"`,
+		"-leave java -leave sc*":            `leave = ["java", "sc*"]`,
+		"-leave true":                       `leave = true`,
+		"-leave java -leave=false":          `leave = false`,
 		"-restart":                          `on_busy = "restart"`,
 		"-env A=1 -env B=x=y -env=C=":       `env = { A = "1", B = "x=y", C = "" }`,
 		"-delay=1s -postpone":               `delay = "1s"`,
@@ -50,9 +53,11 @@ func withoutPlaces(c routeConfig) routeConfig {
 	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir} {
 		p.at = place{}
 	}
-	c.run = slices.Clone(c.run)
-	for i := range c.run {
-		c.run[i].at = place{}
+	for _, list := range []*[]placed{&c.run, &c.leave} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			(*list)[i].at = place{}
+		}
 	}
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -189,6 +190,30 @@ func argv(into *[]placed) setter {
 				return
 			}
 			*into = append(*into, p)
+		}
+	}
+}
+
+// leave reads what may be left behind: nothing, everything, or processes by name.
+func leave(names *[]placed) setter {
+	const want = `true, false, or names of processes, as in ["java", "sccache"]`
+	return func(r *reader, v value) {
+		switch v.is {
+		case true, "true":
+			*names = append(*names, placed{"*", v.at()})
+			return
+		case false, "false":
+			*names = nil
+			return
+		}
+		for _, e := range r.list(v, want) {
+			if p, ok := r.text(e, want); !ok {
+				continue
+			} else if err := job.CheckLeave(p.is); err != nil {
+				r.wrong(p.at, "%s: %v", e.label(), err)
+			} else {
+				*names = append(*names, p)
+			}
 		}
 	}
 }

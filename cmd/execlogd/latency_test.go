@@ -242,6 +242,8 @@ func playRole() {
 		return
 	case "daemon":
 		err = run(context.Background(), os.Args[1:], io.Discard, os.Stderr)
+	case "main":
+		main()
 	case "reader":
 		err = bareReader(os.Args[1])
 	}

@@ -158,6 +158,7 @@ func printLogged(stdout io.Writer) func(logged) error {
 		if l.State == "died" {
 			line.message = hasDied
 		}
+		line.note = leftBehindBy(l.Ended.ofRecord(), l.Left.ofRecord())
 		if l.Failure != "" {
 			line.err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
 		}

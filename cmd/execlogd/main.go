@@ -49,7 +49,12 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
+	reaping, enough := context.WithCancel(context.Background())
+	var reaper sync.WaitGroup
+	reaper.Go(func() { job.Reap(reaping) })
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	enough()
+	reaper.Wait()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "execlogd:", err)
 	}
@@ -165,7 +170,7 @@ func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error)
 		}
 	}()
 	if cfg.file != "" {
-		if d.runner, err = job.New(job.Options{Output: d.output}); err != nil {
+		if d.runner, err = job.New(job.Options{Output: d.output, Done: d.logLeftBehind}); err != nil {
 			return nil, err
 		}
 	}
@@ -237,6 +242,16 @@ func (d *daemon) serverOptions(cfg config) httpd.Options {
 
 // output logs what a job writes.
 func (d *daemon) output(l job.Line) { d.log.Info(l.Text, "route", l.Route) }
+
+// logLeftBehind logs what a run that is over has left behind.
+func (d *daemon) logLeftBehind(r job.Record) {
+	if r.Ended.Count > 0 {
+		d.log.Info(endedBehind, "route", r.Route, "processes", r.Ended)
+	}
+	if r.Left.Count > 0 {
+		d.log.Info(leftRunning, "route", r.Route, "processes", r.Left)
+	}
+}
 
 // died logs the end of a service.
 func (d *daemon) died(route string, err error) {

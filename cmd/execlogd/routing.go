@@ -41,7 +41,7 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 		routes = append(routes, f.route(r.callback(f)))
 	}
 	if cfg.reloads() {
-		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
+		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
 	}
 	var err error
 	if r.router, err = router.New(opts, routes...); err != nil {
@@ -170,6 +170,7 @@ func toRun(r job.Record) httpd.Run {
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
 		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "", Stopped: r.Failure == "" && r.Cause != nil,
 		Outcome: outcomeOf(r), Output: []byte(drawn(string(r.Output))),
+		LeftBehind: leftBehindBy(r.Ended, r.Left),
 	}
 	for _, e := range r.Events {
 		if e.Path == "." {

@@ -163,7 +163,7 @@ type oneLiner struct {
 }
 
 func (o *oneLiner) run(ctx context.Context) (err error) {
-	opts := job.Options{Output: o.output}
+	opts := job.Options{Output: o.output, Done: o.sayLeftBehind}
 	if isTerminal(o.stdout) {
 		opts.Terminal, _ = o.stdout.(*os.File)
 	}
@@ -209,6 +209,13 @@ func (o *oneLiner) output(l job.Line) {
 	}
 	if _, err := io.WriteString(o.stdout, l.Text+end); err != nil {
 		o.end(fmt.Errorf("print output: %w", err))
+	}
+}
+
+// sayLeftBehind says what a run has left behind.
+func (o *oneLiner) sayLeftBehind(r job.Record) {
+	if said := leftBehindBy(r.Ended, r.Left); said != "" {
+		fmt.Fprintf(o.stderr, "execlogd: %s\n", printable(said))
 	}
 }
 

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/execlog/execlogd/job"
+)
+
+// What a run leaves behind is in the log, on the status page and in what
+// execlogd log prints, and what may stay is there after the daemon.
+func TestLeftBehind(t *testing.T) {
+	s := begin(t, `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "ends"
+match = "*.a"
+shell = "sleep 1000 &"
+
+[[route]]
+name = "leaves"
+match = "*.b"
+shell = "sleep 1000 &"
+leave = ["java", "sle*"]
+`)
+	pid := func(line string) int {
+		t.Helper()
+		m := regexp.MustCompile(`processes="sleep \((\d+)\)"`).FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("no process in %s", line)
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	s.write("x.a", "1")
+	gone := pid(s.await(`msg="ended what it left behind" route=ends`))
+	s.await("msg=done route=ends")
+	s.write("x.b", "1")
+	stays := pid(s.await(`msg="left running" route=leaves`))
+	defer syscall.Kill(stays, syscall.SIGKILL)
+	s.await("msg=done route=leaves")
+
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"log", "-json", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]*processes{"ends": {1, []process{{gone, "sleep"}}}, "leaves": {1, []process{{stays, "sleep"}}}}
+	for lines := json.NewDecoder(&out); lines.More(); {
+		var l logged
+		if err := lines.Decode(&l); err != nil {
+			t.Fatal(err)
+		}
+		is, other := l.Ended, l.Left
+		if l.Route == "leaves" {
+			is, other = other, is
+		}
+		if other != nil || is == nil || is.Count != 1 || is.First[0] != want[l.Route].First[0] {
+			t.Errorf("%s: ended %+v, left %+v", l.Route, l.Ended, l.Left)
+		}
+	}
+	out.Reset()
+	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"/x.a; ended what it left behind: sleep (", "/x.b; left running: sleep ("} {
+		if !strings.Contains(out.String(), text) {
+			t.Errorf("no %s in\n%s", text, out.String())
+		}
+	}
+	rec := job.Record{Left: job.Processes{First: []job.Process{{PID: 7, Name: "java"}}, Count: 2}}
+	if got := toRun(rec).LeftBehind; got != "left running: java (7) and 1 more" {
+		t.Errorf("the status page has %q", got)
+	}
+
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	if syscall.Kill(gone, 0) == nil || syscall.Kill(stays, 0) != nil {
+		t.Errorf("after the daemon: %v of the one that was ended, %v of the other", syscall.Kill(gone, 0), syscall.Kill(stays, 0))
+	}
+}
+
+func TestLeaveSaysWhatIsWrong(t *testing.T) {
+	for keys, want := range map[string]string{
+		"run = ['true']\nleave = 1":                        `x.toml:4:9: leave is a number: want true, false, or names of processes, as in ["java", "sccache"]`,
+		"run = ['true']\nleave = ['a', '[']":               `x.toml:4:15: leave: "[" is no pattern: close its bracket, or put a backslash before it`,
+		"run = ['true']\nservice = true\nleave = ['java']": `x.toml:5:10: route "x" has leave, which is for commands that end: a service is started again with nothing left of it`,
+	} {
+		if out, err := checking(t, "[[route]]\nname = 'x'\n"+keys); !strings.Contains(out, want) || err == nil {
+			t.Errorf("%s\n got %q and %v\nwant %q", keys, out, err, want)
+		}
+	}
+}
+
+// In a container nobody else reaps what is left running when it ends.
+func TestFirstProcessReapsWhatWasLeft(t *testing.T) {
+	namespace := []string{"--pid", "--fork", "--mount-proc", "--kill-child"}
+	if os.Getuid() != 0 {
+		namespace = append(namespace, "--user", "--map-root-user")
+	}
+	if out, err := exec.Command("unshare", append(namespace, "true")...).CombinedOutput(); err != nil {
+		t.Skipf("no PID namespace can be made: %v: %s", err, out)
+	}
+	dir := t.TempDir()
+	// The orphan is a zombie when it has closed the pipe. A later run of the
+	// same route looks for it until it is not there any more.
+	const script = `
+if [ ! -e ran ]; then touch ran; mkfifo pipe; setsid sh -c 'exec 9>pipe; sleep 0.1' & exit; fi
+cat pipe
+i=0; while cat /proc/[0-9]*/stat | grep -q ') Z 1 ' && [ $i -lt 200 ]; do sleep 0.1; i=$((i+1)); done
+[ $i -lt 200 ] && echo none is left
+`
+	cmd := exec.Command("unshare", append(namespace, os.Args[0], "run", "-match", "*.go", "-leave", "true", "-shell", script)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), roleVariable+"=main")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	await := func(text string) {
+		t.Helper()
+		seen := ""
+		for lines.Scan() {
+			if seen += lines.Text() + "\n"; strings.Contains(lines.Text(), text) {
+				return
+			} else if strings.Contains(lines.Text(), "exit status") {
+				break
+			}
+		}
+		t.Fatalf("want %q, got\n%s", text, seen)
+	}
+	await("ok after")
+	if err := os.WriteFile(filepath.Join(dir, "x.go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await("none is left")
+}

@@ -1,0 +1,155 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What is left behind is told, the first of it by name.
+func TestWhatIsEndedIsTold(t *testing.T) {
+	h := newHouse(t)
+	r := h.run(Command{Shell: "sleep 1000 & echo $!"})
+	if want := "sleep (" + strings.TrimSpace(string(r.Output)) + ")"; r.Ended.String() != want || r.Ended.Count != 1 {
+		t.Errorf("it ended %q, want %q", r.Ended, want)
+	}
+	r = h.run(Command{Shell: "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done"})
+	if r.Ended.Count != 12 || len(r.Ended.First) != 10 || !strings.HasSuffix(r.Ended.String(), ") and 2 more") {
+		t.Errorf("of 12 it ended %v", r.Ended)
+	}
+	if r = h.run(Command{Shell: "sleep 0 & wait"}); r.Ended.String() != "" || r.Left.Count != 0 {
+		t.Errorf("it ended %v and left %v, want none", r.Ended, r.Left)
+	}
+}
+
+// endLeft kills what a run has left behind.
+func endLeft(t *testing.T, r Record) {
+	for _, p := range r.Left.First {
+		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			t.Errorf("%v: %v", p, err)
+		}
+	}
+}
+
+// buildServer is a program that starts another, and its directory.
+func buildServer(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	write(t, filepath.Join(dir, "buildserver"), "#!/bin/sh\nsleep 1000 &\necho >"+dir+"/up\nwait\n")
+	if err := os.Chmod(filepath.Join(dir, "buildserver"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "up"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestLeave(t *testing.T) {
+	tests := []struct {
+		name        string
+		leave       []string
+		ended, left string
+	}{
+		{"nobody", nil, "buildserver sleep sleep", ""},
+		{"all", []string{"*"}, "", "buildserver sleep sleep"},
+		{"by name, with what it has started", []string{"java", "build*"}, "sleep", "buildserver sleep"},
+		{"by a name of which there is none", []string{"java"}, "buildserver sleep sleep", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := buildServer(t)
+			h := newHouse(t)
+			r := h.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; sleep 1000 & echo ends", Leave: tt.leave})
+			defer endLeft(t, r)
+			if string(r.Output) != "begins\nends\n" || r.Failure != "" {
+				t.Errorf("got %v\n%s", r, r.Output)
+			}
+			if ended, left := sortedNames(r.Ended), sortedNames(r.Left); ended != tt.ended || left != tt.left {
+				t.Errorf("it ended %q and left %q, want %q and %q", ended, left, tt.ended, tt.left)
+			}
+			// Others come and go without it.
+			for range 3 {
+				if next := h.run(Command{Shell: "sleep 1000 & echo next"}); next.Failure != "" || next.Ended.Count != 1 {
+					t.Errorf("the next run: %v, which ended %v", next, next.Ended)
+				}
+			}
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+			for _, p := range r.Left.First {
+				if now, ok := look(p.PID); !ok || now.zombie {
+					t.Errorf("%v is not there any more", p)
+				}
+			}
+		})
+	}
+}
+
+// sortedNames are the names of processes.
+func sortedNames(p Processes) string {
+	counts := make(map[string]int)
+	for _, one := range p.First {
+		counts[one.Name]++
+	}
+	var names []string
+	for _, name := range []string{"buildserver", "sleep"} {
+		for range counts[name] {
+			names = append(names, name)
+		}
+	}
+	if len(names) != p.Count {
+		return fmt.Sprintf("%s, in all %d", p, p.Count)
+	}
+	return strings.Join(names, " ")
+}
+
+// What may stay may also be deaf to SIGTERM, and others still have to go.
+func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
+	dir := buildServer(t)
+	h, w := newHouse(t), newWitness(t)
+	r := h.run(Command{
+		Shell: "setsid " + dir + "/buildserver & read up <" + dir + "/up; " + w.script(`sh -c 'trap "" TERM; echo deaf; while :; do sleep 1000; done' & echo`),
+		Leave: []string{"buildserver"}, Grace: 50 * time.Millisecond,
+	})
+	defer endLeft(t, r)
+	w.nobody(0)
+	if got := sortedNames(r.Left); got != "buildserver sleep" || r.Failure != "" {
+		t.Errorf("it left %q, %v", got, r)
+	}
+}
+
+// A run that is stopped leaves nothing.
+func TestStopLeavesNothing(t *testing.T) {
+	h, w := newHouse(t), newWitness(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
+	r := h.runWith(ctx, Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
+	w.nobody(0)
+	if r.Cause == nil || r.Left.Count != 0 {
+		t.Errorf("got %v, which left %v", r, r.Left)
+	}
+}
+
+func TestLeaveIsChecked(t *testing.T) {
+	h := newHouse(t)
+	for name, want := range map[string]string{
+		"[":        `route "test": leave: "[" is no pattern: close its bracket, or put a backslash before it`,
+		"":         `route "test": leave: "" is no name: want that of a program, as in "java"`,
+		"bin/java": `route "test": leave: "bin/java" has a slash, which the name of a process has not: write "java"`,
+	} {
+		if _, err := h.Command(Command{Name: "test", Argv: []string{"true"}, Leave: []string{name}}); err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", name, err, want)
+		}
+	}
+	_, err := h.Service(Service{Command: Command{Name: "test", Argv: []string{"true"}, Leave: []string{"x"}}})
+	if want := `route "test": leave is for commands that end: nothing of a service stays when it is started again`; err == nil || err.Error() != want {
+		t.Errorf("a service: got %v, want %s", err, want)
+	}
+}
