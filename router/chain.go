@@ -64,9 +64,22 @@ func circle(trail []*stage) error {
 	return errors.New("routes wait for each other: " + quoted(trail, " after ") + ": take one out of the After of another")
 }
 
+// union appends to all what is not in it yet. Each list has nothing twice.
 func union(all, more []*stage) []*stage {
+	switch {
+	case len(all) == 0:
+		return slices.Clone(more)
+	case len(more) == 1 && !slices.Contains(all, more[0]):
+		return append(all, more[0])
+	case len(more) <= 1:
+		return all
+	}
+	in := make(map[*stage]bool, len(all))
+	for _, s := range all {
+		in[s] = true
+	}
 	for _, s := range more {
-		if !slices.Contains(all, s) {
+		if !in[s] {
 			all = append(all, s)
 		}
 	}

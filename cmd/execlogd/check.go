@@ -54,6 +54,9 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	for _, m := range wrong {
 		fmt.Fprintln(stdout, m)
 	}
+	if len(wrong) >= maxMistakes {
+		return fmt.Errorf("%s: at least %d mistakes", *file, len(wrong))
+	}
 	return fmt.Errorf("%s: %s", *file, count(len(wrong), "mistake", "mistakes"))
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -87,6 +88,18 @@ func TestCheckReportsAllInTheOrderOfTheFile(t *testing.T) {
 	}
 	if got := strings.Join(places, " "); got != "1:8 3:8 4:8 7:8 8:10 9:9" || err == nil || !strings.HasSuffix(err.Error(), "x.toml: 6 mistakes") {
 		t.Errorf("got %s and %v from\n%s", got, err, out)
+	}
+}
+
+// A file that is something else is not gone through to its end.
+func TestCheckStopsAtManyMistakes(t *testing.T) {
+	var text strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&text, "a%d = 1\n", i)
+	}
+	out, err := checking(t, text.String())
+	if lines := strings.Count(out, "\n"); lines != 100 || err == nil || !strings.HasSuffix(err.Error(), "x.toml: at least 100 mistakes") {
+		t.Errorf("%d lines and %v", lines, err)
 	}
 }
 

@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
@@ -90,7 +93,7 @@ func texted(ps []placed) []string {
 // readFile is the configuration in a file, as far as it can be judged without
 // looking at anything else. The error is mistakes.
 func readFile(file string) (config, error) {
-	text, err := os.ReadFile(file)
+	text, err := readConfiguration(file)
 	if err != nil {
 		return config{}, fmt.Errorf("config: %w", err)
 	}
@@ -101,6 +104,62 @@ func readFile(file string) (config, error) {
 	cfg, err := parseFile(file, filepath.Dir(path), bytes.TrimPrefix(text, []byte("\ufeff"))) // some editors begin with it
 	cfg.filePath, cfg.text = path, text
 	return cfg, err
+}
+
+// maxFile is how many bytes a configuration may have.
+const maxFile = 1 << 20
+
+// readConfiguration is what is in a file, which has to be a regular one, or a link
+// to one: others may be without an end, and reading takes what is in them from
+// those that they are meant for. It never waits.
+func readConfiguration(file string) ([]byte, error) {
+	if file == "-" || isDescriptor(file) {
+		return nil, fmt.Errorf("%s is no place: paths in a configuration are relative to where it is, and SIGHUP reads it again: save it in a file and name that", file)
+	}
+	// A pipe would be opened for its writer as well, and that be told of its end.
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRegular(file, info); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if err := checkRegular(file, info); err != nil {
+		return nil, err // it is another by now
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%s has more than the %d KiB that a configuration may have: name another file", file, maxFile>>10)
+	}
+	return text, err
+}
+
+// isDescriptor reports whether a path is a name for an open file, as shells have it
+// for <(command).
+func isDescriptor(file string) bool {
+	path, err := filepath.Abs(file)
+	return err == nil && (path == "/dev/stdin" || slices.Contains([]string{"/dev/fd", "/proc/self/fd"}, filepath.Dir(path)))
+}
+
+// checkRegular says what to do about a file that is no regular one.
+func checkRegular(file string, info fs.FileInfo) error {
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode&fs.ModeNamedPipe != 0:
+		return fmt.Errorf("%s is a pipe, which can be read but once: save what comes from it in a file and name that", file)
+	case mode.IsDir():
+		return fmt.Errorf("%s is a directory: name a file in it", file)
+	}
+	return fmt.Errorf("%s is %s: name a regular file", file, fileKind(info))
 }
 
 // parseFile is readFile of text. Paths in it are relative to dir, and so is
@@ -132,7 +191,17 @@ type reader struct {
 	mistakes mistakes
 }
 
+// maxMistakes is how many mistakes of a file are told: more need not be read to
+// know that it is no configuration, and would take long to find.
+const maxMistakes = 100
+
+// full reports whether no more is told.
+func (r *reader) full() bool { return len(r.mistakes) >= maxMistakes }
+
 func (r *reader) wrong(at place, format string, args ...any) {
+	if r.full() {
+		return
+	}
 	r.mistakes = append(r.mistakes, mistake{r.file, at, fmt.Sprintf(format, args...)})
 }
 
@@ -238,11 +307,14 @@ func (r *reader) table(v value, keys []key) {
 		return
 	}
 	for _, k := range keys {
-		if is, there := v.is.(map[string]any)[k.name]; there {
-			k.set(r, v.child(k.name, is))
+		if m, there := v.is.(*table).members[k.name]; there {
+			k.set(r, m)
 		}
 	}
 	for _, m := range members {
+		if r.full() {
+			return
+		}
 		if !slices.ContainsFunc(keys, func(k key) bool { return k.name == m.name() }) {
 			r.unknown(m, keys)
 		}
@@ -286,7 +358,7 @@ func (r *reader) route(v value) routeConfig {
 	c.at = v.key()
 	c.ignore = slices.Clone(routeDefaults.ignore)
 	c.root.is, c.dir.is = r.dir, r.dir
-	if _, ok := v.is.(map[string]any); !ok {
+	if _, ok := v.is.(*table); !ok {
 		r.mistaken(v, "a table, as after [[route]]")
 		return c
 	}
@@ -334,7 +406,7 @@ func (r *reader) checkNames(cfg *config) {
 	}
 	known := slices.Sorted(maps.Keys(first))
 	for _, ref := range cfg.references() {
-		if _, ok := first[ref.is]; ok {
+		if _, ok := first[ref.is]; ok || r.full() {
 			continue
 		}
 		switch meant := nearest(ref.is, known); {
@@ -346,11 +418,8 @@ func (r *reader) checkNames(cfg *config) {
 			r.wrong(ref.at, "after names a route %q that is not there: want one of %s", ref.is, quoted(known))
 		}
 	}
-	for _, c := range cfg.routes {
-		if chain := cfg.cycle(c.name.is); chain != nil {
-			r.wrong(c.after[0].at, "after goes in a circle, %s: take one of them out", strings.Join(chain, " after "))
-			return // the others of the circle have the same to say
-		}
+	if chain := cfg.cycle(); chain != nil {
+		r.wrong(chain[0].after[0].at, "after goes in a circle, %s: take one of them out", namesOf(chain))
 	}
 }
 
@@ -363,36 +432,71 @@ func (cfg *config) references() []placed {
 	return all
 }
 
-// cycle is the names on the way from a route back to it by after; nil if
-// there is no way.
-func (cfg *config) cycle(name string) []string {
-	seen := make(map[string]bool)
-	var walk func(at string) []string
-	walk = func(at string) []string {
-		seen[at] = true
-		for _, next := range cfg.afterOf(at) {
-			if next == name {
-				return []string{at, name}
+// cycle is routes of which each is after the next, and the last after the first;
+// nil if there are none.
+func (cfg *config) cycle() []*routeConfig {
+	byName := cfg.byName()
+	done := make(map[*routeConfig]bool) // with all that it comes after
+	var trail []*routeConfig            // of what is being looked at
+	var walk func(c *routeConfig) []*routeConfig
+	walk = func(c *routeConfig) []*routeConfig {
+		done[c] = false
+		trail = append(trail, c)
+		for _, name := range c.after {
+			next := byName[name.is]
+			if next == nil {
+				continue
 			}
-			if !seen[next] {
-				if rest := walk(next); rest != nil {
-					return append([]string{at}, rest...)
+			if is, seen := done[next]; seen && !is {
+				return trail[slices.Index(trail, next):]
+			} else if !seen {
+				if found := walk(next); found != nil {
+					return found
 				}
 			}
 		}
+		done[c] = true
+		trail = trail[:len(trail)-1]
 		return nil
 	}
-	return walk(name)
-}
-
-func (cfg *config) afterOf(name string) []string {
-	i := slices.IndexFunc(cfg.routes, func(c routeConfig) bool { return c.name.is == name })
-	if i < 0 {
-		return nil
+	for i := range cfg.routes {
+		c := &cfg.routes[i]
+		if _, seen := done[c]; seen {
+			continue
+		}
+		if found := walk(c); found != nil {
+			return found
+		}
 	}
-	return texted(cfg.routes[i].after)
+	return nil
 }
 
+// byName is the routes by their names: of those of one name the first.
+func (cfg *config) byName() map[string]*routeConfig {
+	byName := make(map[string]*routeConfig, len(cfg.routes))
+	for i := range cfg.routes {
+		c := &cfg.routes[i]
+		if byName[c.name.is] == nil {
+			byName[c.name.is] = c
+		}
+	}
+	return byName
+}
+
+// namesOf is the names of a circle, with the first once more.
+func namesOf(circle []*routeConfig) string {
+	var names []string
+	for _, c := range circle {
+		names = append(names, c.name.is)
+	}
+	return strings.Join(append(names, names[0]), " after ")
+}
+
+// quoted is a list of words for an error, as far as anybody reads that.
 func quoted(words []string) string {
-	return fmt.Sprintf("%q", words)
+	const most = 20
+	if len(words) <= most {
+		return fmt.Sprintf("%q", words)
+	}
+	return fmt.Sprintf("%q and %d more", words[:most], len(words)-most)
 }

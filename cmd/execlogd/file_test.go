@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -133,7 +134,7 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 
 		// What is no TOML.
 		{"[server]\nport = ", "x.toml:2:7: expected value"},
-		{"[server]\nport = 1\nport = 2", "x.toml:3:1: key port is already defined"},
+		{"[server]\nport = 1\nport = 2", `x.toml:3:1: key "port" is already defined in line 2: keep one of them`},
 		{"[server]\nhost = 'a", "x.toml:2:"},
 		{"a = \"\xff\"", "x.toml:1:6: invalid UTF-8"},
 
@@ -303,22 +304,35 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// Whatever the bytes, a file is right or has mistakes; what go-toml refuses is
-// one; each mistake is a line that says where, and lines above move it down and
-// change nothing else.
+// Whatever the bytes, a file is right or has mistakes; what is TOML is as go-toml
+// has it, but for what is nested too deep; each mistake is a line that says where
+// in the file, but for what is missing in all of it, and lines above move it down
+// and change nothing else.
 func FuzzFile(f *testing.F) {
 	for _, seed := range []string{
 		"[server]\nport = 'x'\n[[route]]\nname = 'a'\nrun = ['x']\nafter = 'b'\n",
 		"route = [{name = 'a', run = ['x'], env = {A = '1'}}]\nserver.ignore = ['', '*.x']\n",
 		"[[route]]\n[route.env]\nA = \"\"\"\n\n\"\"\"\n[[route]]\nmatch = [\n  '[',\n]\n",
 		"[server]\n'a b'.\"\\u0000\" = 1979-05-27T07:32:00Z\n0 = 1\n[[server.0]]\n",
+		"[a.b]\nc.d = 0x1F\n[a]\nb.e = 1\n[[f]]\n[f.g]\n[[f]]\n[f.g]\nh = [[1.5e3, -inf], {i.j = 01, i.k = 1_0}]\n",
+		"a = [1,]\nb = {}\nb.c = 1\n[b]\n[[a]]\n[b.d]\na = 1979-05-32\n\r\n",
+		"a = " + strings.Repeat("[", 40) + strings.Repeat("]", 40),
+		strings.Repeat("a.", 40) + "a = 1\n[" + strings.Repeat("b.", 40) + "b]\n",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		cfg, err := parseFile("x.toml", "/dir", text)
-		if toml.Unmarshal(text, new(map[string]any)) != nil && err == nil {
-			t.Fatal("not TOML, and right")
+		is := make(map[string]any)
+		theirs := toml.Unmarshal(text, &is)
+		root, ours := parseTOML("x.toml", text)
+		switch {
+		case ours == nil && theirs != nil:
+			t.Fatalf("taken for TOML: %v", theirs)
+		case ours == nil && fmt.Sprintf("%#v", plain(root)) != fmt.Sprintf("%#v", is):
+			t.Fatalf("is %v, want %v", plain(root), is)
+		case ours != nil && theirs == nil && !strings.Contains(ours.Error(), " is nested deeper than "):
+			t.Fatalf("it is TOML: %v", ours)
 		}
 		moved, movedErr := parseFile("x.toml", "/dir", append([]byte("#\n\n#\n"), text...))
 		if err == nil {
@@ -331,10 +345,14 @@ func FuzzFile(f *testing.F) {
 		if len(ms) == 0 || len(ms) != len(movedMs) {
 			t.Fatalf("mistakes %q, moved down %q", ms, movedMs)
 		}
-		lines := 1 + strings.Count(string(text), "\n")
+		lines := strings.Split(string(text), "\n")
 		for i, m := range ms {
-			if strings.Contains(m.Error(), "\n") || m.text == "" || m.at.line > lines || (m.at.line < 1) != (m.at.column < 1) {
-				t.Errorf("mistake %q in %d lines", m, lines)
+			if strings.Contains(m.Error(), "\n") || m.text == "" {
+				t.Errorf("mistake %q is no line", m)
+			}
+			inAll := m.at == (place{}) && strings.Contains(m.text, "nothing to do")
+			if !inAll && (m.at.line < 1 || m.at.line > len(lines) || m.at.column < 1 || m.at.column > len(lines[m.at.line-1])+1) {
+				t.Errorf("mistake %q is not in the file", m)
 			}
 			if m.at.line > 0 {
 				m.at.line += 3
@@ -344,4 +362,23 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// plain is a value as toml.Unmarshal makes it for an any.
+func plain(v value) any {
+	switch is := v.is.(type) {
+	case *table:
+		m := make(map[string]any)
+		for key, member := range is.members {
+			m[key] = plain(member)
+		}
+		return m
+	case *array:
+		list := make([]any, len(is.elements))
+		for i, e := range is.elements {
+			list[i] = plain(e)
+		}
+		return list
+	}
+	return v.is
 }

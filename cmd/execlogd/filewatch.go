@@ -21,7 +21,8 @@ import (
 // Kubernetes does it. That it is gone is not noticed.
 type fileWatch struct {
 	path    string // absolute
-	text    []byte // that was in it when last looked at
+	text    []byte // that was in it when last read
+	failure string // why it could not be read after that; empty if it could
 	changed func()
 	problem func(error) // what keeps changes from being noticed; nil ignores it
 }
@@ -88,12 +89,20 @@ func (w *fileWatch) listen(ctx context.Context) error {
 	return errors.Join(group.Run(ctx), group.Close())
 }
 
+// look calls changed if something else is in the file, or if it cannot be read for
+// another reason than before; who reads it then says what that is.
 func (w *fileWatch) look() {
-	text, err := os.ReadFile(w.path)
-	if err != nil || bytes.Equal(text, w.text) {
+	text, err := readConfiguration(w.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return
+	case err != nil && err.Error() == w.failure, err == nil && w.failure == "" && bytes.Equal(text, w.text):
+		return
+	case err != nil:
+		w.failure = err.Error()
+	default:
+		w.text, w.failure = text, ""
 	}
-	w.text = text
 	w.changed()
 }
 

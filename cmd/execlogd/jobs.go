@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"github.com/execlog/execlogd/inotify"
@@ -171,12 +170,20 @@ func (cfg *config) pagesAfter() []string {
 
 // beforePages is pagesAfter, and what those come after.
 func (cfg *config) beforePages() []string {
-	all := cfg.pagesAfter()
-	for i := 0; i < len(all); i++ {
-		for _, name := range cfg.afterOf(all[i]) {
-			if !slices.Contains(all, name) {
+	byName, seen := cfg.byName(), make(map[string]bool)
+	var all []string
+	add := func(names []string) {
+		for _, name := range names {
+			if !seen[name] {
+				seen[name] = true
 				all = append(all, name)
 			}
+		}
+	}
+	add(cfg.pagesAfter())
+	for i := 0; i < len(all); i++ {
+		if c := byName[all[i]]; c != nil {
+			add(texted(c.after))
 		}
 	}
 	return all
@@ -185,13 +192,18 @@ func (cfg *config) beforePages() []string {
 // roots are the directories that the routes listen to, each once.
 func (cfg *config) roots() []string {
 	var roots []string
-	if cfg.reloads() {
-		roots = append(roots, cfg.root)
-	}
-	for _, c := range cfg.routes {
-		if !slices.Contains(roots, c.root.is) {
-			roots = append(roots, c.root.is)
+	seen := make(map[string]bool)
+	add := func(root string) {
+		if !seen[root] {
+			seen[root] = true
+			roots = append(roots, root)
 		}
+	}
+	if cfg.reloads() {
+		add(cfg.root)
+	}
+	for i := range cfg.routes {
+		add(cfg.routes[i].root.is)
 	}
 	return roots
 }

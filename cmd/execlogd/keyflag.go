@@ -59,7 +59,8 @@ func (f *keyFlag) Set(s string) error {
 		want = "a number"
 	case "KEY=VALUE":
 		variable, text, ok := strings.Cut(s, "=")
-		if is = map[string]any{variable: text}; !ok {
+		is = &table{members: map[string]value{variable: {is: text, called: variable}}}
+		if !ok {
 			err = strconv.ErrSyntax
 		}
 		want = "KEY=VALUE"
@@ -68,7 +69,7 @@ func (f *keyFlag) Set(s string) error {
 		f.r.wrong(place{}, "%s is %q: want %s", name, s, want)
 		return nil
 	}
-	f.key.set(f.r, value{is: is, path: []string{name}, doc: new(document)})
+	f.key.set(f.r, value{is: is, called: name})
 	return nil
 }
 

@@ -329,7 +329,11 @@ func nearest(wrong string, words []string) string {
 	plain := strings.NewReplacer("-", "_").Replace(strings.ToLower(wrong))
 	best, least := "", 1+min(2, len(plain)/3) // so many slips may be in it
 	for _, w := range words {
-		if d := distance(plain, strings.ToLower(w)); d < least {
+		lower := strings.ToLower(w)
+		if longer := len(lower) - len(plain); longer >= least || -longer >= least {
+			continue // it takes as many slips
+		}
+		if d := distance(plain, lower); d < least {
 			best, least = w, d
 		}
 	}

@@ -173,8 +173,14 @@ func (d *daemon) prepare(cfg config, found []finding) (p prospect, err error) {
 		}
 	}()
 	old := d.shift.now()
+	before := make(map[string]finding)
+	for _, o := range old.found {
+		before[o.name.is] = o
+	}
 	for i := range found {
-		found[i].takeOver(old.found)
+		if o, was := before[found[i].name.is]; was {
+			found[i].takeOver(o)
+		}
 	}
 	if p.web, err = d.webSockets(cfg); err != nil {
 		return p, err
@@ -210,15 +216,11 @@ func (d *daemon) discard(p prospect) {
 
 // takeOver lets the work of a route go on that is as it was, and makes that of
 // one that is not wait for the end of the old.
-func (f *finding) takeOver(old []finding) {
-	for _, o := range old {
-		switch {
-		case o.name.is != f.name.is:
-		case f.goesOnAs(o):
-			f.work, f.kept = o.work, true
-		default:
-			f.work.follow(o.work)
-		}
+func (f *finding) takeOver(o finding) {
+	if f.goesOnAs(o) {
+		f.work, f.kept = o.work, true
+	} else {
+		f.work.follow(o.work)
 	}
 }
 

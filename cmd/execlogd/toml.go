@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
+	"sort"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/execlog/execlogd/inotify"
 )
 
 // A place is where something is in a file; lines and columns count from 1, and
@@ -55,186 +56,273 @@ func (ms mistakes) sorted() error {
 	return ms
 }
 
-// A value is a value of a TOML file with the path of keys that leads to it.
+// A value is a value of a TOML file.
 type value struct {
-	is   any // as toml.Unmarshal makes it for an any
-	path []string
-	doc  *document
+	is      any    // a string, int64, float64, bool, *array, *table, or a date or time of go-toml
+	called  string // its key, or that of the array that it is in
+	keyAt   place  // of the key, or of the element of an array
+	valueAt place  // zero if the parser does not say
 }
 
-// A document is a TOML file that could be read.
-type document struct {
-	// By join of the path, in which elements of arrays are numbers.
-	keys, values map[string]place
+// A table has values by their keys.
+type table struct {
+	members  map[string]value
+	explicit bool // it has a [header]
+	dotted   bool // it was made by a dotted key, which others may add to
+	inline   bool // nothing may be added
 }
 
-// parseTOML reads a file. What toml.Unmarshal makes of it says what is in it,
-// and the parser's nodes say where.
+// An array has values in their order.
+type array struct {
+	elements []value
+	tables   bool // each has a [[header]], and more may come
+}
+
+func newTable() *table { return &table{members: make(map[string]value)} }
+
+// maxDepth bounds how deep tables and arrays are nested, dotted keys included.
+// What is deeper is no configuration, and would be slow to look at.
+const maxDepth = 32
+
+// parseTOML reads a file, in time that is linear in its length: the parser of
+// go-toml cuts it into keys and values, and what they make together is put
+// together here, where each has its place.
 func parseTOML(file string, text []byte) (value, mistakes) {
-	root := make(map[string]any)
-	if err := toml.Unmarshal(text, &root); err != nil {
-		m := mistake{file: file, text: strings.TrimPrefix(err.Error(), "toml: ")}
-		if e, ok := errors.AsType[*toml.DecodeError](err); ok {
-			m.at.line, m.at.column = e.Position()
+	d := &decoder{root: newTable(), newlines: []int{-1}}
+	for i, c := range text {
+		if c == '\n' {
+			d.newlines = append(d.newlines, i)
 		}
+	}
+	d.parser.Reset(text)
+	if err := d.decode(); err != nil {
+		m, ok := errors.AsType[mistake](err)
+		if !ok {
+			m.text = err.Error()
+		}
+		m.file = file
 		return value{}, mistakes{m}
 	}
-	doc := &document{keys: make(map[string]place), values: make(map[string]place)}
-	doc.index(text)
-	return value{is: root, doc: doc}, nil
+	return value{is: d.root}, nil
 }
 
-// join is a path as one string, another for each path.
-func join(path []string) string { return fmt.Sprintf("%q", path) }
+// A decoder puts the values of a file together. Its errors are mistakes without
+// the name of the file.
+type decoder struct {
+	parser   unstable.Parser
+	newlines []int // where they are; the first is before the file
+	root     *table
+}
 
-// index notes the places of all keys and values of a file that
-// toml.Unmarshal has accepted.
-func (d *document) index(text []byte) {
-	var p unstable.Parser
-	p.Reset(text)
-	var table []string             // the one that is open
-	length := make(map[string]int) // of arrays of tables
-	for p.NextExpression() {
-		switch n := p.Expression(); n.Kind {
-		case unstable.KeyValue:
-			d.indexKeyValue(&p, table, n)
-		case unstable.Table:
-			table = d.indexHeader(&p, n, length)
-		case unstable.ArrayTable:
-			table = d.indexHeader(&p, n, length)
-			element := strconv.Itoa(length[join(table)])
-			length[join(table)]++
-			table = append(table, element)
-			d.keys[join(table)] = header(&p, n)
+// place is where a byte is.
+func (d *decoder) place(offset int) place {
+	line := sort.SearchInts(d.newlines, offset)
+	return place{line, offset - d.newlines[line-1]}
+}
+
+// placeOf is where a node begins, if the parser says.
+func (d *decoder) placeOf(n *unstable.Node) place {
+	if n.Raw.Length == 0 {
+		return place{}
+	}
+	return d.place(int(n.Raw.Offset))
+}
+
+func wrongAt(at place, format string, args ...any) error {
+	return mistake{at: at, text: fmt.Sprintf(format, args...)}
+}
+
+func (d *decoder) decode() error {
+	open, depth := d.root, 0
+	for d.parser.NextExpression() {
+		var err error
+		if n := d.parser.Expression(); n.Kind == unstable.KeyValue {
+			err = d.keyValue(open, depth, n)
+		} else {
+			open, depth, err = d.header(n)
 		}
+		if err != nil {
+			return err
+		}
+	}
+	err := d.parser.Error()
+	if e, ok := errors.AsType[*unstable.ParserError](err); ok {
+		return wrongAt(d.place(int(d.parser.Range(e.Highlight).Offset)), "%s", e.Message)
+	}
+	return err
+}
+
+// header opens the table of a [header] or [[header]]. A key in it that is an array
+// of tables means the last of them.
+func (d *decoder) header(n *unstable.Node) (t *table, depth int, err error) {
+	t = d.root
+	for keys := n.Key(); ; {
+		keys.Next()
+		key, at := string(keys.Node().Data), d.placeOf(keys.Node())
+		if depth++; depth > maxDepth {
+			return nil, 0, tooDeep(key, at)
+		}
+		old, there := t.members[key]
+		if keys.IsLast() {
+			t, err = t.open(key, at, n.Kind == unstable.ArrayTable)
+			return t, depth, err
+		}
+		if !there {
+			old = value{is: newTable(), called: key, keyAt: at}
+			t.members[key] = old
+		}
+		if a, ok := old.is.(*array); ok && a.tables {
+			old = a.elements[len(a.elements)-1]
+		}
+		next, ok := old.is.(*table)
+		if !ok || next.inline {
+			return nil, 0, defined(key, at, old)
+		}
+		t = next
 	}
 }
 
-// indexHeader notes the keys of a [table], and returns its path. A key that
-// is an array of tables means the last of them, but for the key that ends an
-// [[array]].
-func (d *document) indexHeader(p *unstable.Parser, n *unstable.Node, length map[string]int) []string {
-	var path []string
+// open is the table in t that a header names by its last key.
+func (t *table) open(key string, at place, isArray bool) (*table, error) {
+	old, there := t.members[key]
+	opened := newTable()
+	opened.explicit = true
+	new := value{is: opened, called: key, keyAt: at}
+	switch is := old.is.(type) {
+	case *array:
+		if isArray && is.tables {
+			is.elements = append(is.elements, new)
+			return opened, nil
+		}
+	case *table:
+		if !isArray && !is.explicit && !is.dotted && !is.inline {
+			is.explicit = true
+			return is, nil
+		}
+	}
+	if there {
+		return nil, defined(key, at, old)
+	}
+	if isArray {
+		new.is = &array{elements: []value{new}, tables: true}
+	}
+	t.members[key] = new
+	return opened, nil
+}
+
+// keyValue adds a value to a table, at a depth of the file.
+func (d *decoder) keyValue(t *table, depth int, n *unstable.Node) error {
 	for keys := n.Key(); keys.Next(); {
-		path = append(path, string(keys.Node().Data))
-		note(d.keys, path, p, keys.Node())
-		last := keys.IsLast() && n.Kind == unstable.ArrayTable
-		if n := length[join(path)]; n > 0 && !last {
-			path = append(path, strconv.Itoa(n-1))
+		key, at := string(keys.Node().Data), d.placeOf(keys.Node())
+		if depth++; depth > maxDepth {
+			return tooDeep(key, at)
 		}
-	}
-	return path
-}
-
-func (d *document) indexKeyValue(p *unstable.Parser, table []string, n *unstable.Node) {
-	path := slices.Clone(table)
-	for keys := n.Key(); keys.Next(); {
-		path = append(path, string(keys.Node().Data))
-		note(d.keys, path, p, keys.Node())
-	}
-	d.indexValue(p, path, n.Value())
-}
-
-// indexValue notes where a value is, and what is in it. An array has no place
-// of its own in the parser, and keeps that of its key.
-func (d *document) indexValue(p *unstable.Parser, path []string, n *unstable.Node) {
-	if n.Raw.Length > 0 {
-		note(d.values, path, p, n)
-	}
-	children := n.Children()
-	for i := 0; children.Next(); i++ {
-		switch n.Kind {
-		case unstable.Array:
-			element := append(slices.Clone(path), strconv.Itoa(i))
-			note(d.keys, element, p, children.Node())
-			d.indexValue(p, element, children.Node())
-		case unstable.InlineTable:
-			d.indexKeyValue(p, path, children.Node())
+		old, there := t.members[key]
+		if keys.IsLast() {
+			if there {
+				return defined(key, at, old)
+			}
+			v, err := d.value(n.Value(), key, at, depth)
+			if err != nil {
+				return err
+			}
+			t.members[key] = v
+			return nil
 		}
-	}
-}
-
-// header is where the last key of a [table] is.
-func header(p *unstable.Parser, n *unstable.Node) place {
-	var last *unstable.Node
-	for keys := n.Key(); keys.Next(); {
-		last = keys.Node()
-	}
-	return startOf(p, last)
-}
-
-// note keeps the first place of a path: where a table is opened again is not
-// where it is looked for.
-func note(places map[string]place, path []string, p *unstable.Parser, n *unstable.Node) {
-	key := join(path)
-	if _, known := places[key]; !known && n.Raw.Length > 0 {
-		places[key] = startOf(p, n)
-	}
-}
-
-func startOf(p *unstable.Parser, n *unstable.Node) place {
-	at := p.Shape(n.Raw).Start
-	return place{at.Line, at.Column}
-}
-
-// key is the place of the key that names a value, or of what the value is in.
-func (v value) key() place {
-	for n := len(v.path); n > 0; n-- {
-		if at, ok := v.doc.keys[join(v.path[:n])]; ok {
-			return at
+		if !there {
+			old = value{is: &table{members: make(map[string]value), dotted: true}, called: key, keyAt: at}
+			t.members[key] = old
 		}
+		next, ok := old.is.(*table)
+		if !ok || !next.dotted {
+			return defined(key, at, old)
+		}
+		t = next
 	}
-	return place{}
+	return nil
 }
 
-// at is the place of the value itself.
-func (v value) at() place {
-	if at, ok := v.doc.values[join(v.path)]; ok {
-		return at
+func (d *decoder) value(n *unstable.Node, key string, keyAt place, depth int) (v value, err error) {
+	v = value{called: key, keyAt: keyAt, valueAt: d.placeOf(n)}
+	switch n.Kind {
+	case unstable.String:
+		v.is = string(n.Data)
+	case unstable.Bool:
+		v.is = string(n.Data) == "true"
+	case unstable.Array:
+		v.is, err = d.array(n, v, depth)
+	case unstable.InlineTable:
+		t := newTable()
+		for members := n.Children(); err == nil && members.Next(); {
+			err = d.keyValue(t, depth, members.Node())
+		}
+		t.inline, v.is = true, t
+	default: // of those there are few, so that go-toml may judge each as a file
+		is := make(map[string]any)
+		if toml.Unmarshal(append([]byte("value = "), n.Data...), &is) != nil {
+			return v, wrongAt(cmp.Or(v.valueAt, keyAt), "%s is no number, date or time", n.Data)
+		}
+		v.is = is["value"]
 	}
-	return v.key()
+	return v, err
 }
 
-func (v value) child(key string, is any) value {
-	return value{is, append(slices.Clone(v.path), key), v.doc}
+// array reads the array of which v is to be the value. An element whose place the
+// parser does not say has that of the array.
+func (d *decoder) array(n *unstable.Node, v value, depth int) (*array, error) {
+	if depth++; depth > maxDepth {
+		return nil, tooDeep(v.called, v.at())
+	}
+	a := new(array)
+	for nodes := n.Children(); nodes.Next(); {
+		element, err := d.value(nodes.Node(), v.called, cmp.Or(d.placeOf(nodes.Node()), v.keyAt), depth)
+		if err != nil {
+			return nil, err
+		}
+		a.elements = append(a.elements, element)
+	}
+	return a, nil
 }
+
+func tooDeep(key string, at place) error {
+	return wrongAt(at, "%q is nested deeper than %d tables and arrays: put it higher up", key, maxDepth)
+}
+
+func defined(key string, at place, old value) error {
+	return wrongAt(at, "key %q is already defined in line %d: keep one of them", key, old.keyAt.line)
+}
+
+// key is the place of the key that names a value.
+func (v value) key() place { return v.keyAt }
+
+// at is the place of the value itself, or of its key.
+func (v value) at() place { return cmp.Or(v.valueAt, v.keyAt) }
+
+// name is the key of a value, or of the array that it is in.
+func (v value) name() string { return v.called }
+
+// label is the name for people.
+func (v value) label() string { return inotify.Quote(v.called) }
 
 // elements are what is in an array.
 func (v value) elements() ([]value, bool) {
-	list, ok := v.is.([]any)
+	a, ok := v.is.(*array)
 	if !ok {
 		return nil, false
 	}
-	values := make([]value, len(list))
-	for i, is := range list {
-		values[i] = v.child(strconv.Itoa(i), is)
-	}
-	return values, true
+	return a.elements, true
 }
 
 // members are what is in a table, in the order of their names.
-func (v value) members() ([]value, bool) {
-	table, ok := v.is.(map[string]any)
+func (v value) members() (values []value, ok bool) {
+	t, ok := v.is.(*table)
 	if !ok {
 		return nil, false
 	}
-	var values []value
-	for _, key := range slices.Sorted(maps.Keys(table)) {
-		values = append(values, v.child(key, table[key]))
+	for _, key := range slices.Sorted(maps.Keys(t.members)) {
+		values = append(values, t.members[key])
 	}
 	return values, true
-}
-
-// name is the last key of the path.
-func (v value) name() string { return v.path[len(v.path)-1] }
-
-// label is what a value is called: its key, also for what is in an array.
-func (v value) label() string {
-	last := len(v.path) - 1
-	for last > 0 && strings.Trim(v.path[last], "0123456789") == "" {
-		last--
-	}
-	return v.path[last]
 }
 
 // kind is what a value is, for people.
@@ -248,9 +336,9 @@ func (v value) kind() string {
 		return "a number with a fraction"
 	case bool:
 		return "true or false"
-	case []any:
+	case *array:
 		return "an array"
-	case map[string]any:
+	case *table:
 		return "a table"
 	case time.Time, toml.LocalDate, toml.LocalTime, toml.LocalDateTime:
 		return "a date or time"

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// unreadable are files that are no configuration, with what is said of each.
+var unreadable = map[string]struct {
+	put  func(path string) error
+	want string
+}{
+	"FIFO": {func(path string) error { return syscall.Mkfifo(path, 0o600) }, "is a pipe, which can be read but once: save what comes from it in a file"},
+	"link to a FIFO": {func(path string) error {
+		_ = syscall.Mkfifo(path+".fifo", 0o600)
+		return os.Symlink(path+".fifo", path)
+	}, "is a pipe, "},
+	"directory":       {func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory: name a file in it"},
+	"endless device":  {func(path string) error { return os.Symlink("/dev/zero", path) }, "is a device: name a regular file"},
+	"terminal":        {func(path string) error { return os.Symlink("/dev/ptmx", path) }, "is a device: name a regular file"},
+	"socket":          {leaveSocket, "is a socket: name a regular file"},
+	"too much":        {func(path string) error { return os.WriteFile(path, make([]byte, maxFile+1), 0o600) }, "has more than the 1024 KiB that a configuration may have"},
+	"without an end":  {func(path string) error { _ = os.WriteFile(path, nil, 0o600); return os.Truncate(path, 1<<40) }, "has more than the 1024 KiB"},
+	"link to nothing": {func(path string) error { return os.Symlink("nothing", path) }, "no such file"},
+}
+
+func leaveSocket(path string) error {
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	ln.SetUnlinkOnClose(false)
+	return ln.Close()
+}
+
+// soon fails the test if do takes long.
+func soon(t *testing.T, what string, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatalf("%s: still reading", what)
+	}
+}
+
+// What is no regular file of a bounded length is one error, at once, whoever
+// reads it.
+func TestConfigurationIsARegularFile(t *testing.T) {
+	for what, tt := range unreadable {
+		t.Run(what, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.toml")
+			if err := tt.put(file); err != nil {
+				t.Fatal(err)
+			}
+			for _, args := range [][]string{{"-config", file}, {"check", "-config", file}, {"why", "-config", file, "/x"}} {
+				soon(t, args[0], func() {
+					err := run(t.Context(), args, io.Discard, io.Discard)
+					if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") || exitStatus(err) != 1 {
+						t.Errorf("%s: %v, want %s", args[0], err, tt.want)
+					}
+				})
+			}
+		})
+	}
+}
+
+// The daemon goes on as it was, and ends when it is told to.
+func TestReloadReadsRegularFiles(t *testing.T) {
+	for what, tt := range unreadable {
+		t.Run(what, func(t *testing.T) {
+			s := begin(t, "-- x.toml --\n"+oneRoute, "-watch-config")
+			next := filepath.Join(s.dir, "next")
+			if err := tt.put(next); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(s.dir, "x.toml")
+			if info, err := os.Lstat(next); err == nil && info.IsDir() {
+				os.Remove(file)
+			}
+			if err := os.Rename(next, file); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(tt.want, "no such file") { // that it is gone is not noticed
+				if line := s.await("msg=\"configuration "); !strings.Contains(line, "refused") || !strings.Contains(line, tt.want) {
+					t.Errorf("-watch-config: %s, want %s", line, tt.want)
+				}
+			}
+			hangup(t)
+			if line := s.await("msg=\"configuration "); !strings.Contains(line, "refused") || !strings.Contains(line, tt.want) {
+				t.Errorf("SIGHUP: %s, want %s", line, tt.want)
+			}
+			soon(t, "stop", func() {
+				if err := s.stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// What is in a pipe is for somebody else.
+func TestPipeInPlaceOfAConfigurationKeepsWhatIsInIt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.toml")
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if _, err := pipe.WriteString("data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"check", "-config", file}, io.Discard, io.Discard); err == nil {
+		t.Error("a pipe is right")
+	}
+	got := make([]byte, 10)
+	if err := pipe.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := pipe.Read(got); string(got[:n]) != "data" {
+		t.Errorf("%q is left of it: %v", got[:n], err)
+	}
+}
+
+func TestConfigurationHasAName(t *testing.T) {
+	for _, file := range []string{"-", "/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"} {
+		err := run(t.Context(), []string{"-config", file}, io.Discard, io.Discard)
+		if err == nil || !strings.HasPrefix(err.Error(), "config: "+file+" is no place: ") {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "x.toml")
+	text := wrongRoute("") + "#" + strings.Repeat("x", maxFile-len(wrongRoute(""))-1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, err := readFile(file); err != nil || len(cfg.routes) != 1 {
+		t.Errorf("as long as may be: %v", err)
+	}
+}
+
+func TestConfigurationIsNotNestedDeep(t *testing.T) {
+	for text, want := range map[string]string{
+		"[server]\n" + strings.Repeat("a.", 40) + "a = 1":          `x.toml:2:63: "a" is nested deeper than 32 tables and arrays`,
+		"\n[" + strings.Repeat("a . ", 40) + "a]":                  `x.toml:2:130: "a" is nested deeper`,
+		"a = " + strings.Repeat("[", 9999):                         `x.toml:1:`,
+		"a = " + strings.Repeat("[", 40) + strings.Repeat("]", 40): `x.toml:1:1: "a" is nested deeper`,
+		strings.Repeat("a={", 40) + strings.Repeat("}", 40):        `x.toml:1:97: "a" is nested deeper`,
+	} {
+		if _, err := parseFile("x.toml", "/dir", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%.50s\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
