@@ -179,6 +179,16 @@ func (h *hub) since(number uint64) (changes []change, ok bool) {
 	return h.past[uint64(len(h.past))-n:], true
 }
 
+// concerns reports whether a change of content is about a page that is open.
+func (h *hub) concerns(c *change) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.touched(c)) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(h.silent, func(s *slot) bool { return !c.update(&s.page).empty() })
+}
+
 // catchUp places a browser, and leaves in its slot what it missed: all that
 // concerns its page and came after the change of that number, no more and no
 // less. The page is one that does not say what it uses.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -194,6 +195,35 @@ func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
 	run.Recheck("gone.png")
 	a.is(t, "/gone.png")
 	b.expectNothing(t)
+}
+
+// What some open page shows or uses is worth waiting for, and nothing else is.
+func TestConcerns(t *testing.T) {
+	dir := site(t, "index.html", "a.html", "x.css", "other.css", "app.log", "data.json", "pic.png")
+	run := serve(t, Options{Root: dir})
+	check := func(who, concern, others string) {
+		t.Helper()
+		for want, names := range map[bool]string{true: concern, false: others} {
+			for name := range strings.FieldsSeq(names) {
+				if got := run.Concerns(name); got != want {
+					t.Errorf("%s: Concerns(%q) is %v, want %v", who, name, got, want)
+				}
+			}
+		}
+	}
+	check("no page is open", "", "index.html a.html x.css app.log data.json")
+
+	p := run.open(t, "/a.html", "/x.css", "/later.js")
+	check("a page that says what it uses", "a.html x.css later.js", "index.html other.css app.log data.json .env")
+	p.conn.CloseNow()
+	for run.browsers() > 0 {
+		runtime.Gosched()
+	}
+
+	c := run.dial(t)
+	c.greet(t, run.url("/"))
+	c.sync(t)
+	check("a page that does not", "index.html x.css other.css data.json pic.png", "a.html app.log .env")
 }
 
 // What a stock client hears of all this is hello and reload.

@@ -270,6 +270,13 @@ func (s *Server) Recheck(paths ...string) {
 	s.tell(newNames(paths))
 }
 
+// Concerns reports whether the change of a file's content would concern a page
+// that is open now. The path is as in Refresh.
+func (s *Server) Concerns(path string) bool {
+	c := newChange([]string{path})
+	return s.current.Load().live && !c.empty() && s.hub.concerns(&c)
+}
+
 func (s *Server) tell(c change) {
 	s.telling.Lock() // an older sight must not come after a newer one
 	defer s.telling.Unlock()

@@ -13,11 +13,12 @@ import (
 // value is an empty one.
 type batch struct {
 	entries map[key]*entry
-	open    []*entry         // whose files are open for writing, in no order
-	endless map[key]struct{} // open files that hold back nothing but themselves
-	added   int              // entries ever made, to keep their order
-	from    *trace           // the run that led to it; nil if none did, or not to all of it
-	last    *trace           // the one that led to its last event
+	open    []*entry          // whose files are open for writing, in no order
+	alone   int               // of them those that hold back nothing but themselves
+	endless map[key]time.Time // paths that are written without end, and when they last were
+	added   int               // entries ever made, to keep their order
+	from    *trace            // the run that led to it; nil if none did, or not to all of it
+	last    *trace            // the one that led to its last event
 }
 
 // A key is a path's identity: routes may serve several roots.
@@ -32,6 +33,7 @@ type entry struct {
 	tickets []*Ticket // of those who submitted it
 	written time.Time // last, while its file is open
 	place   int       // in open, from 1 on; 0 if it is closed
+	alone   bool      // it is open, and holds back nothing but itself
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
@@ -50,35 +52,26 @@ func (b *batch) blame(t *trace, route string) {
 }
 
 // written is when a file that holds the batch was last written to; zero if no
-// file does.
+// file does. Files that hold back only themselves count when there is nothing
+// else.
 func (b *batch) written() time.Time {
-	var last, endless time.Time
+	var last time.Time
 	for _, e := range b.open {
-		if b.isEndless(keyOf(e.event)) {
-			endless = later(endless, e.written)
-		} else {
+		if !e.alone || b.onlyAlone() {
 			last = later(last, e.written)
 		}
-	}
-	if b.onlyEndless() {
-		return later(last, endless)
 	}
 	return last
 }
 
-func (b *batch) onlyEndless() bool {
-	for k := range b.entries {
-		if !b.isEndless(k) {
-			return false
-		}
-	}
-	return true
+// waits reports whether a file that is open holds the batch.
+func (b *batch) waits() bool {
+	return len(b.open) > b.alone || len(b.open) > 0 && b.onlyAlone()
 }
 
-func (b *batch) isEndless(k key) bool {
-	_, ok := b.endless[k]
-	return ok
-}
+// onlyAlone reports whether there is nothing but files that hold back only
+// themselves.
+func (b *batch) onlyAlone() bool { return b.alone == len(b.entries) }
 
 // take empties the batch and returns its entries in the order in which their
 // paths appeared.
@@ -89,17 +82,51 @@ func (b *batch) take() []*entry {
 	return entries
 }
 
-// giveUp notes the files that are being written at now: they used up the
-// patience of a whole batch, as logs do, and the next is not to wait for them.
-func (b *batch) giveUp(now time.Time, settle time.Duration) {
+// How many paths that are written without end are remembered, and for how long
+// after the last write.
+const (
+	maxEndless    = 256
+	forgetEndless = 10 * time.Minute
+)
+
+// giveUp notes the files that are open though the batch goes: they were waited
+// for in vain, as logs are, and nothing else is to wait for them again, also
+// when they have been closed, rotated or made anew meanwhile.
+func (b *batch) giveUp(now time.Time) {
 	for _, e := range b.open {
-		if now.Before(e.written.Add(settle)) {
-			if b.endless == nil {
-				b.endless = make(map[key]struct{})
-			}
-			b.endless[keyOf(e.event)] = struct{}{}
-		}
+		b.noteEndless(keyOf(e.event), now)
 	}
+}
+
+func (b *batch) noteEndless(k key, now time.Time) {
+	if _, known := b.endless[k]; !known && len(b.endless) >= maxEndless {
+		oldest := k
+		for other, written := range b.endless {
+			if oldest == k || written.Before(b.endless[oldest]) {
+				oldest = other
+			}
+		}
+		delete(b.endless, oldest)
+	}
+	if b.endless == nil {
+		b.endless = make(map[key]time.Time)
+	}
+	b.endless[k] = now
+}
+
+// isEndless reports whether a path that is written to now is known to be
+// written without end.
+func (b *batch) isEndless(k key, now time.Time) bool {
+	last, known := b.endless[k]
+	switch {
+	case !known:
+		return false
+	case now.Sub(last) > forgetEndless:
+		delete(b.endless, k)
+		return false
+	}
+	b.endless[k] = now
+	return true
 }
 
 // put merges x into its path's entry. An x that was in a batch before comes
@@ -129,7 +156,7 @@ func (b *batch) insert(k key, x entry) {
 		b.added++
 		x.seq = b.added
 	}
-	x.written, x.place = time.Time{}, 0
+	x.written, x.place, x.alone = time.Time{}, 0, false
 	b.entries[k] = &x
 }
 
@@ -151,8 +178,9 @@ func (b *batch) drop(k key) {
 	delete(b.entries, k)
 }
 
-// hold notes a write to an entry's file, if that is there.
-func (b *batch) hold(e *entry, written time.Time) {
+// hold notes a write to an entry's file, if that is there. Alone says that it
+// holds back nothing but itself.
+func (b *batch) hold(e *entry, written time.Time, alone bool) {
 	if e.event.Mask&gone != 0 {
 		return
 	}
@@ -160,6 +188,14 @@ func (b *batch) hold(e *entry, written time.Time) {
 	if e.place == 0 {
 		b.open = append(b.open, e)
 		e.place = len(b.open)
+	}
+	if alone != e.alone {
+		e.alone = alone
+		if alone {
+			b.alone++
+		} else {
+			b.alone--
+		}
 	}
 }
 
@@ -173,7 +209,10 @@ func (b *batch) close(e *entry) {
 	b.open[e.place-1].place = e.place
 	b.open[last] = nil
 	b.open = b.open[:last]
-	e.written, e.place = time.Time{}, 0
+	if e.alone {
+		b.alone--
+	}
+	e.written, e.place, e.alone = time.Time{}, 0, false
 }
 
 // eventsOf is what a callback gets.

@@ -255,3 +255,24 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/saves, "ns/event")
 }
+
+// However many logs there are, the latest are known.
+func TestEndlessIsBounded(t *testing.T) {
+	var b batch
+	start := time.Unix(1e9, 0)
+	at := func(i int) (key, time.Time) {
+		return key{"/srv", fmt.Sprint(i)}, start.Add(time.Duration(i) * time.Millisecond)
+	}
+	const many = 3 * maxEndless
+	for i := range many {
+		b.noteEndless(at(i))
+	}
+	if len(b.endless) != maxEndless {
+		t.Errorf("%d paths are remembered, want %d", len(b.endless), maxEndless)
+	}
+	for i := many - maxEndless; i < many; i++ {
+		if k, now := at(i); !b.isEndless(k, now) {
+			t.Errorf("path %s was forgotten before older ones", k.path)
+		}
+	}
+}

@@ -89,9 +89,11 @@
 // that has a processor free; a batch that is due at once starts no timer.
 //
 // What comes meanwhile joins the batch, and nothing is dropped for coming too
-// early. A file that is written without a pause of Settle, such as a log, thus
-// delays the other paths of its route by up to Hold, once: from then on it
-// holds back only itself until it is closed.
+// early. A file that was waited for in vain, such as a log that a program keeps
+// open, thus delays the other paths of its route by up to Hold, once: from then on
+// it holds back only itself, also after it was closed, renamed or made anew, until
+// nothing has been written to it for ten minutes. (The latest 256 of such paths are
+// remembered.) So does a file that Route.WaitsFor does not wait for.
 //
 // A batch that is due runs at once, unless Options.Concurrency callbacks do
 // already. Then it gathers on until it is its turn, which goes to the route of

@@ -35,9 +35,6 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	if !wanted && s.knowsNothing() {
 		return
 	}
-	if l := s.at(k); l != nil && e.Mask&(gone|arrived|inotify.CloseWrite) != 0 {
-		delete(l.batch.endless, k)
-	}
 	if e.Mask&gone != 0 {
 		s.depart(k, e, wanted)
 	}
@@ -219,6 +216,9 @@ func (s *stage) arrive(k key) {
 // rename gives what happened to a path, or below it, before a rename to the
 // new path. That a file was made is not passed on: the new name may be old.
 func (s *stage) rename(e inotify.Event, now time.Time) {
+	if l := s.at(key{e.Root, e.From}); l != nil && l.batch.isEndless(key{e.Root, e.From}, now) {
+		l.batch.noteEndless(keyOf(e), now) // a log that is rotated, and still written to
+	}
 	for i, d := range s.left {
 		rest, ok := strings.CutPrefix(d.event.Path, e.From)
 		if !ok || d.event.Root != e.Root || rest != "" && rest[0] != '/' {
@@ -250,8 +250,14 @@ func (s *stage) reappear(x entry, now time.Time) {
 	l.batch.blame(s.suspect(now), s.route.Name)
 	l.batch.put(k, x)
 	if !x.written.IsZero() {
-		l.batch.hold(l.batch.entries[k], x.written)
+		l.batch.hold(l.batch.entries[k], x.written, s.waitsAlone(l, x.event, now))
 	}
+}
+
+// waitsAlone reports whether a file that is open for writing holds back nothing
+// but itself.
+func (s *stage) waitsAlone(l *lane, e inotify.Event, now time.Time) bool {
+	return l.batch.isEndless(keyOf(e), now) || s.route.WaitsFor != nil && !s.route.WaitsFor(e)
 }
 
 // track notes whether the path is open for writing.
@@ -268,6 +274,6 @@ func (s *stage) track(k key, mask inotify.Mask, now time.Time) {
 	if mask&inotify.CloseWrite != 0 {
 		l.batch.close(e)
 	} else {
-		l.batch.hold(e, now)
+		l.batch.hold(e, now, s.waitsAlone(l, e.event, now))
 	}
 }

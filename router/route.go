@@ -101,8 +101,14 @@ type Route struct {
 
 	// Hold is how long files that are still open keep back a batch that
 	// could go otherwise; 0 is DefaultHold, negative is not at all. A file that
-	// was written all that time holds back only itself until it is closed.
+	// was waited for in vain holds back only itself from then on.
 	Hold time.Duration
+
+	// WaitsFor reports whether a file that is open for writing, to which the
+	// event has happened, is worth waiting for; one that is not holds back only
+	// itself. It is called with the router's lock, so it must be quick and
+	// must not call the Router. Nil is every file.
+	WaitsFor func(inotify.Event) bool
 
 	// After are the names of the routes that come first: while one of them,
 	// or one that comes before it, has something waiting or running, this

@@ -68,14 +68,15 @@ type lane struct {
 	doubted  bool          // in stage.doubts
 	cleared  bool          // it was, and the batch may go
 
-	touched bool   // the turn will look at it
-	wasIdle bool   // when it was touched: the batch was empty
-	wasOpen bool   // when it was touched: files were open
-	counted bool   // in stage.busy
-	queued  bool   // the next callback may be its own
-	listed  bool   // in stage.ready
-	place   uint64 // in the queue of all stages
-	alarm   int    // its place in the agenda, from 1 on; 0 if it has none
+	touched  bool   // the turn will look at it
+	wasIdle  bool   // when it was touched: the batch was empty
+	wasAlone bool   // when it was touched: nothing was in the batch but what holds back only itself
+	wasOpen  bool   // when it was touched: files were open
+	counted  bool   // in stage.busy
+	queued   bool   // the next callback may be its own
+	listed   bool   // in stage.ready
+	place    uint64 // in the queue of all stages
+	alarm    int    // its place in the agenda, from 1 on; 0 if it has none
 }
 
 func newLane(s *stage, k key) *lane { return &lane{stage: s, key: k} }
@@ -87,14 +88,14 @@ func (l *lane) touch() {
 		return
 	}
 	l.touched, l.stage.router.touched = true, true
-	l.wasIdle, l.wasOpen = l.batch.empty(), len(l.batch.open) > 0
+	l.wasIdle, l.wasAlone, l.wasOpen = l.batch.empty(), l.batch.onlyAlone(), l.batch.waits()
 	l.stage.touched = append(l.stage.touched, l)
 }
 
 // skipDelay makes a batch that was empty due at once: what it gets was
 // gathered elsewhere.
 func (l *lane) skipDelay() {
-	l.wasIdle = false
+	l.wasIdle, l.wasAlone = false, false
 	l.moments.first, l.moments.released = time.Time{}, time.Time{}
 }
 
@@ -103,11 +104,12 @@ func (l *lane) gathered(now time.Time) {
 	if l.batch.empty() {
 		return
 	}
-	if l.wasIdle {
+	// What holds back only itself has waited by itself.
+	if l.wasIdle || l.wasAlone && !l.batch.onlyAlone() {
 		l.moments.first, l.moments.released = now, time.Time{}
 	}
 	l.moments.written = l.batch.written()
-	if l.wasOpen && len(l.batch.open) == 0 {
+	if l.wasOpen && !l.batch.waits() {
 		l.release(now)
 	}
 }
@@ -217,7 +219,7 @@ func (l *lane) start(now time.Time) {
 	l.queued = false
 	l.moments.started = now
 	if s.only != nil {
-		l.batch.giveUp(now, s.route.Settle)
+		l.batch.giveUp(now)
 	}
 	l.run = newFrame(l, now)
 	l.run.ctx = s.router.work

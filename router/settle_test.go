@@ -2,6 +2,7 @@ package router
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +57,9 @@ func TestDue(t *testing.T) {
 // timing is a route with Delay 100 ms, no Debounce and the default bounds.
 var timing = Route{Delay: 100 * ms, Debounce: -1}
 
+// noLogs is timing for who waits for no logs.
+var noLogs = Route{Delay: 100 * ms, Debounce: -1, WaitsFor: func(e inotify.Event) bool { return !strings.HasSuffix(e.Path, ".log") }}
+
 func TestTiming(t *testing.T) {
 	debounced := Route{Delay: 100 * ms, Debounce: 500 * ms}
 	instant := Route{Delay: -1, Debounce: -1}
@@ -109,17 +113,43 @@ func TestTiming(t *testing.T) {
 			"l:M@0 l:M@600 l:M@1000 b@1800 l:M@1850 l:M@2500 l:M@3200", "l@1100 b+l@1900 l@3600",
 		},
 		{
-			"until it is closed",
+			"also when it was closed",
 			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
 			0,
-			"l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1800",
+			"l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1410",
 		},
 		{
 			"or made anew",
 			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
 			0,
-			"l:M@0 l:M@600 l:M@1000 l:d@1200 l:c@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1800",
+			"l:M@0 l:M@600 l:M@1000 l:d@1200 l:c@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1410",
 		},
+		{
+			"or rotated, under its old name and its new one",
+			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms, Mask: inotify.Modify},
+			0,
+			"l:M@0 l:M@600 l:M@1000 l>l.1@1200 l.1:M@1300 b@1310 l.1:M@1400 l:c@1500 l:M@1510 c@1520 l:M@1600", "l@1100 l.1+b@1410 l+c@1620",
+		},
+		{
+			"but not for ever",
+			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
+			0,
+			"l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@700000 b@700010 l:w@700500", "l@1100 l+b@700600",
+		},
+		{
+			"a log that is quiet in between holds back nothing twice either",
+			timing,
+			0,
+			"l:M@0 b@10 l:M@5000 c@5010 l:M@9000 d@9010", "l+b@2000 l+c@5110 l+d@9110",
+		},
+		{
+			"a log that waits takes nothing from the delay of others",
+			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
+			0,
+			"l:M@0 l:M@600 l:M@1000 l:M@1500 b@1800 c@1850 l:M@1860", "l@1100 l+b+c@1900",
+		},
+		{"a file that is not worth waiting for holds back nothing else", noLogs, 0, "x.log:M@0 b@10 x.log:M@300 x.log:M@600 c:M@700 x.log:M@900 c:w@950", "x.log+b@110 x.log+c@1050"},
+		{"and itself until it is complete", noLogs, 0, "x.log:M@0 x.log:M@1500 x.log:w@2500", "x.log@2600"},
 		{"Hold can be none", Route{Delay: 100 * ms, Debounce: -1, Hold: -1}, 0, "a:M@0 a:M@90", "a@100"},
 		{
 			"Hold counts from when the batch could go",

@@ -241,12 +241,14 @@ const (
 
 // pageRoutes are those that refresh pages: when content changes, and when names
 // come and go. The latter comes last: what was created is about to be written,
-// and what a build removes it makes again.
-func (cfg *config) pageRoutes(refresh, recheck router.Callback) []router.Route {
-	return []router.Route{
-		cfg.pageRoute(reloadRoute, router.Reload, cfg.delay, refresh),
-		cfg.pageRoute(namesRoute, names, max(cfg.delay, defaults.delay)+cfg.debounce, recheck),
-	}
+// and what a build removes it makes again. Of files that are still being written
+// they wait for those that concern a page.
+func (cfg *config) pageRoutes(refresh, recheck router.Callback, concerns func(path string) bool) []router.Route {
+	reload := cfg.pageRoute(reloadRoute, router.Reload, cfg.delay, refresh)
+	names := cfg.pageRoute(namesRoute, names, max(cfg.delay, defaults.delay)+cfg.debounce, recheck)
+	reload.WaitsFor = func(e inotify.Event) bool { return concerns(e.Path) }
+	names.WaitsFor = reload.WaitsFor
+	return []router.Route{reload, names}
 }
 
 func (cfg *config) pageRoute(name string, mask inotify.Mask, delay time.Duration, callback router.Callback) router.Route {

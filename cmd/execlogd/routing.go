@@ -41,7 +41,7 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 		routes = append(routes, f.route(r.callback(f)))
 	}
 	if cfg.reloads() {
-		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck)...)
+		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
 	}
 	var err error
 	if r.router, err = router.New(opts, routes...); err != nil {

@@ -102,7 +102,7 @@ func (cfg *whyConfig) roots() []string {
 func (cfg *whyConfig) router() (*router.Router, error) {
 	var routes []router.Route
 	if cfg.reloads() {
-		routes = append(routes, cfg.pageRoutes(idle, idle)...)
+		routes = append(routes, cfg.pageRoutes(idle, idle, nil)...)
 	}
 	for _, c := range cfg.routes {
 		route := c.route(idle)
