@@ -35,19 +35,27 @@ var defects = regexp.MustCompile(`DATA RACE|(?m)^(panic|fatal error): |^goroutin
 // The process ends with the test.
 func startDaemon(t testing.TB, dir string, args ...string) (*daemon, error) {
 	d := &daemon{cmd: exec.Command(execlogd, args...), stderr: new(transcript), ended: make(chan struct{})}
+	if err := d.start(t, dir); err != nil {
+		return nil, err
+	}
+	return d, d.waitReady(t.Context())
+}
+
+// start runs execlogd in dir. The process ends with the test.
+func (d *daemon) start(t testing.TB, dir string) error {
 	d.cmd.Dir = dir
 	d.cmd.Stderr = d.stderr
 	// Where the test itself is killed, no cleanup runs.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	go func() {
 		defer close(d.ended)
 		d.cmd.Wait() // ProcessState has the result
 	}()
 	t.Cleanup(func() { d.end(t) })
-	return d, d.waitReady(t.Context())
+	return nil
 }
 
 func (d *daemon) waitReady(ctx context.Context) error {

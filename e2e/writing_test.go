@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -83,4 +85,62 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 	}
 	with := save()
 	t.Logf("from a save to the message: %v without a log in the tree, %v with one", without.Round(time.Millisecond), with.Round(time.Millisecond))
+}
+
+// chatty is a server that keeps its log in the tree open, and writes to it when it
+// starts, all the time, and when it ends.
+const chatty = `exec 5>>app.log
+echo up >&5
+echo up >>"$1"
+trap 'echo down >&5; exit' TERM
+while :; do echo a line >&5; sleep 0.1 & wait $!; done
+`
+
+// What a program writes to its own log does not start it again, nor does it hold
+// up that a save does.
+func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+	}{
+		{"run", []string{"run", "-restart", "-ignore", "site.toml", "--", "sh", "server.sh"}},
+		{"service", []string{"-config", "site.toml", "-port", "0"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, starts := t.TempDir(), filepath.Join(t.TempDir(), "starts")
+			write(t, dir, map[string]string{
+				"server.sh": chatty, "index.html": "<p>old", "app.log": "",
+				"site.toml": "[server]\n[[route]]\nname = \"app\"\nservice = true\nrun = [\"sh\", \"server.sh\", \"" + starts + "\"]\n",
+			})
+			if tt.name == "run" {
+				tt.args = append(tt.args, starts)
+			}
+			d := &daemon{cmd: exec.Command(execlogd, tt.args...), stderr: new(transcript), ended: make(chan struct{})}
+			if err := d.start(t, dir); err != nil {
+				t.Fatal(err)
+			}
+			lines := func(path string) int {
+				text, _ := os.ReadFile(path)
+				return strings.Count(string(text), "\n")
+			}
+			for saves := range 3 {
+				soon, cancel := context.WithTimeout(t.Context(), 15*time.Second) // it was half a minute
+				err := eventually(soon, "the server to start", func() bool { return lines(starts) > saves })
+				cancel()
+				if err != nil {
+					t.Fatalf("after %d saves: %v", saves, err)
+				}
+				// It has a while to be started once too often.
+				most := lines(filepath.Join(dir, "app.log")) + 10
+				if err := eventually(t.Context(), "lines in the log", func() bool { return lines(filepath.Join(dir, "app.log")) > most }); err != nil {
+					t.Fatal(err)
+				}
+				if n := lines(starts); n != saves+1 {
+					t.Fatalf("after %d saves the server was started %d times\n%s", saves, n, d.stderr)
+				}
+				write(t, dir, map[string]string{"index.html": "<p>new"})
+			}
+		})
+	}
 }

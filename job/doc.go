@@ -106,6 +106,14 @@
 // Output that comes from outside the tree, by way of its pipe, is not waited for
 // longer than a second.
 //
+// # What it writes
+//
+// [Runner.Writing] tells which files the processes of a route have open for
+// writing, by /proc. It is made for router.Route.OwnOutput, so that a program which
+// keeps a log in the watched tree does not trigger its own route. It does not see
+// the files of a process that the daemon may not look at: another user's, behind
+// sudo, unless the daemon is root's.
+//
 // # Services
 //
 // A [Server] is started by each run, in the place of the one before, and the run

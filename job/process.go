@@ -25,15 +25,18 @@ type process struct {
 
 func (p process) key() processKey { return processKey{p.id, p.start} }
 
-// descendants lists what is below a process and alive. It sees one process
+// descendants lists what is below some processes and alive. It sees one process
 // after the other, so what is born or orphaned meanwhile may not be among them.
-func descendants(of int) []process {
+func descendants(of ...int) []process {
 	below := make(map[int][]process) // by parent
 	for _, p := range processes() {
 		below[p.parent] = append(below[p.parent], p)
 	}
-	var found []process
-	for level := below[of]; len(level) > 0; {
+	var found, level []process
+	for _, id := range of {
+		level = append(level, below[id]...)
+	}
+	for len(level) > 0 {
 		var next []process
 		for _, p := range level {
 			next = append(next, below[p.id]...)

@@ -15,6 +15,7 @@ type batch struct {
 	entries map[key]*entry
 	open    []*entry          // whose files are open for writing, in no order
 	alone   int               // of them those that hold back nothing but themselves
+	unsure  int               // entries that the route's own runs may have written
 	endless map[key]time.Time // paths that are written without end, and when they last were
 	added   int               // entries ever made, to keep their order
 	from    *trace            // the run that led to it; nil if none did, or not to all of it
@@ -34,6 +35,7 @@ type entry struct {
 	written time.Time // last, while its file is open
 	place   int       // in open, from 1 on; 0 if it is closed
 	alone   bool      // it is open, and holds back nothing but itself
+	unsure  bool      // the route's own runs may have written it
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
@@ -156,7 +158,7 @@ func (b *batch) insert(k key, x entry) {
 		b.added++
 		x.seq = b.added
 	}
-	x.written, x.place, x.alone = time.Time{}, 0, false
+	x.written, x.place, x.alone, x.unsure = time.Time{}, 0, false, false
 	b.entries[k] = &x
 }
 
@@ -175,7 +177,24 @@ func (b *batch) drop(k key) {
 		return
 	}
 	b.close(e)
+	b.makeSure(e)
 	delete(b.entries, k)
+}
+
+// doubt notes that the route's own runs may have written an entry's file.
+func (b *batch) doubt(e *entry) {
+	if !e.unsure {
+		e.unsure = true
+		b.unsure++
+	}
+}
+
+// makeSure is the end of doubt.
+func (b *batch) makeSure(e *entry) {
+	if e.unsure {
+		e.unsure = false
+		b.unsure--
+	}
 }
 
 // hold notes a write to an entry's file, if that is there. Alone says that it

@@ -157,7 +157,12 @@
 // A route that writes what triggers it would run for ever, and so would two that
 // trigger each other, or one with PerFile that makes a thumbnail of each
 // thumbnail. Outputs names what a route writes, and Ignore what it is not for.
-// What is not named there is noticed: a run may have caused whatever came while
+// What the programs of a route have open for writing, such as a log, Route.OwnOutput
+// tells from what others write: it neither triggers the route nor holds it back,
+// until it is closed. (An event waits for that answer, which is asked for at most
+// every 25 ms. Who opens a file, writes and closes it at once is gone before
+// anybody can look.)
+// What is not known by that is noticed: a run may have caused whatever came while
 // it went on, and caused those that follow it. A batch is suspected if runs may
 // have caused all of it to which, in turn, a run of its own route led. The third
 // such batch in a row, and each after it, waits to see whether anything comes

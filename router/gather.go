@@ -14,6 +14,9 @@ import (
 // comes once for each root, of which the route takes one.
 func (s *stage) addAll(events []inotify.Event, now time.Time, t *Ticket, delivered bool) {
 	for _, e := range events {
+		if e.Mask&inotify.Overflow != 0 {
+			s.outputs.forget()
+		}
 		if e.Mask&s.heeds == 0 && e.Mask != 0 {
 			continue
 		}
@@ -32,6 +35,12 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	k := keyOf(e)
 	wanted := s.rules.wants(e) || e.Mask == 0 && s.rules.isFor(e)
 	wanted = s.completes(k, e) || wanted
+	if t == nil && s.outputs.has(k, e, now) {
+		wanted = false
+		e.Mask &^= inotify.Modify // nor is it waited for
+	} else if t == nil && !s.has(k) && s.outputs.mayHave(k, e) && s.rules.isFor(e) {
+		defer s.outputs.ask(k, e)
+	}
 	if !wanted && s.knowsNothing() {
 		return
 	}
@@ -52,6 +61,12 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 		s.rename(e, now)
 	}
 	s.track(k, e.Mask, now)
+}
+
+// has reports whether something waits for a path.
+func (s *stage) has(k key) bool {
+	l := s.at(k)
+	return l != nil && l.batch.entries[k] != nil
 }
 
 // completes reports whether e is the close of a new file to which nothing was
@@ -90,7 +105,7 @@ func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket) {
 func (s *stage) offer(e inotify.Event) {
 	e, _ = s.outermost(e)
 	k := keyOf(e)
-	if l := s.at(k); l != nil && l.batch.entries[k] != nil || !s.rules.isFor(e) {
+	if s.has(k) || !s.rules.isFor(e) {
 		return
 	}
 	s.merge(k, e, nil, nil)
@@ -148,6 +163,7 @@ func (s *stage) leave(l *lane, k key, moved, stays bool) {
 	if stays {
 		d.tickets = nil
 		l.batch.close(e)
+		l.batch.makeSure(e)
 	} else {
 		l.batch.drop(k)
 	}
@@ -248,7 +264,11 @@ func (s *stage) reappear(x entry, now time.Time) {
 	}
 	l.touch()
 	l.batch.blame(s.suspect(now), s.route.Name)
+	known := s.has(k)
 	l.batch.put(k, x)
+	if x.unsure && !known {
+		s.outputs.ask(k, x.event)
+	}
 	if !x.written.IsZero() {
 		l.batch.hold(l.batch.entries[k], x.written, s.waitsAlone(l, x.event, now))
 	}

@@ -70,6 +70,14 @@ type Route struct {
 	// they never trigger this route, though they may trigger others.
 	Outputs []string
 
+	// OwnOutput reports which of the files of events, to which something was just
+	// written, the programs that the route has started have open for writing now.
+	// Those are its output like what Outputs names: they neither trigger this
+	// route nor hold it back, until they are closed. It is called by a goroutine
+	// of the Router, which waits for it with the batch, and may take some
+	// milliseconds. Nil is for routes that start none.
+	OwnOutput func([]inotify.Event) []bool
+
 	// ReadOnly says that runs of this route change no file that is watched,
 	// nor make others change one. Then nothing is taken for a loop, and the
 	// end of a run need not wait for the watcher.

@@ -157,7 +157,7 @@ func (l *lane) advance(now time.Time) {
 		l.wait()
 	case l.batch.empty():
 		l.rest(now)
-	case s.held || l.run != nil && !l.mayRestart():
+	case s.held || l.batch.unsure > 0 || l.run != nil && !l.mayRestart():
 		l.wait()
 	default:
 		l.moments.freed = s.freed

@@ -34,6 +34,8 @@ type stage struct {
 	refusing int     // batches that were refused and are being reported
 	ready    []*lane // in the order in which they became due; skip those that are not queued
 
+	outputs *outputs
+
 	past []*stage // of its name before it, of which runs of another Per may go on
 
 	held     bool      // by above, by what is being refused, or by past
@@ -49,6 +51,7 @@ func newStage(r *Router, route Route) (*stage, error) {
 		return nil, err
 	}
 	s := &stage{router: r, route: route, rules: rs, made: make(map[key]bool)}
+	s.outputs = &outputs{floor: r.floor, stage: s}
 	if !rs.none {
 		s.heeds = rs.want | gone | arrived | content
 	}

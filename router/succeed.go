@@ -47,6 +47,8 @@ func (r *Router) takeOver(old *Router) {
 // those.
 func (s *stage) succeed(o *stage) {
 	s.held, s.freed, s.past = o.held, o.freed, o.past
+	s.outputs, o.outputs = o.outputs, s.outputs
+	s.outputs.stage, o.outputs.stage = s, o
 	if s.route.Per != o.route.Per {
 		s.past = append(s.past, o)
 		for _, l := range slices.SortedFunc(o.all(), func(x, y *lane) int { return x.moments.first.Compare(y.moments.first) }) {

@@ -154,6 +154,17 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 	return r
 }
 
+// ownOutput tells a route what its commands are writing.
+func ownOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
+	return func(events []inotify.Event) []bool {
+		var files []string
+		for _, e := range events {
+			files = append(files, e.Name())
+		}
+		return runner.Writing(route, files...)
+	}
+}
+
 // reloads says whether there are pages to be told of changes.
 func (cfg *config) reloads() bool { return cfg.serve && cfg.livereload }
 

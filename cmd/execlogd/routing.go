@@ -38,7 +38,9 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 	}
 	var routes []router.Route
 	for _, f := range found {
-		routes = append(routes, f.route(r.callback(f)))
+		route := f.route(r.callback(f))
+		route.OwnOutput = ownOutput(d.runner, route.Name)
+		routes = append(routes, route)
 	}
 	if cfg.reloads() {
 		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck, d.server.Concerns)...)

@@ -178,6 +178,7 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 	}
 	route := o.cfg.route(o.clearing(work.run))
 	route.Roots = nil
+	route.OwnOutput = ownOutput(runner, route.Name)
 	// Who stops us wants the command to end as well, and now.
 	routes, err := router.New(router.Options{Grace: -1, Post: o.post}, route)
 	if err != nil {

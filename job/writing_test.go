@@ -1,0 +1,123 @@
+package job
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func TestWriting(t *testing.T) {
+	h := newHouse(t)
+	for _, name := range []string{"read", "closed", "mine", "both"} {
+		if err := os.WriteFile(filepath.Join(h.dir, name), []byte("x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mine, err := os.OpenFile(filepath.Join(h.dir, "mine"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	both, err := os.OpenFile(filepath.Join(h.dir, "both"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer both.Close()
+	tests := []struct {
+		file    string
+		writing bool
+	}{
+		{"log", true},        // by the program
+		{"both", true},       // and by us
+		{"update", true},     // for reading as well
+		{"rotated", true},    // under the name that it has now
+		{"linked", true},     // and under any
+		{"background", true}, // by a child
+		{"detached", true},   // by what has left the session
+		{"read", false},      // for reading alone
+		{"closed", false},    // not any more
+		{"mine", false},      // not by the job
+		{"old", false},       // there is no such name any more
+		{"directory", false}, // nobody writes to one
+		{"none/at-all", false},
+	}
+	script := `exec 3>>log 4>>both 5<>update 6<read 7>>closed 8>>old; echo >&7; exec 7>&-; mv old rotated; ln log linked; mkdir directory
+sh -c 'exec 7>>background; sleep 1000' &
+setsid sh -c 'exec 7>>detached; sleep 1000' &
+until [ -e background ] && [ -e detached ]; do sleep 0.01; done; echo up; sleep 1000`
+	j := h.job(Command{Shell: script, Dir: h.dir})
+	other := h.job(Command{Name: "other", Shell: "exec 3>>mine; echo up; sleep 1000", Dir: h.dir})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	for _, j := range []*Job{j, other} {
+		go func() { done <- j.Run(ctx, h.events()) }()
+		h.expect("up")
+	}
+	var files []string
+	var want []bool
+	for _, tt := range tests {
+		files, want = append(files, filepath.Join(h.dir, tt.file)), append(want, tt.writing)
+	}
+	if got := h.Writing("test", files...); !slices.Equal(got, want) {
+		for i, tt := range tests {
+			if got[i] != want[i] {
+				t.Errorf("Writing of %s is %v", tt.file, got[i])
+			}
+		}
+	}
+	if got := h.Writing("other", files[0], files[9]); got[0] || !got[1] {
+		t.Errorf("another route writes to what the first does: %v, to what it does itself: %v", got[0], got[1])
+	}
+	stop()
+	<-done
+	<-done
+	if got := h.Writing("test", files...); slices.Contains(got, true) {
+		t.Errorf("when the run is over: %v", got)
+	}
+}
+
+func TestOpensForWriting(t *testing.T) {
+	tests := []struct {
+		fdinfo string
+		want   bool
+	}{
+		{"pos:\t0\nflags:\t0100000\nmnt_id:\t26\n", false},
+		{"pos:\t0\nflags:\t0100001\nmnt_id:\t26\n", true},
+		{"pos:\t7\nflags:\t02102002\n", true},
+		{"flags:\t012000000\n", false}, // O_PATH
+		{"flags:\n", false},
+		{"", false},
+	}
+	for _, tt := range tests {
+		if got := opensForWriting([]byte(tt.fdinfo)); got != tt.want {
+			t.Errorf("opensForWriting(%q) is %v", tt.fdinfo, got)
+		}
+	}
+}
+
+// What a question costs while a job runs.
+func BenchmarkWriting(b *testing.B) {
+	r, err := New(Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	dir := b.TempDir()
+	up := make(chan struct{})
+	r.opts.Output = func(Line) { close(up) }
+	j, err := r.Command(Command{Name: "test", Shell: "exec 3>>log; echo up; sleep 1000", Dir: dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- j.Run(ctx, nil) }()
+	<-up
+	for b.Loop() {
+		r.Writing("test", filepath.Join(dir, "log"))
+	}
+	stop()
+	<-done
+}

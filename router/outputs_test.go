@@ -1,0 +1,143 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// TestOwnOutput has the programs of a route keep every file open whose name has
+// log in it, and those with once in it the first time that somebody looks, and late
+// later.
+func TestOwnOutput(t *testing.T) {
+	all := Route{Delay: 100 * ms, Debounce: -1, Mask: Reload | inotify.Create | inotify.Delete | inotify.MovedFrom}
+	restart := timing
+	restart.OnBusy = Restart
+	closes := timing
+	closes.Mask = inotify.CloseWrite
+	perFile := timing
+	perFile.Per = PerFile
+	tests := []struct {
+		name         string
+		route        Route
+		work         time.Duration
+		events, runs string
+	}{
+		{"what a route writes does not trigger it", all, 0, "log:c@0 log:M@1 log:M@300 log:M@600", ""},
+		{"nor each file by itself", perFile, 0, "log:c@0 log:M@1 a@1 log:M@300", "a@101"},
+		{"nor hold it back", timing, 0, "log:M@0 a@40 log:M@80 log:M@400", "a@140"},
+		{"nor end its run", restart, 300 * ms, "a@0 log:M@110 log:M@210", "a@100"},
+		{"during a run neither", timing, 300 * ms, "a@0 log:M@110 b@120 log:M@350", "a@100 b@400"},
+		{"what was written just before the end neither", timing, 300 * ms, "a@0 once:M@110 once:M@399 once:w@399", "a@100"},
+		{"without a delay neither", Route{Delay: -1, Debounce: -1}, 0, "log:M@0 a@100 log:M@200", "a@100"},
+		{"what others write does", timing, 0, "a:M@0 a:w@10", "a@100"},
+		{"an event asks for it once in a while", Route{Delay: -1, Debounce: -1}, 0, "a@0 b@1", "a@0 b@25"},
+
+		{"a close is its own doing as well", closes, 0, "once:M@0 once:w@50", ""},
+		{"when it is closed it is a file like others", timing, 0, "once:M@0 once:w@50 once@100", "once@200"},
+		{"unless it is open again", timing, 0, "log:M@0 log:w@50 log:M@100", ""},
+		{"a file that comes to its place is another", timing, 0, "once:M@0 b>once@50", "once@150"},
+		{"that a log is rotated is no trigger", all, 0, "log:M@0 log>old@50 old:M@60 log:c@70 log:M@71", ""},
+		{"nor when it was closed first", all, 0, "once:M@0 once:w@50 once>old@60", ""},
+		{"nor that it is removed then", all, 0, "once:M@0 once:w@50 once:d@60", ""},
+		{"what becomes of it later is", all, 0, "once:M@0 once:w@50 once:d@1060", "once@1160"},
+		{"a name that it had is as any other", all, 0, "once:M@0 once>old@50 once:c@60 once:M@60 once:w@61", "once@160"},
+
+		{"a save that waits is not lost", timing, 300 * ms, "x@0 late@110 late:M@200 late:M@250 late:w@300", "x@100 late@400"},
+		{"a file that is renamed before somebody has looked", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify}, 0, "log:M@0 a@2 b:M@3 b>log.1@4", "a@102"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rec := &recorder{start: time.Now(), work: tt.work}
+				looked := make(map[string]bool)
+				tt.route.Name, tt.route.Callback = "test", rec.run
+				tt.route.OwnOutput = func(events []inotify.Event) []bool {
+					var own []bool
+					for _, e := range events {
+						once := strings.Contains(e.Path, "once") && !looked[e.Path]
+						late := e.Path == "late" && looked[e.Path]
+						looked[e.Path] = true
+						own = append(own, once || late || strings.Contains(e.Path, "log"))
+					}
+					return own
+				}
+				r := mustNew(t, Options{}, tt.route)
+				stop := background(t, r)
+				synctest.Wait()
+
+				play(t, time.Now(), tt.events, func(events []inotify.Event) {
+					r.Events(events)
+					synctest.Wait()
+				})
+				time.Sleep(long)
+				stop()
+
+				if got := rec.String(); got != tt.runs {
+					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+				}
+			})
+		})
+	}
+}
+
+// A log costs one question, and events of any number of files not many.
+func TestOwnOutputIsAskedForSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var questions, took atomic.Int64
+		r := mustNew(t, Options{}, Route{
+			Name: "test", Callback: discard,
+			OwnOutput: func(events []inotify.Event) []bool {
+				questions.Add(1)
+				time.Sleep(time.Duration(took.Load()))
+				return slices.Repeat([]bool{events[0].Path == "log"}, len(events))
+			},
+		})
+		stop := background(t, r)
+		defer stop()
+		synctest.Wait()
+		for range 1000 {
+			r.Events(words("log:M"))
+			time.Sleep(ms)
+		}
+		if n := questions.Load(); n != 1 {
+			t.Errorf("a thousand writes to a log led to %d questions, want one", n)
+		}
+		for n := range 20 {
+			took.Store(int64(n) * int64(ms))
+			questions.Store(0)
+			for i := range 1000 {
+				r.Events(words(fmt.Sprint("a", i)))
+				time.Sleep(ms)
+			}
+			if n := questions.Load(); n > 41 || n < 5 {
+				t.Errorf("a thousand saves in a second led to %d questions that took %v each", n, time.Duration(took.Load()))
+			}
+		}
+	})
+}
+
+// What is submitted is nobody's doing.
+func TestSubmittedEventsAreNotAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := &recorder{start: time.Now()}
+		r := mustNew(t, Options{}, Route{Name: "test", Callback: rec.run, OwnOutput: func(events []inotify.Event) []bool {
+			t.Errorf("asked for %v", events)
+			return nil
+		}})
+		stop := background(t, r)
+		defer stop()
+		if err := r.Submit(words("a:M a:w")...).Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := rec.batches(); !slices.Equal(got, []string{"a"}) {
+			t.Errorf("got %q, want a", got)
+		}
+	})
+}
