@@ -134,6 +134,16 @@
 // does not go on so fails the ones behind it in turn. A
 // failure before the burst counts for nothing, and being restarted is none.
 //
+// # Retries
+//
+// With Retries, a run that has failed is followed by another with its events after
+// Backoff, and by further ones after twice as long each. Something new for the
+// route (for the path, with PerFile) ends the wait: then all of it runs as it
+// would without the failure, and the retries count anew. A path that went away is
+// not worked on again. The failure is one at once, for the routes behind and for
+// who submitted the events; these do not wait for the retry, and follow its
+// success.
+//
 // # Frames
 //
 // A [Frame] is one batch and what came of it: success, the callback's error, its

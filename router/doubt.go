@@ -155,7 +155,7 @@ func (l *lane) breakLoop(now time.Time) {
 	for _, o := range d.take() {
 		f.entries = append(f.entries, o.batch.take()...)
 		if o != l {
-			o.count()
+			o.count(now)
 			o.rest(now)
 		}
 	}

@@ -49,6 +49,11 @@ type Frame struct {
 	// cause of its context's end if it returned that, a *PanicError,
 	// ErrRestarted, or why there was no run: ErrCancelled or a *LoopError.
 	Err error
+
+	// Again says that Route.Retries has another run follow this one, which
+	// failed, after Backoff.
+	Again   bool
+	Backoff time.Duration
 }
 
 // A frame is a Frame on its way.
@@ -64,8 +69,9 @@ type frame struct {
 	cancel context.CancelCauseFunc // nil if it is never restarted
 
 	// The router's lock guards these.
-	restarted bool // newer events are due
-	over      bool // the callback has returned, and nothing of its doing is to come
+	restarted bool         // newer events are due
+	gone      map[key]bool // paths of the batch, perhaps, that went away during the run; for Retries
+	over      bool         // the callback has returned, and nothing of its doing is to come
 }
 
 // newFrame takes the batch of a lane. The router's lock is held.
@@ -135,6 +141,9 @@ func (f *frame) end() {
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
 	}
+	if f.Err != nil && !errors.Is(f.Err, ErrRestarted) && f.router.now().phase == during {
+		f.Again, f.Backoff = f.lane.again(f)
+	}
 }
 
 // report tells everybody of the frame, and then lets go who waits for it.
@@ -189,7 +198,7 @@ func (f *frame) settle() {
 		l.refusing = false
 		l.stage.refusing--
 	}
-	r.conclude(f)
+	r.conclude(f, now)
 	r.turn(now)
 	if r.floor.router != r { // the route is no more, and its place is free
 		r.floor.router.touched = true
@@ -198,10 +207,11 @@ func (f *frame) settle() {
 }
 
 // conclude is what a frame means to others, and to its own events.
-func (r *Router) conclude(f *frame) {
+func (r *Router) conclude(f *frame, now time.Time) {
 	l := f.lane
 	switch {
 	case f.Err == nil:
+		l.retries = 0
 		l.stage.forgive(l)
 		if r.phase == during {
 			l.stage.lead(f)
@@ -224,5 +234,8 @@ func (r *Router) conclude(f *frame) {
 	}
 	for _, e := range f.entries {
 		release(e.tickets, err)
+	}
+	if f.Again && r.phase == during {
+		l.retry(f, now)
 	}
 }

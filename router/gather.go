@@ -50,6 +50,7 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	if e.Mask&arrived != 0 {
 		s.arrive(k)
 	}
+	s.noteGone(k, e.Mask, wanted)
 	if wanted {
 		var from *trace
 		if t == nil {
@@ -95,7 +96,7 @@ func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket) {
 	x := entry{event: e, firm: e.Mask == 0, tickets: t.held()}
 	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
 	s.hear(from)
-	l.touch()
+	l.renew()
 	l.batch.blame(from, s.route.Name)
 	l.batch.put(k, x)
 }
@@ -123,8 +124,7 @@ func (s *stage) inherit(e inotify.Event, tickets []*Ticket, from *trace) {
 		}
 		return
 	}
-	l.touch()
-	if l.batch.empty() {
+	if l.renew() {
 		l.skipDelay()
 	}
 	for _, t := range tickets {
@@ -262,7 +262,7 @@ func (s *stage) reappear(x entry, now time.Time) {
 		release(x.tickets, s.errorf(ErrBusy))
 		return
 	}
-	l.touch()
+	l.renew()
 	l.batch.blame(s.suspect(now), s.route.Name)
 	known := s.has(k)
 	l.batch.put(k, x)

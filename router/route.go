@@ -22,7 +22,11 @@ const (
 	DefaultDebounce = 200 * time.Millisecond
 	DefaultSettle   = 2 * time.Second
 	DefaultHold     = 30 * time.Second
+	DefaultBackoff  = time.Second
 )
+
+// maxBackoff is the longest that a back-off grows to.
+const maxBackoff = 5 * time.Minute
 
 // gone, arrived and content are the events that a batch heeds for the paths
 // it has, whatever the route asks for.
@@ -141,6 +145,16 @@ type Route struct {
 	// Timeout ends the context of a run that takes longer; 0 is never.
 	Timeout time.Duration
 
+	// Retries is how often a run that has failed is followed by another with
+	// the same events, unless something new comes first; 0 is never. It
+	// counts anew after a success, and with what is new.
+	Retries int
+
+	// Backoff is how long after the failure the first of these runs begins.
+	// Each one waits twice as long as the one before, up to five minutes or
+	// Backoff, whichever is more. 0 is DefaultBackoff, negative is not at all.
+	Backoff time.Duration
+
 	// Callback is called with each batch. It is required.
 	Callback Callback
 
@@ -184,6 +198,7 @@ func (r Route) withDefaults() Route {
 	r.Debounce = max(0, cmp.Or(r.Debounce, DefaultDebounce))
 	r.Settle = max(0, cmp.Or(r.Settle, DefaultSettle))
 	r.Hold = max(0, cmp.Or(r.Hold, DefaultHold))
+	r.Backoff = max(0, cmp.Or(r.Backoff, DefaultBackoff))
 	if r.Ignore == nil {
 		r.Ignore = DefaultIgnore()
 	}
@@ -212,6 +227,8 @@ func (r Route) rules() (*rules, error) {
 		return nil, fmt.Errorf("route %q: it follows nothing: name in After what it follows", r.Name)
 	case r.OnFailure > Keep || r.Per > PerFile || r.OnBusy > Ignore:
 		return nil, fmt.Errorf("route %q: OnFailure %d, Per %d or OnBusy %d is none of ours: use the constants", r.Name, r.OnFailure, r.Per, r.OnBusy)
+	case r.Retries < 0:
+		return nil, fmt.Errorf("route %q: %d retries are fewer than none: use 0 for none", r.Name, r.Retries)
 	case r.Timeout < 0:
 		return nil, fmt.Errorf("route %q: timeout %v is negative: use 0 for none", r.Name, r.Timeout)
 	}

@@ -12,6 +12,7 @@ type moments struct {
 	started  time.Time // the last run began
 	ended    time.Time // the last run was over
 	freed    time.Time // the routes that come first were last done
+	retry    time.Time // the back-off after a failure is over
 	doubt    time.Time // until then an event would show that the batch is not the route's own doing
 	written  time.Time // the last write to a file that is still open
 	released time.Time // first that a batch which was ready had no open file any more
@@ -20,7 +21,8 @@ type moments struct {
 // ready is when the batch could go if no file were open.
 func (m moments) ready(r *Route) time.Time {
 	ready := later(m.first.Add(r.Delay), m.started.Add(r.Debounce))
-	return later(later(ready, m.ended), later(m.freed, m.doubt))
+	ready = later(later(ready, m.ended), m.retry)
+	return later(ready, later(m.freed, m.doubt))
 }
 
 // due is when the batch may go.
@@ -65,6 +67,7 @@ type lane struct {
 	run      *frame        // nil if there is none
 	refusing bool          // a batch was refused and is being reported
 	took     time.Duration // by the last run
+	retries  int           // runs in a row that began because the one before had failed
 	doubted  bool          // in stage.doubts
 	cleared  bool          // it was, and the batch may go
 
@@ -124,9 +127,9 @@ func (l *lane) release(now time.Time) {
 	}
 }
 
-// count keeps stage.busy.
-func (l *lane) count() {
-	busy := !l.batch.empty() || l.run != nil || l.refusing
+// count keeps stage.busy. A batch in its back-off keeps nobody waiting.
+func (l *lane) count(now time.Time) {
+	busy := !l.batch.empty() && !now.Before(l.moments.retry) || l.run != nil || l.refusing
 	if busy == l.counted {
 		return
 	}
@@ -217,7 +220,7 @@ func (l *lane) start(now time.Time) {
 	s := l.stage
 	from := l.justify()
 	l.queued = false
-	l.moments.started = now
+	l.moments.started, l.moments.retry = now, time.Time{}
 	if s.only != nil {
 		l.batch.giveUp(now)
 	}
@@ -237,14 +240,14 @@ func (l *lane) start(now time.Time) {
 }
 
 // putAside empties the batch, because a route that comes first has failed.
-func (l *lane) putAside() {
+func (l *lane) putAside(now time.Time) {
 	l.touch()
 	l.aside = append(l.aside, l.batch.take()...)
-	l.count()
+	l.count(now)
 }
 
 // bringBack is for when none has, and makes the lane look at its batch.
-func (l *lane) bringBack() {
+func (l *lane) bringBack(now time.Time) {
 	if len(l.aside) == 0 && l.batch.empty() {
 		return
 	}
@@ -256,7 +259,7 @@ func (l *lane) bringBack() {
 		l.batch.put(keyOf(e.event), *e)
 	}
 	l.aside = nil
-	l.count()
+	l.count(now)
 }
 
 // refuse makes a batch that was taken a frame that has failed before it began.

@@ -91,7 +91,7 @@ func (s *stage) all() iter.Seq[*lane] {
 // knowsNothing reports whether an event that the route does not want can
 // change nothing.
 func (s *stage) knowsNothing() bool {
-	if len(s.left) > 0 || len(s.lanes) > 0 || len(s.made) > 0 {
+	if len(s.left) > 0 || len(s.lanes) > 0 || len(s.made) > 0 || s.route.Retries > 0 && s.running > 0 {
 		return false
 	}
 	return s.only == nil || s.only.batch.empty() && len(s.only.batch.endless) == 0
@@ -102,7 +102,7 @@ func (s *stage) turn(now time.Time) {
 	s.acquit(now)
 	for _, l := range s.touched {
 		l.gathered(now)
-		l.count()
+		l.count(now)
 	}
 	s.releaseLeft()
 	s.hold(now)
@@ -130,10 +130,10 @@ func (s *stage) hold(now time.Time) {
 	for l := range s.all() {
 		switch {
 		case !held && failure == nil:
-			l.bringBack()
+			l.bringBack(now)
 		case l.batch.empty():
 		case failure != nil && s.route.OnFailure == Keep:
-			l.putAside()
+			l.putAside(now)
 		case failure != nil && s.route.OnFailure == Cancel:
 			l.refuse(newFrame(l, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
 		default:

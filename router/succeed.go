@@ -32,7 +32,7 @@ func (r *Router) takeOver(old *Router) {
 	for o, s := range heirs {
 		s.failures = o.failures.of(heirs, s.above)
 		if !slices.Equal(s.aboveNames(), o.aboveNames()) {
-			s.bringBack() // what failed may not come first any more
+			s.bringBack(time.Now()) // what failed may not come first any more
 		}
 	}
 	old.order, old.phase = nil, after
@@ -107,7 +107,7 @@ func (s *stage) adopt(entries []*entry) {
 		}
 		k := keyOf(e.event)
 		l := s.lane(k)
-		l.touch()
+		l.renew()
 		if e.firm && l.batch.empty() {
 			l.skipDelay()
 		}
@@ -143,9 +143,9 @@ func (l *lane) sieve() {
 }
 
 // bringBack brings back what was put aside.
-func (s *stage) bringBack() {
+func (s *stage) bringBack(now time.Time) {
 	for l := range s.all() {
-		l.bringBack()
+		l.bringBack(now)
 	}
 }
 

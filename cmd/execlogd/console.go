@@ -73,7 +73,7 @@ func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
 		return h.Handler.Handle(ctx, r)
 	}
 	line.time, line.message, line.output = r.Time, r.Message, isOutput(attrs)
-	if line.open = line.note != ""; line.open {
+	if line.open = line.note != "" && line.err == nil; line.open {
 		line.message += ":" // whose processes these are
 	}
 	line.ended = slices.Contains([]string{restarted, stopped, down}, r.Message)
@@ -102,7 +102,11 @@ func (l *jobLine) set(a slog.Attr) {
 	case job.Processes:
 		l.note = v.String()
 	case time.Duration:
-		l.took = v
+		if a.Key == againKey {
+			l.note = againIn(v)
+		} else {
+			l.took = v
+		}
 	case error:
 		l.err = v
 	case string:
@@ -120,6 +124,9 @@ const (
 	bold  = "\x1b[1;91m"
 	reset = "\x1b[0m"
 )
+
+// againIn says when a run that has failed is followed by another.
+func againIn(d time.Duration) string { return "again in " + d.String() }
 
 // failedLines is how much of its output a failing job shows once more.
 const failedLines = 20

@@ -26,6 +26,7 @@ func TestConsoleAlignsJobs(t *testing.T) {
 	log.Error("failed", "route", "build", "path", pathList{"/c"}, "took", time.Second, "err", failed)
 	log.Error("service has died", "route", "build", "err", errors.New("it ended"))
 	log.Info(stopped, "route", "build", "path", pathList{"/c"}, "took", time.Second)
+	log.Error("failed", "route", "build", "path", pathList{"/c"}, "took", time.Second, "err", errors.New("no"), againKey, 2*time.Second)
 	log.Info(endedBehind, "route", "build", "processes", job.Processes{First: []job.Process{{PID: 7, Name: "sl\x1beep"}}, Count: 3})
 	log.Debug("not shown", "route", "build")
 
@@ -38,6 +39,7 @@ build       ✗ make: exit status 2 after 1s /c
 ` + strings.Repeat("build       ┃ x\n", failedLines-1) + `build       ┃ last
 build       ✗ service has died: it ended 
 build       ■ stopped after 1s /c
+build       ✗ no after 1s /c; again in 2s
 build       • ended what it left behind: sl\x1beep (7) and 2 more
 `
 	if got != want {

@@ -34,6 +34,8 @@ type routeConfig struct {
 	onFailure string
 	onBusy    string
 	timeout   time.Duration
+	retries   int
+	backoff   time.Duration
 	grace     time.Duration
 	leave     []placed
 	run       []placed
@@ -59,6 +61,7 @@ var routeDefaults = routeConfig{
 	per:       "route",
 	onFailure: "cancel",
 	onBusy:    "queue",
+	backoff:   router.DefaultBackoff,
 	grace:     5 * time.Second,
 	stdin:     "none",
 }
@@ -278,6 +281,8 @@ func (c *routeConfig) keys() []key {
 		{"on_failure", oneOf(&c.onFailure, "cancel", "continue", "stop"), ""},
 		{"on_busy", oneOf(&c.onBusy, "queue", "restart", "ignore"), "`what` to do with changes during a run: queue makes one further run of them, restart\nends the command and starts it again, ignore drops them" + byDefault(c.onBusy)},
 		{"timeout", duration(&c.timeout), "end a run that takes longer than this `duration`; 0 is never"},
+		{"retries", number(&c.retries, 0, 1000), "run again so `number` of times when the command fails, unless something changes first"},
+		{"backoff", duration(&c.backoff), "wait this `duration` before the first of these runs, and twice as long before each\nfurther one" + byDefault(c.backoff)},
 		{"grace", duration(&c.grace), "kill a command that is to end after this `duration`" + byDefault(c.grace)},
 		{"leave", leave(&c.leave), "let `processes` of this name go on that the command leaves behind; true is all (may be\nrepeated)"},
 		{"run", argv(&c.run), ""}, // what follows the flags

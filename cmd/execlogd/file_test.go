@@ -75,6 +75,9 @@ env.A = ""
 stdin = "json"
 outputs = "public/"
 reload = true
+retries = 6
+backoff = "7s"
+leave = ["java"]
 
 [[route]]
 name = "serve"
@@ -93,15 +96,15 @@ PORT = "8080"
 		events: inotify.Modify | inotify.Create, delay: time.Second, debounce: 2 * time.Second, settle: 3 * time.Second,
 		per: "file", onFailure: "continue", onBusy: "restart", timeout: 4 * time.Second, grace: 5 * time.Second,
 		dir: placed{is: "/dir"}, run: []placed{{"make", place{16, 8}}, {"", place{16, 16}}, {"site", place{16, 20}}},
-		env: []string{"A=", "B=2"}, stdin: "json", outputs: []string{"public/"}, reload: true,
+		retries: 6, backoff: 7 * time.Second, leave: []placed{{"java", place{24, 10}}}, env: []string{"A=", "B=2"}, stdin: "json", outputs: []string{"public/"}, reload: true,
 	}
 	if !reflect.DeepEqual(build, want) {
 		t.Errorf(" got %+v\nwant %+v", build, want)
 	}
 	want = routeDefaults
 	want.root.is = "/dir"
-	want.at, want.name, want.after = place{23, 3}, placed{"serve", place{24, 8}}, []placed{{"build", place{25, 9}}}
-	want.shell, want.dir = placed{"exec ./app | tee log", place{26, 9}}, placed{"/dir/app", place{27, 7}}
+	want.at, want.name, want.after = place{26, 3}, placed{"serve", place{27, 8}}, []placed{{"build", place{28, 9}}}
+	want.shell, want.dir = placed{"exec ./app | tee log", place{29, 9}}, placed{"/dir/app", place{30, 7}}
 	want.start, want.service, want.ready, want.env = true, true, ":8080", []string{"PORT=8080"}
 	if !reflect.DeepEqual(serve, want) {
 		t.Errorf(" got %+v\nwant %+v", serve, want)

@@ -133,6 +133,8 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 		Settle:   orNone(c.settle),
 		After:    texted(c.after),
 		Timeout:  c.timeout,
+		Retries:  c.retries,
+		Backoff:  orNone(c.backoff),
 		Callback: work,
 	}
 	if c.service {

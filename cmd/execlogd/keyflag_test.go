@@ -23,6 +23,7 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 		"-per file -stdin nul":              `per = "file"; stdin = "nul"`,
 		"-on-busy ignore -dir sub":          `on_busy = "ignore"; dir = "sub"`,
 		"-leave java -leave sc*":            `leave = ["java", "sc*"]`,
+		"-retries 3 -backoff 5s":            `retries = 3; backoff = "5s"`,
 		"-leave true":                       `leave = true`,
 		"-leave java -leave=false":          `leave = false`,
 		"-restart":                          `on_busy = "restart"`,

@@ -93,6 +93,10 @@ func (r *routing) post(f router.Frame) {
 	}
 }
 
+// againKey is the attribute that says when a run that has failed is followed by
+// another.
+const againKey = "again"
+
 // logRun says what came of a run.
 func (d *daemon) logRun(f router.Frame) {
 	log := d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
@@ -110,6 +114,8 @@ func (d *daemon) logRun(f router.Frame) {
 		log.Info(restarted)
 	case errors.Is(f.Err, errDropped), errors.Is(f.Err, context.Canceled):
 		log.Info(stopped, "cause", f.Err.Error())
+	case f.Again:
+		log.Error("failed", "err", f.Err, againKey, f.Backoff)
 	default:
 		log.Error("failed", "err", f.Err)
 	}

@@ -240,6 +240,8 @@ func (o *oneLiner) post(f router.Frame) {
 		return
 	case f.Err == nil:
 		fmt.Fprintf(o.stderr, "execlogd: %s: ok after %v%s\n", o.cfg.program(), f.Took.Round(time.Millisecond), o.about(f))
+	case f.Again:
+		fmt.Fprintf(o.stderr, "execlogd: %v after %v, %s%s\n", f.Err, f.Took.Round(time.Millisecond), againIn(f.Backoff), o.about(f))
 	case o.cfg.strict:
 		o.end(failedRun{fmt.Errorf("%w%s", f.Err, o.about(f))})
 	default:

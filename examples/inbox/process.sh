@@ -9,18 +9,17 @@ inbox=$PWD/inbox
 work() {
 	mkdir -p "done${2%/*}" "failed${2%/*}" || return
 	draft=done${2%/*}/.$$
-	for pause in 1 2 4 0; do
-		sh total.sh "$1" >"$draft" 2>"$draft.log"
-		status=$?
-		[ $status -eq 75 ] || break
-		echo "not now, again in $pause s"
-		sleep $pause
-	done
+	sh total.sh "$1" >"$draft" 2>"$draft.log"
+	status=$?
 	if [ $status -eq 0 ]; then
 		rm "$draft.log" && mv "$draft" "done$2.total" && mv "$1" "done$2"
 		return
 	fi
 	cat "$draft.log"
+	if [ $status -eq 75 ]; then
+		rm "$draft" "$draft.log" # it stays, and is tried again
+		return $status
+	fi
 	rm "$draft" && mv "$draft.log" "failed$2.log" && mv "$1" "failed$2"
 	return $status
 }
