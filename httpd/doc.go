@@ -37,6 +37,18 @@
 // queries do not matter. The type of a file goes by its name; a page that names its
 // encoding itself is not overruled.
 //
+// A file may be rewritten in place while it is read, and an answer is still one
+// version of it, which its ETag and Content-Length are of. One of up to 256 KiB
+// is read whole, and again as long as it changes meanwhile; after a tenth of a
+// second of that the answer is 503. One that was emptied a moment ago is waited
+// for as long, since many programs empty a file and then write it. A larger one
+// is compared with what it was, by its size and times, before the end of it is
+// sent: when it has changed, the connection is broken. Before Linux 6.13 two
+// writes within a tick of the kernel's clock (1 to 10 ms) have the same time: of
+// two of one length a small file's ETag still tells, by a checksum, a larger
+// file's does not. A write through a memory map sets the time when the first
+// byte of a page of memory is changed, and need not be noticed later.
+//
 // Pages of other sites may link to files, but not embed them
 // (Cross-Origin-Resource-Policy: same-site), and scripts of other origins can
 // read nothing. /livereload.js alone may be loaded from anywhere.

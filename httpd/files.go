@@ -113,26 +113,32 @@ func (s *service) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 		s.serveError(w, r, err)
 		return
 	}
+	guarded := f.guarded(w)
+	defer guarded.end()
 	h := w.Header()
 	h.Set("Content-Type", contentType(f.name, head))
 	page, injected := s.inject(h, r, f, head, badgeOf(r))
 	if injected {
 		h.Set("ETag", f.etag("-"+badgeOf(r).String()))
-		http.ServeContent(w, r, "", f.ModTime(), page)
+		http.ServeContent(guarded, r, "", f.ModTime(), page)
 		return
 	}
 	h.Set("ETag", f.etag(""))
-	http.ServeContent(w, r, "", f.ModTime(), f.File)
+	http.ServeContent(guarded, r, "", f.ModTime(), f.content)
 }
 
-// head reads what deciding about a file takes: nothing where the name says it
-// all, else enough to find the place for the script.
+// head makes the content ready to be sent, and returns what deciding about a file
+// takes: nothing where the name says it all, else enough to find the place for
+// the script.
 func (f *file) head() ([]byte, error) {
+	if err := f.load(); err != nil {
+		return nil, err
+	}
 	if knownType(f.name) && !isHTML(f.name) {
 		return nil, nil
 	}
 	head := make([]byte, min(f.Size(), scanLimit))
-	n, err := f.ReadAt(head, 0)
+	n, err := f.content.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
@@ -151,7 +157,7 @@ func (s *service) inject(h http.Header, r *http.Request, f *file, head []byte, b
 		return nil, false
 	}
 	s.checkPolicies(r, f, head)
-	return newSplice(f, f.Size(), int64(off), b.element(r)), true
+	return newSplice(f.content, f.Size(), int64(off), b.element(r)), true
 }
 
 // isNavigation says whether a response will be shown as a page. What a script
@@ -165,17 +171,6 @@ func isNavigation(r *http.Request) bool {
 	return false
 }
 
-// etag is made of what changes when the content does. The time of the last
-// status change is in it because the time of modification can be set at will:
-// cp -p and rsync -t do.
-func (f *file) etag(variant string) string {
-	stat, ok := f.Sys().(*syscall.Stat_t)
-	if !ok {
-		return ""
-	}
-	return fmt.Sprintf(`"%x-%x-%x%s"`, stat.Ino, stat.Ctim.Nano(), stat.Size, variant)
-}
-
 // serveError answers for an error of opening or reading.
 func (s *service) serveError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
@@ -187,6 +182,9 @@ func (s *service) serveError(w http.ResponseWriter, r *http.Request, err error) 
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		s.log.Error("no file descriptor left", "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusServiceUnavailable, "the server has too many files open")
+	case errors.Is(err, errChanging):
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, "this file is being written")
 	case errors.Is(err, syscall.EIO):
 		s.log.Error("file unreadable", "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this file cannot be read")
@@ -217,14 +215,16 @@ func (s *service) serveMissing(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
+	guarded := f.guarded(w)
+	defer guarded.end()
 	w.Header().Set("Content-Type", contentType(missingPage, head))
 	b := badgeOf(r)
 	b.missing = true
 	content, ok := s.inject(w.Header(), r, f, head, b)
 	if !ok {
-		content = io.NewSectionReader(f, 0, f.Size())
+		content = io.NewSectionReader(f.content, 0, f.Size())
 	}
-	writeWhole(w, r, http.StatusNotFound, content)
+	writeWhole(guarded, r, http.StatusNotFound, content)
 }
 
 // writeWhole answers with a status for which there are no ranges and

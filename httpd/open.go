@@ -19,6 +19,9 @@ type file struct {
 	fs.FileInfo
 	name string // relative to the root, as the request has it
 	real string // the same file's name without symbolic links
+
+	content  contentReader // see load
+	checksum uint32        // of all of the content, where that was read whole
 }
 
 func (f *file) Name() string { return f.name }

@@ -1,0 +1,239 @@
+package httpd
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// rewrite saves a file in place, as all of one letter and all of the other in
+// turn, as fast as it can, until stop is called. Both are a page behind the
+// head, if it is one.
+func rewrite(t testing.TB, name, head string, size int) (stop func()) {
+	t.Helper()
+	over, done := make(chan struct{}), make(chan struct{})
+	save := func(letter string) {
+		if err := os.WriteFile(name, []byte(head+strings.Repeat(letter, size)), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	save("A")
+	go func() {
+		defer close(done)
+		for letter := "B"; ; letter = map[string]string{"A": "B", "B": "A"}[letter] {
+			select {
+			case <-over:
+				return
+			default:
+				save(letter)
+			}
+		}
+	}()
+	return func() {
+		close(over)
+		<-done
+	}
+}
+
+// A page that is saved in place in a loop: whatever comes with a status of
+// success and whole is one version of the file, and one ETag is one content.
+// Cut answers are left to those that a file is too large for.
+func TestAFileThatIsRewrittenWhileItIsSent(t *testing.T) {
+	const head = "<!doctype html><title>x</title>"
+	tests := []struct {
+		name, file, head string
+		size             int
+		path             string
+		headers          []string
+	}{
+		{"a style sheet", "a.css", "", 8 << 10, "/a.css", nil},
+		{"a page with the script in it", "a.html", head, 8 << 10, "/a", nil},
+		{"a page of many reads", "a.html", head, 200 << 10, "/a.html", nil},
+		{"an index", "in/index.html", head, 8 << 10, "/in/", nil},
+		{"the page for what is missing", "404.html", head, 8 << 10, "/none", nil},
+		{"a range", "a.css", "", 64 << 10, "/a.css", []string{"Range", "bytes=100-60000"}},
+		{"several ranges", "a.css", "", 64 << 10, "/a.css", []string{"Range", "bytes=100-20000,30000-50000"}},
+		{"a large file", "a.bin", "", 1 << 20, "/a.bin", nil},
+		{"a large page", "a.html", head, 1 << 20, "/a.html", nil},
+		{"a range of a large file", "a.bin", "", 1 << 20, "/a.bin", []string{"Range", "bytes=100-900000"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(root, tt.file)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			stop := rewrite(t, filepath.Join(root, tt.file), tt.head, tt.size)
+			defer stop()
+			run := serve(t, Options{Root: root})
+			large := tt.size > wholeLimit
+			bodies := make(map[string]string) // by ETag
+			var whole, cut, busy int
+			for start := time.Now(); ; {
+				if spent := time.Since(start); whole+cut+busy == 150 || spent > 2*time.Second && (whole > 0 || large) || spent > 30*time.Second {
+					break
+				}
+				resp, body, err := run.tryGet(t, tt.path, tt.headers...)
+				switch {
+				case err != nil:
+					cut++
+					continue
+				case resp.StatusCode == 503, resp.StatusCode == 416:
+					busy++ // 416 while it is empty
+					continue
+				}
+				whole++
+				text := strings.NewReplacer(run.element(tt.path), "", run.missingElement(tt.path), "").Replace(body)
+				if strings.Contains(text, "A") && strings.Contains(text, "B") && !strings.HasPrefix(resp.Header.Get("Content-Type"), "multipart/") {
+					t.Fatalf("%s with %d bytes: %d A and %d B", resp.Status, len(body), strings.Count(text, "A"), strings.Count(text, "B"))
+				}
+				if parts := resp.Header.Get("Content-Type"); strings.HasPrefix(parts, "multipart/") {
+					if strings.Contains(text, "AAAA") && strings.Contains(text, "BBBB") {
+						t.Fatal("ranges of two versions in one answer")
+					}
+					continue
+				}
+				tag := resp.Header.Get("ETag")
+				if before, known := bodies[tag]; known && tag != "" && before != body {
+					t.Fatalf("ETag %s for %d and for %d bytes, which begin %.60q and %.60q", tag, len(before), len(body), before, body)
+				}
+				bodies[tag] = body
+			}
+			t.Logf("%d whole, %d cut, %d busy", whole, cut, busy)
+			if cut > 0 && !large {
+				t.Errorf("%d of %d answers were cut", cut, whole+cut+busy)
+			}
+			if whole == 0 && !large {
+				t.Error("no answer was whole")
+			}
+		})
+	}
+}
+
+// tryGet is get for an answer that may be cut.
+func (r *running) tryGet(t testing.TB, path string, headers ...string) (*http.Response, string, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", r.url(path), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+// A large file that changes while it is sent: the client has not got all of it
+// when the connection breaks.
+func TestALargeFileThatChangesWhileItIsSent(t *testing.T) {
+	const size = 64 << 20 // more than socket buffers hold
+	for name, change := range map[string]func(name string) error{
+		"written in place": func(name string) error {
+			f, err := os.OpenFile(name, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteAt([]byte("B"), size-1)
+			return err
+		},
+		"truncated": func(name string) error { return os.Truncate(name, size/2) },
+		"appended to": func(name string) error {
+			f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteString("B")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			write(t, root, "big.zip", strings.Repeat("A", size))
+			run := serve(t, Options{Root: root})
+			big := run.download(t, "/big.zip")
+			if err := change(filepath.Join(root, "big.zip")); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := big.wait(); err == nil || n >= size {
+				t.Errorf("got %d bytes of %d, %v: the answer looks whole", n, size, err)
+			}
+			if resp, body := run.get(t, "HEAD", "/big.zip"); resp.StatusCode != 200 || body != "" {
+				t.Errorf("then HEAD: %s", resp.Status)
+			}
+		})
+	}
+}
+
+// What has left for the socket does not change any more, as it would with
+// sendfile(2).
+func TestWhatWasSentStaysAsItWas(t *testing.T) {
+	const size = wholeLimit + 4096
+	root := t.TempDir()
+	write(t, root, "a.bin", strings.Repeat("A", size))
+	s := newServer(t, Options{Root: root, NoLiveReload: true})
+	sent := make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.ServeHTTP(w, r)
+		http.NewResponseController(w).Flush()
+		close(sent)
+	}))
+	defer web.Close()
+	resp, err := http.Get(web.URL + "/a.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	<-sent
+	f, err := os.OpenFile(root+"/a.bin", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(bytes.Repeat([]byte("B"), size), 0); err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || len(body) != size || bytes.Contains(body, []byte("B")) {
+		t.Errorf("%d bytes, of which %d were written after the file was sent, %v", len(body), bytes.Count(body, []byte("B")), err)
+	}
+}
+
+// A file that is found empty a moment after it was written is in the middle of
+// a save; one that is empty is served so.
+func TestEmptyFiles(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "empty.txt", "")
+	run := serve(t, Options{Root: root})
+	if resp, body := run.get(t, "GET", "/empty.txt"); resp.StatusCode != 200 || body != "" {
+		t.Errorf("%s %q", resp.Status, body)
+	}
+	write(t, root, "page.txt", "before")
+	if err := os.Truncate(root+"/page.txt", 0); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		time.Sleep(time.Millisecond) // the pause of an editor between truncate and write
+		write(t, root, "page.txt", "after")
+	}()
+	resp, body := run.get(t, "GET", "/page.txt")
+	<-done
+	if resp.StatusCode != 200 || body != "after" && body != "" {
+		t.Errorf("%s %q", resp.Status, body)
+	}
+}
