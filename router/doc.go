@@ -40,6 +40,11 @@
 // and build/*.map the maps in the one in the root. Ignore is stronger than
 // Patterns. The root itself is never ignored.
 //
+// Hidden has patterns of names, by default those of hidden and temporary files,
+// which are ignored too, but for a name that a pattern spells out, so that it would
+// match nothing otherwise: .env, .env*, .github/** and *.tmp are for what they say,
+// and what else is hidden, such as .git/.env and .github/.cache, stays so.
+//
 // A directory that was renamed comes as one event, and its files are not
 // reported singly. A route gets that event when its patterns match the
 // directory or could match something below it.

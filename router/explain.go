@@ -13,8 +13,8 @@ type Verdict struct {
 	// Mask is the events that the route asks for.
 	Mask inotify.Mask
 
-	// Ignored is the pattern that keeps the path, or a directory above it,
-	// out; empty when none does.
+	// Ignored is the pattern, in Ignore or Hidden, that keeps the path, or a
+	// directory above it, out; empty when none does.
 	Ignored string
 
 	// Pattern is the pattern that lets the path in; empty when none does, or
@@ -43,16 +43,30 @@ func (r *Router) Explain(root, path string) []Verdict {
 	return verdicts
 }
 
+// Matcher returns what reports whether a route is for a path, which is relative to
+// a root: a change of it, of a kind that the route asks for, would trigger it.
+func (r *Router) Matcher(route string) (matches func(root, path string) bool, err error) {
+	s, err := r.stage(route)
+	if err != nil {
+		return nil, err
+	}
+	return func(root, path string) bool { return s.rules.isFor(inotify.Event{Root: root, Path: path}) }, nil
+}
+
 func (s *stage) explain(path string) Verdict {
 	below := func(g glob) bool { return append(g, segment{kind: anyDepth}).matches(path) }
-	return Verdict{
+	v := Verdict{
 		Route:   s.route.Name,
 		Mask:    s.rules.want,
 		Ignored: first(s.route.Ignore, below),
 		Output:  first(s.route.Outputs, below),
-		Pattern: first(s.route.Patterns, func(g glob) bool { return g.matches(path) }),
+		Pattern: first(s.route.Patterns, func(g glob) bool { return g.matches(path) && g.shows(path, s.rules.hidden) }),
 		Wanted:  s.rules.names(path, 0) && !s.rules.ignores(path),
 	}
+	if v.Ignored == "" && !v.Wanted {
+		v.Ignored = first(s.route.Hidden, below)
+	}
+	return v
 }
 
 // first is the first pattern with a glob for which ok holds; New has checked

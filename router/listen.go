@@ -231,7 +231,7 @@ func (r *Router) interests(root string) []string {
 	var all []string
 	for _, s := range r.stages {
 		if s.rules.in(root) {
-			all = append(all, fmt.Sprintf("%q %q %q", s.route.Patterns, s.route.Ignore, s.route.Outputs))
+			all = append(all, fmt.Sprintf("%q %q %q %q", s.route.Patterns, s.route.Ignore, s.route.Hidden, s.route.Outputs))
 		}
 	}
 	slices.Sort(all)

@@ -66,9 +66,13 @@ type Route struct {
 	// a route that follows it means none.
 	Patterns []string
 
-	// Ignore are the paths that it is not for, with all below them. nil is
-	// DefaultIgnore, an empty slice ignores nothing.
+	// Ignore are the paths that it is not for, with all below them. If it is
+	// nil, and Hidden as well, Hidden is DefaultIgnore.
 	Ignore []string
+
+	// Hidden are patterns of names that it is not for either, with all below
+	// them, unless a pattern in Patterns spells such a name out.
+	Hidden []string
 
 	// Outputs are the paths that its own runs write, with all below them:
 	// they never trigger this route, though they may trigger others.
@@ -199,8 +203,8 @@ func (r Route) withDefaults() Route {
 	r.Settle = max(0, cmp.Or(r.Settle, DefaultSettle))
 	r.Hold = max(0, cmp.Or(r.Hold, DefaultHold))
 	r.Backoff = max(0, cmp.Or(r.Backoff, DefaultBackoff))
-	if r.Ignore == nil {
-		r.Ignore = DefaultIgnore()
+	if r.Ignore == nil && r.Hidden == nil {
+		r.Hidden = DefaultIgnore()
 	}
 	return r
 }
@@ -211,7 +215,8 @@ type rules struct {
 	none     bool // for nothing at all
 	roots    []string
 	patterns []glob
-	ignore   []glob // and outputs
+	ignore   []glob    // and outputs
+	hidden   []segment // that some of the patterns spell out; else they are in ignore
 }
 
 // rules compiles the patterns of a route that has its defaults.
@@ -249,7 +254,7 @@ func (r Route) rules() (*rules, error) {
 		// What is below is ignored too.
 		rs.ignore = append(rs.ignore, append(g, segment{kind: anyDepth}))
 	}
-	return rs, nil
+	return rs, rs.hide(r)
 }
 
 // globs compiles patterns of a kind.
@@ -286,12 +291,23 @@ func (r *rules) names(path string, mask inotify.Mask) bool {
 	if len(r.patterns) == 0 {
 		return true
 	}
-	if matchesAny(r.patterns, path) {
+	if r.matches(path) {
 		return true
 	}
 	// Nobody reports what moved along with a directory.
 	moved := mask&(inotify.MovedTo|inotify.MovedFrom) != 0
-	return moved && mask&inotify.IsDir != 0 && reachesAny(r.patterns, path)
+	return moved && mask&inotify.IsDir != 0 && r.reaches(path)
+}
+
+// matches reports whether a pattern matches a path of which it shows every name.
+func (r *rules) matches(path string) bool {
+	return slices.ContainsFunc(r.patterns, func(g glob) bool { return g.matches(path) && g.shows(path, r.hidden) })
+}
+
+// reaches reports whether a pattern can match something below a directory of
+// which it shows every name.
+func (r *rules) reaches(dir string) bool {
+	return slices.ContainsFunc(r.patterns, func(g glob) bool { return g.reaches(dir) && g.shows(dir, r.hidden) })
 }
 
 // ignores reports whether the path, or a directory above it, is ignored.
@@ -301,7 +317,7 @@ func (r *rules) ignores(path string) bool {
 
 // skips reports whether the rules are for nothing below a directory.
 func (r *rules) skips(dir string) bool {
-	return r.ignores(dir) || len(r.patterns) > 0 && !reachesAny(r.patterns, dir)
+	return r.ignores(dir) || len(r.patterns) > 0 && !r.reaches(dir)
 }
 
 // relative is the path of an event with the root as the empty path.
@@ -314,8 +330,4 @@ func relative(path string) string {
 
 func matchesAny(globs []glob, path string) bool {
 	return slices.ContainsFunc(globs, func(g glob) bool { return g.matches(path) })
-}
-
-func reachesAny(globs []glob, dir string) bool {
-	return slices.ContainsFunc(globs, func(g glob) bool { return g.reaches(dir) })
 }

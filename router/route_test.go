@@ -287,7 +287,7 @@ func FuzzPattern(f *testing.F) {
 		// A directory above a match is never skipped, and not reached means
 		// not matched.
 		for dir := range parents(path) {
-			if matched && !reachesAny(globs, dir) {
+			if matched && !(&rules{patterns: globs}).reaches(dir) {
 				t.Errorf("%q matches %q but does not reach %q", pattern, path, dir)
 			}
 		}

@@ -14,7 +14,8 @@ import (
 const checkUsage = `Usage: execlogd check -config file
 
 Says everything that is wrong in a configuration file, a mistake a line, without
-doing any of it. The exit status is 1 if there is any.
+doing any of it. The exit status is 1 if there is any. What may be wrong in a file
+that is right otherwise is a line with note: in it.
 `
 
 // check judges a configuration file.
@@ -47,6 +48,10 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	_, missing := cfg.look(runner, nil)
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 {
+		for _, note := range cfg.notes() {
+			note.text = "note: " + note.text
+			fmt.Fprintln(stdout, note)
+		}
 		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", *file, cfg.summary())
 		return err
 	}
@@ -83,6 +88,7 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 	r := &reader{file: cfg.file}
 	if cfg.serve {
 		r.lookDir("root", placed{cfg.root, cfg.rootAt})
+		r.wrongPatterns(listed("ignore", cfg.ignore), cfg.root)
 	}
 	if cfg.controlAt != (place{}) {
 		if err := checkControl(cfg.control); err != nil {
@@ -95,6 +101,7 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 		if c.reload && !cfg.reloads() {
 			r.wrong(c.at, "route %q has reload = true, and no pages are served: add a [server] table, or take it out", c.name.is)
 		}
+		r.wrongPatterns(c.listed(), c.root.is)
 		dirs := r.lookDir("root", c.root) && r.lookDir("dir", c.dir)
 		if !dirs || c.name.is == "" || len(c.run) > 0 && c.shell.is != "" {
 			continue // that is a mistake of the file already

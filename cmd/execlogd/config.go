@@ -36,7 +36,8 @@ type config struct {
 	inject       bool
 	delay        time.Duration
 	debounce     time.Duration
-	ignore       []string
+	hidden       []string // names that are ignored unless they are spelled out
+	ignore       []placed
 	allowHosts   []string
 	allowOrigins []string
 	logLevel     string
@@ -61,7 +62,7 @@ var defaults = config{
 	inject:     true,
 	delay:      100 * time.Millisecond,
 	debounce:   router.DefaultDebounce,
-	ignore:     router.DefaultIgnore(),
+	hidden:     router.DefaultIgnore(),
 	logLevel:   "info",
 	logFormat:  "auto",
 	journal:    "/run/systemd/journal/socket",
@@ -100,7 +101,6 @@ func parseConfig(args []string) (config, error) {
 // what follows them.
 func parseFlags(name, usage string, args []string) (config, []string, error) {
 	cfg := defaults
-	cfg.ignore = slices.Clone(defaults.ignore)
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	showVersion := cfg.define(flags)
 	flags.SetOutput(new(bytes.Buffer)) // errors are printed once, by main
@@ -160,7 +160,7 @@ func (cfg *config) define(flags *flag.FlagSet) (showVersion *bool) {
 	flags.BoolVar(&cfg.inject, "inject", cfg.inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself")
 	flags.Var((*timeFlag)(&cfg.delay), "delay", "gather changes for this `duration` before pages are told; 0 does not wait")
 	flags.Var((*timeFlag)(&cfg.debounce), "debounce", "tell pages at most once in this `duration`; 0 is no limit")
-	flags.Var((*patterns)(&cfg.ignore), "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
+	flags.Var(&patterns{&cfg.hidden, &cfg.ignore}, "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
 	flags.Var((*words)(&cfg.allowHosts), "allow-host", "also answer to this host `name`, or to all below .example.com (may be repeated)")
 	flags.Var((*words)(&cfg.allowOrigins), "allow-origin", "also send changes to pages of this `origin`, as in https://example.com (may be repeated)")
 	flags.StringVar(&cfg.control, "control", cfg.control, "listen for execlogd log on this `socket`; with -config there is one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID anyway")
@@ -197,8 +197,10 @@ func (cfg *config) check() (err error) {
 			return err
 		}
 	}
-	cfg.root, err = filepath.Abs(cfg.root)
-	return err
+	if cfg.root, err = filepath.Abs(cfg.root); err != nil {
+		return err
+	}
+	return wrongFlag(listed("ignore", cfg.ignore), cfg.root)
 }
 
 // server is the configuration as httpd takes it.
@@ -255,7 +257,8 @@ func (cfg *config) pageRoute(name string, mask inotify.Mask, delay time.Duration
 	return router.Route{
 		Name:     name,
 		Roots:    []string{cfg.root},
-		Ignore:   cfg.ignore,
+		Ignore:   texted(cfg.ignore),
+		Hidden:   cfg.hidden,
 		ReadOnly: true,
 		Mask:     mask,
 		Delay:    orNone(delay),
@@ -350,15 +353,36 @@ func (t *timeFlag) Set(s string) error {
 	return nil
 }
 
-// patterns is words in which an empty one drops those before it.
-type patterns words
+// patterns is a list of patterns as a flag that may be repeated. An empty one drops
+// those before it, and what is hidden by default.
+type patterns struct {
+	hidden *[]string // nil where nothing is hidden
+	given  *[]placed
+}
 
-func (p *patterns) String() string { return (*words)(p).String() }
+func (p *patterns) String() string {
+	if p.given == nil {
+		return ""
+	}
+	list := texted(*p.given)
+	if p.hidden != nil {
+		list = slices.Concat(*p.hidden, list)
+	}
+	return strings.Join(list, " ")
+}
 
 func (p *patterns) Set(s string) error {
-	if s == "" {
-		*p = []string{}
-		return nil
+	p.add(placed{is: s})
+	return nil
+}
+
+func (p *patterns) add(pattern placed) {
+	switch {
+	case pattern.is != "":
+		*p.given = append(*p.given, pattern)
+		return
+	case p.hidden != nil:
+		*p.hidden = []string{} // nil would be the router's default
 	}
-	return (*words)(p).Set(s)
+	*p.given = nil
 }

@@ -23,8 +23,8 @@ func TestParseConfig(t *testing.T) {
 		{"pages left alone", "-inject=false", func(c *config) { c.inject = false }},
 		{"no waiting", "-delay 0 -debounce 0s", func(c *config) { c.delay, c.debounce = 0, 0 }},
 		{"two dashes", "--host ::1 --debounce 1s", func(c *config) { c.host, c.debounce = "::1", time.Second }},
-		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *config) { c.ignore = append(c.ignore, "a", "b/*") }},
-		{"an empty pattern drops the default", "-ignore= -ignore b", func(c *config) { c.ignore = []string{"b"} }},
+		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *config) { c.ignore = []placed{{is: "a"}, {is: "b/*"}} }},
+		{"an empty pattern drops the default", "-ignore= -ignore b", func(c *config) { c.hidden, c.ignore = []string{}, []placed{{is: "b"}} }},
 		{"strangers let in", "-allow-host a -allow-host .b -allow-origin null", func(c *config) { c.allowHosts, c.allowOrigins = []string{"a", ".b"}, []string{"null"} }},
 		{"logs", "-log-level debug -log-format json", func(c *config) { c.logLevel, c.logFormat = "debug", "json" }},
 	}

@@ -23,8 +23,9 @@ type routeConfig struct {
 	at        place
 	name      placed
 	root      placed // absolute
-	match     []string
-	ignore    []string
+	match     []placed
+	hidden    []string // names that are ignored unless match spells them out
+	ignore    []placed
 	events    inotify.Mask // 0 is what mask says
 	delay     time.Duration
 	debounce  time.Duration
@@ -45,7 +46,7 @@ type routeConfig struct {
 	stdin     string
 	service   bool
 	ready     string
-	outputs   []string
+	outputs   []placed
 	reload    bool
 	start     bool
 	startSet  bool
@@ -54,7 +55,7 @@ type routeConfig struct {
 // routeDefaults is a route that does not say. Its root and dir are those of the
 // file.
 var routeDefaults = routeConfig{
-	ignore:    router.DefaultIgnore(),
+	hidden:    router.DefaultIgnore(),
 	delay:     router.DefaultDelay,
 	debounce:  router.DefaultDebounce,
 	settle:    router.DefaultSettle,
@@ -117,7 +118,7 @@ const maxFile = 1 << 20
 // those that they are meant for. It never waits.
 func readConfiguration(file string) ([]byte, error) {
 	if file == "-" || isDescriptor(file) {
-		return nil, fmt.Errorf("%s is no place: paths in a configuration are relative to where it is, and SIGHUP reads it again: save it in a file and name that", file)
+		return nil, fmt.Errorf("%s has no place of its own, but paths in a configuration are relative to that, and SIGHUP reads it again: save it in a file and name that", file)
 	}
 	// A pipe would be opened for its writer as well, and that be told of its end.
 	info, err := os.Stat(file)
@@ -171,7 +172,6 @@ func parseFile(file, dir string, text []byte) (config, error) {
 	r := &reader{file: file, dir: dir}
 	cfg := defaults
 	cfg.file, cfg.root, cfg.serve = file, dir, false
-	cfg.ignore = slices.Clone(defaults.ignore)
 	doc, ms := parseTOML(file, text)
 	if ms != nil {
 		return config{}, ms
@@ -259,7 +259,7 @@ func (cfg *config) serverKeys() []key {
 		{"inject", boolean(&cfg.inject), ""},
 		{"delay", duration(&cfg.delay), ""},
 		{"debounce", duration(&cfg.debounce), ""},
-		{"ignore", globs(more(&cfg.ignore)), ""},
+		{"ignore", globs(&patterns{&cfg.hidden, &cfg.ignore}), ""},
 		{"allow_host", strangers(&cfg.allowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), ""},
 		{"allow_origin", strangers(&cfg.allowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), ""},
 		{"after", texts(also(&cfg.after), `names of routes, as in ["build"]`), ""},
@@ -270,8 +270,8 @@ func (c *routeConfig) keys() []key {
 	return []key{
 		{"name", routeName(&c.name), ""},
 		{"root", directory(keep(&c.root)), ""}, // -path
-		{"match", globs(more(&c.match)), "run when a file that matches this `pattern` changes, by default any (may be repeated)"},
-		{"ignore", globs(more(&c.ignore)), "do not listen to what matches this `pattern` (may be repeated; adds to hidden and\ntemporary files, which an empty pattern takes away)"},
+		{"match", globs(&patterns{given: &c.match}), "run when a file that matches this `pattern` changes, by default any (may be repeated)"},
+		{"ignore", globs(&patterns{&c.hidden, &c.ignore}), "do not listen to what matches this `pattern` (may be repeated; adds to hidden and\ntemporary files, which an empty pattern takes away)"},
 		{"events", events(&c.events), "run on these `events` of inotify(7) (default changes of content and of names)"},
 		{"delay", duration(&c.delay), "gather changes for this `duration` before each run" + byDefault(c.delay)},
 		{"debounce", duration(&c.debounce), "start at most one run in this `duration`" + byDefault(c.debounce)},
@@ -292,7 +292,7 @@ func (c *routeConfig) keys() []key {
 		{"stdin", oneOf(&c.stdin, "none", "json", "nul"), "`what` the command reads: none, json, for an object a line for each change, or nul,\nfor paths with a NUL after each" + byDefault(c.stdin)},
 		{"service", boolean(&c.service), ""},
 		{"ready", readiness(&c.ready), ""},
-		{"outputs", globs(more(&c.outputs)), "the command itself writes what matches this `pattern`, so do not run on it (may be\nrepeated)"},
+		{"outputs", globs(&patterns{given: &c.outputs}), "the command itself writes what matches this `pattern`, so do not run on it (may be\nrepeated)"},
 		{"reload", boolean(&c.reload), ""},
 		{"start", func(r *reader, v value) {
 			c.startSet = true
@@ -361,7 +361,6 @@ func keyNames(keys []key) (names []string) {
 func (r *reader) route(v value) routeConfig {
 	c := routeDefaults
 	c.at = v.key()
-	c.ignore = slices.Clone(routeDefaults.ignore)
 	c.root.is, c.dir.is = r.dir, r.dir
 	if _, ok := v.is.(*table); !ok {
 		r.mistaken(v, "a table, as after [[route]]")

@@ -38,14 +38,16 @@ func TestFileSetsWhatFlagsDo(t *testing.T) {
 		{"server.static = false", func(c *config) { c.static = false }},
 		{"[server]\nlivereload = false\ninject = false", func(c *config) { c.livereload, c.inject = false, false }},
 		{"[server]\ndelay = '0s'\ndebounce = '1m'", func(c *config) { c.delay, c.debounce = 0, time.Minute }},
-		{"[server]\nignore = 'a'", func(c *config) { c.ignore = append(c.ignore, "a") }},
-		{"[server]\nignore = ['', 'a', 'b/**']", func(c *config) { c.ignore = []string{"a", "b/**"} }},
+		{"[server]\nignore = 'a'", func(c *config) { c.ignore = []placed{{"a", place{2, 10}}} }},
+		{"[server]\nignore = ['', 'a', 'b/**']", func(c *config) {
+			c.hidden, c.ignore = []string{}, []placed{{"a", place{2, 15}}, {"b/**", place{2, 20}}}
+		}},
 		{"[server]\nallow_host = ['a', '.b']\nallow_origin = ['null']", func(c *config) { c.allowHosts, c.allowOrigins = []string{"a", ".b"}, []string{"null"} }},
 		{"log_level = 'debug'\nlog_format = 'json'\njobs = 2\n[server]", func(c *config) { c.logLevel, c.logFormat, c.jobs = "debug", "json", 2 }},
 	}
 	for _, tt := range tests {
 		want := defaults
-		want.file, want.root, want.ignore = "x.toml", "/dir", slices.Clone(defaults.ignore)
+		want.file, want.root = "x.toml", "/dir"
 		tt.want(&want)
 		if got := parsed(t, tt.text); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s\n got %+v\nwant %+v", tt.text, got, want)
@@ -92,11 +94,11 @@ PORT = "8080"
 	build, serve := cfg.routes[0], cfg.routes[1]
 	want := routeConfig{
 		at: place{2, 3}, name: placed{"build", place{3, 8}}, root: placed{"/dir/src", place{4, 8}},
-		match: []string{"*.md", "templates/**"}, ignore: append(slices.Clone(routeDefaults.ignore), "drafts"),
+		match: []placed{{"*.md", place{5, 10}}, {"templates/**", place{5, 18}}}, hidden: routeDefaults.hidden, ignore: []placed{{"drafts", place{6, 10}}},
 		events: inotify.Modify | inotify.Create, delay: time.Second, debounce: 2 * time.Second, settle: 3 * time.Second,
 		per: "file", onFailure: "continue", onBusy: "restart", timeout: 4 * time.Second, grace: 5 * time.Second,
 		dir: placed{is: "/dir"}, run: []placed{{"make", place{16, 8}}, {"", place{16, 16}}, {"site", place{16, 20}}},
-		retries: 6, backoff: 7 * time.Second, leave: []placed{{"java", place{24, 10}}}, env: []string{"A=", "B=2"}, stdin: "json", outputs: []string{"public/"}, reload: true,
+		retries: 6, backoff: 7 * time.Second, leave: []placed{{"java", place{24, 10}}}, env: []string{"A=", "B=2"}, stdin: "json", outputs: []placed{{"public/", place{20, 11}}}, reload: true,
 	}
 	if !reflect.DeepEqual(build, want) {
 		t.Errorf(" got %+v\nwant %+v", build, want)
@@ -236,8 +238,8 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 	if cfg.port != 2 || cfg.root != "/srv" || cfg.rootAt != (place{}) || cfg.logLevel != "warn" || len(cfg.routes) != 1 {
 		t.Errorf("got %+v", cfg)
 	}
-	if want := append(slices.Clone(defaults.ignore), "a", "b"); !slices.Equal(cfg.ignore, want) {
-		t.Errorf("ignores %q, want %q", cfg.ignore, want)
+	if want := []string{"a", "b"}; !slices.Equal(texted(cfg.ignore), want) || !slices.Equal(cfg.hidden, defaults.hidden) {
+		t.Errorf("ignores %q beside %q, want %q beside the default", texted(cfg.ignore), cfg.hidden, want)
 	}
 }
 

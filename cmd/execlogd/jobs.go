@@ -124,9 +124,10 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 	r := router.Route{
 		Name:     c.name.is,
 		Roots:    []string{c.root.is},
-		Patterns: c.match,
-		Ignore:   c.ignore,
-		Outputs:  c.outputs,
+		Patterns: texted(c.match),
+		Ignore:   texted(c.ignore),
+		Hidden:   c.hidden,
+		Outputs:  texted(c.outputs),
 		Mask:     c.mask(),
 		Delay:    orNone(c.delay),
 		Debounce: orNone(c.debounce),

@@ -54,7 +54,7 @@ func withoutPlaces(c routeConfig) routeConfig {
 	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir} {
 		p.at = place{}
 	}
-	for _, list := range []*[]placed{&c.run, &c.leave} {
+	for _, list := range []*[]placed{&c.run, &c.leave, &c.match, &c.ignore, &c.outputs} {
 		*list = slices.Clone(*list)
 		for i := range *list {
 			(*list)[i].at = place{}

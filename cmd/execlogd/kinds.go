@@ -24,11 +24,6 @@ func into(s *string) func(placed)      { return func(p placed) { *s = p.is } }
 func keep(s *placed) func(placed)      { return func(p placed) { *s = p } }
 func also(list *[]placed) func(placed) { return func(p placed) { *list = append(*list, p) } }
 
-// more adds to a list, which an empty string empties, as the flags do.
-func more(list *[]string) func(placed) {
-	return func(p placed) { _ = (*patterns)(list).Set(p.is) }
-}
-
 // text is a string that says something.
 func (r *reader) text(v value, want string) (placed, bool) {
 	s, ok := v.is.(string)
@@ -89,18 +84,18 @@ func strangers(list *[]string, want string, check func(string) error) setter {
 }
 
 // globs reads patterns. An empty one takes those before it away.
-func globs(set func(placed)) setter {
+func globs(list *patterns) setter {
 	const want = `patterns, as in ["*.md", "templates/**"]`
 	return func(r *reader, v value) {
 		for _, e := range r.list(v, want) {
 			if e.is == "" {
-				set(placed{})
+				list.add(placed{})
 			} else if p, ok := r.text(e, want); !ok {
 				continue
 			} else if err := router.CheckPattern(p.is); err != nil {
 				r.wrong(p.at, "%s: pattern %q: %v", e.label(), p.is, err)
 			} else {
-				set(p)
+				list.add(p)
 			}
 		}
 	}

@@ -157,7 +157,8 @@ type daemon struct {
 	shift   shift          // without a routing when there is nothing to watch for
 	ending  sync.WaitGroup // of what was there before
 	faults  faults
-	demand  chan struct{} // to load the configuration anew
+	noted   map[string]bool // of patterns, in the configuration that there is
+	demand  chan struct{}   // to load the configuration anew
 	control front
 }
 
@@ -193,6 +194,7 @@ func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error)
 		}
 		d.faults.follow(d.shift.routing)
 	}
+	d.logNotes(cfg)
 	return d, nil
 }
 

@@ -138,7 +138,7 @@ func TestPipeInPlaceOfAConfigurationKeepsWhatIsInIt(t *testing.T) {
 func TestConfigurationHasAName(t *testing.T) {
 	for _, file := range []string{"-", "/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"} {
 		err := run(t.Context(), []string{"-config", file}, io.Discard, io.Discard)
-		if err == nil || !strings.HasPrefix(err.Error(), "config: "+file+" is no place: ") {
+		if err == nil || !strings.HasPrefix(err.Error(), "config: "+file+" has no place of its own") {
 			t.Errorf("%s: %v", file, err)
 		}
 	}

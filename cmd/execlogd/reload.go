@@ -63,8 +63,13 @@ func (s *shift) change() (old, next *routing) {
 // watch runs one routing after the other, until ctx ends.
 func (d *daemon) watch(ctx context.Context) error {
 	defer d.ending.Wait()
+	var before []finding
 	for {
-		err := d.shift.now().group.Run(ctx)
+		r := d.shift.now()
+		known := before
+		d.ending.Go(func() { r.noteUnmatched(ctx, known) })
+		err := r.group.Run(ctx)
+		before = r.found
 		old, next := d.shift.change()
 		if next == nil {
 			return err
@@ -143,6 +148,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	}
 	d.cfg = cfg
 	d.logs.set(newHandler(cfg, d.stderr))
+	d.logNotes(cfg)
 	d.control.move(next.controls)
 	if cfg.serve {
 		d.web.move(next.web)

@@ -8,9 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -66,7 +66,6 @@ func parseRunFlags(name, usage string, args []string) (runConfig, []string, erro
 		return runConfig{}, nil, err
 	}
 	cfg := runConfig{routeConfig: routeDefaults}
-	cfg.ignore = slices.Clone(routeDefaults.ignore)
 	cfg.name.is = "run"
 	cfg.dir.is = dir
 	r := &reader{dir: dir}
@@ -85,7 +84,7 @@ func parseRunFlags(name, usage string, args []string) (runConfig, []string, erro
 		cfg.paths = []string{dir}
 	}
 	cfg.root.is = cfg.paths[0]
-	return cfg, flags.Args(), nil
+	return cfg, flags.Args(), wrongFlag(cfg.listed(), cfg.paths...)
 }
 
 // define declares the flags: those of the keys that a route has in a file, and
@@ -145,7 +144,7 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	o := &oneLiner{cfg: cfg, stdout: stdout, stderr: stderr, end: end}
+	o := &oneLiner{cfg: cfg, stdout: stdout, stderr: &lockedWriter{w: stderr}, end: end}
 	if err := o.run(ctx); err != nil {
 		return err
 	}
@@ -194,12 +193,29 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 	}
 	defer group.Close()
 	fmt.Fprintln(o.stderr, "execlogd: watching", count(group.Watches(), "directory", "directories"))
+	var notes sync.WaitGroup
+	defer notes.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	notes.Go(func() { o.sayNotes(ctx, routes) })
 	if o.cfg.start {
 		if _, err := routes.Trigger(o.cfg.name.is, inotify.Event{Root: o.cfg.paths[0], Path: "."}); err != nil {
 			return err
 		}
 	}
 	return group.Run(ctx)
+}
+
+// A lockedWriter writes what one of several goroutines says after the other.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
 
 // output passes on what the command writes. When nobody reads it, it all ends.

@@ -19,7 +19,7 @@ import (
 type oneLine struct {
 	t    *testing.T
 	dir  string
-	out  chan string // lines of both outputs
+	out  chan string // lines of both outputs, but for what matches nothing yet, which is said at any time
 	stop func() error
 	wait func() error
 }
@@ -37,7 +37,9 @@ func runLine(t *testing.T, args ...string) *oneLine {
 	go func() {
 		defer close(r.out)
 		for lines := bufio.NewScanner(read); lines.Scan(); {
-			r.out <- lines.Text()
+			if !strings.Contains(lines.Text(), "no file matches yet") {
+				r.out <- lines.Text()
+			}
 		}
 	}()
 	r.wait = sync.OnceValue(func() error {

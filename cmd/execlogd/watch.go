@@ -29,12 +29,12 @@ type watchConfig struct {
 
 func parseWatch(args []string) (watchConfig, error) {
 	cfg := watchConfig{recursive: true, events: inotify.Changes}
-	var ignore []string
+	var ignore []placed
 	flags := flag.NewFlagSet("execlogd watch", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&cfg.recursive, "recursive", cfg.recursive, "watch all directories below as well")
 	flags.Var((*maskFlag)(&cfg.events), "events", "print these `events` of inotify(7), as in modify,moved_to,create,delete")
-	flags.Var((*patterns)(&ignore), "ignore", "neither watch nor print what matches this `pattern` (may be repeated)")
+	flags.Var(&patterns{given: &ignore}, "ignore", "neither watch nor print what matches this `pattern` (may be repeated)")
 	flags.BoolVar(&cfg.json, "json", false, "print a JSON object a line")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -46,7 +46,7 @@ func parseWatch(args []string) (watchConfig, error) {
 	if cfg.dirs = flags.Args(); len(cfg.dirs) == 0 {
 		cfg.dirs = []string{"."}
 	}
-	cfg.ignored, err = ignorer(ignore)
+	cfg.ignored, err = ignorer(texted(ignore))
 	return cfg, err
 }
 

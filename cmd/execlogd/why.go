@@ -150,7 +150,30 @@ func (cfg *whyConfig) explain(path string, routes *router.Router) string {
 		}
 		line("root", "none: %s is not below %s, so nothing happens", what, inotify.Quote(strings.Join(roots, " or ")))
 	}
+	for _, note := range cfg.remarks() {
+		line("note", "%s", note)
+	}
 	return b.String()
+}
+
+// remarks is what is wrong with the patterns, or may be.
+func (cfg *whyConfig) remarks() []string {
+	r := &reader{file: cfg.file}
+	for i := range cfg.routes {
+		c := &cfg.routes[i]
+		roots := cfg.paths
+		if roots == nil {
+			roots = []string{c.root.is}
+		}
+		r.wrongPatterns(c.listed(), roots...)
+		r.notePatterns(c.name.is, c.listed(), roots...)
+		r.noteConflicts(c.name.is, c)
+	}
+	var all []string
+	for _, m := range r.mistakes {
+		all = append(all, m.text)
+	}
+	return all
 }
 
 // explainPages says what a route does to pages.

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/execlog/execlogd/router"
+)
+
+// siteDir is a directory with src, docs and a few files, and a link to it.
+func siteDir(t *testing.T) (dir, link string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "site")
+	for _, name := range []string{"src/main.go", "docs/a.md", "x.md"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link = dir + "-link"
+	if err := os.Symlink("site", link); err != nil {
+		t.Fatal(err)
+	}
+	return dir, link
+}
+
+// A pattern that can match nothing is an error that says what was meant, in a file
+// with its place.
+func TestPatternsThatMatchNothing(t *testing.T) {
+	dir, link := siteDir(t)
+	for pattern, want := range map[string]string{
+		dir + "/out/":   `patterns are relative to the root: write "/out/"`,
+		dir + "/*.md":   `patterns are relative to the root: write "/*.md"`,
+		dir:             `patterns are relative to the root: write "**"`,
+		dir + "/":       `patterns are relative to the root: write "**"`,
+		link + "/*.md":  `patterns are relative to the root: write "/*.md"`,
+		"*.js,*.ts":     `a comma is part of a name: write {*.js,*.ts}, or several patterns`,
+		"*.js, *.ts":    `a comma is part of a name: write {*.js,*.ts}, or several patterns`,
+		"src/*.c,docs/": `a comma is part of a name: write {src/*.c,docs/}, or several patterns`,
+		"../x":          `".." is in no path: write the pattern relative to the root`,
+	} {
+		for _, key := range []string{"match", "ignore", "outputs"} {
+			file := filepath.Join(dir, "x.toml")
+			text := fmt.Sprintf("[[route]]\nname = 'x'\nroot = %q\nrun = ['true']\n%s = ['ok', %q]\n", link, key, pattern)
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			_ = run(t.Context(), []string{"check", "-config", file}, &out, io.Discard)
+			said := fmt.Sprintf("%s: pattern %q: %s", key, pattern, want)
+			if at := fmt.Sprintf("x.toml:5:%d: ", len(key)+11); !strings.Contains(out.String(), at+said) {
+				t.Errorf("check: %q, want %s", out.String(), at+said)
+			}
+			for _, command := range [][]string{{"run"}, {"why", "run"}} {
+				err := run(t.Context(), append(command, "-path", dir, "-path", link, "-"+key, pattern, "true"), io.Discard, io.Discard)
+				if exitStatus(err) != 2 || !strings.Contains(fmt.Sprint(err), said) {
+					t.Errorf("%s: %v, want %s", command, err, said)
+				}
+			}
+		}
+		err := run(t.Context(), []string{"-root", link, "-port", "0", "-ignore", pattern}, io.Discard, io.Discard)
+		if exitStatus(err) != 2 || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("-ignore: %v, want %s", err, want)
+		}
+		out, err := checking(t, fmt.Sprintf("[server]\nroot = %q\nignore = %q\n", link, pattern))
+		if err == nil || !strings.Contains(out, "x.toml:3:10: ignore: pattern ") || !strings.Contains(out, want) {
+			t.Errorf("[server]: %q, want %s", out, want)
+		}
+	}
+}
+
+// What may be meant is not refused.
+func TestPatternsThatMayMatch(t *testing.T) {
+	dir, _ := siteDir(t)
+	if err := os.MkdirAll(filepath.Join(dir, dir), 0o700); err != nil { // the root is below itself
+		t.Fatal(err)
+	}
+	patterns := []string{dir + "/x.md", "/docs/", "/src/*.go", "a,b.csv", "*,v", "{*.js,*.ts}", `*.js\,*.ts`, "./src/", "/*", "x[,]*.y", "src/", "**/*.go"}
+	var args []string
+	for _, p := range patterns {
+		p := listedPattern{"match", placed{is: p}}
+		if wrong, note := p.wrong([]string{dir}), p.note([]string{dir}); wrong != "" || note != "" {
+			t.Errorf("%s: %s %s", p.is, wrong, note)
+		}
+		args = append(args, "-match", p.is)
+	}
+	if _, err := parseRun(append(append(args, "-path", dir), "true")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A pattern that may be wrong is a note, wherever it is.
+func TestPatternsThatMayBeWrong(t *testing.T) {
+	dir, _ := siteDir(t)
+	elsewhere := t.TempDir()
+	for pattern, want := range map[string]string{
+		"docs":              `it is for the directory itself, and not for what is in it: is "docs/" meant?`,
+		"/docs":             `it is for the directory itself, and not for what is in it: is "/docs/" meant?`,
+		"./src":             `it is for the directory itself, and not for what is in it: is "./src/" meant?`,
+		"*.md ":             `spaces at its ends are part of a name: is "*.md" meant?`,
+		`src\main.go`:       `\ takes the meaning from the character after it: is "src/main.go" meant?`,
+		`src\*.go`:          `\ takes the meaning from the character after it: is "src/*.go" meant?`,
+		"src/**.go":         `** beside other characters is *, a part of one name: is "src/**/*.go" meant?`,
+		elsewhere + "/*.md": `patterns are relative to the root, and ` + elsewhere + ` is not below that: it needs a root of its own`,
+		"~/site/*.md":       `patterns are relative to the root, and ~ is not below that`,
+	} {
+		text := fmt.Sprintf("[[route]]\nname = 'x'\nroot = %q\nrun = ['true']\nmatch = %q\n", dir, pattern)
+		said := fmt.Sprintf("pattern %q in match: %s", pattern, want)
+		out, err := checking(t, text)
+		if err != nil || !strings.Contains(out, `x.toml:5:9: note: route "x": `+said) || !strings.Contains(out, "is right: 1 route") {
+			t.Errorf("check: %q and %v, want %s", out, err, said)
+		}
+		s := begin(t, "-- x.toml --\n"+text)
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		for line := range s.lines {
+			s.seen = append(s.seen, line)
+		}
+		if all := strings.Join(s.seen, "\n"); !strings.Contains(strings.ReplaceAll(strings.ReplaceAll(all, `\"`, `"`), `\\`, `\`), "5:9: route \"x\": pattern "+fmt.Sprintf("%q", pattern)[:3]) || !strings.Contains(all, "level=WARN") {
+			t.Errorf("daemon: %s, want %s", all, said)
+		}
+		var why bytes.Buffer
+		if err := run(t.Context(), []string{"why", "run", "-path", dir, "-match", pattern, dir + "/x"}, &why, io.Discard); err != nil || !strings.Contains(why.String(), said) {
+			t.Errorf("why: %v %q, want %s", err, why.String(), said)
+		}
+	}
+	for _, args := range [][]string{{"-match", "*.md", "-ignore", "*.md"}, {"-match", "out/*.md", "-outputs", "out/"}} {
+		r := runLine(t, append(args, "true")...)
+		r.next(fmt.Sprintf("execlogd: note: pattern %q in match lets nothing in: the pattern %q keeps all of it out", args[1], args[3]))
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A hidden name that is spelled out counts, but for one that is ignored by name.
+func TestSpelledOutNamesTrigger(t *testing.T) {
+	r := runLine(t, "-postpone", "-match", ".env", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
+	r.save(".env")
+	r.next(".env")
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	dir := t.TempDir()
+	for ignore, want := range map[string]string{"x": "triggered by ", ".*": "ignored by the pattern .*", ".env": "ignored by the pattern .env"} {
+		for _, path := range []string{".env", "a/.env"} {
+			var out bytes.Buffer
+			if err := run(t.Context(), []string{"why", "run", "-path", dir, "-match", ".env", "-ignore", ignore, filepath.Join(dir, path)}, &out, io.Discard); err != nil || !strings.Contains(out.String(), want) {
+				t.Errorf("-ignore %s %s: %v %s, want %s", ignore, path, err, out.String(), want)
+			}
+		}
+	}
+	s := begin(t, "-- .github/workflows/ --\n-- x.toml --\n[[route]]\nname = 'x'\nmatch = '.github/**/*.yml'\nrun = ['echo', 'ran']\n")
+	s.write(".github/workflows/ci.yml", "x")
+	if line := s.await("msg=done"); !strings.Contains(line, "ci.yml") {
+		t.Error(line)
+	}
+}
+
+// A route that matches no file is said once.
+func TestRoutesThatMatchNoFileAreSaid(t *testing.T) {
+	const some, none = "[[route]]\nname = 'some'\nmatch = '*.md'\nrun = ['true']\n", "[[route]]\nname = 'none'\nmatch = ['*.x', '*.y']\nrun = ['true']\n"
+	s := begin(t, "-- a/b/c.md --\n-- .git/x.x --\n-- x.toml --\n"+some+none)
+	if line := s.await("no file matches yet"); !strings.Contains(line, "level=INFO") || !strings.Contains(line, `route=none match="[*.x *.y]"`) {
+		t.Error(line)
+	}
+	load := func(text string) {
+		s.write("x.toml", text)
+		hangup(t)
+	}
+	load(some + none + strings.ReplaceAll(none, "none", "more"))
+	if line := s.await("no file matches yet"); !strings.Contains(line, "route=more") {
+		t.Error(line)
+	}
+	load(some + strings.Replace(none, "*.y", "*.z", 1))
+	if line := s.await("no file matches yet"); !strings.Contains(line, `route=none match="[*.x *.z]"`) {
+		t.Error(line)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where there are very many files, nothing is said of what is not among the first.
+func TestUnmatchedLooksAtSoManyFiles(t *testing.T) {
+	dir := t.TempDir()
+	r, err := router.New(router.Options{}, router.Route{Name: "x", Patterns: []string{"*.x"}, Callback: idle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := unmatched(t.Context(), r, []string{dir}, []string{"x"}); len(got) != 1 {
+		t.Errorf("in an empty directory: %v", got)
+	}
+	for i := range 20_000 {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	if got := unmatched(t.Context(), r, []string{dir}, []string{"x"}); len(got) != 0 {
+		t.Errorf("among too many files: %v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := unmatched(ctx, r, []string{t.TempDir()}, []string{"x"}); len(got) != 0 {
+		t.Errorf("stopped: %v", got)
+	}
+}
+
+func TestRunSaysThatNoFileMatches(t *testing.T) {
+	var said lockedBuffer
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"run", "-postpone", "-path", t.TempDir(), "-match", "*.x", "true"}, io.Discard, &said)
+	}()
+	for until := time.Now().Add(patience); !strings.Contains(said.String(), "execlogd: note: no file matches yet: *.x\n"); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("said %q", said.String())
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A lockedBuffer is what was written so far.
+type lockedBuffer struct{ text atomic.Value }
+
+func (b *lockedBuffer) String() string { s, _ := b.text.Load().(string); return s }
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.text.Store(b.String() + string(p))
+	return len(p), nil
+}

@@ -1,0 +1,166 @@
+package router
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// A name that a pattern spells out is not hidden, nor are the directories that
+// lead to it skipped; other hidden names stay so.
+func TestNamesThatAreSpelledOutAreNotHidden(t *testing.T) {
+	tests := []struct {
+		patterns, paths, but string // paths are wanted, but are not
+	}{
+		{".env", ".env a/.env", ".env/x .git/.env a/.envrc .x"},
+		{".env*", ".env .env.local a/.envrc", ".git/.env .env.swp .env~"},
+		{".{env,envrc}", ".env .envrc", ".x"},
+		{".github/**/*.yml", ".github/x.yml .github/workflows/x.yml", ".github/.cache/x.yml a/.github/x.yml .git/x.yml"},
+		{".well-known/", ".well-known .well-known/x a/.well-known/b/c", ".well-known/.x .git/.well-known/x"},
+		{"*.tmp", "a.tmp a/b.tmp", ".a.tmp .git/a.tmp a.tmp/b"},
+		{"*.md .x.md", "a.md .x.md", ".y.md .git/a.md"},
+		{"*.md", "a.md", ".a.md .git/a.md a.md~"},
+		{"", "a", ".a .git/a a~"},
+		{"**", "a a/b", ".a .git/a"},
+		{".*", ".a a/.b", ".a/b a .a.swp"},
+		{"[.]env", "", ".env"}, // a class may stand for other names as well
+		{"4913 #x#", "4913 a/#x#", "#y#"},
+	}
+	for _, tt := range tests {
+		patterns := strings.Fields(tt.patterns)
+		r, err := New(Options{}, Route{Name: "x", Patterns: patterns, Callback: func(context.Context, []inotify.Event) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wants := func(path string) bool { return r.Explain("", path)[0].Wanted }
+		for _, path := range strings.Fields(tt.paths) {
+			if !wants(path) {
+				t.Errorf("%s does not want %s", tt.patterns, path)
+			}
+			for dir := range parents(path) {
+				if r.SkipDir("", dir) {
+					t.Errorf("%s wants %s and skips %s", tt.patterns, path, dir)
+				}
+			}
+			if v := r.Explain("", path)[0]; v.Ignored != "" {
+				t.Errorf("%s wants %s, which is ignored by %s", tt.patterns, path, v.Ignored)
+			}
+		}
+		for _, path := range strings.Fields(tt.but) {
+			if wants(path) {
+				t.Errorf("%s wants %s", tt.patterns, path)
+			}
+		}
+	}
+}
+
+// What is ignored by name is so whatever is spelled out.
+func TestIgnoreIsStrongerThanWhatIsSpelledOut(t *testing.T) {
+	callback := func(context.Context, []inotify.Event) error { return nil }
+	for _, route := range []Route{
+		{Ignore: []string{".*"}, Hidden: DefaultIgnore()},
+		{Ignore: []string{".*"}},
+		{Ignore: DefaultIgnore()},
+		{Ignore: []string{".env"}, Hidden: []string{".*"}},
+		{Outputs: []string{".env"}},
+	} {
+		route.Name, route.Patterns, route.Callback = "x", []string{".env"}, callback
+		r, err := New(Options{}, route)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := r.Explain("", ".env")[0]; v.Wanted || v.Ignored+v.Output == "" {
+			t.Errorf("%q: got %+v", route.Ignore, v)
+		}
+	}
+	for _, hidden := range []string{"a/.*", "/.*", ".x/", "**"} {
+		if _, err := New(Options{}, Route{Name: "x", Hidden: []string{hidden}, Callback: callback}); err == nil || !strings.Contains(err.Error(), "put it into Ignore") {
+			t.Errorf("%s as a hidden name: %v", hidden, err)
+		}
+	}
+}
+
+// A successor that hides other names watches other directories.
+func TestSuccessorWithOtherHiddenNames(t *testing.T) {
+	callback := func(context.Context, []inotify.Event) error { return nil }
+	old, err := New(Options{}, Route{Name: "x", Hidden: []string{".*"}, Callback: callback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for hidden, want := range map[string]bool{".*": true, "*~": false} {
+		next, err := New(Options{Succeeds: old}, Route{Name: "x", Hidden: []string{hidden}, Callback: callback})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (Listener{Root: "/r", Router: old}).goesOnAs(Listener{Root: "/r", Router: next}); got != want {
+			t.Errorf("%s: goes on as the old one: %v, want %v", hidden, got, want)
+		}
+	}
+}
+
+func TestConflicts(t *testing.T) {
+	tests := []struct {
+		patterns, ignore string
+		want             string // patterns in conflict
+	}{
+		{"*.md", "*.md", "*.md"},
+		{"*.md", "*.markdown", ""},
+		{"docs/*.md", "docs", "docs/*.md"},
+		{"docs/*.md", "docs/", "docs/*.md"},
+		{"docs/*.md", "/docs/", "docs/*.md"},
+		{"*.md", "docs/", ""},
+		{"docs/**/*.md", "*.md", "docs/**/*.md"},
+		{"*.{js,ts}", "*.js", ""},
+		{"*.{js,ts}", "*.{ts,js,x}", "*.{js,ts}"},
+		{"a b", "**", "a b"},
+		{"a/b/c", "a/**", "a/b/c"},
+		{"a/b/c", "a/*/d", ""},
+		{"a", "a/b", ""},
+		{"/docs/a*.md", "docs/*.md", "/docs/a*.md"},
+		{"x[ab].md", "*.md", "x[ab].md"},
+		{"x[ab].md", "xa.md", ""},
+	}
+	for _, tt := range tests {
+		var got []string
+		for _, c := range (Route{Patterns: strings.Fields(tt.patterns), Ignore: strings.Fields(tt.ignore)}).Conflicts() {
+			if c.By != tt.ignore {
+				t.Errorf("by %s, want %s", c.By, tt.ignore)
+			}
+			got = append(got, c.Pattern)
+		}
+		if !slices.Equal(got, strings.Fields(tt.want)) {
+			t.Errorf("match %s, ignore %s: got %q, want %q", tt.patterns, tt.ignore, got, tt.want)
+		}
+	}
+}
+
+// What a pattern covers it matches.
+func FuzzCovers(f *testing.F) {
+	for _, p := range []string{"*.go", "a*b", "a/**/b", "/a/", "{a,b/c}/*", "[a-c]?", `\*x`, `a\*`, "**", ".x*", "x[ab]y"} {
+		f.Add(p, "**/*.go", "a/b.go")
+		f.Add("*", p, "ab")
+		f.Add("a*", p, "a*b")
+	}
+	f.Fuzz(func(t *testing.T, pattern, covered, path string) {
+		outer, err := compile(pattern)
+		inner, innerErr := compile(covered)
+		if err != nil || innerErr != nil || !isPath(path) || !matchesAny(inner, path) {
+			return
+		}
+		if len((Route{Patterns: []string{covered}, Ignore: []string{pattern}}).Conflicts()) > 0 {
+			if rs := newBatch(t, Route{Ignore: []string{pattern}}).rules; !rs.ignores(path) {
+				t.Errorf("%q covers %q and does not match %q", pattern, covered, path)
+			}
+		}
+		for _, o := range outer {
+			for _, i := range inner {
+				if o.depths() < 6 && o.covers(i) && i.matches(path) && !o.matches(path) {
+					t.Errorf("%q covers %q and does not match %q", o, i, path)
+				}
+			}
+		}
+	})
+}
