@@ -3,6 +3,7 @@ package inotify
 import (
 	"hash/maphash"
 	"slices"
+	"time"
 )
 
 // upkeep is what the tree itself needs to hear of every directory.
@@ -40,6 +41,7 @@ func (w *Watcher) applyAll(buf []byte) error {
 func (w *Watcher) applyLocked(buf []byte) (settled bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.content.now = time.Now().UnixNano()
 	for len(buf) > 0 {
 		rec, size, err := cutRecord(buf)
 		if err != nil {
@@ -63,7 +65,7 @@ func (w *Watcher) apply(rec record) {
 	const content = Modify | CloseWrite | Attrib | Open | Access | CloseNoWrite
 	n := w.tree.byWd.get(rec.wd)
 	if n != 0 && len(rec.name) > 0 && rec.mask&^content == 0 {
-		w.emit(n, rec.name, rec.mask, nil) // of a file; most events are
+		w.emit(n, rec.name, w.withModify(n, rec.wd, rec.name, rec.mask), nil) // of a file; most events are
 		return
 	}
 	w.applyStep(rec)
@@ -101,6 +103,7 @@ func (w *Watcher) applySelf(n id, mask Mask) {
 // applyFile handles an event of something that is not a directory. The tree
 // knows nothing of files.
 func (w *Watcher) applyFile(n id, rec record) {
+	rec.mask = w.withModify(n, rec.wd, rec.name, rec.mask)
 	switch {
 	case rec.mask&MovedFrom != 0:
 		w.emit(n, rec.name, rec.mask, nil)

@@ -209,9 +209,13 @@ func (tr *trial) exec(args []string) error {
 	return nil
 }
 
-// touch sets both times as touch(1) does, or with -m that of the content
-// alone, which is another event.
+// touch sets both times as touch(1) does, with -old to a time long ago, or with -m
+// that of the content alone, which is another event.
 func (tr *trial) touch(args []string) error {
+	if args[0] == "-old" {
+		times := []unix.Timespec{{Sec: 1e9}, {Sec: 1e9}}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, tr.at(args[1]), times, 0)
+	}
 	if args[0] == "-m" {
 		times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
 		return unix.UtimesNanoAt(unix.AT_FDCWD, tr.at(args[1]), times, 0)

@@ -475,7 +475,7 @@ func (v *visit) tell() {
 		switch {
 		case e.kind != unix.DT_DIR:
 			w.displace(v.t.dir, e.name, w.tree.lookup(v.t.dir, e.name))
-			w.emit(v.t.dir, e.name, found, nil)
+			w.emitFound(v.t.dir, e.name)
 		case e.skipped:
 			w.emit(v.t.dir, e.name, Create|IsDir, nil)
 		case e.err != nil:

@@ -68,6 +68,13 @@
 // State: Handover and Resume carry a Watcher, with what the kernel has queued for
 // it, into another process, and a state that does not fit is repaired by a scan.
 //
+// Content: what the kernel does not call a modification is one here as well. When
+// a file is closed after writing or its attributes change, and it was modified
+// (mtime) after all that was told of it, the event has Modify beside CloseWrite or
+// Attrib: it was written through a memory map, or touch(1) gave it a newer time. A
+// change of mode or owner, a file that was opened for writing and not written, and
+// a time that is older than the watch or than what was told are no modification.
+//
 // # How to read the events
 //
 // A file that is written in place is Modify, as often as the kernel says, and
@@ -85,8 +92,9 @@
 // The kernel merges equal events that follow each other, so events cannot be
 // counted. Between directories the order is that of the queue, which is not
 // always that of the system calls of different processes. Writes through a
-// memory map are seen when the file is closed, writes through a hard link
-// outside the roots not at all. Links below a root are not followed, and of two names of
+// memory map are told when the file is closed, and not if, since they were made,
+// thousands of other files have changed; writes through a hard link outside the
+// roots are told when the file is closed or its attributes change in the tree. Links below a root are not followed, and of two names of
 // one directory (a bind mount) only the first is watched. A Subscription that
 // skips directories by their path, rather than their name, is not asked again
 // about what lies below a renamed one. A file

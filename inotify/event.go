@@ -16,7 +16,7 @@ type Mask uint32
 // The kernel's events.
 const (
 	Access       Mask = unix.IN_ACCESS        // a file was read
-	Modify       Mask = unix.IN_MODIFY        // a file's content changed
+	Modify       Mask = unix.IN_MODIFY        // a file's content changed, or is newer by its mtime
 	Attrib       Mask = unix.IN_ATTRIB        // mode, owner, times, links or extended attributes changed
 	CloseWrite   Mask = unix.IN_CLOSE_WRITE   // a file that was open for writing was closed
 	CloseNoWrite Mask = unix.IN_CLOSE_NOWRITE // a file that was open for reading was closed

@@ -115,8 +115,9 @@ func (w *Watcher) applyToFiles(files []*mountedFile, rec record) {
 		if w.tree.nodes[f.at.dir].wd != f.at.wd {
 			continue // the directory is gone
 		}
+		name := []byte(f.at.name)
 		if mask := rec.mask & fileEvents; mask != 0 {
-			w.emit(f.at.dir, []byte(f.at.name), mask, nil)
+			w.emit(f.at.dir, name, w.withModify(f.at.dir, f.at.wd, name, mask), nil)
 		}
 		if rec.mask&MoveSelf != 0 || rec.mask&Attrib != 0 && w.isUnlinked(f) {
 			w.tellStale(f)
@@ -211,7 +212,7 @@ func (w *Watcher) scanMountedFile(at slot, scan fileScan) {
 	w.addMountedFile(f)
 	changed := !scan.since.IsZero() && f.st.ctime >= scan.since.UnixNano()
 	if scan.fresh && !same || changed {
-		w.emit(at.dir, []byte(at.name), found, nil)
+		w.emitFound(at.dir, []byte(at.name))
 	}
 }
 
@@ -274,7 +275,7 @@ func (w *Watcher) pollMountedFiles() {
 		unix.Close(dir)
 		if err == nil && now.name != "" && now != f.seen {
 			f.seen = now
-			w.emit(at.dir, []byte(at.name), found, nil)
+			w.emitFound(at.dir, []byte(at.name))
 		}
 	}
 }
@@ -294,6 +295,6 @@ func (w *Watcher) reportUncovered(at slot) {
 	case vanished(err):
 		w.emit(at.dir, name, Delete, nil)
 	case err == nil && st.kind != unix.DT_DIR:
-		w.emit(at.dir, name, found, nil)
+		w.emitFound(at.dir, name)
 	}
 }

@@ -135,10 +135,10 @@ func (w *Watcher) repairSlot(s slot, why doubt) {
 	case child != 0:
 		w.displace(s.dir, name, child)
 		if err == nil {
-			w.emit(s.dir, name, found, nil)
+			w.emitFound(s.dir, name)
 		}
 	case err == nil && why != 0:
-		w.emit(s.dir, name, found, nil)
+		w.emitFound(s.dir, name)
 	case why&sayGone != 0:
 		w.emit(s.dir, name, Delete|IsDir, nil)
 	}
@@ -311,10 +311,9 @@ func (w *Watcher) removeDoomed() (worked bool) {
 // the queue was last known to be complete. A name that vanished meanwhile is
 // reported as a change of its directory.
 func (w *Watcher) resync() {
-	// Time stamps come from a clock that ticks more slowly than ours.
-	const tick = 20 * time.Millisecond
-	since := w.good.Add(-tick)
-	w.good = time.Now()
+	since := w.good.Add(-timeStep)
+	now := time.Now()
+	w.good = now
 	w.doubtRoots(w.subs)
 	w.repairRoots()
 	w.round++
@@ -329,6 +328,7 @@ func (w *Watcher) resync() {
 	w.scan(workers, tasks...)
 	w.sweep()
 	w.scanMountedFiles(fileScan{fresh: true, since: since})
+	w.content.floor = max(w.content.floor, now.UnixNano())
 }
 
 // sweep takes every directory that a resync has not met out of the tree. Its

@@ -242,6 +242,7 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 	w.mask, w.devs, w.tree, w.good = s.mask|upkeep, s.devs, s.tree, s.good
 	w.here, w.before = newLocator(w.tree, w.anchors), newLocator(w.tree, w.anchors)
 	w.overflow = !s.intact
+	w.content.floor = s.good.UnixNano()
 	fits, err := w.compareWatches(s.others)
 	if err != nil {
 		return err

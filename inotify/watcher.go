@@ -94,6 +94,7 @@ type Watcher struct {
 	devs      []device
 	mounted   []string // mount points, when they were looked at last
 	files     mountedFiles
+	content   contentTimes
 
 	ways   ways                     // to the roots
 	astray map[*subscriber]struct{} // whose root is to be looked for
@@ -154,6 +155,7 @@ func newWatcher(opts Options) *Watcher {
 		astray:   map[*subscriber]struct{}{},
 		good:     time.Now(),
 	}
+	w.content.floor = w.good.Add(-timeStep).UnixNano()
 	w.here, w.before = newLocator(w.tree, w.anchors), newLocator(w.tree, w.anchors)
 	if w.problem == nil {
 		w.problem = func(error) {}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -133,6 +134,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 		return err
 	}
 	defer unix.Close(fd)
+	began := time.Now()
 	s.muted = true // what the scan finds is news to others at most
 	defer func() { s.muted = false }()
 	w.widen(s.Mask)
@@ -150,6 +152,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	slices.Sort(w.mounted)
 	w.mounted = slices.Compact(w.mounted)
 	w.scanMountedFiles(fileScan{})
+	w.content.floor = max(w.content.floor, began.Add(-timeStep).UnixNano())
 	if err == nil {
 		return nil
 	}

@@ -280,10 +280,12 @@ func (s *stage) waitsAlone(l *lane, e inotify.Event, now time.Time) bool {
 	return l.batch.isEndless(keyOf(e), now) || s.route.WaitsFor != nil && !s.route.WaitsFor(e)
 }
 
-// track notes whether the path is open for writing.
+// track notes whether the path is open for writing. Of a file whose time was set
+// (Modify|Attrib), nobody knows.
 func (s *stage) track(k key, mask inotify.Mask, now time.Time) {
 	l := s.at(k)
-	if l == nil || mask&(inotify.CloseWrite|inotify.Modify) == 0 || mask&inotify.IsDir != 0 {
+	timeSet := mask&(inotify.Attrib|inotify.CloseWrite) == inotify.Attrib
+	if l == nil || mask&(inotify.CloseWrite|inotify.Modify) == 0 || mask&inotify.IsDir != 0 || timeSet {
 		return // nobody writes to a directory, whatever becomes of its times
 	}
 	e, ok := l.batch.entries[k]

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -73,17 +75,64 @@ func TestListenSaves(t *testing.T) {
 		}, "sub/page.html"},
 		{"in a directory that did not exist", func(t *testing.T) { write(t, filepath.Join(root, "a/b/c.html"), "c") }, "a/b/c.html"},
 		{"by a renamed directory", func(t *testing.T) { rename(t, filepath.Join(root, "a"), filepath.Join(root, "z")) }, "z"},
+		{"by touch", func(t *testing.T) { touch(t, filepath.Join(root, "z/b/c.html")) }, "z/b/c.html"},
+		{"through a memory map", func(t *testing.T) { storeMapped(t, filepath.Join(root, "z/b/c.html")) }, "z/b/c.html"},
+		{"with a mode and a time that are set after it", func(t *testing.T) {
+			// The mode was no change, nor was that it was opened.
+			if err := os.Chmod(filepath.Join(root, "sub", "page.html"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(filepath.Join(root, "sub", "page.html"), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			write(t, filepath.Join(root, "last"), "text")
+			if err := os.Chtimes(filepath.Join(root, "last"), time.Unix(1e9, 0), time.Unix(1e9, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}, "last"},
 	}
 	for _, s := range saves {
 		t.Run(s.name, func(t *testing.T) {
 			s.save(t)
-			if got := <-batches; got != s.want {
-				t.Errorf("batch %q, want %q", got, s.want)
+			select {
+			case got := <-batches:
+				if got != s.want {
+					t.Errorf("batch %q, want %q", got, s.want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Errorf("no batch within 10 s, want %q", s.want)
 			}
 		})
 	}
 	if len(batches) > 0 {
 		t.Errorf("one batch more: %q", <-batches)
+	}
+}
+
+func touch(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Chtimes(path, time.Now(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// storeMapped changes the first byte of a file through a memory map.
+func storeMapped(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m, err := syscall.Mmap(int(f.Fd()), 0, 1, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m[0]++
+	if err := syscall.Munmap(m); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 )
 
 // Reload is the mask of a route that refreshes pages: content that was written
-// in place, and renames that replace it, so that an atomic save counts as a
-// modification. It is the mask of a Route that has none.
+// in place, also through a memory map, or that touch(1) has made newer (see
+// package inotify), and renames that replace it, so that an atomic save counts as
+// a modification. It is the mask of a Route that has none.
 const Reload = inotify.Modify | inotify.MovedTo
 
 // What a Route gets for a field that is zero.

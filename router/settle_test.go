@@ -168,6 +168,8 @@ func TestTiming(t *testing.T) {
 		{"a file renamed while open is held under its new name", timing, 0, "a:M@0 a>b@50 b:w@400", "b@500"},
 		{"a replaced file is not open", timing, 0, "a:M@0 a:t@50", "a@100"},
 		{"a file found by a scan is not open", timing, 0, "a:cmw@0", "a@100"},
+		{"a file whose time is set is not taken for open", timing, 0, "a:Ma@0", "a@100"},
+		{"nor for closed", timing, 0, "a:M@0 a:Ma@50 a:w@900", "a@1000"},
 		{"a close alone triggers nothing", timing, 0, "a:w@0", ""},
 		{"a close triggers a route that asks for it", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.CloseWrite}, 0, "a:M@0 a:w@900", "a@1000"},
 		{
