@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Conns are the connections of one http.Server, but for those that became a
@@ -30,6 +33,22 @@ func (c *conns) track(conn net.Conn, state http.ConnState) {
 	case http.StateHijacked, http.StateClosed:
 		c.fresh.leave(conn)
 		c.leave()
+	}
+}
+
+// boundTaking has the kernel close a connection whose client takes nothing for so
+// long of what it was sent, and whose answer would hold it for ever. Whoever takes
+// a byte now and then is not concerned.
+func boundTaking(conn net.Conn, d time.Duration) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		// Without it the answer has no bound, which is how it was.
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+		})
 	}
 }
 

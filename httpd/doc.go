@@ -49,6 +49,12 @@
 // file's does not. A write through a memory map sets the time when the first
 // byte of a page of memory is changed, and need not be noticed later.
 //
+// A client holds its connection for a bounded time: ten seconds for the header of
+// a request, and two minutes between requests, or without taking anything of an
+// answer (TCP_USER_TIMEOUT). An answer as a whole takes as long as it takes. No
+// request needs a body: one that announces a body is answered at once, and its
+// connection is closed when the body has come, or after five seconds.
+//
 // Pages of other sites may link to files, but not embed them
 // (Cross-Origin-Resource-Policy: same-site), and scripts of other origins can
 // read nothing. /livereload.js alone may be loaded from anywhere.

@@ -16,8 +16,12 @@ import (
 // its plugins and what it uses.
 const frameLimit = 64 << 10
 
-// Patience is how long a browser may take for what.
+// Patience is how long a client may take for what.
 type patience struct {
+	header time.Duration // to send a request, from its first byte on
+	body   time.Duration // to send a body, which nobody wants
+	taking time.Duration // to take anything at all of what it was sent
+
 	hello   time.Duration // to say hello
 	ping    time.Duration // between two questions whether it is still there
 	pong    time.Duration // to answer one
@@ -28,6 +32,10 @@ type patience struct {
 // Behind a laptop's lid or a lost network nobody says goodbye; a proxy drops
 // what is silent for a minute.
 var defaultPatience = patience{
+	header: 10 * time.Second,
+	body:   5 * time.Second,
+	taking: 2 * time.Minute,
+
 	hello:   10 * time.Second,
 	ping:    30 * time.Second,
 	pong:    15 * time.Second,

@@ -20,13 +20,12 @@ import (
 const DefaultGrace = 5 * time.Second
 
 // How much of a connection's time and of our memory a client gets that does
-// not say what it wants. There is no bound on writing: a large file over a
-// slow line takes as long as it takes.
+// not say what it wants; see patience for more. There is no bound on an answer as
+// a whole: a large file over a slow line takes as long as it takes.
 const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
-	cutTimeout        = time.Second // for handlers whose connections were cut
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+	cutTimeout     = time.Second // for handlers whose connections were cut
 
 	// How long a connection that was accepted just before the end may take to
 	// send its request. Browsers open some that never send one.
@@ -135,6 +134,7 @@ func New(opts Options) (*Server, error) {
 // to the browsers: http.Server.Shutdown does not do that.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	s.boundBody(w, r)
 	at := s.hub.now() // before take: see Change
 	now, ok := s.take()
 	if !ok {
@@ -143,6 +143,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer now.root.release()
 	now.answer(w, r, at)
+}
+
+// boundBody sees to it that a client which announces a body does not hold its
+// connection by never sending it. Nothing here wants a body: the request is
+// answered at once, and the connection closed when the body has come or its time
+// is up.
+func (s *Server) boundBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	w.Header().Set("Connection", "close")
+	// A ResponseWriter that is no connection has none to hold.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.patience.body))
 }
 
 // refuse answers with one line of text.
@@ -179,12 +192,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler: conns.asks(s),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			boundTaking(conn, s.patience.taking)
 			return context.WithValue(ctx, connKey{}, conn)
 		},
 		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, visitKey{}, visit) },
 		ConnState:                    conns.track,
 		ErrorLog:                     log.New(errorLog{s}, "", 0),
-		ReadHeaderTimeout:            readHeaderTimeout,
+		ReadHeaderTimeout:            s.patience.header,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
