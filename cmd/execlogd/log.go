@@ -60,7 +60,11 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 // that there is.
 func dialControl(path string) (net.Conn, error) {
 	if path != "" {
-		conn, err := net.Dial("unix", path)
+		at, err := filepath.Abs(path) // as the daemon has it
+		if err != nil {
+			return nil, err
+		}
+		conn, err := net.Dial("unix", at)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			err = fmt.Errorf("no daemon listens on %s: start one with -control %[1]s, or name another", path)
 		}

@@ -212,7 +212,7 @@ func (d *daemon) logNotes(cfg config) {
 	for _, note := range cfg.notes() {
 		said[note.text] = true
 		if !d.noted[note.text] {
-			d.log.Warn(note.Error())
+			d.log.Warn(note.said())
 		}
 	}
 	d.noted = said

@@ -73,6 +73,10 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 		if exitStatus(err) != 2 || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("-ignore: %v, want %s", err, want)
 		}
+		err = run(t.Context(), []string{"watch", "-ignore", pattern, link}, io.Discard, io.Discard)
+		if exitStatus(err) != 2 || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("watch: %v, want %s", err, want)
+		}
 		out, err := checking(t, fmt.Sprintf("[server]\nroot = %q\nignore = %q\n", link, pattern))
 		if err == nil || !strings.Contains(out, "x.toml:3:10: ignore: pattern ") || !strings.Contains(out, want) {
 			t.Errorf("[server]: %q, want %s", out, want)
@@ -135,6 +139,10 @@ func TestPatternsThatMayBeWrong(t *testing.T) {
 		if err := run(t.Context(), []string{"why", "run", "-path", dir, "-match", pattern, dir + "/x"}, &why, io.Discard); err != nil || !strings.Contains(why.String(), said) {
 			t.Errorf("why: %v %q, want %s", err, why.String(), said)
 		}
+	}
+	s := begin(t, "-- x.toml --\n[server]\nport = 0\n", "-ignore", "out ")
+	if line := strings.Join(s.seen, "\n"); !strings.Contains(line, `level=WARN msg="pattern \"out \" in ignore: spaces at its ends`) {
+		t.Errorf("-ignore: %s", line)
 	}
 	for _, args := range [][]string{{"-match", "*.md", "-ignore", "*.md"}, {"-match", "out/*.md", "-outputs", "out/"}} {
 		r := runLine(t, append(args, "true")...)

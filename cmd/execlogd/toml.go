@@ -33,6 +33,14 @@ func (m mistake) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", m.file, m.at.line, m.at.column, m.text)
 }
 
+// said is the mistake, without the file if it is a flag's.
+func (m mistake) said() string {
+	if m.at == (place{}) {
+		return m.text
+	}
+	return m.Error()
+}
+
 func (m mistake) compare(other mistake) int {
 	return cmp.Or(cmp.Compare(m.at.line, other.at.line), cmp.Compare(m.at.column, other.at.column))
 }

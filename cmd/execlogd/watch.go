@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -45,6 +46,17 @@ func parseWatch(args []string) (watchConfig, error) {
 	}
 	if cfg.dirs = flags.Args(); len(cfg.dirs) == 0 {
 		cfg.dirs = []string{"."}
+	}
+	var roots []string
+	for _, dir := range cfg.dirs {
+		root, err := filepath.Abs(dir)
+		if err != nil {
+			return cfg, err
+		}
+		roots = append(roots, root)
+	}
+	if err := wrongFlag(listed("ignore", ignore), roots...); err != nil {
+		return cfg, err
 	}
 	cfg.ignored, err = ignorer(texted(ignore))
 	return cfg, err
