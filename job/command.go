@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -199,6 +200,8 @@ func (j *Job) start(ctx context.Context, req request, e *entry, batch []inotify.
 	switch {
 	case errors.Is(err, errClosed):
 		return nil, j.runner.forgo(e, err)
+	case errors.Is(err, syscall.E2BIG) && slices.Contains(j.argv, pathsHole):
+		return nil, j.runner.fail(e, tooLong(len(batch), "arguments", size(req)))
 	case err != nil:
 		return nil, j.runner.fail(e, startError(req, err))
 	}
@@ -219,7 +222,7 @@ func (j *Job) request(batch []inotify.Event) (request, error) {
 	r := request{path: j.path, dir: j.dir, argv: j.argv, grace: j.grace, leave: j.leave}
 	env, list := variables(j.name, batch)
 	if !list && j.shell && strings.Contains(j.argv[2], "EXECLOGD_PATHS") {
-		return r, fmt.Errorf("the %d paths are too long for EXECLOGD_PATHS: have them on stdin instead", len(batch))
+		return r, tooLong(len(batch), "EXECLOGD_PATHS", "a variable has 128 KiB at most")
 	}
 	if r.dir == "" && len(batch) > 0 {
 		r.dir = absolute(batch[0].Root)

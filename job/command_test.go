@@ -295,7 +295,7 @@ func TestFailures(t *testing.T) {
 			// The core dump is the machine's decision.
 			got = strings.TrimSuffix(err.Error(), " (core dumped)")
 		}
-		if got != tt.want && (!strings.HasSuffix(tt.want, "(") || !strings.HasPrefix(got, tt.want) || !strings.HasSuffix(got, "have the paths on stdin instead: argument list too long")) {
+		if got != tt.want && (!strings.HasSuffix(tt.want, "(") || !strings.HasPrefix(got, tt.want) || !strings.HasSuffix(got, "shorten them: argument list too long")) {
 			t.Errorf("got %s\nwant %s", got, tt.want)
 		}
 	}
@@ -331,7 +331,7 @@ func TestManyPaths(t *testing.T) {
 	for i := range 10_000 {
 		paths = append(paths, fmt.Sprintf("%s/%d", strings.Repeat("a long name ", 20), i))
 	}
-	tooLong := "argument list too long"
+	const instead = `: have them on standard input (stdin = "nul", as xargs -0 reads it), or a run for each file (per = "file")`
 	tests := []struct {
 		c    Command
 		want string // of the failure
@@ -342,13 +342,16 @@ func TestManyPaths(t *testing.T) {
 		{Command{Argv: []string{"sh", "-c", `tr -cd '\000' | wc -c`}, Input: NULPaths}, "", "10000\n"},
 		{Command{Argv: []string{"sh", "-c", `wc -l`}, Input: JSONLines}, "", "10000\n"},
 		{Command{Argv: []string{"head", "-c1"}, Input: JSONLines}, "", "{"}, // leaves the rest
-		{Command{Shell: `for p in $EXECLOGD_PATHS; do :; done`}, "the 10000 paths are too long for EXECLOGD_PATHS: have them on stdin instead", ""},
-		{Command{Argv: []string{"echo", "{paths}"}}, tooLong, ""},
+		{Command{Shell: `for p in $EXECLOGD_PATHS; do :; done`}, "the 10000 paths are too long for EXECLOGD_PATHS (a variable has 128 KiB at most)" + instead, ""},
+		{Command{Argv: []string{"echo", "{paths}"}}, " variables)" + instead, ""},
 	}
 	for _, tt := range tests {
 		r := h.run(tt.c, paths...)
 		if !strings.HasSuffix(r.Failure, tt.want) || (r.Failure == "") != (tt.want == "") || string(r.Output) != tt.out {
 			t.Errorf("%+v: got %q, %v", tt.c, r.Output, r)
+		}
+		if err := h.job(tt.c).Run(t.Context(), h.events(paths...)); errors.Is(err, ErrTooLong) != (tt.want != "") {
+			t.Errorf("%+v: got %v", tt.c, err)
 		}
 		if len(r.Events) != maxEvents || r.Batch != len(paths) || len(r.Argv) > maxEvents {
 			t.Errorf("the record has %d events of %d and %d arguments", len(r.Events), r.Batch, len(r.Argv))

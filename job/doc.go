@@ -45,7 +45,8 @@
 //   - EXECLOGD_ROOT, EXECLOGD_PATH: as {root} and {path},
 //   - EXECLOGD_PATHS: all paths, a line each, without those that hold a newline.
 //     It is not set if it would be longer than the kernel lets a variable be
-//     (128 KiB); a Shell that names it fails then,
+//     (128 KiB); a Shell that names it fails then, with [ErrTooLong], as {paths}
+//     does if the kernel takes no such arguments,
 //   - PWD: the directory that it runs in.
 //
 // Standard input is empty, or has the whole batch, of any length and with any

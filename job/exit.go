@@ -141,7 +141,7 @@ func startError(r request, err error) error {
 	}
 	switch {
 	case errno == syscall.E2BIG:
-		return fmt.Errorf("its arguments and environment are too long (%s): have the paths on stdin instead: %w", size(r), errno)
+		return fmt.Errorf("its arguments and environment are too long (%s): shorten them: %w", size(r), errno)
 	case !isDir(r.dir):
 		return fmt.Errorf("directory %q is not there any more: create it, or name another: %w", r.dir, errno)
 	}
@@ -157,6 +157,16 @@ func startError(r request, err error) error {
 		return fmt.Errorf("%q may not be run by user %d in %q: give it permission: %w", r.path, os.Geteuid(), r.dir, errno)
 	}
 	return &os.PathError{Op: "start", Path: r.path, Err: errno}
+}
+
+// ErrTooLong is of a run whose paths are too many, or too long, to be arguments in
+// place of {paths}, or lines of EXECLOGD_PATHS. The program was not started.
+var ErrTooLong = errors.New("too long")
+
+// tooLong is ErrTooLong with what to do. The limits are the kernel's.
+func tooLong(paths int, what, size string) error {
+	return fmt.Errorf(`the %d paths are %w for %s (%s): have them on standard input (stdin = "nul", as xargs -0 reads it), or a run for each file (per = "file")`,
+		paths, ErrTooLong, what, size)
 }
 
 // size is how long the arguments and the environment of a request are.

@@ -478,11 +478,11 @@ func TestLoopErrorNamesFiles(t *testing.T) {
 		routes []string
 		want   string
 	}{
-		{"a:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore (outputs or ignore in a configuration file)"},
-		{"a:M b:M c:M d:M e:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a, b, c, d, e: name it in Outputs or Ignore (outputs or ignore in a configuration file)"},
-		{"a:M b:M c:M d:M e:M f:M g:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a, b, c, d, e, and 2 more: name it in Outputs or Ignore (outputs or ignore in a configuration file)"},
-		{"a:M", []string{"r", "s"}, `a loop by way of route "s": 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore (outputs or ignore in a configuration file)`},
-		{"a:M", []string{"r", "s", "t"}, `a loop by way of routes "s", "t": 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore (outputs or ignore in a configuration file)`},
+		{"a:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore"},
+		{"a:M b:M c:M d:M e:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a, b, c, d, e: name it in Outputs or Ignore"},
+		{"a:M b:M c:M d:M e:M f:M g:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a, b, c, d, e, and 2 more: name it in Outputs or Ignore"},
+		{"a:M", []string{"r", "s"}, `a loop by way of route "s": 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore`},
+		{"a:M", []string{"r", "s", "t"}, `a loop by way of routes "s", "t": 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore`},
 	} {
 		if got := (&LoopError{Events: words(tt.events), Routes: tt.routes}).Error(); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)

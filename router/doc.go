@@ -147,7 +147,8 @@
 // would without the failure, and the retries count anew. A path that went away is
 // not worked on again. The failure is one at once, for the routes behind and for
 // who submitted the events; these do not wait for the retry, and follow its
-// success.
+// success. A callback that could not even begin with its events returns [ErrKept],
+// and has them again with what is new.
 //
 // # Frames
 //

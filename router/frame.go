@@ -21,6 +21,12 @@ var (
 	// in the next. A callback that returns it has the same: another run.
 	ErrRestarted = errors.New("ended for newer events")
 
+	// ErrKept is of a run that could do nothing with its events: a callback that
+	// returns it has failed, and they are in the next batch of the route, or of
+	// the path with PerFile. That goes when something new comes for it, or
+	// another Router takes this one's place.
+	ErrKept = errors.New("kept for the next run")
+
 	// ErrBusy is what Wait says of an event that was dropped because the
 	// route ran.
 	ErrBusy = errors.New("dropped: the route was running")
@@ -141,7 +147,7 @@ func (f *frame) end() {
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
 	}
-	if f.Err != nil && !errors.Is(f.Err, ErrRestarted) && f.router.now().phase == during {
+	if f.Err != nil && !errors.Is(f.Err, ErrRestarted) && !errors.Is(f.Err, ErrKept) && f.router.now().phase == during {
 		f.Again, f.Backoff = f.lane.again(f)
 	}
 }
@@ -235,7 +241,11 @@ func (r *Router) conclude(f *frame, now time.Time) {
 	for _, e := range f.entries {
 		release(e.tickets, err)
 	}
-	if f.Again && r.phase == during {
+	switch {
+	case r.phase != during:
+	case errors.Is(f.Err, ErrKept):
+		l.keep(f)
+	case f.Again:
 		l.retry(f, now)
 	}
 }

@@ -36,7 +36,11 @@ type LoopError struct {
 	Routes []string
 }
 
-func (e *LoopError) Error() string {
+func (e *LoopError) Error() string { return e.Reason() + ": name it in Outputs or Ignore" }
+
+// Reason is the error without what to do about it, for programs whose users do not
+// write a Route.
+func (e *LoopError) Reason() string {
 	const enough = 5
 	var names []string
 	for _, x := range e.Events[:min(enough, len(e.Events))] {
@@ -45,7 +49,7 @@ func (e *LoopError) Error() string {
 	if more := len(e.Events) - enough; more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Sprintf("a loop%s: %d runs in a row were each triggered only by what changed during the one before, lastly %s: name it in Outputs or Ignore (outputs or ignore in a configuration file)",
+	return fmt.Sprintf("a loop%s: %d runs in a row were each triggered only by what changed during the one before, lastly %s",
 		e.way(), maxRounds, strings.Join(names, ", "))
 }
 

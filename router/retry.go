@@ -43,14 +43,23 @@ func (l *lane) retry(f *frame, now time.Time) {
 	l.batch.restore(last)
 }
 
-// renew is touch for something new that the batch is about to get. It ends a
-// back-off: what waited for that goes with it, after its Delay. It reports whether
+// keep puts the events of a run back until something new comes.
+func (l *lane) keep(f *frame) {
+	for _, e := range f.entries {
+		e.tickets = nil
+	}
+	l.kept = l.batch.empty()
+	l.batch.restore(f.entries)
+}
+
+// renew is touch for something new that the batch is about to get: what was
+// kept, or waited for a back-off, goes with that, after its Delay. It reports whether
 // nothing else was in the batch.
 func (l *lane) renew() (first bool) {
 	l.touch()
 	first = l.batch.empty()
-	if !l.moments.retry.IsZero() {
-		l.moments.retry = time.Time{}
+	if l.kept || !l.moments.retry.IsZero() {
+		l.kept, l.moments.retry = false, time.Time{}
 		first, l.wasIdle = true, true
 	}
 	l.retries = 0

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +107,40 @@ func TestRetryIsTakenOver(t *testing.T) {
 		stopOld()
 		stop()
 		if got, want := s.String(), "build:a.md@30-130! build:a.md@1130-1230"; got != want {
+			t.Errorf("got frames %s, want %s", got, want)
+		}
+	})
+}
+
+// What was kept goes with what is new, holds nobody up, and goes at once where
+// another router takes over.
+func TestKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stagehand{start: time.Now(), runs: make(map[string]int)}
+		route := build.Route
+		route.Retries = 3 // which is for others
+		runs := 0
+		route.Callback = func(context.Context, []inotify.Event) error {
+			if runs++; runs > 3 {
+				return nil
+			}
+			return fmt.Errorf("too long: %w", ErrKept)
+		}
+		after := reload.Route
+		after.Callback = discard
+		old := mustNew(t, Options{Post: s.note}, route, after)
+		s.router = old
+		stopOld := background(t, old)
+		synctest.Wait()
+		play(t, s.start, "a.md@0 x.html@1000 b.md@5000 c.md@6000 c.md:d@6500", s.events)
+		time.Sleep(time.Until(s.start.Add(7 * time.Second)))
+		r := mustNew(t, Options{Post: s.note, Succeeds: old}, route, after)
+		r.takeOver(old)
+		stop := background(t, r)
+		time.Sleep(long)
+		stopOld()
+		stop()
+		if got, want := s.String(), "build:a.md@30! reload:x.html@1100 build:a.md+b.md@5030! build:a.md+b.md+c.md@6030! build:a.md+b.md@7000"; got != want {
 			t.Errorf("got frames %s, want %s", got, want)
 		}
 	})

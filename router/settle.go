@@ -68,6 +68,7 @@ type lane struct {
 	refusing bool          // a batch was refused and is being reported
 	took     time.Duration // by the last run
 	retries  int           // runs in a row that began because the one before had failed
+	kept     bool          // the batch waits for something new
 	doubted  bool          // in stage.doubts
 	cleared  bool          // it was, and the batch may go
 
@@ -127,9 +128,10 @@ func (l *lane) release(now time.Time) {
 	}
 }
 
-// count keeps stage.busy. A batch in its back-off keeps nobody waiting.
+// count keeps stage.busy. A batch that is kept, or in its back-off, keeps nobody
+// waiting.
 func (l *lane) count(now time.Time) {
-	busy := !l.batch.empty() && !now.Before(l.moments.retry) || l.run != nil || l.refusing
+	busy := !l.batch.empty() && !l.kept && !now.Before(l.moments.retry) || l.run != nil || l.refusing
 	if busy == l.counted {
 		return
 	}
@@ -160,7 +162,7 @@ func (l *lane) advance(now time.Time) {
 		l.wait()
 	case l.batch.empty():
 		l.rest(now)
-	case s.held || l.batch.unsure > 0 || l.run != nil && !l.mayRestart():
+	case s.held || l.kept || l.batch.unsure > 0 || l.run != nil && !l.mayRestart():
 		l.wait()
 	default:
 		l.moments.freed = s.freed

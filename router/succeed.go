@@ -69,7 +69,7 @@ func (s *stage) succeed(o *stage) {
 	s.busy, s.running, s.refusing, s.ready = o.busy, o.running, o.refusing, o.ready
 	o.busy, o.running, o.refusing, o.ready = 0, 0, 0, nil
 	for l := range s.all() {
-		l.stage = s
+		l.stage, l.kept = s, false
 		l.sieve()
 	}
 	s.doubts.shelf = slices.DeleteFunc(s.doubts.shelf, func(e *entry) bool { return !s.keeps(e) })

@@ -52,6 +52,9 @@ func (w *work) run(ctx context.Context, batch []inotify.Event) error {
 		}
 	}
 	err := w.do(ctx, batch)
+	if errors.Is(err, job.ErrTooLong) {
+		err = fmt.Errorf("%w: they are %w", err, router.ErrKept) // by then the configuration may be another
+	}
 	if w.own.Err() == nil {
 		return err
 	}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -32,4 +36,61 @@ func TestRunRetries(t *testing.T) {
 	if err := r.wait(); exitStatus(err) != 3 {
 		t.Errorf("got %v, want exit status 3", err)
 	}
+}
+
+// The advice is in the words of who is told.
+func TestLoopAdvice(t *testing.T) {
+	r := runLine(t, "-delay", "0s", "-debounce", "0s", "-shell", `cd "$EXECLOGD_ROOT"; echo >.out; mv .out out`)
+	for range 6 {
+		r.next("execlogd: sh: ok after *")
+	}
+	r.next("execlogd: a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly out: name it with -outputs or -ignore after *")
+
+	s := begin(t, `
+-- x.toml --
+[[route]]
+name = "loop"
+delay = "0s"
+debounce = "0s"
+shell = "echo >.out; mv .out out"
+`)
+	s.write("a", "1")
+	if line := s.await("msg=failed route=loop"); !strings.HasSuffix(line, `lastly out: name it in outputs or ignore"`) {
+		t.Errorf("got %s", line)
+	}
+}
+
+// A batch of too many paths runs when the configuration is another.
+func TestTooLongIsKept(t *testing.T) {
+	const route = `
+[[route]]
+name = "all"
+root = "in"
+debounce = "0s"
+settle = "1m"
+`
+	s := begin(t, "\n-- in/ --\n-- x.toml --"+route+`shell = 'echo "$EXECLOGD_PATHS"'`+"\n")
+	open, err := os.Create(filepath.Join(s.dir, "in", "last")) // holds the batch until it is closed
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	const n = 700 // names of 200 bytes do not fit into a variable
+	for i := range n - 1 {
+		s.write(fmt.Sprint("in/", strings.Repeat("x", 200), i), "1")
+	}
+	if err := open.Close(); err != nil {
+		t.Fatal(err)
+	}
+	line := s.await("msg=failed route=all")
+	const want = `the 700 paths are too long for EXECLOGD_PATHS (a variable has 128 KiB at most): have them on standard input (stdin = \"nul\", as xargs -0 reads it), or a run for each file (per = \"file\"): they are kept for the next run`
+	if !strings.Contains(line, want) {
+		t.Errorf("no %s in %s", want, line)
+	}
+	s.write("x.toml", route+"stdin = \"nul\"\nshell = \"tr -cd '\\\\000' | wc -c\"\n")
+	hangup(t)
+	s.await(fmt.Sprintf("msg=%d route=all", n))
+	s.await("msg=done route=all")
 }

@@ -75,6 +75,7 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 // post is told of each run that is over, and comes before what waits for it.
 func (r *routing) post(f router.Frame) {
 	d := r.d
+	f.Err = adviseOnLoop(f.Err, "name it in outputs or ignore")
 	if r.isList(f) {
 		d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
 		return
@@ -91,6 +92,24 @@ func (r *routing) post(f router.Frame) {
 			_, _ = r.router.Trigger(reloadRoute, inotify.Event{Root: r.cfg.root, Path: everything})
 		}
 	}
+}
+
+// A loopError is a loop with what its user can do about it.
+type loopError struct {
+	*router.LoopError
+	advice string
+}
+
+func (e *loopError) Error() string { return e.Reason() + ": " + e.advice }
+
+func (e *loopError) Unwrap() error { return e.LoopError }
+
+// adviseOnLoop is an error with the advice, if it is of a loop.
+func adviseOnLoop(err error, advice string) error {
+	if loop, ok := err.(*router.LoopError); ok {
+		return &loopError{loop, advice}
+	}
+	return err
 }
 
 // againKey is the attribute that says when a run that has failed is followed by

@@ -251,6 +251,7 @@ func (o *oneLiner) clearing(work router.Callback) router.Callback {
 
 // post says how a run ended.
 func (o *oneLiner) post(f router.Frame) {
+	f.Err = adviseOnLoop(f.Err, "name it with -outputs or -ignore")
 	switch {
 	case errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
 		return
