@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,13 @@ const keeperSocket = 3
 const (
 	killAgain    = 20 * time.Millisecond
 	killPatience = 5 * time.Second
+)
+
+// A process that is left behind has execPatience to become the program that may
+// stay. Subshells never do.
+const (
+	execPatience = time.Second
+	execInterval = 10 * time.Millisecond
 )
 
 // prSetChildSubreaper is PR_SET_CHILD_SUBREAPER of prctl(2), which package
@@ -219,6 +227,7 @@ func (t *tree) tend(reaped <-chan struct{}) {
 			}
 			if len(t.leave) > 0 {
 				t.leaving, died = true, t.died
+				t.awaitExec()
 				end.stay = t.staying()
 			}
 			if end.stay.Count == 0 {
@@ -252,6 +261,18 @@ func (t *tree) tend(reaped <-chan struct{}) {
 	end.kind, end.value = ended, uint32(t.status)
 	send(t.socket, end)
 	os.Exit(0)
+}
+
+// awaitExec waits a moment for processes that were forked and have not executed
+// their program yet: they have the name of their parent until then.
+func (t *tree) awaitExec() {
+	for range execPatience / execInterval {
+		_, rest := split(descendants(os.Getpid()), t.leave)
+		if !slices.ContainsFunc(rest, func(p process) bool { return p.forked }) {
+			return
+		}
+		time.Sleep(execInterval)
+	}
 }
 
 // staying is what is left, if all of that may stay.

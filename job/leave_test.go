@@ -12,14 +12,20 @@ import (
 	"time"
 )
 
+// sleeping is a script that starts so many processes in the background and waits
+// until each is one of sleep.
+func sleeping(n int) string {
+	return fmt.Sprintf(`for i in $(seq %d); do sleep 1000 & name=; until [ "$name" = sleep ]; do read name </proc/$!/comm; done; done; `, n)
+}
+
 // What is left behind is told, the first of it by name.
 func TestWhatIsEndedIsTold(t *testing.T) {
 	h := newHouse(t)
-	r := h.run(Command{Shell: "sleep 1000 & echo $!"})
+	r := h.run(Command{Shell: sleeping(1) + "echo $!"})
 	if want := "sleep (" + strings.TrimSpace(string(r.Output)) + ")"; r.Ended.String() != want || r.Ended.Count != 1 {
 		t.Errorf("it ended %q, want %q", r.Ended, want)
 	}
-	r = h.run(Command{Shell: "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done"})
+	r = h.run(Command{Shell: sleeping(12)})
 	if r.Ended.Count != 12 || len(r.Ended.First) != 10 || !strings.HasSuffix(r.Ended.String(), ") and 2 more") {
 		t.Errorf("of 12 it ended %v", r.Ended)
 	}
@@ -41,7 +47,7 @@ func endLeft(t *testing.T, r Record) {
 func buildServer(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	write(t, filepath.Join(dir, "buildserver"), "#!/bin/sh\nsleep 1000 &\necho >"+dir+"/up\nwait\n")
+	write(t, filepath.Join(dir, "buildserver"), "#!/bin/sh\n"+sleeping(1)+"\necho >"+dir+"/up\nwait\n")
 	if err := os.Chmod(filepath.Join(dir, "buildserver"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +72,7 @@ func TestLeave(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := buildServer(t)
 			h := newHouse(t)
-			r := h.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; sleep 1000 & echo ends", Leave: tt.leave})
+			r := h.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; " + sleeping(1) + "echo ends", Leave: tt.leave})
 			defer endLeft(t, r)
 			if string(r.Output) != "begins\nends\n" || r.Failure != "" {
 				t.Errorf("got %v\n%s", r, r.Output)
@@ -108,6 +114,22 @@ func sortedNames(p Processes) string {
 		return fmt.Sprintf("%s, in all %d", p, p.Count)
 	}
 	return strings.Join(names, " ")
+}
+
+// A process that has not become the program that may stay gets a moment for that.
+func TestLeaveWaitsForPrograms(t *testing.T) {
+	h := newHouse(t)
+	r := h.run(Command{Argv: []string{"python3", "-c", `
+import os
+parent = os.getpid()
+if os.fork() == 0:
+    while os.getppid() == parent: pass
+    os.execlp("sleep", "sleep", "1000")
+`}, Leave: []string{"sleep"}})
+	defer endLeft(t, r)
+	if got := sortedNames(r.Left); got != "sleep" || r.Ended.Count > 0 {
+		t.Errorf("it left %q and ended %v", got, r.Ended)
+	}
 }
 
 // What may stay may also be deaf to SIGTERM, and others still have to go.

@@ -20,6 +20,7 @@ type process struct {
 	group  int
 	start  uint64 // in clock ticks since boot
 	name   string // of its program, which the kernel cuts after 15 bytes
+	forked bool   // it runs its parent's program, as fork(2) made it
 	zombie bool
 }
 
@@ -96,6 +97,7 @@ func parseStat(stat []byte) (process, bool) {
 		n, _ := strconv.Atoi(string(b))
 		return n
 	}
+	const forkNoExec = 0x40 // PF_FORKNOEXEC
 	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
 	return process{
 		id:     number(first),
@@ -103,6 +105,7 @@ func parseStat(stat []byte) (process, bool) {
 		group:  number(fields[2]),
 		start:  start,
 		name:   string(rest[:end-len(first)-len(" (")]),
+		forked: number(fields[6])&forkNoExec != 0,
 		zombie: fields[0][0] == 'Z' || fields[0][0] == 'X',
 	}, err == nil
 }

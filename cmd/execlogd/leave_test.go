@@ -27,12 +27,12 @@ control = "control.sock"
 [[route]]
 name = "ends"
 match = "*.a"
-shell = "sleep 1000 &"
+shell = 'sleep 1000 & name=; until [ "$name" = sleep ]; do read name </proc/$!/comm; done'
 
 [[route]]
 name = "leaves"
 match = "*.b"
-shell = "sleep 1000 &"
+shell = 'sleep 1000 & name=; until [ "$name" = sleep ]; do read name </proc/$!/comm; done'
 leave = ["java", "sle*"]
 `)
 	pid := func(line string) int {
