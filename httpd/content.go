@@ -85,13 +85,15 @@ func isFresh(info fs.FileInfo) bool {
 	return 0 <= age && age < readPatience
 }
 
-// sameState reports whether nothing happened to a file between two looks at it,
-// as far as its size and its times tell. The time of the last status change
-// cannot be set by programs.
+// sameState reports whether nothing happened to the content of a file between two
+// looks at it, as far as its size and its times tell. The time of the last status
+// change counts because programs cannot set it, but not where a name came or went:
+// a file that another has replaced by rename is as it was, and complete.
 func sameState(a, b fs.FileInfo) bool {
 	before, ok := a.Sys().(*syscall.Stat_t)
 	after, alsoOK := b.Sys().(*syscall.Stat_t)
-	return ok && alsoOK && os.SameFile(a, b) && before.Size == after.Size && before.Mtim == after.Mtim && before.Ctim == after.Ctim
+	return ok && alsoOK && os.SameFile(a, b) && before.Size == after.Size && before.Mtim == after.Mtim &&
+		(before.Ctim == after.Ctim || before.Nlink != after.Nlink)
 }
 
 // etag is made of what changes when the content does, with a checksum of it

@@ -178,6 +178,35 @@ func TestALargeFileThatChangesWhileItIsSent(t *testing.T) {
 	}
 }
 
+// A large file that loses its name, or gets another, while it is sent, as when it
+// is replaced by rename, has not changed: the download goes on to its end.
+func TestALargeFileThatIsReplacedWhileItIsSent(t *testing.T) {
+	const size = 64 << 20 // more than socket buffers hold
+	for name, change := range map[string]func(name string) error{
+		"replaced": func(name string) error {
+			if err := os.WriteFile(name+".new", []byte("B"), 0o644); err != nil {
+				return err
+			}
+			return os.Rename(name+".new", name)
+		},
+		"removed": os.Remove,
+		"linked":  func(name string) error { return os.Link(name, name+".link") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			write(t, root, "big.zip", strings.Repeat("A", size))
+			run := serve(t, Options{Root: root})
+			big := run.download(t, "/big.zip")
+			if err := change(filepath.Join(root, "big.zip")); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := big.wait(); err != nil || n != size {
+				t.Errorf("got %d bytes of %d, %v: the download was broken, though the file is as it was", n, size, err)
+			}
+		})
+	}
+}
+
 // What has left for the socket does not change any more, as it would with
 // sendfile(2).
 func TestWhatWasSentStaysAsItWas(t *testing.T) {
