@@ -10,6 +10,7 @@
 //	script_test.go   TestScripts: the commands of testdata/*.txtar
 //	browser_test.go  TestBrowser: Chromium, the bundled client, livereload-js
 //	examples_test.go TestExampleGoServer: the example whose pages need Chromium
+//	nginx_test.go    TestPrivateBehindNginx: nginx with the block of README
 //	systemd_test.go  TestSystemd: make install, systemctl, socket activation
 //	host_test.go     boots the systemd that TestSystemd talks to
 //	daemon_test.go   one running execlogd

@@ -229,9 +229,19 @@
 // of the output of each, what is watched (Options.Watches), and errors. It
 // follows by server-sent events at /.execlogd/events, each a whole snapshot,
 // at most four a second; at most 32 may follow. Queries of pages' URLs are not
-// shown. Where the roots are, and of runs the commands, paths, output and why
-// they failed, are shown on this machine alone: to requests that come from it
-// without the header of a proxy. It is not there without live reload. Not promised: the form of the snapshots.
+// shown. It is not there without live reload. Not promised: the form of the
+// snapshots.
+//
+// Where the roots are, from where pages are looked at, and of runs the commands,
+// paths, output and why they failed, are shown to the owner alone. That is who has
+// opened /.execlogd/?token=TOKEN with Options.Token, which leaves a cookie for the
+// page and leads to the URL without the token; and who asks directly, which takes
+// all of these: the connection is from this machine, by a program of the user that
+// the server runs as, or of root, as the kernel says; Host is a loopback name or
+// address; the request is not of HTTP/1.0, and has no header that browsers do not
+// send by themselves, whatever its value, as those of proxies are. In doubt, as
+// where /proc cannot be read, it is not the owner. Not told apart from the owner
+// is a program of the same user, or root's, that passes on bytes as they are.
 //
 // # Strangers
 //
@@ -241,9 +251,10 @@
 // address is the connection's own ([http.LocalAddrContextKey]). Behind a proxy
 // on this machine that puts another name into Host, the page's own server is the
 // first in X-Forwarded-Host, where that passes for Host as well; from anywhere
-// else the header does not count, and X-Forwarded-Proto never does. A page may
-// listen when it is of this server, when it is a loopback page at a loopback
-// server, or when its origin is in Options.AllowOrigins; a file: page, whose
-// origin is null, when no files are served and it is on this machine. Programs
+// else the header does not count. A page may
+// listen when it is of this server, or when its origin is in
+// Options.AllowOrigins; when the request shows no sign of a proxy and is from this
+// machine, also when it is a loopback page at a loopback server, or, where no files
+// are served, a file: page, whose origin is null. Programs
 // that are no browsers send no Origin and may listen.
 package httpd

@@ -16,8 +16,8 @@ const (
 )
 
 // A Run is a command that was run on changes, or that runs. To whoever is not
-// on this machine the status page shows no command, path or output, nor why a
-// run failed.
+// the owner the status page shows no command, path or output, nor why a run
+// failed.
 type Run struct {
 	ID      uint64 // no other run has it
 	Route   string // the name of what runs the command
@@ -50,14 +50,14 @@ type runRow struct {
 }
 
 // runRows puts into words what has run.
-func (s *service) runRows(private bool) []runRow {
+func (s *service) runRows(owner bool) []runRow {
 	rows := []runRow{}
 	if s.runs == nil {
 		return rows
 	}
 	runs := s.runs(maxRuns, maxRunOutput)
 	for _, r := range runs[:min(len(runs), maxRuns)] {
-		if !private {
+		if !owner {
 			r = r.public()
 		}
 		rows = append(rows, r.row())

@@ -85,6 +85,12 @@ type Options struct {
 	Runs        func(runs, output int) []Run
 	RunsChanged func() <-chan struct{}
 
+	// Token is a secret by which the owner of the server sees all of the status
+	// page from anywhere: /.execlogd/?token=TOKEN. It is made of letters and
+	// digits, and nobody can guess it. Empty, the page shows all only to programs
+	// of this user and of root on this machine.
+	Token string
+
 	// Grace is how long Serve, when stopped, waits for running requests and
 	// for browsers to answer the goodbye. 0 means DefaultGrace; negative does
 	// not wait.

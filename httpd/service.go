@@ -22,6 +22,7 @@ type service struct {
 	live      bool
 	injects   bool // the script is put into pages
 	gate      gate
+	token     string // of the owner; "" when there is none
 	grace     time.Duration
 	watches   func() []Watch
 	runs      func(runs, output int) []Run
@@ -43,6 +44,7 @@ func (s *Server) newService(opts Options, before *root) (*service, error) {
 		live:    !opts.NoLiveReload,
 		injects: !opts.NoLiveReload && !opts.NoInject,
 		gate:    gate,
+		token:   opts.Token,
 		grace:   cmp.Or(opts.Grace, DefaultGrace),
 		watches: opts.Watches,
 		private: privateList{seen: &s.private},

@@ -69,6 +69,10 @@ func (s *service) serveStatus(w http.ResponseWriter, r *http.Request) {
 	case "":
 		redirectToDir(w, r)
 	case "/":
+		if query := r.URL.Query(); query.Has("token") {
+			s.acceptToken(w, r, query.Get("token"))
+			return
+		}
 		s.serveStatusPage(w, r)
 	case "/status.css":
 		serveText(w, r, "text/css; charset=utf-8", faceCSS+statusCSS)
@@ -100,7 +104,7 @@ func (s *service) serveStatusPage(w http.ResponseWriter, r *http.Request) {
 		NoWatch  watchRow
 		NoError  errorRow
 		NoRun    runRow
-	}{view: s.view(r), Now: time.Now().UnixMilli()})
+	}{view: s.view(s.gate.reached(r), s.isOwner(r)), Now: time.Now().UnixMilli()})
 	if err != nil {
 		s.log.Error("page not rendered", "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
@@ -125,12 +129,13 @@ func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
+	host, owner := s.gate.reached(r), s.isOwner(r)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.over, cancel)()
 	line := http.NewResponseController(w)
 	defer line.SetWriteDeadline(time.Time{})
-	stream(ctx, s.hub.stirred, s.ran, func() []byte { return s.view(r).json() }, func(text string) error {
+	stream(ctx, s.hub.stirred, s.ran, func() []byte { return s.view(host, owner).json() }, func(text string) error {
 		line.SetWriteDeadline(time.Now().Add(streamWrite)) // where that is possible
 		if _, err := io.WriteString(w, text); err != nil {
 			return err
@@ -186,34 +191,23 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// isPrivate says whether the one who asks is on this machine and no proxy
-// speaks for somebody else.
-func isPrivate(r *http.Request) bool {
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via"} {
-		if r.Header.Get(name) != "" {
-			return false
-		}
-	}
-	return isOnThisMachine(r)
-}
-
-// view is what there is to see for the one who asks. Where the roots are, from
-// where others look at pages, and what exactly has run, is for those on this
-// machine; others see the names of the roots and routes.
-func (s *service) view(r *http.Request) view {
-	private := isPrivate(r)
-	v := newView(s.hub.snapshot(maxListed), s.gate.reached(r))
+// view is what there is to see for somebody who has reached us by host. Where
+// the roots are, from where others look at pages, and what exactly has run, is
+// for the owner; others see the names of the roots and routes.
+func (s *service) view(host string, owner bool) view {
+	v := newView(s.hub.snapshot(maxListed), host)
+	v.Owner = owner
 	for i := range v.Pages {
-		if !private {
+		if !owner {
 			v.Pages[i].Remote = ""
 		}
 	}
-	v.Runs = s.runRows(private)
+	v.Runs = s.runRows(owner)
 	if s.watches == nil {
 		return v
 	}
 	for i, watch := range s.watches() {
-		if !private {
+		if !owner {
 			watch.Root = path.Base(watch.Root)
 		}
 		v.Watched += watch.Watched

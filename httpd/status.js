@@ -10,7 +10,7 @@
   /** @typedef {{ key: string, start: number, route: string, state: string, outcome: string, command: string, paths: string[], pathsRest: string, output: string }} Run */
   /** @typedef {{ key: number, root: string, watched: number, unwatched: number }} Watch */
   /** @typedef {{ key: number, title: string, text: string, about: string }} Fault */
-  /** @typedef {{ open: number, pages: Page[], pagesRest: string, changed: number, changes: Change[], runs: Run[], watched: number, watches: Watch[], errors: Fault[] }} Snapshot */
+  /** @typedef {{ owner: boolean, open: number, pages: Page[], pagesRest: string, changed: number, changes: Change[], runs: Run[], watched: number, watches: Watch[], errors: Fault[] }} Snapshot */
 
   const again = 10000; // ms until the next try, where the server wants no more of us
   const absence = 2000; // ms that a page may take to be loaded again
@@ -188,6 +188,7 @@
   function show(now) {
     last = now;
     const pages = present(now.pages);
+    find("#guest").hidden = now.owner;
     write(find("#open"), now.open);
     write(find("#changed"), now.changed);
     write(find("#watched"), now.watched);

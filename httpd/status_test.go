@@ -75,10 +75,8 @@ func TestStatusPageIsHeldShut(t *testing.T) {
 	}
 }
 
-// seen is what somebody on this machine is shown.
-func (r *running) seen() view {
-	return r.current.Load().view(at(r.addr, "GET", "/.execlogd/", r.addr))
-}
+// seen is what the owner is shown.
+func (r *running) seen() view { return r.current.Load().view(r.addr, true) }
 
 func TestStatusSaysWhichPageAChangeConcerned(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a/index.html", "b.html", "c.html", "style.css", "x.png")})

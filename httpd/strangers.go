@@ -132,24 +132,22 @@ func (g *gate) origin(r *http.Request) (code int, why string) {
 	return http.StatusForbidden, fmt.Sprintf("pages of %q may not listen here; if they should, start the server with -allow-origin %s", text, text)
 }
 
-// neighbour says whether an origin needs no permission: the server itself, a
-// loopback page at a loopback server, or a file: page where no files are
-// served. Every sandboxed frame on the web has the origin null as well, which
+// neighbour says whether an origin needs no permission: the server itself, or,
+// when the browser is on this machine, a loopback page at a loopback server, or a
+// file: page where no files are served. Every sandboxed frame on the web has the origin null as well, which
 // is why it does not do where there is something to serve.
 func (g *gate) neighbour(text string, origin *url.URL, r *http.Request) bool {
 	if text == "null" {
-		return !g.files && localAddr(r).IsLoopback() && remoteAddr(r).IsLoopback()
+		return !g.files && isDirect(r)
 	}
 	if origin.Scheme != "http" && origin.Scheme != "https" {
 		return false
 	}
-	reached := g.reached(r)
-	if sameHost(origin.Scheme, origin.Host, reached) {
+	if sameHost(origin.Scheme, origin.Host, g.reached(r)) {
 		return true
 	}
-	host, _ := hostname(reached)
 	page, _ := hostname(origin.Host)
-	return isLoopback(page) && isLoopback(host) && localAddr(r).IsLoopback()
+	return isLoopback(page) && isDirect(r)
 }
 
 // isOwn reports whether the page at the other end of a websocket is one of

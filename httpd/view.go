@@ -19,7 +19,8 @@ const (
 // A view is all that the status page shows, in words that are ready to be
 // shown. Times are in milliseconds since 1970.
 type view struct {
-	Open      int         `json:"open"` // pages
+	Owner     bool        `json:"owner"` // all is shown; else what anybody may see
+	Open      int         `json:"open"`  // pages
 	Pages     []pageRow   `json:"pages"`
 	PagesRest string      `json:"pagesRest"`
 	Changed   uint64      `json:"changed"` // changes so far

@@ -22,6 +22,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -147,6 +148,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 type daemon struct {
 	cfg     config
 	args    []string
+	token   string // by which the owner sees all of the status page; as long as the process lives
+	told    bool   // the owner was told
 	stderr  io.Writer
 	log     *slog.Logger
 	logs    *switchboard  // behind log
@@ -163,7 +166,7 @@ type daemon struct {
 }
 
 func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, args: args, stderr: stderr, demand: make(chan struct{}, 1), logs: newSwitchboard(newHandler(cfg, stderr))}
+	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, demand: make(chan struct{}, 1), logs: newSwitchboard(newHandler(cfg, stderr))}
 	d.log = slog.New(d.logs)
 	defer func() {
 		if err != nil {
@@ -236,6 +239,7 @@ func (d *daemon) serverOptions(cfg config) httpd.Options {
 		return httpd.Options{Logger: d.log, NoLiveReload: true}
 	}
 	o := cfg.server(d.log, d.watches)
+	o.Token = d.token
 	if d.runner != nil {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
 	}
@@ -288,7 +292,25 @@ func (d *daemon) announce(stderr io.Writer) {
 	} else {
 		fmt.Fprintln(stderr, "execlogd:", status)
 	}
+	d.tellOwner(stderr)
 	d.notify("READY=1\nSTATUS=" + status)
+}
+
+// tellOwner writes, once, the address at which the owner sees all of the status
+// page, as soon as there is one. It stands nowhere else: not in later lines of
+// the log, and not in the status that systemd shows to every user.
+func (d *daemon) tellOwner(stderr io.Writer) {
+	sockets := d.web.sockets()
+	if d.told || !d.cfg.reloads() || len(sockets) == 0 {
+		return
+	}
+	d.told = true
+	page := siteURL(sockets[0]) + ".execlogd/?token=" + d.token
+	if d.cfg.logFormat == "json" {
+		d.log.Info("status page", "url", page)
+	} else {
+		fmt.Fprintln(stderr, "execlogd: status page", page)
+	}
 }
 
 // status is what the daemon does, in one line.

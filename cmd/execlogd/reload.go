@@ -155,6 +155,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	} else {
 		d.web.close()
 	}
+	d.tellOwner(d.stderr)
 	d.faults.follow(next.routing)
 	d.shift.follow(next.routing)
 	select {

@@ -129,14 +129,27 @@ func handedOver(named map[string][]net.Listener) (lns []net.Listener) {
 	return slices.DeleteFunc(lns, func(ln net.Listener) bool { return ln == nil })
 }
 
-// address is the URL at which a socket answers.
+// address says, for people, where a socket answers.
 func address(ln net.Listener) string {
 	tcp, ok := ln.Addr().(*net.TCPAddr)
 	switch {
 	case !ok:
 		return ln.Addr().String()
 	case tcp.IP.IsUnspecified():
-		return fmt.Sprintf("http://localhost:%d/ and every other address of this machine", tcp.Port)
+		return siteURL(ln) + " and every other address of this machine"
+	}
+	return siteURL(ln)
+}
+
+// siteURL is the URL of the site at a socket, for a browser on this machine;
+// just a slash where browsers cannot connect.
+func siteURL(ln net.Listener) string {
+	tcp, ok := ln.Addr().(*net.TCPAddr)
+	switch {
+	case !ok:
+		return "/"
+	case tcp.IP.IsUnspecified():
+		return fmt.Sprintf("http://localhost:%d/", tcp.Port)
 	}
 	return "http://" + tcp.String() + "/"
 }

@@ -1,0 +1,200 @@
+package httpd
+
+import (
+	"bufio"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// This file decides who is the owner of the server, who may see what the
+// server knows of the machine, and who is anybody else. Nothing else decides
+// that.
+//
+// The owner is who has the secret of Options.Token, from wherever; and whoever
+// asks directly, by a program of the user that the server runs as, or of root.
+// Both conditions of the latter are needed. Headers give most proxies away, but
+// some add none and let their client choose Host. The kernel tells whose a
+// connection is, and so gives away those that run as a user of their own, and
+// other users of the machine, but not a proxy that the owner has started.
+// Not told apart from the owner is what forwards bytes alone, under the owner's
+// name or root's (ssh -R, socat).
+
+// isOwner says whether a request is the owner's.
+func (s *service) isOwner(r *http.Request) bool {
+	return s.hasToken(r) || isDirect(r) && isOwnUser(peerUser(r))
+}
+
+// isDirect says whether a request has come from a program on this machine, with
+// nothing in between that speaks for somebody else. It is false in doubt: for
+// every request that a browser on this machine, or a plain client such as curl,
+// would not send.
+func isDirect(r *http.Request) bool {
+	host, ok := hostname(r.Host)
+	return ok && isLoopback(host) && isOnThisMachine(r) && r.ProtoAtLeast(1, 1) && !isForwarded(r.Header)
+}
+
+// isForwarded says whether a header shows a proxy. There are more headers of
+// proxies than anybody can list (Forwarded, Via, X-Forwarded-For, X-Real-IP,
+// CF-Connecting-IP...), and of some the value is empty. So it is one that a
+// browser does not have by itself, whatever its value.
+func isForwarded(h http.Header) bool {
+	for name := range h {
+		if !slices.Contains(browserHeaders, name) && !strings.HasPrefix(name, "Sec-") && !strings.HasPrefix(name, "Accept") && !strings.HasPrefix(name, "If-") {
+			return true
+		}
+	}
+	// nginx leaves "Connection: upgrade" in requests whose Upgrade was empty.
+	for _, value := range h.Values("Connection") {
+		for name := range strings.SplitSeq(value, ",") {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			if _, has := h[name]; !has && name != "Keep-Alive" && name != "Close" && name != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// browserHeaders are the headers that browsers send with a request for a page,
+// an event stream or a websocket, beside Sec-*, Accept* and If-*. Host is not
+// among the headers of an http.Request.
+var browserHeaders = []string{
+	"Authorization", "Cache-Control", "Connection", "Cookie", "Dnt", "Keep-Alive", "Last-Event-Id", "Origin", "Pragma", "Priority",
+	"Purpose", "Range", "Referer", "Save-Data", "Te", "Upgrade", "Upgrade-Insecure-Requests", "User-Agent",
+}
+
+// overflowUser is the user id that the kernel shows for users that a user
+// namespace has no id for (user_namespaces(7)). It may be anybody's.
+const overflowUser = 65534
+
+// isOwnUser says whether a program of that user may know what we know.
+func isOwnUser(uid int, known bool) bool {
+	return known && uid != overflowUser && (uid == 0 || uid == os.Geteuid())
+}
+
+// peerUser is the user whose program is at the other end of a request's
+// connection, when that is on this machine. It is not known when the kernel does
+// not tell, as in a container without /proc, or when the program is gone.
+func peerUser(r *http.Request) (uid int, known bool) {
+	if conn, ok := r.Context().Value(connKey{}).(*net.UnixConn); ok {
+		return unixPeerUser(conn)
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if !ok || err != nil {
+		return 0, false
+	}
+	// The tables are not read at once, and while connections come and go a line
+	// may be missed.
+	const tries = 3
+	for range tries {
+		for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+			if uid, known := socketUser(table, remote, local.AddrPort()); known {
+				return uid, true
+			}
+		}
+	}
+	return 0, false
+}
+
+func unixPeerUser(conn *net.UnixConn) (uid int, known bool) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	var peer *syscall.Ucred
+	outer := raw.Control(func(fd uintptr) {
+		peer, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	})
+	if outer != nil || err != nil {
+		return 0, false
+	}
+	return int(peer.Uid), true
+}
+
+// socketUser looks a TCP socket up in one of the kernel's tables (proc(5)), by
+// its two addresses. Only a socket that is connected and open counts: the owner
+// of any other is shown as root.
+func socketUser(table string, local, remote netip.AddrPort) (uid int, known bool) {
+	f, err := os.Open(table)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	const established = "01"
+	wide := strings.HasSuffix(table, "6")
+	localText, remoteText := socketAddr(local, wide), socketAddr(remote, wide)
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		field := strings.Fields(lines.Text())
+		if len(field) < 10 || field[1] != localText || field[2] != remoteText || field[3] != established || field[9] == "0" {
+			continue
+		}
+		uid, err := strconv.Atoi(field[7])
+		return uid, err == nil
+	}
+	return 0, false
+}
+
+// socketAddr writes an address as the tables have it: 32 bits at a time, in the
+// order of this machine's bytes; of IPv6 when wide.
+func socketAddr(a netip.AddrPort, wide bool) string {
+	bytes := a.Addr().Unmap().AsSlice()
+	if wide {
+		full := a.Addr().As16()
+		bytes = full[:]
+	}
+	var text strings.Builder
+	for ; len(bytes) >= 4; bytes = bytes[4:] {
+		fmt.Fprintf(&text, "%08X", binary.NativeEndian.Uint32(bytes))
+	}
+	fmt.Fprintf(&text, ":%04X", a.Port())
+	return text.String()
+}
+
+// hasToken says whether a request has the cookie that acceptToken has set.
+func (s *service) hasToken(r *http.Request) bool {
+	return slices.ContainsFunc(r.CookiesNamed(tokenCookie(r)), func(c *http.Cookie) bool { return s.isToken(c.Value) })
+}
+
+// isToken compares in a time that does not depend on where the two differ.
+func (s *service) isToken(text string) bool {
+	return s.token != "" && subtle.ConstantTimeCompare([]byte(text), []byte(s.token)) == 1
+}
+
+// tokenCookie is the name of the cookie with the token. Browsers have one set of
+// cookies for all ports of a host, on each of which may be a server of its own.
+func tokenCookie(r *http.Request) string {
+	name := "execlogd"
+	if tcp, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		name += "-" + strconv.Itoa(tcp.Port)
+	}
+	return name
+}
+
+// acceptToken answers a request for the status page that has a token in its
+// URL. When it is the right one, the browser gets a cookie in its place and is
+// sent to the URL without it, so that the token is neither in the browser's
+// history nor in a Referer. The cookie has no Path: then it is for the URLs
+// below that of the status page, as the browser has that, also where a proxy has
+// cut off a prefix.
+func (s *service) acceptToken(w http.ResponseWriter, r *http.Request, token string) {
+	if !s.isToken(token) {
+		refuse(w, http.StatusForbidden, "this is not the token of this server, which has another after each start: open the address that it wrote when it started")
+		return
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: tokenCookie(r), Value: token, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+	})
+	w.Header().Set("Location", "./")
+	w.WriteHeader(http.StatusSeeOther)
+}
