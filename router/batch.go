@@ -36,6 +36,7 @@ type entry struct {
 	place   int       // in open, from 1 on; 0 if it is closed
 	alone   bool      // it is open, and holds back nothing but itself
 	unsure  bool      // the route's own runs may have written it
+	found   bool      // it was there before anybody watched
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
@@ -147,6 +148,7 @@ func (b *batch) put(k key, x entry) {
 		old.seq = x.seq
 	}
 	old.firm = old.firm || x.firm
+	old.found = old.found && x.found
 	old.tickets = append(old.tickets, x.tickets...)
 }
 

@@ -360,7 +360,7 @@ func TestOnBusy(t *testing.T) {
 }
 
 func TestConcurrency(t *testing.T) {
-	many := actor{Route: Route{Name: "many", Delay: -1, Debounce: -1, Per: PerFile, Ignore: []string{"x*"}}, work: 100 * ms}
+	many := actor{Route: Route{Name: "many", Delay: -1, Debounce: -1, Per: PerFile, Hold: DefaultHold, Ignore: []string{"x*"}}, work: 100 * ms}
 	one := actor{Route: Route{Name: "one", Patterns: []string{"x*"}, Delay: -1, Debounce: -1}, work: 100 * ms}
 	tests := []scene{
 		{"no more run than may", []actor{many}, "a@0 b@0 c@0 d@0 e@0", "many:a@0-100 many:b@0-100 many:c@100-200 many:d@100-200 many:e@200-300"},

@@ -90,6 +90,16 @@
 //     for Delay when the last of them is closed, because what follows
 //     the close of a temporary file is its rename.
 //
+// With Hold: UntilClosed, which is so by default with PerFile, nothing but the close
+// of a file counts, however long that takes. Since a close may not be seen, and
+// others may have the file open too, the kernel is asked before each run
+// (inotify.Writers), and every two seconds for what is open; a batch is due Delay
+// after each close then, for half a minute at most, and when nobody has its files
+// open. Where the kernel does not say, events do; of a file that Offer brought, or
+// that is on a network file system, what counts is that it was not written to for
+// Settle. (That question opens the file, so if a route asks for Open or CloseNoWrite,
+// nobody is asked.)
+//
 // A callback begins within a fraction of a millisecond of that, on a machine
 // that has a processor free; a batch that is due at once starts no timer.
 //

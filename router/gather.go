@@ -110,6 +110,9 @@ func (s *stage) offer(e inotify.Event) {
 		return
 	}
 	s.merge(k, e, nil, nil)
+	if s.has(k) {
+		s.at(k).batch.entries[k].found = true
+	}
 }
 
 // inherit puts an event in that is not of the route's asking, with the tickets
@@ -219,7 +222,7 @@ func (s *stage) arrive(k key) {
 	if !ok {
 		return
 	}
-	l.touch()
+	l.change()
 	l.batch.close(e)
 	e.event.Mask &^= gone
 	e.event.From = ""
@@ -292,7 +295,7 @@ func (s *stage) track(k key, mask inotify.Mask, now time.Time) {
 	if !ok {
 		return
 	}
-	l.touch()
+	l.change()
 	if mask&inotify.CloseWrite != 0 {
 		l.batch.close(e)
 	} else {

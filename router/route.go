@@ -117,8 +117,10 @@ type Route struct {
 	Settle time.Duration
 
 	// Hold is how long files that are still open keep back a batch that
-	// could go otherwise; 0 is DefaultHold, negative is not at all. A file that
-	// was waited for in vain holds back only itself from then on.
+	// could go otherwise; 0 is DefaultHold, or with PerFile UntilClosed, and
+	// negative is not at all. A file that was waited for in vain holds back only
+	// itself from then on. With UntilClosed, Settle counts where nobody can say
+	// whether a file is open.
 	Hold time.Duration
 
 	// WaitsFor reports whether a file that is open for writing, to which the
@@ -202,6 +204,9 @@ func (r Route) withDefaults() Route {
 	r.Delay = max(0, cmp.Or(r.Delay, DefaultDelay))
 	r.Debounce = max(0, cmp.Or(r.Debounce, DefaultDebounce))
 	r.Settle = max(0, cmp.Or(r.Settle, DefaultSettle))
+	if r.Hold == 0 && r.Per == PerFile {
+		r.Hold = UntilClosed
+	}
 	r.Hold = max(0, cmp.Or(r.Hold, DefaultHold))
 	r.Backoff = max(0, cmp.Or(r.Backoff, DefaultBackoff))
 	if r.Ignore == nil && r.Hidden == nil {

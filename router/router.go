@@ -73,6 +73,8 @@ type Router struct {
 type floor struct {
 	runs sync.WaitGroup // of frames that are under way
 
+	writers func(path string) inotify.WriterState // tests may have their own
+
 	mu      sync.Mutex              // guards what follows, and the routers
 	router  *Router                 // whose floor it is now
 	work    context.Context         // what callbacks get; set from during on
@@ -102,7 +104,7 @@ func New(opts Options, routes ...Route) (*Router, error) {
 	if r.succeeds != nil {
 		r.floor = r.succeeds.floor
 	} else {
-		r.floor = &floor{router: r}
+		r.floor = &floor{router: r, writers: inotify.Writers}
 		r.agenda.fire = r.fire
 	}
 	for _, route := range routes {

@@ -25,9 +25,12 @@ func (m moments) ready(r *Route) time.Time {
 	return later(ready, later(m.freed, m.doubt))
 }
 
-// due is when the batch may go.
+// due is when the batch may go; with UntilClosed, if no file is open.
 func (m moments) due(r *Route) time.Time {
 	ready := m.ready(r)
+	if r.Hold == UntilClosed {
+		return later(ready, m.released.Add(r.Delay))
+	}
 	settled := later(m.written.Add(r.Settle), m.released.Add(r.Delay))
 	return later(ready, earlier(settled, ready.Add(r.Hold)))
 }
@@ -71,6 +74,11 @@ type lane struct {
 	kept     bool          // the batch waits for something new
 	doubted  bool          // in stage.doubts
 	cleared  bool          // it was, and the batch may go
+
+	checked   bool      // its files are complete
+	checking  bool      // somebody looks at them
+	changed   bool      // since somebody has begun to look
+	nextCheck time.Time // somebody looks not before; zero is any time
 
 	touched  bool   // the turn will look at it
 	wasIdle  bool   // when it was touched: the batch was empty
@@ -119,11 +127,14 @@ func (l *lane) gathered(now time.Time) {
 }
 
 // release notes that the last open file is closed, if the batch waited for
-// it. That counts once for a batch: else a tree that is written all the time
-// could postpone it again and again.
+// it. That counts once for a batch, or with UntilClosed for a while: else a tree
+// that is written all the time could postpone it again and again.
 func (l *lane) release(now time.Time) {
+	r := &l.stage.route
 	waited := !l.stage.held && (l.run == nil || l.mayRestart())
-	if waited && l.moments.released.IsZero() && now.After(l.moments.ready(&l.stage.route)) {
+	ready := l.moments.ready(r)
+	again := r.Hold == UntilClosed && now.Before(ready.Add(DefaultHold))
+	if waited && (again || l.moments.released.IsZero()) && now.After(ready) {
 		l.moments.released = now
 	}
 }
@@ -177,6 +188,9 @@ func (l *lane) advance(now time.Time) {
 			s.router.agenda.set(l, due)
 			return
 		}
+		if s.route.Hold == UntilClosed && !l.isChecked(now) {
+			return
+		}
 		l.dispatch(now)
 	}
 }
@@ -193,7 +207,7 @@ func (l *lane) rest(now time.Time) {
 	l.wait()
 	l.doubted, l.cleared = false, false
 	s := l.stage
-	if s.only != nil || l.run != nil || len(l.aside) > 0 {
+	if s.only != nil || l.run != nil || len(l.aside) > 0 || l.checking {
 		return
 	}
 	if over := l.moments.started.Add(s.route.Debounce); over.After(now) {
@@ -253,7 +267,7 @@ func (l *lane) bringBack(now time.Time) {
 	if len(l.aside) == 0 && l.batch.empty() {
 		return
 	}
-	l.touch()
+	l.change()
 	if l.batch.empty() {
 		l.skipDelay()
 	}

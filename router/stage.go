@@ -35,6 +35,7 @@ type stage struct {
 	ready    []*lane // in the order in which they became due; skip those that are not queued
 
 	outputs *outputs
+	checks  checks
 
 	past []*stage // of its name before it, of which runs of another Per may go on
 

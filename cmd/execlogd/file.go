@@ -30,6 +30,7 @@ type routeConfig struct {
 	delay     time.Duration
 	debounce  time.Duration
 	settle    time.Duration
+	hold      time.Duration // as the router has it; 0 is by per, until the route is whole
 	per       string
 	after     []placed
 	onFailure string
@@ -276,6 +277,7 @@ func (c *routeConfig) keys() []key {
 		{"delay", duration(&c.delay), "gather changes for this `duration` before each run" + byDefault(c.delay)},
 		{"debounce", duration(&c.debounce), "start at most one run in this `duration`" + byDefault(c.debounce)},
 		{"settle", duration(&c.settle), "wait this `duration` after the last write to a file that is still open for writing" + byDefault(c.settle)},
+		{"hold", holding(&c.hold), "wait at most this `duration` for files that are being written, or \"until closed\" for them\nto be closed (default " + router.DefaultHold.String() + ", or with -per file until closed)"},
 		{"per", oneOf(&c.per, "route", "file"), "`what` one run is for: route, for all that has changed, or file, for each file,\nside by side" + byDefault(c.per)},
 		{"after", texts(also(&c.after), `names of routes, as in ["build"]`), ""},
 		{"on_failure", oneOf(&c.onFailure, "cancel", "continue", "stop"), ""},
@@ -372,7 +374,20 @@ func (r *reader) route(v value) routeConfig {
 		r.checkRoute(&c)
 	}
 	c.start = c.start || c.service && !c.startSet
+	c.setHold()
 	return c
+}
+
+// setHold gives a route that does not say how long it waits for files what is best
+// for it: one for each file works on what is complete.
+func (c *routeConfig) setHold() {
+	switch {
+	case c.hold != 0:
+	case c.per == "file":
+		c.hold = router.UntilClosed
+	default:
+		c.hold = router.DefaultHold
+	}
 }
 
 // checkRoute looks at what a route has as a whole.

@@ -14,6 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
 )
 
 // parsed is text as a file x.toml in /dir.
@@ -95,7 +96,7 @@ PORT = "8080"
 	want := routeConfig{
 		at: place{2, 3}, name: placed{"build", place{3, 8}}, root: placed{"/dir/src", place{4, 8}},
 		match: []placed{{"*.md", place{5, 10}}, {"templates/**", place{5, 18}}}, hidden: routeDefaults.hidden, ignore: []placed{{"drafts", place{6, 10}}},
-		events: inotify.Modify | inotify.Create, delay: time.Second, debounce: 2 * time.Second, settle: 3 * time.Second,
+		events: inotify.Modify | inotify.Create, delay: time.Second, debounce: 2 * time.Second, settle: 3 * time.Second, hold: router.UntilClosed,
 		per: "file", onFailure: "continue", onBusy: "restart", timeout: 4 * time.Second, grace: 5 * time.Second,
 		dir: placed{is: "/dir"}, run: []placed{{"make", place{16, 8}}, {"", place{16, 16}}, {"site", place{16, 20}}},
 		retries: 6, backoff: 7 * time.Second, leave: []placed{{"java", place{24, 10}}}, env: []string{"A=", "B=2"}, stdin: "json", outputs: []placed{{"public/", place{20, 11}}}, reload: true,
@@ -104,6 +105,7 @@ PORT = "8080"
 		t.Errorf(" got %+v\nwant %+v", build, want)
 	}
 	want = routeDefaults
+	want.hold = router.DefaultHold
 	want.root.is = "/dir"
 	want.at, want.name, want.after = place{26, 3}, placed{"serve", place{27, 8}}, []placed{{"build", place{28, 9}}}
 	want.shell, want.dir = placed{"exec ./app | tee log", place{29, 9}}, placed{"/dir/app", place{30, 7}}
@@ -113,6 +115,23 @@ PORT = "8080"
 	}
 	if cfg.serve {
 		t.Error("routes alone are served over HTTP")
+	}
+}
+
+func TestRoutesHoldWhatIsWritten(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"":                                    router.DefaultHold,
+		"hold = '40s'":                        40 * time.Second,
+		"hold = '0s'":                         -1,
+		"hold = 'until closed'":               router.UntilClosed,
+		"per = 'file'":                        router.UntilClosed,
+		"per = 'file'\nhold = '1h'":           time.Hour,
+		"per = 'file'\nhold = 'until closed'": router.UntilClosed,
+	} {
+		cfg := parsed(t, "[[route]]\nname = 'x'\nrun = ['x']\n"+text)
+		if got := cfg.routes[0].route(idle).Hold; got != want {
+			t.Errorf("%s: got %v, want %v", text, got, want)
+		}
 	}
 }
 
@@ -177,6 +196,9 @@ func TestMistakesNamePlaceAndCure(t *testing.T) {
 		{wrongRoute("delay = '1'"), `x.toml:4:9: delay is "1": want a time with its unit, as in "100ms", "2s" or "1m30s"`},
 		{wrongRoute("delay = 30"), `x.toml:4:9: delay is a number: want a time with its unit`},
 		{wrongRoute("delay = '-1s'"), "x.toml:4:9: delay is -1s: a time is not negative"},
+		{wrongRoute("hold = 'closed'"), `x.toml:4:8: hold is "closed": want a time with its unit, as in "30s", or "until closed"`},
+		{wrongRoute("hold = '-1s'"), "x.toml:4:8: hold is -1s: a time is not negative"},
+		{wrongRoute("hold = 30"), `x.toml:4:8: hold is a number: want a time with its unit, as in "30s", or "until closed"`},
 		{wrongRoute("per = 'path'"), `x.toml:4:7: per is "path": want one of route, file`},
 		{wrongRoute("env = ['A=1']"), `x.toml:4:1: env is an array: want a table of strings, as in { GOOS = "linux" }`},
 		{wrongRoute("env = { A = 1 }"), "x.toml:4:13: A is a number: want a string, in quotes"},

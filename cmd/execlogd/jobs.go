@@ -135,6 +135,7 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 		Delay:    orNone(c.delay),
 		Debounce: orNone(c.debounce),
 		Settle:   orNone(c.settle),
+		Hold:     c.hold,
 		After:    texted(c.after),
 		Timeout:  c.timeout,
 		Retries:  c.retries,

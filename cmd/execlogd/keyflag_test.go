@@ -15,6 +15,7 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 	t.Chdir(dir)
 	for flags, keys := range map[string]string{
 		"-delay 1s -debounce 2s -settle 3s": `delay = "1s"; debounce = "2s"; settle = "3s"`,
+		"-hold 3m":                          `hold = "3m"`,
 		"-timeout 1m -grace 2s":             `timeout = "1m"; grace = "2s"`,
 		"-match *.a -match /b -ignore c":    `match = ["*.a", "/b"]; ignore = ["c"]`,
 		"-events modify,create":             `events = ["modify", "create"]`,

@@ -282,6 +282,29 @@ func duration(d *time.Duration) setter {
 	}
 }
 
+// holding reads how long files that are being written are waited for.
+func holding(d *time.Duration) setter {
+	const untilClosed = "until closed"
+	const want = `a time with its unit, as in "30s", or "` + untilClosed + `"`
+	return func(r *reader, v value) {
+		p, ok := r.text(v, want)
+		if !ok {
+			return
+		}
+		is, err := time.ParseDuration(p.is)
+		switch {
+		case p.is == untilClosed:
+			*d = router.UntilClosed
+		case err != nil:
+			r.wrong(p.at, "%s is %q: want %s", v.label(), p.is, want)
+		case is < 0:
+			r.wrong(p.at, "%s is %v: a time is not negative", v.label(), is)
+		default:
+			*d = orNone(is)
+		}
+	}
+}
+
 func oneOf(s *string, choices ...string) setter {
 	return func(r *reader, v value) {
 		want := "one of " + strings.Join(choices, ", ")

@@ -84,6 +84,7 @@ func parseRunFlags(name, usage string, args []string) (runConfig, []string, erro
 		cfg.paths = []string{dir}
 	}
 	cfg.root.is = cfg.paths[0]
+	cfg.setHold()
 	return cfg, flags.Args(), wrongFlag(cfg.listed(), cfg.paths...)
 }
 

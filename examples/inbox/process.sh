@@ -27,7 +27,7 @@ work() {
 status=0
 for file; do
 	if [ -d "$file" ]; then
-		find "$file" -type f ! -name '.*' ! -name '*.part' -exec sh "$0" {} +
+		find "$file" -type f ! -name '.*' ! -name '*.part' ! -name '*.partial' ! -name '*.filepart' ! -name '*.crdownload' -exec sh "$0" {} +
 	elif [ -f "$file" ]; then
 		# Whoever comes second finds that it is gone, or another.
 		{ flock 9 && { [ ! "$file" -ef /dev/fd/9 ] || work "$file" "${file#"$inbox"}"; }; } 9<"$file"

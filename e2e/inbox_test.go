@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// uploads are ways in which a file comes into a folder. Each is a script that runs
+// there and leaves NAME, which is $1, with a total of 7.50.
+var uploads = []struct{ name, script string }{
+	{"monday", `(printf 'item,price\ntea,3\n'; sleep 3; printf 'cake,4.5\n') >"$1"`},
+	{"stalled", `exec >"$1"; printf 'item,price\ntea,3\n'; sleep 3.5; printf 'cake,4.5\n'; sleep 2.5`},
+	{"trickle", `for c in 'item,' 'price\n' 'tea' ',3\n' cake , 4.5 '\n'; do printf "$c"; sleep 0.5; done >"$1"`},
+	{"empty-first", `: >"$1"; sleep 0.2; (printf 'item,price\ntea,3\n'; sleep 3; printf 'cake,4.5\n') >"$1"`},
+	{"in-pieces", `for line in item,price tea,3 cake,4.5; do echo $line >>"$1"; sleep 0.2; done`},
+	{"two-writers", `exec 3>"$1" 4>>"$1"; printf 'item,price\n' >&3; printf 'tea,3\n' >&4; exec 4>&-; sleep 3; printf 'tea,3\ncake,4.5\n' >&3`},
+	{"renamed", `(printf 'item,price\ntea,3\n'; sleep 3; printf 'cake,4.5\n') >"$1.part"; mv "$1.part" "$1"`},
+	{"renamed-open", `exec 3>"$1.crdownload"; printf 'item,price\n' >&3; mv "$1.crdownload" "$1"; sleep 3; printf 'tea,3\ncake,4.5\n' >&3`},
+	{"hidden", `(printf 'item,price\ntea,3\n'; sleep 2.5; printf 'cake,4.5\n') >".$1.Xq3"; mv ".$1.Xq3" "$1"`},
+	{"copied", `cp ../good "$1"`},
+	{"moved", `cp ../good ../new && mv ../new "$1"`},
+	{"preallocated", `truncate -s 26 "$1" && exec 1<>"$1" && sleep 2.5 && cat ../good`},
+}
+
+// The example of a folder for uploads works on each file once, when it is whole,
+// however it comes, also if it is on its way when execlogd starts.
+func TestInboxWorksOnWholeFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../examples/inbox")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, map[string]string{"good": "item,price\ntea,3\ncake,4.5\n"})
+	inbox := filepath.Join(dir, "inbox")
+	begin := func(name, script string) {
+		t.Helper()
+		cmd := exec.Command("sh", "-c", script, "sh", name)
+		cmd.Dir = inbox
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%s: %v", script, err)
+			}
+		})
+	}
+	begin("early.csv", uploads[0].script)
+	if err := eventually(t.Context(), "the first upload to begin", func() bool {
+		info, err := os.Stat(filepath.Join(inbox, "early.csv"))
+		return err == nil && info.Size() > 0
+	}); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{cmd: exec.Command(execlogd, "-config", "execlogd.toml", "-log-format", "json"), stderr: new(transcript), ended: make(chan struct{})}
+	if err := d.start(t, dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := eventually(t.Context(), "execlogd to watch", func() bool { return strings.Contains(d.stderr.String(), "watching") }); err != nil {
+		t.Fatal(err)
+	}
+	all := []string{"early.csv"}
+	for _, u := range uploads {
+		begin(u.name+".csv", u.script)
+		all = append(all, u.name+".csv")
+	}
+	for _, name := range all {
+		err := eventually(t.Context(), name, func() bool {
+			_, done := os.Stat(filepath.Join(dir, "done", name))
+			_, failed := os.Stat(filepath.Join(dir, "failed", name))
+			return done == nil || failed == nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range all {
+		total, err := os.ReadFile(filepath.Join(dir, "done", name+".total"))
+		if err != nil || string(total) != "7.50\n" {
+			t.Errorf("%s: total %q, error %v", name, total, err)
+		}
+		ran := fmt.Sprintf(`"route":"upload","path":"%s"`, filepath.Join(inbox, name))
+		if n := strings.Count(d.stderr.String(), ran); n != 1 {
+			t.Errorf("%s: %d runs", name, n)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package inotify
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestWriters(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	open := func(name string, flags int) *os.File {
+		t.Helper()
+		f, err := os.OpenFile(at(name), flags, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	for _, name := range []string{"closed", "read", "written", "updated", "two", "linked", "renamed", "mapped", "unmapped"} {
+		if err := os.WriteFile(at(name), []byte("content"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open("read", os.O_RDONLY)
+	open("written", os.O_WRONLY)
+	open("updated", os.O_RDWR)
+	open("two", os.O_WRONLY)
+	open("two", os.O_WRONLY).Close()
+	open("linked", os.O_APPEND|os.O_WRONLY)
+	open("renamed", os.O_WRONLY)
+	for name, keep := range map[string]bool{"mapped": true, "unmapped": false} {
+		f := open(name, os.O_RDWR)
+		page, err := unix.Mmap(int(f.Fd()), 0, 7, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if keep {
+			t.Cleanup(func() { _ = unix.Munmap(page) })
+		} else if err := unix.Munmap(page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{
+		os.Link(at("linked"), at("link")), os.Rename(at("renamed"), at("new")),
+		os.Symlink("written", at("symlink")), unix.Mkfifo(at("fifo"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name string
+		want WriterState
+	}{
+		{"closed", NoWriter},
+		{"read", NoWriter},
+		{"written", HasWriter},
+		{"updated", HasWriter},
+		{"two", HasWriter}, // of which one has closed it
+		{"linked", HasWriter},
+		{"link", HasWriter},
+		{"new", HasWriter},
+		{"renamed", NoWriter}, // is not there any more
+		{"mapped", HasWriter},
+		{"unmapped", NoWriter},
+		{"symlink", NoWriter},
+		{"fifo", NoWriter},
+		{".", NoWriter},
+		{"none", NoWriter},
+		{"closed/none", NoWriter},
+	}
+	for _, tt := range tests {
+		if got := Writers(at(tt.name)); got != tt.want {
+			t.Errorf("Writers of %s is %d, want %d", tt.name, got, tt.want)
+		}
+	}
+	for name, kind := range map[string]int64{"written": unix.NFS_SUPER_MAGIC, "closed": unix.CIFS_SUPER_MAGIC} {
+		statfs := func(_ int, fs *unix.Statfs_t) error {
+			fs.Type = kind
+			return nil
+		}
+		if got := writers(at(name), statfs); got != RemoteWriter {
+			t.Errorf("%s on a network file system: %d, want %d", name, got, RemoteWriter)
+		}
+	}
+}
+
+// Without a privilege nothing is known of others' files.
+func TestWritersOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root has files of others")
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for up := path; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
+		if err := os.Chmod(up, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := make(chan WriterState)
+	go func() {
+		defer close(answer)
+		runtime.LockOSThread() // which ends with the goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := errors.Join(unix.Setfsuid(65534), unix.Capset(&header, &none[0])); err != nil {
+			t.Error(err)
+			return
+		}
+		answer <- Writers(path)
+	}()
+	got, ok := <-answer
+	if !ok {
+		return
+	}
+	if got != UnknownWriter {
+		t.Errorf("got %d, want %d", got, UnknownWriter)
+	}
+}
+
+// What is no regular file is not opened, which its writers would notice.
+func TestWritersOpensRegularFilesAlone(t *testing.T) {
+	dir := t.TempDir()
+	fifo, file := filepath.Join(dir, "fifo"), filepath.Join(dir, "file")
+	if err := unix.Mkfifo(fifo, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	Writers(fifo)
+	Writers(file)
+	buf := make([]byte, 4096)
+	n, err := unix.Read(fd, buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := range records(buf[:n]) {
+		if string(r.name) != "file" {
+			t.Errorf("%s was opened", r.name)
+		}
+	}
+}
+
+func BenchmarkWriters(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if Writers(path) != NoWriter {
+			b.Fatal("somebody writes")
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package router
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// TestUntilClosed has the kernel say what a file's name has in it: open1000 is
+// open for writing until 1000 ms after the start, without a close that anybody
+// sees, and nobody knows anything of unknown.
+func TestUntilClosed(t *testing.T) {
+	file := Route{Delay: 100 * ms, Debounce: -1, Per: PerFile}
+	instant := Route{Delay: -1, Debounce: -1, Per: PerFile}
+	all := Route{Delay: 100 * ms, Debounce: -1, Hold: UntilClosed}
+	tests := []struct {
+		name         string
+		route        Route
+		events, runs string
+	}{
+		{"a save is not delayed", file, "a@0", "a@100"},
+		{"nor is it without a delay", instant, "a@0", "a@0"},
+		{"a writer that pauses for long is waited for", file, "a:c@0 a:M@1 a:M@3500 a:M@9000 a:w@9001", "a@9101"},
+		{"and one that never pauses", file, "a:M@0 a:M@1000 a:M@2000 a:M@3000 a:M@40000 a:M@41000 a:w@41500", "a@41600"},
+		{"without a delay the close is enough", instant, "a:M@0 a:M@3500 a:w@9000", "a@9000"},
+		{"by all files together as well", all, "a:M@0 b@10 a:M@3500 a:w@9000", "a+b@9100"},
+		{"files do not wait for each other", file, "a:M@0 b@10 a:M@3500 a:w@9000", "b@110 a@9100"},
+		{"a writer that opens it again soon is waited for", file, "a:M@0 a:w@500 a:M@550 a:w@900 a:M@950 a:M@4000 a:w@4100", "a@4200"},
+		{"a file that is renamed while it is written is waited for", file, "part:M@0 part>a@500 a:M@4000 a:w@5000", "a@5100"},
+		{"what is removed meanwhile is nothing", file, "a:M@0 a:M@3500 a:d@4000", ""},
+		{"a file that never is closed never runs", file, "a:M@0 a:M@100000", ""},
+
+		{"who else has it open is waited for", file, "open1000:M@0 open1000:w@10", "open1000@2200"},
+		{"until its close is seen", file, "open1000:M@0 open1000:w@10 open1000:w@1100", "open1000@1200"},
+		{"a close that nobody saw is found out", file, "open1000:M@0", "open1000@2200"},
+		{"a new name for a file that is written", file, ".x>open1000@0 open1000:w@1001", "open1000@1101"},
+		{"of whom nobody knows the events say it", file, "unknown:M@0 unknown:w@3000", "unknown@3100"},
+		{"and no event is for ever", file, "unknown:M@0 unknown:M@10000", ""},
+		{"a bound is one", file.held(2000 * ms), "open9999:M@0 open9999:M@1000 open9999:M@2000 open9999:M@3000", "open9999@2100 open9999@5000"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rec := &recorder{start: time.Now()}
+				tt.route.Name, tt.route.Callback = "test", rec.run
+				r := mustNew(t, Options{}, tt.route)
+				var k kernel
+				r.writers = func(path string) inotify.WriterState {
+					name := filepath.Base(path)
+					until, ok := strings.CutPrefix(name, "open")
+					if open, err := time.ParseDuration(until + "ms"); ok && err == nil && time.Since(rec.start) < open {
+						return inotify.HasWriter
+					}
+					if name == "unknown" {
+						return inotify.UnknownWriter
+					}
+					if k.isOpen(name) {
+						return inotify.HasWriter
+					}
+					return inotify.NoWriter
+				}
+				stop := background(t, r)
+				synctest.Wait()
+
+				play(t, time.Now(), tt.events, func(events []inotify.Event) {
+					k.note(events)
+					r.Events(events)
+				})
+				time.Sleep(10 * time.Minute)
+				stop()
+
+				if got := rec.String(); got != tt.runs {
+					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+				}
+			})
+		})
+	}
+}
+
+// A kernel knows which files are open by the events of them.
+type kernel struct {
+	mu   sync.Mutex
+	open map[string]bool
+}
+
+func (k *kernel) note(events []inotify.Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.open == nil {
+		k.open = make(map[string]bool)
+	}
+	for _, e := range events {
+		switch {
+		case e.Mask&inotify.MovedTo != 0:
+			k.open[e.Path] = k.open[e.From]
+		case e.Mask&(inotify.CloseWrite|inotify.Delete) != 0:
+			k.open[e.Path] = false
+		case e.Mask&inotify.Modify != 0:
+			k.open[e.Path] = !strings.HasPrefix(e.Path, "open")
+		}
+	}
+}
+
+func (k *kernel) isOpen(path string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.open[path]
+}
+
+// held is the route with another Hold.
+func (r Route) held(hold time.Duration) Route {
+	r.Hold = hold
+	return r
+}
