@@ -129,9 +129,10 @@ type run struct {
 	input  *os.File      // nil without
 	feed   chan struct{} // closed when input is written, or nobody reads it
 
-	mu   sync.Mutex // guards what follows
-	told bool       // to stop
-	over bool
+	mu       sync.Mutex // guards what follows
+	starting *keeper    // was asked, and may have started it before it says so
+	told     bool       // to stop
+	over     bool
 }
 
 // start has a keeper run a program whose input is given, and the entry record
@@ -210,7 +211,12 @@ func (x *run) close() {
 // launch sends a request to a keeper and returns the process id of the
 // program.
 func (x *run) launch(message []byte, stdin, stdout *os.File) (pid int, err error) {
-	k, err := x.runner.take(func(k *keeper) error { return k.send(message, stdin, stdout) })
+	k, err := x.runner.take(func(k *keeper) error {
+		x.mu.Lock()
+		x.starting = k
+		x.mu.Unlock()
+		return k.send(message, stdin, stdout)
+	})
 	if err != nil {
 		return 0, err
 	}

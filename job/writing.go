@@ -49,8 +49,8 @@ func (r *Runner) keepersOf(route string) []int {
 			continue
 		}
 		x.mu.Lock()
-		if x.keeper != nil && !x.over {
-			ids = append(ids, x.keeper.process.Process.Pid)
+		if x.starting != nil && !x.over {
+			ids = append(ids, x.starting.process.Process.Pid)
 		}
 		x.mu.Unlock()
 	}

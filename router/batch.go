@@ -36,6 +36,7 @@ type entry struct {
 	place   int       // in open, from 1 on; 0 if it is closed
 	alone   bool      // it is open, and holds back nothing but itself
 	unsure  bool      // the route's own runs may have written it
+	asked   time.Time // when it last was whether they have
 	found   bool      // it was there before anybody watched
 }
 

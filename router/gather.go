@@ -38,8 +38,8 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	if t == nil && s.outputs.has(k, e, now) {
 		wanted = false
 		e.Mask &^= inotify.Modify // nor is it waited for
-	} else if t == nil && !s.has(k) && s.outputs.mayHave(k, e) && s.rules.isFor(e) {
-		defer s.outputs.ask(k, e)
+	} else if t == nil && s.outputs.mayHave(k, e) && s.outputs.isDue(k, e, now) && s.rules.isFor(e) {
+		defer s.outputs.ask(k, e, !s.has(k), now)
 	}
 	if !wanted && s.knowsNothing() {
 		return
@@ -270,7 +270,7 @@ func (s *stage) reappear(x entry, now time.Time) {
 	known := s.has(k)
 	l.batch.put(k, x)
 	if x.unsure && !known {
-		s.outputs.ask(k, x.event)
+		s.outputs.ask(k, x.event, true, now)
 	}
 	if !x.written.IsZero() {
 		l.batch.hold(l.batch.entries[k], x.written, s.waitsAlone(l, x.event, now))

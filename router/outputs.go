@@ -26,6 +26,10 @@ const (
 	// the name is its doing as well: programs close a log and then rename it.
 	rotation = time.Second
 
+	// askLater is how long after a question it is asked again for a file that
+	// holds a batch.
+	askLater = time.Second
+
 	// maxOutputs is how many files are remembered at most.
 	maxOutputs = 1024
 )
@@ -122,11 +126,27 @@ func (o *outputs) mayHave(k key, e inotify.Event) bool {
 	return e.Mask&(inotify.Create|inotify.Modify) != 0 || o.unsure[k] != nil
 }
 
-// ask has OwnOutput asked for the file of an event. If that has made an entry, its
-// batch waits for the answer.
-func (o *outputs) ask(k key, e inotify.Event) {
+// isDue reports whether it is to be asked whose doing an event is that has happened
+// to the path of an entry: what waits for one that is open, which nobody could have
+// foreseen, is not to wait in vain.
+func (o *outputs) isDue(k key, e inotify.Event, now time.Time) bool {
+	l := o.stage.at(k)
+	if l == nil || l.batch.entries[k] == nil {
+		return true
+	}
+	x := l.batch.entries[k]
+	return e.Mask&inotify.Modify != 0 && x.place > 0 && now.Sub(x.asked) >= askLater
+}
+
+// ask has OwnOutput asked for the file of an event. If that has made the entry of the
+// path, its batch waits for the answer.
+func (o *outputs) ask(k key, e inotify.Event, made bool, now time.Time) {
 	if l := o.stage.at(k); l != nil && l.batch.entries[k] != nil {
-		l.batch.doubt(l.batch.entries[k])
+		x := l.batch.entries[k]
+		x.asked = now
+		if made {
+			l.batch.doubt(x)
+		}
 	}
 	if o.unsure[k] != nil {
 		return
@@ -213,13 +233,17 @@ func (o *outputs) settle(k key, own bool) {
 		return
 	}
 	e := l.batch.entries[k]
-	if e == nil || !e.unsure {
+	if e == nil || !e.unsure && !own {
 		return
 	}
 	l.touch()
-	l.batch.makeSure(e)
-	if own {
+	switch {
+	case own && e.unsure:
 		l.batch.drop(k)
+	case own:
+		l.batch.close(e) // it is not waited for, but others may have written it too
+	default:
+		l.batch.makeSure(e)
 	}
 }
 

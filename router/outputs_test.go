@@ -50,6 +50,7 @@ func TestOwnOutput(t *testing.T) {
 		{"a name that it had is as any other", all, 0, "once:M@0 once>old@50 once:c@60 once:M@60 once:w@61", "once@160"},
 
 		{"a save that waits is not lost", timing, 300 * ms, "x@0 late@110 late:M@200 late:M@250 late:w@300", "x@100 late@400"},
+		{"nor does it wait for a log", timing, 0, "late:M@0 late:M@900 late:M@1000 late:M@1800 late:M@2600 late:M@3400", "late@1100"},
 		{"a file that is renamed before somebody has looked", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify}, 0, "log:M@0 a@2 b:M@3 b>log.1@4", "a@102"},
 	}
 	for _, tt := range tests {
