@@ -104,18 +104,18 @@ var shells = []string{"sh", "ash", "bash", "csh", "dash", "elvish", "fish", "ksh
 // codeOptions are the options of programs after which an argument is code: letters,
 // which may end several short options (perl -ne), and what is written in full.
 var codeOptions = map[string]string{
-	"awk": "e", "bun": "ep --print", "elixir": "e", "env": "S", "ex": "c", "expect": "c", "flock": "c", "gawk": "e --source",
-	"gdb": "- -ex -iex", "ghc": "e", "groovy": "e", "guile": "c", "ipython": "c", "julia": "eE --print", "lua": "e", "luajit": "e",
-	"mariadb": "e --init-command", "mysql": "e --init-command", "node": "ep --print", "nodejs": "ep --print", "nvim": "c", "osascript": "e",
+	"awk": "e", "bun": "ep --print", "elixir": "e", "entr": "s", "env": "S", "ex": "c", "expect": "c", "flock": "c", "gawk": "e --source",
+	"gdb": "- -ex -iex", "ghc": "e", "git": "c", "groovy": "e", "guile": "c", "ipython": "c", "julia": "eE --print", "lua": "e", "luajit": "e",
+	"mariadb": "e --init-command", "mysql": "e --init-command", "node": "ep --print", "nodejs": "ep --print", "npm": "c", "npx": "c", "nvim": "c", "osascript": "e",
 	"perl": "eE", "php": "rBRE --run --process-begin --process-code --process-end", "psql": "c", "pypy": "c", "python": "c",
-	"R": "e", "Rscript": "e", "racket": "e", "ruby": "e", "runuser": "c", "scala": "e", "script": "c", "sed": "e", "su": "c",
+	"R": "e", "Rscript": "e", "racket": "e", "rsync": "e", "ruby": "e", "runuser": "c", "scala": "e", "script": "c", "sed": "e", "su": "c",
 	"swipl": "g", "ts-node": "ep --print", "vi": "c", "view": "c", "vim": "c",
 }
 
 // longCodeOptions are those of any program, without their dashes: they are called
 // after what they do.
 var longCodeOptions = []string{
-	"cmd", "command", "eval", "eval-command", "exec", "execute", "expression", "rsh", "split-string", "to-command", "use-compress-program",
+	"cmd", "command", "eval", "eval-command", "exec", "execdir", "execute", "expression", "ok", "okdir", "rsh", "split-string", "to-command", "use-compress-program",
 }
 
 // scriptFirst are programs whose first argument that is no option is code.

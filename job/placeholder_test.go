@@ -72,6 +72,10 @@ func TestNamesWouldBeCode(t *testing.T) {
 		{"su www -c {path}", known + "su"},
 		{"env -S {path}", known + "env"},
 		{"flock lock -c {path}", known + "flock"},
+		{"git -c core.pager={path} log", known + "git"},
+		{"npx -c {path}", known + "npx"},
+		{"rsync -e {path} a b", known + "rsync"},
+		{"find . -execdir {path} ;", known + "find"},
 		{"anything --eval {path}", known + "anything"},
 		{"anything --exec={path}", known + "anything"},
 
@@ -144,7 +148,7 @@ func TestNamesAreArguments(t *testing.T) {
 	for _, command := range []string{
 		"cat {path}", "cat {paths}", "dd if={path} of={root}/out", "convert {path} --out={path}.png", "cc -I{root}/include -c {path} -o {path}.o",
 		"gcc -c {path}", "sass -c {path}", "gzip -c {path}", "grep -e x {path}", "jq -c . {path}", "tar -ce {path}", "curl -d @{path} http://x/",
-		"curl file://{path}", "docker run -v {root}:/site image", "docker run image sh -c x sh {path}", "find {root} -name *.o -exec rm {} ;",
+		"curl file://{path}", "git -C {root} add {path}", "npm run lint -- {paths}", "docker run -v {root}:/site image", "docker run image sh -c x sh {path}", "find {root} -name *.o -exec rm {} ;",
 		"sh {path}", "sh -ex {path}", "sh build.sh {path} out", "bash -c cat_\"$1\" bash {path}", "bash -o errexit -c x sh {paths}", "python3 -c print(1) {path}",
 		"python3 {path}", "node --check {path}", "ruby -c {path}", "perl -c {path}", "perl -e 1 {path}", "perl -Mstrict x.pl {path}", "awk {print} {path}", "awk -f {path}",
 		"awk -v x=1 -f p.awk {path}", "sed -n p {path}", "sed -i s/a/b/ {paths}", "make -C {root}", "make -f {root}/Makefile --directory={root}", "ssh -i {root}/key host true",
