@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http/httptest"
 	"net/http/httputil"
+	"regexp"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
@@ -105,9 +106,17 @@ run = ["true"]
 		t.Errorf("console: %q", faults)
 	}
 
-	away := visit(t, browser, proxy(t, d, (*httputil.ProxyRequest).SetXForwarded, httptest.NewServer).String()+"/preview/.execlogd/")
+	front := proxy(t, d, (*httputil.ProxyRequest).SetXForwarded, httptest.NewServer).String() + "/preview/.execlogd/"
+	away := visit(t, browser, front)
 	away.shows("state.textContent", "Live")
+	away.shows("guest.checkVisibility()", "true")
 	away.shows("runs.lastElementChild.querySelector('div').innerText.replace(/[\\d.]+m?s/, 'TIME').trim().split(/\\s*\\n\\s*/).join()", "build failed after TIME,1 file")
+
+	owners := visit(t, browser, front+regexp.MustCompile(`\?token=\S+`).FindString(d.stderr.String()))
+	owners.shows("state.textContent", "Live")
+	owners.shows("guest.checkVisibility()", "false")
+	owners.shows("location.href", front)
+	owners.shows("runs.lastElementChild.querySelector('.list').innerText", "a.md")
 }
 
 // Without a script the page shows what was when it was loaded; below a
