@@ -56,6 +56,10 @@ type Command struct {
 	// negative is none.
 	Grace time.Duration
 
+	// Stop asks the program to end, before the SIGKILL of Grace; 0 is SIGTERM.
+	// What the program leaves behind is asked by SIGTERM anyway.
+	Stop syscall.Signal
+
 	// Leave are the names of processes that a run may leave behind when the
 	// program has ended by itself, such as servers that a build tool starts to
 	// be quick the next time: patterns of path.Match for the name that the
@@ -76,6 +80,7 @@ type Job struct {
 	env    []string
 	input  Input
 	grace  time.Duration
+	stop   syscall.Signal
 	leave  []string
 	shell  bool
 }
@@ -98,6 +103,7 @@ func (r *Runner) job(c Command) (*Job, error) {
 		env:    environment(r.opts.Env, c.Env),
 		input:  c.Input,
 		grace:  max(0, cmp.Or(c.Grace, DefaultGrace)),
+		stop:   cmp.Or(c.Stop, syscall.SIGTERM),
 		leave:  slices.Clone(c.Leave),
 		shell:  c.Shell != "",
 	}
@@ -128,8 +134,8 @@ func (c Command) check() error {
 		return errors.New("there are both a command and a shell script: drop one of them")
 	case c.Shell == "" && (len(c.Argv) == 0 || c.Argv[0] == ""):
 		return errors.New("there is no command: name a program, or write a shell script")
-	case c.Input > NULPaths:
-		return fmt.Errorf("there is no input %d: take NoInput, JSONLines or NULPaths", c.Input)
+	case c.Input > TerminalInput:
+		return fmt.Errorf("there is no input %d: take NoInput, JSONLines, NULPaths or TerminalInput", c.Input)
 	}
 	for _, v := range c.Env {
 		if i := strings.IndexByte(v, '='); i < 1 || strings.Contains(v, "\x00") {
@@ -219,7 +225,7 @@ func (j *Job) shown(argv []string) []string {
 
 // request is the command with a batch.
 func (j *Job) request(batch []inotify.Event) (request, error) {
-	r := request{path: j.path, dir: j.dir, argv: j.argv, grace: j.grace, leave: j.leave}
+	r := request{path: j.path, dir: j.dir, argv: j.argv, grace: j.grace, stop: j.stop, leave: j.leave, terminal: j.input == TerminalInput}
 	env, list := variables(j.name, batch)
 	if !list && j.shell && strings.Contains(j.argv[2], "EXECLOGD_PATHS") {
 		return r, tooLong(len(batch), "EXECLOGD_PATHS", "a variable has 128 KiB at most")

@@ -246,7 +246,7 @@ func TestCommandErrors(t *testing.T) {
 		{Command{Argv: []string{"echo", "is {path}"}}, `argument "is {path}" may be read as code, and with it what a file is called: let {path} stand alone, follow key= or be part of a path; a script has it as "$EXECLOGD_PATH", or as an argument, as in sh -c 'echo "$1"' sh {path}`},
 		{Command{Argv: []string{"perl", "-e", "{path}"}}, `argument "{path}" is code for perl, and with it what a file is called: write "$EXECLOGD_PATH" in a script, or have it read the name as another argument`},
 		{Command{Argv: []string{"make", "SRC={path}"}}, `argument "SRC={path}" is code for make, and with it what a file is called: write "$$EXECLOGD_PATH" in a recipe of the makefile, with both $`},
-		{Command{Argv: []string{"true"}, Input: 9}, `there is no input 9: take NoInput, JSONLines or NULPaths`},
+		{Command{Argv: []string{"true"}, Input: 9}, `there is no input 9: take NoInput, JSONLines, NULPaths or TerminalInput`},
 	}
 	for _, tt := range tests {
 		tt.c.Name = "test"

@@ -50,15 +50,26 @@
 //   - PWD: the directory that it runs in.
 //
 // Standard input is empty, or has the whole batch, of any length and with any
-// names: see [Input]. A program need not read it. Standard output and standard
-// error are the same pipe, so their lines are in the order in which they were
-// written, or the terminal of [Options]. No terminal controls it, there is no
-// other open file, and the signals are as they
-// were for the daemon, but for SIGPIPE, which ends programs as usual.
+// names, or is the terminal: see [Input]. A program need not read it. Standard
+// output and standard error are the same pipe, so their lines are in the order in
+// which they were written, unless [Options] says otherwise. There is no other open
+// file, and the signals are as they were for the daemon, but for SIGPIPE, which ends
+// programs as usual.
+//
+// # Terminals
+//
+// No terminal controls a program unless Options has a [Terminal]. With that a
+// program runs as under a shell with job control, one at a time: in the
+// foreground, in a process group that it shares with its keeper. When it ends the
+// process has the foreground and its modes back. While the program has it, the
+// signals of the terminal's keys go to the program, and the process hears of them by
+// Options.Typed. When the program is stopped, the process stops as well, so that
+// the shell that has started it has the terminal.
 //
 // # How it ends
 //
-// A program is the leader of a session and a process group. When the context of
+// A program without a terminal is the leader of a session and a process group. When
+// the context of
 // its run ends, or the Runner is closed, its group and whatever else comes from
 // it get SIGTERM (and SIGCONT), and SIGKILL after Command.Grace. When the
 // program itself has ended, what it has left behind is ended in the same way,

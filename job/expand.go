@@ -31,6 +31,9 @@ const (
 	// NULPaths is the paths, absolute, with a NUL after each, as xargs -0
 	// reads them.
 	NULPaths
+
+	// TerminalInput is the Terminal of Options; without one it is NoInput.
+	TerminalInput
 )
 
 // expand fills in the names of a batch. They are absolute, so that none of
@@ -122,7 +125,7 @@ func (in Input) payload(batch []inotify.Event) []byte {
 		for _, e := range batch {
 			out = append(append(out, name(e)...), 0)
 		}
-	case NoInput:
+	case NoInput, TerminalInput:
 		return nil
 	}
 	return out

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,12 +18,17 @@ import (
 // name in ps. The kernel keeps 15 bytes of it.
 const keeperName = "execlogd-keeper"
 
+// withTerminal is the second argument of a keeper that shares its session and its
+// process group with what it runs: see Terminal.
+const withTerminal = "terminal"
+
 // keeperSocket is where a keeper finds its socket.
 const keeperSocket = 3
 
 // A tree that SIGKILL does not end is killed again every killAgain, for what
 // was born meanwhile, and left alone after killPatience.
 const (
+	relayTime    = 20 * time.Millisecond // until a signal that has come is reported
 	killAgain    = 20 * time.Millisecond
 	killPatience = 5 * time.Second
 )
@@ -51,7 +57,8 @@ func Keep() {
 	// The thread that starts a program must last as long as the process:
 	// the kernel sends PR_SET_PDEATHSIG when the thread ends.
 	runtime.LockOSThread()
-	if err := keep(&inbox{socket: keeperSocket}); err != nil {
+	shared := len(os.Args) > 1 && os.Args[1] == withTerminal
+	if err := keep(&inbox{socket: keeperSocket}, shared); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", keeperName, err)
 		os.Exit(1)
 	}
@@ -62,9 +69,12 @@ func Keep() {
 // the parent of whatever a program leaves behind, however that detached itself,
 // so all that is below it in the tree of processes belongs to the program. The
 // end of its socket is the end of the daemon, by whatever cause.
-func keep(in *inbox) error {
+func keep(in *inbox, shared bool) error {
 	if err := settleIn(); err != nil {
 		return err
+	}
+	if shared {
+		relaySignals(in.socket)
 	}
 	t := &tree{empty: make(chan struct{})}
 	close(t.empty)
@@ -78,12 +88,20 @@ func keep(in *inbox) error {
 		switch ask[0] {
 		case askStop:
 			t.stop()
+		case askKill:
+			t.killNow()
+		case askSignal:
+			b, err := in.next(4)
+			if err != nil {
+				return err
+			}
+			t.signalMain(syscall.Signal(binary.BigEndian.Uint32(b)))
 		case askRun:
 			r, files, err := in.request()
 			if err != nil {
 				return err
 			}
-			if next := plant(r, files, in.socket); next != nil {
+			if next := plant(r, files, in.socket, shared); next != nil {
 				t = next
 			}
 		default:
@@ -113,6 +131,30 @@ func settleIn() error {
 	return os.Chdir("/") // holds no mount
 }
 
+// relaySignals reports the signals by which a terminal ends what is in its
+// foreground: the keeper is in the group of the program, and hears of them for the
+// daemon. It survives all others that a program may send to its own group. They are
+// caught, not ignored, because a program would inherit that.
+func relaySignals(socket int) {
+	others := []os.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGPIPE}
+	for _, s := range others {
+		if !signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
+	keyboard := make(chan os.Signal, 8)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		if !signal.Ignored(s) {
+			signal.Notify(keyboard, s)
+		}
+	}
+	go func() {
+		for s := range keyboard {
+			send(socket, report{kind: typed, value: uint32(s.(syscall.Signal))})
+		}
+	}()
+}
+
 // keepFiles sees to it that programs inherit no file but their own, neither
 // ours nor those that somebody left open for the daemon.
 func keepFiles() error {
@@ -130,15 +172,19 @@ func keepFiles() error {
 
 // A tree is a program that runs, with all its descendants.
 type tree struct {
-	main    int // process id of the program
+	main    int  // process id of the program
+	shared  bool // it is in the group of the keeper
 	grace   time.Duration
+	stopBy  syscall.Signal      // asks main to end, and whatever is there with it
 	leave   []string            // as in Command
 	socket  int                 // to report on
 	stopped chan struct{}       // closed when it is to end
 	alone   chan struct{}       // closed when main has ended and left others behind
 	died    chan struct{}       // has an element when a process was reaped
 	empty   chan struct{}       // closed when there is no process any more
+	hurry   chan struct{}       // closed when it is to be killed
 	once    sync.Once           // closes stopped
+	now     sync.Once           // closes hurry
 	told    map[processKey]bool // who got SIGTERM; tend's alone
 	leaving bool                // it has ended by itself, and some may stay; tend's alone
 
@@ -149,8 +195,8 @@ type tree struct {
 
 // plant starts a program, reports that, and sees to its tree until that is
 // empty. It returns nil if the program did not start.
-func plant(r request, files []int, socket int) *tree {
-	pid, err := fork(r, files)
+func plant(r request, files []int, socket int, shared bool) *tree {
+	pid, err := fork(r, files, shared)
 	for _, fd := range files {
 		syscall.Close(fd)
 	}
@@ -164,7 +210,7 @@ func plant(r request, files []int, socket int) *tree {
 	}
 	send(socket, report{kind: started, value: uint32(pid)})
 	t := &tree{
-		main: pid, grace: r.grace, leave: r.leave, socket: socket, told: make(map[processKey]bool),
+		main: pid, shared: shared, grace: r.grace, stopBy: r.stop, hurry: make(chan struct{}), leave: r.leave, socket: socket, told: make(map[processKey]bool),
 		stopped: make(chan struct{}), alone: make(chan struct{}), died: make(chan struct{}, 1), empty: make(chan struct{}),
 	}
 	reaped := make(chan struct{})
@@ -173,19 +219,19 @@ func plant(r request, files []int, socket int) *tree {
 	return t
 }
 
-// fork starts a program as the leader of a session and group of its own: it
-// has no terminal to wait at for an answer. If the keeper dies first, so does
-// the program.
-func fork(r request, files []int) (pid int, err error) {
-	if len(files) != 2 {
+// fork starts a program as the leader of a session and group of its own, where
+// it has no terminal to wait at for an answer, or in those of the keeper, so that
+// it is in the foreground of the terminal from the first if that group is. If the
+// keeper dies first, so does the program.
+func fork(r request, files []int, shared bool) (pid int, err error) {
+	if len(files) != 3 {
 		return 0, syscall.EBADF
 	}
-	in, out := uintptr(files[0]), uintptr(files[1])
 	return syscall.ForkExec(r.path, r.argv, &syscall.ProcAttr{
 		Dir:   r.dir,
 		Env:   r.env,
-		Files: []uintptr{in, out, out},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
+		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
+		Sys:   &syscall.SysProcAttr{Setsid: !shared, Pdeathsig: syscall.SIGKILL},
 	})
 }
 
@@ -202,8 +248,26 @@ func (t *tree) stop() {
 	})
 }
 
+// killNow has the tree end without grace.
+func (t *tree) killNow() {
+	t.now.Do(func() {
+		if t.hurry != nil {
+			close(t.hurry)
+		}
+	})
+}
+
+// signalMain sends a signal to the program itself, unless it has ended.
+func (t *tree) signalMain(s syscall.Signal) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.main != 0 && !t.over {
+		_ = syscall.Kill(t.main, s)
+	}
+}
+
 // tend ends the tree when it is to end, and when the program itself has ended:
-// SIGTERM, and SIGKILL after the grace. It returns when nothing is left. When the
+// SIGTERM or its own signal, and SIGKILL after the grace. It returns when nothing is left. When the
 // program has ended by itself and all that is left may stay, the keeper ends, for
 // it cannot be a parent to them and to the next program's processes.
 func (t *tree) tend(reaped <-chan struct{}) {
@@ -211,18 +275,24 @@ func (t *tree) tend(reaped <-chan struct{}) {
 	var end report
 	var kill <-chan time.Time // nil while nothing is to end
 	var killed time.Time      // zero until then
-	alone, stopped := t.alone, t.stopped
+	alone, stopped, hurry := t.alone, t.stopped, t.hurry
 	var died <-chan struct{} // nil while it is of no interest
 	for end.alive == 0 && end.stay.Count == 0 {
 		select {
 		case <-reaped:
 			end.kind, end.value = ended, uint32(t.status)
+			if exit := t.status.ExitStatus(); t.shared && (exit == 128+int(syscall.SIGINT) || exit == 128+int(syscall.SIGQUIT)) {
+				time.Sleep(relayTime) // that a key was typed is to be known first
+			}
 			send(t.socket, end)
 			return
 		case <-alone:
 			alone = nil
 			if kill != nil {
-				t.terminate()
+				if t.stopBy != syscall.SIGTERM {
+					clear(t.told) // what the program leaves need not know its signal
+				}
+				t.terminate(syscall.SIGTERM)
 				break
 			}
 			if len(t.leave) > 0 {
@@ -231,7 +301,7 @@ func (t *tree) tend(reaped <-chan struct{}) {
 				end.stay = t.staying()
 			}
 			if end.stay.Count == 0 {
-				end.ended = named(t.terminate())
+				end.ended = named(t.terminate(syscall.SIGTERM))
 				kill = time.After(t.grace)
 			}
 		case <-died:
@@ -239,8 +309,13 @@ func (t *tree) tend(reaped <-chan struct{}) {
 		case <-stopped:
 			stopped = nil
 			if kill == nil {
-				t.terminate()
+				t.terminate(t.stopBy)
 				kill = time.After(t.grace)
+			}
+		case <-hurry:
+			hurry = nil
+			if killed.IsZero() {
+				kill = time.After(0)
 			}
 		case now := <-kill:
 			if killed.IsZero() {
@@ -296,16 +371,16 @@ func (t *tree) members() []process {
 // terminate asks every process of the tree to end, also one that was stopped,
 // but none twice. It returns those that it had to ask by themselves, outside the
 // program's group.
-func (t *tree) terminate() (alone []process) {
+func (t *tree) terminate(by syscall.Signal) (alone []process) {
 	members := t.members() // whom a signal to the group reaches
-	group := t.signalGroup(syscall.SIGTERM, syscall.SIGCONT)
+	group := t.signalGroup(by, syscall.SIGCONT)
 	for _, p := range members {
 		t.told[p.key()] = t.told[p.key()] || p.group == group
 	}
 	for _, p := range t.members() {
 		if !t.told[p.key()] {
 			t.told[p.key()] = true
-			p.signal(syscall.SIGTERM)
+			p.signal(by)
 			p.signal(syscall.SIGCONT)
 			alone = append(alone, p)
 		}
@@ -325,11 +400,12 @@ func (t *tree) kill() int {
 }
 
 // signalGroup sends signals to the program's group and returns that. When the
-// program was reaped the group may be another's, and it returns 0.
+// program was reaped the group may be another's, and it returns 0; so it does
+// when that is the keeper's own, where each process is signalled by itself.
 func (t *tree) signalGroup(signals ...syscall.Signal) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over {
+	if t.over || t.shared {
 		return 0
 	}
 	for _, s := range signals {
@@ -338,10 +414,15 @@ func (t *tree) signalGroup(signals ...syscall.Signal) int {
 	return t.main
 }
 
-// reap takes in whatever dies until there is nothing left that could.
+// reap takes in whatever dies until there is nothing left that could. With a
+// terminal it also reports when the program is stopped.
 func (t *tree) reap(reaped chan<- struct{}) {
 	defer close(reaped)
-	for awaitChild(0) == nil {
+	var options uintptr
+	if t.shared {
+		options = syscall.WSTOPPED
+	}
+	for awaitChild(options) == nil {
 		if t.reapOne() && awaitChild(syscall.WNOHANG) == nil {
 			close(t.alone)
 		}
@@ -352,8 +433,18 @@ func (t *tree) reap(reaped chan<- struct{}) {
 func (t *tree) reapOne() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	options := syscall.WNOHANG
+	if t.shared {
+		options |= syscall.WUNTRACED
+	}
 	var status syscall.WaitStatus
-	pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+	pid, err := syscall.Wait4(-1, &status, options, nil)
+	if err == nil && pid == t.main && status.Stopped() {
+		send(t.socket, report{kind: halted, value: uint32(status.StopSignal())})
+	}
+	if status.Stopped() {
+		return false
+	}
 	if err == nil {
 		select {
 		case t.died <- struct{}{}:

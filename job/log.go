@@ -259,6 +259,13 @@ func (e *entry) record(output int) Record {
 	return r
 }
 
+// now is the record as it is, without its output.
+func (e *entry) now() Record {
+	e.log.mu.Lock()
+	defer e.log.mu.Unlock()
+	return e.record(0)
+}
+
 func (e *entry) pid() int {
 	e.log.mu.Lock()
 	defer e.log.mu.Unlock()

@@ -13,12 +13,15 @@ const maxOutput = 64 << 10
 
 // A Line is a line of a job's output, from its standard output or its
 // standard error, which are one pipe and so in the order in which they were
-// written.
+// written unless Options keeps them apart.
 type Line struct {
 	Route string // the name of the command
 	ID    uint64 // of the record
 	Text  string // the bytes that were written, without the newline
 	Cut   bool   // the line is long and goes on in the next Line
+
+	// Stderr says that it is from standard error, where that is kept apart.
+	Stderr bool
 }
 
 // A lineWriter cuts what is written to it into lines.

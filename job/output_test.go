@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -133,15 +134,14 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// Programs that have a terminal, or another file in its place, keep what they
-// write to themselves.
-func TestTerminal(t *testing.T) {
+// What programs write to a file that they are given is theirs alone.
+func TestOutputToAFile(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "terminal"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	h := houseWith(t, Options{Terminal: file})
+	h := houseWith(t, Options{Stdout: file, Stderr: file})
 	for range 2 {
 		r := h.run(Command{Shell: `echo a; echo b >&2; exit 3`})
 		if r.Output != nil || r.Written != 0 || r.Failure != "exit status 3" || len(h.lines) > 0 {
@@ -150,6 +150,52 @@ func TestTerminal(t *testing.T) {
 	}
 	if got, err := os.ReadFile(file.Name()); err != nil || string(got) != "a\nb\na\nb\n" {
 		t.Errorf("it was written %q %v", got, err)
+	}
+}
+
+// Standard error is told apart where that is asked for, or where one of the two
+// goes elsewhere.
+func TestOutputsAreKeptApart(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for _, tt := range []struct {
+		opts Options
+		want []string
+	}{
+		{Options{}, []string{"out false", "err false"}},
+		{Options{Separate: true}, []string{"out false", "err true"}},
+		{Options{Stdout: null}, []string{"err true"}},
+		{Options{Stderr: null}, []string{"out false"}},
+	} {
+		var mu sync.Mutex
+		var got []string
+		tt.opts.Output = func(l Line) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, fmt.Sprint(l.Text, " ", l.Stderr))
+		}
+		r, err := New(tt.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := r.Command(Command{Name: "test", Shell: "echo out; echo err >&2", Dir: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Run(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		slices.Sort(got)
+		slices.Sort(tt.want)
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package job
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -42,12 +43,26 @@ type Options struct {
 	// writes faster than Output returns is held up. Nil is nobody.
 	Output func(Line)
 
-	// Terminal is what programs get as standard output and standard error in
-	// place of a pipe, so that they show colours and progress. What they write
-	// there is not seen: no Record has an Output, and the Output above is never
-	// called. It is not the terminal that controls them, and they do not read
-	// from it. It must stay open until the Runner is closed. Nil is a pipe.
-	Terminal *os.File
+	// Stdout and Stderr are what programs get as standard output and standard
+	// error in place of a pipe. What they write there is not seen: no Record has
+	// it, and the Output above is not called for it. They must stay open until the
+	// Runner is closed. Nil is a pipe: one for both, or with Separate, or if one
+	// of them is a file, one for each.
+	Stdout, Stderr *os.File
+
+	// Separate keeps standard error apart from standard output, so that a Line
+	// says which it is of. Lines of one are then in their order, but not with
+	// those of the other.
+	Separate bool
+
+	// Terminal is lent to programs while they run. Nil is none: programs are in
+	// sessions of their own, which have no terminal.
+	Terminal *Terminal
+
+	// Typed is told of a signal that a key of the Terminal has sent to a program,
+	// and of the record of its run. It is called by a goroutine of that run. Nil
+	// is nobody.
+	Typed func(Record, syscall.Signal)
 
 	// Done gets the record of each run when it is over, before its callback
 	// returns. It is called by several goroutines. Nil is nobody.
@@ -82,7 +97,7 @@ func New(opts Options) (*Runner, error) {
 	if opts.Env == nil {
 		opts.Env = os.Environ()
 	}
-	k, err := startKeeper()
+	k, err := startKeeper(opts.Terminal != nil)
 	if err != nil {
 		return nil, errors.Join(err, null.Close())
 	}
@@ -119,15 +134,25 @@ func (r *Runner) Close() error {
 	return r.null.Close()
 }
 
+// Kill ends everything that runs with SIGKILL, without waiting for it. The runs
+// are over when nothing of them is left, as if they had not heeded SIGTERM.
+func (r *Runner) Kill() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for x := range r.runs {
+		x.kill()
+	}
+}
+
 // A run is a program that was started, until nothing of its tree is left.
 type run struct {
 	runner *Runner
 	keeper *keeper
 	entry  *entry
-	output *os.File      // nil with a terminal
-	drain  chan struct{} // closed when output has ended
-	input  *os.File      // nil without
-	feed   chan struct{} // closed when input is written, or nobody reads it
+	output []*os.File     // our ends of pipes
+	drain  sync.WaitGroup // counts those that have not ended
+	input  *os.File       // nil without
+	feed   chan struct{}  // closed when input is written, or nobody reads it
 
 	mu       sync.Mutex // guards what follows
 	starting *keeper    // was asked, and may have started it before it says so
@@ -139,7 +164,7 @@ type run struct {
 // it. The run must leave. The error is the errno of the program's start, or of
 // what it needs.
 func (r *Runner) start(req request, input []byte, e *entry) (*run, error) {
-	x := &run{runner: r, entry: e, drain: make(chan struct{}), feed: make(chan struct{})}
+	x := &run{runner: r, entry: e, feed: make(chan struct{})}
 	if err := r.enter(x); err != nil {
 		return nil, err
 	}
@@ -169,63 +194,87 @@ func (r *Runner) leave(x *run) {
 }
 
 func (x *run) start(req request, input []byte) error {
+	opts := x.runner.opts
 	stdin := x.runner.null
-	if input != nil {
+	switch {
+	case input != nil:
 		in, w, err := os.Pipe()
 		if err != nil {
 			return err
 		}
 		defer in.Close()
 		stdin, x.input = in, w
+	case req.terminal && opts.Terminal != nil:
+		stdin = opts.Terminal.file
 	}
-	stdout := x.runner.opts.Terminal
-	if stdout == nil {
+	stdout, stderr := opts.Stdout, opts.Stderr
+	for _, to := range []**os.File{&stdout, &stderr} {
+		if *to != nil {
+			continue
+		}
 		r, w, err := os.Pipe()
 		if err != nil {
 			x.close()
 			return err
 		}
 		defer w.Close()
-		stdout, x.output = w, r
+		*to = w
+		x.output = append(x.output, r)
+		if stderr == nil && !opts.Separate {
+			stderr = w
+		}
 	}
-	pid, err := x.launch(req.message(), stdin, stdout)
+	pid, err := x.launch(req.message(), stdin, stdout, stderr)
 	if err != nil {
 		x.close()
 		return err
 	}
 	x.entry.began(pid)
 	go x.pour(input)
-	go x.collect()
+	for i, r := range x.output {
+		isErr := opts.Stdout != nil || i == 1
+		x.drain.Go(func() { x.collect(r, isErr) })
+	}
 	return nil
 }
 
 // close gives back the pipes of a run that did not start.
 func (x *run) close() {
-	for _, f := range []*os.File{x.input, x.output} {
-		if f != nil {
-			f.Close()
-		}
+	if x.input != nil {
+		x.input.Close()
+	}
+	for _, f := range x.output {
+		f.Close()
 	}
 }
 
 // launch sends a request to a keeper and returns the process id of the
-// program.
-func (x *run) launch(message []byte, stdin, stdout *os.File) (pid int, err error) {
+// program. The terminal is lent before that starts.
+func (x *run) launch(message []byte, files ...*os.File) (pid int, err error) {
 	k, err := x.runner.take(func(k *keeper) error {
 		x.mu.Lock()
 		x.starting = k
 		x.mu.Unlock()
-		return k.send(message, stdin, stdout)
+		if t := x.runner.opts.Terminal; t != nil {
+			t.lend(k.group())
+		}
+		err := k.send(message, files...)
+		if err != nil {
+			x.reclaim(k)
+		}
+		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	answer, err := k.receive()
-	if err != nil {
+	answer, err := k.answer(nil)
+	switch {
+	case err != nil:
+		x.reclaim(k)
 		k.end()
 		return 0, errKeeper
-	}
-	if answer.kind != started {
+	case answer.kind != started:
+		x.reclaim(k)
 		x.runner.put(k)
 		return 0, syscall.Errno(answer.value)
 	}
@@ -236,6 +285,13 @@ func (x *run) launch(message []byte, stdin, stdout *os.File) (pid int, err error
 		k.stop()
 	}
 	return int(answer.value), nil
+}
+
+// reclaim takes the terminal back from a keeper's group, if it has it.
+func (x *run) reclaim(k *keeper) {
+	if t := x.runner.opts.Terminal; t != nil {
+		t.reclaim(k.group())
+	}
 }
 
 // stop has the tree of the program end. It does not wait.
@@ -251,6 +307,26 @@ func (x *run) stop() {
 	}
 }
 
+// kill has the tree end at once.
+func (x *run) kill() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.keeper != nil && !x.over {
+		x.told = true
+		x.keeper.kill()
+	}
+}
+
+// signal sends a signal to the program itself. It reports whether that runs.
+func (x *run) signal(s syscall.Signal) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.keeper == nil || x.told || x.over {
+		return false
+	}
+	return x.keeper.signal(s) == nil
+}
+
 // stopping reports whether it was stopped while it ran.
 func (x *run) stopping() bool {
 	x.mu.Lock()
@@ -260,14 +336,19 @@ func (x *run) stopping() bool {
 
 // wait returns when nothing of the tree is left and its output is recorded.
 func (x *run) wait() (report, error) {
-	end, err := x.keeper.receive()
+	end, err := x.keeper.answer(x.note)
+	x.reclaim(x.keeper)
 	x.mu.Lock()
 	x.over = true
 	x.mu.Unlock()
 	if err != nil {
 		// The kernel has killed the program with its keeper. What is left is
 		// its group, and what is not in it got away.
-		_ = syscall.Kill(-x.entry.pid(), syscall.SIGKILL)
+		group := x.entry.pid()
+		if x.runner.opts.Terminal != nil {
+			group = x.keeper.group()
+		}
+		_ = syscall.Kill(-group, syscall.SIGKILL)
 		err = errKeeper
 	}
 	x.settle(end.stay.Count > 0)
@@ -279,6 +360,17 @@ func (x *run) wait() (report, error) {
 	return end, nil
 }
 
+// note heeds what a keeper reports while the program runs.
+func (x *run) note(r report) {
+	s := syscall.Signal(r.value)
+	switch opts := x.runner.opts; {
+	case r.kind == halted:
+		opts.Terminal.halt(x.keeper.group(), x.entry.pid(), s)
+	case opts.Typed != nil:
+		opts.Typed(x.entry.now(), s)
+	}
+}
+
 // settle waits for the goroutines of a run that is over. Processes that stay may
 // hold its output.
 func (x *run) settle(stay bool) {
@@ -286,15 +378,15 @@ func (x *run) settle(stay bool) {
 	if stay {
 		wait = leavePatience
 	}
-	if x.output != nil {
-		patience := time.AfterFunc(wait, func() { _ = x.output.SetReadDeadline(time.Now()) })
+	for _, f := range x.output {
+		patience := time.AfterFunc(wait, func() { _ = f.SetReadDeadline(time.Now()) })
 		defer patience.Stop()
 	}
 	if x.input != nil {
 		_ = x.input.SetWriteDeadline(time.Now())
 	}
 	<-x.feed
-	<-x.drain
+	x.drain.Wait()
 }
 
 // pour writes the input. A program need not read it.
@@ -306,22 +398,18 @@ func (x *run) pour(input []byte) {
 	}
 }
 
-// collect reads the output to its end.
-func (x *run) collect() {
-	defer close(x.drain)
-	if x.output == nil {
-		return
-	}
-	defer x.output.Close()
+// collect reads an output to its end.
+func (x *run) collect(from *os.File, isErr bool) {
+	defer from.Close()
 	lines := lineWriter{emit: func(text string, cut bool) {
 		if x.runner.opts.Output != nil {
-			x.runner.opts.Output(Line{Route: x.entry.route(), ID: x.entry.id(), Text: text, Cut: cut})
+			x.runner.opts.Output(Line{Route: x.entry.route(), ID: x.entry.id(), Text: text, Cut: cut, Stderr: isErr})
 		}
 	}}
 	defer lines.end()
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := x.output.Read(buf)
+		n, err := from.Read(buf)
 		x.entry.write(buf[:n])
 		lines.write(buf[:n])
 		if err != nil {
@@ -343,7 +431,7 @@ func (r *Runner) take(begin func(*keeper) error) (*keeper, error) {
 		}
 		k.end()
 	}
-	k, err := startKeeper()
+	k, err := startKeeper(r.opts.Terminal != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -388,7 +476,7 @@ type keeper struct {
 	process *exec.Cmd
 }
 
-func startKeeper() (*keeper, error) {
+func startKeeper(shared bool) (*keeper, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, fmt.Errorf("start keeper: %w", err)
@@ -402,6 +490,10 @@ func startKeeper() (*keeper, error) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if shared {
+		cmd.Args = append(cmd.Args, withTerminal)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start keeper: %w", errors.Join(err, ours.Close()))
 	}
@@ -438,7 +530,30 @@ func (k *keeper) send(message []byte, files ...*os.File) error {
 // stop asks for the end of what runs. A keeper that is gone has ended it.
 func (k *keeper) stop() { _, _ = k.conn.Write([]byte{askStop}) }
 
-func (k *keeper) receive() (report, error) { return readReport(k.conn) }
+// kill asks for its end without grace.
+func (k *keeper) kill() { _, _ = k.conn.Write([]byte{askKill}) }
+
+// signal asks to send the program a signal.
+func (k *keeper) signal(s syscall.Signal) error {
+	_, err := k.conn.Write(binary.BigEndian.AppendUint32([]byte{askSignal}, uint32(s)))
+	return err
+}
+
+// group is the process group of the keeper, if it has one of its own.
+func (k *keeper) group() int { return k.process.Process.Pid }
+
+// answer waits for what comes of a request. What is reported meanwhile is noted.
+func (k *keeper) answer(note func(report)) (report, error) {
+	for {
+		r, err := readReport(k.conn)
+		switch {
+		case err != nil || r.kind != halted && r.kind != typed:
+			return r, err
+		case note != nil:
+			note(r)
+		}
+	}
+}
 
 // end ends a keeper and waits for it. How it ended is of no interest.
 func (k *keeper) end() {

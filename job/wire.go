@@ -14,8 +14,10 @@ import (
 
 // What the first byte of a message to a keeper asks for.
 const (
-	askRun  = 'r' // a length and a request follow; its files come along
-	askStop = 's' // end the tree that runs; without one, nothing
+	askRun    = 'r' // a length and a request follow; its files come along
+	askStop   = 's' // end the tree that runs; without one, nothing
+	askKill   = 'k' // end it with SIGKILL, now
+	askSignal = 'g' // send the program the signal that follows, in four bytes
 )
 
 // A request is a program for a keeper to run. Its strings hold any bytes but
@@ -25,14 +27,18 @@ type request struct {
 	dir   string
 	argv  []string
 	env   []string
-	grace time.Duration // between SIGTERM and SIGKILL
-	leave []string      // as in Command
+	grace time.Duration  // between SIGTERM and SIGKILL
+	stop  syscall.Signal // in place of SIGTERM, while the program runs
+	leave []string       // as in Command
+
+	terminal bool // read from it; the files that come along say so to a keeper
 }
 
 // message is the request as it goes to a keeper.
 func (r request) message() []byte {
 	b := []byte{askRun, 0, 0, 0, 0}
 	b = binary.BigEndian.AppendUint64(b, uint64(r.grace))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.stop))
 	b = appendStrings(b, []string{r.path, r.dir})
 	b = appendStrings(b, r.argv)
 	b = appendStrings(b, r.env)
@@ -54,11 +60,12 @@ var errRequest = errors.New("malformed request")
 
 // parseRequest reads what follows the length in a message.
 func parseRequest(b []byte) (request, error) {
-	if len(b) < 8 {
+	const fixed = 8 + 4 // grace and stop
+	if len(b) < fixed {
 		return request{}, errRequest
 	}
-	r := request{grace: time.Duration(binary.BigEndian.Uint64(b))}
-	places, b, err := cutStrings(b[8:])
+	r := request{grace: time.Duration(binary.BigEndian.Uint64(b)), stop: syscall.Signal(binary.BigEndian.Uint32(b[8:]))}
+	places, b, err := cutStrings(b[fixed:])
 	if err != nil || len(places) != 2 {
 		return request{}, errRequest
 	}
@@ -105,10 +112,13 @@ const (
 	started = 1 + iota // value is the process id
 	failed             // value is the errno of what kept the program from starting
 	ended              // value is the wait status; nothing of the tree is left but what alive counts, and what stays
+	halted             // value is the signal that has stopped the program, which goes on at SIGCONT
+	typed              // value is a signal that came to the keeper's group, as from the terminal
 )
 
 // A report is an answer of a keeper: one started or failed to each request,
-// and one ended after each started. The keeper ends after one with processes that
+// and one ended after each started. With a terminal there may be any number of
+// halted in between, and typed at any time. The keeper ends after one with processes that
 // are alive or stay.
 type report struct {
 	kind  uint32

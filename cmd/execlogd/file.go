@@ -291,7 +291,7 @@ func (c *routeConfig) keys() []key {
 		{"shell", text(keep(&c.shell), `a line for the shell, as in "make site && cp -r out www"`), "run this `script` with /bin/sh, in place of a command"},
 		{"dir", directory(keep(&c.dir)), "run in this `directory`, by default the current one"},
 		{"env", environment(&c.env), "set a variable, `KEY=VALUE`, in the environment of the command (may be repeated)"},
-		{"stdin", oneOf(&c.stdin, "none", "json", "nul"), "`what` the command reads: none, json, for an object a line for each change, or nul,\nfor paths with a NUL after each" + byDefault(c.stdin)},
+		{"stdin", oneOf(&c.stdin, "none", "json", "nul"), "`what` the command reads: none, json, for an object a line for each change, or nul,\nfor paths with a NUL after each; by default the terminal, or none without one"},
 		{"service", boolean(&c.service), ""},
 		{"ready", readiness(&c.ready), ""},
 		{"outputs", globs(&patterns{given: &c.outputs}), "the command itself writes what matches this `pattern`, so do not run on it (may be\nrepeated)"},

@@ -100,7 +100,7 @@ func (c *routeConfig) make(runner *job.Runner, died func(error)) (*work, error) 
 func idle(context.Context, []inotify.Event) error { return nil }
 
 func (c *routeConfig) command() job.Command {
-	inputs := map[string]job.Input{"none": job.NoInput, "json": job.JSONLines, "nul": job.NULPaths}
+	inputs := map[string]job.Input{"": job.TerminalInput, "none": job.NoInput, "json": job.JSONLines, "nul": job.NULPaths}
 	return job.Command{
 		Name:  c.name.is,
 		Argv:  texted(c.run),

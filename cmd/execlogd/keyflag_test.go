@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"io"
 	"reflect"
@@ -52,6 +53,7 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 // alone says.
 func withoutPlaces(c routeConfig) routeConfig {
 	c.at, c.start = place{}, false
+	c.stdin = cmp.Or(c.stdin, "none") // run has the terminal, if there is one
 	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir} {
 		p.at = place{}
 	}

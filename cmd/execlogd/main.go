@@ -50,6 +50,7 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
+	quitOnKey()
 	reaping, enough := context.WithCancel(context.Background())
 	var reaper sync.WaitGroup
 	reaper.Go(func() { job.Reap(reaping) })
@@ -60,6 +61,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "execlogd:", err)
 	}
 	os.Exit(exitStatus(err))
+}
+
+// quitOnKey has SIGQUIT, which Ctrl-\ sends, end the process at once, and without
+// the stacks that the runtime of Go prints, unless GOTRACEBACK asks for them.
+func quitOnKey() {
+	if os.Getenv("GOTRACEBACK") != "" {
+		return
+	}
+	quit := make(chan os.Signal, 1)
+	signal.Notify(quit, syscall.SIGQUIT)
+	go func() {
+		<-quit
+		theTerminal.Load().restore()
+		fmt.Fprintln(os.Stderr, "execlogd: quit at once by SIGQUIT")
+		os.Exit(128 + int(syscall.SIGQUIT))
+	}()
 }
 
 func exitStatus(err error) int {
@@ -123,6 +140,11 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer d.release()
+	if d.runner != nil {
+		stop := stopGuard{runner: d.runner, say: func(text string) { d.log.Warn(text) }, again: stopAgain(stderr), atOnce: true}
+		stop.guard(ctx)
+		defer stop.end()
+	}
 	if cfg.file != "" {
 		var end context.CancelCauseFunc
 		ctx, end = context.WithCancelCause(ctx)

@@ -297,9 +297,9 @@ func (o *oneLiner) sayNotes(ctx context.Context, routes *router.Router) {
 	r.notePatterns("", o.cfg.listed(), o.cfg.paths...)
 	r.noteConflicts("", &o.cfg.routeConfig)
 	for _, note := range r.mistakes {
-		fmt.Fprintln(o.stderr, "execlogd: note:", note.text)
+		o.say("note: " + note.text)
 	}
 	if len(o.cfg.match) > 0 && len(unmatched(ctx, routes, o.cfg.paths, []string{o.cfg.name.is})) > 0 {
-		fmt.Fprintf(o.stderr, "execlogd: note: no file matches yet: %s\n", strings.Join(texted(o.cfg.match), " "))
+		o.say("note: no file matches yet: " + strings.Join(texted(o.cfg.match), " "))
 	}
 }

@@ -26,8 +26,10 @@ arguments {path} stands for the file that has changed, and {paths}, if it is
 one, for all of them; such a command, and one for each file (-per file), first
 runs at a change. A -- before the command ends the flags.
 
-On a terminal the command writes to that itself, with its colours. Ctrl-C ends
-the command, and then execlogd.
+On a terminal the command has that to itself, as under a shell: it may read from
+it, and Ctrl-C goes to the command, whose end by it ends execlogd as well. While
+none runs there are keys: Enter runs again, p pauses, q quits, ? lists them. With
+-stdin none the command does not read, and the keys are there all the time.
 `
 
 // runConfig is the command line of `execlogd run`, checked. Its root is the
@@ -55,7 +57,7 @@ func parseRun(args []string) (runConfig, error) {
 	case len(cfg.run) > 0 && cfg.shell.is != "":
 		return cfg, usagef("there are both -shell and a command, %q: drop one of them", argv[0])
 	}
-	cfg.start = cfg.start && cfg.per == "route" && !strings.Contains(strings.Join(argv, " "), "{path")
+	cfg.start = cfg.start && !cfg.needsPath()
 	return cfg, nil
 }
 
@@ -66,7 +68,7 @@ func parseRunFlags(name, usage string, args []string) (runConfig, []string, erro
 		return runConfig{}, nil, err
 	}
 	cfg := runConfig{routeConfig: routeDefaults}
-	cfg.name.is = "run"
+	cfg.name.is, cfg.stdin = "run", ""
 	cfg.dir.is = dir
 	r := &reader{dir: dir}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
@@ -110,6 +112,14 @@ func (cfg *runConfig) define(flags *flag.FlagSet, r *reader) {
 	flags.BoolVar(&cfg.strict, "exit-on-failure", false, "end at the first run that fails, with its exit status")
 }
 
+// needsPath reports whether the command can run only for a file.
+func (cfg *runConfig) needsPath() bool {
+	return cfg.per == "file" || strings.Contains(strings.Join(texted(cfg.run), " "), "{path")
+}
+
+// whole is an event that stands for all files.
+func (cfg *runConfig) whole() inotify.Event { return inotify.Event{Root: cfg.paths[0], Path: "."} }
+
 // A failedRun is the run at which -exit-on-failure ended it all.
 type failedRun struct{ error }
 
@@ -145,7 +155,7 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	o := &oneLiner{cfg: cfg, stdout: stdout, stderr: &lockedWriter{w: stderr}, end: end}
+	o := &oneLiner{cfg: cfg, stdin: os.Stdin, stdout: stdout, stderr: stderr, end: end}
 	if err := o.run(ctx); err != nil {
 		return err
 	}
@@ -158,65 +168,101 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 // A oneLiner is `execlogd run` at work.
 type oneLiner struct {
 	cfg            runConfig
+	stdin          *os.File
 	stdout, stderr io.Writer
+	saying         sync.Mutex // one line after the other, wherever they go
 	end            context.CancelCauseFunc
+	runner         *job.Runner
+	routes         *router.Router
+	terminal       *runTerminal // nil without one
 }
 
 func (o *oneLiner) run(ctx context.Context) (err error) {
-	opts := job.Options{Output: o.output, Done: o.sayLeftBehind}
-	if isTerminal(o.stdout) {
-		opts.Terminal, _ = o.stdout.(*os.File)
+	if o.terminal, err = o.openTerminal(); err != nil {
+		return err
 	}
-	runner, err := job.New(opts)
+	defer o.terminal.close()
+	if o.runner, err = job.New(o.jobs()); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.runner.Close()) }()
+	work, err := o.cfg.make(o.runner, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, runner.Close()) }()
-	work, err := o.cfg.make(runner, nil)
-	if err != nil {
-		return err
-	}
-	route := o.cfg.route(o.clearing(work.run))
+	route := o.cfg.route(o.terminal.pausing(o.clearing(work.run)))
 	route.Roots = nil
-	route.OwnOutput = ownOutput(runner, route.Name)
+	route.OwnOutput = ownOutput(o.runner, route.Name)
 	// Who stops us wants the command to end as well, and now.
-	routes, err := router.New(router.Options{Grace: -1, Post: o.post}, route)
+	o.routes, err = router.New(router.Options{Grace: -1, Post: o.post}, route)
 	if err != nil {
 		return usageError{error: err}
 	}
 	var listeners []router.Listener
 	for _, dir := range o.cfg.paths {
-		listeners = append(listeners, router.Listener{Root: dir, Router: routes})
+		listeners = append(listeners, router.Listener{Root: dir, Router: o.routes})
 	}
-	group, err := router.NewGroup(inotify.Options{Problem: func(err error) { fmt.Fprintln(o.stderr, "execlogd:", err) }}, listeners...)
+	group, err := router.NewGroup(inotify.Options{Problem: func(err error) { o.say(err.Error()) }}, listeners...)
 	if err != nil {
 		return err
 	}
 	defer group.Close()
-	fmt.Fprintln(o.stderr, "execlogd: watching", count(group.Watches(), "directory", "directories"))
+	o.say("watching " + count(group.Watches(), "directory", "directories") + o.terminal.hint())
 	var notes sync.WaitGroup
 	defer notes.Wait()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	notes.Go(func() { o.sayNotes(ctx, routes) })
+	ctx, stopNotes := context.WithCancel(ctx)
+	defer stopNotes()
+	notes.Go(func() { o.sayNotes(ctx, o.routes) })
 	if o.cfg.start {
-		if _, err := routes.Trigger(o.cfg.name.is, inotify.Event{Root: o.cfg.paths[0], Path: "."}); err != nil {
+		if err := o.trigger(o.cfg.whole()); err != nil {
 			return err
 		}
 	}
+	o.terminal.begin(o.cfg.start)
+	stop := stopGuard{runner: o.runner, say: o.say, again: stopAgain(o.stderr)}
+	stop.guard(ctx)
+	defer stop.end()
 	return group.Run(ctx)
 }
 
-// A lockedWriter writes what one of several goroutines says after the other.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+// trigger has the command run.
+func (o *oneLiner) trigger(events ...inotify.Event) error {
+	_, err := o.routes.Trigger(o.cfg.name.is, events...)
+	return err
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
+// say prints a line for the user.
+func (o *oneLiner) say(text string) {
+	o.saying.Lock()
+	defer o.saying.Unlock()
+	fmt.Fprintln(o.stderr, "execlogd:", text)
+}
+
+// jobs are how the command runs. It writes to terminals itself, and its standard
+// error goes where ours does.
+func (o *oneLiner) jobs() job.Options {
+	opts := job.Options{Output: o.output, Separate: !sameOutput(o.stdout, o.stderr)}
+	if isTerminal(o.stdout) {
+		opts.Stdout, _ = o.stdout.(*os.File)
+	}
+	if isTerminal(o.stderr) {
+		opts.Stderr, _ = o.stderr.(*os.File)
+	}
+	o.terminal.lend(&opts)
+	return opts
+}
+
+// sameOutput reports whether what is written to one goes where the other goes, as
+// after 2>&1.
+func sameOutput(a, b io.Writer) bool {
+	fileA, isFileA := a.(*os.File)
+	fileB, isFileB := b.(*os.File)
+	if !isFileA || !isFileB {
+		return a == b
+	}
+	infoA, errA := fileA.Stat()
+	infoB, errB := fileB.Stat()
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // output passes on what the command writes. When nobody reads it, it all ends.
@@ -225,15 +271,14 @@ func (o *oneLiner) output(l job.Line) {
 	if l.Cut {
 		end = ""
 	}
-	if _, err := io.WriteString(o.stdout, l.Text+end); err != nil {
-		o.end(fmt.Errorf("print output: %w", err))
+	to := o.stdout
+	if l.Stderr {
+		to = o.stderr
 	}
-}
-
-// sayLeftBehind says what a run has left behind.
-func (o *oneLiner) sayLeftBehind(r job.Record) {
-	if said := leftBehindBy(r.Ended, r.Left); said != "" {
-		fmt.Fprintf(o.stderr, "execlogd: %s\n", printable(said))
+	o.saying.Lock()
+	defer o.saying.Unlock()
+	if _, err := io.WriteString(to, l.Text+end); err != nil {
+		o.end(fmt.Errorf("print output: %w", err))
 	}
 }
 
@@ -253,17 +298,20 @@ func (o *oneLiner) clearing(work router.Callback) router.Callback {
 // post says how a run ended.
 func (o *oneLiner) post(f router.Frame) {
 	f.Err = adviseOnLoop(f.Err, "name it with -outputs or -ignore")
+	took := f.Took.Round(time.Millisecond)
 	switch {
-	case errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
+	case o.terminal.held(f), errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
 		return
-	case f.Err == nil:
-		fmt.Fprintf(o.stderr, "execlogd: %s: ok after %v%s\n", o.cfg.program(), f.Took.Round(time.Millisecond), o.about(f))
 	case f.Again:
-		fmt.Fprintf(o.stderr, "execlogd: %v after %v, %s%s\n", f.Err, f.Took.Round(time.Millisecond), againIn(f.Backoff), o.about(f))
-	case o.cfg.strict:
+		o.say(fmt.Sprintf("%v after %v, %s%s", f.Err, took, againIn(f.Backoff), o.about(f)))
+	case f.Err != nil && o.cfg.strict:
 		o.end(failedRun{fmt.Errorf("%w%s", f.Err, o.about(f))})
+	case o.terminal.ended(f):
+		o.end(nil) // as a shell script does after Ctrl-C
+	case f.Err == nil:
+		o.say(fmt.Sprintf("%s: ok after %v%s", o.cfg.program(), took, o.about(f)))
 	default:
-		fmt.Fprintf(o.stderr, "execlogd: %v after %v%s\n", f.Err, f.Took.Round(time.Millisecond), o.about(f))
+		o.say(fmt.Sprintf("%v after %v%s", f.Err, took, o.about(f)))
 	}
 }
 

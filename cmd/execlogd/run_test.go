@@ -207,14 +207,14 @@ func terminal(t *testing.T) (screen, program *os.File) {
 	return screen, program
 }
 
-// On a terminal the command has that for its output, and sees it.
+// What of the output goes to a terminal is written there by the command itself.
 func TestRunLeavesTheTerminalToTheCommand(t *testing.T) {
 	screen, program := terminal(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"run", "-path", t.TempDir(), "--", "sh", "-c", "test -t 1 && test -t 2 && ! test -t 0 && printf 50%%; printf '\\r100%%' >&2; sleep 1000"}, program, io.Discard)
+		ended <- run(ctx, []string{"run", "-path", t.TempDir(), "--", "sh", "-c", "test -t 1 && ! test -t 2 && ! test -t 0 && printf 50%%; echo elsewhere >&2; printf '\\r100%%'; sleep 1000"}, program, io.Discard)
 	}()
 	got := make([]byte, len("50%\r100%"))
 	if _, err := io.ReadFull(screen, got); err != nil || string(got) != "50%\r100%" {
