@@ -9,6 +9,7 @@ import (
 // for the next of them. A router has one.
 type agenda struct {
 	fire  func()
+	nap   func(time.Duration) // nap, but in tests of which the time is not the kernel's
 	epoch time.Time
 	heap  []alarm
 	sets  uint64 // ever, to keep the order of alarms for one time

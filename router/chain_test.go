@@ -60,6 +60,7 @@ func performWith(t *testing.T, opts Options, early time.Duration, do func(*Route
 	}
 	opts.Post = s.note
 	s.router = mustNew(t, opts, routes...)
+	s.router.agenda.nap = func(time.Duration) {} // or most of it is waiting
 	stop := background(t, s.router)
 	synctest.Wait()
 
@@ -388,20 +389,19 @@ func TestLoops(t *testing.T) {
 			"a route that triggers itself is slowed down and ended",
 			[]actor{loop},
 			"a@0",
-			"r:a@0-800 r:out@800-1600 r:out@1600-2400 r:out@2600-3400 r:out@3800-4600 r:out@5400-6200 r:out@7800!loop",
+			"r:a@0-800 r:out@800-1600 r:out@1600-2400 r:out@2600-3400 r:out@3800-4600 r:out@5400-6200 r:out@7800-8600 r:out@11800-12600 r:out@19000!loop",
 		},
 		{
 			"whatever names it writes",
 			[]actor{loop.with(func(a *actor) { a.writes = "out1 out2" })},
 			"a@0",
-			"r:a@0-800 r:out1+out2@800-1600 r:out1+out2@1600-2400 r:out1+out2@2600-3400 r:out1+out2@3800-4600 r:out1+out2@5400-6200 r:out1+out2@7800!loop",
+			"r:a@0-800 r:out1+out2@800-1600 r:out1+out2@1600-2400 r:out1+out2@2600-3400 r:out1+out2@3800-4600 r:out1+out2@5400-6200 r:out1+out2@7800-8600 r:out1+out2@11800-12600 r:out1+out2@19000!loop",
 		},
 		{
 			"the next event is a run again, with what was refused",
 			[]actor{loop.with(func(a *actor) { a.Per = PerRoute; a.work = 40 * ms })},
-			"a@0 b@5000",
-			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740!loop " +
-				"r:out+b@5000-5040 r:out@5040-5080 r:out@5080-5120 r:out@5220-5260 r:out@5460-5500 r:out@5900-5940 r:out@6740!loop",
+			"a@0 b@15000",
+			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 r:out@6620!loop r:out+b@15000-15040 r:out@15040-15080 r:out@15080-15120 r:out@15220-15260 r:out@15460-15500 r:out@15900-15940 r:out@16740-16780 r:out@18380-18420 r:out@21620!loop",
 		},
 		{
 			"an event while nothing runs shows that it is none",
@@ -419,8 +419,8 @@ func TestLoops(t *testing.T) {
 		{
 			"what was refused is in one run",
 			[]actor{loop.with(func(a *actor) { a.work = 40 * ms; a.until = 6 })},
-			"a@0 b@5000 c@6000",
-			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740!loop r:out+b@5000-5040 r:c@6000-6040",
+			"a@0 b@15000 c@16000",
+			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:b@15000-15040 r:c@16000-16040",
 		},
 		{
 			"what comes when only Post is not done is not suspected",
@@ -433,19 +433,19 @@ func TestLoops(t *testing.T) {
 			"a file that triggers itself",
 			[]actor{loop.with(func(a *actor) { a.Per = PerFile; a.work = 40 * ms; a.Patterns = []string{"out"} })},
 			"out@0",
-			"r:out@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740!loop",
+			"r:out@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 r:out@6620!loop",
 		},
 		{
 			"who waits for a loop is cancelled with it",
 			[]actor{loop.with(func(a *actor) { a.work = 40 * ms }), behind(pages, "r")},
 			"a@0",
-			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 pages:a+out@1740!cancelled r:out@1740!loop",
+			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 pages:a+out@6620!cancelled r:out@6620!loop",
 		},
 		{
 			"restart: what a run does as it begins may be a loop, and then it goes on",
 			[]actor{server},
 			"a@0",
-			"r:a@0-20!restarted r:a+out@20-40!restarted r:a+out@40-1290!restarted r:a+out@1290-2790!restarted r:a+out@2790-4790!restarted r:a+out@4790-3600000! r:out@7790!loop",
+			"r:a@0-20!restarted r:a+out@20-40!restarted r:a+out@40-1290!restarted r:a+out@1290-2790!restarted r:a+out@2790-4790!restarted r:a+out@4790-7790!restarted r:a+out@7790-12790!restarted r:a+out@12790-3600000! r:out@21790!loop",
 		},
 	}
 	for _, tt := range tests {
@@ -461,7 +461,7 @@ func TestGap(t *testing.T) {
 		want   time.Duration
 	}{
 		{"the first is a fourth of the run", trusted, 8 * time.Second, 2 * time.Second},
-		{"the last is twice the run", maxRounds, 8 * time.Second, 16 * time.Second},
+		{"the last is eight times the run", maxRounds, 4 * time.Second, 32 * time.Second},
 		{"a short run counts as 400 ms", trusted, 0, 100 * ms},
 		{"a long one makes nobody wait for ever", maxRounds, time.Hour, time.Minute},
 	}
@@ -478,11 +478,11 @@ func TestLoopErrorNamesFiles(t *testing.T) {
 		routes []string
 		want   string
 	}{
-		{"a:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore"},
-		{"a:M b:M c:M d:M e:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a, b, c, d, e: name it in Outputs or Ignore"},
-		{"a:M b:M c:M d:M e:M f:M g:M", []string{"r"}, "a loop: 5 runs in a row were each triggered only by what changed during the one before, lastly a, b, c, d, e, and 2 more: name it in Outputs or Ignore"},
-		{"a:M", []string{"r", "s"}, `a loop by way of route "s": 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore`},
-		{"a:M", []string{"r", "s", "t"}, `a loop by way of routes "s", "t": 5 runs in a row were each triggered only by what changed during the one before, lastly a: name it in Outputs or Ignore`},
+		{"a:M", []string{"r"}, "a loop: 7 runs in a row were each triggered only by what the one before may have written, lastly a: name it in Outputs or Ignore"},
+		{"a:M b:M c:M d:M e:M", []string{"r"}, "a loop: 7 runs in a row were each triggered only by what the one before may have written, lastly a, b, c, d, e: name it in Outputs or Ignore"},
+		{"a:M b:M c:M d:M e:M f:M g:M", []string{"r"}, "a loop: 7 runs in a row were each triggered only by what the one before may have written, lastly a, b, c, d, e, and 2 more: name it in Outputs or Ignore"},
+		{"a:M", []string{"r", "s"}, `a loop by way of route "s": 7 runs in a row were each triggered only by what the one before may have written, lastly a: name it in Outputs or Ignore`},
+		{"a:M", []string{"r", "s", "t"}, `a loop by way of routes "s", "t": 7 runs in a row were each triggered only by what the one before may have written, lastly a: name it in Outputs or Ignore`},
 	} {
 		if got := (&LoopError{Events: words(tt.events), Routes: tt.routes}).Error(); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)

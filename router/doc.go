@@ -194,16 +194,24 @@
 // such batch in a row, and each after it, waits to see whether anything comes
 // while nothing runs, at first for a fourth of the time that a run takes and
 // then twice as long each (100 ms at least, a minute at most); if something
-// does, it was no loop and the batch goes. The sixth is not run: its frame has
+// does, it was no loop and the batch goes. The eighth is not run: its frame has
 // a [*LoopError], which names the files and the routes, and the route goes on with
 // the next event, whose batch has these too.
 //
 // With PerFile a run of one path may have caused that of another. So that nobody
 // is taken for a loop who copies many files in, batches that wait are let go by
 // turns, one alone, when nothing runs; if nothing comes of its run the others go
-// too. If something does, that is next, and the sixth in a row is refused with all
+// too. If something does, that is next, and the eighth in a row is refused with all
 // that wait, in one frame. They run when a later run of the route was seen to
 // cause nothing.
+//
+// A program that goes on running, because the route has Background or OnBusy:
+// Restart, may have caused what comes within a second of its start (of the
+// callback's return, with Background). Later than that, it may have caused what
+// recurs: what comes as long after this start as the same path, or whatever led
+// to this start, came after the one before, and the same path again and again at
+// one interval. What it goes on to change after its new start was refused waits
+// with what was.
 //
 // Whoever changes a file in answer to a run, while it goes on, is part of such a
 // loop as well. A route that changes nothing says so with ReadOnly, and is never
@@ -212,12 +220,13 @@
 // A watcher that belongs to a [Group] has delivered all that happened during a
 // callback before the run counts as over. For events that are brought
 // otherwise, what comes after the callback's return is not recognised. Nor is
-// what programs do that the callback leaves behind, what a run that may be
-// restarted does later than a second after its start, and a loop of more than
-// ten routes. A batch that waits because of another route's run that takes long
-// waits no longer than it would for its own, until it is the sixth. Somebody who
-// saves during each of six runs in a row, and in none of the pauses, is taken
-// for a loop; the next save runs with all.
+// what programs do that the callback leaves behind, without Background, what a
+// program does at times that are others after each start, and a loop of more than
+// eight routes. A batch that waits because of another route's run that takes long
+// waits no longer than it would for its own, until it is the eighth. Somebody who
+// saves during each of eight runs in a row, and in none of the pauses, is taken
+// for a loop (one save in a million, of those who save all the time); the next save
+// runs with all.
 //
 // # Guarantees
 //

@@ -164,7 +164,24 @@ func (l *lane) breakLoop(now time.Time) {
 		kept.tickets = nil
 		d.shelf = append(d.shelf, &kept)
 	}
+	l.refused = true
 	l.refuse(f, &LoopError{Events: eventsOf(f.entries), Routes: routes})
+}
+
+// refuseMore is breakLoop for what the program that was refused a new start goes
+// on to write: it was said, and waits with what waits.
+func (l *lane) refuseMore(now time.Time) {
+	d := &l.stage.doubts
+	for _, e := range l.batch.take() {
+		release(e.tickets, nil)
+		e.tickets = nil
+		same := func(o *entry) bool { return keyOf(o.event) == keyOf(e.event) }
+		if !slices.ContainsFunc(d.shelf, same) {
+			d.shelf = append(d.shelf, e)
+		}
+	}
+	l.count(now)
+	l.rest(now)
 }
 
 // cycle is the routes by which runs of the lane's route led to its batch, from

@@ -143,7 +143,12 @@ func (f *frame) end() {
 	f.router.mu.Lock()
 	defer f.router.mu.Unlock()
 	f.over = true
-	f.trace.end(time.Now())
+	now := time.Now()
+	forgotten := !f.trace.acts(now)
+	f.trace.end(now, f.route.Background)
+	if forgotten && f.trace.acts(now) && !f.route.ReadOnly {
+		f.router.acting.add(f.trace)
+	}
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
 	}

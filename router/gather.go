@@ -54,7 +54,7 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	if wanted {
 		var from *trace
 		if t == nil {
-			from = s.suspect(now)
+			from = s.suspect(k, now)
 		}
 		s.merge(k, e, from, t)
 	}
@@ -266,7 +266,7 @@ func (s *stage) reappear(x entry, now time.Time) {
 		return
 	}
 	l.renew()
-	l.batch.blame(s.suspect(now), s.route.Name)
+	l.batch.blame(s.suspect(k, now), s.route.Name)
 	known := s.has(k)
 	l.batch.put(k, x)
 	if x.unsure && !known {

@@ -17,11 +17,11 @@ import (
 // the longer the next batch waits for an event that clears it, and only after
 // all that is it refused.
 const (
-	maxRounds  = 5                      // runs of a route that a run of it led to, one by the other
+	maxRounds  = 7                      // runs of a route that a run of it led to, one by the other
 	trusted    = 2                      // of them are not made to wait
 	shortRound = 400 * time.Millisecond // a run that took less is taken for that long
 	longestGap = time.Minute            // that a suspected batch waits
-	upheaval   = time.Second            // what a run that is ended by newer events does in it may be its own doing
+	upheaval   = time.Second            // what happens in it after the start of a program that goes on running may be that's doing
 )
 
 // A LoopError says that a route was triggered again and again by what its own
@@ -49,7 +49,7 @@ func (e *LoopError) Reason() string {
 	if more := len(e.Events) - enough; more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Sprintf("a loop%s: %d runs in a row were each triggered only by what changed during the one before, lastly %s",
+	return fmt.Sprintf("a loop%s: %d runs in a row were each triggered only by what the one before may have written, lastly %s",
 		e.way(), maxRounds, strings.Join(names, ", "))
 }
 
@@ -91,9 +91,13 @@ func newTrace(s *stage, from *trace, now time.Time) *trace {
 	return t
 }
 
-// end notes that the run is over.
-func (t *trace) end(now time.Time) {
-	if t.acts(now) {
+// end notes that the run is over, or with background, that what it has started
+// goes on.
+func (t *trace) end(now time.Time, background bool) {
+	switch {
+	case background:
+		t.ended = now.Add(upheaval)
+	case t.acts(now):
 		t.ended = now
 	}
 }
@@ -154,7 +158,7 @@ func (t *trace) common(u *trace) *trace {
 }
 
 // mostDepth is how many runs that led to one another are remembered. A loop is
-// refused long before, if it is of ten routes or less.
+// refused long before, if it is of eight routes or less.
 const mostDepth = 64
 
 // mostActing is how many runs are suspected of one event: the latest, if as
@@ -193,7 +197,18 @@ func (a *acting) at(now time.Time) []*trace {
 
 // suspect is the run that may have led to what happens now, nil if there is
 // none: of those that may, the one to which most runs of the stage led.
-func (s *stage) suspect(now time.Time) *trace {
+func (s *stage) suspect(k key, now time.Time) *trace {
+	t := s.suspectRunning(now)
+	if l := s.at(k); l != nil {
+		if own := l.writes.by(k, now); own != nil && s.blames(own, t) {
+			return own
+		}
+	}
+	return t
+}
+
+// suspectRunning is suspect among the runs that go on.
+func (s *stage) suspectRunning(now time.Time) *trace {
 	d := &s.doubts
 	if runs := s.router.acting.at(now); !same(runs, d.asked) {
 		d.asked, d.answer = runs, nil
@@ -233,12 +248,16 @@ func (l *lane) doubt(now time.Time) (until time.Time, ok bool) {
 		return time.Time{}, true
 	}
 	l.stage.doubts.add(l)
-	last := l.batch.last
-	switch wait := gap(rounds, max(l.took, last.took())); {
+	last, ended, took := l.batch.last, l.batch.last.ended, l.batch.last.took()
+	if first := l.moments.first; last == l.writes.run && !ended.IsZero() && first.After(ended) {
+		// It came long after the start of a program that goes on running.
+		ended, took = first, first.Sub(last.started)
+	}
+	switch wait := gap(rounds, max(l.took, took)); {
 	case l.stage.route.Per == PerFile:
-		return l.stage.calm(l, now, last.ended, wait)
-	case !last.ended.IsZero():
-		return last.ended.Add(wait), true
+		return l.stage.calm(l, now, ended, wait)
+	case !ended.IsZero():
+		return ended.Add(wait), true
 	case rounds < maxRounds: // another route's run, which may take long
 		return later(l.moments.first, l.moments.ended).Add(gap(rounds, l.took)), true
 	default:

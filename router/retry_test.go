@@ -53,7 +53,7 @@ func TestRetries(t *testing.T) {
 		{
 			"a loop is one in spite of them",
 			[]actor{writing(retrying(build, "all", 3), "a.md")},
-			"a.md@0", "build:a.md@30-130! build:a.md@130-230! build:a.md@230-330! build:a.md@430-530! build:a.md@730-830! build:a.md@1230-1330! build:a.md@2130!loop",
+			"a.md@0", "build:a.md@30-130! build:a.md@130-230! build:a.md@230-330! build:a.md@430-530! build:a.md@730-830! build:a.md@1230-1330! build:a.md@2130-2230! build:a.md@3830-3930! build:a.md@7130!loop",
 		},
 	} {
 		p.run(t, Options{})

@@ -92,6 +92,11 @@ type Route struct {
 	// end of a run need not wait for the watcher.
 	ReadOnly bool
 
+	// Background says that what a run starts goes on when the callback has
+	// returned, as a server does. Then what happens soon after that may be its
+	// doing as well.
+	Background bool
+
 	// Mask is the events that the route asks for; 0 is Reload, which is
 	// changes of content. Add Create for new names of any kind, and Delete
 	// and MovedFrom for what goes away.
@@ -214,6 +219,9 @@ func (r Route) withDefaults() Route {
 	}
 	return r
 }
+
+// goesOn reports whether what a run starts may change files long after its start.
+func (r *Route) goesOn() bool { return !r.ReadOnly && (r.Background || r.OnBusy == Restart) }
 
 // rules are the part of a route that says which events it is for.
 type rules struct {

@@ -105,7 +105,7 @@ func New(opts Options, routes ...Route) (*Router, error) {
 		r.floor = r.succeeds.floor
 	} else {
 		r.floor = &floor{router: r, writers: inotify.Writers}
-		r.agenda.fire = r.fire
+		r.agenda.fire, r.agenda.nap = r.fire, nap
 	}
 	for _, route := range routes {
 		s, err := newStage(r, route.withDefaults())
@@ -280,7 +280,7 @@ func (f *floor) fire() {
 	f.mu.Lock()
 	due := f.agenda.armed
 	f.mu.Unlock()
-	nap(time.Until(due))
+	f.agenda.nap(time.Until(due))
 
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -67,6 +67,7 @@ type lane struct {
 	aside   []*entry // what waits for a success of the routes that come first
 	moments moments
 
+	writes   writes        // of its runs, if what they start goes on for long
 	run      *frame        // nil if there is none
 	refusing bool          // a batch was refused and is being reported
 	took     time.Duration // by the last run
@@ -74,6 +75,7 @@ type lane struct {
 	kept     bool          // the batch waits for something new
 	doubted  bool          // in stage.doubts
 	cleared  bool          // it was, and the batch may go
+	refused  bool          // as a loop, after the latest run
 
 	checked   bool      // its files are complete
 	checking  bool      // somebody looks at them
@@ -222,6 +224,8 @@ func (l *lane) dispatch(now time.Time) {
 	s := l.stage
 	s.router.agenda.drop(l)
 	switch {
+	case l.isLoop() && l.refused:
+		l.refuseMore(now)
 	case l.isLoop():
 		l.breakLoop(now)
 	case l.run != nil:
@@ -234,8 +238,8 @@ func (l *lane) dispatch(now time.Time) {
 // start begins the run of a batch that is due.
 func (l *lane) start(now time.Time) {
 	s := l.stage
-	from := l.justify()
-	l.queued = false
+	from, first := l.justify(), l.moments.first
+	l.queued, l.refused = false, false
 	l.moments.started, l.moments.retry = now, time.Time{}
 	if s.only != nil {
 		l.batch.giveUp(now)
@@ -243,6 +247,9 @@ func (l *lane) start(now time.Time) {
 	l.run = newFrame(l, now)
 	l.run.ctx = s.router.work
 	l.run.trace = newTrace(s, from, now)
+	if s.route.goesOn() {
+		l.writes.begin(l.run.trace, first)
+	}
 	l.run.trace.cleared, l.cleared = l.cleared, false
 	if !s.route.ReadOnly {
 		s.router.acting.add(l.run.trace)

@@ -107,7 +107,7 @@ func TestSuccession(t *testing.T) {
 }
 
 // brokenLoop is what becomes of build when it writes a.md.
-const brokenLoop = "build:a.md@30-130 build:a.md@130-230 build:a.md@230-330 build:a.md@430-530 build:a.md@730-830 build:a.md@1230-1330 build:a.md@2130!loop"
+const brokenLoop = "build:a.md@30-130 build:a.md@130-230 build:a.md@230-330 build:a.md@430-530 build:a.md@730-830 build:a.md@1230-1330 build:a.md@2130-2230 build:a.md@3830-3930 build:a.md@7130!loop"
 
 // A run of a route that is no more takes a place among those that may run.
 func TestSuccessionKeepsConcurrency(t *testing.T) {

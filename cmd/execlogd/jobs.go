@@ -143,6 +143,7 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 		Callback: work,
 	}
 	if c.service {
+		r.Background = true
 		r.Timeout = 0 // it is the service's Startup
 	}
 	if c.per == "file" {
