@@ -144,3 +144,25 @@ func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 		})
 	}
 }
+
+// For what it waits is said, by run and by the daemon, with who writes it.
+func TestWaitingIsSaid(t *testing.T) {
+	config := "[[route]]\nname = \"build\"\nrun = [\"true\"]\n"
+	for _, args := range [][]string{{"run", "true"}, {"-config", ".site.toml"}} {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"app.log": "", ".site.toml": config})
+		d := &daemon{cmd: exec.Command(execlogd, args...), stderr: new(transcript), ended: make(chan struct{})}
+		if err := d.start(t, dir); err != nil {
+			t.Fatal(err)
+		}
+		says := func(what string) {
+			t.Helper()
+			if err := eventually(t.Context(), what, func() bool { return strings.Contains(d.stderr.String(), what) }); err != nil {
+				t.Fatalf("%q: %v\n%s", args, err, d.stderr)
+			}
+		}
+		says("watching 1 directory")
+		keepWriting(t, filepath.Join(dir, "app.log"))
+		says("waiting for app.log, which e2e.test (")
+	}
+}

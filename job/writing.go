@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -37,6 +38,30 @@ func (r *Runner) Writing(route string, files ...string) []bool {
 		}
 	}
 	return writing
+}
+
+// A Writer is a process that has a file open for writing.
+type Writer struct {
+	PID  int
+	Name string // of its program, as ps(1) shows it, whatever bytes that has
+}
+
+// WriterOf finds a process of this machine that has a file open for writing. It is
+// not ok if there is none that we may look at: a daemon without privilege may look
+// at those of its own user. It reads all of /proc.
+func WriterOf(file string) (w Writer, ok bool) {
+	id, ok := regularFile(os.Lstat(file))
+	if !ok {
+		return Writer{}, false
+	}
+	wanted := map[fileID][]int{id: {0}}
+	for _, p := range processes() {
+		if len(written(p.id, wanted)) > 0 {
+			name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.id), "comm"))
+			return Writer{p.id, strings.TrimSuffix(string(name), "\n")}, err == nil
+		}
+	}
+	return Writer{}, false
 }
 
 // keepersOf lists the process ids of the keepers of a route's runs.

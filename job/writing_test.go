@@ -70,6 +70,12 @@ until [ -e background ] && [ -e detached ]; do sleep 0.01; done; echo up; sleep 
 	if got := h.Writing("other", files[0], files[9]); got[0] || !got[1] {
 		t.Errorf("another route writes to what the first does: %v, to what it does itself: %v", got[0], got[1])
 	}
+	if w, ok := WriterOf(filepath.Join(h.dir, "background")); !ok || w.Name != "sh" || w.PID == os.Getpid() {
+		t.Errorf("the writer of a job's file is %+v, %v", w, ok)
+	}
+	if w, ok := WriterOf(filepath.Join(h.dir, "read")); ok {
+		t.Errorf("the writer of a file that nobody writes is %+v", w)
+	}
 	stop()
 	<-done
 	<-done

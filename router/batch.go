@@ -37,6 +37,7 @@ type entry struct {
 	alone   bool      // it is open, and holds back nothing but itself
 	unsure  bool      // the route's own runs may have written it
 	asked   time.Time // when it last was whether they have
+	noticed bool      // Options.Waiting was told of it
 	found   bool      // it was there before anybody watched
 }
 

@@ -67,15 +67,15 @@ func (l *lane) isChecked(now time.Time) bool {
 		l.wait()
 	case l.nextCheck.After(now):
 		l.queued = false
-		l.stage.router.agenda.set(l, l.nextCheck)
+		l.stage.router.agenda.set(l, earliest(l.nextCheck, l.notice(now)))
 	default:
 		l.checking = true
 		l.wait()
 		c := &l.stage.checks
 		c.lanes = append(c.lanes, l)
-		if !c.running {
+		if f := l.stage.router.floor; !c.running {
 			c.running = true
-			l.stage.router.runs.Go(func() { c.work(l.stage.router.floor) })
+			f.runs.Go(func() { c.work(f) })
 		}
 	}
 	return false
@@ -188,12 +188,4 @@ func (b *check) apply(now time.Time) {
 		}
 	}
 	l.checked = !l.changed && !l.batch.waits()
-}
-
-// earliest is the earlier of two times of which a zero one is none.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -43,6 +43,11 @@ type Options struct {
 	// same time.
 	Post func(Frame)
 
+	// Waiting is told of each file that is still being written and for which a
+	// batch of a route has waited a second longer than for anything else, once.
+	// It is called by a goroutine of its own, which Run waits for. Nil is nobody.
+	Waiting func(route string, file inotify.Event)
+
 	// Succeeds is the Router whose place this one is to take while it runs:
 	// see Group.Relieve. Nil is none.
 	Succeeds *Router
@@ -56,6 +61,7 @@ type Router struct {
 	grace    time.Duration
 	most     int // callbacks at once
 	post     func(Frame)
+	waiting  func(route string, file inotify.Event)
 	succeeds *Router                       // nil when it has
 	relieved chan struct{}                 // closed when another has taken its place
 	stages   []*stage                      // as in New; the lock guards what they have
@@ -95,6 +101,7 @@ func New(opts Options, routes ...Route) (*Router, error) {
 		grace:    max(0, cmp.Or(opts.Grace, DefaultGrace)),
 		most:     cmp.Or(opts.Concurrency, max(DefaultConcurrency, runtime.GOMAXPROCS(0))),
 		post:     opts.Post,
+		waiting:  opts.Waiting,
 		succeeds: opts.Succeeds,
 		relieved: make(chan struct{}),
 	}

@@ -187,7 +187,7 @@ func (l *lane) advance(now time.Time) {
 		l.moments.doubt = doubt
 		if due := l.moments.due(&s.route); due.After(now) {
 			l.queued = false
-			s.router.agenda.set(l, due)
+			s.router.agenda.set(l, earliest(due, l.notice(now)))
 			return
 		}
 		if s.route.Hold == UntilClosed && !l.isChecked(now) {

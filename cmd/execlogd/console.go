@@ -73,9 +73,10 @@ func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
 		return h.Handler.Handle(ctx, r)
 	}
 	line.time, line.message, line.output = r.Time, r.Message, isOutput(attrs)
-	if line.open = line.note != "" && line.err == nil; line.open {
+	if line.note != "" && line.err == nil {
 		line.message += ":" // whose processes these are
 	}
+	line.open = line.err == nil && r.Message != "done"
 	line.ended = slices.Contains([]string{restarted, stopped, down}, r.Message)
 	return h.write(line)
 }
@@ -89,7 +90,7 @@ type jobLine struct {
 	paths   pathList
 	more    int // paths
 	took    time.Duration
-	open    bool   // it is not over
+	open    bool   // it is about no run that is over
 	ended   bool   // from outside
 	note    string // what else there is to say
 	err     error
@@ -143,11 +144,11 @@ func (c *console) write(l jobLine) error {
 	case l.output:
 		start(faint, "│")
 		b.WriteString(c.paint(faint, printable(drawn(l.message))))
-	case l.open:
-		start(faint, "•")
-		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
 	case l.ended:
 		start(faint, "■")
+		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
+	case l.open:
+		start(faint, "•")
 		fmt.Fprintf(&b, "%s %s", l.summary(l.message), c.paint(faint, l.about()))
 	case l.err == nil:
 		start(green, "✓")

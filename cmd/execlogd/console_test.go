@@ -28,6 +28,7 @@ func TestConsoleAlignsJobs(t *testing.T) {
 	log.Info(stopped, "route", "build", "path", pathList{"/c"}, "took", time.Second)
 	log.Error("failed", "route", "build", "path", pathList{"/c"}, "took", time.Second, "err", errors.New("no"), againKey, 2*time.Second)
 	log.Info(endedBehind, "route", "build", "processes", job.Processes{First: []job.Process{{PID: 7, Name: "sl\x1beep"}}, Count: 3})
+	log.Info("waiting for a.md, which cp (7) is writing", "route", "build", "file", "/x/a.md")
 	log.Debug("not shown", "route", "build")
 
 	got := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(out.String(), "")
@@ -41,6 +42,7 @@ build       ✗ service has died: it ended
 build       ■ stopped after 1s /c
 build       ✗ no after 1s /c; again in 2s
 build       • ended what it left behind: sl\x1beep (7) and 2 more
+build       • waiting for a.md, which cp (7) is writing 
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

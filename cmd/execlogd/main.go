@@ -182,6 +182,7 @@ type daemon struct {
 	shift   shift          // without a routing when there is nothing to watch for
 	ending  sync.WaitGroup // of what was there before
 	faults  faults
+	waits   waitLog
 	noted   map[string]bool // of patterns, in the configuration that there is
 	demand  chan struct{}   // to load the configuration anew
 	control front

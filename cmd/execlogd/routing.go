@@ -30,7 +30,7 @@ type routing struct {
 // to run at the start. Those of old go on if they are the same.
 func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, error) {
 	r := &routing{d: d, cfg: cfg, found: found, begun: make(chan struct{}), alone: make(chan struct{})}
-	opts := router.Options{Concurrency: cfg.jobs, Post: func(f router.Frame) { d.shift.of(r).post(f) }}
+	opts := router.Options{Concurrency: cfg.jobs, Waiting: d.sayWaiting, Post: func(f router.Frame) { d.shift.of(r).post(f) }}
 	if old != nil {
 		opts.Succeeds = old.router
 	} else {
@@ -115,6 +115,13 @@ func adviseOnLoop(err error, advice string) error {
 // againKey is the attribute that says when a run that has failed is followed by
 // another.
 const againKey = "again"
+
+// sayWaiting logs that a route waits for a file that is being written.
+func (d *daemon) sayWaiting(route string, file inotify.Event) {
+	if line := d.waits.line(file); line != "" {
+		d.log.Info(line, "route", route, "file", file.Name())
+	}
+}
 
 // logRun says what came of a run.
 func (d *daemon) logRun(f router.Frame) {

@@ -175,6 +175,7 @@ type oneLiner struct {
 	runner         *job.Runner
 	routes         *router.Router
 	terminal       *runTerminal // nil without one
+	waits          waitLog
 }
 
 func (o *oneLiner) run(ctx context.Context) (err error) {
@@ -194,7 +195,7 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 	route.Roots = nil
 	route.OwnOutput = ownOutput(o.runner, route.Name)
 	// Who stops us wants the command to end as well, and now.
-	o.routes, err = router.New(router.Options{Grace: -1, Post: o.post}, route)
+	o.routes, err = router.New(router.Options{Grace: -1, Waiting: o.sayWaiting, Post: o.post}, route)
 	if err != nil {
 		return usageError{error: err}
 	}
@@ -279,6 +280,13 @@ func (o *oneLiner) output(l job.Line) {
 	defer o.saying.Unlock()
 	if _, err := io.WriteString(to, l.Text+end); err != nil {
 		o.end(fmt.Errorf("print output: %w", err))
+	}
+}
+
+// sayWaiting says that a file is waited for because it is being written.
+func (o *oneLiner) sayWaiting(_ string, file inotify.Event) {
+	if line := o.waits.line(file); line != "" {
+		o.say(line)
 	}
 }
 

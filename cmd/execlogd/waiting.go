@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
+)
+
+// sayAgain is how long after it was said nobody says again that a file is waited
+// for: several routes may wait for it.
+const sayAgain = time.Minute
+
+// A waitLog says which files are waited for because they are being written, each
+// once. The zero value has said nothing.
+type waitLog struct {
+	mu   sync.Mutex
+	said map[string]time.Time // by the file's absolute path
+}
+
+// line is what to say of a file; empty if that was said.
+func (w *waitLog) line(e inotify.Event) string {
+	if !w.isNews(e.Name(), time.Now()) {
+		return ""
+	}
+	who := "a program"
+	if writer, ok := job.WriterOf(e.Name()); ok {
+		who = fmt.Sprintf("%s (%d)", writer.Name, writer.PID)
+	}
+	return printable(fmt.Sprintf("waiting for %s, which %s is writing", e.Path, who))
+}
+
+func (w *waitLog) isNews(file string, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.said, func(_ string, at time.Time) bool { return now.Sub(at) >= sayAgain })
+	if _, said := w.said[file]; said {
+		return false
+	}
+	if w.said == nil {
+		w.said = make(map[string]time.Time)
+	}
+	w.said[file] = now
+	return true
+}
