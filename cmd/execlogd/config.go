@@ -283,13 +283,14 @@ const usage = `Usage: execlogd [flags]
        execlogd run [flags] command [argument...]
        execlogd check -config file
        execlogd log [flags]
+       execlogd trigger [flags] route [path...]
        execlogd watch [flags] [directory...]
        execlogd why [flags] path
 
 Serves a directory and refreshes the pages of it that are open when it changes,
 or runs the routes of a file, or both.
 run runs one command on changes, check says what is wrong in a configuration
-file (execlogd.toml(5)), log prints what a running daemon has run, watch prints
+file (execlogd.toml(5)), log prints what a running daemon has run, trigger has it run a route, watch prints
 what happens in directories, and why explains what a change of a path would do.
 `
 

@@ -119,6 +119,7 @@ func (cfg *config) controlError(err error) error {
 func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /log", d.serveLog)
+	mux.HandleFunc("POST /trigger", d.serveTrigger)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()

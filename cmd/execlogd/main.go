@@ -6,6 +6,7 @@
 //	execlogd run [flags] command [argument...]
 //	execlogd check -config file
 //	execlogd log [-f] [-json]
+//	execlogd trigger [-n] route [path...]
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
 //
@@ -17,7 +18,7 @@
 //
 // The exit status is 0 after a signal, 1 when something failed, 2 when the
 // command line is wrong; what was wrong is one line on standard error. run
-// -exit-on-failure has that of the command.
+// -exit-on-failure, and trigger, have that of the command.
 package main
 
 import (
@@ -81,12 +82,15 @@ func quitOnKey() {
 
 func exitStatus(err error) int {
 	_, usage := errors.AsType[usageError](err)
+	failedThere, isTrigger := errors.AsType[failedTrigger](err)
 	failed, isRun := errors.AsType[failedRun](err)
 	switch {
 	case err == nil:
 		return 0
 	case isRun:
 		return failed.status()
+	case isTrigger:
+		return failedThere.Status
 	case usage:
 		return 2
 	}
@@ -99,7 +103,7 @@ type command struct {
 	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
-var commands = []command{{"run", runOnChanges}, {"check", check}, {"log", showLog}, {"watch", watch}, {"why", why}}
+var commands = []command{{"run", runOnChanges}, {"check", check}, {"log", showLog}, {"trigger", trigger}, {"watch", watch}, {"why", why}}
 
 func commandNames() string {
 	var names []string

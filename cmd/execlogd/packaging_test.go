@@ -97,7 +97,7 @@ func TestManualsHaveEveryKeyAndFlag(t *testing.T) {
 	}
 	text = read(t, manual)
 	var flags strings.Builder
-	for _, args := range [][]string{{"-help"}, {"run", "-help"}, {"log", "-help"}} {
+	for _, args := range [][]string{{"-help"}, {"run", "-help"}, {"log", "-help"}, {"trigger", "-help"}} {
 		if err := run(t.Context(), args, &flags, io.Discard); err != nil {
 			t.Fatal(err)
 		}

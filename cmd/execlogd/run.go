@@ -56,6 +56,8 @@ func parseRun(args []string) (runConfig, error) {
 		return cfg, usagef("what is to run? Name a command, as in execlogd run make")
 	case len(cfg.run) > 0 && cfg.shell.is != "":
 		return cfg, usagef("there are both -shell and a command, %q: drop one of them", argv[0])
+	case len(argv) == 1 && isScript(argv[0]):
+		return cfg, usagef("%q is not the name of a program: if it is a line for the shell, write execlogd run -shell %s", argv[0], shellQuoted(argv[0]))
 	}
 	cfg.start = cfg.start && !cfg.needsPath()
 	return cfg, nil
@@ -112,6 +114,15 @@ func (cfg *runConfig) define(flags *flag.FlagSet, r *reader) {
 	flags.BoolVar(&cfg.strict, "exit-on-failure", false, "end at the first run that fails, with its exit status")
 }
 
+// isScript reports whether a word is rather a line for a shell than a program.
+func isScript(word string) bool {
+	_, err := os.Stat(word)
+	return err != nil && strings.ContainsAny(word, " \t\n&|;<>()$`*")
+}
+
+// shellQuoted is a word as a shell takes it for itself.
+func shellQuoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
 // needsPath reports whether the command can run only for a file.
 func (cfg *runConfig) needsPath() bool {
 	return cfg.per == "file" || strings.Contains(strings.Join(texted(cfg.run), " "), "{path")
@@ -125,18 +136,7 @@ type failedRun struct{ error }
 
 func (f failedRun) Unwrap() error { return f.error }
 
-// status is the exit status of the command, or as a shell makes one of a
-// signal; 1 when it did not start.
-func (f failedRun) status() int {
-	e, ok := errors.AsType[*job.Error](f.error)
-	switch {
-	case ok && e.Record.Signal != 0:
-		return 128 + int(e.Record.Signal)
-	case ok && e.Record.Exit > 0:
-		return e.Record.Exit
-	}
-	return 1
-}
+func (f failedRun) status() int { return statusOf(f.error) }
 
 // runOnChanges runs a command on changes until ctx ends.
 func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {

@@ -174,6 +174,18 @@ func TestRunUsage(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", args, err, want)
 		}
 	}
+	for script, want := range map[string]string{
+		"make && ./x":    "execlogd run -shell 'make && ./x'",
+		"go test ./...":  "execlogd run -shell 'go test ./...'",
+		"echo 'a' >b":    `execlogd run -shell 'echo '\''a'\'' >b'`,
+		"ls|wc":          "execlogd run -shell 'ls|wc'",
+		"./no such.sh\n": "execlogd run -shell './no such.sh\n'",
+	} {
+		err := run(t.Context(), []string{"run", "-match", "*.go", script}, io.Discard, io.Discard)
+		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a usage error with %s", script, err, want)
+		}
+	}
 	for args, want := range map[string]string{
 		"-path /no/such true": `directory "/no/such" does not exist: create it, or name another with -path`,
 		"no-such-program":     `command "no-such-program" is in no directory of PATH`,

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
+)
+
+const triggerUsage = `Usage: execlogd trigger [flags] route [path...]
+
+Has the running daemon run a route at once, as if the paths had changed, or its
+root as a whole, whatever its patterns are. It waits for the end of the run and
+has the exit status of the command.
+`
+
+// trigger has a running daemon run a route.
+func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	var noWait bool
+	var control string
+	flags := flag.NewFlagSet("execlogd trigger", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&noWait, "n", false, "do not wait for the run")
+	flags.StringVar(&control, "control", "", "the control `socket` of the daemon, where there are several")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		_, err := io.WriteString(stdout, help(flags, triggerUsage))
+		return err
+	case err != nil:
+		return usageError{error: err}
+	case flags.NArg() == 0:
+		return usagef("which route is to run? Name one, as in execlogd trigger build")
+	}
+	var paths []string
+	for _, arg := range flags.Args()[1:] {
+		path, err := filepath.Abs(arg)
+		if err != nil {
+			return err
+		}
+		paths = append(paths, path)
+	}
+	conn, err := dialControl(control)
+	if err != nil {
+		return err
+	}
+	return askForRun(ctx, conn, flags.Arg(0), paths, noWait)
+}
+
+// A triggered is what the daemon answers to a trigger.
+type triggered struct {
+	Failure string `json:"failure,omitempty"` // why the run has failed, or did not begin
+	Status  int    `json:"status"`            // what the client exits with
+}
+
+// askForRun asks over a connection, which it closes, for a run.
+func askForRun(ctx context.Context, conn net.Conn, route string, paths []string, noWait bool) error {
+	defer conn.Close()
+	query := url.Values{"route": {route}}
+	if noWait {
+		query.Set("nowait", "")
+	}
+	// No path holds a NUL, and any may hold anything else.
+	body := strings.NewReader(strings.Join(paths, "\x00"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://execlogd/trigger?"+query.Encode(), body)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DisableKeepAlives: true,
+	}}
+	res, err := client.Do(req)
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("not waited for any longer: the run goes on")
+	case err != nil:
+		return fmt.Errorf("control socket: the daemon has gone, or is of another version: %w", err)
+	}
+	defer res.Body.Close()
+	var answer triggered
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("control socket: %s: the daemon is of another version: %w", res.Status, err)
+	}
+	if answer.Failure != "" {
+		return failedTrigger{answer}
+	}
+	return nil
+}
+
+// A failedTrigger is a run that has failed, or that the daemon has refused.
+type failedTrigger struct{ triggered }
+
+func (f failedTrigger) Error() string { return f.Failure }
+
+// maxTrigger is how long the paths of a trigger may be.
+const maxTrigger = 16 << 20
+
+// serveTrigger runs a route and answers when that is over.
+func (d *daemon) serveTrigger(w http.ResponseWriter, r *http.Request) {
+	answer := func(code int, t triggered) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		_ = json.NewEncoder(w).Encode(t) // nobody may wait any more
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTrigger))
+	if err != nil {
+		answer(http.StatusBadRequest, triggered{"the paths cannot be read: " + err.Error(), 1})
+		return
+	}
+	var paths []string
+	if len(body) > 0 {
+		paths = strings.Split(string(body), "\x00")
+	}
+	query := r.URL.Query()
+	routing := d.shift.now()
+	events, err := routing.eventsFor(query.Get("route"), paths)
+	if err != nil {
+		answer(http.StatusBadRequest, triggered{err.Error(), 2})
+		return
+	}
+	ticket, err := routing.router.Trigger(query.Get("route"), events...)
+	switch {
+	case err != nil:
+		answer(http.StatusBadRequest, triggered{err.Error(), 1})
+		return
+	case query.Has("nowait"):
+		answer(http.StatusAccepted, triggered{})
+		return
+	}
+	if err := ticket.Wait(r.Context()); err != nil {
+		answer(http.StatusOK, triggered{err.Error(), statusOf(err)})
+		return
+	}
+	answer(http.StatusOK, triggered{})
+}
+
+// eventsFor are the events that a trigger of a route stands for.
+func (r *routing) eventsFor(route string, paths []string) ([]inotify.Event, error) {
+	var names []string
+	for _, c := range r.cfg.routes {
+		names = append(names, c.name.is)
+	}
+	i := slices.Index(names, route)
+	if i < 0 {
+		if meant := nearest(route, names); meant != "" {
+			return nil, fmt.Errorf("no route %q: is %s meant?", route, meant)
+		}
+		return nil, fmt.Errorf("no route %q: want one of %s", route, strings.Join(names, ", "))
+	}
+	c := r.cfg.routes[i]
+	if len(paths) == 0 && c.per == "file" {
+		return nil, fmt.Errorf("route %q runs for each file: name files below %s", route, c.root.is)
+	}
+	if len(paths) == 0 {
+		return []inotify.Event{{Root: c.root.is, Path: "."}}, nil
+	}
+	var events []inotify.Event
+	for _, path := range paths {
+		// What is watched has one name for us, however people have come to it.
+		real := filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
+		rel, ok := below(resolved(c.root.is), real)
+		if !ok {
+			return nil, fmt.Errorf("%s is not below the root of route %q, %s: name what is", inotify.Quote(path), route, c.root.is)
+		}
+		events = append(events, inotify.Event{Root: c.root.is, Path: rel})
+	}
+	return events, nil
+}
+
+// statusOf is the exit status of the command that an error is of, or as a shell
+// makes one of a signal; 1 if it did not start.
+func statusOf(err error) int {
+	e, ok := errors.AsType[*job.Error](err)
+	switch {
+	case ok && e.Record.Signal != 0:
+		return 128 + int(e.Record.Signal)
+	case ok && e.Record.Exit > 0:
+		return e.Record.Exit
+	}
+	return 1
+}

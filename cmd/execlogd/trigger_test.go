@@ -1,0 +1,78 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+)
+
+const triggering = `
+-- x.toml --
+control = "control.sock"
+
+[[route]]
+name = "build"
+root = "src"
+match = "*.md"
+debounce = "0s"
+shell = "echo \"$EXECLOGD_PATHS\" >>../ran; exit $(cat ../status)"
+dir = "src"
+
+[[route]]
+name = "each"
+per = "file"
+root = "src"
+match = "*.png"
+run = ["true"]
+-- src/a.md --
+-- status --
+0
+`
+
+func TestTrigger(t *testing.T) {
+	s := begin(t, triggering)
+	t.Chdir(s.dir)
+	if err := os.Symlink("src", "link"); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(args ...string) error {
+		return run(t.Context(), append([]string{"trigger", "-control", "control.sock"}, args...), io.Discard, io.Discard)
+	}
+	ran := func() string {
+		text, _ := os.ReadFile("ran")
+		os.Remove("ran")
+		return strings.ReplaceAll(string(text), s.dir, "DIR")
+	}
+	for _, tt := range []struct {
+		args, status string
+		want         int
+		failure, ran string
+	}{
+		{"build", "0", 0, "", "DIR/src\n"},
+		{"build src/a.md link/b.txt", "0", 0, "", "DIR/src/a.md\nDIR/src/b.txt\n"},
+		{"build", "3", 3, "exit status 3", "DIR/src\n"},
+		{"bild", "0", 2, `no route "bild": is build meant?`, ""},
+		{"other", "0", 2, `no route "other": want one of build, each`, ""},
+		{"build x", "0", 2, `/x is not below the root of route "build", DIR/src`, ""},
+		{"each", "0", 2, `route "each" runs for each file: name files below DIR/src`, ""},
+		{"each src/x.txt", "0", 0, "", ""},
+	} {
+		s.write("status", tt.status)
+		err := ask(strings.Fields(tt.args)...)
+		if exitStatus(err) != tt.want || err != nil && !strings.Contains(strings.ReplaceAll(err.Error(), s.dir, "DIR"), tt.failure) {
+			t.Errorf("%s: %v, status %d; want %d, %s", tt.args, err, exitStatus(err), tt.want, tt.failure)
+		}
+		if got := ran(); got != tt.ran {
+			t.Errorf("%s: ran for %q, want %q", tt.args, got, tt.ran)
+		}
+	}
+	if err := ask(); exitStatus(err) != 2 || !strings.Contains(err.Error(), "which route is to run?") {
+		t.Errorf("without a route: %v", err)
+	}
+	s.write("status", "7")
+	if err := ask("-n", "build"); err != nil {
+		t.Errorf("-n: %v", err)
+	}
+	s.await("exit status 7")
+}
