@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -108,23 +107,23 @@ func coverAll(ignored, letIn []glob) bool {
 
 // hide compiles the patterns of Hidden. Unless a pattern of the route spells out
 // what one of them matches, they are like those of Ignore.
-func (rs *rules) hide(r Route) error {
-	globs, err := r.globs("hidden name", r.Hidden)
+func (r *rules) hide(route Route) error {
+	globs, err := route.globs("hidden name", route.Hidden)
 	if err != nil {
 		return err
 	}
 	var names []segment
 	for i, g := range globs {
 		if len(g) != 2 || g[0].kind != anyDepth || g[1].kind == anyDepth {
-			return fmt.Errorf("route %q: hidden names %q: %w", r.Name, r.Hidden, errors.New("one is a path, not a name: put it into Ignore"))
+			return fmt.Errorf("route %q: hidden names %q: one is a path, not a name: put it into Ignore", route.Name, route.Hidden)
 		}
 		globs[i] = append(g, segment{kind: anyDepth})
 		names = append(names, g[1])
 	}
-	if slices.ContainsFunc(rs.patterns, func(g glob) bool { return g.spellsOut(names) }) {
-		rs.hidden = names
+	if slices.ContainsFunc(r.patterns, func(g glob) bool { return g.spellsOut(names) }) {
+		r.hidden = names
 	} else {
-		rs.ignore = append(rs.ignore, globs...)
+		r.ignore = append(r.ignore, globs...)
 	}
 	return nil
 }

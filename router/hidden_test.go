@@ -36,7 +36,7 @@ func TestNamesThatAreSpelledOutAreNotHidden(t *testing.T) {
 			t.Fatal(err)
 		}
 		wants := func(path string) bool { return r.Explain("", path)[0].Wanted }
-		for _, path := range strings.Fields(tt.paths) {
+		for path := range strings.FieldsSeq(tt.paths) {
 			if !wants(path) {
 				t.Errorf("%s does not want %s", tt.patterns, path)
 			}
@@ -49,7 +49,7 @@ func TestNamesThatAreSpelledOutAreNotHidden(t *testing.T) {
 				t.Errorf("%s wants %s, which is ignored by %s", tt.patterns, path, v.Ignored)
 			}
 		}
-		for _, path := range strings.Fields(tt.but) {
+		for path := range strings.FieldsSeq(tt.but) {
 			if wants(path) {
 				t.Errorf("%s wants %s", tt.patterns, path)
 			}

@@ -95,15 +95,16 @@ func (d *daemon) controlSockets(cfg config) ([]net.Listener, error) {
 // hasControl reports whether the control socket that is open is where a
 // configuration has it, with its file there.
 func (d *daemon) hasControl(cfg config) bool {
-	path := cfg.control
-	for _, ln := range d.control.sockets() {
-		s := ln.(*controlSocket)
-		if path == "" && d.cfg.control == "" {
-			path = s.path
-		}
-		return path != "" && s.isAt(path)
+	open := d.control.sockets()
+	if len(open) == 0 {
+		return false
 	}
-	return false
+	s := open[0].(*controlSocket)
+	path := cfg.control
+	if path == "" && d.cfg.control == "" {
+		path = s.path
+	}
+	return path != "" && s.isAt(path)
 }
 
 // controlError says which flag or key names a control socket that cannot be had.
