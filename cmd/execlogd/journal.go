@@ -25,8 +25,10 @@ type journalHandler struct {
 	attrs        []slog.Attr
 }
 
-func newJournalHandler(w io.Writer, opts *slog.HandlerOptions, socket string) *journalHandler {
-	out := &journal{w: w, socket: socket}
+// newJournalHandler sends to a socket, and without that writes to w, by way of the
+// queue.
+func newJournalHandler(w io.Writer, opts *slog.HandlerOptions, socket string, q *logQueue) *journalHandler {
+	out := &journal{w: w, socket: socket, queue: q}
 	return &journalHandler{out: out, Handler: slog.NewTextHandler(&out.text, &slog.HandlerOptions{
 		Level: opts.Level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
@@ -40,17 +42,15 @@ func newJournalHandler(w io.Writer, opts *slog.HandlerOptions, socket string) *j
 
 func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
 	attrs := attrsOf(h.attrs, r)
-	h.out.mu.Lock()
-	defer h.out.mu.Unlock()
-	h.out.text.Reset()
-	if err := h.Handler.Handle(ctx, r); err != nil {
+	text, err := h.out.render(ctx, h.Handler, r)
+	if err != nil {
 		return err
 	}
 	if isOutput(attrs) {
-		h.out.text.Reset()
-		h.out.text.WriteString(r.Message + "\n")
+		text = r.Message
 	}
-	return h.out.send(priority(r.Level), attrs)
+	h.out.send(text, priority(r.Level), attrs)
+	return nil
 }
 
 func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
@@ -77,16 +77,24 @@ func priority(l slog.Level) string {
 type journal struct {
 	w      io.Writer
 	socket string
+	queue  *logQueue
+	conn   net.Conn // of the queue's goroutine
 
 	mu   sync.Mutex // guards what follows
 	text bytes.Buffer
-	conn net.Conn
 }
 
-// send sends text as an entry, or writes it as lines where that cannot be. It
-// empties text.
-func (j *journal) send(priority string, attrs []slog.Attr) error {
-	text := strings.TrimSuffix(j.text.String(), "\n")
+// render is a record as one line without its end.
+func (j *journal) render(ctx context.Context, h slog.Handler, r slog.Record) (string, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.text.Reset()
+	err := h.Handle(ctx, r)
+	return strings.TrimSuffix(j.text.String(), "\n"), err
+}
+
+// send has text sent as an entry, or written as lines where that cannot be.
+func (j *journal) send(text, priority string, attrs []slog.Attr) {
 	e := entry{}
 	e.add("MESSAGE", text)
 	e.add("PRIORITY", priority)
@@ -94,11 +102,11 @@ func (j *journal) send(priority string, attrs []slog.Attr) error {
 	for _, a := range attrs {
 		e.addAttr(a)
 	}
-	if j.write(e.Bytes()) == nil {
-		return nil
-	}
-	_, err := fmt.Fprintf(j.w, "<%s>%s\n", priority, strings.ReplaceAll(text, "\n", "\n<"+priority+">"))
-	return err
+	j.queue.add(e.Len(), func() {
+		if j.write(e.Bytes()) != nil {
+			fmt.Fprintf(j.w, "<%s>%s\n", priority, strings.ReplaceAll(text, "\n", "\n<"+priority+">"))
+		}
+	})
 }
 
 // write sends a datagram, over a new connection if the journal was restarted.

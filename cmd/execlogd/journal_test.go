@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/execlog/execlogd/job"
 )
@@ -43,8 +44,12 @@ func TestJournalGetsFields(t *testing.T) {
 	}
 	conn := listen()
 	var lines bytes.Buffer
-	h := newJournalHandler(&lines, &slog.HandlerOptions{Level: slog.LevelInfo}, socket)
-	t.Cleanup(func() { h.out.conn.Close() })
+	q := newLogQueue()
+	h := newJournalHandler(&lines, &slog.HandlerOptions{Level: slog.LevelInfo}, socket, q)
+	t.Cleanup(func() {
+		q.close(time.Minute)
+		h.out.conn.Close()
+	})
 	log := slog.New(h)
 	next := func() string {
 		buf := make([]byte, 1<<18)
@@ -92,6 +97,7 @@ func TestJournalGetsFields(t *testing.T) {
 	if got := next(); strings.Count(got, "EXECLOGD_PATH=") < 10 {
 		t.Errorf("got %d paths", strings.Count(got, "EXECLOGD_PATH="))
 	}
+	q.close(time.Minute)
 	if lines.Len() > 0 {
 		t.Errorf("written as lines: %s", lines.String())
 	}

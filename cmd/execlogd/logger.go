@@ -42,10 +42,10 @@ func (s *switchboard) WithGroup(name string) slog.Handler {
 	return &switchboard{s.to, func() slog.Handler { return s.now().WithGroup(name) }}
 }
 
-// newHandler logs to w: JSON when it is asked for, short coloured lines on a
-// terminal, entries of the journal where w leads there, and plain text
-// elsewhere.
-func newHandler(cfg config, w io.Writer) slog.Handler {
+// newHandler logs to w, by way of the queue: JSON when it is asked for, short
+// coloured lines on a terminal, entries of the journal where w leads there, and
+// plain text elsewhere.
+func newHandler(cfg config, w io.Writer, q *logQueue) slog.Handler {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.logLevel)); err != nil {
 		panic(err) // the configuration was checked
@@ -53,13 +53,13 @@ func newHandler(cfg config, w io.Writer) slog.Handler {
 	opts := &slog.HandlerOptions{Level: level}
 	switch {
 	case cfg.logFormat == "json":
-		return slog.NewJSONHandler(w, opts)
+		return slog.NewJSONHandler(q.writer(w), opts)
 	case cfg.logFormat == "auto" && isTerminal(w):
-		return newConsoleHandler(w, level, os.Getenv("NO_COLOR") != "", cfg.routes...)
+		return newConsoleHandler(q.writer(w), level, os.Getenv("NO_COLOR") != "", cfg.routes...)
 	case isJournal(w):
-		return newJournalHandler(w, opts, cfg.journal)
+		return newJournalHandler(w, opts, cfg.journal, q)
 	}
-	return slog.NewTextHandler(w, opts)
+	return slog.NewTextHandler(q.writer(w), opts)
 }
 
 func isTerminal(w io.Writer) bool {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestLogFitsWhereItGoes(t *testing.T) {
@@ -26,9 +27,11 @@ func TestLogFitsWhereItGoes(t *testing.T) {
 			}
 			defer out.Close()
 			t.Setenv("JOURNAL_STREAM", map[string]string{"": "", "this": device(t, out), "other": "1:2"}[tt.journal])
-			log := slog.New(newHandler(config{logLevel: "info", logFormat: tt.format, journal: "/no/such"}, out))
+			q := newLogQueue()
+			log := slog.New(newHandler(config{logLevel: "info", logFormat: tt.format, journal: "/no/such"}, out, q))
 			log.Debug("not asked for")
 			log.Warn("m", "k", "v")
+			q.close(time.Minute)
 			text, err := os.ReadFile(out.Name())
 			if err != nil {
 				t.Fatal(err)

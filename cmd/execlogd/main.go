@@ -59,7 +59,9 @@ func main() {
 	enough()
 	reaper.Wait()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "execlogd:", err)
+		last := newLogQueue() // which does not wait for ever until somebody reads it
+		fmt.Fprintln(last.writer(os.Stderr), "execlogd:", err)
+		last.close(flushTimeout)
 	}
 	os.Exit(exitStatus(err))
 }
@@ -155,7 +157,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		defer end(nil)
 		defer d.heedHangups(stderr, end)()
 	}
-	d.announce(stderr)
+	d.announce()
 	said := make(chan struct{})
 	quiet := context.AfterFunc(ctx, func() {
 		defer close(said)
@@ -179,6 +181,7 @@ type daemon struct {
 	stderr  io.Writer
 	log     *slog.Logger
 	logs    *switchboard  // behind log
+	queue   *logQueue     // by which all that is said goes to stderr
 	server  *httpd.Server // nil if there never is HTTP
 	web     front
 	handed  []net.Listener // by systemd, for the web
@@ -193,8 +196,10 @@ type daemon struct {
 }
 
 func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, demand: make(chan struct{}, 1), logs: newSwitchboard(newHandler(cfg, stderr))}
+	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, demand: make(chan struct{}, 1), queue: newLogQueue()}
+	d.logs = newSwitchboard(newHandler(cfg, stderr, d.queue))
 	d.log = slog.New(d.logs)
+	d.queue.dropped = func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) }
 	defer func() {
 		if err != nil {
 			d.release()
@@ -273,8 +278,11 @@ func (d *daemon) serverOptions(cfg config) httpd.Options {
 	return o
 }
 
-// output logs what a job writes.
-func (d *daemon) output(l job.Line) { d.log.Info(l.Text, "route", l.Route) }
+// output logs what a job writes, no faster than the log is read.
+func (d *daemon) output(l job.Line) {
+	d.queue.waitForRoom()
+	d.log.Info(l.Text, "route", l.Route)
+}
 
 // logLeftBehind logs what a run that is over has left behind.
 func (d *daemon) logLeftBehind(r job.Record) {
@@ -308,25 +316,26 @@ func (d *daemon) release() {
 	if d.server != nil {
 		d.server.Close()
 	}
+	d.queue.close(flushTimeout)
 }
 
 // announce tells the user, and systemd, that the daemon is ready: its sockets
 // take connections and every directory is watched.
-func (d *daemon) announce(stderr io.Writer) {
+func (d *daemon) announce() {
 	status := d.status()
 	if d.cfg.logFormat == "json" {
 		d.log.Info(status)
 	} else {
-		fmt.Fprintln(stderr, "execlogd:", status)
+		d.say(status)
 	}
-	d.tellOwner(stderr)
+	d.tellOwner()
 	d.notify("READY=1\nSTATUS=" + status)
 }
 
 // tellOwner writes, once, the address at which the owner sees all of the status
 // page, as soon as there is one. It stands nowhere else: not in later lines of
 // the log, and not in the status that systemd shows to every user.
-func (d *daemon) tellOwner(stderr io.Writer) {
+func (d *daemon) tellOwner() {
 	sockets := d.web.sockets()
 	if d.told || !d.cfg.reloads() || len(sockets) == 0 {
 		return
@@ -336,9 +345,12 @@ func (d *daemon) tellOwner(stderr io.Writer) {
 	if d.cfg.logFormat == "json" {
 		d.log.Info("status page", "url", page)
 	} else {
-		fmt.Fprintln(stderr, "execlogd: status page", page)
+		d.say("status page " + page)
 	}
 }
+
+// say writes a line that is no part of the log, in its order.
+func (d *daemon) say(line string) { fmt.Fprintln(d.queue.writer(d.stderr), "execlogd:", line) }
 
 // status is what the daemon does, in one line.
 func (d *daemon) status() string {

@@ -147,7 +147,7 @@ func (d *daemon) reload(ctx context.Context) error {
 		return err
 	}
 	d.cfg = cfg
-	d.logs.set(newHandler(cfg, d.stderr))
+	d.logs.set(newHandler(cfg, d.stderr, d.queue))
 	d.logNotes(cfg)
 	d.control.move(next.controls)
 	if cfg.serve {
@@ -155,7 +155,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	} else {
 		d.web.close()
 	}
-	d.tellOwner(d.stderr)
+	d.tellOwner()
 	d.faults.follow(next.routing)
 	d.shift.follow(next.routing)
 	select {
