@@ -35,16 +35,8 @@ func listed(key string, patterns []placed) []listedPattern {
 // wrong says what a pattern was meant to be that can match nothing below any of
 // the roots, which are absolute; empty if it can, as far as one knows.
 func (p listedPattern) wrong(roots []string) string {
-	for _, root := range roots {
-		for _, dir := range []string{root, resolved(root)} {
-			rest, ok := strings.CutPrefix(p.is, strings.TrimSuffix(dir, "/"))
-			if ok && dir != "/" && (rest == "" || rest[0] == '/') && !p.beginsBelow(roots) {
-				if strings.Trim(rest, "/") == "" {
-					rest = "**"
-				}
-				return fmt.Sprintf("patterns are relative to the root: write %q", rest)
-			}
-		}
+	if rest, ok := p.belowRoot(roots); ok {
+		return fmt.Sprintf("patterns are relative to the root: write %q", rest)
 	}
 	parts := strings.Split(p.is, ",")
 	isGlob := func(part string) bool {
@@ -58,6 +50,27 @@ func (p listedPattern) wrong(roots []string) string {
 		return fmt.Sprintf(`a comma is part of a name: write {%s}, or several patterns, or \, for a name that has one`, strings.Join(parts, ","))
 	}
 	return ""
+}
+
+// belowRoot is the pattern without the path of a root, if it begins with that and
+// cannot be relative to one.
+func (p listedPattern) belowRoot(roots []string) (rest string, ok bool) {
+	if !strings.HasPrefix(p.is, "/") || p.beginsBelow(roots) {
+		return "", false
+	}
+	for _, root := range roots {
+		for _, dir := range []string{root, resolved(root)} {
+			rest, ok := strings.CutPrefix(p.is, dir)
+			switch {
+			case !ok || dir == "/":
+			case strings.Trim(rest, "/") == "":
+				return "**", true
+			case rest[0] == '/':
+				return rest, true
+			}
+		}
+	}
+	return "", false
 }
 
 // beginsBelow reports whether what the pattern begins with, as a path, is there
