@@ -23,6 +23,12 @@ var uploads = []struct{ name, script string }{
 	{"hidden", `(printf 'item,price\ntea,3\n'; sleep 2.5; printf 'cake,4.5\n') >".$1.Xq3"; mv ".$1.Xq3" "$1"`},
 	{"copied", `cp ../good "$1"`},
 	{"moved", `cp ../good ../new && mv ../new "$1"`},
+	{"installed", `install -m 600 ../good "$1"`},
+	{"timed", `cp ../good "$1"; sleep 0.3; touch -d 2020-01-01 "$1"; chmod 600 "$1"`},
+	{"by-dd", `(printf 'item,price\ntea,3\n'; sleep 2.5; printf 'cake,4.5\n') | dd of="$1" bs=4 status=none`},
+	{"by-rsync", `rsync ../good "$1"`},
+	{"by-rsync-in-place", `: >"$1"; exec rsync --inplace --times ../good "$1"`},
+	{"by-child", `(sleep 2.5; printf 'tea,3\ncake,4.5\n') >>"$1" & until [ -e "$1" ]; do sleep 0.01; done; printf 'item,price\n' >>"$1"; wait`},
 	{"preallocated", `truncate -s 26 "$1" && exec 1<>"$1" && sleep 2.5 && cat ../good`},
 }
 

@@ -23,7 +23,8 @@ const (
 	longestQuestionGap = 100 * time.Millisecond
 
 	// rotation is how long after a run's last close of a file what happens to
-	// the name is its doing as well: programs close a log and then rename it.
+	// the name is its doing as well: programs close a log and then rename it. Of a
+	// file that was open for so long, older logs are renamed too.
 	rotation = time.Second
 
 	// askLater is how long after a question it is asked again for a file that
@@ -33,6 +34,10 @@ const (
 	// maxOutputs is how many files are remembered at most.
 	maxOutputs = 1024
 )
+
+// rescanned is in the mask of an event that the watcher makes of what it finds, and of
+// none of the kernel's.
+const rescanned = inotify.Create | inotify.CloseWrite
 
 // outputs are what is known of the files that the runs of a stage write. The
 // router's lock guards it.
@@ -48,7 +53,9 @@ type outputs struct {
 
 // An output is a file that a run has, or had, open for writing.
 type output struct {
+	opened time.Time // when it was found open
 	closed time.Time // zero if it is open
+	named  time.Time // when it got its name; zero if that is not known
 }
 
 // A doubtful file is one of which it is to be asked whether it is an output.
@@ -64,6 +71,13 @@ type movedOutput struct {
 
 func (o output) isOpen() bool { return o.closed.IsZero() }
 
+// ownsName reports whether it is the doing of who has written it that its name goes or
+// becomes another.
+func (o output) ownsName(now time.Time) bool {
+	isLog := o.closed.Sub(o.opened) >= rotation
+	return o.isOpen() || isLog || now.Sub(o.closed) < rotation
+}
+
 // has reports whether what has happened to a path at now is known to be the doing
 // of the stage's own runs, and keeps up with it. It is to be called with each event.
 func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
@@ -74,9 +88,9 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 		x.stale = true
 	}
 	was, known := o.known[k]
-	known = known && (was.isOpen() || now.Sub(was.closed) < rotation)
 	switch {
 	case e.Mask&gone != 0:
+		known = known && was.ownsName(now)
 		delete(o.known, k)
 		if e.Mask&inotify.MovedFrom != 0 {
 			o.moved = nil
@@ -86,15 +100,20 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 		}
 		return known
 	case e.Mask&inotify.MovedTo != 0 && o.moved != nil && o.moved.from == (key{e.Root, e.From}):
-		o.note(k, o.moved.output, now)
+		is := o.moved.output
+		is.named = now
+		o.note(k, is, now)
 		o.moved = nil
 		return true
+	case known && e.Mask&rescanned == rescanned && now.Sub(was.named) < rotation:
+		return true // the watcher has looked what it is that was renamed
 	case e.Mask&arrived != 0:
 		delete(o.known, k) // another file
 		return false
 	case known && was.isOpen() && e.Mask&content != 0:
 		if e.Mask&inotify.CloseWrite != 0 {
-			o.note(k, output{closed: now}, now)
+			was.closed = now
+			o.note(k, was, now)
 		}
 		return true
 	}
@@ -109,7 +128,7 @@ func (o *outputs) note(k key, is output, now time.Time) {
 		o.known = make(map[key]output)
 	}
 	if _, known := o.known[k]; !known && len(o.known) >= maxOutputs {
-		maps.DeleteFunc(o.known, func(_ key, x output) bool { return !x.isOpen() && now.Sub(x.closed) >= rotation })
+		maps.DeleteFunc(o.known, func(_ key, x output) bool { return !x.ownsName(now) })
 		if len(o.known) >= maxOutputs {
 			clear(o.known) // it is asked again
 		}
@@ -214,9 +233,9 @@ func (o *outputs) answer(events []inotify.Event, answers []bool, next time.Time)
 		own := i < len(answers) && answers[i]
 		switch {
 		case own && x != nil && !x.stale:
-			o.note(k, output{}, now)
+			o.note(k, output{opened: now}, now)
 		case own:
-			o.note(k, output{closed: now}, now)
+			o.note(k, output{opened: now, closed: now}, now)
 		}
 		o.settle(k, own)
 	}
