@@ -228,8 +228,8 @@
 // that it concerned and why, the last 20 runs (Options.Runs) with the last 4 KiB
 // of the output of each, what is watched (Options.Watches), and errors. It
 // follows by server-sent events at /.execlogd/events, each a whole snapshot,
-// at most four a second; at most 32 may follow. Queries of pages' URLs are not
-// shown. It is not there without live reload. Not promised: the form of the
+// at most four a second; 32 of the owner's may follow, and 32 of all others
+// together. Queries of pages' URLs are not shown. It is not there without live reload. Not promised: the form of the
 // snapshots.
 //
 // Where the roots are, from where pages are looked at, and of runs the commands,
@@ -257,4 +257,14 @@
 // machine, also when it is a loopback page at a loopback server, or, where no files
 // are served, a file: page, whose origin is null. Programs
 // that are no browsers send no Origin and may listen.
+//
+// # The log
+//
+// Of lines that whoever can connect may cause, five of a kind are logged at once
+// and then one a minute, which says as "suppressed" how many were left out before
+// it. The kinds are: a Host that is refused, an Origin that is refused, a policy
+// in a page, a policy that a page reports, a file that cannot be opened for want
+// of descriptors, a connection that cannot be accepted, a file that cannot be
+// read, a page that cannot be rendered, and a handler that panicked. Close logs
+// how many were left out last. Lines at level Debug are not limited.
 package httpd

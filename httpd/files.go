@@ -180,13 +180,13 @@ func (s *service) serveError(w http.ResponseWriter, r *http.Request, err error) 
 	case errors.Is(err, fs.ErrClosed):
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		s.log.Error("no file descriptor left", "path", clip(r.URL.Path), "err", err)
+		s.logLimited(s.log, noDescriptor, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusServiceUnavailable, "the server has too many files open")
 	case errors.Is(err, errChanging):
 		w.Header().Set("Retry-After", "1")
 		refuse(w, http.StatusServiceUnavailable, "this file is being written")
 	case errors.Is(err, syscall.EIO):
-		s.log.Error("file unreadable", "path", clip(r.URL.Path), "err", err)
+		s.logLimited(s.log, fileUnreadable, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this file cannot be read")
 	default: // not there, a name that is none, or a link that leads out
 		s.serveMissing(w, r)
@@ -255,7 +255,7 @@ func (s *service) serveNote(w http.ResponseWriter, r *http.Request, code int, b 
 	}
 	text, err := page.render(about, element, status)
 	if err != nil {
-		s.log.Error("page not rendered", "path", clip(r.URL.Path), "err", err)
+		s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
 		return
 	}

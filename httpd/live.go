@@ -71,7 +71,7 @@ type browser struct {
 // a goroutine of its own: that of the request holds buffers and the request.
 func (s *service) serveBrowser(w http.ResponseWriter, r *http.Request) {
 	if code, why := s.gate.origin(r); code != 0 {
-		s.log.Info("stranger refused", "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
+		s.logLimited(s.log, originRefused, "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
 		refuse(w, code, why)
 		return
 	}

@@ -19,8 +19,10 @@ import (
 func (s *service) checkPolicies(r *http.Request, f *file, head []byte) {
 	for policy := range policies(head) {
 		d, blocked := blocking(policy, s.gate.reached(r))
-		if blocked && s.warned.first(s.directory, f.name, policy) {
-			s.log.Warn("page's policy blocks live reload", "path", f.name, "directive", clip(d.String()), "want", clip(d.opened()))
+		about := []string{s.directory, f.name, policy}
+		if blocked && s.warned.first(about...) &&
+			!s.logLimited(s.log, policyInPage, "path", f.name, "directive", clip(d.String()), "want", clip(d.opened())) {
+			s.warned.forget(about...) // the next request for the page may have more luck
 		}
 	}
 }
@@ -216,11 +218,7 @@ type warnings struct {
 
 // first says whether this is the first time for these words.
 func (w *warnings) first(words ...string) bool {
-	h := sha256.New()
-	for _, word := range words {
-		io.WriteString(h, word+"\x00")
-	}
-	key := [sha256.Size]byte(h.Sum(nil))
+	key := sumOfWords(words)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, known := w.said[key]; known {
@@ -231,4 +229,19 @@ func (w *warnings) first(words ...string) bool {
 	}
 	w.said[key] = struct{}{}
 	return true
+}
+
+// forget makes the next time for these words the first.
+func (w *warnings) forget(words ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.said, sumOfWords(words))
+}
+
+func sumOfWords(words []string) [sha256.Size]byte {
+	h := sha256.New()
+	for _, word := range words {
+		io.WriteString(h, word+"\x00")
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -40,8 +40,9 @@ func squeeze(source string) string {
 func (s *service) serveScript(w http.ResponseWriter, r *http.Request) {
 	if directive := r.URL.Query().Get("blocked"); directive != "" {
 		page := clip(r.Referer())
-		if s.warned.first(page, directive) {
-			s.log.Warn("page's policy blocks live reload", "page", page, "directive", clip(directive), "remote", r.RemoteAddr)
+		if s.reported.first(page, directive) &&
+			!s.logLimited(s.log, policyReported, "page", page, "directive", clip(directive), "remote", r.RemoteAddr) {
+			s.reported.forget(page, directive)
 		}
 	}
 	h := w.Header()

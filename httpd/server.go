@@ -55,9 +55,12 @@ type Options struct {
 	// links livereload.js in it. The server's own pages still have the script.
 	NoInject bool
 
-	// Logger gets pages whose policy blocks live reload at level Warn, refused
-	// strangers at Info and the life of browsers and connections at Debug. Nil
-	// discards them.
+	// Logger gets what keeps requests from being answered at level Error, pages
+	// whose policy blocks live reload at Warn, refused strangers at Info, and the
+	// life of browsers and connections at Debug. Whatever a visitor can cause
+	// above Debug is limited, for each kind: five lines at once, then one a
+	// minute, with the number of lines that were left out before it as
+	// "suppressed". Nil discards all.
 	Logger *slog.Logger
 
 	// AllowHosts are further names by which the server may be addressed: a
@@ -104,10 +107,12 @@ type Server struct {
 	hub       hub
 	press     press
 	patience  patience
-	warned    warnings
+	limits    logLimits
+	warned    warnings // of policies in files
+	reported  warnings // of policies, by pages
 	private   privateFiles
-	onlookers chan struct{} // as many as there are status pages
-	lone      visit         // of requests that belong to no Serve
+	onlookers onlookers
+	lone      visit // of requests that belong to no Serve
 
 	telling   sync.Mutex // held from looking at files until the pages are told
 	looking   sync.Mutex // held while somebody looks at files for the first time
@@ -121,7 +126,7 @@ type Server struct {
 // Server holds a file descriptor until Close.
 func New(opts Options) (*Server, error) {
 	s := &Server{
-		onlookers: make(chan struct{}, maxOnlookers),
+		onlookers: newOnlookers(),
 		patience:  defaultPatience,
 		hub:       hub{epoch: rand.Text()[:10], when: time.Now().UnixMilli()},
 	}
@@ -236,9 +241,19 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // An errorLog is where an http.Server says what went wrong with a connection.
 type errorLog struct{ server *Server }
 
-// Write is io.Writer's.
+// Write is io.Writer's. Most of what comes is about a client that does not speak
+// HTTP; by its beginning it knows what is a fault of ours, or of the machine.
 func (l errorLog) Write(text []byte) (int, error) {
-	l.server.current.Load().log.Debug(strings.TrimSuffix(string(text), "\n"))
+	s, log := l.server, l.server.current.Load().log
+	line := strings.TrimSuffix(string(text), "\n")
+	if err, ok := strings.CutPrefix(line, "http: Accept error: "); ok {
+		s.logLimited(log, notAccepted, "err", err)
+	} else if what, ok := strings.CutPrefix(line, "http: panic serving "); ok {
+		err, stack, _ := strings.Cut(what, "\n")
+		s.logLimited(log, handlerPanicked, "err", err, "stack", stack)
+	} else {
+		log.Debug(line)
+	}
 	return len(text), nil
 }
 
@@ -318,6 +333,7 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.close()
+	s.logRest(s.current.Load().log)
 	s.lone.dismiss()
 	s.private.close()
 	return s.current.Load().root.release()

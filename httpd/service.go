@@ -162,7 +162,7 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, at position) {
 		return
 	}
 	if code, why := s.gate.host(r); code != 0 {
-		s.log.Info("stranger refused", "host", clip(r.Host), "remote", r.RemoteAddr)
+		s.logLimited(s.log, hostRefused, "host", clip(r.Host), "remote", r.RemoteAddr)
 		refuse(w, code, why)
 		return
 	}

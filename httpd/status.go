@@ -20,8 +20,16 @@ const statusPath = "/.execlogd"
 const statusPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// maxOnlookers is how many status pages may follow.
+// Of the owner's status pages so many may follow, and as many of all others
+// together, who cannot keep the owner out.
 const maxOnlookers = 32
+
+// onlookers count the status pages that follow.
+type onlookers struct{ owner, others chan struct{} }
+
+func newOnlookers() onlookers {
+	return onlookers{make(chan struct{}, maxOnlookers), make(chan struct{}, maxOnlookers)}
+}
 
 // How the stream of the status page goes.
 const (
@@ -106,7 +114,7 @@ func (s *service) serveStatusPage(w http.ResponseWriter, r *http.Request) {
 		NoRun    runRow
 	}{view: s.view(s.gate.reached(r), s.isOwner(r)), Now: time.Now().UnixMilli()})
 	if err != nil {
-		s.log.Error("page not rendered", "path", clip(r.URL.Path), "err", err)
+		s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
 		return
 	}
@@ -116,9 +124,14 @@ func (s *service) serveStatusPage(w http.ResponseWriter, r *http.Request) {
 // serveEvents streams views until the client leaves, the server stops or its
 // options change, after which the client asks again.
 func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
+	host, owner := s.gate.reached(r), s.isOwner(r)
+	places := s.onlookers.others
+	if owner {
+		places = s.onlookers.owner
+	}
 	select {
-	case s.onlookers <- struct{}{}:
-		defer func() { <-s.onlookers }()
+	case places <- struct{}{}:
+		defer func() { <-places }()
 	default:
 		w.Header().Set("Retry-After", "10")
 		refuse(w, http.StatusServiceUnavailable, "too many status pages are open")
@@ -129,7 +142,6 @@ func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	host, owner := s.gate.reached(r), s.isOwner(r)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.over, cancel)()

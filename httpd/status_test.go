@@ -240,11 +240,14 @@ func TestStatusTrustsNobody(t *testing.T) {
 }
 
 // events opens the stream and returns its lines.
-func (r *running) events(t testing.TB) (*http.Response, *bufio.Scanner) {
+func (r *running) events(t testing.TB, headers ...string) (*http.Response, *bufio.Scanner) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", r.url("/.execlogd/events"), nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)

@@ -1,0 +1,130 @@
+package httpd
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// A bucket is a token bucket. What is taken from it comes back in time, and is
+// measured by how long that takes. The zero bucket is full.
+type bucket struct {
+	full time.Time // when it is full again
+}
+
+// take takes cost from a bucket that holds capacity, and returns 0. When there is
+// less in it, it takes nothing and returns after which time there is enough. No
+// cost may be larger than the capacity.
+func (b *bucket) take(cost, capacity time.Duration) (wait time.Duration) {
+	now := time.Now()
+	full := now
+	if b.full.After(now) {
+		full = b.full
+	}
+	full = full.Add(cost)
+	if wait = full.Sub(now) - capacity; wait > 0 {
+		return wait
+	}
+	b.full = full
+	return 0
+}
+
+// A logKind is a kind of log line that whoever can connect may cause, as often
+// as he likes.
+type logKind int
+
+const (
+	hostRefused logKind = iota
+	originRefused
+	policyInPage   // found in a file
+	policyReported // by a page
+	noDescriptor
+	notAccepted // connections
+	fileUnreadable
+	pageNotRendered
+	handlerPanicked
+	logKinds // how many there are
+)
+
+// logLines are the level and the message of each kind.
+var logLines = [logKinds]struct {
+	level   slog.Level
+	message string
+}{
+	hostRefused:     {slog.LevelInfo, "stranger refused"},
+	originRefused:   {slog.LevelInfo, "stranger refused"},
+	policyInPage:    {slog.LevelWarn, "page's policy blocks live reload"},
+	policyReported:  {slog.LevelWarn, "page's policy blocks live reload"},
+	noDescriptor:    {slog.LevelError, "no file descriptor left"},
+	notAccepted:     {slog.LevelError, "connection not accepted"},
+	fileUnreadable:  {slog.LevelError, "file unreadable"},
+	pageNotRendered: {slog.LevelError, "page not rendered"},
+	handlerPanicked: {slog.LevelError, "request panicked"},
+}
+
+// Of each kind so many lines are logged at once, and then one in each interval.
+const (
+	logBurst    = 5
+	logInterval = time.Minute
+)
+
+// logLimits limits the log lines of each kind. Those that are left out are
+// counted, and the next line of their kind says how many they were. It has no
+// timer: when none comes any more, logRest says so. The zero logLimits has logged
+// nothing yet.
+type logLimits struct {
+	mu    sync.Mutex
+	kinds [logKinds]struct {
+		bucket
+		suppressed int // lines since the last that was logged
+	}
+}
+
+// logLimited logs a line, if there is room for one of its kind, and says whether
+// it did. Args are as in [slog.Logger.Log].
+func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
+	line := logLines[kind]
+	if !log.Enabled(context.Background(), line.level) {
+		return false
+	}
+	suppressed, ok := s.limits.admit(kind)
+	if !ok {
+		return false
+	}
+	if suppressed > 0 {
+		args = append(args, "suppressed", suppressed)
+	}
+	log.Log(context.Background(), line.level, line.message, args...)
+	return true
+}
+
+// admit says whether a line may be logged, and how many of its kind were left out
+// before it.
+func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := &l.kinds[kind]
+	if k.take(logInterval, logBurst*logInterval) > 0 {
+		k.suppressed++
+		return 0, false
+	}
+	suppressed, k.suppressed = k.suppressed, 0
+	return suppressed, true
+}
+
+// logRest says how many lines were left out since the last of each kind.
+func (s *Server) logRest(log *slog.Logger) {
+	s.limits.mu.Lock()
+	kinds := s.limits.kinds
+	for i := range kinds {
+		s.limits.kinds[i].suppressed = 0
+	}
+	s.limits.mu.Unlock()
+	for kind, k := range kinds {
+		if k.suppressed > 0 {
+			line := logLines[kind]
+			log.Log(context.Background(), line.level, line.message, "suppressed", k.suppressed)
+		}
+	}
+}

@@ -1,0 +1,280 @@
+package httpd
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// lines are the lines of a log so far, without times.
+func (l *lockedLog) lines() []string {
+	text := regexp.MustCompile(`(?m)^time=\S+ `).ReplaceAllString(l.String(), "")
+	return slices.Collect(strings.Lines(text))
+}
+
+// Whatever a visitor can have logged, a few lines of it are, and then one a
+// minute, which says how many more there were.
+func TestLogLinesOfVisitorsAreLimited(t *testing.T) {
+	root := t.TempDir()
+	for i := range 200 {
+		write(t, root, fmt.Sprintf("policy/%d.html", i), `<!doctype html><meta http-equiv="Content-Security-Policy" content="default-src 'none'">`)
+	}
+	requests := map[string]func(i int) *http.Request{
+		"another Host": func(i int) *http.Request {
+			return at("127.0.0.1:8000", "GET", "/", fmt.Sprintf("%d.example", i))
+		},
+		"another Origin": func(i int) *http.Request {
+			return at("127.0.0.1:8000", "GET", "/livereload", "localhost:8000", "Origin", fmt.Sprintf("http://%d.example", i))
+		},
+		"a policy that is reported": func(i int) *http.Request {
+			return at("127.0.0.1:8000", "GET", fmt.Sprint("/livereload.js?blocked=", i), "localhost:8000")
+		},
+		"a policy in a page": func(i int) *http.Request {
+			return at("127.0.0.1:8000", "GET", fmt.Sprintf("/policy/%d.html", i), "localhost:8000")
+		},
+	}
+	for name, request := range requests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log lockedLog
+				s, err := New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				asked, said := 0, 0
+				ask := func(times int, want ...string) {
+					t.Helper()
+					for range times {
+						s.ServeHTTP(httptest.NewRecorder(), request(asked))
+						asked++
+					}
+					lines := log.lines()[said:]
+					said += len(lines)
+					if len(lines) != len(want) {
+						t.Fatalf("%d requests caused %d log lines, want %d:\n%s", times, len(lines), len(want), strings.Join(lines, ""))
+					}
+					for i, line := range lines {
+						if !strings.Contains(line, want[i]) || want[i] == "" && strings.Contains(line, "suppressed") {
+							t.Errorf("got %swant %s", line, want[i])
+						}
+					}
+				}
+				ask(20, "", "", "", "", "")
+				time.Sleep(time.Minute - time.Second)
+				ask(20)
+				time.Sleep(time.Second)
+				ask(20, "suppressed=35")
+				time.Sleep(time.Minute)
+				ask(1, "suppressed=19")
+				time.Sleep(time.Hour)
+				ask(10, "", "", "", "", "")
+				s.Close()
+				ask(0, "suppressed=5")
+				s.Close()
+				ask(0)
+			})
+		})
+	}
+}
+
+// A kind of line does not keep another from being logged, and who is the first
+// to be refused is named.
+func TestLogLimitsAreForEachKind(t *testing.T) {
+	var log lockedLog
+	s := newServer(t, Options{Root: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for range 100 {
+		s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", "/", "preview.example.com"))
+	}
+	s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", "/livereload", "localhost:8000", "Origin", "http://one.example"))
+	lines := log.lines()
+	if n := len(lines); n > 10 || !strings.Contains(lines[0], "host=preview.example.com") || !strings.Contains(lines[n-1], "origin=http://one.example") {
+		t.Errorf("%d lines: %.1000s", n, strings.Join(lines, ""))
+	}
+}
+
+// A page whose policy was not named for want of room is named later.
+func TestAPolicyThatWasLeftOutIsNamedLater(t *testing.T) {
+	root := t.TempDir()
+	for i := range 20 {
+		write(t, root, fmt.Sprintf("%02d.html", i), `<!doctype html><meta http-equiv="Content-Security-Policy" content="default-src 'none'">`)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedLog
+		s, err := New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for range 4 {
+			for i := range 20 {
+				s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", fmt.Sprintf("/%02d.html", i), "localhost:8000"))
+			}
+			time.Sleep(time.Hour)
+		}
+		for i := range 20 {
+			if n := strings.Count(log.String(), fmt.Sprintf("path=%02d.html", i)); n != 1 {
+				t.Errorf("%02d.html is named %d times, want once:\n%s", i, n, log.String())
+			}
+		}
+	})
+}
+
+// exhaust uses up all file descriptors, of which there are few for a while. It
+// returns what gives them back.
+func exhaust(t testing.TB) (end func()) {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := before
+	few.Cur = uint64(len(open) + 20)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	var files []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			break
+		}
+		files = append(files, f)
+	}
+	end = func() {
+		for _, f := range files {
+			f.Close()
+		}
+		files = nil
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)
+	}
+	t.Cleanup(end)
+	return end
+}
+
+// When descriptors have run out, for files and for connections, the log says so,
+// and not with each request.
+func TestDescriptorsRunOut(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.txt", "a")
+	var log lockedLog
+	logged := func(what string) int { return strings.Count(log.String(), "level=ERROR msg=\""+what) }
+	run := serve(t, Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+
+	t.Run("files", func(t *testing.T) {
+		var client http.Client // keeps its connection
+		defer client.CloseIdleConnections()
+		get := func() int {
+			resp, err := client.Get(run.url("/a.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			return resp.StatusCode
+		}
+		get()
+		end := exhaust(t)
+		defer end()
+		for range 50 {
+			if code := get(); code != http.StatusServiceUnavailable {
+				t.Fatalf("answered with %d", code)
+			}
+		}
+		end()
+		if n := logged("no file descriptor left"); n < 1 || n > 5 {
+			t.Errorf("50 requests without descriptors were logged %d times, want the first 5 at most:\n%s", n, log.String())
+		}
+	})
+	t.Run("connections", func(t *testing.T) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		end := exhaust(t)
+		defer end()
+		serveListener(t, run.Server, ln)
+		await(t, func() bool { return logged("connection not accepted") > 0 }, "accepting fails and nothing is logged at level Error")
+		end()
+		if answer := exchange(t, conn, "GET /a.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.Contains(answer, "200 OK") {
+			t.Errorf("with descriptors the answer is %q", answer)
+		}
+	})
+}
+
+// await waits until a condition holds.
+func await(t testing.TB, holds func() bool, otherwise string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(otherwise)
+		}
+	}
+}
+
+// A panic while a request is answered is an error, and logged with its stack, and
+// not with each request.
+func TestPanicsOfHandlersAreLogged(t *testing.T) {
+	var log lockedLog
+	run := serve(t, Options{
+		Logger:  slog.New(slog.NewTextHandler(&log, nil)),
+		Watches: func() []Watch { panic("no watches here") },
+	})
+	for range 20 {
+		run.raw(t, "GET /.execlogd/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	}
+	lines := log.lines()
+	if len(lines) == 0 || len(lines) > 5 {
+		t.Fatalf("20 panics were logged in %d lines, want the first 5 at most", len(lines))
+	}
+	for _, want := range []string{"level=ERROR", `msg="request panicked"`, "no watches here", "limit_test.go"} {
+		if !strings.Contains(lines[0], want) {
+			t.Errorf("there is no %q in %.300s", want, lines[0])
+		}
+	}
+}
+
+// Others cannot keep the owner from following the status page.
+func TestOthersDoNotKeepTheOwnerOut(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir()})
+	const proxy, visitor = "X-Forwarded-For", "10.0.0.7"
+	for range maxOnlookers {
+		resp, lines := run.events(t, proxy, visitor)
+		if resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status)
+		}
+		if next(t, lines).Owner {
+			t.Fatal("a visitor counts as the owner")
+		}
+	}
+	if resp, _ := run.get(t, "GET", "/.execlogd/events", proxy, visitor); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("one visitor more is answered with %s", resp.Status)
+	}
+	resp, lines := run.events(t)
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("with %d visitors who follow the status page, the owner is answered with %s", maxOnlookers, resp.Status)
+	}
+	if !next(t, lines).Owner {
+		t.Error("the owner is taken for a visitor")
+	}
+}
