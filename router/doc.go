@@ -90,6 +90,18 @@
 //     for Delay when the last of them is closed, because what follows
 //     the close of a temporary file is its rename.
 //
+// A burst of changes, such as a checkout, an unpacked archive or an install, is
+// one batch: when more than eight paths came, or at least four and one of them in
+// the second half of Delay, the batch also waits until no further path came for
+// Quiet, or if it lasts for long, for a fourth of that (at most five times Quiet);
+// ten seconds after its first event it goes whatever comes. Paths that came
+// before the routes of After were done are not waited for again. One save, or a
+// few, wait for nothing of this. And nothing goes while a git command is at work in
+// the repository that the root, or in a burst one of the files, is in: while its
+// index.lock is there, and until Quiet has passed since something was made in or
+// removed from its .git directory; that too for ten seconds at most. Quiet means
+// nothing with PerFile.
+//
 // With Hold: UntilClosed, which is so by default with PerFile, nothing but the close
 // of a file counts, however long that takes. Since a close may not be seen, and
 // others may have the file open too, the kernel is asked before each run

@@ -56,7 +56,7 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 		if t == nil {
 			from = s.suspect(k, now)
 		}
-		s.merge(k, e, from, t)
+		s.merge(k, e, from, t, now)
 	}
 	if e.From != "" {
 		s.rename(e, now)
@@ -87,7 +87,7 @@ func (s *stage) completes(k key, e inotify.Event) bool {
 
 // merge puts the part of e that the route asks for, or that it was closed, into
 // its path's entry, with the run that may have led to it and who waits for it.
-func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket) {
+func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket, now time.Time) {
 	l := s.lane(k)
 	if l.ignores() {
 		t.fail(s.errorf(ErrBusy))
@@ -98,6 +98,7 @@ func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket) {
 	s.hear(from)
 	l.renew()
 	l.batch.blame(from, s.route.Name)
+	l.came(k, now)
 	l.batch.put(k, x)
 }
 
@@ -109,7 +110,7 @@ func (s *stage) offer(e inotify.Event) {
 	if s.has(k) || !s.rules.isFor(e) {
 		return
 	}
-	s.merge(k, e, nil, nil)
+	s.merge(k, e, nil, nil, time.Now())
 	if s.has(k) {
 		s.at(k).batch.entries[k].found = true
 	}
@@ -268,6 +269,7 @@ func (s *stage) reappear(x entry, now time.Time) {
 	l.renew()
 	l.batch.blame(s.suspect(k, now), s.route.Name)
 	known := s.has(k)
+	l.came(k, now)
 	l.batch.put(k, x)
 	if x.unsure && !known {
 		s.outputs.ask(k, x.event, true, now)

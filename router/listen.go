@@ -99,6 +99,7 @@ func groupOf(listeners []Listener) (*Group, error) {
 		if !slices.Contains(g.routers, l.Router) {
 			g.routers = append(g.routers, l.Router)
 		}
+		l.Router.findRepository(l.Root)
 	}
 	return g, nil
 }

@@ -23,6 +23,7 @@ const (
 	DefaultDebounce = 200 * time.Millisecond
 	DefaultSettle   = 2 * time.Second
 	DefaultHold     = 30 * time.Second
+	DefaultQuiet    = 200 * time.Millisecond
 	DefaultBackoff  = time.Second
 )
 
@@ -117,6 +118,11 @@ type Route struct {
 	// the next; 0 is DefaultDebounce, negative is none.
 	Debounce time.Duration
 
+	// Quiet is how long nothing may have come before the batch of a burst, such
+	// as a checkout, goes; 0 is DefaultQuiet, negative is not at all. One saved
+	// file, or a few, do not wait for it, nor does a route with PerFile.
+	Quiet time.Duration
+
 	// Settle is how long after the last write a file that is still open is
 	// waited for; 0 is DefaultSettle, negative is not at all.
 	Settle time.Duration
@@ -208,6 +214,7 @@ func (r Route) withDefaults() Route {
 	r.Mask = cmp.Or(r.Mask, Reload)
 	r.Delay = max(0, cmp.Or(r.Delay, DefaultDelay))
 	r.Debounce = max(0, cmp.Or(r.Debounce, DefaultDebounce))
+	r.Quiet = max(0, cmp.Or(r.Quiet, DefaultQuiet))
 	r.Settle = max(0, cmp.Or(r.Settle, DefaultSettle))
 	if r.Hold == 0 && r.Per == PerFile {
 		r.Hold = UntilClosed

@@ -64,6 +64,7 @@ type Router struct {
 	waiting  func(route string, file inotify.Event)
 	succeeds *Router                       // nil when it has
 	relieved chan struct{}                 // closed when another has taken its place
+	gitDirs  map[string]string             // by root, of those that are in a repository; the lock guards it
 	stages   []*stage                      // as in New; the lock guards what they have
 	overlaps map[string][]inotify.Location // of each root the places in others; the lock guards it
 

@@ -16,13 +16,15 @@ type moments struct {
 	doubt    time.Time // until then an event would show that the batch is not the route's own doing
 	written  time.Time // the last write to a file that is still open
 	released time.Time // first that a batch which was ready had no open file any more
+	quiet    time.Time // nothing more came for so long that a burst is over
 }
 
 // ready is when the batch could go if no file were open.
 func (m moments) ready(r *Route) time.Time {
 	ready := later(m.first.Add(r.Delay), m.started.Add(r.Debounce))
 	ready = later(later(ready, m.ended), m.retry)
-	return later(ready, later(m.freed, m.doubt))
+	ready = later(ready, later(m.freed, m.doubt))
+	return later(ready, m.quiet)
 }
 
 // due is when the batch may go; with UntilClosed, if no file is open.
@@ -77,6 +79,9 @@ type lane struct {
 	cleared  bool          // it was, and the batch may go
 	refused  bool          // as a loop, after the latest run
 
+	arrivals arrivals // of the batch
+	git      gitCheck // of the batch
+
 	checked   bool      // its files are complete
 	checking  bool      // somebody looks at them
 	changed   bool      // since somebody has begun to look
@@ -121,6 +126,7 @@ func (l *lane) gathered(now time.Time) {
 	// What holds back only itself has waited by itself.
 	if l.wasIdle || l.wasAlone && !l.batch.onlyAlone() {
 		l.moments.first, l.moments.released = now, time.Time{}
+		l.git = gitCheck{running: l.git.running}
 	}
 	l.moments.written = l.batch.written()
 	if l.wasOpen && !l.batch.waits() {
@@ -185,12 +191,16 @@ func (l *lane) advance(now time.Time) {
 			return
 		}
 		l.moments.doubt = doubt
+		l.moments.quiet = l.arrivals.quiet(&s.route, l.moments.first, s.freed)
 		if due := l.moments.due(&s.route); due.After(now) {
 			l.queued = false
 			s.router.agenda.set(l, earliest(due, l.notice(now)))
 			return
 		}
 		if s.route.Hold == UntilClosed && !l.isChecked(now) {
+			return
+		}
+		if !l.queued && !l.isGitIdle(now) {
 			return
 		}
 		l.dispatch(now)
@@ -240,6 +250,7 @@ func (l *lane) start(now time.Time) {
 	s := l.stage
 	from, first := l.justify(), l.moments.first
 	l.queued, l.refused = false, false
+	l.arrivals, l.git = arrivals{}, gitCheck{}
 	l.moments.started, l.moments.retry = now, time.Time{}
 	if s.only != nil {
 		l.batch.giveUp(now)

@@ -29,6 +29,7 @@ type routeConfig struct {
 	events    inotify.Mask // 0 is what mask says
 	delay     time.Duration
 	debounce  time.Duration
+	quiet     time.Duration
 	settle    time.Duration
 	hold      time.Duration // as the router has it; 0 is by per, until the route is whole
 	per       string
@@ -59,6 +60,7 @@ var routeDefaults = routeConfig{
 	hidden:    router.DefaultIgnore(),
 	delay:     router.DefaultDelay,
 	debounce:  router.DefaultDebounce,
+	quiet:     router.DefaultQuiet,
 	settle:    router.DefaultSettle,
 	per:       "route",
 	onFailure: "cancel",
@@ -276,6 +278,7 @@ func (c *routeConfig) keys() []key {
 		{"events", events(&c.events), "run on these `events` of inotify(7) (default changes of content and of names)"},
 		{"delay", duration(&c.delay), "gather changes for this `duration` before each run" + byDefault(c.delay)},
 		{"debounce", duration(&c.debounce), "start at most one run in this `duration`" + byDefault(c.debounce)},
+		{"quiet", duration(&c.quiet), "wait until nothing came for this `duration` when many files change, as in a checkout" + byDefault(c.quiet)},
 		{"settle", duration(&c.settle), "wait this `duration` after the last write to a file that is still open for writing" + byDefault(c.settle)},
 		{"hold", holding(&c.hold), "wait at most this `duration` for files that are being written, or \"until closed\" for them\nto be closed (default " + router.DefaultHold.String() + ", or with -per file until closed)"},
 		{"per", oneOf(&c.per, "route", "file"), "`what` one run is for: route, for all that has changed, or file, for each file,\nside by side" + byDefault(c.per)},

@@ -96,7 +96,7 @@ PORT = "8080"
 	want := routeConfig{
 		at: place{2, 3}, name: placed{"build", place{3, 8}}, root: placed{"/dir/src", place{4, 8}},
 		match: []placed{{"*.md", place{5, 10}}, {"templates/**", place{5, 18}}}, hidden: routeDefaults.hidden, ignore: []placed{{"drafts", place{6, 10}}},
-		events: inotify.Modify | inotify.Create, delay: time.Second, debounce: 2 * time.Second, settle: 3 * time.Second, hold: router.UntilClosed,
+		events: inotify.Modify | inotify.Create, delay: time.Second, debounce: 2 * time.Second, quiet: router.DefaultQuiet, settle: 3 * time.Second, hold: router.UntilClosed,
 		per: "file", onFailure: "continue", onBusy: "restart", timeout: 4 * time.Second, grace: 5 * time.Second,
 		dir: placed{is: "/dir"}, run: []placed{{"make", place{16, 8}}, {"", place{16, 16}}, {"site", place{16, 20}}},
 		retries: 6, backoff: 7 * time.Second, leave: []placed{{"java", place{24, 10}}}, env: []string{"A=", "B=2"}, stdin: "json", outputs: []placed{{"public/", place{20, 11}}}, reload: true,

@@ -134,6 +134,7 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 		Mask:     c.mask(),
 		Delay:    orNone(c.delay),
 		Debounce: orNone(c.debounce),
+		Quiet:    orNone(c.quiet),
 		Settle:   orNone(c.settle),
 		Hold:     c.hold,
 		After:    texted(c.after),

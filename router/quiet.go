@@ -1,0 +1,207 @@
+package router
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A checkout, an unpacked archive or an install writes many files, for longer than
+// a Delay. Such a burst is one batch: it ends when no further path came for
+// Quiet. One saved file, or a few, do not wait for that.
+const (
+	// mostSaved is how many paths are no burst, however they come: as many as
+	// an editor saves at once.
+	mostSaved = 8
+
+	// fewPaths are a burst as well if one of them came late in the Delay.
+	fewPaths = 4
+
+	// longestQuiet is how many times Quiet a burst that lasts for long waits for.
+	longestQuiet = 5
+
+	// longestBurst bounds how long a batch waits for the end of a burst.
+	longestBurst = 10 * time.Second
+
+	// gitInterval is how long after a look at a work tree's index.lock is the
+	// next.
+	gitInterval = 20 * time.Millisecond
+)
+
+// Arrivals are how the paths of a batch came. The zero value is a batch to which
+// none came by an event.
+type arrivals struct {
+	paths int       // that came by events
+	last  time.Time // when a path came that was not in the batch
+}
+
+// came notes that an event is about to put a path into the batch.
+func (l *lane) came(k key, now time.Time) {
+	if l.batch.empty() {
+		l.arrivals = arrivals{}
+	}
+	if l.batch.entries[k] == nil {
+		l.arrivals.paths++
+		l.arrivals.last = now
+	}
+}
+
+// quiet is when nothing came for long enough to a batch whose first event was at
+// first, or did so before freed; zero if it need not wait for that.
+func (b arrivals) quiet(r *Route, first, freed time.Time) time.Time {
+	late := b.paths >= fewPaths && b.last.Sub(first) > r.Delay/2
+	if r.Per == PerFile || b.paths <= mostSaved && !late || !b.last.After(freed) {
+		return time.Time{}
+	}
+	wait := r.Quiet
+	if lasted := b.last.Sub(first); !first.IsZero() {
+		wait = max(wait, min(lasted/4, longestQuiet*r.Quiet)) // its pauses are longer as well
+	}
+	return earlier(b.last.Add(wait), first.Add(longestBurst))
+}
+
+// A gitCheck is what is known of the git commands that are at work in the trees
+// of a lane's batch. The zero value is nothing.
+type gitCheck struct {
+	running bool      // somebody looks
+	idle    bool      // the batch may go
+	since   time.Time // the first look that found one at work
+	next    time.Time // when to look again; zero is any time
+}
+
+// isGitIdle reports whether no git command is known to be at work where the batch
+// comes from. Otherwise it sees to it that somebody looks, or looks again.
+func (l *lane) isGitIdle(now time.Time) bool {
+	g, s := &l.git, l.stage
+	switch {
+	case g.idle || s.only == nil || s.route.Quiet == 0 || l.arrivals.paths == 0:
+		return true
+	case g.running:
+		l.wait()
+		return false
+	case g.next.After(now):
+		l.queued = false
+		s.router.agenda.set(l, g.next)
+		return false
+	}
+	dirs := l.gitDirs()
+	if len(dirs) == 0 {
+		return true
+	}
+	g.running = true
+	l.wait()
+	f, quiet := s.router.floor, s.route.Quiet
+	s.router.runs.Go(func() { l.lookForGit(f, dirs, quiet) })
+	return false
+}
+
+// gitDirs are the paths from which to look for a repository: those of the roots
+// that are in one, and of a burst one of its files, which may be in another.
+func (l *lane) gitDirs() []gitDir {
+	var dirs []gitDir
+	seen := make(map[string]bool)
+	for k := range l.batch.entries {
+		if !seen[k.root] {
+			seen[k.root] = true
+			if dir := l.stage.router.gitDirs[k.root]; dir != "" {
+				dirs = append(dirs, gitDir{dir: dir})
+			}
+			if l.arrivals.paths > mostSaved {
+				dirs = append(dirs, gitDir{above: filepath.Join(k.root, k.path)})
+			}
+		}
+	}
+	return dirs
+}
+
+// lookForGit looks, without the router's lock, and notes the answer.
+func (l *lane) lookForGit(f *floor, dirs []gitDir, quiet time.Duration) {
+	busy := false
+	for _, d := range dirs {
+		busy = busy || d.isBusy(quiet)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	l.touch()
+	g := &l.git
+	g.running = false
+	if busy && g.since.IsZero() {
+		g.since = now
+	}
+	if g.idle = !busy || now.Sub(g.since) >= longestBurst; !g.idle {
+		g.next = now.Add(gitInterval)
+	}
+	if f.router.phase == during {
+		f.router.turn(now)
+	}
+}
+
+// A gitDir is the directory of a repository, or a path whose repository is meant.
+type gitDir struct{ dir, above string }
+
+// isBusy reports whether a git command is at work there: the index is locked, or
+// it was a moment ago, as between the steps of a rebase.
+func (d gitDir) isBusy(quiet time.Duration) bool {
+	dir := d.dir
+	if dir == "" {
+		dir = findGitDir(filepath.Dir(d.above))
+	}
+	if dir == "" {
+		return false
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "index.lock")); err == nil {
+		return true
+	}
+	info, err := os.Stat(dir)
+	return err == nil && time.Since(info.ModTime()).Abs() < quiet // either clock may be wrong
+}
+
+// findGitDir is the directory of the repository that a directory is in, which has
+// its index; empty if it is in none. The one of a linked work tree, or of a
+// submodule, is named in a file.
+func findGitDir(dir string) string {
+	for {
+		git := filepath.Join(dir, ".git")
+		info, err := os.Stat(git)
+		switch {
+		case err == nil && info.IsDir():
+			return git
+		case err == nil && info.Mode().IsRegular() && info.Size() < 1<<13:
+			text, err := os.ReadFile(git)
+			name, ok := bytes.CutPrefix(bytes.TrimSpace(text), []byte("gitdir: "))
+			if err != nil || !ok {
+				return ""
+			}
+			if filepath.IsAbs(string(name)) {
+				return string(name)
+			}
+			return filepath.Join(dir, string(name))
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return ""
+		}
+		dir = parent
+	}
+}
+
+// findRepository notes the repository that a root is in, if it is in one.
+func (r *Router) findRepository(root string) {
+	abs, err := filepath.Abs(root)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return // it is not there yet
+	}
+	if dir := findGitDir(abs); dir != "" {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.gitDirs == nil {
+			r.gitDirs = make(map[string]string)
+		}
+		r.gitDirs[root] = dir
+	}
+}
