@@ -52,7 +52,7 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	save := func() time.Duration {
+	save := func(text string) time.Duration {
 		t.Helper()
 		stock, err := openPage(t.Context(), nil, d.URL, "/", nil)
 		if err != nil {
@@ -66,7 +66,7 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		write(t, dir, map[string]string{"index.html": "<p>new"})
+		write(t, dir, map[string]string{"index.html": text})
 		for _, p := range []*page{stock, ours} {
 			message, err := p.next(soon)
 			if err != nil || !strings.Contains(message, "index.html") {
@@ -75,7 +75,7 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 		}
 		return time.Since(start)
 	}
-	without := save()
+	without := save("<p>new")
 	keepWriting(t, filepath.Join(dir, "app.log"))
 	if err := eventually(t.Context(), "lines", func() bool {
 		info, err := os.Stat(filepath.Join(dir, "app.log"))
@@ -83,7 +83,7 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	with := save()
+	with := save("<p>newer")
 	t.Logf("from a save to the message: %v without a log in the tree, %v with one", without.Round(time.Millisecond), with.Round(time.Millisecond))
 }
 

@@ -120,6 +120,9 @@ func (h *hub) introduce(s *slot, p report, looks map[*use]sight) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.waiting = h.missedBy(s, p, looks)
+	s.loaded, s.dated = p.served.number, p.served.epoch == h.epoch
+	h.compare(s, s.page.own)
+	h.compare(s, s.page.uses)
 	s.asked, s.faults, s.going = true, true, false
 	h.recall(s)
 	s.notify()
@@ -268,6 +271,7 @@ func (h *hub) learn(s *slot, added []*use, looks map[*use]sight, since time.Time
 		first, _ := slices.BinarySearchFunc(changes, m.since, func(c change, since int64) int { return cmp.Compare(c.when, since) })
 		part := page{known: true, uses: added}
 		s.waiting = s.waiting.merge(h.replay(&part, changes[first:], m))
+		h.compare(s, added)
 		h.stirs()
 	}
 	s.asked, s.faults = true, true

@@ -23,10 +23,14 @@ func TestWhatAPageMissedWhileItWasAway(t *testing.T) {
 		{"a style sheet changed", func(t *testing.T, dir string) { write(t, dir, "x.css", "!") }, []string{"x.css"}, " !", "/x.css", " !"},
 		{"a script changed", func(t *testing.T, dir string) { write(t, dir, "app.js", "!") }, []string{"app.js"}, " !", "/app.js !", " !"},
 		{"its own file changed", func(t *testing.T, dir string) { write(t, dir, "a.html", "!") }, []string{"a.html"}, " !", "/a.html !", " !"},
-		{"the same size and another inode", func(t *testing.T, dir string) {
-			write(t, dir, "new", "<p>x.css")
+		{"the same size and other content", func(t *testing.T, dir string) {
+			write(t, dir, "new", "<p>y.css")
 			rename(t, dir, "new", "x.css")
 		}, []string{"x.css"}, " !", "/x.css", " !"},
+		{"another file with the same content", func(t *testing.T, dir string) {
+			write(t, dir, "new", "<p>x.css")
+			rename(t, dir, "new", "x.css")
+		}, []string{"x.css"}, "at", "/x.css", "at"},
 		{"a file that it used was deleted", func(t *testing.T, dir string) { remove(t, dir, "x.css") }, []string{"x.css"}, " !", "at", " !"},
 		{"what was missing has come", func(t *testing.T, dir string) { write(t, dir, "gone.js", "!") }, []string{"gone.js"}, " !", "/gone.js !", " !"},
 		{"its own file was deleted", func(t *testing.T, dir string) { remove(t, dir, "a.html") }, []string{"a.html"}, gone, gone, gone},

@@ -21,10 +21,12 @@ import (
 const wholeLimit = scanLimit
 
 // A small file that changes while it is read is read again, for so long in all:
-// without a pause at first, as most saves are over in less than a millisecond.
+// without a pause at first, as most saves are over in less than a millisecond, and
+// so often at least, as on a busy machine a try may take long.
 const (
 	readPatience  = 100 * time.Millisecond
 	quickPatience = 10 * time.Millisecond
+	readTries     = 50
 )
 
 // errChanging is the error of a file that is changed all the time.
@@ -43,7 +45,8 @@ type contentReader interface {
 func (f *file) load() error {
 	f.content = f.File
 	var text []byte
-	for start := time.Now(); f.Size() <= wholeLimit; {
+	start := time.Now()
+	for try := 1; f.Size() <= wholeLimit; try++ {
 		if int64(len(text)) <= f.Size() {
 			text = make([]byte, f.Size()+1) // one more shows that there is more
 		}
@@ -61,7 +64,7 @@ func (f *file) load() error {
 		case consistent && (n > 0 || !isFresh(f.FileInfo) || tried >= readPatience):
 			f.content, f.checksum = bytes.NewReader(text[:n]), crc32.Checksum(text[:n], castagnoli)
 			return nil
-		case tried >= readPatience:
+		case tried >= readPatience && try >= readTries:
 			return &fs.PathError{Op: "read", Path: f.name, Err: errChanging}
 		case tried >= quickPatience:
 			time.Sleep(time.Millisecond)

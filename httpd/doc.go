@@ -104,7 +104,15 @@
 //
 // A page of this server that has our client says what it uses: all that it
 // loaded, refers to or tried to load, also in vain. A change concerns it when it
-// shows the file or uses it, and no other change does. What it shows reloads it;
+// shows the file or uses it, and no other change does. A file that was written
+// again, replaced or touched and has the same content as before has not changed:
+// generators write all that they make, and pages stay as they are but for what
+// differs. Contents are compared by a digest, of files of up to 8 MiB; of a larger
+// one the size and times decide. Where a page may have got something else, because
+// it was loaded or fetched the file in between, or within a tick of the kernel's
+// clock (10 ms) after a write, it is told all the same. A page that has no badge,
+// as one that links the script itself, is taken to have what is there when it
+// connects, unless that is still to be told. What it shows reloads it;
 // of what else it uses, style sheets and images (.gif .jpg .jpeg .png .webp
 // .avif .svg .apng .bmp .ico) are fetched again in place, and anything else
 // reloads it. A directory that changed as a whole, by a rename, reloads the pages
@@ -150,8 +158,9 @@
 // page whose socket was not open yet, or that was away, hears exactly what
 // concerned it meanwhile: of the last 256 changes with at most 1024 files each.
 // Where the numbers do not tell, after a restart or after more changes, a digest
-// does, which the page was given with its last message: of the inode, time of
-// modification and size of every file that it used. Where they are the same,
+// does, which the page was given with its last message: of the content of every
+// file that it used, or of a large one the inode, time of modification and size.
+// Where they are the same,
 // nothing happened; else it is loaded again. A page that was served and never
 // connected has no digest, and is loaded again when a file that it used changed
 // after it was served, by the time of its last status change, or when the clock

@@ -113,6 +113,7 @@ func (s *service) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 		s.serveError(w, r, err)
 		return
 	}
+	s.noteServed(r.URL.Path, f)
 	guarded := f.guarded(w)
 	defer guarded.end()
 	h := w.Header()
@@ -215,6 +216,7 @@ func (s *service) serveMissing(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
+	s.noteServed("/"+missingPage, f)
 	guarded := f.guarded(w)
 	defer guarded.end()
 	w.Header().Set("Content-Type", contentType(missingPage, head))

@@ -89,6 +89,8 @@ type slot struct {
 	silent int      // one more than its index in hub.silent, or 0
 	base   uint64   // the change after which its page was served
 	named  int      // files that it named, counting those that are none
+	loaded uint64   // no part of its page was loaded before this change, if dated
+	dated  bool
 
 	// These are for people.
 	url    string
@@ -105,14 +107,15 @@ type hub struct {
 	slots  map[*slot]struct{}
 	silent []*slot         // those whose pages do not say what they use
 	uses   map[string]*use // by path; those that some page has
-	faults []sourced       // by source, in order
-	count  uint64          // changes so far; the number of the last one
-	when   int64           // the time of the last one, or of the start; ms since 1970
-	past   []change        // the last of them
-	moved  uint64          // the first change of which a page with files of this root may have been told
-	hushed bool            // nobody is told of changes and errors
-	marks  uint64          // rulings so far
-	list   []*slot         // kept by concerned
+	served servedFiles
+	faults []sourced // by source, in order
+	count  uint64    // changes so far; the number of the last one
+	when   int64     // the time of the last one, or of the start; ms since 1970
+	past   []change  // the last of them
+	moved  uint64    // the first change of which a page with files of this root may have been told
+	hushed bool      // nobody is told of changes and errors
+	marks  uint64    // rulings so far
+	list   []*slot   // kept by concerned
 	draft  draft
 	tries  []try // the latest last
 
@@ -428,8 +431,9 @@ func (h *hub) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range h.uses {
-		u.sight, u.last, u.fault, u.announced = sight{}, sight{}, nil, false
+		u.sight, u.last, u.fault, u.announced, u.shown, u.untold = sight{}, sight{}, nil, false, 0, fileState{}
 	}
+	h.served.forget(h.count)
 	h.tries = nil
 	for s := range h.slots {
 		s.tries = nil

@@ -76,6 +76,7 @@ type report struct {
 	missing bool     // what it shows is not what its URL names
 	isOld   bool     // it shows a list of names that are others by now
 	all     bool     // it uses more than it may say
+	served  position // from before any of it was loaded
 	seen    position
 	had     digest // at that position
 	hasHad  bool
@@ -84,7 +85,7 @@ type report struct {
 // newReport reads a page's info. Where it knows of no position, that is its
 // badge's.
 func newReport(r request, b badge) report {
-	p := report{own: ownUses(r.Path, b), named: parseUses(r.Uses), missing: b.missing, all: r.All, seen: b.position}
+	p := report{own: ownUses(r.Path, b), named: parseUses(r.Uses), missing: b.missing, all: r.All, served: b.position, seen: b.position}
 	if r.Seen != "" {
 		p.seen = parsePosition(r.Seen)
 	}
@@ -146,8 +147,10 @@ func (s *Server) learn(to *slot, named []string, age time.Duration) {
 
 // turn takes in that a page shows another URL without having been loaded.
 func (s *Server) turn(to *slot, own []string) {
-	_, fresh := s.hub.turn(to, own)
-	s.hub.learn(to, nil, s.lookFirst(fresh), time.Time{})
+	shown, fresh := s.hub.turn(to, own)
+	looks := s.lookFirst(fresh)
+	s.hub.learn(to, nil, looks, time.Time{})
+	s.hub.turned(to, shown)
 }
 
 // list takes in that a page that does not say what it uses is the list of a

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -100,18 +101,22 @@ func (r *running) open(t testing.TB, path string, uses ...string) *ourPage {
 func (p *ourPage) is(t testing.TB, want ...string) {
 	t.Helper()
 	for _, w := range want {
-		var a answer
-		text := p.hear(t)
-		if err := json.Unmarshal([]byte(text), &a); err != nil {
-			t.Fatalf("message %s: %v", text, err)
-		}
-		if a.Seen != "" {
-			p.last = a
-		}
-		if got := a.String(); got != w {
+		if got := p.next(t).String(); got != w {
 			t.Errorf("%s: got %q, want %q", p.path, got, w)
 		}
 	}
+}
+
+func (p *ourPage) next(t testing.TB) (a answer) {
+	t.Helper()
+	text := p.hear(t)
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		t.Fatalf("message %s: %v", text, err)
+	}
+	if a.Seen != "" {
+		p.last = a
+	}
+	return a
 }
 
 // load is what the client does when it is told to: the page connects anew.
@@ -149,6 +154,19 @@ func site(t testing.TB, names ...string) string {
 	return dir
 }
 
+// save gives files other content, and tells of them and of the directories among
+// the paths.
+func (r *running) save(t testing.TB, dir string, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		text, err := os.ReadFile(filepath.Join(dir, path))
+		if err == nil {
+			write(t, dir, path, string(text)+"\n")
+		}
+	}
+	r.Refresh(paths...)
+}
+
 func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
 	dir := site(t, "a.html", "b/index.html", "x.css", "y.css", "x.svg", "app.js", "d.json", "notes", "é ü.webp")
 	run := serve(t, Options{Root: dir})
@@ -178,7 +196,7 @@ func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
 		if strings.Contains(tt.changed, "|") {
 			paths = strings.Split(tt.changed, "|")
 		}
-		run.Refresh(paths...)
+		run.save(t, dir, paths...)
 		for p, want := range map[*ourPage]string{a: tt.a, b: tt.b, none: tt.none} {
 			if want == "" {
 				p.expectNothing(t)

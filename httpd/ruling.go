@@ -208,10 +208,10 @@ func (h *hub) settle(c *change, seen map[*use]sight) (news []touch, faults []*us
 	return news, faults
 }
 
-// see notes a sight. It is news where the content changed, or, when only
-// names are known to have changed, where another file is there than was and has
-// something in it, since an empty one has probably yet to be written. What is
-// gone or cannot be read is an error, which is no news until it is over. A sight
+// see notes a sight. It is news where the content is not what pages have, or, when
+// only names are known to have changed, where another file is there than was and
+// has something else in it, since an empty one has probably yet to be written. What
+// is gone or cannot be read is an error, which is no news until it is over. A sight
 // that Recheck has told of is no news to Refresh.
 func (u *use) see(now sight, names bool) (news, faulty bool) {
 	if now.what == unseen {
@@ -225,23 +225,35 @@ func (u *use) see(now sight, names bool) (news, faulty bool) {
 	}
 	switch {
 	case u.fault != nil, now.what == absent:
-	case names && now.what == regular && now.size == 0:
+	case names && now.what == regular && now.state.size == 0:
 		u.announced = false
 	case names:
-		news = fault != nil || before.what != unseen && !before.alike(now)
+		news = fault != nil || before.what != unseen && !before.alike(now) && !u.isShown(now)
 		u.announced = news
+	case now.exact:
+		news = fault != nil || !u.isShown(now) || now.state == u.untold
+		u.announced, u.untold = false, fileState{}
 	default:
 		news = !u.announced || before.sum != now.sum || before.ctime != now.ctime
 		u.announced = false
 	}
+	if news {
+		u.shown = now.sum
+	}
 	return news, !fault.equal(u.fault)
 }
 
-// alike reports whether the same file is there; of a list of names, whether
-// nothing came or went.
+// isShown reports whether every page with the use has the very content of a
+// sight.
+func (u *use) isShown(now sight) bool { return now.exact && now.sum == u.shown }
+
+// alike reports whether the same file is there, or one with the same content; of
+// a list of names, whether nothing came or went.
 func (s sight) alike(now sight) bool {
-	sameFile := s.what == now.what && s.name == now.name && s.inode == now.inode
-	return sameFile && (s.sum == now.sum || s.what == regular && s.size == now.size)
+	if s.what != now.what || s.name != now.name {
+		return false
+	}
+	return s.sum == now.sum || s.what == regular && s.state.inode == now.state.inode && s.state.size == now.state.size
 }
 
 // faultOf is the error that a sight means to the pages with the use; nil for

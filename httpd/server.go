@@ -111,6 +111,7 @@ type Server struct {
 	warned    warnings // of policies in files
 	reported  warnings // of policies, by pages
 	private   privateFiles
+	digests   digests
 	onlookers onlookers
 	lone      visit // of requests that belong to no Serve
 
@@ -284,10 +285,13 @@ func (s *Server) drain(srv *http.Server, visit *visit) {
 // concerns hears nothing. Paths are relative to the root, with slashes; a path
 // with a slash at its end is a directory and everything below it.
 //
+// A file that was written again with the same content is no change for the pages
+// that say what they use; see the package's documentation.
+//
 // Refresh waits for no browser: what a slow one has not fetched yet is merged.
-// It does open those of the files that some page says it uses, to see that
-// they can be read: one that cannot, or is gone, becomes an error that the page
-// shows, and is no reason to load it again.
+// It does read those of the files that some page says it uses: one that cannot be
+// read, or is gone, becomes an error that the page shows, and is no reason to load
+// it again.
 //
 // Names that are not served, such as dot files, concern nobody.
 func (s *Server) Refresh(paths ...string) {

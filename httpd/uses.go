@@ -101,6 +101,12 @@ type use struct {
 
 	announced bool // Recheck has told of the sight
 
+	// The sum of the sight whose content every page with the use has, or has
+	// been told to fetch; 0 when some page may have another. That is so also
+	// when the next that is told of the file is how it came to be as in untold.
+	shown  uint64
+	untold fileState
+
 	mark  uint64 // of the latest ruling that is about it
 	files uint64 // which files of that ruling it stands for
 }
@@ -117,10 +123,10 @@ type user struct {
 type sight struct {
 	what  what
 	name  string // of the file, beneath the root
-	inode uint64
-	size  int64
+	state fileState
 	ctime int64  // ms since 1970: no change of it is later; of the directory where nothing is
 	sum   uint64 // of the path and all that changes with the content
+	exact bool   // the sum is of a file's content itself: where it is the same, nothing has changed
 	err   error  // why it is broken
 }
 
@@ -158,7 +164,7 @@ func (s *service) look(use string) sight {
 	switch {
 	case err == nil:
 		defer f.Close()
-		return sightOf(use, f, listing)
+		return s.sightOf(use, f, listing)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EIO):
 		return sight{what: broken, name: name, sum: sum(use, "broken"), err: err}
 	case errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
@@ -167,12 +173,12 @@ func (s *service) look(use string) sight {
 	return s.absence(use, name)
 }
 
-func sightOf(use string, f *file, listing bool) sight {
+func (s *service) sightOf(use string, f *file, listing bool) sight {
 	stat, ok := f.Sys().(*syscall.Stat_t)
 	if !ok {
 		return sight{}
 	}
-	seen := sight{what: regular, name: f.name, inode: stat.Ino, size: stat.Size, ctime: stat.Ctim.Nano() / 1e6}
+	seen := sight{what: regular, name: f.name, state: f.state(), ctime: stat.Ctim.Nano() / 1e6}
 	switch {
 	case f.IsDir() && !listing:
 		seen.what, seen.sum = directory, sum(use, "directory")
@@ -185,7 +191,12 @@ func sightOf(use string, f *file, listing bool) sight {
 		seen.what, seen.sum = directory, sumOfNames(entries)
 		return seen
 	}
-	seen.sum = sum(use, f.name, stat.Ino, stat.Mtim.Nano(), stat.Size)
+	content, ok := s.digests.of(f)
+	if ok {
+		seen.sum, seen.exact = sum(use, f.name, content), true
+	} else {
+		seen.sum = sum(use, f.name, stat.Ino, stat.Mtim.Nano(), stat.Size)
+	}
 	return seen
 }
 

@@ -1,0 +1,189 @@
+package httpd
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A fileState is another when a file was written, replaced or touched, as far as
+// the kernel's clock tells one moment from the next.
+type fileState struct {
+	device, inode uint64
+	size          int64
+	ctime         int64 // ns since 1970
+}
+
+func (f *file) state() fileState {
+	stat, ok := f.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fileState{}
+	}
+	return fileState{uint64(stat.Dev), stat.Ino, stat.Size, stat.Ctim.Nano()}
+}
+
+// digestLimit is how large a file may be for its content to be compared. Of a
+// larger one the size and the time of modification decide.
+const digestLimit = 8 << 20
+
+// maxDigests bounds how many digests are remembered.
+const maxDigests = 16 << 10
+
+// Digests are of the contents of files, each read once as long as it does not
+// change. After very many they are read again.
+type digests struct {
+	mu    sync.Mutex
+	known map[fileState]uint64
+}
+
+// of is the digest of a regular file, which is the same in every process. It is
+// not ok where the file is too large, cannot be read, or changes meanwhile.
+func (d *digests) of(f *file) (content uint64, ok bool) {
+	state := f.state()
+	if state.size > digestLimit {
+		return 0, false
+	}
+	d.mu.Lock()
+	content, ok = d.known[state]
+	d.mu.Unlock()
+	if ok {
+		return content, true
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, io.NewSectionReader(f.File, 0, digestLimit+1))
+	if err != nil || n != state.size || !f.isUnchanged() {
+		return 0, false
+	}
+	content = binary.LittleEndian.Uint64(h.Sum(nil))
+	// Where the clock has moved on, whatever comes later has another time.
+	if time.Now().UnixMilli()-state.ctime/1e6 > tick {
+		d.remember(state, content)
+	}
+	return content, true
+}
+
+func (d *digests) remember(state fileState, content uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil || len(d.known) == maxDigests {
+		d.known = make(map[fileState]uint64)
+	}
+	d.known[state] = content
+}
+
+// maxServed bounds how many paths a servedFiles knows.
+const maxServed = 16 << 10
+
+// ServedFiles knows what was served lately at which path, and so what pages have
+// that were loaded since. The hub's lock guards it.
+type servedFiles struct {
+	files map[string]servedFile
+	since uint64 // of paths that are not in files
+}
+
+// A servedFile is what was served at a path whenever it was asked for after so
+// many changes or more.
+type servedFile struct {
+	state fileState
+	since uint64 // changes
+	last  uint64 // changes when it was served last
+}
+
+// note notes what is served after so many changes.
+func (s *servedFiles) note(path string, state fileState, changes uint64) {
+	was, known := s.files[path]
+	switch {
+	case !known && len(s.files) == maxServed:
+		s.forget(changes)
+		was.since = s.since
+	case !known:
+		was.since = s.since
+	case was.state != state:
+		was.since = was.last + 1
+	}
+	if s.files == nil {
+		s.files = make(map[string]servedFile)
+	}
+	s.files[path] = servedFile{state, was.since, changes}
+}
+
+// forget knows nothing of what was served until now.
+func (s *servedFiles) forget(changes uint64) {
+	s.files, s.since = nil, changes+1
+}
+
+// noteServed notes that a request for a URL path is answered with a file.
+func (s *service) noteServed(urlPath string, f *file) {
+	use, ok := parseUse(canonical(urlPath))
+	if !ok || !s.live {
+		return
+	}
+	state := f.state()
+	if time.Now().UnixMilli()-state.ctime/1e6 <= tick {
+		state = fileState{} // it may be another at the same time, of a clock that ticks
+	}
+	s.hub.noteServed(use, state)
+}
+
+// noteServed notes what is served at a use's path. Pages that have the use may get
+// another content than others have.
+func (h *hub) noteServed(use string, state fileState) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.served.note(use, state, h.count)
+	if u := h.uses[use]; u != nil && u.sight.state != state {
+		u.shown = 0
+	}
+}
+
+// compare is called with the lock when a page has come to have uses. Where it is
+// not certain that the page has what was seen there, the next change of the file
+// is to be told whatever is in it.
+//
+// Of a page that does not say when it was served, as one that links the script
+// itself, it is assumed, unless what was seen there has not been told yet: the
+// file may have been saved between the loading of the page and the look.
+func (h *hub) compare(s *slot, uses []*use) {
+	if s.waiting.reload != nil {
+		return // it will come again, with others of them
+	}
+	for _, u := range uses {
+		file, known := h.served.files[u.path]
+		certain := known && s.loaded >= file.since && u.sight.what == regular && u.sight.state == file.state
+		if !s.dated {
+			u.untold = u.sight.state
+		}
+		switch {
+		case s.dated && !certain:
+			u.shown = 0
+		case u.isOnlyOf(s):
+			u.shown = u.sight.sum
+		case u.shown != u.sight.sum:
+			u.shown = 0
+		}
+	}
+}
+
+// turned is compare for what a page shows without having been loaded.
+func (h *hub) turned(s *slot, own []*use) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.compare(s, own)
+}
+
+// isOnlyOf reports whether no other page has the use. One has it twice at most:
+// it shows it, and uses it.
+func (u *use) isOnlyOf(s *slot) bool {
+	if len(u.users) > 2 {
+		return false
+	}
+	for _, by := range u.users {
+		if by.slot != s {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,454 @@
+package httpd
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A loadedPage is a page of our client that was loaded as a browser does it: it
+// and what it uses were asked for.
+type loadedPage struct {
+	*ourPage
+	run *running
+	got map[string]string // the content of each file that it has, by path, without the script
+}
+
+// browse loads a page with what it uses.
+func (r *running) browse(t testing.TB, path string, uses ...string) *loadedPage {
+	t.Helper()
+	p := &loadedPage{run: r}
+	p.reload(t, path, uses)
+	return p
+}
+
+// request asks for the page and for what it uses; its socket is not open yet.
+func (p *loadedPage) request(t testing.TB, path string, uses []string) (badge string) {
+	t.Helper()
+	body := p.run.answer(path).Body.String()
+	p.got = map[string]string{path: withoutScript(body)}
+	for _, use := range uses {
+		p.fetch(use)
+	}
+	return badgeIn(t, body)
+}
+
+func withoutScript(page string) string {
+	before, rest, _ := strings.Cut(page, "<script")
+	_, after, _ := strings.Cut(rest, "</script>")
+	return before + after
+}
+
+func (p *loadedPage) fetch(use string) { p.got[use] = p.run.answer(use).Body.String() }
+
+func (p *loadedPage) connect(t testing.TB, path, badge string, uses []string) {
+	t.Helper()
+	if p.ourPage != nil {
+		p.conn.CloseNow()
+	}
+	p.ourPage = p.run.info(t, path, map[string]any{"badge": badge, "uses": uses})
+}
+
+func (p *loadedPage) reload(t testing.TB, path string, uses []string) {
+	t.Helper()
+	p.connect(t, path, p.request(t, path, uses), uses)
+	p.is(t, "at")
+}
+
+// old makes files older than what the kernel's clock can tell from now.
+func old(t testing.TB, dir string) {
+	t.Helper()
+	filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		for err == nil {
+			info, err := os.Lstat(path)
+			if err != nil || time.Since(time.Unix(info.Sys().(*syscall.Stat_t).Ctim.Unix())) > 2*tick*time.Millisecond {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return err
+	})
+}
+
+// Generators write all that they make again. What has the same bytes as before
+// concerns nobody.
+func TestFilesThatAreWrittenAgainWithTheSameContent(t *testing.T) {
+	names := []string{"a.html", "b.html", "a.css", "b.css", "app.js", "x.png", "d/index.html", "d/e.html"}
+	content := func(name string) string { return "<p>" + name }
+	again := map[string]func(t *testing.T, run *running, dir string, content func(string) string){
+		"in place": func(t *testing.T, run *running, dir string, content func(string) string) {
+			for _, name := range names {
+				write(t, dir, name, content(name))
+			}
+			run.Refresh(names...)
+		},
+		"by rename": func(t *testing.T, run *running, dir string, content func(string) string) {
+			for _, name := range names {
+				write(t, dir, name+".new", content(name))
+				rename(t, dir, name+".new", name)
+			}
+			run.Refresh(names...)
+			run.Recheck(names...)
+		},
+		"after all was removed": func(t *testing.T, run *running, dir string, content func(string) string) {
+			for _, name := range names {
+				remove(t, dir, name)
+			}
+			for _, name := range names {
+				write(t, dir, name, content(name))
+			}
+			run.Recheck(names...)
+			run.Refresh(names...)
+		},
+		"emptied in between": func(t *testing.T, run *running, dir string, content func(string) string) {
+			for _, name := range names {
+				write(t, dir, name, "")
+			}
+			run.Recheck(names...)
+			for _, name := range names {
+				write(t, dir, name, content(name))
+			}
+			run.Refresh(names...)
+		},
+		"as a directory": func(t *testing.T, run *running, dir string, content func(string) string) {
+			for _, name := range names {
+				write(t, dir, name, content(name))
+			}
+			run.Refresh("/")
+		},
+	}
+	for how, write := range again {
+		t.Run(how, func(t *testing.T) {
+			content := content
+			dir := site(t, names...)
+			old(t, dir)
+			run := serve(t, Options{Root: dir})
+			a := run.browse(t, "/a.html", "/a.css", "/app.js", "/x.png")
+			b := run.browse(t, "/b", "/b.css", "/app.js")
+			d := run.browse(t, "/d/", "/a.css", "/d/e.html")
+			for range 2 {
+				write(t, run, dir, content)
+				for _, p := range []*loadedPage{a, b, d} {
+					p.expectNothing(t)
+				}
+			}
+
+			if how == "as a directory" {
+				return // which is one file, whatever in it differs
+			}
+
+			// One style sheet differs: the pages that use it fetch it in place.
+			version := content
+			content = func(name string) string {
+				if name == "a.css" {
+					return "p {}"
+				}
+				return version(name)
+			}
+			write(t, run, dir, content)
+			a.is(t, "/a.css")
+			d.is(t, "/a.css")
+			b.expectNothing(t)
+			old(t, dir)
+			a.fetch("/a.css")
+			d.fetch("/a.css")
+			write(t, run, dir, content)
+			a.expectNothing(t)
+
+			// One page differs: it is loaded again, and no other.
+			second := content
+			content = func(name string) string {
+				if name == "b.html" {
+					return "<p>another b"
+				}
+				return second(name)
+			}
+			write(t, run, dir, content)
+			b.is(t, "/b.html !")
+			a.expectNothing(t)
+			d.expectNothing(t)
+			old(t, dir)
+			b.reload(t, "/b", b.uses)
+			for range 2 {
+				write(t, run, dir, content)
+				b.expectNothing(t)
+			}
+		})
+	}
+}
+
+// A touch changes no content, and concerns nobody.
+func TestATouchConcernsNobody(t *testing.T) {
+	dir := site(t, "a.html", "a.css", "app.js")
+	old(t, dir)
+	run := serve(t, Options{Root: dir})
+	p := run.browse(t, "/a.html", "/a.css", "/app.js")
+	now := time.Now()
+	for _, name := range []string{"a.html", "a.css", "app.js"} {
+		if err := os.Chtimes(filepath.Join(dir, name), now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run.Refresh("a.html", "a.css", "app.js")
+	p.expectNothing(t)
+}
+
+// A page that links the script itself does not say when it was served. It has
+// what is there when it comes, unless that is yet to be told.
+func TestAPageThatDoesNotSayWhenItWasServed(t *testing.T) {
+	dir := site(t, "a.html", "a.css", "app.js")
+	run := serve(t, Options{Root: dir, NoInject: true})
+	p := run.info(t, "/a.html", map[string]any{"badge": "", "uses": []string{"/a.css", "/app.js"}})
+	p.is(t, "at")
+	for range 2 {
+		old(t, dir)
+		write(t, dir, "a.css", "<p>a.css")
+		write(t, dir, "app.js", "<p>app.js")
+		run.Refresh("a.css", "app.js")
+		p.expectNothing(t)
+	}
+	run.save(t, dir, "a.css")
+	p.is(t, "/a.css")
+
+	write(t, dir, "a.css", "before it comes")
+	late := run.info(t, "/a.html", map[string]any{"badge": "", "uses": []string{"/a.css"}})
+	late.is(t, "at")
+	run.Refresh("a.css")
+	p.is(t, "/a.css")
+	late.is(t, "/a.css")
+}
+
+// Of a large file the content is not compared.
+func TestALargeFileIsNotCompared(t *testing.T) {
+	dir := site(t, "a.html", "large.js")
+	if err := os.Truncate(filepath.Join(dir, "large.js"), digestLimit+1); err != nil {
+		t.Fatal(err)
+	}
+	old(t, dir)
+	run := serve(t, Options{Root: dir})
+	p := run.browse(t, "/a.html", "/large.js")
+	run.Refresh("large.js")
+	p.is(t, "/large.js !")
+}
+
+// A page that may have what was there in between is told though the content is
+// what it was before.
+func TestAPageThatHasWhatWasThereInBetween(t *testing.T) {
+	start := func(t *testing.T) (run *running, dir string, first *loadedPage) {
+		dir = site(t, "a.html", "a.css")
+		old(t, dir)
+		run = serve(t, Options{Root: dir})
+		return run, dir, run.browse(t, "/a.html", "/a.css")
+	}
+	t.Run("loaded between two saves", func(t *testing.T) {
+		run, dir, _ := start(t)
+		write(t, dir, "a.css", "between")
+		old(t, dir)
+		second := run.browse(t, "/a.html", "/a.css")
+		write(t, dir, "a.css", "<p>a.css")
+		run.Refresh("a.css")
+		second.is(t, "/a.css")
+	})
+	t.Run("loaded before a save and connected after it", func(t *testing.T) {
+		run, dir, first := start(t)
+		first.conn.CloseNow()
+		run.awaitBrowsers(t, 0)
+		p := &loadedPage{run: run}
+		badge := p.request(t, "/a.html", []string{"/a.css"})
+		write(t, dir, "a.css", "after")
+		p.connect(t, "/a.html", badge, []string{"/a.css"})
+		p.is(t, "at")
+		run.Refresh("a.css")
+		p.is(t, "/a.css")
+	})
+	t.Run("loaded before a save that another page was served after", func(t *testing.T) {
+		run, dir, first := start(t)
+		first.conn.CloseNow()
+		run.awaitBrowsers(t, 0)
+		p := &loadedPage{run: run}
+		badge := p.request(t, "/a.html", []string{"/a.css"})
+		write(t, dir, "a.css", "after")
+		old(t, dir)
+		run.answer("/a.css")
+		p.connect(t, "/a.html", badge, []string{"/a.css"})
+		p.is(t, "at")
+		run.Refresh("a.css")
+		p.is(t, "/a.css")
+	})
+	t.Run("fetched between two saves", func(t *testing.T) {
+		run, dir, p := start(t)
+		run.save(t, dir, "a.css")
+		p.is(t, "/a.css")
+		text, _ := os.ReadFile(filepath.Join(dir, "a.css"))
+		write(t, dir, "a.css", "between")
+		p.fetch("/a.css")
+		write(t, dir, "a.css", string(text))
+		run.Refresh("a.css")
+		p.is(t, "/a.css")
+	})
+	t.Run("it was an error meanwhile", func(t *testing.T) {
+		run, dir, p := start(t)
+		remove(t, dir, "a.css")
+		run.Recheck("a.css")
+		p.is(t, "errors: /a.css is gone")
+		write(t, dir, "a.css", "<p>a.css")
+		run.Refresh("a.css")
+		p.is(t, "/a.css", "errors:")
+	})
+}
+
+// A page that was served after so many changes has what was served since then,
+// and not what may have been served before.
+func TestServedFiles(t *testing.T) {
+	one, two := fileState{inode: 1}, fileState{inode: 2}
+	var s servedFiles
+	for _, step := range []struct {
+		state          fileState
+		changes, since uint64
+	}{
+		{one, 0, 0}, {one, 3, 0}, {two, 3, 4}, {two, 5, 4}, {one, 7, 6}, {two, 7, 8}, {one, 7, 8},
+	} {
+		s.note("/a", step.state, step.changes)
+		if got := s.files["/a"]; got.since != step.since || got.state != step.state {
+			t.Errorf("%+v: got %+v", step, got)
+		}
+	}
+	for i := range maxServed {
+		s.note(fmt.Sprint(i), one, 9)
+	}
+	if got := s.files[fmt.Sprint(maxServed-1)]; got.since != 10 || len(s.files) > maxServed {
+		t.Errorf("%d files are known, the latest %+v", len(s.files), got)
+	}
+}
+
+// Whatever happens in whatever order: when all changes were told and all pages
+// did what they were told, each has what is there. And no page is told that has
+// it for certain.
+func TestPagesEndWithWhatIsThere(t *testing.T) {
+	const rounds = 60
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	var steps []string
+	note := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d:\n%s", seed, strings.Join(steps, "\n"))
+		}
+	})
+	for range 8 {
+		steps = nil
+		dir := site(t, "a.html", "b.html", "x.css", "y.js")
+		run := serve(t, Options{Root: dir})
+		paths := []string{"/a.html", "/b.html"}
+		uses := []string{"/x.css", "/y.js"}
+		pages := make([]*loadedPage, 3)
+		badges := make([]string, len(pages)) // of those that are loaded and not connected
+		dirty := make(map[string]bool)
+
+		// act has a page do what it was told. To a page that has just connected
+		// there is an answer at least.
+		act := func(i int, connected bool) {
+			p := pages[i]
+			for {
+				if p.sync(t); len(p.heard) == 0 && !connected {
+					return
+				}
+				a := p.next(t)
+				connected = false
+				switch {
+				case a.Reload:
+					note("page %d is told to load again for %v", i, a.Files)
+					p.connect(t, p.path, p.request(t, p.path, uses), uses)
+					connected = true
+				case a.Command == "change":
+					note("page %d is told to fetch %v", i, a.Files)
+					for _, file := range a.Files {
+						p.fetch(file)
+					}
+				}
+			}
+		}
+		for range rounds {
+			i := random.IntN(len(pages))
+			switch random.IntN(7) {
+			case 0, 1:
+				name := []string{"a.html", "b.html", "x.css", "y.js"}[random.IntN(4)]
+				text := []string{"<p>one", "<p>two", "<p>six"}[random.IntN(3)]
+				note("write %s %s", name, text)
+				if random.IntN(2) == 0 {
+					write(t, dir, name+".new", text)
+					rename(t, dir, name+".new", name)
+				} else {
+					write(t, dir, name, text)
+				}
+				dirty[name] = true
+			case 2:
+				var names []string
+				for name := range dirty {
+					names = append(names, name)
+				}
+				clear(dirty)
+				note("refresh %v", names)
+				run.Refresh(names...)
+			case 3:
+				path := paths[random.IntN(2)]
+				note("page %d loads %s", i, path)
+				if pages[i] != nil && pages[i].ourPage != nil {
+					pages[i].conn.CloseNow()
+				}
+				pages[i] = &loadedPage{run: run}
+				badges[i] = pages[i].request(t, path, uses)
+				pages[i].got["path"] = path
+			case 4:
+				if pages[i] != nil && badges[i] != "" {
+					note("page %d connects", i)
+					path := pages[i].got["path"]
+					pages[i].connect(t, path, badges[i], uses)
+					badges[i] = ""
+					act(i, true)
+				}
+			case 5:
+				if pages[i] != nil && badges[i] == "" {
+					act(i, false)
+				}
+			case 6:
+				note("time passes")
+				old(t, dir)
+			}
+		}
+		var names []string
+		for name := range dirty {
+			names = append(names, name)
+		}
+		note("refresh %v at last", names)
+		run.Refresh(names...)
+		for i, p := range pages {
+			if p == nil {
+				continue
+			}
+			if badges[i] != "" {
+				path := p.got["path"]
+				note("page %d connects at last", i)
+				p.connect(t, path, badges[i], uses)
+			}
+			act(i, badges[i] != "")
+			for path, got := range p.got {
+				if path == "path" {
+					continue
+				}
+				text, err := os.ReadFile(filepath.Join(dir, path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != string(text) {
+					t.Fatalf("page %d has %q of %s, and there is %q", i, got, path, text)
+				}
+			}
+		}
+	}
+}
