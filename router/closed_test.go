@@ -18,6 +18,8 @@ func TestUntilClosed(t *testing.T) {
 	file := Route{Delay: 100 * ms, Debounce: -1, Per: PerFile}
 	instant := Route{Delay: -1, Debounce: -1, Per: PerFile}
 	all := Route{Delay: 100 * ms, Debounce: -1, Hold: UntilClosed}
+	settled := file
+	settled.Settle = long
 	tests := []struct {
 		name         string
 		route        Route
@@ -26,6 +28,7 @@ func TestUntilClosed(t *testing.T) {
 		{"a save is not delayed", file, "a@0", "a@100"},
 		{"nor is it without a delay", instant, "a@0", "a@0"},
 		{"a writer that pauses for long is waited for", file, "a:c@0 a:M@1 a:M@3500 a:M@9000 a:w@9001", "a@9101"},
+		{"whatever Settle says", settled, "a:M@0 a:M@1000 a:M@40000 a:w@41500", "a@41600"},
 		{"and one that never pauses", file, "a:M@0 a:M@1000 a:M@2000 a:M@3000 a:M@40000 a:M@41000 a:w@41500", "a@41600"},
 		{"without a delay the close is enough", instant, "a:M@0 a:M@3500 a:w@9000", "a@9000"},
 		{"by all files together as well", all, "a:M@0 b@10 a:M@3500 a:w@9000", "a+b@9100"},

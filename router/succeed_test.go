@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,15 @@ func succession(t *testing.T, events string, at time.Duration, first, second []a
 func TestSuccession(t *testing.T) {
 	thumbs := actor{Route: Route{Name: "t", Debounce: -1, Per: PerFile}, work: 100 * ms}
 	slow := build.with(func(a *actor) { a.work = 1000 * ms })
+	// What ends in .log the programs of the route have open, of which the old one
+	// knows after 100 ms, and the new one nothing.
+	service := actor{Route: Route{Name: "s", Delay: 100 * ms, Debounce: -1, OwnOutput: func(events []inotify.Event) []bool {
+		time.Sleep(100 * ms)
+		return slices.Repeat([]bool{strings.HasSuffix(events[0].Path, ".log")}, len(events))
+	}}}
+	restarted := service.with(func(a *actor) {
+		a.OwnOutput = func(events []inotify.Event) []bool { return make([]bool, len(events)) }
+	})
 	tests := []struct {
 		name          string
 		first, second []actor
@@ -88,6 +98,12 @@ func TestSuccession(t *testing.T) {
 		{"what follows is passed on to who follows now", []actor{slow, pages}, []actor{slow, pages}, "a.md@0", 500 * ms, "build:a.md@30-1030 pages:a.md@1030"},
 
 		{"each path goes on", []actor{thumbs}, []actor{thumbs}, "a@0 b@40 a@50", 60 * ms, "t:a@30-130 t:b@70-170 t:a@130-230"},
+		{"a file is waited for until it is closed", []actor{thumbs}, []actor{thumbs}, "a:M@0 a:M@1500 a:w@3000", 500 * ms, "t:a@3030-3130"},
+
+		{"what its programs have open is known", []actor{service}, []actor{restarted}, "x.log:M@0 x.log:M@500 a@600", 300 * ms, "s:a@700"},
+		{"also when that was asked for", []actor{service}, []actor{restarted}, "x.log:M@0 x.log:M@500 a@600", 50 * ms, "s:a@700"},
+		{"what is not is no output", []actor{service}, []actor{restarted}, "x.log:M@0 y.log:M@500 y.log:w@501", 300 * ms, "s:y.log@600"},
+
 		{"paths become one route", []actor{thumbs}, []actor{thumbs.with(func(a *actor) { a.Per = PerRoute })}, "a@0 b@10", 20 * ms, "t:a+b@50-150"},
 		{"and a route its paths", []actor{thumbs.with(func(a *actor) { a.Per = PerRoute })}, []actor{thumbs}, "a@0 b@10", 20 * ms, "t:a@50-150 t:b@50-150"},
 
