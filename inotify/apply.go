@@ -70,8 +70,9 @@ func (w *Watcher) apply(rec record) {
 	}
 	w.applyStep(rec)
 	switch {
-	case n == 0 && len(w.files.byWd[rec.wd]) > 0:
+	case n == 0 && len(w.files.byWd[rec.wd])+len(w.rootFiles[rec.wd]) > 0:
 		w.applyToFiles(w.files.byWd[rec.wd], rec)
+		w.applyToRootFiles(w.rootFiles[rec.wd], rec)
 	case n == 0:
 		w.unseal(rec)
 	case rec.mask&(Ignored|Unmount) != 0:

@@ -84,8 +84,8 @@ func (c *contentTimes) isCovered(file *contentTime, mtime, size int64) bool {
 	return mtime == file.mtime || mtime <= max(c.floor, file.told) || file.created && size == 0
 }
 
-// withModify is the mask of a record of a file in the directory n, with Modify if
-// the content has changed and the kernel did not say so.
+// withModify is the mask of a record of a file in the directory n, or with that path
+// if n is 0, with Modify if the content has changed and the kernel did not say so.
 func (w *Watcher) withModify(n id, wd int32, name []byte, mask Mask) Mask {
 	switch {
 	case w.mask&Modify == 0:
@@ -118,16 +118,21 @@ func (w *Watcher) withModify(n id, wd int32, name []byte, mask Mask) Mask {
 	return mask | Modify
 }
 
-// contentTime looks at a regular file in the directory n.
+// contentTime looks at a regular file in the directory n, or with that path if n
+// is 0.
 func (w *Watcher) contentTime(n id, name []byte) (mtime, size int64, ok bool) {
-	dir, err := w.openNode(n, unix.O_PATH)
-	if err != nil {
-		return 0, 0, false // what becomes of it is in the queue
+	dir, flags := unix.AT_FDCWD, 0
+	if n != 0 {
+		var err error
+		if dir, err = w.openNode(n, unix.O_PATH); err != nil {
+			return 0, 0, false // what becomes of it is in the queue
+		}
+		defer unix.Close(dir)
+		flags = unix.AT_SYMLINK_NOFOLLOW
 	}
-	defer unix.Close(dir)
 	var st unix.Statx_t
 	const want = unix.STATX_TYPE | unix.STATX_MTIME | unix.STATX_SIZE
-	if unix.Statx(dir, string(name), unix.AT_SYMLINK_NOFOLLOW, want, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if unix.Statx(dir, string(name), flags, want, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return 0, 0, false
 	}
 	return st.Mtime.Sec*1e9 + int64(st.Mtime.Nsec), int64(st.Size), true

@@ -10,14 +10,15 @@ import (
 // A subscriber is a Subscription with the events that wait for delivery.
 type subscriber struct {
 	Subscription
-	root  string  // absolute
-	node  id      // its directory; 0 while it is missing
-	way   []step  // to its root
-	lost  Mask    // how it will lose its directory, as far as is known
-	muted bool    // Add is under way
-	batch []Event // guarded by Watcher.mu
-	ready []Event // of the goroutine that delivers
-	used  int     // how many events there were in either, since letGo
+	root  string    // absolute
+	node  id        // its directory; 0 while it is missing
+	file  *rootFile // if the root is a file
+	way   []step    // to its root
+	lost  Mask      // how it will lose its directory, as far as is known
+	muted bool      // Add is under way
+	batch []Event   // guarded by Watcher.mu
+	ready []Event   // of the goroutine that delivers
+	used  int       // how many events there were in either, since letGo
 }
 
 func newSubscriber(s Subscription, root string) *subscriber {

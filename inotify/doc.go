@@ -45,7 +45,10 @@
 // or moved away, or whose path leads elsewhere because it was replaced or a
 // symbolic link was turned, is reported gone (DeleteSelf or MoveSelf of the path
 // "."), and whatever is there next is picked up: Create of ".", and all in it.
-// The same goes for what is mounted on a directory, as soon as the list of
+// A root may also be one regular file: its events have the path "." without IsDir,
+// a file that is renamed to its place, or that a link leads to by then, is MovedTo
+// with Modify and CloseWrite, and Delete and Create say that there is none, and one
+// again. The same goes for what is mounted on a directory, as soon as the list of
 // mounts says so.
 //
 // Mounted files: a regular file on which a single file is mounted (as containers

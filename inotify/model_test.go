@@ -88,9 +88,12 @@ func (tr *trial) probe() map[place]bool {
 }
 
 // walkTree visits a directory and all below it that is not skipped, however
-// deep it lies. A root that is not there has nothing to visit, nor has a
-// directory that may not be read.
+// deep it lies. A root that is not there, or a file, has nothing to visit, nor has
+// a directory that may not be read.
 func walkTree(root string, skip func(string) bool, visit func(dir *os.Root, at string, names []os.DirEntry) error) error {
+	if info, err := os.Stat(root); err == nil && !info.IsDir() {
+		return nil
+	}
 	dir, err := os.OpenRoot(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):

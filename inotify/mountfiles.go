@@ -102,7 +102,7 @@ func (w *Watcher) removeMountedFile(f *mountedFile) {
 
 // applyToFiles handles a record of a mounted file's own watch.
 func (w *Watcher) applyToFiles(files []*mountedFile, rec record) {
-	if rec.mask&(Ignored|Unmount) != 0 {
+	if rec.mask&(Ignored|Unmount) != 0 && len(files) > 0 {
 		for _, f := range slices.Clone(files) {
 			w.removeMountedFile(f)
 			f.wd, f.st = 0, inode{} // the scan that follows finds another, or none

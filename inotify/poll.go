@@ -257,6 +257,7 @@ func (w *Watcher) poll() (worked bool) {
 func (w *Watcher) lookAtAll() {
 	w.retry()
 	w.pollMountedFiles()
+	w.pollRootFiles()
 	for n, names := range maps.Clone(w.blind.spots) {
 		for name, sp := range names {
 			w.lookAt(n, name, sp)

@@ -296,7 +296,7 @@ func (w *Watcher) drop(n id) {
 func (w *Watcher) removeDoomed() (worked bool) {
 	some := min(len(w.doomed), doomedAtOnce)
 	for _, wd := range w.doomed[:some] {
-		if w.tree.byWd.get(wd) == 0 && w.ways.steps[wd] == 0 && len(w.files.byWd[wd]) == 0 { // nobody needs it after all
+		if w.tree.byWd.get(wd) == 0 && w.ways.steps[wd] == 0 && len(w.files.byWd[wd])+len(w.rootFiles[wd]) == 0 { // nobody needs it after all
 			unix.InotifyRmWatch(w.fd, uint32(wd)) // EINVAL: the kernel was first
 		}
 	}
@@ -328,6 +328,7 @@ func (w *Watcher) resync() {
 	w.scan(workers, tasks...)
 	w.sweep()
 	w.scanMountedFiles(fileScan{fresh: true, since: since})
+	w.resyncRootFiles(since)
 	w.content.floor = max(w.content.floor, now.UnixNano())
 }
 

@@ -101,7 +101,7 @@ type Location struct {
 	Path string // as in Event.Path
 }
 
-// Locations says by which names the directory that root leads to is watched: as
+// Locations says by which names the directory, or file, that root leads to is watched: as
 // it is a root itself, and as it lies below others, whatever links or mounts
 // lead there. The outermost root is first, and of several for one directory the
 // one that was there first. There is none while nothing is at root, or when no
@@ -109,8 +109,15 @@ type Location struct {
 func (w *Watcher) Locations(root string) []Location {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.subs, func(s *subscriber) bool { return s.Root == root && s.node != 0 })
-	if i < 0 || !w.here.find(w.subs[i].node, nil) {
+	i := slices.IndexFunc(w.subs, func(s *subscriber) bool { return s.Root == root && (s.node != 0 || s.file != nil) })
+	if i < 0 {
+		return nil
+	}
+	dir, name := w.subs[i].node, []byte(nil)
+	if w.subs[i].file != nil {
+		dir, name = w.locateFile(w.subs[i])
+	}
+	if dir == 0 || !w.here.find(dir, name) {
 		return nil
 	}
 	var all []Location
@@ -130,6 +137,8 @@ func (w *Watcher) findRoot(s *subscriber) {
 	w.arm(s) // first the watches: what changes from here on is in the queue
 	fd, err := openRoot(s.root)
 	switch {
+	case errors.Is(err, unix.ENOTDIR) && w.findRootFile(s):
+		return
 	case exhausted(err):
 		w.postpone(err, func() { w.doubtRoots([]*subscriber{s}) })
 		return
@@ -275,6 +284,11 @@ func (w *Watcher) anchor(s *subscriber, n id) {
 
 // loseRoot takes s away from its directory, and tells it.
 func (w *Watcher) loseRoot(s *subscriber) {
+	if s.file != nil {
+		w.uprootFile(s)
+		w.postFile(s, Delete)
+		return
+	}
 	n := s.node
 	if n == 0 {
 		return

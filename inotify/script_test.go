@@ -406,6 +406,9 @@ func (s *stage) add(r *reader) error {
 		return nil
 	}
 	s.watching = append(s.watching, r)
+	if info, err := os.Stat(sub.Root); err == nil && !info.IsDir() {
+		return nil // nothing lies below a file
+	}
 	s.others = append(s.others, sub.Root)
 	const names = Create | Delete | MovedFrom | MovedTo
 	if sub.Mask == 0 || sub.Mask&names == names {

@@ -131,6 +131,15 @@ func (w *Watcher) snapshot(seal int32, settled bool) *snapshot {
 	for wd := range w.ways.steps {
 		s.others = append(s.others, wd)
 	}
+	for _, sub := range w.subs {
+		switch {
+		case sub.file == nil:
+		case sub.file.wd == 0:
+			s.intact = false
+		default:
+			s.others = append(s.others, sub.file.wd)
+		}
+	}
 	for _, f := range w.files.at {
 		if f.wd == 0 {
 			s.intact = false // nobody knows what it was like when it was polled
@@ -297,6 +306,9 @@ func (w *Watcher) reclaim(s *snapshot, subs []Subscription) (fresh []*subscriber
 			w.makeTop(n)
 		}
 		w.arm(sub)
+		if sub.node == 0 {
+			_ = w.plantFile(sub) // if it is one; otherwise it is looked for again
+		}
 		roots = slices.Delete(roots, i, i+1)
 	}
 	return fresh, nil

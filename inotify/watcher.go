@@ -38,11 +38,11 @@ type Options struct {
 	PollInterval time.Duration
 }
 
-// A Subscription asks for what happens below one directory.
+// A Subscription asks for what happens below one directory, or to one file.
 type Subscription struct {
-	// Root is the directory. A relative path is taken from the working
-	// directory at the time of Add. A symbolic link is followed; links below
-	// Root are not.
+	// Root is the directory, or a regular file. A relative path is taken from
+	// the working directory at the time of Add. A symbolic link is followed;
+	// links below Root are not.
 	Root string
 
 	// Wait makes a Root that does not exist no error: it is watched from the
@@ -94,6 +94,7 @@ type Watcher struct {
 	devs      []device
 	mounted   []string // mount points, when they were looked at last
 	files     mountedFiles
+	rootFiles map[int32][]*subscriber // whose root is a file, by its watch
 	content   contentTimes
 
 	ways   ways                     // to the roots
@@ -134,26 +135,27 @@ func New(opts Options) (*Watcher, error) {
 
 func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
-		problem:  opts.Problem,
-		statfs:   fileSystem,
-		blind:    newPoller(opts.PollInterval),
-		fd:       -1,
-		epoll:    -1,
-		wake:     -1,
-		mounts:   -1,
-		buf:      make([]byte, 64<<10),
-		mask:     upkeep,
-		anchors:  map[id][]*subscriber{},
-		tops:     map[id]string{},
-		tree:     newTree(),
-		limbo:    map[id]limbo{},
-		rechecks: map[slot]doubt{},
-		missed:   map[id]struct{}{},
-		restates: map[id]struct{}{},
-		ways:     newWays(),
-		files:    newMountedFiles(),
-		astray:   map[*subscriber]struct{}{},
-		good:     time.Now(),
+		problem:   opts.Problem,
+		statfs:    fileSystem,
+		blind:     newPoller(opts.PollInterval),
+		fd:        -1,
+		epoll:     -1,
+		wake:      -1,
+		mounts:    -1,
+		buf:       make([]byte, 64<<10),
+		mask:      upkeep,
+		anchors:   map[id][]*subscriber{},
+		tops:      map[id]string{},
+		tree:      newTree(),
+		limbo:     map[id]limbo{},
+		rechecks:  map[slot]doubt{},
+		missed:    map[id]struct{}{},
+		restates:  map[id]struct{}{},
+		ways:      newWays(),
+		files:     newMountedFiles(),
+		rootFiles: map[int32][]*subscriber{},
+		astray:    map[*subscriber]struct{}{},
+		good:      time.Now(),
 	}
 	w.content.floor = w.good.Add(-timeStep).UnixNano()
 	w.here, w.before = newLocator(w.tree, w.anchors), newLocator(w.tree, w.anchors)

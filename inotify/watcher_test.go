@@ -25,13 +25,17 @@ func TestAddErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o644); err != nil {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]error{
-		filepath.Join(t.TempDir(), "missing"): unix.ENOENT,
-		file:                                  unix.ENOTDIR,
+		filepath.Join(dir, "missing"):         unix.ENOENT,
+		filepath.Join(dir, "fifo"):            unix.ENOTDIR,
+		filepath.Join(dir, "file", "missing"): unix.ENOTDIR,
 	} {
 		if err := w.Add(Subscription{Root: path}); !errors.Is(err, want) {
 			t.Errorf("Add(%q): %v, want %v", path, err, want)

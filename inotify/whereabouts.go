@@ -130,6 +130,11 @@ func (w *Watcher) subscribe(s *subscriber) error {
 		w.files.dirty = true // the mask of their watches has grown
 		return nil
 	}
+	if errors.Is(err, unix.ENOTDIR) {
+		if fileErr := w.subscribeFile(s); s.file != nil {
+			return fileErr
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -171,6 +176,7 @@ func (w *Watcher) widen(mask Mask) {
 		return
 	}
 	w.mask |= mask
+	w.rewatchRootFiles()
 	for n := range w.tops {
 		if w.blind.get(n, "") != nil {
 			continue

@@ -12,14 +12,19 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// A Listener brings what happens below a directory to a Router. Several
+// A Listener brings what happens below a directory, or to a single file, to a Router. A
+// file is heard of by the path ".", and every pattern is for it. Several
 // listeners may have the same one.
 type Listener struct {
 	Root   string
 	Router *Router
 
-	// Notice is told when Root is gone or leads elsewhere, and when there is
-	// something at it again. It runs in the watcher's goroutine and must not
+	// Wait makes a Root that does not exist no error: it is watched from the
+	// moment that it does, with what is in it as new.
+	Wait bool
+
+	// Notice is told when a directory Root is gone or leads elsewhere, and when
+	// there is one at it again, or for the first time. It runs in the watcher's goroutine and must not
 	// block. Nil is for those who need not know.
 	Notice func(there bool)
 }
@@ -32,7 +37,7 @@ func (l Listener) deliver(events []inotify.Event) {
 	}
 	const gone = inotify.DeleteSelf | inotify.MoveSelf
 	for _, e := range events {
-		if e.Path == "." && e.Mask&(gone|inotify.Create) != 0 {
+		if e.Path == "." && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|inotify.Create) != 0 {
 			l.Notice(e.Mask&gone == 0)
 		}
 	}
@@ -93,6 +98,7 @@ func groupOf(listeners []Listener) (*Group, error) {
 		if i := slices.IndexFunc(g.listeners, same); i >= 0 {
 			// Two subscriptions would bring everything twice.
 			g.listeners[i].Notice = tellBoth(g.listeners[i].Notice, l.Notice)
+			g.listeners[i].Wait = g.listeners[i].Wait || l.Wait
 			continue
 		}
 		g.listeners = append(g.listeners, l)
@@ -120,6 +126,7 @@ func tellBoth(first, second func(there bool)) func(there bool) {
 func (g *Group) subscription(l Listener) inotify.Subscription {
 	return inotify.Subscription{
 		Root:    l.Root,
+		Wait:    l.Wait,
 		Mask:    l.Router.Mask(l.Root),
 		SkipDir: func(path string) bool { return l.Router.SkipDir(l.Root, path) },
 		Deliver: func(events []inotify.Event) {

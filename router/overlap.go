@@ -15,7 +15,7 @@ import (
 
 // movesRoots reports whether an event may change how roots overlap.
 func movesRoots(e inotify.Event) bool {
-	return e.Mask&arrived != 0 && e.Mask&inotify.IsDir != 0
+	return e.Mask&arrived != 0 && (e.Mask&inotify.IsDir != 0 || e.Path == ".")
 }
 
 // findOverlaps has the routers of the Group that owns the instance told how their
@@ -66,9 +66,10 @@ func (r *Router) setOverlaps(all map[string][]inotify.Location) {
 
 // outermost is an event by the outermost root in which the route is for its
 // path. It is not ok, and the same, if that is the event's own root, or none. A
-// root itself has no other name, and what is no file has none.
+// root itself has no other name, unless it is a file, and what is no file has none.
 func (s *stage) outermost(e inotify.Event) (outer inotify.Event, ok bool) {
-	if len(s.router.overlaps) == 0 || e.Path == "." || e.Mask == 0 {
+	isRoot := e.Path == "." && e.Mask&inotify.IsDir != 0
+	if len(s.router.overlaps) == 0 || isRoot || e.Mask == 0 {
 		return e, false
 	}
 	for _, at := range s.router.overlaps[e.Root] {

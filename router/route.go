@@ -309,10 +309,8 @@ func (r *rules) in(root string) bool {
 
 // names reports whether the patterns are for the path of an event.
 func (r *rules) names(path string, mask inotify.Mask) bool {
-	if len(r.patterns) == 0 {
-		return true
-	}
-	if r.matches(path) {
+	isRootFile := path == "" && mask != 0 && mask&inotify.IsDir == 0 // which is named by itself
+	if len(r.patterns) == 0 || isRootFile || r.matches(path) {
 		return true
 	}
 	// Nobody reports what moved along with a directory.

@@ -102,7 +102,7 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 			r.wrong(c.at, "route %q has reload = true, and no pages are served: add a [server] table, or take it out", c.name.is)
 		}
 		r.wrongPatterns(c.listed(), c.root.is)
-		dirs := r.lookDir("root", c.root) && r.lookDir("dir", c.dir)
+		dirs := r.lookListen(c) && r.lookDir("dir", c.dir)
 		if !dirs || c.name.is == "" || len(c.run) > 0 && c.shell.is != "" {
 			continue // that is a mistake of the file already
 		}
@@ -123,6 +123,18 @@ func (r *reader) lookDir(what string, dir placed) bool {
 	err := checkDir(what, dir.is, "name another")
 	if err != nil {
 		r.wrong(dir.at, "%v", err)
+	}
+	return err == nil
+}
+
+// lookListen looks for the root of a route.
+func (r *reader) lookListen(c *routeConfig) bool {
+	if c.root.at == (place{}) {
+		return true
+	}
+	err := checkListen("root", c.root.is, "name another, or add wait = true", c.wait)
+	if err != nil {
+		r.wrong(c.root.at, "%v", err)
 	}
 	return err == nil
 }

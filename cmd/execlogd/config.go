@@ -330,6 +330,47 @@ func checkDir(what, dir, instead string) error {
 	return statErr
 }
 
+// checkListen is checkDir for what is listened to: a directory, or a single file,
+// or, with wait, what is not there yet.
+func checkListen(what, path, instead string, wait bool) error {
+	info, err := os.Stat(path)
+	switch {
+	case wait && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)):
+		return nil
+	case err == nil && info.Mode().IsRegular():
+		file, err := os.Open(path)
+		if err == nil {
+			return file.Close()
+		}
+		return fmt.Errorf("%s %q cannot be read by user %d: give it permission, or %s", what, path, os.Geteuid(), instead)
+	}
+	return checkDir(what, path, instead)
+}
+
+// watchedCount says how much is watched: directories, and those of the roots that are
+// files.
+func watchedCount(directories int, roots []string) string {
+	files := 0
+	for _, root := range roots {
+		if isFile(root) {
+			files++
+		}
+	}
+	switch {
+	case files == 0:
+		return count(directories, "directory", "directories")
+	case directories == 0:
+		return count(files, "file", "files")
+	}
+	return count(directories, "directory", "directories") + " and " + count(files, "file", "files")
+}
+
+// isFile reports whether a regular file is at a path, or where a link at it leads.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
 // words is a flag that may be repeated.
 type words []string
 

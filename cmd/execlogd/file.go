@@ -52,6 +52,7 @@ type routeConfig struct {
 	reload    bool
 	start     bool
 	startSet  bool
+	wait      bool // for a root that is not there yet
 }
 
 // routeDefaults is a route that does not say. Its root and dir are those of the
@@ -272,7 +273,8 @@ func (cfg *config) serverKeys() []key {
 func (c *routeConfig) keys() []key {
 	return []key{
 		{"name", routeName(&c.name), ""},
-		{"root", directory(keep(&c.root)), ""}, // -path
+		{"root", path(keep(&c.root), `a directory or a file, as in "src"`), ""}, // -path
+		{"wait", boolean(&c.wait), "listen to a -path that does not exist yet as soon as it does"},
 		{"match", globs(&patterns{given: &c.match}), "run when a file that matches this `pattern` changes, by default any (may be repeated)"},
 		{"ignore", globs(&patterns{&c.hidden, &c.ignore}), "do not listen to what matches this `pattern` (may be repeated; adds to hidden and\ntemporary files, which an empty pattern takes away)"},
 		{"events", events(&c.events), "run on these `events` of inotify(7) (default changes of content and of names)"},

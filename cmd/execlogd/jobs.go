@@ -209,7 +209,17 @@ func (cfg *config) beforePages() []string {
 	return all
 }
 
-// roots are the directories that the routes listen to, each once.
+// waitsFor reports whether a root need not be there at the start.
+func (cfg *config) waitsFor(root string) bool {
+	for i := range cfg.routes {
+		if cfg.routes[i].wait && cfg.routes[i].root.is == root {
+			return true
+		}
+	}
+	return false
+}
+
+// roots are what the routes listen to, each once.
 func (cfg *config) roots() []string {
 	var roots []string
 	seen := make(map[string]bool)

@@ -362,7 +362,7 @@ func (d *daemon) status() string {
 		parts = append(parts, count(n, "route", "routes"))
 	}
 	if r := d.shift.now(); r != nil {
-		parts = append(parts, "watching "+count(r.group.Watches(), "directory", "directories"))
+		parts = append(parts, "watching "+watchedCount(r.group.Watches(), r.cfg.roots()))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -274,6 +274,9 @@ func unmatched(ctx context.Context, r *router.Router, roots, routes []string) []
 	enough := errors.New("enough")
 	files, tried := 0, 0
 	for _, root := range roots {
+		if isFile(root) || !isDirectory(root) {
+			return nil // a file is for whoever names it, and what comes nobody knows
+		}
 		// What cannot be read the watcher has complained of.
 		err := filepath.WalkDir(root+"/", func(path string, d fs.DirEntry, err error) error {
 			rel, _ := below(root, path)

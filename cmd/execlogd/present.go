@@ -37,6 +37,12 @@ func (r *routing) isList(f router.Frame) bool {
 // watcher has complained of.
 func (r *routing) offerPresent(c *routeConfig) error {
 	const came = inotify.Create | inotify.MovedTo | inotify.Modify | inotify.CloseWrite
+	offer := func(path string) error {
+		return r.router.Offer(c.name.is, inotify.Event{Root: c.root.is, Path: path, Mask: came})
+	}
+	if isFile(c.root.is) {
+		return unlessStopped(offer("."))
+	}
 	// The slash follows a root that is a symbolic link.
 	err := filepath.WalkDir(c.root.is+"/", func(path string, d fs.DirEntry, err error) error {
 		rel, _ := below(c.root.is, path)
@@ -46,10 +52,15 @@ func (r *routing) offerPresent(c *routeConfig) error {
 		case d.IsDir() && rel != "." && r.router.SkipDir(c.root.is, rel):
 			return fs.SkipDir
 		case d.Type().IsRegular():
-			return r.router.Offer(c.name.is, inotify.Event{Root: c.root.is, Path: rel, Mask: came})
+			return offer(rel)
 		}
 		return nil
 	})
+	return unlessStopped(err)
+}
+
+// unlessStopped is err, unless it is that the router is stopped.
+func unlessStopped(err error) error {
 	if errors.Is(err, router.ErrStopped) {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -51,7 +52,11 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 	}
 	var listeners []router.Listener
 	for _, root := range cfg.roots() {
-		listeners = append(listeners, router.Listener{Root: root, Router: r.router, Notice: func(there bool) { d.noteRoot(root, there) }})
+		wait := cfg.waitsFor(root)
+		if _, err := os.Stat(root); wait && err != nil {
+			d.log.Warn("root is not there yet; waiting for it", "root", root)
+		}
+		listeners = append(listeners, router.Listener{Root: root, Router: r.router, Wait: wait, Notice: d.noteRoot(root)})
 	}
 	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
 	if old != nil {
@@ -226,12 +231,19 @@ func outcomeOf(r job.Record) string {
 	return "done"
 }
 
-// noteRoot logs what became of a root.
-func (d *daemon) noteRoot(root string, there bool) {
-	if there {
-		d.log.Info("root is there again", "root", root)
-	} else {
-		d.log.Warn("root is gone; what comes to its place is used instead", "root", root)
+// noteRoot logs what becomes of a root.
+func (d *daemon) noteRoot(root string) func(there bool) {
+	was := false
+	return func(there bool) {
+		switch {
+		case !there:
+			d.log.Warn("root is gone; waiting for it to come back", "root", root)
+		case was:
+			d.log.Info("root is there again", "root", root)
+		default:
+			d.log.Info("root is there", "root", root)
+		}
+		was = was || !there
 	}
 }
 

@@ -96,7 +96,10 @@ func parseRunFlags(name, usage string, args []string) (runConfig, []string, erro
 // a few that are run's alone.
 func (cfg *runConfig) define(flags *flag.FlagSet, r *reader) {
 	defineKeys(flags, r, cfg.keys())
-	defineKeys(flags, r, []key{{"path", directory(func(p placed) { cfg.paths = append(cfg.paths, p.is) }), "listen to this `directory` with all below it, by default the current one (may be repeated)"}})
+	defineKeys(flags, r, []key{{
+		"path", path(func(p placed) { cfg.paths = append(cfg.paths, p.is) }, `a directory or a file, as in "src"`),
+		"listen to this `directory` with all below it, or to this single file, by default the\ncurrent directory (may be repeated)",
+	}})
 	flags.BoolFunc("restart", "end the command when something changes while it runs, and start it again, as for a\nserver: -on-busy restart", func(s string) error {
 		if on, err := strconv.ParseBool(s); err != nil || !on {
 			return err
@@ -149,7 +152,7 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return err
 	}
 	for _, dir := range cfg.paths {
-		if err := checkDir("directory", dir, "name another with -path"); err != nil {
+		if err := checkListen("path", dir, "name another with -path, or add -wait", cfg.wait); err != nil {
 			return err
 		}
 	}
@@ -201,14 +204,15 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 	}
 	var listeners []router.Listener
 	for _, dir := range o.cfg.paths {
-		listeners = append(listeners, router.Listener{Root: dir, Router: o.routes})
+		listeners = append(listeners, router.Listener{Root: dir, Router: o.routes, Wait: o.cfg.wait, Notice: sayRoot(o.say, dir)})
 	}
 	group, err := router.NewGroup(inotify.Options{Problem: func(err error) { o.say(err.Error()) }}, listeners...)
 	if err != nil {
 		return err
 	}
 	defer group.Close()
-	o.say("watching " + count(group.Watches(), "directory", "directories") + o.terminal.hint())
+	o.say("watching " + watchedCount(group.Watches(), o.cfg.paths) + o.terminal.hint())
+	sayMissing(o.say, o.cfg.paths)
 	var notes sync.WaitGroup
 	defer notes.Wait()
 	ctx, stopNotes := context.WithCancel(ctx)
@@ -230,6 +234,28 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 func (o *oneLiner) trigger(events ...inotify.Event) error {
 	_, err := o.routes.Trigger(o.cfg.name.is, events...)
 	return err
+}
+
+// sayRoot says that a directory that is listened to is gone, and that it is there.
+func sayRoot(say func(string), root string) func(there bool) {
+	is := "is there"
+	return func(there bool) {
+		if there {
+			say(inotify.Quote(root) + " " + is)
+			return
+		}
+		is = "is there again"
+		say(inotify.Quote(root) + " is gone; waiting for it to come back")
+	}
+}
+
+// sayMissing says which of what is to be listened to is not there yet.
+func sayMissing(say func(string), roots []string) {
+	for _, root := range roots {
+		if _, err := os.Stat(root); err != nil {
+			say(inotify.Quote(root) + " is not there yet; waiting for it")
+		}
+	}
 }
 
 // say prints a line for the user.

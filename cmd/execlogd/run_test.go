@@ -26,12 +26,21 @@ type oneLine struct {
 
 func runLine(t *testing.T, args ...string) *oneLine {
 	t.Helper()
-	r := &oneLine{t: t, dir: t.TempDir(), out: make(chan string, 1000)}
+	dir := t.TempDir()
+	r := runIn(t, dir, append([]string{"-path", dir}, args...)...)
+	r.next("execlogd: watching 1 directory")
+	return r
+}
+
+// runIn is `execlogd run` with all of its arguments, about what is in a directory.
+func runIn(t *testing.T, dir string, args ...string) *oneLine {
+	t.Helper()
+	r := &oneLine{t: t, dir: dir, out: make(chan string, 1000)}
 	read, write := io.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, append([]string{"run", "-path", r.dir}, args...), write, write)
+		ended <- run(ctx, append([]string{"run"}, args...), write, write)
 		write.Close()
 	}()
 	go func() {
@@ -56,7 +65,6 @@ func runLine(t *testing.T, args ...string) *oneLine {
 		return r.wait()
 	}
 	t.Cleanup(func() { r.stop() })
-	r.next("execlogd: watching 1 directory")
 	return r
 }
 
@@ -187,7 +195,7 @@ func TestRunUsage(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"-path /no/such true": `directory "/no/such" does not exist: create it, or name another with -path`,
+		"-path /no/such true": `path "/no/such" does not exist: create it, or name another with -path, or add -wait`,
 		"no-such-program":     `command "no-such-program" is in no directory of PATH`,
 	} {
 		err := run(t.Context(), append([]string{"run"}, strings.Fields(args)...), io.Discard, io.Discard)

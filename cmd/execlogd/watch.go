@@ -21,6 +21,7 @@ import (
 type watchConfig struct {
 	dirs      []string
 	recursive bool
+	wait      bool
 	events    inotify.Mask
 	ignored   func(path string) bool
 	json      bool
@@ -36,10 +37,11 @@ func parseWatch(args []string) (watchConfig, error) {
 	flags.BoolVar(&cfg.recursive, "recursive", cfg.recursive, "watch all directories below as well")
 	flags.Var((*maskFlag)(&cfg.events), "events", "print these `events` of inotify(7), as in modify,moved_to,create,delete")
 	flags.Var(&patterns{given: &ignore}, "ignore", "neither watch nor print what matches this `pattern` (may be repeated)")
+	flags.BoolVar(&cfg.wait, "wait", false, "watch what does not exist yet as soon as it does")
 	flags.BoolVar(&cfg.json, "json", false, "print a JSON object a line")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		return watchConfig{print: help(flags, "Usage: execlogd watch [flags] [directory...]\n\nPrints what happens in the directories, the current one if none is named, as it happens.\n")}, nil
+		return watchConfig{print: help(flags, "Usage: execlogd watch [flags] [path...]\n\nPrints what happens in directories, or to single files, as it happens; in the current\ndirectory if none is named.\n")}, nil
 	}
 	if err != nil {
 		return cfg, usageError{error: err}
@@ -85,7 +87,8 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 		_, err := io.WriteString(stdout, cfg.print)
 		return err
 	}
-	w, err := inotify.New(inotify.Options{Problem: func(err error) { fmt.Fprintln(stderr, "execlogd:", err) }})
+	say := func(text string) { fmt.Fprintln(stderr, "execlogd:", text) }
+	w, err := inotify.New(inotify.Options{Problem: func(err error) { say(err.Error()) }})
 	if err != nil {
 		return err
 	}
@@ -93,14 +96,15 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	for _, dir := range cfg.dirs {
-		if err := checkDir("directory", dir, "name another"); err != nil {
+		if err := checkListen("path", dir, "name another, or add -wait", cfg.wait); err != nil {
 			return err
 		}
-		if err := w.Add(cfg.subscription(dir, stdout, stop)); err != nil {
+		if err := w.Add(cfg.subscription(dir, stdout, sayRoot(say, dir), stop)); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintln(stderr, "execlogd: watching", count(w.Watches(), "directory", "directories"))
+	fmt.Fprintln(stderr, "execlogd: watching", watchedCount(w.Watches(), cfg.dirs))
+	sayMissing(say, cfg.dirs)
 	if err := w.Run(ctx); err != nil {
 		return err
 	}
@@ -110,17 +114,23 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 	return nil
 }
 
-// subscription prints what happens in dir. An error of printing ends it all.
-func (cfg watchConfig) subscription(dir string, stdout io.Writer, stop context.CancelCauseFunc) inotify.Subscription {
+// subscription prints what happens in dir, and tells notice when that is gone or
+// there. An error of printing ends it all.
+func (cfg watchConfig) subscription(dir string, stdout io.Writer, notice func(there bool), stop context.CancelCauseFunc) inotify.Subscription {
+	const gone = inotify.DeleteSelf | inotify.MoveSelf
 	out := bufio.NewWriter(stdout)
 	return inotify.Subscription{
 		Root:    dir,
+		Wait:    cfg.wait,
 		Mask:    cfg.events,
 		SkipDir: func(path string) bool { return !cfg.recursive || cfg.ignored(path) },
 		Deliver: func(events []inotify.Event) {
 			for _, e := range events {
 				if e.Path == "." || !cfg.ignored(e.Path) {
 					cfg.write(out, e)
+				}
+				if e.Path == "." && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|inotify.Create) != 0 {
+					notice(e.Mask&gone == 0)
 				}
 			}
 			if err := out.Flush(); err != nil {

@@ -137,6 +137,7 @@ func (cfg *whyConfig) explain(path string, routes *router.Router) string {
 			line("routes", "none: -livereload=false")
 		}
 		for _, v := range verdicts {
+			v.Wanted = v.Wanted || rel == "." && isFile(root) // which every pattern is for
 			line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v))
 			if v.Wanted && (v.Route == reloadRoute || v.Route == namesRoute) {
 				line("pages", "%s", explainPages(v, rel+slashIfDir(path)))

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A path may be a single file, which is heard of however it is saved, whatever the
+// patterns are for, and by its own name where a directory around it is listened to
+// as well.
+func TestRunListensToSingleFiles(t *testing.T) {
+	dir := t.TempDir()
+	r := &oneLine{t: t, dir: dir}
+	r.save("app.conf")
+	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.save("real/linked")
+	if err := os.Symlink("real/linked", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	r = runIn(t, dir, "-path", dir+"/app.conf", "-path", dir+"/link", "-match", "*.go", "-per", "file", "--", "echo", "{path}")
+	r.next("execlogd: watching 2 files")
+	r.save("other")
+	r.save("x.go")
+	for _, save := range []func(){
+		func() { r.save("app.conf") },
+		func() {
+			r.save("app.conf~")
+			if err := os.Rename(dir+"/app.conf~", dir+"/app.conf"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		func() {
+			if err := os.Remove(dir + "/app.conf"); err != nil {
+				t.Fatal(err)
+			}
+			r.save("app.conf")
+		},
+	} {
+		save()
+		r.next("DIR/app.conf")
+		r.next("execlogd: echo: ok after *: DIR/app.conf")
+	}
+	r.save("real/linked")
+	r.next("DIR/link")
+	r.next("execlogd: echo: ok after *: DIR/link")
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file that lies in a directory which is listened to as well is one file.
+func TestRunTakesFileInDirectoryForOne(t *testing.T) {
+	dir := t.TempDir()
+	r := &oneLine{t: t, dir: dir}
+	r.save("app.conf")
+	r = runIn(t, dir, "-path", dir, "-path", dir+"/app.conf", "-per", "file", "--", "echo", "{path}")
+	r.next("execlogd: watching 1 directory and 1 file")
+	for range 3 {
+		r.save("app.conf")
+		r.next("DIR/app.conf")
+		r.next("execlogd: echo: ok after *: DIR/app.conf")
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// With -wait a path need not be there; that it is missing, there and gone is said.
+func TestRunWaitsForItsPath(t *testing.T) {
+	dir := t.TempDir()
+	r := runIn(t, dir, "-wait", "-path", dir+"/a/b", "-postpone", "--", "echo", "ran")
+	r.next("execlogd: watching 0 directories")
+	r.next("execlogd: DIR/a/b is not there yet; waiting for it")
+	for _, is := range []string{"is there", "is there again"} {
+		if err := os.MkdirAll(dir+"/a/b", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		r.next("execlogd: DIR/a/b " + is)
+		r.next("ran")
+		r.next("execlogd: echo: ok after *")
+		r.save("a/b/file")
+		r.next("ran")
+		r.next("execlogd: echo: ok after *")
+		if err := os.RemoveAll(dir + "/a"); err != nil {
+			t.Fatal(err)
+		}
+		r.next("execlogd: DIR/a/b is gone; waiting for it to come back")
+		r.next("ran") // the file is gone
+		r.next("execlogd: echo: ok after *")
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is missing is an error that says how to wait for it.
+func TestMissingPathSaysHowToWait(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "x.toml")
+	if err := os.WriteFile(config, []byte("[[route]]\nname = \"a\"\nroot = \"missing\"\nrun = [\"true\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"run -path " + dir + "/missing true": `path "` + dir + `/missing" does not exist: create it, or name another with -path, or add -wait`,
+		"watch " + dir + "/missing":          `path "` + dir + `/missing" does not exist: create it, or name another, or add -wait`,
+		"-config " + config:                  config + `:3:8: root "` + dir + `/missing" does not exist: create it, or name another, or add wait = true`,
+	} {
+		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}
+
+// A route may have a single file as its root, one that comes later too.
+func TestRouteListensToSingleFile(t *testing.T) {
+	s := begin(t, `
+-- app.conf --
+1
+-- x.toml --
+[[route]]
+name = "one"
+root = "app.conf"
+per = "file"
+start = true
+run = ["echo", "one has", "{path}"]
+[[route]]
+name = "later"
+root = "etc/later.conf"
+wait = true
+match = "*.go"
+run = ["echo", "later has", "{path}"]
+`)
+	s.await("one has " + s.dir + "/app.conf")
+	s.await("msg=done route=one")
+	if err := os.Mkdir(filepath.Join(s.dir, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.write("etc/later.conf", "1")
+	s.await("later has " + s.dir + "/etc/later.conf")
+	s.await("msg=done route=later")
+	s.write("app.conf", "2")
+	s.await("one has " + s.dir + "/app.conf")
+}
+
+// watch prints what happens to a single file.
+func TestWatchSingleFile(t *testing.T) {
+	dir := t.TempDir()
+	r := &oneLine{t: t, dir: dir}
+	r.save("app.conf")
+	out := watching(t, "-events", "modify", dir+"/app.conf")
+	r.save("other")
+	file, err := os.OpenFile(dir+"/app.conf", os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteString("more"); err != nil { // one event
+		t.Fatal(err)
+	}
+	if !out.Scan() {
+		t.Fatal("no output")
+	}
+	if got, want := strings.Join(strings.Fields(out.Text()), " "), "modify "+dir+"/app.conf"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// why knows that a root which is a file is what it is for.
+func TestWhyOfRootThatIsFile(t *testing.T) {
+	dir := t.TempDir()
+	r := &oneLine{t: t, dir: dir}
+	r.save("app.conf")
+	var out strings.Builder
+	if err := run(t.Context(), []string{"why", "run", "-path", dir + "/app.conf", "-match", "*.go", dir + "/app.conf"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "triggered by") {
+		t.Errorf("got\n%s", &out)
+	}
+}
