@@ -46,6 +46,8 @@ type outputs struct {
 	stage  *stage // has them now
 	known  map[key]output
 	moved  *movedOutput // by the latest MovedFrom: the MovedTo may follow
+	free   key          // the latest name that a log has lost
+	freed  time.Time    // and when
 	unsure map[key]*doubtful
 	asking bool      // a goroutine is
 	next   time.Time // the next question is not before
@@ -71,17 +73,19 @@ type movedOutput struct {
 
 func (o output) isOpen() bool { return o.closed.IsZero() }
 
+// isLog reports whether it is, or was, open for long.
+func (o output) isLog() bool { return o.isOpen() || o.closed.Sub(o.opened) >= rotation }
+
 // ownsName reports whether it is the doing of who has written it that its name goes or
 // becomes another.
 func (o output) ownsName(now time.Time) bool {
-	isLog := o.closed.Sub(o.opened) >= rotation
-	return o.isOpen() || isLog || now.Sub(o.closed) < rotation
+	return o.isLog() || now.Sub(o.closed) < rotation
 }
 
 // has reports whether what has happened to a path at now is known to be the doing
 // of the stage's own runs, and keeps up with it. It is to be called with each event.
 func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
-	if len(o.known) == 0 && o.moved == nil && len(o.unsure) == 0 {
+	if len(o.known) == 0 && o.moved == nil && len(o.unsure) == 0 && o.freed.IsZero() {
 		return false
 	}
 	if x := o.unsure[k]; x != nil && e.Mask&(inotify.CloseWrite|gone|arrived) != 0 {
@@ -92,6 +96,9 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 	case e.Mask&gone != 0:
 		known = known && was.ownsName(now)
 		delete(o.known, k)
+		if known && was.isLog() {
+			o.free, o.freed = k, now
+		}
 		if e.Mask&inotify.MovedFrom != 0 {
 			o.moved = nil
 		}
@@ -107,6 +114,9 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 		return true
 	case known && e.Mask&rescanned == rescanned && now.Sub(was.named) < rotation:
 		return true // the watcher has looked what it is that was renamed
+	case e.Mask&inotify.Create != 0 && k == o.free && now.Sub(o.freed) < rotation:
+		o.note(k, output{opened: now}, now) // the next log
+		return true
 	case e.Mask&arrived != 0:
 		delete(o.known, k) // another file
 		return false
@@ -121,7 +131,7 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 }
 
 // forget is for when closes may be missing.
-func (o *outputs) forget() { o.known, o.moved = nil, nil }
+func (o *outputs) forget() { o.known, o.moved, o.freed = nil, nil, time.Time{} }
 
 func (o *outputs) note(k key, is output, now time.Time) {
 	if o.known == nil {
