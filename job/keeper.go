@@ -28,7 +28,6 @@ const keeperSocket = 3
 // A tree that SIGKILL does not end is killed again every killAgain, for what
 // was born meanwhile, and left alone after killPatience.
 const (
-	relayTime    = 20 * time.Millisecond // until a signal that has come is reported
 	killAgain    = 20 * time.Millisecond
 	killPatience = 5 * time.Second
 )
@@ -131,28 +130,53 @@ func settleIn() error {
 	return os.Chdir("/") // holds no mount
 }
 
+// flushSignal is what a keeper with a terminal sends itself to know that all signals
+// before it were reported. It is greater than those, so that the runtime hands it on
+// after them.
+const flushSignal = syscall.SIGUSR2
+
+// flushed has an element when flushSignal has come.
+var flushed = make(chan struct{}, 1)
+
 // relaySignals reports the signals by which a terminal ends what is in its
 // foreground: the keeper is in the group of the program, and hears of them for the
 // daemon. It survives all others that a program may send to its own group. They are
 // caught, not ignored, because a program would inherit that.
 func relaySignals(socket int) {
-	others := []os.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGPIPE}
-	for _, s := range others {
-		if !signal.Ignored(s) {
-			signal.Notify(make(chan os.Signal, 1), s)
-		}
-	}
 	keyboard := make(chan os.Signal, 8)
+	signal.Notify(keyboard, flushSignal)
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT} {
 		if !signal.Ignored(s) {
 			signal.Notify(keyboard, s)
 		}
 	}
+	for _, s := range []os.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR1, syscall.SIGALRM, syscall.SIGPIPE} {
+		if !signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	go func() {
 		for s := range keyboard {
-			send(socket, report{kind: typed, value: uint32(s.(syscall.Signal))})
+			if s != flushSignal {
+				send(socket, report{kind: typed, value: uint32(s.(syscall.Signal))})
+				continue
+			}
+			select {
+			case flushed <- struct{}{}:
+			default:
+			}
 		}
 	}()
+}
+
+// flushSignals returns when the signals that have come were reported.
+func flushSignals() {
+	select {
+	case <-flushed: // a program has sent it to its group
+	default:
+	}
+	_ = syscall.Kill(os.Getpid(), flushSignal)
+	<-flushed
 }
 
 // keepFiles sees to it that programs inherit no file but their own, neither
@@ -281,8 +305,8 @@ func (t *tree) tend(reaped <-chan struct{}) {
 		select {
 		case <-reaped:
 			end.kind, end.value = ended, uint32(t.status)
-			if exit := t.status.ExitStatus(); t.shared && (exit == 128+int(syscall.SIGINT) || exit == 128+int(syscall.SIGQUIT)) {
-				time.Sleep(relayTime) // that a key was typed is to be known first
+			if t.shared {
+				flushSignals() // who hears of the end knows of the key that has caused it
 			}
 			send(t.socket, end)
 			return

@@ -153,6 +153,7 @@ type run struct {
 	drain  sync.WaitGroup // counts those that have not ended
 	input  *os.File       // nil without
 	feed   chan struct{}  // closed when input is written, or nobody reads it
+	early  []report       // that came before it was known to have started
 
 	mu       sync.Mutex // guards what follows
 	starting *keeper    // was asked, and may have started it before it says so
@@ -230,6 +231,9 @@ func (x *run) start(req request, input []byte) error {
 		return err
 	}
 	x.entry.began(pid)
+	for _, r := range x.early {
+		x.note(r)
+	}
 	go x.pour(input)
 	for i, r := range x.output {
 		isErr := opts.Stdout != nil || i == 1
@@ -267,7 +271,7 @@ func (x *run) launch(message []byte, files ...*os.File) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	answer, err := k.answer(nil)
+	answer, err := k.answer(func(r report) { x.early = append(x.early, r) })
 	switch {
 	case err != nil:
 		x.reclaim(k)
@@ -549,9 +553,8 @@ func (k *keeper) answer(note func(report)) (report, error) {
 		switch {
 		case err != nil || r.kind != halted && r.kind != typed:
 			return r, err
-		case note != nil:
-			note(r)
 		}
+		note(r)
 	}
 }
 

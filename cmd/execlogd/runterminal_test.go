@@ -251,7 +251,7 @@ func TestCtrlCEndsTheCommandAndExeclogd(t *testing.T) {
 	y.sees(`up\r\n`)
 	y.types(ctrlC)
 	y.ends(0)
-	y = atTerminal(t, "--", "python3", "-c", "print('up', flush=True)\nimport time, sys\ntry: time.sleep(1000)\nexcept KeyboardInterrupt: sys.exit(130)")
+	y = atTerminal(t, "--", "python3", "-c", "print('up', flush=True)\nimport time, sys\ntry:\n while True: time.sleep(0.01)\nexcept KeyboardInterrupt: sys.exit(130)")
 	y.sees(`up\r\n`)
 	y.types(ctrlC)
 	y.ends(0)
