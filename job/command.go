@@ -170,7 +170,13 @@ func (j *Job) find(made bool) error {
 // not a single process. When ctx ends first, the command is ended. It is a
 // router.Callback. The error is an *[Error].
 func (j *Job) Run(ctx context.Context, batch []inotify.Event) error {
+	return j.RunWith(ctx, batch)
+}
+
+// RunWith is Run with more variables in the environment, as in "KEY=value".
+func (j *Job) RunWith(ctx context.Context, batch []inotify.Event, env ...string) error {
 	req, e, err := j.begin(batch)
+	req.env = slices.Concat(req.env, env)
 	if err != nil {
 		return err
 	}

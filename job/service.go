@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -51,6 +52,11 @@ type Service struct {
 	// Startup is how long it may take to be ready before it is stopped; 0 is
 	// DefaultStartup, negative is no limit.
 	Startup time.Duration
+
+	// Reload is a signal that a run sends to the program, and to nothing that it
+	// has started, in place of ending it and starting it again; 0 is none. A
+	// service that does not run is started.
+	Reload syscall.Signal
 
 	// Died is told when the service ends by itself after it was ready, with
 	// an *[Error], whatever its exit status. A goroutine of the Runner calls
@@ -99,6 +105,9 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	defer end(nil)
 	s.starting.Store(&end)
 	defer s.starting.Store(nil)
+	if s.service.Reload != 0 && s.life != nil && s.life.run.signal(s.service.Reload) {
+		return nil
+	}
 	s.halt(ErrReplaced)
 	req, e, err := s.job.begin(batch)
 	if err != nil {

@@ -61,7 +61,7 @@ func (s *stage) explain(path string) Verdict {
 		Ignored: first(s.route.Ignore, below),
 		Output:  first(s.route.Outputs, below),
 		Pattern: first(s.route.Patterns, func(g glob) bool { return g.matches(path) && g.shows(path, s.rules.hidden) }),
-		Wanted:  s.rules.names(path, 0) && !s.rules.ignores(path),
+		Wanted:  s.rules.names(path, 0) && !s.rules.isBelow(path) && !s.rules.ignores(path),
 	}
 	if v.Ignored == "" && !v.Wanted {
 		v.Ignored = first(s.route.Hidden, below)

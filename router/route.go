@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -79,6 +80,10 @@ type Route struct {
 	// Outputs are the paths that its own runs write, with all below them:
 	// they never trigger this route, though they may trigger others.
 	Outputs []string
+
+	// NotRecursive has the route heed only what is directly in its roots.
+	// Directories below are not watched for it.
+	NotRecursive bool
 
 	// OwnOutput reports which of the files of events, to which something was just
 	// written, the programs that the route has started have open for writing now.
@@ -234,6 +239,7 @@ func (r *Route) goesOn() bool { return !r.ReadOnly && (r.Background || r.OnBusy 
 type rules struct {
 	want     inotify.Mask
 	none     bool // for nothing at all
+	flat     bool // for nothing below the directories in a root
 	roots    []string
 	patterns []glob
 	ignore   []glob    // and outputs
@@ -258,7 +264,7 @@ func (r Route) rules() (*rules, error) {
 	case r.Timeout < 0:
 		return nil, fmt.Errorf("route %q: timeout %v is negative: use 0 for none", r.Name, r.Timeout)
 	}
-	rs := &rules{want: r.Mask, roots: slices.Clone(r.Roots), none: r.Follow && len(r.Patterns) == 0}
+	rs := &rules{want: r.Mask, roots: slices.Clone(r.Roots), none: r.Follow && len(r.Patterns) == 0, flat: r.NotRecursive}
 	var err error
 	if rs.patterns, err = r.globs("pattern", r.Patterns); err != nil {
 		return nil, err
@@ -299,8 +305,12 @@ func (r *rules) wants(e inotify.Event) bool {
 // isFor is wants whatever happened.
 func (r *rules) isFor(e inotify.Event) bool {
 	path := relative(e.Path)
-	return r.in(e.Root) && r.names(path, e.Mask) && !r.ignores(path)
+	return r.in(e.Root) && r.names(path, e.Mask) && !r.isBelow(path) && !r.ignores(path)
 }
+
+// isBelow reports whether the path is in a directory of a root, of which the rules
+// have only what is directly in it.
+func (r *rules) isBelow(path string) bool { return r.flat && strings.Contains(path, "/") }
 
 // in reports whether the rules are for anything in a root.
 func (r *rules) in(root string) bool {
@@ -315,7 +325,7 @@ func (r *rules) names(path string, mask inotify.Mask) bool {
 	}
 	// Nobody reports what moved along with a directory.
 	moved := mask&(inotify.MovedTo|inotify.MovedFrom) != 0
-	return moved && mask&inotify.IsDir != 0 && r.reaches(path)
+	return moved && mask&inotify.IsDir != 0 && !r.flat && r.reaches(path)
 }
 
 // matches reports whether a pattern matches a path of which it shows every name.
@@ -336,7 +346,7 @@ func (r *rules) ignores(path string) bool {
 
 // skips reports whether the rules are for nothing below a directory.
 func (r *rules) skips(dir string) bool {
-	return r.ignores(dir) || len(r.patterns) > 0 && !r.reaches(dir)
+	return r.flat || r.ignores(dir) || len(r.patterns) > 0 && !r.reaches(dir)
 }
 
 // relative is the path of an event with the root as the empty path.

@@ -45,7 +45,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		defer runner.Close()
 	}
 	// What could be read of a wrong file is looked at as well.
-	_, missing := cfg.look(runner, nil)
+	_, missing := cfg.look(runner, nil, nil)
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 {
 		for _, note := range cfg.notes() {
@@ -82,9 +82,10 @@ type finding struct {
 }
 
 // look says what a file names that is not there, and returns what the routes
-// do. Died is told of the end of a service, by the name of its route. There must
+// do. Died is told of the end of a service, and say what is wrong with what follows a
+// run, by the name of the route. There must
 // be a runner if there are routes.
-func (cfg *config) look(runner *job.Runner, died func(route string, err error)) ([]finding, mistakes) {
+func (cfg *config) look(runner *job.Runner, died, say func(route string, err error)) ([]finding, mistakes) {
 	r := &reader{file: cfg.file}
 	if cfg.serve {
 		r.lookDir("root", placed{cfg.root, cfg.rootAt})
@@ -106,7 +107,7 @@ func (cfg *config) look(runner *job.Runner, died func(route string, err error)) 
 		if !dirs || c.name.is == "" || len(c.run) > 0 && c.shell.is != "" {
 			continue // that is a mistake of the file already
 		}
-		work, err := c.make(runner, func(err error) { died(c.name.is, err) })
+		work, err := c.make(runner, func(err error) { died(c.name.is, err) }, func(err error) { say(c.name.is, err) })
 		if err != nil {
 			r.wrong(c.commandAt(err), "%v", err)
 		}
@@ -141,6 +142,9 @@ func (r *reader) lookListen(c *routeConfig) bool {
 
 // commandAt is where a route says what to run, or the argument that is wrong.
 func (c *routeConfig) commandAt(err error) place {
+	if wrong, ok := errors.AsType[afterwardsError](err); ok {
+		return wrong.at
+	}
 	if len(c.run) == 0 {
 		return c.shell.at
 	}

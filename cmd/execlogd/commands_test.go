@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -57,6 +58,8 @@ func TestWhyTakesTheFlagsOfRun(t *testing.T) {
 		{"run -path ROOT -ignore *.go", "x.go", "route    run: ignored by the pattern *.go\n"},
 		{"-path ROOT -path ROOT/below -outputs out/", "below/out/x", "root     ROOT/below\nroute    run: written by its own runs, for the pattern out/ in its outputs\n"},
 		{"-path ROOT -per file", "x", "route    run: triggered by modify|moved_to, or when it is new, empty and closed\n"},
+		{"-path ROOT -recursive=false", "a/x", "route    run: not directly in the root, and recursive is false\n"},
+		{"-path ROOT -recursive=false", "x", "route    run: triggered by modify"},
 		{"-path ROOT/else -restart", "x", "root     none: it is not below ROOT/else, so nothing happens\n"},
 	}
 	for _, tt := range tests {
@@ -178,6 +181,26 @@ func TestWatchPrintsJSON(t *testing.T) {
 	}
 }
 
+func TestWatchPrintsNULs(t *testing.T) {
+	root := t.TempDir()
+	out := watching(t, "-0", "-events", "create", root)
+	out.Split(func(data []byte, _ bool) (int, []byte, error) {
+		name, _, ok := bytes.Cut(data, []byte{0})
+		if !ok {
+			return 0, nil, nil
+		}
+		return len(name) + 1, name, nil
+	})
+	for _, name := range []string{"a\n b\xff", "c"} {
+		if err := os.WriteFile(filepath.Join(root, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if !out.Scan() || out.Text() != root+"/"+name {
+			t.Errorf("got %q, want %q", out.Text(), root+"/"+name)
+		}
+	}
+}
+
 func TestWatchNotRecursive(t *testing.T) {
 	root := t.TempDir()
 	if err := os.Mkdir(root+"/dir", 0o755); err != nil {
@@ -203,6 +226,7 @@ func TestWatchErrors(t *testing.T) {
 		{[]string{"watch", "-events", "foo"}, `unknown event "foo"`, 2},
 		{[]string{"watch", "-evnts", "foo"}, "(execlogd watch -help lists the flags)", 2},
 		{[]string{"why", "-rot", "x"}, "(execlogd why -help lists the flags)", 2},
+		{[]string{"watch", "-json", "-0"}, "drop one of them", 2},
 		{[]string{"watch", "-ignore", "["}, "it is no glob", 2},
 		{[]string{"watch", "/no/such"}, "create it, or name another", 1},
 		{[]string{"wacht"}, "It is no command (run, check, log, trigger, watch, why)", 2},

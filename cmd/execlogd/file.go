@@ -41,6 +41,13 @@ type routeConfig struct {
 	backoff   time.Duration
 	grace     time.Duration
 	leave     []placed
+	stopBy    syscall.Signal
+	signal    syscall.Signal // in place of a restart; 0 is none
+	signalAt  place
+	recursive bool
+	onSuccess afterwards
+	onFailRun afterwards
+	notify    bool
 	run       []placed
 	shell     placed
 	dir       placed // absolute
@@ -67,6 +74,8 @@ var routeDefaults = routeConfig{
 	onFailure: "cancel",
 	onBusy:    "queue",
 	backoff:   router.DefaultBackoff,
+	stopBy:    syscall.SIGTERM,
+	recursive: true,
 	grace:     5 * time.Second,
 	stdin:     "none",
 }
@@ -292,6 +301,12 @@ func (c *routeConfig) keys() []key {
 		{"backoff", duration(&c.backoff), "wait this `duration` before the first of these runs, and twice as long before each\nfurther one" + byDefault(c.backoff)},
 		{"grace", duration(&c.grace), "kill a command that is to end after this `duration`" + byDefault(c.grace)},
 		{"leave", leave(&c.leave), "let `processes` of this name go on that the command leaves behind; true is all (may be\nrepeated)"},
+		{"stop_signal", signalName(func(s syscall.Signal, _ place) { c.stopBy = s }), "end the command with this `signal`, before it is killed (default SIGTERM)"},
+		{"signal", signalName(func(s syscall.Signal, at place) { c.signal, c.signalAt = s, at }), "send a command that goes on this `signal` when something changes, and start it again\nonly when it has ended"},
+		{"recursive", boolean(&c.recursive), "listen to all directories below as well (default true)"},
+		{"on_success", following(&c.onSuccess), "run this `script` with /bin/sh after each run that succeeds"},
+		{"on_failure_run", following(&c.onFailRun), "run this `script` with /bin/sh after each run that fails"},
+		{"notify", boolean(&c.notify), "tell the desktop how each run ended"},
 		{"run", argv(&c.run), ""}, // what follows the flags
 		{"shell", text(keep(&c.shell), `a line for the shell, as in "make site && cp -r out www"`), "run this `script` with /bin/sh, in place of a command"},
 		{"dir", directory(keep(&c.dir)), "run in this `directory`, by default the current one"},
@@ -407,6 +422,8 @@ func (r *reader) checkRoute(c *routeConfig) {
 		r.wrong(c.at, `route %q has nothing to run: give it run = ["make", "site"], or shell = "make site", or reload = true`, c.name.is)
 	case c.ready != "" && !c.service:
 		r.wrong(c.at, "route %q has ready, which is for a program that goes on running: add service = true", c.name.is)
+	case c.signal != 0 && !c.service:
+		r.wrong(c.signalAt, "route %q has signal, which is for a program that goes on running: add service = true", c.name.is)
 	case c.onFailure == "stop" && !c.service:
 		r.wrong(c.at, `route %q has on_failure = "stop", which is for a program that goes on running: add service = true, or want "cancel"`, c.name.is)
 	case c.service && c.per == "file":

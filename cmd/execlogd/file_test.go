@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,9 +82,15 @@ reload = true
 retries = 6
 backoff = "7s"
 leave = ["java"]
+stop_signal = "int"
+recursive = false
+on_success = ["a", ""]
+on_failure_run = "b"
+notify = true
 
 [[route]]
 name = "serve"
+signal = "SIGHUP"
 after = "build"
 shell = "exec ./app | tee log"
 dir = "app"
@@ -100,6 +107,8 @@ PORT = "8080"
 		per: "file", onFailure: "continue", onBusy: "restart", timeout: 4 * time.Second, grace: 5 * time.Second,
 		dir: placed{is: "/dir"}, run: []placed{{"make", place{16, 8}}, {"", place{16, 16}}, {"site", place{16, 20}}},
 		retries: 6, backoff: 7 * time.Second, leave: []placed{{"java", place{24, 10}}}, env: []string{"A=", "B=2"}, stdin: "json", outputs: []placed{{"public/", place{20, 11}}}, reload: true,
+		stopBy: syscall.SIGINT, notify: true,
+		onSuccess: afterwards{argv: []placed{{"a", place{27, 15}}, {"", place{27, 20}}}}, onFailRun: afterwards{shell: placed{"b", place{28, 18}}},
 	}
 	if !reflect.DeepEqual(build, want) {
 		t.Errorf(" got %+v\nwant %+v", build, want)
@@ -107,9 +116,10 @@ PORT = "8080"
 	want = routeDefaults
 	want.hold = router.DefaultHold
 	want.root.is = "/dir"
-	want.at, want.name, want.after = place{26, 3}, placed{"serve", place{27, 8}}, []placed{{"build", place{28, 9}}}
-	want.shell, want.dir = placed{"exec ./app | tee log", place{29, 9}}, placed{"/dir/app", place{30, 7}}
+	want.at, want.name, want.after = place{31, 3}, placed{"serve", place{32, 8}}, []placed{{"build", place{34, 9}}}
+	want.shell, want.dir = placed{"exec ./app | tee log", place{35, 9}}, placed{"/dir/app", place{36, 7}}
 	want.start, want.service, want.ready, want.env = true, true, ":8080", []string{"PORT=8080"}
+	want.signal, want.signalAt = syscall.SIGHUP, place{33, 10}
 	if !reflect.DeepEqual(serve, want) {
 		t.Errorf(" got %+v\nwant %+v", serve, want)
 	}

@@ -77,23 +77,32 @@ func (w *work) end() {
 
 // make makes the work of a route, which has its program found. Died is told
 // when a service does.
-func (c *routeConfig) make(runner *job.Runner, died func(error)) (*work, error) {
+//
+// Say is told what is wrong with what follows a run.
+func (c *routeConfig) make(runner *job.Runner, died func(error), say func(error)) (*work, error) {
 	nothing := func() {}
+	end, err := c.followingRuns(runner, say)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case len(c.run) == 0 && c.shell.is == "":
-		return newWork(idle, nothing), nil
+		return newWork(end.after(idle), nothing), nil
 	case c.service:
-		s, err := runner.Service(c.serviceOf(died))
+		s, err := runner.Service(c.serviceOf(func(err error) {
+			died(err)
+			end.follow(context.Background(), nil, err) // the end of the runner ends it
+		}))
 		if err != nil {
 			return nil, err
 		}
-		return newWork(s.Run, s.Stop), nil
+		return newWork(end.after(s.Run), s.Stop), nil
 	}
 	j, err := runner.Command(c.command())
 	if err != nil {
 		return nil, err
 	}
-	return newWork(j.Run, nothing), nil
+	return newWork(end.after(j.Run), nothing), nil
 }
 
 // idle is the callback of a route that only has its success noticed.
@@ -111,11 +120,12 @@ func (c *routeConfig) command() job.Command {
 		Input: inputs[c.stdin],
 		Grace: orNone(c.grace),
 		Leave: texted(c.leave),
+		Stop:  c.stopBy,
 	}
 }
 
 func (c *routeConfig) serviceOf(died func(error)) job.Service {
-	s := job.Service{Command: c.command(), Startup: c.timeout, Died: died}
+	s := job.Service{Command: c.command(), Startup: c.timeout, Reload: c.signal, Died: died}
 	if s.Notify = c.ready == "notify"; !s.Notify {
 		s.Address = c.ready
 	}
@@ -147,6 +157,7 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 		r.Background = true
 		r.Timeout = 0 // it is the service's Startup
 	}
+	r.NotRecursive = !c.recursive
 	if c.per == "file" {
 		r.Per = router.PerFile
 		r.Empty = c.events == 0

@@ -28,6 +28,10 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 		"-retries 3 -backoff 5s":            `retries = 3; backoff = "5s"`,
 		"-leave true":                       `leave = true`,
 		"-leave java -leave=false":          `leave = false`,
+		"-stop-signal int -recursive=false": `stop_signal = "SIGINT"; recursive = false`,
+		"-on-success a -on-failure-run b":   `on_success = "a"; on_failure_run = "b"`,
+		"-notify":                           `notify = true`,
+		"-signal hup":                       `signal = "SIGHUP"; service = true`,
 		"-restart":                          `on_busy = "restart"`,
 		"-env A=1 -env B=x=y -env=C=":       `env = { A = "1", B = "x=y", C = "" }`,
 		"-delay=1s -postpone":               `delay = "1s"`,
@@ -54,7 +58,8 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 func withoutPlaces(c routeConfig) routeConfig {
 	c.at, c.start = place{}, false
 	c.stdin = cmp.Or(c.stdin, "none") // run has the terminal, if there is one
-	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir} {
+	c.signalAt = place{}
+	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir, &c.onSuccess.shell, &c.onFailRun.shell} {
 		p.at = place{}
 	}
 	for _, list := range []*[]placed{&c.run, &c.leave, &c.match, &c.ignore, &c.outputs} {
@@ -68,6 +73,10 @@ func withoutPlaces(c routeConfig) routeConfig {
 
 func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 	for args, want := range map[string]string{
+		"-stop-signal SIGFOO true":    `-stop-signal is "SIGFOO": want a signal, as in "SIGINT"; kill -l lists them`,
+		"-signal STOP true":           `-signal is "STOP", which ends nothing and tells nothing`,
+		"-signal HUP -per file true":  "drop -per file",
+		"-recursive=no true":          `-recursive is "no": want true or false`,
 		"-settle 5 true":              `-settle is "5": want a time with its unit`,
 		"-debounce -1s true":          "-debounce is -1s: a time is not negative",
 		"-on-busy wait true":          `-on-busy is "wait": want one of queue, restart, ignore`,

@@ -7,8 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
@@ -173,7 +176,7 @@ func argv(into *[]placed) setter {
 		case !ok:
 			r.mistaken(v, want)
 		case len(list) == 0:
-			r.wrong(v.at(), "run has no program: want %s", want)
+			r.wrong(v.at(), "%s has no program: want %s", v.label(), want)
 		}
 		for i, w := range list {
 			p, ok := placed{at: w.at()}, w.is == "" && i > 0
@@ -323,6 +326,30 @@ func isAddress(s string) bool {
 	_, port, err := net.SplitHostPort(s)
 	n, notNumber := strconv.Atoi(port)
 	return err == nil && notNumber == nil && 0 < n && n <= 65535
+}
+
+// signalName reads a signal, as kill -l names it, with or without SIG.
+func signalName(set func(syscall.Signal, place)) setter {
+	const want = `a signal, as in "SIGINT"`
+	return func(r *reader, v value) {
+		p, ok := r.text(v, want)
+		if !ok {
+			return
+		}
+		name := strings.ToUpper(p.is)
+		if !strings.HasPrefix(name, "SIG") {
+			name = "SIG" + name
+		}
+		s := unix.SignalNum(name)
+		switch {
+		case s == 0:
+			r.wrong(p.at, "%s is %q: want %s; kill -l lists them", v.label(), p.is, want)
+		case s == syscall.SIGSTOP || s == syscall.SIGCONT:
+			r.wrong(p.at, "%s is %q, which ends nothing and tells nothing: want %s", v.label(), p.is, want)
+		default:
+			set(s, p.at)
+		}
+	}
 }
 
 // readiness reads how one knows that a service is ready.

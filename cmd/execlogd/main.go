@@ -210,7 +210,7 @@ func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error)
 			return nil, err
 		}
 	}
-	found, wrong := cfg.look(d.runner, d.died)
+	found, wrong := cfg.look(d.runner, d.died, d.complain)
 	if err := wrong.sorted(); err != nil {
 		return nil, err
 	}
@@ -293,6 +293,9 @@ func (d *daemon) logLeftBehind(r job.Record) {
 		d.log.Info(leftRunning, "route", r.Route, "processes", r.Left)
 	}
 }
+
+// complain logs what is wrong with what follows a run.
+func (d *daemon) complain(route string, err error) { d.log.Warn(err.Error(), "route", route) }
 
 // died logs the end of a service.
 func (d *daemon) died(route string, err error) {

@@ -133,7 +133,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, wrong := cfg.look(d.runner, d.died)
+	found, wrong := cfg.look(d.runner, d.died, d.complain)
 	if err := wrong.sorted(); err != nil {
 		return err
 	}
@@ -241,10 +241,15 @@ func (f *finding) goesOnAs(o finding) bool {
 // essence is what a route's work depends on. What says when it works is not of
 // it, nor where it stands in the file.
 func (c *routeConfig) essence() any {
+	var work any = c.command()
 	if c.service {
-		return c.serviceOf(nil)
+		work = c.serviceOf(nil)
 	}
-	return c.command()
+	follows := []any{c.notify}
+	for _, a := range []afterwards{c.onSuccess, c.onFailRun} {
+		follows = append(follows, texted(a.argv), a.shell.is)
+	}
+	return []any{work, follows}
 }
 
 // ask has the configuration loaded once more. It does not wait.

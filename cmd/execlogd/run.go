@@ -59,6 +59,13 @@ func parseRun(args []string) (runConfig, error) {
 	case len(argv) == 1 && isScript(argv[0]):
 		return cfg, usagef("%q is not the name of a program: if it is a line for the shell, write execlogd run -shell %s", argv[0], shellQuoted(argv[0]))
 	}
+	cfg.service = cfg.signal != 0 // it goes on, and hears of changes
+	switch {
+	case cfg.service && cfg.per == "file":
+		return cfg, usagef("-signal tells one command of all changes: drop -per file")
+	case cfg.service && len(cfg.leave) > 0:
+		return cfg, usagef("-leave is for commands that end, and -signal for one that goes on: drop one of them")
+	}
 	cfg.start = cfg.start && !cfg.needsPath()
 	return cfg, nil
 }
@@ -190,7 +197,7 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.runner.Close()) }()
-	work, err := o.cfg.make(o.runner, nil)
+	work, err := o.cfg.make(o.runner, o.died, func(err error) { o.say(err.Error()) })
 	if err != nil {
 		return err
 	}
@@ -346,6 +353,19 @@ func (o *oneLiner) post(f router.Frame) {
 		o.say(fmt.Sprintf("%s: ok after %v%s", o.cfg.program(), took, o.about(f)))
 	default:
 		o.say(fmt.Sprintf("%v after %v%s", f.Err, took, o.about(f)))
+	}
+}
+
+// died says how a command has ended that gets signals. The next change starts it
+// again.
+func (o *oneLiner) died(err error) {
+	switch {
+	case o.cfg.strict:
+		o.end(failedRun{err})
+	case o.terminal.ended(router.Frame{Err: err}):
+		o.end(nil)
+	default:
+		o.say(err.Error())
 	}
 }
 

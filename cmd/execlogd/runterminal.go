@@ -295,7 +295,7 @@ func (t *runTerminal) ended(f router.Frame) bool {
 	typed := t.typed
 	t.typed = typedSignals{}
 	t.mu.Unlock()
-	if t.o.cfg.onBusy == "restart" && typed.interrupts > 0 && time.Since(typed.last) < t.o.cfg.grace {
+	if (t.o.cfg.onBusy == "restart" || t.o.cfg.service) && typed.interrupts > 0 && time.Since(typed.last) < t.o.cfg.grace {
 		return true
 	}
 	e, ok := errors.AsType[*job.Error](f.Err)

@@ -25,6 +25,7 @@ type watchConfig struct {
 	events    inotify.Mask
 	ignored   func(path string) bool
 	json      bool
+	nul       bool // -0
 
 	print string // help: print it and be done
 }
@@ -39,6 +40,7 @@ func parseWatch(args []string) (watchConfig, error) {
 	flags.Var(&patterns{given: &ignore}, "ignore", "neither watch nor print what matches this `pattern` (may be repeated)")
 	flags.BoolVar(&cfg.wait, "wait", false, "watch what does not exist yet as soon as it does")
 	flags.BoolVar(&cfg.json, "json", false, "print a JSON object a line")
+	flags.BoolVar(&cfg.nul, "0", false, "print the path of each event alone, as it is, with a NUL after it, as xargs -0 reads it")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return watchConfig{print: help(flags, "Usage: execlogd watch [flags] [path...]\n\nPrints what happens in directories, or to single files, as it happens; in the current\ndirectory if none is named.\n")}, nil
@@ -59,6 +61,9 @@ func parseWatch(args []string) (watchConfig, error) {
 	}
 	if err := wrongFlag(listed("ignore", ignore), roots...); err != nil {
 		return cfg, err
+	}
+	if cfg.json && cfg.nul {
+		return cfg, usagef("-json and -0 are two ways to print an event: drop one of them")
 	}
 	cfg.ignored, err = ignorer(texted(ignore))
 	return cfg, err
@@ -141,6 +146,11 @@ func (cfg watchConfig) subscription(dir string, stdout io.Writer, notice func(th
 }
 
 func (cfg watchConfig) write(out *bufio.Writer, e inotify.Event) {
+	if cfg.nul {
+		out.WriteString(e.Name())
+		out.WriteByte(0)
+		return
+	}
 	if !cfg.json {
 		fmt.Fprintf(out, "%-24s %s", e.Mask, inotify.Quote(e.Name()))
 		if e.From != "" {

@@ -138,6 +138,10 @@ func (cfg *whyConfig) explain(path string, routes *router.Router) string {
 		}
 		for _, v := range verdicts {
 			v.Wanted = v.Wanted || rel == "." && isFile(root) // which every pattern is for
+			if !v.Wanted && v.Ignored == "" && v.Output == "" && cfg.isTooDeep(v.Route, rel) {
+				line("route", "%s: not directly in the root, and recursive is false", v.Route)
+				continue
+			}
 			line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v))
 			if v.Wanted && (v.Route == reloadRoute || v.Route == namesRoute) {
 				line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
@@ -206,6 +210,12 @@ func (cfg *whyConfig) emptyFiles(v router.Verdict) string {
 		return ", or when it is new, empty and closed"
 	}
 	return ""
+}
+
+// isTooDeep reports whether a path is below a directory of a route's root that is
+// not watched for it.
+func (cfg *whyConfig) isTooDeep(route, path string) bool {
+	return strings.Contains(path, "/") && slices.ContainsFunc(cfg.routes, func(c routeConfig) bool { return c.name.is == route && !c.recursive })
 }
 
 // resolved is a directory without symbolic links, as far as it is there.

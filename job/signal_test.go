@@ -1,0 +1,74 @@
+package job
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A command may have a signal of its own for its end; what it leaves behind gets
+// SIGTERM.
+func TestStopSignal(t *testing.T) {
+	h := newHouse(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan Record, 1)
+	script := `exec 2>/dev/null # where shells say how a sleep ended
+sh -c 'trap "echo left; exit" TERM; trap "" INT; echo below; while :; do sleep 0.01; done' &
+trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do sleep 0.01; done`
+	go func() { done <- h.runWith(ctx, Command{Shell: script, Stop: syscall.SIGINT, Grace: time.Hour}) }()
+	h.expect("below")
+	cancel()
+	h.expect("int")
+	h.expect("left")
+	if r := <-done; r.Failure != "" {
+		t.Error(r)
+	}
+}
+
+// Kill does not wait for a grace.
+func TestKill(t *testing.T) {
+	h := newHouse(t)
+	done := make(chan Record, 1)
+	go func() {
+		done <- h.run(Command{Shell: `trap '' TERM; echo up; sleep 1000`, Grace: time.Hour})
+	}()
+	h.expect("up")
+	h.Kill()
+	if r := <-done; r.Signal != syscall.SIGKILL {
+		t.Error(r)
+	}
+	if r := h.run(Command{Shell: "exit 3"}); r.Exit != 3 {
+		t.Errorf("the next run: %v", r)
+	}
+}
+
+// A run of a service that heeds a signal sends it that, if there is a service.
+func TestServiceReloads(t *testing.T) {
+	h := newHouse(t)
+	died := make(chan error, 1)
+	s := h.server(Service{
+		Command: Command{Name: "test", Shell: `trap 'echo again' HUP; trap 'echo dies; exit 3' USR1; echo up; while :; do sleep 0.01; done`},
+		Reload:  syscall.SIGHUP,
+		Died:    func(err error) { died <- err },
+	})
+	again := func(want string) {
+		t.Helper()
+		if err := s.Run(t.Context(), h.events()); err != nil {
+			t.Error(err)
+		}
+		h.expect(want)
+	}
+	again("up")
+	again("again")
+	again("again")
+	records := h.Log().Records()
+	if len(records) != 1 {
+		t.Errorf("%d runs are recorded, want one", len(records))
+	}
+	_ = syscall.Kill(records[0].PID, syscall.SIGUSR1)
+	h.expect("dies")
+	<-died
+	again("up")
+	s.Stop()
+}
