@@ -139,6 +139,9 @@ func (b *check) look(writers func(string) inotify.WriterState) {
 	for i := range b.files {
 		f := &b.files[i]
 		path := filepath.Join(f.root, f.path)
+		if real, err := filepath.EvalSymlinks(path); f.path == "." && err == nil {
+			path = real // a root may be a link to a file
+		}
 		writer := inotify.UnknownWriter
 		if !b.noOpens {
 			writer = writers(path)

@@ -174,12 +174,20 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 	return r
 }
 
+// realName is the file of an event. A root may be a link to it.
+func realName(e inotify.Event) string {
+	if e.Path == "." {
+		return resolved(e.Root)
+	}
+	return e.Name()
+}
+
 // ownOutput tells a route what its commands are writing.
 func ownOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
 	return func(events []inotify.Event) []bool {
 		var files []string
 		for _, e := range events {
-			files = append(files, e.Name())
+			files = append(files, realName(e))
 		}
 		return runner.Writing(route, files...)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -27,10 +28,14 @@ func (w *waitLog) line(e inotify.Event) string {
 		return ""
 	}
 	who := "a program"
-	if writer, ok := job.WriterOf(e.Name()); ok {
+	if writer, ok := job.WriterOf(realName(e)); ok {
 		who = fmt.Sprintf("%s (%d)", writer.Name, writer.PID)
 	}
-	return printable(fmt.Sprintf("waiting for %s, which %s is writing", e.Path, who))
+	name := e.Path
+	if name == "." { // the root is a file
+		name = filepath.Base(e.Root)
+	}
+	return printable(fmt.Sprintf("waiting for %s, which %s is writing", name, who))
 }
 
 func (w *waitLog) isNews(file string, now time.Time) bool {

@@ -22,6 +22,13 @@ func TestWaitingIsSaidOnce(t *testing.T) {
 	if got, want := w.line(event("a\x1b.log")), `waiting for a\x1b.log, which execlogd.test (`; len(got) < len(want) || got[:len(want)] != want {
 		t.Errorf("got %q, want %q and so on", got, want)
 	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("a\x1b.log", link); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.line(inotify.Event{Root: link, Path: "."}), "waiting for link, which execlogd.test ("; len(got) < len(want) || got[:len(want)] != want {
+		t.Errorf("of a root that is a file: got %q, want %q and so on", got, want)
+	}
 	if got, want := w.line(event("none")), "waiting for none, which a program is writing"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
