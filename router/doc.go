@@ -175,7 +175,8 @@
 // # Frames
 //
 // A [Frame] is one batch and what came of it: success, the callback's error, its
-// panic, its timeout, or why there was no run. Post is told of each, and what
+// panic, its timeout, or why there was no run. A callback that finds that it has
+// nothing to do returns [ErrSkipped], which is a success. Post is told of each, and what
 // waits for the frame goes on when Post has returned. [Router.Submit] takes
 // events that nobody watched, of files or of anything else that has a name,
 // [Router.Trigger] those for one route, and the [Ticket] that they return waits

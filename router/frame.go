@@ -27,6 +27,10 @@ var (
 	// another Router takes this one's place.
 	ErrKept = errors.New("kept for the next run")
 
+	// ErrSkipped is of a callback that had nothing to do, as what it makes is up
+	// to date. Its frame has succeeded, and is Skipped.
+	ErrSkipped = errors.New("nothing to do")
+
 	// ErrBusy is what Wait says of an event that was dropped because the
 	// route ran.
 	ErrBusy = errors.New("dropped: the route was running")
@@ -55,6 +59,9 @@ type Frame struct {
 	// cause of its context's end if it returned that, a *PanicError,
 	// ErrRestarted, or why there was no run: ErrCancelled or a *LoopError.
 	Err error
+
+	// Skipped says that the callback returned ErrSkipped. Err is nil then.
+	Skipped bool
 
 	// Again says that Route.Retries has another run follow this one, which
 	// failed, after Backoff.
@@ -96,6 +103,9 @@ func (f *frame) restart() {
 func (f *frame) work() {
 	growStack(len(f.entries))
 	f.Err = f.call()
+	if errors.Is(f.Err, ErrSkipped) {
+		f.Err, f.Skipped = nil, true
+	}
 	f.Took = time.Since(f.Start)
 	if !f.route.ReadOnly {
 		f.router.catchUp()

@@ -224,3 +224,39 @@ func TestSubmittedEventsAreNoLoop(t *testing.T) {
 		}
 	})
 }
+
+// A callback that has nothing to do has succeeded: what comes after it runs, and it
+// is not run again.
+func TestASkippedRunHasSucceeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var frames []string
+		r, err := New(Options{Post: func(f Frame) {
+			mu.Lock()
+			defer mu.Unlock()
+			frames = append(frames, fmt.Sprintf("%s skipped %v, %v", f.Route, f.Skipped, f.Err))
+		}},
+			Route{Name: "build", Retries: 3, Callback: func(context.Context, []inotify.Event) error {
+				return fmt.Errorf("all is as it was: %w", ErrSkipped)
+			}},
+			Route{Name: "pages", After: []string{"build"}, ReadOnly: true, Callback: func(context.Context, []inotify.Event) error { return nil }},
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		if err := r.Submit(inotify.Event{Path: "a.md"}).Wait(t.Context()); err != nil {
+			t.Errorf("Wait returns %v", err)
+		}
+		time.Sleep(time.Hour)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got, want := strings.Join(frames, "; "), "build skipped true, <nil>; pages skipped false, <nil>"; got != want {
+			t.Errorf("got frames %s\nwant %s", got, want)
+		}
+	})
+}

@@ -60,6 +60,8 @@ type routeConfig struct {
 	start     bool
 	startSet  bool
 	wait      bool // for a root that is not there yet
+
+	changedOnly bool
 }
 
 // routeDefaults is a route that does not say. Its root and dir are those of the
@@ -315,6 +317,7 @@ func (c *routeConfig) keys() []key {
 		{"service", boolean(&c.service), ""},
 		{"ready", readiness(&c.ready), ""},
 		{"outputs", globs(&patterns{given: &c.outputs}), "the command itself writes what matches this `pattern`, so do not run on it (may be\nrepeated)"},
+		{"changed_only", boolean(&c.changedOnly), "leave out files that have in them what they had at the last run, and do not run for\nthese alone"},
 		{"reload", boolean(&c.reload), ""},
 		{"start", func(r *reader, v value) {
 			c.startSet = true

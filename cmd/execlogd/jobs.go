@@ -28,6 +28,8 @@ type work struct {
 	drop  context.CancelCauseFunc
 	over  chan struct{} // closed when nothing of it is left
 
+	contents contents // of files, for changed_only
+
 	down atomic.Bool // a service that is stopped until what it comes after succeeds
 }
 
@@ -89,14 +91,17 @@ func (c *routeConfig) make(runner *job.Runner, died func(error), say func(error)
 	case len(c.run) == 0 && c.shell.is == "":
 		return newWork(end.after(idle), nothing), nil
 	case c.service:
+		var w *work
 		s, err := runner.Service(c.serviceOf(func(err error) {
+			w.contents.forget() // any save starts it again
 			died(err)
 			end.follow(context.Background(), nil, err) // the end of the runner ends it
 		}))
 		if err != nil {
 			return nil, err
 		}
-		return newWork(end.after(s.Run), s.Stop), nil
+		w = newWork(end.after(s.Run), s.Stop)
+		return w, nil
 	}
 	j, err := runner.Command(c.command())
 	if err != nil {

@@ -14,11 +14,12 @@ import (
 // callback is what a route does with a batch. One by file that is to run at the
 // start is due for its root first, and then for each file that is there.
 func (r *routing) callback(f finding) router.Callback {
+	run := f.onlyChanged(f.work, f.work.run)
 	return func(ctx context.Context, batch []inotify.Event) error {
 		if f.isList(batch) {
 			return r.offerPresent(f.routeConfig)
 		}
-		return f.work.run(ctx, batch)
+		return run(ctx, batch)
 	}
 }
 

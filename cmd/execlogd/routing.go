@@ -85,6 +85,11 @@ func (r *routing) post(f router.Frame) {
 		d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
 		return
 	}
+	for _, route := range r.found {
+		if route.name.is == f.Route {
+			f = route.work.contents.told(f)
+		}
+	}
 	d.logRun(f)
 	r.upAndDown(f)
 	for _, c := range r.cfg.routes {
@@ -92,7 +97,7 @@ func (r *routing) post(f router.Frame) {
 			continue
 		}
 		d.faults.note(f, c.per == "file")
-		if c.reload && f.Err == nil && r.cfg.reloads() {
+		if c.reload && f.Err == nil && !f.Skipped && r.cfg.reloads() {
 			// The route is there, and takes it after those that it waits for.
 			_, _ = r.router.Trigger(reloadRoute, inotify.Event{Root: r.cfg.root, Path: everything})
 		}
@@ -133,6 +138,8 @@ func (d *daemon) logRun(f router.Frame) {
 	log := d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
 	panicked, isPanic := errors.AsType[*router.PanicError](f.Err)
 	switch {
+	case f.Skipped:
+		log.Debug("not run: the content is that of the last run")
 	case f.Err == nil && (f.Route == reloadRoute || f.Route == namesRoute):
 		log.Debug("pages told")
 	case f.Err == nil:

@@ -183,6 +183,7 @@ type oneLiner struct {
 	saying         sync.Mutex // one line after the other, wherever they go
 	end            context.CancelCauseFunc
 	runner         *job.Runner
+	work           *work
 	routes         *router.Router
 	terminal       *runTerminal // nil without one
 	waits          waitLog
@@ -197,11 +198,10 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.runner.Close()) }()
-	work, err := o.cfg.make(o.runner, o.died, func(err error) { o.say(err.Error()) })
-	if err != nil {
+	if o.work, err = o.cfg.make(o.runner, o.died, func(err error) { o.say(err.Error()) }); err != nil {
 		return err
 	}
-	route := o.cfg.route(o.terminal.pausing(o.clearing(work.run)))
+	route := o.cfg.route(o.cfg.onlyChanged(o.work, o.terminal.pausing(o.clearing(o.work.run))))
 	route.Roots = nil
 	route.OwnOutput = ownOutput(o.runner, route.Name)
 	// Who stops us wants the command to end as well, and now.
@@ -338,10 +338,11 @@ func (o *oneLiner) clearing(work router.Callback) router.Callback {
 
 // post says how a run ended.
 func (o *oneLiner) post(f router.Frame) {
+	f = o.work.contents.told(f)
 	f.Err = adviseOnLoop(f.Err, "name it with -outputs or -ignore")
 	took := f.Took.Round(time.Millisecond)
 	switch {
-	case o.terminal.held(f), errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
+	case f.Skipped, o.terminal.held(f), errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
 		return
 	case f.Again:
 		o.say(fmt.Sprintf("%v after %v, %s%s", f.Err, took, againIn(f.Backoff), o.about(f)))
