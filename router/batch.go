@@ -30,6 +30,7 @@ func keyOf(e inotify.Event) key { return key{e.Root, e.Path} }
 type entry struct {
 	event   inotify.Event
 	seq     int
+	existed bool      // there was another file at the path before
 	firm    bool      // it stays, whatever becomes of the path
 	tickets []*Ticket // of those who submitted it
 	written time.Time // last, while its file is open
@@ -150,6 +151,7 @@ func (b *batch) put(k key, x entry) {
 		old.seq = x.seq
 	}
 	old.firm = old.firm || x.firm
+	old.existed = old.existed || x.existed
 	old.found = old.found && x.found
 	old.tickets = append(old.tickets, x.tickets...)
 }

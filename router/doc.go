@@ -45,9 +45,13 @@
 // match nothing otherwise: .env, .env*, .github/** and *.tmp are for what they say,
 // and what else is hidden, such as .git/.env and .github/.cache, stays so.
 //
-// A directory that was renamed comes as one event, and its files are not
-// reported singly. A route gets that event when its patterns match the
-// directory or could match something below it.
+// A directory that is renamed, for which the kernel has one event, stands for the
+// files below it, which are looked for at once (up to 65,536 of them): each comes as
+// renamed by itself, MovedFrom by its old path and MovedTo by its new one. The
+// directory itself comes to a route whose patterns match its own path, and with
+// PerFile only if that asks for Create. One that was moved out of the root, of
+// which nobody knows any more what was in it, comes as MovedFrom to a route whose
+// patterns could match something below it.
 //
 // Routes of one Router may be for different roots (Route.Roots), so that one for
 // the pages in public can come after one for their sources. Roots may overlap:
@@ -55,6 +59,11 @@
 // or a bind mount. A file that is in several roots is one file all the same: a
 // route hears of it once, by the outermost of those roots in which it is for
 // the file (of several names of one directory, by the first listener's).
+//
+// What a run makes and moves away again before the next, such as the directory
+// out.new that becomes out, is no change by its first name. Nor is what an output is
+// renamed to, such as out.old, while the run goes on (for a second, if it goes on for
+// ever or there is none).
 //
 // # Batches
 //

@@ -35,7 +35,8 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	k := keyOf(e)
 	wanted := s.rules.wants(e) || e.Mask == 0 && s.rules.isFor(e)
 	wanted = s.completes(k, e) || wanted
-	if t == nil && s.outputs.has(k, e, now) {
+	isOutput := t == nil && s.movesOutput(k, e, now)
+	if isOutput = t == nil && s.outputs.has(k, e, now) || isOutput; isOutput {
 		wanted = false
 		e.Mask &^= inotify.Modify // nor is it waited for
 	} else if t == nil && s.outputs.mayHave(k, e) && s.outputs.isDue(k, e, now) && s.rules.isFor(e) {
@@ -225,6 +226,7 @@ func (s *stage) arrive(k key) {
 	}
 	l.change()
 	l.batch.close(e)
+	e.existed = e.existed || e.event.Mask&gone != 0
 	e.event.Mask &^= gone
 	e.event.From = ""
 	if e.event.Mask&s.rules.want == 0 && !e.firm {

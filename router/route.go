@@ -243,6 +243,8 @@ type rules struct {
 	roots    []string
 	patterns []glob
 	ignore   []glob    // and outputs
+	outputs  []glob    // alone
+	content  bool      // for files alone: each by itself, and what is in them
 	hidden   []segment // that some of the patterns spell out; else they are in ignore
 }
 
@@ -277,10 +279,15 @@ func (r Route) rules() (*rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range append(ignore, outputs...) {
-		// What is below is ignored too.
+	// What is below is ignored too.
+	for _, g := range outputs {
+		rs.outputs = append(rs.outputs, append(g, segment{kind: anyDepth}))
+	}
+	for _, g := range ignore {
 		rs.ignore = append(rs.ignore, append(g, segment{kind: anyDepth}))
 	}
+	rs.ignore = append(rs.ignore, rs.outputs...)
+	rs.content = r.Per == PerFile && r.Mask&inotify.Create == 0
 	return rs, rs.hide(r)
 }
 
@@ -320,12 +327,15 @@ func (r *rules) in(root string) bool {
 // names reports whether the patterns are for the path of an event.
 func (r *rules) names(path string, mask inotify.Mask) bool {
 	isRootFile := path == "" && mask != 0 && mask&inotify.IsDir == 0 // which is named by itself
-	if len(r.patterns) == 0 || isRootFile || r.matches(path) {
+	switch {
+	case mask&itself != 0 && r.content:
+		return false
+	case len(r.patterns) == 0 || isRootFile || r.matches(path):
 		return true
 	}
-	// Nobody reports what moved along with a directory.
-	moved := mask&(inotify.MovedTo|inotify.MovedFrom) != 0
-	return moved && mask&inotify.IsDir != 0 && !r.flat && r.reaches(path)
+	// It may stand for what moved along with it.
+	stands := mask&moved != 0 && mask&(inotify.IsDir|itself) == inotify.IsDir
+	return stands && !r.flat && r.reaches(path)
 }
 
 // matches reports whether a pattern matches a path of which it shows every name.

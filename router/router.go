@@ -137,6 +137,7 @@ func (r *Router) Events(batch []inotify.Event) { r.events(batch, false) }
 // events is Events. A watcher has delivered each event for all roots above its
 // file.
 func (r *Router) events(batch []inotify.Event, delivered bool) {
+	batch = r.listMoved(batch)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r = r.now()

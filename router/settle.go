@@ -252,6 +252,9 @@ func (l *lane) start(now time.Time) {
 	l.queued, l.refused = false, false
 	l.arrivals, l.git = arrivals{}, gitCheck{}
 	l.moments.started, l.moments.retry = now, time.Time{}
+	if s.running == 0 {
+		s.born = nil
+	}
 	if s.only != nil {
 		l.batch.giveUp(now)
 	}

@@ -22,12 +22,14 @@ type stage struct {
 	behind []*stage // the routes in whose After this one is
 	above  []*stage // all that hold this one: after, and what holds those
 
-	only    *lane         // of a route with PerRoute
-	lanes   map[key]*lane // of one with PerFile: those that wait, run or remember
-	touched []*lane       // what this turn has to look at
-	made    map[key]bool  // new files that were neither closed nor written to; for Empty
-	left    []entry       // what the latest MovedFrom took away: the MovedTo may follow
-	awaited bool          // somebody waits for what left
+	only    *lane             // of a route with PerRoute
+	lanes   map[key]*lane     // of one with PerFile: those that wait, run or remember
+	touched []*lane           // what this turn has to look at
+	asides  map[key]time.Time // names to which outputs were moved, or that they had, and when something happened to them
+	born    map[key]bool      // directories that were made since the last run began
+	made    map[key]bool      // new files that were neither closed nor written to; for Empty
+	left    []entry           // what the latest MovedFrom took away: the MovedTo may follow
+	awaited bool              // somebody waits for what left
 
 	busy     int     // lanes that wait or run
 	running  int     // callbacks

@@ -50,6 +50,31 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+func TestWhyOfARename(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ args, from, to, want string }{
+		{"-path ROOT -match *.go", "x.go", "y.md", "from     ROOT/x.go (not there now)\nroot     ROOT\nroute    run: triggered by moved_from, for the pattern *.go\n"},
+		{"-path ROOT -match *.go", "x.go", "y.md", "to       ROOT/y.md (not there now)\nroot     ROOT\nroute    run: no pattern matches\n"},
+		{"-path ROOT -events modify,moved_to", "x", "y", "route    run: moved_from is not among its events\n"},
+		{"-path ROOT -events modify,moved_to", "x", "y", "route    run: triggered by moved_to\n"},
+		{"-path ROOT -outputs out/", "out", "out.old", "route    run: an output of its own runs that is renamed, for the pattern out/ in its outputs\n"},
+		{"-path ROOT -match *.go", "dir", "else", "note     what is in the directory counts as renamed as well, each file by its own path\n"},
+	}
+	for _, tt := range tests {
+		args := strings.Fields(strings.ReplaceAll("why "+tt.args, "ROOT", root))
+		var out strings.Builder
+		if err := run(t.Context(), append(args, filepath.Join(root, tt.from), filepath.Join(root, tt.to)), &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.ReplaceAll(out.String(), root, "ROOT"); !strings.Contains(got, tt.want) {
+			t.Errorf("%s %s %s: no %q in\n%s", tt.args, tt.from, tt.to, tt.want, got)
+		}
+	}
+}
+
 func TestWhyTakesTheFlagsOfRun(t *testing.T) {
 	root := t.TempDir()
 	tests := []struct{ args, path, want string }{

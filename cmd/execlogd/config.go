@@ -285,7 +285,7 @@ const usage = `Usage: execlogd [flags]
        execlogd log [flags]
        execlogd trigger [flags] route [path...]
        execlogd watch [flags] [directory...]
-       execlogd why [flags] path
+       execlogd why [flags] path [new-path]
 
 Serves a directory and refreshes the pages of it that are open when it changes,
 or runs the routes of a file, or both.

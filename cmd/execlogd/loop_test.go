@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,4 +65,56 @@ env = { STARTS = "`+file+`" }
 			t.Errorf("started %d times, want at most %d", n, most)
 		}
 	})
+}
+
+// A generator that makes its pages anew beside their place, and swaps the
+// directories, has one run and one reload for each save.
+func TestGeneratorThatSwapsItsOutputs(t *testing.T) {
+	s := begin(t, `-- out/index.html --
+<title>0</title>
+-- src/a.md --
+0
+-- gen.sh --
+set -e
+mkdir -p out.new/sub
+cp src/a.md out.new/a.md
+echo "<title>$(cat src/a.md)</title>" >out.new/index.html
+echo "<title>$(cat src/a.md)</title>" >out.new/sub/b.html
+mv out out.old
+mv out.new out
+rm -rf out.old
+-- x.toml --
+[server]
+root = "out"
+port = 0
+after = ["build"]
+[[route]]
+name = "build"
+outputs = ["out/"]
+run = ["sh", "gen.sh"]
+`)
+	told := s.page("/")
+	for i := range 10 {
+		s.write("src/a.md", fmt.Sprint(i+1))
+		if m := told(); !strings.Contains(m, `"command":"reload"`) {
+			t.Fatalf("build %d: told %s", i+1, m)
+		}
+		if got, want := s.get("/"), fmt.Sprintf("<title>%d</title>", i+1); !strings.Contains(got, want) {
+			t.Fatalf("build %d: reloaded to %q", i+1, got)
+		}
+	}
+	s.write("src/end", "")
+	s.await("src/end")
+	runs := 0
+	for _, line := range s.seen {
+		if strings.Contains(line, "route=build") && !strings.Contains(line, "src/end") {
+			runs++
+			if !strings.Contains(line, "msg=done") || !strings.Contains(line, "path="+s.dir+"/src/a.md ") {
+				t.Errorf("a run that is no save's: %s", line)
+			}
+		}
+	}
+	if runs != 10 {
+		t.Errorf("%d runs for 10 saves", runs)
+	}
 }

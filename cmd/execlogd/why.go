@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -16,11 +17,12 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-const whyUsage = `Usage: execlogd why [flags] path
-       execlogd why [run] [flags of execlogd run] path
+const whyUsage = `Usage: execlogd why [flags] path [new-path]
+       execlogd why [run] [flags of execlogd run] path [new-path]
 
 Explains what would happen if the path changed: under which root it is, what
-ignores it, which routes it triggers, and which pages it concerns. The flags are
+ignores it, which routes it triggers, and which pages it concerns. With a new path it
+explains what would happen if the path were renamed to that. The flags are
 those of the daemon that is meant, or those of execlogd run, which need the word
 run only where both have them.
 `
@@ -35,18 +37,23 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	case cfg.print != "":
 		_, err := io.WriteString(stdout, cfg.print)
 		return err
-	case len(rest) != 1:
-		return usagef("execlogd why takes one path")
+	case len(rest) != 1 && len(rest) != 2:
+		return usagef("execlogd why takes one path, or two of a rename")
 	}
 	routes, err := cfg.router()
 	if err != nil {
 		return usageError{error: err}
 	}
-	path, err := filepath.Abs(rest[0])
-	if err != nil {
-		return err
+	for i, path := range rest {
+		if rest[i], err = filepath.Abs(path); err != nil {
+			return err
+		}
 	}
-	_, err = io.WriteString(stdout, cfg.explain(path, routes))
+	text := cfg.explain(rest[0], routes)
+	if len(rest) == 2 {
+		text = cfg.explainMove(rest[0], rest[1], routes)
+	}
+	_, err = io.WriteString(stdout, text+cfg.notes())
 	return err
 }
 
@@ -114,13 +121,28 @@ func (cfg *whyConfig) router() (*router.Router, error) {
 	return router.New(router.Options{}, routes...)
 }
 
-// explain is what why prints.
+// explainMove is explain of a rename.
+func (cfg *whyConfig) explainMove(from, to string, routes *router.Router) string {
+	text := cfg.explainChange(from, routes, "from", inotify.MovedFrom, "") + cfg.explainChange(to, routes, "to", inotify.MovedTo, from)
+	if slashIfDir(from)+slashIfDir(to) != "" {
+		text += "note     what is in the directory counts as renamed as well, each file by its own path\n"
+	}
+	return text
+}
+
+// explain is what why prints of a path that changes in any way.
 func (cfg *whyConfig) explain(path string, routes *router.Router) string {
+	return cfg.explainChange(path, routes, "path", 0, "")
+}
+
+// explainChange explains a change of a path, which is called what, of one kind, or of
+// any if that is 0. From is its old path, if it was renamed.
+func (cfg *whyConfig) explainChange(path string, routes *router.Router, what string, kind inotify.Mask, from string) string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-8s "+format+"\n", append([]any{name}, args...)...)
 	}
-	line("path", "%s", inotify.Quote(path)+kindOf(path))
+	line(what, "%s", inotify.Quote(path)+kindOf(path))
 	roots := cfg.roots()
 	// What is watched has one name for us, however people have come to it.
 	real := filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
@@ -142,7 +164,20 @@ func (cfg *whyConfig) explain(path string, routes *router.Router) string {
 				line("route", "%s: not directly in the root, and recursive is false", v.Route)
 				continue
 			}
-			line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v))
+			v.Mask &= cmp.Or(kind, v.Mask)
+			old := outputPattern(v.Route, root, from, routes)
+			switch {
+			case kind != 0 && v.Wanted && v.Mask == 0:
+				line("route", "%s: %s is not among its events", v.Route, kind)
+				continue
+			case kind != 0 && v.Wanted && old != "":
+				line("route", "%s: an output of its own runs that is renamed, for the pattern %s in its outputs", v.Route, old)
+				continue
+			case kind != 0:
+				line("route", "%s: %s", v.Route, verdict(v))
+			default:
+				line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v))
+			}
 			if v.Wanted && (v.Route == reloadRoute || v.Route == namesRoute) {
 				line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
 			}
@@ -155,8 +190,29 @@ func (cfg *whyConfig) explain(path string, routes *router.Router) string {
 		}
 		line("root", "none: %s is not below %s, so nothing happens", what, inotify.Quote(strings.Join(roots, " or ")))
 	}
+	return b.String()
+}
+
+// outputPattern is the pattern in the outputs of a route for a path; empty if there is
+// none.
+func outputPattern(route, root, path string, routes *router.Router) string {
+	rel, ok := below(resolved(root), filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path)))
+	if path == "" || !ok {
+		return ""
+	}
+	for _, v := range routes.Explain(root, rel) {
+		if v.Route == route {
+			return v.Output
+		}
+	}
+	return ""
+}
+
+// notes is what why says in the end.
+func (cfg *whyConfig) notes() string {
+	var b strings.Builder
 	for _, note := range cfg.remarks() {
-		line("note", "%s", note)
+		fmt.Fprintf(&b, "%-8s %s\n", "note", note)
 	}
 	return b.String()
 }

@@ -1,0 +1,205 @@
+package router
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// The kernel has one event for the rename of a directory, and none for what is
+// in it. So what is in it is listed, and each file comes as renamed by itself,
+// behind the directory: a moved directory stands for the files below it.
+
+// itself is in the mask of an event of a directory that stands for nothing but
+// itself, because what is below it comes singly. The kernel has no such event
+// (it is IN_MASK_CREATE), and no callback sees it.
+const itself inotify.Mask = 1 << 28
+
+// mostListed bounds the files that are listed of one directory. If it has more,
+// its own event stands for them.
+const mostListed = 1 << 16
+
+// maxAsides bounds the names that are remembered of moved outputs.
+const maxAsides = 64
+
+const moved = inotify.MovedFrom | inotify.MovedTo
+
+func isMovedDir(e inotify.Event) bool { return e.Mask&moved != 0 && e.Mask&inotify.IsDir != 0 }
+
+// listMoved is a batch with the files below the directories that were moved in
+// it. It looks at the file system, so the lock must not be held.
+func (r *Router) listMoved(batch []inotify.Event) []inotify.Event {
+	if !slices.ContainsFunc(batch, isMovedDir) {
+		return batch
+	}
+	r.mu.Lock()
+	r = r.now()
+	r.mu.Unlock()
+	if !slices.ContainsFunc(batch, func(e inotify.Event) bool { return isMovedDir(e) && !r.skipsMoved(e.Root, e.Path, e.From) }) {
+		return batch // nobody is for what is in it
+	}
+	var all []inotify.Event
+	departed := make(map[key]int) // where the directories that have left are in all
+	for _, e := range batch {
+		all = append(all, e)
+		last := &all[len(all)-1]
+		switch {
+		case !isMovedDir(e):
+		case e.Mask&inotify.MovedFrom != 0:
+			departed[keyOf(e)] = len(all) - 1
+		case e.From == "":
+			last.Mask |= itself // the watcher says what is in it
+		default:
+			files, ok := r.filesBelow(e)
+			if !ok {
+				break
+			}
+			last.Mask |= itself
+			if i, ok := departed[key{e.Root, e.From}]; ok {
+				all[i].Mask |= itself
+			}
+			for _, file := range files {
+				from := e.From + strings.TrimPrefix(file, e.Path)
+				all = append(all,
+					inotify.Event{Root: e.Root, Path: from, Mask: inotify.MovedFrom},
+					inotify.Event{Root: e.Root, Path: file, Mask: inotify.MovedTo, From: from})
+			}
+		}
+	}
+	return all
+}
+
+// skipsMoved reports whether no route is for anything below a directory, nor below
+// where it was before.
+func (r *Router) skipsMoved(root, path, from string) bool {
+	return r.SkipDir(root, path) && (from == "" || r.SkipDir(root, from))
+}
+
+// filesBelow lists the files below a directory that was renamed, by their paths,
+// if some route may be for them. It is not ok if they are too many, or if the root
+// cannot be seen. What is gone again comes by other events.
+func (r *Router) filesBelow(e inotify.Event) (files []string, ok bool) {
+	top := filepath.Join(e.Root, e.Path)
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if path == top {
+				return err
+			}
+			return nil // it has just gone, or the watcher has complained of it
+		}
+		rest := strings.TrimPrefix(path, top)
+		switch {
+		case d.IsDir() && r.skipsMoved(e.Root, e.Path+rest, e.From+rest):
+			return fs.SkipDir
+		case !d.IsDir():
+			files = append(files, e.Path+rest)
+		}
+		if len(files) > mostListed {
+			return errors.New("too many")
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = filepath.EvalSymlinks(e.Root)
+	}
+	return files, err == nil
+}
+
+// A program that replaces what it makes as a whole writes it beside its place
+// and renames it: out.new to out, and out to out.old before. None of that is a
+// change: what was made since the last run began and is moved away again was
+// never there, and what an output is renamed to is one as well, as long as the
+// run goes on.
+
+// movesOutput reports whether what has happened is no change to the route, by these
+// rules, and keeps up with it. It is to be called with each event.
+func (s *stage) movesOutput(k key, e inotify.Event, now time.Time) bool {
+	if at := s.asideOf(k, now); at != (key{}) {
+		if at != k || e.Mask&arrived == 0 || s.rules.isOutput(e.From) {
+			s.asides[at] = now
+			return true
+		}
+		delete(s.asides, k) // another of that name
+	}
+	switch {
+	case e.Mask&inotify.MovedFrom != 0 && s.isMadeHere(k):
+		if e.Mask&inotify.IsDir != 0 {
+			s.putAside(k, now)
+		}
+		return true
+	case e.From != "" && s.rules.isOutput(e.From) && !s.rules.isOutput(e.Path):
+		s.putAside(k, now)
+		return true
+	case e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create|inotify.IsDir && len(s.born) < maxOutputs && s.rules.want&inotify.MovedFrom != 0:
+		if s.born == nil {
+			s.born = make(map[key]bool)
+		}
+		s.born[k] = true
+	case e.Mask&gone != 0:
+		delete(s.born, k)
+	}
+	return false
+}
+
+// isOutput reports whether the patterns of Outputs are for a path.
+func (r *rules) isOutput(path string) bool {
+	return len(r.outputs) > 0 && path != "" && matchesAny(r.outputs, relative(path))
+}
+
+// putAside remembers a name to which an output was moved, or from which a directory
+// was that is no change.
+func (s *stage) putAside(k key, now time.Time) {
+	if len(s.asides) >= maxAsides {
+		oldest := k
+		for other, last := range s.asides {
+			if oldest == k || last.Before(s.asides[oldest]) {
+				oldest = other
+			}
+		}
+		delete(s.asides, oldest)
+	}
+	if s.asides == nil {
+		s.asides = make(map[key]time.Time)
+	}
+	s.asides[k] = now
+}
+
+// asideOf is the name by which a path, or a directory above it, was moved and is no
+// change; the zero key if there is none.
+func (s *stage) asideOf(k key, now time.Time) key {
+	for at, last := range s.asides {
+		if (s.running == 0 || s.route.goesOn()) && now.Sub(last) >= rotation {
+			delete(s.asides, at)
+			continue
+		}
+		if at.root == k.root && isBelow(k.path, at.path) {
+			return at
+		}
+	}
+	return key{}
+}
+
+// isMadeHere reports whether a path that is moved away was not there when the last
+// run began.
+func (s *stage) isMadeHere(k key) bool {
+	if s.born[k] {
+		return true
+	}
+	l := s.at(k)
+	if l == nil {
+		return false
+	}
+	e := l.batch.entries[k]
+	return e != nil && e.event.Mask&inotify.Create != 0 && !e.existed && !e.firm
+}
+
+// isBelow reports whether a path is a directory or below it.
+func isBelow(path, dir string) bool {
+	rest, ok := strings.CutPrefix(path, dir)
+	return ok && (rest == "" || rest[0] == '/')
+}

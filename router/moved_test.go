@@ -1,0 +1,171 @@
+package router
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+const anyChange = Reload | inotify.Create | inotify.Delete | inotify.MovedFrom
+
+// A renamed directory stands for the files in it for which the route is.
+func TestMovedDirectories(t *testing.T) {
+	// in/d has a.png, b.txt and sub/c.png, in/txt has only b.txt.
+	png := Route{Patterns: []string{"*.png"}}
+	all := func(r Route) Route { return r.with(func(r *Route) { r.Mask = anyChange }) }
+	tests := []struct {
+		name     string
+		route    Route
+		from, to string
+		want     string // the paths of all batches, sorted
+	}{
+		{"files that match, by their new names", png, "in/d", "in/e", "in/e/a.png in/e/sub/c.png"},
+		{"and by their old ones, for who asks", all(png), "in/d", "in/e", "in/d/a.png in/d/sub/c.png in/e/a.png in/e/sub/c.png"},
+		{"each by itself", png.with(func(r *Route) { r.Per = PerFile }), "in/d", "in/e", "in/e/a.png in/e/sub/c.png"},
+		{"none, if none matches", all(png), "in/txt", "in/e", ""},
+		{"the whole path matters", Route{Patterns: []string{"/in/e/*.png"}}, "in/d", "in/e", "in/e/a.png"},
+		{"what is ignored is left out", all(png.with(func(r *Route) { r.Ignore = []string{"sub"} })), "in/d", "in/e", "in/d/a.png in/e/a.png"},
+		{"also by its old name", all(png.with(func(r *Route) { r.Ignore = []string{"d"} })), "in/d", "in/e", "in/e/a.png in/e/sub/c.png"},
+		{"or by its new one", all(png.with(func(r *Route) { r.Ignore = []string{"e"} })), "in/d", "in/e", "in/d/a.png in/d/sub/c.png"},
+		{"a directory that matches comes as well", Route{Patterns: []string{"e/"}}, "in/txt", "in/e", "in/e in/e/b.txt"},
+		{"as for who wants everything", Route{}, "in/txt", "in/e", "in/e in/e/b.txt"},
+		{"but not where each file is by itself", Route{Per: PerFile}, "in/txt", "in/e", "in/e/b.txt"},
+		{"one from outside brings its files", all(png), "../out", "in/e", "in/e/o.png"},
+		{"one that leaves stands for what was in it", all(png), "in/d", "../gone", "in/d"},
+		{"but not where each file is by itself, or nobody asks", png, "in/d", "../gone", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			base := t.TempDir()
+			root := base + "/root"
+			for _, file := range []string{"root/in/d/a.png", "root/in/d/b.txt", "root/in/d/sub/c.png", "root/in/txt/b.txt", "out/o.png", "out/o.txt"} {
+				write(t, filepath.Join(base, file), "x")
+			}
+			batches := make(chan string, 100)
+			end := make(chan bool, 1)
+			collect := func(_ context.Context, batch []inotify.Event) error {
+				for _, e := range batch {
+					if e.Mask&itself != 0 {
+						t.Errorf("%v has a bit of ours", e)
+					}
+				}
+				batches <- paths(batch)
+				return nil
+			}
+			tt.route.Name, tt.route.Callback, tt.route.ReadOnly = "test", collect, true
+			tt.route.Delay, tt.route.Debounce = 20*ms, -1
+			last := Route{Name: "end", Patterns: []string{"end"}, Delay: 100 * ms, After: []string{"test"}, Callback: func(context.Context, []inotify.Event) error {
+				end <- true
+				return nil
+			}}
+			listen(t, Listener{Root: root, Router: mustNew(t, Options{}, tt.route, last)})
+			rename(t, filepath.Join(root, tt.from), filepath.Join(root, tt.to))
+			write(t, root+"/end", "x")
+			select {
+			case <-end:
+			case <-time.After(30 * time.Second):
+				t.Fatal("no end")
+			}
+			var got []string
+			for len(batches) > 0 {
+				got = append(got, strings.Split(<-batches, "+")...)
+			}
+			got = slices.DeleteFunc(got, func(path string) bool { return path == "end" })
+			slices.Sort(got)
+			if joined := strings.Join(got, " "); joined != tt.want {
+				t.Errorf("paths %s, want %s", joined, tt.want)
+			}
+		})
+	}
+}
+
+// A program that makes its outputs beside their place and moves them there, and
+// removes the old ones, does not trigger itself, whatever the route asks for.
+func TestOutputsThatAreMoved(t *testing.T) {
+	for name, build := range map[string]func(root string) error{
+		"the directory is swapped": func(root string) error {
+			if err := os.MkdirAll(root+"/out.new/sub", 0o755); err != nil {
+				return err
+			}
+			for _, file := range []string{"/out.new/a.html", "/out.new/sub/b.html", "/out.new/c.md"} {
+				if err := os.WriteFile(root+file, []byte("x"), 0o644); err != nil {
+					return err
+				}
+			}
+			if err := os.Rename(root+"/out", root+"/out.old"); err != nil && !os.IsNotExist(err) {
+				return err
+			}
+			if err := os.Rename(root+"/out.new", root+"/out"); err != nil {
+				return err
+			}
+			return os.RemoveAll(root + "/out.old")
+		},
+		"the old one is kept": func(root string) error {
+			if err := os.MkdirAll(root+"/tmp.out", 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(root+"/tmp.out/a.md", []byte("x"), 0o644); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(root + "/previous"); err != nil {
+				return err
+			}
+			if err := os.Rename(root+"/out", root+"/previous"); err != nil && !os.IsNotExist(err) {
+				return err
+			}
+			return os.Rename(root+"/tmp.out", root+"/out")
+		},
+		"a file is": func(root string) error {
+			if err := os.MkdirAll(root+"/out", 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(root+"/page.md", []byte("x"), 0o644); err != nil {
+				return err
+			}
+			return os.Rename(root+"/page.md", root+"/out/page.md")
+		},
+	} {
+		for kind, patterns := range map[string][]string{"all": nil, "md": {"*.md"}} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				root := t.TempDir()
+				write(t, root+"/src/a.md", "x")
+				frames := make(chan Frame, 100)
+				r := mustNew(t, Options{Post: func(f Frame) { frames <- f }}, Route{
+					Name: "build", Patterns: patterns, Outputs: []string{"/out/"}, Mask: anyChange, Delay: 20 * ms, Debounce: -1,
+					Callback: func(context.Context, []inotify.Event) error { return build(root) },
+				})
+				listen(t, Listener{Root: root, Router: r})
+				for range 10 {
+					write(t, root+"/src/a.md", "y")
+					f := <-frames
+					if got := paths(f.Events); got != "src/a.md" || f.Err != nil {
+						t.Fatalf("a run on %s, %v; want src/a.md", got, f.Err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Who moves a source to where the outputs are has a build without it.
+func TestSourceThatBecomesAnOutput(t *testing.T) {
+	root := t.TempDir()
+	write(t, root+"/a.md", "x")
+	write(t, root+"/out/x", "x")
+	batches := make(chan string, 100)
+	r := mustNew(t, Options{}, Route{Name: "build", Outputs: []string{"/out/"}, Mask: anyChange, Callback: func(_ context.Context, batch []inotify.Event) error {
+		batches <- paths(batch)
+		return nil
+	}})
+	listen(t, Listener{Root: root, Router: r})
+	rename(t, root+"/a.md", root+"/out/a.md")
+	if got := <-batches; got != "a.md" {
+		t.Errorf("batch %s, want a.md", got)
+	}
+}
