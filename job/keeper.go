@@ -139,13 +139,13 @@ const flushSignal = syscall.SIGUSR2
 var flushed = make(chan struct{}, 1)
 
 // relaySignals reports the signals by which a terminal ends what is in its
-// foreground: the keeper is in the group of the program, and hears of them for the
+// foreground, also when it hangs up: the keeper is in the group of the program, and hears of them for the
 // daemon. It survives all others that a program may send to its own group. They are
 // caught, not ignored, because a program would inherit that.
 func relaySignals(socket int) {
 	keyboard := make(chan os.Signal, 8)
 	signal.Notify(keyboard, flushSignal)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP} {
 		if !signal.Ignored(s) {
 			signal.Notify(keyboard, s)
 		}

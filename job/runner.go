@@ -59,8 +59,9 @@ type Options struct {
 	// sessions of their own, which have no terminal.
 	Terminal *Terminal
 
-	// Typed is told of a signal that a key of the Terminal has sent to a program,
-	// and of the record of its run. It is called by a goroutine of that run. Nil
+	// Typed is told of a signal that a key of the Terminal has sent to a program
+	// (SIGINT, SIGQUIT), or that it has hung up (SIGHUP), and of the record of the
+	// run. It is called by a goroutine of that run. Nil
 	// is nobody.
 	Typed func(Record, syscall.Signal)
 

@@ -18,6 +18,7 @@ import (
 type keys struct {
 	terminal *job.Terminal
 	press    func(key byte)
+	hungUp   func() // called when the terminal is gone
 
 	file *os.File // the terminal once more, to be read without blocking
 
@@ -31,12 +32,12 @@ type keys struct {
 }
 
 // newKeys returns keys that are off. They must be closed.
-func newKeys(terminal *job.Terminal, press func(key byte)) (*keys, error) {
+func newKeys(terminal *job.Terminal, press func(key byte), hungUp func()) (*keys, error) {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/dev/tty", Err: err}
 	}
-	k := &keys{terminal: terminal, press: press, file: os.NewFile(uintptr(fd), "/dev/tty"), over: make(chan struct{})}
+	k := &keys{terminal: terminal, press: press, hungUp: hungUp, file: os.NewFile(uintptr(fd), "/dev/tty"), over: make(chan struct{})}
 	k.changed.L = &k.mu
 	if err := k.file.SetReadDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, k.file.Close()) // it cannot be waited for
@@ -109,6 +110,7 @@ func (k *keys) read() {
 			k.press(one[0])
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.EINTR):
 		default:
+			k.hungUp()
 			return
 		}
 	}

@@ -66,7 +66,7 @@ func (o *oneLiner) openTerminal() (*runTerminal, error) {
 		return nil, nil // another process's
 	}
 	t := &runTerminal{o: o, terminal: terminal, lends: o.cfg.stdin != "none" && o.cfg.per == "route"}
-	if t.keys, err = newKeys(terminal, t.press); err != nil {
+	if t.keys, err = newKeys(terminal, t.press, func() { o.end(nil) }); err != nil {
 		return nil, err
 	}
 	terminal.Lending, terminal.Returned = t.keys.off, t.keys.on
@@ -242,6 +242,10 @@ func (t *runTerminal) keep(batch []inotify.Event) bool {
 // command's, but for a second Ctrl-C at one that ignores them, which would go on
 // for ever.
 func (t *runTerminal) note(r job.Record, s syscall.Signal) {
+	if s == syscall.SIGHUP {
+		t.o.end(nil) // it would have had us end as well, had we not lent it
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.typed.run != r.ID {

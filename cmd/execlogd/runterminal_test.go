@@ -462,3 +462,36 @@ func TestASecondSignalKillsWhatIgnoresTheFirst(t *testing.T) {
 		os.Remove(dir + "/up")
 	}
 }
+
+// When the shell dies at whose terminal it is, execlogd ends, whoever has that.
+func TestTheTerminalHangsUp(t *testing.T) {
+	for _, args := range []string{
+		`sh -c 'trap "" HUP; echo u""p; exec sleep 1000'`,
+		`-grace 10ms -stdin none sh -c 'trap "" HUP; echo u""p; exec sleep 1000'`,
+		`echo u""p`,
+	} {
+		y := startTypist(t, "sh", "-i")
+		y.types(`"$EXECLOGD" run ` + args + "\n")
+		y.sees(`\nup\r\n`)
+		if err := y.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		y.awaits("at the end of the session", func() bool { return inSession(y.cmd.Process.Pid) == nil })
+	}
+}
+
+// inSession lists the processes of a session, but for what is dead.
+func inSession(id int) (all []string) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if len(fields) > 3 && fields[3] == strconv.Itoa(id) && fields[0] != "Z" && fields[0] != "X" {
+			all = append(all, string(text))
+		}
+	}
+	return all
+}
