@@ -33,6 +33,7 @@ type entry struct {
 	existed bool      // there was another file at the path before
 	firm    bool      // it stays, whatever becomes of the path
 	tickets []*Ticket // of those who submitted it
+	opened  time.Time // when its file was first seen open; zero if it is closed
 	written time.Time // last, while its file is open
 	place   int       // in open, from 1 on; 0 if it is closed
 	alone   bool      // it is open, and holds back nothing but itself
@@ -164,7 +165,8 @@ func (b *batch) insert(k key, x entry) {
 		b.added++
 		x.seq = b.added
 	}
-	x.written, x.place, x.alone, x.unsure = time.Time{}, 0, false, false
+	x.opened, x.written = time.Time{}, time.Time{}
+	x.place, x.alone, x.unsure = 0, false, false
 	b.entries[k] = &x
 }
 
@@ -212,7 +214,7 @@ func (b *batch) hold(e *entry, written time.Time, alone bool) {
 	e.written = written
 	if e.place == 0 {
 		b.open = append(b.open, e)
-		e.place = len(b.open)
+		e.place, e.opened = len(b.open), written
 	}
 	if alone != e.alone {
 		e.alone = alone
@@ -237,7 +239,8 @@ func (b *batch) close(e *entry) {
 	if e.alone {
 		b.alone--
 	}
-	e.written, e.place, e.alone = time.Time{}, 0, false
+	e.opened, e.written = time.Time{}, time.Time{}
+	e.place, e.alone = 0, false
 }
 
 // eventsOf is what a callback gets.

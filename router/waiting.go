@@ -17,15 +17,23 @@ func (l *lane) notice(now time.Time) time.Time {
 	if r.waiting == nil || len(l.batch.open) == l.batch.alone {
 		return time.Time{} // nobody else waits for what holds back only itself
 	}
-	if at := l.moments.ready(&l.stage.route).Add(noticeAfter); at.After(now) {
+	ready := l.moments.ready(&l.stage.route)
+	if at := ready.Add(noticeAfter); at.After(now) {
 		return at
 	}
 	var files []inotify.Event
+	var next time.Time
 	for _, e := range l.batch.open {
-		if !e.alone && !e.noticed {
-			e.noticed = true
-			files = append(files, e.event)
+		if e.alone || e.noticed {
+			continue
 		}
+		// The batch may have waited for others, and this one just been opened.
+		if at := e.opened.Add(noticeAfter); at.After(now) {
+			next = earliest(next, at)
+			continue
+		}
+		e.noticed = true
+		files = append(files, e.event)
 	}
 	if len(files) > 0 {
 		route := l.stage.route.Name
@@ -35,7 +43,7 @@ func (l *lane) notice(now time.Time) time.Time {
 			}
 		})
 	}
-	return time.Time{}
+	return next
 }
 
 // earliest is the earlier of two times of which a zero one is none.

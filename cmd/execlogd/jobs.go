@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 
 	"github.com/execlog/execlogd/inotify"
@@ -187,15 +188,34 @@ func realName(e inotify.Event) string {
 	return e.Name()
 }
 
-// ownOutput tells a route what its commands are writing.
+// ownOutput tells a route what its commands are writing, themselves or, where their
+// output goes into a file with ours (execlogd run make >build.log), through us.
 func ownOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
 	return func(events []inotify.Event) []bool {
 		var files []string
 		for _, e := range events {
 			files = append(files, realName(e))
 		}
-		return runner.Writing(route, files...)
+		writing := runner.Writing(route, files...)
+		for i, name := range files {
+			writing[i] = writing[i] || isOwnLog(name)
+		}
+		return writing
 	}
+}
+
+// isOwnLog reports whether a file is our standard output or standard error.
+func isOwnLog(name string) bool {
+	file, err := os.Stat(name)
+	if err != nil || !file.Mode().IsRegular() {
+		return false
+	}
+	for _, own := range []*os.File{os.Stdout, os.Stderr} {
+		if info, err := own.Stat(); err == nil && os.SameFile(file, info) {
+			return true
+		}
+	}
+	return false
 }
 
 // reloads says whether there are pages to be told of changes.
