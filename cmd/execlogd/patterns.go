@@ -100,7 +100,11 @@ func (p listedPattern) note(roots []string) string {
 		}
 	}
 	if dir, ok := p.elsewhere(roots); ok {
-		return fmt.Sprintf("patterns are relative to the root, and %s is not below that: it needs a root of its own", dir)
+		what := "needs a root of its own"
+		if p.key != "match" {
+			what = "need not be named"
+		}
+		return fmt.Sprintf("patterns are relative to the root, and %s is not below that: it %s", dir, what)
 	}
 	if p.key == "match" && p.isDir(roots) {
 		return fmt.Sprintf("it is for the directory itself, and not for what is in it: is %q meant?", p.is+"/")
@@ -138,7 +142,9 @@ func (p listedPattern) elsewhere(roots []string) (dir string, ok bool) {
 	case p.key != "match" && strings.Count(dir, "/") == 2:
 		return "", false // "/tmp/" may well be made in the root
 	}
-	return filepath.Clean(dir), dir[0] == '/' && isDirectory(dir)
+	dir = filepath.Clean(dir)
+	above := filepath.Dir(dir) // what a command makes need not be there yet
+	return dir, dir[0] == '/' && (isDirectory(dir) || strings.Count(above, "/") > 1 && isDirectory(above))
 }
 
 // isDir reports whether the pattern is the path of a directory in a root.

@@ -104,6 +104,25 @@ func TestPatternsThatMayMatch(t *testing.T) {
 	}
 }
 
+// What is written beside the root is noted as well, also before it has been made.
+func TestOutputsElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	src := filepath.Join(dir, "src")
+	for pattern, want := range map[string]string{
+		filepath.Join(dir, "public") + "/":    "patterns are relative to the root, and " + filepath.Join(dir, "public") + " is not below that: it need not be named",
+		filepath.Join(dir, "public") + "/*.o": "patterns are relative to the root, and " + filepath.Join(dir, "public") + " is not below that: it need not be named",
+		dir + "/":                             "patterns are relative to the root, and " + dir + " is not below that: it need not be named",
+		"/public/":                            "",
+		"/tmp/":                               "",
+		"/tmp/out/":                           "",
+		"/a/b/c/":                             "",
+	} {
+		if got := (listedPattern{"outputs", placed{is: pattern}}).note([]string{src}); got != want {
+			t.Errorf("outputs = %q: %q, want %q", pattern, got, want)
+		}
+	}
+}
+
 // A pattern that may be wrong is a note, wherever it is.
 func TestPatternsThatMayBeWrong(t *testing.T) {
 	dir, _ := siteDir(t)
