@@ -50,7 +50,7 @@ func (w *Watcher) applyLocked(buf []byte) (settled bool, err error) {
 		w.apply(rec)
 		buf = buf[size:]
 	}
-	return !w.overflow && !w.files.dirty && len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0 && !w.blind.due(), nil
+	return !w.overflow && !w.files.dirty && len(w.rescans)+len(w.astray)+len(w.missed)+len(w.rechecks)+len(w.restates)+len(w.limbo)+len(w.doomed) == 0 && !w.blind.due(), nil
 }
 
 // apply changes the tree as the record says and emits its event. Records come

@@ -68,6 +68,10 @@ func (w *Watcher) repairLocked() (again bool, err error) {
 	case w.dropLost(), w.removeDoomed():
 		return true, nil
 	}
+	if len(w.rescans) > 0 {
+		w.rescanRoots()
+		return true, nil
+	}
 	if w.files.dirty {
 		w.scanMountedFiles(fileScan{fresh: true})
 		return true, nil

@@ -57,7 +57,7 @@ type Subscription struct {
 	// SkipDir says which directories are left out: neither watched nor
 	// looked into, while their own appearance is still an event of their
 	// parent. It gets a path as in Event.Path, is asked when a directory is
-	// met, and not again for what lies below a directory that is renamed.
+	// met, and not again for what lies below a directory that is renamed, but for Rescan.
 	// Several goroutines may call it at once. Nil leaves nothing out.
 	SkipDir func(path string) bool
 
@@ -94,6 +94,7 @@ type Watcher struct {
 	devs      []device
 	mounted   []string // mount points, when they were looked at last
 	files     mountedFiles
+	rescans   []string                // roots; see Rescan
 	rootFiles map[int32][]*subscriber // whose root is a file, by its watch
 	content   contentTimes
 
@@ -244,6 +245,30 @@ func (w *Watcher) Add(s Subscription) error {
 		w.rouse() // Run may wait without a timer
 	}
 	return err
+}
+
+// Rescan has SkipDir asked anew for the directories below a root of a Subscription,
+// for when it would answer otherwise. One that is not left out any more is watched
+// from then on, without a report of what is in it; one that is left out now stays
+// watched. Rescan returns at once, may be called by Deliver, and Run does it.
+func (w *Watcher) Rescan(root string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Contains(w.rescans, root) {
+		w.rescans = append(w.rescans, root)
+	}
+	w.rouse()
+}
+
+// rescanRoots does what Rescan asks for.
+func (w *Watcher) rescanRoots() {
+	roots := w.rescans
+	w.rescans = nil
+	for _, s := range w.subs {
+		if s.node != 0 && slices.Contains(roots, s.Root) && w.tree.live(s.node) {
+			w.scan(workers, task{dir: s.node, all: true, quiet: true})
+		}
+	}
 }
 
 // Watches counts the directories that are watched now.

@@ -45,6 +45,14 @@
 // match nothing otherwise: .env, .env*, .github/** and *.tmp are for what they say,
 // and what else is hidden, such as .git/.env and .github/.cache, stays so.
 //
+// With IgnoreFiles a route is not for what git ignores either, by the files of a
+// work tree that say so (gitignore(5)); neither the user's settings nor the index of
+// git count. Beyond ASCII, ? and a class stand for one character where git takes a
+// byte, and a class has no slash. A directory that all routes for it leave out is
+// not watched. When such a file changes it is read anew, before the events that come
+// with it are matched, and what is not ignored any more is watched from then on,
+// without a report of what is in it.
+//
 // A directory that is renamed, for which the kernel has one event, stands for the
 // files below it, which are looked for at once (up to 65,536 of them): each comes as
 // renamed by itself, MovedFrom by its old path and MovedTo by its new one. The

@@ -1,6 +1,9 @@
 package router
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/execlog/execlogd/inotify"
@@ -28,6 +31,10 @@ type Verdict struct {
 	// Output is the pattern in Outputs that keeps the path, or a directory
 	// above it, out; empty when none does.
 	Output string
+
+	// IgnoredBy is the ignore file and the line that Ignored is from, as in
+	// /src/.gitignore:3; empty when it is one of the route's own patterns.
+	IgnoredBy string
 }
 
 // Explain says what each route that is for a root, in the order of New, makes
@@ -37,7 +44,7 @@ func (r *Router) Explain(root, path string) []Verdict {
 	var verdicts []Verdict
 	for _, s := range r.stages {
 		if s.rules.in(root) {
-			verdicts = append(verdicts, s.explain(relative(path)))
+			verdicts = append(verdicts, s.explain(root, relative(path)))
 		}
 	}
 	return verdicts
@@ -53,7 +60,7 @@ func (r *Router) Matcher(route string) (matches func(root, path string) bool, er
 	return func(root, path string) bool { return s.rules.isFor(inotify.Event{Root: root, Path: path}) }, nil
 }
 
-func (s *stage) explain(path string) Verdict {
+func (s *stage) explain(root, path string) Verdict {
 	below := func(g glob) bool { return append(g, segment{kind: anyDepth}).matches(path) }
 	v := Verdict{
 		Route:   s.route.Name,
@@ -65,6 +72,13 @@ func (s *stage) explain(path string) Verdict {
 	}
 	if v.Ignored == "" && !v.Wanted {
 		v.Ignored = first(s.route.Hidden, below)
+	}
+	if v.Ignored == "" && v.Output == "" && s.rules.files != nil {
+		info, err := os.Lstat(filepath.Join(root, path))
+		by, ignored := s.rules.files(root).find(path, err == nil && info.IsDir())
+		if ignored {
+			v.Ignored, v.IgnoredBy, v.Wanted = by.text, fmt.Sprintf("%s:%d", by.file, by.line), false
+		}
 	}
 	return v
 }

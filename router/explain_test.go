@@ -22,12 +22,12 @@ func TestExplain(t *testing.T) {
 		path string
 		want [2]Verdict
 	}{
-		{"a.txt", [2]Verdict{{"all", all, "", "", true, ""}, {"go", mod, "", "", false, ""}}},
-		{"x/go.mod", [2]Verdict{{"all", all, "", "", true, ""}, {"go", mod, "", "*.mod", true, ""}}},
-		{"cmd/x/y.s", [2]Verdict{{"all", all, "", "", true, ""}, {"go", mod, "", "cmd/**/*.{go,s}", true, ""}}},
-		{"a/node_modules/go.mod", [2]Verdict{{"all", all, "node_modules", "", false, ""}, {"go", mod, "", "*.mod", true, ""}}},
-		{".git/go.mod", [2]Verdict{{"all", all, ".*", "", false, ""}, {"go", mod, ".*", "*.mod", false, ""}}},
-		{"out/x/go.mod", [2]Verdict{{"all", all, "", "", false, "/out"}, {"go", mod, "", "*.mod", true, ""}}},
+		{"a.txt", [2]Verdict{{"all", all, "", "", true, "", ""}, {"go", mod, "", "", false, "", ""}}},
+		{"x/go.mod", [2]Verdict{{"all", all, "", "", true, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+		{"cmd/x/y.s", [2]Verdict{{"all", all, "", "", true, "", ""}, {"go", mod, "", "cmd/**/*.{go,s}", true, "", ""}}},
+		{"a/node_modules/go.mod", [2]Verdict{{"all", all, "node_modules", "", false, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+		{".git/go.mod", [2]Verdict{{"all", all, ".*", "", false, "", ""}, {"go", mod, ".*", "*.mod", false, "", ""}}},
+		{"out/x/go.mod", [2]Verdict{{"all", all, "", "", false, "/out", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
 	}
 	for _, tt := range tests {
 		if got := r.Explain("", tt.path); [2]Verdict(got) != tt.want {

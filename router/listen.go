@@ -133,6 +133,9 @@ func (g *Group) subscription(l Listener) inotify.Subscription {
 			if slices.ContainsFunc(events, movesRoots) {
 				g.instance.findOverlaps()
 			}
+			if l.Router.ignoreFiles.heed(l.Root, events) {
+				g.watcher.Rescan(l.Root)
+			}
 			l.deliver(events)
 		},
 	}
@@ -239,7 +242,7 @@ func (r *Router) interests(root string) []string {
 	var all []string
 	for _, s := range r.stages {
 		if s.rules.in(root) {
-			all = append(all, fmt.Sprintf("%q %q %q %q", s.route.Patterns, s.route.Ignore, s.route.Hidden, s.route.Outputs))
+			all = append(all, fmt.Sprintf("%q %q %q %q %t", s.route.Patterns, s.route.Ignore, s.route.Hidden, s.route.Outputs, s.route.IgnoreFiles))
 		}
 	}
 	slices.Sort(all)

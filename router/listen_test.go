@@ -31,6 +31,12 @@ func reports(t *testing.T) (*Router, <-chan string) {
 // watch.
 func listen(t *testing.T, listeners ...Listener) {
 	t.Helper()
+	listenGroup(t, listeners...)
+}
+
+// listenGroup is listen, and returns what listens.
+func listenGroup(t *testing.T, listeners ...Listener) *Group {
+	t.Helper()
 	g, err := NewGroup(inotify.Options{}, listeners...)
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +53,7 @@ func listen(t *testing.T, listeners ...Listener) {
 			t.Errorf("Close: %v", err)
 		}
 	})
+	return g
 }
 
 // Each save is one batch with the name of the file, or the next would not be

@@ -77,6 +77,14 @@ type Route struct {
 	// them, unless a pattern in Patterns spells such a name out.
 	Hidden []string
 
+	// IgnoreFiles has the route ignore as well what git ignores, with all below it:
+	// what .gitignore files say, in the root, below it, and above it up to the top
+	// of a work tree of git, and the info/exclude of that. Files called .ignore are
+	// like .gitignore, and stronger. The root itself is never ignored. They are
+	// read anew when they change; those outside the root within a second of the
+	// next event.
+	IgnoreFiles bool
+
 	// Outputs are the paths that its own runs write, with all below them:
 	// they never trigger this route, though they may trigger others.
 	Outputs []string
@@ -242,10 +250,11 @@ type rules struct {
 	flat     bool // for nothing below the directories in a root
 	roots    []string
 	patterns []glob
-	ignore   []glob    // and outputs
-	outputs  []glob    // alone
-	content  bool      // for files alone: each by itself, and what is in them
-	hidden   []segment // that some of the patterns spell out; else they are in ignore
+	ignore   []glob                         // and outputs
+	outputs  []glob                         // alone
+	content  bool                           // for files alone: each by itself, and what is in them
+	hidden   []segment                      // that some of the patterns spell out; else they are in ignore
+	files    func(root string) *ignoreFiles // nil if they count for nothing
 }
 
 // rules compiles the patterns of a route that has its defaults.
@@ -312,7 +321,8 @@ func (r *rules) wants(e inotify.Event) bool {
 // isFor is wants whatever happened.
 func (r *rules) isFor(e inotify.Event) bool {
 	path := relative(e.Path)
-	return r.in(e.Root) && r.names(path, e.Mask) && !r.isBelow(path) && !r.ignores(path)
+	return r.in(e.Root) && r.names(path, e.Mask) && !r.isBelow(path) && !r.ignores(path) &&
+		!r.fileIgnores(e.Root, path, e.Mask&inotify.IsDir != 0)
 }
 
 // isBelow reports whether the path is in a directory of a root, of which the rules
@@ -354,9 +364,18 @@ func (r *rules) ignores(path string) bool {
 	return path != "" && matchesAny(r.ignore, path)
 }
 
+// fileIgnores reports whether an ignore file keeps the path out.
+func (r *rules) fileIgnores(root, path string, dir bool) bool {
+	if r.files == nil || path == "" {
+		return false
+	}
+	_, ignored := r.files(root).find(path, dir)
+	return ignored
+}
+
 // skips reports whether the rules are for nothing below a directory.
-func (r *rules) skips(dir string) bool {
-	return r.flat || r.ignores(dir) || len(r.patterns) > 0 && !r.reaches(dir)
+func (r *rules) skips(root, dir string) bool {
+	return r.flat || r.ignores(dir) || len(r.patterns) > 0 && !r.reaches(dir) || r.fileIgnores(root, dir, true)
 }
 
 // relative is the path of an event with the root as the empty path.

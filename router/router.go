@@ -87,6 +87,9 @@ type floor struct {
 	work    context.Context         // what callbacks get; set from during on
 	kill    context.CancelCauseFunc // ends work
 	running int                     // callbacks
+
+	ignoreFiles allIgnoreFiles // with a lock of its own
+
 	acting  acting
 	queued  uint64
 	agenda  agenda
@@ -176,7 +179,7 @@ func (r *Router) Mask(root string) inotify.Mask {
 // path is relative to the root. It is made for [inotify.Subscription].
 func (r *Router) SkipDir(root, path string) bool {
 	for _, s := range r.stages {
-		if s.rules.in(root) && !s.rules.skips(relative(path)) {
+		if s.rules.in(root) && !s.rules.skips(root, relative(path)) {
 			return false
 		}
 	}

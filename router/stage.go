@@ -54,6 +54,9 @@ func newStage(r *Router, route Route) (*stage, error) {
 		return nil, err
 	}
 	s := &stage{router: r, route: route, rules: rs, made: make(map[key]bool)}
+	if route.IgnoreFiles {
+		rs.files = r.ignoreFiles.of
+	}
 	s.outputs = &outputs{floor: r.floor, stage: s}
 	if !rs.none {
 		s.heeds = rs.want | gone | arrived | content

@@ -60,6 +60,7 @@ type routeConfig struct {
 	start     bool
 	startSet  bool
 	wait      bool // for a root that is not there yet
+	gitignore bool
 
 	changedOnly bool
 }
@@ -288,6 +289,7 @@ func (c *routeConfig) keys() []key {
 		{"wait", boolean(&c.wait), "listen to a -path that does not exist yet as soon as it does"},
 		{"match", globs(&patterns{given: &c.match}), "run when a file that matches this `pattern` changes, by default any (may be repeated)"},
 		{"ignore", globs(&patterns{&c.hidden, &c.ignore}), "do not listen to what matches this `pattern` (may be repeated; adds to hidden and\ntemporary files, which an empty pattern takes away)"},
+		{"gitignore", boolean(&c.gitignore), ""}, // -ignore-files
 		{"events", events(&c.events), "run on these `events` of inotify(7) (default changes of content and of names)"},
 		{"delay", duration(&c.delay), "gather changes for this `duration` before each run" + byDefault(c.delay)},
 		{"debounce", duration(&c.debounce), "start at most one run in this `duration`" + byDefault(c.debounce)},

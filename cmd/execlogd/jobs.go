@@ -147,6 +147,9 @@ func (c *routeConfig) route(work router.Callback) router.Route {
 		Ignore:   texted(c.ignore),
 		Hidden:   c.hidden,
 		Outputs:  texted(c.outputs),
+
+		IgnoreFiles: c.gitignore,
+
 		Mask:     c.mask(),
 		Delay:    orNone(c.delay),
 		Debounce: orNone(c.debounce),

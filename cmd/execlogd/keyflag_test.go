@@ -57,6 +57,7 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 // alone says.
 func withoutPlaces(c routeConfig) routeConfig {
 	c.at, c.start = place{}, false
+	c.gitignore = false               // for run it is true by default
 	c.stdin = cmp.Or(c.stdin, "none") // run has the terminal, if there is one
 	c.signalAt = place{}
 	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir, &c.onSuccess.shell, &c.onFailRun.shell} {

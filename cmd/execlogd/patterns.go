@@ -313,6 +313,17 @@ func unmatched(ctx context.Context, r *router.Router, roots, routes []string) []
 	return none
 }
 
+// perhapsIgnored is the end of a note that no file matches, if ignore files may be
+// why.
+func (o *oneLiner) perhapsIgnored() string {
+	for _, root := range o.cfg.paths {
+		if _, err := os.Lstat(filepath.Join(root, ".gitignore")); err == nil && o.cfg.gitignore {
+			return " (what git ignores counts only with -ignore-files=false)"
+		}
+	}
+	return ""
+}
+
 // sayNotes prints what there is to say of the patterns of run.
 func (o *oneLiner) sayNotes(ctx context.Context, routes *router.Router) {
 	r := new(reader)
@@ -322,6 +333,6 @@ func (o *oneLiner) sayNotes(ctx context.Context, routes *router.Router) {
 		o.say("note: " + note.text)
 	}
 	if len(o.cfg.match) > 0 && len(unmatched(ctx, routes, o.cfg.paths, []string{o.cfg.name.is})) > 0 {
-		o.say("note: no file matches yet: " + strings.Join(texted(o.cfg.match), " "))
+		o.say("note: no file matches yet: " + strings.Join(texted(o.cfg.match), " ") + o.perhapsIgnored())
 	}
 }

@@ -107,6 +107,8 @@ func (cfg *runConfig) define(flags *flag.FlagSet, r *reader) {
 		"path", path(func(p placed) { cfg.paths = append(cfg.paths, p.is) }, `a directory or a file, as in "src"`),
 		"listen to this `directory` with all below it, or to this single file, by default the\ncurrent directory (may be repeated)",
 	}})
+	cfg.gitignore = true
+	flags.BoolVar(&cfg.gitignore, "ignore-files", true, "do not listen to what .gitignore, .ignore and .git/info/exclude files ignore")
 	flags.BoolFunc("restart", "end the command when something changes while it runs, and start it again, as for a\nserver: -on-busy restart", func(s string) error {
 		if on, err := strconv.ParseBool(s); err != nil || !on {
 			return err

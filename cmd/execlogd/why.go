@@ -247,6 +247,8 @@ func explainPages(v router.Verdict, path string) string {
 
 func verdict(v router.Verdict) string {
 	switch {
+	case v.IgnoredBy != "":
+		return fmt.Sprintf("ignored by the pattern %s in %s", v.Ignored, v.IgnoredBy)
 	case v.Ignored != "":
 		return fmt.Sprintf("ignored by the pattern %s", v.Ignored)
 	case v.Output != "":

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// ignoringTree makes a directory with what git ignores in it.
+func ignoringTree(t *testing.T) (dir string, r *oneLine) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, sub := range []string{"out", "src"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("# made\n/out/\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir, &oneLine{t: t, dir: dir}
+}
+
+// run does not listen to what git ignores, unless it is told to.
+func TestRunHeedsIgnoreFiles(t *testing.T) {
+	dir, files := ignoringTree(t)
+	r := runIn(t, dir, "-path", dir, "-postpone", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
+	r.next("execlogd: watching 2 directories")
+	files.save("out/made")
+	files.save("src/x")
+	r.next("x")
+	r.next("execlogd: sh: ok after *")
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+
+	r = runIn(t, dir, "-ignore-files=false", "-path", dir, "-postpone", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
+	r.next("execlogd: watching 3 directories")
+	files.save("out/made")
+	r.next("made")
+	r.next("execlogd: sh: ok after *")
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A route does so if it says it.
+func TestRouteHeedsIgnoreFiles(t *testing.T) {
+	dir, files := ignoringTree(t)
+	route := func(name string) string {
+		return "[[route]]\nname = \"" + name + "\"\nroot = \"" + dir + "\"\nrun = [\"echo\", \"" + name + " has\", \"{path}\"]\n"
+	}
+	s := begin(t, "\n-- x.toml --\n"+route("some")+"gitignore = true\n"+route("all"))
+	files.save("out/made")
+	s.await("all has " + dir + "/out/made")
+	files.save("src/x")
+	s.awaitAll("all has "+dir+"/src/x", "some has "+dir+"/src/x")
+	if ran := s.words("some has .*/made"); len(ran) > 0 {
+		t.Errorf("what git ignores: %q", ran)
+	}
+}
+
+// why names the line that ignores a path.
+func TestWhyNamesIgnoreFile(t *testing.T) {
+	dir, files := ignoringTree(t)
+	files.save("out/made")
+	for args, want := range map[string]string{
+		"-path " + dir:                        "ignored by the pattern /out/ in " + dir + "/.gitignore:2",
+		"-ignore-files=false -path " + dir:    "triggered by",
+		"-path " + dir + " -ignore " + "made": "ignored by the pattern made\n",
+	} {
+		var out strings.Builder
+		if err := run(t.Context(), append(append([]string{"why", "run"}, strings.Fields(args)...), dir+"/out/made"), &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: no %q in\n%s", args, want, &out)
+		}
+	}
+}
