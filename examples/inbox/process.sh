@@ -1,4 +1,4 @@
-# process.sh FILE...   works on uploads; a directory is all files in it
+# process.sh FILE...   works on uploads, also in directories of inbox/
 #
 # A name may be anything. A file leaves inbox/ when all is done, and not before: if
 # this is killed half way it is done again, to the same end.
@@ -26,9 +26,7 @@ work() {
 
 status=0
 for file; do
-	if [ -d "$file" ]; then
-		find "$file" -type f ! -name '.*' ! -name '*.part' ! -name '*.partial' ! -name '*.filepart' ! -name '*.crdownload' -exec sh "$0" {} +
-	elif [ -f "$file" ]; then
+	if [ -f "$file" ]; then
 		# Whoever comes second finds that it is gone, or another.
 		{ flock 9 && { [ ! "$file" -ef /dev/fd/9 ] || work "$file" "${file#"$inbox"}"; }; } 9<"$file"
 	fi || status=1
