@@ -120,7 +120,8 @@
 // a.html at /a.html and /a; a/index.html at /a/, /a/index.html and /a. Queries and
 // fragments do not matter. 404.html is shown at its own address and by every page
 // that was answered with it. A page that names more than 4096 files, or 512 KiB
-// of them, counts as using everything.
+// of them, counts as using everything. So does one that names more than 256 while
+// all pages together name more than 131,072.
 //
 // Other pages, of livereload-js and the browser extensions, get the origin's
 // rule:
@@ -197,8 +198,16 @@
 // read holds up nobody and is dropped after ten seconds, one that does not
 // answer a ping after fifteen. A browser at rest costs one goroutine, its
 // buffers and what is known of its page, less than 10 KiB in all, and nothing
-// of net/http: the handler returns when the websocket is open. What is not understood is ignored, what is not
-// the protocol ends the connection with the status that says so. Nothing that
+// of net/http: the handler returns when the websocket is open. What is not
+// understood is ignored, what is not the protocol ends the connection with the
+// status that says so.
+//
+// A page that says much does not delay the others. Of what comes over one socket,
+// 1 MiB is read at once, and then 16 KiB a second; the rest waits. Each message
+// counts as 256 bytes more than it has, and each file that has changed while a page
+// was away, and has to be compared with those of the page, as one byte more.
+// Messages of more than 8 KiB, of all pages, are heard one after the other, and
+// shorter ones meanwhile. Nothing that
 // comes over the socket runs anything, or reads a file: those that a page says
 // it uses are opened as if it had asked for them, to see whether they can be,
 // and only for pages of this server (by Origin).

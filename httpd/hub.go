@@ -80,6 +80,7 @@ type slot struct {
 	send    func() // nil until the browser may be told; see open
 
 	asked  bool     // it waits for its position
+	late   bool     // it is not told anything until it is known what its page has missed
 	going  bool     // it was told to load its page again, and need not be told more
 	faults bool     // the errors of its page may be others now
 	tries  []string // what its page has tried, to be told
@@ -105,8 +106,9 @@ type hub struct {
 
 	mu     sync.Mutex
 	slots  map[*slot]struct{}
-	silent []*slot         // those whose pages do not say what they use
-	uses   map[string]*use // by path; those that some page has
+	silent []*slot           // those whose pages do not say what they use
+	uses   map[string]*use   // by path; those that some page has
+	faulty map[*use]struct{} // those of them that have a fault
 	served servedFiles
 	faults []sourced // by source, in order
 	count  uint64    // changes so far; the number of the last one
@@ -186,7 +188,7 @@ func (h *hub) since(number uint64) (changes []change, ok bool) {
 func (h *hub) concerns(c *change) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.touched(c)) > 0 {
+	if len(h.touched(c, nil)) > 0 {
 		return true
 	}
 	return slices.ContainsFunc(h.silent, func(s *slot) bool { return !c.update(&s.page).empty() })
@@ -206,7 +208,10 @@ func (h *hub) catchUp(s *slot, p page, number uint64) {
 	s.base = number
 	s.waiting = update{reload: &missed}
 	if changes, ok := h.since(number); ok {
-		s.waiting = h.replay(&s.page, changes, memory{})
+		s.waiting = update{}
+		for i := range changes {
+			s.waiting = s.waiting.merge(h.replay(&s.page, &changes[i], memory{}))
+		}
 	}
 	if !s.waiting.empty() {
 		s.notify()
@@ -243,6 +248,7 @@ func (h *hub) ask(s *slot) {
 }
 
 func (h *hub) leave(s *slot) {
+	h.releaseUses(&s.page)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.slots, s)
@@ -252,6 +258,7 @@ func (h *hub) leave(s *slot) {
 
 // move says which page a browser shows from now on. What waits for it stays.
 func (h *hub) move(s *slot, p page) {
+	h.releaseUses(&s.page)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.place(s, p)
@@ -299,14 +306,29 @@ func (h *hub) hold(path string, by user) (u *use, seat int32) {
 // release is called with the lock. The page has no uses any more.
 func (h *hub) release(p *page) {
 	h.releaseOwn(p)
-	h.releaseUses(p)
+	h.releaseLast(p, len(p.uses))
 }
 
+// releaseUses has a page use nothing but what it shows.
 func (h *hub) releaseUses(p *page) {
-	for i, u := range p.uses {
-		h.vacate(u, p.seats[i])
+	for len(p.uses) > 0 {
+		h.mu.Lock()
+		h.releaseLast(p, namesAtOnce)
+		h.mu.Unlock()
 	}
-	p.uses, p.seats = nil, nil
+}
+
+// releaseLast takes the last uses from a page. It is called with the lock.
+func (h *hub) releaseLast(p *page, n int) {
+	rest := max(0, len(p.uses)-n)
+	for i := len(p.uses) - 1; i >= rest; i-- {
+		h.vacate(p.uses[i], p.seats[i])
+	}
+	clear(p.uses[rest:])
+	p.uses, p.seats = p.uses[:rest], p.seats[:rest]
+	if rest == 0 {
+		p.uses, p.seats = nil, nil
+	}
 }
 
 func (h *hub) releaseOwn(p *page) {
@@ -328,6 +350,7 @@ func (h *hub) vacate(u *use, seat int32) {
 	u.users = u.users[:last]
 	if last == 0 {
 		delete(h.uses, u.path)
+		delete(h.faulty, u)
 	}
 }
 
@@ -349,6 +372,9 @@ func (m *mail) add(text []byte) {
 func (h *hub) take(s *slot) (m mail) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if s.late {
+		return mail{}
+	}
 	u := s.waiting
 	s.waiting = update{}
 	if !s.ours {
@@ -433,6 +459,7 @@ func (h *hub) forget() {
 	for _, u := range h.uses {
 		u.sight, u.last, u.fault, u.announced, u.shown, u.untold = sight{}, sight{}, nil, false, 0, fileState{}
 	}
+	clear(h.faulty)
 	h.served.forget(h.count)
 	h.tries = nil
 	for s := range h.slots {

@@ -61,13 +61,14 @@ type line struct {
 	crowd    *crowd        // has the goroutine
 	patience time.Duration // for the peer to take what it was sent
 
-	mu      sync.Mutex // guards what follows
-	kept    []byte     // what the goroutine has yet to send
-	busy    bool       // there is a goroutine
-	taken   func()     // to be called when there is none any more
-	parting bool       // no more messages
-	ended   bool       // the connection is closed
-	why     error      // it is
+	mu      sync.Mutex    // guards what follows
+	kept    []byte        // what the goroutine has yet to send
+	busy    bool          // there is a goroutine
+	taken   func()        // to be called when there is none any more
+	parting bool          // no more messages
+	ended   bool          // the connection is closed
+	end     chan struct{} // closed with it; nil when nobody waits for that
+	why     error         // it is
 }
 
 func newLine(conn net.Conn, early []byte, crowd *crowd, patience time.Duration) *line {
@@ -221,10 +222,49 @@ func (l *line) cut(why error) error {
 	defer l.mu.Unlock()
 	l.why = cmp.Or(l.why, why)
 	if !l.ended {
+		if l.end != nil {
+			close(l.end)
+		}
 		l.ended, l.kept = true, nil
 		l.socket.Close()
 	}
 	return l.why
+}
+
+// pause waits for d, and says whether the line is still there then.
+func (l *line) pause(d time.Duration) bool {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	if l.end == nil {
+		l.end = make(chan struct{})
+	}
+	end := l.end
+	l.mu.Unlock()
+
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-end:
+		return false
+	}
+}
+
+// isOver reports whether the line is cut, or the peer has hung up and nothing more
+// comes from it.
+func (l *line) isOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended || l.fd < 0 || len(l.early) > 0 {
+		return l.ended
+	}
+	var next [1]byte
+	n, _, err := syscall.Recvfrom(l.fd, next[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return n == 0 && err == nil || err == syscall.ECONNRESET
 }
 
 // Close is net.Conn's.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -63,7 +64,10 @@ type browser struct {
 	own     bool // its page is of this server
 	reports bool // and says what it uses
 
-	introduced bool // of the goroutine that reads
+	// Of the goroutine that reads.
+	introduced bool
+	budget     bucket
+	owes       int // files that were compared for it since the last message
 }
 
 // serveBrowser upgrades to a websocket, and returns. The browser keeps the page
@@ -120,9 +124,9 @@ func (b *browser) attend() {
 // follow hears one message, and has another goroutine hear the next: one that
 // waits keeps the stack that it needed, for as long as the browser is there.
 func (b *browser) follow(hear func(*browser, request) error) {
-	r, err := b.read()
+	text, err := b.read()
 	if err == nil {
-		err = hear(b, r)
+		err = b.handle(text, hear)
 	}
 	if err == nil {
 		go b.follow((*browser).hear)
@@ -203,9 +207,9 @@ func (b *browser) heed(r request) {
 	switch {
 	case r.Command == "info" && b.ours && b.own && r.Path != "":
 		b.reports = true
-		b.server.introduce(b.slot, r, b.badge)
+		b.owes = b.server.introduce(b.slot, r, b.badge)
 	case r.Command == "uses" && b.reports:
-		b.server.learn(b.slot, parseUses(r.Uses), r.age())
+		b.owes = b.server.learn(b.slot, parseUses(r.Uses), r.age())
 	case r.Command == "url" && b.reports:
 		b.server.turn(b.slot, ownUses(r.Path, b.badge))
 	case r.Command == "info" && !b.introduced:
@@ -243,20 +247,66 @@ func (b *browser) pageAt(href string) page {
 	return p
 }
 
-// read returns the browser's next request, or a goodbye for what is none.
-func (b *browser) read() (request, error) {
+// read returns the browser's next message when there is time for it, or a goodbye
+// for what is none.
+func (b *browser) read() ([]byte, error) {
 	kind, text, err := b.conn.Read(context.Background())
 	if err != nil {
-		return request{}, err
+		return nil, err
 	}
 	if kind != websocket.MessageText {
-		return request{}, &goodbye{websocket.StatusUnsupportedData, "want text"}
+		return nil, &goodbye{websocket.StatusUnsupportedData, "want text"}
+	}
+	owes := b.owes
+	b.owes = 0
+	return text, b.spend(messageCost + len(text) + owes)
+}
+
+// shortMessage is up to how many bytes a message does not wait for those of other
+// browsers. Longer ones, which name many files, are handled one after the other.
+const shortMessage = 8 << 10
+
+// handle parses a message and has it heard. For what is no request it returns a
+// goodbye.
+func (b *browser) handle(text []byte, hear func(*browser, request) error) error {
+	if len(text) > shortMessage {
+		b.server.longMessages.Lock()
+		defer b.server.longMessages.Unlock()
+		if b.line.isOver() {
+			return net.ErrClosed // it has left while it waited
+		}
 	}
 	r, err := parseRequest(text)
 	if err != nil {
-		return request{}, &goodbye{websocket.StatusInvalidFramePayloadData, "want a JSON object"}
+		return &goodbye{websocket.StatusInvalidFramePayloadData, "want a JSON object"}
 	}
-	return r, nil
+	return hear(b, r)
+}
+
+// What a browser costs is counted in bytes: so many at once, and then so many a
+// second. A file that is compared with those of its page counts as one byte. That
+// is enough for a page to name as many files as it may (maxUseBytes) at once, and
+// to introduce itself again.
+const (
+	budgetBytes = 1 << 20
+	budgetRate  = 16 << 10 // bytes a second
+	messageCost = 256      // of each message, beside its own bytes
+)
+
+// spend waits until a browser may cost so much. Nothing is read from it meanwhile:
+// what it says is not lost, and nobody else waits. It is an error when the
+// connection ends first.
+func (b *browser) spend(cost int) error {
+	perByte := time.Second / budgetRate
+	for {
+		wait := b.budget.take(time.Duration(min(cost, budgetBytes))*perByte, budgetBytes*perByte)
+		if wait == 0 {
+			return nil
+		}
+		if !b.line.pause(wait) {
+			return net.ErrClosed
+		}
+	}
 }
 
 // send is the hub's. It writes what waits for the browser, in as many messages

@@ -58,6 +58,7 @@ type message struct {
 // is for those that do not.
 type change struct {
 	files []changedFile
+	paths []changedPath
 	names bool  // they came or went, or may be read or not
 	lost  bool  // there were too many files to remember
 	when  int64 // ms since 1970, once it is remembered
@@ -72,6 +73,25 @@ type change struct {
 type changedFile struct {
 	name  string // "" is the root
 	isDir bool
+}
+
+// A changedPath is a use that may lead to one of the files of a change, or, when
+// names came or went, the list of the directory that it is in.
+type changedPath struct {
+	use  string
+	file int // its index
+}
+
+func pathsOf(files []changedFile, names bool) (paths []changedPath) {
+	for i, f := range files {
+		for _, use := range f.shownAt() {
+			paths = append(paths, changedPath{use, i})
+		}
+		if names {
+			paths = append(paths, changedPath{listingOf + f.parent(), i})
+		}
+	}
+	return paths
 }
 
 // changedFiles lists what is served of the paths, each once.
@@ -143,12 +163,15 @@ func (f changedFile) rank() int {
 
 // newNames is the change of names that came or went.
 func newNames(paths []string) change {
-	return change{files: changedFiles(paths), names: true}
+	c := change{files: changedFiles(paths), names: true}
+	c.paths = pathsOf(c.files, true)
+	return c
 }
 
 // newChange decides what the changed paths, relative to the root, mean.
 func newChange(paths []string) change {
 	c := change{files: changedFiles(paths)}
+	c.paths = pathsOf(c.files, false)
 	var styles, images []message
 	for _, f := range c.files {
 		switch e := effectOf(f.name, f.isDir); e {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -110,13 +111,13 @@ func ownUses(path string, b badge) []string {
 }
 
 // introduce takes in what a page says of itself when its socket opens, and
-// leaves in its slot what it missed.
-func (s *Server) introduce(to *slot, r request, b badge) {
+// leaves in its slot what it missed. It returns what hub.introduce does.
+func (s *Server) introduce(to *slot, r request, b badge) (compared int) {
 	p := newReport(r, b)
 	fresh := s.hub.enter(to, p)
 	looks := s.lookFirst(fresh)
 	p.isOld = b.listing && s.isOld(p.own, b)
-	s.hub.introduce(to, p, looks)
+	return s.hub.introduce(to, p, looks)
 }
 
 // isOld reports whether a page shows a list of names that are not those of the
@@ -139,10 +140,10 @@ func (s *Server) isOld(own []string, b badge) bool {
 // lag is how long a message may have been under way.
 const lag = 100 * time.Millisecond
 
-// learn takes in what else a page uses.
-func (s *Server) learn(to *slot, named []string, age time.Duration) {
+// learn takes in what else a page uses. It returns what hub.learn does.
+func (s *Server) learn(to *slot, named []string, age time.Duration) (compared int) {
 	added, fresh := s.hub.name(to, named)
-	s.hub.learn(to, added, s.lookFirst(fresh), time.Now().Add(-age-lag))
+	return s.hub.learn(to, added, s.lookFirst(fresh), time.Now().Add(-age-lag))
 }
 
 // turn takes in that a page shows another URL without having been loaded.
@@ -173,11 +174,17 @@ func (s *Server) list(to *slot, href string, b badge) {
 }
 
 // lookFirst looks at uses at which nobody has looked yet. When many pages come
-// at once, as after a restart, one of them looks and the others wait.
+// at once, as after a restart, one of them looks and the others wait. They take
+// turns, so that a page with few files does not wait for one with many.
 func (s *Server) lookFirst(fresh []*use) map[*use]sight {
-	if len(fresh) == 0 {
-		return nil
+	looks := make(map[*use]sight)
+	for part := range slices.Chunk(fresh, looksAtOnce) {
+		maps.Copy(looks, s.lookFirstAt(part))
 	}
+	return looks
+}
+
+func (s *Server) lookFirstAt(fresh []*use) map[*use]sight {
 	s.looking.Lock()
 	defer s.looking.Unlock()
 	looks := s.lookAt(s.hub.unseen(fresh))

@@ -2,6 +2,8 @@ package httpd
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -13,8 +15,9 @@ type touch struct {
 	file int
 }
 
-// touched lists the uses that a change is about. It is called with the lock.
-func (h *hub) touched(c *change) []touch {
+// touched lists the uses that a change is about: all, or for a page at least those
+// that it has. It is called with the lock.
+func (h *hub) touched(c *change, p *page) []touch {
 	var touches []touch
 	if len(h.uses) == 0 {
 		return nil
@@ -22,24 +25,36 @@ func (h *hub) touched(c *change) []touch {
 	for i, f := range c.files {
 		if f.isDir {
 			prefix := f.use()
-			for path, u := range h.uses {
-				if isBelow(path, prefix) {
+			for u := range h.usesOf(p) {
+				if isBelow(u.path, prefix) {
 					touches = append(touches, touch{u, i})
 				}
 			}
 		}
-		for _, path := range f.shownAt() {
-			if u := h.uses[path]; u != nil {
-				touches = append(touches, touch{u, i})
-			}
-		}
-		if c.names {
-			if u := h.uses[listingOf+f.parent()]; u != nil {
-				touches = append(touches, touch{u, i})
-			}
+	}
+	for _, path := range c.paths {
+		if u := h.uses[path.use]; u != nil {
+			touches = append(touches, touch{u, path.file})
 		}
 	}
 	return touches
+}
+
+// usesOf yields the uses of a page, or of all pages where there is none. It is
+// called with the lock.
+func (h *hub) usesOf(p *page) iter.Seq[*use] {
+	if p == nil {
+		return maps.Values(h.uses)
+	}
+	return func(yield func(*use) bool) {
+		for _, list := range [][]*use{p.own, p.uses} {
+			for _, u := range list {
+				if !yield(u) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // about lists the uses that a change is about, each once.
@@ -48,7 +63,7 @@ func (h *hub) about(c *change) []*use {
 	defer h.mu.Unlock()
 	h.marks++
 	var uses []*use
-	for _, t := range h.touched(c) {
+	for _, t := range h.touched(c, nil) {
 		if t.use.mark != h.marks {
 			t.use.mark = h.marks
 			uses = append(uses, t.use)
@@ -193,9 +208,9 @@ func (r *ruling) inPlace(used uint64) update {
 // called with the lock.
 func (h *hub) settle(c *change, seen map[*use]sight) (news []touch, faults []*use) {
 	isNews := make(map[*use]bool)
-	for _, t := range h.touched(c) {
+	for _, t := range h.touched(c, nil) {
 		if _, settled := isNews[t.use]; !settled {
-			changed, faulty := t.use.see(seen[t.use], c.names)
+			changed, faulty := h.see(t.use, seen[t.use], c.names)
 			isNews[t.use] = changed
 			if faulty {
 				faults = append(faults, t.use)
@@ -206,6 +221,26 @@ func (h *hub) settle(c *change, seen map[*use]sight) (news []touch, faults []*us
 		}
 	}
 	return news, faults
+}
+
+// see is use.see, and is called with the lock.
+func (h *hub) see(u *use, now sight, names bool) (news, faulty bool) {
+	news, faulty = u.see(now, names)
+	h.setFault(u, u.fault)
+	return news, faulty
+}
+
+// setFault is called with the lock.
+func (h *hub) setFault(u *use, fault *PageError) {
+	u.fault = fault
+	if fault == nil {
+		delete(h.faulty, u)
+		return
+	}
+	if h.faulty == nil {
+		h.faulty = make(map[*use]struct{})
+	}
+	h.faulty[u] = struct{}{}
 }
 
 // see notes a sight. It is news where the content is not what pages have, or, when

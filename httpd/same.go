@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -164,6 +165,15 @@ func (h *hub) compare(s *slot, uses []*use) {
 		case u.shown != u.sight.sum:
 			u.shown = 0
 		}
+	}
+}
+
+// compareInSteps is compare without the lock.
+func (h *hub) compareInSteps(s *slot, uses []*use) {
+	for part := range slices.Chunk(uses, filesAtOnce) {
+		h.mu.Lock()
+		h.compare(s, part)
+		h.mu.Unlock()
 	}
 }
 

@@ -115,9 +115,10 @@ type Server struct {
 	onlookers onlookers
 	lone      visit // of requests that belong to no Serve
 
-	telling   sync.Mutex // held from looking at files until the pages are told
-	looking   sync.Mutex // held while somebody looks at files for the first time
-	replacing sync.Mutex // held while current is replaced or given up
+	telling      sync.Mutex // held from looking at files until the pages are told
+	longMessages sync.Mutex // held while a page is heard that says much; taken before looking
+	looking      sync.Mutex // held while somebody looks at files for the first time
+	replacing    sync.Mutex // held while current is replaced or given up
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc

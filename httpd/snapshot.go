@@ -34,7 +34,8 @@ type openPage struct {
 	ours   bool     // it has our client, not a stock one
 	since  int64    // ms since 1970
 	known  bool     // it says what it uses
-	uses   []string // canonical paths, in the order in which they were found
+	count  int      // files that it uses
+	uses   []string // canonical paths of the first, in the order in which they were found
 }
 
 // A record is a change and the pages that it concerned.
@@ -71,8 +72,8 @@ func (h *hub) snapshot(pages int) snapshot {
 	shot := snapshot{open: open, changes: slices.Clone(h.records), errors: h.allErrors()}
 	slices.Reverse(shot.changes)
 	for _, s := range first {
-		p := openPage{url: s.url, remote: s.remote, ours: s.ours, since: s.since, known: s.page.known}
-		for _, u := range s.page.uses {
+		p := openPage{url: s.url, remote: s.remote, ours: s.ours, since: s.since, known: s.page.known, count: len(s.page.uses)}
+		for _, u := range s.page.uses[:min(p.count, maxUsesShown)] {
 			p.uses = append(p.uses, u.path)
 		}
 		shot.pages = append(shot.pages, p)
@@ -105,11 +106,9 @@ func (h *hub) first(most int) (list []*slot, open int) {
 // that were set, by source. It is called with the lock.
 func (h *hub) allErrors() []*PageError {
 	var list []*PageError
-	for path, u := range h.uses {
-		if u.fault != nil {
-			name, _ := url.PathUnescape(strings.TrimPrefix(path, "/"))
-			list = append(list, &PageError{Title: u.fault.Title, Text: u.fault.Text, Paths: []string{name}})
-		}
+	for u := range h.faulty {
+		name, _ := url.PathUnescape(strings.TrimPrefix(u.path, "/"))
+		list = append(list, &PageError{Title: u.fault.Title, Text: u.fault.Text, Paths: []string{name}})
 	}
 	slices.SortFunc(list, func(a, b *PageError) int {
 		return cmp.Or(cmp.Compare(a.Title, b.Title), slices.Compare(a.Paths, b.Paths))

@@ -66,8 +66,9 @@ func (h *hub) tried(t try) {
 		h.tries = slices.Delete(h.tries, 0, 1)
 	}
 	h.tries = append(h.tries, t)
+	users := h.usersOf(t.use)
 	for s := range h.slots {
-		if s.reports && s.shows(t.page) && !s.page.has(t.use) {
+		if s.reports && s.shows(t.page) && !users[s] {
 			s.addTry(t.use)
 			s.notify()
 		}
@@ -80,17 +81,34 @@ func (s *slot) shows(page string) bool {
 	return ok && (rest == "" || rest[0] == '#')
 }
 
-// has reports whether a page is known to use a file.
-func (p *page) has(path string) bool {
-	return slices.ContainsFunc(p.uses, func(u *use) bool { return u.path == path })
+// usersOf are the slots of the pages that are known to use a file. It is called
+// with the lock.
+func (h *hub) usersOf(path string) map[*slot]bool {
+	u := h.uses[path]
+	if u == nil {
+		return nil
+	}
+	users := make(map[*slot]bool)
+	for _, by := range u.users {
+		if by.at >= 0 {
+			users[by.slot] = true
+		}
+	}
+	return users
 }
 
 // recall gives a page the tries of its script so far. It is called with the
 // lock.
 func (h *hub) recall(s *slot) {
 	s.reports = true
+	h.marks++
+	for _, u := range s.page.uses {
+		u.mark = h.marks
+	}
 	for _, t := range h.tries {
-		if s.shows(t.page) && time.Since(t.when) < tryLasts && !s.page.has(t.use) {
+		u := h.uses[t.use]
+		isUsed := u != nil && u.mark == h.marks
+		if s.shows(t.page) && time.Since(t.when) < tryLasts && !isUsed {
 			s.addTry(t.use)
 		}
 	}

@@ -21,6 +21,13 @@ const (
 	maxUseBytes = 512 << 10
 )
 
+// All pages together may name so many different files. When they do, a page that
+// names more than a few counts as using everything.
+const (
+	maxNames = 128 << 10
+	fewUses  = 256
+)
+
 // longestPath is that of the kernel.
 const longestPath = 4096
 

@@ -132,17 +132,17 @@ func (p openPage) row(host string) pageRow {
 		row.Summary = "does not say"
 	case !p.known:
 		row.Summary = "may use any file"
-	case len(p.uses) == 0:
+	case p.count == 0:
 		row.Summary = "no other file"
 	default:
-		row.Summary = count(len(p.uses), "file", "files")
+		row.Summary = count(p.count, "file", "files")
 	}
-	for _, use := range p.uses[:min(len(p.uses), maxUsesShown)] {
+	for _, use := range p.uses {
 		if name, err := url.PathUnescape(use); err == nil {
 			row.Uses = append(row.Uses, printable(clip(name)))
 		}
 	}
-	if rest := len(p.uses) - maxUsesShown; rest > 0 {
+	if rest := p.count - len(p.uses); rest > 0 {
 		row.UsesRest = "and " + count(rest, "more file", "more files")
 	}
 	return row
