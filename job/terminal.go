@@ -33,6 +33,15 @@ type Terminal struct {
 	// and SetModes alone. They are set before it is used; nil is nobody.
 	Lending, Returned func()
 
+	// HungUp is called when the terminal cannot be taken back because there is none
+	// any more. It is set before the terminal is used; nil is nobody.
+	HungUp func()
+
+	// OnDemand lends the terminal only when a program reads from it or changes
+	// its modes. Until then the program is in the background, and this process
+	// has the terminal and the signals of its keys. It is set before it is used.
+	OnDemand bool
+
 	file *os.File
 	self int // the process group of this process
 
@@ -100,7 +109,9 @@ func (t *Terminal) lend(group int) {
 	defer t.mu.Unlock()
 	if t.running == 0 {
 		t.running = group
-		t.give()
+		if !t.OnDemand {
+			t.give()
+		}
 	}
 }
 
@@ -139,6 +150,9 @@ func (t *Terminal) takeBack() bool {
 	}
 	t.lent = false
 	now, err := t.foreground()
+	if err != nil && t.HungUp != nil {
+		t.HungUp()
+	}
 	if err != nil || now != t.self && now != t.running && unix.Kill(-now, 0) == nil && !t.below(now) {
 		return false
 	}
@@ -160,10 +174,18 @@ func (t *Terminal) below(group int) bool {
 	return false
 }
 
-// halt stops this process because the program that has the terminal was stopped
-// by a signal, and lets both go on when this process does.
+// halt stops this process because the program that it runs was stopped by a signal,
+// and lets both go on when this process does; or it gives the program the terminal
+// that it asks for.
 func (t *Terminal) halt(group, program int, by syscall.Signal) {
 	t.mu.Lock()
+	asks := by == syscall.SIGTTIN || by == syscall.SIGTTOU
+	if asks && t.OnDemand && !t.lent && t.InForeground() {
+		t.give()
+		t.mu.Unlock()
+		goOn(group, program)
+		return
+	}
 	modes, err := t.Modes()
 	had := t.lent
 	t.takeBack()
@@ -180,6 +202,11 @@ func (t *Terminal) halt(group, program int, by syscall.Signal) {
 	} else {
 		t.give()
 	}
+	goOn(group, program)
+}
+
+// goOn continues what was stopped.
+func goOn(group, program int) {
 	_ = syscall.Kill(-group, syscall.SIGCONT)
 	_ = syscall.Kill(program, syscall.SIGCONT) // it may have made a group of its own
 }
@@ -203,7 +230,7 @@ func (t *Terminal) Continue() {
 	defer t.mu.Unlock()
 	switch {
 	case t.lent || !t.InForeground():
-	case t.running != 0:
+	case t.running != 0 && !t.OnDemand:
 		t.give()
 		_ = syscall.Kill(-t.running, syscall.SIGCONT)
 	case t.Returned != nil:

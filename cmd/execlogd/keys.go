@@ -56,7 +56,8 @@ func (k *keys) on() {
 	}
 	before, err := k.terminal.Modes()
 	if err != nil {
-		return // it is hung up
+		k.hungUp()
+		return
 	}
 	single := *before
 	single.Lflag &^= unix.ICANON | unix.ECHO

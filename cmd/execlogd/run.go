@@ -29,7 +29,8 @@ runs at a change. A -- before the command ends the flags.
 On a terminal the command has that to itself, as under a shell: it may read from
 it, and Ctrl-C goes to the command, whose end by it ends execlogd as well. While
 none runs there are keys: Enter runs again, p pauses, q quits, ? lists them. With
--stdin none the command does not read, and the keys are there all the time.
+-restart and -signal they are there until the command reads from the terminal, and
+with -stdin none, where it cannot, all the time.
 `
 
 // runConfig is the command line of `execlogd run`, checked. Its root is the
@@ -139,6 +140,9 @@ func shellQuoted(word string) string { return "'" + strings.ReplaceAll(word, "'"
 func (cfg *runConfig) needsPath() bool {
 	return cfg.per == "file" || strings.Contains(strings.Join(texted(cfg.run), " "), "{path")
 }
+
+// goesOn reports whether the command is one that goes on, as a server does.
+func (cfg *runConfig) goesOn() bool { return cfg.onBusy == "restart" || cfg.service }
 
 // whole is an event that stands for all files.
 func (cfg *runConfig) whole() inotify.Event { return inotify.Event{Root: cfg.paths[0], Path: "."} }

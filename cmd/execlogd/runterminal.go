@@ -66,9 +66,11 @@ func (o *oneLiner) openTerminal() (*runTerminal, error) {
 		return nil, nil // another process's
 	}
 	t := &runTerminal{o: o, terminal: terminal, lends: o.cfg.stdin != "none" && o.cfg.per == "route"}
-	if t.keys, err = newKeys(terminal, t.press, func() { o.end(nil) }); err != nil {
+	terminal.HungUp = func() { o.end(nil) }
+	if t.keys, err = newKeys(terminal, t.press, terminal.HungUp); err != nil {
 		return nil, err
 	}
+	terminal.OnDemand = o.cfg.goesOn()
 	terminal.Lending, terminal.Returned = t.keys.off, t.keys.on
 	theTerminal.Store(t)
 	return t, nil
@@ -109,7 +111,7 @@ func (t *runTerminal) begin(starts bool) {
 		close(signals)
 		<-over
 	}
-	if !(starts && t.lends) && t.terminal.InForeground() {
+	if !(starts && t.lends && !t.terminal.OnDemand) && t.terminal.InForeground() {
 		t.keys.on()
 	}
 }
@@ -299,7 +301,7 @@ func (t *runTerminal) ended(f router.Frame) bool {
 	typed := t.typed
 	t.typed = typedSignals{}
 	t.mu.Unlock()
-	if (t.o.cfg.onBusy == "restart" || t.o.cfg.service) && typed.interrupts > 0 && time.Since(typed.last) < t.o.cfg.grace {
+	if t.o.cfg.goesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.o.cfg.grace {
 		return true
 	}
 	e, ok := errors.AsType[*job.Error](f.Err)

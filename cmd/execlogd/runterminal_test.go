@@ -171,6 +171,16 @@ func (y *typist) modes() unix.Termios {
 // hasKeys reports whether the terminal gives single keys, without echo.
 func (y *typist) hasKeys() bool { return y.modes().Lflag&(unix.ICANON|unix.ECHO) == 0 }
 
+// foreground is the process group that has the terminal.
+func (y *typist) foreground() int {
+	y.t.Helper()
+	group, err := unix.IoctlGetInt(int(y.screen.Fd()), unix.TIOCGPGRP)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return group
+}
+
 // awaits waits until a condition holds.
 func (y *typist) awaits(what string, holds func() bool) {
 	y.t.Helper()
@@ -255,8 +265,16 @@ func TestCtrlCEndsTheCommandAndExeclogd(t *testing.T) {
 	y.sees(`up\r\n`)
 	y.types(ctrlC)
 	y.ends(0)
-	// A server that ends in order ends it as well.
-	y = atTerminal(t, "-restart", "--", "sh", "-c", "trap 'echo bye; exit 0' INT; echo up; while :; do sleep 0.01; done")
+	// A server that ends in order ends it as well, also one that reads.
+	y = atTerminal(t, "-restart", "--", "sh", "-c", "trap 'echo bye; exit 0' INT; read up; echo \"got $up\"; while :; do sleep 0.01; done")
+	y.sees(`watching 1 directory`)
+	y.awaits("the command's", func() bool { return y.foreground() != y.cmd.Process.Pid })
+	y.types("up\n")
+	y.sees(`got up\r\n`)
+	y.types(ctrlC)
+	y.sees(`bye`)
+	y.ends(0)
+	y = atTerminal(t, "-restart", "--", "sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done")
 	y.sees(`up\r\n`)
 	y.types(ctrlC)
 	y.sees(`bye`)
@@ -336,6 +354,26 @@ func TestKeys(t *testing.T) {
 	if y.modes().Lflag&unix.ICANON == 0 {
 		t.Error("the terminal is left in the mode for keys")
 	}
+}
+
+// A command that goes on has the terminal when it asks for that, by reading or by
+// changing the modes, and until then there are keys.
+func TestKeysUntilTheCommandReads(t *testing.T) {
+	y := atTerminal(t, "-restart", "--", "sh", "-c", `echo up; until [ -e .go ]; do sleep 0.01; done; rm .go; stty -echo; echo asks; read word; stty echo; echo "got $word"; exec sleep 1000`)
+	y.sees(`up\r\n`)
+	y.types("\n")
+	y.sees(`up\r\n`)
+	if err := os.WriteFile(filepath.Join(y.dir, ".go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	y.sees(`asks\r\n`)
+	y.types("q\n")
+	y.sees(`got q\r\n`)
+	y.save("x") // a restart, in which the keys are back
+	y.sees(`up\r\n`)
+	y.awaits("in the mode for keys", y.hasKeys)
+	y.types("q")
+	y.ends(0)
 }
 
 // With a command that does not read, the keys are there also while it runs.
