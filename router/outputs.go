@@ -17,7 +17,7 @@ const (
 	// questionGap is the least time from one question to the next, so that
 	// events in great numbers do not keep a processor busy with reading /proc. It
 	// is less than DefaultDelay. After a question that took long it is
-	// questionShare times that, up to longestGap.
+	// questionShare times that, up to longestQuestionGap.
 	questionGap        = 25 * time.Millisecond
 	questionShare      = 10
 	longestQuestionGap = 100 * time.Millisecond
