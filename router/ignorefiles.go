@@ -261,7 +261,9 @@ func (f *ignoreFile) match(rel string, dir bool) (ignoreRule, bool) {
 
 // ignoreFiles are the ignore files for a root: those in it and below, and, if it
 // lies in a work tree of git, in the directories above up to the top of that, with
-// its info/exclude. It may be used by several goroutines at once.
+// its info/exclude. Those outside count for nothing if they ignore the root itself:
+// who names it wants what is in it, as below a home directory whose .gitignore has *
+// alone. It may be used by several goroutines at once.
 type ignoreFiles struct {
 	root   string // absolute
 	prefix string // of root below top, with a slash after it, or empty
@@ -270,6 +272,7 @@ type ignoreFiles struct {
 	mu      sync.Mutex
 	inside  map[string][]*ignoreFile // by directory below root, "" for that; as ignoreFileNames, nil where there is none
 	outside []*ignoreFile            // those above root, from the deepest on, each as ignoreFileNames, and last info/exclude
+	apart   bool                     // root itself is ignored: those outside do not count
 	looked  time.Time                // at those outside
 	changed bool                     // one outside has
 	decided map[string]decision      // of directories below root, while nothing changes
@@ -405,6 +408,8 @@ func (f *ignoreFiles) lookOutside() (changed bool) {
 		file.stamp = stamp
 		f.outside = append(f.outside, file)
 	}
+	f.apart = false
+	f.apart = f.isRootIgnored()
 	return changed
 }
 
@@ -491,24 +496,62 @@ func (f *ignoreFiles) decide(at string, dir bool) (by ignoredBy, ignored bool) {
 				break
 			}
 		}
-		above := strings.TrimSuffix(f.prefix, "/")
-		for i := kind; i < len(f.outside)-1; i += len(ignoreFileNames) {
-			above = path.Dir(above)
-			rel := full
-			if above != "." {
-				rel = full[len(above)+1:]
-			}
-			if rule, ok := f.outside[i].match(rel, dir); ok {
-				return ignoredBy{f.outside[i].path, rule}, !rule.negated
-			}
+		if by, ok := f.ruleAbove(full, dir, kind); ok {
+			return by, !by.negated
 		}
 	}
-	if exclude := f.outside[len(f.outside)-1]; exclude != nil {
-		if rule, ok := exclude.match(full, dir); ok {
-			return ignoredBy{exclude.path, rule}, !rule.negated
+	by, ok := f.exclude(full, dir)
+	return by, ok && !by.negated
+}
+
+// ruleAbove is the rule that the files of a kind above the root have for a path below
+// top. f.mu is held.
+func (f *ignoreFiles) ruleAbove(full string, dir bool, kind int) (by ignoredBy, ok bool) {
+	above := strings.TrimSuffix(f.prefix, "/")
+	for i := kind; i < len(f.outside)-1 && !f.apart; i += len(ignoreFileNames) {
+		above = path.Dir(above)
+		rel := full
+		if above != "." {
+			if rel, ok = strings.CutPrefix(full, above+"/"); !ok {
+				continue
+			}
+		}
+		if rule, ok := f.outside[i].match(rel, dir); ok {
+			return ignoredBy{f.outside[i].path, rule}, true
 		}
 	}
 	return by, false
+}
+
+// exclude is the rule of info/exclude for a path below top. f.mu is held.
+func (f *ignoreFiles) exclude(full string, dir bool) (by ignoredBy, ok bool) {
+	if f.apart {
+		return by, false
+	}
+	file := f.outside[len(f.outside)-1]
+	rule, ok := file.match(full, dir)
+	return ignoredBy{file.path, rule}, ok
+}
+
+// isRootIgnored reports whether the root, or a directory above it, is ignored by a
+// file outside. f.mu is held.
+func (f *ignoreFiles) isRootIgnored() bool {
+	for i := range len(f.prefix) {
+		if f.prefix[i] != '/' {
+			continue
+		}
+		by, ok := ignoredBy{}, false
+		for kind := 0; kind < len(ignoreFileNames) && !ok; kind++ {
+			by, ok = f.ruleAbove(f.prefix[:i], true, kind)
+		}
+		if !ok {
+			by, ok = f.exclude(f.prefix[:i], true)
+		}
+		if ok && !by.negated {
+			return true
+		}
+	}
+	return false
 }
 
 // heed forgets what is not so any more after events below the root, and reports

@@ -174,6 +174,9 @@ func TestIgnoreFiles(t *testing.T) {
 		{"web", "tmp/kept", false, ""},
 		{"web/site", "x.log", false, ".gitignore:3"},
 		{"web/site", "fixtures/x", false, "web/.ignore:1"},
+		{"web/out", "x.log", false, ""},
+		{"excluded/sub", "x.log", false, ""},
+		{"excluded/sub", "notes.txt", false, ""},
 		{"web/out", "x.html", false, ""}, // the root itself is never ignored, nor what is in it therefore
 	}
 	for _, tt := range tests {

@@ -80,7 +80,8 @@ type Route struct {
 	// IgnoreFiles has the route ignore as well what git ignores, with all below it:
 	// what .gitignore files say, in the root, below it, and above it up to the top
 	// of a work tree of git, and the info/exclude of that. Files called .ignore are
-	// like .gitignore, and stronger. The root itself is never ignored. They are
+	// like .gitignore, and stronger. The root itself is never ignored, and if they
+	// ignore it, those outside it count for nothing. They are
 	// read anew when they change; those outside the root within a second of the
 	// next event.
 	IgnoreFiles bool
