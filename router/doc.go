@@ -114,7 +114,7 @@
 // ten seconds after its first event it goes whatever comes. Paths that came
 // before the routes of After were done are not waited for again. One save, or a
 // few, wait for nothing of this. And nothing goes while a git command is at work in
-// the repository that the root, or in a burst one of the files, is in: while its
+// the repository that the root, or of several files one, is in: while its
 // index.lock is there, and until Quiet has passed since something was made in or
 // removed from its .git directory; that too for ten seconds at most. Quiet means
 // nothing with PerFile.

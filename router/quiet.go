@@ -97,7 +97,8 @@ func (l *lane) isGitIdle(now time.Time) bool {
 }
 
 // gitDirs are the paths from which to look for a repository: those of the roots
-// that are in one, and of a burst one of its files, which may be in another.
+// that are in one, and of several files one, which may be in another, or in one
+// that is new.
 func (l *lane) gitDirs() []gitDir {
 	var dirs []gitDir
 	seen := make(map[string]bool)
@@ -107,7 +108,7 @@ func (l *lane) gitDirs() []gitDir {
 			if dir := l.stage.router.gitDirs[k.root]; dir != "" {
 				dirs = append(dirs, gitDir{dir: dir})
 			}
-			if l.arrivals.paths > mostSaved {
+			if l.arrivals.paths > 1 {
 				dirs = append(dirs, gitDir{above: filepath.Join(k.root, k.path)})
 			}
 		}

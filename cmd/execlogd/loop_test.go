@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,5 +117,53 @@ run = ["sh", "gen.sh"]
 	}
 	if runs != 10 {
 		t.Errorf("%d runs for 10 saves", runs)
+	}
+}
+
+// A checkout of many files is one reload.
+func TestCheckoutIsOneReload(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip(err)
+	}
+	s := begin(t, `-- .git/ --
+-- site/index.html --
+<title>start</title>
+-- x.toml --
+[server]
+root = "site"
+port = 0
+`, "-log-level", "debug")
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", s.dir, "-c", "user.name=n", "-c", "user.email=e"}, args...)...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+	}
+	git("init", "-q", "-b", "main")
+	for _, branch := range []string{"one", "two"} {
+		git("checkout", "-q", "-b", branch)
+		s.write("site/index.html", "<title>"+branch+"</title>")
+		for i := range 300 {
+			s.write(fmt.Sprintf("site/d%d/%d.js", i/20, i), branch)
+		}
+		git("add", "-A", "site")
+		git("commit", "-q", "-m", branch)
+	}
+	s.write("site/first.css", "1")
+	for !strings.Contains(s.await("msg=changed"), "first.css") { // until here it was us
+	}
+	told := s.page("/")
+	git("checkout", "-q", "one")
+	if m := told(); !strings.Contains(m, `"command":"reload"`) {
+		t.Errorf("told %s", m)
+	}
+	if got := s.get("/"); !strings.Contains(got, "one") {
+		t.Errorf("reloaded to %q", got)
+	}
+	s.write("site/last.css", "1")
+	if m := told(); !strings.Contains(m, "last.css") {
+		t.Errorf("told %s once more", m)
 	}
 }
