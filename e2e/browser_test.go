@@ -34,6 +34,7 @@ func TestBrowser(t *testing.T) {
 		{"a saved style sheet keeps the page's state", testStyle},
 		{"a saved image is fetched again wherever it is used", testImage},
 		{"a page that is not concerned stays", testOtherPage},
+		{"a generator that writes everything again disturbs what differs alone", testGenerator},
 		{"pages of any shape are kept fresh", testShapes},
 		{"a page of the web server next door is kept fresh", testNextDoor},
 		{"a page opened from disk is kept fresh", testFromDisk},
@@ -134,6 +135,42 @@ func testOtherPage(t *testing.T, browser context.Context) {
 	b.shows("getComputedStyle(document.querySelector('p')).color", "rgb(2, 2, 2)")
 	a.sameLoads(2)
 	b.sameLoads(1)
+}
+
+func testGenerator(t *testing.T, browser context.Context) {
+	files := map[string]string{
+		"a.html":    document("<p>a<img src=x.png><script src=app.js></script>"),
+		"b.html":    document("<p>b<img src=x.png><script src=app.js></script>"),
+		"style.css": "p { color: rgb(1, 1, 1) }",
+		"app.js":    "window.visits = 7",
+		"x.png":     picture(t, 1),
+	}
+	site, d := serve(t, files)
+	a, b := open(t, browser, d.URL+"/a.html"), open(t, browser, d.URL+"/b.html")
+	generate := func(color string) {
+		t.Helper()
+		files["style.css"] = "p { color: " + color + " }"
+		write(t, site, files)
+		for _, p := range []*tab{a, b} {
+			p.shows("getComputedStyle(document.querySelector('p')).color", color)
+		}
+	}
+
+	// What came after shows that nothing came before it.
+	write(t, site, files)
+	generate("rgb(2, 2, 2)")
+	a.sameLoads(1)
+	b.sameLoads(1)
+
+	files["b.html"] = document("<p>another b<img src=x.png><script src=app.js></script>")
+	write(t, site, files)
+	b.shows("document.body.innerText.trim()", "another b")
+	b.connected()
+	generate("rgb(3, 3, 3)")
+	write(t, site, files)
+	generate("rgb(4, 4, 4)")
+	a.sameLoads(1)
+	b.sameLoads(2)
 }
 
 func testShapes(t *testing.T, browser context.Context) {
