@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -35,6 +36,10 @@ func openRoot(name string, before *root) (*root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
+	if err := dir.checkProc(); err != nil {
+		dir.close()
+		return nil, fmt.Errorf("root: %w", err)
+	}
 	return &root{path: path, dir: dir, info: info, users: 1}, nil
 }
 
@@ -57,6 +62,18 @@ func openDir(path string) (rootDir, fs.FileInfo, error) {
 	}
 	info, err := handle.Stat()
 	return rootDir{root, handle}, info, err
+}
+
+// checkProc makes sure that files can be opened through /proc.
+func (d rootDir) checkProc() error {
+	f, err := reopen(d.handle)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("/proc is not mounted: files cannot be opened without it")
+	}
+	if err == nil {
+		f.Close()
+	}
+	return err
 }
 
 func (d rootDir) close() error {

@@ -83,6 +83,7 @@ func TestWhyTakesTheFlagsOfRun(t *testing.T) {
 		{"run -path ROOT -ignore *.go", "x.go", "route    run: ignored by the pattern *.go\n"},
 		{"-path ROOT -path ROOT/below -outputs out/", "below/out/x", "root     ROOT/below\nroute    run: written by its own runs, for the pattern out/ in its outputs\n"},
 		{"-path ROOT -per file", "x", "route    run: triggered by modify|moved_to, or when it is new, empty and closed\n"},
+		{"-path ROOT -changed-only", "x", "delete, unless it has in it what it had at the last run\n"},
 		{"-path ROOT -recursive=false", "a/x", "route    run: not directly in the root, and recursive is false\n"},
 		{"-path ROOT -recursive=false", "x", "route    run: triggered by modify"},
 		{"-path ROOT/else -restart", "x", "root     none: it is not below ROOT/else, so nothing happens\n"},

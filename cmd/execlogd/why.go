@@ -176,7 +176,7 @@ func (cfg *whyConfig) explainChange(path string, routes *router.Router, what str
 			case kind != 0:
 				line("route", "%s: %s", v.Route, verdict(v))
 			default:
-				line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v))
+				line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v)+cfg.sameContent(v))
 			}
 			if v.Wanted && (v.Route == reloadRoute || v.Route == namesRoute) {
 				line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
@@ -266,6 +266,15 @@ func (cfg *whyConfig) emptyFiles(v router.Verdict) string {
 	heeds := func(c routeConfig) bool { return c.name.is == v.Route && c.route(idle).Empty }
 	if v.Wanted && slices.ContainsFunc(cfg.routes, heeds) {
 		return ", or when it is new, empty and closed"
+	}
+	return ""
+}
+
+// sameContent is a remark on a route that compares files.
+func (cfg *whyConfig) sameContent(v router.Verdict) string {
+	compares := func(c routeConfig) bool { return c.name.is == v.Route && c.changedOnly }
+	if v.Wanted && slices.ContainsFunc(cfg.routes, compares) {
+		return ", unless it has in it what it had at the last run"
 	}
 	return ""
 }
