@@ -279,8 +279,8 @@
 // # The log
 //
 // Of lines that whoever can connect may cause, five of a kind are logged at once
-// and then one a minute, which says as "suppressed" how many were left out before
-// it. The kinds are: a Host that is refused, an Origin that is refused, a policy
+// (50 of policies in pages) and then one a minute, which says as "suppressed" how
+// many were left out before it. The kinds are: a Host that is refused, an Origin that is refused, a policy
 // in a page, a policy that a page reports, a file that cannot be opened for want
 // of descriptors, a connection that cannot be accepted, a file that cannot be
 // read, a page that cannot be rendered, and a handler that panicked. Close logs

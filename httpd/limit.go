@@ -47,27 +47,31 @@ const (
 	logKinds // how many there are
 )
 
-// logLines are the level and the message of each kind.
+// Of each kind so many lines are logged at once, and then one in each interval.
+// Policies in pages are more: each is logged once, and whoever writes the pages
+// wants to know of all of them.
+const (
+	logBurst       = 5
+	logPolicyBurst = 50
+	logInterval    = time.Minute
+)
+
+// logLines are what is the same for all lines of a kind.
 var logLines = [logKinds]struct {
 	level   slog.Level
 	message string
+	burst   int
 }{
-	hostRefused:     {slog.LevelInfo, "stranger refused"},
-	originRefused:   {slog.LevelInfo, "stranger refused"},
-	policyInPage:    {slog.LevelWarn, "page's policy blocks live reload"},
-	policyReported:  {slog.LevelWarn, "page's policy blocks live reload"},
-	noDescriptor:    {slog.LevelError, "no file descriptor left"},
-	notAccepted:     {slog.LevelError, "connection not accepted"},
-	fileUnreadable:  {slog.LevelError, "file unreadable"},
-	pageNotRendered: {slog.LevelError, "page not rendered"},
-	handlerPanicked: {slog.LevelError, "request panicked"},
+	hostRefused:     {slog.LevelInfo, "stranger refused", logBurst},
+	originRefused:   {slog.LevelInfo, "stranger refused", logBurst},
+	policyInPage:    {slog.LevelWarn, "page's policy blocks live reload", logPolicyBurst},
+	policyReported:  {slog.LevelWarn, "page's policy blocks live reload", logBurst},
+	noDescriptor:    {slog.LevelError, "no file descriptor left", logBurst},
+	notAccepted:     {slog.LevelError, "connection not accepted", logBurst},
+	fileUnreadable:  {slog.LevelError, "file unreadable", logBurst},
+	pageNotRendered: {slog.LevelError, "page not rendered", logBurst},
+	handlerPanicked: {slog.LevelError, "request panicked", logBurst},
 }
-
-// Of each kind so many lines are logged at once, and then one in each interval.
-const (
-	logBurst    = 5
-	logInterval = time.Minute
-)
 
 // logLimits limits the log lines of each kind. Those that are left out are
 // counted, and the next line of their kind says how many they were. It has no
@@ -105,7 +109,7 @@ func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := &l.kinds[kind]
-	if k.take(logInterval, logBurst*logInterval) > 0 {
+	if k.take(logInterval, time.Duration(logLines[kind].burst)*logInterval) > 0 {
 		k.suppressed++
 		return 0, false
 	}

@@ -27,7 +27,7 @@ func (l *lockedLog) lines() []string {
 // minute, which says how many more there were.
 func TestLogLinesOfVisitorsAreLimited(t *testing.T) {
 	root := t.TempDir()
-	for i := range 200 {
+	for i := range 300 {
 		write(t, root, fmt.Sprintf("policy/%d.html", i), `<!doctype html><meta http-equiv="Content-Security-Policy" content="default-src 'none'">`)
 	}
 	requests := map[string]func(i int) *http.Request{
@@ -45,6 +45,10 @@ func TestLogLinesOfVisitorsAreLimited(t *testing.T) {
 		},
 	}
 	for name, request := range requests {
+		burst := slices.Repeat([]string{""}, logBurst)
+		if name == "a policy in a page" {
+			burst = slices.Repeat([]string{""}, logPolicyBurst)
+		}
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log lockedLog
@@ -71,7 +75,7 @@ func TestLogLinesOfVisitorsAreLimited(t *testing.T) {
 						}
 					}
 				}
-				ask(20, "", "", "", "", "")
+				ask(len(burst)+15, burst...)
 				time.Sleep(time.Minute - time.Second)
 				ask(20)
 				time.Sleep(time.Second)
@@ -79,7 +83,7 @@ func TestLogLinesOfVisitorsAreLimited(t *testing.T) {
 				time.Sleep(time.Minute)
 				ask(1, "suppressed=19")
 				time.Sleep(time.Hour)
-				ask(10, "", "", "", "", "")
+				ask(len(burst)+5, burst...)
 				s.Close()
 				ask(0, "suppressed=5")
 				s.Close()
@@ -107,8 +111,9 @@ func TestLogLimitsAreForEachKind(t *testing.T) {
 // A page whose policy was not named for want of room is named later.
 func TestAPolicyThatWasLeftOutIsNamedLater(t *testing.T) {
 	root := t.TempDir()
-	for i := range 20 {
-		write(t, root, fmt.Sprintf("%02d.html", i), `<!doctype html><meta http-equiv="Content-Security-Policy" content="default-src 'none'">`)
+	const pages = 2*logPolicyBurst + 10
+	for i := range pages {
+		write(t, root, fmt.Sprintf("%03d.html", i), `<!doctype html><meta http-equiv="Content-Security-Policy" content="default-src 'none'">`)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedLog
@@ -118,14 +123,14 @@ func TestAPolicyThatWasLeftOutIsNamedLater(t *testing.T) {
 		}
 		defer s.Close()
 		for range 4 {
-			for i := range 20 {
-				s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", fmt.Sprintf("/%02d.html", i), "localhost:8000"))
+			for i := range pages {
+				s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", fmt.Sprintf("/%03d.html", i), "localhost:8000"))
 			}
 			time.Sleep(time.Hour)
 		}
-		for i := range 20 {
-			if n := strings.Count(log.String(), fmt.Sprintf("path=%02d.html", i)); n != 1 {
-				t.Errorf("%02d.html is named %d times, want once:\n%s", i, n, log.String())
+		for i := range pages {
+			if n := strings.Count(log.String(), fmt.Sprintf("path=%03d.html", i)); n != 1 {
+				t.Errorf("%03d.html is named %d times, want once:\n%s", i, n, log.String())
 			}
 		}
 	})

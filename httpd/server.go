@@ -58,9 +58,9 @@ type Options struct {
 	// Logger gets what keeps requests from being answered at level Error, pages
 	// whose policy blocks live reload at Warn, refused strangers at Info, and the
 	// life of browsers and connections at Debug. Whatever a visitor can cause
-	// above Debug is limited, for each kind: five lines at once, then one a
-	// minute, with the number of lines that were left out before it as
-	// "suppressed". Nil discards all.
+	// above Debug is limited, for each kind: five lines at once (50 of policies in
+	// pages), then one a minute, with the number of lines that were left out
+	// before it as "suppressed". Nil discards all.
 	Logger *slog.Logger
 
 	// AllowHosts are further names by which the server may be addressed: a
