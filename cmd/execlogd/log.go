@@ -47,9 +47,12 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	print := printLogged(stdout)
+	queue := newLogQueue()
+	defer queue.close(flushTimeout)
+	out := queue.waitingWriter(ctx, stdout)
+	print := printLogged(out, !isTerminal(stdout) || os.Getenv("NO_COLOR") != "")
 	if asJSON {
-		lines := json.NewEncoder(stdout)
+		lines := json.NewEncoder(out)
 		lines.SetEscapeHTML(false)
 		print = func(l logged) error { return lines.Encode(l) }
 	}
@@ -146,14 +149,17 @@ func readLog(ctx context.Context, conn net.Conn, follow bool, print func(logged)
 			return fmt.Errorf("control socket: %w", err)
 		}
 		if err := print(l); err != nil {
+			if ctx.Err() != nil {
+				return nil // it has ended before somebody has read that
+			}
 			return err
 		}
 	}
 }
 
 // printLogged prints for people, as the daemon does on a terminal.
-func printLogged(stdout io.Writer) func(logged) error {
-	c := &console{w: stdout, layout: time.DateTime, plain: !isTerminal(stdout) || os.Getenv("NO_COLOR") != ""}
+func printLogged(stdout io.Writer, plain bool) func(logged) error {
+	c := &console{w: stdout, layout: time.DateTime, plain: plain}
 	return func(l logged) error {
 		line := jobLine{
 			time: l.Start.Local(), route: l.Route, message: l.State, paths: l.Paths, more: l.Count - len(l.Paths),

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -89,6 +91,54 @@ func (q *logQueue) add(size int, write func()) {
 	q.wakeUp()
 }
 
+// addNow is add for a line that others should follow, as on a terminal to which
+// a command writes as well: it waits until the line is written, but not for those
+// who do not read.
+func (q *logQueue) addNow(size int, write func()) {
+	written := make(chan error, 1)
+	q.add(size, func() { write(); written <- nil })
+	_ = q.await(written, stallTimeout)
+}
+
+// put has something written that must not be dropped, and waits for that as long
+// as it takes. When ctx has ended it waits no longer for those who do not read, and
+// returns errNotRead: then it may be written later, or never.
+func (q *logQueue) put(ctx context.Context, write func() error) error {
+	written := make(chan error, 1)
+	q.add(0, func() { written <- write() }) // for which there always is room
+	select {
+	case err := <-written:
+		return err
+	case <-ctx.Done():
+		return q.await(written, flushTimeout)
+	}
+}
+
+var errNotRead = errors.New("nobody reads it")
+
+// await waits for something to be written, for so long at most, and not at all
+// while the queue is stalled, as it is when that was not enough.
+func (q *logQueue) await(written <-chan error, most time.Duration) error {
+	q.mu.Lock()
+	stalled := q.stalled
+	q.mu.Unlock()
+	if stalled {
+		return errNotRead
+	}
+	late := time.NewTimer(most)
+	defer late.Stop()
+	select {
+	case err := <-written:
+		return err
+	case <-late.C:
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.stalled = true
+		q.room.Broadcast()
+		return errNotRead
+	}
+}
+
 // tellDropped says how many messages were dropped, once half of the queue is free.
 // Sooner, each message that is written would make room for one that says so.
 func (q *logQueue) tellDropped() {
@@ -167,5 +217,29 @@ type queueWriter struct {
 func (w queueWriter) Write(p []byte) (int, error) {
 	text := bytes.Clone(p)
 	w.queue.add(len(text), func() { w.w.Write(text) })
+	return len(p), nil
+}
+
+// waitingWriter is w, written to by the queue and waited for, until ctx ends; see
+// put.
+func (q *logQueue) waitingWriter(ctx context.Context, w io.Writer) io.Writer {
+	return waitingWriter{ctx, q, w}
+}
+
+type waitingWriter struct {
+	ctx   context.Context
+	queue *logQueue
+	w     io.Writer
+}
+
+func (w waitingWriter) Write(p []byte) (int, error) {
+	text := bytes.Clone(p) // which may be written after the return
+	err := w.queue.put(w.ctx, func() error {
+		_, err := w.w.Write(text)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
 	return len(p), nil
 }

@@ -172,6 +172,7 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	o := &oneLiner{cfg: cfg, stdin: os.Stdin, stdout: stdout, stderr: stderr, end: end}
+	defer o.openOutputs(ctx)()
 	if err := o.run(ctx); err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ type oneLiner struct {
 	cfg            runConfig
 	stdin          *os.File
 	stdout, stderr io.Writer
-	saying         sync.Mutex // one line after the other, wherever they go
+	outputs        runOutputs
 	end            context.CancelCauseFunc
 	runner         *job.Runner
 	work           *work
@@ -271,11 +272,39 @@ func sayMissing(say func(string), roots []string) {
 	}
 }
 
+// runOutputs are the standard streams as `execlogd run` writes to them: one line
+// after the other, by one queue where both go to the same place. What the command
+// writes is waited for, so that it is held up as under a shell; our own lines are
+// dropped when nobody reads them.
+type runOutputs struct {
+	stdout, stderr io.Writer // for the command
+	queue          *logQueue // to standard error
+}
+
+// openOutputs makes the outputs. The function that it returns writes what is
+// left.
+func (o *oneLiner) openOutputs(ctx context.Context) (closeAll func()) {
+	errs := newLogQueue()
+	errs.dropped = func(n int) {
+		o.say(count(n, "line was", "lines were") + " dropped, as nobody read them")
+	}
+	out := errs
+	if !sameOutput(o.stdout, o.stderr) {
+		out = newLogQueue()
+	}
+	o.outputs = runOutputs{out.waitingWriter(ctx, o.stdout), errs.waitingWriter(ctx, o.stderr), errs}
+	return func() {
+		var closing sync.WaitGroup
+		closing.Go(func() { out.close(flushTimeout) })
+		errs.close(flushTimeout)
+		closing.Wait()
+	}
+}
+
 // say prints a line for the user.
 func (o *oneLiner) say(text string) {
-	o.saying.Lock()
-	defer o.saying.Unlock()
-	fmt.Fprintln(o.stderr, "execlogd:", text)
+	line := "execlogd: " + text + "\n"
+	o.outputs.queue.addNow(len(line), func() { _, _ = io.WriteString(o.stderr, line) })
 }
 
 // jobs are how the command runs. It writes to terminals itself, and its standard
@@ -311,12 +340,10 @@ func (o *oneLiner) output(l job.Line) {
 	if l.Cut {
 		end = ""
 	}
-	to := o.stdout
+	to := o.outputs.stdout
 	if l.Stderr {
-		to = o.stderr
+		to = o.outputs.stderr
 	}
-	o.saying.Lock()
-	defer o.saying.Unlock()
 	if _, err := io.WriteString(to, l.Text+end); err != nil {
 		o.end(fmt.Errorf("print output: %w", err))
 	}
@@ -337,7 +364,7 @@ func (o *oneLiner) clearing(work router.Callback) router.Callback {
 	}
 	const home, screen, history = "\x1b[H", "\x1b[2J", "\x1b[3J"
 	return func(ctx context.Context, batch []inotify.Event) error {
-		fmt.Fprint(o.stdout, home+screen+history)
+		_, _ = io.WriteString(o.outputs.stdout, home+screen+history)
 		return work(ctx, batch)
 	}
 }

@@ -162,7 +162,7 @@ func (t *runTerminal) press(key byte) {
 	case 'q':
 		t.o.end(nil)
 	case '?':
-		fmt.Fprintln(t.o.stderr, keyHelp)
+		_, _ = io.WriteString(t.o.outputs.stderr, keyHelp+"\n")
 	}
 }
 

@@ -92,7 +92,14 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 		_, err := io.WriteString(stdout, cfg.print)
 		return err
 	}
-	say := func(text string) { fmt.Fprintln(stderr, "execlogd:", text) }
+	out, errs := newLogQueue(), newLogQueue() // two, as one may be read and the other not
+	defer errs.close(flushTimeout)
+	defer out.close(flushTimeout)
+	stdout = out.waitingWriter(ctx, stdout)
+	say := func(text string) {
+		line := "execlogd: " + text + "\n"
+		errs.addNow(len(line), func() { _, _ = io.WriteString(stderr, line) })
+	}
 	w, err := inotify.New(inotify.Options{Problem: func(err error) { say(err.Error()) }})
 	if err != nil {
 		return err
@@ -108,7 +115,7 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 			return err
 		}
 	}
-	fmt.Fprintln(stderr, "execlogd: watching", watchedCount(w.Watches(), cfg.dirs))
+	say("watching " + watchedCount(w.Watches(), cfg.dirs))
 	sayMissing(say, cfg.dirs)
 	if err := w.Run(ctx); err != nil {
 		return err
