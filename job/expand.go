@@ -101,8 +101,10 @@ func environment(inherited, set []string) []string {
 	inherited = slices.DeleteFunc(slices.Clone(inherited), func(v string) bool {
 		return strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "WATCHDOG_") || strings.HasPrefix(v, "LISTEN_")
 	})
-	taken := map[string]bool{"PWD": true, "EXECLOGD_ROUTE": true, "EXECLOGD_ROOT": true, "EXECLOGD_PATH": true, "EXECLOGD_PATHS": true,
-		"EXECLOGD_STATUS": true, "EXECLOGD_EXIT": true}
+	taken := map[string]bool{
+		"PWD": true, "EXECLOGD_ROUTE": true, "EXECLOGD_ROOT": true, "EXECLOGD_PATH": true, "EXECLOGD_PATHS": true,
+		"EXECLOGD_STATUS": true, "EXECLOGD_EXIT": true,
+	}
 	var env []string
 	for _, v := range slices.Backward(append(inherited, set...)) {
 		if key, _, _ := strings.Cut(v, "="); !taken[key] {

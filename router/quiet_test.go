@@ -62,7 +62,7 @@ func TestQuiet(t *testing.T) {
 				stop()
 
 				var got []string
-				for _, run := range strings.Fields(rec.String()) {
+				for run := range strings.FieldsSeq(rec.String()) {
 					batch, at, _ := strings.Cut(run, "@")
 					got = append(got, fmt.Sprintf("%d@%s", strings.Count(batch, "+")+1, at))
 				}

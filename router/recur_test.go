@@ -171,7 +171,6 @@ func TestManySavesAreNoLoop(t *testing.T) {
 					srv.end()
 					if len(d.loops) > 0 {
 						t.Errorf("%d of %d saves were taken for a loop, first %v", len(d.loops), saves, d.loops[0].Routes)
-
 					}
 				})
 			})

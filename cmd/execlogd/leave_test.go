@@ -143,15 +143,15 @@ i=0; while cat /proc/[0-9]*/stat | grep -q ') Z 1 ' && [ $i -lt 200 ]; do sleep 
 	}()
 	await := func(text string) {
 		t.Helper()
-		seen := ""
+		var seen strings.Builder
 		for lines.Scan() {
-			if seen += lines.Text() + "\n"; strings.Contains(lines.Text(), text) {
+			if seen.WriteString(lines.Text() + "\n"); strings.Contains(lines.Text(), text) {
 				return
 			} else if strings.Contains(lines.Text(), "exit status") {
 				break
 			}
 		}
-		t.Fatalf("want %q, got\n%s", text, seen)
+		t.Fatalf("want %q, got\n%s", text, seen.String())
 	}
 	await("ok after")
 	if err := os.WriteFile(filepath.Join(dir, "x.go"), nil, 0o600); err != nil {
