@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -148,6 +149,19 @@ func TestALargeFileThatChangesWhileItIsSent(t *testing.T) {
 			defer f.Close()
 			_, err = f.WriteAt([]byte("B"), size-1)
 			return err
+		},
+		"written in place, and given its old time": func(name string) error {
+			before, err := os.Stat(name)
+			if err != nil {
+				return err
+			}
+			f, err := os.OpenFile(name, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteAt([]byte("B"), size-1)
+			return errors.Join(err, os.Chtimes(name, time.Time{}, before.ModTime()))
 		},
 		"truncated": func(name string) error { return os.Truncate(name, size/2) },
 		"appended to": func(name string) error {
