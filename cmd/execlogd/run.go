@@ -310,7 +310,7 @@ func (o *oneLiner) say(text string) {
 // jobs are how the command runs. It writes to terminals itself, and its standard
 // error goes where ours does.
 func (o *oneLiner) jobs() job.Options {
-	opts := job.Options{Output: o.output, Separate: !sameOutput(o.stdout, o.stderr)}
+	opts := job.Options{Output: o.output, Done: o.sayLeftBehind, Separate: !sameOutput(o.stdout, o.stderr)}
 	if isTerminal(o.stdout) {
 		opts.Stdout, _ = o.stdout.(*os.File)
 	}
@@ -319,6 +319,13 @@ func (o *oneLiner) jobs() job.Options {
 	}
 	o.terminal.lend(&opts)
 	return opts
+}
+
+// sayLeftBehind says what a run that is over has left behind.
+func (o *oneLiner) sayLeftBehind(r job.Record) {
+	if text := leftBehindBy(r.Ended, r.Left); text != "" {
+		o.say(text)
+	}
 }
 
 // sameOutput reports whether what is written to one goes where the other goes, as

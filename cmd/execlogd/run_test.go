@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -100,6 +101,26 @@ func TestRunRunsAtOnceAndOnChanges(t *testing.T) {
 	r.next("execlogd: sh: ok after *")
 	if err := r.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a command leaves behind is ended, and that is said.
+func TestRunSaysWhatIsLeftBehind(t *testing.T) {
+	for leave, want := range map[string]string{
+		"false": "execlogd: ended what it left behind: sleep (*)",
+		"true":  "execlogd: left running: sleep (*)",
+	} {
+		note := filepath.Join(t.TempDir(), "pid")
+		r := runLine(t, "-leave="+leave, "--", "sh", "-c", `sleep 1000 >/dev/null 2>&1 & echo $! >"$0"`, note)
+		r.next(want)
+		if text, err := os.ReadFile(note); err == nil && leave == "true" {
+			pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		r.next("execlogd: sh: ok after *")
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
