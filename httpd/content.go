@@ -61,7 +61,7 @@ func (f *file) load() error {
 		tried := time.Since(start)
 		consistent := int64(n) == before.Size() && sameState(before, f.FileInfo)
 		switch {
-		case consistent && (n > 0 || !isFresh(f.FileInfo) || tried >= readPatience):
+		case consistent && (n > 0 || !isFresh(f.FileInfo, readPatience) || tried >= readPatience):
 			f.content, f.checksum = bytes.NewReader(text[:n]), crc32.Checksum(text[:n], castagnoli)
 			return nil
 		case tried >= readPatience && try >= readTries:
@@ -78,14 +78,14 @@ func (f *file) load() error {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // isFresh reports whether a file was changed so lately that it may be in the
-// middle of a save, which has emptied it first.
-func isFresh(info fs.FileInfo) bool {
+// middle of a save.
+func isFresh(info fs.FileInfo, lately time.Duration) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return false
 	}
 	age := time.Since(time.Unix(stat.Ctim.Unix()))
-	return 0 <= age && age < readPatience
+	return 0 <= age && age < lately
 }
 
 // sameState reports whether nothing happened to the content of a file between two
@@ -97,6 +97,21 @@ func sameState(a, b fs.FileInfo) bool {
 	after, alsoOK := b.Sys().(*syscall.Stat_t)
 	return ok && alsoOK && os.SameFile(a, b) && before.Size == after.Size && before.Mtim == after.Mtim &&
 		(before.Ctim == after.Ctim || before.Nlink != after.Nlink)
+}
+
+// A write(2) sets the times of a file when it begins, and may take this long.
+const longestWrite = 2 * time.Second
+
+// setValidators sets the ETag, and returns the time for Last-Modified. In the middle
+// of a write a file has the times that it has afterwards, with other content, so one
+// that was not read whole gets neither while that may be: a mixture would be taken
+// for the file for as long as it stays as it is.
+func (f *file) setValidators(h http.Header, variant string) (modified time.Time) {
+	if f.content == f.File && isFresh(f.FileInfo, longestWrite) {
+		return time.Time{}
+	}
+	h.Set("ETag", f.etag(variant))
+	return f.ModTime()
 }
 
 // etag is made of what changes when the content does, with a checksum of it

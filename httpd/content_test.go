@@ -192,6 +192,35 @@ func TestALargeFileThatChangesWhileItIsSent(t *testing.T) {
 	}
 }
 
+// A large file that was just written may be in the middle of that, with the times
+// that it has afterwards: what a client got of it then is not the file for ever.
+func TestALargeFileThatWasJustWrittenHasNoValidators(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "small.zip", "A")
+	run := serve(t, Options{Root: root})
+	if resp, _ := run.get(t, "GET", "/small.zip"); resp.Header.Get("ETag") == "" || resp.Header.Get("Last-Modified") == "" {
+		t.Errorf("a small file, which was read whole: %v", resp.Header)
+	}
+	start := time.Now()
+	write(t, root, "big.zip", strings.Repeat("A", wholeLimit+1))
+	for {
+		resp, body := run.get(t, "GET", "/big.zip")
+		if resp.StatusCode != 200 || len(body) != wholeLimit+1 {
+			t.Fatalf("%s with %d bytes", resp.Status, len(body))
+		}
+		tag, date, took := resp.Header.Values("ETag"), resp.Header.Values("Last-Modified"), time.Since(start)
+		switch {
+		case took < longestWrite && len(tag)+len(date) > 0:
+			t.Fatalf("after %v: ETag %q, Last-Modified %q", took, tag, date)
+		case len(tag) == 1 && len(date) == 1 && tag[0] != "":
+			return
+		case took > longestWrite+time.Minute:
+			t.Fatalf("after %v: ETag %q, Last-Modified %q", took, tag, date)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // A large file that loses its name, or gets another, while it is sent, as when it
 // is replaced by rename, has not changed: the download goes on to its end.
 func TestALargeFileThatIsReplacedWhileItIsSent(t *testing.T) {

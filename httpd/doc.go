@@ -43,7 +43,9 @@
 // second of that the answer is 503. One that was emptied a moment ago is waited
 // for as long, since many programs empty a file and then write it. A larger one
 // is compared with what it was, by its size and times, before the end of it is
-// sent: when it has changed, the connection is broken. Before Linux 6.13 two
+// sent: when it has changed, the connection is broken. The times are set when a
+// write begins, so that the middle of one looks like its end: for two seconds after
+// it was written, a larger file has neither ETag nor Last-Modified. Before Linux 6.13 two
 // writes within a tick of the kernel's clock (1 to 10 ms) have the same time: of
 // two of one length a small file's ETag still tells, by a checksum, a larger
 // file's does not. A write through a memory map sets the time when the first

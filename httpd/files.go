@@ -120,12 +120,11 @@ func (s *service) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 	h.Set("Content-Type", contentType(f.name, head))
 	page, injected := s.inject(h, r, f, head, badgeOf(r))
 	if injected {
-		h.Set("ETag", f.etag("-"+badgeOf(r).String()))
-		http.ServeContent(guarded, r, "", f.ModTime(), page)
+		modified := f.setValidators(h, "-"+badgeOf(r).String())
+		http.ServeContent(guarded, r, "", modified, page)
 		return
 	}
-	h.Set("ETag", f.etag(""))
-	http.ServeContent(guarded, r, "", f.ModTime(), f.content)
+	http.ServeContent(guarded, r, "", f.setValidators(h, ""), f.content)
 }
 
 // head makes the content ready to be sent, and returns what deciding about a file
