@@ -16,7 +16,7 @@ name = "build"
 root = "src"
 match = "*.md"
 debounce = "0s"
-shell = "echo \"$EXECLOGD_PATHS\" >>../ran; exit $(cat ../status)"
+shell = "echo \"$EXECLOGD_PATHS\" >>../ran; eval \"exit $(cat ../status)\""
 dir = "src"
 
 [[route]]
@@ -52,6 +52,7 @@ func TestTrigger(t *testing.T) {
 		{"build", "0", 0, "", "DIR/src\n"},
 		{"build src/a.md link/b.txt", "0", 0, "", "DIR/src/a.md\nDIR/src/b.txt\n"},
 		{"build", "3", 3, "exit status 3", "DIR/src\n"},
+		{"build", "$(kill -KILL $$)", 128 + 9, "killed", "DIR/src\n"},
 		{"bild", "0", 2, `no route "bild": is build meant?`, ""},
 		{"other", "0", 2, `no route "other": want one of build, each`, ""},
 		{"build x", "0", 2, `/x is not below the root of route "build", DIR/src`, ""},
