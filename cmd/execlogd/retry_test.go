@@ -29,6 +29,36 @@ shell = "echo x >>tried; [ $(wc -l <tried) = 3 ]"
 	s.await("msg=done route=fetch path=" + s.dir + "/a.url")
 }
 
+// A retry succeeds without a further change: what comes after it has waited for that,
+// and is not dropped at the first failure.
+func TestRetriesOfWhatComesFirst(t *testing.T) {
+	s := begin(t, `
+-- x.toml --
+[[route]]
+name = "compile"
+match = "*.src"
+retries = 5
+backoff = "10ms"
+shell = "echo x >>tried; [ $(wc -l <tried) = 3 ]"
+
+[[route]]
+name = "link"
+after = "compile"
+match = "*.src"
+run = ["true"]
+
+[[route]]
+name = "ship"
+after = "link"
+match = "*.src"
+run = ["true"]
+`)
+	s.write("a.src", "1")
+	for _, route := range []string{"compile", "link", "ship"} {
+		s.await("msg=done route=" + route + " path=" + s.dir + "/a.src")
+	}
+}
+
 // With -exit-on-failure the last retry counts.
 func TestRunRetries(t *testing.T) {
 	r := runLine(t, "-retries", "1", "-backoff", "1ms", "-exit-on-failure", "-match", "*.none", "-shell", "exit 3")

@@ -41,6 +41,10 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 	for _, f := range found {
 		route := f.route(r.callback(f))
 		route.OwnOutput = ownOutput(d.runner, route.Name)
+		if f.onFailure == "cancel" && cfg.mayRetry(texted(f.after)) {
+			// The success may come without a further change, after a back-off.
+			route.OnFailure = router.Keep
+		}
 		routes = append(routes, route)
 	}
 	if cfg.reloads() {
@@ -258,4 +262,26 @@ func (d *daemon) noteRoot(root string) func(there bool) {
 func below(root, path string) (string, bool) {
 	rel, err := filepath.Rel(root, path)
 	return rel, err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// mayRetry reports whether one of the routes, or of those that they are after, is run
+// again when it has failed.
+func (cfg *config) mayRetry(names []string) bool {
+	seen := make(map[string]bool)
+	for len(names) > 0 {
+		name := names[0]
+		names = names[1:]
+		for i := range cfg.routes {
+			c := &cfg.routes[i]
+			switch {
+			case c.name.is != name || seen[name]:
+			case c.retries > 0:
+				return true
+			default:
+				seen[name] = true
+				names = append(names, texted(c.after)...)
+			}
+		}
+	}
+	return false
 }
