@@ -221,6 +221,20 @@ func TestALargeFileThatWasJustWrittenHasNoValidators(t *testing.T) {
 	}
 }
 
+// settledETag waits until a file that was just written has an ETag.
+func (r *running) settledETag(t testing.TB, path string) string {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		resp, _ := r.get(t, "HEAD", path)
+		if tag := resp.Header.Get("ETag"); tag != "" {
+			return tag
+		}
+		if time.Since(start) > longestWrite+time.Minute {
+			t.Fatalf("%s has no ETag: %v", path, resp.Header)
+		}
+	}
+}
+
 // A large file that loses its name, or gets another, while it is sent, as when it
 // is replaced by rename, has not changed: the download goes on to its end.
 func TestALargeFileThatIsReplacedWhileItIsSent(t *testing.T) {
