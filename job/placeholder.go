@@ -104,12 +104,12 @@ var shells = []string{"sh", "ash", "bash", "csh", "dash", "elvish", "fish", "ksh
 // codeOptions are the options of programs after which an argument is code: letters,
 // which may end several short options (perl -ne), and what is written in full.
 var codeOptions = map[string]string{
-	"awk": "e", "bun": "ep --print", "elixir": "e", "entr": "s", "env": "S", "ex": "c", "expect": "c", "flock": "c", "gawk": "e --source",
-	"gdb": "- -ex -iex", "ghc": "e", "git": "c", "groovy": "e", "guile": "c", "ipython": "c", "julia": "eE --print", "lua": "e", "luajit": "e",
+	"alacritty": "e", "awk": "e", "bun": "ep --print", "elixir": "e", "entr": "s", "env": "S", "ex": "c", "expect": "c", "flock": "c", "gawk": "e --source",
+	"gdb": "- -ex -iex", "ghc": "e", "git": "c", "groovy": "e", "guile": "c", "ipython": "c", "julia": "eE --print", "konsole": "e", "lua": "e", "luajit": "e",
 	"mariadb": "e --init-command", "mysql": "e --init-command", "node": "ep --print", "nodejs": "ep --print", "npm": "c", "npx": "c", "nvim": "c", "osascript": "e",
 	"perl": "eE", "php": "rBRE --run --process-begin --process-code --process-end", "psql": "c", "pypy": "c", "python": "c",
 	"R": "e", "Rscript": "e", "racket": "e", "rsync": "e", "ruby": "e", "runuser": "c", "scala": "e", "script": "c", "sed": "e", "su": "c",
-	"swipl": "g", "ts-node": "ep --print", "vi": "c", "view": "c", "vim": "c",
+	"swipl": "g", "ts-node": "ep --print", "urxvt": "e", "vi": "c", "view": "c", "vim": "c", "xterm": "e",
 }
 
 // longCodeOptions are those of any program, without their dashes: they are called
@@ -155,7 +155,7 @@ func codeReader(argv []string, i int) (program, remedy string) {
 	const asVariable = "write $NAME in a script, or have it read the name as another argument"
 	before := argv[i][:placeholders.FindStringIndex(argv[i])[0]]
 	option, glued := argv[i-1], strings.TrimSuffix(before, "=")
-	if isLongCodeOption(glued) || isLongCodeOption(option) {
+	if isLongCodeOption(glued) || isLongCodeOption(option) || option == "eval" { // a command of deno, and others
 		return filepath.Base(argv[0]), asVariable
 	}
 	for j, word := range argv[:i] {

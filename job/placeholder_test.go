@@ -38,6 +38,8 @@ func TestNamesWouldBeCode(t *testing.T) {
 		{"bash -euo pipefail -c rm_{path}", script},
 		{"bash --init-file x -c {path}", script},
 		{"bash --norc -c {root}", script},
+		{"deno eval {path}", known},
+		{"xterm -e {path}", known},
 		{"env sh -c echo_{path}", script},
 		{"env -i A=b sh -c {path}", script},
 		{"nice -n 5 dash -ec {path}", script},
