@@ -10,28 +10,29 @@ import (
 )
 
 // uploads are ways in which a file comes into a folder. Each is a script that runs
-// there and leaves NAME, which is $1, with a total of 7.50.
+// there and leaves NAME, which is $1, with a total of 7.50. Where the file is open,
+// pauses are longer than the delay of the route, and much shorter where it is not.
 var uploads = []struct{ name, script string }{
-	{"monday", `(printf 'item,price\ntea,3\n'; sleep 3; printf 'cake,4.5\n') >"$1"`},
-	{"stalled", `exec >"$1"; printf 'item,price\ntea,3\n'; sleep 3.5; printf 'cake,4.5\n'; sleep 2.5`},
+	{"monday", `(printf 'item,price\ntea,3\n'; sleep 6; printf 'cake,4.5\n') >"$1"`},
+	{"stalled", `exec >"$1"; printf 'item,price\ntea,3\n'; sleep 7; printf 'cake,4.5\n'; sleep 6`},
 	{"trickle", `for c in 'item,' 'price\n' 'tea' ',3\n' cake , 4.5 '\n'; do printf "$c"; sleep 0.5; done >"$1"`},
-	{"empty-first", `: >"$1"; sleep 0.2; (printf 'item,price\ntea,3\n'; sleep 3; printf 'cake,4.5\n') >"$1"`},
+	{"empty-first", `: >"$1"; sleep 0.2; (printf 'item,price\ntea,3\n'; sleep 6; printf 'cake,4.5\n') >"$1"`},
 	{"in-pieces", `for line in item,price tea,3 cake,4.5; do echo $line >>"$1"; sleep 0.2; done`},
-	{"two-writers", `exec 3>"$1" 4>>"$1"; printf 'item,price\n' >&3; printf 'tea,3\n' >&4; exec 4>&-; sleep 3; printf 'tea,3\ncake,4.5\n' >&3`},
-	{"renamed", `(printf 'item,price\ntea,3\n'; sleep 3; printf 'cake,4.5\n') >"$1.part"; mv "$1.part" "$1"`},
-	{"renamed-open", `exec 3>"$1.crdownload"; printf 'item,price\n' >&3; mv "$1.crdownload" "$1"; sleep 3; printf 'tea,3\ncake,4.5\n' >&3`},
-	{"hidden", `(printf 'item,price\ntea,3\n'; sleep 2.5; printf 'cake,4.5\n') >".$1.Xq3"; mv ".$1.Xq3" "$1"`},
+	{"two-writers", `exec 3>"$1" 4>>"$1"; printf 'item,price\n' >&3; printf 'tea,3\n' >&4; exec 4>&-; sleep 6; printf 'tea,3\ncake,4.5\n' >&3`},
+	{"renamed", `(printf 'item,price\ntea,3\n'; sleep 6; printf 'cake,4.5\n') >"$1.part"; mv "$1.part" "$1"`},
+	{"renamed-open", `exec 3>"$1.crdownload"; printf 'item,price\n' >&3; mv "$1.crdownload" "$1"; sleep 6; printf 'tea,3\ncake,4.5\n' >&3`},
+	{"hidden", `(printf 'item,price\ntea,3\n'; sleep 6; printf 'cake,4.5\n') >".$1.Xq3"; mv ".$1.Xq3" "$1"`},
 	{"copied", `cp ../good "$1"`},
 	{"moved", `cp ../good ../new && mv ../new "$1"`},
 	{"installed", `install -m 600 ../good "$1"`},
 	{"timed", `cp ../good "$1"; sleep 0.3; touch -d 2020-01-01 "$1"; chmod 600 "$1"`},
-	{"by-dd", `(printf 'item,price\ntea,3\n'; sleep 2.5; printf 'cake,4.5\n') | dd of="$1" bs=4 status=none`},
+	{"by-dd", `(printf 'item,price\ntea,3\n'; sleep 6; printf 'cake,4.5\n') | dd of="$1" bs=4 status=none`},
 	{"by-rsync", `rsync ../good "$1"`},
 	{"by-rsync-in-place", `: >"$1"; exec rsync --inplace --times ../good "$1"`},
-	{"by-child", `(sleep 2.5; printf 'tea,3\ncake,4.5\n') >>"$1" & until [ -e "$1" ]; do sleep 0.01; done; printf 'item,price\n' >>"$1"; wait`},
-	{"sub/in-a-directory", `mkdir ../newdir && exec 3>../newdir/in-a-directory.csv && printf 'item,price\ntea,3\n' >&3 && mv ../newdir sub && sleep 3 && printf 'cake,4.5\n' >&3`},
-	{"renamed-directory/csv", `mkdir part.part && exec 3>part.part/csv.csv && printf 'item,price\ntea,3\n' >&3 && mv part.part renamed-directory && sleep 3 && printf 'cake,4.5\n' >&3`},
-	{"preallocated", `truncate -s 26 "$1" && exec 1<>"$1" && sleep 2.5 && cat ../good`},
+	{"by-child", `(sleep 6; printf 'tea,3\ncake,4.5\n') >>"$1" & until [ -e "$1" ]; do sleep 0.01; done; printf 'item,price\n' >>"$1"; wait`},
+	{"sub/in-a-directory", `mkdir ../newdir && exec 3>../newdir/in-a-directory.csv && printf 'item,price\ntea,3\n' >&3 && mv ../newdir sub && sleep 6 && printf 'cake,4.5\n' >&3`},
+	{"renamed-directory/csv", `mkdir part.part && exec 3>part.part/csv.csv && printf 'item,price\ntea,3\n' >&3 && mv part.part renamed-directory && sleep 6 && printf 'cake,4.5\n' >&3`},
+	{"preallocated", `truncate -s 26 "$1" && exec 1<>"$1" && sleep 6 && cat ../good`},
 }
 
 // The example of a folder for uploads works on each file once, when it is whole,
@@ -41,6 +42,16 @@ func TestInboxWorksOnWholeFiles(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS("../examples/inbox")); err != nil {
 		t.Fatal(err)
 	}
+	// On a busy machine the pause between two writers can be as long as the delay.
+	config, err := os.ReadFile(filepath.Join(dir, "execlogd.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const short, long = `delay = "1s"`, `delay = "4s"`
+	if n := strings.Count(string(config), short); n != 1 {
+		t.Fatalf("the example has %s %d times, want once", short, n)
+	}
+	write(t, dir, map[string]string{"execlogd.toml": strings.Replace(string(config), short, long, 1)})
 	write(t, dir, map[string]string{"good": "item,price\ntea,3\ncake,4.5\n"})
 	inbox := filepath.Join(dir, "inbox")
 	begin := func(name, script string) {

@@ -45,7 +45,7 @@ func keepWriting(t *testing.T, path string) {
 // A log in the tree that somebody keeps open and writes to delays no page that
 // does not show it.
 func TestPagesDoNotWaitForALog(t *testing.T) {
-	const soon = 10 * time.Second // they waited for half a minute
+	const soon = 25 * time.Second // they waited for half a minute
 	dir := t.TempDir()
 	write(t, dir, map[string]string{"index.html": "<p>old", "app.log": ""})
 	d, err := startDaemon(t, dir, "-port", "0")
@@ -125,7 +125,7 @@ func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 				return strings.Count(string(text), "\n")
 			}
 			for saves := range 3 {
-				soon, cancel := context.WithTimeout(t.Context(), 15*time.Second) // it was half a minute
+				soon, cancel := context.WithTimeout(t.Context(), 25*time.Second) // it was half a minute
 				err := eventually(soon, "the server to start", func() bool { return lines(starts) > saves })
 				cancel()
 				if err != nil {

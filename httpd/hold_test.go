@@ -16,7 +16,7 @@ import (
 // A client that does not do its part holds its connection for a bounded time,
 // and an answer to it comes at once where there is one.
 func TestAClientDoesNotHoldItsConnection(t *testing.T) {
-	const bound = 200 * time.Millisecond
+	const bound = 2 * time.Second // in which a busy client can send its header
 	tests := []struct {
 		name, request string
 		trickle       string // a byte of which comes now and then
@@ -47,7 +47,7 @@ func TestAClientDoesNotHoldItsConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			conn.SetDeadline(time.Now().Add(time.Minute))
 			io.WriteString(conn, tt.request)
 			stop, stopped := make(chan struct{}), make(chan struct{})
 			go func() {
@@ -130,7 +130,7 @@ func TestAnAnswerThatNobodyReads(t *testing.T) {
 		t.Errorf("who reads slowly got %d bytes of %d, %v", got+n, size, err)
 	}
 
-	idle.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	idle.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if n, err := idle.wait(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || n == size {
 		t.Errorf("who read nothing got %d bytes of %d, %v", n, size, err)
 	}

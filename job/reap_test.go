@@ -63,7 +63,7 @@ func first() error {
 		return fmt.Errorf("a slow child: %v, want exit status 5", err)
 	}
 	isZombie := func(p process) bool { return p.zombie }
-	for end := time.Now().Add(20 * time.Second); slices.ContainsFunc(processes(), isZombie); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); slices.ContainsFunc(processes(), isZombie); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			return fmt.Errorf("zombies stay: %v", slices.DeleteFunc(processes(), func(p process) bool { return !p.zombie }))
 		}

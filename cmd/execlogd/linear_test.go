@@ -98,9 +98,15 @@ func TestConfigurationTakesLinearTime(t *testing.T) {
 				return least
 			}
 			const small, times = 100, 8
-			one, more := took(small), took(small*times)
-			if more > 3*times*one && more > 100*time.Millisecond {
-				t.Errorf("what is %d times as long takes %d times as long: %v and %v", times, more/max(one, 1), one, more)
+			for try := 1; ; try++ { // others take the processor's caches
+				one, more := took(small), took(small*times)
+				if more <= 3*times*one || more <= 100*time.Millisecond {
+					break
+				}
+				if try < 5 {
+					continue
+				}
+				t.Fatalf("what is %d times as long takes %d times as long: %v and %v", times, more/max(one, 1), one, more)
 			}
 		})
 	}
