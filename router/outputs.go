@@ -14,11 +14,10 @@ import (
 // open stays so until its IN_CLOSE_WRITE, so a log costs one question.
 
 const (
-	// questionGap is the least time from one question to the next, so that
-	// events in great numbers do not keep a processor busy with reading /proc. It
-	// is less than DefaultDelay. After a question that took long it is
-	// questionShare times that, up to longestQuestionGap.
-	questionGap        = 25 * time.Millisecond
+	// From the start of one question to the next there is questionShare times
+	// what it took, up to longestQuestionGap, so that events in great numbers do
+	// not keep a processor busy with reading /proc. While nothing of the route
+	// runs there is nothing to read, and a batch without a Delay hardly waits.
 	questionShare      = 10
 	longestQuestionGap = 100 * time.Millisecond
 
@@ -200,7 +199,7 @@ func (o *outputs) keepAsking() {
 		}
 		began := time.Now()
 		answers := own(events)
-		gap := min(max(questionGap, questionShare*time.Since(began)), longestQuestionGap)
+		gap := min(questionShare*time.Since(began), longestQuestionGap)
 		if !o.answer(events, answers, began.Add(gap)) {
 			return
 		}

@@ -37,7 +37,8 @@ func TestOwnOutput(t *testing.T) {
 		{"what was written just before the end neither", timing, 300 * ms, "a@0 once:M@110 once:M@399 once:w@399", "a@100"},
 		{"without a delay neither", Route{Delay: -1, Debounce: -1}, 0, "log:M@0 a@100 log:M@200", "a@100"},
 		{"what others write does", timing, 0, "a:M@0 a:w@10", "a@100"},
-		{"an event asks for it once in a while", Route{Delay: -1, Debounce: -1}, 0, "a@0 b@1", "a@0 b@25"},
+		{"nor does it wait when the answer costs nothing", Route{Delay: -1, Debounce: -1}, 0, "a@0 b@1", "a@0 b@1"},
+		{"an answer that took long is not asked for again at once", Route{Delay: -1, Debounce: -1}, 0, "slow@0 b@1", "slow+b@100"},
 
 		{"a close is its own doing as well", closes, 0, "once:M@0 once:w@50", ""},
 		{"when it is closed it is a file like others", timing, 0, "once:M@0 once:w@50 once@100", "once@200"},
@@ -56,7 +57,7 @@ func TestOwnOutput(t *testing.T) {
 
 		{"a save that waits is not lost", timing, 300 * ms, "x@0 late@110 late:M@200 late:M@250 late:w@300", "x@100 late@400"},
 		{"nor does it wait for a log", timing, 0, "late:M@0 late:M@900 late:M@1000 late:M@1800 late:M@2600 late:M@3400", "late@1100"},
-		{"a file that is renamed before somebody has looked", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify}, 0, "log:M@0 a@2 b:M@3 b>log.1@4", "a@102"},
+		{"a file that is renamed before somebody has looked", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify}, 0, "log:M@0 slow@2 b:M@3 b>log.1@4", "slow@102"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -67,6 +68,9 @@ func TestOwnOutput(t *testing.T) {
 				tt.route.OwnOutput = func(events []inotify.Event) []bool {
 					var own []bool
 					for _, e := range events {
+						if e.Path == "slow" {
+							time.Sleep(20 * ms)
+						}
 						once := strings.Contains(e.Path, "once") && !looked[e.Path]
 						late := e.Path == "late" && looked[e.Path]
 						looked[e.Path] = true
@@ -115,15 +119,16 @@ func TestOwnOutputIsAskedForSeldom(t *testing.T) {
 		if n := questions.Load(); n != 1 {
 			t.Errorf("a thousand writes to a log led to %d questions, want one", n)
 		}
-		for n := range 20 {
-			took.Store(int64(n) * int64(ms))
+		for each := ms; each < 20*ms; each += ms {
+			took.Store(int64(each))
 			questions.Store(0)
 			for i := range 1000 {
 				r.Events(words(fmt.Sprint("a", i)))
 				time.Sleep(ms)
 			}
-			if n := questions.Load(); n > 41 || n < 5 {
-				t.Errorf("a thousand saves in a second led to %d questions that took %v each", n, time.Duration(took.Load()))
+			n := questions.Load()
+			if spent := time.Duration(n) * each; n < 5 || spent > 250*ms {
+				t.Errorf("a thousand saves in a second led to %d questions of %v each, which is %v", n, each, spent)
 			}
 		}
 	})
