@@ -241,7 +241,9 @@
 // recurs: what comes as long after this start as the same path, or whatever led
 // to this start, came after the one before, and the same path again and again at
 // one interval. What it goes on to change after its new start was refused waits
-// with what was.
+// with what was. So does each later change of the files that the error names, at
+// whatever times and after whatever starts, until another file changes, somebody
+// submits one, or the file has been left alone for a minute: then it counts again.
 //
 // Whoever changes a file in answer to a run, while it goes on, is part of such a
 // loop as well. A route that changes nothing says so with ReadOnly, and is never

@@ -163,6 +163,9 @@ func (l *lane) breakLoop(now time.Time) {
 		kept := *e
 		kept.tickets = nil
 		d.shelf = append(d.shelf, &kept)
+		if l.stage.only != nil && l.stage.route.goesOn() {
+			l.writes.report(keyOf(e.event), now)
+		}
 	}
 	l.refused = true
 	l.refuse(f, &LoopError{Events: eventsOf(f.entries), Routes: routes})

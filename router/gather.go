@@ -100,6 +100,7 @@ func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket, now time.T
 	l.renew()
 	l.batch.blame(from, s.route.Name)
 	l.came(k, now)
+	l.writes.cameAgain(k, now)
 	l.batch.put(k, x)
 }
 

@@ -14,6 +14,10 @@ const together = 50 * time.Millisecond
 // maxHistories bounds the paths that are remembered of one lane.
 const maxHistories = 256
 
+// forgetReported is for how long nobody may have written to a path before it counts
+// again, after it was reported as part of a loop.
+const forgetReported = time.Minute
+
 // A history is when a path was written.
 type history struct {
 	run    *trace        // during which it was written last
@@ -30,6 +34,46 @@ type writes struct {
 	run   *trace        // the latest run; nil if what comes of it ends with it
 	led   time.Duration // when what led to it came, after the start of the run before
 	paths map[key]*history
+
+	// reported are the paths of the batches that were reported as loops, and when
+	// each was last written. The program goes on writing them, at times that need not
+	// recur, and would otherwise start itself again, and be reported again, for ever.
+	reported map[key]time.Time
+}
+
+// report notes that a path was reported as part of a loop.
+func (w *writes) report(k key, now time.Time) {
+	if w.reported == nil || len(w.reported) >= maxHistories {
+		w.reported = make(map[key]time.Time)
+	}
+	w.reported[k] = now
+}
+
+// cameAgain notes an event of a path, if that was reported as part of a loop. One that
+// has been quiet for long is forgotten.
+func (w *writes) cameAgain(k key, now time.Time) {
+	last, known := w.reported[k]
+	switch {
+	case !known:
+	case now.Sub(last) >= forgetReported:
+		delete(w.reported, k)
+	default:
+		w.reported[k] = now
+	}
+}
+
+// haveReported reports whether all that a batch has are paths that were reported as
+// part of a loop, and nobody has asked for a run of them.
+func (w *writes) haveReported(b *batch) bool {
+	if len(w.reported) == 0 {
+		return false
+	}
+	for k, e := range b.entries {
+		if _, known := w.reported[k]; !known || e.firm || len(e.tickets) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // begin notes that a run starts, and when what led to it came.

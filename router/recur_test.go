@@ -136,6 +136,61 @@ func TestServersThatTriggerThemselves(t *testing.T) {
 	}
 }
 
+// A program that appends to its log is reported once. From then on its log alone does
+// not start it again, at whatever times it is written, until somebody asks for that or
+// the log has been left alone for a minute.
+func TestReportedFilesAloneAreNoTrigger(t *testing.T) {
+	const s = time.Second
+	var appends []saveAt // for two minutes after each start
+	for at := 300 * ms; at < 2*time.Minute; at += 300 * ms {
+		appends = append(appends, saveAt{"log", at})
+	}
+	for way := range new(server).routes() {
+		t.Run(way, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newFolder(1)
+				srv := &server{writes: appends}
+				d.router = mustNew(t, Options{Grace: -1, Post: d.note}, srv.routes()[way])
+				d.router.agenda.nap = func(time.Duration) {} // or most of it is waiting
+				srv.router = d.router
+				stop := background(t, d.router)
+				defer srv.end()
+				defer stop()
+				d.router.Trigger("server", inotify.Event{Path: "."})
+				time.Sleep(90 * s)
+				if n := len(d.loops); n != 1 {
+					t.Errorf("the log is reported %d times, want once", n)
+				}
+
+				d.router.Events(word("save"))
+				time.Sleep(s)
+				starts := srv.starts.Load()
+				for range 1000 {
+					d.router.Events(word("log"))
+					time.Sleep(d.between(50*ms, 5*s))
+				}
+				if n := srv.starts.Load() - starts; n != 0 {
+					t.Errorf("the log that was reported has started it %d times", n)
+				}
+
+				d.router.Trigger("server", word("log")...)
+				time.Sleep(s)
+				if n := srv.starts.Load() - starts; n != 1 {
+					t.Errorf("there are %d starts when the log is asked for, want one", n)
+				}
+
+				time.Sleep(4 * time.Minute) // which is two after the last append
+				starts = srv.starts.Load()
+				d.router.Events(word("log"))
+				time.Sleep(s)
+				if srv.starts.Load() == starts {
+					t.Error("a save of the log that was left alone does not start it")
+				}
+			})
+		})
+	}
+}
+
 // Who saves again and again, at times as people have them, is never taken for a
 // loop, also when each save starts a server again, or a build takes as long as it
 // takes, and the server itself is quiet.

@@ -234,7 +234,7 @@ func (l *lane) dispatch(now time.Time) {
 	s := l.stage
 	s.router.agenda.drop(l)
 	switch {
-	case l.isLoop() && l.refused:
+	case l.isLoop() && l.refused, l.writes.haveReported(&l.batch):
 		l.refuseMore(now)
 	case l.isLoop():
 		l.breakLoop(now)

@@ -41,19 +41,41 @@ func TestServersThatWriteWhatStartsThem(t *testing.T) {
 
 	t.Run("a service, at once", func(t *testing.T) {
 		t.Parallel()
-		file := filepath.Join(t.TempDir(), "starts")
+		file := filepath.Join(t.TempDir(), "starts") // a line each: the paths that led to it
 		s := begin(t, `-- in/ --
 -- x.toml --
 [[route]]
 name = "server"
 root = "in"
 service = true
-run = ["sh", "-c", "echo >>\"$STARTS\"; date +%N >in/.out; mv in/.out in/out; sleep 100"]
+run = ["sh", "-c", "echo $EXECLOGD_PATHS >>\"$STARTS\"; date +%N >in/.out; mv in/.out in/out; sleep 100"]
 env = { STARTS = "`+file+`" }
 `)
 		await(t, s.lines, "lastly out: name it in outputs or ignore")
 		if n := starts(t, file); n > most {
 			t.Errorf("started %d times, want at most %d", n, most)
+		}
+
+		// What it goes on to write does not start it again by itself.
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := len(text)
+		for i := range 5 {
+			save := fmt.Sprintf("in/save%d", i)
+			s.write(save, "")
+			for late := time.Now().Add(patience); !bytes.Contains(text[known:], []byte(save)); time.Sleep(10 * time.Millisecond) {
+				if text, err = os.ReadFile(file); err != nil || time.Now().After(late) {
+					t.Fatalf("%s starts nothing: %v, %q", save, err, text[known:])
+				}
+			}
+			time.Sleep(200 * time.Millisecond) // as nothing says that a start did not come
+		}
+		for line := range strings.Lines(string(text[known:])) {
+			if !strings.Contains(line, "save") {
+				t.Errorf("the service was started again by %s", line)
+			}
 		}
 	})
 	t.Run("run -restart, after more than a second", func(t *testing.T) {
