@@ -30,7 +30,7 @@ func TestServersThatWriteWhatStartsThem(t *testing.T) {
 			select {
 			case line := <-lines:
 				seen = append(seen, line)
-				if strings.Contains(line, "a loop: ") && strings.Contains(line, want) {
+				if strings.Contains(line, "a loop: ") && strings.HasSuffix(line, want) {
 					return
 				}
 			case <-late:
@@ -51,7 +51,7 @@ service = true
 run = ["sh", "-c", "echo $EXECLOGD_PATHS >>\"$STARTS\"; date +%N >in/.out; mv in/.out in/out; sleep 100"]
 env = { STARTS = "`+file+`" }
 `)
-		await(t, s.lines, "lastly out: name it in outputs or ignore")
+		await(t, s.lines, `lastly out: name it in outputs or ignore"`)
 		if n := starts(t, file); n > most {
 			t.Errorf("started %d times, want at most %d", n, most)
 		}

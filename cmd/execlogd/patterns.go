@@ -92,6 +92,9 @@ func (p listedPattern) note(roots []string) string {
 	if meant, ok := p.withSlashes(roots); ok {
 		return fmt.Sprintf(`\ takes the meaning from the character after it: is %q meant?`, meant)
 	}
+	if meant, ok := p.alternatives(roots); ok {
+		return fmt.Sprintf(`a comma is part of a name: is %q meant?`, meant)
+	}
 	names := strings.Split(p.is, "/")
 	for i, name := range names {
 		if rest, ok := strings.CutPrefix(name, "**"); ok && rest != "" && len(names) > 1 {
@@ -110,6 +113,27 @@ func (p listedPattern) note(roots []string) string {
 		return fmt.Sprintf("it is for the directory itself, and not for what is in it: is %q meant?", p.is+"/")
 	}
 	return ""
+}
+
+// alternatives is the pattern with what it lists between commas as alternatives,
+// if each part of it is a name with an extension, or a directory, and no file is
+// called as the whole.
+func (p listedPattern) alternatives(roots []string) (meant string, ok bool) {
+	parts := strings.Split(p.is, ",")
+	if len(parts) == 1 || strings.ContainsAny(p.is, "{[\\") {
+		return "", false
+	}
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+		if len(filepath.Ext(parts[i])) < 2 && !strings.HasSuffix(parts[i], "/") {
+			return "", false
+		}
+	}
+	isThere := func(root string) bool {
+		_, err := os.Lstat(filepath.Join(root, p.is))
+		return err == nil
+	}
+	return "{" + strings.Join(parts, ",") + "}", !slices.ContainsFunc(roots, isThere)
 }
 
 // withSlashes is the pattern with a slash for each backslash, if those seem to be

@@ -134,6 +134,8 @@ func TestPatternsThatMayBeWrong(t *testing.T) {
 		"*.md ":             `spaces at its ends are part of a name: is "*.md" meant?`,
 		`src\main.go`:       `\ takes the meaning from the character after it: is "src/main.go" meant?`,
 		`src\*.go`:          `\ takes the meaning from the character after it: is "src/*.go" meant?`,
+		"*.md,package.json": `a comma is part of a name: is "{*.md,package.json}" meant?`,
+		"x.md, src/main.go": `a comma is part of a name: is "{x.md,src/main.go}" meant?`,
 		"src/**.go":         `** beside other characters is *, a part of one name: is "src/**/*.go" meant?`,
 		elsewhere + "/*.md": `patterns are relative to the root, and ` + elsewhere + ` is not below that: it needs a root of its own`,
 		"~/site/*.md":       `patterns are relative to the root, and ~ is not below that`,

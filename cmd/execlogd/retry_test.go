@@ -74,7 +74,7 @@ func TestLoopAdvice(t *testing.T) {
 	for range 8 {
 		r.next("execlogd: sh: ok after *")
 	}
-	r.next("execlogd: a loop: 7 runs in a row were each triggered only by what the one before may have written, lastly out: name it with -outputs or -ignore after *")
+	r.next("execlogd: a loop: 7 runs in a row were each triggered only by what the one before may have written, lastly out: name it with -outputs or -ignore")
 
 	s := begin(t, `
 -- x.toml --

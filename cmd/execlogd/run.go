@@ -392,6 +392,8 @@ func (o *oneLiner) post(f router.Frame) {
 		o.end(nil) // as a shell script does after Ctrl-C
 	case f.Err == nil:
 		o.say(fmt.Sprintf("%s: ok after %v%s", o.cfg.program(), took, o.about(f)))
+	case errors.As(f.Err, new(*router.LoopError)), errors.Is(f.Err, router.ErrKept):
+		o.say(fmt.Sprintf("%v%s", f.Err, o.about(f))) // nothing ran that took any time
 	default:
 		o.say(fmt.Sprintf("%v after %v%s", f.Err, took, o.about(f)))
 	}
