@@ -133,6 +133,7 @@ func (s *stage) movesOutput(k key, e inotify.Event, now time.Time) bool {
 		}
 		return true
 	case e.From != "" && s.rules.isOutput(e.From) && !s.rules.isOutput(e.Path):
+		s.dropMade(k)
 		s.putAside(k, now)
 		return true
 	case e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create|inotify.IsDir && len(s.born) < maxOutputs && s.rules.want&inotify.MovedFrom != 0:
@@ -182,6 +183,18 @@ func (s *stage) asideOf(k key, now time.Time) key {
 		}
 	}
 	return key{}
+}
+
+// dropMade takes out what has come as new below a path before an output was renamed
+// to it: a scan of the watcher had met the output under that name already.
+func (s *stage) dropMade(at key) {
+	for l := range s.all() {
+		for k := range l.batch.entries {
+			if k.root == at.root && isBelow(k.path, at.path) && s.isMadeHere(k) {
+				s.leave(l, k, false, false)
+			}
+		}
+	}
 }
 
 // isMadeHere reports whether a path that is moved away was not there when the last

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -151,6 +152,38 @@ func TestOutputsThatAreMoved(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A scan of the watcher may meet an output under its new name before the kernel
+// tells of the rename.
+func TestOutputThatIsFoundBeforeItsRename(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs := 0
+		r := mustNew(t, Options{}, Route{
+			Name: "build", Patterns: []string{"*.md"}, Outputs: []string{"/out/"}, Mask: anyChange, Delay: 20 * ms, Debounce: -1,
+			Callback: func(context.Context, []inotify.Event) error {
+				runs++
+				time.Sleep(100 * ms)
+				return nil
+			},
+		})
+		stop := background(t, r)
+		r.Events([]inotify.Event{{Path: "src/a.md", Mask: inotify.Modify | inotify.CloseWrite}})
+		time.Sleep(50 * ms)
+		found := inotify.Create | inotify.Modify | inotify.CloseWrite
+		r.Events([]inotify.Event{
+			{Path: "previous", Mask: inotify.Create | inotify.IsDir},
+			{Path: "previous/a.md", Mask: found},
+			{Path: "out", Mask: inotify.MovedFrom | inotify.IsDir},
+			{Path: "previous", From: "out", Mask: inotify.MovedTo | inotify.IsDir},
+			{Path: "previous/a.md", Mask: found},
+		})
+		time.Sleep(time.Minute)
+		stop()
+		if runs != 1 {
+			t.Errorf("%d runs, want one: what a run has moved away from its outputs triggered it", runs)
+		}
+	})
 }
 
 // Who moves a source to where the outputs are has a build without it.

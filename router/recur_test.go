@@ -158,6 +158,7 @@ func TestReportedFilesAloneAreNoTrigger(t *testing.T) {
 				defer stop()
 				d.router.Trigger("server", inotify.Event{Path: "."})
 				time.Sleep(90 * s)
+				synctest.Wait()
 				if n := len(d.loops); n != 1 {
 					t.Errorf("the log is reported %d times, want once", n)
 				}
