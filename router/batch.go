@@ -106,19 +106,26 @@ func (b *batch) giveUp(now time.Time) {
 }
 
 func (b *batch) noteEndless(k key, now time.Time) {
-	if _, known := b.endless[k]; !known && len(b.endless) >= maxEndless {
+	b.endless = noteTime(b.endless, k, now, maxEndless)
+}
+
+// noteTime sets the time of a path in a map, which it returns, and makes one if there
+// is none. A map that has as many paths as it may forgets that of the earliest time.
+func noteTime(times map[key]time.Time, k key, now time.Time, most int) map[key]time.Time {
+	if times == nil {
+		times = make(map[key]time.Time)
+	}
+	if _, known := times[k]; !known && len(times) >= most {
 		oldest := k
-		for other, written := range b.endless {
-			if oldest == k || written.Before(b.endless[oldest]) {
+		for other, at := range times {
+			if oldest == k || at.Before(times[oldest]) {
 				oldest = other
 			}
 		}
-		delete(b.endless, oldest)
+		delete(times, oldest)
 	}
-	if b.endless == nil {
-		b.endless = make(map[key]time.Time)
-	}
-	b.endless[k] = now
+	times[k] = now
+	return times
 }
 
 // isEndless reports whether a path that is written to now is known to be

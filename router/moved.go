@@ -155,19 +155,7 @@ func (r *rules) isOutput(path string) bool {
 // putAside remembers a name to which an output was moved, or from which a directory
 // was that is no change.
 func (s *stage) putAside(k key, now time.Time) {
-	if len(s.asides) >= maxAsides {
-		oldest := k
-		for other, last := range s.asides {
-			if oldest == k || last.Before(s.asides[oldest]) {
-				oldest = other
-			}
-		}
-		delete(s.asides, oldest)
-	}
-	if s.asides == nil {
-		s.asides = make(map[key]time.Time)
-	}
-	s.asides[k] = now
+	s.asides = noteTime(s.asides, k, now, maxAsides)
 }
 
 // asideOf is the name by which a path, or a directory above it, was moved and is no
