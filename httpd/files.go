@@ -134,7 +134,7 @@ func (f *file) head() ([]byte, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
-	if knownType(f.name) && !isHTML(f.name) {
+	if known := typeOf(f.name).contentType; known != "" && known != "text/html" {
 		return nil, nil
 	}
 	head := make([]byte, min(f.Size(), scanLimit))

@@ -50,7 +50,7 @@ func (u update) with(assets []message) update {
 		for _, m := range list {
 			switch {
 			case seen[m.path]:
-			case effects[extension(m.path)] == style:
+			case typeOf(m.path).kind == styleSheet:
 				styles = append(styles, m)
 			default:
 				images = append(images, m)

@@ -9,38 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-// An effect is what the change of a file means to pages that do not say what
-// they use. A larger one comes first among the messages for a page.
-type effect int
+// A fileKind says how pages use the files of a type, and so what the change of
+// one means for a page.
+type fileKind int
 
 const (
-	nothing  effect = iota // pages do not load such files; loaded again where it is shown
-	image                  // fetched again in place
-	style                  // fetched again in place
-	document               // loaded again where it is shown
-	resource               // loaded again
+	notLoaded   fileKind = iota // pages do not load such files: pages that show the file reload
+	document                    // pages that show the file reload
+	styleSheet                  // fetched again in place
+	image                       // fetched again in place
+	modernImage                 // fetched again in place by our client, which LiveReload.js does not do: other pages reload
+	resource                    // pages that load the file reload
 )
-
-// effects is by extension. Where there is a choice, the stock client has made
-// it: of images it swaps these four kinds, and goes by the extension.
-var effects = effectsOf(map[effect]string{
-	image:    "gif jpeg jpg png",
-	style:    "css",
-	document: "htm html xhtml",
-	resource: "apng atom avif bmp cjs cur csv flac geojson glb gltf ico js json jsonc jsonl jsonld jsx jxl less m4a m4v md " +
-		"mjs mov mp3 mp4 ndjson oga ogg ogv opus otf pdf rss svg toml topojson tsv ttf txt vtt wasm wav weba webm " +
-		"webmanifest webp woff woff2 xml xsl xslt yaml yml",
-})
-
-func effectsOf(lists map[effect]string) map[string]effect {
-	byExtension := make(map[string]effect)
-	for e, list := range lists {
-		for extension := range strings.FieldsSeq(list) {
-			byExtension["."+extension] = e
-		}
-	}
-	return byExtension
-}
 
 // maxAssets bounds how many files a page is told to fetch in place. With
 // more, loading the page again is less work for everybody.
@@ -144,18 +124,18 @@ func (f changedFile) parent() string {
 	return canonical(dir)
 }
 
-// Of the files that a page uses, our client fetches style sheets and images
-// in place, in this order. It knows more kinds of images than the stock one.
+// Our client fetches style sheets and images in place, in this order. It does so
+// for more kinds of images than LiveReload.js.
 const lastRank = 2
 
-var ourImages = strings.Fields(".gif .jpg .jpeg .png .webp .avif .svg .apng .bmp .ico")
-
 func (f changedFile) rank() int {
-	switch extension := extension(f.name); {
-	case f.isDir:
-	case extension == ".css":
+	if f.isDir {
+		return lastRank
+	}
+	switch typeOf(f.name).kind {
+	case styleSheet:
 		return 0
-	case slices.Contains(ourImages, extension):
+	case image, modernImage:
 		return 1
 	}
 	return lastRank
@@ -174,17 +154,17 @@ func newChange(paths []string) change {
 	c.paths = pathsOf(c.files, false)
 	var styles, images []message
 	for _, f := range c.files {
-		switch e := effectOf(f.name, f.isDir); e {
-		case style:
+		switch kindOf(f.name, f.isDir) {
+		case styleSheet:
 			styles = append(styles, newMessage(f.name, true))
 		case image:
 			images = append(images, newMessage(f.name, true))
-		case resource:
+		case resource, modernImage:
 			c.everyone = reloadOnce(c.everyone, f.name)
 		case document:
 			c.unplaced = reloadOnce(c.unplaced, f.name)
 			c.addShown(f.name)
-		case nothing:
+		case notLoaded:
 			c.addShown(f.name)
 		}
 	}
@@ -204,17 +184,16 @@ func Explain(path string) string {
 		return hiddenNobody
 	}
 	const others = "every page that does not say what it uses"
-	inPlace := changedFile{name, isDir}.rank() < lastRank
-	switch e := effectOf(name, isDir); {
+	switch kind := kindOf(name, isDir); {
 	case isDir:
 		return "those that use or show something in it are loaded again, and so is " + others
-	case e == document:
+	case kind == document:
 		return "those that show or use it are loaded again: " + strings.Join(showing(name), " ")
-	case e == nothing:
+	case kind == notLoaded:
 		return "those that show or use it are loaded again"
-	case e == resource && inPlace:
+	case kind == modernImage:
 		return "those that use it fetch it again in place, and " + others + " is loaded again"
-	case e == resource:
+	case kind == resource:
 		return "those that use it are loaded again, and so is " + others
 	}
 	return "those that use it fetch it again in place, and so does " + others
@@ -256,13 +235,13 @@ func cleanPath(p string) (name string, isDir bool) {
 	return name, name == "" || strings.HasSuffix(p, "/")
 }
 
-// effectOf goes by the name. What is in a directory that changed as a whole is
-// anybody's guess.
-func effectOf(name string, isDir bool) effect {
+// kindOf goes by the name. A directory that changed as a whole may hold any kind
+// of file, so pages treat it as a resource.
+func kindOf(name string, isDir bool) fileKind {
 	if isDir {
 		return resource
 	}
-	return effects[extension(name)]
+	return typeOf(name).kind
 }
 
 // addShown notes a file that concerns those pages alone that are known to

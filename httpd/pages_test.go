@@ -136,8 +136,8 @@ func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
 
 func TestEveryTypeWeKnowConcernsSomebody(t *testing.T) {
 	exempt := []string{".gz", ".map", ".tar", ".zip"}
-	for extension := range types {
-		if effects[extension] == nothing && !slices.Contains(exempt, extension) {
+	for extension, known := range types {
+		if known.kind == notLoaded && !slices.Contains(exempt, extension) {
 			t.Errorf("a change of %s files concerns nobody", extension)
 		}
 	}

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"cmp"
 	"mime"
 	"net/http"
 	"path"
@@ -9,120 +10,130 @@ import (
 	"unicode/utf8"
 )
 
-// types has what the web is made of, so that a bare machine serves it right.
-// Text is said to be UTF-8 where a browser would otherwise take it for
-// something older; JSON, SVG and other XML say themselves what they are.
-var types = map[string]string{
-	".apng":        "image/apng",
-	".atom":        "application/atom+xml",
-	".avif":        "image/avif",
-	".bmp":         "image/bmp",
-	".cjs":         "text/javascript; charset=utf-8",
-	".css":         "text/css; charset=utf-8",
-	".csv":         "text/csv; charset=utf-8",
-	".flac":        "audio/flac",
-	".geojson":     "application/geo+json",
-	".gif":         "image/gif",
-	".glb":         "model/gltf-binary",
-	".gltf":        "model/gltf+json",
-	".gz":          "application/gzip",
-	".htm":         "text/html",
-	".html":        "text/html",
-	".ico":         "image/x-icon",
-	".jpeg":        "image/jpeg",
-	".jpg":         "image/jpeg",
-	".js":          "text/javascript; charset=utf-8",
-	".json":        "application/json",
-	".jsonld":      "application/ld+json",
-	".jsx":         "text/javascript; charset=utf-8",
-	".jxl":         "image/jxl",
-	".m4a":         "audio/mp4",
-	".m4v":         "video/mp4",
-	".map":         "application/json",
-	".md":          "text/plain; charset=utf-8",
-	".mjs":         "text/javascript; charset=utf-8",
-	".mov":         "video/quicktime",
-	".mp3":         "audio/mpeg",
-	".mp4":         "video/mp4",
-	".oga":         "audio/ogg",
-	".ogg":         "audio/ogg",
-	".ogv":         "video/ogg",
-	".opus":        "audio/ogg",
-	".otf":         "font/otf",
-	".pdf":         "application/pdf",
-	".png":         "image/png",
-	".rss":         "application/rss+xml",
-	".svg":         "image/svg+xml",
-	".tar":         "application/x-tar",
-	".toml":        "text/plain; charset=utf-8",
-	".tsv":         "text/tab-separated-values; charset=utf-8",
-	".ttf":         "font/ttf",
-	".txt":         "text/plain; charset=utf-8",
-	".vtt":         "text/vtt; charset=utf-8",
-	".wasm":        "application/wasm",
-	".wav":         "audio/wav",
-	".webm":        "video/webm",
-	".webmanifest": "application/manifest+json",
-	".webp":        "image/webp",
-	".woff":        "font/woff",
-	".woff2":       "font/woff2",
-	".xhtml":       "application/xhtml+xml",
-	".xml":         "application/xml",
-	".xsl":         "application/xslt+xml",
-	".yaml":        "text/plain; charset=utf-8",
-	".yml":         "text/plain; charset=utf-8",
-	".zip":         "application/zip",
+// A fileType is what the server knows of the files with one extension.
+type fileType struct {
+	contentType string // "" leaves it to the machine's tables or the content
+	kind        fileKind
+}
+
+// types is the one table of file types, by extension. Serving a file and
+// refreshing pages after a change both read it.
+//
+// The content types cover what the web is made of, so that a machine without
+// tables of its own serves it right. Text is declared as UTF-8 where a browser
+// would otherwise assume an older encoding; JSON, SVG and other XML name their
+// encoding themselves.
+var types = map[string]fileType{
+	".apng":        {"image/apng", modernImage},
+	".atom":        {"application/atom+xml", resource},
+	".avif":        {"image/avif", modernImage},
+	".bmp":         {"image/bmp", modernImage},
+	".cjs":         {"text/javascript; charset=utf-8", resource},
+	".css":         {"text/css; charset=utf-8", styleSheet},
+	".csv":         {"text/csv; charset=utf-8", resource},
+	".cur":         {"", resource},
+	".flac":        {"audio/flac", resource},
+	".geojson":     {"application/geo+json", resource},
+	".gif":         {"image/gif", image},
+	".glb":         {"model/gltf-binary", resource},
+	".gltf":        {"model/gltf+json", resource},
+	".gz":          {"application/gzip", notLoaded},
+	".htm":         {"text/html", document},
+	".html":        {"text/html", document},
+	".ico":         {"image/x-icon", modernImage},
+	".jpeg":        {"image/jpeg", image},
+	".jpg":         {"image/jpeg", image},
+	".js":          {"text/javascript; charset=utf-8", resource},
+	".json":        {"application/json", resource},
+	".jsonc":       {"", resource},
+	".jsonl":       {"", resource},
+	".jsonld":      {"application/ld+json", resource},
+	".jsx":         {"text/javascript; charset=utf-8", resource},
+	".jxl":         {"image/jxl", resource},
+	".less":        {"", resource},
+	".m4a":         {"audio/mp4", resource},
+	".m4v":         {"video/mp4", resource},
+	".map":         {"application/json", notLoaded},
+	".md":          {"text/plain; charset=utf-8", resource},
+	".mjs":         {"text/javascript; charset=utf-8", resource},
+	".mov":         {"video/quicktime", resource},
+	".mp3":         {"audio/mpeg", resource},
+	".mp4":         {"video/mp4", resource},
+	".ndjson":      {"", resource},
+	".oga":         {"audio/ogg", resource},
+	".ogg":         {"audio/ogg", resource},
+	".ogv":         {"video/ogg", resource},
+	".opus":        {"audio/ogg", resource},
+	".otf":         {"font/otf", resource},
+	".pdf":         {"application/pdf", resource},
+	".png":         {"image/png", image},
+	".rss":         {"application/rss+xml", resource},
+	".svg":         {"image/svg+xml", modernImage},
+	".tar":         {"application/x-tar", notLoaded},
+	".toml":        {"text/plain; charset=utf-8", resource},
+	".topojson":    {"", resource},
+	".tsv":         {"text/tab-separated-values; charset=utf-8", resource},
+	".ttf":         {"font/ttf", resource},
+	".txt":         {"text/plain; charset=utf-8", resource},
+	".vtt":         {"text/vtt; charset=utf-8", resource},
+	".wasm":        {"application/wasm", resource},
+	".wav":         {"audio/wav", resource},
+	".weba":        {"", resource},
+	".webm":        {"video/webm", resource},
+	".webmanifest": {"application/manifest+json", resource},
+	".webp":        {"image/webp", modernImage},
+	".woff":        {"font/woff", resource},
+	".woff2":       {"font/woff2", resource},
+	".xhtml":       {"application/xhtml+xml", document},
+	".xml":         {"application/xml", resource},
+	".xsl":         {"application/xslt+xml", resource},
+	".xslt":        {"", resource},
+	".yaml":        {"text/plain; charset=utf-8", resource},
+	".yml":         {"text/plain; charset=utf-8", resource},
+	".zip":         {"application/zip", notLoaded},
 }
 
 func extension(name string) string {
 	return strings.ToLower(path.Ext(name))
 }
 
-func knownType(name string) bool {
-	return types[extension(name)] != ""
+// typeOf looks up a file's type by its name. The zero fileType is an unknown
+// one.
+func typeOf(name string) fileType {
+	return types[extension(name)]
 }
 
-func isHTML(name string) bool {
-	return types[extension(name)] == "text/html"
-}
-
-// contentType names the type of a file by its name, or else by the machine's
-// tables, or else by how it begins.
+// contentType returns the Content-Type of a file: by its name, else by the
+// machine's tables, else by how its content begins.
 func contentType(name string, head []byte) string {
-	if isHTML(name) {
+	known := typeOf(name).contentType
+	if known == "" {
+		known = cmp.Or(mime.TypeByExtension(extension(name)), http.DetectContentType(head))
+	}
+	if strings.HasPrefix(known, "text/html") {
 		return htmlType(head)
 	}
-	if known := types[extension(name)]; known != "" {
-		return known
-	}
-	guess := mime.TypeByExtension(extension(name))
-	if guess == "" {
-		guess = http.DetectContentType(head)
-	}
-	if strings.HasPrefix(guess, "text/html") {
-		return htmlType(head)
-	}
-	return guess
+	return known
 }
 
-// htmlType leaves the encoding to a page that names one, where a browser looks
-// for it: the header would overrule the page. Any other page is said to be
-// UTF-8, as it has been for decades, when it can be.
+// htmlType declares a page as UTF-8 if it is, unless the page names an encoding
+// where browsers look for one: the header would overrule the page.
 func htmlType(head []byte) string {
 	start := bytes.ToLower(head[:min(len(head), 1024)])
-	if bytes.Contains(start, []byte("charset")) || bytes.Contains(start, []byte("encoding")) || !mostlyUTF8(head) {
+	if bytes.Contains(start, []byte("charset")) || bytes.Contains(start, []byte("encoding")) || !startsUTF8(head) {
 		return "text/html"
 	}
 	return "text/html; charset=utf-8"
 }
 
-// mostlyUTF8 says whether head is UTF-8, but for a character that the limit of
-// reading cuts.
-func mostlyUTF8(head []byte) bool {
+// startsUTF8 reports whether head is UTF-8, apart from a last character that
+// scanLimit may have cut.
+func startsUTF8(head []byte) bool {
 	cut := 0
 	if len(head) == scanLimit {
 		cut = utf8.UTFMax - 1
 	}
+
 	for n := range cut + 1 {
 		if utf8.Valid(head[:len(head)-n]) {
 			return true
