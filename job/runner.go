@@ -2,6 +2,7 @@ package job
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ const drainPatience = time.Second
 const leavePatience = 50 * time.Millisecond
 
 var (
-	errClosed = errors.New("the runner is closed")
+	errClosed = fmt.Errorf("the runner is closed: %w", context.Canceled)
 	errKeeper = errors.New("its keeper was killed, and what it had started with it")
 )
 

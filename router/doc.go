@@ -191,8 +191,8 @@
 //
 // # Frames
 //
-// A [Frame] is one batch and what came of it: success, the callback's error, its
-// panic, its timeout, or why there was no run. A callback that finds that it has
+// A [Frame] is one batch and what came of it, of which [Outcome] is the short form:
+// success, the callback's error, its panic, its timeout, or why there was no run. A callback that finds that it has
 // nothing to do returns [ErrSkipped], which is a success. Post is told of each, and what
 // waits for the frame goes on when Post has returned. [Router.Submit] takes
 // events that nobody watched, of files or of anything else that has a name,

@@ -28,7 +28,7 @@ var (
 	ErrKept = errors.New("kept for the next run")
 
 	// ErrSkipped is of a callback that had nothing to do, as what it makes is up
-	// to date. Its frame has succeeded, and is Skipped.
+	// to date. The Outcome of its frame is Skipped, which is a success.
 	ErrSkipped = errors.New("nothing to do")
 
 	// ErrBusy is what Wait says of an event that was dropped because the
@@ -60,8 +60,8 @@ type Frame struct {
 	// ErrRestarted, or why there was no run: ErrCancelled or a *LoopError.
 	Err error
 
-	// Skipped says that the callback returned ErrSkipped. Err is nil then.
-	Skipped bool
+	// Outcome is how it ended. If it is Skipped, Err is nil.
+	Outcome Outcome
 
 	// Again says that Route.Retries has another run follow this one, which
 	// failed, after Backoff.
@@ -103,9 +103,6 @@ func (f *frame) restart() {
 func (f *frame) work() {
 	growStack(len(f.entries))
 	f.Err = f.call()
-	if errors.Is(f.Err, ErrSkipped) {
-		f.Err, f.Skipped = nil, true
-	}
 	f.Took = time.Since(f.Start)
 	if !f.route.ReadOnly {
 		f.router.catchUp()
@@ -142,7 +139,7 @@ func (f *frame) call() (err error) {
 		}
 	}()
 	err = route.Callback(ctx, eventsOf(f.entries))
-	if err != nil && errors.Is(err, ctx.Err()) {
+	if err != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, ErrRestarted) {
 		err = context.Cause(ctx)
 	}
 	return err
@@ -162,7 +159,14 @@ func (f *frame) end() {
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
 	}
-	if f.Err != nil && !errors.Is(f.Err, ErrRestarted) && !errors.Is(f.Err, ErrKept) && f.router.now().phase == during {
+
+	f.Outcome = OutcomeOf(f.Err)
+	if f.Outcome == Skipped {
+		f.Err = nil
+	}
+
+	inNext := errors.Is(f.Err, ErrRestarted) || errors.Is(f.Err, ErrKept) // the events, anyway
+	if f.Outcome == Failed && !inNext && f.router.now().phase == during {
 		f.Again, f.Backoff = f.lane.again(f)
 	}
 }
@@ -191,15 +195,17 @@ func (f *frame) tell(post func(Frame)) {
 
 func (f *frame) log() {
 	log := f.router.logger
-	switch panicked, ok := errors.AsType[*PanicError](f.Err); {
-	case f.Err == nil:
+	switch f.Outcome {
+	case Succeeded, Skipped:
 		log.Debug("route ran", "route", f.Route, "took", f.Took, "paths", len(f.entries))
-	case errors.Is(f.Err, ErrCancelled), errors.Is(f.Err, ErrRestarted):
+	case Restarted, Stopped, Cancelled:
 		log.Debug("route did not finish", "route", f.Route, "took", f.Took, "err", f.Err)
-	case ok:
-		log.Error("route failed", "route", f.Route, "took", f.Took, "err", f.Err, "stack", string(panicked.Stack))
 	default:
-		log.Error("route failed", "route", f.Route, "took", f.Took, "err", f.Err)
+		about := []any{"route", f.Route, "took", f.Took, "err", f.Err}
+		if panicked, ok := errors.AsType[*PanicError](f.Err); ok {
+			about = append(about, "stack", string(panicked.Stack))
+		}
+		log.Error("route failed", about...)
 	}
 }
 

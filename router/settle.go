@@ -302,7 +302,7 @@ func (l *lane) bringBack(now time.Time) {
 // refuse makes a batch that was taken a frame that has failed before it began.
 func (l *lane) refuse(f *frame, err error) {
 	l.wait()
-	f.Err = err
+	f.Err, f.Outcome = err, OutcomeOf(err)
 	l.refusing = true
 	l.stage.refusing++
 	l.stage.router.runs.Go(f.report)

@@ -234,7 +234,7 @@ func TestASkippedRunHasSucceeded(t *testing.T) {
 		r, err := New(Options{Post: func(f Frame) {
 			mu.Lock()
 			defer mu.Unlock()
-			frames = append(frames, fmt.Sprintf("%s skipped %v, %v", f.Route, f.Skipped, f.Err))
+			frames = append(frames, fmt.Sprintf("%s: %v, %v", f.Route, f.Outcome, f.Err))
 		}},
 			Route{Name: "build", Retries: 3, Callback: func(context.Context, []inotify.Event) error {
 				return fmt.Errorf("all is as it was: %w", ErrSkipped)
@@ -255,7 +255,7 @@ func TestASkippedRunHasSucceeded(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if got, want := strings.Join(frames, "; "), "build skipped true, <nil>; pages skipped false, <nil>"; got != want {
+		if got, want := strings.Join(frames, "; "), "build: skipped, <nil>; pages: ok, <nil>"; got != want {
 			t.Errorf("got frames %s\nwant %s", got, want)
 		}
 	})

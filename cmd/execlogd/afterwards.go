@@ -105,7 +105,8 @@ func (e *ending) after(do router.Callback) router.Callback {
 // follow runs what follows a run that has ended with an error, or nil. A run that
 // was stopped for another reason than its time is followed by nothing.
 func (e *ending) follow(ctx context.Context, batch []inotify.Event, err error) {
-	if errors.Is(err, context.Canceled) || errors.Is(err, router.ErrRestarted) {
+	outcome := router.OutcomeOf(err)
+	if outcome != router.Succeeded && outcome != router.Failed {
 		return
 	}
 	if ctx.Err() != nil {

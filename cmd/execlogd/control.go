@@ -273,14 +273,10 @@ func stateOf(r job.Record) string {
 		return "died"
 	case r.Failure != "":
 		return "failed"
-	case errors.Is(r.Cause, errDropped):
-		return stopped
-	case errors.Is(r.Cause, router.ErrRestarted), errors.Is(r.Cause, job.ErrReplaced):
+	case errors.Is(r.Cause, job.ErrReplaced):
 		return restarted
-	case r.Cause != nil:
-		return stopped
 	}
-	return "ok"
+	return router.OutcomeOf(r.Cause).String()
 }
 
 // pathsOf is the paths of a batch.

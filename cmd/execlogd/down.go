@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"slices"
 
 	"github.com/execlog/execlogd/inotify"
@@ -16,11 +14,11 @@ const down = "stopped until the next success"
 // upAndDown stops the services that are not to outlive the failure of a route
 // before them, and starts them at the next success of one.
 func (r *routing) upAndDown(f router.Frame) {
-	failed := f.Err != nil && !errors.Is(f.Err, router.ErrRestarted) && !errors.Is(f.Err, context.Canceled)
+	failed := f.Outcome == router.Failed || f.Outcome == router.Cancelled
 	for _, s := range r.found {
 		first := slices.Contains(texted(s.after), f.Route)
 		// A success may have come too early, when another failed.
-		cancelled := s.name.is == f.Route && errors.Is(f.Err, router.ErrCancelled)
+		cancelled := s.name.is == f.Route && f.Outcome == router.Cancelled
 		switch {
 		case s.onFailure != "stop":
 		case failed && (first || cancelled):

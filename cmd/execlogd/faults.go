@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"slices"
@@ -29,13 +28,14 @@ func (f fault) source() string { return f.route + "\x00" + f.path }
 
 // note takes notice of a run that is over.
 func (fs *faults) note(f router.Frame, perFile bool) {
-	switch {
-	case errors.Is(f.Err, router.ErrCancelled), errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
+	switch f.Outcome {
+	case router.Cancelled, router.Restarted, router.Stopped:
 		return // nothing is known that was not before
-	case perFile:
+	}
+	if perFile {
 		fs.forgetGone(f.Route)
 		fs.set(f.Route, f.Events[0].Name(), f.Err)
-	default:
+	} else {
 		fs.set(f.Route, "", f.Err)
 	}
 }

@@ -16,9 +16,18 @@ import (
 // as httpd.Server.Refresh has it.
 const everything = "/"
 
-// errDropped is why a run ends whose route is another now, or none: in the
-// first case its events are the next one's.
-var errDropped = fmt.Errorf("its route was changed: %w", router.ErrRestarted)
+// errDropped is the error of a run whose route is another now, or none. For the
+// router it is one of router.ErrRestarted, so that the new route gets the events of
+// the run. Whoever looks at the run sees one that was stopped.
+var errDropped error = droppedError{}
+
+type droppedError struct{}
+
+func (droppedError) Error() string { return "its route was changed" }
+
+func (droppedError) Is(target error) bool {
+	return target == router.ErrRestarted || target == context.Canceled
+}
 
 // A work is what a route does, as long as the configuration has it.
 type work struct {

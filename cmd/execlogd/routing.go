@@ -101,7 +101,7 @@ func (r *routing) post(f router.Frame) {
 			continue
 		}
 		d.faults.note(f, c.per == "file")
-		if c.reload && f.Err == nil && !f.Skipped && r.cfg.reloads() {
+		if c.reload && f.Outcome == router.Succeeded && r.cfg.reloads() {
 			// The route is there, and takes it after those that it waits for.
 			_, _ = r.router.Trigger(reloadRoute, inotify.Event{Root: r.cfg.root, Path: everything})
 		}
@@ -140,26 +140,31 @@ func (d *daemon) sayWaiting(route string, file inotify.Event) {
 // logRun says what came of a run.
 func (d *daemon) logRun(f router.Frame) {
 	log := d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
-	panicked, isPanic := errors.AsType[*router.PanicError](f.Err)
-	switch {
-	case f.Skipped:
+
+	switch f.Outcome {
+	case router.Skipped:
 		log.Debug("not run: the content is that of the last run")
-	case f.Err == nil && (f.Route == reloadRoute || f.Route == namesRoute):
-		log.Debug("pages told")
-	case f.Err == nil:
-		log.Info("done")
-	case errors.Is(f.Err, router.ErrCancelled):
+	case router.Succeeded:
+		if f.Route == reloadRoute || f.Route == namesRoute {
+			log.Debug("pages told")
+		} else {
+			log.Info("done")
+		}
+	case router.Cancelled:
 		log.Debug("not run", "err", f.Err)
-	case isPanic:
-		log.Error("failed", "err", f.Err, "stack", string(panicked.Stack))
-	case errors.Is(f.Err, router.ErrRestarted) && !errors.Is(f.Err, errDropped):
-		log.Info(restarted)
-	case errors.Is(f.Err, errDropped), errors.Is(f.Err, context.Canceled):
-		log.Info(stopped, "cause", f.Err.Error())
-	case f.Again:
-		log.Error("failed", "err", f.Err, againKey, f.Backoff)
+	case router.Restarted:
+		log.Info(f.Outcome.String())
+	case router.Stopped:
+		log.Info(f.Outcome.String(), "cause", f.Err.Error())
 	default:
-		log.Error("failed", "err", f.Err)
+		about := []any{"err", f.Err}
+		if panicked, ok := errors.AsType[*router.PanicError](f.Err); ok {
+			about = append(about, "stack", string(panicked.Stack))
+		}
+		if f.Again {
+			about = append(about, againKey, f.Backoff)
+		}
+		log.Error("failed", about...)
 	}
 }
 

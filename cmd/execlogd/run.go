@@ -382,8 +382,8 @@ func (o *oneLiner) post(f router.Frame) {
 	f.Err = adviseOnLoop(f.Err, "name it with -outputs or -ignore")
 	took := f.Took.Round(time.Millisecond)
 	switch {
-	case f.Skipped, o.terminal.held(f), errors.Is(f.Err, router.ErrRestarted), errors.Is(f.Err, context.Canceled):
-		return
+	case f.Outcome != router.Succeeded && f.Outcome != router.Failed:
+		return // nothing has come of it, or it was a pause
 	case f.Again:
 		o.say(fmt.Sprintf("%v after %v, %s%s", f.Err, took, againIn(f.Backoff), o.about(f)))
 	case f.Err != nil && o.cfg.strict:

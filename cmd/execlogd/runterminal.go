@@ -286,9 +286,6 @@ func ignoresInterrupts(pid int) bool {
 	return err == nil && mask>>(syscall.SIGINT-1)&1 == 1
 }
 
-// held reports whether a run was not begun because of a pause.
-func (t *runTerminal) held(f router.Frame) bool { return errors.Is(f.Err, errPaused) }
-
 // ended reports whether a key has ended the command, so that execlogd is to end as
 // well: it died of the signal, or its exit status says so, or it is one that is
 // started again, such as a server, and has ended soon after. Others, such as an

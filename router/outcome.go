@@ -1,0 +1,82 @@
+package router
+
+import (
+	"context"
+	"errors"
+)
+
+// An Outcome is how a run ended, as far as it makes a difference to somebody who
+// waits for it or looks at a log.
+type Outcome uint8
+
+const (
+	// Running is the outcome of a run that has not ended.
+	Running Outcome = iota
+
+	// Succeeded is the outcome of a run without an error.
+	Succeeded
+
+	// Skipped is the outcome of a run that succeeded because there was nothing
+	// to do.
+	Skipped
+
+	// Failed is the outcome of a run that returned an error, panicked, took
+	// longer than its timeout, or was refused as a loop.
+	Failed
+
+	// Restarted is the outcome of a run that was ended because newer events had
+	// come. The next run has its events.
+	Restarted
+
+	// Stopped is the outcome of a run that was ended from outside for any other
+	// reason, such as the end of the router. It has not failed.
+	Stopped
+
+	// Cancelled is the outcome of a batch that was not run because a route of
+	// After had failed.
+	Cancelled
+)
+
+// OutcomeOf judges the error of a run. An error that is context.Canceled, as
+// errors.Is has it, is Stopped even if it is also [ErrRestarted].
+func OutcomeOf(err error) Outcome {
+	_, panicked := errors.AsType[*PanicError](err)
+
+	switch {
+	case err == nil:
+		return Succeeded
+	case errors.Is(err, ErrSkipped):
+		return Skipped
+	case errors.Is(err, ErrCancelled): // before the others, as it wraps a failure
+		return Cancelled
+	case panicked:
+		return Failed // whether or not the run was being ended
+	case errors.Is(err, context.Canceled):
+		return Stopped
+	case errors.Is(err, ErrRestarted):
+		return Restarted
+	default:
+		return Failed
+	}
+}
+
+// String is the outcome in one word, such as "ok" or "failed".
+func (o Outcome) String() string {
+	switch o {
+	case Running:
+		return "running"
+	case Succeeded:
+		return "ok"
+	case Skipped:
+		return "skipped"
+	case Failed:
+		return "failed"
+	case Restarted:
+		return "restarted"
+	case Stopped:
+		return "stopped"
+	case Cancelled:
+		return "cancelled"
+	}
+	return "unknown"
+}
