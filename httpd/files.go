@@ -156,7 +156,7 @@ func (s *service) inject(h http.Header, r *http.Request, f *file, head []byte, b
 	if !ok || !isNavigation(r) {
 		return nil, false
 	}
-	s.checkPolicies(r, f, head)
+	s.checkPolicies(f, head)
 	return newSplice(f.content, f.Size(), int64(off), b.element(r)), true
 }
 

@@ -2,246 +2,126 @@ package httpd
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"io"
-	"iter"
-	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
 )
 
-// checkPolicies says once for each file and policy when a page's own
-// Content-Security-Policy, in a meta element, keeps the page's socket from
-// opening. It says nothing about script-src: a policy rules what comes after
-// it, and the script comes before all else.
-func (s *service) checkPolicies(r *http.Request, f *file, head []byte) {
-	for policy := range policies(head) {
-		d, blocked := blocking(policy, s.gate.reached(r))
-		about := []string{s.directory, f.name, policy}
-		if blocked && s.warned.first(about...) &&
-			!s.logLimited(s.log, policyInPage, "path", f.name, "directive", clip(d.String()), "want", clip(d.opened())) {
-			s.warned.forget(about...) // the next request for the page may have more luck
-		}
-	}
-}
-
-// policies yields the content of the meta elements that a browser takes for
-// policies: those in the head of a page, and in no template.
-func policies(head []byte) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		z := html.NewTokenizer(bytes.NewReader(head))
-		var w headWalk
-		for {
-			kind := z.Next()
-			if kind == html.ErrorToken {
-				return
-			}
-			token := z.Token()
-			if !w.step(token) {
-				return
-			}
-			if policy := policyOf(token); policy != "" && w.templates == 0 && !yield(policy) {
-				return
-			}
-		}
-	}
-}
-
-// A headWalk follows the tags of a page's head.
-type headWalk struct {
-	inside    string // the element whose text comes next, "" between elements
-	templates int    // open ones
-}
-
-// step says whether a token is still in the head.
-func (w *headWalk) step(t html.Token) bool {
-	switch t.Type {
-	case html.TextToken:
-		return w.inside != "" || w.templates > 0 || strings.Trim(t.Data, " \t\n\f\r\ufeff") == ""
-	case html.EndTagToken:
-		w.inside = ""
-		if t.Data == "template" && w.templates > 0 {
-			w.templates--
-		}
-		return t.Data != "head" || w.templates > 0
-	case html.StartTagToken, html.SelfClosingTagToken:
-		return w.enter(t.Data)
-	}
-	return true // comments, the doctype
-}
-
-func (w *headWalk) enter(tag string) bool {
-	switch tag {
-	case "template":
-		w.templates++
-	case "title", "style", "script", "noscript", "noframes":
-		w.inside = tag
-	case "html", "head", "meta", "link", "base", "basefont", "bgsound":
-	default:
-		return w.templates > 0 // the body has begun
-	}
-	return true
-}
-
-// policyOf is the policy of a meta element, "" where a token is none.
-func policyOf(t html.Token) string {
-	if t.Type != html.StartTagToken && t.Type != html.SelfClosingTagToken || t.Data != "meta" {
-		return ""
-	}
-	var equiv, content string
-	for _, a := range t.Attr {
-		switch a.Key {
-		case "http-equiv":
-			equiv = a.Val
-		case "content":
-			content = a.Val
-		}
-	}
-	if !strings.EqualFold(equiv, "content-security-policy") {
-		return ""
-	}
-	return content
-}
-
-// A directive is one rule of a policy.
-type directive struct {
-	name    string // in lower case
-	sources []string
-}
-
-func (d directive) String() string {
-	return strings.Join(append([]string{d.name}, d.sources...), " ")
-}
-
-// opened is a directive that allows what d does, and a socket of ours.
-func (d directive) opened() string {
-	want := []string{"connect-src 'self'"}
-	for _, source := range d.sources {
-		if !strings.EqualFold(source, "'none'") {
-			want = append(want, source)
-		}
-	}
-	return strings.Join(want, " ")
-}
-
-const asciiSpace = " \t\n\f\r"
-
-// directives reads a serialised policy (CSP 3, 2.2.1): of two with one name the
-// first counts.
-func directives(policy string) map[string]directive {
-	found := make(map[string]directive)
-	for part := range strings.SplitSeq(policy, ";") {
-		fields := strings.FieldsFunc(part, func(c rune) bool { return strings.ContainsRune(asciiSpace, c) })
-		if len(fields) == 0 || strings.ContainsFunc(part, func(c rune) bool { return c > 0x7f }) {
+// checkPolicies logs a warning, once for each file and directive, when a
+// Content-Security-Policy in a meta element of the page keeps the page's socket
+// from opening. It ignores script-src: a policy rules what comes after it, and
+// the script comes before everything else.
+func (s *service) checkPolicies(f *file, head []byte) {
+	for _, policy := range metaPolicies(head) {
+		d, blocks := blockingDirective(policy)
+		if !blocks {
 			continue
 		}
-		name := strings.ToLower(fields[0])
-		if _, known := found[name]; !known {
-			found[name] = directive{name, fields[1:]}
+		key := strings.Join([]string{s.directory, f.name, clip(d.String())}, "\x00")
+		s.warned.once(key, func() bool {
+			return s.logLimited(s.log, policyInPage, "path", f.name, "directive", clip(d.String()), "want", clip(d.allowingSelf()))
+		})
+	}
+}
+
+// metaPolicies returns the policies in a page's meta elements. Browsers obey
+// those in the head.
+func metaPolicies(page []byte) (policies []string) {
+	// Both common spellings, Content-Security-Policy and content-security-policy,
+	// have this in them. Most pages have not, and need not be parsed.
+	if !bytes.Contains(page, []byte("ecurity-")) {
+		return nil
+	}
+	doc, err := html.Parse(bytes.NewReader(bytes.TrimPrefix(page, []byte("\ufeff"))))
+	if err != nil {
+		return nil
+	}
+
+	for n := range doc.Descendants() {
+		if n.DataAtom != atom.Meta || n.Parent.DataAtom != atom.Head {
+			continue
+		}
+		var equiv, content string
+		for _, a := range n.Attr {
+			switch a.Key {
+			case "http-equiv":
+				equiv = a.Val
+			case "content":
+				content = a.Val
+			}
+		}
+		if strings.EqualFold(equiv, "content-security-policy") {
+			policies = append(policies, content)
 		}
 	}
-	return found
+	return policies
 }
 
-// blocking is the directive of a policy that keeps a page from opening a
-// websocket to the host that it was loaded from. Where it depends on whether a
-// proxy spoke TLS with the browser, which we cannot know, nothing blocks.
-func blocking(policy, host string) (d directive, blocked bool) {
-	found := directives(policy)
-	d, ok := found["connect-src"]
-	if !ok {
-		d, ok = found["default-src"]
-	}
-	if !ok {
-		return directive{}, false
-	}
-	for _, source := range d.sources {
-		if opensSocket(strings.ToLower(source), strings.ToLower(host)) {
-			return directive{}, false
+// A directive is one rule of a policy: its name and its sources.
+type directive []string
+
+func (d directive) String() string { return strings.Join(d, " ") }
+
+// allowingSelf is a directive that allows what d does and our socket.
+func (d directive) allowingSelf() string {
+	sources := slices.DeleteFunc(slices.Clone(d[1:]), func(source string) bool { return strings.EqualFold(source, "'none'") })
+	return strings.TrimSpace("connect-src 'self' " + strings.Join(sources, " "))
+}
+
+// blockingDirective returns the directive of a policy that keeps a page from
+// opening a websocket to the server that it came from (CSP 3, 2.2.1 and 6.7.2).
+func blockingDirective(policy string) (d directive, blocks bool) {
+	directives := make(map[string]directive)
+	for text := range strings.SplitSeq(policy, ";") {
+		d := directive(strings.Fields(text))
+		if len(d) == 0 {
+			continue
+		}
+		d[0] = strings.ToLower(d[0])
+		if _, ok := directives[d[0]]; !ok { // of two with one name the first counts
+			directives[d[0]] = d
 		}
 	}
-	return d, true
+
+	d, ok := directives["connect-src"]
+	if !ok {
+		d, ok = directives["default-src"]
+	}
+	return d, ok && !slices.ContainsFunc(d[1:], opensSocket)
 }
 
-// opensSocket matches a source expression (CSP 3, 6.7.2) with the URL of the
-// socket. One without a scheme, and one of http, do not mean websockets.
-func opensSocket(source, host string) bool {
-	switch source {
-	case "'self'", "*", "ws:", "wss:":
-		return true
-	}
-	scheme, rest, ok := strings.Cut(source, "://")
-	if !ok || scheme != "ws" && scheme != "wss" {
-		return false
-	}
-	authority, path, _ := strings.Cut(rest, "/")
-	// What a proxy has cut from the path is not known either.
-	if path != "" && !strings.HasSuffix(path, "/") && !strings.HasSuffix("/"+path, "/livereload") {
-		return false
-	}
-	return matchesHost(authority, host, map[string]string{"ws": ":80", "wss": ":443"}[scheme])
+// opensSocket reports whether a source expression allows a websocket to the
+// page's own server. One that names a host may do so under a name or a port that
+// only a proxy in front of us knows: if it does not, the script reports that.
+func opensSocket(source string) bool {
+	source = strings.ToLower(source)
+	return source == "'self'" || source == "*" || strings.HasPrefix(source, "ws:") || strings.HasPrefix(source, "wss:")
 }
 
-// matchesHost matches name[:port], where the name may be or begin with a
-// wildcard and the port be one, with a host that may leave the implied port
-// out.
-func matchesHost(pattern, host, implied string) bool {
-	name, port := cutPort(pattern, implied)
-	ownName, ownPort := cutPort(host, implied)
-	if port != ownPort && port != ":*" {
-		return false
-	}
-	if below, ok := strings.CutPrefix(name, "*"); ok {
-		return below == "" || below[0] == '.' && strings.HasSuffix(ownName, below)
-	}
-	return name == ownName
-}
-
-func cutPort(hostport, implied string) (name, port string) {
-	if at := strings.LastIndexByte(hostport, ':'); at >= 0 && !strings.HasSuffix(hostport, "]") {
-		return hostport[:at], hostport[at:]
-	}
-	return hostport, implied
-}
-
-// maxWarnings bounds what a warnings remembers.
+// maxWarnings is how many warnings a warnings remembers.
 const maxWarnings = 1024
 
-// Warnings knows what was said already. After very many it forgets, and may say
-// something again.
+// Warnings remembers which warnings were logged. When it is full it forgets them
+// all, and a warning may be repeated.
 type warnings struct {
-	mu   sync.Mutex
-	said map[[sha256.Size]byte]struct{}
+	mu     sync.Mutex
+	logged map[string]bool
 }
 
-// first says whether this is the first time for these words.
-func (w *warnings) first(words ...string) bool {
-	key := sumOfWords(words)
+// once calls log, which reports whether it wrote a line, unless it has written one
+// for the same key before.
+func (w *warnings) once(key string, log func() bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, known := w.said[key]; known {
-		return false
+	if w.logged[key] || !log() {
+		return
 	}
-	if w.said == nil || len(w.said) == maxWarnings {
-		w.said = make(map[[sha256.Size]byte]struct{})
-	}
-	w.said[key] = struct{}{}
-	return true
-}
 
-// forget makes the next time for these words the first.
-func (w *warnings) forget(words ...string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.said, sumOfWords(words))
-}
-
-func sumOfWords(words []string) [sha256.Size]byte {
-	h := sha256.New()
-	for _, word := range words {
-		io.WriteString(h, word+"\x00")
+	if w.logged == nil || len(w.logged) == maxWarnings {
+		w.logged = make(map[string]bool)
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	w.logged[key] = true
 }

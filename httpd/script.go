@@ -39,12 +39,12 @@ func squeeze(source string) string {
 // the script once more, with the directive in the query.
 func (s *service) serveScript(w http.ResponseWriter, r *http.Request) {
 	if directive := r.URL.Query().Get("blocked"); directive != "" {
-		page := clip(r.Referer())
-		if s.reported.first(page, directive) &&
-			!s.logLimited(s.log, policyReported, "page", page, "directive", clip(directive), "remote", r.RemoteAddr) {
-			s.reported.forget(page, directive)
-		}
+		page, directive := clip(r.Referer()), clip(directive)
+		s.reported.once(page+"\x00"+directive, func() bool {
+			return s.logLimited(s.log, policyReported, "page", page, "directive", directive, "remote", r.RemoteAddr)
+		})
 	}
+
 	h := w.Header()
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
