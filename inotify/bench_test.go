@@ -67,7 +67,7 @@ func BenchmarkWatchTree(b *testing.B) {
 				b.Fatal(err)
 			}
 			for _, dir := range dirs {
-				if _, err := unix.InotifyAddWatch(fd, dir, uint32(upkeep|Modify|CloseWrite)); err != nil {
+				if _, err := unix.InotifyAddWatch(fd, dir, uint32(internalMask|Modify|CloseWrite)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -360,7 +360,7 @@ func BenchmarkApply(b *testing.B) {
 	if err := w.Add(Subscription{Root: dir, Mask: Modify}); err != nil {
 		b.Fatal(err)
 	}
-	below := w.tree.lookup(w.tree.lookup(w.subs[0].node, []byte("some")), []byte("where"))
+	below := w.tree.lookup(w.tree.lookup(w.subs[0].dir, []byte("some")), []byte("where"))
 	wd := w.tree.nodes[w.tree.lookup(below, []byte("below"))].wd
 	var buf []byte
 	const many = 1000
@@ -373,7 +373,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := w.applyAll(buf); err != nil {
+		if err := w.applyRecords(buf); err != nil {
 			b.Fatal(err)
 		}
 	}

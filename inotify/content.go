@@ -18,10 +18,10 @@ import (
 // from one that ticks more slowly.
 const timeStep = 20 * time.Millisecond
 
-// soon is how long after a Modify the first close is taken to be that of the same
+// closeDelay is how long after a Modify the first close is taken to be that of the same
 // writing, without a look at the file. Who waits for the end of a writing has waited
 // for this close, so nothing is lost if more was stored in between.
-const soon = 100 * time.Millisecond
+const closeDelay = 100 * time.Millisecond
 
 // contentSets is how many sets of four files are remembered.
 const contentSets = 512
@@ -36,17 +36,17 @@ type contentTimes struct {
 
 // A contentTime is of one name in a directory. Times are in ns since 1970.
 type contentTime struct {
-	key     uint64 // of directory and name; 0 is none
-	used    int64  // when it was last asked for
-	told    int64  // changes until then are told; 0: none was
-	mtime   int64  // at the last look at the file; 0: there was none
-	created bool   // its making is the last that was told
-	open    bool   // there was a Modify, and no CloseWrite since
+	key      uint64 // of directory and name; 0 is none
+	used     int64  // when it was last asked for
+	reported int64  // changes until then are told; 0: none was
+	mtime    int64  // at the last look at the file; 0: there was none
+	created  bool   // its making is the last that was told
+	open     bool   // there was a Modify, and no CloseWrite since
 }
 
-// of finds or makes the time of the file with a name in the directory with a
+// file finds or makes the time of the file with a name in the directory with a
 // watch descriptor. It is valid until the next call.
-func (c *contentTimes) of(t *tree, wd int32, name []byte) *contentTime {
+func (c *contentTimes) file(t *tree, wd int32, name []byte) *contentTime {
 	if c.sets == nil {
 		c.sets = new([contentSets][4]contentTime)
 	}
@@ -62,26 +62,26 @@ func (c *contentTimes) of(t *tree, wd int32, name []byte) *contentTime {
 			oldest = &set[i]
 		}
 	}
-	c.floor = max(c.floor, oldest.told, min(oldest.mtime, oldest.used))
+	c.floor = max(c.floor, oldest.reported, min(oldest.mtime, oldest.used))
 	*oldest = contentTime{key: key, used: c.now}
 	return oldest
 }
 
-// tell notes that a change of the file's content is being told, or that it was
+// reported notes that a change of the file's content is being told, or that it was
 // made.
-func (c *contentTimes) tell(t *tree, wd int32, name []byte, mask Mask) {
-	file := c.of(t, wd, name)
+func (c *contentTimes) reported(t *tree, wd int32, name []byte, mask Mask) {
+	file := c.file(t, wd, name)
 	file.created = mask&(Modify|MovedTo) == 0
 	file.open = mask&(Modify|CloseWrite) == Modify
 	if !file.created {
-		file.told = c.now
+		file.reported = c.now
 	}
 }
 
 // isCovered says whether the latest change of a file's content is told by what was
 // delivered or will be.
 func (c *contentTimes) isCovered(file *contentTime, mtime, size int64) bool {
-	return mtime == file.mtime || mtime <= max(c.floor, file.told) || file.created && size == 0
+	return mtime == file.mtime || mtime <= max(c.floor, file.reported) || file.created && size == 0
 }
 
 // withModify is the mask of a record of a file in the directory n, or with that path
@@ -91,18 +91,18 @@ func (w *Watcher) withModify(n id, wd int32, name []byte, mask Mask) Mask {
 	case w.mask&Modify == 0:
 		return mask // nobody asks
 	case mask&(Modify|MovedTo|Create) != 0:
-		w.content.tell(w.tree, wd, name, mask)
+		w.content.reported(w.tree, wd, name, mask)
 		return mask
 	case mask&(CloseWrite|Attrib) == 0:
 		return mask
 	}
-	file := w.content.of(w.tree, wd, name)
-	since := w.content.now - file.told
+	file := w.content.file(w.tree, wd, name)
+	since := w.content.now - file.reported
 	closed := mask&CloseWrite != 0 && file.open
 	if closed {
 		file.open = false
 	}
-	if since == 0 || closed && since < int64(soon) {
+	if since == 0 || closed && since < int64(closeDelay) {
 		return mask
 	}
 	mtime, size, ok := w.contentTime(n, name)
@@ -114,7 +114,7 @@ func (w *Watcher) withModify(n id, wd int32, name []byte, mask Mask) Mask {
 	if covered {
 		return mask
 	}
-	file.told = w.content.now
+	file.reported = w.content.now
 	return mask | Modify
 }
 
@@ -142,7 +142,7 @@ func (w *Watcher) contentTime(n id, name []byte) (mtime, size int64, ok bool) {
 func (w *Watcher) emitFound(n id, name []byte) {
 	if w.mask&Modify != 0 {
 		w.content.now = time.Now().UnixNano()
-		w.content.tell(w.tree, w.tree.nodes[n].wd, name, found)
+		w.content.reported(w.tree, w.tree.nodes[n].wd, name, scanMask)
 	}
-	w.emit(n, name, found, nil)
+	w.emit(n, name, scanMask, nil)
 }

@@ -83,10 +83,10 @@ func TestContentTimesAreBounded(t *testing.T) {
 	tr.must(tr.later())
 	tr.do("write f")
 	tr.read()
-	d := tr.w.tree.nodes[tr.w.tree.lookup(tr.w.subs[0].node, []byte("d"))].wd
+	d := tr.w.tree.nodes[tr.w.tree.lookup(tr.w.subs[0].dir, []byte("d"))].wd
 	for i := range 10 * 4 * contentSets {
 		tr.w.content.now = time.Now().UnixNano()
-		tr.w.content.tell(tr.w.tree, d, []byte(strconv.Itoa(i)), Modify|CloseWrite)
+		tr.w.content.reported(tr.w.tree, d, []byte(strconv.Itoa(i)), Modify|CloseWrite)
 	}
 	tr.must(tr.later())
 	tr.do("chmod f")

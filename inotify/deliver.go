@@ -10,15 +10,15 @@ import (
 // A subscriber is a Subscription with the events that wait for delivery.
 type subscriber struct {
 	Subscription
-	root  string    // absolute
-	node  id        // its directory; 0 while it is missing
-	file  *rootFile // if the root is a file
-	way   []step    // to its root
-	lost  Mask      // how it will lose its directory, as far as is known
-	muted bool      // Add is under way
-	batch []Event   // guarded by Watcher.mu
-	ready []Event   // of the goroutine that delivers
-	used  int       // how many events there were in either, since letGo
+	root       string      // absolute
+	dir        id          // its directory; 0 while it is missing
+	file       *rootFile   // if the root is a file
+	components []component // to its root
+	endMask    Mask        // how it will lose its directory, as far as is known
+	muted      bool        // Add is under way
+	queued     []Event     // guarded by Watcher.mu
+	delivering []Event     // of the goroutine that delivers
+	highWater  int         // how many events there were in either, since letGo
 }
 
 func newSubscriber(s Subscription, root string) *subscriber {
@@ -28,7 +28,7 @@ func newSubscriber(s Subscription, root string) *subscriber {
 	if s.Deliver == nil {
 		s.Deliver = func([]Event) {}
 	}
-	return &subscriber{Subscription: s, root: root, lost: MoveSelf}
+	return &subscriber{Subscription: s, root: root, endMask: MoveSelf}
 }
 
 // skips says whether path or a directory above it is left out.
@@ -44,76 +44,76 @@ func (s *subscriber) skips(path string) bool {
 	return s.SkipDir(path)
 }
 
-// always is delivered whatever the Subscription asks for. The last two are
+// alwaysMask is delivered whatever the Subscription asks for. The last two are
 // emitted of roots alone.
-const always = Overflow | Unmount | DeleteSelf | MoveSelf
+const alwaysMask = Overflow | Unmount | DeleteSelf | MoveSelf
 
 // emit queues an event for all who watch the directory n; with an empty name
 // it is of n itself. from is the old place in a rename, or nil.
-func (w *Watcher) emit(n id, name []byte, mask Mask, from *origin) {
-	if !w.here.find(n, name) {
-		w.unheard(n, mask)
+func (w *Watcher) emit(n id, name []byte, mask Mask, from *departure) {
+	if !w.paths.locate(n, name) {
+		w.deferEvent(n, mask)
 		return
 	}
-	before := from != nil && w.before.find(from.dir, from.name)
-	w.post(w.here.hits, mask, before)
+	before := from != nil && w.oldPaths.locate(from.dir, from.name)
+	w.queue(w.paths.matches, mask, before)
 }
 
 // emitRoot queues an event of the root n for those whose root it is.
 func (w *Watcher) emitRoot(n id, mask Mask) {
-	w.here.find(n, nil)
-	w.post(w.here.hits[:1], mask, false)
+	w.paths.locate(n, nil)
+	w.queue(w.paths.matches[:1], mask, false)
 }
 
-// post queues an event of the path that w.here has found, for some of its
+// queue queues an event of the path that w.here has found, for some of its
 // anchors. w.before has the old path if before says so.
-func (w *Watcher) post(hits []hit, mask Mask, before bool) {
+func (w *Watcher) queue(hits []match, mask Mask, before bool) {
 	for i := range hits {
 		h := &hits[i]
 		at, from := "", ""
 		for _, s := range h.subs {
-			if s.muted || mask&(s.Mask|always) == 0 || w.only != nil && s != w.only {
+			if s.muted || mask&(s.Mask|alwaysMask) == 0 || w.only != nil && s != w.only {
 				continue
 			}
 			if at == "" {
-				at = w.here.text(h.start)
+				at = w.paths.from(h.start)
 				if before {
-					from = w.before.below(h.anchor)
+					from = w.oldPaths.relativeTo(h.dir)
 				}
 			}
 			if len(hits) > 1 && s.skips(path.Dir(at)) {
 				continue
 			}
-			s.batch = append(s.batch, Event{Root: s.Root, Path: at, From: from, Mask: mask})
+			s.queued = append(s.queued, Event{Root: s.Root, Path: at, From: from, Mask: mask})
 		}
 	}
 }
 
-// heard says whether somebody watches n who is not just being added.
-func (w *Watcher) heard(n id) bool {
-	return w.heardBy(n, func(s *subscriber) bool { return !s.muted })
+// observed says whether somebody watches n who is not just being added.
+func (w *Watcher) observed(n id) bool {
+	return w.anySubscriber(n, func(s *subscriber) bool { return !s.muted })
 }
 
-// heardBeside says whether somebody watches n who gets no events now.
-func (w *Watcher) heardBeside(n id) bool {
-	return w.heardBy(n, func(s *subscriber) bool { return s != w.only })
+// observedByOthers says whether somebody watches n who gets no events now.
+func (w *Watcher) observedByOthers(n id) bool {
+	return w.anySubscriber(n, func(s *subscriber) bool { return s != w.only })
 }
 
-func (w *Watcher) heardBy(n id, who func(*subscriber) bool) bool {
-	w.here.find(n, nil)
-	return slices.ContainsFunc(w.here.hits, func(h hit) bool { return slices.ContainsFunc(h.subs, who) })
+func (w *Watcher) anySubscriber(n id, who func(*subscriber) bool) bool {
+	w.paths.locate(n, nil)
+	return slices.ContainsFunc(w.paths.matches, func(h match) bool { return slices.ContainsFunc(h.subs, who) })
 }
 
-// unheard makes up for an event in a directory whose path is not known: it is
+// deferEvent makes up for an event in a directory whose path is not known: it is
 // looked for when it is. What is not there any more cannot be found, and what
 // is in a directory that the tree has is not looked for, so that after such an
 // event all is said again.
-func (w *Watcher) unheard(n id, mask Mask) {
+func (w *Watcher) deferEvent(n id, mask Mask) {
 	const namespace = Create | Delete | MovedFrom | MovedTo
 	if mask&(Delete|MovedFrom) != 0 || mask&IsDir != 0 && mask&namespace != 0 {
-		w.restate(n)
+		w.reportAnew(n)
 	} else {
-		w.missed[n] = struct{}{}
+		w.unscanned[n] = struct{}{}
 	}
 }
 
@@ -122,124 +122,124 @@ func (w *Watcher) deliver() {
 	w.mu.Lock()
 	subs := w.subs
 	for _, s := range subs {
-		s.batch, s.ready = s.ready, s.batch
+		s.queued, s.delivering = s.delivering, s.queued
 	}
 	w.mu.Unlock()
 	for _, s := range subs {
-		if len(s.ready) == 0 {
+		if len(s.delivering) == 0 {
 			continue
 		}
-		s.Deliver(s.ready)
-		s.used = max(s.used, len(s.ready))
-		s.ready = s.ready[:0]
+		s.Deliver(s.delivering)
+		s.highWater = max(s.highWater, len(s.delivering))
+		s.delivering = s.delivering[:0]
 		w.delivered = true
 	}
 }
 
-// yield lets the goroutines run that Deliver has made ready. This thread may be
+// yieldProcessor lets the goroutines run that Deliver has made ready. This thread may be
 // about to sleep in the kernel with them in its queue, and when other threads
 // are busy some milliseconds would pass until the runtime noticed.
-func (w *Watcher) yield() {
+func (w *Watcher) yieldProcessor() {
 	if w.delivered {
 		w.delivered = false
 		runtime.Gosched()
 	}
 }
 
-// letGo forgets what was delivered, now that there is nothing else to do.
-func (s *subscriber) letGo() {
-	if s.used == 0 {
+// shrink forgets what was delivered, now that there is nothing else to do.
+func (s *subscriber) shrink() {
+	if s.highWater == 0 {
 		return
 	}
-	for _, events := range []*[]Event{&s.ready, &s.batch} {
+	for _, events := range []*[]Event{&s.delivering, &s.queued} {
 		if cap(*events) > 1<<12 && len(*events) == 0 {
 			*events = nil // a burst need not be paid for ever
 		}
-		clear((*events)[len(*events):min(max(s.used, len(*events)), cap(*events))])
+		clear((*events)[len(*events):min(max(s.highWater, len(*events)), cap(*events))])
 	}
-	s.used = 0
+	s.highWater = 0
 }
 
-// A locator puts paths together, and notes the anchors that they pass. It
+// A pathBuilder puts paths together, and notes the anchors that they pass. It
 // keeps the last directory and the strings that it made last, because the same
 // few files are written again and again.
-type locator struct {
+type pathBuilder struct {
 	tree    *tree
 	anchors map[id][]*subscriber
 
-	dir     id // whose path is in buf
-	version uint64
-	known   bool   // that path, from a top on
-	hits    []hit  // the anchors at or above dir, from the nearest on
-	buf     []byte // the path of dir, and in path what is in it
-	length  int    // of dir's path
-	name    []byte // in dir; empty is dir itself
-	above   []id
+	dir       id // whose path is in buf
+	version   uint64
+	known     bool    // that path, from a top on
+	matches   []match // the anchors at or above dir, from the nearest on
+	buf       []byte  // the path of dir, and in path what is in it
+	dirLen    int     // of dir's path
+	name      []byte  // in dir; empty is dir itself
+	ancestors []id
 
-	seed   maphash.Seed
-	recent [128][4]kept // in sets, so that a few names with one hash do not chase each other
+	seed  maphash.Seed
+	cache [128][4]cachedPath // in sets, so that a few names with one hash do not chase each other
 }
 
-// A kept is a string made for a name in a directory. It is right as long as the
+// A cachedPath is a string made for a name in a directory. It is right as long as the
 // tree has that version.
-type kept struct {
+type cachedPath struct {
 	path    string
 	dir     id
 	version uint64
 	start   int
-	short   int // length of the name at its end
+	nameLen int // length of the name at its end
 }
 
-func (k *kept) name() string { return k.path[len(k.path)-k.short:] }
+func (k *cachedPath) name() string { return k.path[len(k.path)-k.nameLen:] }
 
-// A hit is an anchor at or above a directory, with where the path from there
+// A match is an anchor at or above a directory, with where the path from there
 // starts.
-type hit struct {
-	anchor id
-	start  int
-	subs   []*subscriber
+type match struct {
+	dir   id
+	start int
+	subs  []*subscriber
 }
 
-func newLocator(t *tree, anchors map[id][]*subscriber) *locator {
-	return &locator{tree: t, anchors: anchors, seed: maphash.MakeSeed()}
+func newPathBuilder(t *tree, anchors map[id][]*subscriber) *pathBuilder {
+	return &pathBuilder{tree: t, anchors: anchors, seed: maphash.MakeSeed()}
 }
 
-// find looks for name in directory n, or n itself when name is empty, which
+// locate looks for name in directory n, or n itself when name is empty, which
 // must not change until it is asked for. It says whether the path is known.
-func (l *locator) find(n id, name []byte) bool {
+func (l *pathBuilder) locate(n id, name []byte) bool {
 	if n != l.dir || l.version != l.tree.version {
-		l.locate(n)
+		l.build(n)
 	}
 	l.name = name
 	return l.known
 }
 
-// locate builds the path of n.
-func (l *locator) locate(n id) {
+// build builds the path of n.
+func (l *pathBuilder) build(n id) {
 	l.dir, l.version = n, l.tree.version
-	l.above, l.hits, l.buf = l.above[:0], l.hits[:0], l.buf[:0]
+	l.ancestors, l.matches, l.buf = l.ancestors[:0], l.matches[:0], l.buf[:0]
 	for x := n; x != 0; x = l.tree.nodes[x].parent {
-		l.above = append(l.above, x)
+		l.ancestors = append(l.ancestors, x)
 	}
-	for i, x := range slices.Backward(l.above) {
-		if i < len(l.above)-1 {
+	for i, x := range slices.Backward(l.ancestors) {
+		if i < len(l.ancestors)-1 {
 			l.append(l.tree.nameOf(x))
 		}
-		if l.tree.nodes[x].flags&flagAnchor == 0 {
+		if l.tree.nodes[x].flags&flagSubscribed == 0 {
 			continue
 		}
 		start := len(l.buf)
 		if start > 0 {
 			start++ // the slash that follows
 		}
-		l.hits = append(l.hits, hit{x, start, l.anchors[x]})
+		l.matches = append(l.matches, match{x, start, l.anchors[x]})
 	}
-	slices.Reverse(l.hits)
-	l.length = len(l.buf)
-	l.known = l.tree.nodes[l.above[len(l.above)-1]].flags&flagTop != 0
+	slices.Reverse(l.matches)
+	l.dirLen = len(l.buf)
+	l.known = l.tree.nodes[l.ancestors[len(l.ancestors)-1]].flags&flagRoot != 0
 }
 
-func (l *locator) append(name []byte) {
+func (l *pathBuilder) append(name []byte) {
 	if len(l.buf) > 0 {
 		l.buf = append(l.buf, '/')
 	}
@@ -247,63 +247,63 @@ func (l *locator) append(name []byte) {
 }
 
 // path is all of what was found.
-func (l *locator) path() []byte {
-	l.buf = l.buf[:l.length]
+func (l *pathBuilder) path() []byte {
+	l.buf = l.buf[:l.dirLen]
 	if len(l.name) > 0 {
 		l.append(l.name)
 	}
 	return l.buf
 }
 
-// key identifies the path that was found.
-func (l *locator) key() uint64 {
+// hash identifies the path that was found.
+func (l *pathBuilder) hash() uint64 {
 	return maphash.Bytes(l.seed, l.path()) | 1
 }
 
-// text is the path from start on; "." when that is empty.
-func (l *locator) text(start int) string {
-	set := &l.recent[l.place()]
+// from is the path from start on; "." when that is empty.
+func (l *pathBuilder) from(start int) string {
+	set := &l.cache[l.cacheSet()]
 	for i := range set {
 		if k := &set[i]; k.dir == l.dir && k.version == l.version && k.start == start && k.name() == string(l.name) {
 			return k.path
 		}
 	}
-	return l.build(set, start)
+	return l.intern(set, start)
 }
 
-// build makes the string and keeps it in set, unless it is there from before
+// intern makes the string and keeps it in set, unless it is there from before
 // the tree has changed.
-func (l *locator) build(set *[4]kept, start int) string {
+func (l *pathBuilder) intern(set *[4]cachedPath, start int) string {
 	path := l.path()
 	if start >= len(path) {
 		return "."
 	}
-	i := slices.IndexFunc(set[:], func(k kept) bool { return k.path == string(path[start:]) })
+	i := slices.IndexFunc(set[:], func(k cachedPath) bool { return k.path == string(path[start:]) })
 	if i < 0 {
 		i = len(set) - 1
 		set[i].path = string(path[start:])
 	}
-	k := kept{path: set[i].path, dir: l.dir, version: l.version, start: start, short: len(l.name)}
+	k := cachedPath{path: set[i].path, dir: l.dir, version: l.version, start: start, nameLen: len(l.name)}
 	copy(set[1:i+1], set[:i])
 	set[0] = k
 	return k.path
 }
 
-// place is where text keeps a path. The end of the name is enough to tell
+// cacheSet is where text keeps a path. The end of the name is enough to tell
 // files in a directory apart, most of them.
-func (l *locator) place() uint64 {
+func (l *pathBuilder) cacheSet() uint64 {
 	end := uint64(len(l.name))
 	for _, c := range l.name[max(0, len(l.name)-8):] {
 		end = end<<8 | uint64(c)
 	}
-	return (end + uint64(l.dir)<<40) * 0x9e3779b97f4a7c15 >> 32 % uint64(len(l.recent))
+	return (end + uint64(l.dir)<<40) * 0x9e3779b97f4a7c15 >> 32 % uint64(len(l.cache))
 }
 
-// below is the path from anchor on; empty when the path does not pass it.
-func (l *locator) below(anchor id) string {
-	for _, h := range l.hits {
-		if h.anchor == anchor {
-			return l.text(h.start)
+// relativeTo is the path from anchor on; empty when the path does not pass it.
+func (l *pathBuilder) relativeTo(anchor id) string {
+	for _, h := range l.matches {
+		if h.dir == anchor {
+			return l.from(h.start)
 		}
 	}
 	return ""

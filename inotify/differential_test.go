@@ -341,7 +341,7 @@ func closed(c <-chan struct{}) bool {
 func (s *storm) step() bool {
 	n, err := s.w.read()
 	if errors.Is(err, unix.EAGAIN) {
-		again, err := s.w.repairAll()
+		again, err := s.w.repair()
 		s.must(err)
 		s.compare("repairs")
 		return again
@@ -363,11 +363,11 @@ func (s *storm) compare(after string) {
 	s.t.Helper()
 	s.replay.apply(s.taken())
 	tree := s.w.tree
-	for root := range s.w.tops {
+	for root := range s.w.rootPaths {
 		for _, n := range tree.subtree(nil, root)[1:] {
-			s.w.here.find(n, nil)
-			path := s.w.here.text(s.w.here.hits[0].start)
-			if !s.replay.dirs[path] && !s.w.unsaid(n) && tree.nodes[n].wd != 0 {
+			s.w.paths.locate(n, nil)
+			path := s.w.paths.from(s.w.paths.matches[0].start)
+			if !s.replay.dirs[path] && !s.w.isUnreported(n) && tree.nodes[n].wd != 0 {
 				s.t.Errorf("after %s the reader does not know of the directory %q", after, path)
 			}
 		}

@@ -14,7 +14,7 @@ func TestMaskNames(t *testing.T) {
 	}{
 		{Create, "create"},
 		{Create | IsDir, "create|isdir"},
-		{found, "modify|close_write|create"},
+		{scanMask, "modify|close_write|create"},
 		{Overflow | IsDir, "q_overflow|isdir"},
 		{Changes, "modify|attrib|close_write|moved_from|moved_to|create|delete|delete_self|move_self"},
 		{0, "0x0"},

@@ -44,8 +44,8 @@ func instanceLimit(err error) error {
 	return &LimitError{Limit: limit, Value: value, Err: err}
 }
 
-// shortage is what to tell of a root below which something got no watch.
-func shortage(root string, skip func(string) bool, why error) error {
+// watchLimitError is what to tell of a root below which something got no watch.
+func watchLimitError(root string, skip func(string) bool, why error) error {
 	if errors.Is(why, unix.ENOSPC) {
 		return watchLimit(root, skip)
 	}

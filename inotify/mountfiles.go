@@ -54,22 +54,22 @@ func IsMountedFile(path string) bool {
 // A mountedFile is a regular file that is a mount point in a directory of the
 // tree.
 type mountedFile struct {
-	at    slot
-	wd    int32    // of the file; 0 if it is polled
-	st    inode    // of the file
-	seen  sighting // by the last poll
-	stale bool     // a MountedFileError was told
+	at    dirEntry
+	wd    int32     // of the file; 0 if it is polled
+	st    inode     // of the file
+	seen  pollEntry // by the last poll
+	stale bool      // a MountedFileError was told
 }
 
 // mountedFiles are all of them. One file may be mounted at several paths.
 type mountedFiles struct {
-	at    map[slot]*mountedFile
+	at    map[dirEntry]*mountedFile
 	byWd  map[int32][]*mountedFile
 	dirty bool // they are to be compared with the list of mounts
 }
 
 func newMountedFiles() mountedFiles {
-	return mountedFiles{at: map[slot]*mountedFile{}, byWd: map[int32][]*mountedFile{}}
+	return mountedFiles{at: map[dirEntry]*mountedFile{}, byWd: map[int32][]*mountedFile{}}
 }
 
 // addMountedFile enters a file.
@@ -79,10 +79,10 @@ func (w *Watcher) addMountedFile(f *mountedFile) {
 		w.files.byWd[f.wd] = append(w.files.byWd[f.wd], f)
 		return
 	}
-	if !w.blind.waits() {
-		w.blind.next = time.Now().Add(w.blind.pause())
+	if !w.unwatched.hasTimer() {
+		w.unwatched.next = time.Now().Add(w.unwatched.retryInterval())
 	}
-	w.blind.polled++
+	w.unwatched.polled++
 }
 
 // removeMountedFile forgets a file, and has its watch removed unless that is
@@ -90,13 +90,13 @@ func (w *Watcher) addMountedFile(f *mountedFile) {
 func (w *Watcher) removeMountedFile(f *mountedFile) {
 	delete(w.files.at, f.at)
 	if f.wd == 0 {
-		w.blind.polled--
+		w.unwatched.polled--
 		return
 	}
 	w.files.byWd[f.wd] = slices.DeleteFunc(w.files.byWd[f.wd], func(other *mountedFile) bool { return other == f })
 	if len(w.files.byWd[f.wd]) == 0 {
 		delete(w.files.byWd, f.wd)
-		w.doomed = append(w.doomed, f.wd)
+		w.unwanted = append(w.unwanted, f.wd)
 	}
 }
 
@@ -168,15 +168,15 @@ func (w *Watcher) scanMountedFiles(scan fileScan) {
 }
 
 // mountPointsInTree are the mount points that lie in a directory of the tree.
-func (w *Watcher) mountPointsInTree() (points []slot) {
-	for top, path := range w.tops {
+func (w *Watcher) mountPointsInTree() (points []dirEntry) {
+	for top, path := range w.rootPaths {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			continue
 		}
 		for _, point := range w.mounted {
-			if dir, name := w.lookupBelow(top, real, point); dir != 0 && !slices.Contains(points, w.slot(dir, name)) {
-				points = append(points, w.slot(dir, name))
+			if dir, name := w.lookupBelow(top, real, point); dir != 0 && !slices.Contains(points, w.dirEntry(dir, name)) {
+				points = append(points, w.dirEntry(dir, name))
 			}
 		}
 	}
@@ -185,15 +185,15 @@ func (w *Watcher) mountPointsInTree() (points []slot) {
 
 // scanMountedFile watches what is mounted at a mount point, if it is a regular
 // file.
-func (w *Watcher) scanMountedFile(at slot, scan fileScan) {
+func (w *Watcher) scanMountedFile(at dirEntry, scan fileScan) {
 	old := w.files.at[at]
 	f, err := w.watchMountedFile(at)
 	switch {
-	case exhausted(err):
-		if !w.short {
-			err = shortage(w.tops[w.tree.top(at.dir)], nil, err)
+	case isResourceLimit(err):
+		if !w.toldShortage {
+			err = watchLimitError(w.rootPaths[w.tree.root(at.dir)], nil, err)
 		}
-		w.postpone(err, func() { w.files.dirty = true })
+		w.retryLater(err, func() { w.files.dirty = true })
 	case err != nil && !vanished(err):
 		w.problem(&os.PathError{Op: "watch", Path: w.path(at.dir) + "/" + at.name, Err: err})
 	}
@@ -219,7 +219,7 @@ func (w *Watcher) scanMountedFile(at slot, scan fileScan) {
 // watchMountedFile puts a watch on the file that is mounted there, or has it
 // polled where inotify does not see what others do. It returns nil for what is
 // no regular file.
-func (w *Watcher) watchMountedFile(at slot) (*mountedFile, error) {
+func (w *Watcher) watchMountedFile(at dirEntry) (*mountedFile, error) {
 	dir, err := w.openNode(at.dir, unix.O_PATH)
 	if err != nil {
 		return nil, err
@@ -249,9 +249,9 @@ func (w *Watcher) watchMountedFile(at slot) (*mountedFile, error) {
 
 // pollMountedFile takes the first look at a file on a remote file system.
 func (w *Watcher) pollMountedFile(f *mountedFile, dir int, fs string) (*mountedFile, error) {
-	l := look{numbered: fs != "fuse"}
+	l := pollScan{numbered: fs != "fuse"}
 	var err error
-	if f.seen, err = l.sight(dir, entry{name: []byte(f.at.name), kind: unix.DT_REG}); err != nil {
+	if f.seen, err = l.stat(dir, scanEntry{name: []byte(f.at.name), kind: unix.DT_REG}); err != nil {
 		return nil, err
 	}
 	if w.files.at[f.at] == nil {
@@ -270,8 +270,8 @@ func (w *Watcher) pollMountedFiles() {
 		if err != nil {
 			continue
 		}
-		l := look{numbered: f.seen.ino != 0}
-		now, err := l.sight(dir, entry{name: []byte(at.name), kind: unix.DT_REG})
+		l := pollScan{numbered: f.seen.ino != 0}
+		now, err := l.stat(dir, scanEntry{name: []byte(at.name), kind: unix.DT_REG})
 		unix.Close(dir)
 		if err == nil && now.name != "" && now != f.seen {
 			f.seen = now
@@ -281,8 +281,8 @@ func (w *Watcher) pollMountedFiles() {
 }
 
 // reportUncovered reports what is at a name where a file was mounted.
-func (w *Watcher) reportUncovered(at slot) {
-	if w.tree.nodes[at.dir].wd != at.wd || !w.tree.live(at.dir) {
+func (w *Watcher) reportUncovered(at dirEntry) {
+	if w.tree.nodes[at.dir].wd != at.wd || !w.tree.reachable(at.dir) {
 		return
 	}
 	dir, err := w.openNode(at.dir, unix.O_PATH)

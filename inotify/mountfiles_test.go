@@ -100,7 +100,7 @@ func TestRemoteMountedFile(t *testing.T) {
 	tr.must(unix.Unmount(tr.at("conf"), 0))
 	events := tr.tick()
 	tr.wantEvent(events, "conf", CloseWrite)
-	if n := tr.w.blind.timeout(); n >= 0 {
+	if n := tr.w.unwatched.timeout(); n >= 0 {
 		t.Errorf("nothing is polled any more, and the next look is in %d ms", n)
 	}
 	if told := tr.told(); len(told) > 0 {

@@ -22,7 +22,7 @@ func (w *Watcher) recheckMounts() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.recheckMountsLocked()
-	w.rouse() // whoever calls: there is something to do
+	w.wakeLocked() // whoever calls: there is something to do
 }
 
 func (w *Watcher) recheckMountsLocked() {
@@ -30,8 +30,8 @@ func (w *Watcher) recheckMountsLocked() {
 	w.mounted = mountPoints()
 	points := slices.Concat(before, w.mounted) // what went has uncovered something
 	w.files.dirty = true
-	w.doubtRoots(w.subs)
-	for n, path := range w.tops {
+	w.resolveLater(w.subs)
+	for n, path := range w.rootPaths {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			continue
@@ -60,7 +60,7 @@ func mountPoints() (points []string) {
 // is top.
 func (w *Watcher) recheckBelow(n id, top, point string) {
 	if dir, name := w.lookupBelow(n, top, point); dir != 0 {
-		w.recheck(dir, name, 0)
+		w.verify(dir, name, 0)
 	}
 }
 

@@ -21,117 +21,117 @@ const defaultPoll = 2 * time.Second
 // that the queue does not fill up meanwhile.
 const retriesAtOnce = 512
 
-// A spot is a directory without a watch.
-type spot struct {
-	why  error     // ENOSPC, a *RemoteError, or why it may not be watched
-	st   inode     // of the directory
-	seen sightings // nil before the first look
-	tell bool      // the first look reports what is there
+// A unwatchedDir is a directory without a watch.
+type unwatchedDir struct {
+	reason      error        // ENOSPC, a *RemoteError, or why it may not be watched
+	inode       inode        // of the directory
+	seen        pollSnapshot // nil before the first look
+	reportFirst bool         // the first look reports what is there
 }
 
-// starved says whether it takes no more than room for a watch.
-func (s *spot) starved() bool { return exhausted(s.why) }
+// lacksResources says whether it takes no more than room for a watch.
+func (s *unwatchedDir) lacksResources() bool { return isResourceLimit(s.reason) }
 
-func (s *spot) remote() (*RemoteError, bool) { return errors.AsType[*RemoteError](s.why) }
+func (s *unwatchedDir) remote() (*RemoteError, bool) { return errors.AsType[*RemoteError](s.reason) }
 
 // polled says whether it can be looked at at all.
-func (s *spot) polled() bool {
+func (s *unwatchedDir) polled() bool {
 	_, remote := s.remote()
-	return remote || s.starved()
+	return remote || s.lacksResources()
 }
 
 // numbered says whether files keep their inode numbers. A FUSE server need not
 // remember them.
-func (s *spot) numbered() bool {
+func (s *unwatchedDir) numbered() bool {
 	remote, ok := s.remote()
 	return !ok || remote.FS != "fuse"
 }
 
 // is says whether st is the spot's directory.
-func (s *spot) is(st inode) bool {
-	return s.st.major == st.major && s.st.minor == st.minor && (s.st.ino == st.ino || !s.numbered())
+func (s *unwatchedDir) is(st inode) bool {
+	return s.inode.major == st.major && s.inode.minor == st.minor && (s.inode.ino == st.ino || !s.numbered())
 }
 
-// A poller is what a Watcher knows of directories that it cannot watch. While
+// A unwatchedDirs is what a Watcher knows of directories that it cannot watch. While
 // there is none to be looked at, its timer does not run.
-type poller struct {
+type unwatchedDirs struct {
 	interval time.Duration // negative: never
-	spots    map[id]map[string]*spot
-	polled   int    // spots, and mounted files without a watch
-	fresh    []slot // not looked at yet
+	dirs     map[id]map[string]*unwatchedDir
+	polled   int        // spots, and mounted files without a watch
+	unseen   []dirEntry // not looked at yet
 	next     time.Time
 
-	postponed []func() // what could not be looked at; see Watcher.postpone
+	retries []func() // what could not be looked at; see Watcher.postpone
 }
 
-func newPoller(interval time.Duration) poller {
+func newUnwatchedDirs(interval time.Duration) unwatchedDirs {
 	if interval == 0 {
 		interval = defaultPoll
 	}
-	return poller{interval: interval, spots: map[id]map[string]*spot{}}
+	return unwatchedDirs{interval: interval, dirs: map[id]map[string]*unwatchedDir{}}
 }
 
 // get finds the spot under name in n, or the root n when name is empty.
-func (p *poller) get(n id, name string) *spot { return p.spots[n][name] }
+func (p *unwatchedDirs) get(n id, name string) *unwatchedDir { return p.dirs[n][name] }
 
-func (p *poller) put(at slot, sp *spot) {
+func (p *unwatchedDirs) put(at dirEntry, sp *unwatchedDir) {
 	p.remove(at.dir, at.name)
-	if p.spots[at.dir] == nil {
-		p.spots[at.dir] = map[string]*spot{}
+	if p.dirs[at.dir] == nil {
+		p.dirs[at.dir] = map[string]*unwatchedDir{}
 	}
-	p.spots[at.dir][at.name] = sp
+	p.dirs[at.dir][at.name] = sp
 	if !sp.polled() {
 		return
 	}
-	if !p.waits() {
+	if !p.hasTimer() {
 		p.next = time.Now().Add(p.interval)
 	}
 	p.polled++
-	p.fresh = append(p.fresh, at)
+	p.unseen = append(p.unseen, at)
 }
 
 // remove says whether there was a spot.
-func (p *poller) remove(n id, name string) bool {
-	sp := p.spots[n][name]
+func (p *unwatchedDirs) remove(n id, name string) bool {
+	sp := p.dirs[n][name]
 	if sp == nil {
 		return false
 	}
 	if sp.polled() {
 		p.polled--
 	}
-	if delete(p.spots[n], name); len(p.spots[n]) == 0 {
-		delete(p.spots, n)
+	if delete(p.dirs[n], name); len(p.dirs[n]) == 0 {
+		delete(p.dirs, n)
 	}
 	return true
 }
 
-// holds says whether st is the directory of a spot that is looked at.
-func (p *poller) holds(at slot, st inode) bool {
+// isAt says whether st is the directory of a spot that is looked at.
+func (p *unwatchedDirs) isAt(at dirEntry, st inode) bool {
 	sp := p.get(at.dir, at.name)
 	return sp != nil && sp.polled() && sp.is(st)
 }
 
 // replaced says whether a spot is looked at whose directory is not st.
-func (p *poller) replaced(at slot, st inode) bool {
+func (p *unwatchedDirs) replaced(at dirEntry, st inode) bool {
 	sp := p.get(at.dir, at.name)
 	return sp != nil && sp.polled() && !sp.is(st)
 }
 
-// forget removes all spots in n.
-func (p *poller) forget(n id) {
-	for name := range p.spots[n] {
+// removeAll removes all spots in n.
+func (p *unwatchedDirs) removeAll(n id) {
+	for name := range p.dirs[n] {
 		p.remove(n, name)
 	}
 }
 
-// waits says whether the timer runs.
-func (p *poller) waits() bool {
-	return p.polled > 0 && p.interval > 0 || len(p.postponed) > 0
+// hasTimer says whether the timer runs.
+func (p *unwatchedDirs) hasTimer() bool {
+	return p.polled > 0 && p.interval > 0 || len(p.retries) > 0
 }
 
-// pause is the time between two looks. What was postponed is tried again even
+// retryInterval is the time between two looks. What was postponed is tried again even
 // if nothing is polled.
-func (p *poller) pause() time.Duration {
+func (p *unwatchedDirs) retryInterval() time.Duration {
 	if p.interval < 0 {
 		return defaultPoll
 	}
@@ -139,13 +139,13 @@ func (p *poller) pause() time.Duration {
 }
 
 // due says whether there is anything to look at.
-func (p *poller) due() bool {
-	return len(p.fresh) > 0 || p.waits() && !time.Now().Before(p.next)
+func (p *unwatchedDirs) due() bool {
+	return len(p.unseen) > 0 || p.hasTimer() && !time.Now().Before(p.next)
 }
 
 // timeout is how long epoll_wait(2) may wait, in its milliseconds.
-func (p *poller) timeout() int {
-	if !p.waits() {
+func (p *unwatchedDirs) timeout() int {
+	if !p.hasTimer() {
 		return -1
 	}
 	return int(max(0, time.Until(p.next)+time.Millisecond-1) / time.Millisecond)
@@ -156,7 +156,7 @@ func (p *poller) timeout() int {
 func (w *Watcher) Unwatched() (count int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, names := range w.blind.spots {
+	for _, names := range w.unwatched.dirs {
 		for _, sp := range names {
 			count += max(1, len(sp.seen))
 		}
@@ -164,142 +164,142 @@ func (w *Watcher) Unwatched() (count int) {
 	return count
 }
 
-// goBlind notes that a task met a directory that has no watch, and tells of
+// addUnwatched notes that a task met a directory that has no watch, and tells of
 // it once. It says whether that is news to the reader.
-func (w *Watcher) goBlind(t task, e *entry) (news bool) {
-	sp := &spot{why: e.err, st: e.st, tell: t.report}
+func (w *Watcher) addUnwatched(t scanRequest, e *scanEntry) (news bool) {
+	sp := &unwatchedDir{reason: e.err, inode: e.inode, reportFirst: t.report}
 	if remote, ok := sp.remote(); ok {
 		remote.Path = w.path(t.dir) + "/" + string(e.name)
 	}
-	old := w.blind.get(t.dir, string(e.name))
-	known := old != nil && old.polled() == sp.polled() && old.is(sp.st)
+	old := w.unwatched.get(t.dir, string(e.name))
+	known := old != nil && old.polled() == sp.polled() && old.is(sp.inode)
 	if known && (!t.report || t.since != 0) {
 		return false
 	}
-	w.blind.put(w.slot(t.dir, e.name), sp)
+	w.unwatched.put(w.dirEntry(t.dir, e.name), sp)
 	if _, remote := sp.remote(); !known && remote {
-		w.problem(sp.why)
-	} else if !known && !sp.starved() {
-		w.problem(&os.PathError{Op: "watch", Path: w.path(t.dir) + "/" + string(e.name), Err: sp.why})
+		w.problem(sp.reason)
+	} else if !known && !sp.lacksResources() {
+		w.problem(&os.PathError{Op: "watch", Path: w.path(t.dir) + "/" + string(e.name), Err: sp.reason})
 	}
 	return true
 }
 
-// plantBlind puts s at the directory open as fd, which is not watched.
-func (w *Watcher) plantBlind(s *subscriber, fd int, why error) (id, error) {
+// subscribeUnwatched puts s at the directory open as fd, which is not watched.
+func (w *Watcher) subscribeUnwatched(s *subscriber, fd int, why error) (id, error) {
 	st, err := inodeAt(fd, "")
 	if err != nil {
 		return 0, &os.PathError{Op: "watch", Path: s.root, Err: err}
 	}
 	n := w.tree.addUnwatched(w.device(st, fd), st.ino)
-	sp := &spot{why: why, st: st}
-	w.blind.put(w.slot(n, nil), sp)
-	w.anchor(s, n)
+	sp := &unwatchedDir{reason: why, inode: st}
+	w.unwatched.put(w.dirEntry(n, nil), sp)
+	w.setRoot(s, n)
 	if _, remote := sp.remote(); remote {
 		w.problem(why)
 	}
 	return n, nil
 }
 
-// crawlBlind is a crawl's task in a root that is not watched; it says whether
+// scanUnwatched is a crawl's task in a root that is not watched; it says whether
 // that is what t is.
-func (c *crawl) crawlBlind(t task) bool {
-	sp := c.w.blind.get(t.dir, "")
+func (c *scanner) scanUnwatched(t scanRequest) bool {
+	sp := c.w.unwatched.get(t.dir, "")
 	if sp == nil {
 		return false
 	}
 	if t.report && t.since == 0 {
 		again := *sp
-		again.seen, again.tell = nil, true
-		c.w.blind.put(c.w.slot(t.dir, nil), &again)
+		again.seen, again.reportFirst = nil, true
+		c.w.unwatched.put(c.w.dirEntry(t.dir, nil), &again)
 	}
-	if sp.starved() {
-		c.limit = sp.why
+	if sp.lacksResources() {
+		c.limit = sp.reason
 	}
 	return true
 }
 
-// readable tries again what could not be watched and may be now, because the
+// retryUnreadable tries again what could not be watched and may be now, because the
 // mode of name in n changed. It is that directory itself, or it is in it: what
 // is in a directory cannot be reached without search permission.
-func (w *Watcher) readable(n, child id, name []byte) {
+func (w *Watcher) retryUnreadable(n, child id, name []byte) {
 	if child == 0 {
-		if sp := w.blind.get(n, string(name)); sp == nil || !sp.polled() {
-			w.arrive(n, name, sp != nil)
+		if sp := w.unwatched.get(n, string(name)); sp == nil || !sp.polled() {
+			w.appeared(n, name, sp != nil)
 		}
 		return
 	}
-	for in, sp := range w.blind.spots[child] {
+	for in, sp := range w.unwatched.dirs[child] {
 		if !sp.polled() {
-			w.recheck(child, []byte(in), 0)
+			w.verify(child, []byte(in), 0)
 		}
 	}
 }
 
 // poll looks at all that is to be looked at now.
 func (w *Watcher) poll() (worked bool) {
-	if !w.blind.due() {
+	if !w.unwatched.due() {
 		return false
 	}
-	w.lookAtFresh()
-	if !w.blind.due() {
+	w.pollUnseen()
+	if !w.unwatched.due() {
 		return true
 	}
-	w.takeUp()
-	if w.blind.interval > 0 {
-		w.lookAtAll()
+	w.runRetries()
+	if w.unwatched.interval > 0 {
+		w.pollAll()
 	}
-	w.blind.next = time.Now().Add(w.blind.pause())
+	w.unwatched.next = time.Now().Add(w.unwatched.retryInterval())
 	return true
 }
 
-// lookAtAll watches what there is room for by now, and looks at the rest.
-func (w *Watcher) lookAtAll() {
-	w.retry()
+// pollAll watches what there is room for by now, and looks at the rest.
+func (w *Watcher) pollAll() {
+	w.retryWatches()
 	w.pollMountedFiles()
 	w.pollRootFiles()
-	for n, names := range maps.Clone(w.blind.spots) {
+	for n, names := range maps.Clone(w.unwatched.dirs) {
 		for name, sp := range names {
-			w.lookAt(n, name, sp)
+			w.pollDir(n, name, sp)
 		}
 	}
 }
 
-// lookAtFresh takes the first look at what was found since.
-func (w *Watcher) lookAtFresh() {
-	fresh := w.blind.fresh
-	w.blind.fresh = nil
+// pollUnseen takes the first look at what was found since.
+func (w *Watcher) pollUnseen() {
+	fresh := w.unwatched.unseen
+	w.unwatched.unseen = nil
 	for _, at := range fresh {
-		if sp := w.blind.get(at.dir, at.name); sp != nil && sp.seen == nil {
-			w.lookAt(at.dir, at.name, sp)
+		if sp := w.unwatched.get(at.dir, at.name); sp != nil && sp.seen == nil {
+			w.pollDir(at.dir, at.name, sp)
 		}
 	}
 }
 
-// lookAt reports what has changed in a spot since the last look.
-func (w *Watcher) lookAt(n id, name string, sp *spot) {
-	if !sp.polled() || !w.tree.live(n) {
+// pollDir reports what has changed in a spot since the last look.
+func (w *Watcher) pollDir(n id, name string, sp *unwatchedDir) {
+	if !sp.polled() || !w.tree.reachable(n) {
 		return
 	}
-	fd, err := w.openSpot(n, name, sp)
+	fd, err := w.openUnwatched(n, name, sp)
 	switch {
 	case err == nil:
 		defer unix.Close(fd)
 		w.compare(n, name, sp, fd)
 	case name == "" && (vanished(err) || errors.Is(err, errStale)):
-		w.doubtRoots(w.anchors[n])
+		w.resolveLater(w.subscribed[n])
 	case vanished(err):
-		w.blind.remove(n, name)
-		w.recheck(n, []byte(name), 0)
+		w.unwatched.remove(n, name)
+		w.verify(n, []byte(name), 0)
 	case errors.Is(err, errStale):
-		w.blind.remove(n, name)
+		w.unwatched.remove(n, name)
 		w.emit(n, []byte(name), Delete|IsDir, nil)
-		w.recheck(n, []byte(name), 0)
+		w.verify(n, []byte(name), 0)
 	}
 }
 
-// openSpot opens the directory; errStale says that another is there now.
-func (w *Watcher) openSpot(n id, name string, sp *spot) (int, error) {
+// openUnwatched opens the directory; errStale says that another is there now.
+func (w *Watcher) openUnwatched(n id, name string, sp *unwatchedDir) (int, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 	fd, err := -1, error(nil)
 	if name == "" {
@@ -335,37 +335,37 @@ func (w *Watcher) openIn(n id, name string, flags int) (int, error) {
 }
 
 // compare looks at the spot open as fd, and reports what is not as it was.
-func (w *Watcher) compare(n id, name string, sp *spot, fd int) {
-	l := look{skip: under(name, w.skipper(n)), numbered: sp.numbered(), before: sp.seen, now: sightings{}}
-	l.into(fd, "")
-	if sp.seen != nil || sp.tell {
-		differences(sp.seen, l.now, "", func(path string, mask Mask) {
+func (w *Watcher) compare(n id, name string, sp *unwatchedDir, fd int) {
+	l := pollScan{skip: under(name, w.skipper(n)), numbered: sp.numbered(), before: sp.seen, now: pollSnapshot{}}
+	l.dir(fd, "")
+	if sp.seen != nil || sp.reportFirst {
+		comparePolls(sp.seen, l.now, "", func(path string, mask Mask) {
 			w.emit(n, []byte(below(name, path)), mask, nil)
 		})
 	}
-	sp.seen, sp.tell = l.now, false
+	sp.seen, sp.reportFirst = l.now, false
 }
 
-// retry watches what there is room for by now.
-func (w *Watcher) retry() {
+// retryWatches watches what there is room for by now.
+func (w *Watcher) retryWatches() {
 	tries := 0
-	for n, names := range maps.Clone(w.blind.spots) {
+	for n, names := range maps.Clone(w.unwatched.dirs) {
 		for name, sp := range maps.Clone(names) {
-			if !sp.starved() || !w.tree.live(n) {
+			if !sp.lacksResources() || !w.tree.reachable(n) {
 				continue
 			}
-			if tries++; tries > retriesAtOnce || !w.watchSpot(n, name, sp) {
+			if tries++; tries > retriesAtOnce || !w.retryWatch(n, name, sp) {
 				return
 			}
 		}
 	}
-	w.limited = w.starved()
+	w.toldLimit = w.anyLacksResources()
 }
 
-func (w *Watcher) starved() bool {
-	for _, names := range w.blind.spots {
+func (w *Watcher) anyLacksResources() bool {
+	for _, names := range w.unwatched.dirs {
 		for _, sp := range names {
-			if sp.starved() {
+			if sp.lacksResources() {
 				return true
 			}
 		}
@@ -373,45 +373,45 @@ func (w *Watcher) starved() bool {
 	return false
 }
 
-// watchSpot makes the spot a part of the tree and says whether there was room
+// retryWatch makes the spot a part of the tree and says whether there was room
 // for all of it. Once the watches are there a last look finds what happened
 // before.
-func (w *Watcher) watchSpot(n id, name string, sp *spot) (room bool) {
+func (w *Watcher) retryWatch(n id, name string, sp *unwatchedDir) (room bool) {
 	var err error
 	if name == "" {
-		n, err = w.watchTop(n, sp)
+		n, err = w.watchRoot(n, sp)
 	} else {
 		err = w.watchName(n, name, sp)
 	}
-	if at := w.blind.get(n, name); at == sp {
-		return !exhausted(err)
+	if at := w.unwatched.get(n, name); at == sp {
+		return !isResourceLimit(err)
 	}
-	w.lookAtFresh()
-	w.lookAt(n, name, sp)
+	w.pollUnseen()
+	w.pollDir(n, name, sp)
 	return err == nil
 }
 
 // watchName crawls into the spot under name in n.
-func (w *Watcher) watchName(n id, name string, sp *spot) error {
+func (w *Watcher) watchName(n id, name string, sp *unwatchedDir) error {
 	fd, err := w.openNode(n, unix.O_PATH)
 	if err != nil {
 		return nil // there may be room all the same
 	}
 	defer unix.Close(fd)
-	c := &crawl{w: w}
+	c := &scanner{w: w}
 	c.changed.L = &c.mu
-	d := new(desk)
-	v := c.visit(task{dir: n, quiet: true}, d)
-	v.look(fd, entry{name: []byte(name), kind: unix.DT_DIR, ino: sp.st.ino})
-	v.tell()
+	d := new(scratch)
+	v := c.newDirScan(scanRequest{dir: n, quiet: true}, d)
+	v.add(fd, scanEntry{name: []byte(name), kind: unix.DT_DIR, ino: sp.inode.ino})
+	v.finish()
 	c.work(d, false)
 	return c.limit
 }
 
-// watchTop crawls into the root n, and returns the directory that it is now:
+// watchRoot crawls into the root n, and returns the directory that it is now:
 // another root's tree may have it.
-func (w *Watcher) watchTop(n id, sp *spot) (id, error) {
-	fd, err := w.openSpot(n, "", sp)
+func (w *Watcher) watchRoot(n id, sp *unwatchedDir) (id, error) {
+	fd, err := w.openUnwatched(n, "", sp)
 	if err != nil {
 		return n, nil // there may be room all the same
 	}
@@ -420,22 +420,22 @@ func (w *Watcher) watchTop(n id, sp *spot) (id, error) {
 	if err != nil {
 		return n, err
 	}
-	w.blind.remove(n, "")
+	w.unwatched.remove(n, "")
 	if other := w.tree.byWd.get(int32(wd)); other != 0 {
-		w.moveAnchors(n, other)
+		w.moveSubscriptions(n, other)
 		return other, nil
 	}
-	w.tree.watched(n, int32(wd))
-	return n, w.crawl(workers, task{dir: n, quiet: true})
+	w.tree.setWatch(n, int32(wd))
+	return n, w.runScan(workers, scanRequest{dir: n, quiet: true})
 }
 
-// moveAnchors makes those whose root is n have theirs at other.
-func (w *Watcher) moveAnchors(n, other id) {
-	subs := w.anchors[n]
-	delete(w.anchors, n)
-	delete(w.tops, n)
-	w.forget(n)
+// moveSubscriptions makes those whose root is n have theirs at other.
+func (w *Watcher) moveSubscriptions(n, other id) {
+	subs := w.subscribed[n]
+	delete(w.subscribed, n)
+	delete(w.rootPaths, n)
+	w.removeDir(n)
 	for _, s := range subs {
-		w.anchor(s, other)
+		w.setRoot(s, other)
 	}
 }

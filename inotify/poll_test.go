@@ -94,7 +94,7 @@ func (tr *trial) tick() []Event {
 	tr.t.Helper()
 	tr.must(tr.w.Flush(tr.t.Context()))
 	tr.w.mu.Lock()
-	tr.w.blind.next = time.Time{}
+	tr.w.unwatched.next = time.Time{}
 	tr.w.mu.Unlock()
 	tr.must(tr.w.Flush(tr.t.Context()))
 	return tr.taken()
@@ -129,7 +129,7 @@ func (tr *blindTrial) unwatched(want int, looked bool) {
 	}
 	tr.w.mu.Lock()
 	defer tr.w.mu.Unlock()
-	if timed := tr.w.blind.timeout() >= 0; timed != looked {
+	if timed := tr.w.unwatched.timeout() >= 0; timed != looked {
 		tr.t.Errorf("a timer runs: %t, want %t", timed, looked)
 	}
 }
@@ -323,7 +323,7 @@ func TestWatchLimit(t *testing.T) {
 	})
 	t.Run("the timer goes off by itself", func(t *testing.T) {
 		tr := newBlindTrial(t)
-		tr.w.blind.interval = 5 * time.Millisecond
+		tr.w.unwatched.interval = 5 * time.Millisecond
 		tr.room(0)
 		wantLimit(t, tr.add())
 		events := make(chan Event, 100)

@@ -19,7 +19,7 @@ type rootFile struct {
 	wd     int32 // 0 if it is polled
 	remote bool  // then it is polled for good
 	st     inode // of the file; none when the watch has ended
-	seen   sighting
+	seen   pollEntry
 	moved  bool // its name has changed since it was found
 	stale  bool // a MountedFileError was told
 }
@@ -53,7 +53,7 @@ func lookAtRootFile(fd int) (*rootFile, error) {
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, &st); err != nil {
 		return nil, os.NewSyscallError("statx", err)
 	}
-	f.seen = sighting{ino: f.st.ino, ctime: f.st.ctime, size: int64(st.Size), kind: unix.DT_REG}
+	f.seen = pollEntry{ino: f.st.ino, ctime: f.st.ctime, size: int64(st.Size), kind: unix.DT_REG}
 	return f, nil
 }
 
@@ -61,25 +61,25 @@ func lookAtRootFile(fd int) (*rootFile, error) {
 func (w *Watcher) subscribeFile(s *subscriber) error {
 	began := time.Now()
 	w.widen(s.Mask)
-	w.arm(s)
-	err := w.plantFile(s)
+	w.watchComponents(s)
+	err := w.watchRootFile(s)
 	if s.file == nil {
-		for _, st := range s.way {
-			w.ways.remove(st, s)
-			w.doomed = append(w.doomed, st.wd)
+		for _, st := range s.components {
+			w.components.remove(st, s)
+			w.unwanted = append(w.unwanted, st.wd)
 		}
 		return err
 	}
 	w.subs = append(w.subs, s)
-	w.doubtRoots([]*subscriber{s}) // it may have changed before it was watched
+	w.resolveLater([]*subscriber{s}) // it may have changed before it was watched
 	w.content.floor = max(w.content.floor, began.Add(-timeStep).UnixNano())
 	return err
 }
 
-// plantFile watches the file that s's root leads to, in place of the one that it
+// watchRootFile watches the file that s's root leads to, in place of the one that it
 // had. Where there is no room for a watch, which is a *LimitError, or the file
 // system is remote, it is polled. After any other error s has the file that it had.
-func (w *Watcher) plantFile(s *subscriber) error {
+func (w *Watcher) watchRootFile(s *subscriber) error {
 	fd, f, err := openRootFile(s.root)
 	if err != nil {
 		return err
@@ -106,32 +106,32 @@ func (w *Watcher) plantFile(s *subscriber) error {
 	if old := s.file; old != nil && old.st.same(f.st) {
 		f.stale = old.stale
 	}
-	w.uprootFile(s)
+	w.unwatchRootFile(s)
 	s.file = f
 	if f.wd != 0 {
 		w.rootFiles[f.wd] = append(w.rootFiles[f.wd], s)
 		return nil
 	}
-	if !w.blind.waits() {
-		w.blind.next = time.Now().Add(w.blind.pause())
+	if !w.unwatched.hasTimer() {
+		w.unwatched.next = time.Now().Add(w.unwatched.retryInterval())
 	}
-	w.blind.polled++
+	w.unwatched.polled++
 	return limit
 }
 
-// uprootFile takes s away from its file, if it has one.
-func (w *Watcher) uprootFile(s *subscriber) {
+// unwatchRootFile takes s away from its file, if it has one.
+func (w *Watcher) unwatchRootFile(s *subscriber) {
 	f := s.file
 	s.file = nil
 	switch {
 	case f == nil:
 	case f.wd == 0:
-		w.blind.polled--
+		w.unwatched.polled--
 	default:
 		w.rootFiles[f.wd] = slices.DeleteFunc(w.rootFiles[f.wd], func(other *subscriber) bool { return other == s })
 		if len(w.rootFiles[f.wd]) == 0 {
 			delete(w.rootFiles, f.wd)
-			w.doomed = append(w.doomed, f.wd) // unless it is needed again
+			w.unwanted = append(w.unwanted, f.wd) // unless it is needed again
 		}
 	}
 }
@@ -154,33 +154,33 @@ func (w *Watcher) findRootFile(s *subscriber) bool {
 		}
 		return true
 	}
-	if s.node != 0 {
+	if s.dir != 0 {
 		w.loseRoot(s)
 	}
-	if err := w.plantFile(s); err != nil {
+	if err := w.watchRootFile(s); err != nil {
 		w.problem(err)
 	}
 	switch {
 	case s.file == nil:
 		return false
 	case old != nil:
-		w.postFile(s, MovedTo|Modify|CloseWrite) // a save by rename, or a link that was turned
+		w.queueFileEvent(s, MovedTo|Modify|CloseWrite) // a save by rename, or a link that was turned
 	case s.file.seen.size == 0:
-		w.postFile(s, Create) // what is written to it is an event of its own
+		w.queueFileEvent(s, Create) // what is written to it is an event of its own
 	default:
-		w.postFile(s, found)
+		w.queueFileEvent(s, scanMask)
 	}
 	return true
 }
 
-// postFile queues an event of the file that is s's root.
-func (w *Watcher) postFile(s *subscriber, mask Mask) {
+// queueFileEvent queues an event of the file that is s's root.
+func (w *Watcher) queueFileEvent(s *subscriber, mask Mask) {
 	if mask&(Modify|Create) != 0 && s.file != nil {
 		w.content.now = time.Now().UnixNano()
-		w.content.tell(w.tree, s.file.wd, []byte(s.root), mask)
+		w.content.reported(w.tree, s.file.wd, []byte(s.root), mask)
 	}
-	if !s.muted && mask&(s.Mask|always) != 0 && (w.only == nil || s == w.only) {
-		s.batch = append(s.batch, Event{Root: s.Root, Path: ".", Mask: mask})
+	if !s.muted && mask&(s.Mask|alwaysMask) != 0 && (w.only == nil || s == w.only) {
+		s.queued = append(s.queued, Event{Root: s.Root, Path: ".", Mask: mask})
 	}
 }
 
@@ -192,13 +192,13 @@ func (w *Watcher) applyToRootFiles(subs []*subscriber, rec record) {
 		}
 		s.file.moved = s.file.moved || rec.mask&MoveSelf != 0
 		if rec.mask&(Ignored|Unmount|MoveSelf|Attrib) != 0 {
-			w.doubtRoots([]*subscriber{s})
+			w.resolveLater([]*subscriber{s})
 		}
 		if rec.mask&Attrib != 0 && !s.hasFile() {
 			continue // of the file that another has replaced
 		}
 		if mask := rec.mask & fileEvents; mask != 0 {
-			w.postFile(s, w.withModify(0, rec.wd, []byte(s.root), mask))
+			w.queueFileEvent(s, w.withModify(0, rec.wd, []byte(s.root), mask))
 		}
 	}
 }
@@ -225,15 +225,15 @@ func (w *Watcher) pollRootFiles() {
 			unix.Close(fd)
 		}
 		if err != nil || !before.st.same(now.st) {
-			w.doubtRoots([]*subscriber{s})
+			w.resolveLater([]*subscriber{s})
 			continue
 		}
-		if !before.remote && w.plantFile(s) == nil {
+		if !before.remote && w.watchRootFile(s) == nil {
 			now = s.file
 		}
 		s.file.seen = now.seen
 		if now.seen != before.seen {
-			w.postFile(s, Modify|CloseWrite)
+			w.queueFileEvent(s, Modify|CloseWrite)
 		}
 	}
 }
@@ -244,11 +244,11 @@ func (w *Watcher) resyncRootFiles(since time.Time) {
 		if s.file == nil {
 			continue
 		}
-		w.postFile(s, Overflow)
-		if w.plantFile(s) != nil {
-			w.doubtRoots([]*subscriber{s})
+		w.queueFileEvent(s, Overflow)
+		if w.watchRootFile(s) != nil {
+			w.resolveLater([]*subscriber{s})
 		} else if s.file.st.ctime >= since.UnixNano() {
-			w.postFile(s, Modify|CloseWrite)
+			w.queueFileEvent(s, Modify|CloseWrite)
 		}
 	}
 }
@@ -257,8 +257,8 @@ func (w *Watcher) resyncRootFiles(since time.Time) {
 // Watcher's mask asks for by now.
 func (w *Watcher) rewatchRootFiles() {
 	for _, s := range w.subs {
-		if s.file != nil && w.plantFile(s) != nil {
-			w.doubtRoots([]*subscriber{s})
+		if s.file != nil && w.watchRootFile(s) != nil {
+			w.resolveLater([]*subscriber{s})
 		}
 	}
 }
@@ -270,7 +270,7 @@ func (w *Watcher) locateFile(s *subscriber) (dir id, name []byte) {
 	if err != nil {
 		return 0, nil
 	}
-	for top, path := range w.tops {
+	for top, path := range w.rootPaths {
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			continue
 		}

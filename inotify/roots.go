@@ -15,80 +15,80 @@ import (
 // another release, a directory above is renamed. So every step of the way has
 // a watch too, and what happens to one has the root looked for again.
 
-// stepMask is what a directory on the way to a root is watched for.
-const stepMask = Create | Delete | MovedFrom | MovedTo
+// componentMask is what a directory on the way to a root is watched for.
+const componentMask = Create | Delete | MovedFrom | MovedTo
 
 // maxLinks is how many symbolic links a path may lead through, as in
 // path_resolution(7).
 const maxLinks = 40
 
-// A step is a name in a directory, on the way to a root.
-type step struct {
+// A component is a name in a directory, on the way to a root.
+type component struct {
 	wd   int32
 	name string
 }
 
-// ways are the steps to all roots, with who takes which.
-type ways struct {
-	takers map[step][]*subscriber
-	steps  map[int32]int // by watch descriptor
+// componentSet are the steps to all roots, with who takes which.
+type componentSet struct {
+	subscribers map[component][]*subscriber
+	watched     map[int32]int // by watch descriptor
 }
 
-func newWays() ways {
-	return ways{takers: map[step][]*subscriber{}, steps: map[int32]int{}}
+func newComponentSet() componentSet {
+	return componentSet{subscribers: map[component][]*subscriber{}, watched: map[int32]int{}}
 }
 
-func (w *ways) add(st step, s *subscriber) {
-	if slices.Contains(w.takers[st], s) {
+func (w *componentSet) add(st component, s *subscriber) {
+	if slices.Contains(w.subscribers[st], s) {
 		return // the way passes here twice
 	}
-	if len(w.takers[st]) == 0 {
-		w.steps[st.wd]++
+	if len(w.subscribers[st]) == 0 {
+		w.watched[st.wd]++
 	}
-	w.takers[st] = append(w.takers[st], s)
+	w.subscribers[st] = append(w.subscribers[st], s)
 }
 
-func (w *ways) remove(st step, s *subscriber) {
-	i := slices.Index(w.takers[st], s)
+func (w *componentSet) remove(st component, s *subscriber) {
+	i := slices.Index(w.subscribers[st], s)
 	if i < 0 {
 		return
 	}
-	w.takers[st] = slices.Delete(w.takers[st], i, i+1)
-	if len(w.takers[st]) > 0 {
+	w.subscribers[st] = slices.Delete(w.subscribers[st], i, i+1)
+	if len(w.subscribers[st]) > 0 {
 		return
 	}
-	delete(w.takers, st)
-	if w.steps[st.wd]--; w.steps[st.wd] == 0 {
-		delete(w.steps, st.wd)
+	delete(w.subscribers, st)
+	if w.watched[st.wd]--; w.watched[st.wd] == 0 {
+		delete(w.watched, st.wd)
 	}
 }
 
-// applyStep notes whose root a record puts in doubt.
-func (w *Watcher) applyStep(rec record) {
-	if rec.mask&(stepMask|Ignored|Unmount) == 0 || w.ways.steps[rec.wd] == 0 {
+// applyToComponents notes whose root a record puts in doubt.
+func (w *Watcher) applyToComponents(rec record) {
+	if rec.mask&(componentMask|Ignored|Unmount) == 0 || w.components.watched[rec.wd] == 0 {
 		return
 	}
 	if rec.mask&(Ignored|Unmount) != 0 {
-		for st, takers := range w.ways.takers {
+		for st, takers := range w.components.subscribers {
 			if st.wd == rec.wd {
-				w.doubtRoots(takers)
+				w.resolveLater(takers)
 			}
 		}
 		return
 	}
-	w.doubtRoots(w.ways.takers[step{rec.wd, string(rec.name)}])
+	w.resolveLater(w.components.subscribers[component{rec.wd, string(rec.name)}])
 }
 
-func (w *Watcher) doubtRoots(subs []*subscriber) {
+func (w *Watcher) resolveLater(subs []*subscriber) {
 	for _, s := range subs {
-		w.astray[s] = struct{}{}
+		w.lostRoots[s] = struct{}{}
 	}
 }
 
-// repairRoots looks for the roots in doubt.
-func (w *Watcher) repairRoots() (worked bool) {
-	for s := range w.astray {
-		delete(w.astray, s)
+// resolveRoots looks for the roots in doubt.
+func (w *Watcher) resolveRoots() (worked bool) {
+	for s := range w.lostRoots {
+		delete(w.lostRoots, s)
 		w.findRoot(s)
 		worked = true
 	}
@@ -109,20 +109,20 @@ type Location struct {
 func (w *Watcher) Locations(root string) []Location {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.subs, func(s *subscriber) bool { return s.Root == root && (s.node != 0 || s.file != nil) })
+	i := slices.IndexFunc(w.subs, func(s *subscriber) bool { return s.Root == root && (s.dir != 0 || s.file != nil) })
 	if i < 0 {
 		return nil
 	}
-	dir, name := w.subs[i].node, []byte(nil)
+	dir, name := w.subs[i].dir, []byte(nil)
 	if w.subs[i].file != nil {
 		dir, name = w.locateFile(w.subs[i])
 	}
-	if dir == 0 || !w.here.find(dir, name) {
+	if dir == 0 || !w.paths.locate(dir, name) {
 		return nil
 	}
 	var all []Location
-	for _, h := range slices.Backward(w.here.hits) {
-		path := w.here.text(h.start)
+	for _, h := range slices.Backward(w.paths.matches) {
+		path := w.paths.from(h.start)
 		for _, s := range h.subs {
 			if !s.skips(path) {
 				all = append(all, Location{Root: s.Root, Path: path})
@@ -134,13 +134,13 @@ func (w *Watcher) Locations(root string) []Location {
 
 // findRoot makes s watch the directory that its path leads to now.
 func (w *Watcher) findRoot(s *subscriber) {
-	w.arm(s) // first the watches: what changes from here on is in the queue
+	w.watchComponents(s) // first the watches: what changes from here on is in the queue
 	fd, err := openRoot(s.root)
 	switch {
 	case errors.Is(err, unix.ENOTDIR) && w.findRootFile(s):
 		return
-	case exhausted(err):
-		w.postpone(err, func() { w.doubtRoots([]*subscriber{s}) })
+	case isResourceLimit(err):
+		w.retryLater(err, func() { w.resolveLater([]*subscriber{s}) })
 		return
 	case err != nil:
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
@@ -150,18 +150,18 @@ func (w *Watcher) findRoot(s *subscriber) {
 		return
 	}
 	defer unix.Close(fd)
-	if w.isRoot(s.node, fd) {
+	if w.isRoot(s.dir, fd) {
 		return
 	}
 	w.loseRoot(s)
-	n, err := w.plant(s, fd)
+	n, err := w.watchRootDir(s, fd)
 	if err != nil {
 		w.problem(err)
 		return
 	}
 	w.only = s
-	s.batch = append(s.batch, Event{Root: s.Root, Path: ".", Mask: Create | IsDir}) // whatever it asks for
-	w.scan(workers, task{dir: n, report: true, all: true})
+	s.queued = append(s.queued, Event{Root: s.Root, Path: ".", Mask: Create | IsDir}) // whatever it asks for
+	w.scan(workers, scanRequest{dir: n, report: true, all: true})
 	w.only = nil
 	w.files.dirty = true
 }
@@ -171,7 +171,7 @@ func (w *Watcher) findRoot(s *subscriber) {
 // watch be lost in an overflow.
 func (w *Watcher) isRoot(n id, fd int) bool {
 	st, err := inodeAt(fd, "")
-	if n == 0 || err != nil || !w.is(n, st) {
+	if n == 0 || err != nil || !w.hasInode(n, st) {
 		return false
 	}
 	x := &w.tree.nodes[n]
@@ -182,28 +182,28 @@ func (w *Watcher) isRoot(n id, fd int) bool {
 	return err == nil && int32(wd) == x.wd
 }
 
-// arm watches every step of the way to s's root, as far as there is one.
-func (w *Watcher) arm(s *subscriber) {
-	old := s.way
-	s.way = w.walk(s.root)
-	for _, st := range s.way {
-		w.ways.add(st, s)
+// watchComponents watches every step of the way to s's root, as far as there is one.
+func (w *Watcher) watchComponents(s *subscriber) {
+	old := s.components
+	s.components = w.resolve(s.root)
+	for _, st := range s.components {
+		w.components.add(st, s)
 	}
 	for _, st := range old {
-		if slices.Contains(s.way, st) {
+		if slices.Contains(s.components, st) {
 			continue
 		}
-		w.ways.remove(st, s)
-		if w.ways.steps[st.wd] == 0 {
-			w.doomed = append(w.doomed, st.wd)
+		w.components.remove(st, s)
+		if w.components.watched[st.wd] == 0 {
+			w.unwanted = append(w.unwanted, st.wd)
 		}
 	}
 }
 
-// walk follows a path name by name, and puts a watch on each directory before
+// resolve follows a path name by name, and puts a watch on each directory before
 // it looks for the name in it. A directory that may not be watched is passed
 // over. It ends early where the way does.
-func (w *Watcher) walk(path string) (way []step) {
+func (w *Watcher) resolve(path string) (way []component) {
 	dir, links := "/", 0
 	for rest := names(path); len(rest) > 0; {
 		name := rest[0]
@@ -212,9 +212,9 @@ func (w *Watcher) walk(path string) (way []step) {
 			dir = filepath.Dir(dir)
 			continue
 		}
-		wd, err := unix.InotifyAddWatch(w.fd, dir, uint32(stepMask)|unix.IN_ONLYDIR|unix.IN_MASK_ADD)
+		wd, err := unix.InotifyAddWatch(w.fd, dir, uint32(componentMask)|unix.IN_ONLYDIR|unix.IN_MASK_ADD)
 		if err == nil {
-			way = append(way, step{int32(wd), name})
+			way = append(way, component{int32(wd), name})
 		}
 		target, err := os.Readlink(filepath.Join(dir, name))
 		switch {
@@ -246,14 +246,14 @@ func openRoot(path string) (int, error) {
 	return fd, nil
 }
 
-// plant puts s at the directory open as fd.
-func (w *Watcher) plant(s *subscriber, fd int) (id, error) {
+// watchRootDir puts s at the directory open as fd.
+func (w *Watcher) watchRootDir(s *subscriber, fd int) (id, error) {
 	if fs := w.remote(fd, ""); fs != "" {
-		return w.plantBlind(s, fd, &RemoteError{Path: s.root, FS: fs})
+		return w.subscribeUnwatched(s, fd, &RemoteError{Path: s.root, FS: fs})
 	}
 	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
 	if errors.Is(err, unix.ENOSPC) {
-		return w.plantBlind(s, fd, err)
+		return w.subscribeUnwatched(s, fd, err)
 	}
 	var st inode
 	if err == nil {
@@ -265,57 +265,57 @@ func (w *Watcher) plant(s *subscriber, fd int) (id, error) {
 	n := w.tree.byWd.get(int32(wd))
 	if n == 0 {
 		n = w.tree.add(int32(wd), w.device(st, fd), st.ino)
-		w.tree.nodes[n].round = w.round
+		w.tree.nodes[n].generation = w.generation
 	}
-	w.anchor(s, n)
+	w.setRoot(s, n)
 	return n, nil
 }
 
-// anchor makes n the directory of s.
-func (w *Watcher) anchor(s *subscriber, n id) {
-	delete(w.limbo, n)
-	s.node = n
-	w.anchors[n] = append(w.anchors[n], s)
-	w.tree.mark(n, flagAnchor, 0)
+// setRoot makes n the directory of s.
+func (w *Watcher) setRoot(s *subscriber, n id) {
+	delete(w.detached, n)
+	s.dir = n
+	w.subscribed[n] = append(w.subscribed[n], s)
+	w.tree.setFlags(n, flagSubscribed, 0)
 	if w.tree.nodes[n].parent == 0 {
-		w.makeTop(n)
+		w.makeRoot(n)
 	}
 }
 
 // loseRoot takes s away from its directory, and tells it.
 func (w *Watcher) loseRoot(s *subscriber) {
 	if s.file != nil {
-		w.uprootFile(s)
-		w.postFile(s, Delete)
+		w.unwatchRootFile(s)
+		w.queueFileEvent(s, Delete)
 		return
 	}
-	n := s.node
+	n := s.dir
 	if n == 0 {
 		return
 	}
 	w.only = s
-	w.emitRoot(n, s.lost|IsDir)
+	w.emitRoot(n, s.endMask|IsDir)
 	w.only = nil
-	s.node, s.lost = 0, MoveSelf
-	w.anchors[n] = slices.DeleteFunc(w.anchors[n], func(other *subscriber) bool { return other == s })
+	s.dir, s.endMask = 0, MoveSelf
+	w.subscribed[n] = slices.DeleteFunc(w.subscribed[n], func(other *subscriber) bool { return other == s })
 	x := &w.tree.nodes[n]
 	switch {
-	case len(w.anchors[n]) > 0:
-		w.tree.mark(n, flagAnchor, 0)
-		w.makeTop(n)
+	case len(w.subscribed[n]) > 0:
+		w.tree.setFlags(n, flagSubscribed, 0)
+		w.makeRoot(n)
 		return
-	case x.flags&flagTop != 0:
-		w.limbo[n] = limbo{}
+	case x.flags&flagRoot != 0:
+		w.detached[n] = detachment{}
 	}
-	delete(w.anchors, n)
-	delete(w.tops, n)
-	w.tree.mark(n, 0, flagTop|flagAnchor)
+	delete(w.subscribed, n)
+	delete(w.rootPaths, n)
+	w.tree.setFlags(n, 0, flagRoot|flagSubscribed)
 }
 
-// makeTop gives a root that has no place in another tree its own path.
-func (w *Watcher) makeTop(n id) {
+// makeRoot gives a root that has no place in another tree its own path.
+func (w *Watcher) makeRoot(n id) {
 	if w.tree.nodes[n].parent == 0 {
-		w.tree.mark(n, flagTop, 0)
-		w.tops[n] = w.anchors[n][0].root
+		w.tree.setFlags(n, flagRoot, 0)
+		w.rootPaths[n] = w.subscribed[n][0].root
 	}
 }

@@ -43,14 +43,14 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 			return false
 		}
 		must(err)
-		must(w.applyAll(w.buf[:n]))
+		must(w.applyRecords(w.buf[:n]))
 		return true
 	}
 	rest := func() {
 		for again := true; again; {
 			for read() {
 			}
-			again, err = w.repairAll()
+			again, err = w.repair()
 			must(err)
 		}
 	}
@@ -61,12 +61,12 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	}
 	must(os.Mkdir(filepath.Join(inner, "c"), 0o755))
 	must(os.WriteFile(filepath.Join(inner, "c", "f"), []byte("x"), 0o644))
-	_, err = w.repairAll() // the inner root is found before their records are read
+	_, err = w.repair() // the inner root is found before their records are read
 	must(err)
 	rest()
 	for root, path := range map[string]string{dir: "a/c/f", inner: "c/f"} {
-		if told[root][path]&found != found {
-			t.Errorf("%s was told of %v, want of %s with %v", root, told[root], path, found)
+		if told[root][path]&scanMask != scanMask {
+			t.Errorf("%s was told of %v, want of %s with %v", root, told[root], path, scanMask)
 		}
 	}
 }

@@ -224,8 +224,8 @@ func (s *stage) finish() {
 	}
 	checkModel(s.t, s.trial)
 	s.stop()
-	if n := s.w.Unwatched(); n != 0 || s.w.blind.timeout() >= 0 {
-		s.t.Errorf("%d directories have no watch, and the next look is in %d ms", n, s.w.blind.timeout())
+	if n := s.w.Unwatched(); n != 0 || s.w.unwatched.timeout() >= 0 {
+		s.t.Errorf("%d directories have no watch, and the next look is in %d ms", n, s.w.unwatched.timeout())
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A sighting is what a look at a directory remembers of one name in it.
-type sighting struct {
+// A pollEntry is what a look at a directory remembers of one name in it.
+type pollEntry struct {
 	name  string
 	ino   uint64 // 0 of a directory, and where a file does not keep its number
 	ctime int64  // ns; 0 of a directory
@@ -18,51 +18,51 @@ type sighting struct {
 	kind  byte // DT_DIR, DT_REG...
 }
 
-// sightings is what was seen of a tree: the names in each of its directories,
+// pollSnapshot is what was seen of a tree: the names in each of its directories,
 // sorted. The key is the directory's path below the top, which itself is "".
-type sightings map[string][]sighting
+type pollSnapshot map[string][]pollEntry
 
-// differences tells what a scan would report of the tree now that is not as
+// comparePolls tells what a scan would report of the tree now that is not as
 // it was before, from the directory at on. What appeared comes after the
 // directory it lies in; what lay in a directory that vanished is not told.
-func differences(before, now sightings, at string, tell func(path string, mask Mask)) {
+func comparePolls(before, now pollSnapshot, at string, tell func(path string, mask Mask)) {
 	old := before[at]
 	for _, s := range now[at] {
 		for len(old) > 0 && old[0].name < s.name {
 			tell(below(at, old[0].name), old[0].gone())
 			old = old[1:]
 		}
-		var was sighting
+		var was pollEntry
 		if len(old) > 0 && old[0].name == s.name {
 			was, old = old[0], old[1:]
 		}
-		difference(before, now, was, s, below(at, s.name), tell)
+		compareEntry(before, now, was, s, below(at, s.name), tell)
 	}
 	for _, s := range old {
 		tell(below(at, s.name), s.gone())
 	}
 }
 
-// difference tells what became of one name.
-func difference(before, now sightings, was, is sighting, path string, tell func(string, Mask)) {
+// compareEntry tells what became of one name.
+func compareEntry(before, now pollSnapshot, was, is pollEntry, path string, tell func(string, Mask)) {
 	if was.name != "" && was.dir() != is.dir() {
 		tell(path, was.gone())
-		was = sighting{}
+		was = pollEntry{}
 	}
 	switch {
 	case is.dir():
 		if was.name == "" {
 			tell(path, Create|IsDir)
 		}
-		differences(before, now, path, tell)
+		comparePolls(before, now, path, tell)
 	case is != was:
-		tell(path, found)
+		tell(path, scanMask)
 	}
 }
 
-func (s sighting) dir() bool { return s.kind == unix.DT_DIR }
+func (s pollEntry) dir() bool { return s.kind == unix.DT_DIR }
 
-func (s sighting) gone() Mask {
+func (s pollEntry) gone() Mask {
 	if s.dir() {
 		return Delete | IsDir
 	}
@@ -77,18 +77,18 @@ func below(at, name string) string {
 	return at + "/" + name
 }
 
-// A look goes through a tree that has no watches.
-type look struct {
+// A pollScan goes through a tree that has no watches.
+type pollScan struct {
 	skip     func(path string) bool // directories that are not looked into
 	numbered bool                   // a file keeps its inode number
-	before   sightings
-	now      sightings
+	before   pollSnapshot
+	now      pollSnapshot
 }
 
-// into looks at the open directory at, and at all below it. What cannot be
+// dir looks at the open directory at, and at all below it. What cannot be
 // read is taken to be as it was: a server that is away has deleted nothing.
-func (l *look) into(fd int, at string) {
-	seen, err := l.list(fd)
+func (l *pollScan) dir(fd int, at string) {
+	seen, err := l.readDir(fd)
 	if err != nil {
 		l.keep(at)
 		return
@@ -97,24 +97,24 @@ func (l *look) into(fd int, at string) {
 	for _, s := range seen {
 		path := below(at, s.name)
 		if s.dir() && (l.skip == nil || !l.skip(path)) {
-			l.enter(fd, s.name, path)
+			l.subdir(fd, s.name, path)
 		}
 	}
 }
 
-func (l *look) enter(fd int, name, path string) {
+func (l *pollScan) subdir(fd int, name, path string) {
 	sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	switch {
 	case err == nil:
 		defer unix.Close(sub)
-		l.into(sub, path)
+		l.dir(sub, path)
 	case !vanished(err):
 		l.keep(path)
 	}
 }
 
 // keep has the directory at, with all below it, seen as before.
-func (l *look) keep(at string) {
+func (l *pollScan) keep(at string) {
 	l.now[at] = l.before[at]
 	for _, s := range l.before[at] {
 		if _, ok := l.before[below(at, s.name)]; ok {
@@ -123,8 +123,8 @@ func (l *look) keep(at string) {
 	}
 }
 
-// list looks at every name in the open directory.
-func (l *look) list(fd int) (seen []sighting, err error) {
+// readDir looks at every name in the open directory.
+func (l *pollScan) readDir(fd int) (seen []pollEntry, err error) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := unix.ReadDirent(fd, buf)
@@ -135,9 +135,9 @@ func (l *look) list(fd int) (seen []sighting, err error) {
 			break
 		}
 		for rest := buf[:n]; len(rest) > 0; {
-			var e entry
+			var e scanEntry
 			e, rest = cutDirent(rest)
-			s, err := l.sight(fd, e)
+			s, err := l.stat(fd, e)
 			if err != nil {
 				return nil, err
 			}
@@ -146,16 +146,16 @@ func (l *look) list(fd int) (seen []sighting, err error) {
 			}
 		}
 	}
-	slices.SortFunc(seen, func(a, b sighting) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(seen, func(a, b pollEntry) int { return cmp.Compare(a.name, b.name) })
 	return slices.Clip(seen), nil
 }
 
-// sight looks at one name, and returns none when there is nothing to
+// stat looks at one name, and returns none when there is nothing to
 // remember. A directory is its names: its own times change with them.
-func (l *look) sight(fd int, e entry) (sighting, error) {
-	s := sighting{name: string(e.name), kind: e.kind}
+func (l *pollScan) stat(fd int, e scanEntry) (pollEntry, error) {
+	s := pollEntry{name: string(e.name), kind: e.kind}
 	if s.name == "." || s.name == ".." {
-		return sighting{}, nil
+		return pollEntry{}, nil
 	}
 	if s.dir() {
 		return s, nil
@@ -164,9 +164,9 @@ func (l *look) sight(fd int, e entry) (sighting, error) {
 	const want = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_CTIME | unix.STATX_SIZE
 	switch err := unix.Statx(fd, s.name, unix.AT_SYMLINK_NOFOLLOW, want, &st); {
 	case vanished(err):
-		return sighting{}, nil
+		return pollEntry{}, nil
 	case err != nil:
-		return sighting{}, os.NewSyscallError("statx", err)
+		return pollEntry{}, os.NewSyscallError("statx", err)
 	}
 	if s.kind = byte(st.Mode & unix.S_IFMT >> 12); s.dir() {
 		return s, nil

@@ -36,7 +36,7 @@ func TestDifferences(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			differences(sighted(tt.before), sighted(tt.now), "", func(path string, mask Mask) {
+			comparePolls(sighted(tt.before), sighted(tt.now), "", func(path string, mask Mask) {
 				got = append(got, mask.String()+" "+path)
 			})
 			if got := strings.Join(got, ", "); got != tt.want {
@@ -47,11 +47,11 @@ func TestDifferences(t *testing.T) {
 }
 
 // sighted is the sightings of a tree.
-func sighted(tree string) sightings {
-	seen := sightings{"": nil}
+func sighted(tree string) pollSnapshot {
+	seen := pollSnapshot{"": nil}
 	for word := range strings.FieldsSeq(tree) {
 		name, version, file := strings.Cut(word, ":")
-		s := sighting{kind: unix.DT_DIR}
+		s := pollEntry{kind: unix.DT_DIR}
 		if file {
 			s.kind = unix.DT_REG
 			s.ctime, _ = strconv.ParseInt(version, 10, 64)
@@ -63,7 +63,7 @@ func sighted(tree string) sightings {
 		at = strings.TrimSuffix(at, "/")
 		s.name = base
 		seen[at] = append(seen[at], s)
-		slices.SortFunc(seen[at], func(a, b sighting) int { return strings.Compare(a.name, b.name) })
+		slices.SortFunc(seen[at], func(a, b pollEntry) int { return strings.Compare(a.name, b.name) })
 	}
 	return seen
 }
@@ -76,7 +76,7 @@ func FuzzDifferences(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		before, now := grown(a), grown(b)
 		paths := before.paths()
-		differences(before, now, "", func(path string, mask Mask) {
+		comparePolls(before, now, "", func(path string, mask Mask) {
 			if mask&Delete != 0 {
 				for p := range paths {
 					if p == path || strings.HasPrefix(p, path+"/") {
@@ -101,7 +101,7 @@ func FuzzDifferences(f *testing.F) {
 }
 
 // grown makes a tree of bytes: each adds a name to one of the directories.
-func grown(seed []byte) sightings {
+func grown(seed []byte) pollSnapshot {
 	dirs := []string{""}
 	var words []string
 	seen := map[string]bool{}
@@ -122,7 +122,7 @@ func grown(seed []byte) sightings {
 }
 
 // paths are all paths with whether they are directories.
-func (s sightings) paths() map[string]bool {
+func (s pollSnapshot) paths() map[string]bool {
 	all := map[string]bool{}
 	for at, names := range s {
 		for _, n := range names {

@@ -52,16 +52,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A snapshot is what a Watcher knows at a moment when nothing is in doubt.
 type snapshot struct {
-	boot   [16]byte
-	intact bool // nothing was left to repair
-	good   time.Time
-	seal   int32 // its IN_IGNORED was queued then, when the queue was empty
-	mask   Mask
-	devs   []device
-	tree   *tree
-	tops   map[id]string
-	roots  []savedRoot
-	others []int32 // watches that are not of the tree
+	boot       [16]byte
+	intact     bool // nothing was left to repair
+	consistent time.Time
+	sentinel   int32 // its IN_IGNORED was queued then, when the queue was empty
+	mask       Mask
+	devs       []device
+	tree       *tree
+	rootPaths  map[id]string
+	roots      []savedRoot
+	others     []int32 // watches that are not of the tree
 }
 
 type savedRoot struct {
@@ -78,8 +78,8 @@ func (s *snapshot) encode() []byte {
 	b[len(snapshotMagic)] = snapshotVersion
 	b = append(b, s.boot[:]...)
 	b = appendBool(b, s.intact)
-	b = binary.AppendVarint(b, s.good.UnixNano())
-	b = binary.AppendUvarint(b, uint64(s.seal))
+	b = binary.AppendVarint(b, s.consistent.UnixNano())
+	b = binary.AppendUvarint(b, uint64(s.sentinel))
 	b = binary.AppendUvarint(b, uint64(s.mask))
 	b = binary.AppendUvarint(b, uint64(len(s.devs)))
 	for _, d := range s.devs {
@@ -106,10 +106,10 @@ func (s *snapshot) encode() []byte {
 func (s *snapshot) appendTrees(b []byte) (_ []byte, numbers []id) {
 	t := s.tree
 	numbers = make([]id, len(t.nodes))
-	b = binary.AppendUvarint(b, uint64(len(s.tops)))
+	b = binary.AppendUvarint(b, uint64(len(s.rootPaths)))
 	var last id
 	var before node
-	for _, top := range slices.Sorted(maps.Keys(s.tops)) {
+	for _, top := range slices.Sorted(maps.Keys(s.rootPaths)) {
 		parent := last + 1
 		list := slices.DeleteFunc(t.subtree(nil, top), func(n id) bool {
 			x := t.nodes[n]
@@ -120,7 +120,7 @@ func (s *snapshot) appendTrees(b []byte) (_ []byte, numbers []id) {
 			numbers[n] = last
 			return false
 		})
-		b = appendString(b, s.tops[top])
+		b = appendString(b, s.rootPaths[top])
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, n := range list {
 			x := t.nodes[n]
@@ -186,11 +186,11 @@ func (d *snapshotDecoder) fail(format string, args ...any) {
 }
 
 func (d *snapshotDecoder) snapshot() *snapshot {
-	s := &snapshot{tops: map[id]string{}}
+	s := &snapshot{rootPaths: map[id]string{}}
 	copy(s.boot[:], d.bytes(len(s.boot)))
 	s.intact = d.bool()
-	s.good = time.Unix(0, d.varint())
-	if s.seal = d.wd(); s.seal == 0 {
+	s.consistent = time.Unix(0, d.varint())
+	if s.sentinel = d.wd(); s.sentinel == 0 {
 		d.fail("it has no seal")
 	}
 	s.mask = d.mask()
@@ -222,7 +222,7 @@ func (d *snapshotDecoder) trees(s *snapshot) {
 		}
 		s.tree.reserve(count)
 		top := d.node(s, &before)
-		s.tops[top] = path
+		s.rootPaths[top] = path
 		parent := top
 		for range count - 1 {
 			parent += id(d.uvarint(uint64(len(s.tree.nodes)-1) - uint64(parent)))

@@ -38,7 +38,7 @@ func (w *Watcher) Handover() (*os.File, []byte, error) {
 	if err := w.stopRun(); err != nil {
 		return nil, nil, err
 	}
-	file, state, err := w.leaveState()
+	file, state, err := w.saveState()
 	w.running.Unlock()
 	if err != nil {
 		err = fmt.Errorf("hand inotify state over: %w", err)
@@ -55,10 +55,10 @@ func (w *Watcher) Handover() (*os.File, []byte, error) {
 // stopRun ends Run, if it is under way, and holds its lock.
 func (w *Watcher) stopRun() error {
 	w.mu.Lock()
-	refused := w.closed || w.leaving
-	w.leaving = true
-	if !refused && w.halt != nil {
-		w.halt()
+	refused := w.closed || w.handingOver
+	w.handingOver = true
+	if !refused && w.stopRunning != nil {
+		w.stopRunning()
 	}
 	w.mu.Unlock()
 	if refused {
@@ -68,25 +68,25 @@ func (w *Watcher) stopRun() error {
 	return nil
 }
 
-// mayHalt has a Handover call halt.
-func (w *Watcher) mayHalt(halt context.CancelFunc) {
+// setStop has a Handover call halt.
+func (w *Watcher) setStop(halt context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.halt = halt
-	if w.leaving {
+	w.stopRunning = halt
+	if w.handingOver {
 		halt()
 	}
 }
 
-// isLeaving says that the Watcher is closed or about to be.
-func (w *Watcher) isLeaving() bool {
+// isHandingOver says that the Watcher is closed or about to be.
+func (w *Watcher) isHandingOver() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.closed || w.leaving
+	return w.closed || w.handingOver
 }
 
-// leaveState is Handover while nothing reads.
-func (w *Watcher) leaveState() (*os.File, []byte, error) {
+// saveState is Handover while nothing reads.
+func (w *Watcher) saveState() (*os.File, []byte, error) {
 	boot, err := bootID()
 	if err != nil {
 		return nil, nil, err
@@ -101,7 +101,7 @@ func (w *Watcher) leaveState() (*os.File, []byte, error) {
 	if w.closed {
 		return nil, nil, ErrClosed
 	}
-	seal, err := w.newSeal()
+	seal, err := w.newSentinel()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,18 +117,18 @@ func (w *Watcher) leaveState() (*os.File, []byte, error) {
 // snapshot shares its tree with w.
 func (w *Watcher) snapshot(seal int32, settled bool) *snapshot {
 	s := &snapshot{
-		intact: settled && !w.limited && len(w.blind.spots)+len(w.blind.postponed) == 0, good: w.good, seal: seal,
-		mask: w.mask, devs: w.devs, tree: w.tree, tops: w.tops, others: slices.Clone(w.doomed),
+		intact: settled && !w.toldLimit && len(w.unwatched.dirs)+len(w.unwatched.retries) == 0, consistent: w.consistent, sentinel: seal,
+		mask: w.mask, devs: w.devs, tree: w.tree, rootPaths: w.rootPaths, others: slices.Clone(w.unwanted),
 	}
 	for i := range w.tree.nodes {
 		switch n := id(i); {
-		case w.tree.nodes[n].wd > 0 && !w.tree.live(n):
+		case w.tree.nodes[n].wd > 0 && !w.tree.reachable(n):
 			s.others = append(s.others, w.tree.nodes[n].wd)
 		case w.tree.nodes[n].wd <= 0 && w.tree.nodes[n].parent != 0:
 			s.intact = false
 		}
 	}
-	for wd := range w.ways.steps {
+	for wd := range w.components.watched {
 		s.others = append(s.others, wd)
 	}
 	for _, sub := range w.subs {
@@ -150,8 +150,8 @@ func (w *Watcher) snapshot(seal int32, settled bool) *snapshot {
 	slices.Sort(s.others)
 	for _, sub := range w.subs {
 		root := savedRoot{path: sub.root, mask: sub.Mask}
-		if sub.node != 0 && w.tree.live(sub.node) {
-			root.node = sub.node
+		if sub.dir != 0 && w.tree.reachable(sub.dir) {
+			root.node = sub.dir
 		}
 		s.roots = append(s.roots, root)
 	}
@@ -191,7 +191,7 @@ func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) 
 	if err == nil {
 		err = w.resume(s, subs)
 	}
-	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.seal != 0) {
+	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.sentinel != 0) {
 		w.release()
 		return nil, err
 	}
@@ -248,10 +248,10 @@ func dupInstance(file *os.File) (fd int, err error) {
 func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mask, w.devs, w.tree, w.good = s.mask|upkeep, s.devs, s.tree, s.good
-	w.here, w.before = newLocator(w.tree, w.anchors), newLocator(w.tree, w.anchors)
+	w.mask, w.devs, w.tree, w.consistent = s.mask|internalMask, s.devs, s.tree, s.consistent
+	w.paths, w.oldPaths = newPathBuilder(w.tree, w.subscribed), newPathBuilder(w.tree, w.subscribed)
 	w.overflow = !s.intact
-	w.content.floor = s.good.UnixNano()
+	w.content.floor = s.consistent.UnixNano()
 	fits, err := w.compareWatches(s.others)
 	if err != nil {
 		return err
@@ -260,15 +260,15 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 	if err != nil {
 		return err
 	}
-	for n := range s.tops {
-		if len(w.anchors[n]) == 0 {
-			w.drop(n)
+	for n := range s.rootPaths {
+		if len(w.subscribed[n]) == 0 {
+			w.dropSubtree(n)
 		}
 	}
 	if !fits || !w.ownsRoots() {
 		w.rewatch()
 	}
-	w.seal = s.seal
+	w.sentinel = s.sentinel
 	var limits error
 	for _, sub := range fresh {
 		err := w.subscribe(sub)
@@ -277,7 +277,7 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 		}
 		limits = errors.Join(limits, err)
 	}
-	w.doubtRoots(w.subs) // even if the list of mounts cannot be read
+	w.resolveLater(w.subs) // even if the list of mounts cannot be read
 	w.recheckMountsLocked()
 	w.scanMountedFiles(fileScan{}) // so that what is queued of them is understood
 	return limits
@@ -300,14 +300,14 @@ func (w *Watcher) reclaim(s *snapshot, subs []Subscription) (fresh []*subscriber
 		}
 		w.subs = append(w.subs, sub)
 		if n := roots[i].node; n != 0 {
-			sub.node = n
-			w.tree.mark(n, flagAnchor, 0)
-			w.anchors[n] = append(w.anchors[n], sub)
-			w.makeTop(n)
+			sub.dir = n
+			w.tree.setFlags(n, flagSubscribed, 0)
+			w.subscribed[n] = append(w.subscribed[n], sub)
+			w.makeRoot(n)
 		}
-		w.arm(sub)
-		if sub.node == 0 {
-			_ = w.plantFile(sub) // if it is one; otherwise it is looked for again
+		w.watchComponents(sub)
+		if sub.dir == 0 {
+			_ = w.watchRootFile(sub) // if it is one; otherwise it is looked for again
 		}
 		roots = slices.Delete(roots, i, i+1)
 	}
@@ -318,7 +318,7 @@ func (w *Watcher) reclaim(s *snapshot, subs []Subscription) (fresh []*subscriber
 // says whether they are of the same instance. A watch too few is forgiven, for
 // its end must be in the queue; one too many is not.
 func (w *Watcher) compareWatches(others []int32) (fits bool, err error) {
-	w.round = 1
+	w.generation = 1
 	fits = true
 	for kw, err := range kernelWatches(w.fd) {
 		if err != nil {
@@ -328,10 +328,10 @@ func (w *Watcher) compareWatches(others []int32) (fits bool, err error) {
 		if n == 0 {
 			_, known := slices.BinarySearch(others, kw.wd)
 			w.overflow = w.overflow || !known
-			w.doomed = append(w.doomed, kw.wd)
+			w.unwanted = append(w.unwanted, kw.wd)
 			continue
 		}
-		w.tree.nodes[n].round = w.round
+		w.tree.nodes[n].generation = w.generation
 		fits = fits && w.agrees(n, kw)
 	}
 	return fits, nil
@@ -353,7 +353,7 @@ func (w *Watcher) agrees(n id, kw kernelWatch) bool {
 // ownsRoots says whether the instance watches every root that is where it was
 // under the descriptor that the tree has.
 func (w *Watcher) ownsRoots() bool {
-	for n, subs := range w.anchors {
+	for n, subs := range w.subscribed {
 		if !w.owns(n, subs[0].root) {
 			return false
 		}
@@ -367,7 +367,7 @@ func (w *Watcher) owns(n id, path string) bool {
 		return true // the way there is looked at in any case
 	}
 	defer unix.Close(fd)
-	if st, err := inodeAt(fd, ""); err != nil || !w.is(n, st) {
+	if st, err := inodeAt(fd, ""); err != nil || !w.hasInode(n, st) {
 		return true
 	}
 	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
@@ -381,13 +381,13 @@ func (w *Watcher) rewatch() {
 	w.tree.byWd = wdTable{}
 	for i := range w.tree.nodes {
 		x := &w.tree.nodes[i]
-		if x.wd != 0 && x.round == w.round {
-			w.doomed = append(w.doomed, x.wd) // unless it is found again
+		if x.wd != 0 && x.generation == w.generation {
+			w.unwanted = append(w.unwanted, x.wd) // unless it is found again
 		}
 		x.wd = 0
 	}
 	var lost []id
-	for top := range w.tops {
+	for top := range w.rootPaths {
 		for _, n := range w.tree.subtree(nil, top) {
 			if !w.rewatchOne(n) {
 				lost = append(lost, n)
@@ -395,7 +395,7 @@ func (w *Watcher) rewatch() {
 		}
 	}
 	for _, n := range slices.Backward(lost) {
-		w.ended(n, Ignored)
+		w.watchEnded(n, Ignored)
 	}
 	w.tree.count = 0
 	for i := range w.tree.nodes {
@@ -412,7 +412,7 @@ func (w *Watcher) rewatchOne(n id) bool {
 	}
 	defer unix.Close(fd)
 	mask := w.mask
-	if w.tree.nodes[n].flags&flagAnchor != 0 {
+	if w.tree.nodes[n].flags&flagSubscribed != 0 {
 		mask |= DeleteSelf | MoveSelf
 	}
 	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(mask))
@@ -424,17 +424,17 @@ func (w *Watcher) rewatchOne(n id) bool {
 	return true
 }
 
-// checkSeal is called when the queue is empty. The record that a Handover left
+// checkSentinel is called when the queue is empty. The record that a Handover left
 // must have been in it, or somebody else has read the queue. When it was, the
 // kernel has said of every watch that it ended.
-func (w *Watcher) checkSeal() {
-	w.overflow = w.overflow || w.seal != 0
-	w.seal = 0
+func (w *Watcher) checkSentinel() {
+	w.overflow = w.overflow || w.sentinel != 0
+	w.sentinel = 0
 }
 
-// newSeal puts a record at the end of the kernel's queue: the IN_IGNORED of a
+// newSentinel puts a record at the end of the kernel's queue: the IN_IGNORED of a
 // watch on a file that nobody else knows.
-func (w *Watcher) newSeal() (wd int32, err error) {
+func (w *Watcher) newSentinel() (wd int32, err error) {
 	file, err := unix.MemfdCreate("execlogd-seal", unix.MFD_CLOEXEC)
 	if err != nil {
 		return 0, os.NewSyscallError("memfd_create", err)
@@ -448,11 +448,11 @@ func (w *Watcher) newSeal() (wd int32, err error) {
 	return int32(n), os.NewSyscallError("inotify_rm_watch", err)
 }
 
-// unseal notes that the record of newSeal came through. Records of watches
+// checkSentinelRecord notes that the record of newSeal came through. Records of watches
 // that are no more come here as well.
-func (w *Watcher) unseal(rec record) {
-	if rec.wd == w.seal && rec.mask&Ignored != 0 {
-		w.seal = 0
+func (w *Watcher) checkSentinelRecord(rec record) {
+	if rec.wd == w.sentinel && rec.mask&Ignored != 0 {
+		w.sentinel = 0
 	}
 }
 

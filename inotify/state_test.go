@@ -327,7 +327,7 @@ func TestResumeRefuses(t *testing.T) {
 		{"a flipped bit", flipped, "checksum"},
 		{"another version", version, "version 2, this program reads 1"},
 		{"another boot", other(func(s *snapshot) { s.boot[3]++ }), "this is boot"},
-		{"no seal", other(func(s *snapshot) { s.seal = 0 }), "no seal"},
+		{"no seal", other(func(s *snapshot) { s.sentinel = 0 }), "no seal"},
 		{"a name twice", other(func(s *snapshot) {
 			s.tree.attach(s.tree.add(9999, 0, 1), 1, []byte("a"))
 		}), `"a" twice`},
@@ -540,7 +540,7 @@ func (s *storm) handedOver() {
 // dump is a snapshot as text, whatever its numbers are.
 func dump(s *snapshot) string {
 	var all []string
-	for top, path := range s.tops {
+	for top, path := range s.rootPaths {
 		for _, n := range s.tree.subtree(nil, top) {
 			x := s.tree.nodes[n]
 			names := bytes.Join(s.tree.namesBelow(top, n), []byte("/"))
@@ -549,19 +549,19 @@ func dump(s *snapshot) string {
 		}
 	}
 	slices.Sort(all)
-	return fmt.Sprint(s.boot, s.intact, s.good.UnixNano(), s.seal, s.mask, s.devs, s.others, len(s.roots), "\n", strings.Join(all, "\n"))
+	return fmt.Sprint(s.boot, s.intact, s.consistent.UnixNano(), s.sentinel, s.mask, s.devs, s.others, len(s.roots), "\n", strings.Join(all, "\n"))
 }
 
 func FuzzSnapshot(f *testing.F) {
 	s := &snapshot{
-		boot: [16]byte{1, 2, 3}, intact: true, good: time.Unix(1e9, 5), seal: 77, mask: Changes,
+		boot: [16]byte{1, 2, 3}, intact: true, consistent: time.Unix(1e9, 5), sentinel: 77, mask: Changes,
 		devs: []device{{8, 1, true}, {0, 30, false}}, tree: newTree(), others: []int32{3, 9},
 	}
 	top, second := s.tree.add(1, 0, 2), s.tree.add(70, 1, 1<<63)
 	a, b := s.tree.add(4, 0, 12), s.tree.add(5, 1, 11)
 	s.tree.attach(a, top, []byte("a"))
 	s.tree.attach(b, a, []byte("b\xff"))
-	s.tops = map[id]string{top: "/srv", second: "/mnt"}
+	s.rootPaths = map[id]string{top: "/srv", second: "/mnt"}
 	s.roots = []savedRoot{{"/srv", Changes, top}, {"/srv/a", Create, a}, {"/missing", Create, 0}, {"/mnt", Create, second}}
 	f.Add(s.encode()[snapshotHeader:])
 	f.Add(newSnapshotSeed())
@@ -587,7 +587,7 @@ func FuzzSnapshot(f *testing.F) {
 }
 
 func newSnapshotSeed() []byte {
-	return (&snapshot{seal: 1, tree: newTree()}).encode()[snapshotHeader:]
+	return (&snapshot{sentinel: 1, tree: newTree()}).encode()[snapshotHeader:]
 }
 
 // BenchmarkHandover is the time to leave and to come back with a large tree,
@@ -606,7 +606,7 @@ func BenchmarkHandover(b *testing.B) {
 		b.Fatal(err)
 	}
 	start := time.Now()
-	if err := w.crawl(workers, task{dir: w.subs[0].node, all: true}); err != nil {
+	if err := w.runScan(workers, scanRequest{dir: w.subs[0].dir, all: true}); err != nil {
 		b.Fatal(err)
 	}
 	rescan := time.Since(start)

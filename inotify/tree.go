@@ -25,8 +25,8 @@ type tree struct {
 	count  int
 	byWd   wdTable
 	names  []byte // of all nodes, one after the other
-	unused int    // bytes in names that no node has
-	slots  []id   // hash table of attached nodes by parent and name
+	wasted int    // bytes in names that no node has
+	table  []id   // hash table of attached nodes by parent and name
 	filled int    // slots that are not 0
 	seed   maphash.Seed
 
@@ -34,26 +34,26 @@ type tree struct {
 }
 
 type node struct {
-	ino    uint64
-	parent id
-	child  id     // the first
-	next   id     // sibling
-	prev   id     // sibling
-	wd     int32  // 0 when the watch has ended
-	name   uint32 // where it starts in tree.names
-	dev    uint16 // index given by the Watcher
-	round  uint16 // the last resync that met it
-	len    uint8  // of the name; NAME_MAX is 255
-	flags  uint8
+	ino        uint64
+	parent     id
+	child      id     // the first
+	next       id     // sibling
+	prev       id     // sibling
+	wd         int32  // 0 when the watch has ended
+	name       uint32 // where it starts in tree.names
+	dev        uint16 // index given by the Watcher
+	generation uint16 // the last resync that met it
+	len        uint8  // of the name; NAME_MAX is 255
+	flags      uint8
 }
 
 const (
-	flagTop    = 1 << iota // has no parent, and that is right
-	flagAnchor             // subscriptions start here
+	flagRoot       = 1 << iota // has no parent, and that is right
+	flagSubscribed             // subscriptions start here
 )
 
 func newTree() *tree {
-	return &tree{nodes: make([]node, 1), slots: make([]id, 64), seed: maphash.MakeSeed()}
+	return &tree{nodes: make([]node, 1), table: make([]id, 64), seed: maphash.MakeSeed()}
 }
 
 // add makes a detached node for a watch descriptor that the tree does not
@@ -73,8 +73,8 @@ func (t *tree) add(wd int32, dev uint16, ino uint64) id {
 	return n
 }
 
-// mark sets some of n's flags and clears others.
-func (t *tree) mark(n id, set, clear uint8) {
+// setFlags sets some of n's flags and clears others.
+func (t *tree) setFlags(n id, set, clear uint8) {
 	t.version++
 	t.nodes[n].flags = t.nodes[n].flags&^clear | set
 }
@@ -87,8 +87,8 @@ func (t *tree) addUnwatched(dev uint16, ino uint64) id {
 	return n
 }
 
-// watched gives a node that has no watch one.
-func (t *tree) watched(n id, wd int32) {
+// setWatch gives a node that has no watch one.
+func (t *tree) setWatch(n id, wd int32) {
 	t.nodes[n].wd = wd
 	t.byWd.set(wd, n)
 	t.count++
@@ -97,14 +97,14 @@ func (t *tree) watched(n id, wd int32) {
 // reserve makes room for count more nodes.
 func (t *tree) reserve(count int) {
 	t.nodes = slices.Grow(t.nodes, count)
-	for len(t.slots)*3 < (t.filled+count)*4 {
+	for len(t.table)*3 < (t.filled+count)*4 {
 		t.grow()
 	}
 }
 
-// expect makes room for count more nodes, and for as many as there are if that
+// reserveMore makes room for count more nodes, and for as many as there are if that
 // takes a copy: a scan that has found so many may find as many again.
-func (t *tree) expect(count int) {
+func (t *tree) reserveMore(count int) {
 	if len(t.nodes)+count > cap(t.nodes) {
 		t.nodes = slices.Grow(t.nodes, max(count, len(t.nodes)))
 	}
@@ -123,9 +123,9 @@ func (t *tree) trim() {
 	}
 }
 
-// kill says that n, which must have no children, is not watched any more. It
+// endWatch says that n, which must have no children, is not watched any more. It
 // keeps its place until somebody takes it away.
-func (t *tree) kill(n id) {
+func (t *tree) endWatch(n id) {
 	x := &t.nodes[n]
 	t.byWd.set(x.wd, 0)
 	x.wd, x.ino = 0, 0
@@ -136,7 +136,7 @@ func (t *tree) kill(n id) {
 func (t *tree) remove(n id) {
 	t.detach(n)
 	if t.nodes[n].wd != 0 {
-		t.kill(n)
+		t.endWatch(n)
 	}
 	t.nodes[n] = node{next: t.free}
 	t.free = n
@@ -173,24 +173,24 @@ func (t *tree) detach(n id) {
 	if x.next != 0 {
 		t.nodes[x.next].prev = x.prev
 	}
-	t.unused += int(x.len)
+	t.wasted += int(x.len)
 	x.parent, x.prev, x.next, x.len = 0, 0, 0, 0
 	t.compact()
 }
 
 // compact drops the unused names once they are most of all names.
 func (t *tree) compact() {
-	if t.unused < 4096 || t.unused < len(t.names)/2 {
+	if t.wasted < 4096 || t.wasted < len(t.names)/2 {
 		return
 	}
-	names := make([]byte, 0, len(t.names)-t.unused+1024)
+	names := make([]byte, 0, len(t.names)-t.wasted+1024)
 	for i := range t.nodes {
 		x := &t.nodes[i]
 		at := uint32(len(names))
 		names = append(names, t.names[x.name:x.name+uint32(x.len)]...)
 		x.name = at
 	}
-	t.names, t.unused = names, 0
+	t.names, t.wasted = names, 0
 }
 
 func (t *tree) nameOf(n id) []byte {
@@ -198,8 +198,8 @@ func (t *tree) nameOf(n id) []byte {
 	return t.names[x.name : x.name+uint32(x.len)]
 }
 
-// top is the node above n that has no parent; it may be n.
-func (t *tree) top(n id) id {
+// root is the node above n that has no parent; it may be n.
+func (t *tree) root(n id) id {
 	for t.nodes[n].parent != 0 {
 		n = t.nodes[n].parent
 	}
@@ -216,9 +216,9 @@ func (t *tree) above(a, n id) bool {
 	return false
 }
 
-// live says whether n lies below a top, so that its path is known.
-func (t *tree) live(n id) bool {
-	return t.nodes[t.top(n)].flags&flagTop != 0
+// reachable says whether n lies below a top, so that its path is known.
+func (t *tree) reachable(n id) bool {
+	return t.nodes[t.root(n)].flags&flagRoot != 0
 }
 
 // names returns the names from below a, which is above n, down to n.
@@ -250,7 +250,7 @@ func (t *tree) subtree(list []id, n id) []id {
 // lookup finds the node that parent has under name; 0 if there is none.
 func (t *tree) lookup(parent id, name []byte) id {
 	for i := t.hash(parent, name); ; i++ {
-		n := t.slots[i&(len(t.slots)-1)]
+		n := t.table[i&(len(t.table)-1)]
 		if n == 0 || t.nodes[n].parent == parent && string(t.nameOf(n)) == string(name) {
 			return n
 		}
@@ -263,7 +263,7 @@ func (t *tree) hash(parent id, name []byte) int {
 
 // index enters an attached node into the hash table.
 func (t *tree) index(n id) {
-	if t.filled*4 >= len(t.slots)*3 {
+	if t.filled*4 >= len(t.table)*3 {
 		t.grow()
 	}
 	t.insert(n)
@@ -272,15 +272,15 @@ func (t *tree) index(n id) {
 
 func (t *tree) insert(n id) {
 	i := t.hash(t.nodes[n].parent, t.nameOf(n))
-	for t.slots[i&(len(t.slots)-1)] != 0 {
+	for t.table[i&(len(t.table)-1)] != 0 {
 		i++
 	}
-	t.slots[i&(len(t.slots)-1)] = n
+	t.table[i&(len(t.table)-1)] = n
 }
 
 func (t *tree) grow() {
-	old := t.slots
-	t.slots = make([]id, 2*len(old))
+	old := t.table
+	t.table = make([]id, 2*len(old))
 	for _, n := range old {
 		if n != 0 {
 			t.insert(n)
@@ -291,18 +291,18 @@ func (t *tree) grow() {
 // unindex takes n out of the hash table. What follows in the same run of
 // filled slots is moved up, so that the table needs no tombstones.
 func (t *tree) unindex(n id) {
-	last := len(t.slots) - 1
+	last := len(t.table) - 1
 	i := t.hash(t.nodes[n].parent, t.nameOf(n))
-	for t.slots[i&last] != n {
+	for t.table[i&last] != n {
 		i++
 	}
 	i &= last
-	t.slots[i] = 0
+	t.table[i] = 0
 	t.filled--
-	for j := (i + 1) & last; t.slots[j] != 0; j = (j + 1) & last {
-		home := t.hash(t.nodes[t.slots[j]].parent, t.nameOf(t.slots[j])) & last
+	for j := (i + 1) & last; t.table[j] != 0; j = (j + 1) & last {
+		home := t.hash(t.nodes[t.table[j]].parent, t.nameOf(t.table[j])) & last
 		if (j-home)&last >= (j-i)&last {
-			t.slots[i], t.slots[j] = t.slots[j], 0
+			t.table[i], t.table[j] = t.table[j], 0
 			i = j
 		}
 	}

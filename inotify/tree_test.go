@@ -84,7 +84,7 @@ func operateTree(rnd *rand.Rand, tree *tree, model *forest) {
 		model.parent[n] = 0
 	case 6:
 		if len(model.children(n)) == 0 && model.wd[n] != 0 {
-			tree.kill(n)
+			tree.endWatch(n)
 			model.wd[n] = 0
 		}
 	case 7:
@@ -117,7 +117,7 @@ func compareTree(t *testing.T, tree *tree, model *forest) {
 				t.Errorf("the node of descriptor %d is %d, want %d", model.wd[n], got, n)
 			}
 		}
-		top := tree.top(n)
+		top := tree.root(n)
 		var path strings.Builder
 		fmt.Fprintf(&path, "(%d)", top)
 		for _, name := range tree.namesBelow(top, n) {
@@ -126,7 +126,7 @@ func compareTree(t *testing.T, tree *tree, model *forest) {
 		if got, want := path.String(), model.path(n); got != want {
 			t.Errorf("node %d is at %.60q, want %.60q", n, got, want)
 		}
-		if !tree.above(top, n) || tree.live(n) {
+		if !tree.above(top, n) || tree.reachable(n) {
 			t.Errorf("node %d: its top is not above it, or is no detached one", n)
 		}
 		if parent := model.parent[n]; parent != 0 {
@@ -198,14 +198,14 @@ func TestNamesThatNobodyHasAreDropped(t *testing.T) {
 func TestLiveBelowATopAlone(t *testing.T) {
 	tree := newTree()
 	top, a, b := tree.add(1, 0, 1), tree.add(2, 0, 2), tree.add(3, 0, 3)
-	tree.nodes[top].flags = flagTop
+	tree.nodes[top].flags = flagRoot
 	tree.attach(a, top, []byte("a"))
 	tree.attach(b, a, []byte("b"))
-	if !tree.live(b) {
+	if !tree.reachable(b) {
 		t.Error("a node below a top is not live")
 	}
 	tree.detach(a)
-	if tree.live(b) || !tree.live(top) {
+	if tree.reachable(b) || !tree.reachable(top) {
 		t.Error("a node below a detached one is live, or the top is not")
 	}
 }

@@ -219,7 +219,7 @@ func (tr *trial) watches() (count int) {
 		if _, err := fmt.Sscanf(lines.Text(), "inotify wd:%x", &wd); err != nil {
 			continue
 		}
-		if tr.w.tree.byWd.get(wd) != 0 || tr.w.ways.steps[wd] == 0 && len(tr.w.files.byWd[wd])+len(tr.w.rootFiles[wd]) == 0 {
+		if tr.w.tree.byWd.get(wd) != 0 || tr.w.components.watched[wd] == 0 && len(tr.w.files.byWd[wd])+len(tr.w.rootFiles[wd]) == 0 {
 			count++
 		}
 	}

@@ -79,48 +79,48 @@ type Watcher struct {
 	mounts  int // the list of mounts, or -1
 	buf     []byte
 
-	running   sync.Mutex // held by Run
-	delivered bool       // since yield; of who delivers
-	mu        sync.Mutex // guards what follows, and fd against Close
-	closed    bool
-	leaving   bool               // a Handover is under way
-	halt      context.CancelFunc // ends Run, when it is under way
-	seal      int32              // the watch that a Handover left; 0 when its end was read, or nobody expects it
-	mask      Mask               // of every watch
-	subs      []*subscriber
-	anchors   map[id][]*subscriber
-	tops      map[id]string // absolute path of each top
-	tree      *tree
-	devs      []device
-	mounted   []string // mount points, when they were looked at last
-	files     mountedFiles
-	rescans   []string                // roots; see Rescan
-	rootFiles map[int32][]*subscriber // whose root is a file, by its watch
-	content   contentTimes
+	running     sync.Mutex // held by Run
+	delivered   bool       // since yield; of who delivers
+	mu          sync.Mutex // guards what follows, and fd against Close
+	closed      bool
+	handingOver bool               // a Handover is under way
+	stopRunning context.CancelFunc // ends Run, when it is under way
+	sentinel    int32              // the watch that a Handover left; 0 when its end was read, or nobody expects it
+	mask        Mask               // of every watch
+	subs        []*subscriber
+	subscribed  map[id][]*subscriber
+	rootPaths   map[id]string // absolute path of each top
+	tree        *tree
+	devs        []device
+	mounted     []string // mount points, when they were looked at last
+	files       mountedFiles
+	skipChecks  []string                // roots; see Rescan
+	rootFiles   map[int32][]*subscriber // whose root is a file, by its watch
+	content     contentTimes
 
-	ways   ways                     // to the roots
-	astray map[*subscriber]struct{} // whose root is to be looked for
-	only   *subscriber              // who gets events; nil is everybody
+	components componentSet             // to the roots
+	lostRoots  map[*subscriber]struct{} // whose root is to be looked for
+	only       *subscriber              // who gets events; nil is everybody
 
-	moves    recentMoves
-	limbo    map[id]limbo
-	rechecks map[slot]doubt  // to be checked
-	missed   map[id]struct{} // to be scanned once their path is known
-	restates map[id]struct{} // to be reported anew, with all below
-	doomed   []int32         // watches to remove
-	blind    poller          // what has no watch
-	round    uint16          // counts resyncs
-	overflow bool            // a resync is due
-	limited  bool            // something got no watch because there was no room, and that is told
-	short    bool            // something could not be looked at, and that is told
-	good     time.Time       // nothing was missing then
-	consumed uint64          // bytes read from the kernel
-	flushes  []flush
-	resting  bool // Run waits, and for nothing but what the kernel queues
-	roused   bool // Run is to look at something else
+	renames      renameLog
+	detached     map[id]detachment
+	dirty        map[dirEntry]verifyFlags // to be checked
+	unscanned    map[id]struct{}          // to be scanned once their path is known
+	unreported   map[id]struct{}          // to be reported anew, with all below
+	unwanted     []int32                  // watches to remove
+	unwatched    unwatchedDirs            // what has no watch
+	generation   uint16                   // counts resyncs
+	overflow     bool                     // a resync is due
+	toldLimit    bool                     // something got no watch because there was no room, and that is told
+	toldShortage bool                     // something could not be looked at, and that is told
+	consistent   time.Time                // nothing was missing then
+	consumed     uint64                   // bytes read from the kernel
+	flushes      []flush
+	idle         bool // Run waits, and for nothing but what the kernel queues
+	woken        bool // Run is to look at something else
 
-	here   *locator
-	before *locator // for the old place in a rename
+	paths    *pathBuilder
+	oldPaths *pathBuilder // for the old place in a rename
 }
 
 // New opens an inotify instance. When the user has none left the error is a
@@ -136,30 +136,30 @@ func New(opts Options) (*Watcher, error) {
 
 func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
-		problem:   opts.Problem,
-		statfs:    fileSystem,
-		blind:     newPoller(opts.PollInterval),
-		fd:        -1,
-		epoll:     -1,
-		wake:      -1,
-		mounts:    -1,
-		buf:       make([]byte, 64<<10),
-		mask:      upkeep,
-		anchors:   map[id][]*subscriber{},
-		tops:      map[id]string{},
-		tree:      newTree(),
-		limbo:     map[id]limbo{},
-		rechecks:  map[slot]doubt{},
-		missed:    map[id]struct{}{},
-		restates:  map[id]struct{}{},
-		ways:      newWays(),
-		files:     newMountedFiles(),
-		rootFiles: map[int32][]*subscriber{},
-		astray:    map[*subscriber]struct{}{},
-		good:      time.Now(),
+		problem:    opts.Problem,
+		statfs:     fileSystem,
+		unwatched:  newUnwatchedDirs(opts.PollInterval),
+		fd:         -1,
+		epoll:      -1,
+		wake:       -1,
+		mounts:     -1,
+		buf:        make([]byte, 64<<10),
+		mask:       internalMask,
+		subscribed: map[id][]*subscriber{},
+		rootPaths:  map[id]string{},
+		tree:       newTree(),
+		detached:   map[id]detachment{},
+		dirty:      map[dirEntry]verifyFlags{},
+		unscanned:  map[id]struct{}{},
+		unreported: map[id]struct{}{},
+		components: newComponentSet(),
+		files:      newMountedFiles(),
+		rootFiles:  map[int32][]*subscriber{},
+		lostRoots:  map[*subscriber]struct{}{},
+		consistent: time.Now(),
 	}
-	w.content.floor = w.good.Add(-timeStep).UnixNano()
-	w.here, w.before = newLocator(w.tree, w.anchors), newLocator(w.tree, w.anchors)
+	w.content.floor = w.consistent.Add(-timeStep).UnixNano()
+	w.paths, w.oldPaths = newPathBuilder(w.tree, w.subscribed), newPathBuilder(w.tree, w.subscribed)
 	if w.problem == nil {
 		w.problem = func(error) {}
 	}
@@ -233,16 +233,16 @@ func (w *Watcher) Add(s Subscription) error {
 	if err != nil {
 		return fmt.Errorf("watch %q: %w", s.Root, err)
 	}
-	defer w.interrupt() // what the scan left in doubt is for Run
+	defer w.wakeRun() // what the scan left in doubt is for Run
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.leaving {
+	if w.closed || w.handingOver {
 		return ErrClosed
 	}
 	err = w.subscribe(newSubscriber(s, root))
-	w.lookAtFresh()
-	if w.blind.waits() {
-		w.rouse() // Run may wait without a timer
+	w.pollUnseen()
+	if w.unwatched.hasTimer() {
+		w.wakeLocked() // Run may wait without a timer
 	}
 	return err
 }
@@ -254,19 +254,19 @@ func (w *Watcher) Add(s Subscription) error {
 func (w *Watcher) Rescan(root string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.Contains(w.rescans, root) {
-		w.rescans = append(w.rescans, root)
+	if !slices.Contains(w.skipChecks, root) {
+		w.skipChecks = append(w.skipChecks, root)
 	}
-	w.rouse()
+	w.wakeLocked()
 }
 
-// rescanRoots does what Rescan asks for.
-func (w *Watcher) rescanRoots() {
-	roots := w.rescans
-	w.rescans = nil
+// checkSkipped does what Rescan asks for.
+func (w *Watcher) checkSkipped() {
+	roots := w.skipChecks
+	w.skipChecks = nil
 	for _, s := range w.subs {
-		if s.node != 0 && slices.Contains(roots, s.Root) && w.tree.live(s.node) {
-			w.scan(workers, task{dir: s.node, all: true, quiet: true})
+		if s.dir != 0 && slices.Contains(roots, s.Root) && w.tree.reachable(s.dir) {
+			w.scan(workers, scanRequest{dir: s.dir, all: true, quiet: true})
 		}
 	}
 }
@@ -288,15 +288,15 @@ func (w *Watcher) Run(ctx context.Context) error {
 		defer w.running.Unlock()
 	}
 	switch {
-	case w.isLeaving():
+	case w.isHandingOver():
 		return ErrClosed
 	case !free:
 		return errors.New("inotify watcher runs already")
 	}
 	ctx, halt := context.WithCancel(ctx)
 	defer halt()
-	w.mayHalt(halt)
-	defer context.AfterFunc(ctx, w.interrupt)()
+	w.setStop(halt)
+	defer context.AfterFunc(ctx, w.wakeRun)()
 	for {
 		if err := w.drain(ctx); err != nil || ctx.Err() != nil {
 			return err
@@ -317,7 +317,7 @@ func (w *Watcher) Close() error {
 	if !first {
 		return nil
 	}
-	w.interrupt()
+	w.wakeRun()
 	w.running.Lock()
 	defer w.running.Unlock()
 	w.mu.Lock()
@@ -351,7 +351,7 @@ func (w *Watcher) Flush(ctx context.Context) error {
 	if err != nil || done == nil {
 		return err
 	}
-	w.interrupt() // should Run be asleep
+	w.wakeRun() // should Run be asleep
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -381,7 +381,7 @@ func (w *Watcher) awaitQueued() (<-chan struct{}, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("ioctl FIONREAD", err)
 	}
-	if queued == 0 && w.resting {
+	if queued == 0 && w.idle {
 		return nil, nil
 	}
 	done := make(chan struct{})
@@ -408,16 +408,16 @@ func (w *Watcher) isClosed() bool {
 	return w.closed
 }
 
-// interrupt ends a wait; what it writes stays until the next wait reads it.
-func (w *Watcher) interrupt() {
+// wakeRun ends a wait; what it writes stays until the next wait reads it.
+func (w *Watcher) wakeRun() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rouse()
+	w.wakeLocked()
 }
 
-// rouse is interrupt for who has the lock.
-func (w *Watcher) rouse() {
-	w.resting, w.roused = false, true
+// wakeLocked is interrupt for who has the lock.
+func (w *Watcher) wakeLocked() {
+	w.idle, w.woken = false, true
 	if w.wake >= 0 {
 		unix.Write(w.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // fails only when it is full of wake-ups
 	}
@@ -427,16 +427,16 @@ func (w *Watcher) rouse() {
 func (w *Watcher) wait() error {
 	var ready [3]unix.EpollEvent
 	w.mu.Lock()
-	timeout := w.blind.timeout()
+	timeout := w.unwatched.timeout()
 	for _, s := range w.subs {
-		s.letGo()
+		s.shrink()
 	}
-	w.resting = timeout < 0 && !w.roused
+	w.idle = timeout < 0 && !w.woken
 	w.mu.Unlock()
-	w.yield()
+	w.yieldProcessor()
 	n, err := unix.EpollWait(w.epoll, ready[:], timeout)
 	w.mu.Lock()
-	w.resting, w.roused = false, false // before the wake-up is read: there may come another
+	w.idle, w.woken = false, false // before the wake-up is read: there may come another
 	w.mu.Unlock()
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return os.NewSyscallError("epoll_wait", err)
@@ -458,17 +458,17 @@ func (w *Watcher) drain(ctx context.Context) error {
 		n, err := w.read()
 		switch {
 		case errors.Is(err, unix.EAGAIN):
-			if again, err := w.repairAll(); !again {
+			if again, err := w.repair(); !again {
 				return err
 			}
 		case err != nil:
 			return os.NewSyscallError("read inotify", err)
 		default:
-			if err := w.applyAll(w.buf[:n]); err != nil {
+			if err := w.applyRecords(w.buf[:n]); err != nil {
 				return err
 			}
 			if n < len(w.buf)/2 { // then there is hardly more to read
-				w.yield()
+				w.yieldProcessor()
 			}
 		}
 	}

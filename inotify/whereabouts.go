@@ -13,18 +13,18 @@ import (
 // path of 4095 (PATH_MAX), while trees may be deeper.
 const pathChunk = 3500
 
-// whereabouts is all that it takes to open a directory of the tree, copied
+// dirPath is all that it takes to open a directory of the tree, copied
 // from it so that no lock is needed.
-type whereabouts struct {
-	top    string
+type dirPath struct {
+	root   string
 	chunks []string // relative paths below top, each below the one before
 	ino    uint64
 	dev    device
 }
 
-func (w *Watcher) whereabouts(n id) whereabouts {
-	top := w.tree.top(n)
-	at := whereabouts{top: w.tops[top], ino: w.tree.nodes[n].ino, dev: w.devs[w.tree.nodes[n].dev]}
+func (w *Watcher) dirPath(n id) dirPath {
+	top := w.tree.root(n)
+	at := dirPath{root: w.rootPaths[top], ino: w.tree.nodes[n].ino, dev: w.devs[w.tree.nodes[n].dev]}
 	var chunk strings.Builder
 	for _, name := range w.tree.namesBelow(top, n) {
 		if chunk.Len()+len(name) > pathChunk {
@@ -44,19 +44,19 @@ func (w *Watcher) whereabouts(n id) whereabouts {
 
 // openNode opens n's directory; errStale says that its path leads elsewhere.
 func (w *Watcher) openNode(n id, mode int) (int, error) {
-	return w.whereabouts(n).open(mode)
+	return w.dirPath(n).open(mode)
 }
 
 // open opens the directory, with mode O_RDONLY or O_PATH. No name below the
 // top may be a symbolic link: whoever owns a directory in between cannot lead
 // us astray.
-func (at whereabouts) open(mode int) (int, error) {
+func (at dirPath) open(mode int) (int, error) {
 	flags := unix.O_DIRECTORY | unix.O_CLOEXEC
 	if len(at.chunks) == 0 {
-		fd, err := unix.Open(at.top, mode|flags, 0)
+		fd, err := unix.Open(at.root, mode|flags, 0)
 		return at.verified(fd, err)
 	}
-	fd, err := unix.Open(at.top, unix.O_PATH|flags, 0)
+	fd, err := unix.Open(at.root, unix.O_PATH|flags, 0)
 	for i, chunk := range at.chunks {
 		if err != nil {
 			return -1, err
@@ -104,7 +104,7 @@ func openStepwise(fd int, path string, flags int) (int, error) {
 }
 
 // verified closes fd again when it is not the directory that was meant.
-func (at whereabouts) verified(fd int, err error) (int, error) {
+func (at dirPath) verified(fd int, err error) (int, error) {
 	if err != nil {
 		return -1, err
 	}
@@ -125,8 +125,8 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	if errors.Is(err, unix.ENOENT) && s.Wait {
 		w.widen(s.Mask)
 		w.subs = append(w.subs, s)
-		w.doubtRoots([]*subscriber{s})
-		w.repairRoots()
+		w.resolveLater([]*subscriber{s})
+		w.resolveRoots()
 		w.files.dirty = true // the mask of their watches has grown
 		return nil
 	}
@@ -143,14 +143,14 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	s.muted = true // what the scan finds is news to others at most
 	defer func() { s.muted = false }()
 	w.widen(s.Mask)
-	n, err := w.plant(s, fd)
+	n, err := w.watchRootDir(s, fd)
 	if err != nil {
 		return err
 	}
 	w.subs = append(w.subs, s)
-	w.arm(s)
-	w.doubtRoots([]*subscriber{s}) // it may have changed before the way was watched
-	err = w.crawl(workers, task{dir: n, all: true})
+	w.watchComponents(s)
+	w.resolveLater([]*subscriber{s}) // it may have changed before the way was watched
+	err = w.runScan(workers, scanRequest{dir: n, all: true})
 	// Those that are gone since the last look stay in the list: what they have
 	// uncovered is looked at when Run hears that it has changed.
 	w.mounted = append(w.mounted, mountPoints()...)
@@ -161,8 +161,8 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	if err == nil {
 		return nil
 	}
-	w.limited = true
-	err = shortage(s.root, s.SkipDir, err)
+	w.toldLimit = true
+	err = watchLimitError(s.root, s.SkipDir, err)
 	if _, limit := errors.AsType[*LimitError](err); !limit {
 		w.problem(err)
 		return nil
@@ -177,8 +177,8 @@ func (w *Watcher) widen(mask Mask) {
 	}
 	w.mask |= mask
 	w.rewatchRootFiles()
-	for n := range w.tops {
-		if w.blind.get(n, "") != nil {
+	for n := range w.rootPaths {
+		if w.unwatched.get(n, "") != nil {
 			continue
 		}
 		fd, err := w.openNode(n, unix.O_PATH)
@@ -187,7 +187,7 @@ func (w *Watcher) widen(mask Mask) {
 		}
 		unix.InotifyAddWatch(w.fd, procPath(fd, ""), uint32(mask)|unix.IN_MASK_ADD)
 		unix.Close(fd)
-		w.crawl(workers, task{dir: n, all: true})
+		w.runScan(workers, scanRequest{dir: n, all: true})
 	}
 }
 
@@ -206,16 +206,16 @@ func (w *Watcher) skipper(n id) func(name string) bool {
 		prefix string
 	}
 	var all []asked
-	if !w.here.find(n, nil) {
+	if !w.paths.locate(n, nil) {
 		return nil
 	}
-	for _, h := range w.here.hits {
-		at := w.here.text(h.start)
+	for _, h := range w.paths.matches {
+		at := w.paths.from(h.start)
 		for _, s := range h.subs {
 			if s.SkipDir == nil {
 				return nil
 			}
-			if len(w.here.hits) > 1 && s.skips(at) {
+			if len(w.paths.matches) > 1 && s.skips(at) {
 				continue
 			}
 			prefix := ""
