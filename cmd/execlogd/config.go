@@ -16,6 +16,7 @@ import (
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -427,4 +428,19 @@ func (p *patterns) add(pattern placed) {
 		*p.hidden = []string{} // nil would be the router's default
 	}
 	*p.given = nil
+}
+
+// logging returns how to log.
+func (cfg *config) logging() logging.Options {
+	o := logging.Options{
+		Format: logging.Format(cfg.logFormat), NoColor: os.Getenv("NO_COLOR") != "",
+		JournalStream: os.Getenv("JOURNAL_STREAM"), JournalSocket: cfg.journal,
+	}
+	if err := o.Level.UnmarshalText([]byte(cfg.logLevel)); err != nil {
+		panic(err) // the configuration was checked
+	}
+	for _, r := range cfg.routes {
+		o.Routes = append(o.Routes, r.name.is)
+	}
+	return o
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -250,19 +251,11 @@ func toLogged(r job.Record) logged {
 	}
 }
 
-// hasDied is what the log says of a service that ended by itself.
-const hasDied = "service has died"
-
-// isDead says whether a record is of such a service.
+// isDead reports whether a record is of a service that ended by itself.
 func isDead(r job.Record) bool { return r.Ready && !r.Running && r.Cause == nil }
 
-// The states of what was ended from outside, which is no failure, unless its time
-// was up.
-const (
-	restarted = "restarted" // in favour of newer events
-	stopped   = "stopped"
-)
-
+// stateOf returns the state of a run. A run that was ended from outside has not
+// failed, unless its time was up.
 func stateOf(r job.Record) string {
 	switch {
 	case r.Running && r.Ready:
@@ -274,14 +267,14 @@ func stateOf(r job.Record) string {
 	case r.Failure != "":
 		return "failed"
 	case errors.Is(r.Cause, job.ErrReplaced):
-		return restarted
+		return router.Restarted.String()
 	}
 	return router.OutcomeOf(r.Cause).String()
 }
 
 // pathsOf is the paths of a batch.
-func pathsOf(batch []inotify.Event) pathList {
-	paths := make(pathList, len(batch))
+func pathsOf(batch []inotify.Event) logging.Paths {
+	paths := make(logging.Paths, len(batch))
 	for i, e := range batch {
 		paths[i] = e.Name()
 	}

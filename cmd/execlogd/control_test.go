@@ -17,7 +17,7 @@ import (
 
 var regexpTook = regexp.MustCompile(` after [0-9.]+m?s `)
 
-const logging = `
+const twoRoutes = `
 -- x.toml --
 control = "control.sock"
 
@@ -33,7 +33,7 @@ shell = "printf 'why\\033[2J'; exit 3"
 `
 
 func TestLogPrintsWhatRan(t *testing.T) {
-	s := begin(t, logging)
+	s := begin(t, twoRoutes)
 	s.write("a b.md", "text\n")
 	s.await("msg=done")
 	s.write("x.bad", "text\n")
@@ -59,7 +59,7 @@ func TestLogPrintsWhatRan(t *testing.T) {
 }
 
 func TestLogFollowsAsJSON(t *testing.T) {
-	s := begin(t, logging)
+	s := begin(t, twoRoutes)
 	s.write("a.md", "text\n")
 	s.await("msg=done")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -181,7 +181,7 @@ shell = "echo up; read status <held; exit $status"
 
 // Who follows is let go when the daemon ends.
 func TestLogEndsWithTheDaemon(t *testing.T) {
-	s := begin(t, logging)
+	s := begin(t, twoRoutes)
 	ended := make(chan error, 1)
 	read, write := io.Pipe()
 	go func() {
@@ -216,7 +216,7 @@ func TestLogFindsTheDaemon(t *testing.T) {
 			t.Errorf("at %s: %v", path, err)
 		}
 	}
-	begin(t, strings.ReplaceAll(logging, "control =", "#"))
+	begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
 	if err := log(); err != nil {
 		t.Error(err)
 	}
@@ -240,7 +240,7 @@ func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
 	for _, name := range []string{"XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"} {
 		t.Setenv(name, "")
 	}
-	s := begin(t, strings.ReplaceAll(logging, "control =", "#"))
+	s := begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
 	own := filepath.Join(dir, fmt.Sprint("execlogd-", os.Getuid()))
 	if info, err := os.Lstat(own); err != nil || info.Mode() != os.ModeDir|0o700 {
 		t.Errorf("mode %v %v", info.Mode(), err)
@@ -275,7 +275,7 @@ func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
 		if err := log(); err == nil || !strings.Contains(err.Error(), own+" is not a directory of user ") {
 			t.Errorf("%s: log: %v", what, err)
 		}
-		s := begin(t, strings.ReplaceAll(logging, "control =", "#"))
+		s := begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
 		if err := s.stop(); err != nil {
 			t.Error(err)
 		}

@@ -209,7 +209,7 @@ func TestControlSocketsLeftBehindGo(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	s := begin(t, strings.ReplaceAll(logging, "control =", "#"))
+	s := begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
 	if got := strings.Join(there(), " "); got != "2.sock 3.sock named.sock own.sock" {
 		t.Errorf("there are %s", got)
 	}

@@ -4,12 +4,9 @@ import (
 	"slices"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/router"
 )
-
-// down is what the log says of a service that does not run while what it comes
-// after has failed.
-const down = "stopped until the next success"
 
 // upAndDown stops the services that are not to outlive the failure of a route
 // before them, and starts them at the next success of one.
@@ -23,7 +20,7 @@ func (r *routing) upAndDown(f router.Frame) {
 		case s.onFailure != "stop":
 		case failed && (first || cancelled):
 			if !s.work.down.Swap(true) {
-				r.d.log.Info(down, "route", s.name.is, "after", f.Route)
+				r.d.log.Info(logging.Suspended, "route", s.name.is, "after", f.Route)
 			}
 			s.work.stop()
 		case first && f.Err == nil && s.work.down.Swap(false):

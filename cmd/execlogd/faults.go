@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -100,7 +101,7 @@ func (fs *faults) follow(r *routing) {
 func pageError(route string, err error) *httpd.PageError {
 	e := &httpd.PageError{Title: route + ": " + err.Error()}
 	if failed, ok := errors.AsType[*job.Error](err); ok {
-		e.Text = drawn(string(failed.Record.Output))
+		e.Text = logging.StripControls(string(failed.Record.Output))
 	}
 	return e
 }

@@ -19,14 +19,16 @@ var (
 		"router":       {"inotify"},
 		"httpd":        {"inotify"},
 		"job":          {"inotify"}, // its callbacks have a router's signature, which is enough
-		"cmd/execlogd": {"inotify", "router", "httpd", "job"},
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/logging"},
+
+		"internal/logging": {"inotify", "router", "job"},
 	}
 	enters = map[string]string{
 		"github.com/bmatcuk/doublestar": "router",
 		"github.com/coder/websocket":    "httpd",
 		"golang.org/x/net":              "httpd",
 		"github.com/coreos/go-systemd":  "cmd/execlogd",
-		"github.com/lmittmann/tint":     "cmd/execlogd",
+		"github.com/lmittmann/tint":     "internal/logging",
 		"github.com/pelletier/go-toml":  "cmd/execlogd",
 	}
 )

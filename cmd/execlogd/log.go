@@ -16,7 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 const logUsage = `Usage: execlogd log [flags]
@@ -47,10 +49,10 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	queue := newLogQueue()
-	defer queue.close(flushTimeout)
-	out := queue.waitingWriter(ctx, stdout)
-	print := printLogged(out, !isTerminal(stdout) || os.Getenv("NO_COLOR") != "")
+	queue := logging.NewQueue(nil)
+	defer queue.Close()
+	out := queue.WaitingWriter(ctx, stdout)
+	print := printLogged(out, !logging.IsTerminal(stdout) || os.Getenv("NO_COLOR") != "")
 	if asJSON {
 		lines := json.NewEncoder(out)
 		lines.SetEscapeHTML(false)
@@ -157,21 +159,30 @@ func readLog(ctx context.Context, conn net.Conn, follow bool, print func(logged)
 	}
 }
 
-// printLogged prints for people, as the daemon does on a terminal.
-func printLogged(stdout io.Writer, plain bool) func(logged) error {
-	c := &console{w: stdout, layout: time.DateTime, plain: plain}
+// printLogged returns a function that prints for people, as the daemon does on a
+// terminal.
+func printLogged(stdout io.Writer, noColor bool) func(logged) error {
+	console := logging.NewConsole(stdout, noColor)
 	return func(l logged) error {
-		line := jobLine{
-			time: l.Start.Local(), route: l.Route, message: l.State, paths: l.Paths, more: l.Count - len(l.Paths),
-			took: time.Duration(l.Seconds * float64(time.Second)), open: l.State == "running" || l.State == "ready", ended: l.State == restarted || l.State == stopped,
+		line := logging.Line{
+			Kind: logging.Succeeded, Time: l.Start.Local(), Route: l.Route, Message: l.State,
+			Paths: l.Paths, More: l.Count - len(l.Paths),
+			Took: time.Duration(l.Seconds * float64(time.Second)),
+			Note: leftBehindBy(l.Ended.ofRecord(), l.Left.ofRecord()),
 		}
-		if l.State == "died" {
-			line.message = hasDied
+
+		switch {
+		case l.State == router.Restarted.String() || l.State == router.Stopped.String():
+			line.Kind = logging.Ended
+		case l.State == "running" || l.State == "ready":
+			line.Kind = logging.Notice
+		case l.Failure != "":
+			line.Kind = logging.Failed
+			line.Err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
+			if l.State == "died" {
+				line.Message = logging.Died
+			}
 		}
-		line.note = leftBehindBy(l.Ended.ofRecord(), l.Left.ofRecord())
-		if l.Failure != "" {
-			line.err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
-		}
-		return c.write(line)
+		return console.Write(line)
 	}
 }

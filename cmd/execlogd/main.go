@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -59,9 +60,9 @@ func main() {
 	enough()
 	reaper.Wait()
 	if err != nil {
-		last := newLogQueue() // which does not wait for ever until somebody reads it
-		fmt.Fprintln(last.writer(os.Stderr), "execlogd:", err)
-		last.close(flushTimeout)
+		last := logging.NewQueue(nil) // which does not wait for ever until somebody reads it
+		fmt.Fprintln(last.Writer(os.Stderr), "execlogd:", err)
+		last.Close()
 	}
 	os.Exit(exitStatus(err))
 }
@@ -180,9 +181,9 @@ type daemon struct {
 	told    bool   // the owner was told
 	stderr  io.Writer
 	log     *slog.Logger
-	logs    *switchboard  // behind log
-	queue   *logQueue     // by which all that is said goes to stderr
-	server  *httpd.Server // nil if there never is HTTP
+	logs    *logging.SwapHandler // behind log
+	queue   *logging.Queue       // by which all that is said goes to stderr
+	server  *httpd.Server        // nil if there never is HTTP
 	web     front
 	handed  []net.Listener // by systemd, for the web
 	runner  *job.Runner
@@ -196,10 +197,10 @@ type daemon struct {
 }
 
 func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, demand: make(chan struct{}, 1), queue: newLogQueue()}
-	d.logs = newSwitchboard(newHandler(cfg, stderr, d.queue))
+	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, demand: make(chan struct{}, 1)}
+	d.queue = logging.NewQueue(func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) })
+	d.logs = logging.NewSwapHandler(logging.NewHandler(stderr, d.queue, cfg.logging()))
 	d.log = slog.New(d.logs)
-	d.queue.dropped = func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) }
 	defer func() {
 		if err != nil {
 			d.release()
@@ -280,7 +281,7 @@ func (d *daemon) serverOptions(cfg config) httpd.Options {
 
 // output logs what a job writes, no faster than the log is read.
 func (d *daemon) output(l job.Line) {
-	d.queue.waitForRoom()
+	d.queue.WaitForRoom()
 	d.log.Info(l.Text, "route", l.Route)
 }
 
@@ -303,7 +304,7 @@ func (d *daemon) died(route string, err error) {
 	if e, ok := errors.AsType[*job.Error](err); ok {
 		log = log.With("took", e.Record.Took.Round(time.Millisecond))
 	}
-	log.Error(hasDied, "route", route, "err", err)
+	log.Error(logging.Died, "route", route, "err", err)
 	d.faults.set(route, "", err)
 }
 
@@ -319,7 +320,7 @@ func (d *daemon) release() {
 	if d.server != nil {
 		d.server.Close()
 	}
-	d.queue.close(flushTimeout)
+	d.queue.Close()
 }
 
 // announce tells the user, and systemd, that the daemon is ready: its sockets
@@ -353,7 +354,7 @@ func (d *daemon) tellOwner() {
 }
 
 // say writes a line that is no part of the log, in its order.
-func (d *daemon) say(line string) { fmt.Fprintln(d.queue.writer(d.stderr), "execlogd:", line) }
+func (d *daemon) say(line string) { fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", line) }
 
 // status is what the daemon does, in one line.
 func (d *daemon) status() string {

@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/execlog/execlogd/internal/logging"
 )
 
 // A shift is the routing that works, and the one that is to follow it.
@@ -147,7 +149,7 @@ func (d *daemon) reload(ctx context.Context) error {
 		return err
 	}
 	d.cfg = cfg
-	d.logs.set(newHandler(cfg, d.stderr, d.queue))
+	d.logs.Set(logging.NewHandler(d.stderr, d.queue, cfg.logging()))
 	d.logNotes(cfg)
 	d.control.move(next.controls)
 	if cfg.serve {

@@ -19,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 )
 
 const reloading = `
@@ -506,7 +507,7 @@ func TestReloadLiftsAService(t *testing.T) {
 	s := begin(t, "-- src/ --\n-- x.toml --\n"+build+service+"after = 'build'\non_failure = 'stop'\n")
 	s.awaitAll("msg=up", "msg=done route=service")
 	s.write("x.b", "1")
-	s.await(down)
+	s.await(logging.Suspended)
 	s.reload("log_level = 'debug'\n" + build + service + "after = 'build'\non_failure = 'stop'\n")
 	up := strings.Count(strings.Join(s.seen, "\n"), "msg=up")
 	s.write("x.toml", build+service+"after = 'build'\non_failure = 'continue'\n")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -126,10 +127,6 @@ func adviseOnLoop(err error, advice string) error {
 	return err
 }
 
-// againKey is the attribute that says when a run that has failed is followed by
-// another.
-const againKey = "again"
-
 // sayWaiting logs that a route waits for a file that is being written.
 func (d *daemon) sayWaiting(route string, file inotify.Event) {
 	if line := d.waits.line(file); line != "" {
@@ -148,7 +145,7 @@ func (d *daemon) logRun(f router.Frame) {
 		if f.Route == reloadRoute || f.Route == namesRoute {
 			log.Debug("pages told")
 		} else {
-			log.Info("done")
+			log.Info(logging.Done)
 		}
 	case router.Cancelled:
 		log.Debug("not run", "err", f.Err)
@@ -162,7 +159,7 @@ func (d *daemon) logRun(f router.Frame) {
 			about = append(about, "stack", string(panicked.Stack))
 		}
 		if f.Again {
-			about = append(about, againKey, f.Backoff)
+			about = append(about, logging.AgainKey, f.Backoff)
 		}
 		log.Error("failed", about...)
 	}
@@ -224,7 +221,7 @@ func toRun(r job.Record) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
 		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "", Stopped: r.Failure == "" && r.Cause != nil,
-		Outcome: outcomeOf(r), Output: []byte(drawn(string(r.Output))),
+		Outcome: outcomeOf(r), Output: []byte(logging.StripControls(string(r.Output))),
 		LeftBehind: leftBehindBy(r.Ended, r.Left),
 	}
 	for _, e := range r.Events {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -277,44 +278,42 @@ func sayMissing(say func(string), roots []string) {
 // writes is waited for, so that it is held up as under a shell; our own lines are
 // dropped when nobody reads them.
 type runOutputs struct {
-	stdout, stderr io.Writer // for the command
-	queue          *logQueue // to standard error
+	stdout, stderr io.Writer      // for the command
+	queue          *logging.Queue // to standard error
 }
 
 // openOutputs makes the outputs. The function that it returns writes what is
 // left.
 func (o *oneLiner) openOutputs(ctx context.Context) (closeAll func()) {
-	errs := newLogQueue()
-	errs.dropped = func(n int) {
+	errs := logging.NewQueue(func(n int) {
 		o.say(count(n, "line was", "lines were") + " dropped, as nobody read them")
-	}
+	})
 	out := errs
 	if !sameOutput(o.stdout, o.stderr) {
-		out = newLogQueue()
+		out = logging.NewQueue(nil)
 	}
-	o.outputs = runOutputs{out.waitingWriter(ctx, o.stdout), errs.waitingWriter(ctx, o.stderr), errs}
+	o.outputs = runOutputs{out.WaitingWriter(ctx, o.stdout), errs.WaitingWriter(ctx, o.stderr), errs}
 	return func() {
 		var closing sync.WaitGroup
-		closing.Go(func() { out.close(flushTimeout) })
-		errs.close(flushTimeout)
+		closing.Go(out.Close)
+		errs.Close()
 		closing.Wait()
 	}
 }
 
 // say prints a line for the user.
 func (o *oneLiner) say(text string) {
-	line := "execlogd: " + text + "\n"
-	o.outputs.queue.addNow(len(line), func() { _, _ = io.WriteString(o.stderr, line) })
+	o.outputs.queue.WriteLine(o.stderr, "execlogd: "+text+"\n")
 }
 
 // jobs are how the command runs. It writes to terminals itself, and its standard
 // error goes where ours does.
 func (o *oneLiner) jobs() job.Options {
 	opts := job.Options{Output: o.output, Done: o.sayLeftBehind, Separate: !sameOutput(o.stdout, o.stderr)}
-	if isTerminal(o.stdout) {
+	if logging.IsTerminal(o.stdout) {
 		opts.Stdout, _ = o.stdout.(*os.File)
 	}
-	if isTerminal(o.stderr) {
+	if logging.IsTerminal(o.stderr) {
 		opts.Stderr, _ = o.stderr.(*os.File)
 	}
 	o.terminal.lend(&opts)
@@ -366,7 +365,7 @@ func (o *oneLiner) sayWaiting(_ string, file inotify.Event) {
 // clearing is work that clears the terminal first, if it is one and that is
 // asked for.
 func (o *oneLiner) clearing(work router.Callback) router.Callback {
-	if !o.cfg.clear || !isTerminal(o.stdout) {
+	if !o.cfg.clear || !logging.IsTerminal(o.stdout) {
 		return work
 	}
 	const home, screen, history = "\x1b[H", "\x1b[2J", "\x1b[3J"
@@ -385,7 +384,7 @@ func (o *oneLiner) post(f router.Frame) {
 	case f.Outcome != router.Succeeded && f.Outcome != router.Failed:
 		return // nothing has come of it, or it was a pause
 	case f.Again:
-		o.say(fmt.Sprintf("%v after %v, %s%s", f.Err, took, againIn(f.Backoff), o.about(f)))
+		o.say(fmt.Sprintf("%v after %v, %s%s", f.Err, took, logging.AgainIn(f.Backoff), o.about(f)))
 	case f.Err != nil && o.cfg.strict:
 		o.end(failedRun{fmt.Errorf("%w%s", f.Err, o.about(f))})
 	case o.terminal.ended(f):
@@ -425,6 +424,6 @@ func (o *oneLiner) about(f router.Frame) string {
 	if o.cfg.per != "file" {
 		return ""
 	}
-	line := jobLine{paths: pathList{f.Events[0].Name()}}
-	return ": " + line.about()
+	line := logging.Line{Paths: logging.Paths{f.Events[0].Name()}}
+	return ": " + line.About()
 }

@@ -76,3 +76,10 @@ shell = 'echo "see ${EXECLOGD_PATH##*/}"; exit 3'
 		}
 	}
 }
+
+func TestPagesShowOutputWithoutColours(t *testing.T) {
+	failed := &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
+	if got := pageError("build", failed).Text; got != "why\n" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -84,7 +85,7 @@ const ctrlCAgain = "press Ctrl-C again"
 
 // stopAgain is how those stop a program again who see what it writes.
 func stopAgain(stderr io.Writer) string {
-	if isTerminal(stderr) {
+	if logging.IsTerminal(stderr) {
 		return ctrlCAgain
 	}
 	return "send SIGTERM again"

@@ -2,17 +2,13 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -128,55 +124,5 @@ func TestCommandsWithoutAReader(t *testing.T) {
 				t.Errorf("exit status %d, want %d: %v; killed, it did not end by itself, as nobody reads", status, want, err)
 			}
 		})
-	}
-}
-
-// What must not be dropped is waited for until it all ends, and then for a second
-// in all; what is only to be in its place is hardly waited for.
-func TestWaitingForReaders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, w := io.Pipe()
-		ctx, cancel := context.WithCancel(t.Context())
-		q := newLogQueue()
-		out := q.waitingWriter(ctx, w)
-		start := time.Now()
-		time.AfterFunc(time.Hour, func() { _, _ = io.ReadFull(r, make([]byte, 2)) })
-		if _, err := fmt.Fprintln(out, "a"); err != nil || time.Since(start) != time.Hour {
-			t.Errorf("%v after %v", err, time.Since(start))
-		}
-		start = time.Now()
-		for range 100 {
-			q.addNow(1, func() { _, _ = io.WriteString(w, "b") })
-		}
-		if took := time.Since(start); took != stallTimeout {
-			t.Errorf("our own lines took %v, want %v", took, stallTimeout)
-		}
-		cancel()
-		start = time.Now()
-		for range 100 {
-			if _, err := fmt.Fprintln(out, "c"); !errors.Is(err, errNotRead) {
-				t.Errorf("nobody reads, and it is %v", err)
-			}
-		}
-		if took := time.Since(start); took > flushTimeout {
-			t.Errorf("at the end it took %v, want %v", took, flushTimeout)
-		}
-		go func() { _, _ = io.Copy(io.Discard, r) }()
-		q.close(flushTimeout)
-		w.Close()
-	})
-}
-
-// Errors of standard output are told as they come.
-func TestWaitingWriterFails(t *testing.T) {
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer full.Close()
-	q := newLogQueue()
-	defer q.close(flushTimeout)
-	if _, err := fmt.Fprintln(q.waitingWriter(t.Context(), full), "x"); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("a full disk is %v", err)
 	}
 }

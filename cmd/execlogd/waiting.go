@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -35,7 +36,7 @@ func (w *waitLog) line(e inotify.Event) string {
 	if name == "." { // the root is a file
 		name = filepath.Base(e.Root)
 	}
-	return printable(fmt.Sprintf("waiting for %s, which %s is writing", name, who))
+	return logging.Printable(fmt.Sprintf("waiting for %s, which %s is writing", name, who))
 }
 
 func (w *waitLog) isNews(file string, now time.Time) bool {

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -92,13 +93,12 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 		_, err := io.WriteString(stdout, cfg.print)
 		return err
 	}
-	out, errs := newLogQueue(), newLogQueue() // two, as one may be read and the other not
-	defer errs.close(flushTimeout)
-	defer out.close(flushTimeout)
-	stdout = out.waitingWriter(ctx, stdout)
+	out, errs := logging.NewQueue(nil), logging.NewQueue(nil) // two, as one may be read and the other not
+	defer errs.Close()
+	defer out.Close()
+	stdout = out.WaitingWriter(ctx, stdout)
 	say := func(text string) {
-		line := "execlogd: " + text + "\n"
-		errs.addNow(len(line), func() { _, _ = io.WriteString(stderr, line) })
+		errs.WriteLine(stderr, "execlogd: "+text+"\n")
 	}
 	w, err := inotify.New(inotify.Options{Problem: func(err error) { say(err.Error()) }})
 	if err != nil {

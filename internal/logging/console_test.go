@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -17,17 +17,17 @@ func TestConsoleAlignsJobs(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	var out bytes.Buffer
-	log := slog.New(newConsoleHandler(&out, slog.LevelInfo, true))
+	log := slog.New(newConsoleHandler(&out, Options{NoColor: true}))
 	log.Info("root is there again", "root", "/x")
 	log.Info("compiling\x1b[2J \xff\tx", "route", "build")
-	log.With("route", "build", "path", pathList{filepath.Join(dir, "a b"), "/c"}).Info("done", "took", 1234*time.Millisecond)
+	log.With("route", "build", "path", Paths{filepath.Join(dir, "a b"), "/c"}).Info("done", "took", 1234*time.Millisecond)
 	log.Info("up", "route", "a-long-name")
 	failed := &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte(strings.Repeat("x\n", 30) + "last\n")}}
-	log.Error("failed", "route", "build", "path", pathList{"/c"}, "took", time.Second, "err", failed)
-	log.Error("service has died", "route", "build", "err", errors.New("it ended"))
-	log.Info(stopped, "route", "build", "path", pathList{"/c"}, "took", time.Second)
-	log.Error("failed", "route", "build", "path", pathList{"/c"}, "took", time.Second, "err", errors.New("no"), againKey, 2*time.Second)
-	log.Info(endedBehind, "route", "build", "processes", job.Processes{First: []job.Process{{PID: 7, Name: "sl\x1beep"}}, Count: 3})
+	log.Error("failed", "route", "build", "path", Paths{"/c"}, "took", time.Second, "err", failed)
+	log.Error(Died, "route", "build", "err", errors.New("it ended"))
+	log.Info("stopped", "route", "build", "path", Paths{"/c"}, "took", time.Second)
+	log.Error("failed", "route", "build", "path", Paths{"/c"}, "took", time.Second, "err", errors.New("no"), AgainKey, 2*time.Second)
+	log.Info("ended what it left behind", "route", "build", "processes", job.Processes{First: []job.Process{{PID: 7, Name: "sl\x1beep"}}, Count: 3})
 	log.Info("waiting for a.md, which cp (7) is writing", "route", "build", "file", "/x/a.md")
 	log.Debug("not shown", "route", "build")
 
@@ -37,7 +37,7 @@ build  │ compiling\x1b[2J \xff	x
 build  ✓ done after 1.234s "a b" and 1 more
 a-long-name │ up
 build       ✗ make: exit status 2 after 1s /c
-` + strings.Repeat("build       ┃ x\n", failedLines-1) + `build       ┃ last
+` + strings.Repeat("build       ┃ x\n", maxErrorLines-1) + `build       ┃ last
 build       ✗ service has died: it ended 
 build       ■ stopped after 1s /c
 build       ✗ no after 1s /c; again in 2s
@@ -49,7 +49,7 @@ build       • waiting for a.md, which cp (7) is writing
 	}
 }
 
-func TestConsoleShowsWhatATerminalWould(t *testing.T) {
+func TestStripControls(t *testing.T) {
 	for written, want := range map[string]string{
 		"plain":                                 "plain",
 		"of Windows\r":                          "of Windows",
@@ -59,12 +59,12 @@ func TestConsoleShowsWhatATerminalWould(t *testing.T) {
 		"a\r\nb\n\nc\rd\n":                      "a\nb\n\nd\n",
 		"\x1b[2J and \x1b]0;title\a are orders": "\x1b[2J and \x1b]0;title\a are orders",
 	} {
-		if got := drawn(written); got != want {
+		if got := StripControls(written); got != want {
 			t.Errorf("%q: got %q, want %q", written, got, want)
 		}
 	}
 	var out bytes.Buffer
-	log := slog.New(newConsoleHandler(&out, slog.LevelInfo, true))
+	log := slog.New(newConsoleHandler(&out, Options{NoColor: true}))
 	log.Info("1%\r\x1b[32m2%\x1b[0m", "route", "build")
 	log.Error("failed", "route", "build", "err", &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("1\r2\nwhy\r\n")}})
 	got := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(out.String(), "")
@@ -73,18 +73,11 @@ func TestConsoleShowsWhatATerminalWould(t *testing.T) {
 	}
 }
 
-func TestPagesShowOutputWithoutColours(t *testing.T) {
-	failed := &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
-	if got := pageError("build", failed).Text; got != "why\n" {
-		t.Errorf("got %q", got)
-	}
-}
-
 func TestConsoleHasColours(t *testing.T) {
 	var out bytes.Buffer
-	log := slog.New(newConsoleHandler(&out, slog.LevelInfo, false))
+	log := slog.New(newConsoleHandler(&out, Options{}))
 	log.Error("failed", "route", "build", "took", time.Second, "err", &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("why")}})
-	if got := out.String(); !strings.Contains(got, bold+"make: exit status 2 after 1s"+reset) || !strings.Contains(got, red+"┃"+reset+" why\n") {
+	if got := out.String(); !strings.Contains(got, boldRed+"make: exit status 2 after 1s"+reset) || !strings.Contains(got, red+"┃"+reset+" why\n") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -1,14 +1,18 @@
-package main
+package logging
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,9 +34,9 @@ func (s *stoppable) Write(p []byte) (int, error) {
 func TestLogNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &stoppable{goOn: make(chan struct{})}
-		q := newLogQueue()
-		log := slog.New(slog.NewTextHandler(q.writer(out), nil))
-		q.dropped = func(n int) { log.Warn("dropped", "messages", n) }
+		var log *slog.Logger
+		q := NewQueue(func(n int) { log.Warn("dropped", "messages", n) })
+		log = slog.New(slog.NewTextHandler(q.Writer(out), nil))
 		const many = 100_000
 		start := time.Now()
 		for i := range many {
@@ -82,13 +86,12 @@ func (s *slowReader) Write(p []byte) (int, error) {
 func TestMuchOutputIsSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := new(slowReader)
-		q := newLogQueue()
-		q.dropped = func(n int) { t.Errorf("%d messages were dropped", n) }
-		w := q.writer(out)
+		q := NewQueue(func(n int) { t.Errorf("%d messages were dropped", n) })
+		w := q.Writer(out)
 		const many = 3 * maxQueued / 1000
 		line := strings.Repeat("x", 1000)
 		for range many {
-			q.waitForRoom()
+			q.WaitForRoom()
 			io.WriteString(w, line)
 		}
 		q.close(time.Hour)
@@ -98,11 +101,11 @@ func TestMuchOutputIsSlowedDown(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		out := &stoppable{goOn: make(chan struct{})}
-		q := newLogQueue()
-		w := q.writer(out)
+		q := NewQueue(nil)
+		w := q.Writer(out)
 		start := time.Now()
 		for range 3 * maxQueued / 1000 {
-			q.waitForRoom()
+			q.WaitForRoom()
 			io.WriteString(w, strings.Repeat("x", 1000))
 		}
 		if waited := time.Since(start); waited != stallTimeout {
@@ -114,11 +117,11 @@ func TestMuchOutputIsSlowedDown(t *testing.T) {
 }
 
 // The end of the daemon waits for the log to be written, and not for ever.
-func TestLogQueueCloses(t *testing.T) {
+func TestQueueCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &stoppable{goOn: make(chan struct{})}
-		q := newLogQueue()
-		w := q.writer(out)
+		q := NewQueue(nil)
+		w := q.Writer(out)
 		io.WriteString(w, "one\n")
 		io.WriteString(w, "two\n")
 		start := time.Now()
@@ -135,6 +138,56 @@ func TestLogQueueCloses(t *testing.T) {
 	})
 }
 
+// What must not be dropped is waited for until it all ends, and then for a second
+// in all; what is only to be in its place is hardly waited for.
+func TestWaitingForReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		q := NewQueue(nil)
+		out := q.WaitingWriter(ctx, w)
+		start := time.Now()
+		time.AfterFunc(time.Hour, func() { _, _ = io.ReadFull(r, make([]byte, 2)) })
+		if _, err := fmt.Fprintln(out, "a"); err != nil || time.Since(start) != time.Hour {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		start = time.Now()
+		for range 100 {
+			q.WriteLine(w, "b")
+		}
+		if took := time.Since(start); took != stallTimeout {
+			t.Errorf("our own lines took %v, want %v", took, stallTimeout)
+		}
+		cancel()
+		start = time.Now()
+		for range 100 {
+			if _, err := fmt.Fprintln(out, "c"); !errors.Is(err, ErrNotRead) {
+				t.Errorf("nobody reads, and it is %v", err)
+			}
+		}
+		if took := time.Since(start); took > flushTimeout {
+			t.Errorf("at the end it took %v, want %v", took, flushTimeout)
+		}
+		go func() { _, _ = io.Copy(io.Discard, r) }()
+		q.Close()
+		w.Close()
+	})
+}
+
+// Errors of standard output are told as they come.
+func TestWaitingWriterFails(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	q := NewQueue(nil)
+	defer q.Close()
+	if _, err := fmt.Fprintln(q.WaitingWriter(t.Context(), full), "x"); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a full disk is %v", err)
+	}
+}
+
 // A journal that does not read its socket, as one that was stopped, holds nobody
 // up.
 func TestFrozenJournal(t *testing.T) {
@@ -143,8 +196,8 @@ func TestFrozenJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := newLogQueue()
-	h := newJournalHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelInfo}, socket, q)
+	q := NewQueue(nil)
+	h := newJournalHandler(io.Discard, q, Options{JournalSocket: socket})
 	log := slog.New(h)
 	logged := make(chan struct{})
 	go func() {
@@ -161,21 +214,19 @@ func TestFrozenJournal(t *testing.T) {
 	frozen.Close() // ends the send that waits
 	<-logged
 	q.close(time.Minute)
-	if h.out.conn != nil {
-		h.out.conn.Close()
-	}
+	h.journal.conn.Close()
 }
 
 func BenchmarkLog(b *testing.B) {
 	for _, bench := range []struct {
 		name string
-		to   func(q *logQueue) io.Writer
+		to   func(q *Queue) io.Writer
 	}{
-		{"at-once", func(*logQueue) io.Writer { return io.Discard }},
-		{"by-the-queue", func(q *logQueue) io.Writer { return q.writer(io.Discard) }},
+		{"at-once", func(*Queue) io.Writer { return io.Discard }},
+		{"by-the-queue", func(q *Queue) io.Writer { return q.Writer(io.Discard) }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			q := newLogQueue()
+			q := NewQueue(nil)
 			defer q.close(time.Minute)
 			log := slog.New(slog.NewTextHandler(bench.to(q), nil))
 			b.ReportAllocs()

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-// fields reads an entry of the journal.
+// fields parses an entry of the journal: name=value each.
 func fields(t *testing.T, entry []byte) (all []string) {
 	t.Helper()
 	for len(entry) > 0 {
@@ -44,18 +44,22 @@ func TestJournalGetsFields(t *testing.T) {
 	}
 	conn := listen()
 	var lines bytes.Buffer
-	q := newLogQueue()
-	h := newJournalHandler(&lines, &slog.HandlerOptions{Level: slog.LevelInfo}, socket, q)
+	q := NewQueue(nil)
+	h := newJournalHandler(&lines, q, Options{JournalSocket: socket})
 	t.Cleanup(func() {
 		q.close(time.Minute)
-		h.out.conn.Close()
+		h.journal.conn.Close()
 	})
 	log := slog.New(h)
 	next := func() string {
+		t.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
 		buf := make([]byte, 1<<18)
 		n, err := conn.Read(buf)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("no entry has come: %v; written as lines: %q", err, lines.String())
 		}
 		all := fields(t, buf[:n])
 		if i := slices.Index(all, "SYSLOG_IDENTIFIER=execlogd"); i >= 0 {
@@ -68,18 +72,18 @@ func TestJournalGetsFields(t *testing.T) {
 	if got := next(); got != "MESSAGE=a line of\x1b output PRIORITY=6 EXECLOGD_ROUTE=build" {
 		t.Errorf("got %q", got)
 	}
-	log.With("route", "build", "path", pathList{"/a\nb", "/c"}).Error("failed", "err", "no")
+	log.With("route", "build", "path", Paths{"/a\nb", "/c"}).Error("failed", "err", "no")
 	want := `MESSAGE=msg=failed route=build path="/a\nb and 1 more" err=no PRIORITY=3 EXECLOGD_ROUTE=build EXECLOGD_PATH=/a` + "\nb EXECLOGD_PATH=/c"
 	if got := next(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	log.Info(leftRunning, "route", "build", "processes", job.Processes{First: []job.Process{{PID: 7, Name: "java"}, {PID: 8, Name: "sh"}}, Count: 2})
+	log.Info("left running", "route", "build", "processes", job.Processes{First: []job.Process{{PID: 7, Name: "java"}, {PID: 8, Name: "sh"}}, Count: 2})
 	want = `MESSAGE=msg="left running" route=build processes="java (7), sh (8)" PRIORITY=6 EXECLOGD_ROUTE=build EXECLOGD_PROCESS=java (7) EXECLOGD_PROCESS=sh (8)`
 	if got := next(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 
-	// The journal is started anew.
+	// journald is restarted: another socket has the address.
 	conn.Close()
 	if err := os.Remove(socket); err != nil {
 		t.Fatal(err)
@@ -91,8 +95,8 @@ func TestJournalGetsFields(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 
-	// More than fits.
-	paths := slices.Repeat(pathList{"/" + strings.Repeat("x", 4000)}, 1000)
+	// There are more paths than fit into a datagram.
+	paths := slices.Repeat(Paths{"/" + strings.Repeat("x", 4000)}, 1000)
 	log.Info("done", "route", "build", "path", paths)
 	if got := next(); strings.Count(got, "EXECLOGD_PATH=") < 10 {
 		t.Errorf("got %d paths", strings.Count(got, "EXECLOGD_PATH="))

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"fmt"
@@ -12,12 +12,16 @@ import (
 	"time"
 )
 
-func TestLogFitsWhereItGoes(t *testing.T) {
-	tests := []struct{ name, format, journal, want string }{
-		{"a file", "auto", "", `^time=\S+ level=WARN msg=m k=v\n$`},
-		{"the journal", "auto", "this", `^<4>msg=m k=v\n$`},
-		{"a file, of a program that the journal's descendant started", "auto", "other", `^time=\S+ level=WARN msg=m k=v\n$`},
-		{"JSON for the journal", "json", "this", `^{"time":\S+,"level":"WARN","msg":"m","k":"v"}\n$`},
+func TestNewHandler(t *testing.T) {
+	tests := []struct {
+		name          string
+		format        Format
+		journal, want string
+	}{
+		{"a file", Auto, "", `^time=\S+ level=WARN msg=m k=v\n$`},
+		{"the journal", Auto, "this", `^<4>msg=m k=v\n$`},
+		{"a file, under a program that logs to the journal", Auto, "other", `^time=\S+ level=WARN msg=m k=v\n$`},
+		{"JSON for the journal", JSON, "this", `^{"time":\S+,"level":"WARN","msg":"m","k":"v"}\n$`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -26,9 +30,9 @@ func TestLogFitsWhereItGoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer out.Close()
-			t.Setenv("JOURNAL_STREAM", map[string]string{"": "", "this": device(t, out), "other": "1:2"}[tt.journal])
-			q := newLogQueue()
-			log := slog.New(newHandler(config{logLevel: "info", logFormat: tt.format, journal: "/no/such"}, out, q))
+			stream := map[string]string{"": "", "this": device(t, out), "other": "1:2"}[tt.journal]
+			q := NewQueue(nil)
+			log := slog.New(NewHandler(out, q, Options{Format: tt.format, JournalStream: stream, JournalSocket: "/no/such"}))
 			log.Debug("not asked for")
 			log.Warn("m", "k", "v")
 			q.close(time.Minute)
@@ -43,8 +47,8 @@ func TestLogFitsWhereItGoes(t *testing.T) {
 	}
 }
 
-// Loggers that were made before the handler was changed log to the new one.
-func TestSwitchboard(t *testing.T) {
+// Loggers derived before the handler is replaced log to the new one.
+func TestSwapHandler(t *testing.T) {
 	var first, second strings.Builder
 	plain := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
@@ -52,12 +56,12 @@ func TestSwitchboard(t *testing.T) {
 		}
 		return a
 	}}
-	s := newSwitchboard(slog.NewTextHandler(&first, plain))
+	s := NewSwapHandler(slog.NewTextHandler(&first, plain))
 	log := slog.New(s)
 	grouped := log.With("a", 1).WithGroup("g").With("b", 2)
 	grouped.Info("one", "c", 3)
 	log.Debug("not asked for")
-	s.set(slog.NewJSONHandler(&second, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: plain.ReplaceAttr}))
+	s.Set(slog.NewJSONHandler(&second, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: plain.ReplaceAttr}))
 	grouped.Debug("two", "c", 3)
 	if got, want := first.String(), "level=INFO msg=one a=1 g.b=2 g.c=3\n"; got != want {
 		t.Errorf("at first got %q, want %q", got, want)

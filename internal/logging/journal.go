@@ -1,0 +1,165 @@
+package logging
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/execlog/execlogd/job"
+)
+
+// A journalHandler sends records to systemd's journal. The route and the paths are
+// fields of an entry, so that journalctl EXECLOGD_ROUTE=build finds it. Where
+// journald cannot be reached, as in a container, it writes lines that begin with
+// their priority (sd-daemon(3)).
+//
+// go-systemd's journal package does not serve: it allows one value for each field,
+// and we have several paths.
+type journalHandler struct {
+	slog.Handler // writes into journal.text
+	journal      *journal
+	attrs        []slog.Attr // added by WithAttrs
+}
+
+func newJournalHandler(w io.Writer, q *Queue, o Options) *journalHandler {
+	j := &journal{w: w, queue: q, to: &net.UnixAddr{Name: o.JournalSocket, Net: "unixgram"}}
+	j.conn, j.connErr = net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
+
+	text := slog.NewTextHandler(&j.text, &slog.HandlerOptions{
+		Level: o.Level,
+		// Both are fields of the entry.
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})
+	return &journalHandler{Handler: text, journal: j}
+}
+
+func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
+	attrs := allAttrs(h.attrs, r)
+	text := r.Message
+	if !isOutput(attrs) {
+		var err error
+		if text, err = h.journal.render(ctx, h.Handler, r); err != nil {
+			return err
+		}
+	}
+	h.journal.send(text, priority(r.Level), attrs)
+	return nil
+}
+
+func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &journalHandler{h.Handler.WithAttrs(attrs), h.journal, append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+}
+
+func (h *journalHandler) WithGroup(name string) slog.Handler {
+	return &journalHandler{h.Handler.WithGroup(name), h.journal, h.attrs}
+}
+
+// priority returns the priority of syslog(3) for a level.
+func priority(l slog.Level) string {
+	switch {
+	case l >= slog.LevelError:
+		return "3"
+	case l >= slog.LevelWarn:
+		return "4"
+	case l >= slog.LevelInfo:
+		return "6"
+	}
+	return "7"
+}
+
+// A journal is the socket for journald. The handlers derived from one another share
+// it.
+type journal struct {
+	w     io.Writer // gets lines where journald cannot be reached
+	queue *Queue
+
+	// The socket is not connected: each entry looks up the address again, and so
+	// reaches a journald that was restarted.
+	conn    *net.UnixConn
+	connErr error
+	to      *net.UnixAddr
+
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+// render returns a record as text without the final newline. h writes into j.text.
+func (j *journal) render(ctx context.Context, h slog.Handler, r slog.Record) (string, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.text.Reset()
+	err := h.Handle(ctx, r)
+	return strings.TrimSuffix(j.text.String(), "\n"), err
+}
+
+// send queues an entry. If it cannot be sent, its text is written as lines.
+func (j *journal) send(text, priority string, attrs []slog.Attr) {
+	e := entry{}
+	e.add("MESSAGE", text)
+	e.add("PRIORITY", priority)
+	e.add("SYSLOG_IDENTIFIER", "execlogd")
+	for _, a := range attrs {
+		e.addAttr(a)
+	}
+
+	j.queue.add(e.Len(), func() {
+		if j.write(e.Bytes()) != nil {
+			fmt.Fprintf(j.w, "<%s>%s\n", priority, strings.ReplaceAll(text, "\n", "\n<"+priority+">"))
+		}
+	})
+}
+
+func (j *journal) write(entry []byte) error {
+	if j.connErr != nil {
+		return j.connErr
+	}
+	_, err := j.conn.WriteToUnix(entry, j.to)
+	return err
+}
+
+// An entry is one entry of the journal in its native format
+// (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+type entry struct{ bytes.Buffer }
+
+// add adds a field. Fields of the same name are several values of it.
+func (e *entry) add(name, value string) {
+	e.WriteString(name + "\n")
+	e.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(value))))
+	e.WriteString(value + "\n")
+}
+
+// maxPathBytes is the size from which an entry gets no more paths: all of it must
+// fit into one datagram.
+const maxPathBytes = 64 << 10
+
+// addAttr adds the attributes that a user searches for. The others are in the text
+// alone.
+func (e *entry) addAttr(a slog.Attr) {
+	switch v := a.Value.Any().(type) {
+	case Paths:
+		for _, path := range v {
+			if e.Len() < maxPathBytes {
+				e.add("EXECLOGD_PATH", path)
+			}
+		}
+	case job.Processes:
+		for _, p := range v.First {
+			e.add("EXECLOGD_PROCESS", p.String())
+		}
+	case string:
+		if a.Key == RouteKey {
+			e.add("EXECLOGD_ROUTE", v)
+		}
+	}
+}
