@@ -15,6 +15,16 @@ const (
 	maxRunLine   = 1 << 10 // bytes of its command, and of how it ended
 )
 
+// A RunState is how far a Run has come.
+type RunState string
+
+const (
+	RunRunning RunState = "running"
+	RunDone    RunState = "done"
+	RunFailed  RunState = "failed"
+	RunStopped RunState = "stopped" // it was ended from outside, which is no failure
+)
+
 // A Run is a command that was run on changes, or that runs. To whoever is not
 // the owner the status page shows no command, path or output, nor why a run
 // failed.
@@ -26,10 +36,8 @@ type Run struct {
 	Batch   int // how many paths there were, of which Paths may be the first
 	Start   time.Time
 	Took    time.Duration // does not count while it runs
-	Running bool
-	Failed  bool
-	Stopped bool   // it was ended from outside, which is no failure
-	Outcome string // in words: "running", "done", "stopped", "exit status 1"
+	State   RunState
+	Outcome string // the state in words: "ready", "done", "restarted", "exit status 1"
 	Output  []byte // the end of what it has written so far
 
 	// LeftBehind says in words which processes it has left behind, and what
@@ -41,7 +49,7 @@ type runRow struct {
 	Key       string   `json:"key"`
 	Start     int64    `json:"start"`
 	Route     string   `json:"route"`
-	State     string   `json:"state"` // running, failed, stopped or done
+	State     RunState `json:"state"`
 	Outcome   string   `json:"outcome"`
 	Command   string   `json:"command"`
 	Paths     []string `json:"paths"` // the first of them
@@ -68,7 +76,7 @@ func (s *service) runRows(owner bool) []runRow {
 // public is what others may know of a run. Commands, paths and output tell of
 // the machine, and so may why something failed.
 func (r Run) public() Run {
-	if r.Failed {
+	if r.State == RunFailed {
 		r.Outcome = "failed"
 	}
 	r.Command, r.Paths, r.Output, r.LeftBehind = "", nil, nil, ""
@@ -78,13 +86,13 @@ func (r Run) public() Run {
 func (r Run) row() runRow {
 	row := runRow{
 		Key:   fmt.Sprint(r.ID, " ", r.Start.UnixMilli()), // a daemon that starts again counts from 1
-		Start: r.Start.UnixMilli(), Route: printable(clip(r.Route)), State: r.state(),
+		Start: r.Start.UnixMilli(), Route: printable(clip(r.Route)), State: r.State,
 		Outcome: printable(r.Outcome[:min(len(r.Outcome), maxRunLine)]),
 		Command: printable(r.Command[:min(len(r.Command), maxRunLine)]),
 		Paths:   []string{},
 		Output:  endOf(r.Output),
 	}
-	if !r.Running {
+	if r.State != RunRunning {
 		row.Outcome += " after " + r.Took.Round(time.Millisecond).String()
 	}
 	if r.LeftBehind != "" {
@@ -101,18 +109,6 @@ func (r Run) row() runRow {
 		row.PathsRest = "and " + count(rest, "more file", "more files")
 	}
 	return row
-}
-
-func (r Run) state() string {
-	switch {
-	case r.Running:
-		return "running"
-	case r.Failed:
-		return "failed"
-	case r.Stopped:
-		return "stopped"
-	}
-	return "done"
 }
 
 // endOf is the end of what was written. Where it has to be cut it begins with

@@ -15,12 +15,12 @@ import (
 func someRuns() []Run {
 	noon := time.UnixMilli(1_700_000_000_000)
 	return []Run{
-		{ID: 9, Route: "serve", Command: "server -v", Batch: 0, Start: noon, Took: time.Hour, Running: true, Outcome: "ready"},
+		{ID: 9, Route: "serve", Command: "server -v", Batch: 0, Start: noon, Took: time.Hour, State: RunRunning, Outcome: "ready"},
 		{
 			ID: 8, Route: "build<b>", Command: `sh -c "<script>alert(1)</script>"`, Paths: []string{"a.md", "b\xff.md"}, Batch: 7,
-			Start: noon, Took: 1234567 * time.Microsecond, Failed: true, Outcome: "exit status 1", Output: []byte("</pre><script>\xff\n"),
+			Start: noon, Took: 1234567 * time.Microsecond, State: RunFailed, Outcome: "exit status 1", Output: []byte("</pre><script>\xff\n"),
 		},
-		{ID: 7, Route: "check", Command: "true", Paths: []string{"a.md"}, Batch: 1, Start: noon, Took: time.Second, Outcome: "done", LeftBehind: "left running: java (7)"},
+		{ID: 7, Route: "check", Command: "true", Paths: []string{"a.md"}, Batch: 1, Start: noon, Took: time.Second, State: RunDone, Outcome: "done", LeftBehind: "left running: java (7)"},
 	}
 }
 
@@ -136,7 +136,7 @@ func TestEventsTellOfRuns(t *testing.T) {
 	changed <- make(chan struct{})
 	run := serve(t, Options{
 		Runs: func(int, int) []Run {
-			return []Run{{ID: 1, Running: true, Outcome: "running", Output: fmt.Append(nil, output.Load())}}
+			return []Run{{ID: 1, State: RunRunning, Outcome: "running", Output: fmt.Append(nil, output.Load())}}
 		},
 		RunsChanged: func() <-chan struct{} {
 			c := <-changed

@@ -193,7 +193,7 @@ func (j *Job) RunWith(ctx context.Context, batch []inotify.Event, env ...string)
 // begin is what to run for a batch, and its record.
 func (j *Job) begin(batch []inotify.Event) (request, *entry, error) {
 	req, err := j.request(batch)
-	e := j.runner.log.begin(Record{
+	e := j.runner.log.begin(Run{
 		Route: j.name, Argv: j.shown(req.argv), Dir: req.dir,
 		Events: slices.Clone(batch[:min(len(batch), maxEvents)]), Batch: len(batch),
 	})
@@ -204,14 +204,14 @@ func (j *Job) begin(batch []inotify.Event) (request, *entry, error) {
 }
 
 // start starts what begin has returned, unless ctx has ended.
-func (j *Job) start(ctx context.Context, req request, e *entry, batch []inotify.Event) (*run, error) {
+func (j *Job) start(ctx context.Context, req request, e *entry, batch []inotify.Event) (*execution, error) {
 	if err := context.Cause(ctx); err != nil {
-		return nil, j.runner.forgo(e, err)
+		return nil, j.runner.skip(e, err)
 	}
 	x, err := j.runner.start(req, j.input.payload(batch), e)
 	switch {
 	case errors.Is(err, errClosed):
-		return nil, j.runner.forgo(e, err)
+		return nil, j.runner.skip(e, err)
 	case errors.Is(err, syscall.E2BIG) && slices.Contains(j.argv, pathsHole):
 		return nil, j.runner.fail(e, tooLong(len(batch), "arguments", size(req)))
 	case err != nil:
@@ -255,37 +255,38 @@ func (j *Job) request(batch []inotify.Event) (request, error) {
 	return r, err
 }
 
-// forgo completes the record of a run that was stopped before it began.
-func (r *Runner) forgo(e *entry, cause error) error {
-	return r.done(e, outcome{failure: failureOf(cause), cause: cause, exit: -1}, cause)
+// skip notes that a run was stopped before it began.
+func (r *Runner) skip(e *entry, cause error) error {
+	return r.done(e, ending{err: stopCause(cause), stopped: true, exit: -1})
 }
 
-// fail completes the record of a run that did not start.
-func (r *Runner) fail(e *entry, cause error) error {
-	return r.done(e, outcome{failure: cause.Error(), exit: -1}, cause)
+// fail notes that a run did not start.
+func (r *Runner) fail(e *entry, err error) error {
+	return r.done(e, ending{err: err, exit: -1})
 }
 
-// done completes a record and returns its error, nil if it was a success.
-func (r *Runner) done(e *entry, o outcome, cause error) error {
-	record := e.end(o)
+// done notes how a run ended, tells Options.Done of it and returns its *Error, or
+// nil if it succeeded.
+func (r *Runner) done(e *entry, how ending) error {
+	run := e.end(how)
 	if r.opts.Done != nil {
-		r.opts.Done(record)
+		r.opts.Done(run)
 	}
-	if record.Failure == "" && record.Cause == nil {
+	if run.Err == nil {
 		return nil
 	}
-	return &Error{Record: record, cause: cause}
+	return &Error{run}
 }
 
-// finish waits for a run and completes its record.
-func (x *run) finish(ctx context.Context) error {
+// finish waits for the end of an execution and notes how the run ended.
+func (x *execution) finish(ctx context.Context) error {
 	end, err := x.wait()
 	if err != nil {
 		return x.runner.fail(x.entry, err)
 	}
 	var cause error
 	if x.stopping() {
-		cause = stopCause(ctx)
+		cause = stopCause(cmp.Or(context.Cause(ctx), errStop)) // errStop is that of Close
 	}
-	return x.runner.done(x.entry, outcomeOf(end, cause), cause)
+	return x.runner.done(x.entry, endingOf(end, cause))
 }

@@ -41,7 +41,7 @@ func TestHostileNamesAreData(t *testing.T) {
 	for _, tt := range commands {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, name := range hostile {
-				if r := h.run(tt.c, name); string(r.Output) != "content of "+name || r.Failure != "" {
+				if r := h.run(tt.c, name); string(r.Output) != "content of "+name || r.Err != nil {
 					t.Errorf("%q: got %q, %v", name, r.Output, r)
 				}
 			}
@@ -76,7 +76,7 @@ func TestLists(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if r := h.run(tt.c, hostile...); string(r.Output) != tt.want || r.Failure != "" {
+			if r := h.run(tt.c, hostile...); string(r.Output) != tt.want || r.Err != nil {
 				t.Errorf("got %q, %v\nwant %q", r.Output, r, tt.want)
 			}
 		})
@@ -161,7 +161,7 @@ except OSError: pass
 status = dict(l.split(":\t") for l in open("/proc/self/status").read().splitlines() if ":\t" in l)
 assert int(status["SigBlk"], 16) == 0, status["SigBlk"]
 `}})
-	if r.Failure != "" {
+	if r.Err != nil {
 		t.Errorf("%v\n%s", r, r.Output)
 	}
 }
@@ -347,7 +347,7 @@ func TestManyPaths(t *testing.T) {
 	}
 	for _, tt := range tests {
 		r := h.run(tt.c, paths...)
-		if !strings.HasSuffix(r.Failure, tt.want) || (r.Failure == "") != (tt.want == "") || string(r.Output) != tt.out {
+		if (r.Err == nil) != (tt.want == "") || r.Err != nil && !strings.HasSuffix(r.Err.Error(), tt.want) || string(r.Output) != tt.out {
 			t.Errorf("%+v: got %q, %v", tt.c, r.Output, r)
 		}
 		if err := h.job(tt.c).Run(t.Context(), h.events(paths...)); errors.Is(err, ErrTooLong) != (tt.want != "") {

@@ -75,7 +75,7 @@
 // program itself has ended, what it has left behind is ended in the same way,
 // and the run is over when that is gone: nothing survives a run, also not what
 // has detached itself in a session of its own (daemon(3), setsid(1), nohup).
-// Record.Ended says what that was.
+// Run.Ended says what that was.
 //
 // Servers that build tools start in the background, to be quick the next time
 // (Gradle, sccache, watchman), can stay: Command.Leave names them. They stay when
@@ -86,7 +86,7 @@
 // It belongs to the nearest subreaper above the daemon or to PID 1, which is
 // the daemon itself in a container: [Reap]. The pipe that it may have for standard
 // output is closed when the run is over, so it writes to a file of its own, or
-// gets SIGPIPE. Record.Left says what has stayed.
+// gets SIGPIPE. Run.Left says what has stayed.
 //
 // For this, programs are started by keepers. A keeper is a process of the same
 // program as the daemon (which is why main begins with [Keep]) that is asked
@@ -136,7 +136,7 @@
 //
 // # The log
 //
-// A [Log] has a [Record] of each run: the command, the events, when, how long,
+// A [Log] has a [Run] of each run: the command, the events, when, how long,
 // exit status or signal, the last 64 KiB of output. It remembers all that are
 // running and the last 100 that are over, so it takes 7 MB and no more. [Log.Follow]
 // is for a terminal that shows it live, [Log.Recent] and [Log.Changed] for a page.

@@ -1,7 +1,6 @@
 package job
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,25 +8,17 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/execlog/execlogd/router"
 )
 
-// An Error is a run that was no success. Its text is one line.
-type Error struct {
-	Record Record
-	cause  error // of a run that was stopped or did not start
-}
+// An Error is a run that did not succeed. Its text is one line.
+type Error struct{ Run Run }
 
-func (e *Error) Error() string {
-	why := e.Record.Failure
-	if why == "" {
-		why = e.Record.Cause.Error()
-	}
-	return programName(e.Record.Argv) + ": " + why
-}
+func (e *Error) Error() string { return programName(e.Run.Argv) + ": " + e.Run.Err.Error() }
 
-// Unwrap is why the run was stopped, or why it did not start; nil if the
-// program ended by itself.
-func (e *Error) Unwrap() error { return e.cause }
+// Unwrap is Run.Err.
+func (e *Error) Unwrap() error { return e.Run.Err }
 
 // programName is how errors call what ran: by its name, or by its script if
 // it is a shell's.
@@ -42,59 +33,50 @@ func programName(argv []string) string {
 	return filepath.Base(argv[0])
 }
 
-// An outcome is how a run ended, in the terms of its record.
-type outcome struct {
-	failure string
-	exit    int
-	signal  syscall.Signal
-	ended   Processes
-	left    Processes
-	cause   error // why it was stopped; nil if it was not
+// An ending is what becomes known of a run when it is over.
+type ending struct {
+	err         error // nil if it succeeded
+	stopped     bool  // from outside
+	exit        int
+	signal      syscall.Signal
+	ended, left Processes
 }
 
-// outcomeOf judges a run that has ended. The cause is why it was stopped; nil
-// if it was not.
-func outcomeOf(end report, cause error) outcome {
+// endingOf judges what a supervisor reports of a run. The cause is why the run was
+// stopped, or nil.
+func endingOf(end report, cause error) ending {
 	status := syscall.WaitStatus(end.value)
-	o := outcome{exit: status.ExitStatus(), ended: end.ended, left: end.stay, cause: cause}
+	e := ending{stopped: cause != nil, exit: status.ExitStatus(), ended: end.ended, left: end.stay}
 	if status.Signaled() {
-		o.signal = status.Signal()
+		e.signal = status.Signal()
 	}
+
 	switch {
-	case end.alive > 0:
-		o.failure = fmt.Sprintf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.alive)
+	case end.alive > 0: // a failure, even of a run that was stopped
+		e.err = fmt.Errorf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.alive)
 	case cause != nil:
-		o.failure = failureOf(cause)
+		e.err = cause
 	case status.Signaled():
-		o.failure = killedBy(status)
-	case o.exit != 0:
-		o.failure = fmt.Sprintf("exit status %d", o.exit)
+		e.err = errors.New(killedBy(status))
+	case e.exit != 0:
+		e.err = fmt.Errorf("exit status %d", e.exit)
 	}
-	return o
+	return e
 }
 
-// failureOf is what a run has failed at that was stopped: its time alone.
-func failureOf(cause error) string {
-	if errors.Is(cause, context.DeadlineExceeded) {
-		return cause.Error()
-	}
-	return ""
-}
-
-// ofService is the outcome for a service, which is to go on until it is
-// stopped.
-func (o outcome) ofService(ready bool) outcome {
+// ofService is the ending of a service, which is to go on until it is stopped.
+func (e ending) ofService(ready bool) ending {
 	switch {
-	case o.cause != nil || o.exit < 0 && o.signal == 0:
-	case ready && o.failure == "":
-		o.failure = "ended by itself, with exit status 0"
+	case e.stopped || e.exit < 0 && e.signal == 0: // or it did not start
+	case ready && e.err == nil:
+		e.err = errors.New("ended by itself, with exit status 0")
 	case ready:
-	case o.failure == "":
-		o.failure = errEarly.Error()
+	case e.err == nil:
+		e.err = errEarly
 	default:
-		o.failure += " before it was ready"
+		e.err = fmt.Errorf("%w before it was ready", e.err)
 	}
-	return o
+	return e
 }
 
 // killedBy names a signal that did not come from us.
@@ -128,9 +110,21 @@ func signalName(s syscall.Signal) string {
 	return fmt.Sprintf("signal %d", int(s))
 }
 
-// stopCause is why a run ended that was stopped, in plain words.
-func stopCause(ctx context.Context) error {
-	return cmp.Or(context.Cause(ctx), errStop) // which is Close's
+// A stopError is why a run was stopped, where that is not clear from the cause
+// itself.
+type stopError struct{ error }
+
+func (e stopError) Unwrap() error { return e.error }
+
+func (stopError) Is(target error) bool { return target == context.Canceled }
+
+// stopCause is the error of a run that was stopped. It has failed only if its time
+// was up.
+func stopCause(cause error) error {
+	if router.OutcomeOf(cause) == router.Failed && !errors.Is(cause, context.DeadlineExceeded) {
+		return stopError{cause}
+	}
+	return cause
 }
 
 // startError says in one line why a program did not start, and what to do.

@@ -11,37 +11,6 @@ import (
 	"strings"
 )
 
-// maxProcesses is how many processes a record names.
-const maxProcesses = 10
-
-// A Process is one as a record has it.
-type Process struct {
-	PID  int
-	Name string // of its program, of which the kernel keeps 15 bytes
-}
-
-// String is "name (pid)".
-func (p Process) String() string { return fmt.Sprintf("%s (%d)", p.Name, p.PID) }
-
-// Processes are the first 10 of so many processes.
-type Processes struct {
-	First []Process
-	Count int
-}
-
-// String is "java (12), sh (13) and 2 more"; empty if there are none.
-func (p Processes) String() string {
-	names := make([]string, len(p.First))
-	for i, one := range p.First {
-		names[i] = one.String()
-	}
-	text := strings.Join(names, ", ")
-	if more := p.Count - len(p.First); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
-}
-
 // named are processes as a record has them.
 func named(all []process) Processes {
 	p := Processes{Count: len(all)}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/router"
 )
 
 // sleeping is a script that starts so many processes in the background and waits
@@ -35,7 +37,7 @@ func TestWhatIsEndedIsTold(t *testing.T) {
 }
 
 // endLeft kills what a run has left behind.
-func endLeft(t *testing.T, r Record) {
+func endLeft(t *testing.T, r Run) {
 	for _, p := range r.Left.First {
 		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
 			t.Errorf("%v: %v", p, err)
@@ -74,7 +76,7 @@ func TestLeave(t *testing.T) {
 			h := newHouse(t)
 			r := h.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; " + sleeping(1) + "echo ends", Leave: tt.leave})
 			defer endLeft(t, r)
-			if string(r.Output) != "begins\nends\n" || r.Failure != "" {
+			if string(r.Output) != "begins\nends\n" || r.Err != nil {
 				t.Errorf("got %v\n%s", r, r.Output)
 			}
 			if ended, left := sortedNames(r.Ended), sortedNames(r.Left); ended != tt.ended || left != tt.left {
@@ -82,7 +84,7 @@ func TestLeave(t *testing.T) {
 			}
 			// Others come and go without it.
 			for range 3 {
-				if next := h.run(Command{Shell: "sleep 1000 & echo next"}); next.Failure != "" || next.Ended.Count != 1 {
+				if next := h.run(Command{Shell: "sleep 1000 & echo next"}); next.Err != nil || next.Ended.Count != 1 {
 					t.Errorf("the next run: %v, which ended %v", next, next.Ended)
 				}
 			}
@@ -142,7 +144,7 @@ func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 	})
 	defer endLeft(t, r)
 	w.nobody(0)
-	if got := sortedNames(r.Left); got != "buildserver sleep" || r.Failure != "" {
+	if got := sortedNames(r.Left); got != "buildserver sleep" || r.Err != nil {
 		t.Errorf("it left %q, %v", got, r)
 	}
 }
@@ -154,7 +156,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
 	r := h.runWith(ctx, Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
 	w.nobody(0)
-	if r.Cause == nil || r.Left.Count != 0 {
+	if r.Outcome != router.Stopped || r.Left.Count != 0 {
 		t.Errorf("got %v, which left %v", r, r.Left)
 	}
 }

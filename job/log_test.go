@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,14 +10,16 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/execlog/execlogd/router"
 )
 
 // history is the log's records in short: 1 is over, 2… is running.
 func history(l *Log) string {
 	var s []string
-	for _, r := range l.Records() {
+	for _, r := range l.Runs() {
 		mark := ""
-		if r.Running {
+		if r.Outcome == router.Running {
 			mark = "…"
 		}
 		s = append(s, fmt.Sprintf("%d%s", r.ID, mark))
@@ -45,12 +48,12 @@ func TestLogForgets(t *testing.T) {
 			entries := []*entry{nil}
 			for step := range strings.FieldsSeq(tt.steps) {
 				if step == "+" {
-					entries = append(entries, l.begin(Record{}))
+					entries = append(entries, l.begin(Run{}))
 					continue
 				}
 				var id int
 				fmt.Sscan(step, &id)
-				entries[id].end(outcome{})
+				entries[id].end(ending{})
 			}
 			if got := history(l); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
@@ -67,11 +70,11 @@ func TestFollow(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		quick, slow := follow(ctx, l, 0), follow(ctx, l, 35*time.Second)
 		for i := range 2 {
-			e := l.begin(Record{Route: "r"})
+			e := l.begin(Run{Route: "r"})
 			time.Sleep(10 * time.Second)
 			fmt.Fprintf(writerTo{e}, "output %d\n", i)
 			time.Sleep(10 * time.Second)
-			e.end(outcome{failure: "failed"})
+			e.end(ending{err: errors.New("exit status 1")})
 			time.Sleep(10 * time.Second)
 		}
 		cancel()
@@ -96,17 +99,17 @@ func TestRecent(t *testing.T) {
 		t.Errorf("at first %v", got)
 	}
 	for i := range 3 {
-		e := l.begin(Record{})
+		e := l.begin(Run{})
 		fmt.Fprintf(writerTo{e}, "output %d", i)
 		if i != 1 {
-			e.end(outcome{})
+			e.end(ending{})
 		}
 	}
 	var got []string
 	for _, r := range l.Recent(2, 4) {
-		got = append(got, fmt.Sprintf("#%d %s of %d, %v", r.ID, r.Output, r.Written, r.Running))
+		got = append(got, fmt.Sprintf("#%d %s of %d, %v", r.ID, r.Output, r.Written, r.Outcome))
 	}
-	if want := []string{"#3 ut 2 of 8, false", "#2 ut 1 of 8, true"}; !slices.Equal(got, want) {
+	if want := []string{"#3 ut 2 of 8, ok", "#2 ut 1 of 8, running"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -118,9 +121,9 @@ func TestChanged(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"begins", func() { e = l.begin(Record{}) }},
+		{"begins", func() { e = l.begin(Run{}) }},
 		{"has output", func() { e.write([]byte("x")) }},
-		{"ends", func() { e.end(outcome{}) }},
+		{"ends", func() { e.end(ending{}) }},
 	} {
 		changed, also := l.Changed(), l.Changed()
 		select {
@@ -152,10 +155,7 @@ func follow(ctx context.Context, l *Log, sleep time.Duration) *[]string {
 	var seen []string
 	go func() {
 		for r := range l.Follow(ctx) {
-			how := r.Failure
-			if r.Running {
-				how = "running"
-			}
+			how := r.State()
 			seen = append(seen, strings.TrimSpace(fmt.Sprintf("%v #%d %s %s", time.Since(start), r.ID, how, r.Output)))
 			time.Sleep(sleep)
 		}
@@ -176,54 +176,34 @@ func TestLogConcurrently(t *testing.T) {
 					t.Errorf("%d bytes of output of %d", len(r.Output), r.Written)
 				}
 				clear(r.Output)
-				l.Records()
+				l.Runs()
 				l.Last("r")
 			}
 		})
 		writers.Go(func() {
 			for range 100 {
-				e := l.begin(Record{Route: "r"})
+				e := l.begin(Run{Route: "r"})
 				for range 10 {
 					e.write([]byte(strings.Repeat("x", 1000)))
 				}
-				e.end(outcome{})
+				e.end(ending{})
 			}
 		})
 	}
 	writers.Wait()
 	cancel()
 	readers.Wait()
-	for _, r := range l.Records() {
+	for _, r := range l.Runs() {
 		if string(r.Output) != strings.Repeat("x", 10_000) {
 			t.Errorf("%v has another's output", r)
 		}
 	}
 }
 
-func TestRecordString(t *testing.T) {
-	r := Record{ID: 7, Route: "build", Argv: []string{"make", "a b", "-j2"}, Took: 1234567 * time.Microsecond}
-	tests := []struct {
-		change func(r *Record)
-		want   string
-	}{
-		{func(*Record) {}, `#7 build: make "a b" -j2: ok after 1.235s`},
-		{func(r *Record) { r.Running = true }, `#7 build: make "a b" -j2: running after 1.235s`},
-		{func(r *Record) { r.Cause = errStop }, `#7 build: make "a b" -j2: stopped after 1.235s`},
-		{func(r *Record) { r.Failure = "exit status 2" }, `#7 build: make "a b" -j2: exit status 2 after 1.235s`},
-	}
-	for _, tt := range tests {
-		r := r
-		tt.change(&r)
-		if got := r.String(); got != tt.want {
-			t.Errorf("got %s, want %s", got, tt.want)
-		}
-	}
-}
-
 // What a run was is remembered, and told when it is over.
 func TestRecord(t *testing.T) {
-	var told []Record
-	r, err := New(Options{Done: func(r Record) { told = append(told, r) }})
+	var told []Run
+	r, err := New(Options{Done: func(r Run) { told = append(told, r) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,8 +217,8 @@ func TestRecord(t *testing.T) {
 	switch {
 	case got.Route != "build", got.Argv[3] != h.dir+"/a", got.Dir != h.dir,
 		!slices.Equal(got.Events, h.events("a", "b")), got.Batch != 2,
-		got.Start.Before(start), got.Took <= 0, got.Took > time.Since(start), got.Running,
-		fmt.Sprintln(got.PID) != string(got.Output), got.Failure != "exit status 3", got.Exit != 3, got.Signal != 0, got.Cause != nil:
+		got.Start.Before(start), got.Took <= 0, got.Took > time.Since(start),
+		fmt.Sprintln(got.PID) != string(got.Output), got.Outcome != router.Failed, got.Err.Error() != "exit status 3", got.Exit != 3, got.Signal != 0:
 		t.Errorf("got %+v", got)
 	}
 }

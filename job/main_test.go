@@ -112,17 +112,17 @@ func (h *house) job(c Command) *Job {
 }
 
 // run runs a command with events for paths and returns its record.
-func (h *house) run(c Command, paths ...string) Record {
+func (h *house) run(c Command, paths ...string) Run {
 	h.t.Helper()
 	return h.runWith(h.t.Context(), c, paths...)
 }
 
-func (h *house) runWith(ctx context.Context, c Command, paths ...string) Record {
+func (h *house) runWith(ctx context.Context, c Command, paths ...string) Run {
 	h.t.Helper()
 	err := h.job(c).Run(ctx, h.events(paths...))
-	records := h.Log().Records()
+	records := h.Log().Runs()
 	r := records[len(records)-1]
-	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Record.Failure != r.Failure) || (err == nil) != (r.Failure == "" && r.Cause == nil) {
+	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Run.Err != r.Err) || (err == nil) != (r.Err == nil) {
 		h.t.Errorf("error %v does not go with the record %v", err, r)
 	}
 	return r

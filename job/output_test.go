@@ -127,7 +127,7 @@ func TestOutput(t *testing.T) {
 			h := newHouse(t)
 			h.lines = make(chan string, 300_000)
 			r := h.run(Command{Shell: tt.script})
-			if string(r.Output) != tt.want || r.Written != int64(tt.written) || r.Failure != "" {
+			if string(r.Output) != tt.want || r.Written != int64(tt.written) || r.Err != nil {
 				t.Errorf("got %.40q of %d, %v\nwant %.40q of %d", r.Output, r.Written, r, tt.want, tt.written)
 			}
 		})
@@ -144,7 +144,7 @@ func TestOutputToAFile(t *testing.T) {
 	h := houseWith(t, Options{Stdout: file, Stderr: file})
 	for range 2 {
 		r := h.run(Command{Shell: `echo a; echo b >&2; exit 3`})
-		if r.Output != nil || r.Written != 0 || r.Failure != "exit status 3" || len(h.lines) > 0 {
+		if r.Output != nil || r.Written != 0 || r.Err.Error() != "exit status 3" || len(h.lines) > 0 {
 			t.Errorf("got %v with %d bytes of output", r, r.Written)
 		}
 	}

@@ -47,7 +47,7 @@ func first() error {
 		if err, ok := errors.AsType[*exec.ExitError](parent.Run()); !ok || err.ExitCode() != 7 {
 			return fmt.Errorf("the parent of an orphan: %v, want exit status 7", err)
 		}
-		if err, ok := errors.AsType[*Error](j.Run(ctx, nil)); !ok || err.Record.Exit != 42 {
+		if err, ok := errors.AsType[*Error](j.Run(ctx, nil)); !ok || err.Run.Exit != 42 {
 			return fmt.Errorf("a job: %v, want exit status 42", err)
 		}
 	}

@@ -11,8 +11,8 @@ import (
 
 // A job and a service are what a route calls, and a route's timeout ends them.
 func TestRoute(t *testing.T) {
-	done := make(chan Record, 1)
-	r, err := New(Options{Done: func(r Record) { done <- r }})
+	done := make(chan Run, 1)
+	r, err := New(Options{Done: func(r Run) { done <- r }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestRoute(t *testing.T) {
 		stopped := make(chan error)
 		go func() { stopped <- routes.Run(ctx) }()
 		routes.Events(h.events("a"))
-		if r := <-done; !strings.HasPrefix(r.Failure, "stopped at its timeout of 50ms") || len(r.Events) != 1 {
+		if r := <-done; r.Outcome != router.Failed || !strings.HasPrefix(r.Err.Error(), "stopped at its timeout of 50ms") || len(r.Events) != 1 {
 			t.Errorf("got %v of %v, want that it was stopped at its timeout", r, r.Events)
 		}
 		cancel()

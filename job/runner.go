@@ -37,7 +37,7 @@ type Options struct {
 	Env []string
 
 	// Records is how many runs the Log remembers; 0 is DefaultRecords.
-	Records int
+	Runs int
 
 	// Output gets the output of all jobs line by line, as it comes. It is
 	// called by several goroutines, in order for each job, and a job that
@@ -64,11 +64,11 @@ type Options struct {
 	// (SIGINT, SIGQUIT), or that it has hung up (SIGHUP), and of the record of the
 	// run. It is called by a goroutine of that run. Nil
 	// is nobody.
-	Typed func(Record, syscall.Signal)
+	Typed func(Run, syscall.Signal)
 
 	// Done gets the record of each run when it is over, before its callback
 	// returns. It is called by several goroutines. Nil is nobody.
-	Done func(Record)
+	Done func(Run)
 }
 
 // A Runner runs commands and services and remembers what ran. Its methods may
@@ -81,7 +81,7 @@ type Runner struct {
 	mu     sync.Mutex // guards what follows
 	closed bool
 	idle   []*keeper
-	runs   map[*run]bool
+	runs   map[*execution]bool
 	over   sync.WaitGroup // counts runs
 }
 
@@ -105,10 +105,10 @@ func New(opts Options) (*Runner, error) {
 	}
 	return &Runner{
 		opts: opts,
-		log:  &Log{size: cmp.Or(opts.Records, DefaultRecords)},
+		log:  &Log{size: cmp.Or(opts.Runs, DefaultRuns)},
 		null: null,
 		idle: []*keeper{k},
-		runs: make(map[*run]bool),
+		runs: make(map[*execution]bool),
 	}, nil
 }
 
@@ -146,8 +146,8 @@ func (r *Runner) Kill() {
 	}
 }
 
-// A run is a program that was started, until nothing of its tree is left.
-type run struct {
+// A execution is a program that was started, until nothing of its tree is left.
+type execution struct {
 	runner *Runner
 	keeper *keeper
 	entry  *entry
@@ -166,8 +166,8 @@ type run struct {
 // start has a keeper run a program whose input is given, and the entry record
 // it. The run must leave. The error is the errno of the program's start, or of
 // what it needs.
-func (r *Runner) start(req request, input []byte, e *entry) (*run, error) {
-	x := &run{runner: r, entry: e, feed: make(chan struct{})}
+func (r *Runner) start(req request, input []byte, e *entry) (*execution, error) {
+	x := &execution{runner: r, entry: e, feed: make(chan struct{})}
 	if err := r.enter(x); err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (r *Runner) start(req request, input []byte, e *entry) (*run, error) {
 	return x, nil
 }
 
-func (r *Runner) enter(x *run) error {
+func (r *Runner) enter(x *execution) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -189,14 +189,14 @@ func (r *Runner) enter(x *run) error {
 	return nil
 }
 
-func (r *Runner) leave(x *run) {
+func (r *Runner) leave(x *execution) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.runs, x)
 	r.over.Done()
 }
 
-func (x *run) start(req request, input []byte) error {
+func (x *execution) start(req request, input []byte) error {
 	opts := x.runner.opts
 	stdin := x.runner.null
 	switch {
@@ -245,7 +245,7 @@ func (x *run) start(req request, input []byte) error {
 }
 
 // close gives back the pipes of a run that did not start.
-func (x *run) close() {
+func (x *execution) close() {
 	if x.input != nil {
 		x.input.Close()
 	}
@@ -256,7 +256,7 @@ func (x *run) close() {
 
 // launch sends a request to a keeper and returns the process id of the
 // program. The terminal is lent before that starts.
-func (x *run) launch(message []byte, files ...*os.File) (pid int, err error) {
+func (x *execution) launch(message []byte, files ...*os.File) (pid int, err error) {
 	k, err := x.runner.take(func(k *keeper) error {
 		x.mu.Lock()
 		x.starting = k
@@ -294,14 +294,14 @@ func (x *run) launch(message []byte, files ...*os.File) (pid int, err error) {
 }
 
 // reclaim takes the terminal back from a keeper's group, if it has it.
-func (x *run) reclaim(k *keeper) {
+func (x *execution) reclaim(k *keeper) {
 	if t := x.runner.opts.Terminal; t != nil {
 		t.reclaim(k.group())
 	}
 }
 
 // stop has the tree of the program end. It does not wait.
-func (x *run) stop() {
+func (x *execution) stop() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.told || x.over {
@@ -314,7 +314,7 @@ func (x *run) stop() {
 }
 
 // kill has the tree end at once.
-func (x *run) kill() {
+func (x *execution) kill() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.keeper != nil && !x.over {
@@ -324,7 +324,7 @@ func (x *run) kill() {
 }
 
 // signal sends a signal to the program itself. It reports whether that runs.
-func (x *run) signal(s syscall.Signal) bool {
+func (x *execution) signal(s syscall.Signal) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.keeper == nil || x.told || x.over {
@@ -334,14 +334,14 @@ func (x *run) signal(s syscall.Signal) bool {
 }
 
 // stopping reports whether it was stopped while it ran.
-func (x *run) stopping() bool {
+func (x *execution) stopping() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.told
 }
 
 // wait returns when nothing of the tree is left and its output is recorded.
-func (x *run) wait() (report, error) {
+func (x *execution) wait() (report, error) {
 	end, err := x.keeper.answer(x.note)
 	x.reclaim(x.keeper)
 	x.mu.Lock()
@@ -367,7 +367,7 @@ func (x *run) wait() (report, error) {
 }
 
 // note heeds what a keeper reports while the program runs.
-func (x *run) note(r report) {
+func (x *execution) note(r report) {
 	s := syscall.Signal(r.value)
 	switch opts := x.runner.opts; {
 	case r.kind == halted:
@@ -379,7 +379,7 @@ func (x *run) note(r report) {
 
 // settle waits for the goroutines of a run that is over. Processes that stay may
 // hold its output.
-func (x *run) settle(stay bool) {
+func (x *execution) settle(stay bool) {
 	wait := drainPatience
 	if stay {
 		wait = leavePatience
@@ -396,7 +396,7 @@ func (x *run) settle(stay bool) {
 }
 
 // pour writes the input. A program need not read it.
-func (x *run) pour(input []byte) {
+func (x *execution) pour(input []byte) {
 	defer close(x.feed)
 	if x.input != nil {
 		_, _ = x.input.Write(input)
@@ -405,7 +405,7 @@ func (x *run) pour(input []byte) {
 }
 
 // collect reads an output to its end.
-func (x *run) collect(from *os.File, isErr bool) {
+func (x *execution) collect(from *os.File, isErr bool) {
 	defer from.Close()
 	lines := lineWriter{emit: func(text string, cut bool) {
 		if x.runner.opts.Output != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router"
 )
 
 // DefaultStartup is how long a service may take to be ready if it does not
@@ -24,9 +25,8 @@ var (
 	errStop  = fmt.Errorf("stopped: %w", context.Canceled)
 )
 
-// ErrReplaced is the cause of the end of a service in whose place a new one
-// was started.
-var ErrReplaced = fmt.Errorf("stopped to be started again: %w", context.Canceled)
+// errReplaced is the error of a service in whose place a new one was started.
+var errReplaced = fmt.Errorf("stopped to be started again: %w", router.ErrRestarted)
 
 // A lateError is of a service that was not ready in time.
 type lateError string
@@ -108,7 +108,7 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	if s.service.Reload != 0 && s.life != nil && s.life.run.signal(s.service.Reload) {
 		return nil
 	}
-	s.halt(ErrReplaced)
+	s.halt(errReplaced)
 	req, e, err := s.job.begin(batch)
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (s *Server) halt(cause error) {
 
 // A life is a service from a start to its end.
 type life struct {
-	run  *run
+	run  *execution
 	sign *sign
 	end  context.CancelCauseFunc // ends it
 	over context.Context         // ends when nothing of it is left
@@ -159,7 +159,7 @@ type life struct {
 
 // live sees to it that the run ends when it is told to, and that its end is
 // known.
-func (s *Server) live(ctx context.Context, x *run, sign *sign) *life {
+func (s *Server) live(ctx context.Context, x *execution, sign *sign) *life {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	over, gone := context.WithCancel(context.WithoutCancel(ctx))
 	l := &life{run: x, sign: sign, end: end, over: over}

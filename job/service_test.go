@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/router"
 )
 
 // server is a service that must be right.
@@ -89,8 +91,8 @@ func TestServiceIsReady(t *testing.T) {
 			}
 			s.Stop()
 			w.nobody(0)
-			for _, r := range h.Log().Records() {
-				if r.Failure != "" || !r.Ready || r.Cause == nil {
+			for _, r := range h.Log().Runs() {
+				if !r.Ready || r.Outcome != router.Restarted && r.Outcome != router.Stopped {
 					t.Errorf("got %+v, want one that was ready, and stopped", r)
 				}
 			}
@@ -184,7 +186,7 @@ func TestServiceDies(t *testing.T) {
 		if err := s.Run(t.Context(), h.events()); err != nil {
 			t.Fatal(err)
 		}
-		r := h.Log().Records()
+		r := h.Log().Runs()
 		if err := syscall.Kill(r[len(r)-1].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +208,7 @@ func TestServiceEnds(t *testing.T) {
 	if err := <-died; err == nil || err.Error() != `sh -c "exit 0": `+want {
 		t.Errorf("it died with %v", err)
 	}
-	if r, _ := h.Log().Last("server"); r.Failure != want || !r.Ready || r.Exit != 0 {
+	if r, _ := h.Log().Last("server"); !r.Died() || r.Err.Error() != want || r.Exit != 0 {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -240,7 +242,7 @@ func TestStopWhileAServiceStarts(t *testing.T) {
 	if err := <-ended; !errors.Is(err, errStop) {
 		t.Errorf("Run: %v", err)
 	}
-	if r, _ := h.Log().Last("server"); r.Failure != "" || r.Cause != errStop {
+	if r, _ := h.Log().Last("server"); r.Outcome != router.Stopped || r.Err != errStop {
 		t.Errorf("got %+v", r)
 	}
 }

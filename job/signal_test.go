@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/router"
 )
 
 // A command may have a signal of its own for its end; what it leaves behind gets
@@ -12,7 +14,7 @@ import (
 func TestStopSignal(t *testing.T) {
 	h := newHouse(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan Record, 1)
+	done := make(chan Run, 1)
 	script := `exec 2>/dev/null # where shells say how a sleep ended
 sh -c 'trap "echo left; exit" TERM; trap "" INT; echo below; while :; do sleep 0.01; done' &
 trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do sleep 0.01; done`
@@ -21,7 +23,7 @@ trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do 
 	cancel()
 	h.expect("int")
 	h.expect("left")
-	if r := <-done; r.Failure != "" {
+	if r := <-done; r.Outcome != router.Stopped {
 		t.Error(r)
 	}
 }
@@ -29,7 +31,7 @@ trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do 
 // Kill does not wait for a grace.
 func TestKill(t *testing.T) {
 	h := newHouse(t)
-	done := make(chan Record, 1)
+	done := make(chan Run, 1)
 	go func() {
 		done <- h.run(Command{Shell: `trap '' TERM; echo up; sleep 1000`, Grace: time.Hour})
 	}()
@@ -62,7 +64,7 @@ func TestServiceReloads(t *testing.T) {
 	again("up")
 	again("again")
 	again("again")
-	records := h.Log().Records()
+	records := h.Log().Runs()
 	if len(records) != 1 {
 		t.Errorf("%d runs are recorded, want one", len(records))
 	}

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/router"
 )
 
 // python is a script that runs a line of Python, in which sleep starts a child,
@@ -46,7 +48,7 @@ func TestNothingSurvivesTheJob(t *testing.T) {
 			r := h.run(Command{Shell: w.script(tt.script), Grace: 50 * time.Millisecond})
 			w.nobody(0)
 			h.expect("up")
-			if r.Failure != "" || r.Ended.Count == 0 || r.Left.Count != 0 {
+			if r.Err != nil || r.Ended.Count == 0 || r.Left.Count != 0 {
 				t.Errorf("got %v, which ended %v and left %v, want success and some that were ended", r, r.Ended, r.Left)
 			}
 		})
@@ -61,7 +63,7 @@ func TestNothingSurvivesAStop(t *testing.T) {
 			go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
 			r := h.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
 			w.nobody(0)
-			if r.Failure != "" || r.Cause == nil || r.Cause.Error() != "stopped when it was up" {
+			if r.Outcome != router.Stopped || r.Err.Error() != "stopped when it was up" {
 				t.Errorf("got %v, want the cause of the context", r)
 			}
 		})
@@ -107,17 +109,17 @@ func TestKeeperKilled(t *testing.T) {
 	h, w := newHouse(t), newWitness(t)
 	go func() {
 		h.expect("up")
-		keeper, _ := look(h.Log().Records()[0].PID)
+		keeper, _ := look(h.Log().Runs()[0].PID)
 		if err := syscall.Kill(keeper.parent, syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}
 	}()
 	r := h.run(Command{Shell: w.script(`sleep 1000 & echo up; sleep 1000`)})
-	if !strings.Contains(r.Failure, errKeeper.Error()) {
+	if !errors.Is(r.Err, errKeeper) {
 		t.Errorf("got %v, want that %v", r, errKeeper)
 	}
 	w.nobody(20 * time.Second)
-	if r := h.run(Command{Shell: "echo next"}); r.Failure != "" {
+	if r := h.run(Command{Shell: "echo next"}); r.Err != nil {
 		t.Errorf("the next run: %v", r)
 	}
 }
@@ -148,7 +150,7 @@ func TestIdleKeeperKilled(t *testing.T) {
 	if _, err := p.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if r := h.run(Command{Shell: "echo next"}); r.Failure != "" {
+	if r := h.run(Command{Shell: "echo next"}); r.Err != nil {
 		t.Errorf("the next run: %v", r)
 	}
 }
@@ -201,7 +203,7 @@ func TestAnotherUsersProcess(t *testing.T) {
 func TestKeeperIsNotTerminated(t *testing.T) {
 	h := newHouse(t)
 	r := h.run(Command{Shell: `kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; echo up`})
-	if r.Failure != "" || string(r.Output) != "up\n" {
+	if r.Err != nil || string(r.Output) != "up\n" {
 		t.Errorf("got %v, want success", r)
 	}
 }
@@ -238,7 +240,7 @@ func TestGrace(t *testing.T) {
 				cancel()
 			}()
 			r := h.runWith(ctx, Command{Shell: tt.script, Grace: grace})
-			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Failure != "" || r.Cause != context.Canceled {
+			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Outcome != router.Stopped || r.Err != context.Canceled {
 				t.Errorf("got %v by signal %d with output %q, want signal %d and %q", r, r.Signal, r.Output, tt.signal, tt.output)
 			}
 			if r.Took > 10*time.Second {
@@ -261,7 +263,7 @@ func TestOutputHeldByAnother(t *testing.T) {
 		t.Cleanup(func() { f.Close() })
 	}()
 	r := h.runWith(ctx, Command{Shell: `echo $$; sleep 1000`})
-	if r.Took > 10*time.Second || r.Cause == nil {
+	if r.Took > 10*time.Second || r.Outcome != router.Stopped {
 		t.Errorf("got %v", r)
 	}
 }

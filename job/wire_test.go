@@ -85,7 +85,7 @@ func TestReport(t *testing.T) {
 		{kind: started, value: 1<<32 - 1},
 		{kind: failed, value: 2},
 		{kind: ended, alive: 3},
-		{kind: ended, ended: Processes{[]Process{{1, "a b"}, {1 << 22, ""}}, 11}, stay: Processes{[]Process{{7, "7 \n"}}, 1}},
+		{kind: ended, ended: Processes{11, []Process{{1, "a b"}, {1 << 22, ""}}}, stay: Processes{1, []Process{{7, "7 \n"}}}},
 	} {
 		got, err := readReport(bytes.NewReader(append(want.message(), "next"...)))
 		if err != nil || !reflect.DeepEqual(got, want) {

@@ -135,90 +135,36 @@ func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// serveLog sends the records of runs, a JSON object a line: those that there
-// are, or with ?follow those and each that comes, when it is over or, as a
-// service, ready.
+// serveLog sends the runs that are remembered, a JSON object a line, or with ?follow
+// those that are over or, as a service, ready, and then each when it is.
 func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	lines, flush := json.NewEncoder(w), http.NewResponseController(w)
 	if !r.URL.Query().Has("follow") {
-		for _, rec := range d.runner.Log().Records() {
-			if lines.Encode(toLogged(rec)) != nil {
+		for _, r := range d.runner.Log().Runs() {
+			if lines.Encode(r) != nil {
 				return
 			}
 		}
 		return
 	}
+
 	_ = flush.Flush() // what follows may take a while
 	ready := make(map[uint64]bool)
-	for rec := range d.runner.Log().Follow(r.Context()) {
-		if rec.Running && (!rec.Ready || ready[rec.ID]) {
+	for r := range d.runner.Log().Follow(r.Context()) {
+		runs := r.Outcome == router.Running
+		if runs && (!r.Ready || ready[r.ID]) {
 			continue
 		}
-		ready[rec.ID] = true
-		if !rec.Running {
-			delete(ready, rec.ID)
+		if runs {
+			ready[r.ID] = true
+		} else {
+			delete(ready, r.ID)
 		}
-		if lines.Encode(toLogged(rec)) != nil || flush.Flush() != nil {
+		if lines.Encode(r) != nil || flush.Flush() != nil {
 			return
 		}
 	}
-}
-
-// A logged is a run as `execlogd log -json` prints it.
-type logged struct {
-	ID      uint64    `json:"id"`
-	Route   string    `json:"route"`
-	Command []string  `json:"command"`
-	Dir     string    `json:"dir"`
-	Paths   []string  `json:"paths"` // the first 100
-	Count   int       `json:"count"` // of all
-	Start   time.Time `json:"start"`
-	Seconds float64   `json:"seconds"` // so far, if it is running
-	State   string    `json:"state"`   // running, ready, ok, restarted, stopped, failed or, of a service, died
-	PID     int       `json:"pid,omitempty"`
-	Failure string    `json:"failure,omitempty"`
-	Exit    int       `json:"exit"` // -1 without an exit status
-	Signal  int       `json:"signal,omitempty"`
-	Output  string    `json:"output"` // the last 64 KiB
-
-	Ended *processes `json:"ended,omitempty"` // what it left behind and was ended
-	Left  *processes `json:"left,omitempty"`  // what it left behind and goes on
-}
-
-// processes are some processes as JSON.
-type processes struct {
-	Count int       `json:"count"`
-	First []process `json:"first"` // 10 at most
-}
-
-type process struct {
-	PID  int    `json:"pid"`
-	Name string `json:"name"` // the kernel keeps 15 bytes of it
-}
-
-// toProcesses is nil if there are none.
-func toProcesses(ps job.Processes) *processes {
-	if ps.Count == 0 {
-		return nil
-	}
-	list := &processes{Count: ps.Count}
-	for _, p := range ps.First {
-		list.First = append(list.First, process{p.PID, p.Name})
-	}
-	return list
-}
-
-// ofRecord is those of a record.
-func (ps *processes) ofRecord() (list job.Processes) {
-	if ps == nil {
-		return list
-	}
-	list.Count = ps.Count
-	for _, p := range ps.First {
-		list.First = append(list.First, job.Process{PID: p.PID, Name: p.Name})
-	}
-	return list
 }
 
 // What the log says of processes that a run has left behind.
@@ -227,49 +173,18 @@ const (
 	leftRunning = "left running"
 )
 
-// leftBehindBy is both in words; empty if there was nothing.
-func leftBehindBy(ended, left job.Processes) string {
+// describeLeftBehind says in words what a run has left behind; empty if that is nothing.
+func describeLeftBehind(r job.Run) string {
 	var said []string
 	for _, one := range []struct {
 		what string
 		job.Processes
-	}{{endedBehind, ended}, {leftRunning, left}} {
+	}{{endedBehind, r.Ended}, {leftRunning, r.Left}} {
 		if one.Count > 0 {
 			said = append(said, one.what+": "+one.String())
 		}
 	}
 	return strings.Join(said, "; ")
-}
-
-func toLogged(r job.Record) logged {
-	return logged{
-		ID: r.ID, Route: r.Route, Command: r.Argv, Dir: r.Dir,
-		Paths: pathsOf(r.Events), Count: r.Batch,
-		Start: r.Start, Seconds: r.Took.Seconds(), State: stateOf(r), PID: r.PID,
-		Failure: r.Failure, Exit: r.Exit, Signal: int(r.Signal), Output: string(r.Output),
-		Ended: toProcesses(r.Ended), Left: toProcesses(r.Left),
-	}
-}
-
-// isDead reports whether a record is of a service that ended by itself.
-func isDead(r job.Record) bool { return r.Ready && !r.Running && r.Cause == nil }
-
-// stateOf returns the state of a run. A run that was ended from outside has not
-// failed, unless its time was up.
-func stateOf(r job.Record) string {
-	switch {
-	case r.Running && r.Ready:
-		return "ready"
-	case r.Running:
-		return "running"
-	case isDead(r):
-		return "died"
-	case r.Failure != "":
-		return "failed"
-	case errors.Is(r.Cause, job.ErrReplaced):
-		return router.Restarted.String()
-	}
-	return router.OutcomeOf(r.Cause).String()
 }
 
 // pathsOf is the paths of a batch.

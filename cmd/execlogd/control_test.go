@@ -13,6 +13,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 var regexpTook = regexp.MustCompile(` after [0-9.]+m?s `)
@@ -70,22 +73,22 @@ func TestLogFollowsAsJSON(t *testing.T) {
 		write.Close()
 	}()
 	lines := bufio.NewScanner(read)
-	next := func() (l logged) {
+	next := func() (r job.Run) {
 		if !lines.Scan() {
 			t.Fatal("no more")
 		}
-		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			t.Fatal(err)
 		}
-		return l
+		return r
 	}
-	l := next()
-	if l.Route != "build" || l.State != "ok" || l.Output != "text\nend\n" || l.Count != 1 || l.Paths[0] != s.dir+"/a.md" || l.Dir != s.dir || l.ID != 1 || l.Exit != 0 {
-		t.Errorf("got %+v", l)
+	r := next()
+	if r.Route != "build" || r.Outcome != router.Succeeded || string(r.Output) != "text\nend\n" || r.Batch != 1 || r.Events[0].Name() != s.dir+"/a.md" || r.Dir != s.dir || r.ID != 1 || r.Exit != 0 {
+		t.Errorf("got %+v", r)
 	}
 	s.write("x.bad", "text\n")
-	if l := next(); l.Route != "fails" || l.State != "failed" || l.Exit != 3 || l.Failure != "exit status 3" {
-		t.Errorf("got %+v", l)
+	if r := next(); r.Route != "fails" || r.Outcome != router.Failed || r.Exit != 3 || r.Err.Error() != "exit status 3" {
+		t.Errorf("got %+v", r)
 	}
 	cancel()
 	if err := <-ended; err != nil {

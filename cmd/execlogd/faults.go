@@ -101,7 +101,7 @@ func (fs *faults) follow(r *routing) {
 func pageError(route string, err error) *httpd.PageError {
 	e := &httpd.PageError{Title: route + ": " + err.Error()}
 	if failed, ok := errors.AsType[*job.Error](err); ok {
-		e.Text = logging.StripControls(string(failed.Record.Output))
+		e.Text = logging.StripControls(string(failed.Run.Output))
 	}
 	return e
 }

@@ -18,7 +18,7 @@ var (
 		"inotify":      {},
 		"router":       {"inotify"},
 		"httpd":        {"inotify"},
-		"job":          {"inotify"}, // its callbacks have a router's signature, which is enough
+		"job":          {"inotify", "router"}, // for what the outcome of a run is
 		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/logging"},
 
 		"internal/logging": {"inotify", "router", "job"},

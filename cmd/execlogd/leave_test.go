@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -59,18 +60,19 @@ leave = ["java", "sle*"]
 	if err := run(t.Context(), []string{"log", "-json", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]*processes{"ends": {1, []process{{gone, "sleep"}}}, "leaves": {1, []process{{stays, "sleep"}}}}
+	none := job.Processes{}
+	want := map[string]job.Process{"ends": {PID: gone, Name: "sleep"}, "leaves": {PID: stays, Name: "sleep"}}
 	for lines := json.NewDecoder(&out); lines.More(); {
-		var l logged
-		if err := lines.Decode(&l); err != nil {
+		var r job.Run
+		if err := lines.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
-		is, other := l.Ended, l.Left
-		if l.Route == "leaves" {
+		is, other := r.Ended, r.Left
+		if r.Route == "leaves" {
 			is, other = other, is
 		}
-		if other != nil || is == nil || is.Count != 1 || is.First[0] != want[l.Route].First[0] {
-			t.Errorf("%s: ended %+v, left %+v", l.Route, l.Ended, l.Left)
+		if !reflect.DeepEqual(other, none) || is.Count != 1 || is.First[0] != want[r.Route] {
+			t.Errorf("%s: ended %+v, left %+v", r.Route, r.Ended, r.Left)
 		}
 	}
 	out.Reset()
@@ -82,8 +84,8 @@ leave = ["java", "sle*"]
 			t.Errorf("no %s in\n%s", text, out.String())
 		}
 	}
-	rec := job.Record{Left: job.Processes{First: []job.Process{{PID: 7, Name: "java"}}, Count: 2}}
-	if got := toRun(rec).LeftBehind; got != "left running: java (7) and 1 more" {
+	rec := job.Run{Left: job.Processes{First: []job.Process{{PID: 7, Name: "java"}}, Count: 2}}
+	if got := statusOfRun(rec).LeftBehind; got != "left running: java (7) and 1 more" {
 		t.Errorf("the status page has %q", got)
 	}
 

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
@@ -52,11 +51,11 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	queue := logging.NewQueue(nil)
 	defer queue.Close()
 	out := queue.WaitingWriter(ctx, stdout)
-	print := printLogged(out, !logging.IsTerminal(stdout) || os.Getenv("NO_COLOR") != "")
+	print := printRun(out, !logging.IsTerminal(stdout) || os.Getenv("NO_COLOR") != "")
 	if asJSON {
 		lines := json.NewEncoder(out)
 		lines.SetEscapeHTML(false)
-		print = func(l logged) error { return lines.Encode(l) }
+		print = func(r job.Run) error { return lines.Encode(r) }
 	}
 	return readLog(ctx, conn, follow, print)
 }
@@ -122,7 +121,7 @@ func usualControls() (paths []string, err error) {
 }
 
 // readLog prints what comes over a connection, which it closes.
-func readLog(ctx context.Context, conn net.Conn, follow bool, print func(logged) error) error {
+func readLog(ctx context.Context, conn net.Conn, follow bool, print func(job.Run) error) error {
 	client := &http.Client{Transport: &http.Transport{
 		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		DisableKeepAlives: true,
@@ -142,15 +141,15 @@ func readLog(ctx context.Context, conn net.Conn, follow bool, print func(logged)
 	}
 	defer res.Body.Close()
 	for lines := json.NewDecoder(res.Body); ; {
-		var l logged
-		err := lines.Decode(&l)
+		var r job.Run
+		err := lines.Decode(&r)
 		if ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("control socket: %w", err)
 		}
-		if err := print(l); err != nil {
+		if err := print(r); err != nil {
 			if ctx.Err() != nil {
 				return nil // it has ended before somebody has read that
 			}
@@ -159,27 +158,25 @@ func readLog(ctx context.Context, conn net.Conn, follow bool, print func(logged)
 	}
 }
 
-// printLogged returns a function that prints for people, as the daemon does on a
+// printRun returns a function that prints a run for people, as the daemon does on a
 // terminal.
-func printLogged(stdout io.Writer, noColor bool) func(logged) error {
+func printRun(stdout io.Writer, noColor bool) func(job.Run) error {
 	console := logging.NewConsole(stdout, noColor)
-	return func(l logged) error {
+	return func(r job.Run) error {
 		line := logging.Line{
-			Kind: logging.Succeeded, Time: l.Start.Local(), Route: l.Route, Message: l.State,
-			Paths: l.Paths, More: l.Count - len(l.Paths),
-			Took: time.Duration(l.Seconds * float64(time.Second)),
-			Note: leftBehindBy(l.Ended.ofRecord(), l.Left.ofRecord()),
+			Kind: logging.Succeeded, Time: r.Start.Local(), Route: r.Route, Message: r.State(), Took: r.Took,
+			Paths: pathsOf(r.Events), More: r.Batch - len(r.Events), Note: describeLeftBehind(r),
 		}
 
-		switch {
-		case l.State == router.Restarted.String() || l.State == router.Stopped.String():
-			line.Kind = logging.Ended
-		case l.State == "running" || l.State == "ready":
+		switch r.Outcome {
+		case router.Running:
 			line.Kind = logging.Notice
-		case l.Failure != "":
+		case router.Restarted, router.Stopped:
+			line.Kind = logging.Ended
+		case router.Failed:
 			line.Kind = logging.Failed
-			line.Err = &job.Error{Record: job.Record{Argv: l.Command, Failure: l.Failure, Output: []byte(l.Output)}}
-			if l.State == "died" {
+			line.Err = &job.Error{Run: r}
+			if r.Died() {
 				line.Message = logging.Died
 			}
 		}

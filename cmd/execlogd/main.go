@@ -286,7 +286,7 @@ func (d *daemon) output(l job.Line) {
 }
 
 // logLeftBehind logs what a run that is over has left behind.
-func (d *daemon) logLeftBehind(r job.Record) {
+func (d *daemon) logLeftBehind(r job.Run) {
 	if r.Ended.Count > 0 {
 		d.log.Info(endedBehind, "route", r.Route, "processes", r.Ended)
 	}
@@ -302,7 +302,7 @@ func (d *daemon) complain(route string, err error) { d.log.Warn(err.Error(), "ro
 func (d *daemon) died(route string, err error) {
 	log := d.log
 	if e, ok := errors.AsType[*job.Error](err); ok {
-		log = log.With("took", e.Record.Took.Round(time.Millisecond))
+		log = log.With("took", e.Run.Took.Round(time.Millisecond))
 	}
 	log.Error(logging.Died, "route", route, "err", err)
 	d.faults.set(route, "", err)

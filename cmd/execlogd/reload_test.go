@@ -20,6 +20,7 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/job"
 )
 
 const reloading = `
@@ -380,20 +381,20 @@ func TestReloadMovesTheControlSocket(t *testing.T) {
 		}
 	})
 	records := json.NewDecoder(follow)
-	next := func() (l logged) {
-		if err := records.Decode(&l); err != nil {
+	next := func() (r job.Run) {
+		if err := records.Decode(&r); err != nil {
 			t.Error(err)
 		}
-		return l
+		return r
 	}
 	s.write("a.r", "1")
-	if l := next(); l.Route != "r" {
-		t.Errorf("got %+v", l)
+	if r := next(); r.Route != "r" {
+		t.Errorf("got %+v", r)
 	}
 	s.reload("control = 'two.sock'\n" + oneRoute)
 	s.write("b.r", "1")
-	if l := next(); !strings.HasSuffix(strings.Join(l.Paths, " "), "b.r") {
-		t.Errorf("who follows got %+v", l)
+	if r := next(); len(r.Events) != 1 || filepath.Base(r.Events[0].Path) != "b.r" {
+		t.Errorf("who follows got %+v", r)
 	}
 	var printed strings.Builder
 	if err := run(t.Context(), []string{"log", "-control", s.dir + "/two.sock"}, &printed, io.Discard); err != nil || strings.Count(printed.String(), "\n") != 2 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -208,22 +207,34 @@ func (d *daemon) watches() []httpd.Watch {
 	return []httpd.Watch{{Root: strings.Join(r.cfg.roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
 }
 
-// runs is the exec log for the status page.
+// runs are the last runs for the status page.
 func (d *daemon) runs(runs, output int) []httpd.Run {
 	var list []httpd.Run
 	for _, r := range d.runner.Log().Recent(runs, output) {
-		list = append(list, toRun(r))
+		list = append(list, statusOfRun(r))
 	}
 	return list
 }
 
-func toRun(r job.Record) httpd.Run {
+// statusOfRun is a run as the status page shows it.
+func statusOfRun(r job.Run) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
-		Start: r.Start, Took: r.Took, Running: r.Running, Failed: r.Failure != "", Stopped: r.Failure == "" && r.Cause != nil,
-		Outcome: outcomeOf(r), Output: []byte(logging.StripControls(string(r.Output))),
-		LeftBehind: leftBehindBy(r.Ended, r.Left),
+		Start: r.Start, Took: r.Took, State: httpd.RunStopped, Outcome: r.State(),
+		Output: []byte(logging.StripControls(string(r.Output))), LeftBehind: describeLeftBehind(r),
 	}
+	switch r.Outcome {
+	case router.Running:
+		run.State = httpd.RunRunning
+	case router.Succeeded:
+		run.State, run.Outcome = httpd.RunDone, "done"
+	case router.Failed:
+		run.State, run.Outcome = httpd.RunFailed, r.Err.Error()
+		if r.Died() {
+			run.Outcome = "died: " + run.Outcome
+		}
+	}
+
 	for _, e := range r.Events {
 		if e.Path == "." {
 			e.Path = e.Root // all of it, as at the start
@@ -231,17 +242,6 @@ func toRun(r job.Record) httpd.Run {
 		run.Paths = append(run.Paths, e.Path)
 	}
 	return run
-}
-
-// outcomeOf is how a run ended, in words.
-func outcomeOf(r job.Record) string {
-	if isDead(r) {
-		return "died: " + r.Failure
-	}
-	if state := stateOf(r); state != "ok" {
-		return cmp.Or(r.Failure, state)
-	}
-	return "done"
 }
 
 // noteRoot logs what becomes of a root.

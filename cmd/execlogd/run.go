@@ -321,8 +321,8 @@ func (o *oneLiner) jobs() job.Options {
 }
 
 // sayLeftBehind says what a run that is over has left behind.
-func (o *oneLiner) sayLeftBehind(r job.Record) {
-	if text := leftBehindBy(r.Ended, r.Left); text != "" {
+func (o *oneLiner) sayLeftBehind(r job.Run) {
+	if text := describeLeftBehind(r); text != "" {
 		o.say(text)
 	}
 }

@@ -243,7 +243,7 @@ func (t *runTerminal) keep(batch []inotify.Event) bool {
 // note is told of a signal that a key has sent to the command. It is the
 // command's, but for a second Ctrl-C at one that ignores them, which would go on
 // for ever.
-func (t *runTerminal) note(r job.Record, s syscall.Signal) {
+func (t *runTerminal) note(r job.Run, s syscall.Signal) {
 	if s == syscall.SIGHUP {
 		t.o.end(nil) // it would have had us end as well, had we not lent it
 		return
@@ -305,10 +305,10 @@ func (t *runTerminal) ended(f router.Frame) bool {
 	if !ok {
 		return false
 	}
-	switch e.Record.Signal {
+	switch e.Run.Signal {
 	case syscall.SIGINT, syscall.SIGQUIT:
 		return true
 	}
-	exit := e.Record.Exit - 128
+	exit := e.Run.Exit - 128
 	return exit == int(syscall.SIGINT) && typed.interrupts > 0 || exit == int(syscall.SIGQUIT) && typed.quit
 }

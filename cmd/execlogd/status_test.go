@@ -1,8 +1,7 @@
 package main
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"reflect"
 	"regexp"
 	"strings"
@@ -17,37 +16,35 @@ import (
 
 func TestRunsInWords(t *testing.T) {
 	start := time.Now()
-	rec := job.Record{
+	run := job.Run{
 		ID: 3, Route: "build", Argv: []string{"make", "a b"}, Start: start, Took: time.Second, Batch: 7, Output: []byte("out"),
-		Events: []inotify.Event{{Root: "/src", Path: "x/a.md"}, {Root: "/src", Path: "."}},
+		Events: []inotify.Event{{Root: "/src", Path: "x/a.md"}, {Root: "/src", Path: "."}}, Outcome: router.Succeeded,
 	}
 	want := httpd.Run{
 		ID: 3, Route: "build", Command: `make "a b"`, Start: start, Took: time.Second, Batch: 7, Output: []byte("out"),
-		Paths: []string{"x/a.md", "/src"}, Outcome: "done",
+		Paths: []string{"x/a.md", "/src"}, State: httpd.RunDone, Outcome: "done",
 	}
-	if got := toRun(rec); !reflect.DeepEqual(got, want) {
+	if got := statusOfRun(run); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	failure := errors.New("exit status 7")
 	tests := []struct {
-		change          func(r *job.Record)
-		outcome         string
-		running, failed bool
+		outcome router.Outcome
+		ready   bool
+		state   httpd.RunState
+		words   string
 	}{
-		{func(r *job.Record) { r.Running = true }, "running", true, false},
-		{func(r *job.Record) { r.Running, r.Ready = true, true }, "ready", true, false},
-		{func(r *job.Record) { r.Failure = "exit status 1" }, "exit status 1", false, true},
-		{func(r *job.Record) { r.Ready, r.Failure = true, "exit status 7" }, "died: exit status 7", false, true},
-		{func(r *job.Record) { r.Failure = "killed by SIGTERM" }, "killed by SIGTERM", false, true},
-		{func(r *job.Record) { r.Failure, r.Cause = "stopped at its timeout", context.DeadlineExceeded }, "stopped at its timeout", false, true},
-		{func(r *job.Record) { r.Cause = context.Canceled }, "stopped", false, false},
-		{func(r *job.Record) { r.Cause = job.ErrReplaced }, "restarted", false, false},
-		{func(r *job.Record) { r.Cause = fmt.Errorf("x: %w", router.ErrRestarted) }, "restarted", false, false},
+		{router.Running, false, httpd.RunRunning, "running"},
+		{router.Running, true, httpd.RunRunning, "ready"},
+		{router.Failed, false, httpd.RunFailed, "exit status 7"},
+		{router.Failed, true, httpd.RunFailed, "died: exit status 7"},
+		{router.Stopped, false, httpd.RunStopped, "stopped"},
+		{router.Restarted, true, httpd.RunStopped, "restarted"},
 	}
 	for _, tt := range tests {
-		rec := rec
-		tt.change(&rec)
-		if got := toRun(rec); got.Outcome != tt.outcome || got.Running != tt.running || got.Failed != tt.failed || got.Stopped != (rec.Cause != nil && !tt.failed) {
-			t.Errorf("got %s, running %v, failed %v, want %+v", got.Outcome, got.Running, got.Failed, tt)
+		run.Outcome, run.Ready, run.Err = tt.outcome, tt.ready, failure
+		if got := statusOfRun(run); got.State != tt.state || got.Outcome != tt.words {
+			t.Errorf("%v, ready %v: got %s, %s; want %s, %s", tt.outcome, tt.ready, got.State, got.Outcome, tt.state, tt.words)
 		}
 	}
 }
@@ -78,7 +75,7 @@ shell = 'echo "see ${EXECLOGD_PATH##*/}"; exit 3'
 }
 
 func TestPagesShowOutputWithoutColours(t *testing.T) {
-	failed := &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
+	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
 	if got := pageError("build", failed).Text; got != "why\n" {
 		t.Errorf("got %q", got)
 	}

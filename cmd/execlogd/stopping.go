@@ -13,6 +13,7 @@ import (
 
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 // aMoment is how long the end of a command is waited for before that is said.
@@ -95,8 +96,8 @@ func stopAgain(stderr io.Writer) string {
 // none.
 func running(runner *job.Runner) string {
 	var names []string
-	for _, r := range runner.Log().Records() {
-		if r.Running && r.PID != 0 {
+	for _, r := range runner.Log().Runs() {
+		if r.Outcome == router.Running && r.PID != 0 {
 			names = append(names, fmt.Sprintf("%s (pid %d)", filepath.Base(r.Argv[0]), r.PID))
 		}
 	}

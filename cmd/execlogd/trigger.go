@@ -183,10 +183,10 @@ func (r *routing) eventsFor(route string, paths []string) ([]inotify.Event, erro
 func statusOf(err error) int {
 	e, ok := errors.AsType[*job.Error](err)
 	switch {
-	case ok && e.Record.Signal != 0:
-		return 128 + int(e.Record.Signal)
-	case ok && e.Record.Exit > 0:
-		return e.Record.Exit
+	case ok && e.Run.Signal != 0:
+		return 128 + int(e.Run.Signal)
+	case ok && e.Run.Exit > 0:
+		return e.Run.Exit
 	}
 	return 1
 }

@@ -169,10 +169,10 @@ const maxErrorLines = 20
 // errorOutput returns the last lines that a failed command wrote.
 func errorOutput(err error) []string {
 	failed, ok := errors.AsType[*job.Error](err)
-	if !ok || len(failed.Record.Output) == 0 {
+	if !ok || len(failed.Run.Output) == 0 {
 		return nil
 	}
-	lines := strings.Split(strings.TrimSuffix(StripControls(string(failed.Record.Output)), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(StripControls(string(failed.Run.Output)), "\n"), "\n")
 	return lines[max(0, len(lines)-maxErrorLines):]
 }
 

@@ -22,7 +22,7 @@ func TestConsoleAlignsJobs(t *testing.T) {
 	log.Info("compiling\x1b[2J \xff\tx", "route", "build")
 	log.With("route", "build", "path", Paths{filepath.Join(dir, "a b"), "/c"}).Info("done", "took", 1234*time.Millisecond)
 	log.Info("up", "route", "a-long-name")
-	failed := &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte(strings.Repeat("x\n", 30) + "last\n")}}
+	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte(strings.Repeat("x\n", 30) + "last\n")}}
 	log.Error("failed", "route", "build", "path", Paths{"/c"}, "took", time.Second, "err", failed)
 	log.Error(Died, "route", "build", "err", errors.New("it ended"))
 	log.Info("stopped", "route", "build", "path", Paths{"/c"}, "took", time.Second)
@@ -66,7 +66,7 @@ func TestStripControls(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(newConsoleHandler(&out, Options{NoColor: true}))
 	log.Info("1%\r\x1b[32m2%\x1b[0m", "route", "build")
-	log.Error("failed", "route", "build", "err", &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("1\r2\nwhy\r\n")}})
+	log.Error("failed", "route", "build", "err", &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte("1\r2\nwhy\r\n")}})
 	got := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(out.String(), "")
 	if want := "build  │ 2%\nbuild  ✗ make: exit status 2 \nbuild  ┃ 2\nbuild  ┃ why\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -76,7 +76,7 @@ func TestStripControls(t *testing.T) {
 func TestConsoleHasColours(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(newConsoleHandler(&out, Options{}))
-	log.Error("failed", "route", "build", "took", time.Second, "err", &job.Error{Record: job.Record{Argv: []string{"make"}, Failure: "exit status 2", Output: []byte("why")}})
+	log.Error("failed", "route", "build", "took", time.Second, "err", &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte("why")}})
 	if got := out.String(); !strings.Contains(got, boldRed+"make: exit status 2 after 1s"+reset) || !strings.Contains(got, red+"┃"+reset+" why\n") {
 		t.Errorf("got %q", got)
 	}
