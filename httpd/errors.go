@@ -143,20 +143,20 @@ var _, noErrors = errorsMessage(nil)
 
 // errors is the message with all the errors of a page, and a sum by which to
 // tell whether they are others. It is called with the lock.
-func (h *hub) errors(p *page) (text []byte, sum uint64) {
+func (h *hub) errors(p *page) (frame []byte, sum uint64) {
 	return errorsMessage(h.errorsOf(p))
 }
 
-func errorsMessage(list []*PageError) ([]byte, uint64) {
+func errorsMessage(list []*PageError) (frame []byte, digest uint64) {
 	texts := []errorText{}
 	for _, e := range list {
 		texts = append(texts, errorText{clip(e.Title), e.Text[max(0, len(e.Text)-maxErrorText):]})
 	}
-	text := marshal(struct {
+	frame = marshal(struct {
 		Command string      `json:"command"`
 		Errors  []errorText `json:"errors"`
 	}{"errors", texts})
-	return text, sum(string(text))
+	return frame, sum(string(frame))
 }
 
 func (e *PageError) equal(other *PageError) bool {

@@ -198,7 +198,7 @@ func TestErrorsAreShort(t *testing.T) {
 		t.Errorf("%d bytes", len(text))
 	}
 	text, _ = errorsMessage(nil)
-	if string(text) != `{"command":"errors","errors":[]}` {
+	if string(texts(t, text)[0]) != `{"command":"errors","errors":[]}` {
 		t.Errorf("got %s", text)
 	}
 }

@@ -27,8 +27,8 @@ const fleetSize = 10_000
 // floor, are processes of their own, so that the memory is the server's alone.
 func BenchmarkFleet(b *testing.B) {
 	run := serve(b, Options{}, func(s *Server) { s.patience.ping = time.Hour })
-	message := newChange([]string{"style/site.css"}).assets[0].text
-	size := len(message) + 2 // a frame's head
+	message := newChange([]string{"style/site.css"}).assets[0].frame
+	size := len(message)
 
 	floor := startFleet(b, "writer", fleetSize, size)
 	bare := startFleet(b, "readers", fleetSize, size, floor.line(b))

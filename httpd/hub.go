@@ -354,48 +354,35 @@ func (h *hub) vacate(u *use, seat int32) {
 	}
 }
 
-// Mail is the messages for one browser, in order: none, one, or more.
-type mail struct {
-	first []byte
-	rest  [][]byte
-}
-
-func (m *mail) add(text []byte) {
-	if m.first == nil {
-		m.first = text
-	} else {
-		m.rest = append(m.rest, text)
-	}
-}
-
-// take empties a slot.
-func (h *hub) take(s *slot) (m mail) {
+// take empties a slot, and returns the frames of what waited in it; nil is
+// nothing.
+func (h *hub) take(s *slot) []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.late {
-		return mail{}
+		return nil
 	}
 	u := s.waiting
 	s.waiting = update{}
 	if !s.ours {
-		return u.mail()
+		return u.stockFrames()
 	}
+	var news, faults, tries []byte
 	if !s.going && (s.asked || !u.empty()) {
 		s.asked, s.going = false, u.reload != nil
-		m.add(h.tell(s, u))
+		news = h.tell(s, u)
 	}
 	if s.faults && !h.hushed {
 		s.faults = false
-		if text, sum := h.errors(&s.page); sum != s.shown {
-			s.shown = sum
-			m.add(text)
+		if frame, sum := h.errors(&s.page); sum != s.shown {
+			s.shown, faults = sum, frame
 		}
 	}
 	if len(s.tries) > 0 && !s.going {
-		m.add(triedMessage(s.tries))
+		tries = triedMessage(s.tries)
 		s.tries = nil
 	}
-	return m
+	return joinFrames(news, faults, tries)
 }
 
 // broadcast leaves in every slot what the change means to its page, and

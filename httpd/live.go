@@ -52,7 +52,6 @@ type browser struct {
 	visit    *visit
 	server   *Server
 	hub      *hub
-	press    *press
 	slot     *slot
 	patience patience
 	pinger   *time.Timer
@@ -91,7 +90,7 @@ func (s *service) serveBrowser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b := &browser{
-		conn: conn, line: taken.line, visit: visit, server: s.Server, hub: &s.hub, press: &s.press, slot: s.hub.join(),
+		conn: conn, line: taken.line, visit: visit, server: s.Server, hub: &s.hub, slot: s.hub.join(),
 		patience: s.patience, remote: r.RemoteAddr,
 		host: s.gate.reached(r), badge: parseBadge(r.URL.RawQuery), own: s.root != nil && s.gate.isOwn(r),
 	}
@@ -179,11 +178,11 @@ func (b *browser) greet(r request) error {
 	}
 	b.line.SetReadDeadline(time.Time{})
 	if !r.offersOurs() {
-		return b.write([]byte(serverHello))
+		return b.line.send(textFrame([]byte(serverHello)))
 	}
 	b.ours = true
 	b.hub.adopt(b.slot)
-	return b.write([]byte(ourHello))
+	return b.line.send(textFrame([]byte(ourHello)))
 }
 
 // hear heeds a message after the first.
@@ -309,36 +308,17 @@ func (b *browser) spend(cost int) error {
 	}
 }
 
-// send is the hub's. It writes what waits for the browser, in as many messages
-// as that takes.
+// send is the hub's. It writes what waits for the browser, and does not wait for
+// that: the line keeps what the browser does not take.
 func (b *browser) send() {
 	b.visit.enter()
 	defer b.visit.leave()
-	if err := b.tell(b.hub.take(b.slot)); err != nil {
-		b.line.cut(err)
+	if frames := b.hub.take(b.slot); frames != nil {
+		if err := b.line.send(frames); err != nil {
+			b.line.cut(err)
+		}
 	}
 	b.line.whenTaken(b.sent)
 }
 
 func (b *browser) sent() { b.hub.sent(b.slot) }
-
-func (b *browser) tell(m mail) error {
-	if m.first == nil {
-		return nil
-	}
-	if err := b.write(m.first); err != nil {
-		return err
-	}
-	for _, text := range m.rest {
-		if err := b.write(text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// write sends a message, which must never change. It does not wait for the
-// browser: the line keeps what it does not take.
-func (b *browser) write(text []byte) error {
-	return b.line.send(b.press.frame(text))
-}

@@ -29,8 +29,8 @@ const maxAssets = 32
 // A message is a reload command of the protocol, ready to be sent. Messages
 // are shared between browsers and never changed.
 type message struct {
-	path string
-	text []byte
+	path  string
+	frame []byte
 }
 
 // A change is one decision about a set of files that changed: it says what any
@@ -270,7 +270,7 @@ func newMessage(name string, inPlace bool) message {
 		LiveCSS bool   `json:"liveCSS"`
 		LiveImg bool   `json:"liveImg"`
 	}{"reload", "/" + name, inPlace, inPlace}
-	return message{path: "/" + name, text: marshal(command)}
+	return message{path: "/" + name, frame: marshal(command)}
 }
 
 // unspeakable reports a path that JSON cannot carry.

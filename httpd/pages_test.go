@@ -145,7 +145,7 @@ func TestEveryTypeWeKnowConcernsSomebody(t *testing.T) {
 
 func TestMessage(t *testing.T) {
 	const want = `{"command":"reload","path":"/a \"b\"ü.css","liveCSS":true,"liveImg":true}`
-	if got := string(newMessage(`a "b"ü.css`, true).text); got != want {
+	if got := string(texts(t, newMessage(`a "b"ü.css`, true).frame)[0]); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -224,10 +224,10 @@ type tidings struct {
 // same: but for the digest, which few pages share, it is.
 type draft struct {
 	of     draftKey
-	head   []byte // up to the digest
+	head   []byte // of the message's text, up to the digest
 	tail   []byte // behind it
 	digest digest // of the latest
-	whole  []byte // the latest
+	frame  []byte // the latest
 }
 
 type draftKey struct {
@@ -238,7 +238,7 @@ type draftKey struct {
 	reports bool
 }
 
-// tell is the message that tells a page of our protocol its position and an
+// tell is the frame that tells a page of our protocol its position and an
 // update. It is called with the lock.
 func (h *hub) tell(s *slot, u update) []byte {
 	key := draftKey{number: h.count, reload: u.reload, n: len(u.assets), reports: s.page.known}
@@ -254,15 +254,16 @@ func (h *hub) tell(s *slot, u update) []byte {
 	if s.page.known {
 		has = digest{n: s.named, uses: sumOf(s.page.uses), own: sumOf(s.page.own)}
 	}
-	if d.whole == nil || d.digest != has {
-		d.digest, d.whole = has, make([]byte, 0, len(d.head)+64+len(d.tail))
-		d.whole = append(d.whole, d.head...)
+	if d.frame == nil || d.digest != has {
+		var digits []byte
 		if s.page.known {
-			d.whole = has.append(d.whole)
+			digits = has.append(make([]byte, 0, 64))
 		}
-		d.whole = append(d.whole, d.tail...)
+		n := len(d.head) + len(digits) + len(d.tail)
+		frame := appendTextHeader(make([]byte, 0, maxHeader+n), n)
+		d.digest, d.frame = has, append(append(append(frame, d.head...), digits...), d.tail...)
 	}
-	return d.whole
+	return d.frame
 }
 
 // draftOf writes a message with a gap for the digest, if there is to be one.
@@ -272,10 +273,10 @@ func draftOf(at position, u update, digested bool) (head, tail []byte) {
 	if digested {
 		news.Digest = "*"
 	}
-	text := marshal(news)
+	text := toJSON(news)
 	if !u.empty() {
 		news.Command = "change"
-		text = marshal(struct {
+		text = toJSON(struct {
 			tidings
 			Reload bool     `json:"reload"`
 			Files  []string `json:"files"`
@@ -303,15 +304,16 @@ func (u update) files() []string {
 	return files
 }
 
-// mail is an update for a stock client.
-func (u update) mail() (m mail) {
+// stockFrames is an update for a stock client: a frame for each file.
+func (u update) stockFrames() []byte {
 	if u.reload != nil {
-		return mail{first: u.reload.text}
+		return u.reload.frame
 	}
-	for _, asset := range u.assets {
-		m.add(asset.text)
+	frames := make([][]byte, len(u.assets))
+	for i, asset := range u.assets {
+		frames[i] = asset.frame
 	}
-	return m
+	return joinFrames(frames...)
 }
 
 // triedMessage tells a page of our protocol which missing files it has asked
@@ -323,8 +325,11 @@ func triedMessage(files []string) []byte {
 	}{"tried", files})
 }
 
-// marshal writes what can be written: structs of strings, numbers and lists.
-func marshal(message any) []byte {
+// marshal is the frame of a message.
+func marshal(message any) []byte { return textFrame(toJSON(message)) }
+
+// toJSON writes what can be written: structs of strings, numbers and lists.
+func toJSON(message any) []byte {
 	text, err := json.Marshal(message)
 	if err != nil {
 		panic(err)

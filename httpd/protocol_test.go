@@ -499,10 +499,10 @@ func FuzzParseUse(f *testing.F) {
 }
 
 // answers writes messages as ourPage.is compares them.
-func answers(t testing.TB, m mail) string {
+func answers(t testing.TB, frames []byte) string {
 	t.Helper()
 	var all []string
-	for _, text := range append([][]byte{m.first}, m.rest...) {
+	for _, text := range texts(t, frames) {
 		var a answer
 		if err := json.Unmarshal(text, &a); err != nil {
 			t.Fatalf("message %s: %v", text, err)
@@ -510,4 +510,18 @@ func answers(t testing.TB, m mail) string {
 		all = append(all, a.String())
 	}
 	return strings.Join(all, " | ")
+}
+
+// texts are the messages of frames that are shorter than 64 KiB.
+func texts(t testing.TB, frames []byte) (texts [][]byte) {
+	t.Helper()
+	for len(frames) > 0 {
+		n, head := int(frames[1]), 2
+		if n == length16 {
+			n, head = int(frames[2])<<8|int(frames[3]), 4
+		}
+		texts = append(texts, frames[head:head+n])
+		frames = frames[head+n:]
+	}
+	return texts
 }

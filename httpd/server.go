@@ -105,7 +105,6 @@ type Options struct {
 type Server struct {
 	current   atomic.Pointer[service]
 	hub       hub
-	press     press
 	patience  patience
 	limits    logLimits
 	warned    warnings // of policies in files
