@@ -12,11 +12,9 @@ import (
 	"path"
 	"strings"
 	"syscall"
-)
 
-const (
-	indexPage   = "index.html"
-	missingPage = "404.html"
+	"github.com/execlog/execlogd/httpd/internal/filetype"
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // serveFile answers a request for what lies beneath the root.
@@ -27,7 +25,7 @@ func (s *service) serveFile(w http.ResponseWriter, r *http.Request) {
 	if s.live {
 		w.Header().Set("Cache-Control", "no-cache")
 	}
-	name, slash, ok := fileName(r.URL.Path)
+	name, slash, ok := urlpath.FileName(r.URL.Path)
 	if !ok || strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f") {
 		s.serveMissing(w, r)
 		return
@@ -46,21 +44,6 @@ func (s *service) serveFile(w http.ResponseWriter, r *http.Request) {
 	default:
 		redirectToDir(w, r)
 	}
-}
-
-// fileName turns a URL path into the name of a file beneath the root, and
-// says whether it means a directory. It is not ok when nothing of such a name
-// is ever served: hidden files, and what no file can be called.
-func fileName(urlPath string) (name string, slash, ok bool) {
-	clean := path.Clean("/" + urlPath)
-	if strings.Contains(clean, "/.") || strings.ContainsRune(clean, 0) {
-		return "", false, false
-	}
-	if clean == "/" {
-		return ".", true, true
-	}
-	last := urlPath[strings.LastIndexByte(urlPath, '/')+1:]
-	return clean[1:], last == "" || last == "." || last == "..", true
 }
 
 // find opens what a request means by name: the file, or the file with .html
@@ -83,7 +66,7 @@ func (s *service) find(name string, slash bool) (*file, error) {
 // what is in it. An index page that is there but cannot be read is an error:
 // its directory was not meant to be listed.
 func (s *service) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
-	index, err := s.openRegular(path.Join(name, indexPage))
+	index, err := s.openRegular(path.Join(name, urlpath.Index))
 	switch {
 	case err == nil:
 		defer index.Close()
@@ -134,7 +117,7 @@ func (f *file) head() ([]byte, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
-	if known := typeOf(f.name).contentType; known != "" && known != "text/html" {
+	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" {
 		return nil, nil
 	}
 	head := make([]byte, min(f.Size(), scanLimit))
@@ -202,7 +185,7 @@ func (s *service) serveMissing(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
-	f, err := s.openRegular(missingPage)
+	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
 		b := badgeOf(r)
 		b.missing = true
@@ -215,10 +198,10 @@ func (s *service) serveMissing(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
-	s.noteServed("/"+missingPage, f)
+	s.noteServed("/"+urlpath.NotFound, f)
 	guarded := f.guarded(w)
 	defer guarded.end()
-	w.Header().Set("Content-Type", contentType(missingPage, head))
+	w.Header().Set("Content-Type", contentType(urlpath.NotFound, head))
 	b := badgeOf(r)
 	b.missing = true
 	content, ok := s.inject(w.Header(), r, f, head, b)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/html"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 func TestWhatAPathShows(t *testing.T) {
@@ -531,7 +533,7 @@ func FuzzFileName(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		name, _, ok := fileName(path)
+		name, _, ok := urlpath.FileName(path)
 		if !ok {
 			return
 		}
@@ -539,7 +541,7 @@ func FuzzFileName(f *testing.F) {
 			t.Errorf("%q became %q", path, name)
 		}
 		u := url.URL{Path: "/" + name}
-		if again, _, ok := fileName(u.Path); !ok || again != name {
+		if again, _, ok := urlpath.FileName(u.Path); !ok || again != name {
 			t.Errorf("%q is not the name of itself: %q", name, again)
 		}
 	})

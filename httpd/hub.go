@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/filetype"
 )
 
 // An update is what one browser has yet to be told: load the page again, or
@@ -50,7 +52,7 @@ func (u update) with(assets []message) update {
 		for _, m := range list {
 			switch {
 			case seen[m.path]:
-			case typeOf(m.path).kind == styleSheet:
+			case filetype.Of(m.path).Kind == filetype.StyleSheet:
 				styles = append(styles, m)
 			default:
 				images = append(images, m)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // The rows are changes that come while a browser does not read, separated by
@@ -126,7 +128,7 @@ func TestBrowsersAreTold(t *testing.T) {
 		heard := make([]string, len(urls))
 		for i, url := range urls {
 			s := h.join()
-			h.move(s, page{placed: true, files: filesOf(url)})
+			h.move(s, page{placed: true, files: urlpath.FilesOf(url)})
 			defer h.leave(s)
 			h.open(s, func() {
 				heard[i] += fmt.Sprintf("%s@%v ", told(h.taken(s)), time.Since(start))
@@ -214,7 +216,7 @@ func BenchmarkBroadcast(b *testing.B) {
 				s := h.join()
 				letter := fmt.Sprintf("%c", 'a'+i%26)
 				if !bm.ours {
-					h.move(s, page{placed: true, files: filesOf("/" + letter + "/")})
+					h.move(s, page{placed: true, files: urlpath.FilesOf("/" + letter + "/")})
 					continue
 				}
 				h.adopt(s)

@@ -5,30 +5,9 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/ratelimit"
 )
-
-// A bucket is a token bucket. What is taken from it comes back in time, and is
-// measured by how long that takes. The zero bucket is full.
-type bucket struct {
-	full time.Time // when it is full again
-}
-
-// take takes cost from a bucket that holds capacity, and returns 0. When there is
-// less in it, it takes nothing and returns after which time there is enough. No
-// cost may be larger than the capacity.
-func (b *bucket) take(cost, capacity time.Duration) (wait time.Duration) {
-	now := time.Now()
-	full := now
-	if b.full.After(now) {
-		full = b.full
-	}
-	full = full.Add(cost)
-	if wait = full.Sub(now) - capacity; wait > 0 {
-		return wait
-	}
-	b.full = full
-	return 0
-}
 
 // A logKind is a kind of log line that whoever can connect may cause, as often
 // as he likes.
@@ -80,7 +59,7 @@ var logLines = [logKinds]struct {
 type logLimits struct {
 	mu    sync.Mutex
 	kinds [logKinds]struct {
-		bucket
+		ratelimit.Bucket
 		suppressed int // lines since the last that was logged
 	}
 }
@@ -109,7 +88,7 @@ func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := &l.kinds[kind]
-	if k.take(logInterval, time.Duration(logLines[kind].burst)*logInterval) > 0 {
+	if k.Take(logInterval, time.Duration(logLines[kind].burst)*logInterval) > 0 {
 		k.suppressed++
 		return 0, false
 	}

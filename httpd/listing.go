@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 //go:embed listing.html
@@ -101,7 +103,7 @@ func (s *service) serveListing(w http.ResponseWriter, r *http.Request, name stri
 // entry describes what a link to name would lead to. It is not ok when a request
 // for it would not be answered: hidden, outside, or no file.
 func (s *service) entry(dir *file, name string) (entry, bool) {
-	if isHidden(name) {
+	if urlpath.IsHidden(name) {
 		return entry{}, false
 	}
 	info, err := s.stat(dir, name)

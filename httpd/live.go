@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/httpd/internal/ratelimit"
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // frameLimit is many times what a client has to say, which is a page's URL,
@@ -65,7 +68,7 @@ type browser struct {
 
 	// Of the goroutine that reads.
 	introduced bool
-	budget     bucket
+	budget     ratelimit.Bucket
 	owes       int // files that were compared for it since the last message
 }
 
@@ -241,7 +244,7 @@ func (b *browser) arrive(r request) {
 func (b *browser) pageAt(href string) page {
 	p := newPage(href, b.host, b.server.current.Load().directory)
 	if p.placed && b.badge.missing {
-		p.files = append(p.files, missingPage)
+		p.files = append(p.files, urlpath.NotFound)
 	}
 	return p
 }
@@ -298,7 +301,7 @@ const (
 func (b *browser) spend(cost int) error {
 	perByte := time.Second / budgetRate
 	for {
-		wait := b.budget.take(time.Duration(min(cost, budgetBytes))*perByte, budgetBytes*perByte)
+		wait := b.budget.Take(time.Duration(min(cost, budgetBytes))*perByte, budgetBytes*perByte)
 		if wait == 0 {
 			return nil
 		}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // A file is an open regular file or directory.
@@ -141,7 +143,7 @@ func resolve(root *os.Root, dir, name string) (real string, err error) {
 		if real, err = follow(root, real, part, &links); err != nil {
 			return "", err
 		}
-		if base := path.Base(real); base != "." && isHidden(base) {
+		if base := path.Base(real); base != "." && urlpath.IsHidden(base) {
 			return "", withheld(name)
 		}
 	}

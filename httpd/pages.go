@@ -7,19 +7,9 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-)
 
-// A fileKind says how pages use the files of a type, and so what the change of
-// one means for a page.
-type fileKind int
-
-const (
-	notLoaded   fileKind = iota // pages do not load such files: pages that show the file reload
-	document                    // pages that show the file reload
-	styleSheet                  // fetched again in place
-	image                       // fetched again in place
-	modernImage                 // fetched again in place by our client, which LiveReload.js does not do: other pages reload
-	resource                    // pages that load the file reload
+	"github.com/execlog/execlogd/httpd/internal/filetype"
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // maxAssets bounds how many files a page is told to fetch in place. With
@@ -81,7 +71,7 @@ func changedFiles(paths []string) []changedFile {
 	for _, p := range paths {
 		name, isDir := cleanPath(p)
 		f := changedFile{name, isDir}
-		if isHidden(name) || seen[f] {
+		if urlpath.IsHidden(name) || seen[f] {
 			continue // hidden files are not served
 		}
 		seen[f] = true
@@ -92,7 +82,7 @@ func changedFiles(paths []string) []changedFile {
 
 // use is the path by which a page names the file itself.
 func (f changedFile) use() string {
-	return canonical("/" + f.title())
+	return urlpath.Canonical("/" + f.title())
 }
 
 // title is the name as messages have it, beneath the root.
@@ -108,9 +98,9 @@ func (f changedFile) shownAt() []string {
 	if f.isDir {
 		return nil
 	}
-	uses := showing(f.name)
+	uses := urlpath.PathsOf(f.name)
 	for i := range uses {
-		uses[i] = canonical(uses[i])
+		uses[i] = urlpath.Canonical(uses[i])
 	}
 	return uses
 }
@@ -121,7 +111,7 @@ func (f changedFile) parent() string {
 	if dir != "/" {
 		dir += "/"
 	}
-	return canonical(dir)
+	return urlpath.Canonical(dir)
 }
 
 // Our client fetches style sheets and images in place, in this order. It does so
@@ -132,10 +122,10 @@ func (f changedFile) rank() int {
 	if f.isDir {
 		return lastRank
 	}
-	switch typeOf(f.name).kind {
-	case styleSheet:
+	switch filetype.Of(f.name).Kind {
+	case filetype.StyleSheet:
 		return 0
-	case image, modernImage:
+	case filetype.Image, filetype.ModernImage:
 		return 1
 	}
 	return lastRank
@@ -155,16 +145,16 @@ func newChange(paths []string) change {
 	var styles, images []message
 	for _, f := range c.files {
 		switch kindOf(f.name, f.isDir) {
-		case styleSheet:
+		case filetype.StyleSheet:
 			styles = append(styles, newMessage(f.name, true))
-		case image:
+		case filetype.Image:
 			images = append(images, newMessage(f.name, true))
-		case resource, modernImage:
+		case filetype.Resource, filetype.ModernImage:
 			c.everyone = reloadOnce(c.everyone, f.name)
-		case document:
+		case filetype.Document:
 			c.unplaced = reloadOnce(c.unplaced, f.name)
 			c.addShown(f.name)
-		case notLoaded:
+		case filetype.NotLoaded:
 			c.addShown(f.name)
 		}
 	}
@@ -180,20 +170,20 @@ func newChange(paths []string) change {
 // path is as in Server.Refresh.
 func Explain(path string) string {
 	name, isDir := cleanPath(path)
-	if isHidden(name) {
+	if urlpath.IsHidden(name) {
 		return hiddenNobody
 	}
 	const others = "every page that does not say what it uses"
 	switch kind := kindOf(name, isDir); {
 	case isDir:
 		return "those that use or show something in it are loaded again, and so is " + others
-	case kind == document:
-		return "those that show or use it are loaded again: " + strings.Join(showing(name), " ")
-	case kind == notLoaded:
+	case kind == filetype.Document:
+		return "those that show or use it are loaded again: " + strings.Join(urlpath.PathsOf(name), " ")
+	case kind == filetype.NotLoaded:
 		return "those that show or use it are loaded again"
-	case kind == modernImage:
+	case kind == filetype.ModernImage:
 		return "those that use it fetch it again in place, and " + others + " is loaded again"
-	case kind == resource:
+	case kind == filetype.Resource:
 		return "those that use it are loaded again, and so is " + others
 	}
 	return "those that use it fetch it again in place, and so does " + others
@@ -203,30 +193,13 @@ func Explain(path string) string {
 // read or not. The path is as in Server.Recheck.
 func ExplainNames(path string) string {
 	name, _ := cleanPath(path)
-	if isHidden(name) {
+	if urlpath.IsHidden(name) {
 		return hiddenNobody
 	}
 	return "those that use or show it say when it is gone or cannot be read, and have it when it can; lists of its directory are loaded again"
 }
 
 const hiddenNobody = "none: hidden files are not served"
-
-func isHidden(name string) bool { return strings.Contains("/"+name, "/.") }
-
-// showing lists the URL paths under which a document is shown.
-func showing(name string) []string {
-	urls := []string{"/" + name}
-	if stem, ok := strings.CutSuffix(name, ".html"); ok {
-		urls = append(urls, "/"+stem)
-	}
-	if dir, ok := strings.CutSuffix("/"+name, "/"+indexPage); ok {
-		urls = append(urls, dir+"/")
-		if dir != "" {
-			urls = append(urls, dir)
-		}
-	}
-	return urls
-}
 
 // cleanPath brings a path that may come with a slash at either end, and as
 // "." for the root, into one form: "" is the root.
@@ -237,11 +210,11 @@ func cleanPath(p string) (name string, isDir bool) {
 
 // kindOf goes by the name. A directory that changed as a whole may hold any kind
 // of file, so pages treat it as a resource.
-func kindOf(name string, isDir bool) fileKind {
+func kindOf(name string, isDir bool) filetype.Kind {
 	if isDir {
-		return resource
+		return filetype.Resource
 	}
-	return typeOf(name).kind
+	return filetype.Of(name).Kind
 }
 
 // addShown notes a file that concerns those pages alone that are known to
@@ -364,7 +337,7 @@ func newPage(href, host, directory string) page {
 	switch u.Scheme {
 	case "http", "https":
 		if directory != "" && sameHost(u.Scheme, u.Host, host) {
-			return page{placed: true, files: filesOf(u.Path)}
+			return page{placed: true, files: urlpath.FilesOf(u.Path)}
 		}
 	case "file":
 		rel, err := filepath.Rel(directory, u.Path)
@@ -373,18 +346,4 @@ func newPage(href, host, directory string) page {
 		}
 	}
 	return page{}
-}
-
-// filesOf lists the files that a URL path may show, in the order of find and
-// serveDir.
-func filesOf(urlPath string) []string {
-	clean := path.Clean("/" + urlPath)[1:]
-	switch {
-	case clean == "":
-		return []string{indexPage}
-	case strings.HasSuffix(urlPath, "/"):
-		return []string{clean + "/" + indexPage}
-	default:
-		return []string{clean, clean + ".html", clean + "/" + indexPage}
-	}
 }

@@ -1,9 +1,10 @@
 package httpd
 
 import (
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // told writes an update as client.expect does.
@@ -134,15 +135,6 @@ func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
 	}
 }
 
-func TestEveryTypeWeKnowConcernsSomebody(t *testing.T) {
-	exempt := []string{".gz", ".map", ".tar", ".zip"}
-	for extension, known := range types {
-		if known.kind == notLoaded && !slices.Contains(exempt, extension) {
-			t.Errorf("a change of %s files concerns nobody", extension)
-		}
-	}
-}
-
 func TestMessage(t *testing.T) {
 	const want = `{"command":"reload","path":"/a \"b\"ü.css","liveCSS":true,"liveImg":true}`
 	if got := string(texts(t, newMessage(`a "b"ü.css`, true).frame)[0]); got != want {
@@ -169,9 +161,9 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}
-	for _, url := range showing("a/index.html") {
+	for _, url := range urlpath.PathsOf("a/index.html") {
 		c := newChange([]string{"a/index.html"})
-		if c.shownBy(&page{placed: true, files: filesOf(url)}) == nil {
+		if c.shownBy(&page{placed: true, files: urlpath.FilesOf(url)}) == nil {
 			t.Errorf("a change of a/index.html does not concern %s", url)
 		}
 	}

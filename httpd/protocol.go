@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // The protocols that are spoken: LiveReload's, and ours with clients that
@@ -96,13 +98,13 @@ func newReport(r request, b badge) report {
 
 // ownUses lists what a page shows.
 func ownUses(path string, b badge) []string {
-	use, ok := parseUse(path)
+	use, ok := urlpath.Parse(path)
 	if !ok {
 		return nil
 	}
 	own := []string{use}
 	if b.missing {
-		own = append(own, "/"+missingPage)
+		own = append(own, "/"+urlpath.NotFound)
 	}
 	if b.listing {
 		own = append(own, listingOf+use)
@@ -161,7 +163,7 @@ func (s *Server) list(to *slot, href string, b badge) {
 	if err != nil {
 		return
 	}
-	use, ok := parseUse(canonical(u.Path))
+	use, ok := urlpath.Parse(urlpath.Canonical(u.Path))
 	if !ok {
 		return
 	}
@@ -295,10 +297,10 @@ func (u update) files() []string {
 	switch {
 	case u.reload == &missed:
 	case u.reload != nil:
-		files = append(files, canonical(u.reload.path))
+		files = append(files, urlpath.Canonical(u.reload.path))
 	default:
 		for _, m := range u.assets {
-			files = append(files, canonical(m.path))
+			files = append(files, urlpath.Canonical(m.path))
 		}
 	}
 	return files

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 const ourClientHello = `{"command":"hello","protocols":["` + protocol7 + `","` + ourProtocol + `"],"ver":"execlogd"}`
@@ -369,7 +371,7 @@ func TestUsesOfNonsense(t *testing.T) {
 	run.Refresh("x.css")
 	p.is(t, "/x.css") // by //x.css
 	for _, u := range p.uses {
-		if use, ok := parseUse(u); ok && (strings.Contains(use, "/.") || strings.Contains(use, "%00") || !strings.HasPrefix(use, "/")) {
+		if use, ok := urlpath.Parse(u); ok && (strings.Contains(use, "/.") || strings.Contains(use, "%00") || !strings.HasPrefix(use, "/")) {
 			t.Errorf("%q became %q", u, use)
 		}
 	}
@@ -469,33 +471,6 @@ func TestUsesGoWithTheirPages(t *testing.T) {
 	if len(run.hub.uses) != 0 {
 		t.Errorf("left: %v", run.hub.uses)
 	}
-}
-
-func FuzzParseUse(f *testing.F) {
-	for _, seed := range []string{"/", "/a/b.css", "/a%20b", "/%C3%BC", "/%c3%bc", "/a//b/./../c/", "/..", "/%2e%2e/x", "/a%2fb", "/%", "x", "", "/.x", "/a\x00", "/a+b?#"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		use, ok := parseUse(text)
-		if !ok {
-			if use != "" {
-				t.Errorf("%q is none and became %q", text, use)
-			}
-			return
-		}
-		again, ok := parseUse(use)
-		if !ok || again != use {
-			t.Errorf("%q became %q became %q", text, use, again)
-		}
-		for i := range len(use) {
-			if c := use[i]; !isPlain(c) && c != '%' {
-				t.Errorf("%q became %q", text, use)
-			}
-		}
-		if name := filepath.Clean(use); strings.Contains(name, "/.") || strings.Contains(use, "//") {
-			t.Errorf("%q became %q, which is never served", text, use)
-		}
-	})
 }
 
 // answers writes messages as ourPage.is compares them.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // A fileState is another when a file was written, replaced or touched, as far as
@@ -118,7 +120,7 @@ func (s *servedFiles) forget(changes uint64) {
 
 // noteServed notes that a request for a URL path is answered with a file.
 func (s *service) noteServed(urlPath string, f *file) {
-	use, ok := parseUse(canonical(urlPath))
+	use, ok := urlpath.Parse(urlpath.Canonical(urlPath))
 	if !ok || !s.live {
 		return
 	}

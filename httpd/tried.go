@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // A page's script may ask for a file, hear that it is missing, and not read the
@@ -51,7 +53,7 @@ func triedBy(r *http.Request) (page, use string) {
 	if len(page) >= longestShownURL || len(r.URL.Path) > maxTryBytes {
 		return "", ""
 	}
-	use, _ = parseUse(canonical(r.URL.Path))
+	use, _ = urlpath.Parse(urlpath.Canonical(r.URL.Path))
 	return page, use
 }
 

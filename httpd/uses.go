@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // A page may name so many files, of so many bytes together. One that names
@@ -28,71 +30,16 @@ const (
 	fewUses  = 256
 )
 
-// longestPath is that of the kernel.
-const longestPath = 4096
-
 // listingOf marks the use of a directory's list of names, as opposed to what
 // is shown at its path. No canonical path begins like that.
 const listingOf = "list:"
-
-// canonical is a URL path with every byte escaped that could be anything but
-// itself: two canonical paths are equal when they mean the same bytes.
-func canonical(path string) string {
-	const hex = "0123456789ABCDEF"
-	i := 0
-	for i < len(path) && isPlain(path[i]) {
-		i++
-	}
-	if i == len(path) {
-		return path
-	}
-	b := make([]byte, 0, len(path)+16)
-	for i := range len(path) {
-		if c := path[i]; isPlain(c) {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(b)
-}
-
-func isPlain(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	return c == '/' || c == '-' || c == '.' || c == '_' || c == '~'
-}
-
-// parseUse reads a path as a page names it, and returns it in its one form:
-// canonical and without detours. It is not ok where no file is ever served.
-func parseUse(text string) (use string, ok bool) {
-	if !strings.HasPrefix(text, "/") {
-		return "", false
-	}
-	decoded, err := url.PathUnescape(text)
-	if err != nil || len(decoded) > longestPath {
-		return "", false
-	}
-	name, slash, ok := fileName(decoded)
-	switch {
-	case !ok:
-		return "", false
-	case name == ".":
-		return "/", true
-	case slash:
-		name += "/"
-	}
-	return canonical("/" + name), true
-}
 
 // parseUses reads a list. What is no use has an empty place in the result, so
 // that both count alike.
 func parseUses(texts []string) []string {
 	uses := make([]string, len(texts))
 	for i, text := range texts {
-		uses[i], _ = parseUse(text)
+		uses[i], _ = urlpath.Parse(text)
 	}
 	return uses
 }
@@ -156,13 +103,13 @@ func (w what) String() string {
 func (s *service) look(use string) sight {
 	urlPath, listing := strings.CutPrefix(use, listingOf)
 	decoded, err := url.PathUnescape(urlPath)
-	name, slash, ok := fileName(decoded)
+	name, slash, ok := urlpath.FileName(decoded)
 	if err != nil || !ok {
 		return s.absence(use, ".")
 	}
 	f, err := s.find(name, slash)
 	if err == nil && f.IsDir() && !listing {
-		index, indexErr := s.openRegular(path.Join(name, indexPage))
+		index, indexErr := s.openRegular(path.Join(name, urlpath.Index))
 		if !errors.Is(indexErr, fs.ErrNotExist) {
 			f.Close()
 			f, err = index, indexErr
@@ -269,7 +216,7 @@ func parseDigest(text string) (d digest, ok bool) {
 // sumOfNames is the same for any order, and the same with other hidden names.
 func sumOfNames(entries []fs.DirEntry) (all uint64) {
 	for _, d := range entries {
-		if !isHidden(d.Name()) {
+		if !urlpath.IsHidden(d.Name()) {
 			all += sum(d.Name(), d.IsDir())
 		}
 	}

@@ -17,9 +17,13 @@ var (
 	mayImport = map[string][]string{
 		"inotify":      {},
 		"router":       {"inotify"},
-		"httpd":        {"inotify"},
+		"httpd":        {"inotify", "httpd/internal/filetype", "httpd/internal/ratelimit", "httpd/internal/urlpath"},
 		"job":          {"inotify", "router"}, // for what the outcome of a run is
 		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/logging"},
+
+		"httpd/internal/filetype":  {},
+		"httpd/internal/ratelimit": {},
+		"httpd/internal/urlpath":   {},
 
 		"internal/logging": {"inotify", "router", "job"},
 	}
