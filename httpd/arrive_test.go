@@ -125,7 +125,7 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 			defer s.hub.leave(slot)
 			s.hub.adopt(slot)
 			b := badge{position: position{"EARLIER", 7, tt.served}}
-			s.introduce(slot, request{Path: "/a.html", Uses: tt.uses}, b)
+			s.hub.meet(slot, request{Path: "/a.html", Uses: tt.uses}, b)
 			if got := answers(t, s.hub.take(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -159,7 +159,7 @@ func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
 			slot := s.hub.join()
 			defer s.hub.leave(slot)
 			s.hub.adopt(slot)
-			s.introduce(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
+			s.hub.meet(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
 			if got := answers(t, s.hub.take(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

@@ -116,7 +116,7 @@ func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
 			}
 			slot := s.hub.join()
 			defer s.hub.leave(slot)
-			s.hub.catchUp(slot, newPage("http://h/a.html", "h", s.current.Load().directory), number)
+			s.hub.catchUp(slot, newPage("http://h/a.html", isAt("h"), s.current.Load().directory), number)
 			if got := told(s.hub.taken(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

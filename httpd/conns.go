@@ -68,10 +68,10 @@ func (c *conns) asks(h http.Handler) http.Handler {
 // outlast waits, once nothing new is accepted, for the last connection and
 // then for the last page, or until ctx ends. Idle connections are not closed,
 // as http.Server.SetKeepAlivesEnabled would: a request may be on its way.
-func (c *conns) outlast(ctx context.Context, visit *visit) {
+func (c *conns) outlast(ctx context.Context, pages *connSet) {
 	c.final.Store(true)
 	if c.wait(ctx) == nil {
-		visit.wait(ctx)
+		pages.wait(ctx)
 	}
 }
 
@@ -119,4 +119,19 @@ func (f *freshConns) close() {
 	for conn := range f.conns {
 		conn.Close()
 	}
+}
+
+type listenerKey struct{}
+
+// A listenerInfo is what the requests of one Serve have in common.
+type listenerInfo struct {
+	wildcard bool    // the listener is bound to every address
+	pages    connSet // the websockets that these requests became
+}
+
+// listenerOf returns what is known of the listener of a request; nil where the
+// Server is only the handler of somebody else's http.Server.
+func listenerOf(ctx context.Context) *listenerInfo {
+	l, _ := ctx.Value(listenerKey{}).(*listenerInfo)
+	return l
 }

@@ -3,6 +3,7 @@ package httpd
 import (
 	"cmp"
 	"errors"
+	"hash/maphash"
 	"io/fs"
 	"path"
 	"slices"
@@ -138,6 +139,9 @@ type errorText struct {
 	Text  string `json:"text"`
 }
 
+// errorsSeed is the seed of those sums.
+var errorsSeed = maphash.MakeSeed()
+
 // noErrors is the sum of an empty list.
 var _, noErrors = errorsMessage(nil)
 
@@ -156,7 +160,7 @@ func errorsMessage(list []*PageError) (frame []byte, digest uint64) {
 		Command string      `json:"command"`
 		Errors  []errorText `json:"errors"`
 	}{"errors", texts})
-	return frame, sum(string(frame))
+	return frame, maphash.Bytes(errorsSeed, frame)
 }
 
 func (e *PageError) equal(other *PageError) bool {

@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/html"
-
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
+	"golang.org/x/net/html"
 )
 
 func TestWhatAPathShows(t *testing.T) {

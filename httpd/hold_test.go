@@ -38,7 +38,7 @@ func TestAClientDoesNotHoldItsConnection(t *testing.T) {
 	}
 	dir := t.TempDir()
 	write(t, dir, "a.html", "<p>a")
-	run := serve(t, Options{Root: dir}, func(s *Server) { s.patience.body, s.patience.header = bound, bound })
+	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.body, s.timeouts.header = bound, bound })
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -110,7 +110,7 @@ func TestAnAnswerThatNobodyReads(t *testing.T) {
 	const size = 64 << 20 // more than socket buffers hold
 	dir := t.TempDir()
 	write(t, dir, "big.zip", strings.Repeat("x", size))
-	run := serve(t, Options{Root: dir}, func(s *Server) { s.patience.taking = 2 * time.Second })
+	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.taking = 2 * time.Second })
 
 	idle := run.download(t, "/big.zip")
 	defer idle.conn.Close()

@@ -1,9 +1,12 @@
 package httpd
 
 import (
+	"crypto/rand"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/filetype"
@@ -104,7 +107,15 @@ type slot struct {
 // A hub knows the browsers and leaves updates in their slots, and remembers
 // the last changes for those that come late. The zero hub knows none.
 type hub struct {
-	epoch string
+	epoch  string
+	look   func(use string) sight
+	config atomic.Pointer[config]
+
+	patience patience
+
+	telling      sync.Mutex // held from looking at files until the pages are told
+	longMessages sync.Mutex // held while a page is heard that says much; taken before looking
+	looking      sync.Mutex // held while somebody looks at files for the first time
 
 	mu     sync.Mutex
 	slots  map[*slot]struct{}
@@ -575,4 +586,68 @@ func (h *hub) next() *slot {
 	h.queue = h.queue[1:]
 	s.news = false
 	return s
+}
+
+// A config is what is served, and how.
+type config struct {
+	directory string // absolute; "" when no files are served
+	live      bool   // pages are told of changes
+	log       *slog.Logger
+}
+
+func (h *hub) init(look func(use string) sight) {
+	h.epoch, h.when = rand.Text()[:10], time.Now().UnixMilli()
+	h.look, h.patience = look, defaultPatience
+}
+
+func (h *hub) refresh(paths []string) { h.tellOf(newChange(paths)) }
+
+func (h *hub) recheck(paths []string) { h.tellOf(newNames(paths)) }
+
+func (h *hub) concernsPath(path string) bool {
+	c := newChange([]string{path})
+	return h.config.Load().live && !c.empty() && h.concerns(&c)
+}
+
+func (h *hub) tellOf(c change) {
+	h.telling.Lock() // an older sight must not come after a newer one
+	defer h.telling.Unlock()
+	now := h.config.Load()
+	if !now.live || c.empty() {
+		return
+	}
+	told := h.broadcast(c, h.lookAt(h.about(&c)))
+	now.log.Debug("pages refreshed", "paths", len(c.files), "names", c.names, "browsers", told)
+}
+
+// changeSite has replace put other files in the place of those that are served, and
+// pages told. Nobody looks at files meanwhile.
+func (h *hub) changeSite(replace func() (*config, error)) error {
+	h.telling.Lock() // what was seen in one root must not be told of another
+	defer h.telling.Unlock()
+	h.looking.Lock()
+	defer h.looking.Unlock()
+	before := h.config.Load()
+	next, err := replace()
+	if err != nil {
+		return err
+	}
+	h.config.Store(next)
+	moved := next.directory != before.directory
+	// From here on pages come from the new root. All of the one before have a
+	// position of before this change, as ServeHTTP takes the position first.
+	if moved {
+		h.forget()
+	}
+	switch {
+	case !next.live:
+		h.hush()
+	case !before.live, moved && next.directory != "":
+		all := newChange([]string{"/"})
+		told := h.startOver(all, h.lookAt(h.about(&all)))
+		next.log.Debug("pages start over", "browsers", told)
+	case moved:
+		h.showErrors()
+	}
+	return nil
 }

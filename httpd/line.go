@@ -34,7 +34,7 @@ const keptLimit = 1 << 20
 // hijacked. What net/http had for the connection is let go of.
 type takeover struct {
 	http.ResponseWriter
-	visit    *visit
+	conns    *connSet
 	patience time.Duration
 	line     *line
 }
@@ -46,7 +46,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	t.line = newLine(conn, bytes.Clone(early), &t.visit.crowd, t.patience)
+	t.line = newLine(conn, bytes.Clone(early), &t.conns.crowd, t.patience)
 	return t.line, bufio.NewReadWriter(bufio.NewReaderSize(t.line, readBuffer), bufio.NewWriterSize(t.line, writeBuffer)), nil
 }
 

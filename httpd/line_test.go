@@ -246,7 +246,7 @@ func TestWhoAsksAndDoesNotListenIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newServer(t, Options{})
-	s.patience.write = time.Hour
+	s.hub.patience.write = time.Hour
 	run := serveListener(t, s, narrow{ln.(*net.TCPListener)})
 	conn := run.introduced(t)
 	ping := append([]byte{0x89, 0x80 | 125, 0, 0, 0, 0}, make([]byte, 125)...)

@@ -1,17 +1,16 @@
 package httpd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/coder/websocket"
-
 	"github.com/execlog/execlogd/httpd/internal/ratelimit"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
@@ -22,10 +21,6 @@ const frameLimit = 64 << 10
 
 // Patience is how long a client may take for what.
 type patience struct {
-	header time.Duration // to send a request, from its first byte on
-	body   time.Duration // to send a body, which nobody wants
-	taking time.Duration // to take anything at all of what it was sent
-
 	hello   time.Duration // to say hello
 	ping    time.Duration // between two questions whether it is still there
 	pong    time.Duration // to answer one
@@ -36,10 +31,6 @@ type patience struct {
 // Behind a laptop's lid or a lost network nobody says goodbye; a proxy drops
 // what is silent for a minute.
 var defaultPatience = patience{
-	header: 10 * time.Second,
-	body:   5 * time.Second,
-	taking: 2 * time.Minute,
-
 	hello:   10 * time.Second,
 	ping:    30 * time.Second,
 	pong:    15 * time.Second,
@@ -52,15 +43,14 @@ var defaultPatience = patience{
 type browser struct {
 	conn     *websocket.Conn
 	line     *line // beneath conn
-	visit    *visit
-	server   *Server
+	conns    *connSet
 	hub      *hub
 	slot     *slot
 	patience patience
 	pinger   *time.Timer
 	remote   string
 
-	host    string // by which the page reached us
+	isOwn   func(page *url.URL) bool // whether a page is of this server
 	badge   badge
 	ours    bool // it speaks our protocol
 	own     bool // its page is of this server
@@ -72,37 +62,38 @@ type browser struct {
 	owes       int // files that were compared for it since the last message
 }
 
-// serveBrowser upgrades to a websocket, and returns. The browser keeps the page
-// at its other end told, until it leaves or the visit or the server is over, in
+// A peer is what is known of a page that opens a websocket.
+type peer struct {
+	conns *connSet                 // which the websocket belongs to
+	own   bool                     // the page is of this server
+	isOwn func(page *url.URL) bool // whether a page is of this server
+}
+
+// serve upgrades to a websocket, and returns. The browser keeps the page
+// at its other end told, until it leaves or the set or the server is over, in
 // a goroutine of its own: that of the request holds buffers and the request.
-func (s *service) serveBrowser(w http.ResponseWriter, r *http.Request) {
-	if code, why := s.gate.origin(r); code != 0 {
-		s.logLimited(s.log, originRefused, "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
-		refuse(w, code, why)
-		return
-	}
-	visit := cmp.Or(visitOf(r.Context()), &s.lone)
-	visit.enter()
-	defer visit.leave()
-	taken := &takeover{ResponseWriter: w, visit: visit, patience: s.patience.write}
+func (h *hub) serve(w http.ResponseWriter, r *http.Request, p peer) {
+	p.conns.enter()
+	defer p.conns.leave()
+	taken := &takeover{ResponseWriter: w, conns: p.conns, patience: h.patience.write}
 	conn, err := websocket.Accept(taken, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // the gate has verified it
+		InsecureSkipVerify: true, // the caller has verified it
 	})
 	if err != nil {
-		s.log.Debug("websocket refused", "remote", r.RemoteAddr, "err", err)
+		h.config.Load().log.Debug("websocket refused", "remote", r.RemoteAddr, "err", err)
 		return
 	}
 	b := &browser{
-		conn: conn, line: taken.line, visit: visit, server: s.Server, hub: &s.hub, slot: s.hub.join(),
-		patience: s.patience, remote: r.RemoteAddr,
-		host: s.gate.reached(r), badge: parseBadge(r.URL.RawQuery), own: s.root != nil && s.gate.isOwn(r),
+		conn: conn, line: taken.line, conns: p.conns, hub: h, slot: h.join(),
+		patience: h.patience, remote: r.RemoteAddr,
+		isOwn: p.isOwn, badge: parseBadge(r.URL.RawQuery), own: p.own,
 	}
 	b.pinger = time.AfterFunc(time.Hour, b.ping)
-	visit.admit(b)
+	p.conns.admit(b)
 	go b.attend()
 }
 
-func (b *browser) log() *slog.Logger { return b.server.current.Load().log }
+func (b *browser) log() *slog.Logger { return b.hub.config.Load().log }
 
 // A goodbye is why and how a websocket is closed.
 type goodbye struct {
@@ -139,7 +130,7 @@ func (b *browser) follow(hear func(*browser, request) error) {
 
 // end is when there is nothing more to hear.
 func (b *browser) end(err error) {
-	defer b.visit.discharge(b)
+	defer b.conns.discharge(b)
 	defer b.hub.leave(b.slot)
 	defer b.pinger.Stop()
 	if bye, ok := errors.AsType[*goodbye](err); ok {
@@ -161,10 +152,10 @@ func (b *browser) part(bye *goodbye) {
 // ping asks whether the browser is still there, and from time to time again.
 // It is the pinger's, which may be late.
 func (b *browser) ping() {
-	if !b.visit.accompany(b) {
+	if !b.conns.accompany(b) {
 		return
 	}
-	defer b.visit.leave()
+	defer b.conns.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), b.patience.pong)
 	defer cancel()
 	if err := b.conn.Ping(ctx); err != nil {
@@ -209,11 +200,11 @@ func (b *browser) heed(r request) {
 	switch {
 	case r.Command == "info" && b.ours && b.own && r.Path != "":
 		b.reports = true
-		b.owes = b.server.introduce(b.slot, r, b.badge)
+		b.owes = b.hub.meet(b.slot, r, b.badge)
 	case r.Command == "uses" && b.reports:
-		b.owes = b.server.learn(b.slot, parseUses(r.Uses), r.age())
+		b.owes = b.hub.hearUses(b.slot, parseUses(r.Uses), r.age())
 	case r.Command == "url" && b.reports:
-		b.server.turn(b.slot, ownUses(r.Path, b.badge))
+		b.hub.hearURL(b.slot, ownUses(r.Path, b.badge))
 	case r.Command == "info" && !b.introduced:
 		b.arrive(r)
 	case r.Command == "info" || r.Command == "url":
@@ -234,7 +225,7 @@ func (b *browser) arrive(r request) {
 		b.hub.move(b.slot, p)
 	}
 	if b.badge.listing && p.placed {
-		b.server.list(b.slot, r.URL, b.badge)
+		b.hub.hearList(b.slot, r.URL, b.badge)
 	}
 	if b.ours {
 		b.hub.ask(b.slot)
@@ -242,7 +233,7 @@ func (b *browser) arrive(r request) {
 }
 
 func (b *browser) pageAt(href string) page {
-	p := newPage(href, b.host, b.server.current.Load().directory)
+	p := newPage(href, b.isOwn, b.hub.config.Load().directory)
 	if p.placed && b.badge.missing {
 		p.files = append(p.files, urlpath.NotFound)
 	}
@@ -272,8 +263,8 @@ const shortMessage = 8 << 10
 // goodbye.
 func (b *browser) handle(text []byte, hear func(*browser, request) error) error {
 	if len(text) > shortMessage {
-		b.server.longMessages.Lock()
-		defer b.server.longMessages.Unlock()
+		b.hub.longMessages.Lock()
+		defer b.hub.longMessages.Unlock()
 		if b.line.isOver() {
 			return net.ErrClosed // it has left while it waited
 		}
@@ -314,8 +305,8 @@ func (b *browser) spend(cost int) error {
 // send is the hub's. It writes what waits for the browser, and does not wait for
 // that: the line keeps what the browser does not take.
 func (b *browser) send() {
-	b.visit.enter()
-	defer b.visit.leave()
+	b.conns.enter()
+	defer b.conns.leave()
 	if frames := b.hub.take(b.slot); frames != nil {
 		if err := b.line.send(frames); err != nil {
 			b.line.cut(err)

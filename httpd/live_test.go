@@ -306,14 +306,14 @@ func TestFramesOfNonsense(t *testing.T) {
 }
 
 func TestWhoSaysNothingIsDropped(t *testing.T) {
-	run := serve(t, Options{}, func(s *Server) { s.patience.hello = 10 * time.Millisecond })
+	run := serve(t, Options{}, func(s *Server) { s.hub.patience.hello = 10 * time.Millisecond })
 	run.dial(t).closed(t)
 }
 
 // A peer that is gone without a word does not answer pings.
 func TestWhoAnswersNoPingIsDropped(t *testing.T) {
 	run := serve(t, Options{}, func(s *Server) {
-		s.patience.ping, s.patience.pong, s.patience.goodbye = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
+		s.hub.patience.ping, s.hub.patience.pong, s.hub.patience.goodbye = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
 	})
 	lively := run.dial(t)
 	lively.greet(t, "http://elsewhere/")
@@ -331,7 +331,7 @@ func TestWhoAnswersNoPingIsDropped(t *testing.T) {
 // A client that takes nothing holds up nobody and is dropped.
 func TestWhoNeverReadsIsDropped(t *testing.T) {
 	run := serve(t, Options{}, func(s *Server) {
-		s.patience.write, s.patience.goodbye = 100*time.Millisecond, 10*time.Millisecond
+		s.hub.patience.write, s.hub.patience.goodbye = 100*time.Millisecond, 10*time.Millisecond
 	})
 	lively := run.dial(t)
 	lively.greet(t, "http://elsewhere/")
@@ -411,6 +411,6 @@ func FuzzHandshake(f *testing.F) {
 		if r.isHello() && !strings.Contains(string(text), "hello") && !strings.Contains(string(text), `\u`) {
 			t.Errorf("%q was taken for a hello", text)
 		}
-		newPage(r.URL, "localhost:8000", "/srv")
+		newPage(r.URL, isAt("localhost:8000"), "/srv")
 	})
 }

@@ -10,9 +10,8 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
+	"golang.org/x/sys/unix"
 )
 
 // A file is an open regular file or directory.

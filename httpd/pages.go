@@ -325,18 +325,18 @@ func (p *page) unlessGone(u update) update {
 	return u
 }
 
-// newPage places a page by its URL as the browser sees it. host is the Host by
-// which the browser reached us: a page from elsewhere cannot be placed, but
+// newPage places a page by its URL as the browser sees it. isOwn tells whether a
+// page is of this server: a page from elsewhere cannot be placed, but
 // for a file: page beneath directory, which is absolute, or "" where no files
 // are served.
-func newPage(href, host, directory string) page {
+func newPage(href string, isOwn func(*url.URL) bool, directory string) page {
 	u, err := url.Parse(href)
 	if err != nil {
 		return page{}
 	}
 	switch u.Scheme {
 	case "http", "https":
-		if directory != "" && sameHost(u.Scheme, u.Host, host) {
+		if directory != "" && isOwn(u) {
 			return page{placed: true, files: urlpath.FilesOf(u.Path)}
 		}
 	case "file":

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -100,7 +101,7 @@ func TestWhichPageAChangeConcerns(t *testing.T) {
 				href = "http://" + host + href
 			}
 			c := newChange(changed)
-			got := told(c.update(new(newPage(href, host, "/srv/www"))))
+			got := told(c.update(new(newPage(href, isAt(host), "/srv/www"))))
 			if got != tt.want {
 				t.Errorf("%q changed\n page %s\n got %q\nwant %q", tt.changed, href, got, tt.want)
 			}
@@ -129,7 +130,7 @@ func TestTooManyAssetsReloadThePage(t *testing.T) {
 // Without files there is no page that is ours.
 func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
 	for _, href := range []string{"http://localhost/", "file:///srv/a.html", "file:///"} {
-		if p := newPage(href, "localhost", ""); p.placed {
+		if p := newPage(href, isAt("localhost"), ""); p.placed {
 			t.Errorf("%s was placed: %v", href, p.files)
 		}
 	}
@@ -167,4 +168,9 @@ func TestExplain(t *testing.T) {
 			t.Errorf("a change of a/index.html does not concern %s", url)
 		}
 	}
+}
+
+// isAt is for the pages of a host.
+func isAt(host string) func(*url.URL) bool {
+	return func(page *url.URL) bool { return sameHost(page.Scheme, page.Host, host) }
 }

@@ -114,27 +114,22 @@ func ownUses(path string, b badge) []string {
 
 // introduce takes in what a page says of itself when its socket opens, and
 // leaves in its slot what it missed. It returns what hub.introduce does.
-func (s *Server) introduce(to *slot, r request, b badge) (compared int) {
+func (h *hub) meet(to *slot, r request, b badge) (compared int) {
 	p := newReport(r, b)
-	fresh := s.hub.enter(to, p)
-	looks := s.lookFirst(fresh)
-	p.isOld = b.listing && s.isOld(p.own, b)
-	return s.hub.introduce(to, p, looks)
+	fresh := h.enter(to, p)
+	looks := h.lookFirst(fresh)
+	p.isOld = b.listing && h.isOld(p.own, b)
+	return h.introduce(to, p, looks)
 }
 
 // isOld reports whether a page shows a list of names that are not those of the
 // directory now. That comes with no change when somebody has looked meanwhile.
-func (s *Server) isOld(own []string, b badge) bool {
-	now, ok := s.take()
-	if !ok {
-		return false
-	}
-	defer now.root.release()
-	return now.root != nil && slices.ContainsFunc(own, func(use string) bool {
+func (h *hub) isOld(own []string, b badge) bool {
+	return slices.ContainsFunc(own, func(use string) bool {
 		if !strings.HasPrefix(use, listingOf) {
 			return false
 		}
-		seen := now.look(use)
+		seen := h.look(use)
 		return seen.what == directory && seen.sum != b.names
 	})
 }
@@ -143,22 +138,22 @@ func (s *Server) isOld(own []string, b badge) bool {
 const lag = 100 * time.Millisecond
 
 // learn takes in what else a page uses. It returns what hub.learn does.
-func (s *Server) learn(to *slot, named []string, age time.Duration) (compared int) {
-	added, fresh := s.hub.name(to, named)
-	return s.hub.learn(to, added, s.lookFirst(fresh), time.Now().Add(-age-lag))
+func (h *hub) hearUses(to *slot, named []string, age time.Duration) (compared int) {
+	added, fresh := h.name(to, named)
+	return h.learn(to, added, h.lookFirst(fresh), time.Now().Add(-age-lag))
 }
 
 // turn takes in that a page shows another URL without having been loaded.
-func (s *Server) turn(to *slot, own []string) {
-	shown, fresh := s.hub.turn(to, own)
-	looks := s.lookFirst(fresh)
-	s.hub.learn(to, nil, looks, time.Time{})
-	s.hub.turned(to, shown)
+func (h *hub) hearURL(to *slot, own []string) {
+	shown, fresh := h.turn(to, own)
+	looks := h.lookFirst(fresh)
+	h.learn(to, nil, looks, time.Time{})
+	h.turned(to, shown)
 }
 
 // list takes in that a page that does not say what it uses is the list of a
 // directory. It may have come or gone since the page was served.
-func (s *Server) list(to *slot, href string, b badge) {
+func (h *hub) hearList(to *slot, href string, b badge) {
 	u, err := url.Parse(href)
 	if err != nil {
 		return
@@ -168,49 +163,40 @@ func (s *Server) list(to *slot, href string, b badge) {
 		return
 	}
 	own := []string{listingOf + use}
-	shown, fresh := s.hub.turn(to, own)
-	s.hub.learn(to, shown, s.lookFirst(fresh), time.Time{})
-	if s.isOld(own, b) {
-		s.hub.outdate(to)
+	shown, fresh := h.turn(to, own)
+	h.learn(to, shown, h.lookFirst(fresh), time.Time{})
+	if h.isOld(own, b) {
+		h.outdate(to)
 	}
 }
 
 // lookFirst looks at uses at which nobody has looked yet. When many pages come
 // at once, as after a restart, one of them looks and the others wait. They take
 // turns, so that a page with few files does not wait for one with many.
-func (s *Server) lookFirst(fresh []*use) map[*use]sight {
+func (h *hub) lookFirst(fresh []*use) map[*use]sight {
 	looks := make(map[*use]sight)
 	for part := range slices.Chunk(fresh, looksAtOnce) {
-		maps.Copy(looks, s.lookFirstAt(part))
+		maps.Copy(looks, h.lookFirstAt(part))
 	}
 	return looks
 }
 
-func (s *Server) lookFirstAt(fresh []*use) map[*use]sight {
-	s.looking.Lock()
-	defer s.looking.Unlock()
-	looks := s.lookAt(s.hub.unseen(fresh))
-	s.hub.firstSights(looks)
+func (h *hub) lookFirstAt(fresh []*use) map[*use]sight {
+	h.looking.Lock()
+	defer h.looking.Unlock()
+	looks := h.lookAt(h.unseen(fresh))
+	h.firstSights(looks)
 	return looks
 }
 
 // lookAt looks at uses.
-func (s *Server) lookAt(uses []*use) map[*use]sight {
-	now, ok := s.take()
-	if !ok {
-		return nil
-	}
-	defer now.root.release()
-	return now.lookAt(uses)
-}
-
-func (s *service) lookAt(uses []*use) map[*use]sight {
-	if len(uses) == 0 || s.root == nil {
+func (h *hub) lookAt(uses []*use) map[*use]sight {
+	if len(uses) == 0 || h.config.Load().directory == "" {
 		return nil
 	}
 	looks := make(map[*use]sight, len(uses))
 	for _, u := range uses {
-		looks[u] = s.look(u.path)
+		looks[u] = h.look(u.path)
 	}
 	return looks
 }

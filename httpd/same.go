@@ -1,16 +1,6 @@
 package httpd
 
-import (
-	"crypto/sha256"
-	"encoding/binary"
-	"io"
-	"slices"
-	"sync"
-	"syscall"
-	"time"
-
-	"github.com/execlog/execlogd/httpd/internal/urlpath"
-)
+import "slices"
 
 // A fileState is another when a file was written, replaced or touched, as far as
 // the kernel's clock tells one moment from the next.
@@ -18,63 +8,6 @@ type fileState struct {
 	device, inode uint64
 	size          int64
 	ctime         int64 // ns since 1970
-}
-
-func (f *file) state() fileState {
-	stat, ok := f.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fileState{}
-	}
-	return fileState{uint64(stat.Dev), stat.Ino, stat.Size, stat.Ctim.Nano()}
-}
-
-// digestLimit is how large a file may be for its content to be compared. Of a
-// larger one the size and the time of modification decide.
-const digestLimit = 8 << 20
-
-// maxDigests bounds how many digests are remembered.
-const maxDigests = 16 << 10
-
-// Digests are of the contents of files, each read once as long as it does not
-// change. After very many they are read again.
-type digests struct {
-	mu    sync.Mutex
-	known map[fileState]uint64
-}
-
-// of is the digest of a regular file, which is the same in every process. It is
-// not ok where the file is too large, cannot be read, or changes meanwhile.
-func (d *digests) of(f *file) (content uint64, ok bool) {
-	state := f.state()
-	if state.size > digestLimit {
-		return 0, false
-	}
-	d.mu.Lock()
-	content, ok = d.known[state]
-	d.mu.Unlock()
-	if ok {
-		return content, true
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, io.NewSectionReader(f.File, 0, digestLimit+1))
-	if err != nil || n != state.size || !f.isUnchanged() {
-		return 0, false
-	}
-	content = binary.LittleEndian.Uint64(h.Sum(nil))
-	// Where the clock has moved on, whatever comes later has another time.
-	if time.Now().UnixMilli()-state.ctime/1e6 > tick {
-		d.remember(state, content)
-	}
-	return content, true
-}
-
-func (d *digests) remember(state fileState, content uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.known == nil || len(d.known) == maxDigests {
-		d.known = make(map[fileState]uint64)
-	}
-	d.known[state] = content
 }
 
 // maxServed bounds how many paths a servedFiles knows.
@@ -116,19 +49,6 @@ func (s *servedFiles) note(path string, state fileState, changes uint64) {
 // forget knows nothing of what was served until now.
 func (s *servedFiles) forget(changes uint64) {
 	s.files, s.since = nil, changes+1
-}
-
-// noteServed notes that a request for a URL path is answered with a file.
-func (s *service) noteServed(urlPath string, f *file) {
-	use, ok := urlpath.Parse(urlpath.Canonical(urlPath))
-	if !ok || !s.live {
-		return
-	}
-	state := f.state()
-	if time.Now().UnixMilli()-state.ctime/1e6 <= tick {
-		state = fileState{} // it may be another at the same time, of a clock that ticks
-	}
-	s.hub.noteServed(use, state)
 }
 
 // noteServed notes what is served at a use's path. Pages that have the use may get

@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log"
@@ -105,19 +104,16 @@ type Options struct {
 type Server struct {
 	current   atomic.Pointer[service]
 	hub       hub
-	patience  patience
+	timeouts  timeouts
 	limits    logLimits
 	warned    warnings // of policies in files
 	reported  warnings // of policies, by pages
 	private   privateFiles
 	digests   digests
 	onlookers onlookers
-	lone      visit // of requests that belong to no Serve
+	lone      connSet // of requests that belong to no Serve
 
-	telling      sync.Mutex // held from looking at files until the pages are told
-	longMessages sync.Mutex // held while a page is heard that says much; taken before looking
-	looking      sync.Mutex // held while somebody looks at files for the first time
-	replacing    sync.Mutex // held while current is replaced or given up
+	replacing sync.Mutex // held while current is replaced or given up
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc
@@ -128,9 +124,9 @@ type Server struct {
 func New(opts Options) (*Server, error) {
 	s := &Server{
 		onlookers: newOnlookers(),
-		patience:  defaultPatience,
-		hub:       hub{epoch: rand.Text()[:10], when: time.Now().UnixMilli()},
+		timeouts:  defaultTimeouts,
 	}
+	s.hub.init(s.look)
 	s.closing, s.close = context.WithCancel(context.Background())
 	first, err := s.newService(opts, nil)
 	if err != nil {
@@ -138,6 +134,7 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	s.current.Store(first)
+	s.hub.config.Store(first.liveConfig())
 	return s, nil
 }
 
@@ -167,7 +164,7 @@ func (s *Server) boundBody(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Connection", "close")
 	// A ResponseWriter that is no connection has none to hold.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.patience.body))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.timeouts.body))
 }
 
 // refuse answers with one line of text.
@@ -199,18 +196,18 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer stop()
 	defer context.AfterFunc(s.closing, stop)()
 
-	visit := &visit{wildcard: isWildcard(ln.Addr())}
+	listener := &listenerInfo{wildcard: isWildcard(ln.Addr())}
 	var conns conns
 	srv := &http.Server{
 		Handler: conns.asks(s),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			boundTaking(conn, s.patience.taking)
+			boundTaking(conn, s.timeouts.taking)
 			return context.WithValue(ctx, connKey{}, conn)
 		},
-		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, visitKey{}, visit) },
+		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, listenerKey{}, listener) },
 		ConnState:                    conns.track,
 		ErrorLog:                     log.New(errorLog{s}, "", 0),
-		ReadHeaderTimeout:            s.patience.header,
+		ReadHeaderTimeout:            s.timeouts.header,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
@@ -226,13 +223,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
-		conns.outlast(ctx, visit)
+		conns.outlast(ctx, &listener.pages)
 	}
-	visit.dismiss()
+	listener.pages.dismiss()
 	ln.Close()
 	<-served
 	conns.drain(srv)
-	s.drain(srv, visit)
+	s.drain(srv, &listener.pages)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
@@ -259,22 +256,22 @@ func (l errorLog) Write(text []byte) (int, error) {
 }
 
 // drain stops srv: what runs gets the grace period, and what is left is cut.
-func (s *Server) drain(srv *http.Server, visit *visit) {
+func (s *Server) drain(srv *http.Server, pages *connSet) {
 	now := s.current.Load()
 	grace, cancel := context.WithTimeout(context.Background(), max(now.grace, 0))
 	defer cancel()
 	err := srv.Shutdown(grace)
 	if err == nil {
-		err = visit.wait(grace)
+		err = pages.wait(grace)
 	}
 	if err != nil {
 		now.log.Info("requests cut", "err", err)
 	}
-	visit.cut()
+	pages.cut()
 	srv.Close()
 	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
 	defer cancel()
-	if err := visit.wait(late); err != nil {
+	if err := pages.wait(late); err != nil {
 		now.log.Info("browsers still there", "err", err)
 	}
 }
@@ -295,7 +292,7 @@ func (s *Server) drain(srv *http.Server, visit *visit) {
 //
 // Names that are not served, such as dot files, concern nobody.
 func (s *Server) Refresh(paths ...string) {
-	s.tell(newChange(paths))
+	s.hub.refresh(paths)
 }
 
 // Recheck says that names came or went, or that files may be read now or not
@@ -306,25 +303,13 @@ func (s *Server) Refresh(paths ...string) {
 // list a directory are loaded again when a name in it comes or goes. Paths are
 // as in Refresh.
 func (s *Server) Recheck(paths ...string) {
-	s.tell(newNames(paths))
+	s.hub.recheck(paths)
 }
 
 // Concerns reports whether the change of a file's content would concern a page
 // that is open now. The path is as in Refresh.
 func (s *Server) Concerns(path string) bool {
-	c := newChange([]string{path})
-	return s.current.Load().live && !c.empty() && s.hub.concerns(&c)
-}
-
-func (s *Server) tell(c change) {
-	s.telling.Lock() // an older sight must not come after a newer one
-	defer s.telling.Unlock()
-	now := s.current.Load()
-	if !now.live || c.empty() {
-		return
-	}
-	told := s.hub.broadcast(c, s.lookAt(s.hub.about(&c)))
-	now.log.Debug("pages refreshed", "paths", len(c.files), "names", c.names, "browsers", told)
+	return s.hub.concernsPath(path)
 }
 
 // Close stops every Serve, says goodbye to all browsers and releases the root.

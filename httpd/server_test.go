@@ -377,7 +377,7 @@ func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 }
 
 func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
-	run := serve(t, Options{Grace: 20 * time.Millisecond}, func(s *Server) { s.patience.goodbye = time.Hour })
+	run := serve(t, Options{Grace: 20 * time.Millisecond}, func(s *Server) { s.hub.patience.goodbye = time.Hour })
 	// Nobody reads from it, so nobody answers a goodbye.
 	if _, _, err := run.tryDial(t, "/livereload"); err != nil {
 		t.Fatal(err)
@@ -392,7 +392,7 @@ func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
 
 // Within the grace period a browser may take its time for the goodbye.
 func TestServeWaitsForBrowsersToLeave(t *testing.T) {
-	run := serve(t, Options{Grace: time.Minute}, func(s *Server) { s.patience.goodbye = time.Hour })
+	run := serve(t, Options{Grace: time.Minute}, func(s *Server) { s.hub.patience.goodbye = time.Hour })
 	slow, _, err := run.tryDial(t, "/livereload")
 	if err != nil {
 		t.Fatal(err)

@@ -93,36 +93,22 @@ func (s *Server) newService(opts Options, before *root) (*service, error) {
 // moment. A Change waits for those that are under way, and after Close it is
 // [http.ErrServerClosed].
 func (s *Server) Change(opts Options) error {
-	s.telling.Lock() // what was seen in one root must not be told of another
-	defer s.telling.Unlock()
-	s.looking.Lock()
-	defer s.looking.Unlock()
+	return s.hub.changeSite(func() (*config, error) {
+		before := s.current.Load()
+		next, err := s.newService(opts, before.root)
+		if err != nil {
+			return nil, err
+		}
+		if !s.replace(before, next) {
+			return nil, http.ErrServerClosed
+		}
+		return next.liveConfig(), nil
+	})
+}
 
-	before := s.current.Load()
-	next, err := s.newService(opts, before.root)
-	if err != nil {
-		return err
-	}
-	moved := next.root != before.root
-	if !s.replace(before, next) {
-		return http.ErrServerClosed
-	}
-	// From here on pages come from the new root. All of the one before have a
-	// position of before this change, as ServeHTTP takes the position first.
-	if moved {
-		s.hub.forget()
-	}
-	switch {
-	case !next.live:
-		s.hub.hush()
-	case !before.live, moved && next.root != nil:
-		all := newChange([]string{"/"})
-		told := s.hub.startOver(all, next.lookAt(s.hub.about(&all)))
-		next.log.Debug("pages start over", "browsers", told)
-	case moved:
-		s.hub.showErrors()
-	}
-	return nil
+// liveConfig is what live reload has to know of the service.
+func (s *service) liveConfig() *config {
+	return &config{directory: s.directory, live: s.live, log: s.log}
 }
 
 // replace puts another service in the place of the one before, and gives up
@@ -179,7 +165,7 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, at position) {
 func (s *service) route(w http.ResponseWriter, r *http.Request, at position) {
 	switch {
 	case s.live && r.URL.Path == "/livereload":
-		s.serveBrowser(w, r)
+		s.serveWebSocket(w, r)
 	case s.live && r.URL.Path == "/livereload.js":
 		s.serveScript(w, r)
 	case s.live && (r.URL.Path == statusPath || strings.HasPrefix(r.URL.Path, statusPath+"/")):

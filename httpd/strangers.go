@@ -109,8 +109,8 @@ func (g *gate) ours(host string, r *http.Request) bool {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)
-	visit := visitOf(r.Context())
-	return err == nil && (addr == localAddr(r) || visit != nil && visit.wildcard && isMachineAddr(addr))
+	listener := listenerOf(r.Context())
+	return err == nil && (addr == localAddr(r) || listener != nil && listener.wildcard && isMachineAddr(addr))
 }
 
 // origin says whether the page that opens a websocket may listen: 0, or the

@@ -1,13 +1,9 @@
 package httpd
 
 import (
-	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // A page's script may ask for a file, hear that it is missing, and not read the
@@ -24,37 +20,6 @@ type try struct {
 	page string // its URL without a fragment
 	use  string
 	when time.Time
-}
-
-// noteTry notes that a request was answered with an error, if it is a fetch of
-// one of our pages.
-func (s *service) noteTry(r *http.Request) {
-	page, use := triedBy(r)
-	from, err := url.Parse(page)
-	if s.live && err == nil && use != "" && sameHost(from.Scheme, from.Host, s.gate.reached(r)) {
-		s.hub.tried(try{page, use, time.Now()})
-	}
-}
-
-// triedBy says by which page a request is and for what, as far as the request
-// does; use is "" where it is no fetch of a page of the same origin. Where the
-// browser says nothing of the kind, as it does over plain HTTP from another
-// machine, it is one if it does not ask for HTML.
-func triedBy(r *http.Request) (page, use string) {
-	h := r.Header
-	dest, from := h.Get("Sec-Fetch-Dest"), h.Get("Sec-Fetch-Site")
-	switch {
-	case dest != "" && dest != "empty", from != "" && from != "same-origin":
-		return "", ""
-	case dest == "" && strings.Contains(h.Get("Accept"), "text/html"):
-		return "", ""
-	}
-	page = h.Get("Referer")
-	if len(page) >= longestShownURL || len(r.URL.Path) > maxTryBytes {
-		return "", ""
-	}
-	use, _ = urlpath.Parse(urlpath.Canonical(r.URL.Path))
-	return page, use
 }
 
 // tried tells the pages of that URL, now or when they come.

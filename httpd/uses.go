@@ -2,16 +2,8 @@ package httpd
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io/fs"
-	"net/url"
-	"path"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
@@ -98,89 +90,6 @@ func (w what) String() string {
 	return [...]string{"unseen", "absent", "directory", "regular", "broken"}[w]
 }
 
-// look sees what a use's path leads to now, by opening it as a request would.
-// Where that cannot be told, for want of descriptors, the sight is none.
-func (s *service) look(use string) sight {
-	urlPath, listing := strings.CutPrefix(use, listingOf)
-	decoded, err := url.PathUnescape(urlPath)
-	name, slash, ok := urlpath.FileName(decoded)
-	if err != nil || !ok {
-		return s.absence(use, ".")
-	}
-	f, err := s.find(name, slash)
-	if err == nil && f.IsDir() && !listing {
-		index, indexErr := s.openRegular(path.Join(name, urlpath.Index))
-		if !errors.Is(indexErr, fs.ErrNotExist) {
-			f.Close()
-			f, err = index, indexErr
-		}
-	}
-	switch {
-	case err == nil:
-		defer f.Close()
-		return s.sightOf(use, f, listing)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EIO):
-		return sight{what: broken, name: name, sum: sum(use, "broken"), err: err}
-	case errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return sight{}
-	}
-	return s.absence(use, name)
-}
-
-func (s *service) sightOf(use string, f *file, listing bool) sight {
-	stat, ok := f.Sys().(*syscall.Stat_t)
-	if !ok {
-		return sight{}
-	}
-	seen := sight{what: regular, name: f.name, state: f.state(), ctime: stat.Ctim.Nano() / 1e6}
-	switch {
-	case f.IsDir() && !listing:
-		seen.what, seen.sum = directory, sum(use, "directory")
-		return seen
-	case f.IsDir():
-		entries, err := f.ReadDir(-1)
-		if err != nil {
-			return sight{}
-		}
-		seen.what, seen.sum = directory, sumOfNames(entries)
-		return seen
-	}
-	content, ok := s.digests.of(f)
-	if ok {
-		seen.sum, seen.exact = sum(use, f.name, content), true
-	} else {
-		seen.sum = sum(use, f.name, stat.Ino, stat.Mtim.Nano(), stat.Size)
-	}
-	return seen
-}
-
-// absence is the sight of nothing. A name that is not there came or went with
-// a change of the directory that it would be in.
-func (s *service) absence(use, name string) sight {
-	seen := sight{what: absent, name: name, sum: sum(use, "absent")}
-	root := s.root.now()
-	for dir := "."; ; {
-		info, err := root.Stat(dir)
-		if err != nil || !info.IsDir() {
-			return seen
-		}
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			seen.ctime = stat.Ctim.Nano() / 1e6
-		}
-		next, rest, more := strings.Cut(name, "/")
-		if !more {
-			return seen
-		}
-		dir, name = path.Join(dir, next), rest
-	}
-}
-
-// sum is 64 bits of a hash, the same in every process.
-func sum(parts ...any) uint64 {
-	h := sha256.Sum256(fmt.Appendf(nil, "%#v", parts))
-	return binary.LittleEndian.Uint64(h[:])
-}
-
 // A digest says what a page had when it was told: the state of the files that
 // it named first, and of what it shows. It lives longer than a Server's
 // numbers do.
@@ -211,16 +120,6 @@ func parseDigest(text string) (d digest, ok bool) {
 		return digest{}, false
 	}
 	return d, true
-}
-
-// sumOfNames is the same for any order, and the same with other hidden names.
-func sumOfNames(entries []fs.DirEntry) (all uint64) {
-	for _, d := range entries {
-		if !urlpath.IsHidden(d.Name()) {
-			all += sum(d.Name(), d.IsDir())
-		}
-	}
-	return all
 }
 
 func sumOf(uses []*use) (sum uint64) {
