@@ -86,7 +86,7 @@ func BenchmarkWatchTree(b *testing.B) {
 			b.StartTimer()
 			w, err := New(Options{})
 			if err == nil {
-				err = w.Add(Subscription{Root: root})
+				_, err = w.Add(Subscription{Root: root})
 			}
 			if err != nil {
 				b.Fatal(err)
@@ -167,7 +167,7 @@ func BenchmarkDrain(b *testing.B) {
 		defer w.Close()
 		events := 0
 		count := func(batch []Event) { events += len(batch) }
-		if err := w.Add(Subscription{Root: dir, Mask: Modify, Deliver: count}); err != nil {
+		if _, err := w.Add(Subscription{Root: dir, Mask: Modify, Deliver: count}); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportAllocs()
@@ -286,7 +286,7 @@ func BenchmarkLatency(b *testing.B) {
 			b.Fatal(err)
 		}
 		seen := make(chan time.Time, 1)
-		err = w.Add(Subscription{Root: dir, Mask: Modify, Deliver: func([]Event) { seen <- time.Now() }})
+		_, err = w.Add(Subscription{Root: dir, Mask: Modify, Deliver: func([]Event) { seen <- time.Now() }})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -328,7 +328,7 @@ func BenchmarkRename(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer w.Close()
-			if err := w.Add(Subscription{Root: dir, Mask: MovedTo}); err != nil {
+			if _, err := w.Add(Subscription{Root: dir, Mask: MovedTo}); err != nil {
 				b.Fatal(err)
 			}
 			from, to := dir+"/a", dir+"/b"
@@ -357,7 +357,7 @@ func BenchmarkApply(b *testing.B) {
 	if err := os.MkdirAll(dir+"/some/where/below", 0o755); err != nil {
 		b.Fatal(err)
 	}
-	if err := w.Add(Subscription{Root: dir, Mask: Modify}); err != nil {
+	if _, err := w.Add(Subscription{Root: dir, Mask: Modify}); err != nil {
 		b.Fatal(err)
 	}
 	below := w.tree.lookup(w.tree.lookup(w.subs[0].dir, []byte("some")), []byte("where"))

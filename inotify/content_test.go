@@ -46,7 +46,7 @@ func TestEveryChangeOfContentIsModify(t *testing.T) {
 			tr.do("write f")
 			tr.must(tr.later())
 			tr.w = openWatcher(t)
-			tr.must(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
+			tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
 			for i, step := range tt.steps {
 				tr.must(tr.later())
 				tr.do(step)
@@ -79,7 +79,7 @@ func TestContentTimesAreBounded(t *testing.T) {
 	tr.do("write f\nmkdir d")
 	tr.must(tr.later())
 	tr.w = openWatcher(t)
-	tr.must(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
+	tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
 	tr.must(tr.later())
 	tr.do("write f")
 	tr.read()

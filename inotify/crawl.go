@@ -37,6 +37,10 @@ type scanRequest struct {
 	quiet  bool  // what is found is told otherwise, also if it was not in the tree
 	all    bool  // also go into directories that the tree has already
 	since  int64 // report of files only those with a change (ctime, ns) since
+
+	// before returns what was skipped in a directory until now: that is watched
+	// without a report. Nil is for rules that stay.
+	before func(dir id) (skip func(name string) bool)
 }
 
 // A device is a file system that directories of the tree lie on.
@@ -314,6 +318,7 @@ type dirScan struct {
 	req       scanRequest
 	mask      uint32
 	skip      func(name string) bool // nil skips nothing
+	before    func(name string) bool // what was skipped until now; nil is nothing
 	isWorkDir bool                   // the working directory is the one visited
 	observed  bool                   // somebody watches already, to whom a new directory is news
 	leaves    bool                   // trust link counts of directories on this device
@@ -338,8 +343,12 @@ type scanEntry struct {
 // newDirScan prepares a visit of t.dir; it needs the lock.
 func (c *scanner) newDirScan(t scanRequest, d *scratch) *dirScan {
 	dev := c.w.devs[c.w.tree.nodes[t.dir].dev]
+	var before func(name string) bool
+	if t.before != nil {
+		before = t.before(t.dir)
+	}
 	return &dirScan{
-		scratch: d, scanner: c, req: t, mask: watchFlags | uint32(c.w.mask),
+		scratch: d, scanner: c, req: t, before: before, mask: watchFlags | uint32(c.w.mask),
 		skip: c.w.skipper(t.dir), observed: !t.quiet && c.w.observed(t.dir), dev: dev, leaves: dev.leaves && !t.report,
 	}
 }
@@ -516,8 +525,10 @@ func (v *dirScan) finishDir(e *scanEntry) {
 	below := v.req
 	below.dir = n
 	if fresh {
-		below.since = 0
-		below.report = v.req.report || v.observed
+		wasSkipped := v.before != nil && v.before(string(e.name))
+		below.since, below.before = 0, nil
+		below.report = v.req.report || v.observed && !wasSkipped
+		below.quiet = v.req.quiet || wasSkipped
 		if w.only != nil && w.observedByOthers(n) {
 			w.unscanned[n] = struct{}{} // what is in it is told to one alone
 		}

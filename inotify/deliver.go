@@ -16,6 +16,7 @@ type subscriber struct {
 	components []component // to its root
 	endMask    Mask        // how it will lose its directory, as far as is known
 	muted      bool        // Add is under way
+	closed     bool        // Handle.Close was called
 	queued     []Event     // guarded by Watcher.mu
 	delivering []Event     // of the goroutine that delivers
 	highWater  int         // how many events there were in either, since letGo
@@ -32,16 +33,19 @@ func newSubscriber(s Subscription, root string) *subscriber {
 }
 
 // skips says whether path or a directory above it is left out.
-func (s *subscriber) skips(path string) bool {
-	if s.SkipDir == nil || path == "." {
+func (s *subscriber) skips(path string) bool { return skips(s.SkipDir, path) }
+
+// skips says whether a SkipDir leaves path or a directory above it out.
+func skips(skipDir func(path string) bool, path string) bool {
+	if skipDir == nil || path == "." {
 		return false
 	}
 	for i := range len(path) {
-		if path[i] == '/' && s.SkipDir(path[:i]) {
+		if path[i] == '/' && skipDir(path[:i]) {
 			return true
 		}
 	}
-	return s.SkipDir(path)
+	return skipDir(path)
 }
 
 // alwaysMask is delivered whatever the Subscription asks for. The last two are

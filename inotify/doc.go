@@ -6,7 +6,7 @@
 //		return err
 //	}
 //	defer w.Close()
-//	err = w.Add(inotify.Subscription{
+//	_, err = w.Add(inotify.Subscription{
 //		Root:    "/srv/www",
 //		Deliver: func(events []inotify.Event) { fmt.Println(events) },
 //	})

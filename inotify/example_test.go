@@ -23,7 +23,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer w.Close()
-	err = w.Add(inotify.Subscription{
+	_, err = w.Add(inotify.Subscription{
 		Root: root,
 		Mask: inotify.Create | inotify.CloseWrite,
 		Deliver: func(events []inotify.Event) {

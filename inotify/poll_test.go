@@ -77,7 +77,8 @@ func newBlindTrial(t *testing.T) *blindTrial {
 }
 
 func (tr *blindTrial) add() error {
-	return tr.w.Add(Subscription{Root: tr.root, Mask: Create | Delete | CloseWrite | MovedFrom | MovedTo, Deliver: tr.take})
+	_, err := tr.w.Add(Subscription{Root: tr.root, Mask: Create | Delete | CloseWrite | MovedFrom | MovedTo, Deliver: tr.take})
+	return err
 }
 
 // told returns the problems since it was called last.
@@ -267,7 +268,8 @@ func TestWatchLimit(t *testing.T) {
 			mkdir b`)
 		inner := &trial{t: t, root: tr.at("a"), w: tr.w}
 		tr.room(0)
-		wantLimit(t, tr.w.Add(Subscription{Root: inner.root, Mask: CloseWrite, Deliver: inner.take}))
+		_, err := tr.w.Add(Subscription{Root: inner.root, Mask: CloseWrite, Deliver: inner.take})
+		wantLimit(t, err)
 		tr.room(100)
 		tr.must(tr.add())
 		tr.do(`write a/b/f`) // seen by the outer root, and by the inner one's last look

@@ -81,7 +81,9 @@ func (w *Watcher) applyToComponents(rec record) {
 
 func (w *Watcher) resolveLater(subs []*subscriber) {
 	for _, s := range subs {
-		w.lostRoots[s] = struct{}{}
+		if !s.closed {
+			w.lostRoots[s] = struct{}{}
+		}
 	}
 }
 

@@ -31,11 +31,12 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	told := make(map[string]map[string]Mask)
 	for _, root := range []string{dir, inner} {
 		told[root] = make(map[string]Mask)
-		must(w.Add(Subscription{Root: root, Deliver: func(events []Event) {
+		_, err := w.Add(Subscription{Root: root, Deliver: func(events []Event) {
 			for _, e := range events {
 				told[root][e.Path] |= e.Mask
 			}
-		}}))
+		}})
+		must(err)
 	}
 	read := func() bool {
 		n, err := w.read()
@@ -84,7 +85,7 @@ func TestLocations(t *testing.T) {
 	}
 	skipAside := func(path string) bool { return path == "aside" }
 	for _, root := range []string{inner, aside, dir, link} {
-		if err := w.Add(Subscription{Root: root, SkipDir: skipAside}); err != nil {
+		if _, err := w.Add(Subscription{Root: root, SkipDir: skipAside}); err != nil {
 			t.Fatal(err)
 		}
 	}

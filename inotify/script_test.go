@@ -401,7 +401,7 @@ func (s *stage) add(r *reader) error {
 		return r.sub.SkipDir != nil && r.sub.SkipDir(p)
 	}
 	sub.Deliver = func(events []Event) { s.hear(r, events) }
-	if err := s.w.Add(sub); err != nil {
+	if _, err := s.w.Add(sub); err != nil {
 		s.say("watch: " + s.short(err))
 		return nil
 	}

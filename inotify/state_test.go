@@ -36,7 +36,7 @@ func TestFirstProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Add(Subscription{Root: root}); err != nil {
+	if _, err := w.Add(Subscription{Root: root}); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error)
@@ -359,8 +359,8 @@ func TestResumeWithOtherRoots(t *testing.T) {
 		mkdir a/b/c
 		mkdir out:new/sub
 		mkdir out:old/sub`)
-	tr.must(tr.w.Add(Subscription{Root: tr.at("a/b")}))
-	tr.must(tr.w.Add(Subscription{Root: tr.at("out:old")}))
+	tr.mustAdd(tr.w.Add(Subscription{Root: tr.at("a/b")}))
+	tr.mustAdd(tr.w.Add(Subscription{Root: tr.at("out:old")}))
 	h := tr.handOver()
 	tr.taken()
 	inner := &trial{t: t, root: tr.at("a/b"), out: tr.out}
@@ -409,7 +409,7 @@ func TestResumeFindsMounts(t *testing.T) {
 func TestResumeFindsAMissingRoot(t *testing.T) {
 	tr := newTrial(t, Subscription{})
 	late := &trial{t: t, root: tr.at("out:late"), out: tr.out}
-	tr.must(tr.w.Add(Subscription{Root: late.root, Wait: true}))
+	tr.mustAdd(tr.w.Add(Subscription{Root: late.root, Wait: true}))
 	h := tr.handOver()
 	tr.do("mkdir out:late/sub")
 	late.resume(h)
@@ -463,7 +463,7 @@ func TestHandoverEndsTheWatcher(t *testing.T) {
 	if _, _, err := tr.w.Handover(); !errors.Is(err, ErrClosed) {
 		t.Errorf("second Handover: %v", err)
 	}
-	if err := tr.w.Add(Subscription{Root: tr.root}); !errors.Is(err, ErrClosed) {
+	if _, err := tr.w.Add(Subscription{Root: tr.root}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Add: %v", err)
 	}
 	if err := tr.w.Run(t.Context()); !errors.Is(err, ErrClosed) {
@@ -600,7 +600,7 @@ func BenchmarkHandover(b *testing.B) {
 	}
 	w, err := New(Options{})
 	if err == nil {
-		err = w.Add(Subscription{Root: root})
+		_, err = w.Add(Subscription{Root: root})
 	}
 	if err != nil {
 		b.Fatal(err)

@@ -45,7 +45,7 @@ func newTrial(t testing.TB, sub Subscription) *trial {
 	tr.w = openWatcher(t)
 	sub.Root = tr.root
 	sub.Deliver = tr.take
-	tr.must(tr.w.Add(sub))
+	tr.mustAdd(tr.w.Add(sub))
 	return tr
 }
 
@@ -73,7 +73,7 @@ func (tr *trial) beside(root string, w *Watcher) *trial {
 // before the end of that.
 func (tr *trial) add() time.Time {
 	tr.t.Helper()
-	tr.must(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
+	tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
 	clock := filepath.Join(filepath.Dir(tr.out), "clock")
 	tr.must(os.WriteFile(clock, nil, 0o644))
 	defer os.Remove(clock)
@@ -204,6 +204,13 @@ func (tr *trial) must(err error) {
 	if err != nil {
 		tr.t.Fatal(err)
 	}
+}
+
+// mustAdd is must for what Add returns.
+func (tr *trial) mustAdd(h *Handle, err error) *Handle {
+	tr.t.Helper()
+	tr.must(err)
+	return h
 }
 
 // watches counts the watches that the kernel has for the instance, without

@@ -57,14 +57,15 @@ type Subscription struct {
 	// SkipDir says which directories are left out: neither watched nor
 	// looked into, while their own appearance is still an event of their
 	// parent. It gets a path as in Event.Path, is asked when a directory is
-	// met, and not again for what lies below a directory that is renamed, but for Rescan.
+	// met, and not again for what lies below a directory that is renamed, but for Rescan
+	// and Handle.Update.
 	// Several goroutines may call it at once. Nil leaves nothing out.
 	SkipDir func(path string) bool
 
 	// Deliver gets the events, in the order of the kernel's queue. It runs in
 	// Run's goroutine, so nothing is read from the kernel until it returns.
 	// The slice is reused after that; the strings in it may be kept. It must
-	// not call Add, Flush or Close.
+	// not call Add, Flush or Close, nor Update of a Handle.
 	Deliver func([]Event)
 }
 
@@ -223,28 +224,33 @@ func usable() error {
 	return unix.Close(fd)
 }
 
-// Add watches a tree. What is in it already is not reported; what happens
+// Add watches a tree until the Handle, or the Watcher, is closed. What is in it already is not reported; what happens
 // from the moment that its directory is met is. An unreadable or missing Root
 // is an *os.PathError, and nothing is watched then. With a *LimitError the
 // subscription holds: what could be watched is watched, and the rest is looked
 // at every Options.PollInterval.
-func (w *Watcher) Add(s Subscription) error {
+func (w *Watcher) Add(s Subscription) (*Handle, error) {
 	root, err := filepath.Abs(s.Root)
 	if err != nil {
-		return fmt.Errorf("watch %q: %w", s.Root, err)
+		return nil, fmt.Errorf("watch %q: %w", s.Root, err)
 	}
 	defer w.wakeRun() // what the scan left in doubt is for Run
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.handingOver {
-		return ErrClosed
+		return nil, ErrClosed
 	}
-	err = w.subscribe(newSubscriber(s, root))
+
+	sub := newSubscriber(s, root)
+	err = w.subscribe(sub)
 	w.pollUnseen()
 	if w.unwatched.hasTimer() {
 		w.wakeLocked() // Run may wait without a timer
 	}
-	return err
+	if !slices.Contains(w.subs, sub) {
+		return nil, err
+	}
+	return &Handle{w, sub}, err
 }
 
 // Rescan has SkipDir asked anew for the directories below a root of a Subscription,

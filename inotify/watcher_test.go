@@ -37,7 +37,7 @@ func TestAddErrors(t *testing.T) {
 		filepath.Join(dir, "fifo"):            unix.ENOTDIR,
 		filepath.Join(dir, "file", "missing"): unix.ENOTDIR,
 	} {
-		if err := w.Add(Subscription{Root: path}); !errors.Is(err, want) {
+		if _, err := w.Add(Subscription{Root: path}); !errors.Is(err, want) {
 			t.Errorf("Add(%q): %v, want %v", path, err, want)
 		}
 	}
@@ -64,7 +64,7 @@ func TestCloseEndsRunAndFlush(t *testing.T) {
 	if err := w.Flush(context.Background()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Flush: %v", err)
 	}
-	if err := w.Add(Subscription{Root: t.TempDir()}); !errors.Is(err, ErrClosed) {
+	if _, err := w.Add(Subscription{Root: t.TempDir()}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Add: %v", err)
 	}
 }
@@ -89,7 +89,7 @@ func TestCloseWhileReading(t *testing.T) {
 		})
 		others.Go(func() {
 			sub := Subscription{Root: tr.out, Deliver: tr.take}
-			if err := tr.w.Add(sub); err != nil && !errors.Is(err, ErrClosed) {
+			if _, err := tr.w.Add(sub); err != nil && !errors.Is(err, ErrClosed) {
 				t.Errorf("Add: %v", err)
 			}
 		})
@@ -129,7 +129,7 @@ func TestDescriptorsAreClosedOnExec(t *testing.T) {
 		look()
 		return false
 	}})
-	tr.must(tr.w.Add(Subscription{Root: tr.out, Deliver: func([]Event) { look() }}))
+	tr.mustAdd(tr.w.Add(Subscription{Root: tr.out, Deliver: func([]Event) { look() }}))
 	tr.do(`
 		mkdir a/b/c
 		mkdir out:d/e`)
@@ -200,7 +200,7 @@ func TestIdleProcess(t *testing.T) {
 		t.Skip("is run by another test")
 	}
 	w := openWatcher(t)
-	if err := w.Add(Subscription{Root: root}); err != nil {
+	if _, err := w.Add(Subscription{Root: root}); err != nil {
 		t.Fatal(err)
 	}
 	go w.Run(context.Background())
@@ -325,7 +325,7 @@ func TestNoThreadStaysInTheTree(t *testing.T) {
 	tr.do(`mkdir a/b`)
 	for range 50 {
 		w := openWatcher(t)
-		tr.must(w.Add(Subscription{Root: tr.root}))
+		tr.mustAdd(w.Add(Subscription{Root: tr.root}))
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		dirs, err := filepath.Glob("/proc/self/task/*/cwd")

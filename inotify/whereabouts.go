@@ -158,16 +158,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	w.mounted = slices.Compact(w.mounted)
 	w.scanMountedFiles(fileScan{})
 	w.content.floor = max(w.content.floor, began.Add(-timeStep).UnixNano())
-	if err == nil {
-		return nil
-	}
-	w.toldLimit = true
-	err = watchLimitError(s.root, s.SkipDir, err)
-	if _, limit := errors.AsType[*LimitError](err); !limit {
-		w.problem(err)
-		return nil
-	}
-	return err
+	return w.limitOf(s, err)
 }
 
 // widen makes every watch that there is report what mask asks for as well.
@@ -201,6 +192,11 @@ func (w *Watcher) skipped(n id, name []byte) bool {
 // who watch n; nil when somebody leaves nothing out. It may be called without
 // the lock.
 func (w *Watcher) skipper(n id) func(name string) bool {
+	return w.skipperBy(n, func(s *subscriber) func(path string) bool { return s.SkipDir })
+}
+
+// skipperBy is skipper when the SkipDir of each subscriber is what rule returns.
+func (w *Watcher) skipperBy(n id, rule func(*subscriber) func(path string) bool) func(name string) bool {
 	type asked struct {
 		skip   func(string) bool
 		prefix string
@@ -212,17 +208,18 @@ func (w *Watcher) skipper(n id) func(name string) bool {
 	for _, h := range w.paths.matches {
 		at := w.paths.from(h.start)
 		for _, s := range h.subs {
-			if s.SkipDir == nil {
+			skip := rule(s)
+			if skip == nil {
 				return nil
 			}
-			if len(w.paths.matches) > 1 && s.skips(at) {
+			if len(w.paths.matches) > 1 && skips(skip, at) {
 				continue
 			}
 			prefix := ""
 			if at != "." {
 				prefix = at + "/"
 			}
-			all = append(all, asked{s.SkipDir, prefix})
+			all = append(all, asked{skip, prefix})
 		}
 	}
 	return func(name string) bool {

@@ -79,7 +79,8 @@ func (g *Group) watch(opts inotify.Options, judge func(error) error) (*Group, er
 	}
 	g.instance = &instance{watcher: watcher, owner: g}
 	for _, l := range g.listeners {
-		if err := judge(watcher.Add(g.subscription(l))); err != nil {
+		_, err := watcher.Add(g.subscription(l))
+		if err = judge(err); err != nil {
 			return nil, errors.Join(err, watcher.Close())
 		}
 	}

@@ -111,7 +111,7 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 		if err := checkListen("path", dir, "name another, or add -wait", cfg.wait); err != nil {
 			return err
 		}
-		if err := w.Add(cfg.subscription(dir, stdout, sayRoot(say, dir), stop)); err != nil {
+		if _, err := w.Add(cfg.subscription(dir, stdout, sayRoot(say, dir), stop)); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,194 @@
+package inotify
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// A subscription that is closed gets nothing more, and what no other one asks for
+// is watched no longer.
+func TestCloseHandle(t *testing.T) {
+	skipA := func(p string) bool { return p == "a" }
+	tests := []struct {
+		name string
+		keep []Subscription // below the trial's root, as are those that are closed
+		drop []Subscription
+	}{
+		{"the only one", nil, []Subscription{{Root: "."}}},
+		{"one beside it", []Subscription{{Root: "c"}}, []Subscription{{Root: "a"}}},
+		{"one inside it stays", []Subscription{{Root: "a/b"}}, []Subscription{{Root: "."}}},
+		{"one around it stays", []Subscription{{Root: "."}}, []Subscription{{Root: "a"}}},
+		{"one around it that leaves it out", []Subscription{{Root: ".", SkipDir: skipA}}, []Subscription{{Root: "a"}}},
+		{"one around it that leaves a part out", []Subscription{{Root: ".", SkipDir: func(p string) bool { return p == "a/b" }}}, []Subscription{{Root: "a"}}},
+		{"one of the same root", []Subscription{{Root: ".", SkipDir: skipA}}, []Subscription{{Root: "."}}},
+		{"the first of the same root", []Subscription{{Root: "."}}, []Subscription{{Root: ".", SkipDir: skipA}}},
+		{"a file", []Subscription{{Root: "c"}}, []Subscription{{Root: "f"}}},
+		{"one of the same file", []Subscription{{Root: "f"}}, []Subscription{{Root: "f"}}},
+		{"what is not there yet", []Subscription{{Root: "c"}}, []Subscription{{Root: "new/er", Wait: true}}},
+		{"all", nil, []Subscription{{Root: "."}, {Root: "a/b"}, {Root: "c"}, {Root: "f"}}},
+	}
+	for _, tt := range tests {
+		for _, first := range []string{"kept", "closed"} {
+			t.Run(tt.name+", "+first+" is first", func(t *testing.T) {
+				tr := emptyTrial(t)
+				tr.w = openWatcher(t)
+				tr.do("mkdir a/b/d\nmkdir c\nwrite f")
+				var mu sync.Mutex
+				var late []Event
+				keep := func() {
+					for _, sub := range tt.keep {
+						sub.Root, sub.Deliver = tr.at(sub.Root), tr.take
+						tr.mustAdd(tr.w.Add(sub))
+						tr.others = append(tr.others, sub.Root)
+					}
+				}
+				if first == "kept" {
+					keep()
+				}
+				var handles []*Handle
+				for _, sub := range tt.drop {
+					sub.Root, sub.Deliver = tr.at(sub.Root), func(events []Event) {
+						mu.Lock()
+						defer mu.Unlock()
+						late = append(late, events...)
+					}
+					handles = append(handles, tr.mustAdd(tr.w.Add(sub)))
+				}
+				if first != "kept" {
+					keep()
+				}
+				tr.run()
+				tr.flush()
+				for _, h := range handles {
+					h.Close()
+					h.Close()
+					if err := h.Update(Changes, nil); !errors.Is(err, ErrClosed) {
+						t.Errorf("Update after Close: %v", err)
+					}
+				}
+				tr.flush()
+
+				mu.Lock()
+				late = nil
+				mu.Unlock()
+				tr.do("write a/b/d/x\nwrite c/x\nwrite f\nmkdir new/er\nwrite new/er/x\nmv a away\nwrite away/y\nmv away a")
+				tr.flush()
+				mu.Lock()
+				if len(late) > 0 {
+					t.Errorf("after Close: %v", late)
+				}
+				mu.Unlock()
+				checkModel(t, tr)
+				if len(tt.keep) == 0 {
+					tr.w.mu.Lock()
+					if n := len(tr.w.components.subscribers) + len(tr.w.subscribed) + len(tr.w.rootPaths) + len(tr.w.rootFiles); n > 0 {
+						t.Errorf("%d things are remembered of roots that are closed", n)
+					}
+					tr.w.mu.Unlock()
+				}
+			})
+		}
+	}
+}
+
+// A subscription is changed in place: what was left out and is not any more is
+// watched without a report, and what is left out now is not watched.
+func TestUpdateHandle(t *testing.T) {
+	skip := func(pattern string) func(string) bool {
+		return func(p string) bool {
+			skip, _ := path.Match(pattern, path.Base(p))
+			return skip
+		}
+	}
+	tests := []struct {
+		name string
+		mask Mask
+		skip func(string) bool
+		want string
+	}{
+		{"nothing", CloseWrite, skip("x"), "close_write a/f\n"},
+		{"another mask", Create, skip("x"), "create a/g\n"},
+		{"less is left out", CloseWrite, nil, "close_write a/f\nclose_write x/b/f\n"},
+		{"more is left out", CloseWrite, skip("?"), ""},
+		{"something else is left out", CloseWrite, skip("a"), "close_write x/b/f\n"},
+		{"and with another mask", Create, skip("a"), "create x/b/g\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := emptyTrial(t)
+			tr.do("mkdir a/b\nmkdir x/b\nwrite a/f\nwrite x/b/f")
+			tr.w = openWatcher(t)
+			h := tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Mask: CloseWrite, SkipDir: skip("x"), Deliver: tr.take}))
+			tr.run()
+			if err := h.Update(tt.mask, tt.skip); err != nil {
+				t.Fatal(err)
+			}
+			if events := tr.flush(); len(events) > 0 {
+				t.Errorf("of what was there: %v", events)
+			}
+			tr.do("write a/f\nwrite x/b/f\nlink a/f a/g\nlink x/b/f x/b/g")
+			if got := lines(tr.flush()); got != tt.want {
+				t.Errorf("got\n%swant\n%s", got, tt.want)
+			}
+			checkModel(t, tr)
+		})
+	}
+}
+
+// While the rules change again and again, every file that is made in directories
+// that no rule leaves out is reported.
+func TestUpdateLosesNothing(t *testing.T) {
+	const rounds = 150
+	tr := emptyTrial(t)
+	tr.do("mkdir odd\nmkdir even")
+	tr.w = openWatcher(t)
+	rule := func(name string) func(string) bool {
+		return func(p string) bool { return path.Base(p) == name }
+	}
+	h := tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Mask: Create, SkipDir: rule("odd"), Deliver: tr.take}))
+	tr.run()
+
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			mask, name := Create, "odd"
+			if i%2 > 0 {
+				mask, name = Create|CloseWrite, "even"
+			}
+			if err := h.Update(mask, rule(name)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	var made []string
+	for i := range rounds {
+		dir := filepath.Join(tr.root, fmt.Sprint("d", i), "below")
+		tr.must(os.MkdirAll(dir, 0o755))
+		tr.must(os.WriteFile(filepath.Join(dir, "f"), nil, 0o644))
+		made = append(made, fmt.Sprint("d", i, "/below/f"))
+	}
+	close(done)
+	wg.Wait()
+
+	seen := map[string]bool{}
+	for _, e := range tr.flush() {
+		seen[e.Path] = true
+	}
+	for _, p := range made {
+		if !seen[p] {
+			t.Errorf("%s was not reported", p)
+		}
+	}
+	checkModel(t, tr)
+}
