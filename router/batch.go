@@ -18,8 +18,7 @@ type batch struct {
 	unsure  int               // entries that the route's own runs may have written
 	endless map[key]time.Time // paths that are written without end, and when they last were
 	added   int               // entries ever made, to keep their order
-	from    *trace            // the run that led to it; nil if none did, or not to all of it
-	last    *trace            // the one that led to its last event
+	cause   *cause            // the run that may have caused its events; nil if none may have caused them all
 }
 
 // A key is a path's identity: routes may serve several roots.
@@ -44,19 +43,6 @@ type entry struct {
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
-
-// blame notes the run that may have led to an event of the route, before that
-// is put in. What led to all of them is what led to each of their runs, or if
-// nothing did so, the one that counts least.
-func (b *batch) blame(t *trace, route string) {
-	switch {
-	case b.empty():
-		b.from = t
-	case b.from != t:
-		b.from = t.before(b.from, route)
-	}
-	b.last = t
-}
 
 // written is when a file that holds the batch was last written to; zero if no
 // file does. Files that hold back only themselves count when there is nothing

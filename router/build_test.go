@@ -77,7 +77,7 @@ func TestLoopOfFiles(t *testing.T) {
 	})
 	listen(t, Listener{Root: root, Router: r})
 	write(t, filepath.Join(root, "a.go"), "package  a")
-	for range 1 + maxRounds {
+	for range maxGeneration {
 		if got := <-frames; got != "fmt:a.go" {
 			t.Fatalf("frame %q, want fmt:a.go", got)
 		}

@@ -76,7 +76,7 @@ type frame struct {
 	route   *Route
 	lane    *lane // the lock guards whose it is
 	entries []*entry
-	trace   *trace // nil if there is no run
+	cause   *cause // nil if there is no run
 
 	ctx    context.Context         // of the run, if there is one
 	cancel context.CancelCauseFunc // nil if it is never restarted
@@ -151,11 +151,7 @@ func (f *frame) end() {
 	defer f.router.mu.Unlock()
 	f.over = true
 	now := time.Now()
-	forgotten := !f.trace.acts(now)
-	f.trace.end(now, f.route.Background)
-	if forgotten && f.trace.acts(now) && !f.route.ReadOnly {
-		f.router.acting.add(f.trace)
-	}
+	f.lane.stage.ends(f.cause, now)
 	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
 		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
 	}
@@ -217,8 +213,8 @@ func (f *frame) settle() {
 	r := l.stage.router // which may have taken it over
 	l.touch()
 	if l.run == f {
-		l.run, l.took = nil, f.trace.took()
-		l.moments.ended, l.stage.doubts.stirred = now, now
+		l.run = nil
+		l.moments.ended = now
 		l.stage.running--
 		r.running--
 	} else {
@@ -246,7 +242,7 @@ func (r *Router) conclude(f *frame, now time.Time) {
 	case (f.restarted || errors.Is(f.Err, ErrRestarted)) && r.phase == during:
 		if l.batch.empty() {
 			l.skipDelay()
-			l.batch.blame(f.trace, f.Route)
+			l.attribute(f.cause)
 		}
 		l.batch.restore(f.entries)
 		return

@@ -53,9 +53,9 @@ func (s *stage) add(e inotify.Event, now time.Time, t *Ticket) {
 	}
 	s.noteGone(k, e.Mask, wanted)
 	if wanted {
-		var from *trace
+		var from *cause
 		if t == nil {
-			from = s.suspect(k, now)
+			from = s.causeOf(k, now)
 		}
 		s.merge(k, e, from, t, now)
 	}
@@ -88,7 +88,7 @@ func (s *stage) completes(k key, e inotify.Event) bool {
 
 // merge puts the part of e that the route asks for, or that it was closed, into
 // its path's entry, with the run that may have led to it and who waits for it.
-func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket, now time.Time) {
+func (s *stage) merge(k key, e inotify.Event, from *cause, t *Ticket, now time.Time) {
 	l := s.lane(k)
 	if l.ignores() {
 		t.fail(s.errorf(ErrBusy))
@@ -96,11 +96,13 @@ func (s *stage) merge(k key, e inotify.Event, from *trace, t *Ticket, now time.T
 	}
 	x := entry{event: e, firm: e.Mask == 0, tickets: t.held()}
 	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
-	s.hear(from)
+	if t == nil && s.loop.mutes(k, now) {
+		s.loop.keep(&x)
+		return
+	}
 	l.renew()
-	l.batch.blame(from, s.route.Name)
+	l.attribute(from)
 	l.came(k, now)
-	l.writes.cameAgain(k, now)
 	l.batch.put(k, x)
 }
 
@@ -120,7 +122,7 @@ func (s *stage) offer(e inotify.Event) {
 
 // inherit puts an event in that is not of the route's asking, with the tickets
 // that wait for it and the run that led to it, if one did.
-func (s *stage) inherit(e inotify.Event, tickets []*Ticket, from *trace) {
+func (s *stage) inherit(e inotify.Event, tickets []*Ticket, from *cause) {
 	e = s.named(e)
 	k := keyOf(e)
 	l := s.lane(k)
@@ -136,8 +138,7 @@ func (s *stage) inherit(e inotify.Event, tickets []*Ticket, from *trace) {
 	for _, t := range tickets {
 		t.hold()
 	}
-	s.hear(from)
-	l.batch.blame(from, s.route.Name)
+	l.attribute(from)
 	l.batch.put(k, entry{event: e, firm: true, tickets: slices.Clone(tickets)})
 }
 
@@ -270,7 +271,7 @@ func (s *stage) reappear(x entry, now time.Time) {
 		return
 	}
 	l.renew()
-	l.batch.blame(s.suspect(k, now), s.route.Name)
+	l.attribute(s.causeOf(k, now))
 	known := s.has(k)
 	l.came(k, now)
 	l.batch.put(k, x)

@@ -90,7 +90,7 @@ type floor struct {
 
 	ignoreFiles allIgnoreFiles // with a lock of its own
 
-	acting  acting
+	causes  []*cause // the runs that may cause events now, by their start; those that are over among them
 	queued  uint64
 	agenda  agenda
 	sources map[*source]bool

@@ -13,7 +13,7 @@ type moments struct {
 	ended    time.Time // the last run was over
 	freed    time.Time // the routes that come first were last done
 	retry    time.Time // the back-off after a failure is over
-	doubt    time.Time // until then an event would show that the batch is not the route's own doing
+	delayed  time.Time // until then an event would show that the batch is no loop
 	written  time.Time // the last write to a file that is still open
 	released time.Time // first that a batch which was ready had no open file any more
 	quiet    time.Time // nothing more came for so long that a burst is over
@@ -23,7 +23,7 @@ type moments struct {
 func (m moments) ready(r *Route) time.Time {
 	ready := later(m.first.Add(r.Delay), m.started.Add(r.Debounce))
 	ready = later(later(ready, m.ended), m.retry)
-	ready = later(ready, later(m.freed, m.doubt))
+	ready = later(ready, later(m.freed, m.delayed))
 	return later(ready, m.quiet)
 }
 
@@ -69,15 +69,12 @@ type lane struct {
 	aside   []*entry // what waits for a success of the routes that come first
 	moments moments
 
-	writes   writes        // of its runs, if what they start goes on for long
-	run      *frame        // nil if there is none
-	refusing bool          // a batch was refused and is being reported
-	took     time.Duration // by the last run
-	retries  int           // runs in a row that began because the one before had failed
-	kept     bool          // the batch waits for something new
-	doubted  bool          // in stage.doubts
-	cleared  bool          // it was, and the batch may go
-	refused  bool          // as a loop, after the latest run
+	program  program // that its runs start, if that keeps running
+	run      *frame  // nil if there is none
+	refusing bool    // a batch was refused and is being reported
+	retries  int     // runs in a row that began because the one before had failed
+	kept     bool    // the batch waits for something new
+	delayed  bool    // the batch is, by the loop guard
 
 	arrivals arrivals // of the batch
 	git      gitCheck // of the batch
@@ -185,12 +182,12 @@ func (l *lane) advance(now time.Time) {
 		l.wait()
 	default:
 		l.moments.freed = s.freed
-		doubt, ok := l.doubt(now)
+		until, ok := s.loop.delayUntil(l, now)
 		if !ok {
 			l.wait()
 			return
 		}
-		l.moments.doubt = doubt
+		l.moments.delayed = until
 		l.moments.quiet = l.arrivals.quiet(&s.route, l.moments.first, s.freed)
 		if due := l.moments.due(&s.route); due.After(now) {
 			l.queued = false
@@ -217,7 +214,7 @@ func (l *lane) wait() {
 // remember nothing.
 func (l *lane) rest(now time.Time) {
 	l.wait()
-	l.doubted, l.cleared = false, false
+	l.delayed = false
 	s := l.stage
 	if s.only != nil || l.run != nil || len(l.aside) > 0 || l.checking {
 		return
@@ -234,10 +231,8 @@ func (l *lane) dispatch(now time.Time) {
 	s := l.stage
 	s.router.agenda.drop(l)
 	switch {
-	case l.isLoop() && l.refused, l.writes.haveReported(&l.batch):
-		l.refuseMore(now)
 	case l.isLoop():
-		l.breakLoop(now)
+		s.loop.refuse(l, now)
 	case l.run != nil:
 		l.run.restart()
 	case !l.queued:
@@ -248,8 +243,9 @@ func (l *lane) dispatch(now time.Time) {
 // start begins the run of a batch that is due.
 func (l *lane) start(now time.Time) {
 	s := l.stage
-	from, first := l.justify(), l.moments.first
-	l.queued, l.refused = false, false
+	s.loop.bringBack(l)
+	from := l.batch.cause
+	l.queued, l.delayed = false, false
 	l.arrivals, l.git = arrivals{}, gitCheck{}
 	l.moments.started, l.moments.retry = now, time.Time{}
 	if s.running == 0 {
@@ -260,13 +256,10 @@ func (l *lane) start(now time.Time) {
 	}
 	l.run = newFrame(l, now)
 	l.run.ctx = s.router.work
-	l.run.trace = newTrace(s, from, now)
+	l.run.cause = newCause(&s.route, from, now)
+	s.starts(l.run.cause, now)
 	if s.route.goesOn() {
-		l.writes.begin(l.run.trace, first)
-	}
-	l.run.trace.cleared, l.cleared = l.cleared, false
-	if !s.route.ReadOnly {
-		s.router.acting.add(l.run.trace)
+		l.program.start(l.run.cause, l.moments.first)
 	}
 	if s.route.OnBusy == Restart {
 		l.run.ctx, l.run.cancel = context.WithCancelCause(l.run.ctx)

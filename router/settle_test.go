@@ -26,9 +26,9 @@ func TestDue(t *testing.T) {
 	}
 	const never = -1
 	tests := []struct {
-		name                                                  string
-		first, started, ended, freed, doubt, written, release int
-		due                                                   int
+		name                                                    string
+		first, started, ended, freed, delayed, written, release int
+		due                                                     int
 	}{
 		{"a first batch waits for the delay", 1000, never, never, never, never, never, never, 1100},
 		{"a batch soon after a run waits for the debounce", 1000, 900, 910, never, never, never, never, 1200},
@@ -42,11 +42,11 @@ func TestDue(t *testing.T) {
 		{"that delay is within the hold", 1000, never, never, never, never, never, 6050, 6100},
 		{"a route that comes first is waited for", 1000, 500, 510, 1700, never, never, never, 1700},
 		{"the hold counts from when that was done", 1000, never, never, 4000, never, 8900, never, 9000},
-		{"a doubt is waited out", 1000, 500, 1010, never, 1300, never, never, 1300},
+		{"what may be a loop waits", 1000, 500, 1010, never, 1300, never, never, 1300},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := moments{first: at(tt.first), started: at(tt.started), ended: at(tt.ended), freed: at(tt.freed), doubt: at(tt.doubt), written: at(tt.written), released: at(tt.release)}
+			m := moments{first: at(tt.first), started: at(tt.started), ended: at(tt.ended), freed: at(tt.freed), delayed: at(tt.delayed), written: at(tt.written), released: at(tt.release)}
 			if got := m.due(route); !got.Equal(at(tt.due)) {
 				t.Errorf("due at %d, want %d", got.Sub(epoch).Milliseconds(), tt.due)
 			}

@@ -44,7 +44,7 @@ type stage struct {
 	held     bool      // by above, by what is being refused, or by past
 	freed    time.Time // when it was no more
 	failures failures  // of after, since it is held
-	doubts   doubts
+	loop     loopGuard
 }
 
 // newStage returns the stage of a route that has its defaults.
@@ -105,7 +105,9 @@ func (s *stage) knowsNothing() bool {
 
 // turn sees what the lanes that were touched have to do now.
 func (s *stage) turn(now time.Time) {
-	s.acquit(now)
+	if len(s.loop.delayed) > 0 && s.isQuiet(now) {
+		s.loop.release()
+	}
 	for _, l := range s.touched {
 		l.gathered(now)
 		l.count(now)
@@ -116,7 +118,7 @@ func (s *stage) turn(now time.Time) {
 		s.touched[i].touched = false
 		s.touched[i].advance(now)
 	}
-	s.try(now)
+	s.loop.advanceNext(now)
 	clear(s.touched)
 	s.touched = s.touched[:0]
 }
@@ -176,7 +178,7 @@ func (s *stage) lead(f *frame) {
 			continue
 		}
 		for _, e := range f.entries {
-			b.inherit(e.event, e.tickets, f.trace)
+			b.inherit(e.event, e.tickets, f.cause)
 		}
 	}
 }

@@ -210,7 +210,7 @@ func TestSubmittedEventsAreNoLoop(t *testing.T) {
 		var r *Router
 		runs := 0
 		r = mustNew(t, Options{}, Route{Name: "again", Debounce: -1, Callback: func(context.Context, []inotify.Event) error {
-			if runs++; runs < 3*maxRounds {
+			if runs++; runs < 3*maxGeneration {
 				r.Submit(word("a")...)
 			}
 			return nil
@@ -219,8 +219,8 @@ func TestSubmittedEventsAreNoLoop(t *testing.T) {
 		r.Submit(word("a")...)
 		time.Sleep(long)
 		stop()
-		if runs != 3*maxRounds {
-			t.Errorf("%d runs, want %d", runs, 3*maxRounds)
+		if runs != 3*maxGeneration {
+			t.Errorf("%d runs, want %d", runs, 3*maxGeneration)
 		}
 	})
 }

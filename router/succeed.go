@@ -55,7 +55,7 @@ func (s *stage) succeed(o *stage) {
 			s.adopt(slices.Concat(l.aside, l.batch.take()))
 			l.aside = nil
 		}
-		s.doubts.shelf = slices.DeleteFunc(o.doubts.shelf, func(e *entry) bool { return !s.keeps(e) })
+		s.loop.refused.restore(o.loop.refused.take())
 		return
 	}
 	var own []*entry
@@ -64,7 +64,7 @@ func (s *stage) succeed(o *stage) {
 	}
 	s.only, o.only = o.only, s.only
 	s.lanes, o.lanes = o.lanes, make(map[key]*lane)
-	s.made, s.doubts = o.made, o.doubts
+	s.made, s.loop = o.made, o.loop
 	s.left, s.awaited, o.left, o.awaited = o.left, o.awaited, nil, false
 	s.busy, s.running, s.refusing, s.ready = o.busy, o.running, o.refusing, o.ready
 	o.busy, o.running, o.refusing, o.ready = 0, 0, 0, nil
@@ -72,7 +72,6 @@ func (s *stage) succeed(o *stage) {
 		l.stage, l.kept = s, false
 		l.sieve()
 	}
-	s.doubts.shelf = slices.DeleteFunc(s.doubts.shelf, func(e *entry) bool { return !s.keeps(e) })
 	if o.only != nil {
 		o.only.stage, o.only.counted, o.only.touched = o, false, false
 	}
@@ -111,7 +110,7 @@ func (s *stage) adopt(entries []*entry) {
 		if e.firm && l.batch.empty() {
 			l.skipDelay()
 		}
-		l.batch.blame(nil, s.route.Name)
+		l.attribute(nil)
 		x := *e
 		x.seq = 0
 		l.batch.put(k, x)

@@ -1,0 +1,497 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// Routes whose runs change what triggers them, or each other, would run for
+// ever. The kernel does not say who changed a file, so a loop is found by time:
+// an event that comes while a run is under way may be caused by that run, and
+// its generation is one higher than the run's. Somebody who saves often while
+// slow builds run makes such events as well; but in a loop nothing comes while
+// nothing runs. So from the generation firstDelayed on a batch waits, twice as
+// long with each generation, for an event that comes when no run can have
+// caused it, which takes the batch back to generation 0. A batch that gets to
+// maxGeneration without such an event is refused.
+const (
+	maxGeneration = 8                      // that is refused
+	firstDelayed  = 3                      // generation that waits
+	shortestRun   = 400 * time.Millisecond // for which a wait is computed
+	longestWait   = time.Minute            // for an event that shows that there is no loop
+
+	// startup is how long after its start a program that keeps running is taken
+	// to be the cause of every event.
+	startup = time.Second
+
+	// maxCauses bounds the runs that are considered as causes of one event, to the
+	// latest, and the runs that are remembered to have led to one another.
+	maxCauses = 64
+
+	// muteReported is how long a file that was reported as part of a loop must be
+	// left alone before it can start its route by itself again.
+	muteReported = time.Minute
+
+	// maxWritten bounds the paths of one program whose times are remembered.
+	maxWritten = 256
+)
+
+// A LoopError says that a route was triggered again and again by what its own
+// runs led to, and that such a batch was not run.
+type LoopError struct {
+	// Events is the batch that was not run; of a route with PerFile, all
+	// that were not.
+	Events []inotify.Event
+
+	// Routes are the routes of the loop, each of which triggered the next,
+	// and the last the first, which is the one of the batch.
+	Routes []string
+}
+
+func (e *LoopError) Error() string { return e.Reason() + ": name it in Outputs or Ignore" }
+
+// Reason is the error without what to do about it, for programs whose users do not
+// write a Route.
+func (e *LoopError) Reason() string {
+	const enough = 5
+	var files []string
+	for _, x := range e.Events[:min(enough, len(e.Events))] {
+		files = append(files, inotify.Quote(x.Path))
+	}
+	if more := len(e.Events) - enough; more > 0 {
+		files = append(files, fmt.Sprintf("and %d more", more))
+	}
+
+	var others []string
+	for _, name := range e.Routes[min(1, len(e.Routes)):] {
+		others = append(others, fmt.Sprintf("%q", name))
+	}
+	by := ""
+	switch len(others) {
+	case 0:
+	case 1:
+		by = " by way of route " + others[0]
+	default:
+		by = " by way of routes " + strings.Join(others, ", ")
+	}
+	return fmt.Sprintf("a loop%s: %d runs in a row were each triggered only by what the one before may have written, lastly %s",
+		by, maxGeneration-1, strings.Join(files, ", "))
+}
+
+// A cause is a run that may cause events. Routes are known by their names, so
+// that a cause outlives a change of the configuration. The router's lock guards
+// it.
+type cause struct {
+	routes  []string // of the runs that led to one another, the run's own last
+	started time.Time
+	ended   time.Time // when it can cause nothing any more; zero if that is not known yet
+}
+
+// newCause returns the cause for a run that starts now, itself caused by from,
+// which may be nil.
+func newCause(route *Route, from *cause, now time.Time) *cause {
+	c := &cause{started: now}
+	if from != nil {
+		c.routes = slices.Clip(from.routes[max(0, len(from.routes)-maxCauses+1):])
+	}
+	c.routes = append(c.routes, route.Name)
+	if route.OnBusy == Restart {
+		c.ended = now.Add(startup) // see program for what it causes later
+	}
+	return c
+}
+
+// generation is how many runs of a route led to what the cause causes. It is 0
+// for nil, which is a cause outside of the router.
+func (c *cause) generation(route string) int {
+	if c == nil {
+		return 0
+	}
+	n := 0
+	for _, name := range c.routes {
+		if name == route {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *cause) length() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.routes)
+}
+
+// active reports whether what happens now may be caused by the run.
+func (c *cause) active(now time.Time) bool { return c.ended.IsZero() || now.Before(c.ended) }
+
+// A loopGuard keeps a route from triggering itself for ever. The router's lock
+// guards it. The zero value is for a route that has not run.
+type loopGuard struct {
+	ended time.Time     // when the latest run that the route led to could cause nothing any more
+	took  time.Duration // from the start of that run
+
+	events  int     // that the route has ever had
+	atStart int     // events when the latest run began
+	delayed []*lane // those with a delayed batch; skip those that are not any more
+	next    *lane   // the delayed lane of the highest generation, which is the next to go
+
+	stopped  *cause            // of the batch that was refused last
+	refused  batch             // what was not run; it goes with a later batch
+	reported map[key]time.Time // files of refused batches, and when each was last written
+}
+
+// starts notes that a run of the route starts, from now on a cause of events.
+func (s *stage) starts(c *cause, now time.Time) {
+	s.loop.atStart = s.loop.events
+	if s.route.ReadOnly {
+		return
+	}
+	f := s.router.floor
+	f.causes = slices.DeleteFunc(f.causes, func(c *cause) bool { return !c.active(now) })
+	if len(f.causes) >= maxCauses {
+		f.causes = slices.Delete(f.causes, 0, 1)
+	}
+	f.causes = append(f.causes, c)
+	s.router.noteEnd(c)
+}
+
+// ends notes that a run of the route is over, or with Background that the
+// program that it has started goes on.
+func (s *stage) ends(c *cause, now time.Time) {
+	switch {
+	case s.route.Background:
+		c.ended = now.Add(startup)
+		if f := s.router.floor; !s.route.ReadOnly && !slices.Contains(f.causes, c) {
+			f.causes = append(f.causes, c)
+		}
+	case c.active(now):
+		c.ended = now
+	}
+	s.router.now().noteEnd(c)
+}
+
+// noteEnd tells the guards of all routes that led to a run when it ends.
+func (r *Router) noteEnd(c *cause) {
+	for _, s := range r.stages {
+		if g := &s.loop; slices.Contains(c.routes, s.route.Name) && c.ended.After(g.ended) {
+			g.ended, g.took = c.ended, c.ended.Sub(c.started)
+		}
+	}
+}
+
+// causeOf is the run that may have caused an event of the route for a path; nil
+// if there is none. Of several it is the one of the highest generation, then
+// the one to which most runs led, then the latest.
+func (s *stage) causeOf(k key, now time.Time) *cause {
+	var found *cause
+	name, generation := s.route.Name, 0
+	consider := func(c *cause) {
+		g := c.generation(name)
+		if found == nil || g > generation || g == generation && c.length() >= found.length() {
+			found, generation = c, g
+		}
+	}
+	for _, c := range s.router.causes {
+		if c.active(now) {
+			consider(c)
+		}
+	}
+	if l := s.at(k); l != nil && l.program.repeats(k, now) {
+		consider(l.program.run)
+	}
+	return found
+}
+
+// attribute notes what caused an event that the lane's batch is about to get. A
+// batch has the cause of the lowest generation among its events, and of these
+// the one to which the fewest runs led. An event that no run of the route can have
+// caused lets all delayed batches go.
+func (l *lane) attribute(c *cause) {
+	g, name := &l.stage.loop, l.stage.route.Name
+	g.events++
+	generation, old := c.generation(name), l.batch.cause.generation(name)
+	if l.batch.empty() || generation < old || generation == old && c.length() < l.batch.cause.length() {
+		l.batch.cause = c
+	}
+
+	if generation == 0 {
+		g.release()
+	}
+}
+
+// generation is how many runs of the route led to the lane's batch.
+func (l *lane) generation() int {
+	if l.stage.route.ReadOnly {
+		return 0
+	}
+	return l.batch.cause.generation(l.stage.route.Name)
+}
+
+// delayUntil is when the lane's batch may go, as far as loops matter: a zero
+// time for one of a low generation. It is not ok while that depends on other
+// lanes and runs; then every turn asks again for the next lane.
+//
+// With PerFile only one delayed batch goes at a time, so that files that each
+// lead to several others do not multiply.
+func (g *loopGuard) delayUntil(l *lane, now time.Time) (until time.Time, ok bool) {
+	generation := l.generation()
+	if generation < firstDelayed {
+		l.delayed = false
+		return time.Time{}, true
+	}
+	if !l.delayed {
+		l.delayed = true
+		g.delayed = append(g.delayed, l)
+	}
+	if g.next == nil || !g.next.delayed || generation > g.next.generation() {
+		g.next = l
+	}
+	if g.next != l || l.mayGetSame(generation, now) {
+		return time.Time{}, false
+	}
+
+	ended, took := g.ended, g.took
+	first, c := l.moments.first, l.batch.cause
+	if c == l.program.run && first.After(ended) {
+		ended, took = first, first.Sub(c.started) // long after the program's start
+	}
+	return later(first, ended).Add(delay(generation, took)), true
+}
+
+// delay is how long a batch waits after a run that took so long: a fourth of that
+// for the first generation that waits, and twice as long for each further one.
+func delay(generation int, took time.Duration) time.Duration {
+	return min(longestWait, max(took, shortestRun)/4<<(generation-firstDelayed))
+}
+
+// mayGetSame reports whether a run is under way whose events would have the
+// generation of the lane's batch, or a higher one, so that the wait for one of a
+// lower generation cannot begin. A run of another route may take long and delays
+// a whole route only before its batch is refused.
+func (l *lane) mayGetSame(generation int, now time.Time) bool {
+	s := l.stage
+	return slices.ContainsFunc(s.router.causes, func(c *cause) bool {
+		own := c.routes[len(c.routes)-1] == s.route.Name
+		return c.ended.IsZero() && c.generation(s.route.Name) >= generation &&
+			(own || s.only == nil || generation >= maxGeneration)
+	})
+}
+
+// advanceNext lets the next delayed lane go if it is time: what it waits for
+// happens elsewhere.
+func (g *loopGuard) advanceNext(now time.Time) {
+	if g.next != nil && !g.next.delayed {
+		g.delayed = slices.DeleteFunc(g.delayed, func(l *lane) bool { return !l.delayed })
+		g.next = nil
+		for _, l := range g.delayed {
+			if g.next == nil || l.generation() > g.next.generation() {
+				g.next = l
+			}
+		}
+	}
+	if g.next != nil {
+		g.next.advance(now)
+	}
+}
+
+// release takes all delayed batches back to generation 0: there is no loop.
+func (g *loopGuard) release() {
+	for _, l := range g.delayed {
+		if l.delayed {
+			l.touch()
+			l.batch.cause, l.delayed = nil, false
+		}
+	}
+	g.delayed, g.next = nil, nil
+}
+
+// isLoop reports whether the lane's batch, which has waited long enough, is to be
+// refused.
+func (l *lane) isLoop() bool { return l.generation() >= maxGeneration }
+
+// isQuiet reports whether nothing has come of the latest run of the route, and
+// nothing can come of it any more: no run is under way, and no batch waits, to
+// which the route has led.
+func (s *stage) isQuiet(now time.Time) bool {
+	name := s.route.Name
+	if s.loop.events != s.loop.atStart {
+		return false
+	}
+	if slices.ContainsFunc(s.router.causes, func(c *cause) bool { return c.active(now) && c.generation(name) > 0 }) {
+		return false
+	}
+	for _, other := range s.router.stages {
+		for l := range other.all() {
+			if other != s && !l.batch.empty() && l.batch.cause.generation(name) > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// refuse drops the lane's batch and all others that are delayed, and reports
+// them as a loop. What the program that was refused a new start goes on to write
+// is not reported again. All of it goes with a later batch.
+func (g *loopGuard) refuse(l *lane, now time.Time) {
+	s, c := l.stage, l.batch.cause
+	f := newFrame(l, now)
+	l.delayed = false
+	for _, other := range g.delayed {
+		if other.delayed && other != l {
+			f.entries = append(f.entries, other.batch.take()...)
+			other.count(now)
+			other.rest(now)
+		}
+	}
+	for _, e := range f.entries {
+		g.keep(e)
+		if s.route.goesOn() {
+			g.reported = noteTime(g.reported, keyOf(e.event), now, maxWritten)
+		}
+	}
+
+	if c == g.stopped {
+		for _, e := range f.entries {
+			release(e.tickets, nil)
+		}
+		l.count(now)
+		l.rest(now)
+		return
+	}
+	g.stopped = c
+	l.refuse(f, &LoopError{Events: eventsOf(f.entries), Routes: c.loop(s.route.Name)})
+}
+
+// loop is the routes that have led to one another since the first run of a
+// route, that one first, and each once.
+func (c *cause) loop(route string) []string {
+	var routes []string
+	for _, name := range c.routes[slices.Index(c.routes, route):] {
+		if !slices.Contains(routes, name) {
+			routes = append(routes, name)
+		}
+	}
+	return routes
+}
+
+// keep has an entry go with a later batch.
+func (g *loopGuard) keep(e *entry) {
+	kept := *e
+	kept.seq, kept.tickets = 0, nil
+	g.refused.put(keyOf(e.event), kept)
+}
+
+// mutes reports whether an event of a path, which may have been reported as part
+// of a loop, starts nothing by itself.
+func (g *loopGuard) mutes(k key, now time.Time) bool {
+	last, reported := g.reported[k]
+	if !reported {
+		return false
+	}
+	if now.Sub(last) >= muteReported {
+		delete(g.reported, k)
+		return false
+	}
+	g.reported[k] = now
+	return true
+}
+
+// bringBack puts what was refused back when a batch that no run of the route has
+// caused starts: into that batch, or with PerFile into those of the paths. As it
+// is likely to be part of a loop, those are refused again at the next generation.
+func (g *loopGuard) bringBack(l *lane) {
+	s := l.stage
+	if g.refused.empty() || l.generation() > 0 {
+		return
+	}
+	var before *cause
+	if s.only == nil {
+		before = &cause{routes: g.stopped.routes[slices.Index(g.stopped.routes, s.route.Name)+1:]}
+	}
+	for _, e := range g.refused.take() {
+		if !s.keeps(e) {
+			continue // the route is for other files now
+		}
+		to := s.lane(keyOf(e.event))
+		if to != l {
+			to.touch()
+		}
+		if to.batch.empty() {
+			to.batch.cause = before
+		}
+		to.batch.restore([]*entry{e})
+	}
+}
+
+// A program is the latest run of a lane, if the program that it has started keeps
+// running and writes at times of its own: some time after each start, or again
+// and again. What is written at the same intervals as before is taken to be
+// written by the program; people do not save so regularly, all the less when
+// their saves have to wait. The zero value is no program.
+type program struct {
+	run     *cause
+	trigger time.Duration // from the start before that to the event that led to it
+	written map[key]*writeTimes
+}
+
+// writeTimes are the times at which a path was written.
+type writeTimes struct {
+	run      *cause
+	after    time.Duration // from the start of run to the first write
+	last     time.Time
+	interval time.Duration // between the last two writes of one run
+	repeats  bool          // the last write did
+}
+
+// start notes that a new run starts, because of an event at first.
+func (p *program) start(run *cause, first time.Time) {
+	p.trigger = 0
+	if p.run != nil {
+		p.trigger = first.Sub(p.run.started)
+	}
+	p.run = run
+}
+
+// repeats reports whether a path is written at an interval at which it, or the
+// path that led to the start, was written before. In the time just after the
+// start every event counts as the program's anyway.
+func (p *program) repeats(k key, now time.Time) bool {
+	if p.run == nil || now.Sub(p.run.started) <= startup {
+		return false
+	}
+	w := p.written[k]
+	if w == nil {
+		if p.written == nil || len(p.written) >= maxWritten {
+			p.written = make(map[key]*writeTimes)
+		}
+		w = new(writeTimes)
+		p.written[k] = w
+	}
+
+	after, interval := now.Sub(p.run.started), now.Sub(w.last)
+	w.last = now
+	switch {
+	case w.run != p.run:
+		w.repeats = isSameInterval(after, p.trigger) || isSameInterval(after, w.after)
+		w.run, w.after = p.run, after
+	case interval >= sameWrite:
+		w.repeats = isSameInterval(interval, w.interval)
+		w.interval = interval
+	}
+	return w.repeats
+}
+
+// sameWrite is how close two events of a path are that count as one write.
+const sameWrite = 50 * time.Millisecond
+
+// isSameInterval allows for the delays of a busy machine.
+func isSameInterval(a, b time.Duration) bool {
+	return b > 0 && (a-b).Abs() <= max(sameWrite, b/8)
+}
