@@ -91,15 +91,14 @@ type cause struct {
 	ended   time.Time // when it can cause nothing any more; zero if that is not known yet
 }
 
-// newCause returns the cause for a run that starts now, itself caused by from,
-// which may be nil.
-func newCause(route *Route, from *cause, now time.Time) *cause {
-	c := &cause{started: now}
+// newCause returns the cause for a run of the route that starts now, itself caused
+// by from, which may be nil.
+func (s *stage) newCause(from *cause, now time.Time) *cause {
+	c := &cause{routes: s.causedByNothing, started: now}
 	if from != nil {
-		c.routes = slices.Clip(from.routes[max(0, len(from.routes)-maxCauses+1):])
+		c.routes = append(slices.Clip(from.routes[max(0, len(from.routes)-maxCauses+1):]), s.route.Name)
 	}
-	c.routes = append(c.routes, route.Name)
-	if route.OnBusy == Restart {
+	if s.route.OnBusy == Restart {
 		c.ended = now.Add(startup) // see program for what it causes later
 	}
 	return c

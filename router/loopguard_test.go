@@ -563,7 +563,7 @@ func TestCausesAreForgotten(t *testing.T) {
 	s, now := r.stages[0], time.Now()
 	var last *cause
 	for range 10 * maxCauses {
-		last = newCause(&s.route, last, now)
+		last = s.newCause(last, now)
 		s.starts(last, now)
 		s.ends(last, now)
 	}
@@ -571,7 +571,7 @@ func TestCausesAreForgotten(t *testing.T) {
 		t.Errorf("%d runs are remembered that led to the last, and %d as causes of new events", last.length(), len(r.causes))
 	}
 	for range 2 * maxCauses {
-		s.starts(newCause(&s.route, nil, now), now)
+		s.starts(s.newCause(nil, now), now)
 	}
 	if len(r.causes) != maxCauses {
 		t.Errorf("%d runs are considered as causes, want %d", len(r.causes), maxCauses)

@@ -256,7 +256,7 @@ func (l *lane) start(now time.Time) {
 	}
 	l.run = newFrame(l, now)
 	l.run.ctx = s.router.work
-	l.run.cause = newCause(&s.route, from, now)
+	l.run.cause = s.newCause(from, now)
 	s.starts(l.run.cause, now)
 	if s.route.goesOn() {
 		l.program.start(l.run.cause, l.moments.first)

@@ -45,6 +45,8 @@ type stage struct {
 	freed    time.Time // when it was no more
 	failures failures  // of after, since it is held
 	loop     loopGuard
+
+	causedByNothing []string // the route's name alone, for causes that nothing has caused
 }
 
 // newStage returns the stage of a route that has its defaults.
@@ -53,7 +55,7 @@ func newStage(r *Router, route Route) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{router: r, route: route, rules: rs, made: make(map[key]bool)}
+	s := &stage{router: r, route: route, rules: rs, made: make(map[key]bool), causedByNothing: []string{route.Name}}
 	if route.IgnoreFiles {
 		rs.files = r.ignoreFiles.of
 	}
