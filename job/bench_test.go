@@ -119,7 +119,7 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		batch := (&house{dir: "/"}).events("tmp")
+		batch := (&testRunner{dir: "/"}).events("tmp")
 		for b.Loop() {
 			start := time.Now()
 			if err := j.Run(b.Context(), batch); err != nil {

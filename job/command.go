@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job/internal/supervisor"
 )
 
 // DefaultGrace is how long after SIGTERM a program gets SIGKILL if its Command
@@ -22,8 +26,7 @@ const DefaultGrace = 5 * time.Second
 // shell runs the script of a Command.
 const shell = "/bin/sh"
 
-// A Command says what to run, and how. The package documentation has the
-// rules.
+// A Command says what to run, and how. The package documentation has the rules.
 type Command struct {
 	// Name is what logs call the command, and EXECLOGD_ROUTE: the name of
 	// its route. It is required.
@@ -36,29 +39,29 @@ type Command struct {
 	// Shell is a script for /bin/sh, instead of Argv. Nothing is filled in.
 	Shell string
 
-	// Made says that a program given by its path, which has a slash in it,
-	// may be made later, as by a compiler that runs first. That it is not
-	// there is then an error of the run.
-	Made bool
+	// BuiltLater says that a program given by its path, with a slash in it, may
+	// not exist yet, as when a compiler has to run first. That it does not exist
+	// is then an error of the run and not of the Command.
+	BuiltLater bool
 
-	// Dir is where it runs; empty is the root of the batch's first event.
-	// A relative one is relative to the directory of the process.
+	// Dir is where the program runs; empty is the root of the batch's first
+	// event. A relative one is relative to the directory of the process.
 	Dir string
 
 	// Env is what to set beside Options.Env, as in "KEY=value".
 	Env []string
 
-	// Input is what it reads from standard input.
+	// Input is what the program reads from standard input.
 	Input Input
 
-	// Grace is how long it has from SIGTERM to SIGKILL when it is to end,
-	// and what it leaves behind, when it has ended; 0 is DefaultGrace,
+	// Grace is how long the program has from SIGTERM to SIGKILL when it is to
+	// end, and what it leaves behind, when it has ended; 0 is DefaultGrace,
 	// negative is none.
 	Grace time.Duration
 
-	// Stop asks the program to end, before the SIGKILL of Grace; 0 is SIGTERM.
-	// What the program leaves behind is asked by SIGTERM anyway.
-	Stop syscall.Signal
+	// StopSignal asks the program to end, before the SIGKILL of Grace; 0 is
+	// SIGTERM. What the program leaves behind gets SIGTERM anyway.
+	StopSignal syscall.Signal
 
 	// Leave are the names of processes that a run may leave behind when the
 	// program has ended by itself, such as servers that a build tool starts to
@@ -74,19 +77,20 @@ type Command struct {
 type Job struct {
 	runner *Runner
 	name   string
-	argv   []string // as in Command, or a shell's
-	path   string   // of the program; empty if each run is to look
-	dir    string   // absolute; empty is the root
-	env    []string
 	input  Input
-	grace  time.Duration
-	stop   syscall.Signal
-	leave  []string
-	shell  bool
+
+	// request is what to ask a supervisor process for, but for what depends on
+	// the batch: Argv before names are filled in, Env without the variables of
+	// the batch, Dir only if the Command has one, and Path unless each run is to
+	// look for the program.
+	request supervisor.Request
+
+	isShell   bool
+	isService bool
 }
 
 // Command checks a command and returns it as a Job. A program that cannot be
-// found is an error here, unless it is yet to be made.
+// found is an error here, unless it is built later.
 func (r *Runner) Command(c Command) (*Job, error) {
 	j, err := r.job(c)
 	if err != nil {
@@ -96,36 +100,34 @@ func (r *Runner) Command(c Command) (*Job, error) {
 }
 
 func (r *Runner) job(c Command) (*Job, error) {
-	j := &Job{
-		runner: r,
-		name:   c.Name,
-		argv:   slices.Clone(c.Argv),
-		env:    environment(r.opts.Env, c.Env),
-		input:  c.Input,
-		grace:  max(0, cmp.Or(c.Grace, DefaultGrace)),
-		stop:   cmp.Or(c.Stop, syscall.SIGTERM),
-		leave:  slices.Clone(c.Leave),
-		shell:  c.Shell != "",
-	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if j.shell {
-		j.argv = []string{shell, "-c", c.Shell}
+	j := &Job{runner: r, name: c.Name, input: c.Input, isShell: c.Shell != ""}
+	j.request = supervisor.Request{
+		Argv:       slices.Clone(c.Argv),
+		Env:        environment(r.opts.Env, c.Env),
+		Grace:      max(0, cmp.Or(c.Grace, DefaultGrace)),
+		StopSignal: cmp.Or(c.StopSignal, unix.SIGTERM),
+		Leave:      slices.Clone(c.Leave),
 	}
-	if err := checkArguments(j.argv); err != nil {
+	if j.isShell {
+		j.request.Argv = []string{shell, "-c", c.Shell}
+	}
+	if err := checkArguments(j.request.Argv); err != nil {
 		return nil, err
 	}
+
 	if c.Dir != "" {
-		j.dir = absolute(c.Dir)
-		if !isDir(j.dir) {
-			return nil, fmt.Errorf("directory %q is not there: create it, or name another", j.dir)
+		j.request.Dir = absolute(c.Dir)
+		if !isDir(j.request.Dir) {
+			return nil, fmt.Errorf("directory %q is not there: create it, or name another", j.request.Dir)
 		}
 	}
-	return j, j.find(c.Made)
+	return j, j.findProgram(c.BuiltLater)
 }
 
-// check says what is wrong with a command before its program is looked for.
+// check says what is wrong with a command, before its arguments are looked at.
 func (c Command) check() error {
 	switch {
 	case c.Name == "":
@@ -150,19 +152,33 @@ func (c Command) check() error {
 	return nil
 }
 
-// find looks for the program, unless it is to be found from the root on, or is
-// yet to be made.
-func (j *Job) find(made bool) error {
-	program := j.argv[0]
+// CheckLeave says what is wrong with an element of Command.Leave.
+func CheckLeave(name string) error {
+	switch _, err := path.Match(name, ""); {
+	case err != nil:
+		return fmt.Errorf("%q is no pattern: close its bracket, or put a backslash before it", name)
+	case strings.Contains(name, "/"):
+		return fmt.Errorf("%q has a slash, which the name of a process has not: write %q", name, path.Base(name))
+	case name == "":
+		return fmt.Errorf("%q is no name: want that of a program, as in %q", name, "java")
+	}
+	return nil
+}
+
+// findProgram looks for the program, if it can be known already.
+func (j *Job) findProgram(builtLater bool) error {
+	r := &j.request
+	program := r.Argv[0]
 	isPath := strings.Contains(program, "/")
-	if j.dir == "" && isPath && !filepath.IsAbs(program) {
+	if r.Dir == "" && isPath && !filepath.IsAbs(program) {
+		return nil // it is relative to the root of the batch
+	}
+
+	path, err := lookPath(program, r.Dir, r.Env)
+	if builtLater && isPath && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	path, err := lookPath(program, j.dir, j.env)
-	if made && isPath && errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	j.path = path
+	r.Path = path
 	return err
 }
 
@@ -175,84 +191,84 @@ func (j *Job) Run(ctx context.Context, batch []inotify.Event) error {
 
 // RunWith is Run with more variables in the environment, as in "KEY=value".
 func (j *Job) RunWith(ctx context.Context, batch []inotify.Event, env ...string) error {
-	req, e, err := j.begin(batch)
-	req.env = slices.Concat(req.env, env)
+	req, e, err := j.prepare(batch)
 	if err != nil {
 		return err
 	}
+	req.Env = append(req.Env, env...)
 	x, err := j.start(ctx, req, e, batch)
 	if err != nil {
 		return err
 	}
-	defer j.runner.leave(x)
+	defer j.runner.remove(x)
+
 	stop := context.AfterFunc(ctx, x.stop)
 	defer stop()
 	return x.finish(ctx)
 }
 
-// begin is what to run for a batch, and its record.
-func (j *Job) begin(batch []inotify.Event) (request, *entry, error) {
-	req, err := j.request(batch)
+// prepare returns what to run for a batch, with a new entry of the log. If that
+// cannot be run, the entry has failed.
+func (j *Job) prepare(batch []inotify.Event) (supervisor.Request, *entry, error) {
+	req, err := j.requestFor(batch)
+
+	// The log has the arguments without the paths if those are many.
+	argv := req.Argv
+	if len(argv) == 0 || len(argv) > max(maxEvents, len(j.request.Argv)) {
+		argv = j.request.Argv
+	}
 	e := j.runner.log.begin(Run{
-		Route: j.name, Argv: j.shown(req.argv), Dir: req.dir,
+		Route: j.name, Argv: argv, Dir: req.Dir,
 		Events: slices.Clone(batch[:min(len(batch), maxEvents)]), Batch: len(batch),
-	})
+	}, j.isService)
 	if err != nil {
 		err = j.runner.fail(e, err)
 	}
 	return req, e, err
 }
 
-// start starts what begin has returned, unless ctx has ended.
-func (j *Job) start(ctx context.Context, req request, e *entry, batch []inotify.Event) (*execution, error) {
+// requestFor fills in what the command gets of a batch.
+func (j *Job) requestFor(batch []inotify.Event) (supervisor.Request, error) {
+	r := j.request
+	env, complete := variables(j.name, batch)
+	if !complete && j.isShell && strings.Contains(r.Argv[2], "EXECLOGD_PATHS") {
+		return r, tooLong(len(batch), "EXECLOGD_PATHS", "a variable has 128 KiB at most")
+	}
+	if r.Dir == "" && len(batch) > 0 {
+		r.Dir = absolute(batch[0].Root)
+	}
+	if r.Dir == "" {
+		return r, errors.New("there is no directory to run in: no event has led to this run, so name one")
+	}
+	r.Env = slices.Concat(r.Env, env, []string{"PWD=" + r.Dir})
+
+	var err error
+	if r.Path == "" {
+		if r.Path, err = lookPath(r.Argv[0], r.Dir, j.request.Env); err != nil {
+			return r, err
+		}
+	}
+	if !j.isShell {
+		r.Argv, err = expand(r.Argv, batch)
+	}
+	return r, err
+}
+
+// start starts what prepare has returned, unless ctx has ended.
+func (j *Job) start(ctx context.Context, req supervisor.Request, e *entry, batch []inotify.Event) (*execution, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, j.runner.skip(e, err)
 	}
-	x, err := j.runner.start(req, j.input.payload(batch), e)
+	x, err := j.runner.start(req, j.input.encode(batch), j.input == TerminalInput, e)
 	switch {
 	case errors.Is(err, errClosed):
 		return nil, j.runner.skip(e, err)
-	case errors.Is(err, syscall.E2BIG) && slices.Contains(j.argv, pathsHole):
+	case errors.Is(err, unix.E2BIG) && slices.Contains(j.request.Argv, pathsPlaceholder):
 		return nil, j.runner.fail(e, tooLong(len(batch), "arguments", size(req)))
 	case err != nil:
 		return nil, j.runner.fail(e, startError(req, err))
 	}
 	return x, nil
-}
-
-// shown is what a record says of the arguments: as they are, or without the
-// paths if those are many.
-func (j *Job) shown(argv []string) []string {
-	if len(argv) == 0 || len(argv) > max(maxEvents, len(j.argv)) {
-		return j.argv
-	}
-	return argv
-}
-
-// request is the command with a batch.
-func (j *Job) request(batch []inotify.Event) (request, error) {
-	r := request{path: j.path, dir: j.dir, argv: j.argv, grace: j.grace, stop: j.stop, leave: j.leave, terminal: j.input == TerminalInput}
-	env, list := variables(j.name, batch)
-	if !list && j.shell && strings.Contains(j.argv[2], "EXECLOGD_PATHS") {
-		return r, tooLong(len(batch), "EXECLOGD_PATHS", "a variable has 128 KiB at most")
-	}
-	if r.dir == "" && len(batch) > 0 {
-		r.dir = absolute(batch[0].Root)
-	}
-	if r.dir == "" {
-		return r, errors.New("there is no directory to run in: no event has led to this run, so name one")
-	}
-	r.env = slices.Concat(j.env, env, []string{"PWD=" + r.dir})
-	var err error
-	if r.path == "" {
-		if r.path, err = lookPath(j.argv[0], r.dir, j.env); err != nil {
-			return r, err
-		}
-	}
-	if !j.shell {
-		r.argv, err = expand(j.argv, batch)
-	}
-	return r, err
 }
 
 // skip notes that a run was stopped before it began.
@@ -276,17 +292,4 @@ func (r *Runner) done(e *entry, how ending) error {
 		return nil
 	}
 	return &Error{run}
-}
-
-// finish waits for the end of an execution and notes how the run ended.
-func (x *execution) finish(ctx context.Context) error {
-	end, err := x.wait()
-	if err != nil {
-		return x.runner.fail(x.entry, err)
-	}
-	var cause error
-	if x.stopping() {
-		cause = stopCause(cmp.Or(context.Cause(ctx), errStop)) // errStop is that of Close
-	}
-	return x.runner.done(x.entry, endingOf(end, cause))
 }

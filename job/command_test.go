@@ -22,7 +22,7 @@ var hostile = []string{
 }
 
 func TestHostileNamesAreData(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	for _, name := range hostile {
 		write(t, filepath.Join(h.dir, name), "content of "+name)
 	}
@@ -54,7 +54,7 @@ func TestHostileNamesAreData(t *testing.T) {
 
 // All names at once, as each of the lists has them.
 func TestLists(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	var all, lines []string
 	for _, name := range hostile {
 		all = append(all, filepath.Join(h.dir, name))
@@ -84,14 +84,14 @@ func TestLists(t *testing.T) {
 }
 
 func TestJSONLines(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	batch := h.events(hostile...)
 	batch[0].From, batch[0].Mask = "\xfe", inotify.MovedTo|inotify.IsDir
 	j := h.job(Command{Argv: []string{"cat"}, Input: JSONLines})
 	if err := j.Run(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
-	r, _ := h.Log().Last("test")
+	r := h.lastRun()
 	var got []inotify.Event
 	for line := range bytes.Lines(r.Output) {
 		var l eventLine
@@ -124,7 +124,7 @@ func TestEnvironment(t *testing.T) {
 		key, value, _ := strings.Cut(v, "=")
 		t.Setenv(key, value)
 	}
-	h := newHouse(t)
+	h := newTestRunner(t)
 	r := h.run(Command{Name: "build", Argv: []string{"env"}, Env: []string{"SET=first", "SET=last", "EXECLOGD_ROUTE=mine", "PWD=/"}}, "a", "b")
 	got := make(map[string]string)
 	for line := range strings.Lines(string(r.Output)) {
@@ -148,7 +148,7 @@ func TestEnvironment(t *testing.T) {
 // A job is alone with its group and session, its descriptors, the signals as
 // they were, and no terminal.
 func TestSurroundings(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	r := h.run(Command{Argv: []string{"python3", "-c", `
 import os, signal, fcntl
 assert os.getpid() == os.getpgrp() == os.getsid(0), "group"
@@ -172,7 +172,7 @@ func TestSIGPIPEIsNotIgnored(t *testing.T) {
 }
 
 func TestDirectory(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	sub := filepath.Join(h.dir, "sub dir")
 	write(t, filepath.Join(sub, "here.sh"), "#!/bin/sh\npwd\n")
 	if err := os.Chmod(filepath.Join(sub, "here.sh"), 0o700); err != nil {
@@ -199,8 +199,8 @@ func TestDirectory(t *testing.T) {
 
 // A program that a build makes is looked for when it is to run.
 func TestProgramIsMadeLater(t *testing.T) {
-	h := newHouse(t)
-	j, err := h.Command(Command{Name: "test", Argv: []string{"./made"}, Dir: h.dir, Made: true})
+	h := newTestRunner(t)
+	j, err := h.Command(Command{Name: "test", Argv: []string{"./made"}, Dir: h.dir, BuiltLater: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestProgramIsMadeLater(t *testing.T) {
 // What cannot run is an error before anything has changed, and says what to
 // do.
 func TestCommandErrors(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	plain := filepath.Join(h.dir, "plain")
 	write(t, plain, "")
 	tests := []struct {
@@ -231,8 +231,8 @@ func TestCommandErrors(t *testing.T) {
 		{Command{Argv: []string{"no-such-program"}, Env: []string{"PATH=/bin:bin"}}, `command "no-such-program" is in no directory of PATH (/bin:bin): install it, or give its path`},
 		{Command{Argv: []string{"plain"}, Env: []string{"PATH=.:" + h.dir}, Dir: h.dir}, `command "plain" is in no directory of PATH (.:` + h.dir + `): install it, or give its path`},
 		{Command{Argv: []string{"./none"}, Dir: h.dir}, `command "` + h.dir + `/none" is not there: give the path of a program, or a name that is in PATH: stat ` + h.dir + `/none: no such file or directory`},
-		{Command{Argv: []string{"no-such-program"}, Made: true, Env: []string{"PATH=/bin"}}, `command "no-such-program" is in no directory of PATH (/bin): install it, or give its path`},
-		{Command{Argv: []string{plain}, Made: true}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
+		{Command{Argv: []string{"no-such-program"}, BuiltLater: true, Env: []string{"PATH=/bin"}}, `command "no-such-program" is in no directory of PATH (/bin): install it, or give its path`},
+		{Command{Argv: []string{plain}, BuiltLater: true}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
 		{Command{Argv: []string{h.dir}}, `command "` + h.dir + `" is a directory: give the path of a program`},
 		{Command{Argv: []string{plain}}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
 		{Command{Argv: []string{"true"}, Dir: "/none"}, `directory "/none" is not there: create it, or name another`},
@@ -262,7 +262,7 @@ func TestCommandErrors(t *testing.T) {
 
 // How a run has ended is one line.
 func TestFailures(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	script := filepath.Join(h.dir, "script")
 	write(t, script, "#!/no/interpreter\n")
 	binary := filepath.Join(h.dir, "binary")
@@ -303,7 +303,7 @@ func TestFailures(t *testing.T) {
 
 // What was there when the command was checked may have gone.
 func TestGoneSince(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	program := filepath.Join(h.dir, "bin", "program")
 	write(t, program, "#!/bin/sh\n")
 	if err := os.Chmod(program, 0o700); err != nil {
@@ -326,7 +326,7 @@ func TestGoneSince(t *testing.T) {
 // 10,000 long paths stop no command that does not ask for them, and none that
 // reads them.
 func TestManyPaths(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	var paths []string
 	for i := range 10_000 {
 		paths = append(paths, fmt.Sprintf("%s/%d", strings.Repeat("a long name ", 20), i))
@@ -361,7 +361,7 @@ func TestManyPaths(t *testing.T) {
 
 // A context that has ended starts nothing.
 func TestEndedContext(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("changed my mind")
 	cancel(why)
@@ -374,9 +374,9 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// Jobs run side by side, each with a keeper of its own, and end alone.
+// Jobs run side by side, each with a supervisor process of its own, and end alone.
 func TestSideBySide(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	j := h.job(Command{Shell: `echo up; read line`})
 	slow := h.job(Command{Shell: `echo slow; sleep 1000 & wait`})
 	ctx, cancel := context.WithCancel(t.Context())

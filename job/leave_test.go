@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/job/internal/supervisor"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -22,7 +23,7 @@ func sleeping(n int) string {
 
 // What is left behind is told, the first of it by name.
 func TestWhatIsEndedIsTold(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	r := h.run(Command{Shell: sleeping(1) + "echo $!"})
 	if want := "sleep (" + strings.TrimSpace(string(r.Output)) + ")"; r.Ended.String() != want || r.Ended.Count != 1 {
 		t.Errorf("it ended %q, want %q", r.Ended, want)
@@ -73,7 +74,7 @@ func TestLeave(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := buildServer(t)
-			h := newHouse(t)
+			h := newTestRunner(t)
 			r := h.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; " + sleeping(1) + "echo ends", Leave: tt.leave})
 			defer endLeft(t, r)
 			if string(r.Output) != "begins\nends\n" || r.Err != nil {
@@ -92,7 +93,7 @@ func TestLeave(t *testing.T) {
 				t.Error(err)
 			}
 			for _, p := range r.Left.First {
-				if now, ok := look(p.PID); !ok || now.zombie {
+				if now, ok := supervisor.Lookup(p.PID); !ok || now.Zombie {
 					t.Errorf("%v is not there any more", p)
 				}
 			}
@@ -120,7 +121,7 @@ func sortedNames(p Processes) string {
 
 // A process that has not become the program that may stay gets a moment for that.
 func TestLeaveWaitsForPrograms(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	r := h.run(Command{Argv: []string{"python3", "-c", `
 import os
 parent = os.getpid()
@@ -137,7 +138,7 @@ if os.fork() == 0:
 // What may stay may also be deaf to SIGTERM, and others still have to go.
 func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 	dir := buildServer(t)
-	h, w := newHouse(t), newWitness(t)
+	h, w := newTestRunner(t), newLivenessPipe(t)
 	r := h.run(Command{
 		Shell: "setsid " + dir + "/buildserver & read up <" + dir + "/up; " + w.script(`sh -c 'trap "" TERM; echo deaf; while :; do sleep 1000; done' & echo`),
 		Leave: []string{"buildserver"}, Grace: 50 * time.Millisecond,
@@ -151,7 +152,7 @@ func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 
 // A run that is stopped leaves nothing.
 func TestStopLeavesNothing(t *testing.T) {
-	h, w := newHouse(t), newWitness(t)
+	h, w := newTestRunner(t), newLivenessPipe(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
 	r := h.runWith(ctx, Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
@@ -162,7 +163,7 @@ func TestStopLeavesNothing(t *testing.T) {
 }
 
 func TestLeaveIsChecked(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	for name, want := range map[string]string{
 		"[":        `route "test": leave: "[" is no pattern: close its bracket, or put a backslash before it`,
 		"":         `route "test": leave: "" is no name: want that of a program, as in "java"`,

@@ -48,7 +48,7 @@ func TestLogForgets(t *testing.T) {
 			entries := []*entry{nil}
 			for step := range strings.FieldsSeq(tt.steps) {
 				if step == "+" {
-					entries = append(entries, l.begin(Run{}))
+					entries = append(entries, l.begin(Run{}, false))
 					continue
 				}
 				var id int
@@ -70,7 +70,7 @@ func TestFollow(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		quick, slow := follow(ctx, l, 0), follow(ctx, l, 35*time.Second)
 		for i := range 2 {
-			e := l.begin(Run{Route: "r"})
+			e := l.begin(Run{Route: "r"}, false)
 			time.Sleep(10 * time.Second)
 			fmt.Fprintf(writerTo{e}, "output %d\n", i)
 			time.Sleep(10 * time.Second)
@@ -99,7 +99,7 @@ func TestRecent(t *testing.T) {
 		t.Errorf("at first %v", got)
 	}
 	for i := range 3 {
-		e := l.begin(Run{})
+		e := l.begin(Run{}, false)
 		fmt.Fprintf(writerTo{e}, "output %d", i)
 		if i != 1 {
 			e.end(ending{})
@@ -121,7 +121,7 @@ func TestChanged(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"begins", func() { e = l.begin(Run{}) }},
+		{"begins", func() { e = l.begin(Run{}, false) }},
 		{"has output", func() { e.write([]byte("x")) }},
 		{"ends", func() { e.end(ending{}) }},
 	} {
@@ -177,12 +177,12 @@ func TestLogConcurrently(t *testing.T) {
 				}
 				clear(r.Output)
 				l.Runs()
-				l.Last("r")
+				l.Recent(1, maxOutput)
 			}
 		})
 		writers.Go(func() {
 			for range 100 {
-				e := l.begin(Run{Route: "r"})
+				e := l.begin(Run{Route: "r"}, false)
 				for range 10 {
 					e.write([]byte(strings.Repeat("x", 1000)))
 				}
@@ -208,7 +208,7 @@ func TestRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	h := &house{Runner: r, t: t, dir: t.TempDir()}
+	h := &testRunner{Runner: r, t: t, dir: t.TempDir()}
 	start := time.Now()
 	got := h.run(Command{Name: "build", Argv: []string{"sh", "-c", "echo $$; exit 3", "{path}"}}, "a", "b")
 	if len(told) != 1 || told[0].ID != got.ID {

@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // lookPath finds the program that a command names: in the directories of
@@ -35,14 +36,13 @@ func lookPath(program, dir string, env []string) (string, error) {
 
 // checkProgram says what is wrong with a program before it is run.
 func checkProgram(path string) error {
-	const executable = 1 // X_OK
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return fmt.Errorf("command %q is not there: give the path of a program, or a name that is in PATH: %w", path, err)
 	case info.IsDir():
 		return fmt.Errorf("command %q is a directory: give the path of a program", path)
-	case syscall.Access(path, executable) != nil:
+	case unix.Access(path, unix.X_OK) != nil:
 		return fmt.Errorf("command %q is not executable: chmod +x it, or name its interpreter before it", path)
 	}
 	return nil

@@ -19,9 +19,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The tests run this program again: as keepers, and as the daemons below.
+// The tests run this program again: as supervisor processes, and as the daemons below.
 func TestMain(m *testing.M) {
-	Keep()
+	Supervise()
 	switch os.Getenv("JOB_TEST") {
 	case "daemon":
 		daemon()
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	default:
-		os.Setenv("GORACE", "atexit_sleep_ms=0") // for keepers
+		os.Setenv("GORACE", "atexit_sleep_ms=0") // for supervisor processes
 		goleak.VerifyTestMain(m)
 	}
 }
@@ -68,22 +68,22 @@ func immune() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// A house is a runner for a test, with the output of its jobs.
-type house struct {
+// A testRunner is a runner for a test, with the output of its jobs.
+type testRunner struct {
 	*Runner
 	t     *testing.T
 	dir   string // an empty directory
 	lines chan string
 }
 
-func newHouse(t *testing.T) *house {
+func newTestRunner(t *testing.T) *testRunner {
 	t.Helper()
-	return houseWith(t, Options{})
+	return newTestRunnerWith(t, Options{})
 }
 
-func houseWith(t *testing.T, opts Options) *house {
+func newTestRunnerWith(t *testing.T, opts Options) *testRunner {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
+	h := &testRunner{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
 	opts.Output = func(l Line) { h.lines <- l.Text }
 	r, err := New(opts)
 	if err != nil {
@@ -99,7 +99,7 @@ func houseWith(t *testing.T, opts Options) *house {
 }
 
 // job is a command that must be right.
-func (h *house) job(c Command) *Job {
+func (h *testRunner) job(c Command) *Job {
 	h.t.Helper()
 	if c.Name == "" {
 		c.Name = "test"
@@ -112,23 +112,32 @@ func (h *house) job(c Command) *Job {
 }
 
 // run runs a command with events for paths and returns its record.
-func (h *house) run(c Command, paths ...string) Run {
+func (h *testRunner) run(c Command, paths ...string) Run {
 	h.t.Helper()
 	return h.runWith(h.t.Context(), c, paths...)
 }
 
-func (h *house) runWith(ctx context.Context, c Command, paths ...string) Run {
+func (h *testRunner) runWith(ctx context.Context, c Command, paths ...string) Run {
 	h.t.Helper()
 	err := h.job(c).Run(ctx, h.events(paths...))
-	records := h.Log().Runs()
-	r := records[len(records)-1]
+	r := h.lastRun()
 	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Run.Err != r.Err) || (err == nil) != (r.Err == nil) {
 		h.t.Errorf("error %v does not go with the record %v", err, r)
 	}
 	return r
 }
 
-func (h *house) events(paths ...string) []inotify.Event {
+// lastRun returns the last run that the log has.
+func (h *testRunner) lastRun() Run {
+	h.t.Helper()
+	runs := h.Log().Recent(1, maxOutput)
+	if len(runs) == 0 {
+		h.t.Fatal("nothing has run")
+	}
+	return runs[0]
+}
+
+func (h *testRunner) events(paths ...string) []inotify.Event {
 	batch := []inotify.Event{}
 	for _, p := range paths {
 		batch = append(batch, inotify.Event{Root: h.dir, Path: p, Mask: inotify.Modify})
@@ -140,7 +149,7 @@ func (h *house) events(paths ...string) []inotify.Event {
 }
 
 // expect waits for a line of output.
-func (h *house) expect(want string) {
+func (h *testRunner) expect(want string) {
 	h.t.Helper()
 	select {
 	case got := <-h.lines:
@@ -152,16 +161,16 @@ func (h *house) expect(want string) {
 	}
 }
 
-// A witness is a pipe with a name. What holds it open for writing is alive.
-type witness struct {
+// A livenessPipe is a pipe with a name. What holds it open for writing is alive.
+type livenessPipe struct {
 	t    *testing.T
 	path string
 	r    *os.File
 }
 
-func newWitness(t *testing.T) *witness {
+func newLivenessPipe(t *testing.T) *livenessPipe {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "witness")
+	path := filepath.Join(t.TempDir(), "liveness")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -170,17 +179,17 @@ func newWitness(t *testing.T) *witness {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() })
-	return &witness{t, path, r}
+	return &livenessPipe{t, path, r}
 }
 
 // script is a script whose processes hold the pipe.
-func (w *witness) script(script string) string {
+func (w *livenessPipe) script(script string) string {
 	return "exec 9>" + w.path + "; echo >&9; " + script
 }
 
 // nobody fails the test if a process that held the pipe is still there when
 // the time is over; without a time it looks once.
-func (w *witness) nobody(patience time.Duration) {
+func (w *livenessPipe) nobody(patience time.Duration) {
 	w.t.Helper()
 	if err := w.r.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		w.t.Fatal(err)
@@ -199,7 +208,7 @@ func (w *witness) nobody(patience time.Duration) {
 }
 
 // look reads without waiting.
-func (w *witness) look() (said []byte, err error) {
+func (w *livenessPipe) look() (said []byte, err error) {
 	raw, err := w.r.SyscallConn()
 	if err != nil {
 		return nil, err

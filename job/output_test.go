@@ -124,7 +124,7 @@ func TestOutput(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newTestRunner(t)
 			h.lines = make(chan string, 300_000)
 			r := h.run(Command{Shell: tt.script})
 			if string(r.Output) != tt.want || r.Written != int64(tt.written) || r.Err != nil {
@@ -141,7 +141,7 @@ func TestOutputToAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	h := houseWith(t, Options{Stdout: file, Stderr: file})
+	h := newTestRunnerWith(t, Options{Stdout: file, Stderr: file})
 	for range 2 {
 		r := h.run(Command{Shell: `echo a; echo b >&2; exit 3`})
 		if r.Output != nil || r.Written != 0 || r.Err.Error() != "exit status 3" || len(h.lines) > 0 {
@@ -201,7 +201,7 @@ func TestOutputsAreKeptApart(t *testing.T) {
 
 // Lines come while the job runs.
 func TestOutputComesAtOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	gate := filepath.Join(h.dir, "gate")
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)

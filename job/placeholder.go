@@ -11,9 +11,9 @@ import (
 
 // What stands for names in the arguments of a command.
 const (
-	pathHole  = "{path}"
-	pathsHole = "{paths}"
-	rootHole  = "{root}"
+	pathPlaceholder  = "{path}"
+	pathsPlaceholder = "{paths}"
+	rootPlaceholder  = "{root}"
 )
 
 // placeholders finds any of them.
@@ -74,23 +74,23 @@ func describeArgument(argv []string, i int) string {
 // argument as code.
 func checkPlaceholders(argv []string, i int) error {
 	arg := argv[i]
-	hole := placeholders.FindString(arg)
-	if hole == "" {
+	placeholder := placeholders.FindString(arg)
+	if placeholder == "" {
 		return nil
 	}
-	variable := `"$EXECLOGD_` + strings.ToUpper(strings.Trim(hole, "{}")) + `"`
+	variable := `"$EXECLOGD_` + strings.ToUpper(strings.Trim(placeholder, "{}")) + `"`
 	switch {
-	case i == 0 && hole == rootHole:
+	case i == 0 && placeholder == rootPlaceholder:
 		return errors.New("has {root}, which is filled in for arguments alone: give the path of a program")
 	case i == 0:
 		return errors.New("would run the file that has changed: name a program, and give it the path as an argument")
 	case isShellScript(argv, i):
-		return fmt.Errorf("would run the names of files as code: write %s instead of %s", variable, hole)
-	case strings.Contains(arg, pathsHole) && arg != pathsHole:
+		return fmt.Errorf("would run the names of files as code: write %s instead of %s", variable, placeholder)
+	case strings.Contains(arg, pathsPlaceholder) && arg != pathsPlaceholder:
 		return errors.New("has more than {paths}, which stands for any number of arguments: let it stand alone")
 	case !plainArgument.MatchString(placeholders.ReplaceAllString(arg, "\x00")):
 		return fmt.Errorf("may be read as code, and with it what a file is called: let %[1]s stand alone, follow key= or be part of a path; "+
-			`a script has it as %[2]s, or as an argument, as in sh -c 'echo "$1"' sh %[1]s`, hole, variable)
+			`a script has it as %[2]s, or as an argument, as in sh -c 'echo "$1"' sh %[1]s`, placeholder, variable)
 	}
 	if program, remedy := codeReader(argv, i); program != "" {
 		return fmt.Errorf("is code for %s, and with it what a file is called: %s", program, strings.ReplaceAll(remedy, "$NAME", variable))

@@ -195,7 +195,7 @@ func TestHostileNamesRunNothing(t *testing.T) {
 		{"git", "-C", "{root}", "hash-object", "{path}"},
 		{"xargs", "-0", "cat"},
 	}
-	h := newHouse(t)
+	h := newTestRunner(t)
 	// The root is called something as well.
 	h.dir = filepath.Join(h.dir, "$(touch PWNED)`touch PWNED`$(shell touch PWNED)")
 	write(t, filepath.Join(h.dir, "read.sh"), `cat "$1"; echo "$EXECLOGD_PATH" "$EXECLOGD_PATHS"`)
@@ -244,7 +244,7 @@ func pwned(t *testing.T, dir string) (found bool) {
 
 // Each name arrives whole.
 func TestPartsOfArguments(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	r := h.run(Command{Argv: []string{"printf", `%s\n`, "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}}, "$(x) ;.y")
 	p := h.dir + "/$(x) ;.y"
 	want := strings.Join([]string{"--out=" + p + ".gz", "@" + p, "file://" + p, h.dir + "/a/" + h.dir, h.dir + ":/x:ro", ""}, "\n")

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/job/internal/supervisor"
 )
 
 // first is the first process of a PID namespace, which adopts every orphan. It
@@ -62,10 +64,10 @@ func first() error {
 	if err, ok := errors.AsType[*exec.ExitError](slow.Wait()); !ok || err.ExitCode() != 5 {
 		return fmt.Errorf("a slow child: %v, want exit status 5", err)
 	}
-	isZombie := func(p process) bool { return p.zombie }
-	for end := time.Now().Add(time.Minute); slices.ContainsFunc(processes(), isZombie); time.Sleep(10 * time.Millisecond) {
+	isZombie := func(p supervisor.Process) bool { return p.Zombie }
+	for end := time.Now().Add(time.Minute); slices.ContainsFunc(supervisor.Processes(), isZombie); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			return fmt.Errorf("zombies stay: %v", slices.DeleteFunc(processes(), func(p process) bool { return !p.zombie }))
+			return fmt.Errorf("zombies stay: %v", slices.DeleteFunc(supervisor.Processes(), func(p supervisor.Process) bool { return !p.Zombie }))
 		}
 	}
 	return nil

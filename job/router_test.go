@@ -17,7 +17,7 @@ func TestRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	h := &house{Runner: r, t: t, dir: t.TempDir()}
+	h := &testRunner{Runner: r, t: t, dir: t.TempDir()}
 	service := h.server(Service{Notify: true, Command: Command{Shell: "sleep 1000"}})
 	for _, callback := range []router.Callback{h.job(Command{Shell: "sleep 1000"}).Run, service.Run} {
 		routes, err := router.New(router.Options{}, router.Route{Name: "test", Settle: -1, Timeout: 50 * time.Millisecond, Callback: callback})

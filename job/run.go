@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job/internal/supervisor"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -219,4 +220,13 @@ func (p Processes) String() string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
+}
+
+// processesOf are processes as a Run has them.
+func processesOf(list []supervisor.Process) Processes {
+	p := Processes{Count: len(list)}
+	for _, one := range list[:min(len(list), maxProcesses)] {
+		p.First = append(p.First, Process{one.PID, one.Name})
+	}
+	return p
 }

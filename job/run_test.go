@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job/internal/supervisor"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -41,35 +42,34 @@ func TestRunString(t *testing.T) {
 // How a run has ended is known from what its supervisor reports, from why it was
 // stopped, and from whether it is a service that was ready.
 func TestHowARunEnds(t *testing.T) {
-	const exit3, sigterm = 3 << 8, uint32(syscall.SIGTERM)
+	const exit3, sigterm = 3 << 8, int(syscall.SIGTERM)
 	timeout := context.DeadlineExceeded
 	tests := []struct {
 		name    string
-		report  report
+		report  supervisor.Report
 		cause   error
 		service string // "", "starting" or "ready"
 		want    string // state: error
 	}{
-		{"it succeeds", report{}, nil, "", "ok"},
-		{"it fails", report{value: exit3}, nil, "", "failed: exit status 3"},
-		{"it is killed", report{value: sigterm}, nil, "", "failed: killed by SIGTERM"},
-		{"it is stopped", report{value: sigterm}, context.Canceled, "", "stopped: context canceled"},
-		{"it is stopped for a reason of the caller's", report{value: sigterm}, errors.New("why"), "", "stopped: why"},
-		{"it is stopped and exits with an error", report{value: exit3}, context.Canceled, "", "stopped: context canceled"},
-		{"it is restarted", report{value: sigterm}, router.ErrRestarted, "", "restarted: ended for newer events"},
-		{"its time is up", report{value: sigterm}, timeout, "", "failed: context deadline exceeded"},
-		{"it cannot be stopped", report{alive: 2}, context.Canceled, "", "failed: 2 of its processes cannot be ended: they are another user's, or wait for a device"},
-		{"a service ends before it is ready", report{}, nil, "starting", "failed: ended before it was ready"},
-		{"a service fails before it is ready", report{value: exit3}, nil, "starting", "failed: exit status 3 before it was ready"},
-		{"a service ends", report{}, nil, "ready", "died: ended by itself, with exit status 0"},
-		{"a service fails", report{value: exit3}, nil, "ready", "died: exit status 3"},
-		{"a service is stopped", report{value: sigterm}, errStop, "ready", "stopped: stopped: context canceled"},
-		{"a service is replaced", report{value: sigterm}, errReplaced, "ready", "restarted: stopped to be started again: ended for newer events"},
-		{"a service cannot be stopped", report{alive: 1}, errStop, "ready", "failed: 1 of its processes cannot be ended: they are another user's, or wait for a device"},
+		{"it succeeds", supervisor.Report{}, nil, "", "ok"},
+		{"it fails", supervisor.Report{Value: exit3}, nil, "", "failed: exit status 3"},
+		{"it is killed", supervisor.Report{Value: sigterm}, nil, "", "failed: killed by SIGTERM"},
+		{"it is stopped", supervisor.Report{Value: sigterm}, context.Canceled, "", "stopped: context canceled"},
+		{"it is stopped for a reason of the caller's", supervisor.Report{Value: sigterm}, errors.New("why"), "", "stopped: why"},
+		{"it is stopped and exits with an error", supervisor.Report{Value: exit3}, context.Canceled, "", "stopped: context canceled"},
+		{"it is restarted", supervisor.Report{Value: sigterm}, router.ErrRestarted, "", "restarted: ended for newer events"},
+		{"its time is up", supervisor.Report{Value: sigterm}, timeout, "", "failed: context deadline exceeded"},
+		{"it cannot be stopped", supervisor.Report{Unkillable: 2}, context.Canceled, "", "failed: 2 of its processes cannot be ended: they are another user's, or wait for a device"},
+		{"a service ends before it is ready", supervisor.Report{}, nil, "starting", "failed: ended before it was ready"},
+		{"a service fails before it is ready", supervisor.Report{Value: exit3}, nil, "starting", "failed: exit status 3 before it was ready"},
+		{"a service ends", supervisor.Report{}, nil, "ready", "died: ended by itself, with exit status 0"},
+		{"a service fails", supervisor.Report{Value: exit3}, nil, "ready", "died: exit status 3"},
+		{"a service is stopped", supervisor.Report{Value: sigterm}, errStop, "ready", "stopped: stopped: context canceled"},
+		{"a service is replaced", supervisor.Report{Value: sigterm}, errReplaced, "ready", "restarted: stopped to be started again: ended for newer events"},
+		{"a service cannot be stopped", supervisor.Report{Unkillable: 1}, errStop, "ready", "failed: 1 of its processes cannot be ended: they are another user's, or wait for a device"},
 	}
 	for _, tt := range tests {
-		e := (&Log{size: 1}).begin(Run{})
-		e.service, e.run.Ready = tt.service != "", tt.service == "ready"
+		e := (&Log{size: 1}).begin(Run{Ready: tt.service == "ready"}, tt.service != "")
 		cause := tt.cause
 		if cause != nil {
 			cause = stopCause(cause)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,17 +22,17 @@ const DefaultStartup = 30 * time.Second
 var (
 	errEarly = errors.New("ended before it was ready")
 	errStop  = fmt.Errorf("stopped: %w", context.Canceled)
+
+	// errReplaced is the error of a service in whose place a new one was started.
+	errReplaced = fmt.Errorf("stopped to be started again: %w", router.ErrRestarted)
 )
 
-// errReplaced is the error of a service in whose place a new one was started.
-var errReplaced = fmt.Errorf("stopped to be started again: %w", router.ErrRestarted)
+// A startupError is the error of a service that was not ready in time.
+type startupError string
 
-// A lateError is of a service that was not ready in time.
-type lateError string
+func (e startupError) Error() string { return string(e) }
 
-func (e lateError) Error() string { return string(e) }
-
-func (lateError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (startupError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // A Service is a Command that goes on running, such as a server that is being
 // developed.
@@ -53,31 +52,31 @@ type Service struct {
 	// DefaultStartup, negative is no limit.
 	Startup time.Duration
 
-	// Reload is a signal that a run sends to the program, and to nothing that it
-	// has started, in place of ending it and starting it again; 0 is none. A
-	// service that does not run is started.
-	Reload syscall.Signal
+	// ReloadSignal is a signal that a run sends to the program, and to nothing
+	// that it has started, in place of ending it and starting it again; 0 is
+	// none. A service that is not running is started.
+	ReloadSignal syscall.Signal
 
 	// Died is told when the service ends by itself after it was ready, with
 	// an *[Error], whatever its exit status. A goroutine of the Runner calls
-	// it, and Close waits for that. Nil is for those who need not know.
+	// it, and Close waits for that. Nil is nobody.
 	Died func(error)
 }
 
 // A Server is a Service that can run. Its methods may be called by any
-// goroutine at any time; they wait for each other, but that Stop ends a Run.
+// goroutine at any time. They wait for each other, but Stop ends a Run.
 type Server struct {
 	job     *Job
 	service Service
 
-	starting atomic.Pointer[context.CancelCauseFunc] // ends a Run; nil without one
+	starting atomic.Pointer[context.CancelCauseFunc] // ends the Run that there is; nil without one
 
-	mu   sync.Mutex // held while it starts or stops
-	life *life      // nil if it is not to run
+	mu      sync.Mutex // held while the service starts or stops
+	current *instance  // nil if the service is not to run
 }
 
-// Service checks a service and returns it as a Server that does not run yet.
-// A program that cannot be found is an error here, unless it is yet to be made.
+// Service checks a service and returns it as a Server that is not running yet.
+// A program that cannot be found is an error here, unless it is built later.
 func (r *Runner) Service(s Service) (*Server, error) {
 	j, err := r.Command(s.Command)
 	if err != nil {
@@ -92,118 +91,126 @@ func (r *Runner) Service(s Service) (*Server, error) {
 		}
 	}
 	s.Startup = cmp.Or(s.Startup, DefaultStartup)
+	j.isService = true
 	return &Server{job: j, service: s}, nil
 }
 
-// Run ends the service, if it runs, starts it and returns when it is ready. It
+// Run ends the service, if it is running, starts it and returns when it is ready. It
 // is a failure if it ends before that or takes too long, or if ctx ends; then
 // nothing of it is left. It is a router.Callback. The error is an *[Error].
 func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	s.starting.Store(&end)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.starting.Store(&cancel)
 	defer s.starting.Store(nil)
-	if s.service.Reload != 0 && s.life != nil && s.life.run.signal(s.service.Reload) {
+
+	if s.service.ReloadSignal != 0 && s.current != nil && s.current.execution.signal(s.service.ReloadSignal) {
 		return nil
 	}
-	s.halt(errReplaced)
-	req, e, err := s.job.begin(batch)
+	s.end(errReplaced)
+
+	req, e, err := s.job.prepare(batch)
 	if err != nil {
 		return err
 	}
-	sign, err := s.sign(ctx)
+	probe, err := newReadinessProbe(ctx, s.service)
 	if err != nil {
-		return s.job.runner.fail(e.serve(), err)
+		return s.job.runner.fail(e, err)
 	}
-	req.env = slices.Concat(req.env, sign.env())
-	x, err := s.job.start(ctx, req, e.serve(), batch)
+	req.Env = append(req.Env, probe.env()...)
+	x, err := s.job.start(ctx, req, e, batch)
 	if err != nil {
-		sign.close()
+		probe.close()
 		return err
 	}
-	s.life = s.live(ctx, x, sign)
-	return s.life.begin(ctx, s.service)
+
+	s.current = s.newInstance(ctx, x, probe)
+	return s.current.awaitReady(ctx, s.service)
 }
 
-// Stop ends the service, if it runs or starts, and returns when nothing of it is
-// left.
+// Stop ends the service, if it is running or starting, and returns when nothing of it
+// is left.
 func (s *Server) Stop() {
-	if end := s.starting.Load(); end != nil {
-		(*end)(errStop)
+	if cancel := s.starting.Load(); cancel != nil {
+		(*cancel)(errStop)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.halt(errStop)
+	s.end(errStop)
 }
 
-// halt ends the life that there is. s.mu is held.
-func (s *Server) halt(cause error) {
-	if s.life == nil {
-		return
+// end ends the current instance and waits for that. s.mu must be held.
+func (s *Server) end(cause error) {
+	if s.current != nil {
+		s.current.cancel(cause)
+		<-s.current.over.Done()
+		s.current = nil
 	}
-	s.life.end(cause)
-	<-s.life.over.Done()
-	s.life = nil
 }
 
-// A life is a service from a start to its end.
-type life struct {
-	run  *execution
-	sign *sign
-	end  context.CancelCauseFunc // ends it
-	over context.Context         // ends when nothing of it is left
-	err  error                   // of the run; for those who have seen over end
+// An instance is a service from a start to its end.
+type instance struct {
+	execution *execution
+	probe     *readinessProbe
+	cancel    context.CancelCauseFunc // ends it
+	over      context.Context         // ends when nothing of it is left
+	err       error                   // of the run; it may be read when over has ended
 }
 
-// live sees to it that the run ends when it is told to, and that its end is
-// known.
-func (s *Server) live(ctx context.Context, x *execution, sign *sign) *life {
-	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	over, gone := context.WithCancel(context.WithoutCancel(ctx))
-	l := &life{run: x, sign: sign, end: end, over: over}
+// newInstance has a service go on that was started, until it is cancelled or ends by
+// itself. It outlives ctx.
+func (s *Server) newInstance(ctx context.Context, x *execution, probe *readinessProbe) *instance {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	over, setOver := context.WithCancel(context.WithoutCancel(ctx))
+	i := &instance{execution: x, probe: probe, cancel: cancel, over: over}
 	context.AfterFunc(ctx, x.stop)
+
 	go func() {
-		defer x.runner.leave(x)
-		defer end(nil)
-		l.err = x.finish(ctx)
-		sign.close()
-		died := x.entry.wasReady() && !x.stopping()
-		gone()
+		defer x.runner.remove(x)
+		defer cancel(nil)
+		i.err = x.finish(ctx)
+		probe.close()
+		died := x.entry.now().Ready && !x.wasStopped()
+		setOver()
 		if died && s.service.Died != nil {
-			s.service.Died(l.err)
+			s.service.Died(i.err)
 		}
 	}()
-	return l
+	return i
 }
 
-// begin returns when the service is ready, or over because it will not be.
-func (l *life) begin(ctx context.Context, s Service) error {
+// awaitReady returns when the service is ready, or over because it will not be.
+func (i *instance) awaitReady(ctx context.Context, s Service) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if s.Startup > 0 {
-		late := time.AfterFunc(s.Startup, func() { cancel(s.late()) })
+		late := time.AfterFunc(s.Startup, func() { cancel(s.startupError()) })
 		defer late.Stop()
 	}
-	stop := context.AfterFunc(l.over, func() { cancel(errEarly) })
+	stop := context.AfterFunc(i.over, func() { cancel(errEarly) })
 	defer stop()
-	if l.sign.await(ctx) == nil && l.run.entry.ready() {
-		return nil
+
+	if i.probe.await(ctx) == nil {
+		run := i.execution.entry.update(func(r *Run) { r.Ready = r.Outcome == router.Running })
+		if run.Ready {
+			return nil
+		}
 	}
-	l.end(context.Cause(ctx))
-	<-l.over.Done()
-	return l.err
+	i.cancel(context.Cause(ctx))
+	<-i.over.Done()
+	return i.err
 }
 
-// late is why a service is stopped that does not get ready.
-func (s Service) late() error {
-	what := "it sent no READY=1"
+// startupError says why a service is stopped that is not ready in time.
+func (s Service) startupError() error {
+	missing := "it sent no READY=1"
 	if s.Address != "" {
-		what = "nothing listens on " + s.Address
+		missing = "nothing listens on " + s.Address
 	}
 	if s.Address != "" && s.Notify {
-		what = "it sent no READY=1, or " + what
+		missing = "it sent no READY=1, or " + missing
 	}
-	return lateError(fmt.Sprintf("not ready after %v: %s", s.Startup, what))
+	return startupError(fmt.Sprintf("not ready after %v: %s", s.Startup, missing))
 }

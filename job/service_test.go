@@ -14,7 +14,7 @@ import (
 )
 
 // server is a service that must be right.
-func (h *house) server(s Service) *Server {
+func (h *testRunner) server(s Service) *Server {
 	h.t.Helper()
 	s.Name = "server"
 	server, err := h.Service(s)
@@ -70,7 +70,7 @@ func TestServiceIsReady(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h, w := newHouse(t), newWitness(t)
+			h, w := newTestRunner(t), newLivenessPipe(t)
 			tt.s.Argv = append([]string{"sh", "-c", w.script(`exec "$@"`), "sh"}, tt.argv...)
 			s := h.server(tt.s)
 			for range 3 {
@@ -123,7 +123,7 @@ func TestServiceFails(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newTestRunner(t)
 			err := h.server(tt.s).Run(t.Context(), h.events())
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
@@ -137,7 +137,7 @@ func TestServiceFails(t *testing.T) {
 
 // A run that is cancelled before the service is ready leaves nothing.
 func TestServiceIsCancelled(t *testing.T) {
-	h, w := newHouse(t), newWitness(t)
+	h, w := newTestRunner(t), newLivenessPipe(t)
 	s := h.server(Service{Notify: true, Command: Command{Shell: w.script("echo up; sleep 1000")}})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("a change came")
@@ -153,7 +153,7 @@ func TestServiceIsCancelled(t *testing.T) {
 
 // The end of the context does not end a service that is ready. Close does.
 func TestServiceOutlivesItsRun(t *testing.T) {
-	h, w := newHouse(t), newWitness(t)
+	h, w := newTestRunner(t), newLivenessPipe(t)
 	died := make(chan error, 1)
 	s := h.server(Service{Notify: true, Died: func(err error) { died <- err }, Command: Command{Shell: w.script(notify + "echo up; sleep 1000")}})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -179,7 +179,7 @@ func TestServiceOutlivesItsRun(t *testing.T) {
 // The death of a service that was ready is told, and the next run starts it
 // again.
 func TestServiceDies(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	died := make(chan error, 1)
 	s := h.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "echo $$; exec sleep 1000"}})
 	for range 2 {
@@ -198,7 +198,7 @@ func TestServiceDies(t *testing.T) {
 
 // A service is to go on: that it ends by itself is no success.
 func TestServiceEnds(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	died := make(chan error, 1)
 	s := h.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "exit 0"}})
 	if err := s.Run(t.Context(), h.events()); err != nil {
@@ -208,7 +208,7 @@ func TestServiceEnds(t *testing.T) {
 	if err := <-died; err == nil || err.Error() != `sh -c "exit 0": `+want {
 		t.Errorf("it died with %v", err)
 	}
-	if r, _ := h.Log().Last("server"); !r.Died() || r.Err.Error() != want || r.Exit != 0 {
+	if r := h.lastRun(); !r.Died() || r.Err.Error() != want || r.Exit != 0 {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -217,7 +217,7 @@ func TestServiceEnds(t *testing.T) {
 // says so.
 func TestNotifySocket(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	h := newHouse(t)
+	h := newTestRunner(t)
 	s := h.server(Service{Notify: true, Command: Command{Shell: notify + `stat -c %a "${NOTIFY_SOCKET%/*}"; sleep 1000`}})
 	if err := s.Run(t.Context(), h.events()); err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestNotifySocket(t *testing.T) {
 
 // Who stops a service that will never be ready does not wait for that.
 func TestStopWhileAServiceStarts(t *testing.T) {
-	h, w := newHouse(t), newWitness(t)
+	h, w := newTestRunner(t), newLivenessPipe(t)
 	s := h.server(Service{Notify: true, Startup: -1, Command: Command{Shell: w.script("echo up; sleep 1000")}})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(t.Context(), h.events()) }()
@@ -242,13 +242,13 @@ func TestStopWhileAServiceStarts(t *testing.T) {
 	if err := <-ended; !errors.Is(err, errStop) {
 		t.Errorf("Run: %v", err)
 	}
-	if r, _ := h.Log().Last("server"); r.Outcome != router.Stopped || r.Err != errStop {
+	if r := h.lastRun(); r.Outcome != router.Stopped || r.Err != errStop {
 		t.Errorf("got %+v", r)
 	}
 }
 
 func TestServiceErrors(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	for _, tt := range []struct {
 		s    Service
 		want string

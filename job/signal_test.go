@@ -12,13 +12,13 @@ import (
 // A command may have a signal of its own for its end; what it leaves behind gets
 // SIGTERM.
 func TestStopSignal(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan Run, 1)
 	script := `exec 2>/dev/null # where shells say how a sleep ended
 sh -c 'trap "echo left; exit" TERM; trap "" INT; echo below; while :; do sleep 0.01; done' &
 trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do sleep 0.01; done`
-	go func() { done <- h.runWith(ctx, Command{Shell: script, Stop: syscall.SIGINT, Grace: time.Hour}) }()
+	go func() { done <- h.runWith(ctx, Command{Shell: script, StopSignal: syscall.SIGINT, Grace: time.Hour}) }()
 	h.expect("below")
 	cancel()
 	h.expect("int")
@@ -30,7 +30,7 @@ trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do 
 
 // Kill does not wait for a grace.
 func TestKill(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	done := make(chan Run, 1)
 	go func() {
 		done <- h.run(Command{Shell: `trap '' TERM; echo up; sleep 1000`, Grace: time.Hour})
@@ -47,12 +47,12 @@ func TestKill(t *testing.T) {
 
 // A run of a service that heeds a signal sends it that, if there is a service.
 func TestServiceReloads(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	died := make(chan error, 1)
 	s := h.server(Service{
-		Command: Command{Name: "test", Shell: `trap 'echo again' HUP; trap 'echo dies; exit 3' USR1; echo up; while :; do sleep 0.01; done`},
-		Reload:  syscall.SIGHUP,
-		Died:    func(err error) { died <- err },
+		Command:      Command{Name: "test", Shell: `trap 'echo again' HUP; trap 'echo dies; exit 3' USR1; echo up; while :; do sleep 0.01; done`},
+		ReloadSignal: syscall.SIGHUP,
+		Died:         func(err error) { died <- err },
 	})
 	again := func(want string) {
 		t.Helper()

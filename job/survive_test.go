@@ -1,6 +1,8 @@
 package job
 
 import (
+	"golang.org/x/sys/unix"
+
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/job/internal/supervisor"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -44,7 +47,7 @@ os.wait()`)},
 func TestNothingSurvivesTheJob(t *testing.T) {
 	for _, tt := range escapes {
 		t.Run(tt.name, func(t *testing.T) {
-			h, w := newHouse(t), newWitness(t)
+			h, w := newTestRunner(t), newLivenessPipe(t)
 			r := h.run(Command{Shell: w.script(tt.script), Grace: 50 * time.Millisecond})
 			w.nobody(0)
 			h.expect("up")
@@ -58,7 +61,7 @@ func TestNothingSurvivesTheJob(t *testing.T) {
 func TestNothingSurvivesAStop(t *testing.T) {
 	for _, tt := range escapes {
 		t.Run(tt.name, func(t *testing.T) {
-			h, w := newHouse(t), newWitness(t)
+			h, w := newTestRunner(t), newLivenessPipe(t)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
 			r := h.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
@@ -74,7 +77,7 @@ func TestNothingSurvivesTheDaemon(t *testing.T) {
 	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		for _, tt := range escapes {
 			t.Run(signalName(how)+" "+tt.name, func(t *testing.T) {
-				w := newWitness(t)
+				w := newLivenessPipe(t)
 				d := startDaemon(t, w.script(tt.script+"; sleep 1000"))
 				if err := d.Process.Signal(how); err != nil {
 					t.Fatal(err)
@@ -86,7 +89,7 @@ func TestNothingSurvivesTheDaemon(t *testing.T) {
 }
 
 func TestCloseEndsWhatRuns(t *testing.T) {
-	h, w := newHouse(t), newWitness(t)
+	h, w := newTestRunner(t), newLivenessPipe(t)
 	j := h.job(Command{Shell: w.script("echo up; sleep 1000")})
 	done := make(chan error)
 	go func() { done <- j.Run(t.Context(), h.events()) }()
@@ -103,20 +106,20 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 	}
 }
 
-// A keeper that is killed takes along the program that it has started, and
+// A supervisor process that is killed takes along the program that it has started, and
 // the program's group. What is in neither gets away.
-func TestKeeperKilled(t *testing.T) {
-	h, w := newHouse(t), newWitness(t)
+func TestSupervisorKilled(t *testing.T) {
+	h, w := newTestRunner(t), newLivenessPipe(t)
 	go func() {
 		h.expect("up")
-		keeper, _ := look(h.Log().Runs()[0].PID)
-		if err := syscall.Kill(keeper.parent, syscall.SIGKILL); err != nil {
+		program, _ := supervisor.Lookup(h.Log().Runs()[0].PID)
+		if err := syscall.Kill(program.Parent, syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}
 	}()
 	r := h.run(Command{Shell: w.script(`sleep 1000 & echo up; sleep 1000`)})
-	if !errors.Is(r.Err, errKeeper) {
-		t.Errorf("got %v, want that %v", r, errKeeper)
+	if !errors.Is(r.Err, errSupervisorKilled) {
+		t.Errorf("got %v, want that %v", r, errSupervisorKilled)
 	}
 	w.nobody(20 * time.Second)
 	if r := h.run(Command{Shell: "echo next"}); r.Err != nil {
@@ -125,15 +128,15 @@ func TestKeeperKilled(t *testing.T) {
 }
 
 // When nobody is left who could end a program, the kernel does.
-func TestDaemonAndKeeperKilled(t *testing.T) {
-	w := newWitness(t)
+func TestDaemonAndSupervisorKilled(t *testing.T) {
+	w := newLivenessPipe(t)
 	d := startDaemon(t, w.script(`echo up; exec sleep 1000`))
-	below := descendants(d.Process.Pid)
-	keeper := below[0] // the only child
+	below := supervisor.Descendants(d.Process.Pid)
+	process := below[0] // the only child
 	for _, step := range []struct {
 		pid    int
 		signal syscall.Signal
-	}{{keeper.id, syscall.SIGSTOP}, {d.Process.Pid, syscall.SIGKILL}, {keeper.id, syscall.SIGKILL}} {
+	}{{process.PID, syscall.SIGSTOP}, {d.Process.Pid, syscall.SIGKILL}, {process.PID, syscall.SIGKILL}} {
 		if err := syscall.Kill(step.pid, step.signal); err != nil {
 			t.Fatal(err)
 		}
@@ -141,13 +144,13 @@ func TestDaemonAndKeeperKilled(t *testing.T) {
 	w.nobody(20 * time.Second)
 }
 
-func TestIdleKeeperKilled(t *testing.T) {
-	h := newHouse(t)
-	p := h.idle[0].process.Process
-	if err := p.Kill(); err != nil {
+func TestIdleSupervisorKilled(t *testing.T) {
+	h := newTestRunner(t)
+	pid := h.idle[0].PID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Wait(); err != nil {
+	if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r := h.run(Command{Shell: "echo next"}); r.Err != nil {
@@ -161,7 +164,7 @@ func TestAnotherUsersProcess(t *testing.T) {
 	if os.Getuid() != 0 || testing.Short() {
 		t.Skip("needs root, to make a program that is another's, and five seconds")
 	}
-	w := newWitness(t)
+	w := newLivenessPipe(t)
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { // which nobody else may enter
 		t.Fatal(err)
@@ -198,10 +201,10 @@ func TestAnotherUsersProcess(t *testing.T) {
 	w.nobody(20 * time.Second)
 }
 
-// SIGTERM that systemd sends to a whole control group must not end the keeper
-// before the daemon has ended what the keeper runs.
-func TestKeeperIsNotTerminated(t *testing.T) {
-	h := newHouse(t)
+// SIGTERM that systemd sends to a whole control group must not end the supervisor process
+// before the daemon has ended what that runs.
+func TestSupervisorIsNotTerminated(t *testing.T) {
+	h := newTestRunner(t)
 	r := h.run(Command{Shell: `kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; echo up`})
 	if r.Err != nil || string(r.Output) != "up\n" {
 		t.Errorf("got %v, want success", r)
@@ -229,7 +232,7 @@ func TestGrace(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newTestRunner(t)
 			grace := 20 * time.Second
 			if tt.signal == syscall.SIGKILL {
 				grace = 50 * time.Millisecond
@@ -252,7 +255,7 @@ func TestGrace(t *testing.T) {
 
 // The output is not waited for when somebody else has it who is no descendant.
 func TestOutputHeldByAnother(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()

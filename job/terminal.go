@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/job/internal/supervisor"
 )
 
 // A Terminal is the terminal that controls the process. A Runner that has it in
@@ -45,9 +49,9 @@ type Terminal struct {
 	file *os.File
 	self int // the process group of this process
 
-	mu       sync.Mutex // guards what follows, and the terminal's foreground
-	running  int        // group of the program that is to have it; 0 for none
-	lent     bool
+	mu       sync.Mutex   // guards what follows, and the terminal's foreground
+	borrower int          // process group of the program that is running; 0 for none
+	lent     bool         // that group has the foreground
 	original unix.Termios // the modes when it was lent
 }
 
@@ -93,7 +97,7 @@ func withoutTTOU(call func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var block, before unix.Sigset_t
-	block.Val[0] = 1 << (syscall.SIGTTOU - 1)
+	block.Val[0] = 1 << (unix.SIGTTOU - 1)
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &before); err != nil {
 		return err
 	}
@@ -107,15 +111,16 @@ func withoutTTOU(call func() error) error {
 func (t *Terminal) lend(group int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running == 0 {
-		t.running = group
+	if t.borrower == 0 {
+		t.borrower = group
 		if !t.OnDemand {
 			t.give()
 		}
 	}
 }
 
-// give is lend for the group that is to have it. t.mu is held.
+// give puts the borrower into the foreground, if this process is there. t.mu must be
+// held.
 func (t *Terminal) give() {
 	if t.lent || !t.InForeground() {
 		return
@@ -126,36 +131,42 @@ func (t *Terminal) give() {
 	if m, err := t.Modes(); err == nil {
 		t.original = *m
 	}
-	t.lent = t.setForeground(t.running) == nil
+	t.lent = t.setForeground(t.borrower) == nil
 }
 
 // reclaim takes the terminal back from a group that has ended.
 func (t *Terminal) reclaim(group int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running != group {
+	if t.borrower != group {
 		return
 	}
 	if t.takeBack() && t.Returned != nil {
 		t.Returned()
 	}
-	t.running = 0
+	t.borrower = 0
 }
 
-// takeBack takes the terminal back if it was lent and no other job of a shell
-// has it now. t.mu is held.
+// takeBack takes the terminal back if it was lent, and no other job of a shell has
+// it now. t.mu must be held.
 func (t *Terminal) takeBack() bool {
 	if !t.lent {
 		return false
 	}
 	t.lent = false
-	now, err := t.foreground()
-	if err != nil && t.HungUp != nil {
-		t.HungUp()
-	}
-	if err != nil || now != t.self && now != t.running && unix.Kill(-now, 0) == nil && !t.below(now) {
+
+	group, err := t.foreground()
+	if err != nil {
+		if t.HungUp != nil {
+			t.HungUp()
+		}
 		return false
 	}
+	isOurs := group == t.self || group == t.borrower || t.isBelowBorrower(group)
+	if exists := unix.Kill(-group, 0) == nil; exists && !isOurs {
+		return false
+	}
+
 	if t.setForeground(t.self) != nil {
 		return false
 	}
@@ -163,52 +174,52 @@ func (t *Terminal) takeBack() bool {
 	return true
 }
 
-// below reports whether a group is of programs that the one that has the terminal
-// has started, such as a shell's jobs.
-func (t *Terminal) below(group int) bool {
-	for _, p := range descendants(t.running) { // the group is that of its keeper
-		if p.group == group {
-			return true
-		}
-	}
-	return false
+// isBelowBorrower reports whether a process group is of programs that the borrower
+// has started, such as a shell's jobs. t.mu must be held.
+func (t *Terminal) isBelowBorrower(group int) bool {
+	// The group is called after its leader, the supervisor process.
+	below := supervisor.Descendants(t.borrower)
+	return slices.ContainsFunc(below, func(p supervisor.Process) bool { return p.Group == group })
 }
 
-// halt stops this process because the program that it runs was stopped by a signal,
-// and lets both go on when this process does; or it gives the program the terminal
-// that it asks for.
-func (t *Terminal) halt(group, program int, by syscall.Signal) {
+// pause is for a program that a signal has stopped. It stops this process as well,
+// and lets both go on when this process is continued. If the program was stopped
+// because it asks for the terminal, and can have it, it gets the terminal and goes
+// on.
+func (t *Terminal) pause(group, program int, by syscall.Signal) {
 	t.mu.Lock()
-	asks := by == syscall.SIGTTIN || by == syscall.SIGTTOU
+	asks := by == unix.SIGTTIN || by == unix.SIGTTOU
 	if asks && t.OnDemand && !t.lent && t.InForeground() {
 		t.give()
 		t.mu.Unlock()
-		goOn(group, program)
+		resume(group, program)
 		return
 	}
 	modes, err := t.Modes()
 	had := t.lent
 	t.takeBack()
 	t.mu.Unlock()
-	t.stop(by)
+
+	t.stopSelf(by)
+
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if had && err == nil && t.InForeground() {
 		if t.Lending != nil {
 			t.Lending()
 		}
-		_ = t.SetModes(modes)
-		t.lent = t.setForeground(t.running) == nil
+		_ = t.SetModes(modes) // those of the program
+		t.lent = t.setForeground(t.borrower) == nil
 	} else {
 		t.give()
 	}
-	goOn(group, program)
+	resume(group, program)
 }
 
-// goOn continues what was stopped.
-func goOn(group, program int) {
-	_ = syscall.Kill(-group, syscall.SIGCONT)
-	_ = syscall.Kill(program, syscall.SIGCONT) // it may have made a group of its own
+// resume continues a program that was stopped.
+func resume(group, program int) {
+	_ = unix.Kill(-group, unix.SIGCONT)
+	_ = unix.Kill(program, unix.SIGCONT) // it may have made a group of its own
 }
 
 // Suspend stops the process as Ctrl-Z does, and returns when it goes on.
@@ -218,11 +229,11 @@ func (t *Terminal) Suspend() {
 		t.Lending()
 	}
 	t.mu.Unlock()
-	t.stop(syscall.SIGTSTP)
+	t.stopSelf(unix.SIGTSTP)
 	t.Continue()
 }
 
-// Continue is for a process that was stopped and goes on: if it is in the
+// Continue is for a process that was stopped and goes on. If it is in the
 // foreground now, the program that it runs gets the terminal, or the process
 // itself uses it again.
 func (t *Terminal) Continue() {
@@ -230,32 +241,40 @@ func (t *Terminal) Continue() {
 	defer t.mu.Unlock()
 	switch {
 	case t.lent || !t.InForeground():
-	case t.running != 0 && !t.OnDemand:
+	case t.borrower != 0 && !t.OnDemand:
 		t.give()
-		_ = syscall.Kill(-t.running, syscall.SIGCONT)
+		_ = unix.Kill(-t.borrower, unix.SIGCONT)
 	case t.Returned != nil:
 		t.Returned()
 	}
 }
 
-// stop stops this process, and the others of its group, which a shell takes for
+// stopSelf stops this process, and the others of its group, which a shell takes for
 // one job. It returns when the process goes on: at once if the kernel sees that
 // nobody would continue it.
-func (t *Terminal) stop(by syscall.Signal) {
-	if by == syscall.SIGSTOP {
-		by = syscall.SIGTSTP
+//
+// Package signal cannot bring back the default action of a signal that it has
+// caught, so it is set by hand.
+func (t *Terminal) stopSelf(by syscall.Signal) {
+	if by == unix.SIGSTOP {
+		by = unix.SIGTSTP // which the kernel ignores where nobody would continue us
 	}
-	defaultAction, before := [8]uint64{}, [8]uint64{} // struct sigaction has at most so much
-	const maskSize = 8
-	change := func(to, old *[8]uint64) {
-		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(by), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(old)), maskSize, 0, 0)
+	maskSize := uintptr(8) // of the kernel's sigset_t
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		maskSize = 16
 	}
-	// Package signal cannot bring back the default action of a signal that it has
-	// caught. A signal to a thread is acted upon before the call returns.
+	type action [8]uint64 // a struct sigaction of the kernel has at most so much; zero is the default action
+	setAction := func(to, old *action) {
+		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(by), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(old)), maskSize, 0, 0)
+	}
+
+	// A signal to a thread is acted upon before the call returns.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	change(&defaultAction, &before)
+	var before action
+	setAction(new(action), &before)
 	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), by)
-	change(&before, nil)
-	time.Sleep(time.Millisecond) // where it does nothing, so that no program can make us spin
+	setAction(&before, nil)
+
+	time.Sleep(time.Millisecond) // so that no program can make us spin where the signal does nothing
 }

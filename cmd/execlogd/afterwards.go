@@ -70,7 +70,7 @@ func (c *routeConfig) followingRuns(runner *job.Runner, say func(error)) (*endin
 			continue
 		}
 		command := job.Command{
-			Name: c.name.is, Argv: texted(a.argv), Shell: a.shell.is, Made: true,
+			Name: c.name.is, Argv: texted(a.argv), Shell: a.shell.is, BuiltLater: true,
 			Dir: c.dir.is, Env: c.env, Grace: orNone(c.grace),
 		}
 		j, err := runner.Command(command)

@@ -18,12 +18,14 @@ var (
 		"inotify":      {},
 		"router":       {"inotify"},
 		"httpd":        {"inotify", "httpd/internal/filetype", "httpd/internal/ratelimit", "httpd/internal/urlpath"},
-		"job":          {"inotify", "router"}, // for what the outcome of a run is
+		"job":          {"inotify", "router", "job/internal/supervisor"}, // router for the outcome of a run
 		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/logging"},
 
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/urlpath":   {},
+
+		"job/internal/supervisor": {},
 
 		"internal/logging": {"inotify", "router", "job"},
 	}

@@ -126,21 +126,21 @@ func idle(context.Context, []inotify.Event) error { return nil }
 func (c *routeConfig) command() job.Command {
 	inputs := map[string]job.Input{"": job.TerminalInput, "none": job.NoInput, "json": job.JSONLines, "nul": job.NULPaths}
 	return job.Command{
-		Name:  c.name.is,
-		Argv:  texted(c.run),
-		Shell: c.shell.is,
-		Made:  len(c.after) > 0, // by one of those
-		Dir:   c.dir.is,
-		Env:   c.env,
-		Input: inputs[c.stdin],
-		Grace: orNone(c.grace),
-		Leave: texted(c.leave),
-		Stop:  c.stopBy,
+		Name:       c.name.is,
+		Argv:       texted(c.run),
+		Shell:      c.shell.is,
+		BuiltLater: len(c.after) > 0, // by one of those
+		Dir:        c.dir.is,
+		Env:        c.env,
+		Input:      inputs[c.stdin],
+		Grace:      orNone(c.grace),
+		Leave:      texted(c.leave),
+		StopSignal: c.stopBy,
 	}
 }
 
 func (c *routeConfig) serviceOf(died func(error)) job.Service {
-	s := job.Service{Command: c.command(), Startup: c.timeout, Reload: c.signal, Died: died}
+	s := job.Service{Command: c.command(), Startup: c.timeout, ReloadSignal: c.signal, Died: died}
 	if s.Notify = c.ready == "notify"; !s.Notify {
 		s.Address = c.ready
 	}

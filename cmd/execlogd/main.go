@@ -46,7 +46,7 @@ import (
 var version = "dev"
 
 func main() {
-	job.Keep() // in a keeper of jobs, this is all
+	job.Supervise() // in a supervisor process of package job, this is all
 	// A write to a pipe that nobody reads any more, as in 2>&1 | head, is an
 	// error like another. It does not end the daemon.
 	signal.Ignore(syscall.SIGPIPE)

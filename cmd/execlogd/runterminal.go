@@ -148,7 +148,7 @@ func (t *runTerminal) hint() string {
 // lend has jobs get the terminal.
 func (t *runTerminal) lend(opts *job.Options) {
 	if t != nil && t.lends {
-		opts.Terminal, opts.Typed = t.terminal, t.note
+		opts.Terminal, opts.KeySignal = t.terminal, t.note
 	}
 }
 

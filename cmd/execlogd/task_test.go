@@ -16,8 +16,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	job.Keep()
-	// A keeper is this program, which the race detector keeps for a second.
+	job.Supervise()
+	// A supervisor process is this program, which the race detector keeps for a second.
 	os.Setenv("GORACE", strings.Join([]string{os.Getenv("GORACE"), "atexit_sleep_ms=0"}, " "))
 	playRole()
 	// Daemons have their control sockets here, and not among the user's.

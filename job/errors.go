@@ -9,6 +9,9 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/job/internal/supervisor"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -42,18 +45,18 @@ type ending struct {
 	ended, left Processes
 }
 
-// endingOf judges what a supervisor reports of a run. The cause is why the run was
-// stopped, or nil.
-func endingOf(end report, cause error) ending {
-	status := syscall.WaitStatus(end.value)
-	e := ending{stopped: cause != nil, exit: status.ExitStatus(), ended: end.ended, left: end.stay}
+// endingOf judges what a supervisor process reports of the end of a run. The cause
+// is why the run was stopped, or nil.
+func endingOf(end supervisor.Report, cause error) ending {
+	status := syscall.WaitStatus(end.Value)
+	e := ending{stopped: cause != nil, exit: status.ExitStatus(), ended: processesOf(end.Killed), left: processesOf(end.Left)}
 	if status.Signaled() {
 		e.signal = status.Signal()
 	}
 
 	switch {
-	case end.alive > 0: // a failure, even of a run that was stopped
-		e.err = fmt.Errorf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.alive)
+	case end.Unkillable > 0: // a failure, even of a run that was stopped
+		e.err = fmt.Errorf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.Unkillable)
 	case cause != nil:
 		e.err = cause
 	case status.Signaled():
@@ -91,23 +94,12 @@ func killedBy(status syscall.WaitStatus) string {
 	return s
 }
 
-// signalNames are the signals that end programs.
-var signalNames = map[syscall.Signal]string{
-	syscall.SIGABRT: "SIGABRT", syscall.SIGALRM: "SIGALRM", syscall.SIGBUS: "SIGBUS",
-	syscall.SIGFPE: "SIGFPE", syscall.SIGHUP: "SIGHUP", syscall.SIGILL: "SIGILL",
-	syscall.SIGINT: "SIGINT", syscall.SIGIO: "SIGIO", syscall.SIGKILL: "SIGKILL",
-	syscall.SIGPIPE: "SIGPIPE", syscall.SIGPROF: "SIGPROF", syscall.SIGPWR: "SIGPWR",
-	syscall.SIGQUIT: "SIGQUIT", syscall.SIGSEGV: "SIGSEGV", syscall.SIGSTKFLT: "SIGSTKFLT",
-	syscall.SIGSYS: "SIGSYS", syscall.SIGTERM: "SIGTERM", syscall.SIGTRAP: "SIGTRAP",
-	syscall.SIGUSR1: "SIGUSR1", syscall.SIGUSR2: "SIGUSR2", syscall.SIGVTALRM: "SIGVTALRM",
-	syscall.SIGXCPU: "SIGXCPU", syscall.SIGXFSZ: "SIGXFSZ",
-}
-
+// signalName is the name of a signal, as in "SIGTERM".
 func signalName(s syscall.Signal) string {
-	if name, ok := signalNames[s]; ok {
+	if name := unix.SignalName(s); name != "" {
 		return name
 	}
-	return fmt.Sprintf("signal %d", int(s))
+	return fmt.Sprintf("signal %d", int(s)) // a real-time signal
 }
 
 // A stopError is why a run was stopped, where that is not clear from the cause
@@ -128,7 +120,7 @@ func stopCause(cause error) error {
 }
 
 // startError says in one line why a program did not start, and what to do.
-func startError(r request, err error) error {
+func startError(r supervisor.Request, err error) error {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	if !ok {
 		return err
@@ -136,21 +128,21 @@ func startError(r request, err error) error {
 	switch {
 	case errno == syscall.E2BIG:
 		return fmt.Errorf("its arguments and environment are too long (%s): shorten them: %w", size(r), errno)
-	case !isDir(r.dir):
-		return fmt.Errorf("directory %q is not there any more: create it, or name another: %w", r.dir, errno)
+	case !isDir(r.Dir):
+		return fmt.Errorf("directory %q is not there any more: create it, or name another: %w", r.Dir, errno)
 	}
-	_, missing := os.Stat(r.path)
+	_, missing := os.Stat(r.Path)
 	switch {
 	case missing != nil:
-		return fmt.Errorf("%q is not there any more: install it again: %w", r.path, errno)
+		return fmt.Errorf("%q is not there any more: install it again: %w", r.Path, errno)
 	case errno == syscall.ENOENT:
-		return fmt.Errorf("%q needs an interpreter that is not there: look at its first line: %w", r.path, errno)
+		return fmt.Errorf("%q needs an interpreter that is not there: look at its first line: %w", r.Path, errno)
 	case errno == syscall.ENOEXEC:
-		return fmt.Errorf("%q is no program for this machine: a script begins with a line such as #!/bin/sh: %w", r.path, errno)
+		return fmt.Errorf("%q is no program for this machine: a script begins with a line such as #!/bin/sh: %w", r.Path, errno)
 	case errno == syscall.EACCES:
-		return fmt.Errorf("%q may not be run by user %d in %q: give it permission: %w", r.path, os.Geteuid(), r.dir, errno)
+		return fmt.Errorf("%q may not be run by user %d in %q: give it permission: %w", r.Path, os.Geteuid(), r.Dir, errno)
 	}
-	return &os.PathError{Op: "start", Path: r.path, Err: errno}
+	return &os.PathError{Op: "start", Path: r.Path, Err: errno}
 }
 
 // ErrTooLong is of a run whose paths are too many, or too long, to be arguments in
@@ -164,14 +156,14 @@ func tooLong(paths int, what, size string) error {
 }
 
 // size is how long the arguments and the environment of a request are.
-func size(r request) string {
+func size(r supervisor.Request) string {
 	n := 0
-	for _, list := range [][]string{r.argv, r.env} {
+	for _, list := range [][]string{r.Argv, r.Env} {
 		for _, s := range list {
 			n += len(s) + 1
 		}
 	}
-	return fmt.Sprintf("%d bytes in %d arguments and %d variables", n, len(r.argv), len(r.env))
+	return fmt.Sprintf("%d bytes in %d arguments and %d variables", n, len(r.Argv), len(r.Env))
 }
 
 func isDir(path string) bool {

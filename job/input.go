@@ -43,17 +43,17 @@ func expand(argv []string, batch []inotify.Event) ([]string, error) {
 	if len(batch) > 0 {
 		path, root = name(batch[0]), absolute(batch[0].Root)
 	}
-	holes := strings.NewReplacer(pathHole, path, rootHole, root)
+	replacer := strings.NewReplacer(pathPlaceholder, path, rootPlaceholder, root)
 	var full []string
 	for _, arg := range argv {
 		switch {
-		case arg == pathsHole:
+		case arg == pathsPlaceholder:
 			full = append(full, names(batch)...)
 			continue
-		case len(batch) == 0 && (strings.Contains(arg, pathHole) || strings.Contains(arg, rootHole)):
+		case len(batch) == 0 && (strings.Contains(arg, pathPlaceholder) || strings.Contains(arg, rootPlaceholder)):
 			return nil, errors.New("there is no path to fill in: no event has led to this run")
 		}
-		full = append(full, holes.Replace(arg))
+		full = append(full, replacer.Replace(arg))
 	}
 	return full, nil
 }
@@ -116,8 +116,8 @@ func environment(inherited, set []string) []string {
 	return env
 }
 
-// payload is what a batch is on standard input; nil for none.
-func (in Input) payload(batch []inotify.Event) []byte {
+// encode returns a batch as standard input has it; nil for none.
+func (in Input) encode(batch []inotify.Event) []byte {
 	out := []byte{}
 	switch in {
 	case JSONLines:

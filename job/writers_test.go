@@ -9,7 +9,7 @@ import (
 )
 
 func TestWriting(t *testing.T) {
-	h := newHouse(t)
+	h := newTestRunner(t)
 	for _, name := range []string{"read", "closed", "mine", "both"} {
 		if err := os.WriteFile(filepath.Join(h.dir, name), []byte("x\n"), 0o644); err != nil {
 			t.Fatal(err)
@@ -97,8 +97,8 @@ func TestOpensForWriting(t *testing.T) {
 		{"", false},
 	}
 	for _, tt := range tests {
-		if got := opensForWriting([]byte(tt.fdinfo)); got != tt.want {
-			t.Errorf("opensForWriting(%q) is %v", tt.fdinfo, got)
+		if got := isWritable([]byte(tt.fdinfo)); got != tt.want {
+			t.Errorf("isWritable(%q) is %v", tt.fdinfo, got)
 		}
 	}
 }

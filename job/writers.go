@@ -7,21 +7,26 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/job/internal/supervisor"
 )
 
 // Writing reports, for each of the files, whether a process of a run or service
 // of that route, or a descendant of one, has it open for writing at the moment.
 // The names must be absolute. It reads /proc, which takes some milliseconds while
-// anything of the route runs, and nothing else does. A file that is only mapped
+// anything of the route is running, and nothing otherwise. A file that is only mapped
 // into memory, and one that a process of another user has open whom we may not
 // look at (sudo, a set-user-ID program), is not reported.
 func (r *Runner) Writing(route string, files ...string) []bool {
 	writing := make([]bool, len(files))
-	keepers := r.keepersOf(route)
-	if len(keepers) == 0 {
+	supervisors := r.supervisorsOf(route)
+	if len(supervisors) == 0 {
 		return writing
 	}
-	wanted := make(map[fileID][]int)
+
+	wanted := make(map[fileID][]int) // indexes of files
 	for i, name := range files {
 		if id, ok := regularFile(os.Lstat(name)); ok {
 			wanted[id] = append(wanted[id], i)
@@ -30,8 +35,9 @@ func (r *Runner) Writing(route string, files ...string) []bool {
 	if len(wanted) == 0 {
 		return writing
 	}
-	for _, p := range descendants(keepers...) {
-		for id := range written(p.id, wanted) {
+
+	for _, p := range supervisor.Descendants(supervisors...) {
+		for id := range openForWriting(p.PID, wanted) {
 			for _, i := range wanted[id] {
 				writing[i] = true
 			}
@@ -55,39 +61,41 @@ func WriterOf(file string) (w Writer, ok bool) {
 		return Writer{}, false
 	}
 	wanted := map[fileID][]int{id: {0}}
-	for _, p := range processes() {
-		if len(written(p.id, wanted)) > 0 {
-			name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.id), "comm"))
-			return Writer{p.id, strings.TrimSuffix(string(name), "\n")}, err == nil
+	for _, p := range supervisor.Processes() {
+		if len(openForWriting(p.PID, wanted)) > 0 {
+			// A program may change its name at any time.
+			name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "comm"))
+			return Writer{p.PID, strings.TrimSuffix(string(name), "\n")}, err == nil
 		}
 	}
 	return Writer{}, false
 }
 
-// keepersOf lists the process ids of the keepers of a route's runs.
-func (r *Runner) keepersOf(route string) []int {
+// supervisorsOf lists the process ids of the supervisor processes that run something
+// of a route.
+func (r *Runner) supervisorsOf(route string) []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var ids []int
-	for x := range r.runs {
-		if x.entry.route() != route {
+	var pids []int
+	for x := range r.executions {
+		if x.entry.run.Route != route {
 			continue
 		}
 		x.mu.Lock()
-		if x.starting != nil && !x.over {
-			ids = append(ids, x.starting.process.Process.Pid)
+		if x.supervisor != nil && !x.over {
+			pids = append(pids, x.supervisor.PID())
 		}
 		x.mu.Unlock()
 	}
-	return ids
+	return pids
 }
 
-// A fileID is what a file is, whatever its names are.
+// A fileID identifies a file, whatever names it has.
 type fileID struct{ device, inode uint64 }
 
-// regularFile is of what stat or lstat returns. It is not ok for anything but a
-// regular file.
-func regularFile(info os.FileInfo, err error) (fileID, bool) {
+// regularFile identifies the file of which stat or lstat has returned the result. It
+// is not ok for anything but a regular file.
+func regularFile(info os.FileInfo, err error) (id fileID, ok bool) {
 	if err != nil || !info.Mode().IsRegular() {
 		return fileID{}, false
 	}
@@ -95,16 +103,23 @@ func regularFile(info os.FileInfo, err error) (fileID, bool) {
 	if !ok {
 		return fileID{}, false
 	}
-	return fileID{stat.Dev, stat.Ino}, true
+	return fileID{uint64(stat.Dev), stat.Ino}, true // 32 bits on some architectures
 }
 
-// written lists those of the wanted files that a process has open for writing.
-func written(process int, wanted map[fileID][]int) map[fileID]bool {
-	dir := filepath.Join("/proc", strconv.Itoa(process))
-	names, err := readNames(filepath.Join(dir, "fd"))
+// openForWriting returns those of the wanted files that a process has open for
+// writing.
+func openForWriting(pid int, wanted map[fileID][]int) map[fileID]bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	open, err := os.Open(filepath.Join(dir, "fd"))
 	if err != nil {
-		return nil // it is gone, or another user's
+		return nil // the process is gone, or another user's
 	}
+	defer open.Close()
+	names, err := open.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+
 	var found map[fileID]bool
 	for _, fd := range names {
 		id, ok := regularFile(os.Stat(filepath.Join(dir, "fd", fd)))
@@ -112,7 +127,7 @@ func written(process int, wanted map[fileID][]int) map[fileID]bool {
 			continue
 		}
 		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", fd))
-		if err != nil || !opensForWriting(info) {
+		if err != nil || !isWritable(info) {
 			continue
 		}
 		if found == nil {
@@ -123,19 +138,11 @@ func written(process int, wanted map[fileID][]int) map[fileID]bool {
 	return found
 }
 
-func readNames(dir string) ([]string, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
-}
-
-// opensForWriting reads the flags in proc_pid_fdinfo(5), which are in octal.
-func opensForWriting(fdinfo []byte) bool {
+// isWritable reports whether a descriptor can be written to, by the flags in
+// proc_pid_fdinfo(5), which are in octal.
+func isWritable(fdinfo []byte) bool {
 	_, rest, ok := bytes.Cut(fdinfo, []byte("flags:"))
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
 	flags, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 8, 64)
-	return ok && err == nil && flags&syscall.O_ACCMODE != syscall.O_RDONLY
+	return ok && err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY
 }

@@ -1,0 +1,176 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// name is the first argument of a supervisor process, by which it knows itself, and
+// what ps(1) shows.
+const name = "execlogd-supervisor"
+
+// sharesTerminal is the second argument of a supervisor process that shares its
+// session and its process group with the program, so that both are in the
+// foreground of the terminal if the group is.
+const sharesTerminal = "terminal"
+
+// socketFD is the file descriptor at which a supervisor process finds its socket.
+const socketFD = 3
+
+// Main does the work of a supervisor process in one, and does not return. In any
+// other process it does nothing.
+func Main() {
+	if len(os.Args) == 0 || os.Args[0] != name {
+		return
+	}
+	// The kernel sends PR_SET_PDEATHSIG to a program when the thread that has
+	// started it ends, so that must last as long as the process.
+	runtime.LockOSThread()
+
+	if err := serve(len(os.Args) > 1 && os.Args[1] == sharesTerminal); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serve runs one program after the other, as the daemon asks for it. It returns when
+// the socket ends, which is when the daemon does, by whatever cause.
+func serve(shared bool) error {
+	if err := setUp(); err != nil {
+		return err
+	}
+	if shared {
+		relayKeySignals(socketFD)
+	}
+
+	in := &inbox{socket: socketFD}
+	var t *tree // the last that was started; nil if there is none
+	for {
+		kind, body, err := in.next()
+		if err != nil {
+			t.order(stopTree)
+			t.wait()
+			return nil
+		}
+
+		switch kind {
+		case runProgram:
+			r, err := decodeRequest(body)
+			if err != nil {
+				return err
+			}
+			if started := start(r, in.takeFiles(), socketFD, shared); started != nil {
+				t = started
+			}
+		case stopTree, killTree:
+			t.order(kind)
+		case signalProgram:
+			fields := readFields(body)
+			s := syscall.Signal(fields.number())
+			if err := fields.end(); err != nil {
+				return err
+			}
+			t.signalProgram(s)
+		default:
+			return fmt.Errorf("unknown message %q", kind)
+		}
+	}
+}
+
+// setUp makes the process a supervisor process.
+func setUp() error {
+	// Signals that go to everybody in a terminal or a control group end the
+	// daemon, and that ends the supervisor process. They are caught and not
+	// ignored, because a program would inherit that.
+	catch(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	if err := closeOnExec(); err != nil {
+		return err
+	}
+	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
+		return err
+	}
+	return os.Chdir("/") // so that it holds no mount
+}
+
+// catch has signals do nothing, if they are not ignored already.
+func catch(signals ...os.Signal) { notify(make(chan os.Signal, 1), signals...) }
+
+// notify is signal.Notify for those of the signals that are not ignored.
+func notify(c chan<- os.Signal, signals ...os.Signal) {
+	for _, s := range signals {
+		if !signal.Ignored(s) {
+			signal.Notify(c, s)
+		}
+	}
+}
+
+// closeOnExec sees to it that programs inherit no file but their own: neither ours
+// nor those that somebody left open for the daemon.
+func closeOnExec() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, f := range open {
+		if fd, err := strconv.Atoi(f.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+// flushSignal is a signal that a supervisor process with a terminal sends itself to
+// know that all signals before it were reported. It has a greater number than those,
+// so that the runtime hands it on after them.
+const flushSignal = unix.SIGUSR2
+
+// flushed has an element when flushSignal has come.
+var flushed = make(chan struct{}, 1)
+
+// relayKeySignals reports the signals by which a terminal ends what is in its
+// foreground, also when it hangs up. The supervisor process is in the group of the
+// program, and hears of them for the daemon. It survives all others that a program
+// may send to its own group.
+func relayKeySignals(socket int) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, flushSignal)
+	notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
+	catch(unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGUSR1, unix.SIGALRM, unix.SIGPIPE)
+
+	go func() {
+		for s := range signals {
+			if s != flushSignal {
+				send(socket, Report{Kind: KeySignal, Value: int(s.(syscall.Signal))})
+				continue
+			}
+			select {
+			case flushed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+}
+
+// flushKeySignals returns when all signals that have come were reported.
+func flushKeySignals() {
+	select {
+	case <-flushed: // a program has sent one to its group
+	default:
+	}
+	_ = unix.Kill(os.Getpid(), flushSignal)
+	<-flushed
+}
+
+// send sends a report. If the daemon is gone, the inbox will say so.
+func send(socket int, r Report) { _, _ = unix.Write(socket, r.encode()) }

@@ -1,0 +1,330 @@
+package supervisor
+
+import (
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A tree that SIGKILL has not ended gets it again every killInterval, for what was
+// born meanwhile, and is given up after killTimeout.
+const (
+	killInterval = 20 * time.Millisecond
+	killTimeout  = 5 * time.Second
+)
+
+// A process that was forked and may be left behind has execTimeout to execute its
+// program. Subshells never do.
+const (
+	execTimeout  = time.Second
+	execInterval = 10 * time.Millisecond
+)
+
+// A tree is a program that runs, with everything that it has started: all processes
+// below the supervisor process.
+type tree struct {
+	Request
+	socket  int  // for reports
+	shared  bool // the program is in the process group of the supervisor process
+	program int  // process id
+
+	orders       chan byte     // stopTree or killTree
+	programEnded chan struct{} // closed when the program has ended and others have not
+	childReaped  chan struct{} // has an element when a process was reaped
+	allReaped    chan struct{} // closed when no process is left
+	done         chan struct{} // closed when that was reported
+
+	// These are for the goroutine of supervise alone.
+	asked   map[processID]bool // who was asked to end
+	leaving bool               // the program has ended by itself, and some may stay
+
+	mu     sync.Mutex // guards what follows, and the program against being reaped
+	reaped bool       // the program was, and its number may be another's
+	status unix.WaitStatus
+}
+
+// start starts a program, reports that, and supervises its tree until nothing is
+// left of it. It closes the files. It returns nil if the program did not start.
+func start(r Request, files []int, socket int, shared bool) *tree {
+	pid, err := fork(r, files, shared)
+	for _, fd := range files {
+		unix.Close(fd)
+	}
+	if err != nil {
+		errno, ok := err.(syscall.Errno)
+		if !ok {
+			errno = unix.EINVAL
+		}
+		send(socket, Report{Kind: Failed, Value: int(errno)})
+		return nil
+	}
+	send(socket, Report{Kind: Started, Value: pid})
+
+	t := &tree{
+		Request: r, socket: socket, shared: shared, program: pid, asked: make(map[processID]bool),
+		orders: make(chan byte), programEnded: make(chan struct{}), childReaped: make(chan struct{}, 1),
+		allReaped: make(chan struct{}), done: make(chan struct{}),
+	}
+	go t.reap()
+	go t.supervise()
+	return t
+}
+
+// fork starts a program as the leader of a session and a process group, so that it
+// has no terminal at which it could wait for an answer; or, if it shares the
+// terminal, in those of the supervisor process. If that dies first, the kernel kills
+// the program.
+func fork(r Request, files []int, shared bool) (pid int, err error) {
+	if len(files) != 3 {
+		return 0, unix.EBADF
+	}
+	return syscall.ForkExec(r.Path, r.Argv, &syscall.ProcAttr{
+		Dir:   r.Dir,
+		Env:   r.Env,
+		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
+		Sys:   &syscall.SysProcAttr{Setsid: !shared, Pdeathsig: unix.SIGKILL},
+	})
+}
+
+// order gives an order to the tree, if there is one and something is left of it.
+func (t *tree) order(kind byte) {
+	if t == nil {
+		return
+	}
+	select {
+	case t.orders <- kind:
+	case <-t.done:
+	}
+}
+
+// wait returns when nothing of the tree is left.
+func (t *tree) wait() {
+	if t != nil {
+		<-t.done
+	}
+}
+
+// signalProgram sends a signal to the program itself, if it has not ended.
+func (t *tree) signalProgram(s syscall.Signal) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.reaped {
+		_ = unix.Kill(t.program, s)
+	}
+}
+
+// supervise ends the tree when it is ordered to, and what the program has left
+// behind when that has ended by itself: by SIGTERM, or the program's own signal, and
+// by SIGKILL after the grace. It returns when nothing is left, and has reported how
+// it ended.
+//
+// Where a process goes on because it may be left, or because it cannot be ended, the
+// supervisor process ends: the process would pass for one of the next program.
+func (t *tree) supervise() {
+	end := Report{Kind: Ended}
+	programEnded := t.programEnded
+	var childReaped <-chan struct{} // nil while it makes no difference
+	var due <-chan time.Time        // when to send SIGKILL; nil while nothing is to end
+	var killed time.Time            // when it was first sent
+
+	for len(end.Left) == 0 && end.Unkillable == 0 {
+		select {
+		case <-t.allReaped:
+			if t.shared {
+				flushKeySignals() // whoever hears of the end knows of the key that has caused it
+			}
+			end.Value = int(t.status)
+			send(t.socket, end)
+			close(t.done)
+			return
+
+		case <-programEnded:
+			programEnded = nil
+			if due != nil {
+				// The signal of the program is not for what it leaves behind.
+				if t.StopSignal != unix.SIGTERM {
+					clear(t.asked)
+				}
+				t.terminate(unix.SIGTERM)
+				break
+			}
+			if len(t.Leave) > 0 {
+				t.leaving, childReaped = true, t.childReaped
+				t.awaitExec()
+				end.Left = t.staying()
+			}
+			if len(end.Left) == 0 {
+				end.Killed = t.terminate(unix.SIGTERM)
+				due = time.After(t.Grace)
+			}
+
+		case <-childReaped:
+			end.Left = t.staying()
+
+		case order := <-t.orders:
+			switch {
+			case order == killTree && killed.IsZero():
+				due = time.After(0)
+			case order == stopTree && due == nil:
+				t.terminate(t.StopSignal)
+				due = time.After(t.Grace)
+			}
+
+		case now := <-due:
+			if killed.IsZero() {
+				killed = now
+			}
+			n := t.kill()
+			if n == 0 && t.leaving {
+				end.Left = t.staying()
+			} else if now.Sub(killed) > killTimeout {
+				end.Unkillable = max(n, 1)
+			}
+			due = time.After(killInterval)
+		}
+	}
+
+	t.mu.Lock() // for ever: nothing is reaped any more
+	end.Value = int(t.status)
+	send(t.socket, end)
+	os.Exit(0)
+}
+
+// awaitExec waits a moment for processes that were forked and have not executed
+// their program yet. Until then they have the name of their parent.
+func (t *tree) awaitExec() {
+	for range execTimeout / execInterval {
+		_, others := splitLeft(Descendants(os.Getpid()), t.Leave)
+		if !slices.ContainsFunc(others, func(p Process) bool { return p.Forked }) {
+			return
+		}
+		time.Sleep(execInterval)
+	}
+}
+
+// staying returns what is left of the tree, if all of that may be left behind.
+func (t *tree) staying() []Process {
+	left, others := splitLeft(Descendants(os.Getpid()), t.Leave)
+	if len(others) > 0 {
+		return nil
+	}
+	return left
+}
+
+// members lists the processes that are to end: all, or those that may not be left
+// behind.
+func (t *tree) members() []Process {
+	all := Descendants(os.Getpid())
+	if t.leaving {
+		_, all = splitLeft(all, t.Leave)
+	}
+	return all
+}
+
+// terminate asks every process of the tree to end, also one that was stopped, and
+// none twice. It returns those that the signal to the program's group did not reach.
+func (t *tree) terminate(by syscall.Signal) (outside []Process) {
+	members := t.members()
+	group := t.signalGroup(by, unix.SIGCONT)
+	for _, p := range members {
+		t.asked[p.id()] = t.asked[p.id()] || p.Group == group
+	}
+
+	// What was born or has left the group meanwhile is in the second list.
+	for _, p := range t.members() {
+		if !t.asked[p.id()] {
+			t.asked[p.id()] = true
+			p.signal(by)
+			p.signal(unix.SIGCONT)
+			outside = append(outside, p)
+		}
+	}
+	return outside
+}
+
+// kill sends SIGKILL to every process of the tree, and returns how many it saw.
+func (t *tree) kill() int {
+	t.signalGroup(unix.SIGKILL)
+	members := t.members()
+	for _, p := range members {
+		p.signal(unix.SIGKILL)
+	}
+	return len(members)
+}
+
+// signalGroup sends signals to the program's group and returns that. It does nothing
+// and returns 0 if the program was reaped, as the group may be another's then, or if
+// the supervisor process is in the group.
+func (t *tree) signalGroup(signals ...syscall.Signal) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.reaped || t.shared {
+		return 0
+	}
+	for _, s := range signals {
+		_ = unix.Kill(-t.program, s)
+	}
+	return t.program
+}
+
+// reap reaps whatever dies until there is no child any more. With a terminal it also
+// reports when the program is stopped.
+func (t *tree) reap() {
+	defer close(t.allReaped)
+	options := 0
+	if t.shared {
+		options = unix.WSTOPPED
+	}
+	for waitForChild(options) == nil {
+		if t.reapOne() && waitForChild(unix.WNOHANG) == nil {
+			close(t.programEnded)
+		}
+	}
+}
+
+// reapOne reaps one process and reports whether it was the program.
+func (t *tree) reapOne() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	options := unix.WNOHANG
+	if t.shared {
+		options |= unix.WUNTRACED
+	}
+	var status unix.WaitStatus
+	pid, err := unix.Wait4(-1, &status, options, nil)
+	switch {
+	case err != nil:
+		return false
+	case status.Stopped():
+		if pid == t.program {
+			send(t.socket, Report{Kind: Paused, Value: int(status.StopSignal())})
+		}
+		return false
+	}
+
+	select {
+	case t.childReaped <- struct{}{}:
+	default:
+	}
+	if pid != t.program || t.reaped {
+		return false
+	}
+	t.reaped, t.status = true, status
+	return true
+}
+
+// waitForChild waits until a child can be reaped, and does not reap it. It fails if
+// there is no child.
+func waitForChild(options int) error {
+	return retryInterrupted(func() error {
+		return unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT|options, nil)
+	})
+}
