@@ -9,14 +9,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // Conns are the connections of one http.Server, but for those that became a
 // page's socket.
 type conns struct {
-	crowd             // all of them
-	final atomic.Bool // no more are accepted: their next request is the last
-	fresh freshConns
+	waitgroup.Group             // all of them
+	final           atomic.Bool // no more are accepted: their next request is the last
+	fresh           freshConns
 }
 
 // track is an http.Server's ConnState. A connection is new before Serve
@@ -24,7 +26,7 @@ type conns struct {
 func (c *conns) track(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		c.enter()
+		c.Add()
 		c.fresh.enter(conn)
 	case http.StateActive:
 		// The request is there and may yet be dropped, until the handler runs.
@@ -32,7 +34,7 @@ func (c *conns) track(conn net.Conn, state http.ConnState) {
 		c.fresh.leave(conn)
 	case http.StateHijacked, http.StateClosed:
 		c.fresh.leave(conn)
-		c.leave()
+		c.Done()
 	}
 }
 
@@ -70,8 +72,8 @@ func (c *conns) asks(h http.Handler) http.Handler {
 // as http.Server.SetKeepAlivesEnabled would: a request may be on its way.
 func (c *conns) outlast(ctx context.Context, pages *connSet) {
 	c.final.Store(true)
-	if c.wait(ctx) == nil {
-		pages.wait(ctx)
+	if c.Wait(ctx) == nil {
+		pages.Wait(ctx)
 	}
 }
 
@@ -82,7 +84,7 @@ func (c *conns) drain(srv *http.Server) {
 	srv.SetKeepAlivesEnabled(false)
 	soon, cancel := context.WithTimeout(context.Background(), freshTimeout)
 	defer cancel()
-	if c.fresh.crowd.wait(soon) != nil {
+	if c.fresh.crowd.Wait(soon) != nil {
 		c.fresh.close()
 	}
 }
@@ -91,7 +93,7 @@ func (c *conns) drain(srv *http.Server) {
 type freshConns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
-	crowd crowd // as many as conns
+	crowd waitgroup.Group // as many as conns
 }
 
 func (f *freshConns) enter(conn net.Conn) {
@@ -101,7 +103,7 @@ func (f *freshConns) enter(conn net.Conn) {
 		f.conns = make(map[net.Conn]struct{})
 	}
 	f.conns[conn] = struct{}{}
-	f.crowd.enter()
+	f.crowd.Add()
 }
 
 func (f *freshConns) leave(conn net.Conn) {
@@ -109,7 +111,7 @@ func (f *freshConns) leave(conn net.Conn) {
 	defer f.mu.Unlock()
 	if _, known := f.conns[conn]; known {
 		delete(f.conns, conn)
-		f.crowd.leave()
+		f.crowd.Done()
 	}
 }
 

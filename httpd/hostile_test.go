@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // A page with thousands of files, which takes more than one message to name them,
@@ -115,7 +117,7 @@ func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		b := &browser{line: newLine(near, nil, new(crowd), time.Second)}
+		b := &browser{line: newLine(near, nil, new(waitgroup.Group), time.Second)}
 		spend := func(cost int, want time.Duration) {
 			t.Helper()
 			start := time.Now()

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // Buffers of a websocket, which has them for as long as it is open. What is
@@ -46,7 +48,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	t.line = newLine(conn, bytes.Clone(early), &t.conns.crowd, t.patience)
+	t.line = newLine(conn, bytes.Clone(early), &t.conns.Group, t.patience)
 	return t.line, bufio.NewReadWriter(bufio.NewReaderSize(t.line, readBuffer), bufio.NewWriterSize(t.line, writeBuffer)), nil
 }
 
@@ -55,11 +57,11 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // is no such goroutine, and while the peer reads there is none either.
 type line struct {
 	net.Conn
-	fd       int           // of the socket until the line ends; -1 where a write cannot be tried, as under TLS
-	socket   io.Closer     // ends the connection without a word
-	early    []byte        // what came behind the request and has not been read yet
-	crowd    *crowd        // has the goroutine
-	patience time.Duration // for the peer to take what it was sent
+	fd       int              // of the socket until the line ends; -1 where a write cannot be tried, as under TLS
+	socket   io.Closer        // ends the connection without a word
+	early    []byte           // what came behind the request and has not been read yet
+	crowd    *waitgroup.Group // has the goroutine
+	patience time.Duration    // for the peer to take what it was sent
 
 	mu      sync.Mutex    // guards what follows
 	kept    []byte        // what the goroutine has yet to send
@@ -71,7 +73,7 @@ type line struct {
 	why     error         // it is
 }
 
-func newLine(conn net.Conn, early []byte, crowd *crowd, patience time.Duration) *line {
+func newLine(conn net.Conn, early []byte, crowd *waitgroup.Group, patience time.Duration) *line {
 	l := &line{Conn: conn, fd: -1, socket: conn, early: early, crowd: crowd, patience: patience}
 	switch c := conn.(type) {
 	case *net.TCPConn:
@@ -151,7 +153,7 @@ func (l *line) write(p []byte) (n int, err error) {
 	l.kept = append(l.kept, p[n:]...)
 	if !l.busy {
 		l.busy = true
-		l.crowd.enter()
+		l.crowd.Add()
 		go l.finish()
 	}
 	return len(p), nil
@@ -178,7 +180,7 @@ func (l *line) try(p []byte) (int, error) {
 
 // finish sends what is kept, or cuts the line when the peer does not take it.
 func (l *line) finish() {
-	defer l.crowd.leave()
+	defer l.crowd.Done()
 	for kept := l.next(); kept != nil; kept = l.next() {
 		l.SetWriteDeadline(time.Now().Add(l.patience))
 		if _, err := l.Conn.Write(kept); err != nil {

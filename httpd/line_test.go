@@ -17,10 +17,12 @@ import (
 
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
+
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // pipe is a line and its peer, over a real connection.
-func pipe(t *testing.T, patience time.Duration) (*line, *crowd, net.Conn) {
+func pipe(t *testing.T, patience time.Duration) (*line, *waitgroup.Group, net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -35,12 +37,12 @@ func pipe(t *testing.T, patience time.Duration) (*line, *crowd, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c crowd
+	var c waitgroup.Group
 	l := newLine(conn, []byte("early"), &c, patience)
 	t.Cleanup(func() {
 		peer.Close()
 		l.Close()
-		c.wait(context.Background())
+		c.Wait(context.Background())
 	})
 	return l, &c, peer
 }
@@ -69,7 +71,7 @@ func TestALineKeepsWhatThePeerHasNotTaken(t *testing.T) {
 				}
 				<-taken
 			}
-			c.wait(context.Background())
+			c.Wait(context.Background())
 			if l.isBusy() {
 				t.Error("a goroutine is left")
 			}
@@ -84,7 +86,7 @@ func TestALineIsCutWhenThePeerTakesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.wait(t.Context())
+	c.Wait(t.Context())
 	if why := l.cut(nil); why == nil || !strings.Contains(why.Error(), "i/o timeout") {
 		t.Errorf("cut because %v", why)
 	}
@@ -150,7 +152,7 @@ func TestBrowsersOverTLS(t *testing.T) {
 	if got := page.closed(t); got != websocket.StatusGoingAway {
 		t.Errorf("closed with %v", got)
 	}
-	s.lone.wait(t.Context())
+	s.lone.Wait(t.Context())
 }
 
 // introduced opens a websocket by hand, without a goroutine on this side, and

@@ -73,8 +73,8 @@ type peer struct {
 // at its other end told, until it leaves or the set or the server is over, in
 // a goroutine of its own: that of the request holds buffers and the request.
 func (h *hub) serve(w http.ResponseWriter, r *http.Request, p peer) {
-	p.conns.enter()
-	defer p.conns.leave()
+	p.conns.Add()
+	defer p.conns.Done()
 	taken := &takeover{ResponseWriter: w, conns: p.conns, patience: h.patience.write}
 	conn, err := websocket.Accept(taken, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the caller has verified it
@@ -155,7 +155,7 @@ func (b *browser) ping() {
 	if !b.conns.accompany(b) {
 		return
 	}
-	defer b.conns.leave()
+	defer b.conns.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), b.patience.pong)
 	defer cancel()
 	if err := b.conn.Ping(ctx); err != nil {
@@ -305,8 +305,8 @@ func (b *browser) spend(cost int) error {
 // send is the hub's. It writes what waits for the browser, and does not wait for
 // that: the line keeps what the browser does not take.
 func (b *browser) send() {
-	b.conns.enter()
-	defer b.conns.leave()
+	b.conns.Add()
+	defer b.conns.Done()
 	if frames := b.hub.take(b.slot); frames != nil {
 		if err := b.line.send(frames); err != nil {
 			b.line.cut(err)

@@ -262,7 +262,7 @@ func (s *Server) drain(srv *http.Server, pages *connSet) {
 	defer cancel()
 	err := srv.Shutdown(grace)
 	if err == nil {
-		err = pages.wait(grace)
+		err = pages.Wait(grace)
 	}
 	if err != nil {
 		now.log.Info("requests cut", "err", err)
@@ -271,7 +271,7 @@ func (s *Server) drain(srv *http.Server, pages *connSet) {
 	srv.Close()
 	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
 	defer cancel()
-	if err := pages.wait(late); err != nil {
+	if err := pages.Wait(late); err != nil {
 		now.log.Info("browsers still there", "err", err)
 	}
 }

@@ -2,54 +2,55 @@ package httpd
 
 import (
 	"errors"
-	"maps"
-	"slices"
+	"sync"
+
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // A connSet is the browsers of one Serve, or of all requests that belong to none.
-// Every goroutine that serves one of them is in its crowd.
+// Every goroutine that serves one of them is in its group.
 type connSet struct {
-	crowd
+	waitgroup.Group
 
-	members map[*browser]struct{} // guarded by the crowd's lock
-	over    bool                  // who comes now is dismissed at once
-	severed bool                  // and cut
+	mu      sync.Mutex
+	members map[*browser]struct{}
+	over    bool // who comes now is dismissed at once
+	severed bool // and cut
 }
 
 // admit makes a browser a member, which it is until discharge.
 func (v *connSet) admit(b *browser) {
+	v.Add()
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	if v.members == nil {
 		v.members = make(map[*browser]struct{})
 	}
 	v.members[b] = struct{}{}
-	v.inside++
 	if v.over {
 		v.seeOff(b)
 	}
-	severed := v.severed
-	v.mu.Unlock()
-	if severed {
+	if v.severed {
 		b.line.cut(errGraceOver)
 	}
 }
 
-// discharge is leave for a browser itself.
+// discharge is Done for a browser itself.
 func (v *connSet) discharge(b *browser) {
 	v.mu.Lock()
 	delete(v.members, b)
 	v.mu.Unlock()
-	v.leave()
+	v.Done()
 }
 
-// accompany is enter for a goroutine that comes for a member; it is false when
+// accompany is Add for a goroutine that comes for a member; it is false when
 // the browser is none any more.
 func (v *connSet) accompany(b *browser) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	_, there := v.members[b]
 	if there {
-		v.inside++
+		v.Add()
 	}
 	return there
 }
@@ -69,9 +70,9 @@ func (v *connSet) dismiss() {
 
 // seeOff is called with the lock.
 func (v *connSet) seeOff(b *browser) {
-	v.inside++
+	v.Add()
 	go func() {
-		defer v.leave()
+		defer v.Done()
 		b.part(errStopping)
 	}()
 }
@@ -81,10 +82,9 @@ var errGraceOver = errors.New("no answer to the goodbye within the grace period"
 // cut hangs up on who is left, and on those who still come.
 func (v *connSet) cut() {
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.severed = true
-	left := slices.Collect(maps.Keys(v.members))
-	v.mu.Unlock()
-	for _, b := range left {
+	for b := range v.members {
 		b.line.cut(errGraceOver)
 	}
 }

@@ -15,15 +15,22 @@ const module = "github.com/execlog/execlogd/"
 // Imports point one way, and each outside module enters through one package.
 var (
 	mayImport = map[string][]string{
-		"inotify":      {},
-		"router":       {"inotify"},
-		"httpd":        {"inotify", "httpd/internal/filetype", "httpd/internal/ratelimit", "httpd/internal/urlpath"},
+		"inotify": {},
+		"router":  {"inotify"},
+		"httpd": {
+			"inotify",
+			"httpd/internal/filetype",
+			"httpd/internal/ratelimit",
+			"httpd/internal/urlpath",
+			"httpd/internal/waitgroup",
+		},
 		"job":          {"inotify", "router", "job/internal/supervisor"}, // router for the outcome of a run
 		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/logging"},
 
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/urlpath":   {},
+		"httpd/internal/waitgroup": {},
 
 		"job/internal/supervisor": {},
 
