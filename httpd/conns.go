@@ -8,9 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/execlog/execlogd/httpd/internal/waitgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Conns are the connections of one http.Server, but for those that became a

@@ -11,18 +11,10 @@ import (
 	"syscall"
 )
 
-// A PageError is what pages show in place of what they would be: the output
-// of a job that failed, the reason why a file cannot be read.
-type PageError struct {
-	// Title says what is wrong in a line. Text is the rest, in as many lines
-	// as it takes. Both are shown as they are, never as HTML; of a longer text
-	// the last 16 KiB.
+// A PageErr is what pages show.
+type PageErr struct {
 	Title, Text string
-
-	// Paths are the files, relative to the root, that the error is about: it
-	// is shown by the pages that use or show one of them. A path with a slash
-	// at its end is everything in that directory. None is every page.
-	Paths []string
+	Paths       []string
 }
 
 // A page is told of so many errors, with so much text each.
@@ -34,21 +26,13 @@ const (
 // A sourced error is one of SetError's.
 type sourced struct {
 	source string
-	err    *PageError
+	err    *PageErr
 	about  change // its Paths, for the origin's rule
 	uses   map[string]bool
 	dirs   []string
 }
 
-// SetError sets the error that a source has to show, in place of the one that
-// it had; nil takes that away. A source is a name of the caller's choice,
-// such as that of a job. Pages of our client show it at once, and those that
-// come later when they come, until it is taken away. SetError does not block.
-func (s *Server) SetError(source string, e *PageError) {
-	s.hub.setError(source, e)
-}
-
-func (h *hub) setError(source string, e *PageError) {
+func (h *hub) setError(source string, e *PageErr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i, found := slices.BinarySearchFunc(h.faults, source, func(f sourced, source string) int { return cmp.Compare(f.source, source) })
@@ -83,7 +67,7 @@ func (h *hub) errorsDiffer() {
 	}
 }
 
-func newSourced(source string, e *PageError) sourced {
+func newSourced(source string, e *PageErr) sourced {
 	f := sourced{source: source, err: new(*e), about: newChange(e.Paths), uses: make(map[string]bool)}
 	for _, file := range f.about.files {
 		if file.isDir {
@@ -114,9 +98,9 @@ func (f *sourced) isAbout(u *use) bool {
 
 // errorsOf lists the errors that concern a page: those of its own files, then
 // the others by source. It is called with the lock.
-func (h *hub) errorsOf(p *page) []*PageError {
-	var list []*PageError
-	add := func(e *PageError) {
+func (h *hub) errorsOf(p *page) []*PageErr {
+	var list []*PageErr
+	add := func(e *PageErr) {
 		if e != nil && len(list) < maxErrors && !slices.ContainsFunc(list, e.equal) {
 			list = append(list, e)
 		}
@@ -151,7 +135,7 @@ func (h *hub) errors(p *page) (frame []byte, sum uint64) {
 	return errorsMessage(h.errorsOf(p))
 }
 
-func errorsMessage(list []*PageError) (frame []byte, digest uint64) {
+func errorsMessage(list []*PageErr) (frame []byte, digest uint64) {
 	texts := []errorText{}
 	for _, e := range list {
 		texts = append(texts, errorText{clip(e.Title), e.Text[max(0, len(e.Text)-maxErrorText):]})
@@ -163,7 +147,7 @@ func errorsMessage(list []*PageError) (frame []byte, digest uint64) {
 	return frame, maphash.Bytes(errorsSeed, frame)
 }
 
-func (e *PageError) equal(other *PageError) bool {
+func (e *PageErr) equal(other *PageErr) bool {
 	if e == nil || other == nil {
 		return e == other
 	}
@@ -171,7 +155,7 @@ func (e *PageError) equal(other *PageError) bool {
 }
 
 // unreadable is the error of a file that is there and cannot be read.
-func unreadable(seen sight) *PageError {
+func unreadable(seen sight) *PageErr {
 	reason := "The file cannot be read."
 	if errno, ok := errors.AsType[syscall.Errno](seen.err); ok {
 		reason = "The file cannot be read: " + errno.Error() + "."
@@ -179,12 +163,12 @@ func unreadable(seen sight) *PageError {
 	if errors.Is(seen.err, fs.ErrPermission) {
 		reason += " Give the user that runs the server permission to read it."
 	}
-	return &PageError{Title: "Cannot read " + printable(path.Join("/", seen.name)), Text: reason}
+	return &PageErr{Title: "Cannot read " + printable(path.Join("/", seen.name)), Text: reason}
 }
 
 // gone is the error of a file that was there.
-func gone(name string) *PageError {
-	return &PageError{
+func gone(name string) *PageErr {
+	return &PageErr{
 		Title: strings.TrimSuffix(printable("/"+name), "/.") + " is gone",
 		Text:  "The file was removed or renamed. It is shown again when there is one of that name.",
 	}

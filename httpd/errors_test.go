@@ -193,7 +193,7 @@ func TestSetError(t *testing.T) {
 }
 
 func TestErrorsAreShort(t *testing.T) {
-	text, _ := errorsMessage([]*PageError{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
+	text, _ := errorsMessage([]*PageErr{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
 	if len(text) > maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {
 		t.Errorf("%d bytes", len(text))
 	}

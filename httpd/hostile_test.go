@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-
 	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 

@@ -16,9 +16,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"go.uber.org/goleak"
-
 	"github.com/execlog/execlogd/httpd/internal/waitgroup"
+	"go.uber.org/goleak"
 )
 
 // pipe is a line and its peer, over a real connection.

@@ -231,7 +231,7 @@ func (h *hub) see(u *use, now sight, names bool) (news, faulty bool) {
 }
 
 // setFault is called with the lock.
-func (h *hub) setFault(u *use, fault *PageError) {
+func (h *hub) setFault(u *use, fault *PageErr) {
 	u.fault = fault
 	if fault == nil {
 		delete(h.faulty, u)
@@ -294,7 +294,7 @@ func (s sight) alike(now sight) bool {
 // faultOf is the error that a sight means to the pages with the use; nil for
 // none. A file that never was there is none: pages try for what they can do
 // without.
-func (u *use) faultOf(now sight) *PageError {
+func (u *use) faultOf(now sight) *PageErr {
 	switch {
 	case strings.HasPrefix(u.path, listingOf):
 		return nil

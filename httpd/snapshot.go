@@ -15,7 +15,7 @@ type snapshot struct {
 	open    int        // pages that have introduced themselves
 	pages   []openPage // some of them, by URL
 	changes []record   // the last, latest first
-	errors  []*PageError
+	errors  []*PageErr
 }
 
 // The last changes are kept for people with so many files and pages each.
@@ -104,16 +104,16 @@ func (h *hub) first(most int) (list []*slot, open int) {
 
 // allErrors lists the errors of files that pages use, by title, and then those
 // that were set, by source. It is called with the lock.
-func (h *hub) allErrors() []*PageError {
-	var list []*PageError
+func (h *hub) allErrors() []*PageErr {
+	var list []*PageErr
 	for u := range h.faulty {
 		name, _ := url.PathUnescape(strings.TrimPrefix(u.path, "/"))
-		list = append(list, &PageError{Title: u.fault.Title, Text: u.fault.Text, Paths: []string{name}})
+		list = append(list, &PageErr{Title: u.fault.Title, Text: u.fault.Text, Paths: []string{name}})
 	}
-	slices.SortFunc(list, func(a, b *PageError) int {
+	slices.SortFunc(list, func(a, b *PageErr) int {
 		return cmp.Or(cmp.Compare(a.Title, b.Title), slices.Compare(a.Paths, b.Paths))
 	})
-	list = slices.CompactFunc(list, (*PageError).equal)
+	list = slices.CompactFunc(list, (*PageErr).equal)
 	for i := range h.faults {
 		list = append(list, h.faults[i].err)
 	}

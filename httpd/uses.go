@@ -43,7 +43,7 @@ type use struct {
 	users []user
 	sight sight // what was there when it was looked at last
 	last  sight // the last time that it could be read
-	fault *PageError
+	fault *PageErr
 
 	announced bool // Recheck has told of the sight
 

@@ -204,7 +204,7 @@ func (c concern) words() string {
 }
 
 // about says which pages an error concerns.
-func (e *PageError) about() string {
+func (e *PageErr) about() string {
 	if len(e.Paths) == 0 {
 		return "Every page shows it."
 	}

@@ -1,0 +1,31 @@
+package httpd
+
+import "fmt"
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"regexp"
+)
+
+//go:embed live.js
+var source string
+
+// script is the client as it is served.
+var (
+	script     = squeeze(source)
+	scriptETag = fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(script)))
+)
+
+// needless matches, in JavaScript in the style of live.js, comments and the
+// space around punctuation, and before a closing brace the semicolon as well.
+// Strings and templates, which end on their line, it matches whole, so that
+// nothing is looked for in them. What a match leaves is in its groups.
+var needless = regexp.MustCompile("(?m)(\"[^\"\n]*\"|`[^`\n]*`)" +
+	`|/\*\*(?s:.*?)\*/\s*|\s*//(?: .*)?$` +
+	`|\s*;?\s*(})\s*|\s*([-={()\[\]<>?:;,&|*+!])\s*|\n\s*`)
+
+// squeeze takes out what only people need.
+func squeeze(source string) string {
+	return needless.ReplaceAllString(source, "$1$2$3")
+}
