@@ -3,7 +3,6 @@ package httpd
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // A page is open while the server stops, things happen, and another server of
@@ -68,7 +67,7 @@ func TestWhatAPageMissedWhileItWasAway(t *testing.T) {
 				dir, run, p := open(t)
 				tt.meantime(t, dir)
 				run.Refresh(tt.changed...)
-				for range maxPast {
+				for range 256 {
 					run.Refresh("other.html")
 				}
 				p.again(t, run).is(t, strings.Split(tt.tooMany, "|")...)
@@ -100,78 +99,11 @@ func TestCatchingUpIsNoLoop(t *testing.T) {
 	})
 }
 
-// A page that was served and never connected has no digest. Then its files
-// must not be younger than its badge.
-func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
-	dir := site(t, "a.html", "x.css", "d/")
-	now := time.Now().UnixMilli()
-	tests := []struct {
-		name   string
-		served int64
-		uses   []string
-		want   string
-	}{
-		{"served after all files", now + setBack/2, []string{"/x.css", "/none.css"}, "at"},
-		{"served before a file changed", now - 5000, []string{"/x.css"}, " !"},
-		{"served before its own file changed", now - 5000, nil, " !"},
-		{"served before something else came or went beside what is not there", now - 5000, []string{"/none.css"}, " !"},
-		{"served at a time that is yet to come, as the clock was set back", now + 3600_000, []string{"/x.css"}, " !"},
-		{"served by a server that did not say when", 0, []string{"/x.css"}, " !"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newServer(t, Options{Root: dir})
-			slot := s.hub.join()
-			defer s.hub.leave(slot)
-			s.hub.adopt(slot)
-			b := badge{position: position{"EARLIER", 7, tt.served}}
-			s.hub.meet(slot, request{Path: "/a.html", Uses: tt.uses}, b)
-			if got := answers(t, s.hub.take(slot)); got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
-// Names that come and go between the serving of a page and its socket.
-func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
-	tests := []struct {
-		name   string
-		served int64 // ms before the change
-		do     func(t *testing.T, dir string)
-		path   string
-		want   string
-	}{
-		{"a file was deleted", 5000, func(t *testing.T, dir string) { remove(t, dir, "x.css") }, "x.css", "at | errors: /x.css is gone"},
-		{"its own file was deleted", 5000, func(t *testing.T, dir string) { remove(t, dir, "a.html") }, "a.html", "at | errors: /a.html is gone"},
-		{"a file came", 5000, func(t *testing.T, dir string) { write(t, dir, "none.css", "!") }, "none.css", "/none.css"},
-		{"another file came", 5000, func(t *testing.T, dir string) { write(t, dir, "other.css", "!") }, "other.css", "at"},
-		{"a file came before the page was served", -500, func(t *testing.T, dir string) { write(t, dir, "none.css", "!") }, "none.css", "at"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			dir := site(t, "a.html", "x.css")
-			s := newServer(t, Options{Root: dir})
-			s.hub.age(tt.served)
-			b := badge{position: s.hub.now()}
-			tt.do(t, dir)
-			s.Recheck(tt.path)
-			slot := s.hub.join()
-			defer s.hub.leave(slot)
-			s.hub.adopt(slot)
-			s.hub.meet(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
-			if got := answers(t, s.hub.take(slot)); got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
 // What was found after the last message is no part of its digest.
 func TestUsesFoundWhileThePageWasAway(t *testing.T) {
 	dir := site(t, "a.html", "x.css")
+	old(t, dir)
 	first := serve(t, Options{Root: dir})
-	first.hub.age(-setBack / 2) // the files are older than all this
 	p := first.open(t, "/a.html", "/x.css")
 	first.stop()
 	p.uses = append(p.uses, "/late.css")

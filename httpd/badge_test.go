@@ -32,26 +32,6 @@ func badgeIn(t testing.TB, page string) string {
 	return query
 }
 
-func TestBadge(t *testing.T) {
-	for _, b := range []badge{
-		{},
-		{position: position{"E", 7, 1733333333333}},
-		{position: position{"E", 1 << 63, 0}, missing: true},
-		{position: position{"E", 1, -1}, listing: true},
-		{position: position{"E", 1, 1}, listing: true, names: 1<<64 - 1},
-		{position: position{"E", 1, 1}, missing: true, listing: true},
-	} {
-		if got := parseBadge(b.String()); got != b {
-			t.Errorf("%+v became %q became %+v", b, b.String(), got)
-		}
-	}
-	for _, query := range []string{"", "token=abc", "E", "E.", "E.-1", "E.x,missing", "missing", "E.1.x", "E.1.2.3", "E..2", "E.1,listing-", "E.1,listing-x"} {
-		if got := parseBadge(query); got != (badge{}) {
-			t.Errorf("%q became %+v, want none", query, got)
-		}
-	}
-}
-
 // Whatever address a page has, and whatever prefix a proxy cuts from it, its
 // script is the one at the top of the site.
 func TestTheScriptIsFoundBelowAPrefix(t *testing.T) {
@@ -82,44 +62,5 @@ func TestTheScriptIsFoundBelowAPrefix(t *testing.T) {
 		if !strings.Contains(body, `<script src="`+tt.want+`livereload.js?`) {
 			t.Errorf("%s: no script %slivereload.js in %s", tt.path, tt.want, body)
 		}
-	}
-}
-
-// A page is served, and before its socket is open, things change.
-func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
-	many := make([]string, maxPast+1)
-	for i := range many {
-		many[i] = "other.html"
-	}
-	tests := []struct {
-		name           string
-		before, during []string // one Refresh each
-		want           string
-	}{
-		{"nothing", nil, nil, ""},
-		{"only before it was served", []string{"a.html", "x.css"}, nil, ""},
-		{"its file", []string{"b.html"}, []string{"a.html"}, "/a.html !"},
-		{"another page's file", nil, []string{"b.html"}, ""},
-		{"a style sheet, twice", nil, []string{"x.css", "x.css"}, "/x.css"},
-		{"a style sheet and its file", nil, []string{"x.css", "a.html"}, "/a.html !"},
-		{"more than is remembered", nil, many, "/ !"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newServer(t, Options{Root: t.TempDir()})
-			for _, p := range tt.before {
-				s.Refresh(p)
-			}
-			number := s.hub.now().number
-			for _, p := range tt.during {
-				s.Refresh(p)
-			}
-			slot := s.hub.join()
-			defer s.hub.leave(slot)
-			s.hub.catchUp(slot, newPage("http://h/a.html", isAt("h"), s.current.Load().directory), number)
-			if got := told(s.hub.taken(slot)); got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
 	}
 }

@@ -1,10 +1,9 @@
 package httpd
 
-import "fmt"
-
 import (
 	"crypto/sha256"
 	_ "embed"
+	"fmt"
 	"regexp"
 )
 

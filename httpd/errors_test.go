@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -184,23 +185,12 @@ func TestSetError(t *testing.T) {
 	for _, source := range []string{"a lint", "of b"} {
 		run.SetError(source, nil)
 	}
-	for range maxErrors + 1 {
-		run.SetError(strings.Repeat("x", len(run.hub.faults)), &PageError{Title: strings.Repeat("x", len(run.hub.faults))})
+	const most = 16
+	for i := range most + 1 {
+		run.SetError(fmt.Sprintf("%02d", i), &PageError{Title: fmt.Sprint(i)})
 	}
-	if n := len(run.hub.errorsOf(&page{})); n != maxErrors {
-		t.Errorf("a page is told of %d errors, want %d", n, maxErrors)
-	}
-}
-
-func TestErrorsAreShort(t *testing.T) {
-	text, _ := errorsMessage([]*PageErr{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
-	if len(text) > maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {
-		t.Errorf("%d bytes", len(text))
-	}
-	text, _ = errorsMessage(nil)
-	if string(texts(t, text)[0]) != `{"command":"errors","errors":[]}` {
-		t.Errorf("got %s", text)
-	}
+	last := run.info(t, "/a.html", nil)
+	last.is(t, "at", "errors: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15")
 }
 
 // A page that lists a directory is loaded again when a name in it comes or

@@ -27,8 +27,8 @@ const fleetSize = 10_000
 // floor, are processes of their own, so that the memory is the server's alone.
 func BenchmarkFleet(b *testing.B) {
 	run := serve(b, Options{}, func(s *Server) { s.hub.patience.ping = time.Hour })
-	message := newChange([]string{"style/site.css"}).assets[0].frame
-	size := len(message)
+	const message = `{"command":"reload","path":"/style/site.css","liveCSS":true,"liveImg":true}`
+	size := 2 + len(message) // a frame
 
 	floor := startFleet(b, "writer", fleetSize, size)
 	bare := startFleet(b, "readers", fleetSize, size, floor.line(b))

@@ -12,11 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // A page with thousands of files, which takes more than one message to name them,
@@ -64,9 +62,7 @@ func TestAPageDoesNotWaitForThoseWithMoreFiles(t *testing.T) {
 		large = append(large, run.info(t, "/", map[string]any{"uses": names}))
 	}
 	await(t, func() bool {
-		run.hub.mu.Lock()
-		defer run.hub.mu.Unlock()
-		return len(run.hub.uses) >= 4000
+		return slices.ContainsFunc(run.hub.snapshot(len(large)).pages, func(p openPage) bool { return p.count == 4000 })
 	}, "no page is taken in")
 	run.open(t, "/a.html", "/b.html", "/c.html")
 	waiting := 0
@@ -112,41 +108,6 @@ func TestABrowserThatTalksAllTheTime(t *testing.T) {
 	run.open(t, "/a.html")
 }
 
-func TestBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe()
-		defer far.Close()
-		b := &browser{line: newLine(near, nil, new(waitgroup.Group), time.Second)}
-		spend := func(cost int, want time.Duration) {
-			t.Helper()
-			start := time.Now()
-			if err := b.spend(cost); err != nil {
-				t.Fatal(err)
-			}
-			if took := time.Since(start); (took - want).Abs() > time.Millisecond {
-				t.Errorf("%d bytes took %v, want %v", cost, took, want)
-			}
-		}
-		for range budgetBytes / frameLimit {
-			spend(frameLimit, 0)
-		}
-		spend(budgetRate, time.Second)
-		spend(frameLimit, 4*time.Second)
-		time.Sleep(2 * time.Second)
-		spend(2*budgetRate, 0)
-		spend(budgetRate, time.Second)
-		time.Sleep(time.Hour)
-		spend(budgetBytes, 0)
-		spend(3*budgetBytes, budgetBytes/budgetRate*time.Second) // no more than there ever is
-
-		time.AfterFunc(time.Second, func() { b.line.cut(nil) })
-		start := time.Now()
-		if err := b.spend(budgetBytes); err == nil || time.Since(start) != time.Second {
-			t.Errorf("a pause on a line that was cut after a second ended after %v with %v", time.Since(start), err)
-		}
-	})
-}
-
 // What changes while a page is introduced, and its past is looked through, is told.
 func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html", "a.css")})
@@ -163,9 +124,8 @@ func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 		p := run.info(t, "/a.html", map[string]any{"seen": seen.String(), "uses": []string{"/a.css", "/some/x.js"}})
 		if i%2 == 0 {
 			await(t, func() bool {
-				run.hub.mu.Lock()
-				defer run.hub.mu.Unlock()
-				return run.hub.uses["/a.css"] != nil
+				pages := run.hub.snapshot(1).pages
+				return len(pages) == 1 && slices.Contains(pages[0].uses, "/a.css")
 			}, "the page is not taken in")
 		}
 		write(t, run.current.Load().directory, "a.css", fmt.Sprint("after ", i))
@@ -180,47 +140,6 @@ func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 		if i < 10 {
 			seen.number -= 100
 		}
-	}
-}
-
-// Names are bounded in all; a page with few of them is always known exactly.
-func TestNamesAreBounded(t *testing.T) {
-	var h hub
-	var slots []*slot
-	add := func(names int) *slot {
-		s := h.join()
-		var named []string
-		for i := range names {
-			named = append(named, fmt.Sprintf("/%d/%d", len(slots), i))
-		}
-		h.enter(s, report{named: named})
-		slots = append(slots, s)
-		return s
-	}
-	for range maxNames / maxUses {
-		if !add(maxUses).page.known {
-			t.Fatalf("page %d of %d files is not known", len(slots), maxUses)
-		}
-	}
-	for range 20 {
-		if s := add(maxUses); s.page.known || !s.page.all || len(s.page.uses) > 0 {
-			t.Error("a page with many files more is known")
-		}
-		if s := add(10); !s.page.known || len(s.page.uses) != 10 {
-			t.Error("a page with few files more is not known")
-		}
-	}
-	if n := len(h.uses); n > maxNames+20*fewUses {
-		t.Errorf("%d names are known", n)
-	}
-	for _, s := range slots {
-		h.leave(s)
-	}
-	if len(h.uses) > 0 {
-		t.Errorf("%d names are known of no page", len(h.uses))
-	}
-	if !add(maxUses).page.known {
-		t.Error("when the others are gone, a page with many files is not known")
 	}
 }
 

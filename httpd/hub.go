@@ -260,6 +260,13 @@ func (h *hub) ask(s *slot) {
 	s.notify()
 }
 
+// conns is how many browsers are connected.
+func (h *hub) conns() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.slots)
+}
+
 func (h *hub) leave(s *slot) {
 	h.releaseUses(&s.page)
 	h.mu.Lock()

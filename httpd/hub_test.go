@@ -116,6 +116,12 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 			t.Fatalf("%d users are left", users)
 		}
 	}
+	for _, s := range slots {
+		h.leave(s)
+	}
+	if len(h.uses) > 0 || len(h.silent) > 0 {
+		t.Errorf("%d files are used when no page is left, and %d pages are silent", len(h.uses), len(h.silent))
+	}
 }
 
 // Each browser gets what concerns its page, when it has taken what came before;
@@ -262,5 +268,59 @@ func BenchmarkTake(b *testing.B) {
 		if frames := h.take(s); frames == nil {
 			b.Fatal("nothing")
 		}
+	}
+}
+
+// Who was told to load again need not be told again.
+func TestWhoLeavesIsNotToldToStartOver(t *testing.T) {
+	var h hub
+	stays, leaves := h.join(), h.join()
+	leaves.going = true
+	if told := h.startOver(newChange([]string{"/"}), nil); told != 1 {
+		t.Errorf("told %d pages, want 1", told)
+	}
+	if stays.waiting.reload == nil || leaves.waiting.reload != nil {
+		t.Error("told the wrong one")
+	}
+}
+
+// Names are bounded in all; a page with few of them is always known exactly.
+func TestNamesAreBounded(t *testing.T) {
+	var h hub
+	var slots []*slot
+	add := func(names int) *slot {
+		s := h.join()
+		var named []string
+		for i := range names {
+			named = append(named, fmt.Sprintf("/%d/%d", len(slots), i))
+		}
+		h.enter(s, report{named: named})
+		slots = append(slots, s)
+		return s
+	}
+	for range maxNames / maxUses {
+		if !add(maxUses).page.known {
+			t.Fatalf("page %d of %d files is not known", len(slots), maxUses)
+		}
+	}
+	for range 20 {
+		if s := add(maxUses); s.page.known || !s.page.all || len(s.page.uses) > 0 {
+			t.Error("a page with many files more is known")
+		}
+		if s := add(10); !s.page.known || len(s.page.uses) != 10 {
+			t.Error("a page with few files more is not known")
+		}
+	}
+	if n := len(h.uses); n > maxNames+20*fewUses {
+		t.Errorf("%d names are known", n)
+	}
+	for _, s := range slots {
+		h.leave(s)
+	}
+	if len(h.uses) > 0 {
+		t.Errorf("%d names are known of no page", len(h.uses))
+	}
+	if !add(maxUses).page.known {
+		t.Error("when the others are gone, a page with many files is not known")
 	}
 }

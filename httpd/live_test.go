@@ -367,11 +367,7 @@ func maskedFrame(text string) []byte {
 	return append(head, text...)
 }
 
-func (s *Server) browsers() int {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	return len(s.hub.slots)
-}
+func (s *Server) browsers() int { return s.hub.conns() }
 
 // awaitBrowsers returns when n browsers are connected.
 func (r *running) awaitBrowsers(t testing.TB, n int) {
@@ -383,34 +379,4 @@ func (r *running) awaitBrowsers(t testing.TB, n int) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-}
-
-func TestRequestFields(t *testing.T) {
-	r, err := parseRequest([]byte(`{"command":"info","url":"http://x/","plugins":{"less":{"disable":false}},"ext":3}`))
-	if err != nil || r.Command != "info" || r.URL != "http://x/" {
-		t.Errorf("got %+v, %v", r, err)
-	}
-}
-
-// FuzzHandshake: whatever a client says first, the server answers with hello
-// exactly when it is a hello that offers the protocol.
-func FuzzHandshake(f *testing.F) {
-	for _, seed := range []string{clientHello, `{"command":"hello","protocols":null}`, `{"command":1}`, "null", "[]", "", "!!ver:1.6", `{"COMMAND":"hello"}`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := parseRequest(text)
-		if err != nil && (r.Command != "" || r.isHello()) {
-			t.Errorf("%q: an error and a request", text)
-		}
-		var loose map[string]any
-		isObject := json.Unmarshal(text, &loose) == nil && loose != nil
-		if err == nil && !isObject {
-			t.Errorf("%q was taken for a request", text)
-		}
-		if r.isHello() && !strings.Contains(string(text), "hello") && !strings.Contains(string(text), `\u`) {
-			t.Errorf("%q was taken for a hello", text)
-		}
-		newPage(r.URL, isAt("localhost:8000"), "/srv")
-	})
 }

@@ -287,17 +287,15 @@ func TestOurClientElsewhere(t *testing.T) {
 // A page of another origin, which may listen, does not get to ask about files.
 func TestAStrangersPageSaysNothing(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html"), AllowOrigins: []string{"https://example.com"}})
-	for origin, want := range map[string]int{run.url(""): 2, "https://example.com": 0, "http://127.0.0.1:1": 0} {
+	for origin, want := range map[string]int{run.url(""): 1, "https://example.com": 0, "http://127.0.0.1:1": 0} {
 		c := run.dial(t, "Origin", origin)
 		c.say(t, ourClientHello)
 		c.hear(t)
 		c.say(t, `{"command":"info","url":"`+run.url("/a.html")+`","path":"/a.html","uses":["/secret"]}`)
 		c.hear(t)
-		run.hub.mu.Lock()
-		if len(run.hub.uses) != want {
-			t.Errorf("%s: %d uses, want %d", origin, len(run.hub.uses), want)
+		if p := run.hub.snapshot(1).pages[0]; p.count != want {
+			t.Errorf("%s: the page uses %d files, want %d", origin, p.count, want)
 		}
-		run.hub.mu.Unlock()
 		c.conn.CloseNow()
 		run.awaitBrowsers(t, 0)
 	}
@@ -320,23 +318,9 @@ func TestUsesAreLearned(t *testing.T) {
 	p.is(t, "/x.css")
 	p.use(t, nil, "/x.css", "/x.css") // nothing new
 	p.is(t, "at")
-	run.hub.age(5000)
-	p.use(t, map[string]any{"age": 4000}, "/z.js")
-	p.is(t, "at")
 	run.Refresh("y.js")
-	run.hub.age(3000)
 	p.use(t, map[string]any{"age": 4000}, "/y.js")
 	p.is(t, "/y.js !")
-}
-
-// age makes the past longer ago.
-func (h *hub) age(ms int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.when -= ms
-	for i := range h.past {
-		h.past[i].when -= ms
-	}
 }
 
 func TestAPageTurnsToAnotherURL(t *testing.T) {
@@ -376,7 +360,7 @@ func TestUsesOfNonsense(t *testing.T) {
 	}
 	t.Run("too many", func(t *testing.T) {
 		p := run.open(t, "/a.html")
-		for i := 0; i <= maxUses; i += 1000 {
+		for i := 0; i <= 4096; i += 1000 {
 			var uses []string
 			for j := range 1000 {
 				uses = append(uses, fmt.Sprintf("/%d.css", i+j))
@@ -396,22 +380,16 @@ func TestUsesOfNonsense(t *testing.T) {
 	})
 	t.Run("too long", func(t *testing.T) {
 		p := run.open(t, "/a.html")
-		for i := range 20 {
+		for i := range 40 {
 			var uses []string
 			for j := range 5 {
-				uses = append(uses, fmt.Sprintf("/%s%d.%d", strings.Repeat("x", 8000), i, j))
+				uses = append(uses, fmt.Sprintf("/%s%d.%d", strings.Repeat("x", 4000), i, j))
 			}
 			p.use(t, nil, uses...)
 			p.is(t, "at")
 		}
-		run.hub.mu.Lock()
-		defer run.hub.mu.Unlock()
-		size := 0
-		for path := range run.hub.uses {
-			size += len(path)
-		}
-		if size > 2*maxUseBytes {
-			t.Errorf("uses take %d bytes", size)
+		if p.last.Digest != "" {
+			t.Error("names of 800 KiB are known")
 		}
 	})
 	t.Run("says that there are too many", func(t *testing.T) {
@@ -444,58 +422,4 @@ func TestUsesOfNonsense(t *testing.T) {
 		c.say(t, `{"command":"url","path":"/x.css"}`)
 		c.expectNothing(t)
 	})
-}
-
-// A page that is gone leaves nothing behind.
-func TestUsesGoWithTheirPages(t *testing.T) {
-	run := serve(t, Options{Root: site(t, "a.html", "x.css")})
-	var pages []*ourPage
-	for range 3 {
-		p := run.open(t, "/a.html", "/x.css", "/a.html", "/y.css")
-		p.use(t, nil, "/x.css", "/z.css")
-		p.is(t, "at")
-		p.say(t, `{"command":"url","path":"/b"}`)
-		p.is(t, "at")
-		pages = append(pages, p)
-	}
-	run.hub.mu.Lock()
-	if n := len(run.hub.uses["/x.css"].users); n != 3 || len(run.hub.uses) != 5 {
-		t.Errorf("%d pages use x.css, and %d files are used; want 3 and 5", n, len(run.hub.uses))
-	}
-	run.hub.mu.Unlock()
-	for _, p := range pages {
-		p.conn.CloseNow()
-	}
-	run.awaitBrowsers(t, 0)
-	if len(run.hub.uses) != 0 {
-		t.Errorf("left: %v", run.hub.uses)
-	}
-}
-
-// answers writes messages as ourPage.is compares them.
-func answers(t testing.TB, frames []byte) string {
-	t.Helper()
-	var all []string
-	for _, text := range texts(t, frames) {
-		var a answer
-		if err := json.Unmarshal(text, &a); err != nil {
-			t.Fatalf("message %s: %v", text, err)
-		}
-		all = append(all, a.String())
-	}
-	return strings.Join(all, " | ")
-}
-
-// texts are the messages of frames that are shorter than 64 KiB.
-func texts(t testing.TB, frames []byte) (texts [][]byte) {
-	t.Helper()
-	for len(frames) > 0 {
-		n, head := int(frames[1]), 2
-		if n == length16 {
-			n, head = int(frames[2])<<8|int(frames[3]), 4
-		}
-		texts = append(texts, frames[head:head+n])
-		frames = frames[head+n:]
-	}
-	return texts
 }

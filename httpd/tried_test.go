@@ -1,10 +1,6 @@
 package httpd
 
-import (
-	"fmt"
-	"strings"
-	"testing"
-)
+import "testing"
 
 // A page is told what it has asked for in vain, and nobody else is.
 func TestAPageIsToldWhatItTried(t *testing.T) {
@@ -39,17 +35,6 @@ func TestAPageIsToldWhatItTried(t *testing.T) {
 		p.is(t, "at")
 		if got, want := p.hear(t), `{"command":"tried","files":["/x%20y.json","/z"]}`; got != want {
 			t.Errorf("got %s, want %s", got, want)
-		}
-	})
-	t.Run("without bound", func(t *testing.T) {
-		for i := range 2 * maxTries {
-			fetch(fmt.Sprint("/", i))
-			fetch("/" + strings.Repeat("x", maxTryBytes))
-		}
-		run.hub.mu.Lock()
-		defer run.hub.mu.Unlock()
-		if n := len(run.hub.tries); n != maxTries {
-			t.Errorf("%d tries are remembered, want %d", n, maxTries)
 		}
 	})
 }

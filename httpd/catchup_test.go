@@ -1,0 +1,234 @@
+package httpd
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A page that was served and never connected has no digest. Then its files
+// must not be younger than its badge.
+func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
+	dir := files(t, "a.html", "x.css")
+	now := time.Now().UnixMilli()
+	tests := []struct {
+		name   string
+		served int64
+		uses   []string
+		want   string
+	}{
+		{"served after all files", now + setBack/2, []string{"/x.css", "/none.css"}, "at"},
+		{"served before a file changed", now - 5000, []string{"/x.css"}, " !"},
+		{"served before its own file changed", now - 5000, nil, " !"},
+		{"served before something else came or went beside what is not there", now - 5000, []string{"/none.css"}, " !"},
+		{"served at a time that is yet to come, as the clock was set back", now + 3600_000, []string{"/x.css"}, " !"},
+		{"served by a server that did not say when", 0, []string{"/x.css"}, " !"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHub(dir)
+			slot := h.join()
+			defer h.leave(slot)
+			h.adopt(slot)
+			b := badge{position: position{"EARLIER", 7, tt.served}}
+			h.meet(slot, request{Path: "/a.html", Uses: tt.uses}, b)
+			if got := answers(t, h.take(slot)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Names that come and go between the serving of a page and its socket.
+func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
+	tests := []struct {
+		name   string
+		served int64 // ms before the change
+		do     func(t *testing.T, dir string)
+		path   string
+		want   string
+	}{
+		{"a file was deleted", 5000, func(t *testing.T, dir string) { remove2(t, dir, "x.css") }, "x.css", "at | errors: /x.css is gone"},
+		{"its own file was deleted", 5000, func(t *testing.T, dir string) { remove2(t, dir, "a.html") }, "a.html", "at | errors: /a.html is gone"},
+		{"a file came", 5000, func(t *testing.T, dir string) { save(t, dir, "none.css", "!") }, "none.css", "/none.css"},
+		{"another file came", 5000, func(t *testing.T, dir string) { save(t, dir, "other.css", "!") }, "other.css", "at"},
+		{"a file came before the page was served", -500, func(t *testing.T, dir string) { save(t, dir, "none.css", "!") }, "none.css", "at"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := files(t, "a.html", "x.css")
+			h := newHub(dir)
+			h.age(tt.served)
+			b := badge{position: h.now()}
+			tt.do(t, dir)
+			h.recheck([]string{tt.path})
+			slot := h.join()
+			defer h.leave(slot)
+			h.adopt(slot)
+			h.meet(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
+			if got := answers(t, h.take(slot)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A page is served, and before its socket is open, things change.
+func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
+	many := make([]string, maxPast+1)
+	for i := range many {
+		many[i] = "other.html"
+	}
+	tests := []struct {
+		name           string
+		before, during []string // one Refresh each
+		want           string
+	}{
+		{"nothing", nil, nil, ""},
+		{"only before it was served", []string{"a.html", "x.css"}, nil, ""},
+		{"its file", []string{"b.html"}, []string{"a.html"}, "/a.html !"},
+		{"another page's file", nil, []string{"b.html"}, ""},
+		{"a style sheet, twice", nil, []string{"x.css", "x.css"}, "/x.css"},
+		{"a style sheet and its file", nil, []string{"x.css", "a.html"}, "/a.html !"},
+		{"more than is remembered", nil, many, "/ !"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			h := newHub(dir)
+			for _, p := range tt.before {
+				h.refresh([]string{p})
+			}
+			number := h.now().number
+			for _, p := range tt.during {
+				h.refresh([]string{p})
+			}
+			slot := h.join()
+			defer h.leave(slot)
+			h.catchUp(slot, newPage("http://h/a.html", isAt("h"), dir), number)
+			if got := told(h.taken(slot)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// answers writes messages as ourPage.is compares them.
+func answers(t testing.TB, frames []byte) string {
+	t.Helper()
+	var all []string
+	for _, text := range texts(t, frames) {
+		var a answer
+		if err := json.Unmarshal(text, &a); err != nil {
+			t.Fatalf("message %s: %v", text, err)
+		}
+		all = append(all, a.String())
+	}
+	return strings.Join(all, " | ")
+}
+
+// age makes the past longer ago.
+func (h *hub) age(ms int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.when -= ms
+	for i := range h.past {
+		h.past[i].when -= ms
+	}
+}
+
+// newHub is a hub for the files of a directory.
+func newHub(dir string) *hub {
+	h := new(hub)
+	h.init(func(use string) sight { return lookIn(dir, use) })
+	h.config.Store(&config{directory: dir, live: true, log: slog.New(slog.DiscardHandler)})
+	return h
+}
+
+// lookIn looks at a file as a server does that has only files, under their own names.
+func lookIn(dir, use string) sight {
+	file := filepath.Join(dir, use)
+	seen := sight{what: regular, name: use[1:]}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		seen.what, file = absent, filepath.Dir(file)
+	}
+	var stat syscall.Stat_t
+	if err := syscall.Stat(file, &stat); err != nil {
+		return sight{}
+	}
+	seen.ctime = stat.Ctim.Nano() / 1e6
+	hash := fnv.New64a()
+	fmt.Fprint(hash, use, seen.what, string(text))
+	seen.sum = hash.Sum64()
+	if seen.what == regular {
+		seen.exact, seen.state = true, fileState{stat.Dev, stat.Ino, stat.Size, stat.Ctim.Nano()}
+	}
+	return seen
+}
+
+// files makes a directory with files in it.
+func files(t testing.TB, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		save(t, dir, name, "<p>"+name)
+	}
+	return dir
+}
+
+func save(t testing.TB, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove2(t testing.TB, dir, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A page names what it has found, and when it may have begun to read that. What
+// changed since is told, and nothing older.
+func TestWhatAPageNamesMayHaveChangedMeanwhile(t *testing.T) {
+	dir := files(t, "a.html", "x.js", "y.js")
+	h := newHub(dir)
+	slot := h.join()
+	h.adopt(slot)
+	h.meet(slot, request{Path: "/a.html"}, badge{position: h.now()})
+	h.take(slot)
+
+	h.refresh([]string{"x.js"})
+	h.age(5000)
+	h.refresh([]string{"y.js"})
+	h.age(3000)
+	h.hearUses(slot, []string{"/x.js"}, 4*time.Second)
+	if got := answers(t, h.take(slot)); got != "at" {
+		t.Errorf("a file that changed before it was read: %q", got)
+	}
+	h.hearUses(slot, []string{"/y.js"}, 4*time.Second)
+	if got := answers(t, h.take(slot)); got != "/y.js !" {
+		t.Errorf("a file that may have been read before it changed: %q", got)
+	}
+}
+
+// What is remembered of files that scripts have asked for in vain is bounded.
+func TestTriesAreBounded(t *testing.T) {
+	var h hub
+	for i := range 2 * maxTries {
+		h.tried(try{"http://h/a.html", fmt.Sprint("/", i), time.Now()})
+	}
+	if n := len(h.tries); n != maxTries {
+		t.Errorf("%d tries are remembered, want %d", n, maxTries)
+	}
+}

@@ -1,0 +1,62 @@
+package httpd
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// maxScript is how large the client may be as it is served.
+const maxScript = 12_000
+
+func TestScriptIsSmall(t *testing.T) {
+	if len(script) > maxScript {
+		t.Errorf("the client is %d bytes as served, want at most %d", len(script), maxScript)
+	}
+}
+
+func TestScriptParses(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("node is not installed")
+	}
+	check := exec.Command(node, "--check", "-")
+	check.Stdin = strings.NewReader(script)
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// That all else is untouched as well, the tests in Chromium's module show with
+// a parser.
+func TestScriptKeepsItsStrings(t *testing.T) {
+	code := regexp.MustCompile(`(?m)/\*\*(?s:.*?)\*/|^\s*//.*$| // .*$`).ReplaceAllString(source, "")
+	for _, literal := range regexp.MustCompile("\"[^\"\n]*\"|`[^`\n]*`").FindAllString(code, -1) {
+		if !strings.Contains(script, literal) {
+			t.Errorf("%s is not served", literal)
+		}
+	}
+}
+
+func TestSqueeze(t *testing.T) {
+	tests := []struct{ what, in, want string }{
+		{"comment lines", "// one\n//\n  // two\nx();\n", "x();"},
+		{"comments behind code", "x(); // one\ny();", "x();y();"},
+		{"comments of several lines", "/**\n * A thing.\n * @type {string}\n */\nlet x;\n", "let x;"},
+		{"casts", "x = /** @type {any} */ (y);", "x=(y);"},
+		{"indentation and line ends", "if (x) {\n  return y;\n}\nz();\n", "if(x){return y}z();"},
+		{"space around punctuation", "const x = y ? [a, b] : { c };\n", "const x=y?[a,b]:{c};"},
+		{"space between words", "return typeof x\n", "return typeof x"},
+		{"strings", `x = "a  = b; // c } " + 'd';`, `x="a  = b; // c } "+'d';`},
+		{"templates", "x = `${a} , ${b ? c : d} // e`;", "x=`${a} , ${b ? c : d} // e`;"},
+		{"addresses", `x = "http://a/" + y;`, `x="http://a/"+y;`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			if got := squeeze(tt.in); got != tt.want {
+				t.Errorf("squeeze(%q)\n got %q\nwant %q", tt.in, got, tt.want)
+			}
+		})
+	}
+}

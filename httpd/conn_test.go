@@ -1,0 +1,161 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
+)
+
+// pipe is a line and its peer, over a real connection.
+func pipe(t *testing.T, patience time.Duration) (*line, *waitgroup.Group, net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	peer, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c waitgroup.Group
+	l := newLine(conn, []byte("early"), &c, patience)
+	t.Cleanup(func() {
+		peer.Close()
+		l.Close()
+		c.Wait(context.Background())
+	})
+	return l, &c, peer
+}
+
+// What the peer does not take at once comes later, in order, and whoever waits
+// for it is told.
+func TestALineKeepsWhatThePeerHasNotTaken(t *testing.T) {
+	for _, tried := range []bool{true, false} {
+		t.Run(fmt.Sprint("tried=", tried), func(t *testing.T) {
+			l, c, peer := pipe(t, time.Minute)
+			if !tried {
+				l.fd = -1
+			}
+			var want []byte
+			for i := 0; len(want) < 8<<20; i++ {
+				part := bytes.Repeat([]byte{byte(i)}, 800<<10)
+				want = append(want, part...)
+				if n, err := l.Write(part); n != len(part) || err != nil {
+					t.Fatalf("wrote %d bytes: %v", n, err)
+				}
+				taken := make(chan struct{})
+				l.whenTaken(func() { close(taken) })
+				got := make([]byte, len(part))
+				if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, part) {
+					t.Fatalf("part %d: %v", i, err)
+				}
+				<-taken
+			}
+			c.Wait(context.Background())
+			if l.isBusy() {
+				t.Error("a goroutine is left")
+			}
+		})
+	}
+}
+
+func TestALineIsCutWhenThePeerTakesNothing(t *testing.T) {
+	l, c, _ := pipe(t, 20*time.Millisecond)
+	for !l.isBusy() {
+		if _, err := l.Write(make([]byte, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Wait(t.Context())
+	if why := l.cut(nil); why == nil || !strings.Contains(why.Error(), "i/o timeout") {
+		t.Errorf("cut because %v", why)
+	}
+	if _, err := l.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a write afterwards: %v", err)
+	}
+}
+
+func (l *line) isBusy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.busy
+}
+
+func TestALineDoesNotKeepWithoutBound(t *testing.T) {
+	l, _, _ := pipe(t, time.Minute)
+	for n := 0; ; n++ {
+		_, err := l.Write(make([]byte, 64<<10))
+		if errors.Is(err, errBehind) {
+			return
+		}
+		if err != nil || n > 1000 {
+			t.Fatalf("after %d writes: %v", n, err)
+		}
+	}
+}
+
+func TestWhatCameWithTheRequestIsReadFirst(t *testing.T) {
+	l, _, peer := pipe(t, time.Minute)
+	io.WriteString(peer, "later")
+	var got string
+	for len(got) < len("earlylater") {
+		buf := make([]byte, 3)
+		n, err := l.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += string(buf[:n])
+	}
+	if got != "earlylater" {
+		t.Errorf("read %q", got)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		b := &browser{line: newLine(near, nil, new(waitgroup.Group), time.Second)}
+		spend := func(cost int, want time.Duration) {
+			t.Helper()
+			start := time.Now()
+			if err := b.spend(cost); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); (took - want).Abs() > time.Millisecond {
+				t.Errorf("%d bytes took %v, want %v", cost, took, want)
+			}
+		}
+		for range budgetBytes / frameLimit {
+			spend(frameLimit, 0)
+		}
+		spend(budgetRate, time.Second)
+		spend(frameLimit, 4*time.Second)
+		time.Sleep(2 * time.Second)
+		spend(2*budgetRate, 0)
+		spend(budgetRate, time.Second)
+		time.Sleep(time.Hour)
+		spend(budgetBytes, 0)
+		spend(3*budgetBytes, budgetBytes/budgetRate*time.Second) // no more than there ever is
+
+		time.AfterFunc(time.Second, func() { b.line.cut(nil) })
+		start := time.Now()
+		if err := b.spend(budgetBytes); err == nil || time.Since(start) != time.Second {
+			t.Errorf("a pause on a line that was cut after a second ended after %v with %v", time.Since(start), err)
+		}
+	})
+}
