@@ -1,9 +1,9 @@
 package router
 
 import (
-	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -29,39 +29,80 @@ func (r *Router) link() error {
 			}
 		}
 	}
+	var routes []Route
 	for _, s := range r.stages {
-		if err := r.place(s, nil); err != nil {
-			return err
-		}
+		routes = append(routes, s.route)
+	}
+	if cycle := Cycle(routes...); cycle != nil {
+		return cycleError(cycle)
+	}
+	for _, s := range r.stages {
+		r.place(s)
 	}
 	return nil
 }
 
-// place puts s into the order, behind all that comes before it. The trail is
-// of the stages that wait for it.
-func (r *Router) place(s *stage, trail []*stage) error {
+// place puts s into the order, behind all that comes before it.
+func (r *Router) place(s *stage) {
 	if slices.Contains(r.order, s) {
-		return nil
-	}
-	if i := slices.Index(trail, s); i >= 0 {
-		return circle(append(trail[i:], s))
+		return
 	}
 	for _, a := range s.after {
-		if err := r.place(a, append(trail, s)); err != nil {
-			return err
-		}
+		r.place(a)
 		s.above = union(union(s.above, a.above), []*stage{a})
 	}
 	r.order = append(r.order, s)
+}
+
+// Cycle returns the names of routes each of which is after the next by After, the
+// first once more at the end; nil if there are none. Of the routes only Name and
+// After count, and names in After that are no route's do not.
+func Cycle(routes ...Route) []string {
+	byName := make(map[string]Route, len(routes))
+	for _, route := range routes {
+		byName[route.Name] = route
+	}
+
+	var (
+		done  = make(map[string]bool) // false while the route is in the trail
+		trail []string
+		walk  func(name string) []string
+	)
+	walk = func(name string) []string {
+		if isDone, seen := done[name]; isDone {
+			return nil
+		} else if seen {
+			return append(trail[slices.Index(trail, name):], name)
+		}
+		done[name] = false
+		trail = append(trail, name)
+		for _, before := range byName[name].After {
+			if cycle := walk(before); cycle != nil {
+				return cycle
+			}
+		}
+		trail = trail[:len(trail)-1]
+		done[name] = true
+		return nil
+	}
+	for _, route := range routes {
+		if cycle := walk(route.Name); cycle != nil {
+			return cycle
+		}
+	}
 	return nil
 }
 
-// circle is the error of stages that wait for each other.
-func circle(trail []*stage) error {
-	if len(trail) == 2 {
-		return fmt.Errorf("route %q: it comes after itself: take it out of its After", trail[0].route.Name)
+// cycleError is the error of routes that wait for each other.
+func cycleError(cycle []string) error {
+	if len(cycle) == 2 {
+		return fmt.Errorf("route %q: it comes after itself: take it out of its After", cycle[0])
 	}
-	return errors.New("routes wait for each other: " + quoted(trail, " after ") + ": take one out of the After of another")
+	var names []string
+	for _, name := range cycle {
+		names = append(names, strconv.Quote(name))
+	}
+	return fmt.Errorf("routes wait for each other: %s: take one out of the After of another", strings.Join(names, " after "))
 }
 
 // union appends to all what is not in it yet. Each list has nothing twice.

@@ -14,34 +14,15 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
-// An afterwards is a command that runs after another: a program with its
-// arguments, or a script for /bin/sh, or nothing.
-type afterwards struct {
-	argv  []placed
-	shell placed
-}
-
-func (a afterwards) isSet() bool { return len(a.argv) > 0 || a.shell.is != "" }
-
-// following reads a command: a list of words, or a string for the shell.
-func following(a *afterwards) setter {
-	return func(r *reader, v value) {
-		if _, line := v.is.(string); line {
-			text(keep(&a.shell), "a line for the shell")(r, v)
-			return
-		}
-		argv(&a.argv)(r, v)
-	}
-}
-
 // An afterwardsError is a command that cannot run after another.
 type afterwardsError struct {
 	error
-	at place
+	at config.Place
 }
 
 func (e afterwardsError) Unwrap() error { return e.error }
@@ -59,31 +40,27 @@ type ending struct {
 
 // followingRuns makes what follows the runs of a route. Say is told what is wrong
 // with it.
-func (c *routeConfig) followingRuns(runner *job.Runner, say func(error)) (*ending, error) {
-	e := &ending{route: c.name.is, say: say}
-	for _, a := range []struct {
+func followingRuns(c *config.Route, runner *job.Runner, say func(error)) (*ending, error) {
+	e := &ending{route: c.Name, say: say}
+	for _, f := range []struct {
 		key string
-		afterwards
+		config.Followup
 		job **job.Job
-	}{{"on_success", c.onSuccess, &e.success}, {"on_failure_run", c.onFailRun, &e.failure}} {
-		if !a.isSet() {
+	}{{"on_success", c.OnSuccess, &e.success}, {"on_failure_run", c.OnFailRun, &e.failure}} {
+		if !f.IsSet() {
 			continue
 		}
-		command := job.Command{
-			Name: c.name.is, Argv: texted(a.argv), Shell: a.shell.is, BuiltLater: true,
-			Dir: c.dir.is, Env: c.env, Grace: orNone(c.grace),
-		}
-		j, err := runner.Command(command)
+		j, err := runner.Command(c.Follow(f.Followup))
 		if err != nil {
-			at := a.shell.at
-			if len(a.argv) > 0 {
-				at = a.argv[0].at
+			at := c.At(f.key)
+			if len(f.Argv) > 0 {
+				at = at.Element(0)
 			}
-			return nil, afterwardsError{fmt.Errorf("%s: %w", a.key, err), at}
+			return nil, afterwardsError{fmt.Errorf("%s: %w", f.key, err), at}
 		}
-		*a.job = j
+		*f.job = j
 	}
-	if c.notify {
+	if c.Notify {
 		e.notifier = new(notifier)
 	}
 	return e, nil

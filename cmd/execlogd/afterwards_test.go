@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -46,11 +47,14 @@ func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 		`stop_signal = "SIGNOT"`:           `stop_signal is "SIGNOT": want a signal`,
 		`signal = "HUP"`:                   `route "build" has signal, which is for a program that goes on running: add service = true`,
 	} {
-		file := "[[route]]\nname = 'build'\nrun = ['true']\n" + text
-		cfg, err := parseFile("f", t.TempDir(), []byte(file))
+		file := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(file, []byte("[[route]]\nname = 'build'\nrun = ['true']\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Read(file)
 		if err == nil {
-			_, wrong := cfg.look(runner, nil, nil)
-			err = wrong.sorted()
+			_, wrong := look(&cfg, runner, nil, nil)
+			err = wrong.Err()
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)

@@ -10,13 +10,14 @@ import (
 	"syscall"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/router"
 )
 
 // onlyChanged is a callback of the route that leaves out files whose content is
 // what it was at the last run, if the route is one with changed_only.
-func (c *routeConfig) onlyChanged(w *work, do router.Callback) router.Callback {
-	if !c.changedOnly {
+func onlyChanged(c *config.Route, w *work, do router.Callback) router.Callback {
+	if !c.ChangedOnly {
 		return do
 	}
 	return func(ctx context.Context, batch []inotify.Event) error {
@@ -24,14 +25,14 @@ func (c *routeConfig) onlyChanged(w *work, do router.Callback) router.Callback {
 		if len(changed) == 0 {
 			return router.ErrSkipped
 		}
-		if c.per != "file" {
+		if !c.PerFile() {
 			w.contents.setRan(changed)
 		}
 		err := do(ctx, changed)
 		switch {
 		case err == nil:
 			w.contents.remember(seen)
-		case c.per == "file":
+		case c.PerFile():
 			w.contents.forget(batch...)
 		default:
 			w.contents.forget()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -172,7 +173,7 @@ func TestContents(t *testing.T) {
 	if len(k.known) != 1 {
 		t.Errorf("%d files are remembered", len(k.known))
 	}
-	if err := (&routeConfig{changedOnly: true}).onlyChanged(&work{}, nil)(t.Context(), nil); !errors.Is(err, router.ErrSkipped) {
+	if err := onlyChanged(&config.Route{ChangedOnly: true}, &work{}, nil)(t.Context(), nil); !errors.Is(err, router.ErrSkipped) {
 		t.Errorf("without a change: %v", err)
 	}
 }

@@ -27,6 +27,9 @@ func checking(t *testing.T, text string) (out string, err error) {
 	return strings.ReplaceAll(b.String(), dir+"/", ""), err
 }
 
+// wrongRoute is a [[route]] that is right but for text.
+func wrongRoute(text string) string { return "[[route]]\nname='x'\nrun=['x']\n" + text }
+
 func TestCheckLooksAtWhatIsNamed(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"[server]\nroot = 'dir'\n", "x.toml is right: 0 routes, and a server for dir\n"},

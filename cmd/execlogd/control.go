@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -69,16 +70,16 @@ func controlPath() (string, error) {
 // controlSockets are where a configuration has `execlogd log` answered: where
 // it says, or where it is usual if that is possible. Those that are open are
 // kept if they are there already.
-func (d *daemon) controlSockets(cfg config) ([]net.Listener, error) {
+func (d *daemon) controlSockets(cfg config.Config) ([]net.Listener, error) {
 	switch {
 	case d.runner == nil:
 		return nil, nil // there is nothing to tell
 	case d.hasControl(cfg):
 		return d.control.sockets(), nil
-	case cfg.control != "":
-		ln, err := listenControl(cfg.control)
+	case cfg.Control != "":
+		ln, err := listenControl(cfg.Control)
 		if err != nil {
-			return nil, cfg.controlError(err)
+			return nil, controlError(&cfg, err)
 		}
 		return []net.Listener{ln}, nil
 	}
@@ -95,25 +96,28 @@ func (d *daemon) controlSockets(cfg config) ([]net.Listener, error) {
 
 // hasControl reports whether the control socket that is open is where a
 // configuration has it, with its file there.
-func (d *daemon) hasControl(cfg config) bool {
+func (d *daemon) hasControl(cfg config.Config) bool {
 	open := d.control.sockets()
 	if len(open) == 0 {
 		return false
 	}
 	s := open[0].(*controlSocket)
-	path := cfg.control
-	if path == "" && d.cfg.control == "" {
+	path := cfg.Control
+	if path == "" && d.cfg.Control == "" {
 		path = s.path
 	}
 	return path != "" && s.isAt(path)
 }
 
 // controlError says which flag or key names a control socket that cannot be had.
-func (cfg *config) controlError(err error) error {
-	if cfg.controlAt == (place{}) {
+func controlError(cfg *config.Config, err error) error {
+	at, ok := cfg.ControlPlace()
+	if !ok {
 		return fmt.Errorf("-control: %w", err)
 	}
-	return mistakes{{cfg.file, cfg.controlAt, "control: " + err.Error()}}
+	r := cfg.NewReport()
+	r.Add(at, "control: %v", err)
+	return r.Mistakes()
 }
 
 // serveControl answers on a control socket until ctx ends, or until that was

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/execlog/execlogd/internal/config"
 )
 
 // A controlSocket is a unix socket that this user alone can connect to. Close
@@ -96,7 +98,7 @@ func socketAt(path string) (fs.FileInfo, error) {
 	case err != nil:
 		return nil, explainControl(err, path)
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s is %s, and stays so: name a path where nothing is, or remove it", path, fileKind(info))
+		return nil, fmt.Errorf("%s is %s, and stays so: name a path where nothing is, or remove it", path, config.FileKind(info))
 	}
 	return info, nil
 }
@@ -189,21 +191,4 @@ func peerOf(conn net.Conn) string {
 	}
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cred.Pid))
 	return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(name)), cred.Pid)
-}
-
-// fileKind is what a file is, for people.
-func fileKind(info fs.FileInfo) string {
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
-		return "a regular file"
-	case mode.IsDir():
-		return "a directory"
-	case mode&fs.ModeSymlink != 0:
-		return "a symbolic link"
-	case mode&fs.ModeNamedPipe != 0:
-		return "a FIFO"
-	case mode&fs.ModeSocket != 0:
-		return "a socket"
-	}
-	return "a device"
 }

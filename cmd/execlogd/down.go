@@ -13,19 +13,19 @@ import (
 func (r *routing) upAndDown(f router.Frame) {
 	failed := f.Outcome == router.Failed || f.Outcome == router.Cancelled
 	for _, s := range r.found {
-		first := slices.Contains(texted(s.after), f.Route)
+		first := slices.Contains(s.After, f.Route)
 		// A success may have come too early, when another failed.
-		cancelled := s.name.is == f.Route && f.Outcome == router.Cancelled
+		cancelled := s.Name == f.Route && f.Outcome == router.Cancelled
 		switch {
-		case s.onFailure != "stop":
+		case s.OnFailure != "stop":
 		case failed && (first || cancelled):
 			if !s.work.down.Swap(true) {
-				r.d.log.Info(logging.Suspended, "route", s.name.is, "after", f.Route)
+				r.d.log.Info(logging.Suspended, "route", s.Name, "after", f.Route)
 			}
 			s.work.stop()
 		case first && f.Err == nil && s.work.down.Swap(false):
 			// The route is there, and waits for all that come first.
-			_, _ = r.router.Trigger(s.name.is, inotify.Event{Root: s.root.is, Path: "."})
+			_, _ = r.router.Trigger(s.Name, inotify.Event{Root: s.Root, Path: "."})
 		}
 	}
 }

@@ -87,8 +87,8 @@ func (fs *faults) follow(r *routing) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.server, fs.routes = r.d.server, nil
-	if r.cfg.reloads() {
-		fs.routes = r.cfg.beforePages()
+	if r.cfg.Reloads() {
+		fs.routes = r.cfg.BeforePages()
 	}
 	for what := range fs.shown {
 		if !r.keeps(what.route) || !slices.Contains(fs.routes, what.route) {

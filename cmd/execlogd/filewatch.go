@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -92,7 +93,7 @@ func (w *fileWatch) listen(ctx context.Context) error {
 // look calls changed if something else is in the file, or if it cannot be read for
 // another reason than before; who reads it then says what that is.
 func (w *fileWatch) look() {
-	text, err := readConfiguration(w.path)
+	text, err := config.ReadFile(w.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return
@@ -117,7 +118,7 @@ func (w *fileWatch) steps() (steps []fileStep) {
 	path := w.path
 	for range most {
 		st := fileStep{filepath.Dir(path), filepath.Base(path)}
-		if checkDir("directory", st.dir, "") == nil && !slices.Contains(steps, st) {
+		if config.CheckDir("directory", st.dir, "") == nil && !slices.Contains(steps, st) {
 			steps = append(steps, st)
 		}
 		to, err := os.Readlink(path)

@@ -25,7 +25,7 @@ var (
 			"httpd/internal/waitgroup",
 		},
 		"job":          {"inotify", "router", "job/internal/supervisor"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/logging"},
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/logging"},
 
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
@@ -34,6 +34,7 @@ var (
 
 		"job/internal/supervisor": {},
 
+		"internal/config":  {"inotify", "router", "httpd", "job"},
 		"internal/logging": {"inotify", "router", "job"},
 	}
 	enters = map[string]string{
@@ -42,7 +43,7 @@ var (
 		"golang.org/x/net":              "httpd",
 		"github.com/coreos/go-systemd":  "cmd/execlogd",
 		"github.com/lmittmann/tint":     "internal/logging",
-		"github.com/pelletier/go-toml":  "cmd/execlogd",
+		"github.com/pelletier/go-toml":  "internal/config",
 	}
 )
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -87,22 +88,22 @@ func (w *work) end() {
 	close(w.over)
 }
 
-// make makes the work of a route, which has its program found. Died is told
+// makeWork makes the work of a route, which has its program found. Died is told
 // when a service does.
 //
 // Say is told what is wrong with what follows a run.
-func (c *routeConfig) make(runner *job.Runner, died func(error), say func(error)) (*work, error) {
+func makeWork(c *config.Route, runner *job.Runner, died func(error), say func(error)) (*work, error) {
 	nothing := func() {}
-	end, err := c.followingRuns(runner, say)
+	end, err := followingRuns(c, runner, say)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case len(c.run) == 0 && c.shell.is == "":
+	case !c.HasCommand():
 		return newWork(end.after(idle), nothing), nil
-	case c.service:
+	case c.Service:
 		var w *work
-		s, err := runner.Service(c.serviceOf(func(err error) {
+		s, err := runner.Service(c.Daemon(func(err error) {
 			w.contents.forget() // any save starts it again
 			died(err)
 			end.follow(context.Background(), nil, err) // the end of the runner ends it
@@ -113,7 +114,7 @@ func (c *routeConfig) make(runner *job.Runner, died func(error), say func(error)
 		w = newWork(end.after(s.Run), s.Stop)
 		return w, nil
 	}
-	j, err := runner.Command(c.command())
+	j, err := runner.Command(c.Command())
 	if err != nil {
 		return nil, err
 	}
@@ -123,79 +124,10 @@ func (c *routeConfig) make(runner *job.Runner, died func(error), say func(error)
 // idle is the callback of a route that only has its success noticed.
 func idle(context.Context, []inotify.Event) error { return nil }
 
-func (c *routeConfig) command() job.Command {
-	inputs := map[string]job.Input{"": job.TerminalInput, "none": job.NoInput, "json": job.JSONLines, "nul": job.NULPaths}
-	return job.Command{
-		Name:       c.name.is,
-		Argv:       texted(c.run),
-		Shell:      c.shell.is,
-		BuiltLater: len(c.after) > 0, // by one of those
-		Dir:        c.dir.is,
-		Env:        c.env,
-		Input:      inputs[c.stdin],
-		Grace:      orNone(c.grace),
-		Leave:      texted(c.leave),
-		StopSignal: c.stopBy,
-	}
-}
-
-func (c *routeConfig) serviceOf(died func(error)) job.Service {
-	s := job.Service{Command: c.command(), Startup: c.timeout, ReloadSignal: c.signal, Died: died}
-	if s.Notify = c.ready == "notify"; !s.Notify {
-		s.Address = c.ready
-	}
-	return s
-}
-
-// route is a route of the file as the router takes it.
-func (c *routeConfig) route(work router.Callback) router.Route {
-	r := router.Route{
-		Name:     c.name.is,
-		Roots:    []string{c.root.is},
-		Patterns: texted(c.match),
-		Ignore:   texted(c.ignore),
-		Hidden:   c.hidden,
-		Outputs:  texted(c.outputs),
-
-		IgnoreFiles: c.gitignore,
-
-		Mask:     c.mask(),
-		Delay:    orNone(c.delay),
-		Debounce: orNone(c.debounce),
-		Quiet:    orNone(c.quiet),
-		Settle:   orNone(c.settle),
-		Hold:     c.hold,
-		After:    texted(c.after),
-		Timeout:  c.timeout,
-		Retries:  c.retries,
-		Backoff:  orNone(c.backoff),
-		Callback: work,
-	}
-	if c.service {
-		r.Background = true
-		r.Timeout = 0 // it is the service's Startup
-	}
-	r.NotRecursive = !c.recursive
-	if c.per == "file" {
-		r.Per = router.PerFile
-		r.Empty = c.events == 0
-	}
-	if c.onFailure == "continue" {
-		r.OnFailure = router.Continue
-	}
-	switch c.onBusy {
-	case "restart":
-		r.OnBusy = router.Restart
-	case "ignore":
-		r.OnBusy = router.Ignore
-	}
-	return r
-}
-
 // realName is the file of an event. A root may be a link to it.
 func realName(e inotify.Event) string {
 	if e.Path == "." {
-		return resolved(e.Root)
+		return config.Resolve(e.Root)
 	}
 	return e.Name()
 }
@@ -228,68 +160,4 @@ func isOwnLog(name string) bool {
 		}
 	}
 	return false
-}
-
-// reloads says whether there are pages to be told of changes.
-func (cfg *config) reloads() bool { return cfg.serve && cfg.livereload }
-
-// pagesAfter are the routes that pages wait for.
-func (cfg *config) pagesAfter() []string {
-	after := texted(cfg.after)
-	for _, c := range cfg.routes {
-		if c.reload {
-			after = append(after, c.name.is)
-		}
-	}
-	return after
-}
-
-// beforePages is pagesAfter, and what those come after.
-func (cfg *config) beforePages() []string {
-	byName, seen := cfg.byName(), make(map[string]bool)
-	var all []string
-	add := func(names []string) {
-		for _, name := range names {
-			if !seen[name] {
-				seen[name] = true
-				all = append(all, name)
-			}
-		}
-	}
-	add(cfg.pagesAfter())
-	for i := 0; i < len(all); i++ {
-		if c := byName[all[i]]; c != nil {
-			add(texted(c.after))
-		}
-	}
-	return all
-}
-
-// waitsFor reports whether a root need not be there at the start.
-func (cfg *config) waitsFor(root string) bool {
-	for i := range cfg.routes {
-		if cfg.routes[i].wait && cfg.routes[i].root.is == root {
-			return true
-		}
-	}
-	return false
-}
-
-// roots are what the routes listen to, each once.
-func (cfg *config) roots() []string {
-	var roots []string
-	seen := make(map[string]bool)
-	add := func(root string) {
-		if !seen[root] {
-			seen[root] = true
-			roots = append(roots, root)
-		}
-	}
-	if cfg.reloads() {
-		add(cfg.root)
-	}
-	for i := range cfg.routes {
-		add(cfg.routes[i].root.is)
-	}
-	return roots
 }

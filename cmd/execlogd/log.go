@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -37,12 +38,12 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	flags.StringVar(&control, "control", "", "the control `socket` of the daemon, where there are several")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		_, err := io.WriteString(stdout, help(flags, logUsage))
+		_, err := io.WriteString(stdout, config.Help(flags, logUsage))
 		return err
 	case err != nil:
-		return usageError{error: err}
+		return config.UsageError{Err: err}
 	case flags.NArg() > 0:
-		return usagef("what is %q? execlogd log takes flags alone", flags.Arg(0))
+		return config.Usagef("what is %q? execlogd log takes flags alone", flags.Arg(0))
 	}
 	conn, err := dialControl(control)
 	if err != nil {

@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 )
@@ -84,7 +85,7 @@ func quitOnKey() {
 }
 
 func exitStatus(err error) int {
-	_, usage := errors.AsType[usageError](err)
+	_, usage := errors.AsType[config.UsageError](err)
 	failedThere, isTrigger := errors.AsType[failedTrigger](err)
 	failed, isRun := errors.AsType[failedRun](err)
 	switch {
@@ -121,8 +122,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {
 			err := c.run(ctx, args[1:], stdout, stderr)
-			if wrong, ok := errors.AsType[usageError](err); ok {
-				wrong.command = " " + c.name
+			if wrong, ok := errors.AsType[config.UsageError](err); ok {
+				wrong.Command = c.name
 				return wrong
 			}
 			return err
@@ -138,8 +139,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if cfg.print != "" {
-		_, err := io.WriteString(stdout, cfg.print)
+	if cfg.Version {
+		_, err := fmt.Fprintln(stdout, "execlogd", version)
+		return err
+	}
+	if cfg.Help != "" {
+		_, err := io.WriteString(stdout, cfg.Help)
 		return err
 	}
 	d, err := acquire(cfg, args, stderr)
@@ -152,7 +157,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		stop.guard(ctx)
 		defer stop.end()
 	}
-	if cfg.file != "" {
+	if cfg.File != "" {
 		var end context.CancelCauseFunc
 		ctx, end = context.WithCancelCause(ctx)
 		defer end(nil)
@@ -175,7 +180,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // A daemon is all that was acquired. What changes flows from the listeners
 // through the routes to jobs and the server, and they stop in that order.
 type daemon struct {
-	cfg     config
+	cfg     config.Config
 	args    []string
 	token   string // by which the owner sees all of the status page; as long as the process lives
 	told    bool   // the owner was told
@@ -196,23 +201,23 @@ type daemon struct {
 	control front
 }
 
-func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error) {
+func acquire(cfg config.Config, args []string, stderr io.Writer) (_ *daemon, err error) {
 	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, demand: make(chan struct{}, 1)}
 	d.queue = logging.NewQueue(func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) })
-	d.logs = logging.NewSwapHandler(logging.NewHandler(stderr, d.queue, cfg.logging()))
+	d.logs = logging.NewSwapHandler(logging.NewHandler(stderr, d.queue, logOptions(&cfg)))
 	d.log = slog.New(d.logs)
 	defer func() {
 		if err != nil {
 			d.release()
 		}
 	}()
-	if cfg.file != "" {
+	if cfg.File != "" {
 		if d.runner, err = job.New(job.Options{Output: d.output, Done: d.logLeftBehind}); err != nil {
 			return nil, err
 		}
 	}
-	found, wrong := cfg.look(d.runner, d.died, d.complain)
-	if err := wrong.sorted(); err != nil {
+	found, wrong := look(&cfg, d.runner, d.died, d.complain)
+	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
 	if err := d.acquireServer(); err != nil {
@@ -224,7 +229,7 @@ func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error)
 	}
 	d.control.serve = d.serveControl
 	d.control.move(controls)
-	if len(cfg.roots()) > 0 || cfg.file != "" {
+	if len(cfg.Roots()) > 0 || cfg.File != "" {
 		if d.shift.routing, err = d.route(cfg, found, nil); err != nil {
 			return nil, err
 		}
@@ -237,11 +242,11 @@ func acquire(cfg config, args []string, stderr io.Writer) (_ *daemon, err error)
 // acquireServer makes the server and its sockets, or, where a configuration
 // that is loaded anew may have one, a server without any.
 func (d *daemon) acquireServer() (err error) {
-	if !d.cfg.serve && d.cfg.file == "" {
+	if !d.cfg.Serve && d.cfg.File == "" {
 		return nil
 	}
-	if d.cfg.serve {
-		if err := checkRoot(d.cfg.root); err != nil {
+	if d.cfg.Serve {
+		if err := config.CheckRoot(d.cfg.Root); err != nil {
 			return err
 		}
 	}
@@ -262,16 +267,16 @@ func explainServer(err error) error {
 	if _, noRoot := errors.AsType[*fs.PathError](err); noRoot {
 		return err
 	}
-	return usageError{error: err} // an -allow flag
+	return config.UsageError{Err: err} // an -allow flag
 }
 
 // serverOptions are what a configuration says, and what the status page shows
 // of the daemon.
-func (d *daemon) serverOptions(cfg config) httpd.Options {
-	if !cfg.serve {
+func (d *daemon) serverOptions(cfg config.Config) httpd.Options {
+	if !cfg.Serve {
 		return httpd.Options{Logger: d.log, NoLiveReload: true}
 	}
-	o := cfg.server(d.log, d.watches)
+	o := cfg.HTTP(d.log, d.watches)
 	o.Token = d.token
 	if d.runner != nil {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
@@ -327,7 +332,7 @@ func (d *daemon) release() {
 // take connections and every directory is watched.
 func (d *daemon) announce() {
 	status := d.status()
-	if d.cfg.logFormat == "json" {
+	if d.cfg.LogFormat == "json" {
 		d.log.Info(status)
 	} else {
 		d.say(status)
@@ -341,12 +346,12 @@ func (d *daemon) announce() {
 // the log, and not in the status that systemd shows to every user.
 func (d *daemon) tellOwner() {
 	sockets := d.web.sockets()
-	if d.told || !d.cfg.reloads() || len(sockets) == 0 {
+	if d.told || !d.cfg.Reloads() || len(sockets) == 0 {
 		return
 	}
 	d.told = true
 	page := siteURL(sockets[0]) + ".execlogd/?token=" + d.token
-	if d.cfg.logFormat == "json" {
+	if d.cfg.LogFormat == "json" {
 		d.log.Info("status page", "url", page)
 	} else {
 		d.say("status page " + page)
@@ -359,22 +364,22 @@ func (d *daemon) say(line string) { fmt.Fprintln(d.queue.Writer(d.stderr), "exec
 // status is what the daemon does, in one line.
 func (d *daemon) status() string {
 	var parts []string
-	if d.cfg.serve {
+	if d.cfg.Serve {
 		parts = append(parts, d.serving())
 	}
-	if n := len(d.cfg.routes); n > 0 {
+	if n := len(d.cfg.Routes); n > 0 {
 		parts = append(parts, count(n, "route", "routes"))
 	}
 	if r := d.shift.now(); r != nil {
-		parts = append(parts, "watching "+watchedCount(r.group.Watches(), r.cfg.roots()))
+		parts = append(parts, "watching "+watchedCount(r.group.Watches(), r.cfg.Roots()))
 	}
 	return strings.Join(parts, ", ")
 }
 
 func (d *daemon) serving() string {
-	what := "live reload for " + d.cfg.root
-	if d.cfg.static {
-		what = "serving " + d.cfg.root
+	what := "live reload for " + d.cfg.Root
+	if d.cfg.Static {
+		what = "serving " + d.cfg.Root
 	}
 	var addresses []string
 	for _, ln := range d.web.sockets() {
@@ -385,12 +390,12 @@ func (d *daemon) serving() string {
 
 func (d *daemon) tasks() []task {
 	var tasks []task
-	if d.cfg.watchConfig {
+	if d.cfg.WatchFile {
 		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
-		w := &fileWatch{path: d.cfg.filePath, text: d.cfg.text, changed: d.ask, problem: problem}
+		w := &fileWatch{path: d.cfg.Path, text: d.cfg.Text, changed: d.ask, problem: problem}
 		tasks = append(tasks, task{"watch configuration", w.run})
 	}
-	if d.cfg.file != "" {
+	if d.cfg.File != "" {
 		tasks = append(tasks, task{"reload", d.reloadOnDemand})
 	}
 	if d.shift.now() != nil {
@@ -410,4 +415,63 @@ func count(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+const usage = `Usage: execlogd [flags]
+       execlogd run [flags] command [argument...]
+       execlogd check -config file
+       execlogd log [flags]
+       execlogd trigger [flags] route [path...]
+       execlogd watch [flags] [directory...]
+       execlogd why [flags] path [new-path]
+
+Serves a directory and refreshes the pages of it that are open when it changes,
+or runs the routes of a file, or both.
+run runs one command on changes, check says what is wrong in a configuration
+file (execlogd.toml(5)), log prints what a running daemon has run, trigger has it run a route, watch prints
+what happens in directories, and why explains what a change of a path would do.
+`
+
+func parseConfig(args []string) (config.Config, error) {
+	cfg, rest, err := config.Parse("execlogd", usage, args)
+	if err == nil && len(rest) > 0 {
+		err = config.Usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], commandNames())
+	}
+	return cfg, err
+}
+
+// logOptions returns how to log.
+func logOptions(cfg *config.Config) logging.Options {
+	o := logging.Options{
+		Format: logging.Format(cfg.LogFormat), NoColor: os.Getenv("NO_COLOR") != "",
+		JournalStream: os.Getenv("JOURNAL_STREAM"), JournalSocket: journalSocket,
+	}
+	if err := o.Level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		panic(err) // the configuration was checked
+	}
+	for _, r := range cfg.Routes {
+		o.Routes = append(o.Routes, r.Name)
+	}
+	return o
+}
+
+// journalSocket is where systemd-journald listens.
+const journalSocket = "/run/systemd/journal/socket"
+
+// watchedCount says how much is watched: directories, and those of the roots that are
+// files.
+func watchedCount(directories int, roots []string) string {
+	files := 0
+	for _, root := range roots {
+		if config.IsFile(root) {
+			files++
+		}
+	}
+	switch {
+	case files == 0:
+		return count(directories, "directory", "directories")
+	case directories == 0:
+		return count(files, "file", "files")
+	}
+	return count(directories, "directory", "directories") + " and " + count(files, "file", "files")
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/config"
 )
 
 // stopWhenReady keeps what the daemon writes, and tells it to stop at its
@@ -40,6 +42,19 @@ func TestStrangersOfNoFormAreWrongUsage(t *testing.T) {
 		err := run(t.Context(), []string{"-root", t.TempDir(), "-port", "0", flag}, nil, new(bytes.Buffer))
 		if status := exitStatus(err); status != 2 {
 			t.Errorf("%s: status %d and %v, want 2", flag, status, err)
+		}
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	for err, want := range map[error]int{
+		nil:                               0,
+		errors.New("x"):                   1,
+		config.Usagef("x"):                2,
+		errors.Join(errors.New("y"), nil): 1,
+	} {
+		if got := exitStatus(err); got != want {
+			t.Errorf("%v: status %d, want %d", err, got, want)
 		}
 	}
 }

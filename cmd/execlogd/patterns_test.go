@@ -84,45 +84,6 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 	}
 }
 
-// What may be meant is not refused.
-func TestPatternsThatMayMatch(t *testing.T) {
-	dir, _ := siteDir(t)
-	if err := os.MkdirAll(filepath.Join(dir, dir), 0o700); err != nil { // the root is below itself
-		t.Fatal(err)
-	}
-	patterns := []string{dir + "/x.md", "/docs/", "/src/*.go", "a,b.csv", "*,v", "{*.js,*.ts}", `*.js\,*.ts`, "./src/", "/*", "x[,]*.y", "src/", "**/*.go"}
-	var args []string
-	for _, p := range patterns {
-		p := listedPattern{"match", placed{is: p}}
-		if wrong, note := p.wrong([]string{dir}), p.note([]string{dir}); wrong != "" || note != "" {
-			t.Errorf("%s: %s %s", p.is, wrong, note)
-		}
-		args = append(args, "-match", p.is)
-	}
-	if _, err := parseRun(append(append(args, "-path", dir), "true")); err != nil {
-		t.Error(err)
-	}
-}
-
-// What is written beside the root is noted as well, also before it has been made.
-func TestOutputsElsewhere(t *testing.T) {
-	dir := t.TempDir()
-	src := filepath.Join(dir, "src")
-	for pattern, want := range map[string]string{
-		filepath.Join(dir, "public") + "/":    "patterns are relative to the root, and " + filepath.Join(dir, "public") + " is not below that: it need not be named",
-		filepath.Join(dir, "public") + "/*.o": "patterns are relative to the root, and " + filepath.Join(dir, "public") + " is not below that: it need not be named",
-		dir + "/":                             "patterns are relative to the root, and " + dir + " is not below that: it need not be named",
-		"/public/":                            "",
-		"/tmp/":                               "",
-		"/tmp/out/":                           "",
-		"/a/b/c/":                             "",
-	} {
-		if got := (listedPattern{"outputs", placed{is: pattern}}).note([]string{src}); got != want {
-			t.Errorf("outputs = %q: %q, want %q", pattern, got, want)
-		}
-	}
-}
-
 // A pattern that may be wrong is a note, wherever it is.
 func TestPatternsThatMayBeWrong(t *testing.T) {
 	dir, _ := siteDir(t)

@@ -8,16 +8,17 @@ import (
 	"slices"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/router"
 )
 
 // callback is what a route does with a batch. One by file that is to run at the
 // start is due for its root first, and then for each file that is there.
 func (r *routing) callback(f finding) router.Callback {
-	run := f.onlyChanged(f.work, f.work.run)
+	run := onlyChanged(f.Route, f.work, f.work.run)
 	return func(ctx context.Context, batch []inotify.Event) error {
-		if f.isList(batch) {
-			return r.offerPresent(f.routeConfig)
+		if isList(f.Route, batch) {
+			return r.offerPresent(f.Route)
 		}
 		return run(ctx, batch)
 	}
@@ -25,32 +26,32 @@ func (r *routing) callback(f finding) router.Callback {
 
 // isList says whether a batch is the start of a route by file. The kernel's
 // events have a mask.
-func (c *routeConfig) isList(batch []inotify.Event) bool {
-	return c.per == "file" && batch[0].Path == "." && batch[0].Mask == 0
+func isList(c *config.Route, batch []inotify.Event) bool {
+	return c.PerFile() && batch[0].Path == "." && batch[0].Mask == 0
 }
 
 func (r *routing) isList(f router.Frame) bool {
-	return slices.ContainsFunc(r.cfg.routes, func(c routeConfig) bool { return c.name.is == f.Route && c.isList(f.Events) })
+	return slices.ContainsFunc(r.cfg.Routes, func(c config.Route) bool { return c.Name == f.Route && isList(&c, f.Events) })
 }
 
 // offerPresent hands a route the files that are there, as if they had just come.
 // The tree is watched, so that each is there or comes. What cannot be read the
 // watcher has complained of.
-func (r *routing) offerPresent(c *routeConfig) error {
+func (r *routing) offerPresent(c *config.Route) error {
 	const came = inotify.Create | inotify.MovedTo | inotify.Modify | inotify.CloseWrite
 	offer := func(path string) error {
-		return r.router.Offer(c.name.is, inotify.Event{Root: c.root.is, Path: path, Mask: came})
+		return r.router.Offer(c.Name, inotify.Event{Root: c.Root, Path: path, Mask: came})
 	}
-	if isFile(c.root.is) {
+	if config.IsFile(c.Root) {
 		return unlessStopped(offer("."))
 	}
 	// The slash follows a root that is a symbolic link.
-	err := filepath.WalkDir(c.root.is+"/", func(path string, d fs.DirEntry, err error) error {
-		rel, _ := below(c.root.is, path)
+	err := filepath.WalkDir(c.Root+"/", func(path string, d fs.DirEntry, err error) error {
+		rel, _ := config.Below(c.Root, path)
 		switch {
 		case err != nil:
 			return nil
-		case d.IsDir() && rel != "." && r.router.SkipDir(c.root.is, rel):
+		case d.IsDir() && rel != "." && r.router.SkipDir(c.Root, rel):
 			return fs.SkipDir
 		case d.Type().IsRegular():
 			return offer(rel)

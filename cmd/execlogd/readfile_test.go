@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/internal/config"
 )
 
 // unreadable are files that are no configuration, with what is said of each.
@@ -25,7 +27,7 @@ var unreadable = map[string]struct {
 	"endless device":  {func(path string) error { return os.Symlink("/dev/zero", path) }, "is a device: name a regular file"},
 	"terminal":        {func(path string) error { return os.Symlink("/dev/ptmx", path) }, "is a device: name a regular file"},
 	"socket":          {leaveSocket, "is a socket: name a regular file"},
-	"too much":        {func(path string) error { return os.WriteFile(path, make([]byte, maxFile+1), 0o600) }, "has more than the 1024 KiB that a configuration may have"},
+	"too much":        {func(path string) error { return os.WriteFile(path, make([]byte, config.MaxFile+1), 0o600) }, "has more than the 1024 KiB that a configuration may have"},
 	"without an end":  {func(path string) error { _ = os.WriteFile(path, nil, 0o600); return os.Truncate(path, 1<<40) }, "has more than the 1024 KiB"},
 	"link to nothing": {func(path string) error { return os.Symlink("nothing", path) }, "no such file"},
 }
@@ -143,25 +145,11 @@ func TestConfigurationHasAName(t *testing.T) {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "x.toml")
-	text := wrongRoute("") + "#" + strings.Repeat("x", maxFile-len(wrongRoute(""))-1)
+	text := wrongRoute("") + "#" + strings.Repeat("x", config.MaxFile-len(wrongRoute(""))-1)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if cfg, err := readFile(file); err != nil || len(cfg.routes) != 1 {
+	if cfg, err := config.Read(file); err != nil || len(cfg.Routes) != 1 {
 		t.Errorf("as long as may be: %v", err)
-	}
-}
-
-func TestConfigurationIsNotNestedDeep(t *testing.T) {
-	for text, want := range map[string]string{
-		"[server]\n" + strings.Repeat("a.", 40) + "a = 1":          `x.toml:2:63: "a" is nested deeper than 32 tables and arrays`,
-		"\n[" + strings.Repeat("a . ", 40) + "a]":                  `x.toml:2:130: "a" is nested deeper`,
-		"a = " + strings.Repeat("[", 9999):                         `x.toml:1:`,
-		"a = " + strings.Repeat("[", 40) + strings.Repeat("]", 40): `x.toml:1:1: "a" is nested deeper`,
-		strings.Repeat("a={", 40) + strings.Repeat("}", 40):        `x.toml:1:97: "a" is nested deeper`,
-	} {
-		if _, err := parseFile("x.toml", "/dir", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%.50s\n got %v\nwant %s", text, err, want)
-		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 )
 
@@ -99,7 +100,7 @@ func (r *routing) end(next *routing) {
 
 // keeps says whether a route is as it was before.
 func (r *routing) keeps(route string) bool {
-	return slices.ContainsFunc(r.found, func(f finding) bool { return f.kept && f.name.is == route })
+	return slices.ContainsFunc(r.found, func(f finding) bool { return f.kept && f.Name == route })
 }
 
 // has says whether the routing goes on with a work.
@@ -135,8 +136,8 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, wrong := cfg.look(d.runner, d.died, d.complain)
-	if err := wrong.sorted(); err != nil {
+	found, wrong := look(&cfg, d.runner, d.died, d.complain)
+	if err := wrong.Err(); err != nil {
 		return err
 	}
 	select {
@@ -149,10 +150,10 @@ func (d *daemon) reload(ctx context.Context) error {
 		return err
 	}
 	d.cfg = cfg
-	d.logs.Set(logging.NewHandler(d.stderr, d.queue, cfg.logging()))
+	d.logs.Set(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
 	d.logNotes(cfg)
 	d.control.move(next.controls)
-	if cfg.serve {
+	if cfg.Serve {
 		d.web.move(next.web)
 	} else {
 		d.web.close()
@@ -175,7 +176,7 @@ type prospect struct {
 
 // prepare acquires all that a configuration takes, or nothing. With its return
 // the server goes by it.
-func (d *daemon) prepare(cfg config, found []finding) (p prospect, err error) {
+func (d *daemon) prepare(cfg config.Config, found []finding) (p prospect, err error) {
 	defer func() {
 		if err != nil {
 			d.discard(p)
@@ -184,10 +185,10 @@ func (d *daemon) prepare(cfg config, found []finding) (p prospect, err error) {
 	old := d.shift.now()
 	before := make(map[string]finding)
 	for _, o := range old.found {
-		before[o.name.is] = o
+		before[o.Name] = o
 	}
 	for i := range found {
-		if o, was := before[found[i].name.is]; was {
+		if o, was := before[found[i].Name]; was {
 			found[i].takeOver(o)
 		}
 	}
@@ -236,22 +237,18 @@ func (f *finding) takeOver(o finding) {
 // goesOnAs says whether a route is to have the work of the one before. A service
 // that is down for a reason that is none any more is to begin anew.
 func (f *finding) goesOnAs(o finding) bool {
-	freed := o.work.down.Load() && (f.onFailure != o.onFailure || !slices.Equal(texted(f.after), texted(o.after)))
-	return !freed && f.per == o.per && reflect.DeepEqual(o.essence(), f.essence())
+	freed := o.work.down.Load() && (f.OnFailure != o.OnFailure || !slices.Equal(f.After, o.After))
+	return !freed && f.Per == o.Per && reflect.DeepEqual(essence(o.Route), essence(f.Route))
 }
 
 // essence is what a route's work depends on. What says when it works is not of
 // it, nor where it stands in the file.
-func (c *routeConfig) essence() any {
-	var work any = c.command()
-	if c.service {
-		work = c.serviceOf(nil)
+func essence(c *config.Route) any {
+	var work any = c.Command()
+	if c.Service {
+		work = c.Daemon(nil)
 	}
-	follows := []any{c.notify}
-	for _, a := range []afterwards{c.onSuccess, c.onFailRun} {
-		follows = append(follows, texted(a.argv), a.shell.is)
-	}
-	return []any{work, follows}
+	return []any{work, c.Notify, c.OnSuccess, c.OnFailRun}
 }
 
 // ask has the configuration loaded once more. It does not wait.

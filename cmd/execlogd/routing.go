@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -19,7 +19,7 @@ import (
 // brings their events.
 type routing struct {
 	d      *daemon
-	cfg    config
+	cfg    config.Config
 	found  []finding
 	begun  chan struct{} // closed when it has taken over
 	alone  chan struct{} // closed when nothing is left of the one before
@@ -29,9 +29,9 @@ type routing struct {
 
 // route watches for the routes of a configuration, and has those due that are
 // to run at the start. Those of old go on if they are the same.
-func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, error) {
+func (d *daemon) route(cfg config.Config, found []finding, old *routing) (*routing, error) {
 	r := &routing{d: d, cfg: cfg, found: found, begun: make(chan struct{}), alone: make(chan struct{})}
-	opts := router.Options{Concurrency: cfg.jobs, Waiting: d.sayWaiting, Post: func(f router.Frame) { d.shift.of(r).post(f) }}
+	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.sayWaiting, Post: func(f router.Frame) { d.shift.of(r).post(f) }}
 	if old != nil {
 		opts.Succeeds = old.router
 	} else {
@@ -39,24 +39,24 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 	}
 	var routes []router.Route
 	for _, f := range found {
-		route := f.route(r.callback(f))
+		route := f.Router(r.callback(f))
 		route.OwnOutput = ownOutput(d.runner, route.Name)
-		if f.onFailure == "cancel" && cfg.mayRetry(texted(f.after)) {
+		if f.OnFailure == "cancel" && cfg.MayRetry(f.After) {
 			// The success may come without a further change, after a back-off.
 			route.OnFailure = router.Keep
 		}
 		routes = append(routes, route)
 	}
-	if cfg.reloads() {
-		routes = append(routes, cfg.pageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
+	if cfg.Reloads() {
+		routes = append(routes, cfg.PageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
 	}
 	var err error
 	if r.router, err = router.New(opts, routes...); err != nil {
-		return nil, usageError{error: err}
+		return nil, config.UsageError{Err: err}
 	}
 	var listeners []router.Listener
-	for _, root := range cfg.roots() {
-		wait := cfg.waitsFor(root)
+	for _, root := range cfg.Roots() {
+		wait := cfg.WaitsFor(root)
 		if _, err := os.Stat(root); wait && err != nil {
 			d.log.Warn("root is not there yet; waiting for it", "root", root)
 		}
@@ -72,8 +72,8 @@ func (d *daemon) route(cfg config, found []finding, old *routing) (*routing, err
 		return nil, err
 	}
 	for _, f := range found {
-		if f.start && !f.kept {
-			if _, err := r.router.Trigger(f.name.is, inotify.Event{Root: f.root.is, Path: "."}); err != nil {
+		if f.Start && !f.kept {
+			if _, err := r.router.Trigger(f.Name, inotify.Event{Root: f.Root, Path: "."}); err != nil {
 				return nil, errors.Join(err, r.group.Close())
 			}
 		}
@@ -90,20 +90,20 @@ func (r *routing) post(f router.Frame) {
 		return
 	}
 	for _, route := range r.found {
-		if route.name.is == f.Route {
+		if route.Name == f.Route {
 			f = route.work.contents.told(f)
 		}
 	}
 	d.logRun(f)
 	r.upAndDown(f)
-	for _, c := range r.cfg.routes {
-		if c.name.is != f.Route {
+	for _, c := range r.cfg.Routes {
+		if c.Name != f.Route {
 			continue
 		}
-		d.faults.note(f, c.per == "file")
-		if c.reload && f.Outcome == router.Succeeded && r.cfg.reloads() {
+		d.faults.note(f, c.PerFile())
+		if c.Reload && f.Outcome == router.Succeeded && r.cfg.Reloads() {
 			// The route is there, and takes it after those that it waits for.
-			_, _ = r.router.Trigger(reloadRoute, inotify.Event{Root: r.cfg.root, Path: everything})
+			_, _ = r.router.Trigger(config.ReloadRoute, inotify.Event{Root: r.cfg.Root, Path: everything})
 		}
 	}
 }
@@ -141,7 +141,7 @@ func (d *daemon) logRun(f router.Frame) {
 	case router.Skipped:
 		log.Debug("not run: the content is that of the last run")
 	case router.Succeeded:
-		if f.Route == reloadRoute || f.Route == namesRoute {
+		if f.Route == config.ReloadRoute || f.Route == config.NamesRoute {
 			log.Debug("pages told")
 		} else {
 			log.Info(logging.Done)
@@ -204,7 +204,7 @@ func (d *daemon) watches() []httpd.Watch {
 		return nil
 	}
 	g := r.group
-	return []httpd.Watch{{Root: strings.Join(r.cfg.roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
+	return []httpd.Watch{{Root: strings.Join(r.cfg.Roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
 }
 
 // runs are the last runs for the status page.
@@ -258,32 +258,4 @@ func (d *daemon) noteRoot(root string) func(there bool) {
 		}
 		was = was || !there
 	}
-}
-
-// below is path relative to root, if it is the root or in it.
-func below(root, path string) (string, bool) {
-	rel, err := filepath.Rel(root, path)
-	return rel, err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
-}
-
-// mayRetry reports whether one of the routes, or of those that they are after, is run
-// again when it has failed.
-func (cfg *config) mayRetry(names []string) bool {
-	seen := make(map[string]bool)
-	for len(names) > 0 {
-		name := names[0]
-		names = names[1:]
-		for i := range cfg.routes {
-			c := &cfg.routes[i]
-			switch {
-			case c.name.is != name || seen[name]:
-			case c.retries > 0:
-				return true
-			default:
-				seen[name] = true
-				names = append(names, texted(c.after)...)
-			}
-		}
-	}
-	return false
 }

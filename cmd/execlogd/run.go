@@ -3,17 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -34,120 +32,6 @@ none runs there are keys: Enter runs again, p pauses, q quits, ? lists them. Wit
 with -stdin none, where it cannot, all the time.
 `
 
-// runConfig is the command line of `execlogd run`, checked. Its root is the
-// first of its paths.
-type runConfig struct {
-	routeConfig
-	paths  []string // absolute
-	clear  bool
-	strict bool // -exit-on-failure
-
-	print string // help: print it and be done
-}
-
-func parseRun(args []string) (runConfig, error) {
-	cfg, argv, err := parseRunFlags("execlogd run", runUsage, args)
-	if err != nil || cfg.print != "" {
-		return cfg, err
-	}
-	for _, arg := range argv {
-		cfg.run = append(cfg.run, placed{is: arg})
-	}
-	switch {
-	case len(cfg.run) == 0 && cfg.shell.is == "":
-		return cfg, usagef("what is to run? Name a command, as in execlogd run make")
-	case len(cfg.run) > 0 && cfg.shell.is != "":
-		return cfg, usagef("there are both -shell and a command, %q: drop one of them", argv[0])
-	case len(argv) == 1 && isScript(argv[0]):
-		return cfg, usagef("%q is not the name of a program: if it is a line for the shell, write execlogd run -shell %s", argv[0], shellQuoted(argv[0]))
-	}
-	cfg.service = cfg.signal != 0 // it goes on, and hears of changes
-	switch {
-	case cfg.service && cfg.per == "file":
-		return cfg, usagef("-signal tells one command of all changes: drop -per file")
-	case cfg.service && len(cfg.leave) > 0:
-		return cfg, usagef("-leave is for commands that end, and -signal for one that goes on: drop one of them")
-	}
-	cfg.start = cfg.start && !cfg.needsPath()
-	return cfg, nil
-}
-
-// parseRunFlags reads the flags of run, and returns what follows them.
-func parseRunFlags(name, usage string, args []string) (runConfig, []string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return runConfig{}, nil, err
-	}
-	cfg := runConfig{routeConfig: routeDefaults}
-	cfg.name.is, cfg.stdin = "run", ""
-	cfg.dir.is = dir
-	r := &reader{dir: dir}
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	cfg.define(flags, r)
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return runConfig{print: help(flags, usage)}, nil, nil
-	case err != nil:
-		return cfg, nil, usageError{error: err}
-	case len(r.mistakes) > 0:
-		return cfg, nil, usageError{error: errors.New(r.mistakes[0].text)}
-	}
-	if len(cfg.paths) == 0 {
-		cfg.paths = []string{dir}
-	}
-	cfg.root.is = cfg.paths[0]
-	cfg.setHold()
-	return cfg, flags.Args(), wrongFlag(cfg.listed(), cfg.paths...)
-}
-
-// define declares the flags: those of the keys that a route has in a file, and
-// a few that are run's alone.
-func (cfg *runConfig) define(flags *flag.FlagSet, r *reader) {
-	defineKeys(flags, r, cfg.keys())
-	defineKeys(flags, r, []key{{
-		"path", path(func(p placed) { cfg.paths = append(cfg.paths, p.is) }, `a directory or a file, as in "src"`),
-		"listen to this `directory` with all below it, or to this single file, by default the\ncurrent directory (may be repeated)",
-	}})
-	cfg.gitignore = true
-	flags.BoolVar(&cfg.gitignore, "ignore-files", true, "do not listen to what .gitignore, .ignore and .git/info/exclude files ignore")
-	flags.BoolFunc("restart", "end the command when something changes while it runs, and start it again, as for a\nserver: -on-busy restart", func(s string) error {
-		if on, err := strconv.ParseBool(s); err != nil || !on {
-			return err
-		}
-		cfg.onBusy = "restart"
-		return nil
-	})
-	cfg.start = true
-	flags.BoolFunc("postpone", "do not run before the first change", func(s string) error {
-		postpone, err := strconv.ParseBool(s)
-		cfg.start = !postpone
-		return err
-	})
-	flags.BoolVar(&cfg.clear, "clear", false, "clear the terminal before each run")
-	flags.BoolVar(&cfg.strict, "exit-on-failure", false, "end at the first run that fails, with its exit status")
-}
-
-// isScript reports whether a word is rather a line for a shell than a program.
-func isScript(word string) bool {
-	_, err := os.Stat(word)
-	return err != nil && strings.ContainsAny(word, " \t\n&|;<>()$`*")
-}
-
-// shellQuoted is a word as a shell takes it for itself.
-func shellQuoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
-
-// needsPath reports whether the command can run only for a file.
-func (cfg *runConfig) needsPath() bool {
-	return cfg.per == "file" || strings.Contains(strings.Join(texted(cfg.run), " "), "{path")
-}
-
-// goesOn reports whether the command is one that goes on, as a server does.
-func (cfg *runConfig) goesOn() bool { return cfg.onBusy == "restart" || cfg.service }
-
-// whole is an event that stands for all files.
-func (cfg *runConfig) whole() inotify.Event { return inotify.Event{Root: cfg.paths[0], Path: "."} }
-
 // A failedRun is the run at which -exit-on-failure ended it all.
 type failedRun struct{ error }
 
@@ -157,16 +41,16 @@ func (f failedRun) status() int { return statusOf(f.error) }
 
 // runOnChanges runs a command on changes until ctx ends.
 func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
-	cfg, err := parseRun(args)
+	cfg, err := config.ParseRun("execlogd run", runUsage, args)
 	if err != nil {
 		return err
 	}
-	if cfg.print != "" {
-		_, err := io.WriteString(stdout, cfg.print)
+	if cfg.Help != "" {
+		_, err := io.WriteString(stdout, cfg.Help)
 		return err
 	}
-	for _, dir := range cfg.paths {
-		if err := checkListen("path", dir, "name another with -path, or add -wait", cfg.wait); err != nil {
+	for _, dir := range cfg.Paths {
+		if err := config.CheckRootOrFile("path", dir, "name another with -path, or add -wait", cfg.Wait); err != nil {
 			return err
 		}
 	}
@@ -185,7 +69,7 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 
 // A oneLiner is `execlogd run` at work.
 type oneLiner struct {
-	cfg            runConfig
+	cfg            config.Run
 	stdin          *os.File
 	stdout, stderr io.Writer
 	outputs        runOutputs
@@ -206,39 +90,39 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.runner.Close()) }()
-	if o.work, err = o.cfg.make(o.runner, o.died, func(err error) { o.say(err.Error()) }); err != nil {
+	if o.work, err = makeWork(&o.cfg.Route, o.runner, o.died, func(err error) { o.say(err.Error()) }); err != nil {
 		return err
 	}
-	route := o.cfg.route(o.cfg.onlyChanged(o.work, o.terminal.pausing(o.clearing(o.work.run))))
+	route := o.cfg.Router(onlyChanged(&o.cfg.Route, o.work, o.terminal.pausing(o.clearing(o.work.run))))
 	route.Roots = nil
 	route.OwnOutput = ownOutput(o.runner, route.Name)
 	// Who stops us wants the command to end as well, and now.
 	o.routes, err = router.New(router.Options{Grace: -1, Waiting: o.sayWaiting, Post: o.post}, route)
 	if err != nil {
-		return usageError{error: err}
+		return config.UsageError{Err: err}
 	}
 	var listeners []router.Listener
-	for _, dir := range o.cfg.paths {
-		listeners = append(listeners, router.Listener{Root: dir, Router: o.routes, Wait: o.cfg.wait, Notice: sayRoot(o.say, dir)})
+	for _, dir := range o.cfg.Paths {
+		listeners = append(listeners, router.Listener{Root: dir, Router: o.routes, Wait: o.cfg.Wait, Notice: sayRoot(o.say, dir)})
 	}
 	group, err := router.NewGroup(inotify.Options{Problem: func(err error) { o.say(err.Error()) }}, listeners...)
 	if err != nil {
 		return err
 	}
 	defer group.Close()
-	o.say("watching " + watchedCount(group.Watches(), o.cfg.paths) + o.terminal.hint())
-	sayMissing(o.say, o.cfg.paths)
+	o.say("watching " + watchedCount(group.Watches(), o.cfg.Paths) + o.terminal.hint())
+	sayMissing(o.say, o.cfg.Paths)
 	var notes sync.WaitGroup
 	defer notes.Wait()
 	ctx, stopNotes := context.WithCancel(ctx)
 	defer stopNotes()
 	notes.Go(func() { o.sayNotes(ctx, o.routes) })
-	if o.cfg.start {
-		if err := o.trigger(o.cfg.whole()); err != nil {
+	if o.cfg.Start {
+		if err := o.trigger(o.cfg.Whole()); err != nil {
 			return err
 		}
 	}
-	o.terminal.begin(o.cfg.start)
+	o.terminal.begin(o.cfg.Start)
 	stop := stopGuard{runner: o.runner, say: o.say, again: stopAgain(o.stderr)}
 	stop.guard(ctx)
 	defer stop.end()
@@ -247,7 +131,7 @@ func (o *oneLiner) run(ctx context.Context) (err error) {
 
 // trigger has the command run.
 func (o *oneLiner) trigger(events ...inotify.Event) error {
-	_, err := o.routes.Trigger(o.cfg.name.is, events...)
+	_, err := o.routes.Trigger(o.cfg.Name, events...)
 	return err
 }
 
@@ -365,7 +249,7 @@ func (o *oneLiner) sayWaiting(_ string, file inotify.Event) {
 // clearing is work that clears the terminal first, if it is one and that is
 // asked for.
 func (o *oneLiner) clearing(work router.Callback) router.Callback {
-	if !o.cfg.clear || !logging.IsTerminal(o.stdout) {
+	if !o.cfg.Clear || !logging.IsTerminal(o.stdout) {
 		return work
 	}
 	const home, screen, history = "\x1b[H", "\x1b[2J", "\x1b[3J"
@@ -385,12 +269,12 @@ func (o *oneLiner) post(f router.Frame) {
 		return // nothing has come of it, or it was a pause
 	case f.Again:
 		o.say(fmt.Sprintf("%v after %v, %s%s", f.Err, took, logging.AgainIn(f.Backoff), o.about(f)))
-	case f.Err != nil && o.cfg.strict:
+	case f.Err != nil && o.cfg.ExitOnFailure:
 		o.end(failedRun{fmt.Errorf("%w%s", f.Err, o.about(f))})
 	case o.terminal.ended(f):
 		o.end(nil) // as a shell script does after Ctrl-C
 	case f.Err == nil:
-		o.say(fmt.Sprintf("%s: ok after %v%s", o.cfg.program(), took, o.about(f)))
+		o.say(fmt.Sprintf("%s: ok after %v%s", o.program(), took, o.about(f)))
 	case errors.As(f.Err, new(*router.LoopError)), errors.Is(f.Err, router.ErrKept):
 		o.say(fmt.Sprintf("%v%s", f.Err, o.about(f))) // nothing ran that took any time
 	default:
@@ -402,7 +286,7 @@ func (o *oneLiner) post(f router.Frame) {
 // again.
 func (o *oneLiner) died(err error) {
 	switch {
-	case o.cfg.strict:
+	case o.cfg.ExitOnFailure:
 		o.end(failedRun{err})
 	case o.terminal.ended(router.Frame{Err: err}):
 		o.end(nil)
@@ -412,16 +296,16 @@ func (o *oneLiner) died(err error) {
 }
 
 // program is what lines call the command.
-func (cfg *runConfig) program() string {
-	if cfg.shell.is != "" {
+func (o *oneLiner) program() string {
+	if o.cfg.Shell != "" {
 		return "sh"
 	}
-	return filepath.Base(cfg.run[0].is)
+	return filepath.Base(o.cfg.Run[0])
 }
 
 // about is the file of a run by file, for the end of a line.
 func (o *oneLiner) about(f router.Frame) string {
-	if o.cfg.per != "file" {
+	if !o.cfg.PerFile() {
 		return ""
 	}
 	line := logging.Line{Paths: logging.Paths{f.Events[0].Name()}}

@@ -287,3 +287,10 @@ func TestRunClearsATerminal(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestRunRunsAScript(t *testing.T) {
+	r := runLine(t, "-env", "WHO=me", "-shell", `echo "$WHO" && echo again`)
+	r.next("me")
+	r.next("again")
+	r.next("execlogd: sh: ok after *")
+}

@@ -65,12 +65,12 @@ func (o *oneLiner) openTerminal() (*runTerminal, error) {
 	if err != nil {
 		return nil, nil // another process's
 	}
-	t := &runTerminal{o: o, terminal: terminal, lends: o.cfg.stdin != "none" && o.cfg.per == "route"}
+	t := &runTerminal{o: o, terminal: terminal, lends: o.cfg.Stdin != "none" && o.cfg.Per == "route"}
 	terminal.HungUp = func() { o.end(nil) }
 	if t.keys, err = newKeys(terminal, t.press, terminal.HungUp); err != nil {
 		return nil, err
 	}
-	terminal.OnDemand = o.cfg.goesOn()
+	terminal.OnDemand = o.cfg.GoesOn()
 	terminal.Lending, terminal.Returned = t.keys.off, t.keys.on
 	theTerminal.Store(t)
 	return t, nil
@@ -172,11 +172,11 @@ func (t *runTerminal) again() {
 	events := t.last
 	t.mu.Unlock()
 	if events == nil {
-		if t.o.cfg.needsPath() {
+		if t.o.cfg.NeedsPath() {
 			t.o.say("nothing has changed yet that the command could run for")
 			return
 		}
-		events = []inotify.Event{t.o.cfg.whole()}
+		events = []inotify.Event{t.o.cfg.Whole()}
 	}
 	if err := t.o.trigger(events...); err != nil {
 		t.o.say(err.Error())
@@ -298,7 +298,7 @@ func (t *runTerminal) ended(f router.Frame) bool {
 	typed := t.typed
 	t.typed = typedSignals{}
 	t.mu.Unlock()
-	if t.o.cfg.goesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.o.cfg.grace {
+	if t.o.cfg.GoesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.o.cfg.Grace {
 		return true
 	}
 	e, ok := errors.AsType[*job.Error](f.Err)

@@ -15,18 +15,20 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
+
+	"github.com/execlog/execlogd/internal/config"
 )
 
 // webSockets are where a configuration has HTTP served: the sockets that systemd
 // hands over (those called "http", or all of them when none is), or one of our
 // own. Those that are open are kept if it has not changed.
-func (d *daemon) webSockets(cfg config) ([]net.Listener, error) {
+func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	open := d.web.sockets()
-	same := len(open) > 0 && cfg.host == d.cfg.host && cfg.port == d.cfg.port
+	same := len(open) > 0 && cfg.Host == d.cfg.Host && cfg.Port == d.cfg.Port
 	switch {
-	case !cfg.serve && len(open) > 0 && len(d.handed) > 0:
+	case !cfg.Serve && len(open) > 0 && len(d.handed) > 0:
 		return nil, errors.New("the server has its sockets from systemd: to be without it takes a restart")
-	case !cfg.serve:
+	case !cfg.Serve:
 		return nil, nil
 	case len(d.handed) > 0:
 		return d.handed, nil
@@ -40,7 +42,7 @@ func (d *daemon) webSockets(cfg config) ([]net.Listener, error) {
 	if d.handed = handedOver(named); len(d.handed) > 0 {
 		return d.handed, nil
 	}
-	ln, err := listenWeb(cfg.host, cfg.port, open)
+	ln, err := listenWeb(cfg.Host, cfg.Port, open)
 	if err != nil {
 		return nil, err
 	}

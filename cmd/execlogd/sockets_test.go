@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/config"
 )
 
 func TestPortTakenNamesWhoHasIt(t *testing.T) {
@@ -121,7 +123,7 @@ func TestSocketsFromSystemdStay(t *testing.T) {
 	defer ln.Close()
 	d := &daemon{handed: []net.Listener{ln}}
 	d.discard(prospect{web: d.handed})
-	sockets, err := d.webSockets(config{serve: true})
+	sockets, err := d.webSockets(config.Config{Serve: true})
 	if err != nil || len(sockets) != 1 {
 		t.Fatalf("after a refusal: %v, %v", sockets, err)
 	}
@@ -131,7 +133,7 @@ func TestSocketsFromSystemdStay(t *testing.T) {
 	}
 	conn.Close()
 	d.web.move(sockets)
-	if _, err := d.webSockets(config{}); err == nil {
+	if _, err := d.webSockets(config.Config{}); err == nil {
 		t.Error("they may be given up")
 	}
 }

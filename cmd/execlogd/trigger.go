@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -35,12 +36,12 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	flags.StringVar(&control, "control", "", "the control `socket` of the daemon, where there are several")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		_, err := io.WriteString(stdout, help(flags, triggerUsage))
+		_, err := io.WriteString(stdout, config.Help(flags, triggerUsage))
 		return err
 	case err != nil:
-		return usageError{error: err}
+		return config.UsageError{Err: err}
 	case flags.NArg() == 0:
-		return usagef("which route is to run? Name one, as in execlogd trigger build")
+		return config.Usagef("which route is to run? Name one, as in execlogd trigger build")
 	}
 	var paths []string
 	for _, arg := range flags.Args()[1:] {
@@ -148,32 +149,32 @@ func (d *daemon) serveTrigger(w http.ResponseWriter, r *http.Request) {
 // eventsFor are the events that a trigger of a route stands for.
 func (r *routing) eventsFor(route string, paths []string) ([]inotify.Event, error) {
 	var names []string
-	for _, c := range r.cfg.routes {
-		names = append(names, c.name.is)
+	for _, c := range r.cfg.Routes {
+		names = append(names, c.Name)
 	}
 	i := slices.Index(names, route)
 	if i < 0 {
-		if meant := nearest(route, names); meant != "" {
+		if meant := config.Nearest(route, names); meant != "" {
 			return nil, fmt.Errorf("no route %q: is %s meant?", route, meant)
 		}
 		return nil, fmt.Errorf("no route %q: want one of %s", route, strings.Join(names, ", "))
 	}
-	c := r.cfg.routes[i]
-	if len(paths) == 0 && c.per == "file" {
-		return nil, fmt.Errorf("route %q runs for each file: name files below %s", route, c.root.is)
+	c := r.cfg.Routes[i]
+	if len(paths) == 0 && c.PerFile() {
+		return nil, fmt.Errorf("route %q runs for each file: name files below %s", route, c.Root)
 	}
 	if len(paths) == 0 {
-		return []inotify.Event{{Root: c.root.is, Path: "."}}, nil
+		return []inotify.Event{{Root: c.Root, Path: "."}}, nil
 	}
 	var events []inotify.Event
 	for _, path := range paths {
 		// What is watched has one name for us, however people have come to it.
-		real := filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
-		rel, ok := below(resolved(c.root.is), real)
+		real := config.ResolveDir(path)
+		rel, ok := config.Below(config.Resolve(c.Root), real)
 		if !ok {
-			return nil, fmt.Errorf("%s is not below the root of route %q, %s: name what is", inotify.Quote(path), route, c.root.is)
+			return nil, fmt.Errorf("%s is not below the root of route %q, %s: name what is", inotify.Quote(path), route, c.Root)
 		}
-		events = append(events, inotify.Event{Root: c.root.is, Path: rel})
+		events = append(events, inotify.Event{Root: c.Root, Path: rel})
 	}
 	return events, nil
 }

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/router"
 )
@@ -28,26 +29,26 @@ type watchConfig struct {
 	json      bool
 	nul       bool // -0
 
-	print string // help: print it and be done
+	help string // to print in place of anything else
 }
 
 func parseWatch(args []string) (watchConfig, error) {
 	cfg := watchConfig{recursive: true, events: inotify.Changes}
-	var ignore []placed
+	var ignore []string
 	flags := flag.NewFlagSet("execlogd watch", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&cfg.recursive, "recursive", cfg.recursive, "watch all directories below as well")
 	flags.Var((*maskFlag)(&cfg.events), "events", "print these `events` of inotify(7), as in modify,moved_to,create,delete")
-	flags.Var(&patterns{given: &ignore}, "ignore", "neither watch nor print what matches this `pattern` (may be repeated)")
+	flags.Var(config.Patterns{List: &ignore}, "ignore", "neither watch nor print what matches this `pattern` (may be repeated)")
 	flags.BoolVar(&cfg.wait, "wait", false, "watch what does not exist yet as soon as it does")
 	flags.BoolVar(&cfg.json, "json", false, "print a JSON object a line")
 	flags.BoolVar(&cfg.nul, "0", false, "print the path of each event alone, as it is, with a NUL after it, as xargs -0 reads it")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		return watchConfig{print: help(flags, "Usage: execlogd watch [flags] [path...]\n\nPrints what happens in directories, or to single files, as it happens; in the current\ndirectory if none is named.\n")}, nil
+		return watchConfig{help: config.Help(flags, "Usage: execlogd watch [flags] [path...]\n\nPrints what happens in directories, or to single files, as it happens; in the current\ndirectory if none is named.\n")}, nil
 	}
 	if err != nil {
-		return cfg, usageError{error: err}
+		return cfg, config.UsageError{Err: err}
 	}
 	if cfg.dirs = flags.Args(); len(cfg.dirs) == 0 {
 		cfg.dirs = []string{"."}
@@ -60,13 +61,13 @@ func parseWatch(args []string) (watchConfig, error) {
 		}
 		roots = append(roots, root)
 	}
-	if err := wrongFlag(listed("ignore", ignore), roots...); err != nil {
+	if err := config.CheckIgnore(ignore, roots...); err != nil {
 		return cfg, err
 	}
 	if cfg.json && cfg.nul {
-		return cfg, usagef("-json and -0 are two ways to print an event: drop one of them")
+		return cfg, config.Usagef("-json and -0 are two ways to print an event: drop one of them")
 	}
-	cfg.ignored, err = ignorer(texted(ignore))
+	cfg.ignored, err = ignorer(ignore)
 	return cfg, err
 }
 
@@ -78,7 +79,7 @@ func ignorer(ignore []string) (func(path string) bool, error) {
 	route := router.Route{Name: "watch", Ignore: ignore, Callback: func(context.Context, []inotify.Event) error { return nil }}
 	r, err := router.New(router.Options{}, route)
 	if err != nil {
-		return nil, usageError{error: err}
+		return nil, config.UsageError{Err: err}
 	}
 	return func(path string) bool { return r.SkipDir("", path) }, nil
 }
@@ -89,8 +90,8 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 	if err != nil {
 		return err
 	}
-	if cfg.print != "" {
-		_, err := io.WriteString(stdout, cfg.print)
+	if cfg.help != "" {
+		_, err := io.WriteString(stdout, cfg.help)
 		return err
 	}
 	out, errs := logging.NewQueue(nil), logging.NewQueue(nil) // two, as one may be read and the other not
@@ -108,7 +109,7 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	for _, dir := range cfg.dirs {
-		if err := checkListen("path", dir, "name another, or add -wait", cfg.wait); err != nil {
+		if err := config.CheckRootOrFile("path", dir, "name another, or add -wait", cfg.wait); err != nil {
 			return err
 		}
 		if _, err := w.Add(cfg.subscription(dir, stdout, sayRoot(say, dir), stop)); err != nil {

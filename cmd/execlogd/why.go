@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -34,15 +34,15 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	switch {
 	case err != nil:
 		return err
-	case cfg.print != "":
-		_, err := io.WriteString(stdout, cfg.print)
+	case cfg.Help != "":
+		_, err := io.WriteString(stdout, cfg.Help)
 		return err
 	case len(rest) != 1 && len(rest) != 2:
-		return usagef("execlogd why takes one path, or two of a rename")
+		return config.Usagef("execlogd why takes one path, or two of a rename")
 	}
 	routes, err := cfg.router()
 	if err != nil {
-		return usageError{error: err}
+		return config.UsageError{Err: err}
 	}
 	for i, path := range rest {
 		if rest[i], err = filepath.Abs(path); err != nil {
@@ -59,7 +59,7 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 
 // whyConfig is the command line of `execlogd why`, checked.
 type whyConfig struct {
-	config
+	config.Config
 	paths []string // that run listens to; nil when the daemon is meant
 }
 
@@ -69,29 +69,27 @@ func parseWhy(args []string) (whyConfig, []string, error) {
 	if len(args) > 1 && args[0] == "run" {
 		return parseWhyRun(args[1:])
 	}
-	cfg, rest, err := parseFlags("execlogd why", whyUsage, args)
+	cfg, rest, err := config.Parse("execlogd why", whyUsage, args)
 	if isRunFlag(err) {
 		return parseWhyRun(args)
 	}
-	return whyConfig{config: cfg}, rest, err
+	return whyConfig{Config: cfg}, rest, err
 }
 
 // isRunFlag reports whether package flag has refused a flag that run has.
 func isRunFlag(err error) bool {
-	wrong, ok := errors.AsType[usageError](err)
+	wrong, ok := errors.AsType[config.UsageError](err)
 	if !ok {
 		return false
 	}
-	name, undefined := strings.CutPrefix(wrong.error.Error(), "flag provided but not defined: -")
-	flags := flag.NewFlagSet("", flag.ContinueOnError)
-	new(runConfig).define(flags, new(reader))
-	return undefined && flags.Lookup(name) != nil
+	name, undefined := strings.CutPrefix(wrong.Err.Error(), "flag provided but not defined: -")
+	return undefined && config.IsRunFlag(name)
 }
 
 // parseWhyRun reads the flags of run.
 func parseWhyRun(args []string) (whyConfig, []string, error) {
-	run, rest, err := parseRunFlags("execlogd why run", whyUsage, args)
-	return whyConfig{config{print: run.print, routes: []routeConfig{run.routeConfig}}, run.paths}, rest, err
+	run, rest, err := config.ParseRunFlags("execlogd why run", whyUsage, args)
+	return whyConfig{config.Config{Help: run.Help, Routes: []config.Route{run.Route}}, run.Paths}, rest, err
 }
 
 // roots are the directories that are listened to, each once.
@@ -99,20 +97,20 @@ func (cfg *whyConfig) roots() []string {
 	switch {
 	case cfg.paths != nil:
 		return cfg.paths
-	case cfg.serve && !cfg.livereload:
-		return append(cfg.config.roots(), cfg.root)
+	case cfg.Serve && !cfg.LiveReload:
+		return append(cfg.Config.Roots(), cfg.Root)
 	}
-	return cfg.config.roots()
+	return cfg.Config.Roots()
 }
 
 // router is the routes, which do nothing.
 func (cfg *whyConfig) router() (*router.Router, error) {
 	var routes []router.Route
-	if cfg.reloads() {
-		routes = append(routes, cfg.pageRoutes(idle, idle, nil)...)
+	if cfg.Reloads() {
+		routes = append(routes, cfg.PageRoutes(idle, idle, nil)...)
 	}
-	for _, c := range cfg.routes {
-		route := c.route(idle)
+	for _, c := range cfg.Routes {
+		route := c.Router(idle)
 		if cfg.paths != nil {
 			route.Roots = cfg.paths
 		}
@@ -145,10 +143,10 @@ func (cfg *whyConfig) explainChange(path string, routes *router.Router, what str
 	line(what, "%s", inotify.Quote(path)+kindOf(path))
 	roots := cfg.roots()
 	// What is watched has one name for us, however people have come to it.
-	real := filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
+	real := config.ResolveDir(path)
 	inNone := true
 	for _, root := range roots {
-		rel, ok := below(resolved(root), real)
+		rel, ok := config.Below(config.Resolve(root), real)
 		if !ok {
 			continue
 		}
@@ -159,7 +157,7 @@ func (cfg *whyConfig) explainChange(path string, routes *router.Router, what str
 			line("routes", "none: -livereload=false")
 		}
 		for _, v := range verdicts {
-			v.Wanted = v.Wanted || rel == "." && isFile(root) // which every pattern is for
+			v.Wanted = v.Wanted || rel == "." && config.IsFile(root) // which every pattern is for
 			if !v.Wanted && v.Ignored == "" && v.Output == "" && cfg.isTooDeep(v.Route, rel) {
 				line("route", "%s: not directly in the root, and recursive is false", v.Route)
 				continue
@@ -178,7 +176,7 @@ func (cfg *whyConfig) explainChange(path string, routes *router.Router, what str
 			default:
 				line("route", "%s: %s", v.Route, verdict(v)+cfg.emptyFiles(v)+cfg.sameContent(v))
 			}
-			if v.Wanted && (v.Route == reloadRoute || v.Route == namesRoute) {
+			if v.Wanted && (v.Route == config.ReloadRoute || v.Route == config.NamesRoute) {
 				line("pages", "%s", explainPages(v, rel+slashIfDir(path)))
 			}
 		}
@@ -196,7 +194,7 @@ func (cfg *whyConfig) explainChange(path string, routes *router.Router, what str
 // outputPattern is the pattern in the outputs of a route for a path; empty if there is
 // none.
 func outputPattern(route, root, path string, routes *router.Router) string {
-	rel, ok := below(resolved(root), filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path)))
+	rel, ok := config.Below(config.Resolve(root), config.ResolveDir(path))
 	if path == "" || !ok {
 		return ""
 	}
@@ -211,35 +209,15 @@ func outputPattern(route, root, path string, routes *router.Router) string {
 // notes is what why says in the end.
 func (cfg *whyConfig) notes() string {
 	var b strings.Builder
-	for _, note := range cfg.remarks() {
+	for _, note := range cfg.Remarks(cfg.paths) {
 		fmt.Fprintf(&b, "%-8s %s\n", "note", note)
 	}
 	return b.String()
 }
 
-// remarks is what is wrong with the patterns, or may be.
-func (cfg *whyConfig) remarks() []string {
-	r := &reader{file: cfg.file}
-	for i := range cfg.routes {
-		c := &cfg.routes[i]
-		roots := cfg.paths
-		if roots == nil {
-			roots = []string{c.root.is}
-		}
-		r.wrongPatterns(c.listed(), roots...)
-		r.notePatterns(c.name.is, c.listed(), roots...)
-		r.noteConflicts(c.name.is, c)
-	}
-	var all []string
-	for _, m := range r.mistakes {
-		all = append(all, m.text)
-	}
-	return all
-}
-
 // explainPages says what a route does to pages.
 func explainPages(v router.Verdict, path string) string {
-	if v.Route == namesRoute {
+	if v.Route == config.NamesRoute {
 		return httpd.ExplainNames(path)
 	}
 	return httpd.Explain(path)
@@ -263,8 +241,8 @@ func verdict(v router.Verdict) string {
 
 // emptyFiles is a remark on a route that heeds them.
 func (cfg *whyConfig) emptyFiles(v router.Verdict) string {
-	heeds := func(c routeConfig) bool { return c.name.is == v.Route && c.route(idle).Empty }
-	if v.Wanted && slices.ContainsFunc(cfg.routes, heeds) {
+	heeds := func(c config.Route) bool { return c.Name == v.Route && c.Router(idle).Empty }
+	if v.Wanted && slices.ContainsFunc(cfg.Routes, heeds) {
 		return ", or when it is new, empty and closed"
 	}
 	return ""
@@ -272,8 +250,8 @@ func (cfg *whyConfig) emptyFiles(v router.Verdict) string {
 
 // sameContent is a remark on a route that compares files.
 func (cfg *whyConfig) sameContent(v router.Verdict) string {
-	compares := func(c routeConfig) bool { return c.name.is == v.Route && c.changedOnly }
-	if v.Wanted && slices.ContainsFunc(cfg.routes, compares) {
+	compares := func(c config.Route) bool { return c.Name == v.Route && c.ChangedOnly }
+	if v.Wanted && slices.ContainsFunc(cfg.Routes, compares) {
 		return ", unless it has in it what it had at the last run"
 	}
 	return ""
@@ -282,16 +260,7 @@ func (cfg *whyConfig) sameContent(v router.Verdict) string {
 // isTooDeep reports whether a path is below a directory of a route's root that is
 // not watched for it.
 func (cfg *whyConfig) isTooDeep(route, path string) bool {
-	return strings.Contains(path, "/") && slices.ContainsFunc(cfg.routes, func(c routeConfig) bool { return c.name.is == route && !c.recursive })
-}
-
-// resolved is a directory without symbolic links, as far as it is there.
-func resolved(dir string) string {
-	real, err := filepath.EvalSymlinks(dir)
-	if parent := filepath.Dir(dir); err != nil && parent != dir {
-		return filepath.Join(resolved(parent), filepath.Base(dir))
-	}
-	return real
+	return strings.Contains(path, "/") && slices.ContainsFunc(cfg.Routes, func(c config.Route) bool { return c.Name == route && !c.Recursive })
 }
 
 // kindOf is a remark on what is at a path, for what is not a plain file.

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -13,29 +13,29 @@ import (
 func TestParseConfig(t *testing.T) {
 	tests := []struct {
 		name, args string
-		want       func(*config)
+		want       func(*Config)
 	}{
-		{"nothing", "", func(c *config) {}},
-		{"a root and a port", "-root /srv/www -port 80", func(c *config) { c.root, c.port = "/srv/www", 80 }},
-		{"a relative root is made absolute", "-root a/../b", func(c *config) { c.root = filepath.Join(c.root, "b") }},
-		{"a free port", "-port 0", func(c *config) { c.port = 0 }},
-		{"live reload only", "-static=false", func(c *config) { c.static = false }},
-		{"pages left alone", "-inject=false", func(c *config) { c.inject = false }},
-		{"no waiting", "-delay 0 -debounce 0s", func(c *config) { c.delay, c.debounce = 0, 0 }},
-		{"two dashes", "--host ::1 --debounce 1s", func(c *config) { c.host, c.debounce = "::1", time.Second }},
-		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *config) { c.ignore = []placed{{is: "a"}, {is: "b/*"}} }},
-		{"an empty pattern drops the default", "-ignore= -ignore b", func(c *config) { c.hidden, c.ignore = []string{}, []placed{{is: "b"}} }},
-		{"strangers let in", "-allow-host a -allow-host .b -allow-origin null", func(c *config) { c.allowHosts, c.allowOrigins = []string{"a", ".b"}, []string{"null"} }},
-		{"logs", "-log-level debug -log-format json", func(c *config) { c.logLevel, c.logFormat = "debug", "json" }},
+		{"nothing", "", func(c *Config) {}},
+		{"a root and a port", "-root /srv/www -port 80", func(c *Config) { c.Root, c.Port = "/srv/www", 80 }},
+		{"a relative root is made absolute", "-root a/../b", func(c *Config) { c.Root = filepath.Join(c.Root, "b") }},
+		{"a free port", "-port 0", func(c *Config) { c.Port = 0 }},
+		{"live reload only", "-static=false", func(c *Config) { c.Static = false }},
+		{"pages left alone", "-inject=false", func(c *Config) { c.Inject = false }},
+		{"no waiting", "-delay 0 -debounce 0s", func(c *Config) { c.Delay, c.Debounce = 0, 0 }},
+		{"two dashes", "--host ::1 --debounce 1s", func(c *Config) { c.Host, c.Debounce = "::1", time.Second }},
+		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *Config) { c.Ignore = []string{"a", "b/*"} }},
+		{"an empty pattern drops the default", "-ignore= -ignore b", func(c *Config) { c.Hidden, c.Ignore = []string{}, []string{"b"} }},
+		{"strangers let in", "-allow-host a -allow-host .b -allow-origin null", func(c *Config) { c.AllowHosts, c.AllowOrigins = []string{"a", ".b"}, []string{"null"} }},
+		{"logs", "-log-level debug -log-format json", func(c *Config) { c.LogLevel, c.LogFormat = "debug", "json" }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			want, err := parseConfig(nil)
+			want, _, err := Parse("execlogd", "", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tt.want(&want)
-			got, err := parseConfig(strings.Fields(tt.args))
+			got, _, err := Parse("execlogd", "", strings.Fields(tt.args))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,22 +60,21 @@ func TestUsageErrors(t *testing.T) {
 		{"-log-level loud", `-log-level "loud": want debug, info, warn, error`},
 		{"-log-format xml", `-log-format "xml": want auto, text, json`},
 		{"-static=false -livereload=false", "leave nothing to do"},
-		{"/srv/www", "the directory to serve is -root /srv/www"},
 	}
 	for _, tt := range tests {
-		_, err := parseConfig(strings.Fields(tt.args))
+		_, _, err := Parse("execlogd", "", strings.Fields(tt.args))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.args, err, tt.want)
 			continue
 		}
-		if status := exitStatus(err); status != 2 || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: status %d and %q, want 2 and one line", tt.args, status, err)
+		if _, ok := errors.AsType[UsageError](err); !ok || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %q, want a usage error in one line", tt.args, err)
 		}
 	}
 }
 
 func TestHelpNamesEveryFlagWithItsDefault(t *testing.T) {
-	cfg, err := parseConfig([]string{"-help"})
+	cfg, _, err := Parse("execlogd", "", []string{"-help"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +84,8 @@ func TestHelpNamesEveryFlagWithItsDefault(t *testing.T) {
 		"-ignore pattern", "-allow-host name", "-allow-origin origin", "-log-level level", `(default "info")`,
 		"-log-format format", `(default "auto")`, "-version",
 	} {
-		if !strings.Contains(cfg.print, want) {
-			t.Errorf("no %q in\n%s", want, cfg.print)
+		if !strings.Contains(cfg.Help, want) {
+			t.Errorf("no %q in\n%s", want, cfg.Help)
 		}
 	}
 }
@@ -104,22 +103,9 @@ func TestCheckRoot(t *testing.T) {
 		{filepath.Join(file, "below"), "does not exist: create it, or name another with -root"},
 	}
 	for _, tt := range tests {
-		err := checkRoot(tt.root)
+		err := CheckRoot(tt.root)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.root, err, tt.want)
-		}
-	}
-}
-
-func TestExitStatus(t *testing.T) {
-	for err, want := range map[error]int{
-		nil:                               0,
-		errors.New("x"):                   1,
-		usagef("x"):                       2,
-		errors.Join(errors.New("y"), nil): 1,
-	} {
-		if got := exitStatus(err); got != want {
-			t.Errorf("%v: status %d, want %d", err, got, want)
 		}
 	}
 }

@@ -1,11 +1,11 @@
-package main
+package config
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -36,39 +36,28 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 		"-env A=1 -env B=x=y -env=C=":       `env = { A = "1", B = "x=y", C = "" }`,
 		"-delay=1s -postpone":               `delay = "1s"`,
 	} {
-		got, err := parseRun(append(strings.Fields(flags), "true"))
+		got, err := ParseRun("execlogd run", "", append(strings.Fields(flags), "true"))
 		if err != nil {
 			t.Errorf("%s: %v", flags, err)
 			continue
 		}
 		text := "[[route]]\nname = 'run'\nrun = ['true']\n" + strings.ReplaceAll(keys, "; ", "\n")
-		file, err := parseFile("f", dir, []byte(text))
-		if err != nil {
-			t.Errorf("%s: %v", keys, err)
+		file, wrong := parse("f", dir, []byte(text))
+		if wrong != nil {
+			t.Errorf("%s: %v", keys, wrong)
 			continue
 		}
-		if want := file.routes[0]; !reflect.DeepEqual(withoutPlaces(got.routeConfig), withoutPlaces(want)) {
-			t.Errorf("%s:\n got %+v\nwant %+v", flags, got.routeConfig, want)
+		if want := file.Routes[0]; !reflect.DeepEqual(asInFile(got.Route), asInFile(want)) {
+			t.Errorf("%s:\n got %+v\nwant %+v", flags, got.Route, want)
 		}
 	}
 }
 
-// withoutPlaces is a route without where a file has it, and without what a file
-// alone says.
-func withoutPlaces(c routeConfig) routeConfig {
-	c.at, c.start = place{}, false
-	c.gitignore = false               // for run it is true by default
-	c.stdin = cmp.Or(c.stdin, "none") // run has the terminal, if there is one
-	c.signalAt = place{}
-	for _, p := range []*placed{&c.name, &c.root, &c.shell, &c.dir, &c.onSuccess.shell, &c.onFailRun.shell} {
-		p.at = place{}
-	}
-	for _, list := range []*[]placed{&c.run, &c.leave, &c.match, &c.ignore, &c.outputs} {
-		*list = slices.Clone(*list)
-		for i := range *list {
-			(*list)[i].at = place{}
-		}
-	}
+// asInFile is a route without what only a file says, or what run has another default
+// for.
+func asInFile(c Route) Route {
+	c.place, c.Start, c.startSet, c.GitIgnore = Place{}, false, false, false
+	c.Stdin = cmp.Or(c.Stdin, "none") // run has the terminal, if there is one
 	return c
 }
 
@@ -91,8 +80,8 @@ func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 		"-service true":               "not defined: -service",
 		"-restart=perhaps -path . ls": `invalid boolean value "perhaps" for -restart`,
 	} {
-		err := run(t.Context(), append([]string{"run"}, strings.Fields(args)...), io.Discard, io.Discard)
-		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
+		_, err := ParseRun("execlogd run", "", strings.Fields(args))
+		if _, ok := errors.AsType[UsageError](err); !ok || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want a usage error with %s", args, err, want)
 		}
 		if err != nil && strings.Contains(err.Error(), "0:0") {
@@ -106,7 +95,7 @@ func TestAKeyWithHelpIsAFlag(t *testing.T) {
 	var (
 		n  int
 		on = true
-		r  reader
+		r  tables
 	)
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -131,11 +120,4 @@ func TestAKeyWithHelpIsAFlag(t *testing.T) {
 			t.Errorf("%s: got %v %v, want %s", arg, err, r.mistakes, want)
 		}
 	}
-}
-
-func TestRunRunsAScript(t *testing.T) {
-	r := runLine(t, "-env", "WHO=me", "-shell", `echo "$WHO" && echo again`)
-	r.next("me")
-	r.next("again")
-	r.next("execlogd: sh: ok after *")
 }

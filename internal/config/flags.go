@@ -1,0 +1,171 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A UsageError is a command line that is wrong.
+type UsageError struct {
+	Err     error
+	Command string // whose flags are meant, as in "run"; empty for the daemon
+}
+
+func (e UsageError) Error() string {
+	command := "execlogd"
+	if e.Command != "" {
+		command += " " + e.Command
+	}
+	return fmt.Sprintf("%v (%s -help lists the flags)", e.Err, command)
+}
+
+func (e UsageError) Unwrap() error { return e.Err }
+
+// Usagef returns a UsageError.
+func Usagef(format string, args ...any) error {
+	return UsageError{Err: fmt.Errorf(format, args...)}
+}
+
+// Help returns what -help prints: a usage, and the flags.
+func Help(flags *flag.FlagSet, usage string) string {
+	var b strings.Builder
+	b.WriteString(usage + "\nFlags:\n")
+	flags.SetOutput(&b)
+	flags.PrintDefaults()
+	return b.String()
+}
+
+// A keyFlag is a key of a table as a flag: with a dash for each underscore, and
+// with a value as in a file, decoded in the same way. Mistakes go to the tables.
+//
+// The word in backquotes in the help of the key says what the flag takes: `KEY=VALUE`
+// is a member of a table, `number` is a number, any other word is a string, and no
+// word is true or false. A flag for a list is given once for each element.
+type keyFlag struct {
+	tables *tables
+	key    key
+}
+
+// defineKeys declares a flag for each key that has a help.
+func defineKeys(flags *flag.FlagSet, t *tables, keys []key) {
+	for _, k := range keys {
+		if k.help != "" {
+			flags.Var(&keyFlag{t, k}, flagName(k.name), k.help)
+		}
+	}
+}
+
+func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
+
+// String is empty: the help says what the default is.
+func (f *keyFlag) String() string { return "" }
+
+// takes is the word in backquotes; empty if there is none.
+func (f *keyFlag) takes() string {
+	_, rest, _ := strings.Cut(f.key.help, "`")
+	word, _, _ := strings.Cut(rest, "`")
+	return word
+}
+
+// IsBoolFlag tells package flag that the flag may be without a value.
+func (f *keyFlag) IsBoolFlag() bool { return f.takes() == "" }
+
+// Set decodes a value. Its error is always nil, since package flag would add the
+// value and the name of the flag to it.
+func (f *keyFlag) Set(s string) error {
+	var (
+		is   any
+		err  error
+		want string
+	)
+	switch f.takes() {
+	case "":
+		want = "true or false"
+		is, err = strconv.ParseBool(s)
+	case "number":
+		want = "a number"
+		is, err = strconv.ParseInt(s, 10, 64)
+	case "KEY=VALUE":
+		want = "KEY=VALUE"
+		variable, text, ok := strings.Cut(s, "=")
+		is = map[string]any{variable: text}
+		if !ok {
+			err = strconv.ErrSyntax
+		}
+	default:
+		is = s
+	}
+
+	name := "-" + flagName(f.key.name)
+	if err != nil {
+		f.tables.Add(Place{}, "%s is %q: want %s", name, s, want)
+		return nil
+	}
+	f.key.decode(f.tables, value{is: is, label: name})
+	return nil
+}
+
+// byDefault is the end of a help that names the default.
+func byDefault(is any) string { return fmt.Sprintf(" (default %v)", is) }
+
+// stringsFlag is a flag that may be repeated.
+type stringsFlag []string
+
+func (f *stringsFlag) String() string { return strings.Join(*f, " ") }
+
+func (f *stringsFlag) Set(s string) error {
+	*f = append(*f, s)
+	return nil
+}
+
+type durationFlag time.Duration
+
+func (f *durationFlag) String() string { return time.Duration(*f).String() }
+
+func (f *durationFlag) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New("want " + wantDuration)
+	}
+	*f = durationFlag(d)
+	return nil
+}
+
+// Patterns is a list of patterns as a flag that may be repeated. An empty pattern
+// drops those before it, and what is hidden by default.
+type Patterns struct {
+	Hidden *[]string // names that are hidden by default; nil for none
+	List   *[]string
+}
+
+func (p Patterns) String() string {
+	if p.List == nil {
+		return ""
+	}
+	if p.Hidden == nil {
+		return strings.Join(*p.List, " ")
+	}
+	return strings.Join(slices.Concat(*p.Hidden, *p.List), " ")
+}
+
+// Set adds a pattern.
+func (p Patterns) Set(s string) error {
+	p.add(s)
+	return nil
+}
+
+func (p Patterns) add(pattern string) {
+	if pattern != "" {
+		*p.List = append(*p.List, pattern)
+		return
+	}
+	*p.List = nil
+	if p.Hidden != nil {
+		*p.Hidden = []string{} // nil would be the router's default
+	}
+}

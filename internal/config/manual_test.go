@@ -1,0 +1,66 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const (
+	exampleFile = "../../packaging/execlogd.toml"
+	manual      = "../../packaging/man/execlogd.toml.5"
+)
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// What the example file has in comments is the default.
+func TestExampleFileNamesTheDefaults(t *testing.T) {
+	text := read(t, exampleFile)
+	all := regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(text, " $1")
+	as, is := mustParse(t, text), mustParse(t, all)
+	as.Text, is.Text = nil, nil
+	as.Routes[0].Events = as.Routes[0].Mask()
+	if !reflect.DeepEqual(as, is) {
+		t.Errorf("as it is        %+v\nwith the comments %+v", as, is)
+	}
+	for _, name := range keyNames(append(new(Config).keys(), new(Config).serverKeys()...)) {
+		if !strings.Contains(all, name) && name != "jobs" && name != "control" {
+			t.Errorf("no %s in the example", name)
+		}
+	}
+	for _, name := range keyNames(new(Route).keys()) {
+		if !strings.Contains(all, name+" = ") && name != "shell" && name != "dir" {
+			t.Errorf("no %s in the example", name)
+		}
+	}
+}
+
+func TestManualHasEveryKey(t *testing.T) {
+	text := read(t, manual)
+	for _, keys := range [][]key{new(Config).keys(), new(Config).serverKeys(), new(Route).keys()} {
+		for _, name := range keyNames(keys) {
+			if name != "server" && name != "route" && !strings.Contains(text, "\n.It Ic "+name+"\n") {
+				t.Errorf("execlogd.toml(5) has no %s", name)
+			}
+		}
+	}
+}
+
+func TestExamplesInTheManual(t *testing.T) {
+	blocks := regexp.MustCompile(`(?s)\n\.Bd -literal[^\n]*\n(.*?)\n\.Ed`).FindAllStringSubmatch(read(t, manual), -1)
+	if len(blocks) == 0 {
+		t.Fatal("no examples")
+	}
+	for _, b := range blocks {
+		mustParse(t, strings.ReplaceAll(b[1], `\(dq`, `"`))
+	}
+}

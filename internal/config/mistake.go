@@ -1,0 +1,102 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// MaxMistakes is how many mistakes of a file are reported at most. With as many it
+// is not a configuration, and to find more would take long.
+const MaxMistakes = 100
+
+// A Mistake is one thing that is wrong in a file, or of a note that may be wrong,
+// and what would be right.
+type Mistake struct {
+	File         string
+	Line, Column int // from 1, in bytes; 0 for the file as a whole
+	Text         string
+}
+
+func (m Mistake) Error() string {
+	if m.Line == 0 {
+		return fmt.Sprintf("%s: %s", m.File, m.Text)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text)
+}
+
+// Mistakes is everything that is wrong in a file, in the order of the file. As an
+// error it is one line.
+type Mistakes []Mistake
+
+func (ms Mistakes) Error() string {
+	if len(ms) == 1 {
+		return ms[0].Error()
+	}
+	return fmt.Sprintf("%v (and %d more: execlogd check -config %s lists them)", ms[0], len(ms)-1, ms[0].File)
+}
+
+// Err is the mistakes as an error; nil if there are none.
+func (ms Mistakes) Err() error {
+	if len(ms) == 0 {
+		return nil
+	}
+	return ms
+}
+
+// Sort puts the mistakes into the order of the file.
+func (ms Mistakes) Sort() {
+	slices.SortStableFunc(ms, func(a, b Mistake) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// A Report collects mistakes. The zero Report is for flags, which have no place in
+// a file.
+type Report struct {
+	file     string
+	source   []byte
+	mistakes []placedMistake
+}
+
+type placedMistake struct {
+	at   Place
+	text string
+}
+
+// NewReport returns a Report on what is wrong in the configuration's file.
+func (cfg *Config) NewReport() *Report { return &Report{file: cfg.File, source: withoutBOM(cfg.Text)} }
+
+// Add adds a mistake, unless there are MaxMistakes.
+func (r *Report) Add(at Place, format string, args ...any) {
+	if !r.full() {
+		r.mistakes = append(r.mistakes, placedMistake{at, fmt.Sprintf(format, args...)})
+	}
+}
+
+func (r *Report) full() bool { return len(r.mistakes) >= MaxMistakes }
+
+// Mistakes returns what was added, in the order of the file.
+func (r *Report) Mistakes() Mistakes {
+	if len(r.mistakes) == 0 {
+		return nil
+	}
+	var all Mistakes
+	where := locate(r.source)
+	for _, m := range r.mistakes {
+		at := where.find(m.at)
+		all = append(all, Mistake{r.file, at.line, at.column, m.text})
+	}
+	all.Sort()
+	return all
+}
+
+// texts are the mistakes without their places, in the order in which they were
+// added.
+func (r *Report) texts() []string {
+	var all []string
+	for _, m := range r.mistakes {
+		all = append(all, m.text)
+	}
+	return all
+}

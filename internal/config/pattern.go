@@ -1,0 +1,258 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/execlog/execlogd/router"
+)
+
+// A pattern is a pattern of a key, or of the flag for it, that is checked for what
+// it may have been meant to be.
+type pattern struct {
+	key  string
+	glob string
+	at   Place // of the list
+}
+
+func (p pattern) place() Place { return p.at.Text(p.glob) }
+
+// patterns are the patterns of the route.
+func (c *Route) patterns() []pattern {
+	var all []pattern
+	for _, list := range []struct {
+		key   string
+		globs []string
+	}{{"match", c.Match}, {"ignore", c.Ignore}, {"outputs", c.Outputs}} {
+		for _, glob := range list.globs {
+			all = append(all, pattern{list.key, glob, c.At(list.key)})
+		}
+	}
+	return all
+}
+
+// serverPatterns are the patterns of the server.
+func (cfg *Config) serverPatterns() []pattern { return ignorePatterns(cfg.Ignore) }
+
+func ignorePatterns(globs []string) []pattern {
+	var all []pattern
+	for _, glob := range globs {
+		all = append(all, pattern{"ignore", glob, Place{}.Key("server").Key("ignore")})
+	}
+	return all
+}
+
+// CheckIgnore returns a UsageError for the first pattern of a flag -ignore that
+// cannot be meant below the roots.
+func CheckIgnore(globs []string, roots ...string) error {
+	return checkFlags(ignorePatterns(globs), new(Report), roots...)
+}
+
+// checkFlags returns a UsageError for the first pattern that cannot be meant and is
+// not in the file of the report.
+func checkFlags(patterns []pattern, r *Report, roots ...string) error {
+	for _, p := range patterns {
+		wrong := p.wrong(roots)
+		if wrong != "" && locate(r.source).find(p.place()) == (position{}) {
+			return Usagef("-%s: pattern %q: %s", p.key, p.glob, wrong)
+		}
+	}
+	return nil
+}
+
+// checkPatterns reports patterns that cannot be meant.
+func (r *Report) checkPatterns(patterns []pattern, roots ...string) {
+	for _, p := range patterns {
+		if wrong := p.wrong(roots); wrong != "" {
+			r.Add(p.place(), "%s: pattern %q: %s", p.key, p.glob, wrong)
+		}
+	}
+}
+
+// wrong says what a pattern was meant to be that can match nothing below any of the
+// roots, which are absolute. It is empty if the pattern may match.
+func (p pattern) wrong(roots []string) string {
+	if rest, ok := p.belowRoot(roots); ok {
+		return fmt.Sprintf("patterns are relative to the root: write %q", rest)
+	}
+
+	parts := strings.Split(p.glob, ",")
+	isGlob := func(part string) bool {
+		part = strings.TrimSpace(part)
+		return strings.HasPrefix(part, "*.") || strings.Contains(part, "/*.") || len(part) > 1 && strings.HasSuffix(part, "/")
+	}
+	if len(parts) > 1 && !strings.ContainsAny(p.glob, `{[\`) && !slices.ContainsFunc(parts, func(part string) bool { return !isGlob(part) }) {
+		for i := range parts {
+			parts[i] = strings.TrimSpace(parts[i])
+		}
+		return fmt.Sprintf(`a comma is part of a name: write {%s}, or several patterns, or \, for a name that has one`, strings.Join(parts, ","))
+	}
+	return ""
+}
+
+// belowRoot returns the pattern without the path of a root, if it begins with that
+// and cannot be meant relative to one.
+func (p pattern) belowRoot(roots []string) (rest string, ok bool) {
+	if !strings.HasPrefix(p.glob, "/") || p.existsBelow(roots) {
+		return "", false
+	}
+	for _, root := range roots {
+		for _, dir := range []string{root, Resolve(root)} {
+			rest, ok := strings.CutPrefix(p.glob, dir)
+			switch {
+			case !ok || dir == "/":
+			case strings.Trim(rest, "/") == "":
+				return "**", true
+			case rest[0] == '/':
+				return rest, true
+			}
+		}
+	}
+	return "", false
+}
+
+// existsBelow reports whether the first name of the pattern exists in one of the
+// roots.
+func (p pattern) existsBelow(roots []string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(p.glob, "/"), "/")
+	return slices.ContainsFunc(roots, func(root string) bool {
+		_, err := os.Lstat(filepath.Join(root, first))
+		return err == nil
+	})
+}
+
+// note says what a pattern may have been meant to be, where it may also be right as
+// it is. It is empty if there is nothing to say.
+func (p pattern) note(roots []string) string {
+	if trimmed := strings.TrimSpace(p.glob); trimmed != p.glob {
+		return fmt.Sprintf("spaces at its ends are part of a name: is %q meant?", trimmed)
+	}
+	if meant, ok := p.withSlashes(roots); ok {
+		return fmt.Sprintf(`\ takes the meaning from the character after it: is %q meant?`, meant)
+	}
+	if meant, ok := p.alternatives(roots); ok {
+		return fmt.Sprintf(`a comma is part of a name: is %q meant?`, meant)
+	}
+
+	names := strings.Split(p.glob, "/")
+	for i, name := range names {
+		if rest, ok := strings.CutPrefix(name, "**"); ok && rest != "" && len(names) > 1 {
+			names[i] = "**/*" + rest
+			return fmt.Sprintf("** beside other characters is *, a part of one name: is %q meant?", strings.Join(names, "/"))
+		}
+	}
+
+	if dir, ok := p.elsewhere(roots); ok {
+		what := "needs a root of its own"
+		if p.key != "match" {
+			what = "need not be named"
+		}
+		return fmt.Sprintf("patterns are relative to the root, and %s is not below that: it %s", dir, what)
+	}
+	if p.key == "match" && p.isDir(roots) {
+		return fmt.Sprintf("it is for the directory itself, and not for what is in it: is %q meant?", p.glob+"/")
+	}
+	return ""
+}
+
+// alternatives returns a pattern that lists names with extensions, or directories,
+// between commas as the alternatives that may be meant. No file has the pattern as
+// its name.
+func (p pattern) alternatives(roots []string) (meant string, ok bool) {
+	parts := strings.Split(p.glob, ",")
+	if len(parts) == 1 || strings.ContainsAny(p.glob, "{[\\") {
+		return "", false
+	}
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+		if len(filepath.Ext(parts[i])) < 2 && !strings.HasSuffix(parts[i], "/") {
+			return "", false
+		}
+	}
+	exists := func(root string) bool {
+		_, err := os.Lstat(filepath.Join(root, p.glob))
+		return err == nil
+	}
+	return "{" + strings.Join(parts, ",") + "}", !slices.ContainsFunc(roots, exists)
+}
+
+// withSlashes returns the pattern with a slash for each backslash, if a backslash
+// seems to separate the names of a path.
+func (p pattern) withSlashes(roots []string) (meant string, ok bool) {
+	before, after, has := strings.Cut(p.glob, `\`)
+	if !has || after == "" {
+		return "", false
+	}
+	c := after[0]
+	isPlain := '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_'
+	isBelow := func(root string) bool { return before != "" && IsDir(filepath.Join(root, before)) }
+	return strings.ReplaceAll(p.glob, `\`, "/"), isPlain || slices.ContainsFunc(roots, isBelow)
+}
+
+// elsewhere returns the directory with which the pattern begins, if that is an
+// absolute path, or one in the home directory, that is not below a root.
+func (p pattern) elsewhere(roots []string) (dir string, ok bool) {
+	literal := p.glob
+	if i := strings.IndexAny(literal, `*?[{\`); i >= 0 {
+		literal = literal[:i]
+	}
+	dir = literal[:strings.LastIndex(literal, "/")+1]
+	switch {
+	case len(dir) < 2 || p.existsBelow(roots):
+		return "", false
+	case strings.HasPrefix(dir, "~/"):
+		return "~", true
+	case p.key != "match" && strings.Count(dir, "/") == 2:
+		return "", false // "/tmp/" may well be made in the root
+	}
+	dir = filepath.Clean(dir)
+	above := filepath.Dir(dir) // what a command makes need not exist yet
+	return dir, dir[0] == '/' && (IsDir(dir) || strings.Count(above, "/") > 1 && IsDir(above))
+}
+
+// isDir reports whether the pattern is the path of a directory in a root.
+func (p pattern) isDir(roots []string) bool {
+	return !strings.ContainsAny(p.glob, `*?[{\`) && !strings.HasSuffix(p.glob, "/") &&
+		slices.ContainsFunc(roots, func(root string) bool { return IsDir(filepath.Join(root, p.glob)) })
+}
+
+// Notes returns what there is to say of patterns that may be wrong.
+func (cfg *Config) Notes() Mistakes {
+	r := cfg.NewReport()
+	if cfg.Reloads() {
+		r.notePatterns("", cfg.serverPatterns(), cfg.Root)
+	}
+	for i := range cfg.Routes {
+		c := &cfg.Routes[i]
+		r.noteRoute(c.Name, c, c.Root)
+	}
+	return r.Mistakes()
+}
+
+// noteRoute reports what may be wrong with the patterns of a route below roots, in
+// the name of the route if that is not empty.
+func (r *Report) noteRoute(name string, c *Route, roots ...string) {
+	r.notePatterns(name, c.patterns(), roots...)
+	route := router.Route{Patterns: c.Match, Ignore: c.Ignore, Outputs: c.Outputs}
+	for _, conflict := range route.Conflicts() {
+		r.Add(c.At("match").Text(conflict.Pattern), "%spattern %q in match lets nothing in: the pattern %q keeps all of it out", ofRoute(name), conflict.Pattern, conflict.By)
+	}
+}
+
+func (r *Report) notePatterns(route string, patterns []pattern, roots ...string) {
+	for _, p := range patterns {
+		if note := p.note(roots); note != "" {
+			r.Add(p.place(), "%spattern %q in %s: %s", ofRoute(route), p.glob, p.key, note)
+		}
+	}
+}
+
+func ofRoute(name string) string {
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf("route %q: ", name)
+}

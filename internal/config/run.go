@@ -1,0 +1,141 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// A Run is the command line of execlogd run, checked. The root of its route is the
+// first of its paths.
+type Run struct {
+	Route
+	Paths         []string // to listen to, absolute
+	Clear         bool     // the terminal before each run
+	ExitOnFailure bool
+
+	Help string // to print in place of anything else
+}
+
+// ParseRun reads the flags of execlogd run, and the command that follows them.
+func ParseRun(name, usage string, args []string) (Run, error) {
+	cfg, argv, err := ParseRunFlags(name, usage, args)
+	if err != nil || cfg.Help != "" {
+		return cfg, err
+	}
+	cfg.Run = argv
+	cfg.Service = cfg.Signal != 0 // it goes on, and is told of changes
+	cfg.Start = cfg.Start && !cfg.NeedsPath()
+	switch {
+	case !cfg.HasCommand():
+		return cfg, Usagef("what is to run? Name a command, as in execlogd run make")
+	case len(argv) > 0 && cfg.Shell != "":
+		return cfg, Usagef("there are both -shell and a command, %q: drop one of them", argv[0])
+	case len(argv) == 1 && isScript(argv[0]):
+		return cfg, Usagef("%q is not the name of a program: if it is a line for the shell, write execlogd run -shell %s", argv[0], shellQuoted(argv[0]))
+	case cfg.Service && cfg.PerFile():
+		return cfg, Usagef("-signal tells one command of all changes: drop -per file")
+	case cfg.Service && len(cfg.Leave) > 0:
+		return cfg, Usagef("-leave is for commands that end, and -signal for one that goes on: drop one of them")
+	}
+	return cfg, nil
+}
+
+// ParseRunFlags is ParseRun of the flags alone. It returns what follows them.
+func ParseRunFlags(name, usage string, args []string) (Run, []string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return Run{}, nil, err
+	}
+	cfg := Run{Route: defaultRoute(dir)}
+	cfg.Name, cfg.Stdin = "run", ""
+	t := &tables{dir: dir}
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	cfg.define(flags, t)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return Run{Help: Help(flags, usage)}, nil, nil
+	case err != nil:
+		return cfg, nil, UsageError{Err: err}
+	case len(t.mistakes) > 0:
+		return cfg, nil, Usagef("%s", t.mistakes[0].text)
+	}
+
+	if len(cfg.Paths) == 0 {
+		cfg.Paths = []string{dir}
+	}
+	cfg.Root = cfg.Paths[0]
+	cfg.setHold()
+	return cfg, flags.Args(), checkFlags(cfg.patterns(), new(Report), cfg.Paths...)
+}
+
+// define declares the flags: those of the keys that a route has in a file, and a few
+// that only run has.
+func (cfg *Run) define(flags *flag.FlagSet, t *tables) {
+	defineKeys(flags, t, cfg.keys())
+	defineKeys(flags, t, []key{{
+		"path", func(t *tables, v value) {
+			var dir string
+			path(&dir, `a directory or a file, as in "src"`)(t, v)
+			cfg.Paths = append(cfg.Paths, dir)
+		},
+		"listen to this `directory` with all below it, or to this single file, by default the\ncurrent directory (may be repeated)",
+	}})
+	cfg.GitIgnore = true
+	flags.BoolVar(&cfg.GitIgnore, "ignore-files", true, "do not listen to what .gitignore, .ignore and .git/info/exclude files ignore")
+	flags.BoolFunc("restart", "end the command when something changes while it runs, and start it again, as for a\nserver: -on-busy restart", func(s string) error {
+		if on, err := strconv.ParseBool(s); err != nil || !on {
+			return err
+		}
+		cfg.OnBusy = "restart"
+		return nil
+	})
+	cfg.Start = true
+	flags.BoolFunc("postpone", "do not run before the first change", func(s string) error {
+		postpone, err := strconv.ParseBool(s)
+		cfg.Start = !postpone
+		return err
+	})
+	flags.BoolVar(&cfg.Clear, "clear", false, "clear the terminal before each run")
+	flags.BoolVar(&cfg.ExitOnFailure, "exit-on-failure", false, "end at the first run that fails, with its exit status")
+}
+
+// IsRunFlag reports whether execlogd run has a flag of this name.
+func IsRunFlag(name string) bool {
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	new(Run).define(flags, new(tables))
+	return flags.Lookup(name) != nil
+}
+
+// isScript reports whether a word is rather a line for a shell than a program.
+func isScript(word string) bool {
+	_, err := os.Stat(word)
+	return err != nil && strings.ContainsAny(word, " \t\n&|;<>()$`*")
+}
+
+// shellQuoted returns a word as a shell takes it literally.
+func shellQuoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// NeedsPath reports whether the command can run only for a file.
+func (cfg *Run) NeedsPath() bool {
+	return cfg.PerFile() || strings.Contains(strings.Join(cfg.Run, " "), "{path")
+}
+
+// GoesOn reports whether the command is one that goes on, as a server does.
+func (cfg *Run) GoesOn() bool { return cfg.OnBusy == "restart" || cfg.Service }
+
+// Whole is an event that stands for all files.
+func (cfg *Run) Whole() inotify.Event { return inotify.Event{Root: cfg.Paths[0], Path: "."} }
+
+// Notes returns what there is to say of patterns that may be wrong.
+func (cfg *Run) Notes() []string {
+	r := new(Report)
+	r.noteRoute("", &cfg.Route, cfg.Paths...)
+	return r.texts()
+}
