@@ -360,8 +360,8 @@ func BenchmarkApply(b *testing.B) {
 	if _, err := w.Add(Subscription{Root: dir, Mask: Modify}); err != nil {
 		b.Fatal(err)
 	}
-	below := w.tree.lookup(w.tree.lookup(w.subs[0].dir, []byte("some")), []byte("where"))
-	wd := w.tree.nodes[w.tree.lookup(below, []byte("below"))].wd
+	below := w.tree.Lookup(w.tree.Lookup(w.subs[0].dir, []byte("some")), []byte("where"))
+	wd := w.tree.Node(w.tree.Lookup(below, []byte("below"))).WD
 	var buf []byte
 	const many = 1000
 	for i := range many {
@@ -373,7 +373,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := w.applyRecords(buf); err != nil {
+		if err := w.applyBuffer(buf); err != nil {
 			b.Fatal(err)
 		}
 	}

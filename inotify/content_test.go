@@ -83,10 +83,10 @@ func TestContentTimesAreBounded(t *testing.T) {
 	tr.must(tr.later())
 	tr.do("write f")
 	tr.read()
-	d := tr.w.tree.nodes[tr.w.tree.lookup(tr.w.subs[0].dir, []byte("d"))].wd
+	d := tr.w.tree.Node(tr.w.tree.Lookup(tr.w.subs[0].dir, []byte("d"))).WD
 	for i := range 10 * 4 * contentSets {
 		tr.w.content.now = time.Now().UnixNano()
-		tr.w.content.reported(tr.w.tree, d, []byte(strconv.Itoa(i)), Modify|CloseWrite)
+		tr.w.content.reported(tr.w.contentKey(d, []byte(strconv.Itoa(i))), Modify|CloseWrite)
 	}
 	tr.must(tr.later())
 	tr.do("chmod f")
@@ -115,7 +115,7 @@ func TestContentTimesAfterOverflowAndHandover(t *testing.T) {
 				file, state, err := tr.w.Handover()
 				tr.must(err)
 				defer file.Close()
-				tr.resume(handover{file, state})
+				tr.resume(savedState{file, state})
 				tr.read()
 			}
 			for _, step := range []struct{ do, want string }{{"chmod f", ""}, {"touch f", "f"}, {"mmap f", "f"}} {

@@ -347,7 +347,7 @@ func (s *storm) step() bool {
 		return again
 	}
 	s.must(err)
-	for rec, err := range records(s.w.buf[:n]) {
+	for rec, err := range records(s.w.kernel.buf[:n]) {
 		s.must(err)
 		s.w.apply(rec)
 		s.w.deliver()
@@ -364,10 +364,10 @@ func (s *storm) compare(after string) {
 	s.replay.apply(s.taken())
 	tree := s.w.tree
 	for root := range s.w.rootPaths {
-		for _, n := range tree.subtree(nil, root)[1:] {
-			s.w.paths.locate(n, nil)
-			path := s.w.paths.from(s.w.paths.matches[0].start)
-			if !s.replay.dirs[path] && !s.w.isUnreported(n) && tree.nodes[n].wd != 0 {
+		for _, n := range tree.Subtree(root)[1:] {
+			s.w.paths.Locate(n, nil)
+			path := s.w.paths.Path(s.w.paths.Matches()[0].Start)
+			if !s.replay.dirs[path] && !s.w.pending.isUnreported(tree, n) && tree.Node(n).WD != 0 {
 				s.t.Errorf("after %s the reader does not know of the directory %q", after, path)
 			}
 		}

@@ -29,8 +29,8 @@ const (
 	MoveSelf     Mask = unix.IN_MOVE_SELF     // the root itself was renamed
 )
 
-// Bits that the kernel or the watcher sets beside the event; nobody asks for
-// them.
+// Bits that the kernel or the watcher sets beside the event. A Subscription need
+// not ask for them.
 const (
 	Unmount  Mask = unix.IN_UNMOUNT    // the file system below was unmounted
 	Overflow Mask = unix.IN_Q_OVERFLOW // the kernel's queue was full and events are missing
@@ -38,15 +38,18 @@ const (
 	IsDir    Mask = unix.IN_ISDIR      // the path is a directory
 )
 
-// Changes is the events that say what a tree holds: content, names and
-// existence. It is what a Subscription with no Mask gets.
+// Changes is the set of events that say what a tree holds: content, names and
+// existence. A Subscription without a Mask gets these.
 const Changes = Modify | CloseWrite | Attrib | MovedFrom | MovedTo | Create | Delete | DeleteSelf | MoveSelf
 
-// maskNames is in the order in which String writes them.
-var maskNames = []struct {
+// A maskName is the name of one bit.
+type maskName struct {
 	bit  Mask
 	name string
-}{
+}
+
+// maskNames has the names in the order in which String writes them.
+var maskNames = []maskName{
 	{Access, "access"},
 	{Modify, "modify"},
 	{Attrib, "attrib"},
@@ -65,7 +68,7 @@ var maskNames = []struct {
 	{IsDir, "isdir"},
 }
 
-// String writes the names of inotify(7) without IN_, in lower case, joined
+// String returns the names of inotify(7) without IN_, in lower case and joined
 // by "|": "create|isdir". Unknown bits follow as one hexadecimal number.
 func (m Mask) String() string {
 	var names []string
@@ -81,20 +84,15 @@ func (m Mask) String() string {
 	return strings.Join(names, "|")
 }
 
-// ParseMask reads what String writes. Names may also be upper case, have the
-// prefix IN_ and be separated by commas.
+// ParseMask parses what String returns. Names may also be in upper case, have the
+// prefix IN_, and be separated by commas.
 func ParseMask(s string) (Mask, error) {
 	var m Mask
-	for name := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '|' || r == ',' }) {
-		i := slices.IndexFunc(maskNames, func(n struct {
-			bit  Mask
-			name string
-		},
-		) bool {
-			return n.name == strings.TrimPrefix(strings.ToLower(strings.TrimSpace(name)), "in_")
-		})
+	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '|' || r == ',' }) {
+		name := strings.TrimPrefix(strings.ToLower(strings.TrimSpace(word)), "in_")
+		i := slices.IndexFunc(maskNames, func(n maskName) bool { return n.name == name })
 		if i < 0 {
-			return 0, fmt.Errorf("unknown event %q: want names of inotify(7) such as modify, moved_to, create or delete", name)
+			return 0, fmt.Errorf("unknown event %q: want names of inotify(7) such as modify, moved_to, create or delete", word)
 		}
 		m |= maskNames[i].bit
 	}
@@ -113,19 +111,19 @@ type Event struct {
 	// system has (not always UTF-8); "." is the root itself.
 	Path string
 
-	// From is set with MovedTo alone: the path relative to Root that the
-	// file or directory had before, when that was below the same Root. The
-	// MovedFrom event of that path came before.
+	// From is set only with MovedTo, when the file or directory was below the
+	// same Root before: it is its old path, relative to Root. The MovedFrom
+	// event of that path came before.
 	From string
 
 	// Mask says what happened; several bits may be set.
 	Mask Mask
 }
 
-// Name is the path with its root before it.
+// Name returns the path with its root before it.
 func (e Event) Name() string { return filepath.Join(e.Root, e.Path) }
 
-// String is for people and logs: "moved_to a/new from a/old".
+// String returns the event for people and logs: "moved_to a/new from a/old".
 func (e Event) String() string {
 	s := e.Mask.String() + " " + Quote(e.Path)
 	if e.From != "" {
@@ -134,8 +132,8 @@ func (e Event) String() string {
 	return s
 }
 
-// Quote is path for people: a plain path as it is, and any other, with a
-// space or with bytes that do not print, quoted as in Go.
+// Quote returns a path for people: a plain one as it is, and one with spaces or
+// with bytes that do not print quoted as in Go.
 func Quote(path string) string {
 	if q := fmt.Sprintf("%q", path); q[1:len(q)-1] != path || strings.Contains(path, " ") {
 		return q

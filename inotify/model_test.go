@@ -23,7 +23,7 @@ func checkModel(t testing.TB, tr *trial) {
 	tr.flush()
 	dirs := tr.directories()
 	if got := tr.w.Watches(); got != len(dirs) {
-		t.Errorf("the tree has %d directories, the disk %d; in limbo: %+v", got, len(dirs), tr.w.detached)
+		t.Errorf("the tree has %d directories, the disk %d; detached: %+v", got, len(dirs), tr.w.pending.detached)
 	}
 	if got := tr.watches(); got != len(dirs) {
 		t.Errorf("the kernel has %d watches for %d directories", got, len(dirs))

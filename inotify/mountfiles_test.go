@@ -38,7 +38,7 @@ func TestMountedFileResume(t *testing.T) {
 	tr.must(err)
 	defer file.Close()
 	tr.do(`append out:conf`)
-	tr.resume(handover{file, state})
+	tr.resume(savedState{file, state})
 	tr.wantEvent(tr.read(), "conf", Modify)
 	tr.do(`append out:conf`)
 	tr.wantEvent(tr.read(), "conf", Modify)

@@ -6,43 +6,56 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/inotify/internal/poll"
 )
 
-// inotify says nothing of a file system that is mounted on a watched
-// directory, and nothing more of what that covers. But the kernel's list of
-// mounts can be waited for (proc(5), /proc/pid/mountinfo), so each mount point
-// below a root is looked at when the list changes. So is each that was in the
-// list before: the end of a bind mount, too, is said nowhere else.
+// inotify reports nothing of a file system that is mounted on a watched directory, and nothing
+// more of what that covers. But the kernel's list of mounts can be waited for (proc(5),
+// /proc/pid/mountinfo). When it changes, each mount point below a root is verified, and each that
+// was in the list before: the end of a bind mount is reported nowhere else.
+//
+// A single file can be mounted on a file of the tree, as containers do with a configuration. The
+// watch of the directory reports no writes to it: to the kernel the file is in the directory that
+// it comes from. So each regular file that is a mount point in the tree has a watch of its own,
+// and its events are those of its path in the tree.
 
-// mountinfo is readable as ever; its change is an exceptional condition.
 const mountinfo = "/proc/self/mountinfo"
 
-// recheckMounts has every mount point below a root, and every root, looked at.
-func (w *Watcher) recheckMounts() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.recheckMountsLocked()
-	w.wakeLocked() // whoever calls: there is something to do
-}
-
-func (w *Watcher) recheckMountsLocked() {
-	before := w.mounted
-	w.mounted = mountPoints()
-	points := slices.Concat(before, w.mounted) // what went has uncovered something
-	w.files.dirty = true
-	w.resolveLater(w.subs)
-	for n, path := range w.rootPaths {
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			continue
-		}
-		for _, point := range points {
-			w.recheckBelow(n, real, point)
-		}
+// mountsChanged has every mount point below a root, and every root, verified. mu must be held.
+func (w *Watcher) mountsChanged() {
+	before := w.mountPoints
+	w.mountPoints = mountPoints()
+	w.pending.mountedFiles = true
+	w.pending.resolve(w.subs...)
+	for _, e := range w.inTree(slices.Concat(before, w.mountPoints)) {
+		w.verify(e.dir, []byte(e.name), 0)
 	}
 }
 
-// mountPoints are all there are; none if the list cannot be read.
+// inTree returns the entries of the tree that some paths lead to. The directory of an entry is in
+// the tree; what has its name need not be.
+func (w *Watcher) inTree(paths []string) (entries []dirEntry) {
+	for root, path := range w.rootPaths {
+		rootPath, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			continue
+		}
+		for _, p := range paths {
+			dir, name := w.lookupPath(root, rootPath, p)
+			if dir != 0 && !slices.Contains(entries, w.entry(dir, name)) {
+				entries = append(entries, w.entry(dir, name))
+			}
+		}
+	}
+	return entries
+}
+
+// mountPoints returns all mount points; none if the list cannot be read.
 func mountPoints() (points []string) {
 	list, err := os.ReadFile(mountinfo)
 	if err != nil {
@@ -56,33 +69,8 @@ func mountPoints() (points []string) {
 	return points
 }
 
-// recheckBelow has the path point looked at if it lies below n, whose own path
-// is top.
-func (w *Watcher) recheckBelow(n id, top, point string) {
-	if dir, name := w.lookupBelow(n, top, point); dir != 0 {
-		w.verify(dir, name, 0)
-	}
-}
-
-// lookupBelow finds the directory that the path point lies in, and its name
-// there, if that directory is in the tree at or below n, whose own path is top;
-// otherwise dir is 0.
-func (w *Watcher) lookupBelow(n id, top, point string) (dir id, name []byte) {
-	rel, err := filepath.Rel(top, point)
-	if err != nil || rel == "." || !filepath.IsLocal(rel) {
-		return 0, nil
-	}
-	above, base := filepath.Split(rel)
-	for _, part := range names(above) {
-		if n = w.tree.lookup(n, []byte(part)); n == 0 {
-			return 0, nil
-		}
-	}
-	return n, []byte(base)
-}
-
-// mountPoint is the fifth field of a line of mountinfo, where white space and
-// backslashes are octal escapes.
+// mountPoint returns the fifth field of a line of mountinfo, in which white space and backslashes
+// are octal escapes.
 func mountPoint(line string) (string, bool) {
 	fields := strings.Fields(line)
 	if len(fields) < 5 {
@@ -90,7 +78,8 @@ func mountPoint(line string) (string, bool) {
 	}
 	var point strings.Builder
 	for rest := fields[4]; rest != ""; {
-		if c, err := strconv.ParseUint(rest[min(1, len(rest)):min(4, len(rest))], 8, 8); rest[0] == '\\' && err == nil {
+		octal := rest[min(1, len(rest)):min(4, len(rest))]
+		if c, err := strconv.ParseUint(octal, 8, 8); rest[0] == '\\' && err == nil {
 			point.WriteByte(byte(c))
 			rest = rest[4:]
 			continue
@@ -99,4 +88,220 @@ func mountPoint(line string) (string, bool) {
 		rest = rest[1:]
 	}
 	return point.String(), true
+}
+
+// IsMountedFile reports whether path is a regular file on which a single file is mounted, according
+// to the list of mounts. A Watcher reports what is written to such a file, on either side of the
+// mount, but not what replaces it where it comes from; see MountedFileError.
+func IsMountedFile(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return false
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return false
+	}
+	return slices.Contains(mountPoints(), filepath.Join(dir, filepath.Base(path)))
+}
+
+// A mountedFile is a regular file that is a mount point in the tree.
+type mountedFile struct {
+	at    dirEntry
+	wd    int32       // of the file; 0 if it is polled
+	inode dirfd.Inode // of the file
+	seen  poll.Entry  // by the last poll
+	stale bool        // a MountedFileError was reported
+}
+
+// mountedFiles has all of them. One file may be mounted at several places.
+type mountedFiles struct {
+	at      map[dirEntry]*mountedFile
+	byWatch map[int32][]*mountedFile
+}
+
+func newMountedFiles() mountedFiles {
+	return mountedFiles{at: map[dirEntry]*mountedFile{}, byWatch: map[int32][]*mountedFile{}}
+}
+
+func (w *Watcher) addMountedFile(f *mountedFile) {
+	w.mountedFiles.at[f.at] = f
+	if f.wd != 0 {
+		w.mountedFiles.byWatch[f.wd] = append(w.mountedFiles.byWatch[f.wd], f)
+	} else {
+		w.unwatched.addPolled()
+	}
+}
+
+// removeMountedFile forgets a file, and has its watch removed unless that is needed for another
+// place, or again.
+func (w *Watcher) removeMountedFile(f *mountedFile) {
+	files := &w.mountedFiles
+	delete(files.at, f.at)
+	if f.wd == 0 {
+		w.unwatched.polled--
+		return
+	}
+	files.byWatch[f.wd] = slices.DeleteFunc(files.byWatch[f.wd], func(other *mountedFile) bool { return other == f })
+	if len(files.byWatch[f.wd]) == 0 {
+		delete(files.byWatch, f.wd)
+		w.pending.unwanted = append(w.pending.unwanted, f.wd)
+	}
+}
+
+// applyToMountedFiles handles a record of the watch on a mounted file.
+func (w *Watcher) applyToMountedFiles(rec record) {
+	for _, f := range slices.Clone(w.mountedFiles.byWatch[rec.wd]) {
+		if rec.mask&(Ignored|Unmount) != 0 {
+			w.removeMountedFile(f)
+			f.wd, f.inode = 0, dirfd.Inode{} // the comparison finds another file, or none
+			w.addMountedFile(f)
+			w.pending.mountedFiles = true
+			continue
+		}
+		if !w.has(f.at) {
+			continue
+		}
+		name := []byte(f.at.name)
+		if mask := rec.mask & fileMask; mask != 0 {
+			w.emit(f.at.dir, name, w.withModify(f.at.dir, f.at.wd, name, mask), nil)
+		}
+
+		// It has another name where it comes from, or none any more.
+		isStale := rec.mask&MoveSelf != 0
+		if rec.mask&Attrib != 0 {
+			st, err := w.statFile(f.at.dir, name)
+			isStale = isStale || err == nil && st.Same(f.inode) && st.Links == 0
+		}
+		if isStale && !f.stale {
+			f.stale = true
+			w.problem(&MountedFileError{Path: w.path(f.at.dir) + "/" + f.at.name})
+		}
+	}
+}
+
+// A mountedFilesReport says which files compareMountedFiles reports, beside those that are not
+// mounted any more.
+type mountedFilesReport struct {
+	added bool      // those that were not mounted before
+	since time.Time // and those with a change (ctime) since; zero is none
+}
+
+// compareMountedFiles compares the mounted files with the list of mounts, and watches those that are
+// new. What is another file than before is reported as a scan reports it.
+func (w *Watcher) compareMountedFiles(report mountedFilesReport) {
+	w.pending.mountedFiles = false
+	entries := w.inTree(w.mountPoints)
+	for _, e := range entries {
+		w.compareMountedFile(e, report)
+	}
+	for e, f := range w.mountedFiles.at {
+		if !slices.Contains(entries, e) {
+			w.removeMountedFile(f)
+			w.reportUncovered(e)
+		}
+	}
+}
+
+// compareMountedFile watches what is mounted at a place, if it is a regular file.
+func (w *Watcher) compareMountedFile(at dirEntry, report mountedFilesReport) {
+	old := w.mountedFiles.at[at]
+	f, err := w.watchMountedFile(at)
+	switch {
+	case isResourceLimit(err):
+		if !w.shortageReported {
+			err = watchLimit(w.rootPaths[w.tree.Top(at.dir)], nil, err)
+		}
+		w.retryLater(err, func() { w.pending.mountedFiles = true })
+	case err != nil && !dirfd.IsGone(err):
+		w.problem(&os.PathError{Op: "watch", Path: w.path(at.dir) + "/" + at.name, Err: err})
+	}
+	if old != nil {
+		w.removeMountedFile(old)
+	}
+	if f == nil {
+		return
+	}
+
+	same := old != nil && old.inode.Same(f.inode)
+	f.stale = same && old.stale
+	w.addMountedFile(f)
+	changed := !report.since.IsZero() && f.inode.Ctime >= report.since.UnixNano()
+	if report.added && !same || changed {
+		w.emitPresent(at.dir, []byte(at.name))
+	}
+}
+
+// watchMountedFile adds a watch for the file that is mounted at a place, or has it polled on a remote
+// file system. It returns nil for what is no regular file.
+func (w *Watcher) watchMountedFile(at dirEntry) (*mountedFile, error) {
+	dir, err := w.openDir(at.dir, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat(dir, at.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	f := &mountedFile{at: at}
+	if f.inode, err = dirfd.Stat(fd, ""); err != nil || f.inode.Kind != unix.DT_REG {
+		return nil, err
+	}
+
+	fs := w.remote(fd, "")
+	if fs == "" {
+		if f.wd, err = w.watchFile(fd); err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
+	if f.seen, err = poll.Stat(dir, at.name, hasStableInos(fs)); err != nil {
+		return nil, err
+	}
+	if w.mountedFiles.at[at] == nil {
+		w.problem(&RemoteError{Path: w.path(at.dir) + "/" + at.name, FS: fs})
+	}
+	return f, nil
+}
+
+// pollMountedFiles reports the mounted files without a watch that have changed.
+func (w *Watcher) pollMountedFiles() {
+	for at, f := range w.mountedFiles.at {
+		if f.wd != 0 || !w.has(at) {
+			continue
+		}
+		dir, err := w.openDir(at.dir, unix.O_PATH)
+		if err != nil {
+			continue
+		}
+		now, err := poll.Stat(dir, at.name, f.seen.Ino != 0)
+		unix.Close(dir)
+		if err == nil && now != f.seen {
+			f.seen = now
+			w.emitPresent(at.dir, []byte(at.name))
+		}
+	}
+}
+
+// reportUncovered reports what is at a place where a file was mounted.
+func (w *Watcher) reportUncovered(at dirEntry) {
+	if !w.has(at) || !w.tree.Reachable(at.dir) {
+		return
+	}
+	dir, err := w.openDir(at.dir, unix.O_PATH)
+	if err != nil {
+		return // the end of the directory is in the queue
+	}
+	defer unix.Close(dir)
+	switch st, err := dirfd.Stat(dir, at.name); {
+	case dirfd.IsGone(err):
+		w.emit(at.dir, []byte(at.name), Delete, nil)
+	case err == nil && st.Kind != unix.DT_DIR:
+		w.emitPresent(at.dir, []byte(at.name))
+	}
 }

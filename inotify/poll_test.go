@@ -138,7 +138,7 @@ func (tr *blindTrial) unwatched(want int, looked bool) {
 // room lets this user namespace have so many watches more than it has.
 func (tr *blindTrial) room(more int) {
 	tr.t.Helper()
-	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.w.fd))
+	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.w.kernel.fd))
 	tr.must(err)
 	defer f.Close()
 	used := 0
@@ -317,7 +317,7 @@ func TestWatchLimit(t *testing.T) {
 			create|isdir a/b`)
 		tr.do(`write a/b/f`)
 		tr.w.mu.Lock()
-		tr.w.overflow = true
+		tr.w.pending.overflow = true
 		tr.w.mu.Unlock()
 		tr.step(``, `
 			q_overflow|isdir .

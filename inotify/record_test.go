@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // appendRecord encodes a record as the kernel does, with size bytes for the
@@ -112,14 +114,14 @@ func FuzzRecords(f *testing.F) {
 				}
 				return
 			}
-			size := recordHeader + int(binary.NativeEndian.Uint32(rest[12:]))
-			again := appendRecord(nil, rec, size-recordHeader)
-			field := len(again) - (size - recordHeader) + len(rec.name)
+			size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(rest[12:]))
+			again := appendRecord(nil, rec, size-unix.SizeofInotifyEvent)
+			field := len(again) - (size - unix.SizeofInotifyEvent) + len(rec.name)
 			if !bytes.Equal(again[:field], rest[:field]) {
 				t.Fatalf("%v was %v", again, rest[:size])
 			}
 			if bytes.IndexByte(rec.name, 0) >= 0 || field < size && rest[field] != 0 {
-				t.Fatalf("the name %q ends at the wrong byte of %q", rec.name, rest[recordHeader:size])
+				t.Fatalf("the name %q ends at the wrong byte of %q", rec.name, rest[unix.SizeofInotifyEvent:size])
 			}
 			rest = rest[size:]
 		}

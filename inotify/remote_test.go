@@ -118,7 +118,10 @@ func TestRemoteMount(t *testing.T) {
 				tr.run()
 				tr.flush()
 				mount()
-				tr.w.recheckMounts() // Run does it too, when it gets to it
+				tr.w.mu.Lock()
+				tr.w.mountsChanged() // Run does it too, when it gets to it
+				tr.w.wake()
+				tr.w.mu.Unlock()
 				tr.step(`mkdir mnt/sub`, tr.lateMount())
 			} else {
 				mount()

@@ -2,48 +2,24 @@ package inotify
 
 import (
 	"bytes"
-	"errors"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// removalBatch bounds how many watches are removed between two reads: each
-// removal queues a record, and the queue has room for some thousands.
+// removalBatch is how many watches are removed between two reads. Each removal queues a
+// record, and the queue has room for some thousands.
 const removalBatch = 512
 
-// errStale says that another directory is where the tree has this one.
-var errStale = errors.New("another directory has this path now")
-
-// A verifyFlags is what is to be done about a slot that is checked, beside making
-// the tree agree with the disk.
-type verifyFlags uint8
-
-const (
-	reportPresent verifyFlags = 1 << iota // report what is there even if the tree has it
-	reportAbsent                          // report that the directory is gone which was announced there
-)
-
-// verify notes that what is under name in n is to be looked at when the
-// queue is empty.
-func (w *Watcher) verify(n id, name []byte, why verifyFlags) { w.dirty[w.dirEntry(n, name)] |= why }
-
-// clearReportAbsent is recheck when the end of what was there is reported.
-func (w *Watcher) clearReportAbsent(n id, name []byte) {
-	s := w.dirEntry(n, name)
-	w.dirty[s] &^= reportAbsent
-}
-
-func (w *Watcher) dirEntry(n id, name []byte) dirEntry {
-	return dirEntry{dir: n, wd: w.tree.nodes[n].wd, name: string(name)}
-}
-
-// repair does what had to wait until the queue was empty. It says whether
-// to read again, because it may have queued records or uncovered more.
+// repair does the next part of the work that had to wait until the queue was empty. It
+// returns true when the queue is to be read again, because the work may have queued records
+// or made more work.
 func (w *Watcher) repair() (again bool, err error) {
-	again, err = w.repairLocked()
+	again, err = w.repairNext()
 	w.deliver()
 	if !again {
 		w.endFlushes()
@@ -51,301 +27,251 @@ func (w *Watcher) repair() (again bool, err error) {
 	return again, err
 }
 
-func (w *Watcher) repairLocked() (again bool, err error) {
+func (w *Watcher) repairNext() (again bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return false, ErrClosed
 	}
-	w.checkSentinel()
-	switch {
-	case w.overflow:
-		w.overflow = false
+	if w.handover.recordsMissing() {
+		w.pending.overflow = true
+	}
+
+	switch w.pending.next(w.tree) {
+	case overflowWork:
 		w.resync()
-		return true, nil
-	case w.resolveRoots(), w.verifyEntries(), w.scanUnscanned(), w.reportAnewAll():
-		return true, nil
-	case w.dropDetached(), w.removeWatches():
-		return true, nil
-	}
-	if len(w.skipChecks) > 0 {
+	case rootsWork:
+		w.resolveRoots()
+	case dirtyWork:
+		w.verifyEntries()
+	case unscannedWork:
+		w.scanUnscanned()
+	case unreportedWork:
+		w.reportUnreported()
+	case detachedWork:
+		w.dropDetached()
+	case unwantedWork:
+		w.removeWatches()
+	case skipWork:
 		w.checkSkipped()
-		return true, nil
+	case mountedFilesWork:
+		w.compareMountedFiles(mountedFilesReport{added: true})
+	case noWork:
+		if w.poll() {
+			return true, nil
+		}
+		w.consistent = time.Now()
+		w.shortageReported = len(w.unwatched.retries) > 0
+		return false, nil
 	}
-	if w.files.dirty {
-		w.scanMountedFiles(fileScan{fresh: true})
-		return true, nil
-	}
-	if w.poll() {
-		return true, nil
-	}
-	w.consistent = time.Now()
-	w.toldShortage = len(w.unwatched.retries) > 0
-	return false, nil
+	return true, nil
 }
 
-// verifyEntries looks at every slot in doubt. Slots of a directory in limbo
-// wait for it.
-func (w *Watcher) verifyEntries() (worked bool) {
-	if len(w.dirty) == 0 {
-		return false
-	}
-	todo := w.dirty
-	w.dirty = map[dirEntry]verifyFlags{}
-	for s, why := range todo {
+// verifyEntries verifies the dirty entries. Those of a directory that is not reachable wait
+// for it.
+func (w *Watcher) verifyEntries() {
+	dirty := w.pending.dirty
+	w.pending.dirty = map[dirEntry]verifyFlags{}
+	for e, flags := range dirty {
 		switch {
-		case w.tree.nodes[s.dir].wd != s.wd:
-			// The directory is gone, and the slot with it.
-		case !w.tree.reachable(s.dir):
-			w.dirty[s] |= why
+		case !w.has(e): // the directory is gone, and the entry with it
+		case !w.tree.Reachable(e.dir):
+			w.pending.dirty[e] |= flags
 		default:
-			w.verifyEntry(s, why)
-			worked = true
+			w.verifyEntry(e, flags)
 		}
 	}
-	return worked
 }
 
 // verifyEntry makes the tree agree with the disk about one name.
-func (w *Watcher) verifyEntry(s dirEntry, why verifyFlags) {
-	fd, err := w.openNode(s.dir, unix.O_PATH)
+func (w *Watcher) verifyEntry(e dirEntry, flags verifyFlags) {
+	fd, err := w.openDir(e.dir, unix.O_PATH)
 	if err != nil {
-		w.parentMoved(s, why, err)
+		w.verifyParent(e, flags, err)
 		return
 	}
 	defer unix.Close(fd)
-	name := []byte(s.name)
-	child := w.tree.lookup(s.dir, name)
-	st, err := inodeAt(fd, s.name)
-	if err == nil && w.unwatched.replaced(s, st) {
-		w.unwatched.remove(s.dir, s.name)
-		w.emit(s.dir, name, Delete|IsDir, nil)
+	st, err := dirfd.Stat(fd, e.name)
+	if err != nil && !isNotThere(err) {
+		w.verifyFailed(e, flags, &os.PathError{Op: "look at", Path: w.path(e.dir) + "/" + e.name, Err: err})
+		return
 	}
+
+	name := []byte(e.name)
+	isThere, isDir := err == nil, err == nil && st.Kind == unix.DT_DIR
+	if u := w.unwatched.get(e.dir, e.name); isThere && u != nil && u.isPolled() && !u.is(st) {
+		w.unwatched.remove(e.dir, e.name)
+		w.emit(e.dir, name, Delete|IsDir, nil)
+	}
+	child := w.tree.Lookup(e.dir, name)
+
+	if isDir && child != 0 && w.hasInode(child, st) {
+		if flags&reportPresent != 0 {
+			w.pending.reportAnew(child)
+		}
+		return
+	}
+	if isDir && child == 0 && flags == 0 {
+		if u := w.unwatched.get(e.dir, e.name); (u == nil || !u.isPolled()) && !w.skipped(e.dir, name) {
+			w.scanName(e.dir, fd, name, false) // it may be an alias, of which nothing is to be reported
+		}
+		return
+	}
+
+	w.removeEntry(e.dir, name, child)
 	switch {
-	case err != nil && !isNotThere(err):
-		w.verifyFailed(s, why, &os.PathError{Op: "look at", Path: w.path(s.dir) + "/" + s.name, Err: err})
-	case err == nil && st.kind == unix.DT_DIR && child != 0 && w.hasInode(child, st):
-		if why&reportPresent != 0 {
-			w.reportAnew(child)
-		}
-	case err == nil && st.kind == unix.DT_DIR && child == 0 && why == 0 && (w.unwatched.isAt(s, st) || w.skipped(s.dir, name)):
-		// It is looked at anyway, or left out.
-	case err == nil && st.kind == unix.DT_DIR && child == 0 && why == 0:
-		w.scanName(s.dir, fd, name, false) // an alias is no news
-	case err == nil && st.kind == unix.DT_DIR:
-		w.removeEntry(s.dir, name, child)
-		w.emit(s.dir, name, Create|IsDir, nil)
-		w.scanName(s.dir, fd, name, true)
-	case child != 0:
-		w.removeEntry(s.dir, name, child)
-		if err == nil {
-			w.emitFound(s.dir, name)
-		}
-	case err == nil && why != 0:
-		w.emitFound(s.dir, name)
-	case why&reportAbsent != 0:
-		w.emit(s.dir, name, Delete|IsDir, nil)
+	case isDir:
+		w.emit(e.dir, name, Create|IsDir, nil)
+		w.scanName(e.dir, fd, name, true)
+	case isThere && (child != 0 || flags != 0):
+		w.emitPresent(e.dir, name)
+	case !isThere && child == 0 && flags&reportAbsent != 0:
+		w.emit(e.dir, name, Delete|IsDir, nil)
 	}
 }
 
-// removeEntry detaches child, which is not at name in n as the tree had it.
-func (w *Watcher) removeEntry(n id, name []byte, child id) {
-	if child != 0 {
-		w.detach(child, detachment{})
-		w.emit(n, name, Delete|IsDir, nil)
+// verifyParent handles an entry whose directory could not be opened: the entry of that
+// directory itself is verified. The end of a root is reported by the kernel.
+func (w *Watcher) verifyParent(e dirEntry, flags verifyFlags, err error) {
+	if !isNotThere(err) {
+		w.verifyFailed(e, flags, &os.PathError{Op: "look into", Path: w.path(e.dir), Err: err})
+		return
+	}
+	if parent := w.tree.Parent(e.dir); parent != 0 {
+		w.verify(parent, w.tree.Name(e.dir), 0)
+		w.pending.dirty[e] |= flags
 	}
 }
 
-// reportAnew has n, unless it is 0, reported as gone and there again, with all
-// below it, once the queue is empty.
-func (w *Watcher) reportAnew(n id) {
-	if n != 0 {
-		w.unreported[n] = struct{}{}
+// verifyFailed handles an entry that cannot be looked at, for a reason that says nothing
+// about it.
+func (w *Watcher) verifyFailed(e dirEntry, flags verifyFlags, err error) {
+	if !isResourceLimit(err) {
+		w.problem(err)
+		return
 	}
+	w.retryLater(err, func() { w.pending.dirty[e] |= flags })
 }
 
-// isUnreported says whether n, or a directory above it, is to be reported anew.
-func (w *Watcher) isUnreported(n id) bool {
-	if len(w.unreported) == 0 {
-		return false
-	}
-	for ; n != 0; n = w.tree.nodes[n].parent {
-		if _, ok := w.unreported[n]; ok {
-			return true
+// scanUnscanned scans the directories in which something happened while their path was not
+// known or wrong.
+func (w *Watcher) scanUnscanned() {
+	for n := range w.pending.unscanned {
+		if w.tree.Reachable(n) {
+			delete(w.pending.unscanned, n)
+			w.scan(0, scanRequest{dir: n, kind: scanNew})
 		}
 	}
-	return false
 }
 
-// reportAnewAll reports anew what events left in doubt.
-func (w *Watcher) reportAnewAll() (worked bool) {
-	for n := range w.unreported {
-		if !w.tree.reachable(n) {
+// reportUnreported reports directories as removed and created again, with all below them.
+func (w *Watcher) reportUnreported() {
+	for n := range w.pending.unreported {
+		if !w.tree.Reachable(n) {
 			continue
 		}
-		delete(w.unreported, n)
-		worked = true
-		parent := w.tree.nodes[n].parent
-		if w.isUnreported(parent) {
-			continue // it is said with what is above it
+		delete(w.pending.unreported, n)
+		parent := w.tree.Parent(n)
+		if w.pending.isUnreported(w.tree, parent) {
+			continue // it is reported with the directory above
 		}
 		if parent != 0 {
-			name := bytes.Clone(w.tree.nameOf(n))
+			name := bytes.Clone(w.tree.Name(n))
 			w.emit(parent, name, Delete|IsDir, nil)
 			w.emit(parent, name, Create|IsDir, nil)
 		}
 		w.reportBelow(n)
 	}
-	return worked
 }
 
-// parentMoved handles a directory that could not be opened under its path:
-// then it is its own slot that is in doubt. A root that is not there is the
-// kernel's to report.
-func (w *Watcher) parentMoved(s dirEntry, why verifyFlags, err error) {
-	if !isNotThere(err) {
-		w.verifyFailed(s, why, &os.PathError{Op: "look into", Path: w.path(s.dir), Err: err})
-		return
-	}
-	if parent := w.tree.nodes[s.dir].parent; parent != 0 {
-		w.verify(parent, w.tree.nameOf(s.dir), 0)
-		w.dirty[s] |= why
-	}
-}
-
-// verifyFailed handles a slot that cannot be looked at for a reason that is not its
-// own.
-func (w *Watcher) verifyFailed(s dirEntry, why verifyFlags, err error) {
-	if isResourceLimit(err) {
-		w.retryLater(err, func() { w.dirty[s] |= why })
-	} else {
-		w.problem(err)
-	}
-}
-
-// isNotThere says whether err means that there is no directory of this path, or
-// another.
-func isNotThere(err error) bool {
-	return errors.Is(err, errStale) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
-}
-
-// scanUnscanned scans the directories in which something happened while their
-// path was not known or wrong.
-func (w *Watcher) scanUnscanned() (worked bool) {
-	for n := range w.unscanned {
-		if !w.tree.reachable(n) {
-			continue
-		}
-		delete(w.unscanned, n)
-		w.scan(0, scanRequest{dir: n, report: true})
-		worked = true
-	}
-	return worked
-}
-
-// dropDetached gives up the directories that are nowhere in the tree: they were
-// deleted, or renamed to a place outside, or were not where the tree had them
-// and no record told where they are.
-func (w *Watcher) dropDetached() (worked bool) {
-	for n, l := range w.detached {
-		if l.cookie != 0 && !l.awaited {
-			w.awaitRename(l.from)
-			l.awaited = true
-			w.detached[n] = l
+// dropDetached gives up the directories that are nowhere in the tree. They were deleted or
+// moved out of it, or were not where the tree had them and no record says where they are.
+// Before one is given up that was renamed, the record of its new place is waited for.
+func (w *Watcher) dropDetached() {
+	for n, d := range w.pending.detached {
+		if d.cookie != 0 && !d.awaited {
+			w.awaitRename(d.from)
+			d.awaited = true
+			w.pending.detached[n] = d
 		} else {
 			w.dropSubtree(n)
 		}
-		worked = true
 	}
-	return worked
 }
 
-// awaitRename returns when the rename is over whose first half came from a
-// directory: the kernel queues both halves while it holds the directory's
-// lock, and reading a directory takes that lock too.
+// awaitRename returns when the rename is over that moved something away from a directory.
+// The kernel queues both records while it holds the lock of the directory, and to read a
+// directory takes that lock too.
 func (w *Watcher) awaitRename(from dirEntry) {
-	if w.tree.nodes[from.dir].wd != from.wd {
+	if !w.has(from) {
 		return
 	}
-	fd, err := w.openNode(from.dir, unix.O_RDONLY)
+	fd, err := w.openDir(from.dir, unix.O_RDONLY)
 	if err != nil {
-		return // giving up too early costs a scan, no more
+		return // to give up too early costs a scan, no more
 	}
 	defer unix.Close(fd)
 	unix.ReadDirent(fd, make([]byte, 1024))
 }
 
-// dropSubtree forgets n and all below it, and has their watches removed. A root that
-// lies below stays.
-func (w *Watcher) dropSubtree(n id) {
-	w.files.dirty = w.files.dirty || len(w.files.at) > 0
-	for _, x := range w.tree.subtree(nil, n) {
-		if w.tree.nodes[x].flags&flagSubscribed != 0 {
-			w.detach(x, detachment{}) // with all that is below it
+// removeWatches removes some of the watches that are not needed any more.
+func (w *Watcher) removeWatches() {
+	some := min(len(w.pending.unwanted), removalBatch)
+	for _, wd := range w.pending.unwanted[:some] {
+		isUsed := w.tree.ByWatch(wd) != 0 || w.components.watches[wd] != 0 ||
+			len(w.mountedFiles.byWatch[wd]) > 0 || len(w.rootFiles[wd]) > 0
+		if !isUsed {
+			w.kernel.unwatch(wd)
 		}
 	}
-	list := w.tree.subtree(nil, n)
-	for i := len(list) - 1; i >= 0; i-- {
-		x := list[i]
-		if w.tree.nodes[x].flags&flagSubscribed == 0 && w.tree.nodes[x].child == 0 {
-			if wd := w.tree.nodes[x].wd; wd != 0 {
-				w.unwanted = append(w.unwanted, wd)
-			}
-			w.removeDir(x)
-		}
+	w.pending.unwanted = w.pending.unwanted[some:]
+	if len(w.pending.unwanted) == 0 {
+		w.pending.unwanted = nil
 	}
 }
 
-// removeWatches removes some of the watches that nobody wants any more.
-func (w *Watcher) removeWatches() (worked bool) {
-	some := min(len(w.unwanted), removalBatch)
-	for _, wd := range w.unwanted[:some] {
-		if w.tree.byWd.get(wd) == 0 && w.components.watched[wd] == 0 && len(w.files.byWd[wd])+len(w.rootFiles[wd]) == 0 { // nobody needs it after all
-			unix.InotifyRmWatch(w.fd, uint32(wd)) // EINVAL: the kernel was first
-		}
-	}
-	if w.unwanted = w.unwanted[some:]; len(w.unwanted) == 0 {
-		w.unwanted = nil
-	}
-	return some > 0
-}
-
-// resync makes up for records that the kernel dropped because its queue was
-// full: it looks at every directory again, and reports what has changed since
-// the queue was last known to be complete. A name that vanished meanwhile is
-// reported as a change of its directory.
+// resync makes up for records that the kernel dropped because its queue was full. It scans
+// every directory, and reports what has changed since the queue was last known to be complete.
+// A name that was removed meanwhile is reported as a change of its directory.
 func (w *Watcher) resync() {
-	since := w.consistent.Add(-timeStep)
+	since := w.consistent.Add(-clockStep)
 	now := time.Now()
 	w.consistent = now
-	w.resolveLater(w.subs)
+	w.pending.overflow = false
+	w.pending.resolve(w.subs...)
 	w.resolveRoots()
+
 	w.generation++
-	var tasks []scanRequest
 	for n := range w.subscribed {
 		w.emitRoot(n, Overflow|IsDir)
 	}
+	var requests []scanRequest
 	for n := range w.rootPaths {
-		w.tree.nodes[n].generation = w.generation
-		tasks = append(tasks, scanRequest{dir: n, report: true, all: true, since: since.UnixNano()})
+		w.tree.Node(n).Generation = w.generation
+		requests = append(requests, scanRequest{dir: n, kind: scanChanged, since: since.UnixNano()})
 	}
-	w.scan(workers, tasks...)
+	w.scan(workers, requests...)
 	w.prune()
-	w.scanMountedFiles(fileScan{fresh: true, since: since})
+
+	w.compareMountedFiles(mountedFilesReport{added: true, since: since})
 	w.resyncRootFiles(since)
 	w.content.floor = max(w.content.floor, now.UnixNano())
 }
 
-// prune takes every directory that a resync has not met out of the tree. Its
-// watch may be gone without a word, for that is lost in an overflow too.
+// prune detaches every directory that the scan of resync has not found. The record of the end
+// of its watch may be lost too.
 func (w *Watcher) prune() {
-	var rest []id
-	for i := range w.tree.nodes {
-		n := id(i)
-		switch parent := w.tree.nodes[n].parent; {
-		case w.isCurrent(n):
-		case parent != 0 && w.isCurrent(parent):
-			w.removeEntry(parent, bytes.Clone(w.tree.nameOf(n)), n)
+	found := func(n dirtree.ID) bool {
+		x := w.tree.Node(n)
+		return x.WD == 0 || x.Generation == w.generation || w.tree.Has(n, dirtree.Root)
+	}
+
+	var rest []dirtree.ID // which are below another that was not found
+	for n := range w.tree.All() {
+		switch parent := w.tree.Parent(n); {
+		case found(n):
+		case parent != 0 && found(parent):
+			w.removeEntry(parent, bytes.Clone(w.tree.Name(n)), n)
 		default:
 			rest = append(rest, n)
 		}
@@ -353,39 +279,4 @@ func (w *Watcher) prune() {
 	for _, n := range rest {
 		w.detach(n, detachment{})
 	}
-}
-
-// isCurrent says whether the last resync has been at n, or need not have been.
-func (w *Watcher) isCurrent(n id) bool {
-	x := &w.tree.nodes[n]
-	return x.wd == 0 || x.generation == w.generation || x.flags&flagRoot != 0
-}
-
-// path is the path of n for messages.
-func (w *Watcher) path(n id) string {
-	var p strings.Builder
-	p.WriteString(w.rootPaths[w.tree.root(n)])
-	for _, name := range w.tree.namesBelow(w.tree.root(n), n) {
-		p.WriteString("/" + string(name))
-	}
-	return p.String()
-}
-
-// hasInode says whether n is the directory that st describes.
-func (w *Watcher) hasInode(n id, st inode) bool {
-	x := &w.tree.nodes[n]
-	return x.ino == st.ino && w.devs[x.dev].is(st)
-}
-
-// sameSubscriptions says whether the same subscriptions begin above a and b.
-func (w *Watcher) sameSubscriptions(a, b id) bool {
-	if !w.oldPaths.locate(a, nil) || !w.paths.locate(b, nil) || len(w.oldPaths.matches) != len(w.paths.matches) {
-		return false
-	}
-	for i := range w.paths.matches {
-		if w.paths.matches[i].dir != w.oldPaths.matches[i].dir {
-			return false
-		}
-	}
-	return true
 }

@@ -8,114 +8,110 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// A root may be a single file. It has a watch of its own, for what is written to
-// it, and the steps of the way to it have theirs, as for every root: they say that
-// another file was renamed to its place, or that a link that leads to it was turned.
+// A root may be a single file. It has a watch of its own, for what is written to it. The
+// components of its path are watched as for every root: they tell when another file is renamed
+// to its place, or a link that leads to it is changed.
+
+// fileMask is what a watch on a single file reports of its content.
+const fileMask = Modify | CloseWrite | Attrib | Access | Open | CloseNoWrite
 
 // A rootFile is the regular file that is the root of a subscriber.
 type rootFile struct {
-	wd     int32 // 0 if it is polled
-	remote bool  // then it is polled for good
-	st     inode // of the file; none when the watch has ended
-	seen   pollEntry
-	moved  bool // its name has changed since it was found
-	stale  bool // a MountedFileError was told
+	wd     int32       // 0 if it is polled
+	remote bool        // it is polled for good
+	inode  dirfd.Inode // zero when the watch has ended; its times and size are of the last poll
+	moved  bool        // its name has changed since it was found
+	stale  bool        // a MountedFileError was reported
 }
 
-// openRootFile opens the regular file that a path leads to with O_PATH, which does
-// nothing to it. For anything else the error is ENOTDIR.
-func openRootFile(path string) (fd int, f *rootFile, err error) {
+// findRootFile looks at the regular file that a path leads to. It returns the file open with
+// O_PATH, which does nothing to it. For anything else the error is ENOTDIR.
+func findRootFile(path string) (fd int, f *rootFile, err error) {
 	fd, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err == nil {
-		f, err = lookAtRootFile(fd)
-		if err != nil {
-			unix.Close(fd)
-		}
-	}
 	if err != nil {
 		return -1, nil, &os.PathError{Op: "watch", Path: path, Err: err}
 	}
-	return fd, f, nil
+	st, err := dirfd.Stat(fd, "")
+	if err == nil && st.Kind != unix.DT_REG {
+		err = unix.ENOTDIR
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, nil, &os.PathError{Op: "watch", Path: path, Err: err}
+	}
+	return fd, &rootFile{inode: st}, nil
 }
 
-func lookAtRootFile(fd int) (*rootFile, error) {
-	f := new(rootFile)
-	var err error
-	if f.st, err = inodeAt(fd, ""); err != nil {
-		return nil, err
+// lookAtRootFile is findRootFile without the descriptor; nil when there is no such file.
+func lookAtRootFile(path string) *rootFile {
+	fd, f, err := findRootFile(path)
+	if err != nil {
+		return nil
 	}
-	if f.st.kind != unix.DT_REG {
-		return nil, unix.ENOTDIR
-	}
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, &st); err != nil {
-		return nil, os.NewSyscallError("statx", err)
-	}
-	f.seen = pollEntry{ino: f.st.ino, ctime: f.st.ctime, size: int64(st.Size), kind: unix.DT_REG}
-	return f, nil
+	unix.Close(fd)
+	return f
+}
+
+// watchFile adds a watch for the file open as fd.
+func (w *Watcher) watchFile(fd int) (wd int32, err error) {
+	return w.kernel.watch(fd, "", uint32(w.mask&fileMask|Attrib|MoveSelf))
 }
 
 // subscribeFile starts s at its root, which is a file.
 func (w *Watcher) subscribeFile(s *subscriber) error {
 	began := time.Now()
-	w.widen(s.Mask)
+	w.widenMask(s.Mask)
 	w.watchComponents(s)
 	err := w.watchRootFile(s)
 	if s.file == nil {
-		for _, st := range s.components {
-			w.components.remove(st, s)
-			w.unwanted = append(w.unwanted, st.wd)
+		for _, c := range s.components {
+			w.unwatchComponent(c, s)
 		}
 		return err
 	}
 	w.subs = append(w.subs, s)
-	w.resolveLater([]*subscriber{s}) // it may have changed before it was watched
-	w.content.floor = max(w.content.floor, began.Add(-timeStep).UnixNano())
+	w.pending.resolve(s) // its path may have changed before it was watched
+	w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
 	return err
 }
 
-// watchRootFile watches the file that s's root leads to, in place of the one that it
-// had. Where there is no room for a watch, which is a *LimitError, or the file
-// system is remote, it is polled. After any other error s has the file that it had.
+// watchRootFile watches the file that the root of s leads to, in place of the one that it had.
+// Where there is no room for a watch, which is a *LimitError, or the file system is remote, the
+// file is polled. After any other error s has the file that it had.
 func (w *Watcher) watchRootFile(s *subscriber) error {
-	fd, f, err := openRootFile(s.root)
+	fd, f, err := findRootFile(s.root)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
+
 	var limit error
 	if fs := w.remote(fd, ""); fs != "" {
 		f.remote = true
 		if s.file == nil || !s.file.remote {
 			w.problem(&RemoteError{Path: s.root, FS: fs})
 		}
-	} else {
-		mask := w.mask&fileEvents | Attrib | MoveSelf
-		wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), uint32(mask)|unix.IN_MASK_ADD)
-		switch {
-		case errors.Is(err, unix.ENOSPC):
-			limit = watchLimit(s.root, nil)
-		case err != nil:
-			return &os.PathError{Op: "watch", Path: s.root, Err: err}
-		default:
-			f.wd = int32(wd)
-		}
+	} else if f.wd, err = w.watchFile(fd); errors.Is(err, unix.ENOSPC) {
+		f.wd, limit = 0, watchLimit(s.root, nil, err)
+	} else if err != nil {
+		return &os.PathError{Op: "watch", Path: s.root, Err: err}
 	}
-	if old := s.file; old != nil && old.st.same(f.st) {
+
+	if old := s.file; old != nil && old.inode.Same(f.inode) {
 		f.stale = old.stale
 	}
 	w.unwatchRootFile(s)
 	s.file = f
 	if f.wd != 0 {
 		w.rootFiles[f.wd] = append(w.rootFiles[f.wd], s)
-		return nil
+	} else {
+		w.unwatched.addPolled()
 	}
-	if !w.unwatched.hasTimer() {
-		w.unwatched.next = time.Now().Add(w.unwatched.retryInterval())
-	}
-	w.unwatched.polled++
 	return limit
 }
 
@@ -131,29 +127,29 @@ func (w *Watcher) unwatchRootFile(s *subscriber) {
 		w.rootFiles[f.wd] = slices.DeleteFunc(w.rootFiles[f.wd], func(other *subscriber) bool { return other == s })
 		if len(w.rootFiles[f.wd]) == 0 {
 			delete(w.rootFiles, f.wd)
-			w.unwanted = append(w.unwanted, f.wd) // unless it is needed again
+			w.pending.unwanted = append(w.pending.unwanted, f.wd) // unless it is needed again
 		}
 	}
 }
 
-// findRootFile makes s watch the file that its path leads to now, and reports
-// whether there is one.
-func (w *Watcher) findRootFile(s *subscriber) bool {
-	fd, now, err := openRootFile(s.root)
-	if err != nil {
+// resolveRootFile makes s watch the file that its path leads to now, and reports whether there
+// is one.
+func (w *Watcher) resolveRootFile(s *subscriber) bool {
+	now := lookAtRootFile(s.root)
+	if now == nil {
 		return false
 	}
-	unix.Close(fd)
 	old := s.file
-	if old != nil && old.st.same(now.st) {
-		// Its names were other files in between, or it is mounted here and was
-		// renamed or removed where it comes from.
-		if !old.stale && (now.st.links == 0 || old.moved && IsMountedFile(s.root)) {
+	if old != nil && old.inode.Same(now.inode) {
+		// The path led elsewhere in between; or the file is mounted here, and was renamed or
+		// removed where it comes from.
+		if !old.stale && (now.inode.Links == 0 || old.moved && IsMountedFile(s.root)) {
 			old.stale = true
 			w.problem(&MountedFileError{Path: s.root})
 		}
 		return true
 	}
+
 	if s.dir != 0 {
 		w.loseRoot(s)
 	}
@@ -164,117 +160,105 @@ func (w *Watcher) findRootFile(s *subscriber) bool {
 	case s.file == nil:
 		return false
 	case old != nil:
-		w.queueFileEvent(s, MovedTo|Modify|CloseWrite) // a save by rename, or a link that was turned
-	case s.file.seen.size == 0:
-		w.queueFileEvent(s, Create) // what is written to it is an event of its own
+		w.emitFile(s, MovedTo|Modify|CloseWrite) // a save by rename, or a link that was changed
+	case s.file.inode.Size == 0:
+		w.emitFile(s, Create) // what is written to it is an event of its own
 	default:
-		w.queueFileEvent(s, scanMask)
+		w.emitFile(s, scanMask)
 	}
 	return true
 }
 
-// queueFileEvent queues an event of the file that is s's root.
-func (w *Watcher) queueFileEvent(s *subscriber, mask Mask) {
+// emitFile queues an event of the file that is the root of s.
+func (w *Watcher) emitFile(s *subscriber, mask Mask) {
 	if mask&(Modify|Create) != 0 && s.file != nil {
 		w.content.now = time.Now().UnixNano()
-		w.content.reported(w.tree, s.file.wd, []byte(s.root), mask)
+		w.content.reported(w.contentKey(s.file.wd, []byte(s.root)), mask)
 	}
-	if !s.muted && mask&(s.Mask|alwaysMask) != 0 && (w.only == nil || s == w.only) {
+	if w.gets(s, mask) {
 		s.queued = append(s.queued, Event{Root: s.Root, Path: ".", Mask: mask})
 	}
 }
 
 // applyToRootFiles handles a record of the watch on a file that is a root.
-func (w *Watcher) applyToRootFiles(subs []*subscriber, rec record) {
-	for _, s := range slices.Clone(subs) {
+func (w *Watcher) applyToRootFiles(rec record) {
+	for _, s := range slices.Clone(w.rootFiles[rec.wd]) {
 		if rec.mask&(Ignored|Unmount) != 0 {
-			s.file.st = inode{}
+			s.file.inode = dirfd.Inode{}
 		}
 		s.file.moved = s.file.moved || rec.mask&MoveSelf != 0
 		if rec.mask&(Ignored|Unmount|MoveSelf|Attrib) != 0 {
-			w.resolveLater([]*subscriber{s})
+			w.pending.resolve(s)
 		}
-		if rec.mask&Attrib != 0 && !s.hasFile() {
-			continue // of the file that another has replaced
+		if rec.mask&Attrib != 0 {
+			if now := lookAtRootFile(s.root); now == nil || !now.inode.Same(s.file.inode) {
+				continue // of a file that another has replaced
+			}
 		}
-		if mask := rec.mask & fileEvents; mask != 0 {
-			w.queueFileEvent(s, w.withModify(0, rec.wd, []byte(s.root), mask))
+		if mask := rec.mask & fileMask; mask != 0 {
+			w.emitFile(s, w.withModify(0, rec.wd, []byte(s.root), mask))
 		}
 	}
 }
 
-// hasFile reports whether the file that is known is where the root leads to.
-func (s *subscriber) hasFile() bool {
-	fd, f, err := openRootFile(s.root)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	return f.st.same(s.file.st)
-}
-
-// pollRootFiles looks at those without a watch, and watches what there is room for.
+// pollRootFiles looks at the files without a watch, and watches those for which there is room.
 func (w *Watcher) pollRootFiles() {
 	for _, s := range w.subs {
 		if s.file == nil || s.file.wd != 0 {
 			continue
 		}
-		before := s.file
-		fd, now, err := openRootFile(s.root)
-		if err == nil {
-			unix.Close(fd)
-		}
-		if err != nil || !before.st.same(now.st) {
-			w.resolveLater([]*subscriber{s})
+		before, now := s.file.inode, lookAtRootFile(s.root)
+		if now == nil || !before.Same(now.inode) {
+			w.pending.resolve(s)
 			continue
 		}
-		if !before.remote && w.watchRootFile(s) == nil {
-			now = s.file
+
+		s.file.inode = now.inode
+		if !s.file.remote {
+			w.watchRootFile(s) // a change before the watch is in the inode that it looks at
 		}
-		s.file.seen = now.seen
-		if now.seen != before.seen {
-			w.queueFileEvent(s, Modify|CloseWrite)
+		if s.file.inode.Ctime != before.Ctime || s.file.inode.Size != before.Size {
+			w.emitFile(s, Modify|CloseWrite)
 		}
 	}
 }
 
-// resyncRootFiles makes up for records of files that are roots which were lost.
+// resyncRootFiles makes up for lost records of files that are roots.
 func (w *Watcher) resyncRootFiles(since time.Time) {
 	for _, s := range w.subs {
 		if s.file == nil {
 			continue
 		}
-		w.queueFileEvent(s, Overflow)
+		w.emitFile(s, Overflow)
 		if w.watchRootFile(s) != nil {
-			w.resolveLater([]*subscriber{s})
-		} else if s.file.st.ctime >= since.UnixNano() {
-			w.queueFileEvent(s, Modify|CloseWrite)
+			w.pending.resolve(s)
+		} else if s.file.inode.Ctime >= since.UnixNano() {
+			w.emitFile(s, Modify|CloseWrite)
 		}
 	}
 }
 
-// rewatchRootFiles makes every watch on a file that is a root report what the
-// Watcher's mask asks for by now.
+// rewatchRootFiles makes the watches of files that are roots report all of Watcher.mask.
 func (w *Watcher) rewatchRootFiles() {
 	for _, s := range w.subs {
 		if s.file != nil && w.watchRootFile(s) != nil {
-			w.resolveLater([]*subscriber{s})
+			w.pending.resolve(s)
 		}
 	}
 }
 
-// locateFile finds the directory of the tree that has the file which is s's root,
-// and the name of that; 0 is none.
-func (w *Watcher) locateFile(s *subscriber) (dir id, name []byte) {
-	real, err := filepath.EvalSymlinks(s.root)
+// locateRootFile returns the place in the tree of the file that is the root of s; dir is 0 when
+// it has none.
+func (w *Watcher) locateRootFile(s *subscriber) (dir dirtree.ID, name []byte) {
+	path, err := filepath.EvalSymlinks(s.root)
 	if err != nil {
 		return 0, nil
 	}
-	for top, path := range w.rootPaths {
-		if path, err = filepath.EvalSymlinks(path); err != nil {
+	for top, topPath := range w.rootPaths {
+		if topPath, err = filepath.EvalSymlinks(topPath); err != nil {
 			continue
 		}
-		if dir, name = w.lookupBelow(top, path, real); dir != 0 {
+		if dir, name = w.lookupPath(top, topPath, path); dir != 0 {
 			return dir, name
 		}
 	}

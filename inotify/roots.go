@@ -6,143 +6,241 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// A root is a path, and which directory it leads to can change without a word
-// from that directory: it is replaced, a symbolic link on the way is turned to
-// another release, a directory above is renamed. So every step of the way has
-// a watch too, and what happens to one has the root looked for again.
+// A root is a path, and the directory that it leads to can change without an event of that
+// directory: it is replaced, a symbolic link in the path is changed to another release, a
+// directory above is renamed. So each component of the path is watched too, and an event of
+// one has the root resolved again.
 
-// componentMask is what a directory on the way to a root is watched for.
+// componentMask is what a directory that has a component is watched for.
 const componentMask = Create | Delete | MovedFrom | MovedTo
 
-// maxLinks is how many symbolic links a path may lead through, as in
-// path_resolution(7).
+// maxLinks is how many symbolic links a path may lead through, as in path_resolution(7).
 const maxLinks = 40
 
-// A component is a name in a directory, on the way to a root.
+// A component is one name of the path of a root, in the directory that has a watch.
 type component struct {
 	wd   int32
 	name string
 }
 
-// componentSet are the steps to all roots, with who takes which.
+// A componentSet has the components of the paths of all roots.
 type componentSet struct {
-	subscribers map[component][]*subscriber
-	watched     map[int32]int // by watch descriptor
+	subscribers map[component][]*subscriber // whose path has it
+	watches     map[int32]int               // number of components, by watch descriptor
 }
 
 func newComponentSet() componentSet {
-	return componentSet{subscribers: map[component][]*subscriber{}, watched: map[int32]int{}}
+	return componentSet{subscribers: map[component][]*subscriber{}, watches: map[int32]int{}}
 }
 
-func (w *componentSet) add(st component, s *subscriber) {
-	if slices.Contains(w.subscribers[st], s) {
-		return // the way passes here twice
+func (cs *componentSet) add(c component, s *subscriber) {
+	if slices.Contains(cs.subscribers[c], s) {
+		return // the path passes here twice
 	}
-	if len(w.subscribers[st]) == 0 {
-		w.watched[st.wd]++
+	if len(cs.subscribers[c]) == 0 {
+		cs.watches[c.wd]++
 	}
-	w.subscribers[st] = append(w.subscribers[st], s)
+	cs.subscribers[c] = append(cs.subscribers[c], s)
 }
 
-func (w *componentSet) remove(st component, s *subscriber) {
-	i := slices.Index(w.subscribers[st], s)
+func (cs *componentSet) remove(c component, s *subscriber) {
+	i := slices.Index(cs.subscribers[c], s)
 	if i < 0 {
 		return
 	}
-	w.subscribers[st] = slices.Delete(w.subscribers[st], i, i+1)
-	if len(w.subscribers[st]) > 0 {
+	cs.subscribers[c] = slices.Delete(cs.subscribers[c], i, i+1)
+	if len(cs.subscribers[c]) > 0 {
 		return
 	}
-	delete(w.subscribers, st)
-	if w.watched[st.wd]--; w.watched[st.wd] == 0 {
-		delete(w.watched, st.wd)
+	delete(cs.subscribers, c)
+	if cs.watches[c.wd]--; cs.watches[c.wd] == 0 {
+		delete(cs.watches, c.wd)
 	}
 }
 
-// applyToComponents notes whose root a record puts in doubt.
+// applyToComponents has the roots resolved again whose path a record concerns.
 func (w *Watcher) applyToComponents(rec record) {
-	if rec.mask&(componentMask|Ignored|Unmount) == 0 || w.components.watched[rec.wd] == 0 {
+	if rec.mask&(componentMask|Ignored|Unmount) == 0 || w.components.watches[rec.wd] == 0 {
 		return
 	}
-	if rec.mask&(Ignored|Unmount) != 0 {
-		for st, takers := range w.components.subscribers {
-			if st.wd == rec.wd {
-				w.resolveLater(takers)
-			}
-		}
+	if rec.mask&(Ignored|Unmount) == 0 {
+		w.pending.resolve(w.components.subscribers[component{rec.wd, string(rec.name)}]...)
 		return
 	}
-	w.resolveLater(w.components.subscribers[component{rec.wd, string(rec.name)}])
-}
-
-func (w *Watcher) resolveLater(subs []*subscriber) {
-	for _, s := range subs {
-		if !s.closed {
-			w.lostRoots[s] = struct{}{}
+	for c, subs := range w.components.subscribers {
+		if c.wd == rec.wd {
+			w.pending.resolve(subs...)
 		}
 	}
 }
 
-// resolveRoots looks for the roots in doubt.
-func (w *Watcher) resolveRoots() (worked bool) {
-	for s := range w.lostRoots {
-		delete(w.lostRoots, s)
-		w.findRoot(s)
-		worked = true
+// watchComponents watches every component of the path of s's root, as far as that leads, in
+// place of those that were watched before.
+func (w *Watcher) watchComponents(s *subscriber) {
+	old := s.components
+	s.components = w.resolve(s.root)
+	for _, c := range s.components {
+		w.components.add(c, s)
 	}
-	return worked
+	for _, c := range old {
+		if !slices.Contains(s.components, c) {
+			w.unwatchComponent(c, s)
+		}
+	}
 }
 
-// A Location is a directory, as a root and the path below it.
-type Location struct {
-	Root string // as its Subscription names it
-	Path string // as in Event.Path
+func (w *Watcher) unwatchComponent(c component, s *subscriber) {
+	w.components.remove(c, s)
+	if w.components.watches[c.wd] == 0 {
+		w.pending.unwanted = append(w.pending.unwanted, c.wd)
+	}
 }
 
-// Locations says by which names the directory, or file, that root leads to is watched: as
-// it is a root itself, and as it lies below others, whatever links or mounts
-// lead there. The outermost root is first, and of several for one directory the
-// one that was there first. There is none while nothing is at root, or when no
-// Subscription has it.
-func (w *Watcher) Locations(root string) []Location {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.subs, func(s *subscriber) bool { return s.Root == root && (s.dir != 0 || s.file != nil) })
-	if i < 0 {
-		return nil
-	}
-	dir, name := w.subs[i].dir, []byte(nil)
-	if w.subs[i].file != nil {
-		dir, name = w.locateFile(w.subs[i])
-	}
-	if dir == 0 || !w.paths.locate(dir, name) {
-		return nil
-	}
-	var all []Location
-	for _, h := range slices.Backward(w.paths.matches) {
-		path := w.paths.from(h.start)
-		for _, s := range h.subs {
-			if !s.skips(path) {
-				all = append(all, Location{Root: s.Root, Path: path})
+// resolve follows a path name by name, and watches each directory before it looks for the name
+// in it. A directory that may not be watched is passed over. It ends early where the path does.
+func (w *Watcher) resolve(path string) (components []component) {
+	dir, links := "/", 0
+	for rest := pathNames(path); len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		if name == ".." {
+			dir = filepath.Dir(dir)
+			continue
+		}
+		wd, err := w.kernel.watchPath(dir, uint32(componentMask)|unix.IN_ONLYDIR)
+		if err == nil {
+			components = append(components, component{wd, name})
+		}
+
+		target, err := os.Readlink(filepath.Join(dir, name))
+		switch {
+		case err == nil && links < maxLinks:
+			links++
+			if filepath.IsAbs(target) {
+				dir = "/"
 			}
+			rest = append(pathNames(target), rest...)
+		case errors.Is(err, unix.EINVAL): // no link
+			dir = filepath.Join(dir, name)
+		default:
+			return components
 		}
 	}
-	return all
+	return components
 }
 
-// findRoot makes s watch the directory that its path leads to now.
-func (w *Watcher) findRoot(s *subscriber) {
-	w.watchComponents(s) // first the watches: what changes from here on is in the queue
+// pathNames returns the names in a path without empty ones and dots.
+func pathNames(path string) []string {
+	return slices.DeleteFunc(strings.Split(path, "/"), func(name string) bool { return name == "" || name == "." })
+}
+
+// subscribe starts s at its root.
+func (w *Watcher) subscribe(s *subscriber) error {
 	fd, err := openRoot(s.root)
 	switch {
-	case errors.Is(err, unix.ENOTDIR) && w.findRootFile(s):
+	case errors.Is(err, unix.ENOENT) && s.Wait:
+		w.widenMask(s.Mask)
+		w.subs = append(w.subs, s)
+		w.pending.resolve(s)
+		w.resolveRoots()
+		w.pending.mountedFiles = true // the mask of their watches may have grown
+		return nil
+	case errors.Is(err, unix.ENOTDIR):
+		if fileErr := w.subscribeFile(s); s.file != nil {
+			return fileErr
+		}
+		return err
+	case err != nil:
+		return err
+	}
+	defer unix.Close(fd)
+
+	// What the scan finds is at most news to others.
+	began := time.Now()
+	s.muted = true
+	defer func() { s.muted = false }()
+	w.widenMask(s.Mask)
+	n, err := w.watchRoot(s, fd)
+	if err != nil {
+		return err
+	}
+	w.subs = append(w.subs, s)
+	w.watchComponents(s)
+	w.pending.resolve(s) // its path may have changed before it was watched
+	err = w.runScan(workers, scanRequest{dir: n, kind: scanWatch})
+
+	// Mount points that are gone since the last look stay in the list: what they have
+	// uncovered is verified when Run learns that the list has changed.
+	w.mountPoints = append(w.mountPoints, mountPoints()...)
+	slices.Sort(w.mountPoints)
+	w.mountPoints = slices.Compact(w.mountPoints)
+	w.compareMountedFiles(mountedFilesReport{})
+	w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
+
+	return w.subscribeError(s, err)
+}
+
+// subscribeError returns the error of Add or Update for that of a scan of the root of s: a
+// *LimitError, or nil after it has reported another as a problem.
+func (w *Watcher) subscribeError(s *subscriber, err error) error {
+	if err == nil {
+		return nil
+	}
+	w.limitReported = true
+	err = watchLimit(s.root, s.SkipDir, err)
+	if _, isLimit := errors.AsType[*LimitError](err); !isLimit {
+		w.problem(err)
+		return nil
+	}
+	return err
+}
+
+// widenMask makes every watch report what mask asks for as well.
+func (w *Watcher) widenMask(mask Mask) {
+	if w.mask|mask == w.mask {
+		return
+	}
+	w.mask |= mask
+	w.rewatchRootFiles()
+	for n := range w.rootPaths {
+		if w.unwatched.get(n, "") != nil {
+			continue
+		}
+		fd, err := w.openDir(n, unix.O_PATH)
+		if err != nil {
+			continue // its end is in the queue
+		}
+		w.kernel.watch(fd, "", uint32(mask))
+		unix.Close(fd)
+		w.runScan(workers, scanRequest{dir: n, kind: scanWatch})
+	}
+}
+
+// resolveRoots looks for the roots that are to be resolved again.
+func (w *Watcher) resolveRoots() {
+	for s := range w.pending.roots {
+		delete(w.pending.roots, s)
+		w.resolveRoot(s)
+	}
+}
+
+// resolveRoot makes s watch the directory or file that its path leads to now.
+func (w *Watcher) resolveRoot(s *subscriber) {
+	w.watchComponents(s) // first, so that what changes from here on is in the queue
+	fd, err := openRoot(s.root)
+	switch {
+	case errors.Is(err, unix.ENOTDIR) && w.resolveRootFile(s):
 		return
 	case isResourceLimit(err):
-		w.retryLater(err, func() { w.resolveLater([]*subscriber{s}) })
+		w.retryLater(err, func() { w.pending.resolve(s) })
 		return
 	case err != nil:
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
@@ -155,89 +253,34 @@ func (w *Watcher) findRoot(s *subscriber) {
 	if w.isRoot(s.dir, fd) {
 		return
 	}
+
 	w.loseRoot(s)
-	n, err := w.watchRootDir(s, fd)
+	n, err := w.watchRoot(s, fd)
 	if err != nil {
 		w.problem(err)
 		return
 	}
-	w.only = s
 	s.queued = append(s.queued, Event{Root: s.Root, Path: ".", Mask: Create | IsDir}) // whatever it asks for
-	w.scan(workers, scanRequest{dir: n, report: true, all: true})
-	w.only = nil
-	w.files.dirty = true
+	w.target = s
+	w.scan(workers, scanRequest{dir: n, kind: scanAll})
+	w.target = nil
+	w.pending.mountedFiles = true
 }
 
-// isRoot says whether n is the directory open as fd, and watched. The number
-// of a directory that was deleted can be another's by now, and the end of the
-// watch be lost in an overflow.
-func (w *Watcher) isRoot(n id, fd int) bool {
-	st, err := inodeAt(fd, "")
+// isRoot reports whether n is the directory open as fd, and watched. The inode number alone
+// does not tell: that of a removed directory can be another's by now, and the record of the
+// end of its watch be lost in an overflow.
+func (w *Watcher) isRoot(n dirtree.ID, fd int) bool {
+	st, err := dirfd.Stat(fd, "")
 	if n == 0 || err != nil || !w.hasInode(n, st) {
 		return false
 	}
-	x := &w.tree.nodes[n]
-	if x.wd == 0 {
-		return true // it is looked at
+	old := w.tree.Node(n).WD
+	if old == 0 {
+		return true // it is polled
 	}
-	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
-	return err == nil && int32(wd) == x.wd
-}
-
-// watchComponents watches every step of the way to s's root, as far as there is one.
-func (w *Watcher) watchComponents(s *subscriber) {
-	old := s.components
-	s.components = w.resolve(s.root)
-	for _, st := range s.components {
-		w.components.add(st, s)
-	}
-	for _, st := range old {
-		if slices.Contains(s.components, st) {
-			continue
-		}
-		w.components.remove(st, s)
-		if w.components.watched[st.wd] == 0 {
-			w.unwanted = append(w.unwanted, st.wd)
-		}
-	}
-}
-
-// resolve follows a path name by name, and puts a watch on each directory before
-// it looks for the name in it. A directory that may not be watched is passed
-// over. It ends early where the way does.
-func (w *Watcher) resolve(path string) (way []component) {
-	dir, links := "/", 0
-	for rest := names(path); len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		if name == ".." {
-			dir = filepath.Dir(dir)
-			continue
-		}
-		wd, err := unix.InotifyAddWatch(w.fd, dir, uint32(componentMask)|unix.IN_ONLYDIR|unix.IN_MASK_ADD)
-		if err == nil {
-			way = append(way, component{int32(wd), name})
-		}
-		target, err := os.Readlink(filepath.Join(dir, name))
-		switch {
-		case err == nil && links < maxLinks:
-			links++
-			if filepath.IsAbs(target) {
-				dir = "/"
-			}
-			rest = append(names(target), rest...)
-		case errors.Is(err, unix.EINVAL): // not a link
-			dir = filepath.Join(dir, name)
-		default:
-			return way
-		}
-	}
-	return way
-}
-
-// names are the names in a path; a dot is none.
-func names(path string) []string {
-	return slices.DeleteFunc(strings.Split(path, "/"), func(name string) bool { return name == "" || name == "." })
+	wd, err := w.watchRootDir(fd)
+	return err == nil && wd == old
 }
 
 func openRoot(path string) (int, error) {
@@ -248,76 +291,130 @@ func openRoot(path string) (int, error) {
 	return fd, nil
 }
 
-// watchRootDir puts s at the directory open as fd.
-func (w *Watcher) watchRootDir(s *subscriber, fd int) (id, error) {
-	if fs := w.remote(fd, ""); fs != "" {
-		return w.subscribeUnwatched(s, fd, &RemoteError{Path: s.root, FS: fs})
-	}
-	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
-	if errors.Is(err, unix.ENOSPC) {
-		return w.subscribeUnwatched(s, fd, err)
-	}
-	var st inode
-	if err == nil {
-		st, err = inodeAt(fd, "")
-	}
+// watchRootDir adds a watch for the directory open as fd, with the mask of a root.
+func (w *Watcher) watchRootDir(fd int) (wd int32, err error) {
+	return w.kernel.watch(fd, "", watchFlags|uint32(w.mask|rootMask))
+}
+
+// watchRoot makes the directory open as fd the root of s.
+func (w *Watcher) watchRoot(s *subscriber, fd int) (dirtree.ID, error) {
+	st, err := dirfd.Stat(fd, "")
 	if err != nil {
 		return 0, &os.PathError{Op: "watch", Path: s.root, Err: err}
 	}
-	n := w.tree.byWd.get(int32(wd))
+
+	var unwatched error
+	var wd int32
+	if fs := w.remote(fd, ""); fs != "" {
+		unwatched = &RemoteError{Path: s.root, FS: fs}
+		w.problem(unwatched)
+	} else if wd, err = w.watchRootDir(fd); errors.Is(err, unix.ENOSPC) {
+		unwatched = err
+	} else if err != nil {
+		return 0, &os.PathError{Op: "watch", Path: s.root, Err: err}
+	}
+
+	if unwatched != nil {
+		n := w.tree.Add(0, w.deviceOf(st, fd), st.Ino)
+		w.unwatched.put(w.entry(n, nil), &unwatchedDir{reason: unwatched, inode: st})
+		w.setRoot(s, n)
+		return n, nil
+	}
+	n := w.tree.ByWatch(wd)
 	if n == 0 {
-		n = w.tree.add(int32(wd), w.device(st, fd), st.ino)
-		w.tree.nodes[n].generation = w.generation
+		n = w.tree.Add(wd, w.deviceOf(st, fd), st.Ino)
+		w.tree.Node(n).Generation = w.generation
 	}
 	w.setRoot(s, n)
 	return n, nil
 }
 
-// setRoot makes n the directory of s.
-func (w *Watcher) setRoot(s *subscriber, n id) {
-	delete(w.detached, n)
+// setRoot makes n the root of s.
+func (w *Watcher) setRoot(s *subscriber, n dirtree.ID) {
+	delete(w.pending.detached, n)
 	s.dir = n
 	w.subscribed[n] = append(w.subscribed[n], s)
-	w.tree.setFlags(n, flagSubscribed, 0)
-	if w.tree.nodes[n].parent == 0 {
-		w.makeRoot(n)
+	w.tree.SetFlags(n, dirtree.Subscribed, 0)
+	w.makeRoot(n)
+}
+
+// makeRoot gives a subscribed directory, unless it has a place in the tree, its own path.
+func (w *Watcher) makeRoot(n dirtree.ID) {
+	if w.tree.Parent(n) == 0 {
+		w.tree.SetFlags(n, dirtree.Root, 0)
+		w.rootPaths[n] = w.subscribed[n][0].root
 	}
 }
 
-// loseRoot takes s away from its directory, and tells it.
+// loseRoot takes s away from its root, if it has one, and reports that.
 func (w *Watcher) loseRoot(s *subscriber) {
 	if s.file != nil {
 		w.unwatchRootFile(s)
-		w.queueFileEvent(s, Delete)
+		w.emitFile(s, Delete)
 		return
 	}
 	n := s.dir
 	if n == 0 {
 		return
 	}
-	w.only = s
+	w.target = s
 	w.emitRoot(n, s.endMask|IsDir)
-	w.only = nil
+	w.target = nil
+	w.unsetRoot(s)
+}
+
+// unsetRoot takes s away from the directory that is its root.
+func (w *Watcher) unsetRoot(s *subscriber) {
+	n := s.dir
 	s.dir, s.endMask = 0, MoveSelf
 	w.subscribed[n] = slices.DeleteFunc(w.subscribed[n], func(other *subscriber) bool { return other == s })
-	x := &w.tree.nodes[n]
-	switch {
-	case len(w.subscribed[n]) > 0:
-		w.tree.setFlags(n, flagSubscribed, 0)
+	if len(w.subscribed[n]) > 0 {
+		w.tree.SetFlags(n, dirtree.Subscribed, 0) // changes the version, so that paths are built anew
 		w.makeRoot(n)
 		return
-	case x.flags&flagRoot != 0:
-		w.detached[n] = detachment{}
+	}
+
+	if w.tree.Has(n, dirtree.Root) {
+		w.pending.detached[n] = detachment{}
 	}
 	delete(w.subscribed, n)
 	delete(w.rootPaths, n)
-	w.tree.setFlags(n, 0, flagRoot|flagSubscribed)
+	w.tree.SetFlags(n, 0, dirtree.Root|dirtree.Subscribed)
 }
 
-// makeRoot gives a root that has no place in another tree its own path.
-func (w *Watcher) makeRoot(n id) {
-	if w.tree.nodes[n].parent == 0 {
-		w.tree.setFlags(n, flagRoot, 0)
-		w.rootPaths[n] = w.subscribed[n][0].root
+// A Location is a place in a root.
+type Location struct {
+	Root string // as its Subscription names it
+	Path string // as in Event.Path
+}
+
+// Locations returns the places under which the directory or file that root leads to is watched:
+// as a root, and as it lies below other roots, whatever links or mounts lead there. The outermost
+// root is first, and of several subscriptions of one directory the one that was added first. There
+// are none while nothing is at root, or when no Subscription has it.
+func (w *Watcher) Locations(root string) []Location {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.subs, func(s *subscriber) bool { return s.Root == root && (s.dir != 0 || s.file != nil) })
+	if i < 0 {
+		return nil
 	}
+	dir, name := w.subs[i].dir, []byte(nil)
+	if w.subs[i].file != nil {
+		dir, name = w.locateRootFile(w.subs[i])
+	}
+	if dir == 0 || !w.paths.Locate(dir, name) {
+		return nil
+	}
+
+	var all []Location
+	for _, m := range slices.Backward(w.paths.Matches()) {
+		path := w.paths.Path(m.Start)
+		for _, s := range m.Subscriptions {
+			if !s.skips(path) {
+				all = append(all, Location{Root: s.Root, Path: path})
+			}
+		}
+	}
+	return all
 }

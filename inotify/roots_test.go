@@ -44,7 +44,7 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 			return false
 		}
 		must(err)
-		must(w.applyRecords(w.buf[:n]))
+		must(w.applyBuffer(w.kernel.buf[:n]))
 		return true
 	}
 	rest := func() {

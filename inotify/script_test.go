@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
 )
 
 // scripts is embedded, because a process of another user may not be able to
@@ -153,7 +155,7 @@ func newStage(t *testing.T, sc script, live bool) *stage {
 	s.must(err)
 	s.w = w
 	if live {
-		w.buf = make([]byte, 16+256) // for one record, so that reads end between the halves of a rename
+		w.kernel.buf = make([]byte, 16+256) // for one record, so that reads end between the halves of a rename
 	}
 	t.Cleanup(func() { s.must(w.Close()) })
 	return s
@@ -469,11 +471,11 @@ func (s *stage) overflow() error {
 		}
 		files[i] = os.NewFile(uintptr(fd), "overflow")
 		defer files[i].Close()
-		wd, err := unix.InotifyAddWatch(s.w.fd, procPath(fd, ""), unix.IN_ATTRIB)
+		wd, err := unix.InotifyAddWatch(s.w.kernel.fd, dirfd.Path(fd, ""), unix.IN_ATTRIB)
 		if err != nil {
 			return err
 		}
-		defer unix.InotifyRmWatch(s.w.fd, uint32(wd))
+		defer unix.InotifyRmWatch(s.w.kernel.fd, uint32(wd))
 	}
 	for i := range queueLength() + 1 {
 		if err := files[i%2].Chmod(0o600); err != nil {

@@ -1,5 +1,10 @@
 package inotify
 
+// This file and state_snapshot.go are for restarts that lose nothing: the inotify instance and
+// a table of its watches outlive the process, in the descriptor store of systemd. Nothing in the
+// daemon calls Handover and Resume yet. The change that makes the daemon keep its state over a
+// restart wires them in, or replaces them.
+
 import (
 	"bufio"
 	"bytes"
@@ -17,27 +22,79 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// settleTime is how long a Handover waits for an empty queue.
-const settleTime = time.Second
+// handoverTime is how long a Handover waits for an empty queue.
+const handoverTime = time.Second
 
-// Handover ends the Watcher as Close does, but its inotify instance lives on:
-// the file is a duplicate of its descriptor (close-on-exec, the caller's to
-// close), the bytes a snapshot of its table, and a Resume in this or another
-// process goes on with both. What happens in between waits in the kernel's
-// queue, which must not be read until then. The snapshot is good for one
-// Resume, on this machine and until it is booted again.
-//
-// First what is queued is read and delivered, by Run or, when none is under
-// way, by Handover. A Run under way then returns nil. If there is no end to it
-// within a second, the rest stays queued and Resume scans all trees. Handover
-// must not be called by Deliver. After an error the Watcher is closed, and
-// the instance with it; before, ErrClosed says that it was.
-func (w *Watcher) Handover() (*os.File, []byte, error) {
-	if err := w.stopRun(); err != nil {
-		return nil, nil, err
+// A handover is what Handover and Resume need of a Watcher that runs.
+type handover struct {
+	underway bool               // Handover was called
+	stop     context.CancelFunc // ends Run, if it was ever called
+
+	// sentinel is the watch that a Handover has removed after all others. Its
+	// IN_IGNORED record is the last of what Resume has to read. 0 when that was
+	// read, or none is expected.
+	sentinel int32
+}
+
+// apply handles a record of a watch that is not known.
+func (h *handover) apply(rec record) {
+	if rec.wd == h.sentinel && rec.mask&Ignored != 0 {
+		h.sentinel = 0
 	}
+}
+
+// recordsMissing reports whether records are missing, when the queue is empty: the sentinel must
+// have been among them, or somebody else has read the queue.
+func (h *handover) recordsMissing() bool {
+	missing := h.sentinel != 0
+	h.sentinel = 0
+	return missing
+}
+
+// setStop has Handover call stop to end Run. It returns false when the Watcher is closed, or is
+// about to be.
+func (w *Watcher) setStop(stop context.CancelFunc) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.handover.stop = stop
+	return !w.closed && !w.handover.underway
+}
+
+// isClosing reports whether the Watcher is closed, or is about to be.
+func (w *Watcher) isClosing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed || w.handover.underway
+}
+
+// Handover ends the Watcher as Close does, but its inotify instance lives on. The file is a
+// duplicate of its descriptor (close-on-exec, to be closed by the caller), the bytes are a
+// snapshot of the table of its watches. Resume in this or another process goes on with both.
+// What happens in between waits in the kernel's queue, which must not be read until then. The
+// snapshot is good for one Resume, on this machine and until it is booted again.
+//
+// What is queued is read and delivered first, by Run or, when none is under way, by Handover. A
+// Run under way then returns nil. If there is no end to it within a second, the rest stays queued
+// and Resume scans all trees. Deliver must not call Handover. It returns ErrClosed when the Watcher
+// is closed; after any other error the Watcher is closed, and the instance with it.
+func (w *Watcher) Handover() (*os.File, []byte, error) {
+	w.mu.Lock()
+	if w.closed || w.handover.underway {
+		w.mu.Unlock()
+		return nil, nil, ErrClosed
+	}
+	w.handover.underway = true
+	if w.handover.stop != nil {
+		w.handover.stop()
+	}
+	w.mu.Unlock()
+
+	w.running.Lock()
 	file, state, err := w.saveState()
 	w.running.Unlock()
 	if err != nil {
@@ -52,147 +109,133 @@ func (w *Watcher) Handover() (*os.File, []byte, error) {
 	return file, state, nil
 }
 
-// stopRun ends Run, if it is under way, and holds its lock.
-func (w *Watcher) stopRun() error {
-	w.mu.Lock()
-	refused := w.closed || w.handingOver
-	w.handingOver = true
-	if !refused && w.stopRunning != nil {
-		w.stopRunning()
-	}
-	w.mu.Unlock()
-	if refused {
-		return ErrClosed
-	}
-	w.running.Lock()
-	return nil
-}
-
-// setStop has a Handover call halt.
-func (w *Watcher) setStop(halt context.CancelFunc) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stopRunning = halt
-	if w.handingOver {
-		halt()
-	}
-}
-
-// isHandingOver says that the Watcher is closed or about to be.
-func (w *Watcher) isHandingOver() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closed || w.handingOver
-}
-
 // saveState is Handover while nothing reads.
 func (w *Watcher) saveState() (*os.File, []byte, error) {
 	boot, err := bootID()
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	ctx, cancel := context.WithTimeout(context.Background(), handoverTime)
 	defer cancel()
 	if err := w.drain(ctx); err != nil {
 		return nil, nil, err
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, nil, ErrClosed
 	}
-	seal, err := w.newSentinel()
+	sentinel, err := w.kernel.addSentinel()
 	if err != nil {
 		return nil, nil, err
 	}
-	s := w.snapshot(seal, ctx.Err() == nil)
-	s.boot = boot
-	fd, err := unix.FcntlInt(uintptr(w.fd), unix.F_DUPFD_CLOEXEC, 0)
+	s := w.snapshot()
+	s.boot, s.sentinel = boot, sentinel
+	s.intact = s.intact && ctx.Err() == nil
+	fd, err := unix.FcntlInt(uintptr(w.kernel.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("fcntl", err)
 	}
 	return os.NewFile(uintptr(fd), "inotify"), s.encode(), nil
 }
 
-// snapshot shares its tree with w.
-func (w *Watcher) snapshot(seal int32, settled bool) *snapshot {
-	s := &snapshot{
-		intact: settled && !w.toldLimit && len(w.unwatched.dirs)+len(w.unwatched.retries) == 0, consistent: w.consistent, sentinel: seal,
-		mask: w.mask, devs: w.devs, tree: w.tree, rootPaths: w.rootPaths, others: slices.Clone(w.unwanted),
+// addSentinel puts a record at the end of the kernel's queue: the IN_IGNORED of a watch on a file
+// that nobody else knows.
+func (in *instance) addSentinel() (wd int32, err error) {
+	file, err := unix.MemfdCreate("execlogd-sentinel", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, os.NewSyscallError("memfd_create", err)
 	}
-	for i := range w.tree.nodes {
-		switch n := id(i); {
-		case w.tree.nodes[n].wd > 0 && !w.tree.reachable(n):
-			s.others = append(s.others, w.tree.nodes[n].wd)
-		case w.tree.nodes[n].wd <= 0 && w.tree.nodes[n].parent != 0:
+	defer unix.Close(file)
+	if wd, err = in.watch(file, "", unix.IN_ATTRIB); err != nil {
+		return 0, os.NewSyscallError("inotify_add_watch", err)
+	}
+	_, err = unix.InotifyRmWatch(in.fd, uint32(wd))
+	return wd, os.NewSyscallError("inotify_rm_watch", err)
+}
+
+// snapshot returns what w knows. It shares the tree with w.
+func (w *Watcher) snapshot() *snapshot {
+	s := &snapshot{
+		intact:     !w.limitReported && len(w.unwatched.dirs)+len(w.unwatched.retries) == 0,
+		consistent: w.consistent,
+		mask:       w.mask,
+		devices:    w.devices,
+		tree:       w.tree,
+		rootPaths:  w.rootPaths,
+		others:     slices.Clone(w.pending.unwanted),
+	}
+
+	for n := range w.tree.All() {
+		switch wd := w.tree.Node(n).WD; {
+		case wd > 0 && !w.tree.Reachable(n):
+			s.others = append(s.others, wd)
+		case wd <= 0 && w.tree.Parent(n) != 0:
 			s.intact = false
 		}
 	}
-	for wd := range w.components.watched {
+	for wd := range w.components.watches {
 		s.others = append(s.others, wd)
 	}
-	for _, sub := range w.subs {
-		switch {
-		case sub.file == nil:
-		case sub.file.wd == 0:
+
+	// Of a polled file nobody will know what it was like when it was polled last.
+	addFile := func(wd int32) {
+		if wd == 0 {
 			s.intact = false
-		default:
-			s.others = append(s.others, sub.file.wd)
-		}
-	}
-	for _, f := range w.files.at {
-		if f.wd == 0 {
-			s.intact = false // nobody knows what it was like when it was polled
 		} else {
-			s.others = append(s.others, f.wd)
+			s.others = append(s.others, wd)
 		}
 	}
-	slices.Sort(s.others)
+	for _, f := range w.mountedFiles.at {
+		addFile(f.wd)
+	}
 	for _, sub := range w.subs {
+		if sub.file != nil {
+			addFile(sub.file.wd)
+		}
 		root := savedRoot{path: sub.root, mask: sub.Mask}
-		if sub.dir != 0 && w.tree.reachable(sub.dir) {
-			root.node = sub.dir
+		if sub.dir != 0 && w.tree.Reachable(sub.dir) {
+			root.dir = sub.dir
 		}
 		s.roots = append(s.roots, root)
 	}
+	slices.Sort(s.others)
 	return s
 }
 
-// Resume goes on where another Watcher ended with Handover, most often in a
-// process that is no more. The file is left to the caller, who closes it
-// whatever comes of it. Nothing is delivered before Run.
+// Resume goes on where another Watcher ended with Handover, most often in a process that is gone.
+// The file is left to the caller, who closes it in any case. Nothing is delivered before Run.
 //
-// The subscriptions are given again. Those whose Root and Mask the other
-// Watcher had go on: they get all that happened meanwhile, in the kernel's
-// order, as if there had been one Watcher. Their SkipDir must answer as it
-// did. Others are added as by Add, and what nobody asks for any more is not
-// watched any longer. A root of before that is missing now is no error: its
-// end is reported, and it is watched when it comes back.
+// The subscriptions are given again. Those whose Root and Mask the other Watcher had go on: they
+// get all that happened meanwhile, in the kernel's order, as if there had been one Watcher. Their
+// SkipDir must answer as it did. Others are added as by Add, and what nobody asks for any more is
+// not watched any longer. A root of before that is missing now is no error: its end is reported,
+// and it is watched when it comes back.
 //
-// Snapshot and instance are compared with each other and with the roots. Where
-// something does not fit, or records are missing, the trees are scanned and
-// what has changed since the snapshot is reported after an Overflow event, as
-// if the queue had been full; a directory whose watch is gone without a record
-// is reported anew with all in it. What is not noticed is a file system that
-// agrees with a forged snapshot; keep it where only its owner can write.
+// Snapshot and instance are compared with each other and with the roots. Where something does not
+// fit, or records are missing, the trees are scanned, and what has changed since the snapshot is
+// reported after an Overflow event, as if the queue had been full. A directory whose watch is gone
+// without a record is reported anew with all in it. A forged snapshot that agrees with the file
+// system is not noticed; keep it where only its owner can write.
 //
-// The error is ErrSnapshot, wrapped, when the snapshot cannot be used; or as
-// of New; or as of Add for a subscription that is new. With a *LimitError of
-// the latter the Watcher is there nevertheless.
+// The error is ErrSnapshot, wrapped, when the snapshot cannot be used; or as of New; or as of Add
+// for a subscription that is new. With a *LimitError of the latter the Watcher is returned as well.
 func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) (*Watcher, error) {
 	s, err := openSnapshot(state)
 	if err != nil {
 		return nil, fmt.Errorf("resume inotify state: %w", err)
 	}
 	w := newWatcher(opts)
-	if w.fd, err = dupInstance(inotify); err == nil {
-		err = w.open()
+	if w.kernel.fd, err = dupInstance(inotify); err == nil {
+		err = w.kernel.open()
 	}
 	if err == nil {
+		w.mountPoints = mountPoints()
 		err = w.resume(s, subs)
 	}
-	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.sentinel != 0) {
-		w.release()
+	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.handover.sentinel != 0) {
+		w.kernel.close()
 		return nil, err
 	}
 	return w, err
@@ -211,7 +254,7 @@ func openSnapshot(state []byte) (*snapshot, error) {
 	return s, err
 }
 
-// bootID tells one boot of the kernel from another (random(4)).
+// bootID returns the number of this boot of the kernel (random(4)).
 func bootID() (boot [16]byte, err error) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -231,32 +274,35 @@ func dupInstance(file *os.File) (fd int, err error) {
 		return -1, err
 	}
 	fd = -1
-	if ctlErr := conn.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); ctlErr != nil {
+	ctlErr := conn.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	if ctlErr != nil {
 		return -1, ctlErr
 	}
 	if err != nil {
 		return -1, os.NewSyscallError("fcntl", err)
 	}
-	if what, err := os.Readlink(procPath(fd, "")); err != nil || what != "anon_inode:inotify" {
+
+	if what, err := os.Readlink(dirfd.Path(fd, "")); err != nil || what != "anon_inode:inotify" {
 		unix.Close(fd)
 		return -1, fmt.Errorf("resume inotify state: %s is no inotify instance: %q", file.Name(), what)
 	}
 	return fd, os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
 }
 
-// resume takes s over.
+// resume takes over what s has.
 func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mask, w.devs, w.tree, w.consistent = s.mask|internalMask, s.devs, s.tree, s.consistent
-	w.paths, w.oldPaths = newPathBuilder(w.tree, w.subscribed), newPathBuilder(w.tree, w.subscribed)
-	w.overflow = !s.intact
+	w.mask, w.devices, w.consistent = s.mask|internalMask, s.devices, s.consistent
+	w.setTree(s.tree)
+	w.pending.overflow = !s.intact
 	w.content.floor = s.consistent.UnixNano()
+
 	fits, err := w.compareWatches(s.others)
 	if err != nil {
 		return err
 	}
-	fresh, err := w.reclaim(s, subs)
+	added, err := w.restoreRoots(s, subs)
 	if err != nil {
 		return err
 	}
@@ -265,27 +311,26 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 			w.dropSubtree(n)
 		}
 	}
-	if !fits || !w.ownsRoots() {
+	if !fits || !w.watchesRoots() {
 		w.rewatch()
 	}
-	w.sentinel = s.sentinel
+	w.handover.sentinel = s.sentinel
+
 	var limits error
-	for _, sub := range fresh {
+	for _, sub := range added {
 		err := w.subscribe(sub)
 		if _, limited := errors.AsType[*LimitError](err); err != nil && !limited {
 			return err
 		}
 		limits = errors.Join(limits, err)
 	}
-	w.resolveLater(w.subs) // even if the list of mounts cannot be read
-	w.recheckMountsLocked()
-	w.scanMountedFiles(fileScan{}) // so that what is queued of them is understood
+	w.mountsChanged()
+	w.compareMountedFiles(mountedFilesReport{}) // so that what is queued of them is understood
 	return limits
 }
 
-// reclaim gives the subscriptions the roots that they had, and returns those
-// that had none.
-func (w *Watcher) reclaim(s *snapshot, subs []Subscription) (fresh []*subscriber, err error) {
+// restoreRoots gives the subscriptions the roots that they had, and returns those that had none.
+func (w *Watcher) restoreRoots(s *snapshot, subs []Subscription) (added []*subscriber, err error) {
 	roots := slices.Clone(s.roots)
 	for _, asked := range subs {
 		path, err := filepath.Abs(asked.Root)
@@ -295,101 +340,86 @@ func (w *Watcher) reclaim(s *snapshot, subs []Subscription) (fresh []*subscriber
 		sub := newSubscriber(asked, path)
 		i := slices.IndexFunc(roots, func(r savedRoot) bool { return r.path == path && r.mask == sub.Mask })
 		if i < 0 {
-			fresh = append(fresh, sub)
+			added = append(added, sub)
 			continue
 		}
+
 		w.subs = append(w.subs, sub)
-		if n := roots[i].node; n != 0 {
-			sub.dir = n
-			w.tree.setFlags(n, flagSubscribed, 0)
-			w.subscribed[n] = append(w.subscribed[n], sub)
-			w.makeRoot(n)
+		if n := roots[i].dir; n != 0 {
+			w.setRoot(sub, n)
 		}
 		w.watchComponents(sub)
 		if sub.dir == 0 {
-			_ = w.watchRootFile(sub) // if it is one; otherwise it is looked for again
+			_ = w.watchRootFile(sub) // if it is one; otherwise the root is resolved later
 		}
 		roots = slices.Delete(roots, i, i+1)
 	}
-	return fresh, nil
+	return added, nil
 }
 
-// compareWatches compares the tree with the watches that the kernel has, and
-// says whether they are of the same instance. A watch too few is forgiven, for
-// its end must be in the queue; one too many is not.
+// compareWatches compares the tree with the watches that the kernel has, and reports whether they
+// are of the same instance. A watch may be missing, for the record of its end must be in the queue;
+// one that is not known may not be there.
 func (w *Watcher) compareWatches(others []int32) (fits bool, err error) {
 	w.generation = 1
 	fits = true
-	for kw, err := range kernelWatches(w.fd) {
+	for kw, err := range kernelWatches(w.kernel.fd) {
 		if err != nil {
 			return false, err
 		}
-		n := w.tree.byWd.get(kw.wd)
+		n := w.tree.ByWatch(kw.wd)
 		if n == 0 {
-			_, known := slices.BinarySearch(others, kw.wd)
-			w.overflow = w.overflow || !known
-			w.unwanted = append(w.unwanted, kw.wd)
+			if _, known := slices.BinarySearch(others, kw.wd); !known {
+				w.pending.overflow = true
+			}
+			w.pending.unwanted = append(w.pending.unwanted, kw.wd)
 			continue
 		}
-		w.tree.nodes[n].generation = w.generation
-		fits = fits && w.agrees(n, kw)
+
+		// Only simple file systems have the kernel's own inode numbers in stat(2).
+		const all = Mask(unix.IN_ALL_EVENTS)
+		x := w.tree.Node(n)
+		x.Generation = w.generation
+		d := w.devices[x.Device]
+		sameInode := !d.countsSubdirs || kw.ino == x.Ino && kw.major == d.major && kw.minor == d.minor
+		fits = fits && sameInode && w.mask&all&^kw.mask == 0
 	}
 	return fits, nil
 }
 
-// agrees says whether the kernel's watch is on the directory n and reports
-// all that is asked for. The kernel's own numbers of a file are those of
-// stat(2) on simple file systems alone.
-func (w *Watcher) agrees(n id, kw kernelWatch) bool {
-	const all = Mask(unix.IN_ALL_EVENTS)
-	x := &w.tree.nodes[n]
-	d := w.devs[x.dev]
-	if d.leaves && (kw.ino != x.ino || kw.major != d.major || kw.minor != d.minor) {
-		return false
-	}
-	return w.mask&all&^kw.mask == 0
-}
-
-// ownsRoots says whether the instance watches every root that is where it was
-// under the descriptor that the tree has.
-func (w *Watcher) ownsRoots() bool {
+// watchesRoots reports whether the instance watches every root that is where it was, under the
+// descriptor that the tree has.
+func (w *Watcher) watchesRoots() bool {
 	for n, subs := range w.subscribed {
-		if !w.owns(n, subs[0].root) {
+		fd, err := openRoot(subs[0].root)
+		if err != nil {
+			continue // it is resolved again in any case
+		}
+		st, err := dirfd.Stat(fd, "")
+		isWatched := err != nil || !w.hasInode(n, st) || w.isRoot(n, fd)
+		unix.Close(fd)
+		if !isWatched {
 			return false
 		}
 	}
 	return true
 }
 
-func (w *Watcher) owns(n id, path string) bool {
-	fd, err := openRoot(path)
-	if err != nil {
-		return true // the way there is looked at in any case
-	}
-	defer unix.Close(fd)
-	if st, err := inodeAt(fd, ""); err != nil || !w.hasInode(n, st) {
-		return true
-	}
-	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(w.mask|DeleteSelf|MoveSelf))
-	return err == nil && int32(wd) == w.tree.nodes[n].wd
-}
-
-// rewatch keeps the names and puts watches on all directories that are still
-// where the tree has them, as if it had none; then all is scanned.
+// rewatch keeps the names, and adds watches to all directories that are still where the tree has
+// them, as if it had none. Then everything is scanned.
 func (w *Watcher) rewatch() {
-	w.overflow = true
-	w.tree.byWd = wdTable{}
-	for i := range w.tree.nodes {
-		x := &w.tree.nodes[i]
-		if x.wd != 0 && x.generation == w.generation {
-			w.unwanted = append(w.unwanted, x.wd) // unless it is found again
+	w.pending.overflow = true
+	for n := range w.tree.All() {
+		if x := w.tree.Node(n); x.WD != 0 && x.Generation == w.generation {
+			w.pending.unwanted = append(w.pending.unwanted, x.WD) // unless it is found again
 		}
-		x.wd = 0
 	}
-	var lost []id
-	for top := range w.rootPaths {
-		for _, n := range w.tree.subtree(nil, top) {
-			if !w.rewatchOne(n) {
+	w.tree.EndWatches()
+
+	var lost []dirtree.ID
+	for root := range w.rootPaths {
+		for _, n := range w.tree.Subtree(root) {
+			if !w.rewatchDir(n) {
 				lost = append(lost, n)
 			}
 		}
@@ -397,63 +427,25 @@ func (w *Watcher) rewatch() {
 	for _, n := range slices.Backward(lost) {
 		w.watchEnded(n, Ignored)
 	}
-	w.tree.count = 0
-	for i := range w.tree.nodes {
-		if w.tree.nodes[i].wd != 0 {
-			w.tree.count++
-		}
-	}
 }
 
-func (w *Watcher) rewatchOne(n id) bool {
-	fd, err := w.openNode(n, unix.O_PATH)
+// rewatchDir reports whether n is where the tree has it and could be watched.
+func (w *Watcher) rewatchDir(n dirtree.ID) bool {
+	fd, err := w.openDir(n, unix.O_PATH)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
 	mask := w.mask
-	if w.tree.nodes[n].flags&flagSubscribed != 0 {
-		mask |= DeleteSelf | MoveSelf
+	if w.tree.Has(n, dirtree.Subscribed) {
+		mask |= rootMask
 	}
-	wd, err := unix.InotifyAddWatch(w.fd, procPath(fd, ""), watchFlags|uint32(mask))
-	if err != nil || w.tree.byWd.get(int32(wd)) != 0 {
+	wd, err := w.kernel.watch(fd, "", watchFlags|uint32(mask))
+	if err != nil || w.tree.ByWatch(wd) != 0 {
 		return false
 	}
-	w.tree.nodes[n].wd = int32(wd)
-	w.tree.byWd.set(int32(wd), n)
+	w.tree.SetWatch(n, wd)
 	return true
-}
-
-// checkSentinel is called when the queue is empty. The record that a Handover left
-// must have been in it, or somebody else has read the queue. When it was, the
-// kernel has said of every watch that it ended.
-func (w *Watcher) checkSentinel() {
-	w.overflow = w.overflow || w.sentinel != 0
-	w.sentinel = 0
-}
-
-// newSentinel puts a record at the end of the kernel's queue: the IN_IGNORED of a
-// watch on a file that nobody else knows.
-func (w *Watcher) newSentinel() (wd int32, err error) {
-	file, err := unix.MemfdCreate("execlogd-seal", unix.MFD_CLOEXEC)
-	if err != nil {
-		return 0, os.NewSyscallError("memfd_create", err)
-	}
-	defer unix.Close(file)
-	n, err := unix.InotifyAddWatch(w.fd, procPath(file, ""), unix.IN_ATTRIB)
-	if err != nil {
-		return 0, os.NewSyscallError("inotify_add_watch", err)
-	}
-	_, err = unix.InotifyRmWatch(w.fd, uint32(n))
-	return int32(n), os.NewSyscallError("inotify_rm_watch", err)
-}
-
-// checkSentinelRecord notes that the record of newSeal came through. Records of watches
-// that are no more come here as well.
-func (w *Watcher) checkSentinelRecord(rec record) {
-	if rec.wd == w.sentinel && rec.mask&Ignored != 0 {
-		w.sentinel = 0
-	}
 }
 
 // A kernelWatch is a watch as /proc/pid/fdinfo lists it (proc(5)).
@@ -503,7 +495,8 @@ func cutWatch(line []byte) (kw kernelWatch, ok bool, err error) {
 			return kw, false, fmt.Errorf("fdinfo line %q without%q", line, key)
 		}
 	}
-	dev := values[2] // of the kernel's own kind, with 20 bits for the minor
+
+	dev := values[2] // the kernel's own kind of number, with 20 bits for the minor
 	return kernelWatch{
 		wd: int32(values[0]), ino: values[1], mask: Mask(values[3]),
 		major: uint32(dev >> 20), minor: uint32(dev & (1<<20 - 1)),

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
 // handoverRoot has the test binary be the first of two processes: it watches
@@ -57,15 +59,15 @@ func TestFirstProcess(t *testing.T) {
 	select {} // to be killed
 }
 
-// A handover is what one process left for another.
-type handover struct {
+// A savedState is what one process left for another.
+type savedState struct {
 	file  *os.File
 	state []byte
 }
 
 // handedOver has another process watch tr's root and hand over. It is killed
 // before its heir begins.
-func (tr *trial) handedOver() handover {
+func (tr *trial) handedOver() savedState {
 	tr.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	tr.must(err)
@@ -98,11 +100,11 @@ func (tr *trial) handedOver() handover {
 	tr.must(err)
 	file := os.NewFile(uintptr(fds[0]), "inotify")
 	tr.t.Cleanup(func() { file.Close() })
-	return handover{file, state}
+	return savedState{file, state}
 }
 
 // resume makes tr go on with what it was left.
-func (tr *trial) resume(h handover, more ...Subscription) *trial {
+func (tr *trial) resume(h savedState, more ...Subscription) *trial {
 	tr.t.Helper()
 	subs := append([]Subscription{{Root: tr.root, Deliver: tr.take}}, more...)
 	w, err := Resume(Options{Problem: func(err error) { tr.t.Log("problem:", err) }}, h.file, h.state, subs...)
@@ -186,39 +188,39 @@ func TestResumeRepairs(t *testing.T) {
 	news := []string{"close_write", " d/f\n", " d/new/g\n", "|isdir z"}
 	tests := []struct {
 		name    string
-		spoil   func(tr *trial, h *handover)
-		between func(tr *trial, h *handover)
+		spoil   func(tr *trial, h *savedState)
+		between func(tr *trial, h *savedState)
 		scanned bool // a scan after an Overflow must follow
 	}{
 		{"all fits", nil, nil, false},
-		{"some watches are gone and their records are there", func(tr *trial, h *handover) { tr.unwatch(h, 2, false) }, nil, false},
-		{"some watches are gone and so are their records", func(tr *trial, h *handover) { tr.unwatch(h, 2, true) }, nil, true},
-		{"all watches are gone and their records are there", func(tr *trial, h *handover) { tr.unwatch(h, 100, false) }, nil, true},
-		{"all watches are gone and so are their records", func(tr *trial, h *handover) { tr.unwatch(h, 100, true) }, nil, true},
-		{"somebody read the queue", nil, func(tr *trial, h *handover) { tr.swallow(h) }, true},
-		{"the watches report too little", func(tr *trial, h *handover) {
+		{"some watches are gone and their records are there", func(tr *trial, h *savedState) { tr.unwatch(h, 2, false) }, nil, false},
+		{"some watches are gone and so are their records", func(tr *trial, h *savedState) { tr.unwatch(h, 2, true) }, nil, true},
+		{"all watches are gone and their records are there", func(tr *trial, h *savedState) { tr.unwatch(h, 100, false) }, nil, true},
+		{"all watches are gone and so are their records", func(tr *trial, h *savedState) { tr.unwatch(h, 100, true) }, nil, true},
+		{"somebody read the queue", nil, func(tr *trial, h *savedState) { tr.swallow(h) }, true},
+		{"the watches report too little", func(tr *trial, h *savedState) {
 			fd := tr.raw(h)
 			_, err := unix.InotifyAddWatch(fd, tr.at("d"), unix.IN_ATTRIB)
 			tr.must(err)
 		}, nil, true},
-		{"there is a watch that nobody knows", func(tr *trial, h *handover) {
+		{"there is a watch that nobody knows", func(tr *trial, h *savedState) {
 			_, err := unix.InotifyAddWatch(tr.raw(h), tr.out, unix.IN_ATTRIB)
 			tr.must(err)
 		}, nil, true},
-		{"the queue was never empty", func(tr *trial, h *handover) {
+		{"the queue was never empty", func(tr *trial, h *savedState) {
 			s, err := decodeSnapshot(h.state)
 			tr.must(err)
 			s.intact = false
 			h.state = s.encode()
 		}, nil, true},
-		{"it is another instance", func(tr *trial, h *handover) {
+		{"it is another instance", func(tr *trial, h *savedState) {
 			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 			tr.must(err)
 			h.file.Close()
 			h.file = os.NewFile(uintptr(fd), "another")
 			tr.t.Cleanup(func() { h.file.Close() })
 		}, nil, true},
-		{"it is another instance with watches in another order", func(tr *trial, h *handover) {
+		{"it is another instance with watches in another order", func(tr *trial, h *savedState) {
 			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 			tr.must(err)
 			for _, dir := range []string{".", "d/e", "a/b/c", "d", "a", "a/b", "out:."} {
@@ -229,7 +231,7 @@ func TestResumeRepairs(t *testing.T) {
 			h.file = os.NewFile(uintptr(fd), "another")
 			tr.t.Cleanup(func() { h.file.Close() })
 		}, nil, true},
-		{"the queue overflowed", nil, func(tr *trial, _ *handover) {
+		{"the queue overflowed", nil, func(tr *trial, _ *savedState) {
 			for i := range queueLength() {
 				tr.must(os.Chmod(tr.at([]string{"d", "d/e"}[i%2]), 0o755))
 			}
@@ -271,18 +273,18 @@ func TestResumeRepairs(t *testing.T) {
 	}
 }
 
-func (tr *trial) raw(h *handover) int {
+func (tr *trial) raw(h *savedState) int {
 	return int(h.file.Fd())
 }
 
 // unwatch removes watches from below the root, and the root's if there are no
 // others, and their records if it is to be quiet.
-func (tr *trial) unwatch(h *handover, most int, quiet bool) {
+func (tr *trial) unwatch(h *savedState, most int, quiet bool) {
 	s, err := decodeSnapshot(h.state)
 	tr.must(err)
-	for _, x := range slices.Backward(s.tree.nodes) {
-		if x.wd != 0 && most > 0 {
-			_, err := unix.InotifyRmWatch(tr.raw(h), uint32(x.wd))
+	for _, n := range slices.Backward(slices.Collect(s.tree.All())) {
+		if wd := s.tree.Node(n).WD; wd != 0 && most > 0 {
+			_, err := unix.InotifyRmWatch(tr.raw(h), uint32(wd))
 			tr.must(err)
 			most--
 		}
@@ -293,7 +295,7 @@ func (tr *trial) unwatch(h *handover, most int, quiet bool) {
 }
 
 // swallow reads what is queued.
-func (tr *trial) swallow(h *handover) {
+func (tr *trial) swallow(h *savedState) {
 	tr.must(unix.SetNonblock(tr.raw(h), true))
 	buf := make([]byte, 1<<20)
 	for {
@@ -327,12 +329,12 @@ func TestResumeRefuses(t *testing.T) {
 		{"a flipped bit", flipped, "checksum"},
 		{"another version", version, "version 2, this program reads 1"},
 		{"another boot", other(func(s *snapshot) { s.boot[3]++ }), "this is boot"},
-		{"no seal", other(func(s *snapshot) { s.sentinel = 0 }), "no seal"},
+		{"no sentinel", other(func(s *snapshot) { s.sentinel = 0 }), "no sentinel"},
 		{"a name twice", other(func(s *snapshot) {
-			s.tree.attach(s.tree.add(9999, 0, 1), 1, []byte("a"))
+			s.tree.Attach(s.tree.Add(9999, 0, 1), 1, []byte("a"))
 		}), `"a" twice`},
 		{"a name that leads elsewhere", other(func(s *snapshot) {
-			s.tree.attach(s.tree.add(9999, 0, 1), 1, []byte(".."))
+			s.tree.Attach(s.tree.Add(9999, 0, 1), 1, []byte(".."))
 		}), `".."`},
 	}
 	for _, tt := range tests {
@@ -435,12 +437,12 @@ func TestResumeFindsAnotherRoot(t *testing.T) {
 }
 
 // handOver is handedOver within this process.
-func (tr *trial) handOver() handover {
+func (tr *trial) handOver() savedState {
 	tr.t.Helper()
 	file, state, err := tr.w.Handover()
 	tr.must(err)
 	tr.t.Cleanup(func() { file.Close() })
-	return handover{file, state}
+	return savedState{file, state}
 }
 
 func TestHandoverEndsTheWatcher(t *testing.T) {
@@ -541,27 +543,27 @@ func (s *storm) handedOver() {
 func dump(s *snapshot) string {
 	var all []string
 	for top, path := range s.rootPaths {
-		for _, n := range s.tree.subtree(nil, top) {
-			x := s.tree.nodes[n]
-			names := bytes.Join(s.tree.namesBelow(top, n), []byte("/"))
-			root := slices.IndexFunc(s.roots, func(r savedRoot) bool { return r.node == n })
-			all = append(all, fmt.Sprintf("%q %q wd %d ino %d dev %v root %d", path, names, x.wd, x.ino, s.devs[x.dev], root))
+		for _, n := range s.tree.Subtree(top) {
+			x := s.tree.Node(n)
+			names := bytes.Join(s.tree.NamesBelow(top, n), []byte("/"))
+			root := slices.IndexFunc(s.roots, func(r savedRoot) bool { return r.dir == n })
+			all = append(all, fmt.Sprintf("%q %q wd %d ino %d dev %v root %d", path, names, x.WD, x.Ino, s.devices[x.Device], root))
 		}
 	}
 	slices.Sort(all)
-	return fmt.Sprint(s.boot, s.intact, s.consistent.UnixNano(), s.sentinel, s.mask, s.devs, s.others, len(s.roots), "\n", strings.Join(all, "\n"))
+	return fmt.Sprint(s.boot, s.intact, s.consistent.UnixNano(), s.sentinel, s.mask, s.devices, s.others, len(s.roots), "\n", strings.Join(all, "\n"))
 }
 
 func FuzzSnapshot(f *testing.F) {
 	s := &snapshot{
 		boot: [16]byte{1, 2, 3}, intact: true, consistent: time.Unix(1e9, 5), sentinel: 77, mask: Changes,
-		devs: []device{{8, 1, true}, {0, 30, false}}, tree: newTree(), others: []int32{3, 9},
+		devices: []device{{8, 1, true}, {0, 30, false}}, tree: dirtree.New(), others: []int32{3, 9},
 	}
-	top, second := s.tree.add(1, 0, 2), s.tree.add(70, 1, 1<<63)
-	a, b := s.tree.add(4, 0, 12), s.tree.add(5, 1, 11)
-	s.tree.attach(a, top, []byte("a"))
-	s.tree.attach(b, a, []byte("b\xff"))
-	s.rootPaths = map[id]string{top: "/srv", second: "/mnt"}
+	top, second := s.tree.Add(1, 0, 2), s.tree.Add(70, 1, 1<<63)
+	a, b := s.tree.Add(4, 0, 12), s.tree.Add(5, 1, 11)
+	s.tree.Attach(a, top, []byte("a"))
+	s.tree.Attach(b, a, []byte("b\xff"))
+	s.rootPaths = map[dirtree.ID]string{top: "/srv", second: "/mnt"}
 	s.roots = []savedRoot{{"/srv", Changes, top}, {"/srv/a", Create, a}, {"/missing", Create, 0}, {"/mnt", Create, second}}
 	f.Add(s.encode()[snapshotHeader:])
 	f.Add(newSnapshotSeed())
@@ -587,7 +589,7 @@ func FuzzSnapshot(f *testing.F) {
 }
 
 func newSnapshotSeed() []byte {
-	return (&snapshot{sentinel: 1, tree: newTree()}).encode()[snapshotHeader:]
+	return (&snapshot{sentinel: 1, tree: dirtree.New()}).encode()[snapshotHeader:]
 }
 
 // BenchmarkHandover is the time to leave and to come back with a large tree,
@@ -606,7 +608,7 @@ func BenchmarkHandover(b *testing.B) {
 		b.Fatal(err)
 	}
 	start := time.Now()
-	if err := w.runScan(workers, scanRequest{dir: w.subs[0].dir, all: true}); err != nil {
+	if err := w.runScan(workers, scanRequest{dir: w.subs[0].dir, kind: scanWatch}); err != nil {
 		b.Fatal(err)
 	}
 	rescan := time.Since(start)
@@ -625,8 +627,8 @@ func BenchmarkHandover(b *testing.B) {
 		}
 		back += time.Since(start)
 		file.Close()
-		if w.Watches() != len(dirs) || w.overflow {
-			b.Fatalf("%d watches for %d directories, to be scanned: %t", w.Watches(), len(dirs), w.overflow)
+		if w.Watches() != len(dirs) || w.pending.overflow {
+			b.Fatalf("%d watches for %d directories, to be scanned: %t", w.Watches(), len(dirs), w.pending.overflow)
 		}
 	}
 	b.ReportMetric(float64(rescan.Milliseconds()), "ms/rescan")

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
 )
 
 // A kind of operation on two paths in the tree and one outside. It may fail.
@@ -107,7 +109,7 @@ func writeUnnamed(p, q, _ string) error {
 	}
 	defer unix.Close(fd)
 	_, err = unix.Write(fd, []byte(q))
-	return errors.Join(err, unix.Linkat(unix.AT_FDCWD, procPath(fd, ""), unix.AT_FDCWD, p, unix.AT_SYMLINK_FOLLOW))
+	return errors.Join(err, unix.Linkat(unix.AT_FDCWD, dirfd.Path(fd, ""), unix.AT_FDCWD, p, unix.AT_SYMLINK_FOLLOW))
 }
 
 // An operation is of a kind, with its paths.

@@ -91,7 +91,7 @@ func changed(path string) time.Time {
 
 // later lets so much time pass that time stamps tell what comes from what was.
 func (tr *trial) later() error {
-	const long = timeStep + 10*time.Millisecond
+	const long = clockStep + 10*time.Millisecond
 	clock := tr.at("out:../clock")
 	err := os.WriteFile(clock, nil, 0o644)
 	for since := time.Now(); err == nil && changed(clock).Sub(since) < long; {
@@ -216,7 +216,7 @@ func (tr *trial) mustAdd(h *Handle, err error) *Handle {
 // watches counts the watches that the kernel has for the instance, without
 // those on the way to a root.
 func (tr *trial) watches() (count int) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.w.fd))
+	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.w.kernel.fd))
 	tr.must(err)
 	defer f.Close()
 	tr.w.mu.Lock()
@@ -226,7 +226,7 @@ func (tr *trial) watches() (count int) {
 		if _, err := fmt.Sscanf(lines.Text(), "inotify wd:%x", &wd); err != nil {
 			continue
 		}
-		if tr.w.tree.byWd.get(wd) != 0 || tr.w.components.watched[wd] == 0 && len(tr.w.files.byWd[wd])+len(tr.w.rootFiles[wd]) == 0 {
+		if tr.w.tree.ByWatch(wd) != 0 || tr.w.components.watches[wd] == 0 && len(tr.w.mountedFiles.byWatch[wd])+len(tr.w.rootFiles[wd]) == 0 {
 			count++
 		}
 	}

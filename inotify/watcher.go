@@ -6,273 +6,171 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// ErrClosed is what a Watcher's methods return after Close.
-var ErrClosed = errors.New("inotify watcher is closed")
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
+)
 
 // Options are the choices for a Watcher. The zero value is right for most.
 type Options struct {
 	// Problem is called with each directory that cannot be watched although
-	// everything else can: no permission (an *os.PathError, told once; it is
+	// everything else can: no permission (an *os.PathError, reported once; it is
 	// tried again when its mode changes), a limit that was reached after Add
-	// (a *LimitError, told once until there was room for all), a remote file
-	// system (a *RemoteError, told where it begins), or a mounted file that
-	// is another where it comes from (a *MountedFileError). Calls come one at a
-	// time, from Add's caller or from Run, and must not use the Watcher. Nil
-	// ignores them.
+	// (a *LimitError, reported once until there was room for all), a remote file
+	// system (a *RemoteError, reported where it begins), or a mounted file that
+	// was replaced where it comes from (a *MountedFileError). Calls come one at a
+	// time, from the caller of Add or from Run, and must not use the Watcher. Nil
+	// ignores problems.
 	Problem func(error)
 
-	// PollInterval is how often Run looks at the directories for which there
-	// was no watch, or that are on a remote file system, with all below them.
-	// What has changed is reported as a scan reports it: a file that is new
-	// or another in one Create|Modify|CloseWrite, what is gone in a Delete;
-	// renames are not recognised, nor is what was undone between two looks.
-	// Those that had no watch get one as soon as there is room. While there
-	// is no such directory no timer runs. 0 is 2 s; negative is never.
+	// PollInterval is how often Run polls the directories that got no watch or
+	// are on a remote file system, with all below them. What has changed is
+	// reported as a scan reports it: a file that is new or another in one
+	// Create|Modify|CloseWrite, what is gone in a Delete. Renames are not
+	// recognised, nor is what was undone between two polls. A directory that got
+	// no watch gets one as soon as there is room. While there is no such
+	// directory no timer runs. 0 is 2 s; negative is never.
 	PollInterval time.Duration
 }
 
-// A Subscription asks for what happens below one directory, or to one file.
-type Subscription struct {
-	// Root is the directory, or a regular file. A relative path is taken from
-	// the working directory at the time of Add. A symbolic link is followed;
-	// links below Root are not.
-	Root string
-
-	// Wait makes a Root that does not exist no error: it is watched from the
-	// moment that it does, with its content reported.
-	Wait bool
-
-	// Mask is the events asked for; 0 means Changes. An event is delivered
-	// when it has one of these bits. Overflow, and that the root is gone or
-	// there again, are delivered to all.
-	Mask Mask
-
-	// SkipDir says which directories are left out: neither watched nor
-	// looked into, while their own appearance is still an event of their
-	// parent. It gets a path as in Event.Path, is asked when a directory is
-	// met, and not again for what lies below a directory that is renamed, but for Rescan
-	// and Handle.Update.
-	// Several goroutines may call it at once. Nil leaves nothing out.
-	SkipDir func(path string) bool
-
-	// Deliver gets the events, in the order of the kernel's queue. It runs in
-	// Run's goroutine, so nothing is read from the kernel until it returns.
-	// The slice is reused after that; the strings in it may be kept. It must
-	// not call Add, Flush or Close, nor Update of a Handle.
-	Deliver func([]Event)
-}
+// match is a place in the tree from which a subscription sees an event.
+type match = dirtree.Match[[]*subscriber]
 
 // A Watcher is one inotify instance with all the trees that it watches. Its
 // methods may be called from any goroutine.
 type Watcher struct {
 	problem func(error)
-	statfs  func(path string) (uint32, error) // fileSystem
-	fd      int                               // inotify
-	epoll   int
-	wake    int // eventfd that ends a wait
-	mounts  int // the list of mounts, or -1
-	buf     []byte
+	statfs  func(path string) (uint32, error) // dirfd.Filesystem, unless a test has another
 
-	running     sync.Mutex // held by Run
-	delivered   bool       // since yield; of who delivers
-	mu          sync.Mutex // guards what follows, and fd against Close
-	closed      bool
-	handingOver bool               // a Handover is under way
-	stopRunning context.CancelFunc // ends Run, when it is under way
-	sentinel    int32              // the watch that a Handover left; 0 when its end was read, or nobody expects it
-	mask        Mask               // of every watch
-	subs        []*subscriber
-	subscribed  map[id][]*subscriber
-	rootPaths   map[id]string // absolute path of each top
-	tree        *tree
-	devs        []device
-	mounted     []string // mount points, when they were looked at last
-	files       mountedFiles
-	skipChecks  []string                // roots; see Rescan
-	rootFiles   map[int32][]*subscriber // whose root is a file, by its watch
-	content     contentTimes
+	running   sync.Mutex // held by Run; locked before mu
+	delivered bool       // there were events since yield; for the goroutine that delivers
 
-	components componentSet             // to the roots
-	lostRoots  map[*subscriber]struct{} // whose root is to be looked for
-	only       *subscriber              // who gets events; nil is everybody
+	mu       sync.Mutex // guards what follows, and the descriptors against Close
+	kernel   instance
+	closed   bool
+	handover handover
+	idle     bool // Run waits, for the kernel's queue alone
+	woken    bool // Run is to look at something else
+	flushes  []flush
 
+	mask       Mask // of every watch
+	subs       []*subscriber
+	subscribed map[dirtree.ID][]*subscriber // by the directory that is their root
+	rootPaths  map[dirtree.ID]string        // absolute paths of the directories with the flag Root
+	tree       *dirtree.Tree
+	devices    []device
+	paths      *dirtree.PathBuilder[[]*subscriber]
+	oldPaths   *dirtree.PathBuilder[[]*subscriber] // for the old place in a rename
+	target     *subscriber                         // alone gets events; nil is everybody
+
+	components   componentSet
+	rootFiles    map[int32][]*subscriber // whose root is a file, by its watch
+	mountPoints  []string                // when the list was read last
+	mountedFiles mountedFiles
+	unwatched    unwatchedDirs
 	renames      renameLog
-	detached     map[id]detachment
-	dirty        map[dirEntry]verifyFlags // to be checked
-	unscanned    map[id]struct{}          // to be scanned once their path is known
-	unreported   map[id]struct{}          // to be reported anew, with all below
-	unwanted     []int32                  // watches to remove
-	unwatched    unwatchedDirs            // what has no watch
-	generation   uint16                   // counts resyncs
-	overflow     bool                     // a resync is due
-	toldLimit    bool                     // something got no watch because there was no room, and that is told
-	toldShortage bool                     // something could not be looked at, and that is told
-	consistent   time.Time                // nothing was missing then
-	consumed     uint64                   // bytes read from the kernel
-	flushes      []flush
-	idle         bool // Run waits, and for nothing but what the kernel queues
-	woken        bool // Run is to look at something else
+	content      contentTimes
 
-	paths    *pathBuilder
-	oldPaths *pathBuilder // for the old place in a rename
+	pending          pending
+	generation       uint16    // number of the last resync
+	consistent       time.Time // when nothing was missing
+	limitReported    bool      // that something got no watch, since there was room for all
+	shortageReported bool      // that something could not be looked at, since everything could
 }
 
 // New opens an inotify instance. When the user has none left the error is a
 // *LimitError.
 func New(opts Options) (*Watcher, error) {
 	w := newWatcher(opts)
-	if err := w.open(); err != nil {
-		w.release()
+	if err := w.kernel.open(); err != nil {
+		w.kernel.close()
 		return nil, err
 	}
+	w.mountPoints = mountPoints()
 	return w, nil
 }
 
+// newWatcher returns a Watcher without descriptors.
 func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
-		problem:    opts.Problem,
-		statfs:     fileSystem,
-		unwatched:  newUnwatchedDirs(opts.PollInterval),
-		fd:         -1,
-		epoll:      -1,
-		wake:       -1,
-		mounts:     -1,
-		buf:        make([]byte, 64<<10),
-		mask:       internalMask,
-		subscribed: map[id][]*subscriber{},
-		rootPaths:  map[id]string{},
-		tree:       newTree(),
-		detached:   map[id]detachment{},
-		dirty:      map[dirEntry]verifyFlags{},
-		unscanned:  map[id]struct{}{},
-		unreported: map[id]struct{}{},
-		components: newComponentSet(),
-		files:      newMountedFiles(),
-		rootFiles:  map[int32][]*subscriber{},
-		lostRoots:  map[*subscriber]struct{}{},
-		consistent: time.Now(),
+		problem:      opts.Problem,
+		statfs:       dirfd.Filesystem,
+		kernel:       newInstance(),
+		mask:         internalMask,
+		subscribed:   map[dirtree.ID][]*subscriber{},
+		rootPaths:    map[dirtree.ID]string{},
+		components:   newComponentSet(),
+		rootFiles:    map[int32][]*subscriber{},
+		mountedFiles: newMountedFiles(),
+		unwatched:    newUnwatchedDirs(opts.PollInterval),
+		pending:      newPending(),
+		consistent:   time.Now(),
 	}
-	w.content.floor = w.consistent.Add(-timeStep).UnixNano()
-	w.paths, w.oldPaths = newPathBuilder(w.tree, w.subscribed), newPathBuilder(w.tree, w.subscribed)
 	if w.problem == nil {
 		w.problem = func(error) {}
 	}
+	w.content.floor = w.consistent.Add(-clockStep).UnixNano()
+	w.setTree(dirtree.New())
 	return w
 }
 
-// open acquires the descriptors; an inotify instance only if there is none.
-func (w *Watcher) open() (err error) {
-	if err := usable(); err != nil {
-		return err
-	}
-	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return os.NewSyscallError("epoll_create1", err)
-	}
-	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return os.NewSyscallError("eventfd", err)
-	}
-	if w.fd < 0 {
-		w.fd, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	}
-	if errors.Is(err, unix.EMFILE) && w.spareDescriptor() {
-		return instanceLimit(err)
-	}
-	if err != nil {
-		return os.NewSyscallError("inotify_init1", err)
-	}
-	if w.mounts, err = unix.Open(mountinfo, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		w.mounts = -1 // then what is mounted later is not seen
-	}
-	w.mounted = mountPoints()
-	return errors.Join(w.await(w.fd, unix.EPOLLIN), w.await(w.wake, unix.EPOLLIN), w.await(w.mounts, unix.EPOLLPRI))
+func (w *Watcher) setTree(t *dirtree.Tree) {
+	w.tree = t
+	w.paths = dirtree.NewPathBuilder(t, w.subscribed)
+	w.oldPaths = dirtree.NewPathBuilder(t, w.subscribed)
 }
 
-// spareDescriptor tells the two meanings of EMFILE apart: it is the user's
-// limit of instances unless it is the process's of descriptors.
-func (w *Watcher) spareDescriptor() bool {
-	fd, err := unix.FcntlInt(uintptr(w.wake), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	return true
-}
-
-// await adds fd, unless it is -1, to what wait waits for.
-func (w *Watcher) await(fd int, events uint32) error {
-	if fd < 0 {
-		return nil
-	}
-	err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
-	return os.NewSyscallError("epoll_ctl", err)
-}
-
-// usable sees that the system has what scans take.
-func usable() error {
-	const proc = "/proc/self/fd"
-	fd, err := unix.Open(proc, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: proc, Err: err}
-	}
-	return unix.Close(fd)
-}
-
-// Add watches a tree until the Handle, or the Watcher, is closed. What is in it already is not reported; what happens
-// from the moment that its directory is met is. An unreadable or missing Root
-// is an *os.PathError, and nothing is watched then. With a *LimitError the
-// subscription holds: what could be watched is watched, and the rest is looked
-// at every Options.PollInterval.
+// Add watches a tree until the Handle or the Watcher is closed. What is in it already is not reported; what happens from the
+// moment that its directory is found is. An unreadable or missing Root is an
+// *os.PathError, and nothing is watched then. With a *LimitError the subscription
+// holds: what could be watched is watched, and the rest is polled every
+// Options.PollInterval.
 func (w *Watcher) Add(s Subscription) (*Handle, error) {
 	root, err := filepath.Abs(s.Root)
 	if err != nil {
 		return nil, fmt.Errorf("watch %q: %w", s.Root, err)
 	}
-	defer w.wakeRun() // what the scan left in doubt is for Run
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.handingOver {
+	if w.closed || w.handover.underway {
 		return nil, ErrClosed
 	}
-
+	defer w.wake() // Run does what the scan has left pending, and may have to start a timer
 	sub := newSubscriber(s, root)
 	err = w.subscribe(sub)
 	w.pollUnseen()
-	if w.unwatched.hasTimer() {
-		w.wakeLocked() // Run may wait without a timer
-	}
 	if !slices.Contains(w.subs, sub) {
 		return nil, err
 	}
 	return &Handle{w, sub}, err
 }
 
-// Rescan has SkipDir asked anew for the directories below a root of a Subscription,
-// for when it would answer otherwise. One that is not left out any more is watched
+// Rescan calls SkipDir again for the directories below the root of a Subscription, for
+// when it would answer otherwise. A directory that is not left out any more is watched
 // from then on, without a report of what is in it; one that is left out now stays
-// watched. Rescan returns at once, may be called by Deliver, and Run does it.
+// watched. Rescan returns at once, and Run does it. Deliver may call it.
 func (w *Watcher) Rescan(root string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.Contains(w.skipChecks, root) {
-		w.skipChecks = append(w.skipChecks, root)
+	if !slices.Contains(w.pending.skipChecks, root) {
+		w.pending.skipChecks = append(w.pending.skipChecks, root)
 	}
-	w.wakeLocked()
+	w.wake()
 }
 
 // checkSkipped does what Rescan asks for.
 func (w *Watcher) checkSkipped() {
-	roots := w.skipChecks
-	w.skipChecks = nil
+	roots := w.pending.skipChecks
+	w.pending.skipChecks = nil
 	for _, s := range w.subs {
-		if s.dir != 0 && slices.Contains(roots, s.Root) && w.tree.reachable(s.dir) {
-			w.scan(workers, scanRequest{dir: s.dir, all: true, quiet: true})
+		if s.dir != 0 && slices.Contains(roots, s.Root) && w.tree.Reachable(s.dir) {
+			w.scan(workers, scanRequest{dir: s.dir, kind: scanSilent})
 		}
 	}
 }
@@ -281,28 +179,31 @@ func (w *Watcher) checkSkipped() {
 func (w *Watcher) Watches() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tree.count
+	return w.tree.Watches()
 }
 
-// Run reads the kernel's events and hands them to the subscribers until ctx
-// ends or the Watcher is handed over, which is no error, or reading fails. Only
-// one Run may be under way.
-// What the kernel has queued when ctx ends is for the next Run.
+// Run reads the kernel's events and hands them to the subscribers. It returns nil when
+// ctx ends or the Watcher is handed over, and an error when reading fails. Only one Run
+// may be under way. What the kernel has queued when ctx ends is for the next Run.
 func (w *Watcher) Run(ctx context.Context) error {
-	free := w.running.TryLock()
-	if free {
-		defer w.running.Unlock()
-	}
-	switch {
-	case w.isHandingOver():
-		return ErrClosed
-	case !free:
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !w.running.TryLock() {
+		if w.isClosing() {
+			return ErrClosed
+		}
 		return errors.New("inotify watcher runs already")
 	}
-	ctx, halt := context.WithCancel(ctx)
-	defer halt()
-	w.setStop(halt)
-	defer context.AfterFunc(ctx, w.wakeRun)()
+	defer w.running.Unlock()
+	if !w.setStop(cancel) {
+		return ErrClosed
+	}
+	defer context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.wake()
+	})()
+
 	for {
 		if err := w.drain(ctx); err != nil || ctx.Err() != nil {
 			return err
@@ -313,17 +214,18 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// Close ends Run and gives the instance back to the kernel with all watches.
+// Close ends Run and gives the inotify instance with all its watches back to the kernel.
 // It waits until Run has returned. Further calls do nothing.
 func (w *Watcher) Close() error {
 	w.mu.Lock()
 	first := !w.closed
 	w.closed = true
+	w.wake()
 	w.mu.Unlock()
 	if !first {
 		return nil
 	}
-	w.wakeRun()
+
 	w.running.Lock()
 	defer w.running.Unlock()
 	w.mu.Lock()
@@ -332,67 +234,55 @@ func (w *Watcher) Close() error {
 		close(f.done)
 	}
 	w.flushes = nil
-	return w.release()
+	return w.kernel.close()
 }
 
-// release closes the descriptors that are open.
-func (w *Watcher) release() error {
-	var errs []error
-	for _, fd := range []*int{&w.fd, &w.wake, &w.mounts, &w.epoll} {
-		if *fd >= 0 {
-			errs = append(errs, os.NewSyscallError("close", unix.Close(*fd)))
-			*fd = -1
-		}
-	}
-	return errors.Join(errs...)
+// A flush is a call of Flush that waits. It is over when so many bytes have been read from
+// the kernel and nothing is pending.
+type flush struct {
+	at   uint64 // see instance.consumed
+	done chan struct{}
 }
 
-// Flush waits until everything that happened below the roots before the call
-// was delivered, which takes a Run under way. It leaves no trace in any
-// directory. It returns early with ctx's error or ErrClosed. It promises
-// nothing of directories without a watch, nor of mounts, which are noticed in
-// their own time.
+// Flush waits until everything that happened below the roots before the call is delivered,
+// which takes a Run under way. It leaves no trace in any directory. It returns early with the
+// error of ctx or ErrClosed. It promises nothing for directories without a watch, nor for
+// mounts, which are noticed in their own time.
 func (w *Watcher) Flush(ctx context.Context) error {
-	done, err := w.awaitQueued()
+	done, err := w.addFlush()
 	if err != nil || done == nil {
 		return err
 	}
-	w.wakeRun() // should Run be asleep
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-done:
 	}
-	if w.isClosed() {
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
 		return ErrClosed
 	}
 	return nil
 }
 
-// A flush is over when so much has been read and nothing is left to repair.
-type flush struct {
-	at   uint64 // see Watcher.consumed
-	done chan struct{}
-}
-
-// awaitQueued notes a flush of all that is in the kernel's queue. It returns
-// nil if there is nothing to wait for.
-func (w *Watcher) awaitQueued() (<-chan struct{}, error) {
+// addFlush returns a channel that is closed when everything that is queued now is delivered;
+// nil when that is so already.
+func (w *Watcher) addFlush() (<-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, ErrClosed
 	}
-	queued, err := unix.IoctlGetInt(w.fd, unix.TIOCINQ) // alias FIONREAD
-	if err != nil {
-		return nil, os.NewSyscallError("ioctl FIONREAD", err)
+	queued, err := w.kernel.queued()
+	if err != nil || queued == 0 && w.idle {
+		return nil, err
 	}
-	if queued == 0 && w.idle {
-		return nil, nil
-	}
-	done := make(chan struct{})
-	w.flushes = append(w.flushes, flush{at: w.consumed + uint64(queued), done: done})
-	return done, nil
+	f := flush{at: w.kernel.consumed + uint64(queued), done: make(chan struct{})}
+	w.flushes = append(w.flushes, f)
+	w.wake() // Run may sleep
+	return f.done, nil
 }
 
 // endFlushes ends the flushes that are over.
@@ -400,7 +290,7 @@ func (w *Watcher) endFlushes() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.flushes = slices.DeleteFunc(w.flushes, func(f flush) bool {
-		over := f.at <= w.consumed
+		over := f.at <= w.kernel.consumed
 		if over {
 			close(f.done)
 		}
@@ -408,30 +298,14 @@ func (w *Watcher) endFlushes() {
 	})
 }
 
-func (w *Watcher) isClosed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closed
-}
-
-// wakeRun ends a wait; what it writes stays until the next wait reads it.
-func (w *Watcher) wakeRun() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.wakeLocked()
-}
-
-// wakeLocked is interrupt for who has the lock.
-func (w *Watcher) wakeLocked() {
+// wake ends the wait of Run, or the next one. mu must be held.
+func (w *Watcher) wake() {
 	w.idle, w.woken = false, true
-	if w.wake >= 0 {
-		unix.Write(w.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // fails only when it is full of wake-ups
-	}
+	w.kernel.wake()
 }
 
-// wait sleeps until there is something to do or interrupt was called.
+// wait sleeps until there is something to do or wake was called.
 func (w *Watcher) wait() error {
-	var ready [3]unix.EpollEvent
 	w.mu.Lock()
 	timeout := w.unwatched.timeout()
 	for _, s := range w.subs {
@@ -439,26 +313,30 @@ func (w *Watcher) wait() error {
 	}
 	w.idle = timeout < 0 && !w.woken
 	w.mu.Unlock()
-	w.yieldProcessor()
-	n, err := unix.EpollWait(w.epoll, ready[:], timeout)
+	w.yield()
+	mountsChanged, err := w.kernel.wait(timeout)
+
 	w.mu.Lock()
-	w.idle, w.woken = false, false // before the wake-up is read: there may come another
-	w.mu.Unlock()
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return os.NewSyscallError("epoll_wait", err)
+	defer w.mu.Unlock()
+	w.idle, w.woken = false, false
+	if mountsChanged {
+		w.mountsChanged()
+		w.wake() // a test may wait beside Run
 	}
-	for _, r := range ready[:max(n, 0)] {
-		switch int(r.Fd) {
-		case w.wake:
-			unix.Read(w.wake, make([]byte, 8)) // resets it; EAGAIN means that it is reset
-		case w.mounts:
-			w.recheckMounts()
-		}
-	}
-	return nil
+	return err
 }
 
-// drain reads until the queue is empty and nothing is left to repair.
+// yield lets the goroutines run that Deliver has made ready. This thread may be about to sleep
+// in the kernel with them in its run queue, and while other threads are busy some milliseconds
+// would pass until the runtime noticed.
+func (w *Watcher) yield() {
+	if w.delivered {
+		w.delivered = false
+		runtime.Gosched()
+	}
+}
+
+// drain reads until the queue is empty and nothing is pending.
 func (w *Watcher) drain(ctx context.Context) error {
 	for ctx.Err() == nil {
 		n, err := w.read()
@@ -470,26 +348,20 @@ func (w *Watcher) drain(ctx context.Context) error {
 		case err != nil:
 			return os.NewSyscallError("read inotify", err)
 		default:
-			if err := w.applyRecords(w.buf[:n]); err != nil {
+			if err := w.applyBuffer(w.kernel.buf[:n]); err != nil {
 				return err
 			}
-			if n < len(w.buf)/2 { // then there is hardly more to read
-				w.yieldProcessor()
+			if n < len(w.kernel.buf)/2 { // there is hardly more to read
+				w.yield()
 			}
 		}
 	}
 	return nil
 }
 
-// read returns EAGAIN when the queue is empty.
+// read reads into the buffer of the instance. It returns EAGAIN when the queue is empty.
 func (w *Watcher) read() (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		n, err := unix.Read(w.fd, w.buf)
-		if !errors.Is(err, unix.EINTR) {
-			w.consumed += uint64(max(n, 0))
-			return n, err
-		}
-	}
+	return w.kernel.read()
 }

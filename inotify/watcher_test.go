@@ -177,7 +177,7 @@ func TestFlushDuringAnOverflow(t *testing.T) {
 	tr.read()
 	tr.fillQueue("d")
 	tr.do(`write d/f`)
-	done, err := tr.w.awaitQueued()
+	done, err := tr.w.addFlush()
 	tr.must(err)
 	tr.run()
 	select {

@@ -4,28 +4,29 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
 )
 
-// A WriterState says whether anybody has a file open for writing.
+// A WriterState says whether a file is open for writing.
 type WriterState uint8
 
 const (
-	NoWriter      WriterState = iota // nobody, or there is no regular file at the path
-	HasWriter                        // some process has
-	UnknownWriter                    // the kernel does not say, for want of permission or of leases
-	RemoteWriter                     // others than this kernel's processes may have
+	NoWriter      WriterState = iota // it is not, or there is no regular file at the path
+	HasWriter                        // some process has it open for writing
+	UnknownWriter                    // the kernel does not tell: no permission, or no leases
+	RemoteWriter                     // another machine may have it open for writing
 )
 
-// Writers reports whether any process of this machine, this one included, has the
-// file at a path open for writing, or mapped so. It asks for a read lease
-// (F_SETLEASE in fcntl(2)), which the kernel refuses then, and gives it back at
-// once. The file must belong to the user of the process, or that have CAP_LEASE;
-// otherwise, and where the file system has no leases, the answer is UnknownWriter.
-// Who opens the file for writing in the microseconds in between has to wait for
-// these; with O_NONBLOCK that open fails with EWOULDBLOCK.
+// Writers reports whether any process of this machine, this one included, has the file at a path
+// open for writing, or mapped for writing. It asks for a read lease (F_SETLEASE in fcntl(2)), which
+// the kernel refuses then, and gives it back at once. The file must belong to the user of the
+// process, or the process must have CAP_LEASE. Otherwise, and where the file system has no leases,
+// the answer is UnknownWriter. A process that opens the file for writing in the microseconds in
+// between has to wait for them; with O_NONBLOCK its open fails with EWOULDBLOCK.
 //
-// A regular file is opened for this, which is an Open and a CloseNoWrite for who
-// asks for those. Nothing else is, neither a symbolic link nor what that leads to.
+// A regular file is opened for this, which makes an Open and a CloseNoWrite event for those who ask
+// for them. Nothing else is opened, neither a symbolic link nor what it leads to.
 func Writers(path string) WriterState { return writers(path, unix.Fstatfs) }
 
 func writers(path string, statfs func(int, *unix.Statfs_t) error) WriterState {
@@ -37,26 +38,29 @@ func writers(path string, statfs func(int, *unix.Statfs_t) error) WriterState {
 		return UnknownWriter
 	}
 	defer unix.Close(at)
+
 	var stat unix.Stat_t
 	var fs unix.Statfs_t
 	switch {
 	case unix.Fstat(at, &stat) != nil:
 		return UnknownWriter
 	case stat.Mode&unix.S_IFMT != unix.S_IFREG:
-		return NoWriter
-	case statfs(at, &fs) == nil && remoteFS[uint32(fs.Type)] != "":
+		return NoWriter // to open a FIFO would wait for a writer
+	case statfs(at, &fs) == nil && dirfd.Remote(uint32(fs.Type)) != "":
 		return RemoteWriter
 	}
-	// This is that very file: what is at the path may be another by now.
-	fd, err := openRetry(procPath(at, ""), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC)
+
+	// By descriptor: there may be another file at the path by now.
+	fd, err := openRetry(dirfd.Path(at, ""), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return HasWriter // who has a lease on it that reading breaks
+		return HasWriter // which has a lease that reading would break
 	}
 	if err != nil {
 		return UnknownWriter
 	}
 	defer unix.Close(fd)
-	// Nothing may come between the two.
+
+	// Raw, so that the scheduler does not come in between while others have to wait.
 	_, _, errno := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
 	_, _, _ = unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
 	switch errno {

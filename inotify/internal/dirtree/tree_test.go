@@ -1,6 +1,7 @@
-package inotify
+package dirtree
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -9,16 +10,18 @@ import (
 	"testing"
 )
 
+var seedFlag = flag.Uint64("seed", 1, "seed of the random operations")
+
 // A forest is what a tree should be, in plain maps.
 type forest struct {
-	parent map[id]id // 0 for a node that has none
-	name   map[id]string
-	wd     map[id]int32 // 0 when the watch has ended
+	parent map[ID]ID // 0 for a node that has none
+	name   map[ID]string
+	wd     map[ID]int32 // 0 when the watch has ended
 }
 
-func (f *forest) nodes() []id { return slices.Sorted(maps.Keys(f.parent)) }
+func (f *forest) nodes() []ID { return slices.Sorted(maps.Keys(f.parent)) }
 
-func (f *forest) above(a, n id) bool {
+func (f *forest) above(a, n ID) bool {
 	for ; n != 0; n = f.parent[n] {
 		if n == a {
 			return true
@@ -27,14 +30,14 @@ func (f *forest) above(a, n id) bool {
 	return false
 }
 
-func (f *forest) path(n id) (path string) {
+func (f *forest) path(n ID) (path string) {
 	for ; f.parent[n] != 0; n = f.parent[n] {
 		path = "/" + f.name[n] + path
 	}
 	return fmt.Sprintf("(%d)%s", n, path)
 }
 
-func (f *forest) children(n id) (ids []id) {
+func (f *forest) children(n ID) (ids []ID) {
 	for c, parent := range f.parent {
 		if parent == n {
 			ids = append(ids, c)
@@ -47,7 +50,7 @@ func (f *forest) children(n id) (ids []id) {
 func TestTree(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, *seedFlag))
-		tree, model := newTree(), &forest{map[id]id{}, map[id]string{}, map[id]int32{}}
+		tree, model := New(), &forest{map[ID]ID{}, map[ID]string{}, map[ID]int32{}}
 		for step := range 1000 {
 			operateTree(rnd, tree, model)
 			if step%50 == 0 {
@@ -61,7 +64,7 @@ func TestTree(t *testing.T) {
 	}
 }
 
-func operateTree(rnd *rand.Rand, tree *tree, model *forest) {
+func operateTree(rnd *rand.Rand, tree *Tree, model *forest) {
 	// Long names make compact have work.
 	name := strings.Repeat(string("abcd"[rnd.IntN(4)]), []int{1, 200, 255}[rnd.IntN(3)])
 	nodes := model.nodes()
@@ -73,23 +76,23 @@ func operateTree(rnd *rand.Rand, tree *tree, model *forest) {
 	case 0, 1:
 		addNode(rnd, tree, model)
 	case 2, 3, 4: // a rename
-		if model.above(n, m) || tree.lookup(m, []byte(name)) != 0 {
+		if model.above(n, m) || tree.Lookup(m, []byte(name)) != 0 {
 			return
 		}
-		tree.detach(n)
-		tree.attach(n, m, []byte(name))
+		tree.Detach(n)
+		tree.Attach(n, m, []byte(name))
 		model.parent[n], model.name[n] = m, name
 	case 5:
-		tree.detach(n)
+		tree.Detach(n)
 		model.parent[n] = 0
 	case 6:
 		if len(model.children(n)) == 0 && model.wd[n] != 0 {
-			tree.endWatch(n)
+			tree.EndWatch(n)
 			model.wd[n] = 0
 		}
 	case 7:
 		if len(model.children(n)) == 0 {
-			tree.remove(n)
+			tree.Remove(n)
 			delete(model.parent, n)
 			delete(model.wd, n)
 		}
@@ -97,58 +100,58 @@ func operateTree(rnd *rand.Rand, tree *tree, model *forest) {
 }
 
 // addNode has descriptors far apart, so that the table of them has holes.
-func addNode(rnd *rand.Rand, tree *tree, model *forest) id {
+func addNode(rnd *rand.Rand, tree *Tree, model *forest) ID {
 	wd := 1 + rnd.Int32N(1<<16)
-	for tree.byWd.get(wd) != 0 {
+	for tree.ByWatch(wd) != 0 {
 		wd++
 	}
-	n := tree.add(wd, 0, uint64(wd))
+	n := tree.Add(wd, 0, uint64(wd))
 	model.parent[n], model.wd[n] = 0, wd
 	return n
 }
 
-func compareTree(t *testing.T, tree *tree, model *forest) {
+func compareTree(t *testing.T, tree *Tree, model *forest) {
 	t.Helper()
 	living := 0
 	for _, n := range model.nodes() {
 		if model.wd[n] != 0 {
 			living++
-			if got := tree.byWd.get(model.wd[n]); got != n {
+			if got := tree.ByWatch(model.wd[n]); got != n {
 				t.Errorf("the node of descriptor %d is %d, want %d", model.wd[n], got, n)
 			}
 		}
-		top := tree.root(n)
+		top := tree.Top(n)
 		var path strings.Builder
 		fmt.Fprintf(&path, "(%d)", top)
-		for _, name := range tree.namesBelow(top, n) {
+		for _, name := range tree.NamesBelow(top, n) {
 			fmt.Fprintf(&path, "/%s", name)
 		}
 		if got, want := path.String(), model.path(n); got != want {
 			t.Errorf("node %d is at %.60q, want %.60q", n, got, want)
 		}
-		if !tree.above(top, n) || tree.reachable(n) {
+		if !tree.Encloses(top, n) || tree.Reachable(n) {
 			t.Errorf("node %d: its top is not above it, or is no detached one", n)
 		}
 		if parent := model.parent[n]; parent != 0 {
-			if got := tree.lookup(parent, []byte(model.name[n])); got != n {
+			if got := tree.Lookup(parent, []byte(model.name[n])); got != n {
 				t.Errorf("in %d the name of %d leads to %d", parent, n, got)
 			}
 		}
 		compareSubtree(t, tree, model, n)
 	}
-	if tree.count != living {
-		t.Errorf("the tree counts %d watches, want %d", tree.count, living)
+	if tree.Watches() != living {
+		t.Errorf("the tree counts %d watches, want %d", tree.Watches(), living)
 	}
-	if got := used(tree.byWd); got != living {
+	if got := used(tree.watches); got != living {
 		t.Errorf("the table of descriptors holds %d, want %d", got, living)
 	}
 }
 
 // compareSubtree sees that all below n is listed once, parents first.
-func compareSubtree(t *testing.T, tree *tree, model *forest, n id) {
+func compareSubtree(t *testing.T, tree *Tree, model *forest, n ID) {
 	t.Helper()
-	list := tree.subtree(nil, n)
-	at := map[id]int{}
+	list := tree.Subtree(n)
+	at := map[ID]int{}
 	for i, x := range list {
 		if _, twice := at[x]; twice {
 			t.Errorf("%d is listed twice below %d", x, n)
@@ -166,7 +169,7 @@ func compareSubtree(t *testing.T, tree *tree, model *forest, n id) {
 }
 
 // used counts the descriptors that a table knows.
-func used(table wdTable) (count int) {
+func used(table watchTable) (count int) {
 	for _, page := range table.pages {
 		if page == nil {
 			continue
@@ -181,43 +184,43 @@ func used(table wdTable) (count int) {
 }
 
 func TestNamesThatNobodyHasAreDropped(t *testing.T) {
-	tree := newTree()
-	root, n := tree.add(1, 0, 1), tree.add(2, 0, 2)
+	tree := New()
+	root, n := tree.Add(1, 0, 1), tree.Add(2, 0, 2)
 	for i := range 100_000 {
-		tree.detach(n)
-		tree.attach(n, root, fmt.Appendf(nil, "a name of thirty bytes %07d", i))
+		tree.Detach(n)
+		tree.Attach(n, root, fmt.Appendf(nil, "a name of thirty bytes %07d", i))
 	}
 	if got := len(tree.names); got > 10_000 {
 		t.Errorf("two nodes keep %d bytes of names", got)
 	}
-	if got, want := string(tree.nameOf(n)), "a name of thirty bytes 0099999"; got != want {
+	if got, want := string(tree.Name(n)), "a name of thirty bytes 0099999"; got != want {
 		t.Errorf("the name is %q, want %q", got, want)
 	}
 }
 
 func TestLiveBelowATopAlone(t *testing.T) {
-	tree := newTree()
-	top, a, b := tree.add(1, 0, 1), tree.add(2, 0, 2), tree.add(3, 0, 3)
-	tree.nodes[top].flags = flagRoot
-	tree.attach(a, top, []byte("a"))
-	tree.attach(b, a, []byte("b"))
-	if !tree.reachable(b) {
+	tree := New()
+	top, a, b := tree.Add(1, 0, 1), tree.Add(2, 0, 2), tree.Add(3, 0, 3)
+	tree.SetFlags(top, Root, 0)
+	tree.Attach(a, top, []byte("a"))
+	tree.Attach(b, a, []byte("b"))
+	if !tree.Reachable(b) {
 		t.Error("a node below a top is not live")
 	}
-	tree.detach(a)
-	if tree.reachable(b) || !tree.reachable(top) {
+	tree.Detach(a)
+	if tree.Reachable(b) || !tree.Reachable(top) {
 		t.Error("a node below a detached one is live, or the top is not")
 	}
 }
 
 func TestDescriptorTableGivesPagesBack(t *testing.T) {
-	var table wdTable
+	var table watchTable
 	wds := []int32{1, 1023, 1024, 5000, 3_000_000}
 	for _, wd := range wds {
-		table.set(wd, id(wd))
+		table.set(wd, ID(wd))
 	}
 	for _, wd := range wds {
-		if got := table.get(wd); got != id(wd) {
+		if got := table.get(wd); got != ID(wd) {
 			t.Errorf("descriptor %d is %d", wd, got)
 		}
 	}
@@ -229,23 +232,23 @@ func TestDescriptorTableGivesPagesBack(t *testing.T) {
 	for _, wd := range wds {
 		table.set(wd, 0)
 	}
-	if i := slices.IndexFunc(table.pages, func(p *wdPage) bool { return p != nil }); i >= 0 {
+	if i := slices.IndexFunc(table.pages, func(p *watchPage) bool { return p != nil }); i >= 0 {
 		t.Errorf("page %d of the empty table is kept", i)
 	}
 }
 
 func BenchmarkTreeRename(b *testing.B) {
-	tree := newTree()
-	root := tree.add(1, 0, 1)
-	n := tree.add(2, 0, 2)
+	tree := New()
+	root := tree.Add(1, 0, 1)
+	n := tree.Add(2, 0, 2)
 	for i := range int32(100_000) {
-		tree.attach(tree.add(i+3, 0, 0), n, fmt.Appendf(nil, "%d", i))
+		tree.Attach(tree.Add(i+3, 0, 0), n, fmt.Appendf(nil, "%d", i))
 	}
 	names := [][]byte{[]byte("old"), []byte("new")}
-	tree.attach(n, root, names[0])
+	tree.Attach(n, root, names[0])
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		tree.detach(n)
-		tree.attach(n, root, names[i%2])
+		tree.Detach(n)
+		tree.Attach(n, root, names[i%2])
 	}
 }

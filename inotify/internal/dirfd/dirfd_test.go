@@ -1,4 +1,4 @@
-package inotify
+package dirfd
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestOpenStepwise sees that what is opened without openat2(2), which the
+// TestOpenEach sees that what is opened without openat2(2), which the
 // sandbox of a service forbids, is what is opened with it.
-func TestOpenStepwise(t *testing.T) {
+func TestOpenEach(t *testing.T) {
 	dir := t.TempDir()
 	deep := strings.Repeat("deep/", 600) + "end"
 	for _, err := range []error{
@@ -35,8 +35,8 @@ func TestOpenStepwise(t *testing.T) {
 		name string
 		open func(fd int, path string, flags int) (int, error)
 	}{
-		{"as the system allows", openBeneath},
-		{"step by step", openStepwise},
+		{"as the system allows", OpenBeneath},
+		{"step by step", openEach},
 	}
 	for _, tt := range []struct {
 		path string
@@ -57,7 +57,7 @@ func TestOpenStepwise(t *testing.T) {
 			for _, mode := range []int{unix.O_PATH, unix.O_RDONLY} {
 				fd, err := way.open(top, tt.path, mode|unix.O_DIRECTORY|unix.O_CLOEXEC)
 				if err == nil {
-					got, _ := os.Readlink(procPath(fd, ""))
+					got, _ := os.Readlink(Path(fd, ""))
 					unix.Close(fd)
 					if want := filepath.Join(dir, tt.path); tt.want != nil || got != want && len(want) < unix.PathMax {
 						t.Errorf("%s, %.20q: got %.40q, want an error in %v", way.name, tt.path, got, tt.want)

@@ -1,0 +1,159 @@
+package inotify
+
+import (
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
+)
+
+// A dirEntry is a name in a directory of the tree. The watch descriptor tells the
+// directory from a later one with the same ID.
+type dirEntry struct {
+	dir  dirtree.ID
+	wd   int32
+	name string
+}
+
+// verifyFlags say what to report when an entry is verified, beside making the tree
+// agree with the disk.
+type verifyFlags uint8
+
+const (
+	reportPresent verifyFlags = 1 << iota // report what is there even if the tree has it
+	reportAbsent                          // report that the directory is gone whose creation was reported
+)
+
+// A detachment is what is known of a directory whose place is not known. It is given
+// up when the queue is empty and the directory was not found.
+type detachment struct {
+	cookie     uint32     // of the rename that took it away, or 0
+	from       dirEntry   // the directory that it was renamed away from, without a name
+	awaited    bool       // that rename is over
+	replacedBy dirtree.ID // the directory that was renamed to its place and is still there
+	exchanged  bool       // that one was renamed in its turn: the two changed places
+}
+
+// pending is the work that has to wait until the kernel's queue is empty, because
+// only then do the tree and the disk mean the same moment.
+type pending struct {
+	overflow     bool                      // records are missing: scan everything
+	roots        map[*subscriber]struct{}  // subscriptions whose root is to be resolved again
+	dirty        map[dirEntry]verifyFlags  // entries that may not be as the tree has them
+	unscanned    map[dirtree.ID]struct{}   // directories to be scanned once they are reachable
+	unreported   map[dirtree.ID]struct{}   // directories to be reported as removed and created, with all below
+	detached     map[dirtree.ID]detachment // directories to be dropped unless they are found
+	unwanted     []int32                   // watches to be removed unless they are needed again
+	skipChecks   []string                  // roots below which SkipDir is to be asked anew
+	mountedFiles bool                      // the mounted files are to be compared with the list of mounts
+}
+
+// A workKind is a kind of pending work.
+type workKind uint8
+
+const (
+	noWork workKind = iota
+	overflowWork
+	rootsWork
+	dirtyWork
+	unscannedWork
+	unreportedWork
+	detachedWork
+	unwantedWork
+	skipWork
+	mountedFilesWork
+)
+
+func newPending() pending {
+	return pending{
+		roots:      map[*subscriber]struct{}{},
+		dirty:      map[dirEntry]verifyFlags{},
+		unscanned:  map[dirtree.ID]struct{}{},
+		unreported: map[dirtree.ID]struct{}{},
+		detached:   map[dirtree.ID]detachment{},
+	}
+}
+
+// empty reports whether there is no work at all.
+func (p *pending) empty() bool {
+	return !p.overflow && !p.mountedFiles &&
+		len(p.roots)+len(p.dirty)+len(p.unscanned)+len(p.unreported)+len(p.detached)+len(p.unwanted)+len(p.skipChecks) == 0
+}
+
+// next returns the kind of work to be done first, or noWork. What belongs to
+// directories that are not reachable has to wait for them.
+func (p *pending) next(t *dirtree.Tree) workKind {
+	switch {
+	case p.overflow:
+		return overflowWork
+	case len(p.roots) > 0:
+		return rootsWork
+	case p.anyDirtyReady(t):
+		return dirtyWork
+	case anyReachable(t, p.unscanned):
+		return unscannedWork
+	case anyReachable(t, p.unreported):
+		return unreportedWork
+	case len(p.detached) > 0:
+		return detachedWork
+	case len(p.unwanted) > 0:
+		return unwantedWork
+	case len(p.skipChecks) > 0:
+		return skipWork
+	case p.mountedFiles:
+		return mountedFilesWork
+	}
+	return noWork
+}
+
+func (p *pending) anyDirtyReady(t *dirtree.Tree) bool {
+	for e := range p.dirty {
+		if t.Node(e.dir).WD != e.wd || t.Reachable(e.dir) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyReachable(t *dirtree.Tree, dirs map[dirtree.ID]struct{}) bool {
+	for n := range dirs {
+		if t.Reachable(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// resolve has the roots of some subscriptions resolved.
+func (p *pending) resolve(subs ...*subscriber) {
+	for _, s := range subs {
+		if !s.closed {
+			p.roots[s] = struct{}{}
+		}
+	}
+}
+
+// reportAnew has n, unless it is 0, reported as removed and created again, with all
+// below it.
+func (p *pending) reportAnew(n dirtree.ID) {
+	if n != 0 {
+		p.unreported[n] = struct{}{}
+	}
+}
+
+// isUnreported reports whether n, or a directory above it, is to be reported anew.
+func (p *pending) isUnreported(t *dirtree.Tree, n dirtree.ID) bool {
+	if len(p.unreported) == 0 {
+		return false
+	}
+	for ; n != 0; n = t.Parent(n) {
+		if _, ok := p.unreported[n]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// forget drops all work for a directory that is not in the tree any more.
+func (p *pending) forget(n dirtree.ID) {
+	delete(p.detached, n)
+	delete(p.unscanned, n)
+	delete(p.unreported, n)
+}
