@@ -111,7 +111,9 @@ func TestRunSaysWhatIsLeftBehind(t *testing.T) {
 		"true":  "execlogd: left running: sleep (*)",
 	} {
 		note := filepath.Join(t.TempDir(), "pid")
-		r := runLine(t, "-leave="+leave, "--", "sh", "-c", `sleep 1000 >/dev/null 2>&1 & echo $! >"$0"`, note)
+		r := runLine(t, "-leave="+leave, "--", "sh", "-c", `sleep 1000 >/dev/null 2>&1 &
+			until [ "$name" = sleep ]; do read name </proc/$!/comm; done
+			echo $! >"$0"`, note)
 		r.next(want)
 		if text, err := os.ReadFile(note); err == nil && leave == "true" {
 			pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
