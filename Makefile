@@ -27,7 +27,7 @@ test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench torture cover units install uninstall clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench screenshot torture cover units install uninstall clean help
 
 check: fmt vet lint types test units ## what a change must pass (default)
 
@@ -74,6 +74,9 @@ fuzz: ## each fuzz target for FUZZTIME (20s); fails with the first that fails
 
 bench: ## benchmarks, for benchstat
 	@go test -run '^$$' -bench . -benchmem ./...
+
+screenshot: deps ## docs/save.gif: a save in an editor, and the page beside it
+	cd e2e && go test -count=1 -run TestScreenshot -screenshot $(CURDIR)/docs/save.gif .
 
 torture: ## a million random operations on real trees, or ROUNDS (100) rounds a mode; TMPDIR says where
 	cd inotify && go test -count=1 -timeout 0 -run Differential -rounds $(ROUNDS)

@@ -10,10 +10,11 @@
 //	script_test.go   TestScripts: the commands of testdata/*.txtar
 //	browser_test.go  TestBrowser: Chromium, the bundled client, livereload-js
 //	examples_test.go TestExampleGoServer: the example whose pages need Chromium
-//	nginx_test.go    TestPrivateBehindNginx: nginx with the block of README
+//	nginx_test.go    TestPrivateBehindNginx: nginx with the block of docs/service.md
 //	systemd_test.go  TestSystemd: make install, systemctl, socket activation
 //	host_test.go     boots the systemd that TestSystemd talks to
 //	daemon_test.go   one running execlogd
+//	screenshot_test.go makes the GIF of README
 //	page_test.go     one browser's end of the LiveReload protocol
 //
 // What a machine cannot do is skipped with the reason. Waiting is polling with
