@@ -19,7 +19,7 @@ import (
 )
 
 // What the owner alone sees is not shown to visitors behind nginx, with the
-// block of README and with others, whatever a visitor sends. The owner sees it
+// block of docs/service.md and with others, whatever a visitor sends. The owner sees it
 // there with the address that execlogd wrote.
 func TestPrivateBehindNginx(t *testing.T) {
 	if _, err := exec.LookPath("nginx"); err != nil {
@@ -50,20 +50,20 @@ func TestPrivateBehindNginx(t *testing.T) {
 		t.Errorf("this machine is not shown what has run: %s", page)
 	}
 
-	readme, err := os.ReadFile("../README.md")
+	manual, err := os.ReadFile("../docs/service.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile(`(?s)    location /preview/ \{.*?\n    \}\n`).Find(readme)
+	block := regexp.MustCompile(`(?s)    location /preview/ \{.*?\n    \}\n`).Find(manual)
 	if !bytes.Contains(block, []byte("proxy_pass http://127.0.0.1:8000/;")) {
-		t.Fatalf("README has the block %s", block)
+		t.Fatalf("docs/service.md has the block %s", block)
 	}
 	plain := func(lines ...string) string {
 		return "location /preview/ { proxy_pass http://127.0.0.1:8000/; " + strings.Join(lines, "; ") + "; }"
 	}
 	const upgrade = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade"
 	tests := []struct{ name, block string }{
-		{"README", string(block)},
+		{"docs/service.md", string(block)},
 		{"X-Forwarded-Host alone", plain("proxy_http_version 1.1", upgrade, "proxy_set_header X-Forwarded-Host $http_host")},
 		{"X-Real-IP alone", plain("proxy_http_version 1.1", `proxy_set_header Connection ""`, "proxy_set_header X-Real-IP $remote_addr")},
 		{"CF-Connecting-IP alone", plain("proxy_http_version 1.1", `proxy_set_header Connection ""`, "proxy_set_header CF-Connecting-IP $remote_addr")},
