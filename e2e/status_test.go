@@ -23,7 +23,7 @@ func TestStatusPage(t *testing.T) {
 	})
 	p := visit(t, browser, d.URL+"/.execlogd/")
 	p.shows("state.textContent", "Live")
-	p.shows("document.querySelectorAll('section:not([hidden]) .empty:not([hidden])').length", "3") // pages, changes, runs
+	p.shows("[...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length", "3") // pages, changes, runs
 	p.shows("watches.innerText.replace(/\\s+/g, ' ').trim()", site+" 1 0")
 
 	first := open(t, browser, d.URL+"/?secret=1")
@@ -83,7 +83,7 @@ run = ["true"]
 	}
 	p := visit(t, browser, d.URL+"/.execlogd/")
 	p.shows("state.textContent", "Live")
-	p.shows("runs.hidden", "true")
+	p.shows("runs.checkVisibility()", "false")
 
 	write(t, dir, map[string]string{"src/a.md": "x"})
 	p.shows("runs.querySelector('.head')?.innerText", "build running")
@@ -96,7 +96,7 @@ run = ["true"]
 		text.scrollTop = 50`)
 	write(t, dir, map[string]string{"src/b.txt": "x"})
 	p.shows("runs.firstElementChild.querySelector('.head').innerText.replace(/[\\d.]+m?s$/, 'TIME')", "check done after TIME")
-	p.shows("runs.firstElementChild.querySelector('details').checkVisibility()", "false")
+	p.shows("runs.firstElementChild.querySelector('details')", "null")
 	write(t, dir, map[string]string{"go": ""})
 	p.shows("first.querySelector('.outcome').innerText.startsWith('exit status 3 after ')", "true")
 	p.shows("text.textContent.endsWith('first</b>\\nsecond\\n')", "true")
@@ -128,7 +128,7 @@ func TestStatusPageWithoutScript(t *testing.T) {
 	open(t, browser, d.URL+"/")
 	p := visit(t, browser, front.String()+"/preview/.execlogd/")
 	p.shows("state.textContent", "Live")
-	const look = "[pages.innerText, document.querySelectorAll('.empty:not([hidden])').length, getComputedStyle(totals).display].join().replace(/[\\d:]+ (AM|PM|UTC)/g, 'TIME')"
+	const look = "[pages.innerText, [...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length, getComputedStyle(totals).display].join().replace(/[\\d:]+ (AM|PM|UTC)/g, 'TIME')"
 	live, err := evaluate[string](p, look)
 	if err != nil {
 		t.Fatal(err)

@@ -247,10 +247,10 @@
 // /.execlogd/ shows which pages are open, what changed lately with the pages
 // that it concerned and why, the last 20 runs (Options.Runs) with the last 4 KiB
 // of the output of each, what is watched (Options.Watches), and errors. It
-// follows by server-sent events at /.execlogd/events, each a whole snapshot,
+// follows by server-sent events at /.execlogd/events, each all of it as HTML,
 // at most four a second; 32 of the owner's may follow, and 32 of all others
-// together. Queries of pages' URLs are not shown. It is not there without live reload. Not promised: the form of the
-// snapshots.
+// together. Queries of pages' URLs are not shown. It is not there without live
+// reload. Not promised: the form of the events.
 //
 // Where the roots are, from where pages are looked at, and of runs the commands,
 // paths, output and why they failed, are shown to the owner alone. That is who has

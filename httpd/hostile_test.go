@@ -62,7 +62,7 @@ func TestAPageDoesNotWaitForThoseWithMoreFiles(t *testing.T) {
 		large = append(large, run.info(t, "/", map[string]any{"uses": names}))
 	}
 	await(t, func() bool {
-		return slices.ContainsFunc(run.hub.snapshot(len(large)).pages, func(p openPage) bool { return p.count == 4000 })
+		return slices.ContainsFunc(run.hub.snapshot(len(large), 1).pages, func(p openPage) bool { return p.count == 4000 })
 	}, "no page is taken in")
 	run.open(t, "/a.html", "/b.html", "/c.html")
 	waiting := 0
@@ -124,7 +124,7 @@ func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 		p := run.info(t, "/a.html", map[string]any{"seen": seen.String(), "uses": []string{"/a.css", "/some/x.js"}})
 		if i%2 == 0 {
 			await(t, func() bool {
-				pages := run.hub.snapshot(1).pages
+				pages := run.hub.snapshot(1, 1).pages
 				return len(pages) == 1 && slices.Contains(pages[0].uses, "/a.css")
 			}, "the page is not taken in")
 		}

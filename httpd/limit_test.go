@@ -242,14 +242,14 @@ func TestPanicsOfHandlersAreLogged(t *testing.T) {
 
 // Others cannot keep the owner from following the status page.
 func TestOthersDoNotKeepTheOwnerOut(t *testing.T) {
-	run := serve(t, Options{Root: t.TempDir()})
+	run := serve(t, secretOptions(t))
 	const proxy, visitor = "X-Forwarded-For", "10.0.0.7"
-	for range maxOnlookers {
+	for range maxSubscribers {
 		resp, lines := run.events(t, proxy, visitor)
 		if resp.StatusCode != http.StatusOK {
 			t.Fatal(resp.Status)
 		}
-		if next(t, lines).Owner {
+		if showsPrivate(t, next(t, lines)) {
 			t.Fatal("a visitor counts as the owner")
 		}
 	}
@@ -258,9 +258,9 @@ func TestOthersDoNotKeepTheOwnerOut(t *testing.T) {
 	}
 	resp, lines := run.events(t)
 	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("with %d visitors who follow the status page, the owner is answered with %s", maxOnlookers, resp.Status)
+		t.Fatalf("with %d visitors who follow the status page, the owner is answered with %s", maxSubscribers, resp.Status)
 	}
-	if !next(t, lines).Owner {
+	if !showsPrivate(t, next(t, lines)) {
 		t.Error("the owner is taken for a visitor")
 	}
 }

@@ -18,10 +18,10 @@ import (
 //go:embed listing.html
 var listingHTML string
 
-// faceCSS is the look of all pages of our own.
+// styleCSS is the style sheet of all pages of our own.
 //
-//go:embed face.css
-var faceCSS string
+//go:embed style.css
+var styleCSS string
 
 var (
 	listingTemplate = newNote("listing")
@@ -44,7 +44,7 @@ func (n *noteTemplate) render(about any, script template.HTML, status template.U
 		Script template.HTML
 		Style  template.CSS
 		Status template.URL
-	}{about, script, template.CSS(faceCSS), status})
+	}{about, script, template.CSS(styleCSS), status})
 	return text.Bytes(), err
 }
 

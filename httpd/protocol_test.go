@@ -293,7 +293,7 @@ func TestAStrangersPageSaysNothing(t *testing.T) {
 		c.hear(t)
 		c.say(t, `{"command":"info","url":"`+run.url("/a.html")+`","path":"/a.html","uses":["/secret"]}`)
 		c.hear(t)
-		if p := run.hub.snapshot(1).pages[0]; p.count != want {
+		if p := run.hub.snapshot(1, 1).pages[0]; p.count != want {
 			t.Errorf("%s: the page uses %d files, want %d", origin, p.count, want)
 		}
 		c.conn.CloseNow()

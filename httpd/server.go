@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/status"
 )
 
 // DefaultGrace is how long a stopping server waits for requests that are
@@ -102,16 +104,18 @@ type Options struct {
 // A Server serves one directory and keeps the pages that are open in browsers
 // up to date. Its methods may be called from any goroutine.
 type Server struct {
-	current   atomic.Pointer[service]
-	hub       hub
-	timeouts  timeouts
-	limits    logLimits
-	warned    warnings // of policies in files
-	reported  warnings // of policies, by pages
-	private   privateFiles
-	digests   digests
-	onlookers onlookers
-	lone      connSet // of requests that belong to no Serve
+	current  atomic.Pointer[service]
+	hub      hub
+	timeouts timeouts
+	limits   logLimits
+	warned   warnings // of policies in files
+	reported warnings // of policies, by pages
+	private  privateFiles
+	digests  digests
+	lone     connSet // of requests that belong to no Serve
+
+	statusSubscribers statusSubscribers
+	statusRenderer    status.Renderer
 
 	replacing sync.Mutex // held while current is replaced or given up
 
@@ -123,8 +127,8 @@ type Server struct {
 // Server holds a file descriptor until Close.
 func New(opts Options) (*Server, error) {
 	s := &Server{
-		onlookers: newOnlookers(),
-		timeouts:  defaultTimeouts,
+		statusSubscribers: newStatusSubscribers(),
+		timeouts:          defaultTimeouts,
 	}
 	s.hub.init(s.look)
 	s.closing, s.close = context.WithCancel(context.Background())

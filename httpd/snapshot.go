@@ -14,6 +14,7 @@ import (
 type snapshot struct {
 	open    int        // pages that have introduced themselves
 	pages   []openPage // some of them, by URL
+	changed uint64     // the number of the last change
 	changes []record   // the last, latest first
 	errors  []*PageErr
 }
@@ -41,19 +42,21 @@ type openPage struct {
 // A record is a change and the pages that it concerned.
 type record struct {
 	number uint64
-	when   int64         // ms since 1970
-	names  bool          // names came or went; else content changed
-	files  []changedFile // the first
-	more   int           // files beyond those
-	pages  []concern     // some
-	others int           // pages beyond those
+	when   int64          // ms since 1970
+	names  bool           // names came or went; else content changed
+	files  []string       // the first
+	more   int            // files beyond those
+	pages  []affectedPage // some
+	others int            // pages beyond those
 }
 
-// A concern says why a page was told of a change, and what.
-type concern struct {
-	url string
-	why reason
-	update
+// An affectedPage is a page that was told of a change.
+type affectedPage struct {
+	url    string
+	why    reason
+	reload bool   // it loads again; else it fetches files again in place
+	file   string // the file that it loads again for, or the first that it fetches
+	more   int    // files that it fetches beyond that
 }
 
 type reason int
@@ -64,16 +67,16 @@ const (
 	uses                 // it uses one
 )
 
-// snapshot copies what is known, with so many pages at most.
-func (h *hub) snapshot(pages int) snapshot {
+// snapshot copies what is known, with at most so many pages, and uses of each.
+func (h *hub) snapshot(pages, uses int) snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	first, open := h.first(pages)
-	shot := snapshot{open: open, changes: slices.Clone(h.records), errors: h.allErrors()}
+	shot := snapshot{open: open, changed: h.count, changes: slices.Clone(h.records), errors: h.allErrors()}
 	slices.Reverse(shot.changes)
 	for _, s := range first {
 		p := openPage{url: s.url, remote: s.remote, ours: s.ours, since: s.since, known: s.page.known, count: len(s.page.uses)}
-		for _, u := range s.page.uses[:min(p.count, maxUsesShown)] {
+		for _, u := range s.page.uses[:min(p.count, uses)] {
 			p.uses = append(p.uses, u.path)
 		}
 		shot.pages = append(shot.pages, p)
@@ -144,8 +147,10 @@ func (h *hub) stirs() {
 func (h *hub) record(c *change) *record {
 	r := record{
 		number: h.count, when: h.when, names: c.names,
-		files: slices.Clone(c.files[:min(len(c.files), maxRecordFiles)]),
-		more:  max(0, len(c.files)-maxRecordFiles),
+		more: max(0, len(c.files)-maxRecordFiles),
+	}
+	for _, f := range c.files[:min(len(c.files), maxRecordFiles)] {
+		r.files = append(r.files, f.title())
 	}
 	if len(h.records) == maxRecords {
 		h.records = slices.Delete(h.records, 0, 1)
@@ -161,7 +166,13 @@ func (rec *record) add(s *slot, u update, c *change) {
 		rec.others++
 		return
 	}
-	rec.pages = append(rec.pages, concern{s.url, s.reason(c), u})
+	p := affectedPage{url: s.url, why: s.reason(c), reload: u.reload != nil}
+	if p.reload {
+		p.file = u.reload.path
+	} else {
+		p.file, p.more = u.assets[0].path, len(u.assets)-1
+	}
+	rec.pages = append(rec.pages, p)
 }
 
 // reason says why a change concerns a page that it does concern.

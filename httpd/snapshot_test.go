@@ -12,12 +12,16 @@ func (rec record) String() string {
 	var s strings.Builder
 	s.WriteString(fmt.Sprint(rec.number))
 	for _, f := range rec.files {
-		s.WriteString(" " + f.title())
+		s.WriteString(" " + f)
 	}
 	var pages []string
 	for _, c := range rec.pages {
+		effect := c.file
+		if c.reload {
+			effect += " !"
+		}
 		_, path, _ := strings.Cut(strings.TrimPrefix(c.url, "http://"), "/")
-		pages = append(pages, fmt.Sprintf("/%s %s %s", path, [...]string{"may use", "shows", "uses"}[c.why], told(c.update)))
+		pages = append(pages, fmt.Sprintf("/%s %s %s", path, [...]string{"may use", "shows", "uses"}[c.why], effect))
 	}
 	slices.Sort(pages)
 	return s.String() + ": " + strings.Join(pages, ", ")
@@ -38,7 +42,7 @@ func TestSnapshot(t *testing.T) {
 	run.Recheck("a.html")
 	run.SetError("job", &PageError{Title: "failed"})
 
-	shot := run.hub.snapshot(10)
+	shot := run.hub.snapshot(10, 10)
 	if shot.open != 2 || len(shot.pages) != 2 || len(shot.errors) != 1 {
 		t.Fatalf("got %+v", shot)
 	}
@@ -59,7 +63,7 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("got %s, want %s", r, want[i])
 		}
 	}
-	if one := run.hub.snapshot(1); one.open != 2 || len(one.pages) != 1 {
+	if one := run.hub.snapshot(1, 1); one.open != 2 || len(one.pages) != 1 {
 		t.Errorf("asked for one page, got %d", len(one.pages))
 	}
 }
@@ -77,7 +81,7 @@ func TestRecordsAreBounded(t *testing.T) {
 	for range 2 * maxRecords {
 		h.broadcast(newChange(paths), nil)
 	}
-	shot := h.snapshot(1)
+	shot := h.snapshot(1, 1)
 	r := shot.changes[0]
 	if len(shot.changes) != maxRecords || r.number != 2*maxRecords || len(r.files)+r.more != 100 || len(r.files) != maxRecordFiles ||
 		len(r.pages)+r.others != 100 || len(r.pages) != maxRecordPages || len(shot.pages[0].url) != longestShownURL || shot.pages[0].remote != "::1" {

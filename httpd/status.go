@@ -1,65 +1,72 @@
 package httpd
 
 import (
-	"bytes"
 	"context"
-	_ "embed"
-	"html/template"
 	"io"
 	"net/http"
-	"path"
 	"strings"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/status"
 )
 
-// statusPath is a hidden one, which no file can have.
+// statusPath is hidden, so that no file can have it.
 const statusPath = "/.execlogd"
 
-// statusPolicy lets the status page load what is beside it and nothing else,
-// and nobody frame it.
+// statusPolicy lets the status page load what is beside it and nothing else. Nobody
+// may frame it.
 const statusPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Of the owner's status pages so many may follow, and as many of all others
-// together, who cannot keep the owner out.
-const maxOnlookers = 32
+// maxSubscribers is how many status pages of the owner may follow, and how many of
+// all others together. So others cannot keep the owner out.
+const maxSubscribers = 32
 
-// onlookers count the status pages that follow.
-type onlookers struct{ owner, others chan struct{} }
+// statusSubscribers are semaphores for the streams of status pages.
+type statusSubscribers struct{ owner, others chan struct{} }
 
-func newOnlookers() onlookers {
-	return onlookers{make(chan struct{}, maxOnlookers), make(chan struct{}, maxOnlookers)}
+func newStatusSubscribers() statusSubscribers {
+	return statusSubscribers{make(chan struct{}, maxSubscribers), make(chan struct{}, maxSubscribers)}
 }
 
-// How the stream of the status page goes.
-const (
-	streamPause = time.Second / 4  // between two snapshots
-	streamLook  = 2 * time.Second  // without news: watches come and go by themselves
-	streamBeat  = 15 * time.Second // to the next line at the latest, for proxies that cut what is silent
-	streamWrite = 10 * time.Second // for a status page to take what is sent
-)
-
-var (
-	//go:embed status.html
-	statusHTML string
-	//go:embed status.css
-	statusCSS string
-	//go:embed status.js
-	statusJS string
-	//go:embed status.svg
-	statusSVG string
-)
-
-var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
-	"iso":   func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") },
-	"clock": func(ms int64) string { return time.UnixMilli(ms).UTC().Format("15:04:05 UTC") },
-}).Parse(statusHTML))
+// statusWriteTimeout is how long a status page may take to take what is sent.
+const statusWriteTimeout = 10 * time.Second
 
 // A Watch says how much of a root is watched.
 type Watch struct {
 	Root      string
 	Watched   int // directories
 	Unwatched int // directories below it in which changes may be seen late or not at all
+}
+
+// A RunState is how far a Run has come.
+type RunState string
+
+const (
+	RunRunning RunState = "running"
+	RunDone    RunState = "done"
+	RunFailed  RunState = "failed"
+	RunStopped RunState = "stopped" // it was ended from outside, which is no failure
+)
+
+// A Run is a command that was run on changes, or that runs. To whoever is not
+// the owner the status page shows no command, path or output, nor why a run
+// failed.
+type Run struct {
+	ID      uint64 // no other run has it
+	Route   string // the name of what runs the command
+	Command string // in one line
+	Paths   []string
+	Batch   int // how many paths there were, of which Paths may be the first
+	Start   time.Time
+	Took    time.Duration // does not count while it runs
+	State   RunState
+	Outcome string // the state in words: "ready", "done", "restarted", "exit status 1"
+	Output  []byte // the end of what it has written so far
+
+	// LeftBehind says in words which processes it has left behind, and what
+	// became of them; empty if there were none.
+	LeftBehind string
 }
 
 // serveStatus answers for the status page and what belongs to it.
@@ -73,6 +80,7 @@ func (s *service) serveStatus(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "other sites may not ask for the status page; type its address")
 		return
 	}
+
 	switch strings.TrimPrefix(r.URL.Path, statusPath) {
 	case "":
 		redirectToDir(w, r)
@@ -81,13 +89,19 @@ func (s *service) serveStatus(w http.ResponseWriter, r *http.Request) {
 			s.acceptToken(w, r, query.Get("token"))
 			return
 		}
-		s.serveStatusPage(w, r)
+		page, err := status.RenderPage(s.snapshot(), s.viewer(r))
+		if err != nil {
+			s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
+			refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
+			return
+		}
+		serveText(w, r, "text/html; charset=utf-8", string(page))
 	case "/status.css":
-		serveText(w, r, "text/css; charset=utf-8", faceCSS+statusCSS)
+		serveText(w, r, "text/css; charset=utf-8", styleCSS+status.CSS)
 	case "/status.js":
-		serveText(w, r, "text/javascript; charset=utf-8", statusJS)
+		serveText(w, r, "text/javascript; charset=utf-8", status.JS)
 	case "/status.svg":
-		serveText(w, r, "image/svg+xml", statusSVG)
+		serveText(w, r, "image/svg+xml", status.Icon)
 	case "/events":
 		s.serveEvents(w, r)
 	default:
@@ -95,39 +109,22 @@ func (s *service) serveStatus(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func serveText(w http.ResponseWriter, r *http.Request, kind, text string) {
-	w.Header().Set("Content-Type", kind)
+func serveText(w http.ResponseWriter, r *http.Request, contentType, text string) {
+	w.Header().Set("Content-Type", contentType)
 	writeWhole(w, r, http.StatusOK, strings.NewReader(text))
 }
 
-func (s *service) serveStatusPage(w http.ResponseWriter, r *http.Request) {
-	var text bytes.Buffer
-	err := statusTemplate.Execute(&text, struct {
-		view
-		Now int64
-
-		// What a script makes more of, when there is more.
-		NoPage   pageRow
-		NoChange changeRow
-		NoWatch  watchRow
-		NoError  errorRow
-		NoRun    runRow
-	}{view: s.view(s.gate.reached(r), s.isOwner(r)), Now: time.Now().UnixMilli()})
-	if err != nil {
-		s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
-		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
-		return
-	}
-	serveText(w, r, "text/html; charset=utf-8", text.String())
+func (s *service) viewer(r *http.Request) status.Viewer {
+	return status.Viewer{Host: s.gate.reached(r), Owner: s.isOwner(r)}
 }
 
-// serveEvents streams views until the client leaves, the server stops or its
-// options change, after which the client asks again.
+// serveEvents streams the status page's main element until the client leaves, the
+// server stops or its options change. After that the client asks again.
 func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
-	host, owner := s.gate.reached(r), s.isOwner(r)
-	places := s.onlookers.others
-	if owner {
-		places = s.onlookers.owner
+	viewer := s.viewer(r)
+	places := s.statusSubscribers.others
+	if viewer.Owner {
+		places = s.statusSubscribers.owner
 	}
 	select {
 	case places <- struct{}{}:
@@ -137,93 +134,75 @@ func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "too many status pages are open")
 		return
 	}
+
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would gather what we send
 	if r.Method == http.MethodHead {
 		return
 	}
+
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.over, cancel)()
-	line := http.NewResponseController(w)
-	defer line.SetWriteDeadline(time.Time{})
-	stream(ctx, s.hub.stirred, s.ran, func() []byte { return s.view(host, owner).json() }, func(text string) error {
-		line.SetWriteDeadline(time.Now().Add(streamWrite)) // where that is possible
+	conn := http.NewResponseController(w)
+	defer conn.SetWriteDeadline(time.Time{})
+
+	changed := func() [2]<-chan struct{} { return [2]<-chan struct{}{s.hub.stirred(), s.ran()} }
+	render := func() []byte {
+		main, err := s.statusRenderer.Main(s.snapshot(), viewer)
+		if err != nil {
+			s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
+		}
+		return main
+	}
+	send := func(text string) error {
+		conn.SetWriteDeadline(time.Now().Add(statusWriteTimeout)) // a ResponseWriter that has none needs none
 		if _, err := io.WriteString(w, text); err != nil {
 			return err
 		}
-		return line.Flush()
-	})
+		return conn.Flush()
+	}
+	status.Stream(ctx, changed, render, send)
 }
 
-// stream sends what look sees, as server-sent events, whenever it is something
-// new, until ctx ends or send fails. The channels that stirred and ran return
-// are closed when there may be something new.
-func stream(ctx context.Context, stirred, ran func() <-chan struct{}, look func() []byte, send func(string) error) {
-	idle := time.NewTicker(streamLook)
-	defer idle.Stop()
-	var last []byte
-	var spoken time.Time
-	for text := "retry: 1000\n"; ; text = "" {
-		news, runs := stirred(), ran()
-		if seen := look(); !bytes.Equal(seen, last) {
-			last = seen
-			text += "data: " + string(seen) + "\n\n"
-		} else if time.Since(spoken) >= streamBeat-streamLook {
-			text = ":\n\n"
-		}
-		if text != "" {
-			if send(text) != nil {
-				return
-			}
-			spoken = time.Now()
-		}
-		if !pause(ctx, streamPause) {
-			return
-		}
-		select {
-		case <-news:
-		case <-runs:
-		case <-idle.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
+// snapshot is all that there is to show now.
+func (s *service) snapshot() status.Snapshot {
+	now := s.hub.snapshot(status.MaxPages, status.MaxUses)
+	shot := status.Snapshot{Open: now.open, Changed: now.changed}
 
-// pause waits, and says whether that was all.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+	for _, p := range now.pages {
+		shot.Pages = append(shot.Pages, status.OpenPage{
+			URL: p.url, Remote: p.remote, Since: time.UnixMilli(p.since),
+			Reports: p.ours, Known: p.known, Used: p.count, Uses: p.uses,
+		})
 	}
-}
+	for _, c := range now.changes {
+		change := status.Change{
+			Number: c.number, Time: time.UnixMilli(c.when),
+			Files: c.files, MoreFiles: c.more, Names: c.names, MorePages: c.others,
+		}
+		for _, p := range c.pages {
+			why := [...]status.Reason{mayUse: status.MayUse, shows: status.Shows, uses: status.Uses}[p.why]
+			change.Affected = append(change.Affected, status.AffectedPage{URL: p.url, Reason: why, Reload: p.reload, File: p.file, MoreFiles: p.more})
+		}
+		shot.Changes = append(shot.Changes, change)
+	}
+	for _, e := range now.errors {
+		shot.Errors = append(shot.Errors, status.Error(*e))
+	}
 
-// view is what there is to see for somebody who has reached us by host. Where
-// the roots are, from where others look at pages, and what exactly has run, is
-// for the owner; others see the names of the roots and routes.
-func (s *service) view(host string, owner bool) view {
-	v := newView(s.hub.snapshot(maxListed), host)
-	v.Owner = owner
-	for i := range v.Pages {
-		if !owner {
-			v.Pages[i].Remote = ""
+	if s.runs != nil {
+		for _, r := range s.runs(status.MaxRuns, status.MaxRunOutput) {
+			shot.Runs = append(shot.Runs, status.Run{
+				ID: r.ID, Route: r.Route, Command: r.Command, Paths: r.Paths, Batch: r.Batch, Start: r.Start, Took: r.Took,
+				State: string(r.State), Outcome: r.Outcome, Output: r.Output, LeftBehind: r.LeftBehind,
+			})
 		}
 	}
-	v.Runs = s.runRows(owner)
-	if s.watches == nil {
-		return v
-	}
-	for i, watch := range s.watches() {
-		if !owner {
-			watch.Root = path.Base(watch.Root)
+	if s.watches != nil {
+		for _, w := range s.watches() {
+			shot.Watches = append(shot.Watches, status.Watch(w))
 		}
-		v.Watched += watch.Watched
-		v.Watches = append(v.Watches, watchRow{i, printable(watch.Root), watch.Watched, watch.Unwatched})
 	}
-	return v
+	return shot
 }

@@ -2,20 +2,18 @@ package httpd
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/status"
+	"golang.org/x/net/html"
 )
 
 // The status page is nobody's but ours: a site cannot be in its place, another
@@ -75,8 +73,37 @@ func TestStatusPageIsHeldShut(t *testing.T) {
 	}
 }
 
-// seen is what the owner is shown.
-func (r *running) seen() view { return r.current.Load().view(r.addr, true) }
+// rows are the texts of the elements in the list of that id in the status page, with
+// one space between words and without times.
+func rows(t testing.TB, page, id string) (texts []string) {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range doc.Descendants() {
+		if !slices.Contains(n.Attr, html.Attribute{Key: "id", Val: id}) {
+			continue
+		}
+		for row := range n.ChildNodes() {
+			var text []string
+			for n := range row.Descendants() {
+				if n.Type == html.TextNode && n.Parent.Data != "time" {
+					text = append(text, strings.Fields(n.Data)...)
+				}
+			}
+			texts = append(texts, strings.Join(text, " "))
+		}
+	}
+	return texts
+}
+
+// statusRows are the rows of the owner's status page.
+func (r *running) statusRows(t testing.TB, id string) []string {
+	t.Helper()
+	_, page := r.get(t, "GET", "/.execlogd/")
+	return rows(t, page, id)
+}
 
 func TestStatusSaysWhichPageAChangeConcerned(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a/index.html", "b.html", "c.html", "style.css", "x.png")})
@@ -89,48 +116,28 @@ func TestStatusSaysWhichPageAChangeConcerned(t *testing.T) {
 	run.awaitBrowsers(t, 6)
 	run.Refresh("a/index.html", "notes.log")
 	run.Refresh("style.css", "x.png")
-	run.Refresh("app.js")
 	run.Refresh("c.html")
 	run.Refresh("log.log")
 	run.Refresh(".hidden")
 	run.Recheck("new.txt", "b/")
 
-	now := run.seen()
-	var pages []string
-	for _, p := range now.Pages {
-		pages = append(pages, strings.Join([]string{p.Key, strings.Replace(p.Href, run.addr, "US", 1), p.Summary, strings.Join(p.Uses, " ")}, "|"))
-	}
 	want := []string{
-		"/a/ 0|http://US/a/|does not say|", "/a/ 1|http://US/a/|does not say|", "/b.html 0|http://US/b.html|does not say|",
-		"/c.html 0|http://US/c.html|2 files|/style.css /a b.js", "127.0.0.1:1/next/door 0|http://127.0.0.1:1/next/door|does not say|",
+		"/a/ does not say", "/a/ does not say", "/b.html does not say", "/c.html 2 files /style.css /a b.js", "127.0.0.1:1/next/door does not say",
 	}
-	if !slices.Equal(pages, want) || now.Open != 5 {
-		t.Errorf("%d pages\n got %q\nwant %q", now.Open, pages, want)
+	if pages := run.statusRows(t, "pages"); !slices.Equal(pages, want) {
+		t.Errorf("pages\n got %q\nwant %q", pages, want)
 	}
-	var changes []string
-	for _, c := range slices.Backward(now.Changes) {
-		var text strings.Builder
-		text.WriteString(strings.Join(c.Files, " ") + ":" + c.FilesRest)
-		for _, e := range c.Effects {
-			text.WriteString(" " + e.Name + " " + e.What + ";")
-		}
-		changes = append(changes, text.String()+" "+c.Rest)
-	}
-	const both = "fetches /style.css and 1 other, which it may use, again in place"
+	const unknown, both = "a page that does not say where it is ", "fetches /style.css and 1 other, which it may use, again in place"
 	want = []string{
-		"a/index.html notes.log: /a/ is loaded again: it shows /a/index.html (2 tabs); 127.0.0.1:1/next/door is loaded again: it may use /a/index.html; ",
-		"style.css x.png: /a/ " + both + " (2 tabs); /b.html " + both + "; /c.html fetches /style.css, which it uses, again in place; 127.0.0.1:1/next/door " + both + "; ",
-		"app.js: /a/ is loaded again: it may use /app.js (2 tabs); /b.html is loaded again: it may use /app.js; 127.0.0.1:1/next/door is loaded again: it may use /app.js; ",
-		"c.html: /c.html is loaded again: it shows /c.html; 127.0.0.1:1/next/door is loaded again: it may use /c.html; ",
-		"log.log: concerns no open page",
-		"new.txt b/:came or went concerns no open page",
+		"new.txt b/ came or went concerns no open page",
+		"log.log concerns no open page",
+		"c.html /c.html is loaded again: it shows /c.html 127.0.0.1:1/next/door is loaded again: it may use /c.html " + unknown + "is loaded again: it may use /c.html",
+		"style.css x.png /a/ " + both + " (2 tabs) /b.html " + both + " /c.html fetches /style.css, which it uses, again in place " +
+			"127.0.0.1:1/next/door " + both + " " + unknown + both,
+		"a/index.html notes.log /a/ is loaded again: it shows /a/index.html (2 tabs) 127.0.0.1:1/next/door is loaded again: it may use /a/index.html " +
+			unknown + "is loaded again: it may use /a/index.html",
 	}
-	// The silent one could be any page.
-	for i := range 4 {
-		what := []string{"is loaded again: it may use /a/index.html", both, "is loaded again: it may use /app.js", "is loaded again: it may use /c.html"}[i]
-		want[i] += "a page that does not say where it is " + what + "; "
-	}
-	if !slices.Equal(changes, want) {
+	if changes := run.statusRows(t, "changes"); !slices.Equal(changes, want) {
 		t.Errorf("changes\n got %q\nwant %q", changes, want)
 	}
 }
@@ -145,97 +152,27 @@ func TestStatusShowsErrors(t *testing.T) {
 	run.Recheck("style.css")
 	run.SetError("build", &PageError{Title: "build <failed>", Text: "line 1\nline 2"})
 	run.SetError("lint", &PageError{Title: "lint", Paths: []string{"a.html", "b/"}})
-	want := []errorRow{
-		{0, "/style.css is gone", gone("style.css").Text, "Shown by pages that show or use style.css."},
-		{1, "build <failed>", "line 1\nline 2", "Every page shows it."},
-		{2, "lint", "", "Shown by pages that show or use a.html, b/."},
+	want := []string{
+		"/style.css is gone " + gone("style.css").Text + " Shown by pages that show or use style.css.",
+		"build <failed> line 1 line 2 Every page shows it.",
+		"lint Shown by pages that show or use a.html, b/.",
 	}
-	if got := run.seen().Errors; !slices.Equal(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if _, body := run.get(t, "GET", "/.execlogd/"); !strings.Contains(body, "build &lt;failed&gt;</h3>") || !strings.Contains(body, `<dd id="wrong">3</dd>`) {
-		t.Errorf("got %s", body)
+	if got := run.statusRows(t, "errors"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-// However much there is, what is shown stays small.
-func TestViewIsBounded(t *testing.T) {
-	s := newServer(t, Options{Root: t.TempDir()})
-	for i := range 3 * maxListed {
-		s.hub.seenAs(s.hub.join(), fmt.Sprintf("http://h/%03d.html", 3*maxListed-1-i), "10.0.0.7:1")
-	}
-	var many []string
-	for i := range 2 * maxRecordFiles {
-		many = append(many, fmt.Sprintf("%d.js", i))
-	}
-	for range 2 * maxRecords {
-		s.Refresh(many...)
-	}
-	v := newView(s.hub.snapshot(maxListed), "h")
-	if len(v.Pages) != maxListed || v.Open != 3*maxListed || v.PagesRest != "and 200 more pages" || v.Pages[0].Remote != "from 10.0.0.7" {
-		t.Errorf("%d of %d pages, %s; the first %+v", len(v.Pages), v.Open, v.PagesRest, v.Pages[0])
-	}
-	for i, p := range v.Pages {
-		if want := fmt.Sprintf("/%03d.html", i); p.Name != want {
-			t.Fatalf("page %d is %s, want %s", i, p.Name, want)
-		}
-	}
-	if len(v.Changes) != maxRecords || v.Changes[0].Key != 2*maxRecords || v.Changed != 2*maxRecords {
-		t.Errorf("%d of %d changes, the first is %d", len(v.Changes), v.Changed, v.Changes[0].Key)
-	}
-	c := v.Changes[0]
-	if len(c.Files) != maxRecordFiles || c.FilesRest != "and 20 more files" || len(c.Effects) != maxRecordPages || c.Rest != "and 280 more pages" {
-		t.Errorf("%d files, %s; %d effects, %s", len(c.Files), c.FilesRest, len(c.Effects), c.Rest)
-	}
-	if size := len(v.json()); size > 256<<10 {
-		t.Errorf("%d bytes", size)
-	}
-}
-
-// Who may look from elsewhere is not told where the root is.
+// Who looks from elsewhere is not told where the root is.
 func TestWatchesAreShown(t *testing.T) {
 	run := serve(t, Options{Root: t.TempDir(), Watches: func() []Watch { return []Watch{{"/srv/w<ww", 7, 2}, {"/srv/b", 1, 0}} }})
-	_, body := run.get(t, "GET", "/.execlogd/")
-	for _, want := range []string{"/srv/w&lt;ww</th>", `<td class="size watched">7</td><td class="size unwatched">2</td>`, `<dd id="watched">8</dd>`} {
-		if !strings.Contains(body, want) {
-			t.Errorf("no %s in %s", want, body)
-		}
+	if got := run.statusRows(t, "watches"); !slices.Equal(got, []string{"/srv/w<ww 7 2", "/srv/b 1 0"}) {
+		t.Errorf("the owner sees %q", got)
 	}
 	for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via"} {
-		if _, body := run.get(t, "GET", "/.execlogd/", header, "x"); strings.Contains(body, "/srv") || !strings.Contains(body, ">w&lt;ww</th>") {
-			t.Errorf("with %s: %s", header, body)
+		_, page := run.get(t, "GET", "/.execlogd/", header, "x")
+		if got := rows(t, page, "watches"); !slices.Equal(got, []string{"w<ww 7 2", "b 1 0"}) {
+			t.Errorf("with %s: %q", header, got)
 		}
-	}
-}
-
-// What pages say of themselves is text, and no link leads to a script.
-func TestStatusTrustsNobody(t *testing.T) {
-	run := serve(t, Options{Root: t.TempDir()})
-	urls := []string{
-		"javascript:alert(1)", "http://x/</title><script>alert(1)</script>", "data:text/html,<script>", "file:///tmp/a.html", "://", "http://" + run.addr + "//evil.example/x",
-		"http://user:secret@x/", "HTTP://" + run.addr, strings.Repeat("http://long/", 4000),
-	}
-	for _, u := range urls {
-		text, err := json.Marshal(map[string]string{"command": "info", "url": u})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := run.dial(t)
-		c.greet(t, "http://x/")
-		c.say(t, string(text))
-		c.sync(t)
-	}
-	now := run.seen()
-	if len(now.Pages) != len(urls) {
-		t.Errorf("%d pages are listed", len(now.Pages))
-	}
-	for _, p := range now.Pages {
-		if p.Href != "" && !strings.HasPrefix(p.Href, "http://") || strings.Contains(p.Href+p.Name, "secret") || len(p.Name) > 1024 {
-			t.Errorf("%+v", p.spot)
-		}
-	}
-	if _, body := run.get(t, "GET", "/.execlogd/"); strings.Contains(body, "<script>") {
-		t.Errorf("a URL became markup: %s", body)
 	}
 }
 
@@ -260,19 +197,19 @@ func (r *running) events(t testing.TB, headers ...string) (*http.Response, *bufi
 	return resp, lines
 }
 
-// next is the next view of a stream.
-func next(t testing.TB, lines *bufio.Scanner) (now view) {
+// next is the next main element of a stream.
+func next(t testing.TB, lines *bufio.Scanner) string {
 	t.Helper()
+	var main strings.Builder
 	for lines.Scan() {
 		if text, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-			if err := json.Unmarshal([]byte(text), &now); err != nil {
-				t.Fatal(err)
-			}
-			return now
+			main.WriteString(text + "\n")
+		} else if main.Len() > 0 {
+			return main.String()
 		}
 	}
 	t.Fatalf("the stream ended: %v", lines.Err())
-	return now
+	return ""
 }
 
 func TestEvents(t *testing.T) {
@@ -281,24 +218,50 @@ func TestEvents(t *testing.T) {
 	if resp.Header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("headers %v", resp.Header)
 	}
-	if now := next(t, lines); now.Open != 0 || now.Changed != 0 {
-		t.Errorf("at first: %+v", now)
+	if now := next(t, lines); !strings.HasPrefix(now, "<main>") || len(rows(t, now, "changes")) > 0 {
+		t.Errorf("at first: %s", now)
 	}
 	run.Refresh("a.html")
-	if now := next(t, lines); now.Changed != 1 {
-		t.Errorf("after a change: %+v", now)
+	if got := rows(t, next(t, lines), "changes"); !slices.Equal(got, []string{"a.html concerns no open page"}) {
+		t.Errorf("after a change: %q", got)
 	}
 	run.dial(t).greet(t, run.url("/a.html"))
-	if now := next(t, lines); now.Open != 1 || now.Pages[0].Name != "/a.html" {
-		t.Errorf("after a page has come: %+v", now)
+	if got := rows(t, next(t, lines), "pages"); !slices.Equal(got, []string{"/a.html does not say"}) {
+		t.Errorf("after a page has come: %q", got)
 	}
 }
 
-func TestOnlookersAreFew(t *testing.T) {
+// What runs is followed as it runs.
+func TestEventsTellOfRuns(t *testing.T) {
+	var output atomic.Int64
+	changed := make(chan chan struct{}, 1)
+	changed <- make(chan struct{})
+	run := serve(t, Options{
+		Runs: func(int, int) []Run {
+			return []Run{{ID: 1, Route: "build", State: RunRunning, Outcome: "running", Output: fmt.Append(nil, output.Load())}}
+		},
+		RunsChanged: func() <-chan struct{} {
+			c := <-changed
+			defer func() { changed <- c }()
+			return c
+		},
+	})
+	_, lines := run.events(t)
+	for want := range int64(3) {
+		if got := rows(t, next(t, lines), "runs"); !slices.Equal(got, []string{fmt.Sprint("build running Output ", want)}) {
+			t.Errorf("got %q", got)
+		}
+		output.Add(1)
+		close(<-changed)
+		changed <- make(chan struct{})
+	}
+}
+
+func TestStatusSubscribersAreFew(t *testing.T) {
 	run := serve(t, Options{Root: t.TempDir()})
 	first, lines := run.events(t)
 	next(t, lines)
-	for range maxOnlookers - 1 {
+	for range maxSubscribers - 1 {
 		resp, _ := run.events(t)
 		if resp.StatusCode != 200 {
 			t.Fatal(resp.Status)
@@ -337,96 +300,6 @@ func TestStoppingEndsStreams(t *testing.T) {
 	}
 }
 
-// A stream in notation: what is there from which moment on, in milliseconds,
-// with a mark when somebody says so, ! of what the hub knows and % of what has
-// run; what is sent at which.
-func TestStreamIsPaced(t *testing.T) {
-	tests := []struct{ name, seen, want string }{
-		{"the first is sent at once", "a@0", "a@0 -@14000"},
-		{"news are sent at once", "a@0 b@1000!", "a@0 b@1000 -@14000"},
-		{"what runs as well", "a@0 b@1000% c@2000! d@3000%", "a@0 b@1000 c@2000 d@3000 -@16000"},
-		{"what nobody says is seen", "a@0 b@1000", "a@0 b@2000 -@16000"},
-		{"at most four a second", "a@0 b@50! c@100! d@150! e@260!", "a@0 d@250 e@500 -@14000"},
-		{"the same again is no news", "a@0 a@1000! a@2000!", "a@0 -@14000"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				var mu sync.Mutex
-				stirs := map[string]chan struct{}{"!": make(chan struct{}), "%": make(chan struct{})}
-				var now atomic.Value
-				now.Store("")
-				go func() {
-					for f := range strings.FieldsSeq(tt.seen) {
-						name, at, _ := strings.Cut(strings.TrimRight(f, "!%"), "@")
-						after, err := time.ParseDuration(at + "ms")
-						if err != nil {
-							t.Error(err)
-						}
-						time.Sleep(time.Until(start.Add(after)))
-						now.Store(name)
-						mu.Lock()
-						if stir, said := stirs[f[len(f)-1:]]; said {
-							close(stir)
-							stirs[f[len(f)-1:]] = make(chan struct{})
-						}
-						mu.Unlock()
-					}
-				}()
-				synctest.Wait()
-				var sent []string
-				ctx, cancel := context.WithTimeout(t.Context(), 18*time.Second+time.Millisecond)
-				defer cancel()
-				stirred := func(mark string) func() <-chan struct{} {
-					return func() <-chan struct{} {
-						mu.Lock()
-						defer mu.Unlock()
-						return stirs[mark]
-					}
-				}
-				stream(ctx, stirred("!"), stirred("%"), func() []byte { synctest.Wait(); return []byte(now.Load().(string)) }, func(text string) error {
-					what := "-"
-					if _, data, ok := strings.Cut(text, "data: "); ok {
-						what = strings.TrimSuffix(data, "\n\n")
-					}
-					sent = append(sent, fmt.Sprintf("%s@%d", what, time.Since(start).Milliseconds()))
-					return nil
-				})
-				if got := strings.Join(sent, " "); got != tt.want {
-					t.Errorf("sent %s, want %s", got, tt.want)
-				}
-				if took := time.Since(start); took > 18*time.Second+time.Millisecond {
-					t.Errorf("ended after %v", took)
-				}
-			})
-		})
-	}
-}
-
-func TestStreamEndsWithItsClient(t *testing.T) {
-	never := func() <-chan struct{} { return nil }
-	stream(t.Context(), never, never, func() []byte { return nil }, func(string) error { return errors.New("gone") })
-}
-
-func FuzzSpot(f *testing.F) {
-	for _, href := range []string{"http://h/a?b#c", "javascript:alert(1)", "http://h//evil.example/", "http://u:p@h/%zz", "http:", ""} {
-		f.Add(href)
-	}
-	f.Fuzz(func(t *testing.T, href string) {
-		at := spotOf(href, "h")
-		if at.Name == "" {
-			t.Errorf("%q has no name", href)
-		}
-		if at.Href != "" && !strings.HasPrefix(at.Href, "http://") && !strings.HasPrefix(at.Href, "https://") {
-			t.Errorf("%q links to %q", href, at.Href)
-		}
-		if strings.ContainsAny(at.Href, "?#") {
-			t.Errorf("%q has a query or fragment: %q", href, at.Href)
-		}
-	})
-}
-
 // BenchmarkSnapshot is how long a status page holds everybody up while ten
 // thousand pages are open.
 func BenchmarkSnapshot(b *testing.B) {
@@ -436,6 +309,6 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		h.snapshot(maxListed)
+		h.snapshot(status.MaxPages, status.MaxUses)
 	}
 }

@@ -1,0 +1,342 @@
+package status
+
+import (
+	"bytes"
+	"cmp"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// The page shows so much of each. What a snapshot has beyond that is counted or
+// left out.
+const (
+	MaxPages     = 100
+	MaxUses      = 100 // of a page
+	MaxRuns      = 20
+	MaxRunOutput = 4 << 10 // bytes, the last
+
+	maxRunPaths  = 20
+	maxRunText   = 1 << 10  // bytes of its command, and of how it ended
+	maxErrorText = 16 << 10 // bytes, the last
+	maxText      = 256      // bytes of anything else
+)
+
+//go:embed page.html
+var pageHTML string
+
+// The files beside the page. CSS relies on the custom properties of the style
+// sheet that all pages of the server have.
+var (
+	//go:embed status.css
+	CSS string
+	//go:embed status.js
+	JS string
+	//go:embed status.svg
+	Icon string
+)
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"count": count,
+	"more":  more,
+	"short": func(text string) string { return shorten(text, maxText) },
+}).Parse(pageHTML))
+
+// A Viewer is who looks at the page.
+type Viewer struct {
+	Host  string // host[:port] by which the viewer reached the server: its pages are named by their paths alone
+	Owner bool   // sees all; anybody else what Snapshot.public leaves
+}
+
+// RenderPage renders the whole document.
+func RenderPage(s Snapshot, v Viewer) ([]byte, error) { return render("page", s, v) }
+
+// maxRenderings is for how many kinds of viewers a Renderer keeps what it rendered.
+const maxRenderings = 8
+
+// A Renderer renders the main element of the document for the streams of many
+// viewers. It renders each snapshot once for viewers of one kind, as it takes
+// milliseconds when there is much to show. The zero Renderer is ready for use.
+type Renderer struct {
+	mu   sync.Mutex
+	last map[Viewer]rendering
+}
+
+type rendering struct {
+	of   Snapshot
+	main []byte
+}
+
+// Main returns the main element. Neither s nor the result may be changed.
+func (r *Renderer) Main(s Snapshot, v Viewer) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.last[v]; ok && reflect.DeepEqual(last.of, s) {
+		return last.main, nil
+	}
+
+	main, err := render("main", s, v)
+	if err != nil {
+		return nil, err
+	}
+	if r.last == nil || len(r.last) == maxRenderings {
+		r.last = make(map[Viewer]rendering)
+	}
+	r.last[v] = rendering{s, main}
+	return main, nil
+}
+
+func render(name string, s Snapshot, v Viewer) ([]byte, error) {
+	var text bytes.Buffer
+	err := pageTemplate.ExecuteTemplate(&text, name, newView(s, v))
+	return text.Bytes(), err
+}
+
+// A view is what the templates show: a Snapshot in words, sorted and cut to
+// size.
+type view struct {
+	Now       time.Time
+	Owner     bool
+	Open      int
+	Pages     []pageRow
+	MorePages int
+	Changed   uint64
+	Changes   []changeRow
+	Runs      []runRow
+	Watched   int // directories
+	Watches   []Watch
+	Errors    []errorRow
+}
+
+// A row's Key stays the same as long as the row is about the same thing. The
+// script keeps the elements of such a row.
+
+type pageRow struct {
+	Key string
+	link
+	Remote   string // "" for this machine
+	Since    time.Time
+	Summary  string // of what the page uses
+	Uses     []string
+	MoreUses int
+}
+
+type changeRow struct {
+	Change
+	Effects []effect
+}
+
+type runRow struct {
+	Run
+	Key     string
+	Outcome string
+	More    string // paths that are not in Paths
+	Output  string
+}
+
+type errorRow struct {
+	Title, Text, Paths string
+}
+
+// A link names a page. Href is empty where no link may lead.
+type link struct{ Name, Href string }
+
+func newView(s Snapshot, v Viewer) view {
+	if !v.Owner {
+		s = s.public()
+	}
+
+	out := view{
+		Now: time.Now(), Owner: v.Owner,
+		Open: s.Open, MorePages: s.Open - len(s.Pages), Pages: pageRows(s.Pages, v.Host),
+		Changed: s.Changed, Watches: s.Watches,
+	}
+	for _, c := range s.Changes {
+		out.Changes = append(out.Changes, changeRow{c, effects(c.Affected, v.Host)})
+	}
+	for _, r := range s.Runs[:min(len(s.Runs), MaxRuns)] {
+		out.Runs = append(out.Runs, newRunRow(r))
+	}
+	for _, w := range s.Watches {
+		out.Watched += w.Watched
+	}
+	for _, e := range s.Errors {
+		out.Errors = append(out.Errors, errorRow{shorten(e.Title, maxText), lastOf(e.Text, maxErrorText), strings.Join(e.Paths, ", ")})
+	}
+	return out
+}
+
+// pageRows sorts pages by name and then by age. The key of a row is the page's
+// name with its place among those of that name, so that a page keeps its row when
+// it is loaded again.
+func pageRows(pages []OpenPage, host string) []pageRow {
+	var rows []pageRow
+	for _, p := range pages {
+		row := pageRow{link: linkTo(p.URL, host), Since: p.Since, Summary: p.summary(), MoreUses: p.Used - len(p.Uses)}
+		if addr, err := netip.ParseAddr(p.Remote); err == nil && !addr.Unmap().IsLoopback() {
+			row.Remote = p.Remote
+		}
+		for _, use := range p.Uses {
+			if name, err := url.PathUnescape(use); err == nil {
+				row.Uses = append(row.Uses, shorten(name, maxText))
+			}
+		}
+		rows = append(rows, row)
+	}
+
+	slices.SortFunc(rows, func(a, b pageRow) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), a.Since.Compare(b.Since))
+	})
+	n := 0
+	for i := range rows {
+		n++
+		if i == 0 || rows[i].Name != rows[i-1].Name {
+			n = 0
+		}
+		rows[i].Key = fmt.Sprint(rows[i].Name, " ", n)
+	}
+	return rows
+}
+
+func (p OpenPage) summary() string {
+	switch {
+	case !p.Reports:
+		return "does not say"
+	case !p.Known:
+		return "may use any file"
+	case p.Used == 0:
+		return "no other file"
+	}
+	return count(p.Used, "file")
+}
+
+// An effect is what a change did to pages. The same page in several tabs is one.
+type effect struct {
+	link
+	What string
+}
+
+func effects(pages []AffectedPage, host string) []effect {
+	tabs := make(map[effect]int)
+	for _, p := range pages {
+		tabs[effect{linkTo(p.URL, host), p.words()}]++
+	}
+
+	list := slices.SortedFunc(maps.Keys(tabs), func(a, b effect) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.What, b.What), cmp.Compare(a.Href, b.Href))
+	})
+	for i, e := range list {
+		if n := tabs[e]; n > 1 {
+			list[i].What += " (" + count(n, "tab") + ")"
+		}
+	}
+	return list
+}
+
+func (p AffectedPage) words() string {
+	verb := [...]string{MayUse: "may use", Shows: "shows", Uses: "uses"}[p.Reason]
+	file := shorten(p.File, maxText)
+	if p.Reload {
+		return "is loaded again: it " + verb + " " + file
+	}
+	if p.MoreFiles > 0 {
+		file += " and " + count(p.MoreFiles, "other")
+	}
+	return "fetches " + file + ", which it " + verb + ", again in place"
+}
+
+func newRunRow(r Run) runRow {
+	row := runRow{
+		Key:     fmt.Sprint(r.ID, " ", r.Start.UnixMilli()), // a server that starts again counts from 1
+		Outcome: shorten(r.Outcome, maxRunText),
+		Output:  lastOf(string(r.Output), MaxRunOutput),
+	}
+	if r.State != "running" {
+		row.Outcome += " after " + r.Took.Round(time.Millisecond).String()
+	}
+	if r.LeftBehind != "" {
+		row.Outcome += "; " + shorten(r.LeftBehind, maxRunText)
+	}
+
+	r.Command = shorten(r.Command, maxRunText)
+	r.Paths = r.Paths[:min(len(r.Paths), maxRunPaths)]
+	if rest := r.Batch - len(r.Paths); len(r.Paths) > 0 {
+		row.More = more(rest, "file")
+	} else if rest > 0 {
+		row.More = count(rest, "file")
+	}
+	row.Run = r
+	return row
+}
+
+// linkTo names the page at href, and one at host by its path alone. Queries stay
+// out, as some are secret. Only to web pages is there a link.
+func linkTo(href, host string) link {
+	u, err := url.Parse(href)
+	if err != nil {
+		u = new(url.URL)
+	}
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+
+	var l link
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		l.Name = bare.String()
+	case sameHost(u, host):
+		l = link{cmp.Or(u.Path, "/"), bare.String()}
+	default:
+		l = link{u.Host + u.Path, bare.String()}
+	}
+	l.Name = cmp.Or(shorten(l.Name, maxText), "a page that does not say where it is")
+	return l
+}
+
+// sameHost compares hosts without the port that the scheme implies.
+func sameHost(u *url.URL, host string) bool {
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return strings.EqualFold(strings.TrimSuffix(u.Host, port), strings.TrimSuffix(host, port))
+}
+
+func count(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", one, "s")
+}
+
+// more says how many there are beyond those that were named.
+func more(n int, one string) string {
+	if n <= 0 {
+		return ""
+	}
+	return "and " + count(n, "more "+one)
+}
+
+// shorten returns the first n bytes of text, as valid UTF-8.
+func shorten(text string, n int) string {
+	return strings.ToValidUTF8(text[:min(len(text), n)], "\ufffd")
+}
+
+// lastOf returns the last n bytes of text, as valid UTF-8. What is cut begins with
+// a line, or at least with a character.
+func lastOf(text string, n int) string {
+	if len(text) > n {
+		text = text[len(text)-n:]
+		if _, lines, found := strings.Cut(text, "\n"); found && lines != "" {
+			text = lines
+		}
+		for text != "" && !utf8.RuneStart(text[0]) {
+			text = text[1:]
+		}
+	}
+	return strings.ToValidUTF8(text, "\ufffd")
+}
