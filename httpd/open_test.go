@@ -1,11 +1,14 @@
 package httpd
 
 import (
+	"fmt"
 	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -141,7 +144,7 @@ func TestPrivateFiles(t *testing.T) {
 func TestPagesLearnNothingOfPrivateFiles(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "site.toml", "secret")
-	fifo(t, root+"/pipe")
+	opened := fifo(t, root+"/pipe")
 	run := serve(t, Options{Root: root, Private: []string{root + "/site.toml"}})
 	now, _ := run.take()
 	defer now.root.release()
@@ -150,6 +153,7 @@ func TestPagesLearnNothingOfPrivateFiles(t *testing.T) {
 			t.Errorf("%s is %v, want absent", use, seen.what)
 		}
 	}
+	notOpened(t, "a look at it", opened)
 }
 
 // answer is what a request gets without a connection.
@@ -161,46 +165,78 @@ func (r *running) answer(path string) *httptest.ResponseRecorder {
 	return rec
 }
 
-func fifo(t testing.TB, name string) {
+// fifo makes a FIFO to which somebody wants to write, and returns a channel that
+// is closed when it is opened to be read. Whoever opens it is not kept waiting: a
+// server that does so fails the test at once.
+func fifo(t testing.TB, name string) (opened <-chan struct{}) {
 	t.Helper()
 	if err := syscall.Mkfifo(name, 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
+	own, err := os.OpenFile(name, unix.O_PATH, 0) // by which it is reached when it has another name
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := fmt.Sprintf("/proc/self/fd/%d", own.Fd())
 
-// awaitReader opens a FIFO to write, and returns a channel that is closed when
-// somebody else has opened it to read.
-func awaitReader(t testing.TB, name string) (opened <-chan struct{}) {
-	t.Helper()
-	done := make(chan struct{})
-	finished := make(chan struct{})
+	var once sync.Once
+	first, ended := make(chan struct{}), make(chan struct{})
+	var over atomic.Bool
 	go func() {
-		defer close(finished)
-		w, err := os.OpenFile(name, os.O_WRONLY, 0) // until somebody opens it to read
-		if err == nil {
-			close(done)
+		defer close(ended)
+		for !over.Load() {
+			w, err := os.OpenFile(path, os.O_WRONLY, 0) // returns when somebody opens it to read
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !over.Load() {
+				once.Do(func() { close(first) })
+			}
 			w.Close()
 		}
 	}()
 	t.Cleanup(func() {
-		r, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			t.Error(err)
-			return
+		defer own.Close()
+		over.Store(true)
+		for {
+			r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-ended:
+				r.Close()
+				return
+			case <-time.After(time.Millisecond): // the writer was not there yet
+				r.Close()
+			}
 		}
-		defer r.Close()
-		<-finished
 	})
-	return done
+	return first
+}
+
+// notOpened fails the test if one of the FIFOs was opened.
+func notOpened(t testing.TB, by string, fifos ...<-chan struct{}) {
+	t.Helper()
+	for i, opened := range fifos {
+		select {
+		case <-opened:
+			t.Fatalf("%s opened FIFO %d", by, i)
+		default:
+		}
+	}
 }
 
 // Only regular files are opened: to open a FIFO lets its writer go, whose data
 // is lost or who gets EPIPE.
 func TestOnlyRegularFiles(t *testing.T) {
 	root := t.TempDir()
+	var fifos []<-chan struct{}
 	for _, name := range []string{"fifo.html", "404.html", "in/index.html", "in/x"} {
 		os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755)
-		fifo(t, filepath.Join(root, name))
+		fifos = append(fifos, fifo(t, filepath.Join(root, name)))
 	}
 	symlink(t, "fifo.html", root+"/link.html")
 	if err := os.Mkdir(root+"/index.html", 0o755); err != nil {
@@ -217,17 +253,13 @@ func TestOnlyRegularFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var opened []<-chan struct{}
-	for _, name := range []string{"fifo.html", "404.html", "in/index.html"} {
-		opened = append(opened, awaitReader(t, filepath.Join(root, name)))
-	}
-
 	run := serve(t, Options{Root: root})
 	for _, path := range []string{"/fifo.html", "/fifo", "/link.html", "/link", "/404.html", "/none", "/in/index.html", "/socket", "/null", "/in/x"} {
 		for _, method := range []string{"GET", "HEAD"} {
 			if resp, _ := run.get(t, method, path); resp.StatusCode != 404 {
 				t.Errorf("%s %s: %s", method, path, resp.Status)
 			}
+			notOpened(t, method+" "+path, fifos...)
 		}
 	}
 	if _, list := run.get(t, "GET", "/"); strings.Contains(list, "fifo") || strings.Contains(list, "socket") || strings.Contains(list, "null") || !strings.Contains(list, "a.txt") {
@@ -238,13 +270,7 @@ func TestOnlyRegularFiles(t *testing.T) {
 	run.Refresh("fifo.html", "404.html")
 	run.Recheck("fifo.html", "404.html")
 	p.expectNothing(t)
-	for i, o := range opened {
-		select {
-		case <-o:
-			t.Errorf("FIFO %d was opened", i)
-		default:
-		}
-	}
+	notOpened(t, "a page that uses it", fifos...)
 }
 
 // A FIFO that takes a file's place again and again is never opened either:
@@ -252,10 +278,10 @@ func TestOnlyRegularFiles(t *testing.T) {
 func TestAFileThatIsAFIFONowAndThen(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, ".file", "content")
-	fifo(t, root+"/.fifo")
-	opened := awaitReader(t, root+"/.fifo")
+	opened := fifo(t, root+"/.fifo")
 	run := serve(t, Options{Root: root, NoLiveReload: true})
 	stop, stopped := make(chan struct{}), make(chan struct{})
+	defer func() { close(stop); <-stopped }()
 	go func() {
 		defer close(stopped)
 		for names := []string{".file", ".fifo"}; ; names[0], names[1] = names[1], names[0] {
@@ -271,15 +297,9 @@ func TestAFileThatIsAFIFONowAndThen(t *testing.T) {
 	codes := make(map[int]int)
 	for start := time.Now(); len(codes) < 2 && time.Since(start) < time.Minute || time.Since(start) < 200*time.Millisecond; {
 		codes[run.answer("/flip.txt").Code]++
+		notOpened(t, "a request", opened)
 	}
-	close(stop)
-	<-stopped
 	if codes[200] == 0 || codes[404] == 0 {
 		t.Errorf("answers by status: %v, want some of each", codes)
-	}
-	select {
-	case <-opened:
-		t.Error("the FIFO was opened")
-	default:
 	}
 }
