@@ -13,12 +13,14 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/inject"
 )
 
 // wholeLimit is how large a file may be to be read whole before it is sent: as
 // much as is looked at of a page anyway. Larger ones are compared with what they
 // were when the last byte of them has been read.
-const wholeLimit = scanLimit
+const wholeLimit = inject.ScanLimit
 
 // A small file that changes while it is read is read again, for so long in all:
 // without a pause at first, as most saves are over in less than a millisecond, and

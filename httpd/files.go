@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/execlog/execlogd/httpd/internal/filetype"
+	"github.com/execlog/execlogd/httpd/internal/inject"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
@@ -120,7 +121,7 @@ func (f *file) head() ([]byte, error) {
 	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" {
 		return nil, nil
 	}
-	head := make([]byte, min(f.Size(), scanLimit))
+	head := make([]byte, min(f.Size(), inject.ScanLimit))
 	n, err := f.content.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -135,12 +136,12 @@ func (s *service) inject(h http.Header, r *http.Request, f *file, head []byte, b
 		return nil, false
 	}
 	h.Add("Vary", "Sec-Fetch-Dest")
-	off, ok := insertionPoint(head)
+	off, ok := inject.Offset(head)
 	if !ok || !isNavigation(r) {
 		return nil, false
 	}
 	s.checkPolicies(f, head)
-	return newSplice(f.content, f.Size(), int64(off), b.element(r)), true
+	return inject.Splice(f.content, f.Size(), int64(off), b.element(r)), true
 }
 
 // isNavigation says whether a response will be shown as a page. What a script

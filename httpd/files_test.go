@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/httpd/internal/inject"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 	"golang.org/x/net/html"
 )
@@ -238,8 +239,8 @@ func TestContentTypes(t *testing.T) {
 		{"b.html", "<meta charset=latin1><p>\xe9", "text/html"},
 		{"c.html", "<p>\xe9", "text/html"},
 		{"d.HTM", "", "text/html" + utf8},
-		{"e.html", strings.Repeat("ü", scanLimit), "text/html" + utf8},
-		{"f.html", "x" + strings.Repeat("ü", scanLimit), "text/html" + utf8},
+		{"e.html", strings.Repeat("ü", inject.ScanLimit), "text/html" + utf8},
+		{"f.html", "x" + strings.Repeat("ü", inject.ScanLimit), "text/html" + utf8},
 		{"a.css", "", "text/css" + utf8},
 		{"a.js", "", "text/javascript" + utf8},
 		{"a.mjs", "", "text/javascript" + utf8},

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/execlog/execlogd/httpd/internal/filetype"
+	"github.com/execlog/execlogd/httpd/internal/inject"
 )
 
 // contentType returns the Content-Type of a file: by its name, else by the
@@ -35,10 +36,10 @@ func htmlType(head []byte) string {
 }
 
 // startsUTF8 reports whether head is UTF-8, apart from a last character that
-// scanLimit may have cut.
+// inject.ScanLimit may have cut.
 func startsUTF8(head []byte) bool {
 	cut := 0
-	if len(head) == scanLimit {
+	if len(head) == inject.ScanLimit {
 		cut = utf8.UTFMax - 1
 	}
 

@@ -1,21 +1,20 @@
-package httpd
+package inject
 
 import (
 	"bytes"
 	"io"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/html"
 )
 
+const element = `<script src="livereload.js?port=&amp;path=livereload?x" async></script>`
+
 // An asterisk in a row marks where the element goes; a row without one is
 // left alone.
-var someElement = badge{position: position{epoch: "EPOCH", number: 1}}.element(httptest.NewRequest("GET", "/", nil))
-
-func TestWhereTheScriptGoes(t *testing.T) {
-	long := strings.Repeat("x", scanLimit)
+func TestOffset(t *testing.T) {
+	long := strings.Repeat("x", ScanLimit)
 	tests := []struct{ name, page string }{
 		{"a whole page", "<!doctype html><html><head>*<title>t</title></head><body></body></html>"},
 		{"upper case", "<!DOCTYPE HTML><HTML LANG=en><HEAD>*<TITLE>T</TITLE></HEAD></HTML>"},
@@ -66,7 +65,7 @@ func TestWhereTheScriptGoes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before, _, want := strings.Cut(tt.page, "*")
 			page := strings.Replace(tt.page, "*", "", 1)
-			off, ok := insertionPoint([]byte(page[:min(len(page), scanLimit)]))
+			off, ok := Offset([]byte(page[:min(len(page), ScanLimit)]))
 			switch {
 			case ok != want:
 				t.Errorf("injected: %v, want %v", ok, want)
@@ -79,11 +78,11 @@ func TestWhereTheScriptGoes(t *testing.T) {
 
 func injected(t testing.TB, page string) (result string, ok bool) {
 	t.Helper()
-	off, ok := insertionPoint([]byte(page[:min(len(page), scanLimit)]))
+	off, ok := Offset([]byte(page[:min(len(page), ScanLimit)]))
 	if !ok {
 		return page, false
 	}
-	all, err := io.ReadAll(newSplice(strings.NewReader(page), int64(len(page)), int64(off), someElement))
+	all, err := io.ReadAll(Splice(strings.NewReader(page), int64(len(page)), int64(off), element))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +98,7 @@ func scriptIsInHead(page string) bool {
 	}
 	for n := range doc.Descendants() {
 		if n.Data == "script" && n.Parent != nil && n.Parent.Data == "head" &&
-			len(n.Attr) == 2 && n.Attr[0].Val == "livereload.js?port=&path=livereload?EPOCH.1.0" {
+			len(n.Attr) == 2 && n.Attr[0].Val == "livereload.js?port=&path=livereload?x" {
 			return true
 		}
 	}
@@ -126,8 +125,8 @@ func FuzzInject(f *testing.F) {
 			}
 			return
 		}
-		off, _ := insertionPoint([]byte(page))
-		if result[:off]+result[off+len(someElement):] != page {
+		off, _ := Offset([]byte(page))
+		if result[:off]+result[off+len(element):] != page {
 			t.Errorf("%q lost bytes: %q", page, result)
 		}
 		if !scriptIsInHead(result) {
@@ -177,7 +176,7 @@ func TestSplice(t *testing.T) {
 	for off := range len(file) + 1 {
 		want := file[:off] + element + file[off:]
 		for from := range len(want) + 2 {
-			s := newSplice(strings.NewReader(file), int64(len(file)), int64(off), element)
+			s := Splice(strings.NewReader(file), int64(len(file)), int64(off), element)
 			if size, err := s.Seek(0, io.SeekEnd); err != nil || size != int64(len(want)) {
 				t.Fatalf("size %d, %v", size, err)
 			}
@@ -190,7 +189,7 @@ func TestSplice(t *testing.T) {
 			}
 		}
 	}
-	s := newSplice(strings.NewReader(file), int64(len(file)), 3, element)
+	s := Splice(strings.NewReader(file), int64(len(file)), 3, element)
 	if _, err := s.Seek(-1, io.SeekStart); err == nil {
 		t.Error("a seek before the start went well")
 	}
@@ -200,12 +199,12 @@ func TestSplice(t *testing.T) {
 	}
 }
 
-func BenchmarkInsertionPoint(b *testing.B) {
+func BenchmarkOffset(b *testing.B) {
 	typical := "<!doctype html>\n<html lang=\"en\">\n<head>\n" + strings.Repeat("<p class=x>Some text with a <a href=y>link</a>.</p>\n", 400)
 	pages := map[string]string{
 		"typical": typical,
 		"mention": typical + "livereload" + typical,
-		"large":   strings.Repeat(typical, 20)[:scanLimit],
+		"large":   strings.Repeat(typical, 20)[:ScanLimit],
 	}
 	for name, page := range pages {
 		b.Run(name, func(b *testing.B) {
@@ -213,7 +212,7 @@ func BenchmarkInsertionPoint(b *testing.B) {
 			b.SetBytes(int64(len(head)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, ok := insertionPoint(head); !ok {
+				if _, ok := Offset(head); !ok {
 					b.Fatal("left alone")
 				}
 			}

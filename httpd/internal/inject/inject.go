@@ -1,0 +1,140 @@
+// Package inject puts an element into HTML pages as they are sent. The page's own
+// bytes are not touched.
+package inject
+
+import (
+	"bytes"
+	"io"
+	"strings"
+
+	"golang.org/x/net/html"
+)
+
+// ScanLimit is how many bytes at the start of a page are looked at. It leaves room
+// for a licence in a comment ahead of the head, and for a LiveReload script at the
+// end of all but the longest pages.
+const ScanLimit = 256 << 10
+
+// Offset returns where in a page the element goes, given the first [ScanLimit]
+// bytes of the page or all of them: behind the start tag of head, else of html,
+// else behind the doctype, else at the start, behind a byte order mark. ok is false
+// for a page that must be left alone: one in UTF-16, one that brings a LiveReload
+// client itself, and one where the element would come ahead of a doctype.
+func Offset(head []byte) (off int, ok bool) {
+	if isUTF16(head) || hasLiveReload(head) {
+		return 0, false
+	}
+
+	start := len(head) - len(bytes.TrimPrefix(head, []byte("\ufeff")))
+	off = start
+	z := html.NewTokenizer(bytes.NewReader(head[start:]))
+	for at := start; ; {
+		token := z.Next()
+		raw := z.Raw()
+		at += len(raw)
+
+		switch token {
+		case html.DoctypeToken:
+			if raw[len(raw)-1] != '>' {
+				return 0, false // it does not end, and would swallow the element
+			}
+			off = at
+		case html.CommentToken:
+		case html.TextToken:
+			if len(bytes.Trim(raw, " \t\n\f\r")) > 0 {
+				return off, true // text begins the body
+			}
+		case html.StartTagToken, html.SelfClosingTagToken:
+			switch name, _ := z.TagName(); string(name) {
+			case "head":
+				return at, true
+			case "html":
+				off = at
+			default:
+				return off, true // anything else is in the head or the body
+			}
+		case html.ErrorToken:
+			// Behind ScanLimit bytes of comments there may be a doctype.
+			return off, off > start || len(head) < ScanLimit
+		default:
+			return off, true
+		}
+	}
+}
+
+// isUTF16 recognises UTF-16 by its byte order mark or, as the first character
+// of a page is an ASCII one, by a zero byte among the first two.
+func isUTF16(head []byte) bool {
+	if len(head) < 2 {
+		return false
+	}
+	return head[0] == 0xfe && head[1] == 0xff || head[0] == 0xff && head[1] == 0xfe ||
+		head[0] == 0 || head[1] == 0
+}
+
+// hasLiveReload reports whether a page has a script element that loads a LiveReload
+// client.
+func hasLiveReload(head []byte) bool {
+	// Few pages mention the word at all, so few are read tag by tag.
+	if !bytes.Contains(head, []byte("livereload")) {
+		return false
+	}
+
+	z := html.NewTokenizer(bytes.NewReader(head))
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			return false
+		case html.StartTagToken, html.SelfClosingTagToken:
+			if isLiveReload(z.Token()) {
+				return true
+			}
+		}
+	}
+}
+
+func isLiveReload(tag html.Token) bool {
+	if tag.Data != "script" {
+		return false
+	}
+	for _, attr := range tag.Attr {
+		if attr.Key == "src" {
+			src, _, _ := strings.Cut(attr.Val, "#")
+			src, _, _ = strings.Cut(src, "?")
+			return strings.HasSuffix(src, "livereload.js") || strings.HasSuffix(src, "livereload.min.js")
+		}
+	}
+	return false
+}
+
+// Splice returns a file of that size with an element put into it at off. It needs no
+// memory for the file, whatever its size.
+func Splice(file io.ReaderAt, size, off int64, element string) io.ReadSeeker {
+	return io.NewSectionReader(splice{file, off, element}, 0, size+int64(len(element)))
+}
+
+// A splice is an endless file with an element put into it.
+type splice struct {
+	file    io.ReaderAt
+	off     int64 // of the element
+	element string
+}
+
+// ReadAt reads from the file before the element, from the element, and from the
+// file behind it, as far as p goes.
+func (s splice) ReadAt(p []byte, at int64) (n int, err error) {
+	end := s.off + int64(len(s.element))
+	for n < len(p) && err == nil {
+		rest, got := p[n:], 0
+		switch pos := at + int64(n); {
+		case pos < s.off:
+			got, err = s.file.ReadAt(rest[:min(int64(len(rest)), s.off-pos)], pos)
+		case pos < end:
+			got = copy(rest, s.element[pos-s.off:])
+		default:
+			got, err = s.file.ReadAt(rest, pos-int64(len(s.element)))
+		}
+		n += got
+	}
+	return n, err
+}
