@@ -22,6 +22,10 @@ var (
 		"job":          {"inotify", "router"}, // router for the outcome of a run
 		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/logging"},
 
+		"inotify/internal/dirfd":   {},
+		"inotify/internal/dirtree": {},
+		"inotify/internal/poll":    {"inotify/internal/dirfd"},
+
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/inject":    {},
