@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -132,25 +129,5 @@ func BenchmarkCatchUp(b *testing.B) {
 	cancel()
 	if err := errors.Join(<-done, g.Close()); err != nil {
 		b.Fatal(err)
-	}
-}
-
-// BenchmarkIgnoreFiles is what a file costs of which ignore files have to say
-// whether it counts.
-func BenchmarkIgnoreFiles(b *testing.B) {
-	root := b.TempDir()
-	var text strings.Builder
-	for i := range 100 {
-		fmt.Fprintf(&text, "dir%d/\n*.e%d\n/some/path%d/*.x\n", i, i, i)
-	}
-	if err := os.WriteFile(filepath.Join(root, ".gitignore"), []byte(text.String()), 0o644); err != nil {
-		b.Fatal(err)
-	}
-	files := newIgnoreFiles(root)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, ignored := files.find("src/pkg/sub/deep/file.go", false); ignored {
-			b.Fatal("ignored")
-		}
 	}
 }

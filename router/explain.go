@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router/internal/glob"
 )
 
 // A Verdict is what a route makes of a path.
@@ -61,23 +62,23 @@ func (r *Router) Matcher(route string) (matches func(root, path string) bool, er
 }
 
 func (s *stage) explain(root, path string) Verdict {
-	below := func(g glob) bool { return append(g, segment{kind: anyDepth}).matches(path) }
+	below := func(g glob.Glob) bool { return g.Below().Match(path) }
 	v := Verdict{
 		Route:   s.route.Name,
 		Mask:    s.rules.want,
 		Ignored: first(s.route.Ignore, below),
 		Output:  first(s.route.Outputs, below),
-		Pattern: first(s.route.Patterns, func(g glob) bool { return g.matches(path) && g.shows(path, s.rules.hidden) }),
-		Wanted:  s.rules.names(path, 0) && !s.rules.isBelow(path) && !s.rules.ignores(path),
+		Pattern: first(s.route.Patterns, func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, s.rules.hidden) }),
+		Wanted:  s.rules.names(path, 0) && !s.rules.isTooDeep(path) && !s.rules.ignores(path),
 	}
 	if v.Ignored == "" && !v.Wanted {
 		v.Ignored = first(s.route.Hidden, below)
 	}
 	if v.Ignored == "" && v.Output == "" && s.rules.files != nil {
 		info, err := os.Lstat(filepath.Join(root, path))
-		by, ignored := s.rules.files(root).find(path, err == nil && info.IsDir())
+		by, ignored := s.rules.files(root).Ignored(path, err == nil && info.IsDir())
 		if ignored {
-			v.Ignored, v.IgnoredBy, v.Wanted = by.text, fmt.Sprintf("%s:%d", by.file, by.line), false
+			v.Ignored, v.IgnoredBy, v.Wanted = by.Text, fmt.Sprintf("%s:%d", by.File, by.Number), false
 		}
 	}
 	return v
@@ -85,9 +86,9 @@ func (s *stage) explain(root, path string) Verdict {
 
 // first is the first pattern with a glob for which ok holds; New has checked
 // that all compile.
-func first(patterns []string, ok func(glob) bool) string {
+func first(patterns []string, ok func(glob.Glob) bool) string {
 	i := slices.IndexFunc(patterns, func(p string) bool {
-		globs, err := compile(p)
+		globs, err := glob.Compile(p)
 		return err == nil && slices.ContainsFunc(globs, ok)
 	})
 	if i < 0 {

@@ -134,7 +134,7 @@ func (g *Group) subscription(l Listener) inotify.Subscription {
 			if slices.ContainsFunc(events, movesRoots) {
 				g.instance.findOverlaps()
 			}
-			if l.Router.ignoreFiles.heed(l.Root, events) {
+			if l.Router.ignoreFiles.Update(l.Root, events) {
 				g.watcher.Rescan(l.Root)
 			}
 			l.deliver(events)

@@ -147,11 +147,6 @@ func (s *stage) movesOutput(k key, e inotify.Event, now time.Time) bool {
 	return false
 }
 
-// isOutput reports whether the patterns of Outputs are for a path.
-func (r *rules) isOutput(path string) bool {
-	return len(r.outputs) > 0 && path != "" && matchesAny(r.outputs, relative(path))
-}
-
 // putAside remembers a name to which an output was moved, or from which a directory
 // was that is no change.
 func (s *stage) putAside(k key, now time.Time) {

@@ -1,10 +1,10 @@
 package router
 
 import (
-	"bytes"
-	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/execlog/execlogd/router/internal/git"
 )
 
 // A checkout, an unpacked archive or an install writes many files, for longer than
@@ -142,50 +142,13 @@ func (l *lane) lookForGit(f *floor, dirs []gitDir, quiet time.Duration) {
 // A gitDir is the directory of a repository, or a path whose repository is meant.
 type gitDir struct{ dir, above string }
 
-// isBusy reports whether a git command is at work there: the index is locked, or
-// it was a moment ago, as between the steps of a rebase.
+// isBusy reports whether a git command is at work there.
 func (d gitDir) isBusy(quiet time.Duration) bool {
 	dir := d.dir
 	if dir == "" {
-		dir = findGitDir(filepath.Dir(d.above))
+		dir = git.FindDir(filepath.Dir(d.above))
 	}
-	if dir == "" {
-		return false
-	}
-	if _, err := os.Lstat(filepath.Join(dir, "index.lock")); err == nil {
-		return true
-	}
-	info, err := os.Stat(dir)
-	return err == nil && time.Since(info.ModTime()).Abs() < quiet // either clock may be wrong
-}
-
-// findGitDir is the directory of the repository that a directory is in, which has
-// its index; empty if it is in none. The one of a linked work tree, or of a
-// submodule, is named in a file.
-func findGitDir(dir string) string {
-	for {
-		git := filepath.Join(dir, ".git")
-		info, err := os.Stat(git)
-		switch {
-		case err == nil && info.IsDir():
-			return git
-		case err == nil && info.Mode().IsRegular() && info.Size() < 1<<13:
-			text, err := os.ReadFile(git)
-			name, ok := bytes.CutPrefix(bytes.TrimSpace(text), []byte("gitdir: "))
-			if err != nil || !ok {
-				return ""
-			}
-			if filepath.IsAbs(string(name)) {
-				return string(name)
-			}
-			return filepath.Join(dir, string(name))
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return ""
-		}
-		dir = parent
-	}
+	return dir != "" && git.IsBusy(dir, quiet)
 }
 
 // findRepository notes the repository that a root is in, if it is in one.
@@ -197,7 +160,7 @@ func (r *Router) findRepository(root string) {
 	if err != nil {
 		return // it is not there yet
 	}
-	if dir := findGitDir(abs); dir != "" {
+	if dir := git.FindDir(abs); dir != "" {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.gitDirs == nil {

@@ -215,35 +215,3 @@ func TestCheckoutIsOneBatch(t *testing.T) {
 	git("stash", "-q")
 	check("stash", 50)
 }
-
-// Between the steps of a git command there is no lock, but its directory has changed a
-// moment ago.
-func TestGitIsAtWork(t *testing.T) {
-	const quiet = time.Minute
-	for _, tt := range []struct {
-		name   string
-		locked bool
-		age    time.Duration // of the last change of the directory
-		busy   bool
-	}{
-		{"long ago", false, time.Hour, false},
-		{"a moment ago", false, 0, true},
-		{"in the future, by another clock", false, -time.Hour, false},
-		{"with a lock that was left behind", true, time.Hour, true},
-	} {
-		dir := filepath.Join(t.TempDir(), ".git")
-		write(t, filepath.Join(dir, "HEAD"), "")
-		if tt.locked {
-			write(t, filepath.Join(dir, "index.lock"), "")
-		}
-		at := time.Now().Add(-tt.age)
-		if err := os.Chtimes(dir, at, at); err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range []gitDir{{dir: dir}, {above: filepath.Join(dir, "../src/a.go")}} {
-			if got := d.isBusy(quiet); got != tt.busy {
-				t.Errorf("%s: %+v is busy: %v, want %v", tt.name, d, got, tt.busy)
-			}
-		}
-	}
-}

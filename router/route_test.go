@@ -3,12 +3,9 @@ package router
 import (
 	"iter"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -261,109 +258,6 @@ func TestNewErrors(t *testing.T) {
 		})
 	}
 }
-
-// FuzzPattern holds patterns against what must be true of all of them.
-func FuzzPattern(f *testing.F) {
-	for _, p := range []string{"*.go", "a/**/b", "/a/", "{a,b/c}/*", "[a-c]?", `\*`, "**", "a**", "{a,{b,c}d}", "[^a]/b", "\xff*", "*.{html,css}"} {
-		f.Add(p, "a/b/c.go")
-		f.Add(p, "\xff/é/\n")
-	}
-	f.Fuzz(func(t *testing.T, pattern, path string) {
-		globs, err := compile(pattern)
-		if err != nil || !isPath(path) {
-			return
-		}
-		matched := matchesAny(globs, path)
-
-		// A pattern is what doublestar makes of it, but for classes, which
-		// may match a slash there, and our reading of slashes and of bytes
-		// that are no UTF-8.
-		if whole := strings.Trim(strings.TrimPrefix(pattern, "./"), "/") == pattern; whole &&
-			strings.Contains(pattern, "/") && !strings.ContainsAny(pattern, "[{") && valid(pattern) && valid(path) {
-			if want := doublestar.MatchUnvalidated(pattern, path); matched != want {
-				t.Errorf("%q matches %q: %v, doublestar says %v", pattern, path, matched, want)
-			}
-		}
-
-		// A directory above a match is never skipped, and not reached means
-		// not matched.
-		for dir := range parents(path) {
-			if matched && !(&rules{patterns: globs}).reaches(dir) {
-				t.Errorf("%q matches %q but does not reach %q", pattern, path, dir)
-			}
-		}
-
-		rs := newBatch(t, Route{Ignore: []string{pattern}}).rules
-		if matched && !rs.ignores(path) {
-			t.Errorf("%q matches %q but does not ignore it", pattern, path)
-		}
-		if rs.ignores(path) && !rs.ignores(path+"/below") {
-			t.Errorf("%q ignores %q but not what is below", pattern, path)
-		}
-		if !strings.Contains(pattern, "/") && matched && !matchesAny(globs, "x/"+path) {
-			t.Errorf("%q has no slash and matches %q, but not deeper down", pattern, path)
-		}
-		if got := escaped(path); !mustMatch(t, got, path) {
-			t.Errorf("%q does not match %q, which it spells", got, path)
-		}
-	})
-}
-
-// FuzzExpand holds the expansion of braces against doublestar's, which misses
-// some matches of alternatives that may be empty: x*{,{,}} and x.
-func FuzzExpand(f *testing.F) {
-	f.Add("x/{a,b{c,d}}.md", "x/bc.md")
-	f.Add("x/{a/b,}c/**", "x/c/d")
-	f.Fuzz(func(t *testing.T, pattern, path string) {
-		if !strings.Contains(pattern, "{") || strings.ContainsAny(pattern, "[") || !valid(pattern) || !valid(path) || !isPath(path) {
-			return
-		}
-		if _, err := compile(pattern); err != nil {
-			return
-		}
-		expanded := slices.ContainsFunc(expand(nil, pattern), func(p string) bool { return doublestar.MatchUnvalidated(p, path) })
-		maybeEmpty := strings.Contains(pattern, "*") || strings.Contains(pattern, "{,") || strings.Contains(pattern, ",,") ||
-			strings.Contains(pattern, ",}") || strings.Contains(pattern, "{}")
-		if want := doublestar.MatchUnvalidated(pattern, path); expanded != want && (want || !maybeEmpty) {
-			t.Errorf("%q expanded to %q matches %q: %v, want %v", pattern, expand(nil, pattern), path, expanded, want)
-		}
-	})
-}
-
-func mustMatch(t *testing.T, pattern, path string) bool {
-	t.Helper()
-	globs, err := compile(pattern)
-	if err != nil {
-		t.Fatalf("%q: %v", pattern, err)
-	}
-	return matchesAny(globs, path)
-}
-
-// escaped is the pattern that means the path alone.
-func escaped(path string) string {
-	var b strings.Builder
-	b.WriteByte('/')
-	for i := range len(path) {
-		if strings.IndexByte(special+"!,-^", path[i]) >= 0 {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(path[i])
-	}
-	return b.String()
-}
-
-// isPath reports whether the kernel could report it below a root.
-func isPath(path string) bool {
-	for name := range strings.SplitSeq(path, "/") {
-		if name == "" || name == "." || name == ".." || strings.Contains(name, "\x00") {
-			return false
-		}
-	}
-	return true
-}
-
-// valid reports whether s has no byte that doublestar takes for another.
-func valid(s string) bool { return !strings.Contains(strings.ToValidUTF8(s, "\uFFFD"), "\uFFFD") }
 
 // parents yields the directories above path, from the root on.
 func parents(path string) iter.Seq[string] {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/router/internal/git"
 )
 
 // What Options get for a field that is zero.
@@ -88,7 +89,7 @@ type floor struct {
 	kill    context.CancelCauseFunc // ends work
 	running int                     // callbacks
 
-	ignoreFiles allIgnoreFiles // with a lock of its own
+	ignoreFiles git.IgnoreFiles // with a lock of its own
 
 	causes  []*cause // the runs that may cause events now, by their start; those that are over among them
 	queued  uint64

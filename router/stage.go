@@ -57,7 +57,7 @@ func newStage(r *Router, route Route) (*stage, error) {
 	}
 	s := &stage{router: r, route: route, rules: rs, made: make(map[key]bool), causedByNothing: []string{route.Name}}
 	if route.IgnoreFiles {
-		rs.files = r.ignoreFiles.of
+		rs.files = r.ignoreFiles.For
 	}
 	s.outputs = &outputs{floor: r.floor, stage: s}
 	if !rs.none {

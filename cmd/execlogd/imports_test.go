@@ -26,6 +26,9 @@ var (
 		"inotify/internal/dirtree": {},
 		"inotify/internal/poll":    {"inotify/internal/dirfd"},
 
+		"router/internal/git":  {"inotify", "router/internal/glob"},
+		"router/internal/glob": {},
+
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/inject":    {},

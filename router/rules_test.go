@@ -136,31 +136,3 @@ func TestConflicts(t *testing.T) {
 		}
 	}
 }
-
-// What a pattern covers it matches.
-func FuzzCovers(f *testing.F) {
-	for _, p := range []string{"*.go", "a*b", "a/**/b", "/a/", "{a,b/c}/*", "[a-c]?", `\*x`, `a\*`, "**", ".x*", "x[ab]y"} {
-		f.Add(p, "**/*.go", "a/b.go")
-		f.Add("*", p, "ab")
-		f.Add("a*", p, "a*b")
-	}
-	f.Fuzz(func(t *testing.T, pattern, covered, path string) {
-		outer, err := compile(pattern)
-		inner, innerErr := compile(covered)
-		if err != nil || innerErr != nil || !isPath(path) || !matchesAny(inner, path) {
-			return
-		}
-		if len((Route{Patterns: []string{covered}, Ignore: []string{pattern}}).Conflicts()) > 0 {
-			if rs := newBatch(t, Route{Ignore: []string{pattern}}).rules; !rs.ignores(path) {
-				t.Errorf("%q covers %q and does not match %q", pattern, covered, path)
-			}
-		}
-		for _, o := range outer {
-			for _, i := range inner {
-				if o.depths() < 6 && o.covers(i) && i.matches(path) && !o.matches(path) {
-					t.Errorf("%q covers %q and does not match %q", o, i, path)
-				}
-			}
-		}
-	})
-}
