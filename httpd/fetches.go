@@ -14,7 +14,7 @@ import (
 func (s *service) noteTry(r *http.Request) {
 	page, use := triedBy(r)
 	from, err := url.Parse(page)
-	if s.live && err == nil && use != "" && sameHost(from.Scheme, from.Host, s.gate.reached(r)) {
+	if s.live && err == nil && use != "" && sameHost(from.Scheme, from.Host, accessOf(r).reached) {
 		s.hub.tried(try{page, use, time.Now()})
 	}
 }

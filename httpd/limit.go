@@ -41,8 +41,8 @@ var logLines = [logKinds]struct {
 	message string
 	burst   int
 }{
-	hostRefused:     {slog.LevelInfo, "stranger refused", logBurst},
-	originRefused:   {slog.LevelInfo, "stranger refused", logBurst},
+	hostRefused:     {slog.LevelInfo, "host refused", logBurst},
+	originRefused:   {slog.LevelInfo, "origin refused", logBurst},
 	policyInPage:    {slog.LevelWarn, "page's policy blocks live reload", logPolicyBurst},
 	policyReported:  {slog.LevelWarn, "page's policy blocks live reload", logBurst},
 	noDescriptor:    {slog.LevelError, "no file descriptor left", logBurst},

@@ -15,61 +15,18 @@ import (
 	"syscall"
 )
 
-// This file decides who is the owner of the server, who may see what the
-// server knows of the machine, and who is anybody else. Nothing else decides
-// that.
+// isOwner reports whether a request is the owner's, who may see what the server
+// knows of the machine. Nothing else decides that.
 //
-// The owner is who has the secret of Options.Token, from wherever; and whoever
-// asks directly, by a program of the user that the server runs as, or of root.
-// Both conditions of the latter are needed. Headers give most proxies away, but
-// some add none and let their client choose Host. The kernel tells whose a
-// connection is, and so gives away those that run as a user of their own, and
-// other users of the machine, but not a proxy that the owner has started.
-// Not told apart from the owner is what forwards bytes alone, under the owner's
-// name or root's (ssh -R, socat).
-
-// isOwner says whether a request is the owner's.
+// The owner is who has the secret of Options.Token, from wherever; and whoever asks
+// directly, by a program of the user that the server runs as, or of root. Both
+// conditions of the latter are needed. Headers give most proxies away, but some add
+// none and let their client choose Host. The kernel tells whose a connection is, and
+// so gives away proxies that run as a user of their own, and other users of the
+// machine, but not a proxy that the owner has started. Not told apart from the owner
+// is what forwards bytes alone, under the owner's name or root's (ssh -R, socat).
 func (s *service) isOwner(r *http.Request) bool {
-	return s.hasToken(r) || isDirect(r) && isOwnUser(peerUser(r))
-}
-
-// isDirect says whether a request has come from a program on this machine, with
-// nothing in between that speaks for somebody else. It is false in doubt: for
-// every request that a browser on this machine, or a plain client such as curl,
-// would not send.
-func isDirect(r *http.Request) bool {
-	host, ok := hostname(r.Host)
-	return ok && isLoopback(host) && isOnThisMachine(r) && r.ProtoAtLeast(1, 1) && !isForwarded(r.Header)
-}
-
-// isForwarded says whether a header shows a proxy. There are more headers of
-// proxies than anybody can list (Forwarded, Via, X-Forwarded-For, X-Real-IP,
-// CF-Connecting-IP...), and of some the value is empty. So it is one that a
-// browser does not have by itself, whatever its value.
-func isForwarded(h http.Header) bool {
-	for name := range h {
-		if !slices.Contains(browserHeaders, name) && !strings.HasPrefix(name, "Sec-") && !strings.HasPrefix(name, "Accept") && !strings.HasPrefix(name, "If-") {
-			return true
-		}
-	}
-	// nginx leaves "Connection: upgrade" in requests whose Upgrade was empty.
-	for _, value := range h.Values("Connection") {
-		for name := range strings.SplitSeq(value, ",") {
-			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-			if _, has := h[name]; !has && name != "Keep-Alive" && name != "Close" && name != "" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// browserHeaders are the headers that browsers send with a request for a page,
-// an event stream or a websocket, beside Sec-*, Accept* and If-*. Host is not
-// among the headers of an http.Request.
-var browserHeaders = []string{
-	"Authorization", "Cache-Control", "Connection", "Cookie", "Dnt", "Keep-Alive", "Last-Event-Id", "Origin", "Pragma", "Priority",
-	"Purpose", "Range", "Referer", "Save-Data", "Te", "Upgrade", "Upgrade-Insecure-Requests", "User-Agent",
+	return s.hasToken(r) || accessOf(r).direct && isOwnUser(peerUser(r))
 }
 
 // overflowUser is the user id that the kernel shows for users that a user
@@ -160,7 +117,7 @@ func socketAddr(a netip.AddrPort, wide bool) string {
 	return text.String()
 }
 
-// hasToken says whether a request has the cookie that acceptToken has set.
+// hasToken reports whether a request has the cookie that acceptToken sets.
 func (s *service) hasToken(r *http.Request) bool {
 	return slices.ContainsFunc(r.CookiesNamed(tokenCookie(r)), func(c *http.Cookie) bool { return s.isToken(c.Value) })
 }

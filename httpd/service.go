@@ -21,7 +21,7 @@ type service struct {
 	directory string // Root as an absolute path, "" when no files are served
 	live      bool
 	injects   bool // the script is put into pages
-	gate      gate
+	rules     *accessRules
 	token     string // of the owner; "" when there is none
 	grace     time.Duration
 	watches   func() []Watch
@@ -34,7 +34,7 @@ type service struct {
 
 // newService checks options, and opens the root unless it is the one before.
 func (s *Server) newService(opts Options, before *root) (*service, error) {
-	gate, err := newGate(opts)
+	rules, err := newAccessRules(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (s *Server) newService(opts Options, before *root) (*service, error) {
 		log:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
 		live:    !opts.NoLiveReload,
 		injects: !opts.NoLiveReload && !opts.NoInject,
-		gate:    gate,
+		rules:   rules,
 		token:   opts.Token,
 		grace:   cmp.Or(opts.Grace, DefaultGrace),
 		watches: opts.Watches,
@@ -147,9 +147,8 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, at position) {
 		refuse(w, http.StatusBadRequest, "the request target must be a path")
 		return
 	}
-	if code, why := s.gate.host(r); code != 0 {
-		s.logLimited(s.log, hostRefused, "host", clip(r.Host), "remote", r.RemoteAddr)
-		refuse(w, code, why)
+	r, ok := s.admit(w, r)
+	if !ok {
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -115,7 +115,7 @@ func serveText(w http.ResponseWriter, r *http.Request, contentType, text string)
 }
 
 func (s *service) viewer(r *http.Request) status.Viewer {
-	return status.Viewer{Host: s.gate.reached(r), Owner: s.isOwner(r)}
+	return status.Viewer{Host: accessOf(r).reached, Owner: s.isOwner(r)}
 }
 
 // serveEvents streams the status page's main element until the client leaves, the

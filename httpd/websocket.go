@@ -8,17 +8,17 @@ import (
 
 // serveWebSocket hands a request of a page that may listen to the hub.
 func (s *service) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	if code, why := s.gate.origin(r); code != 0 {
-		s.logLimited(s.log, originRefused, "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
-		refuse(w, code, why)
+	if !s.admitOrigin(w, r) {
 		return
 	}
-	p := peer{conns: &s.lone, own: s.root != nil && s.gate.isOwn(r)}
+
+	from := accessOf(r)
+	own := from.origin == noOrigin || from.origin == ownOrigin
+	p := peer{conns: &s.lone, own: s.root != nil && own}
 	if listener := listenerOf(r.Context()); listener != nil {
 		p.conns = &listener.pages
 	}
-	host := s.gate.reached(r)
-	p.isOwn = func(page *url.URL) bool { return sameHost(page.Scheme, page.Host, host) }
+	p.isOwn = func(page *url.URL) bool { return sameHost(page.Scheme, page.Host, from.reached) }
 	s.hub.serve(w, r, p)
 }
 

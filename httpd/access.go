@@ -1,0 +1,271 @@
+package httpd
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Access control. A page anywhere on the web can make a browser send requests to a
+// loopback address. What the page cannot do is to choose Host, which is the name
+// that the browser looked up, or to hide its Origin. So a request must name a host
+// of ours, which a name whose DNS was rebound to us is not, and the page behind a
+// websocket must be one that may listen.
+
+// An access is what is known of who sent a request. It is resolved once, before
+// the request is answered, and kept in the request's context.
+type access struct {
+	host    string // Host in one spelling, without the port; "" if Host names no host
+	allowed bool   // the server may be addressed as host
+	reached string // host[:port] by which the browser reached us, which a proxy may have replaced in Host
+	direct  bool   // sent by a program on this machine, with nothing in between that speaks for somebody else
+	origin  originKind
+}
+
+// An originKind is whose page sent a request, by its Origin header.
+type originKind int
+
+const (
+	invalidOrigin originKind = iota // the header names no origin, or it was not looked at
+	foreignOrigin                   // a page that may not listen
+	allowedOrigin                   // a page of another server that may
+	ownOrigin                       // a page of this server
+	noOrigin                        // no header: the sender is no browser, and could send any
+)
+
+type accessKey struct{}
+
+// accessOf returns what was resolved for a request.
+func accessOf(r *http.Request) access {
+	a, _ := r.Context().Value(accessKey{}).(access)
+	return a
+}
+
+// accessRules say by which names the server may be addressed, and which pages may
+// listen.
+type accessRules struct {
+	hosts   []string // lower case; a leading dot means everything below as well
+	origins []string // lower case
+	machine string   // the machine's name
+	files   bool     // files are served
+}
+
+func newAccessRules(opts Options) (*accessRules, error) {
+	rules := &accessRules{files: opts.Root != ""}
+	if name, err := os.Hostname(); err == nil {
+		rules.machine = strings.ToLower(name)
+	}
+	for _, entry := range opts.AllowHosts {
+		host, err := parseAllowedHost(entry)
+		if err != nil {
+			return nil, err
+		}
+		rules.hosts = append(rules.hosts, host)
+	}
+	for _, entry := range opts.AllowOrigins {
+		origin, err := parseAllowedOrigin(entry)
+		if err != nil {
+			return nil, err
+		}
+		rules.origins = append(rules.origins, origin)
+	}
+	return rules, nil
+}
+
+// CheckHost says what is wrong with an entry of Options.AllowHosts, as New does.
+func CheckHost(entry string) error {
+	_, err := parseAllowedHost(entry)
+	return err
+}
+
+// CheckOrigin says what is wrong with an entry of Options.AllowOrigins, as New
+// does.
+func CheckOrigin(entry string) error {
+	_, err := parseAllowedOrigin(entry)
+	return err
+}
+
+func parseAllowedHost(entry string) (string, error) {
+	bare := strings.TrimPrefix(entry, ".")
+	if addr, err := netip.ParseAddr(strings.Trim(bare, "[]")); err == nil {
+		return addr.Unmap().WithZone("").String(), nil // as hostname has it
+	}
+	host, ok := hostname(bare)
+	if !ok || strings.Contains(bare, ":") {
+		return "", fmt.Errorf("allow host %q: want a name or an address without a port, or .example.com", entry)
+	}
+	if bare != entry {
+		host = "." + host
+	}
+	return host, nil
+}
+
+// parseAllowedOrigin returns an entry as browsers write it: without the port that
+// the scheme implies.
+func parseAllowedOrigin(entry string) (string, error) {
+	origin, ok := parseOrigin(entry)
+	switch {
+	case ok:
+		entry = strings.TrimSuffix(entry, impliedPort(origin.Scheme))
+	case entry != "null":
+		return "", fmt.Errorf("allow origin %q: want scheme://host[:port] or null", entry)
+	}
+	return strings.ToLower(entry), nil
+}
+
+// resolve finds out what is known of who sent a request.
+func (rules *accessRules) resolve(r *http.Request) access {
+	a := access{reached: r.Host}
+	host, ok := hostname(r.Host)
+	if !ok {
+		return a
+	}
+	a.host = host
+	a.allowed = rules.allows(host, r)
+
+	local := isLocal(r)
+	a.direct = local && isLoopback(host) && r.ProtoAtLeast(1, 1) && !isForwarded(r.Header)
+
+	// A proxy on this machine may put another name into Host. Its word counts if the
+	// name that it forwards is one of ours, as Host has to be. No page can make the
+	// header up: a websocket has no header of a page's choosing, and before a fetch
+	// with one the browser asks, and is refused. X-Forwarded-Proto is not needed,
+	// since a port that the origin's own scheme implies may be left out.
+	if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" && local {
+		first, _, _ := strings.Cut(forwarded, ",") // in a row of proxies it is the browser's
+		first = strings.TrimSpace(first)
+		if name, ok := hostname(first); ok && rules.allows(name, r) {
+			a.reached = first
+		}
+	}
+
+	switch values := r.Header.Values("Origin"); len(values) {
+	case 0:
+		a.origin = noOrigin
+	case 1:
+		a.origin = rules.originKind(strings.ToLower(values[0]), a)
+	}
+	return a
+}
+
+// allows reports whether a request may address the server as host.
+func (rules *accessRules) allows(host string, r *http.Request) bool {
+	if isLoopback(host) || host == rules.machine {
+		return true
+	}
+	if slices.ContainsFunc(rules.hosts, func(h string) bool {
+		return host == strings.TrimPrefix(h, ".") || h[0] == '.' && strings.HasSuffix(host, h)
+	}) {
+		return true
+	}
+
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	listener := listenerOf(r.Context())
+	return addr == localAddr(r) || listener != nil && listener.wildcard && isMachineAddr(addr)
+}
+
+// originKind judges an Origin header in lower case.
+func (rules *accessRules) originKind(text string, a access) originKind {
+	origin, ok := parseOrigin(text)
+	if !ok && text != "null" {
+		return invalidOrigin
+	}
+
+	web := ok && (origin.Scheme == "http" || origin.Scheme == "https")
+	switch {
+	case web && sameHost(origin.Scheme, origin.Host, a.reached):
+		return ownOrigin
+	case slices.Contains(rules.origins, text):
+		return allowedOrigin
+	case !a.direct:
+		return foreignOrigin
+	}
+
+	// The browser is on this machine. A loopback page at a loopback server may
+	// listen, and a file: page, whose origin is null, where no files are served.
+	// Where there are, it may not: every sandboxed frame on the web has that origin.
+	if text == "null" && !rules.files {
+		return allowedOrigin
+	}
+	if web {
+		if page, _ := hostname(origin.Host); isLoopback(page) {
+			return allowedOrigin
+		}
+	}
+	return foreignOrigin
+}
+
+// admit resolves the access of a request and answers a request that is not for a
+// host of ours. ok is false if it did, else the request that is returned has the
+// access in its context.
+func (s *service) admit(w http.ResponseWriter, r *http.Request) (admitted *http.Request, ok bool) {
+	a := s.rules.resolve(r)
+	if a.allowed {
+		return r.WithContext(context.WithValue(r.Context(), accessKey{}, a)), true
+	}
+
+	s.logLimited(s.log, hostRefused, "host", clip(r.Host), "remote", r.RemoteAddr)
+	if a.host == "" {
+		refuse(w, http.StatusBadRequest, "the Host header names no host")
+	} else {
+		refuse(w, http.StatusForbidden, fmt.Sprintf("this server does not go by the name %q; if it should, start it with -allow-host %s", a.host, a.host))
+	}
+	return nil, false
+}
+
+// admitOrigin answers a websocket request of a page that may not listen. ok is
+// false if it did.
+func (s *service) admitOrigin(w http.ResponseWriter, r *http.Request) (ok bool) {
+	why := ""
+	switch accessOf(r).origin {
+	case invalidOrigin:
+		why = "the Origin header names no origin"
+	case foreignOrigin:
+		origin := strings.ToLower(r.Header.Get("Origin"))
+		why = fmt.Sprintf("pages of %q may not listen here; if they should, start the server with -allow-origin %s", origin, origin)
+	default:
+		return true
+	}
+	s.logLimited(s.log, originRefused, "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
+	refuse(w, http.StatusForbidden, why)
+	return false
+}
+
+// isForwarded reports whether the header of a request shows a proxy. There are more
+// headers of proxies than anybody can list (Forwarded, Via, X-Forwarded-For,
+// X-Real-IP, CF-Connecting-IP...), and of some the value is empty. So any header
+// counts that browsers do not send by themselves, whatever its value.
+func isForwarded(h http.Header) bool {
+	for name := range h {
+		if !browserHeaders[name] && !strings.HasPrefix(name, "Sec-") && !strings.HasPrefix(name, "Accept") && !strings.HasPrefix(name, "If-") {
+			return true
+		}
+	}
+
+	// nginx leaves "Connection: upgrade" in requests whose Upgrade was empty.
+	for _, value := range h.Values("Connection") {
+		for name := range strings.SplitSeq(value, ",") {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			if _, has := h[name]; !has && name != "Keep-Alive" && name != "Close" && name != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// browserHeaders are the headers that browsers send with a request for a page,
+// an event stream or a websocket, beside Sec-*, Accept* and If-*. Host is not
+// among the headers of an http.Request.
+var browserHeaders = map[string]bool{
+	"Authorization": true, "Cache-Control": true, "Connection": true, "Cookie": true, "Dnt": true, "Keep-Alive": true,
+	"Last-Event-Id": true, "Origin": true, "Pragma": true, "Priority": true, "Purpose": true, "Range": true, "Referer": true,
+	"Save-Data": true, "Te": true, "Upgrade": true, "Upgrade-Insecure-Requests": true, "User-Agent": true,
+}
