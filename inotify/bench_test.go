@@ -345,8 +345,8 @@ func BenchmarkRename(b *testing.B) {
 	}
 }
 
-// BenchmarkApply is what a record costs from the buffer to the subscriber, the
-// kernel's part left out.
+// BenchmarkApply measures one record from the buffer to the subscriber, without the part of
+// the kernel.
 func BenchmarkApply(b *testing.B) {
 	dir := benchDir(b)
 	w, err := New(Options{})

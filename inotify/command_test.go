@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// do runs a script of one command a line. Words with a space or with bytes
-// that do not print are quoted as in Go; a line that begins with "# " is a
-// remark.
-func (tr *trial) do(script string) {
+// do runs a script of one command a line. Words with a space or with bytes that do not
+// print are quoted as in Go. A line that begins with "# " is a comment. testdata/README.md
+// has the commands.
+func (tr *fixture) do(script string) {
 	tr.t.Helper()
 	for line := range strings.Lines(script) {
 		line = strings.TrimSpace(line)
@@ -33,7 +33,7 @@ func (tr *trial) do(script string) {
 	}
 }
 
-func (tr *trial) doLine(line string) error {
+func (tr *fixture) doLine(line string) error {
 	f, err := words(line)
 	if err != nil {
 		return err
@@ -64,20 +64,20 @@ func words(line string) (list []string, err error) {
 	return list, nil
 }
 
-// at is a path below the root, or below the outside when it starts with
-// "out:". What starts with "raw:" is taken as it is: the text of a link.
-func (tr *trial) at(path string) string {
+// at returns a path below the root, or below the directory outside when it starts with
+// "out:". What starts with "raw:" is not changed: it is the text of a symbolic link.
+func (tr *fixture) at(path string) string {
 	if rest, ok := strings.CutPrefix(path, "raw:"); ok {
 		return rest
 	}
 	if rest, ok := strings.CutPrefix(path, "out:"); ok {
-		return filepath.Join(tr.out, rest)
+		return filepath.Join(tr.outside, rest)
 	}
 	return filepath.Join(tr.root, path)
 }
 
-// command does what a program does by one or a few system calls.
-func (tr *trial) command(name string, args []string) error {
+// command runs a command that is one or a few system calls.
+func (tr *fixture) command(name string, args []string) error {
 	if len(args) == 0 {
 		return errors.New("a command needs a path")
 	}
@@ -93,9 +93,9 @@ func (tr *trial) command(name string, args []string) error {
 	case "write":
 		return os.WriteFile(tr.at(args[0]), []byte(strings.Join(append(args[1:], "text"), " ")), 0o644)
 	case "deep":
-		return deep(tr.at(args[0]))
+		return makeDeep(tr.at(args[0]))
 	case "open", "put", "close":
-		return tr.hold(name, args[0])
+		return tr.openFile(name, args[0])
 	}
 	if name == "mv" && args[0] == "-n" {
 		return unix.Renameat2(unix.AT_FDCWD, tr.at(args[1]), unix.AT_FDCWD, tr.at(args[2]), unix.RENAME_NOREPLACE)
@@ -142,15 +142,15 @@ func system(name, path, other string) error {
 			return err
 		})
 	case "mmap":
-		return withFile(path, os.O_RDWR, mapped)
+		return withFile(path, os.O_RDWR, writeMapped)
 	case "tmpfile":
 		err := writeUnnamed(path, "text", "")
 		if errors.Is(err, unix.EOPNOTSUPP) {
-			return unableError{err}
+			return unsupportedError{err}
 		}
 		return err
 	case "remake":
-		return remake(path)
+		return remakeDir(path)
 	case "mount":
 		return privileged(unix.Mount("tmpfs", path, "tmpfs", 0, "size=1m"))
 	case "bind":
@@ -165,20 +165,20 @@ func system(name, path, other string) error {
 	return fmt.Errorf("unknown command %q", name)
 }
 
-// An unableError says that a command cannot be done here.
-type unableError struct{ error }
+// An unsupportedError says that a command is not possible here.
+type unsupportedError struct{ error }
 
-func (e unableError) Unwrap() error { return e.error }
+func (e unsupportedError) Unwrap() error { return e.error }
 
 func privileged(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENODEV) {
-		return unableError{fmt.Errorf("mounting takes a privilege: %w", err)}
+		return unsupportedError{fmt.Errorf("mounting needs a privilege: %w", err)}
 	}
 	return err
 }
 
-// repeat does a command N times, with the number for each "#" in its words.
-func (tr *trial) repeat(args []string) error {
+// repeat runs a command N times, with the number for each "#" in its words.
+func (tr *fixture) repeat(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
@@ -196,12 +196,12 @@ func (tr *trial) repeat(args []string) error {
 }
 
 // exec runs a program in the root.
-func (tr *trial) exec(args []string) error {
+func (tr *fixture) exec(args []string) error {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = tr.root
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return unableError{err}
+		return unsupportedError{err}
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
@@ -209,9 +209,9 @@ func (tr *trial) exec(args []string) error {
 	return nil
 }
 
-// touch sets both times as touch(1) does, with -old to a time long ago, or with -m
-// that of the content alone, which is another event.
-func (tr *trial) touch(args []string) error {
+// touch sets both times as touch(1) does; with -old to a time long ago, with -m only the
+// mtime, which is another event.
+func (tr *fixture) touch(args []string) error {
 	if args[0] == "-old" {
 		times := []unix.Timespec{{Sec: 1e9}, {Sec: 1e9}}
 		return unix.UtimesNanoAt(unix.AT_FDCWD, tr.at(args[1]), times, 0)
@@ -225,7 +225,7 @@ func (tr *trial) touch(args []string) error {
 	})
 }
 
-// chmod sets the mode, which is 0700 unless it is said.
+// chmod sets the mode, which is 0700 by default.
 func chmod(path string, mode []string) error {
 	n, err := strconv.ParseUint(append(mode, "700")[0], 8, 12)
 	if err != nil {
@@ -242,8 +242,8 @@ func withFile(path string, flags int, do func(*os.File) error) error {
 	return errors.Join(do(f), f.Close())
 }
 
-// mapped stores through a memory map.
-func mapped(f *os.File) error {
+// writeMapped stores through a memory map.
+func writeMapped(f *os.File) error {
 	m, err := unix.Mmap(int(f.Fd()), 0, 1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return err
@@ -252,9 +252,8 @@ func mapped(f *os.File) error {
 	return errors.Join(unix.Msync(m, unix.MS_SYNC), unix.Munmap(m))
 }
 
-// remake makes a directory anew so that it has the inode number that the old
-// one had.
-func remake(path string) error {
+// remakeDir removes a directory and makes another one with the same inode number.
+func remakeDir(path string) error {
 	var before, now unix.Stat_t
 	if err := unix.Stat(path, &before); err != nil {
 		return err
@@ -271,7 +270,7 @@ func remake(path string) error {
 			return err
 		}
 	}
-	return unableError{errors.New("this file system does not use inode numbers again")}
+	return unsupportedError{errors.New("this file system does not use inode numbers again")}
 }
 
 // unmount waits until the threads of a scan, whose working directory may be
@@ -287,7 +286,7 @@ func unmount(path string) error {
 	}
 }
 
-// overlay mounts a directory at another, with room for changes beside that.
+// overlay mounts an overlay file system, whose lower layer is a directory.
 func overlay(lower, at string) error {
 	upper, work := lower+".upper", lower+".work"
 	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
@@ -296,9 +295,9 @@ func overlay(lower, at string) error {
 	return privileged(unix.Mount("overlay", at, "overlay", 0, "lowerdir="+lower+",upperdir="+upper+",workdir="+work))
 }
 
-// deep makes directories below path until no system call takes the whole path
-// any more, and a file in the last.
-func deep(path string) error {
+// makeDeep makes directories below path until no system call takes the whole path, and a
+// file in the last one.
+func makeDeep(path string) error {
 	dir, err := os.OpenRoot(path)
 	for length := 0; err == nil && length < 2*unix.PathMax; length += 250 {
 		name := string(bytes.Repeat([]byte{'d'}, 250))
@@ -315,25 +314,25 @@ func deep(path string) error {
 	return errors.Join(dir.WriteFile("f", nil, 0o644), dir.Close())
 }
 
-// hold opens a file or directory and keeps it, writes to what it keeps, or
-// closes it.
-func (tr *trial) hold(name, path string) error {
-	f := tr.held[path]
+// openFile opens a file or directory and keeps it open, writes to an open one, or closes
+// it.
+func (tr *fixture) openFile(name, path string) error {
+	f := tr.openFiles[path]
 	switch {
 	case name == "open":
 		f, err := os.OpenFile(tr.at(path), os.O_RDWR, 0)
 		if errors.Is(err, unix.EISDIR) {
 			f, err = os.Open(tr.at(path))
 		}
-		if tr.held == nil {
-			tr.held = map[string]*os.File{}
+		if tr.openFiles == nil {
+			tr.openFiles = map[string]*os.File{}
 		}
-		tr.held[path] = f
+		tr.openFiles[path] = f
 		return err
 	case name == "put":
 		_, err := f.WriteString("more")
 		return err
 	}
-	delete(tr.held, path)
+	delete(tr.openFiles, path)
 	return f.Close()
 }

@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// A change of content is told as Modify however it was made, and once; what
-// changes no content is not told as such. Time passes before each step, and what
-// happened is read after it.
+// A change of content is reported as Modify once, however it was made, and nothing else is
+// reported as Modify. Time passes before each step.
 func TestEveryChangeOfContentIsModify(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -42,13 +41,13 @@ func TestEveryChangeOfContentIsModify(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tr := emptyTrial(t)
+			tr := newEmptyFixture(t)
 			tr.do("write f")
-			tr.must(tr.later())
-			tr.w = openWatcher(t)
-			tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
+			tr.must(tr.waitForClock())
+			tr.watcher = openWatcher(t)
+			tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Deliver: tr.deliver}))
 			for i, step := range tt.steps {
-				tr.must(tr.later())
+				tr.must(tr.waitForClock())
 				tr.do(step)
 				events := tr.read()
 				if got := modified(events); got != tt.want[i] {
@@ -59,8 +58,8 @@ func TestEveryChangeOfContentIsModify(t *testing.T) {
 	}
 }
 
-// modified is the files whose content has changed as the events say it, each once
-// in the order of their names.
+// modified returns the files that have Modify or MovedTo among the events, each once and
+// sorted.
 func modified(events []Event) string {
 	var paths []string
 	for _, e := range events {
@@ -72,23 +71,23 @@ func modified(events []Event) string {
 	return strings.Join(slices.Compact(paths), " ")
 }
 
-// Many files that are told of push others out of what is remembered. Those are told
-// again when they change, and not without that.
+// Many files push others out of what is remembered. Those are reported as modified when
+// they change, and not otherwise.
 func TestContentTimesAreBounded(t *testing.T) {
-	tr := emptyTrial(t)
+	tr := newEmptyFixture(t)
 	tr.do("write f\nmkdir d")
-	tr.must(tr.later())
-	tr.w = openWatcher(t)
-	tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
-	tr.must(tr.later())
+	tr.must(tr.waitForClock())
+	tr.watcher = openWatcher(t)
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Deliver: tr.deliver}))
+	tr.must(tr.waitForClock())
 	tr.do("write f")
 	tr.read()
-	d := tr.w.tree.Node(tr.w.tree.Lookup(tr.w.subs[0].dir, []byte("d"))).WD
+	d := tr.watcher.tree.Node(tr.watcher.tree.Lookup(tr.watcher.subs[0].dir, []byte("d"))).WD
 	for i := range 10 * 4 * contentSets {
-		tr.w.content.now = time.Now().UnixNano()
-		tr.w.content.reported(tr.w.contentKey(d, []byte(strconv.Itoa(i))), Modify|CloseWrite)
+		tr.watcher.content.now = time.Now().UnixNano()
+		tr.watcher.content.reported(tr.watcher.contentKey(d, []byte(strconv.Itoa(i))), Modify|CloseWrite)
 	}
-	tr.must(tr.later())
+	tr.must(tr.waitForClock())
 	tr.do("chmod f")
 	if got := modified(tr.read()); got != "" {
 		t.Errorf("after a change of mode %q is modified", got)
@@ -99,27 +98,27 @@ func TestContentTimesAreBounded(t *testing.T) {
 	}
 }
 
-// What was told before an overflow, or before a Handover, is not told again, and
-// what comes after is.
+// What was reported before an overflow, or before a Handover, is not reported again, and
+// what changes after it is.
 func TestContentTimesAfterOverflowAndHandover(t *testing.T) {
 	for _, what := range []string{"overflow", "handover"} {
 		t.Run(what, func(t *testing.T) {
-			tr := newTrial(t, Subscription{})
+			tr := newFixture(t, Subscription{})
 			tr.do("mkdir d\nwrite f")
 			tr.read()
-			tr.must(tr.later())
+			tr.must(tr.waitForClock())
 			if what == "overflow" {
 				tr.fillQueue("d")
 				tr.read()
 			} else {
-				file, state, err := tr.w.Handover()
+				file, state, err := tr.watcher.Handover()
 				tr.must(err)
 				defer file.Close()
 				tr.resume(savedState{file, state})
 				tr.read()
 			}
 			for _, step := range []struct{ do, want string }{{"chmod f", ""}, {"touch f", "f"}, {"mmap f", "f"}} {
-				tr.must(tr.later())
+				tr.must(tr.waitForClock())
 				tr.do(step.do)
 				events := tr.read()
 				if got := modified(events); got != step.want {

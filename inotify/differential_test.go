@@ -24,58 +24,57 @@ var (
 	opsFlag    = flag.Int("ops", 300, "operations of each writer in a round")
 )
 
-// TestDifferential lets writers do random operations on a real tree and then
-// compares what the watcher believes with what is there: the directories, the
-// kernel's watches, a probe in every directory, and a replay of all events
-// over what was there at the start.
+// TestDifferential lets writers do random operations on a real tree. Then it compares what
+// the watcher has with the disk: the directories, the watches of the kernel, a probe in
+// every directory, and a replay of all events over the initial tree.
 func TestDifferential(t *testing.T) {
 	modes := []struct {
 		name    string
 		writers int
-		play    func(*storm)
+		play    func(*differential)
 	}{
-		{"a reader that keeps up", 1, (*storm).live},
-		{"a reader that keeps up with two writers", 2, (*storm).live},
-		{"a slow reader", 2, (*storm).slowly},
-		{"a stopped reader", 1, (*storm).afterwards},
-		{"a stopped reader and three writers", 3, (*storm).afterwards},
-		{"record by record", 1, (*storm).recordByRecord},
-		{"record by record with two writers", 2, (*storm).recordByRecord},
-		{"record by record afterwards", 2, (*storm).recordByRecordAfterwards},
-		{"an overflow", 2, (*storm).overflow},
-		{"an overflow and no end of writing", 2, (*storm).overflowAndGoOn},
-		{"the first scan", 1, (*storm).firstScan},
-		{"the first scan and two writers", 2, (*storm).firstScan},
-		{"a second subscription below", 2, (*storm).addBelow},
-		{"a second subscription above", 2, (*storm).addAbove},
+		{"a live reader", 1, (*differential).live},
+		{"a live reader and two writers", 2, (*differential).live},
+		{"a slow reader", 2, (*differential).slowly},
+		{"a stopped reader", 1, (*differential).afterwards},
+		{"a stopped reader and three writers", 3, (*differential).afterwards},
+		{"record by record", 1, (*differential).recordByRecord},
+		{"record by record with two writers", 2, (*differential).recordByRecord},
+		{"record by record afterwards", 2, (*differential).recordByRecordAfterwards},
+		{"an overflow", 2, (*differential).overflow},
+		{"an overflow and no end of writing", 2, (*differential).overflowAndGoOn},
+		{"the first scan", 1, (*differential).firstScan},
+		{"the first scan and two writers", 2, (*differential).firstScan},
+		{"a second subscription below", 2, (*differential).addBelow},
+		{"a second subscription above", 2, (*differential).addAbove},
 	}
 	for _, mode := range modes {
 		t.Run(mode.name, func(t *testing.T) {
 			for round := range *roundsFlag {
 				seed := *seedFlag + uint64(round)
-				play := func(t *testing.T) { newStorm(t, seed, mode.writers).round(mode.play) }
+				play := func(t *testing.T) { newDifferential(t, seed, mode.writers).round(mode.play) }
 				if !t.Run(fmt.Sprintf("seed %d", seed), play) {
 					return
 				}
 			}
 		})
 	}
-	fmt.Printf("%d operations, %d events, %d overflows\n", played.operations.Load(), played.events.Load(), played.overflows.Load())
+	fmt.Printf("%d operations, %d events, %d overflows\n", totals.operations.Load(), totals.events.Load(), totals.overflows.Load())
 }
 
-// played counts what the storms of this process were.
-var played struct{ operations, events, overflows atomic.Int64 }
+// totals counts over all rounds of this process.
+var totals struct{ operations, events, overflows atomic.Int64 }
 
-// A storm is writers on the tree of a trial.
-type storm struct {
-	*trial
+// A differential has writers that work on the tree of a fixture.
+type differential struct {
+	*fixture
 	t       testing.TB
 	writers []*writer
 	replay  *replay
 }
 
-func newStorm(t testing.TB, seed uint64, writers int) *storm {
-	s := &storm{t: t, trial: newTrial(t, Subscription{})}
+func newDifferential(t testing.TB, seed uint64, writers int) *differential {
+	s := &differential{t: t, fixture: newFixture(t, Subscription{})}
 	s.do(`
 		mkdir a/b/c
 		mkdir b
@@ -85,8 +84,8 @@ func newStorm(t testing.TB, seed uint64, writers int) *storm {
 	s.replay = newReplay(s.root)
 	for i := range writers {
 		s.writers = append(s.writers, &writer{
-			rand: rand.New(rand.NewPCG(seed, uint64(i))), root: s.root, out: s.out,
-			linkless: seed%2 == 0,
+			rand: rand.New(rand.NewPCG(seed, uint64(i))), root: s.root, out: s.outside,
+			noLinks: seed%2 == 0,
 		})
 	}
 	if seed%2 == 0 {
@@ -95,12 +94,12 @@ func newStorm(t testing.TB, seed uint64, writers int) *storm {
 	return s
 }
 
-// round plays. When that fails it shows the shortest part of what the writers
-// did that still does, and with -v the whole story.
-func (s *storm) round(play func(*storm)) {
+// round runs one round. After a failure it prints the shortest part of the operations that
+// still fails, and with -v all of them.
+func (s *differential) round(play func(*differential)) {
 	play(s)
 	for _, w := range s.writers {
-		played.operations.Add(int64(len(w.done)))
+		totals.operations.Add(int64(len(w.done)))
 	}
 	if !s.t.Failed() {
 		return
@@ -117,9 +116,9 @@ func (s *storm) round(play func(*storm)) {
 	}
 }
 
-// shrink plays parts of what the writers did. With several of them it is a
-// matter of luck whether the same part fails again.
-func (s *storm) shrink(play func(*storm)) (plans [][]operation) {
+// shrink runs parts of the operations. With several writers it is not certain that the same
+// part fails again.
+func (s *differential) shrink(play func(*differential)) (plans [][]operation) {
 	for _, w := range s.writers {
 		plans = append(plans, w.done)
 	}
@@ -127,7 +126,7 @@ func (s *storm) shrink(play func(*storm)) (plans [][]operation) {
 		plans[i] = shrink(plans[i], 200, func(part []operation) bool {
 			tb := &quietTB{TB: s.t}
 			defer tb.cleanUp()
-			again := newStorm(tb, 0, len(plans))
+			again := newDifferential(tb, 0, len(plans))
 			for j, w := range again.writers {
 				w.plan = plans[j]
 				w.ops = len(plans[j])
@@ -140,7 +139,7 @@ func (s *storm) shrink(play func(*storm)) (plans [][]operation) {
 	return plans
 }
 
-// A quietTB keeps a failure to itself.
+// A quietTB records a failure without reporting it.
 type quietTB struct {
 	testing.TB
 	failed   bool
@@ -161,7 +160,7 @@ func (q *quietTB) Fatal(...any) {
 
 func (q *quietTB) Fatalf(string, ...any) { q.Fatal() }
 
-// run returns when f does, or has called Fatal.
+// run calls f and returns when that has returned or called Fatal.
 func (q *quietTB) run(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -177,17 +176,17 @@ func (q *quietTB) cleanUp() {
 	}
 }
 
-// check compares everything when all is read.
-func (s *storm) check() {
+// check compares everything when all records are read.
+func (s *differential) check() {
 	s.t.Helper()
 	s.replay.check(s.t)
 	s.checkContents()
 	defer s.start()()
-	checkModel(s.t, s.trial)
+	checkModel(s.t, s.fixture)
 }
 
-// write starts the writers. What it returns is closed when they are done.
-func (s *storm) write() <-chan struct{} {
+// write starts the writers, and returns a channel that is closed when they are done.
+func (s *differential) write() <-chan struct{} {
 	written := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, w := range s.writers {
@@ -201,20 +200,20 @@ func (s *storm) write() <-chan struct{} {
 }
 
 // follow reads while the writers work.
-func (s *storm) follow() {
+func (s *differential) follow() {
 	written := s.write()
 	defer s.start()()
 	<-written
 	s.replay.apply(s.flush())
 }
 
-func (s *storm) live() {
+func (s *differential) live() {
 	s.follow()
 	s.check()
 }
 
-// slowly lets the reader go on only once in a while.
-func (s *storm) slowly() {
+// slowly lets Deliver return only once in a while.
+func (s *differential) slowly() {
 	pace := make(chan struct{}, 1)
 	s.pace, s.writers[0].pace = pace, pace
 	written := s.write()
@@ -226,60 +225,60 @@ func (s *storm) slowly() {
 	s.check()
 }
 
-func (s *storm) afterwards() {
+func (s *differential) afterwards() {
 	<-s.write()
 	s.replay.apply(s.read())
 	s.check()
 }
 
-func (s *storm) recordByRecord() {
+func (s *differential) recordByRecord() {
 	s.steps(s.write())
 	s.check()
 }
 
-func (s *storm) recordByRecordAfterwards() {
+func (s *differential) recordByRecordAfterwards() {
 	written := s.write()
 	<-written
 	s.steps(written)
 	s.check()
 }
 
-func (s *storm) overflow() {
+func (s *differential) overflow() {
 	<-s.write()
 	s.fillQueue("pin")
-	played.overflows.Add(1)
+	totals.overflows.Add(1)
 	<-s.write()
 	s.replay.apply(s.read())
 	s.check()
 }
 
-func (s *storm) overflowAndGoOn() {
+func (s *differential) overflowAndGoOn() {
 	<-s.write()
 	s.fillQueue("pin")
-	played.overflows.Add(1)
+	totals.overflows.Add(1)
 	<-s.write()
 	s.live()
 }
 
-// firstScan adds a watcher of its own while the writers work.
-func (s *storm) firstScan() {
+// firstScan adds another watcher while the writers work.
+func (s *differential) firstScan() {
 	for _, w := range s.writers {
-		w.linkless = true
+		w.noLinks = true
 	}
-	s.trial = s.beside(s.root, openWatcher(s.t))
+	s.fixture = s.another(s.root, openWatcher(s.t))
 	written := s.write()
 	added := s.add()
 	stop := s.start()
 	<-written
 	<-s.write()
-	checkHearsay(s.t, s.root, s.flush(), added)
+	checkReported(s.t, s.root, s.flush(), added)
 	stop()
 	s.replay = newReplay(s.root)
 	s.live()
 }
 
-// addBelow has a subscription of the same watcher begin within the first.
-func (s *storm) addBelow() {
+// addBelow adds a subscription of a directory in the tree of the first.
+func (s *differential) addBelow() {
 	s.do(`mkdir inner/a`)
 	s.read()
 	s.replay = newReplay(s.root)
@@ -288,8 +287,8 @@ func (s *storm) addBelow() {
 	s.check()
 }
 
-// addAbove has a subscription of the same watcher begin around the first.
-func (s *storm) addAbove() {
+// addAbove adds a subscription of the directory above the first.
+func (s *differential) addAbove() {
 	outer := s.addMore(filepath.Dir(s.root))
 	s.replay.check(s.t)
 	defer s.start()()
@@ -297,34 +296,33 @@ func (s *storm) addAbove() {
 }
 
 // addMore adds a subscription while writers work, and follows both.
-func (s *storm) addMore(root string) *trial {
+func (s *differential) addMore(root string) *fixture {
 	for _, w := range s.writers {
-		w.linkless = true
+		w.noLinks = true
 	}
-	more := s.beside(root, s.w)
+	more := s.another(root, s.watcher)
 	written := s.write()
 	stop := s.start()
 	added := more.add()
 	<-written
 	s.replay.apply(s.flush())
-	checkHearsay(s.t, root, more.taken(), added)
+	checkReported(s.t, root, more.takeEvents(), added)
 	stop()
 	s.replay.check(s.t)
 
 	r := newReplay(root)
 	s.follow()
-	r.apply(more.taken())
+	r.apply(more.takeEvents())
 	r.check(s.t)
 	return more
 }
 
-// steps is Run until the writers are done, with a look at what a reader knows
-// after each record.
-func (s *storm) steps(written <-chan struct{}) {
+// steps does what Run does until the writers are done, and compares after each record.
+func (s *differential) steps(written <-chan struct{}) {
 	for !s.t.Failed() && (s.step() || !closed(written)) {
 		runtime.Gosched()
 	}
-	for !s.t.Failed() && s.step() { // what came between the last step and the end
+	for !s.t.Failed() && s.step() { // what was made since the last step
 	}
 }
 
@@ -337,38 +335,38 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// step is one turn of Run. It says whether there was anything to do.
-func (s *storm) step() bool {
-	n, err := s.w.read()
+// step does one turn of Run, and reports whether there was anything to do.
+func (s *differential) step() bool {
+	n, err := s.watcher.read()
 	if errors.Is(err, unix.EAGAIN) {
-		again, err := s.w.repair()
+		again, err := s.watcher.repair()
 		s.must(err)
-		s.compare("repairs")
+		s.compare("pending work")
 		return again
 	}
 	s.must(err)
-	for rec, err := range records(s.w.kernel.buf[:n]) {
+	for rec, err := range records(s.watcher.kernel.buf[:n]) {
 		s.must(err)
-		s.w.apply(rec)
-		s.w.deliver()
+		s.watcher.apply(rec)
+		s.watcher.deliver()
 		s.replay.note("wd %d %s %q", rec.wd, rec.mask, rec.name)
 		s.compare(rec.mask.String())
 	}
 	return true
 }
 
-// compare sees that the reader knows of every directory that the tree has,
-// but for those that will be said anew and those whose end is in the queue.
-func (s *storm) compare(after string) {
+// compare checks that the events have reported every directory of the tree, except those
+// that are to be reported anew and those whose end is in the queue.
+func (s *differential) compare(after string) {
 	s.t.Helper()
-	s.replay.apply(s.taken())
-	tree := s.w.tree
-	for root := range s.w.rootPaths {
+	s.replay.apply(s.takeEvents())
+	tree := s.watcher.tree
+	for root := range s.watcher.rootPaths {
 		for _, n := range tree.Subtree(root)[1:] {
-			s.w.paths.Locate(n, nil)
-			path := s.w.paths.Path(s.w.paths.Matches()[0].Start)
-			if !s.replay.dirs[path] && !s.w.pending.isUnreported(tree, n) && tree.Node(n).WD != 0 {
-				s.t.Errorf("after %s the reader does not know of the directory %q", after, path)
+			s.watcher.paths.Locate(n, nil)
+			path := s.watcher.paths.Path(s.watcher.paths.Matches()[0].Start)
+			if !s.replay.dirs[path] && !s.watcher.pending.isUnreported(tree, n) && tree.Node(n).WD != 0 {
+				s.t.Errorf("after %s no event has reported the directory %q", after, path)
 			}
 		}
 	}

@@ -15,101 +15,78 @@
 //	}
 //	return w.Run(ctx)
 //
-// # What is guaranteed
+// # Guarantees
 //
-// Recursion: every directory below a root is watched, but for those that all
-// its subscribers skip. One that appears, made or renamed to its place, is
-// watched, and what is in it already is reported; nothing that was there before
-// its watch is lost.
+// Recursion: every directory below a root is watched, except those that all its
+// subscribers skip. A directory that appears, made or renamed to its place, is
+// watched, and what is in it already is reported.
 //
-// Names: an event has the path that its file had when it happened, also when
-// a directory above was renamed before or since. A renamed directory takes what
-// is below it along.
+// At least once: each change of content, name or existence is reported after it
+// happened. What a scan and the kernel both report comes twice.
 //
-// Flush returns when all that happened before it was called is delivered. It
-// asks the kernel how many bytes are queued (FIONREAD) and needs no watch and
-// no file for that.
+// Order: the events of a subscription come in the order of the kernel's queue.
 //
-// At least once: each change of content, name or existence is reported after
-// it happened. What a scan and the kernel both saw comes twice.
+// Paths: an event has the path that its file had when it happened, also when a
+// directory above was renamed before or after that.
 //
-// Order: events of a subscription come in the order of the kernel's queue.
+// Flush: it returns when everything that happened before the call is delivered.
 //
-// Overflow: when the kernel drops events because its queue is full (IN_Q_OVERFLOW),
-// each subscriber gets an event of its root with Overflow; then the trees are
-// scanned, and whatever has changed since the queue was last known to be
-// complete, by its ctime, is reported. A name that vanished meanwhile shows as a
-// change of its directory: Modify|IsDir, which the kernel never sends.
+// Overflow: when the kernel drops events because its queue is full, each subscriber
+// gets an event of its root with Overflow. Then the trees are scanned, and what has
+// changed since the queue was last known to be complete, by its ctime, is reported.
+// A name that was removed meanwhile shows as a change of its directory: Modify|IsDir,
+// which the kernel never sends.
 //
-// Roots: each step of the way to a root is watched too. A root that is deleted
-// or moved away, or whose path leads elsewhere because it was replaced or a
-// symbolic link was turned, is reported gone (DeleteSelf or MoveSelf of the path
-// "."), and whatever is there next is picked up: Create of ".", and all in it.
-// A root may also be one regular file: its events have the path "." without IsDir,
-// a file that is renamed to its place, or that a link leads to by then, is MovedTo
-// with Modify and CloseWrite, and Delete and Create say that there is none, and one
-// again. The same goes for what is mounted on a directory, as soon as the list of
-// mounts says so.
+// Roots: when a root is removed or moved, or its path leads elsewhere because it was
+// replaced or a symbolic link in the path was changed, its end is reported (DeleteSelf
+// or MoveSelf of the path "."). What is there next is watched, and reported as Create of
+// "." and of everything in it. A root may also be a regular file. Its events have the
+// path "." without IsDir. A file that is renamed to its place, or that a changed link
+// leads to, is MovedTo|Modify|CloseWrite; Delete and Create say that there is no file,
+// and that there is one again.
 //
-// Mounted files: a regular file on which a single file is mounted (as containers
-// do with a configuration) has a watch of its own, because to the kernel it lies
-// in the directory that it comes from. What happens to it, on either side, is an
-// event of its path in the tree, and so is a mount that comes or goes. When the
-// file is renamed, replaced or removed where it comes from, the mount goes on to
-// show the old one, and nothing can be heard of the new: a MountedFileError says
-// so.
+// Mounts: what is mounted below a root is watched as soon as the list of mounts has it.
+// A single file that is mounted on a file of the tree has a watch of its own, which
+// reports what is written on either side of the mount. See MountedFileError for what it
+// cannot report.
 //
-// Shortage: what cannot be looked at because descriptors or memory have run out
-// is told once and looked at later, every Options.PollInterval.
+// Content: Modify is also added to CloseWrite or Attrib when the file was modified
+// (mtime) after everything that was reported of it: it was written through a memory map,
+// or touch(1) gave it a newer time. A change of mode or owner, and a file that was opened
+// for writing and not written, are no modification.
 //
-// Blindness: a directory that gets no watch, because max_user_watches is reached
-// (a LimitError says so once), and a file system on which inotify does not see
-// what other machines do (a RemoteError), are looked at every
-// Options.PollInterval instead; the first is watched when there is room again. A
-// directory without permission is told once and watched when its mode allows it.
-//
-// State: Handover and Resume carry a Watcher, with what the kernel has queued for
-// it, into another process, and a state that does not fit is repaired by a scan.
-//
-// Content: what the kernel does not call a modification is one here as well. When
-// a file is closed after writing or its attributes change, and it was modified
-// (mtime) after all that was told of it, the event has Modify beside CloseWrite or
-// Attrib: it was written through a memory map, or touch(1) gave it a newer time. A
-// change of mode or owner, a file that was opened for writing and not written, and
-// a time that is older than the watch or than what was told are no modification.
+// Limits: a directory that gets no watch because max_user_watches is reached (a
+// LimitError), or that is on a file system which other machines can change (a
+// RemoteError), is polled every Options.PollInterval. What could not be looked at because
+// descriptors or memory ran out is looked at again then. A directory without permission is
+// reported as a problem, and watched when its mode allows it.
 //
 // # How to read the events
 //
-// A file that is written in place is Modify, as often as the kernel says, and
-// CloseWrite. A rename within a root is MovedFrom of the old path and MovedTo
-// of the new, with From; if it is a directory, what was known below it is now
-// below the new path. A MovedTo without From came from outside, and what is in
-// it follows. What a scan meets is one event: Create|Modify|CloseWrite for
-// a file, Create|IsDir for a directory. An event without IsDir says that there
-// is nothing below its path. Where the kernel's records do not say what became
-// of a directory (an exchange, a scan that was faster than its record), it is
-// told anew: Delete, Create, and everything below it.
+// A file that is written in place is Modify, as often as the kernel reports it, and then
+// CloseWrite. A rename within a root is MovedFrom of the old path and MovedTo of the new
+// one, with From; what was known below a renamed directory is now below its new path. A
+// MovedTo without From came from outside, and what is in it is reported next. A scan reports
+// a file by one event, Create|Modify|CloseWrite, and a directory by Create|IsDir. An event
+// without IsDir says that there is nothing below its path. Where the kernel's records do not
+// say what became of a directory (an exchange, or a scan that was ahead of its record), it is
+// reported anew: Delete, Create, and everything below it.
 //
-// # What is not promised
+// # Not promised
 //
-// The kernel merges equal events that follow each other, so events cannot be
-// counted. Between directories the order is that of the queue, which is not
-// always that of the system calls of different processes. Writes through a
-// memory map are told when the file is closed, and not if, since they were made,
-// thousands of other files have changed; writes through a hard link outside the
-// roots are told when the file is closed or its attributes change in the tree. Links below a root are not followed, and of two names of
-// one directory (a bind mount) only the first is watched. A Subscription that
-// skips directories by their path, rather than their name, is not asked again
-// about what lies below a renamed one. A file
-// system that hangs, as one does whose server is away, holds everything up
-// while it is looked at.
+// Events cannot be counted: the kernel merges equal ones that follow each other. Between
+// directories the order is that of the queue, which is not always that of the system calls
+// of different processes. A write through a memory map is reported when the file is closed,
+// unless thousands of other files have changed since; a write through a hard link outside the
+// roots is reported when the file is closed or its attributes change in the tree. Links below
+// a root are not followed, and of two names of one directory (a bind mount) only the first is
+// watched. SkipDir is not called again for what is below a renamed directory. A file system that
+// hangs, because its server is away, holds everything up while it is looked at.
 //
-// # Needs and cost
+// # Requirements and cost
 //
-// Linux 4.11 (statx) and /proc; openat2, of 5.6, saves calls where it is
-// allowed. A directory takes about 60 bytes beside its name, and in the kernel
-// about a kilobyte (fs.inotify.max_user_watches bounds them). A rename of a
-// directory costs the same whatever is below it. When nothing happens, nothing
-// runs, unless something has to be polled. `go test -bench . ./inotify` shows
-// the figures beside what the kernel alone takes.
+// Linux 4.11 (statx) and /proc are required; openat2 (5.6) saves system calls. A directory takes
+// about 60 bytes and its name, and about a kilobyte in the kernel. A rename of a directory costs
+// the same whatever is below it. Nothing runs while nothing happens, unless something has to be
+// polled. `go test -bench . ./inotify` shows the figures beside those of the kernel alone.
 package inotify

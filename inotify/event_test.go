@@ -100,8 +100,8 @@ func TestEventText(t *testing.T) {
 	}
 }
 
-// FuzzQuote sees that a quoted path is one printable word that still says
-// every byte.
+// FuzzQuote checks that a quoted path is one printable word from which the path can be
+// parsed.
 func FuzzQuote(f *testing.F) {
 	for _, path := range []string{"", "a/b", "two words", "\xff\n", `"`, `\`, "ä", "\u2028", "'"} {
 		f.Add(path)

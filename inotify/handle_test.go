@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// A subscription that is closed gets nothing more, and what no other one asks for
-// is watched no longer.
+// A closed subscription gets nothing more, and directories that no other one asks for are
+// watched no longer.
 func TestCloseHandle(t *testing.T) {
 	skipA := func(p string) bool { return p == "a" }
 	tests := []struct {
 		name string
-		keep []Subscription // below the trial's root, as are those that are closed
+		keep []Subscription // below the root of the fixture, like those that are closed
 		drop []Subscription
 	}{
 		{"the only one", nil, []Subscription{{Root: "."}}},
-		{"one beside it", []Subscription{{Root: "c"}}, []Subscription{{Root: "a"}}},
+		{"one next to it", []Subscription{{Root: "c"}}, []Subscription{{Root: "a"}}},
 		{"one inside it stays", []Subscription{{Root: "a/b"}}, []Subscription{{Root: "."}}},
 		{"one around it stays", []Subscription{{Root: "."}}, []Subscription{{Root: "a"}}},
 		{"one around it that leaves it out", []Subscription{{Root: ".", SkipDir: skipA}}, []Subscription{{Root: "a"}}},
@@ -29,22 +29,22 @@ func TestCloseHandle(t *testing.T) {
 		{"the first of the same root", []Subscription{{Root: "."}}, []Subscription{{Root: ".", SkipDir: skipA}}},
 		{"a file", []Subscription{{Root: "c"}}, []Subscription{{Root: "f"}}},
 		{"one of the same file", []Subscription{{Root: "f"}}, []Subscription{{Root: "f"}}},
-		{"what is not there yet", []Subscription{{Root: "c"}}, []Subscription{{Root: "new/er", Wait: true}}},
+		{"a missing root", []Subscription{{Root: "c"}}, []Subscription{{Root: "new/er", Wait: true}}},
 		{"all", nil, []Subscription{{Root: "."}, {Root: "a/b"}, {Root: "c"}, {Root: "f"}}},
 	}
 	for _, tt := range tests {
 		for _, first := range []string{"kept", "closed"} {
 			t.Run(tt.name+", "+first+" is first", func(t *testing.T) {
-				tr := emptyTrial(t)
-				tr.w = openWatcher(t)
+				tr := newEmptyFixture(t)
+				tr.watcher = openWatcher(t)
 				tr.do("mkdir a/b/d\nmkdir c\nwrite f")
 				var mu sync.Mutex
 				var late []Event
 				keep := func() {
 					for _, sub := range tt.keep {
-						sub.Root, sub.Deliver = tr.at(sub.Root), tr.take
-						tr.mustAdd(tr.w.Add(sub))
-						tr.others = append(tr.others, sub.Root)
+						sub.Root, sub.Deliver = tr.at(sub.Root), tr.deliver
+						tr.mustAdd(tr.watcher.Add(sub))
+						tr.moreRoots = append(tr.moreRoots, sub.Root)
 					}
 				}
 				if first == "kept" {
@@ -57,7 +57,7 @@ func TestCloseHandle(t *testing.T) {
 						defer mu.Unlock()
 						late = append(late, events...)
 					}
-					handles = append(handles, tr.mustAdd(tr.w.Add(sub)))
+					handles = append(handles, tr.mustAdd(tr.watcher.Add(sub)))
 				}
 				if first != "kept" {
 					keep()
@@ -85,19 +85,19 @@ func TestCloseHandle(t *testing.T) {
 				mu.Unlock()
 				checkModel(t, tr)
 				if len(tt.keep) == 0 {
-					tr.w.mu.Lock()
-					if n := len(tr.w.components.subscribers) + len(tr.w.subscribed) + len(tr.w.rootPaths) + len(tr.w.rootFiles); n > 0 {
+					tr.watcher.mu.Lock()
+					if n := len(tr.watcher.components.subscribers) + len(tr.watcher.subscribed) + len(tr.watcher.rootPaths) + len(tr.watcher.rootFiles); n > 0 {
 						t.Errorf("%d things are remembered of roots that are closed", n)
 					}
-					tr.w.mu.Unlock()
+					tr.watcher.mu.Unlock()
 				}
 			})
 		}
 	}
 }
 
-// A subscription is changed in place: what was left out and is not any more is
-// watched without a report, and what is left out now is not watched.
+// Update changes a subscription: directories that are not left out any more are watched
+// without a report, and those that are left out now are not watched.
 func TestUpdateHandle(t *testing.T) {
 	skip := func(pattern string) func(string) bool {
 		return func(p string) bool {
@@ -120,16 +120,16 @@ func TestUpdateHandle(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tr := emptyTrial(t)
+			tr := newEmptyFixture(t)
 			tr.do("mkdir a/b\nmkdir x/b\nwrite a/f\nwrite x/b/f")
-			tr.w = openWatcher(t)
-			h := tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Mask: CloseWrite, SkipDir: skip("x"), Deliver: tr.take}))
+			tr.watcher = openWatcher(t)
+			h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: CloseWrite, SkipDir: skip("x"), Deliver: tr.deliver}))
 			tr.run()
 			if err := h.Update(tt.mask, tt.skip); err != nil {
 				t.Fatal(err)
 			}
 			if events := tr.flush(); len(events) > 0 {
-				t.Errorf("of what was there: %v", events)
+				t.Errorf("existing files are reported: %v", events)
 			}
 			tr.do("write a/f\nwrite x/b/f\nlink a/f a/g\nlink x/b/f x/b/g")
 			if got := lines(tr.flush()); got != tt.want {
@@ -144,13 +144,13 @@ func TestUpdateHandle(t *testing.T) {
 // that no rule leaves out is reported.
 func TestUpdateLosesNothing(t *testing.T) {
 	const rounds = 150
-	tr := emptyTrial(t)
+	tr := newEmptyFixture(t)
 	tr.do("mkdir odd\nmkdir even")
-	tr.w = openWatcher(t)
+	tr.watcher = openWatcher(t)
 	rule := func(name string) func(string) bool {
 		return func(p string) bool { return path.Base(p) == name }
 	}
-	h := tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Mask: Create, SkipDir: rule("odd"), Deliver: tr.take}))
+	h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: Create, SkipDir: rule("odd"), Deliver: tr.deliver}))
 	tr.run()
 
 	var wg sync.WaitGroup

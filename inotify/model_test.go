@@ -15,15 +15,14 @@ import (
 // A place is where a subscription has a directory or file.
 type place struct{ root, path string }
 
-// checkModel compares the tree and the kernel's watches with the disk, and
-// sees that a probe in every directory is reported to those of tr's
-// subscriptions that ask for it.
-func checkModel(t testing.TB, tr *trial) {
+// checkModel compares the tree and the watches of the kernel with the disk, and checks that
+// a probe in every directory is reported to those subscriptions of tr that ask for it.
+func checkModel(t testing.TB, tr *fixture) {
 	t.Helper()
 	tr.flush()
 	dirs := tr.directories()
-	if got := tr.w.Watches(); got != len(dirs) {
-		t.Errorf("the tree has %d directories, the disk %d; detached: %+v", got, len(dirs), tr.w.pending.detached)
+	if got := tr.watcher.Watches(); got != len(dirs) {
+		t.Errorf("the tree has %d directories, the disk %d; detached: %+v", got, len(dirs), tr.watcher.pending.detached)
 	}
 	if got := tr.watches(); got != len(dirs) {
 		t.Errorf("the kernel has %d watches for %d directories", got, len(dirs))
@@ -36,14 +35,14 @@ func checkModel(t testing.TB, tr *trial) {
 	}
 }
 
-// directories are those below all roots of the watcher, by device and inode
-// number, with where tr's subscriptions may see a probe in each: a directory
-// that is mounted twice is seen in one place.
-func (tr *trial) directories() map[[2]uint64][]place {
+// directories returns the directories below all roots of the watcher, by device and inode
+// number, with the places where the subscriptions of tr may see a probe. A directory that
+// is mounted twice is seen in one of them.
+func (tr *fixture) directories() map[[2]uint64][]place {
 	tr.t.Helper()
 	dirs := map[[2]uint64][]place{}
-	for _, s := range tr.w.subs {
-		asks := s.Mask&(Create|Delete|CloseWrite) != 0 && (s.Root == tr.root || slices.Contains(tr.others, s.Root))
+	for _, s := range tr.watcher.subs {
+		asks := s.Mask&(Create|Delete|CloseWrite) != 0 && (s.Root == tr.root || slices.Contains(tr.moreRoots, s.Root))
 		tr.must(walkTree(s.root, s.SkipDir, func(dir *os.Root, at string, _ []os.DirEntry) error {
 			st, err := dir.Stat(".")
 			if err != nil {
@@ -62,10 +61,10 @@ func (tr *trial) directories() map[[2]uint64][]place {
 	return dirs
 }
 
-// probe makes a file in every directory, and says where it was seen.
-func (tr *trial) probe() map[place]bool {
+// probe makes a file in every directory, and returns where it was seen.
+func (tr *fixture) probe() map[place]bool {
 	tr.t.Helper()
-	for _, s := range tr.w.subs {
+	for _, s := range tr.watcher.subs {
 		tr.must(walkTree(s.root, s.SkipDir, func(dir *os.Root, _ string, _ []os.DirEntry) error {
 			return dir.WriteFile("probe", []byte("probe"), 0o644)
 		}))
@@ -74,7 +73,7 @@ func (tr *trial) probe() map[place]bool {
 	for _, e := range tr.flush() {
 		seen[place{e.Root, e.Path}] = true
 	}
-	for _, s := range tr.w.subs {
+	for _, s := range tr.watcher.subs {
 		tr.must(walkTree(s.root, s.SkipDir, func(dir *os.Root, _ string, _ []os.DirEntry) error {
 			err := dir.Remove("probe")
 			if errors.Is(err, fs.ErrNotExist) {
@@ -87,9 +86,9 @@ func (tr *trial) probe() map[place]bool {
 	return seen
 }
 
-// walkTree visits a directory and all below it that is not skipped, however
-// deep it lies. A root that is not there, or a file, has nothing to visit, nor has
-// a directory that may not be read.
+// walkTree visits a directory and all below it that is not skipped, however deep it is. A
+// root that is missing or a file has nothing to visit, nor has a directory that may not be
+// read.
 func walkTree(root string, skip func(string) bool, visit func(dir *os.Root, at string, names []os.DirEntry) error) error {
 	if info, err := os.Stat(root); err == nil && !info.IsDir() {
 		return nil

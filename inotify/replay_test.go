@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// A replay is a reader of the events: it follows them over what was there at
-// the start, by the rules of the package documentation and nothing else.
+// A replay follows the events over what was there at the start, by the rules of the package
+// documentation and nothing else.
 type replay struct {
-	root string
-	dirs map[string]bool            // what is there; true is a directory
-	away map[string]map[string]bool // what a MovedFrom took along, by its path
-	log  []string
+	root      string
+	dirs      map[string]bool            // what is there; true is a directory
+	movedAway map[string]map[string]bool // what was below the path of a MovedFrom
+	log       []string
 }
 
 func newReplay(root string) *replay {
-	return &replay{root: root, dirs: listTree(root), away: map[string]map[string]bool{}}
+	return &replay{root: root, dirs: listTree(root), movedAway: map[string]map[string]bool{}}
 }
 
 func (r *replay) note(format string, args ...any) {
@@ -27,7 +27,7 @@ func (r *replay) note(format string, args ...any) {
 }
 
 func (r *replay) apply(events []Event) {
-	played.events.Add(int64(len(events)))
+	totals.events.Add(int64(len(events)))
 	for _, e := range events {
 		r.log = append(r.log, e.String())
 		r.applyOne(e)
@@ -38,21 +38,21 @@ func (r *replay) applyOne(e Event) {
 	dir := e.Mask&IsDir != 0
 	switch {
 	case dir && e.Mask&Modify != 0:
-		r.lookFor(e.Path)
+		r.forgetMissing(e.Path)
 	case e.Path == ".":
 	case e.Mask&MovedFrom != 0:
-		r.away[e.Path] = r.remove(e.Path)
+		r.movedAway[e.Path] = r.remove(e.Path)
 	case e.Mask&Delete != 0:
 		r.remove(e.Path)
 	case e.Mask&MovedTo != 0:
 		r.remove(e.Path)
 		r.dirs[e.Path] = dir
 		if dir {
-			for below, isDir := range r.away[e.From] {
+			for below, isDir := range r.movedAway[e.From] {
 				r.dirs[e.Path+below] = isDir
 			}
 		}
-		delete(r.away, e.From)
+		delete(r.movedAway, e.From)
 	case e.Mask&Create != 0:
 		if !dir {
 			r.remove(e.Path)
@@ -61,7 +61,7 @@ func (r *replay) applyOne(e Event) {
 	}
 }
 
-// remove takes path and all below it away and returns what was below.
+// remove removes path and all below it, and returns what was below.
 func (r *replay) remove(path string) map[string]bool {
 	below := map[string]bool{}
 	for p, dir := range r.dirs {
@@ -74,8 +74,8 @@ func (r *replay) remove(path string) map[string]bool {
 	return below
 }
 
-// lookFor forgets the files in dir that are not there any more.
-func (r *replay) lookFor(dir string) {
+// forgetMissing forgets the files in dir that are not there any more.
+func (r *replay) forgetMissing(dir string) {
 	for p, isDir := range r.dirs {
 		if isDir || filepath.Dir(p) != dir {
 			continue
@@ -86,26 +86,26 @@ func (r *replay) lookFor(dir string) {
 	}
 }
 
-// check compares with the disk.
+// check compares the replay with the disk.
 func (r *replay) check(t testing.TB) {
 	t.Helper()
 	disk := listTree(r.root)
 	for p, dir := range disk {
 		switch believed, ok := r.dirs[p]; {
 		case !ok:
-			t.Errorf("%q is there and no event says so", p)
+			t.Errorf("%q exists, and no event has reported it", p)
 		case believed != dir:
 			t.Errorf("%q is a directory: %v, the events say %v", p, dir, believed)
 		}
 	}
 	for p := range r.dirs {
 		if _, ok := disk[p]; !ok {
-			t.Errorf("%q is not there and no event says so", p)
+			t.Errorf("%q is gone, and no event has reported that", p)
 		}
 	}
 }
 
-// listTree says what is below root; true is a directory.
+// listTree returns what is below root; true is a directory.
 func listTree(root string) map[string]bool {
 	dirs := map[string]bool{}
 	filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
@@ -117,9 +117,9 @@ func listTree(root string) map[string]bool {
 	return dirs
 }
 
-// checkHearsay sees that every file that changed after since was spoken of,
+// checkReported sees that every file that changed after since was spoken of,
 // under the path that it has by now.
-func checkHearsay(t testing.TB, root string, events []Event, since time.Time) {
+func checkReported(t testing.TB, root string, events []Event, since time.Time) {
 	t.Helper()
 	said := map[string]bool{}
 	for _, e := range events {
@@ -135,7 +135,7 @@ func checkHearsay(t testing.TB, root string, events []Event, since time.Time) {
 	}
 	for p, dir := range listTree(root) {
 		if !dir && changed(filepath.Join(root, p)).After(since) && !said[p] {
-			t.Errorf("%q changed and no event says so", p)
+			t.Errorf("%q changed, and no event has reported that", p)
 		}
 	}
 }

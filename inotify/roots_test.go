@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is found while the root of one is looked for in the tree of another may
-// be news for that one as well: here a directory that was made after the outer
-// root's reader had looked, and written to before it had a watch.
+// What is found while the root of one subscription is resolved in the tree of another may
+// be new to that one as well: here a directory that was made after the outer one was
+// scanned, and written to before it had a watch.
 func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	w, err := New(Options{})
 	if err != nil {
@@ -28,12 +28,12 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	dir := t.TempDir()
 	inner := filepath.Join(dir, "a")
 	must(os.Mkdir(inner, 0o755))
-	told := make(map[string]map[string]Mask)
+	got := make(map[string]map[string]Mask)
 	for _, root := range []string{dir, inner} {
-		told[root] = make(map[string]Mask)
+		got[root] = make(map[string]Mask)
 		_, err := w.Add(Subscription{Root: root, Deliver: func(events []Event) {
 			for _, e := range events {
-				told[root][e.Path] |= e.Mask
+				got[root][e.Path] |= e.Mask
 			}
 		}})
 		must(err)
@@ -58,16 +58,16 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	must(os.Remove(inner))
 	rest()
 	must(os.Mkdir(inner, 0o755))
-	for read() { // the outer reader looks into it, and the inner root is in doubt
+	for read() { // the outer tree is scanned, and the inner root is to be resolved
 	}
 	must(os.Mkdir(filepath.Join(inner, "c"), 0o755))
 	must(os.WriteFile(filepath.Join(inner, "c", "f"), []byte("x"), 0o644))
-	_, err = w.repair() // the inner root is found before their records are read
+	_, err = w.repair() // the inner root is resolved before their records are read
 	must(err)
 	rest()
 	for root, path := range map[string]string{dir: "a/c/f", inner: "c/f"} {
-		if told[root][path]&scanMask != scanMask {
-			t.Errorf("%s was told of %v, want of %s with %v", root, told[root], path, scanMask)
+		if got[root][path]&scanMask != scanMask {
+			t.Errorf("%s got %v, want %s with %v", root, got[root], path, scanMask)
 		}
 	}
 }

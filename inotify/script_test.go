@@ -19,21 +19,19 @@ import (
 	"github.com/execlog/execlogd/inotify/internal/dirfd"
 )
 
-// scripts is embedded, because a process of another user may not be able to
-// read it.
+// scripts is embedded, because a process of another user may not be able to read the files.
 //
 //go:embed testdata/*.txtar
 var scripts embed.FS
 
 var updateFlag = flag.Bool("update", false, "make the events that come the ones that the scripts want")
 
-// TestScripts plays every script in testdata, whose README has the notation
-// and says which case is where.
+// TestScripts runs every script in testdata, whose README.md has the notation.
 //
-// Each is played with a reader that begins when the commands are done, so that
-// there is one outcome alone, and again with one that reads all the time, which
-// may get other events. Either way the events must lead from what was there to
-// what is there, and checkModel has the last word.
+// Each is run with a watcher that begins to read when the commands are done, so that there
+// is only one possible result, and again with one that reads all the time, which may get
+// other events. Either way the events must lead from the initial tree to the final one, and
+// checkModel must agree.
 func TestScripts(t *testing.T) {
 	files, err := scripts.ReadDir("testdata")
 	if err != nil {
@@ -47,27 +45,27 @@ func TestScripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			sc := parseScript(string(text))
-			attr := sc.apart()
+			attr := sc.processAttr()
 			if attr == nil && !sc.has("exec") {
-				t.Parallel() // not beside a fork, which has everybody's files open for a moment
+				t.Parallel() // not during a fork, which has the files of all tests open for a moment
 			}
-			if attr != nil && !apart(t, attr) {
+			if attr != nil && !inSubprocess(t, attr) {
 				return
 			}
-			if newStage(t, sc, false).play() {
+			if newScriptRun(t, sc, false).play() {
 				err = os.WriteFile(filepath.Join("testdata", f.Name()), []byte(sc.String()), 0o644)
 				if err != nil {
 					t.Fatal(err)
 				}
 			}
 			if !t.Failed() && !sc.has("go", "later", "overflow", "mount", "bind", "overlay") {
-				newStage(t, sc, true).play()
+				newScriptRun(t, sc, true).play()
 			}
 		})
 	}
 }
 
-// A script is the sections of a txtar file. The first has no title.
+// A script is the sections of a txtar file. The first one has no title.
 type script []section
 
 type section struct {
@@ -102,12 +100,12 @@ func (sc script) String() string {
 	return text.String()
 }
 
-// has says whether the script uses one of some commands.
+// has reports whether the script uses one of some commands.
 func (sc script) has(commands ...string) bool {
 	for _, sec := range sc {
 		for _, line := range sec.lines {
 			f := strings.Fields(line)
-			if !sec.wants() && len(f) > 0 && slices.ContainsFunc(commands, func(c string) bool { return c == f[0] || f[0] == "before" && c == f[2] }) {
+			if !sec.isWant() && len(f) > 0 && slices.ContainsFunc(commands, func(c string) bool { return c == f[0] || f[0] == "before" && c == f[2] }) {
 				return true
 			}
 		}
@@ -115,45 +113,45 @@ func (sc script) has(commands ...string) bool {
 	return false
 }
 
-// apart is the process that the script needs; nil is this one.
-func (sc script) apart() *syscall.SysProcAttr {
+// processAttr is the process that the script needs; nil is this one.
+func (sc script) processAttr() *syscall.SysProcAttr {
 	switch {
 	case sc.has("mount", "bind", "overlay"):
-		return mountNamespace()
+		return mountNamespaceAttr()
 	case sc.has("unprivileged") && os.Getuid() == 0:
 		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	return nil
 }
 
-func (sec section) wants() bool { return strings.HasPrefix(sec.title, "want") }
+func (sec section) isWant() bool { return strings.HasPrefix(sec.title, "want") }
 
-// A stage is where a script is played.
-type stage struct {
-	*trial
-	script   script
-	live     bool   // the reader reads all the time
-	stop     func() // stops the reader; nil when there is none
-	watching []*reader
-	said     []string // guarded by trial.mu
+// A scriptRun is where a script is played.
+type scriptRun struct {
+	*fixture
+	script  script
+	live    bool   // the watcher reads all the time
+	stop    func() // stops the watcher; nil when it does not run
+	readers []*reader
+	output  []string // guarded by fixture.mu
 
-	hooking sync.Mutex
-	hooks   map[string][]string // what to do before a scan looks at a path
+	hookMu sync.Mutex
+	hooks  map[string][]string // commands to run when a scan asks about a path
 }
 
 // A reader is a subscription of the script.
 type reader struct {
 	label  string
 	sub    Subscription
-	replay *replay // nil when the subscription does not get what it takes
-	events []Event // not replayed yet; guarded by trial.mu
+	replay *replay // nil when the events of the subscription are not enough for it
+	events []Event // not replayed yet; guarded by fixture.mu
 }
 
-func newStage(t *testing.T, sc script, live bool) *stage {
-	s := &stage{trial: emptyTrial(t), script: sc, live: live, hooks: map[string][]string{}}
-	w, err := New(Options{Problem: func(err error) { s.say("problem: " + s.short(err)) }})
+func newScriptRun(t *testing.T, sc script, live bool) *scriptRun {
+	s := &scriptRun{fixture: newEmptyFixture(t), script: sc, live: live, hooks: map[string][]string{}}
+	w, err := New(Options{Problem: func(err error) { s.print("problem: " + s.short(err)) }})
 	s.must(err)
-	s.w = w
+	s.watcher = w
 	if live {
 		w.kernel.buf = make([]byte, 16+256) // for one record, so that reads end between the halves of a rename
 	}
@@ -161,22 +159,22 @@ func newStage(t *testing.T, sc script, live bool) *stage {
 	return s
 }
 
-// play plays the script, and says whether it has another expectation now.
-func (s *stage) play() (updated bool) {
+// play runs the script, and reports whether it has changed its expectations.
+func (s *scriptRun) play() (updated bool) {
 	s.t.Helper()
 	s.do(s.script[0].lines)
 	if !s.script.has("watch") {
 		s.do([]string{"watch ."})
 	}
-	s.read()
-	s.heard()
+	s.sync()
+	s.takeOutput()
 	for i, sec := range s.script[1:] {
-		if !sec.wants() {
+		if !sec.isWant() {
 			s.do(sec.lines)
 			continue
 		}
-		s.read()
-		got := s.heard()
+		s.sync()
+		got := s.takeOutput()
 		if s.live {
 			continue
 		}
@@ -190,7 +188,7 @@ func (s *stage) play() (updated bool) {
 	return updated
 }
 
-// expect is what the section would have to say if got is right.
+// expect returns what the section would have if got is right.
 func (sec section) expect(got []string) []string {
 	got = slices.Clone(got)
 	switch sec.title {
@@ -207,16 +205,16 @@ func (sec section) expect(got []string) []string {
 	return got
 }
 
-// finish compares what the watcher and the readers believe with the disk.
-func (s *stage) finish() {
+// finish compares what the watcher and the readers have with the disk.
+func (s *scriptRun) finish() {
 	s.t.Helper()
-	s.read()
-	s.hooking.Lock()
+	s.sync()
+	s.hookMu.Lock()
 	for at := range s.hooks {
 		s.t.Errorf("no scan has asked about %s", at)
 	}
-	s.hooking.Unlock()
-	for _, r := range s.watching {
+	s.hookMu.Unlock()
+	for _, r := range s.readers {
 		if r.replay != nil {
 			s.compare(r)
 		}
@@ -224,34 +222,34 @@ func (s *stage) finish() {
 	if s.stop == nil {
 		s.stop = s.start()
 	}
-	checkModel(s.t, s.trial)
+	checkModel(s.t, s.fixture)
 	s.stop()
-	if n := s.w.Unwatched(); n != 0 || s.w.unwatched.timeout() >= 0 {
-		s.t.Errorf("%d directories have no watch, and the next look is in %d ms", n, s.w.unwatched.timeout())
+	if n := s.watcher.Unwatched(); n != 0 || s.watcher.unwatched.timeout() >= 0 {
+		s.t.Errorf("%d directories have no watch, and the next poll is in %d ms", n, s.watcher.unwatched.timeout())
 	}
 }
 
-// compare sees that r's events have led to what is there.
-func (s *stage) compare(r *reader) {
+// compare checks that the events of r have led to what is on the disk.
+func (s *scriptRun) compare(r *reader) {
 	s.t.Helper()
 	disk := s.list(r)
 	for p, dir := range disk {
 		if believed, ok := r.replay.dirs[p]; !ok || believed != dir {
-			s.t.Errorf("%s is there (directory: %t), and the events do not say so (there: %t, directory: %t)", Quote(p), dir, ok, believed)
+			s.t.Errorf("%s exists (directory: %t), but by the events not (exists: %t, directory: %t)", Quote(p), dir, ok, believed)
 		}
 	}
 	for p := range r.replay.dirs {
 		if _, ok := disk[p]; !ok {
-			s.t.Errorf("%s is not there, and the events do not say so", Quote(p))
+			s.t.Errorf("%s is gone, and no event has reported that", Quote(p))
 		}
 	}
 	if s.t.Failed() && s.live {
-		s.t.Logf("a live reader got\n%s", strings.Join(r.replay.log, "\n"))
+		s.t.Logf("the live reader got\n%s", strings.Join(r.replay.log, "\n"))
 	}
 }
 
-// list says what is there for r to know; true is a directory.
-func (s *stage) list(r *reader) map[string]bool {
+// list returns what r should know; true is a directory.
+func (s *scriptRun) list(r *reader) map[string]bool {
 	s.t.Helper()
 	dirs := map[string]bool{}
 	s.must(walkTree(r.sub.Root, r.sub.SkipDir, func(_ *os.Root, at string, names []os.DirEntry) error {
@@ -263,37 +261,37 @@ func (s *stage) list(r *reader) map[string]bool {
 	return dirs
 }
 
-func (s *stage) say(line string) {
+func (s *scriptRun) print(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.said = append(s.said, line)
+	s.output = append(s.output, line)
 }
 
-// heard returns what was said since it was called last. Whether the kernel has
-// merged equal events depends on whether anything else happened, if only in
-// the directory where temporary files are.
-func (s *stage) heard() []string {
+// takeOutput returns the output since it was called last. Equal lines that follow each
+// other are one: whether the kernel has merged equal events depends on whether anything
+// else happened, if only in the directory for temporary files.
+func (s *scriptRun) takeOutput() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.said
-	s.said = nil
+	said := s.output
+	s.output = nil
 	return slices.Compact(said)
 }
 
-// short is an error without the paths of this stage.
-func (s *stage) short(err error) string {
-	return strings.NewReplacer(s.root, "root", s.out, "out").Replace(err.Error())
+// short returns an error without the paths of this run.
+func (s *scriptRun) short(err error) string {
+	return strings.NewReplacer(s.root, "root", s.outside, "out").Replace(err.Error())
 }
 
-// read has all delivered that happened before, and the readers follow it.
-func (s *stage) read() {
+// sync has all delivered that happened before, and the readers follow it.
+func (s *scriptRun) sync() {
 	s.t.Helper()
 	if s.stop == nil {
-		s.trial.read()
+		s.fixture.read()
 	} else {
 		s.flush()
 	}
-	for _, r := range s.watching {
+	for _, r := range s.readers {
 		s.mu.Lock()
 		events := r.events
 		r.events = nil
@@ -304,8 +302,7 @@ func (s *stage) read() {
 	}
 }
 
-// follow is the replay of events, with what the package documentation says of
-// a root that is gone.
+// follow replays events, with what the package documentation says of a root that is gone.
 func (r *reader) follow(events []Event) {
 	for _, e := range events {
 		if e.Path == "." && e.Mask&(DeleteSelf|MoveSelf) != 0 {
@@ -315,7 +312,7 @@ func (r *reader) follow(events []Event) {
 	}
 }
 
-func (s *stage) do(lines []string) {
+func (s *scriptRun) do(lines []string) {
 	s.t.Helper()
 	for _, line := range lines {
 		line = strings.TrimSpace(line)
@@ -326,7 +323,7 @@ func (s *stage) do(lines []string) {
 		if err == nil {
 			err = s.command(f[0], f[1:])
 		}
-		if _, unable := errors.AsType[unableError](err); unable {
+		if _, unable := errors.AsType[unsupportedError](err); unable {
 			s.t.Skip(err)
 		}
 		if err != nil {
@@ -335,42 +332,42 @@ func (s *stage) do(lines []string) {
 	}
 }
 
-// command does a command of the script itself, or one of the trial's.
-func (s *stage) command(name string, args []string) error {
+// command runs a command of the script itself, or one of the fixture.
+func (s *scriptRun) command(name string, args []string) error {
 	switch name {
 	case "unprivileged":
 	case "watch":
 		return s.watch(args)
 	case "before":
-		s.hooking.Lock()
-		defer s.hooking.Unlock()
+		s.hookMu.Lock()
+		defer s.hookMu.Unlock()
 		s.hooks[args[0]] = args[1:]
 	case "go":
 		s.stop = s.start()
 	case "read":
-		s.read()
+		s.sync()
 	case "try":
 		s.command(args[0], args[1:]) // it may fail
 	case "later":
-		return s.later()
+		return s.waitForClock()
 	case "overflow":
 		return s.overflow()
 	case "mount", "bind", "overlay", "umount", "detach":
-		err := s.trial.command(name, args)
+		err := s.fixture.command(name, args)
 		if err == nil {
-			err = s.w.wait() // for the kernel to say so
+			err = s.watcher.wait() // for the list of mounts
 		}
 		return err
 	default:
-		return s.trial.command(name, args)
+		return s.fixture.command(name, args)
 	}
 	return nil
 }
 
 // watch adds a subscription: PATH [mask=EVENTS] [skip=PATTERN] [wait] [as=NAME].
-func (s *stage) watch(args []string) error {
+func (s *scriptRun) watch(args []string) error {
 	r := &reader{sub: Subscription{Root: s.at(args[0])}}
-	if len(s.watching) > 0 {
+	if len(s.readers) > 0 {
 		r.label = args[0]
 	}
 	for _, arg := range args[1:] {
@@ -396,22 +393,22 @@ func (s *stage) watch(args []string) error {
 	return s.add(r)
 }
 
-func (s *stage) add(r *reader) error {
+func (s *scriptRun) add(r *reader) error {
 	sub := r.sub
 	sub.SkipDir = func(p string) bool {
-		s.meanwhile(p)
+		s.runHook(p)
 		return r.sub.SkipDir != nil && r.sub.SkipDir(p)
 	}
-	sub.Deliver = func(events []Event) { s.hear(r, events) }
-	if _, err := s.w.Add(sub); err != nil {
-		s.say("watch: " + s.short(err))
+	sub.Deliver = func(events []Event) { s.deliverTo(r, events) }
+	if _, err := s.watcher.Add(sub); err != nil {
+		s.print("watch: " + s.short(err))
 		return nil
 	}
-	s.watching = append(s.watching, r)
+	s.readers = append(s.readers, r)
 	if info, err := os.Stat(sub.Root); err == nil && !info.IsDir() {
 		return nil // nothing lies below a file
 	}
-	s.others = append(s.others, sub.Root)
+	s.moreRoots = append(s.moreRoots, sub.Root)
 	const names = Create | Delete | MovedFrom | MovedTo
 	if sub.Mask == 0 || sub.Mask&names == names {
 		r.replay = newReplay(sub.Root)
@@ -423,9 +420,9 @@ func (s *stage) add(r *reader) error {
 	return nil
 }
 
-// hear is r's Deliver.
-func (s *stage) hear(r *reader, events []Event) {
-	s.take(events)
+// deliverTo is r's Deliver.
+func (s *scriptRun) deliverTo(r *reader, events []Event) {
+	s.deliver(events)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.events = append(r.events, events...)
@@ -434,15 +431,15 @@ func (s *stage) hear(r *reader, events []Event) {
 		if r.label != "" {
 			line = r.label + ": " + line
 		}
-		s.said = append(s.said, line)
+		s.output = append(s.output, line)
 	}
 }
 
-// meanwhile does what is to be done while a scan is under way, which has found
-// the directory at and has not looked at it.
-func (s *stage) meanwhile(at string) {
-	s.hooking.Lock()
-	defer s.hooking.Unlock()
+// runHook runs the command that a script has for the moment when a scan asks about the
+// directory at.
+func (s *scriptRun) runHook(at string) {
+	s.hookMu.Lock()
+	defer s.hookMu.Unlock()
 	f, ok := s.hooks[at]
 	if !ok {
 		return
@@ -453,16 +450,16 @@ func (s *stage) meanwhile(at string) {
 	}
 }
 
-// later lets so much time pass that time stamps tell what comes from what was.
-func (s *stage) later() error {
-	err := s.trial.later()
-	s.read()
+// waitForClock also reads what is queued.
+func (s *scriptRun) waitForClock() error {
+	err := s.fixture.waitForClock()
+	s.sync()
 	return err
 }
 
-// overflow fills the kernel's queue with records that nobody waits for, so
-// that all that follows until the reader has come to its end is lost.
-func (s *stage) overflow() error {
+// overflow fills the queue of the kernel with records that nobody asks for, so that
+// everything that follows is lost until the queue has been read.
+func (s *scriptRun) overflow() error {
 	var files [2]*os.File // in turns, or the kernel merges the records
 	for i := range files {
 		fd, err := unix.MemfdCreate("overflow", unix.MFD_CLOEXEC)
@@ -471,11 +468,11 @@ func (s *stage) overflow() error {
 		}
 		files[i] = os.NewFile(uintptr(fd), "overflow")
 		defer files[i].Close()
-		wd, err := unix.InotifyAddWatch(s.w.kernel.fd, dirfd.Path(fd, ""), unix.IN_ATTRIB)
+		wd, err := unix.InotifyAddWatch(s.watcher.kernel.fd, dirfd.Path(fd, ""), unix.IN_ATTRIB)
 		if err != nil {
 			return err
 		}
-		defer unix.InotifyRmWatch(s.w.kernel.fd, uint32(wd))
+		defer unix.InotifyRmWatch(s.watcher.kernel.fd, uint32(wd))
 	}
 	for i := range queueLength() + 1 {
 		if err := files[i%2].Chmod(0o600); err != nil {

@@ -22,13 +22,12 @@ import (
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// handoverRoot has the test binary be the first of two processes: it watches
-// the root, hands over to the second and waits to be killed.
+// handoverRoot makes the test binary the first of two processes: it watches the root, hands
+// over to the second and waits to be killed.
 const handoverRoot = "INOTIFY_TEST_HANDOVER_ROOT"
 
-// TestFirstProcess is no test but the first process of those below. It passes
-// the instance as SCM_RIGHTS over descriptor 4, as to systemd, and writes the
-// snapshot to 3.
+// TestFirstProcess is no test but the first process of those below. It passes the instance
+// as SCM_RIGHTS over descriptor 4, as to systemd, and writes the snapshot to 3.
 func TestFirstProcess(t *testing.T) {
 	root := os.Getenv(handoverRoot)
 	if root == "" {
@@ -65,9 +64,9 @@ type savedState struct {
 	state []byte
 }
 
-// handedOver has another process watch tr's root and hand over. It is killed
+// handOverInSubprocess has another process watch tr's root and hand over. It is killed
 // before its heir begins.
-func (tr *trial) handedOver() savedState {
+func (tr *fixture) handOverInSubprocess() savedState {
 	tr.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	tr.must(err)
@@ -103,13 +102,13 @@ func (tr *trial) handedOver() savedState {
 	return savedState{file, state}
 }
 
-// resume makes tr go on with what it was left.
-func (tr *trial) resume(h savedState, more ...Subscription) *trial {
+// resume makes tr go on with what was left to it.
+func (tr *fixture) resume(h savedState, more ...Subscription) *fixture {
 	tr.t.Helper()
-	subs := append([]Subscription{{Root: tr.root, Deliver: tr.take}}, more...)
+	subs := append([]Subscription{{Root: tr.root, Deliver: tr.deliver}}, more...)
 	w, err := Resume(Options{Problem: func(err error) { tr.t.Log("problem:", err) }}, h.file, h.state, subs...)
 	tr.must(err)
-	tr.w = w
+	tr.watcher = w
 	tr.t.Cleanup(func() { tr.must(w.Close()) })
 	return tr
 }
@@ -158,9 +157,9 @@ func TestResumeLosesNothing(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tr := emptyTrial(t)
+			tr := newEmptyFixture(t)
 			tr.do(tt.before)
-			h := tr.handedOver()
+			h := tr.handOverInSubprocess()
 			tr.do(tt.between)
 			tr.resume(h)
 			got := lines(tr.read())
@@ -188,39 +187,39 @@ func TestResumeRepairs(t *testing.T) {
 	news := []string{"close_write", " d/f\n", " d/new/g\n", "|isdir z"}
 	tests := []struct {
 		name    string
-		spoil   func(tr *trial, h *savedState)
-		between func(tr *trial, h *savedState)
+		spoil   func(tr *fixture, h *savedState)
+		between func(tr *fixture, h *savedState)
 		scanned bool // a scan after an Overflow must follow
 	}{
 		{"all fits", nil, nil, false},
-		{"some watches are gone and their records are there", func(tr *trial, h *savedState) { tr.unwatch(h, 2, false) }, nil, false},
-		{"some watches are gone and so are their records", func(tr *trial, h *savedState) { tr.unwatch(h, 2, true) }, nil, true},
-		{"all watches are gone and their records are there", func(tr *trial, h *savedState) { tr.unwatch(h, 100, false) }, nil, true},
-		{"all watches are gone and so are their records", func(tr *trial, h *savedState) { tr.unwatch(h, 100, true) }, nil, true},
-		{"somebody read the queue", nil, func(tr *trial, h *savedState) { tr.swallow(h) }, true},
-		{"the watches report too little", func(tr *trial, h *savedState) {
+		{"some watches are gone and their records are there", func(tr *fixture, h *savedState) { tr.removeWatches(h, 2, false) }, nil, false},
+		{"some watches are gone and so are their records", func(tr *fixture, h *savedState) { tr.removeWatches(h, 2, true) }, nil, true},
+		{"all watches are gone and their records are there", func(tr *fixture, h *savedState) { tr.removeWatches(h, 100, false) }, nil, true},
+		{"all watches are gone and so are their records", func(tr *fixture, h *savedState) { tr.removeWatches(h, 100, true) }, nil, true},
+		{"another process has read the queue", nil, func(tr *fixture, h *savedState) { tr.discardRecords(h) }, true},
+		{"the watches report too little", func(tr *fixture, h *savedState) {
 			fd := tr.raw(h)
 			_, err := unix.InotifyAddWatch(fd, tr.at("d"), unix.IN_ATTRIB)
 			tr.must(err)
 		}, nil, true},
-		{"there is a watch that nobody knows", func(tr *trial, h *savedState) {
-			_, err := unix.InotifyAddWatch(tr.raw(h), tr.out, unix.IN_ATTRIB)
+		{"there is an unknown watch", func(tr *fixture, h *savedState) {
+			_, err := unix.InotifyAddWatch(tr.raw(h), tr.outside, unix.IN_ATTRIB)
 			tr.must(err)
 		}, nil, true},
-		{"the queue was never empty", func(tr *trial, h *savedState) {
+		{"the queue was never empty", func(tr *fixture, h *savedState) {
 			s, err := decodeSnapshot(h.state)
 			tr.must(err)
 			s.intact = false
 			h.state = s.encode()
 		}, nil, true},
-		{"it is another instance", func(tr *trial, h *savedState) {
+		{"it is another instance", func(tr *fixture, h *savedState) {
 			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 			tr.must(err)
 			h.file.Close()
 			h.file = os.NewFile(uintptr(fd), "another")
 			tr.t.Cleanup(func() { h.file.Close() })
 		}, nil, true},
-		{"it is another instance with watches in another order", func(tr *trial, h *savedState) {
+		{"it is another instance with watches in another order", func(tr *fixture, h *savedState) {
 			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 			tr.must(err)
 			for _, dir := range []string{".", "d/e", "a/b/c", "d", "a", "a/b", "out:."} {
@@ -231,7 +230,7 @@ func TestResumeRepairs(t *testing.T) {
 			h.file = os.NewFile(uintptr(fd), "another")
 			tr.t.Cleanup(func() { h.file.Close() })
 		}, nil, true},
-		{"the queue overflowed", nil, func(tr *trial, _ *savedState) {
+		{"the queue overflowed", nil, func(tr *fixture, _ *savedState) {
 			for i := range queueLength() {
 				tr.must(os.Chmod(tr.at([]string{"d", "d/e"}[i%2]), 0o755))
 			}
@@ -240,10 +239,10 @@ func TestResumeRepairs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tr := emptyTrial(t)
+			tr := newEmptyFixture(t)
 			tr.do(before)
-			time.Sleep(50 * time.Millisecond) // time stamps must tell what was from what comes
-			h := tr.handedOver()
+			time.Sleep(50 * time.Millisecond) // time stamps before and after must differ
+			h := tr.handOverInSubprocess()
 			if tt.spoil != nil {
 				tt.spoil(tr, &h)
 			}
@@ -258,7 +257,7 @@ func TestResumeRepairs(t *testing.T) {
 			tr.resume(h)
 			got := lines(tr.read())
 			if strings.HasPrefix(tt.name, "it is another") && (strings.Contains(got, "isdir d/e\n") || strings.Contains(got, " d/e/old\n")) {
-				t.Errorf("what did not change is reported:\n%s", got)
+				t.Errorf("something that did not change is reported:\n%s", got)
 			}
 			for _, want := range news {
 				if !strings.Contains(got, want) {
@@ -273,13 +272,13 @@ func TestResumeRepairs(t *testing.T) {
 	}
 }
 
-func (tr *trial) raw(h *savedState) int {
+func (tr *fixture) raw(h *savedState) int {
 	return int(h.file.Fd())
 }
 
-// unwatch removes watches from below the root, and the root's if there are no
+// removeWatches removes watches from below the root, and the root's if there are no
 // others, and their records if it is to be quiet.
-func (tr *trial) unwatch(h *savedState, most int, quiet bool) {
+func (tr *fixture) removeWatches(h *savedState, most int, quiet bool) {
 	s, err := decodeSnapshot(h.state)
 	tr.must(err)
 	for _, n := range slices.Backward(slices.Collect(s.tree.All())) {
@@ -290,12 +289,12 @@ func (tr *trial) unwatch(h *savedState, most int, quiet bool) {
 		}
 	}
 	if quiet {
-		tr.swallow(h)
+		tr.discardRecords(h)
 	}
 }
 
-// swallow reads what is queued.
-func (tr *trial) swallow(h *savedState) {
+// discardRecords reads and drops what is queued.
+func (tr *fixture) discardRecords(h *savedState) {
 	tr.must(unix.SetNonblock(tr.raw(h), true))
 	buf := make([]byte, 1<<20)
 	for {
@@ -306,9 +305,9 @@ func (tr *trial) swallow(h *savedState) {
 }
 
 func TestResumeRefuses(t *testing.T) {
-	tr := emptyTrial(t)
+	tr := newEmptyFixture(t)
 	tr.do("mkdir a/b")
-	h := tr.handedOver()
+	h := tr.handOverInSubprocess()
 	other := func(change func(s *snapshot)) []byte {
 		s, err := decodeSnapshot(h.state)
 		tr.must(err)
@@ -356,28 +355,28 @@ func TestResumeRefuses(t *testing.T) {
 }
 
 func TestResumeWithOtherRoots(t *testing.T) {
-	tr := newTrial(t, Subscription{})
+	tr := newFixture(t, Subscription{})
 	tr.do(`
 		mkdir a/b/c
 		mkdir out:new/sub
 		mkdir out:old/sub`)
-	tr.mustAdd(tr.w.Add(Subscription{Root: tr.at("a/b")}))
-	tr.mustAdd(tr.w.Add(Subscription{Root: tr.at("out:old")}))
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.at("a/b")}))
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.at("out:old")}))
 	h := tr.handOver()
-	tr.taken()
-	inner := &trial{t: t, root: tr.at("a/b"), out: tr.out}
+	tr.takeEvents()
+	inner := &fixture{t: t, root: tr.at("a/b"), outside: tr.outside}
 	tr.do(`
 		write f
 		write a/b/c/g`)
-	inner.resume(h, Subscription{Root: tr.at("out:new"), Deliver: tr.take})
+	inner.resume(h, Subscription{Root: tr.at("out:new"), Deliver: tr.deliver})
 	if got, want := lines(inner.read()), "create c/g\nmodify c/g\nclose_write c/g\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	if got := tr.taken(); len(got) > 0 {
+	if got := tr.takeEvents(); len(got) > 0 {
 		t.Errorf("of the new root: %v", got)
 	}
-	if got := inner.watches(); got != 4 || inner.w.Watches() != 4 {
-		t.Errorf("%d watches in the kernel and %d in the tree for two roots with a directory each", got, inner.w.Watches())
+	if got := inner.watches(); got != 4 || inner.watcher.Watches() != 4 {
+		t.Errorf("%d watches in the kernel and %d in the tree for two roots with a directory each", got, inner.watcher.Watches())
 	}
 	inner.run()
 	inner.do("write c/h")
@@ -389,10 +388,10 @@ func TestResumeWithOtherRoots(t *testing.T) {
 func TestResumeFindsMounts(t *testing.T) {
 	for _, at := range []string{"dir", "."} {
 		t.Run(at, func(t *testing.T) {
-			tr := newTrial(t, Subscription{})
+			tr := newFixture(t, Subscription{})
 			tr.do("mkdir dir/covered")
 			h := tr.handOver()
-			tr.taken()
+			tr.takeEvents()
 			point := tr.at(at)
 			if err := unix.Mount("tmpfs", point, "tmpfs", 0, "size=1m"); err != nil {
 				t.Skip("mounting takes a privilege:", err)
@@ -409,9 +408,9 @@ func TestResumeFindsMounts(t *testing.T) {
 }
 
 func TestResumeFindsAMissingRoot(t *testing.T) {
-	tr := newTrial(t, Subscription{})
-	late := &trial{t: t, root: tr.at("out:late"), out: tr.out}
-	tr.mustAdd(tr.w.Add(Subscription{Root: late.root, Wait: true}))
+	tr := newFixture(t, Subscription{})
+	late := &fixture{t: t, root: tr.at("out:late"), outside: tr.outside}
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: late.root, Wait: true}))
 	h := tr.handOver()
 	tr.do("mkdir out:late/sub")
 	late.resume(h)
@@ -422,10 +421,10 @@ func TestResumeFindsAMissingRoot(t *testing.T) {
 }
 
 func TestResumeFindsAnotherRoot(t *testing.T) {
-	tr := newTrial(t, Subscription{})
+	tr := newFixture(t, Subscription{})
 	tr.do("mkdir a/b")
 	h := tr.handOver()
-	tr.taken()
+	tr.takeEvents()
 	tr.do("mkdir out:next/n")
 	tr.must(os.Rename(tr.root, tr.at("out:gone")))
 	tr.must(os.Rename(tr.at("out:next"), tr.root))
@@ -437,21 +436,21 @@ func TestResumeFindsAnotherRoot(t *testing.T) {
 }
 
 // handOver is handedOver within this process.
-func (tr *trial) handOver() savedState {
+func (tr *fixture) handOver() savedState {
 	tr.t.Helper()
-	file, state, err := tr.w.Handover()
+	file, state, err := tr.watcher.Handover()
 	tr.must(err)
 	tr.t.Cleanup(func() { file.Close() })
 	return savedState{file, state}
 }
 
 func TestHandoverEndsTheWatcher(t *testing.T) {
-	tr := newTrial(t, Subscription{Mask: Create})
+	tr := newFixture(t, Subscription{Mask: Create})
 	ended := make(chan error)
 	started := make(chan struct{})
 	go func() {
 		close(started)
-		ended <- tr.w.Run(t.Context())
+		ended <- tr.watcher.Run(t.Context())
 	}()
 	<-started
 	tr.do("write f")
@@ -459,27 +458,27 @@ func TestHandoverEndsTheWatcher(t *testing.T) {
 	if err := <-ended; err != nil && !errors.Is(err, ErrClosed) {
 		t.Errorf("Run: %v", err)
 	}
-	if got, want := lines(tr.taken()), "create f\n"; got != want {
+	if got, want := lines(tr.takeEvents()), "create f\n"; got != want {
 		t.Errorf("delivered %q, want %q", got, want)
 	}
-	if _, _, err := tr.w.Handover(); !errors.Is(err, ErrClosed) {
+	if _, _, err := tr.watcher.Handover(); !errors.Is(err, ErrClosed) {
 		t.Errorf("second Handover: %v", err)
 	}
-	if _, err := tr.w.Add(Subscription{Root: tr.root}); !errors.Is(err, ErrClosed) {
+	if _, err := tr.watcher.Add(Subscription{Root: tr.root}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Add: %v", err)
 	}
-	if err := tr.w.Run(t.Context()); !errors.Is(err, ErrClosed) {
+	if err := tr.watcher.Run(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Run: %v", err)
 	}
-	if err := tr.w.Flush(t.Context()); !errors.Is(err, ErrClosed) {
+	if err := tr.watcher.Flush(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Flush: %v", err)
 	}
 }
 
-// A good resume opens the roots and no other directory: what lies below is
-// unreadable and nobody complains.
+// A good resume opens the roots and no other directory: what lies below is unreadable, and
+// there is no problem.
 func TestResumeScansNothing(t *testing.T) {
-	tr := newTrial(t, Subscription{})
+	tr := newFixture(t, Subscription{})
 	tr.do("mkdir a/b/c")
 	h := tr.handOver()
 	spy, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -523,15 +522,15 @@ func TestDifferentialHandover(t *testing.T) {
 	for round := range max(1, *roundsFlag/2) {
 		seed := *seedFlag + uint64(round)
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			newStorm(t, seed, 1+round%2).round((*storm).handedOver)
+			newDifferential(t, seed, 1+round%2).round((*differential).handedOver)
 		})
 	}
 }
 
-func (s *storm) handedOver() {
+func (s *differential) handedOver() {
 	for written := s.write(); !closed(written); {
 		h := s.handOver()
-		s.replay.apply(s.taken())
+		s.replay.apply(s.takeEvents())
 		s.resume(h)
 		h.file.Close()
 	}
@@ -539,7 +538,7 @@ func (s *storm) handedOver() {
 	s.check()
 }
 
-// dump is a snapshot as text, whatever its numbers are.
+// dump returns a snapshot as text, without the IDs.
 func dump(s *snapshot) string {
 	var all []string
 	for top, path := range s.rootPaths {
@@ -568,7 +567,7 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add(s.encode()[snapshotHeader:])
 	f.Add(newSnapshotSeed())
 	f.Fuzz(func(t *testing.T, body []byte) {
-		// The checksum is right, so that what it protects is reached.
+		// With the right checksum, so that what it protects is reached.
 		state := append([]byte(snapshotMagic), snapshotVersion)
 		state = binary.LittleEndian.AppendUint32(state, crc32.Checksum(body, castagnoli))
 		s, err := decodeSnapshot(append(state, body...))
@@ -592,8 +591,8 @@ func newSnapshotSeed() []byte {
 	return (&snapshot{sentinel: 1, tree: dirtree.New()}).encode()[snapshotHeader:]
 }
 
-// BenchmarkHandover is the time to leave and to come back with a large tree,
-// and the size of what is kept.
+// BenchmarkHandover measures the time to hand over and to resume a large tree, and the size
+// of the snapshot.
 func BenchmarkHandover(b *testing.B) {
 	root, dirs := benchTree(b)
 	names := 0

@@ -69,13 +69,13 @@ func TestCloseEndsRunAndFlush(t *testing.T) {
 	}
 }
 
-// Close comes at any time, also while records are read and delivered, a scan is
-// under way and somebody waits for a Flush.
+// Close may be called at any time, also while records are read and delivered, a scan is
+// under way and Flush waits.
 func TestCloseWhileReading(t *testing.T) {
 	for range 20 {
-		tr := newTrial(t, Subscription{})
+		tr := newFixture(t, Subscription{})
 		ended := make(chan error)
-		go func() { ended <- tr.w.Run(context.Background()) }()
+		go func() { ended <- tr.watcher.Run(context.Background()) }()
 		var others sync.WaitGroup
 		others.Go(func() {
 			tr.do(`
@@ -83,20 +83,20 @@ func TestCloseWhileReading(t *testing.T) {
 				repeat 20 mv d# m#`)
 		})
 		others.Go(func() {
-			if err := tr.w.Flush(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
+			if err := tr.watcher.Flush(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
 				t.Errorf("Flush: %v", err)
 			}
 		})
 		others.Go(func() {
-			sub := Subscription{Root: tr.out, Deliver: tr.take}
-			if _, err := tr.w.Add(sub); err != nil && !errors.Is(err, ErrClosed) {
+			sub := Subscription{Root: tr.outside, Deliver: tr.deliver}
+			if _, err := tr.watcher.Add(sub); err != nil && !errors.Is(err, ErrClosed) {
 				t.Errorf("Add: %v", err)
 			}
 		})
-		for tr.w.Watches() < 5 && !t.Failed() {
+		for tr.watcher.Watches() < 5 && !t.Failed() {
 			runtime.Gosched()
 		}
-		if err := tr.w.Close(); err != nil {
+		if err := tr.watcher.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
 		if err := <-ended; err != nil && !errors.Is(err, ErrClosed) {
@@ -124,12 +124,12 @@ func TestDescriptorsAreClosedOnExec(t *testing.T) {
 		}
 	}
 	scanned := 0
-	tr := newTrial(t, Subscription{SkipDir: func(string) bool {
+	tr := newFixture(t, Subscription{SkipDir: func(string) bool {
 		scanned++
 		look()
 		return false
 	}})
-	tr.mustAdd(tr.w.Add(Subscription{Root: tr.out, Deliver: func([]Event) { look() }}))
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.outside, Deliver: func([]Event) { look() }}))
 	tr.do(`
 		mkdir a/b/c
 		mkdir out:d/e`)
@@ -138,11 +138,11 @@ func TestDescriptorsAreClosedOnExec(t *testing.T) {
 		t.Errorf("%d instances for two roots", instances)
 	}
 	if scanned == 0 {
-		t.Error("nobody looked during a scan")
+		t.Error("nothing was looked at during a scan")
 	}
 }
 
-// openFiles are the descriptors of this process, with what they are of.
+// openFiles returns the descriptors of this process, with the files that they are open on.
 func openFiles(t *testing.T) map[int]string {
 	t.Helper()
 	files := map[int]string{}
@@ -158,10 +158,10 @@ func openFiles(t *testing.T) map[int]string {
 	return files
 }
 
-// Flush is not seen by anybody who watches the directories.
+// Flush is not seen by a subscription of the directories.
 func TestFlushLeavesNoTrace(t *testing.T) {
 	const all = Access | Modify | Attrib | CloseWrite | CloseNoWrite | Open | MovedFrom | MovedTo | Create | Delete
-	tr := newTrial(t, Subscription{Mask: all}).run()
+	tr := newFixture(t, Subscription{Mask: all}).run()
 	tr.flush() // the first scan opens and reads
 	for range 10 {
 		if got := tr.flush(); len(got) != 0 {
@@ -172,12 +172,12 @@ func TestFlushLeavesNoTrace(t *testing.T) {
 
 // An overflow does not lose a Flush.
 func TestFlushDuringAnOverflow(t *testing.T) {
-	tr := newTrial(t, Subscription{})
+	tr := newFixture(t, Subscription{})
 	tr.do(`mkdir d`)
 	tr.read()
 	tr.fillQueue("d")
 	tr.do(`write d/f`)
-	done, err := tr.w.addFlush()
+	done, err := tr.watcher.addFlush()
 	tr.must(err)
 	tr.run()
 	select {
@@ -185,15 +185,15 @@ func TestFlushDuringAnOverflow(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("Flush does not end")
 	}
-	if got := lines(tr.taken()); !strings.HasSuffix(got, "close_write|create d/f\n") {
-		t.Errorf("what was lost is not reported when Flush ends: ...%s", got[max(0, len(got)-200):])
+	if got := lines(tr.takeEvents()); !strings.HasSuffix(got, "close_write|create d/f\n") {
+		t.Errorf("a lost change is not reported when Flush ends: ...%s", got[max(0, len(got)-200):])
 	}
 }
 
-// watchedByIdle has the test binary be a process that watches a directory.
+// watchedByIdle makes the test binary a process that watches a directory.
 const watchedByIdle = "INOTIFY_TEST_IDLE_ROOT"
 
-// TestIdleProcess is no test but the process that the next one looks at.
+// TestIdleProcess is no test but the process that the next test watches.
 func TestIdleProcess(t *testing.T) {
 	root := os.Getenv(watchedByIdle)
 	if root == "" {
@@ -216,15 +216,15 @@ func TestNothingRunsWhenNothingHappens(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	// Apart, because others are busy in the directory for temporary files,
-	// which is on the way to the root.
-	if !apart(t, mountNamespace()) {
+	// In a namespace, because other programs use the directory for temporary files, which
+	// is a component of the path of the root.
+	if !inSubprocess(t, mountNamespaceAttr()) {
 		return
 	}
 	if err := unix.Mount("tmpfs", os.TempDir(), "tmpfs", 0, "size=8m"); err != nil {
-		t.Skip("mounting takes a privilege:", err)
+		t.Skip("mounting needs a privilege:", err)
 	}
-	tr := emptyTrial(t)
+	tr := newEmptyFixture(t)
 	tr.do(`repeat 20 mkdir d#/e`)
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestIdleProcess$")
 	cmd.Env = append(os.Environ(), watchedByIdle+"="+tr.root)
@@ -234,7 +234,7 @@ func TestNothingRunsWhenNothingHappens(t *testing.T) {
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
 	if said, err := bufio.NewReader(out).ReadString('\n'); said != "idle\n" {
-		t.Fatalf("the process says %q: %v", said, err)
+		t.Fatalf("the process has written %q: %v", said, err)
 	}
 	const window = defaultPoll + 500*time.Millisecond
 	var switches []int
@@ -274,11 +274,11 @@ func contextSwitches(t *testing.T, pid int) (count int) {
 }
 
 func TestRunStopsAndGoesOn(t *testing.T) {
-	tr := newTrial(t, Subscription{Mask: Create})
+	tr := newFixture(t, Subscription{Mask: Create})
 	for _, name := range []string{"one", "two"} {
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error)
-		go func() { ended <- tr.w.Run(ctx) }()
+		go func() { ended <- tr.watcher.Run(ctx) }()
 		tr.do("write " + name)
 		if got, want := lines(tr.flush()), "create "+name+"\n"; got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -290,7 +290,7 @@ func TestRunStopsAndGoesOn(t *testing.T) {
 	}
 }
 
-// EMFILE is also what a process gets that has too many files open.
+// A process with too many open files gets EMFILE too.
 func TestNewWithoutDescriptorsDoesNotBlameTheInstances(t *testing.T) {
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
@@ -318,10 +318,10 @@ func TestNewWithoutDescriptorsDoesNotBlameTheInstances(t *testing.T) {
 	}
 }
 
-// A thread that has been in a directory to scan it keeps the file system from
-// being unmounted for as long as it stays.
+// A thread that stays in a directory after a scan would keep its file system from being
+// unmounted.
 func TestNoThreadStaysInTheTree(t *testing.T) {
-	tr := emptyTrial(t)
+	tr := newEmptyFixture(t)
 	tr.do(`mkdir a/b`)
 	for range 50 {
 		w := openWatcher(t)

@@ -92,7 +92,7 @@ func TestWriters(t *testing.T) {
 	}
 }
 
-// Without a privilege nothing is known of others' files.
+// Without a privilege nothing is known of the files of other users.
 func TestWritersOfOthers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root has files of others")
@@ -129,7 +129,7 @@ func TestWritersOfOthers(t *testing.T) {
 	}
 }
 
-// What is no regular file is not opened, which its writers would notice.
+// Only regular files are opened.
 func TestWritersOpensRegularFilesAlone(t *testing.T) {
 	dir := t.TempDir()
 	fifo, file := filepath.Join(dir, "fifo"), filepath.Join(dir, "file")
@@ -168,7 +168,7 @@ func BenchmarkWriters(b *testing.B) {
 	}
 	for b.Loop() {
 		if Writers(path) != NoWriter {
-			b.Fatal("somebody writes")
+			b.Fatal("a file without a writer has one")
 		}
 	}
 }

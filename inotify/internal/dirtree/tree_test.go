@@ -12,16 +12,16 @@ import (
 
 var seedFlag = flag.Uint64("seed", 1, "seed of the random operations")
 
-// A forest is what a tree should be, in plain maps.
-type forest struct {
+// A treeModel is what a tree should be, in plain maps.
+type treeModel struct {
 	parent map[ID]ID // 0 for a node that has none
 	name   map[ID]string
 	wd     map[ID]int32 // 0 when the watch has ended
 }
 
-func (f *forest) nodes() []ID { return slices.Sorted(maps.Keys(f.parent)) }
+func (f *treeModel) nodes() []ID { return slices.Sorted(maps.Keys(f.parent)) }
 
-func (f *forest) above(a, n ID) bool {
+func (f *treeModel) above(a, n ID) bool {
 	for ; n != 0; n = f.parent[n] {
 		if n == a {
 			return true
@@ -30,14 +30,14 @@ func (f *forest) above(a, n ID) bool {
 	return false
 }
 
-func (f *forest) path(n ID) (path string) {
+func (f *treeModel) path(n ID) (path string) {
 	for ; f.parent[n] != 0; n = f.parent[n] {
 		path = "/" + f.name[n] + path
 	}
 	return fmt.Sprintf("(%d)%s", n, path)
 }
 
-func (f *forest) children(n ID) (ids []ID) {
+func (f *treeModel) children(n ID) (ids []ID) {
 	for c, parent := range f.parent {
 		if parent == n {
 			ids = append(ids, c)
@@ -50,9 +50,9 @@ func (f *forest) children(n ID) (ids []ID) {
 func TestTree(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, *seedFlag))
-		tree, model := New(), &forest{map[ID]ID{}, map[ID]string{}, map[ID]int32{}}
+		tree, model := New(), &treeModel{map[ID]ID{}, map[ID]string{}, map[ID]int32{}}
 		for step := range 1000 {
-			operateTree(rnd, tree, model)
+			randomOperation(rnd, tree, model)
 			if step%50 == 0 {
 				compareTree(t, tree, model)
 			}
@@ -64,7 +64,7 @@ func TestTree(t *testing.T) {
 	}
 }
 
-func operateTree(rnd *rand.Rand, tree *Tree, model *forest) {
+func randomOperation(rnd *rand.Rand, tree *Tree, model *treeModel) {
 	// Long names make compact have work.
 	name := strings.Repeat(string("abcd"[rnd.IntN(4)]), []int{1, 200, 255}[rnd.IntN(3)])
 	nodes := model.nodes()
@@ -100,7 +100,7 @@ func operateTree(rnd *rand.Rand, tree *Tree, model *forest) {
 }
 
 // addNode has descriptors far apart, so that the table of them has holes.
-func addNode(rnd *rand.Rand, tree *Tree, model *forest) ID {
+func addNode(rnd *rand.Rand, tree *Tree, model *treeModel) ID {
 	wd := 1 + rnd.Int32N(1<<16)
 	for tree.ByWatch(wd) != 0 {
 		wd++
@@ -110,7 +110,7 @@ func addNode(rnd *rand.Rand, tree *Tree, model *forest) ID {
 	return n
 }
 
-func compareTree(t *testing.T, tree *Tree, model *forest) {
+func compareTree(t *testing.T, tree *Tree, model *treeModel) {
 	t.Helper()
 	living := 0
 	for _, n := range model.nodes() {
@@ -142,13 +142,13 @@ func compareTree(t *testing.T, tree *Tree, model *forest) {
 	if tree.Watches() != living {
 		t.Errorf("the tree counts %d watches, want %d", tree.Watches(), living)
 	}
-	if got := used(tree.watches); got != living {
+	if got := countUsed(tree.watches); got != living {
 		t.Errorf("the table of descriptors holds %d, want %d", got, living)
 	}
 }
 
 // compareSubtree sees that all below n is listed once, parents first.
-func compareSubtree(t *testing.T, tree *Tree, model *forest, n ID) {
+func compareSubtree(t *testing.T, tree *Tree, model *treeModel, n ID) {
 	t.Helper()
 	list := tree.Subtree(n)
 	at := map[ID]int{}
@@ -168,8 +168,8 @@ func compareSubtree(t *testing.T, tree *Tree, model *forest, n ID) {
 	}
 }
 
-// used counts the descriptors that a table knows.
-func used(table watchTable) (count int) {
+// countUsed counts the descriptors that a table knows.
+func countUsed(table watchTable) (count int) {
 	for _, page := range table.pages {
 		if page == nil {
 			continue

@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process that has too many files open cannot look into what appears. Once
-// it can, it does.
+// A process without a free descriptor cannot scan what appears. As soon as it can, it does.
 func TestDescriptorsRunOut(t *testing.T) {
-	if !apart(t, nil) {
+	if !inSubprocess(t, nil) {
 		return
 	}
 	tests := []struct{ name, before, script, want string }{
@@ -22,7 +21,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tr := newBlindTrial(t)
+			tr := newPollFixture(t)
 			tr.do(`
 				mkdir out:tree/e
 				write out:tree/e/f` + "\n" + tt.before)
@@ -32,22 +31,22 @@ func TestDescriptorsRunOut(t *testing.T) {
 			restore := tr.noDescriptors()
 			tr.do(tt.script)
 			tr.flush()
-			tr.tick() // still too few
+			tr.poll() // still too few
 			restore()
-			if told := tr.told(); len(told) != 1 || !errors.Is(told[0], unix.EMFILE) {
-				t.Errorf("told %q, want that there are too few descriptors, once", told)
+			if problems := tr.takeProblems(); len(problems) != 1 || !errors.Is(problems[0], unix.EMFILE) {
+				t.Errorf("problems %q, want EMFILE once", problems)
 			}
-			if got := lines(tr.tick()); !strings.HasSuffix(got, tt.want) {
+			if got := lines(tr.poll()); !strings.HasSuffix(got, tt.want) {
 				t.Errorf("got\n%swant\n%s", got, tt.want)
 			}
-			tr.unwatched(0, false)
-			checkModel(t, tr.trial)
+			tr.wantUnwatched(0, false)
+			checkModel(t, tr.fixture)
 		})
 	}
 }
 
 // noDescriptors lets the process open nothing more until restore is called.
-func (tr *trial) noDescriptors() (restore func()) {
+func (tr *fixture) noDescriptors() (restore func()) {
 	var before unix.Rlimit
 	tr.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
 	fd, err := unix.Dup(0) // the lowest that is free

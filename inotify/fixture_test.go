@@ -15,37 +15,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A trial is a watcher on an empty directory of a real file system.
-type trial struct {
-	t    testing.TB
-	root string // watched
-	out  string // beside it, not watched
-	w    *Watcher
-	pace <-chan struct{} // Deliver waits for something from it; nil: for nothing
+// A fixture is a watcher on an empty directory of a real file system.
+type fixture struct {
+	t       testing.TB
+	root    string // watched
+	outside string // not watched
+	watcher *Watcher
+	pace    <-chan struct{} // Deliver waits for it; nil does not wait
 
-	others []string            // further roots whose events it takes
-	held   map[string]*os.File // by the command open
+	moreRoots []string            // further roots whose events it gets
+	openFiles map[string]*os.File // by the command open
 
 	mu       sync.Mutex
 	events   []Event
-	contents map[string]string // of files, when an event came; nil: not kept
+	contents map[string]string // of files at their last event; nil keeps none
 }
 
-// emptyTrial is a trial without a watcher.
-func emptyTrial(t testing.TB) *trial {
+// newEmptyFixture returns a fixture without a watcher.
+func newEmptyFixture(t testing.TB) *fixture {
 	dir := t.TempDir()
-	tr := &trial{t: t, root: filepath.Join(dir, "root"), out: filepath.Join(dir, "out")}
+	tr := &fixture{t: t, root: filepath.Join(dir, "root"), outside: filepath.Join(dir, "out")}
 	tr.must(os.Mkdir(tr.root, 0o755))
-	tr.must(os.Mkdir(tr.out, 0o755))
+	tr.must(os.Mkdir(tr.outside, 0o755))
 	return tr
 }
 
-func newTrial(t testing.TB, sub Subscription) *trial {
-	tr := emptyTrial(t)
-	tr.w = openWatcher(t)
+func newFixture(t testing.TB, sub Subscription) *fixture {
+	tr := newEmptyFixture(t)
+	tr.watcher = openWatcher(t)
 	sub.Root = tr.root
-	sub.Deliver = tr.take
-	tr.mustAdd(tr.w.Add(sub))
+	sub.Deliver = tr.deliver
+	tr.mustAdd(tr.watcher.Add(sub))
 	return tr
 }
 
@@ -63,24 +63,24 @@ func openWatcher(t testing.TB) *Watcher {
 	return w
 }
 
-// beside is a trial of w on root, with the same place outside. It begins with
+// another returns a fixture for w on root, with the same directory outside. It begins with
 // add.
-func (tr *trial) beside(root string, w *Watcher) *trial {
-	return &trial{t: tr.t, root: root, out: tr.out, w: w}
+func (tr *fixture) another(root string, w *Watcher) *fixture {
+	return &fixture{t: tr.t, root: root, outside: tr.outside, watcher: w}
 }
 
-// add subscribes, and returns a time on the file system's clock that is not
-// before the end of that.
-func (tr *trial) add() time.Time {
+// add subscribes, and returns a time on the clock of the file system that is not before the
+// end of that.
+func (tr *fixture) add() time.Time {
 	tr.t.Helper()
-	tr.mustAdd(tr.w.Add(Subscription{Root: tr.root, Deliver: tr.take}))
-	clock := filepath.Join(filepath.Dir(tr.out), "clock")
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Deliver: tr.deliver}))
+	clock := filepath.Join(filepath.Dir(tr.outside), "clock")
 	tr.must(os.WriteFile(clock, nil, 0o644))
 	defer os.Remove(clock)
 	return changed(clock)
 }
 
-// changed is when something about the file changed last (ctime).
+// changed returns when something about the file changed last (ctime).
 func changed(path string) time.Time {
 	var st unix.Stat_t
 	if unix.Lstat(path, &st) != nil {
@@ -89,8 +89,9 @@ func changed(path string) time.Time {
 	return time.Unix(st.Ctim.Unix())
 }
 
-// later lets so much time pass that time stamps tell what comes from what was.
-func (tr *trial) later() error {
+// waitForClock waits until the clock of the file system has moved on, so that time stamps
+// before and after differ.
+func (tr *fixture) waitForClock() error {
 	const long = clockStep + 10*time.Millisecond
 	clock := tr.at("out:../clock")
 	err := os.WriteFile(clock, nil, 0o644)
@@ -101,16 +102,16 @@ func (tr *trial) later() error {
 }
 
 // run starts the watcher; it is stopped when the test ends.
-func (tr *trial) run() *trial {
+func (tr *fixture) run() *fixture {
 	tr.t.Cleanup(tr.start())
 	return tr
 }
 
 // start starts the watcher until stop is called.
-func (tr *trial) start() (stop func()) {
+func (tr *fixture) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- tr.w.Run(ctx) }()
+	go func() { ended <- tr.watcher.Run(ctx) }()
 	return func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -119,15 +120,15 @@ func (tr *trial) start() (stop func()) {
 	}
 }
 
-// read returns what a reader gets that begins now. Nothing races with it, so
-// that what happened before has one outcome alone.
-func (tr *trial) read() []Event {
+// read runs the watcher until everything that happened before is delivered, and returns
+// that. Nothing happens meanwhile, so there is only one possible result.
+func (tr *fixture) read() []Event {
 	tr.t.Helper()
 	defer tr.start()()
 	return tr.flush()
 }
 
-func (tr *trial) take(events []Event) {
+func (tr *fixture) deliver(events []Event) {
 	tr.mu.Lock()
 	tr.events = append(tr.events, events...)
 	tr.readContents(events)
@@ -137,8 +138,9 @@ func (tr *trial) take(events []Event) {
 	}
 }
 
-// readContents reads what the events say is new, as whoever serves it would.
-func (tr *trial) readContents(events []Event) {
+// readContents reads the files that the events report, as a subscriber would that serves
+// them.
+func (tr *fixture) readContents(events []Event) {
 	if tr.contents == nil {
 		return
 	}
@@ -156,7 +158,7 @@ func (tr *trial) readContents(events []Event) {
 	}
 }
 
-// contentOf is empty for what is not a file.
+// contentOf returns the content of a regular file, and "" for anything else.
 func contentOf(path string) string {
 	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
 		return ""
@@ -168,30 +170,29 @@ func contentOf(path string) string {
 	return string(content)
 }
 
-// checkContents sees that whoever read a file at its last event has what is in
-// it now.
-func (tr *trial) checkContents() {
+// checkContents checks that a file still has the content that it had at its last event.
+func (tr *fixture) checkContents() {
 	tr.t.Helper()
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	for p, had := range tr.contents {
 		if now := contentOf(tr.at(p)); now != had {
-			tr.t.Errorf("%q has %q, and at its last event it had %q", p, now, had)
+			tr.t.Errorf("%q has %q, at its last event it had %q", p, now, had)
 		}
 	}
 }
 
-// flush returns the events of all that happened before.
-func (tr *trial) flush() []Event {
+// flush returns the events of everything that happened before.
+func (tr *fixture) flush() []Event {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	tr.must(tr.w.Flush(ctx))
-	return tr.taken()
+	tr.must(tr.watcher.Flush(ctx))
+	return tr.takeEvents()
 }
 
-// taken returns the events that were delivered.
-func (tr *trial) taken() []Event {
+// takeEvents returns the events that were delivered since it was called last.
+func (tr *fixture) takeEvents() []Event {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	events := tr.events
@@ -199,41 +200,41 @@ func (tr *trial) taken() []Event {
 	return events
 }
 
-func (tr *trial) must(err error) {
+func (tr *fixture) must(err error) {
 	tr.t.Helper()
 	if err != nil {
 		tr.t.Fatal(err)
 	}
 }
 
-// mustAdd is must for what Add returns.
-func (tr *trial) mustAdd(h *Handle, err error) *Handle {
+// mustAdd is must for the results of Add.
+func (tr *fixture) mustAdd(h *Handle, err error) *Handle {
 	tr.t.Helper()
 	tr.must(err)
 	return h
 }
 
-// watches counts the watches that the kernel has for the instance, without
-// those on the way to a root.
-func (tr *trial) watches() (count int) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.w.kernel.fd))
+// watches counts the watches that the kernel has for the instance, without those of
+// components and of files.
+func (tr *fixture) watches() (count int) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", tr.watcher.kernel.fd))
 	tr.must(err)
 	defer f.Close()
-	tr.w.mu.Lock()
-	defer tr.w.mu.Unlock()
+	tr.watcher.mu.Lock()
+	defer tr.watcher.mu.Unlock()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var wd int32
 		if _, err := fmt.Sscanf(lines.Text(), "inotify wd:%x", &wd); err != nil {
 			continue
 		}
-		if tr.w.tree.ByWatch(wd) != 0 || tr.w.components.watches[wd] == 0 && len(tr.w.mountedFiles.byWatch[wd])+len(tr.w.rootFiles[wd]) == 0 {
+		if tr.watcher.tree.ByWatch(wd) != 0 || tr.watcher.components.watches[wd] == 0 && len(tr.watcher.mountedFiles.byWatch[wd])+len(tr.watcher.rootFiles[wd]) == 0 {
 			count++
 		}
 	}
 	return count
 }
 
-// lines is events as text, one a line.
+// lines returns the events as text, one a line.
 func lines(events []Event) string {
 	var s strings.Builder
 	for _, e := range events {
@@ -242,16 +243,16 @@ func lines(events []Event) string {
 	return s.String()
 }
 
-// fillQueue makes the kernel's queue overflow while nobody reads it. dir is a
+// fillQueue makes the queue of the kernel overflow while nothing reads it. dir is a
 // directory below the root.
-func (tr *trial) fillQueue(dir string) {
+func (tr *fixture) fillQueue(dir string) {
 	tr.t.Helper()
 	for range queueLength() {
 		tr.must(os.Chmod(tr.at(dir), 0o755)) // two records, of dir and of its name, so that none is merged
 	}
 }
 
-// queueLength is how many records fit into the kernel's queue.
+// queueLength returns how many records fit into the queue of the kernel.
 func queueLength() int {
 	n, err := sysctl("fs.inotify.max_queued_events")
 	if err != nil {

@@ -34,7 +34,7 @@ func TestLimitText(t *testing.T) {
 }
 
 func TestInstanceLimit(t *testing.T) {
-	if !apart(t, namespace()) {
+	if !inSubprocess(t, userNamespace()) {
 		return
 	}
 	if err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("1"), 0); err != nil {

@@ -68,7 +68,7 @@ func TestRecords(t *testing.T) {
 			append(make([]byte, 12), 0xff, 0xff, 0xff, 0xff), "inotify record of 4294967311 bytes holds 16",
 		},
 		{
-			"what comes before an error counts",
+			"records before an error are yielded",
 			append(appendRecord(nil, record{wd: 1, mask: Create, name: []byte("f")}, 16), 0),
 			"1 create 0 \"f\"\ninotify record cut off after 1 of 16 bytes",
 		},
@@ -97,8 +97,8 @@ func TestRecordsCanBeLeft(t *testing.T) {
 	}
 }
 
-// FuzzRecords decodes any bytes: what comes out is what went in, nothing is
-// left out, and nothing comes from beyond the end.
+// FuzzRecords decodes any bytes. Encoded again, the records are the input; nothing is left
+// out, and nothing comes from beyond the end.
 func FuzzRecords(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(appendRecord(appendRecord(nil, record{wd: 1, mask: Create, name: []byte("f")}, 16), record{wd: -1, mask: Overflow}, 0))

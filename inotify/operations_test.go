@@ -14,14 +14,14 @@ import (
 	"github.com/execlog/execlogd/inotify/internal/dirfd"
 )
 
-// A kind of operation on two paths in the tree and one outside. It may fail.
-type kind struct {
-	script string // for people, and for trial.do where it can
+// A operationKind of operation on two paths in the tree and one outside. It may fail.
+type operationKind struct {
+	script string // in messages, and for fixture.do where possible
 	do     func(p, q, out string) error
 }
 
-// kinds are what writers do. What stands here twice is done twice as often.
-var kinds = []kind{
+// operationKinds are what writers do. What is here twice is done twice as often.
+var operationKinds = []operationKind{
 	{"mkdir p", func(p, _, _ string) error { return os.Mkdir(p, 0o755) }},
 	{"mkdir p", func(p, _, _ string) error { return os.Mkdir(p, 0o755) }},
 	{"mkdir p; write p/f", func(p, _, _ string) error {
@@ -38,7 +38,7 @@ var kinds = []kind{
 	{"chmod p", func(p, _, _ string) error { return os.Chmod(p, 0o750) }},
 	{"touch p", func(p, _, _ string) error { return unix.Utimes(p, nil) }},
 	{"symlink q p", func(p, q, _ string) error { return os.Symlink(q, p) }},
-	{link, func(p, q, _ string) error { return os.Link(p, q) }},
+	{linkScript, func(p, q, _ string) error { return os.Link(p, q) }},
 	{"write p.tmp; mv p.tmp p", saveByRename},
 	{"mv p p~; write p; rm p~", saveWithBackup},
 	{"write p~; write p; rm p~", saveInPlace},
@@ -63,8 +63,8 @@ var kinds = []kind{
 	}},
 }
 
-// link is what a linkless writer leaves out.
-const link = "link p q"
+// linkScript is left out by a writer with noLinks.
+const linkScript = "link p q"
 
 func rename(p, q, _ string) error { return unix.Rename(p, q) }
 
@@ -114,11 +114,11 @@ func writeUnnamed(p, q, _ string) error {
 
 // An operation is of a kind, with its paths.
 type operation struct {
-	kind
+	operationKind
 	p, q, out string // relative
 }
 
-// String is the operation in the notation of trial.do.
+// String returns the operation in the notation of fixture.do.
 func (o operation) String() string {
 	var s strings.Builder
 	for i, step := range strings.Split(o.script, "; ") {
@@ -135,7 +135,7 @@ func (o operation) String() string {
 	return s.String()
 }
 
-// word replaces what stands for a path: a p, q or out, and what follows it.
+// word replaces the name of a path: p, q or out, with what follows it.
 func (o operation) word(word string) string {
 	for _, path := range []struct{ name, value string }{{"p", o.p}, {"q", o.q}, {"out", "out:" + o.out}} {
 		if rest, ok := strings.CutPrefix(word, path.name); ok && strings.Trim(rest[:min(1, len(rest))], "./~") == "" {
@@ -145,14 +145,14 @@ func (o operation) word(word string) string {
 	return word
 }
 
-// A writer does random operations. The names are few, so that they collide.
+// A writer does random operations. There are few names, so that they collide.
 type writer struct {
 	rand      *rand.Rand
 	root, out string
-	linkless  bool          // makes no hard links
-	pace      chan struct{} // gets something once in a while; may be nil
-	plan      []operation   // what to do; it is made up when there is none
-	ops       int           // how much; 0 is as much as -ops says
+	noLinks   bool          // makes no hard links
+	pace      chan struct{} // sent to once in a while; may be nil
+	plan      []operation   // what to do; random when it is empty
+	ops       int           // how many; 0 is -ops
 	done      []operation
 }
 
@@ -162,9 +162,9 @@ func (w *writer) next() operation {
 		w.plan = w.plan[1:]
 		return op
 	}
-	op := operation{kinds[w.rand.IntN(len(kinds))], w.path(), w.path(), string("12345678"[w.rand.IntN(8)])}
-	for w.linkless && op.script == link {
-		op.kind = kinds[w.rand.IntN(len(kinds))]
+	op := operation{operationKinds[w.rand.IntN(len(operationKinds))], w.path(), w.path(), string("12345678"[w.rand.IntN(8)])}
+	for w.noLinks && op.script == linkScript {
+		op.operationKind = operationKinds[w.rand.IntN(len(operationKinds))]
 	}
 	return op
 }
@@ -195,7 +195,7 @@ func (w *writer) step() {
 	op.do(w.root+"/"+op.p, w.root+"/"+op.q, w.out+"/"+op.out)
 }
 
-// script is what the writer has done.
+// script returns the operations that were done.
 func (w *writer) script() string {
 	var s strings.Builder
 	for _, op := range w.done {
@@ -204,8 +204,8 @@ func (w *writer) script() string {
 	return s.String()
 }
 
-// shrink returns a part of ops for which fails still holds, such that it
-// holds for no part that lacks a single operation, as far as tries allow.
+// shrink returns a part of ops for which fails is still true, and is not without any single
+// operation, as far as tries allow.
 func shrink(ops []operation, tries int, fails func([]operation) bool) []operation {
 	for size := max(1, len(ops)/2); ; {
 		smaller := false
@@ -255,7 +255,7 @@ func TestOperationText(t *testing.T) {
 		{"mkdir out/x/a", "mkdir out:3/x/a"},
 		{"rm p~", "rm a/b~"},
 	} {
-		if got := (operation{kind{script: tt.script}, "a/b", "\n", "3"}).String(); got != tt.want {
+		if got := (operation{operationKind{script: tt.script}, "a/b", "\n", "3"}).String(); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.script, got, tt.want)
 		}
 	}
