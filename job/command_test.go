@@ -331,7 +331,7 @@ func TestManyPaths(t *testing.T) {
 	for i := range 10_000 {
 		paths = append(paths, fmt.Sprintf("%s/%d", strings.Repeat("a long name ", 20), i))
 	}
-	const instead = `: have them on standard input (stdin = "nul", as xargs -0 reads it), or a run for each file (per = "file")`
+	const instead = `: have them on standard input (stdin nul, as xargs -0 reads it), or a run for each file (per file)`
 	tests := []struct {
 		c    Command
 		want string // of the failure

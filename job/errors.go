@@ -151,7 +151,7 @@ var ErrTooLong = errors.New("too long")
 
 // tooLong is ErrTooLong with what to do. The limits are the kernel's.
 func tooLong(paths int, what, size string) error {
-	return fmt.Errorf(`the %d paths are %w for %s (%s): have them on standard input (stdin = "nul", as xargs -0 reads it), or a run for each file (per = "file")`,
+	return fmt.Errorf(`the %d paths are %w for %s (%s): have them on standard input (stdin nul, as xargs -0 reads it), or a run for each file (per file)`,
 		paths, ErrTooLong, what, size)
 }
 

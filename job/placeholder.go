@@ -132,7 +132,7 @@ var allCode = map[string]struct {
 	"make":     {makeData, true, nil, makeRemedy},
 	"parallel": {nil, false, []string{":::", "::::"}, "let the names follow ::: and nothing else"},
 	"screen":   {[]string{"-c"}, false, nil, "write $NAME in a script that it runs"},
-	"ssh":      {[]string{"-i", "-F", "-E", "-S"}, false, nil, `a shell of the other machine would read it; let the names be its input, with stdin = "nul" and xargs -0 over there`},
+	"ssh":      {[]string{"-i", "-F", "-E", "-S"}, false, nil, `a shell of the other machine would read it; let the names be its input, with stdin nul and xargs -0 over there`},
 	"tmux":     {[]string{"-f", "-S"}, false, nil, "write $NAME in a script that it runs"},
 	"watch":    {nil, false, nil, "write $NAME in a script that it runs"},
 }

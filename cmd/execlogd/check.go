@@ -18,7 +18,7 @@ doing any of it. The exit status is 1 if there is any. What may be wrong in a fi
 that is right otherwise is a line with note: in it.
 `
 
-// check judges a configuration file.
+// check reports the mistakes of a configuration file.
 func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	flags := flag.NewFlagSet("execlogd check", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -32,6 +32,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	case *file == "" || flags.NArg() > 0:
 		return config.Usagef("execlogd check takes a file, and that by -config")
 	}
+
 	cfg, err := config.Read(*file)
 	wrong, ok := errors.AsType[config.Mistakes](err)
 	if err != nil && !ok {
@@ -76,7 +77,7 @@ func summary(cfg *config.Config) string {
 	return s
 }
 
-// A finding is what was made of a route of the file.
+// A finding is a route of the file with the work that was made of it.
 type finding struct {
 	*config.Route
 	work *work

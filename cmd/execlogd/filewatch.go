@@ -16,31 +16,31 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// A fileWatch notices when there is something else in a file, however that
-// came: written, also where it is mounted from, as containers have it, renamed to
-// its place, or by a link at its place that was turned, as a ConfigMap of
-// Kubernetes does it. That it is gone is not noticed.
+// A fileWatch notices a change of what is in a file, however that comes: the file is
+// written, also where it is mounted from, as in containers; another is renamed to its
+// path; or a symbolic link on the way to it is changed, as a ConfigMap of Kubernetes
+// does it. It does not notice that the file is gone.
 type fileWatch struct {
 	path    string // absolute
-	text    []byte // that was in it when last read
+	text    []byte // that was in the file when it was last read
 	failure string // why it could not be read after that; empty if it could
 	changed func()
-	problem func(error) // what keeps changes from being noticed; nil ignores it
+	problem func(error) // called with what keeps changes from being noticed; may be nil
 }
 
-// again is how long after a directory could not be watched they are looked for
-// once more.
-const again = 100 * time.Millisecond
+// watchAgain is how long after a directory could not be watched the directories are
+// looked for again.
+const watchAgain = 100 * time.Millisecond
 
 // run calls changed, until ctx ends.
 func (w *fileWatch) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := w.listen(ctx)
+		err := w.watchNames(ctx)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-			// What cannot be watched any more is none of them in the next round.
+			// In the next round this directory is not among those to watch.
 			select {
-			case <-time.After(again):
+			case <-time.After(watchAgain):
 			case <-ctx.Done():
 			}
 		case err != nil:
@@ -50,37 +50,39 @@ func (w *fileWatch) run(ctx context.Context) error {
 	return nil
 }
 
-// listen is run until there are other steps to the file.
-func (w *fileWatch) listen(ctx context.Context) error {
+// watchNames is run until other names lead to the file.
+func (w *fileWatch) watchNames(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	steps := w.steps()
-	look := func(context.Context, []inotify.Event) error {
-		w.look()
-		if !slices.Equal(w.steps(), steps) {
+	names := w.names()
+	compare := func(context.Context, []inotify.Event) error {
+		w.compare()
+		if !slices.Equal(w.names(), names) {
 			cancel()
 		}
 		return nil
 	}
+
 	var routes []router.Route
-	for _, st := range steps {
+	for _, n := range names {
 		routes = append(routes, router.Route{
-			Name: st.name(), Roots: []string{st.dir}, Patterns: []string{"/" + literally(st.base)},
-			Ignore: []string{}, Mask: router.Reload | inotify.Create, ReadOnly: true, Callback: look,
+			Name: n.path(), Roots: []string{n.dir}, Patterns: []string{"/" + escapeGlob.Replace(n.base)},
+			Ignore: []string{}, Mask: router.Reload | inotify.Create, ReadOnly: true, Callback: compare,
 		})
 	}
 	r, err := router.New(router.Options{Concurrency: 1}, routes...)
 	if err != nil {
 		return err
 	}
+
 	var listeners []router.Listener
-	for _, st := range steps {
-		// Something may have changed before anything was listened to.
-		if _, err := r.Trigger(st.name(), inotify.Event{Path: "."}); err != nil {
+	for _, n := range names {
+		// The file may have changed before it was watched.
+		if _, err := r.Trigger(n.path(), inotify.Event{Path: "."}); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(listeners, func(l router.Listener) bool { return l.Root == st.dir }) {
-			listeners = append(listeners, router.Listener{Root: st.dir, Router: r})
+		if !slices.ContainsFunc(listeners, func(l router.Listener) bool { return l.Root == n.dir }) {
+			listeners = append(listeners, router.Listener{Root: n.dir, Router: r})
 		}
 	}
 	group, err := router.NewGroup(inotify.Options{Problem: w.problem}, listeners...)
@@ -90,9 +92,9 @@ func (w *fileWatch) listen(ctx context.Context) error {
 	return errors.Join(group.Run(ctx), group.Close())
 }
 
-// look calls changed if something else is in the file, or if it cannot be read for
-// another reason than before; who reads it then says what that is.
-func (w *fileWatch) look() {
+// compare calls changed if something else is in the file, or if it cannot be read for
+// another reason than before, which the reader then reports.
+func (w *fileWatch) compare() {
 	text, err := config.ReadFile(w.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -107,33 +109,32 @@ func (w *fileWatch) look() {
 	w.changed()
 }
 
-// A fileStep is a name that leads to the file: its own, or that of a link.
-type fileStep struct{ dir, base string }
+// A fileName is a name that leads to the file: its own, or that of a link to it.
+type fileName struct{ dir, base string }
 
-func (st fileStep) name() string { return filepath.Join(st.dir, st.base) }
+func (n fileName) path() string { return filepath.Join(n.dir, n.base) }
 
-// steps are those whose directories are there and may be watched.
-func (w *fileWatch) steps() (steps []fileStep) {
-	const most = 40 // as path_resolution(7) has it
+// names returns the names that lead to the file, in directories that exist and may
+// be watched.
+func (w *fileWatch) names() (names []fileName) {
+	const maxLinks = 40 // as in path_resolution(7)
 	path := w.path
-	for range most {
-		st := fileStep{filepath.Dir(path), filepath.Base(path)}
-		if config.CheckDir("directory", st.dir, "") == nil && !slices.Contains(steps, st) {
-			steps = append(steps, st)
+	for range maxLinks {
+		n := fileName{filepath.Dir(path), filepath.Base(path)}
+		if config.CheckDir("directory", n.dir, "") == nil && !slices.Contains(names, n) {
+			names = append(names, n)
 		}
-		to, err := os.Readlink(path)
+		target, err := os.Readlink(path)
 		if err != nil {
 			break
 		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(st.dir, to)
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(n.dir, target)
 		}
-		path = to
+		path = target
 	}
-	return steps
+	return names
 }
 
-// literally is a pattern for one name.
-func literally(name string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `{`, `\{`).Replace(name)
-}
+// escapeGlob makes a pattern of a name that matches that name alone.
+var escapeGlob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `{`, `\{`)

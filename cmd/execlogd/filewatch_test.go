@@ -13,8 +13,8 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// Where a link leads may be gone before it is looked at.
-func TestFileWatchOfWhatComesAndGoes(t *testing.T) {
+// The target of a link may be gone before it is read.
+func TestFileWatchOfChangingLink(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.toml")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -23,7 +23,7 @@ func TestFileWatchOfWhatComesAndGoes(t *testing.T) {
 	w.changed = func() { seen <- string(w.text) }
 	ended := make(chan error, 1)
 	go func() { ended <- w.run(ctx) }()
-	turn := func(to, text string) {
+	link := func(to, text string) {
 		target := filepath.Join(dir, to)
 		if err := os.Mkdir(target, 0o700); err != nil {
 			t.Fatal(err)
@@ -40,16 +40,16 @@ func TestFileWatchOfWhatComesAndGoes(t *testing.T) {
 	}
 	for n, until := 0, time.Now().Add(3*time.Second); time.Now().Before(until); n++ {
 		name := string(rune('a' + n%2))
-		turn(name, name)
+		link(name, name)
 		time.Sleep(time.Duration(n%70) * time.Millisecond)
 		os.RemoveAll(filepath.Join(dir, name))
 		select {
 		case err := <-ended:
-			t.Fatalf("after %d turns: %v", n, err)
+			t.Fatalf("after %d changes: %v", n, err)
 		default:
 		}
 	}
-	turn("last", "last")
+	link("last", "last")
 	for <-seen != "last" {
 	}
 	cancel()
@@ -58,8 +58,8 @@ func TestFileWatchOfWhatComesAndGoes(t *testing.T) {
 	}
 }
 
-// A link to where this user may not look is no reason to end.
-func TestFileWatchPassesOverWhatIsForbidden(t *testing.T) {
+// A link into a directory that this user may not read is no reason to end.
+func TestFileWatchSkipsForbiddenDirectories(t *testing.T) {
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
 	for _, err := range []error{
@@ -72,22 +72,22 @@ func TestFileWatchPassesOverWhatIsForbidden(t *testing.T) {
 		}
 	}
 	w := &fileWatch{path: filepath.Join(dir, "x.toml")}
-	steps := make(chan []fileStep)
+	names := make(chan []fileName)
 	go func() {
 		runtime.LockOSThread() // the thread ends with the goroutine, and is nobody's until then
 		if os.Geteuid() == 0 {
 			const nobody = 65534
 			syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
 		}
-		steps <- w.steps()
+		names <- w.names()
 	}()
-	if got, want := <-steps, (fileStep{dir, "x.toml"}); !slices.Equal(got, []fileStep{want}) {
+	if got, want := <-names, (fileName{dir, "x.toml"}); !slices.Equal(got, []fileName{want}) {
 		t.Errorf("%v are to be watched, want %v alone", got, want)
 	}
 }
 
-// What else is written beside the file, as the daemon's own log may be, does not
-// hold it up; and its name is no pattern.
+// A change is not held up by another file that is being written beside it, such as
+// the daemon's own log. The name of the file is not taken for a pattern.
 func TestFileWatchBesideALog(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "[x]*.toml")
@@ -103,7 +103,7 @@ func TestFileWatchBesideALog(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.run(ctx) }()
-	<-changed // nobody had looked at it yet
+	<-changed // it was not read before
 
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {

@@ -78,7 +78,7 @@ func quitOnKey() {
 	signal.Notify(quit, syscall.SIGQUIT)
 	go func() {
 		<-quit
-		theTerminal.Load().restore()
+		activeTerminal.Load().restore()
 		fmt.Fprintln(os.Stderr, "execlogd: quit at once by SIGQUIT")
 		os.Exit(128 + int(syscall.SIGQUIT))
 	}()
@@ -92,7 +92,7 @@ func exitStatus(err error) int {
 	case err == nil:
 		return 0
 	case isRun:
-		return failed.status()
+		return statusOf(failed.error)
 	case isTrigger:
 		return failedThere.Status
 	case usage:
@@ -140,8 +140,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if cfg.Version {
-		_, err := fmt.Fprintln(stdout, "execlogd", version)
-		return err
+		return printVersion(stdout)
 	}
 	if cfg.Help != "" {
 		_, err := io.WriteString(stdout, cfg.Help)
@@ -170,7 +169,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		d.notify("STOPPING=1\nSTATUS=stopping")
 		d.log.Info("stopping", "cause", context.Cause(ctx))
 	})
-	err = inTurn(ctx, d.tasks()...)
+	err = runTasks(ctx, d.tasks()...)
 	if !quiet() {
 		<-said
 	}
@@ -431,6 +430,11 @@ run runs one command on changes, check says what is wrong in a configuration
 file (execlogd.toml(5)), log prints what a running daemon has run, trigger has it run a route, watch prints
 what happens in directories, and why explains what a change of a path would do.
 `
+
+func printVersion(stdout io.Writer) error {
+	_, err := fmt.Fprintln(stdout, "execlogd", version)
+	return err
+}
 
 func parseConfig(args []string) (config.Config, error) {
 	cfg, rest, err := config.Parse("execlogd", usage, args)

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/router"
@@ -105,25 +103,4 @@ func unmatched(ctx context.Context, r *router.Router, roots, routes []string) []
 		none = append(none, c.route)
 	}
 	return none
-}
-
-// perhapsIgnored is the end of a note that no file matches, if ignore files may be
-// why.
-func (o *oneLiner) perhapsIgnored() string {
-	for _, root := range o.cfg.Paths {
-		if _, err := os.Lstat(filepath.Join(root, ".gitignore")); err == nil && o.cfg.GitIgnore {
-			return " (what git ignores counts only with -ignore-files=false)"
-		}
-	}
-	return ""
-}
-
-// sayNotes prints what there is to say of the patterns of run.
-func (o *oneLiner) sayNotes(ctx context.Context, routes *router.Router) {
-	for _, note := range o.cfg.Notes() {
-		o.say("note: " + note)
-	}
-	if len(o.cfg.Match) > 0 && len(unmatched(ctx, routes, o.cfg.Paths, []string{o.cfg.Name})) > 0 {
-		o.say("note: no file matches yet: " + strings.Join(o.cfg.Match, " ") + o.perhapsIgnored())
-	}
 }

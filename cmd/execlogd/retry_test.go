@@ -115,7 +115,7 @@ settle = "1m"
 		t.Fatal(err)
 	}
 	line := s.await("msg=failed route=all")
-	const want = `the 700 paths are too long for EXECLOGD_PATHS (a variable has 128 KiB at most): have them on standard input (stdin = \"nul\", as xargs -0 reads it), or a run for each file (per = \"file\"): they are kept for the next run`
+	const want = `the 700 paths are too long for EXECLOGD_PATHS (a variable has 128 KiB at most): have them on standard input (stdin nul, as xargs -0 reads it), or a run for each file (per file): they are kept for the next run`
 	if !strings.Contains(line, want) {
 		t.Errorf("no %s in %s", want, line)
 	}

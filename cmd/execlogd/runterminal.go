@@ -26,53 +26,53 @@ p      pause, and go on
 q      quit
 ?      this list`
 
-// A runTerminal is the terminal of `execlogd run`: what the command has while it
-// runs, and where keys are read otherwise. All methods do nothing on a nil one.
+// A runTerminal is the terminal of execlogd run. The command has it while it runs;
+// otherwise its keys are read. All methods do nothing on a nil runTerminal.
 type runTerminal struct {
-	o        *oneLiner
+	c        *runCommand
 	terminal *job.Terminal
-	keys     *keys
+	keys     *keyReader
 	lends    bool // the command gets the terminal while it runs
 	stop     func()
 
 	mu      sync.Mutex // guards what follows
 	paused  bool
-	changes []inotify.Event // that came while it was paused
-	last    []inotify.Event // that it ran for last
+	changes []inotify.Event // that came during the pause
+	last    []inotify.Event // of the last run
 	typed   typedSignals
-
-	patience *time.Timer // says what is waited for; nil before
+	slow    *time.Timer // says that the command does not end
 }
 
-// typedSignals are what keys have sent to a command that runs.
+// typedSignals are the signals that keys have sent to a command while it runs.
 type typedSignals struct {
-	run        uint64 // ID of its record
+	run        uint64 // its ID
 	interrupts int
 	last       time.Time // of the interrupts
 	quit       bool
 }
 
-// theTerminal is what there is to put right if the process ends at once.
-var theTerminal atomic.Pointer[runTerminal]
+// activeTerminal is restored if the process ends at once.
+var activeTerminal atomic.Pointer[runTerminal]
 
-// openTerminal returns the terminal that controls the process, if that is where
-// it reads and writes; else nil.
-func (o *oneLiner) openTerminal() (*runTerminal, error) {
-	if !sameTerminal(o.stdin, o.stdout) && !sameTerminal(o.stdin, o.stderr) {
+// openTerminal opens the terminal that controls the process. It returns nil unless
+// the standard streams are that terminal.
+func (c *runCommand) openTerminal() (*runTerminal, error) {
+	if !sameTerminal(c.stdin, c.stdout) && !sameTerminal(c.stdin, c.stderr) {
 		return nil, nil
 	}
-	terminal, err := job.OpenTerminal(o.stdin)
+	terminal, err := job.OpenTerminal(c.stdin)
 	if err != nil {
-		return nil, nil // another process's
+		return nil, nil // it controls other processes
 	}
-	t := &runTerminal{o: o, terminal: terminal, lends: o.cfg.Stdin != "none" && o.cfg.Per == "route"}
-	terminal.HungUp = func() { o.end(nil) }
-	if t.keys, err = newKeys(terminal, t.press, terminal.HungUp); err != nil {
+
+	t := &runTerminal{c: c, terminal: terminal, lends: c.cfg.Stdin != "none" && !c.cfg.PerFile()}
+	terminal.HungUp = func() { c.end(nil) }
+	if t.keys, err = newKeyReader(terminal, t.press, terminal.HungUp); err != nil {
 		return nil, err
 	}
-	terminal.OnDemand = o.cfg.GoesOn()
+	terminal.OnDemand = c.cfg.GoesOn()
 	terminal.Lending, terminal.Returned = t.keys.off, t.keys.on
-	theTerminal.Store(t)
+	activeTerminal.Store(t)
 	return t, nil
 }
 
@@ -87,17 +87,17 @@ func sameTerminal(in *os.File, out io.Writer) bool {
 		a.Mode&unix.S_IFMT == unix.S_IFCHR && b.Mode&unix.S_IFMT == unix.S_IFCHR && a.Rdev == b.Rdev
 }
 
-// begin heeds the keys, and that the user stops the process and lets it go on.
-// When a run is about to start, it is for that to read what is typed.
+// begin starts to handle SIGTSTP and SIGCONT, and to read keys. When a run is about
+// to start, what is typed is for that.
 func (t *runTerminal) begin(starts bool) {
 	if t == nil {
 		return
 	}
 	signals := make(chan os.Signal, 8)
-	over := make(chan struct{})
+	done := make(chan struct{})
 	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGCONT)
 	go func() {
-		defer close(over)
+		defer close(done)
 		for s := range signals {
 			if s == syscall.SIGTSTP {
 				t.terminal.Suspend()
@@ -109,13 +109,16 @@ func (t *runTerminal) begin(starts bool) {
 	t.stop = func() {
 		signal.Stop(signals)
 		close(signals)
-		<-over
+		<-done
 	}
-	if !(starts && t.lends && !t.terminal.OnDemand) && t.terminal.InForeground() {
+
+	isForCommand := starts && t.lends && !t.terminal.OnDemand
+	if !isForCommand && t.terminal.InForeground() {
 		t.keys.on()
 	}
 }
 
+// close ends what begin started, and restores the modes of the terminal.
 func (t *runTerminal) close() {
 	if t == nil {
 		return
@@ -123,14 +126,16 @@ func (t *runTerminal) close() {
 	if t.stop != nil {
 		t.stop()
 	}
-	if t.patience != nil {
-		t.patience.Stop()
+	t.mu.Lock()
+	if t.slow != nil {
+		t.slow.Stop()
 	}
+	t.mu.Unlock()
 	t.keys.close()
-	theTerminal.CompareAndSwap(t, nil)
+	activeTerminal.CompareAndSwap(t, nil)
 }
 
-// restore puts the modes of the terminal right before the process ends at once.
+// restore restores the modes of the terminal before the process ends at once.
 func (t *runTerminal) restore() {
 	if t != nil {
 		t.keys.off()
@@ -145,10 +150,10 @@ func (t *runTerminal) hint() string {
 	return "; ? lists keys"
 }
 
-// lend has jobs get the terminal.
+// lend lets jobs have the terminal.
 func (t *runTerminal) lend(opts *job.Options) {
 	if t != nil && t.lends {
-		opts.Terminal, opts.KeySignal = t.terminal, t.note
+		opts.Terminal, opts.KeySignal = t.terminal, t.signalTyped
 	}
 }
 
@@ -160,67 +165,70 @@ func (t *runTerminal) press(key byte) {
 	case 'p':
 		t.pause()
 	case 'q':
-		t.o.end(nil)
+		t.c.end(nil)
 	case '?':
-		_, _ = io.WriteString(t.o.outputs.stderr, keyHelp+"\n")
+		_, _ = io.WriteString(t.c.outputs.stderr, keyHelp+"\n")
 	}
 }
 
-// again runs the command for what it ran for last, or as at the start.
+// again runs the command for the events of its last run, or for all files if there
+// was none.
 func (t *runTerminal) again() {
 	t.mu.Lock()
 	events := t.last
 	t.mu.Unlock()
+
 	if events == nil {
-		if t.o.cfg.NeedsPath() {
-			t.o.say("nothing has changed yet that the command could run for")
+		if t.c.cfg.NeedsPath() {
+			t.c.say("nothing has changed yet that the command could run for")
 			return
 		}
-		events = []inotify.Event{t.o.cfg.Whole()}
+		events = []inotify.Event{t.c.cfg.Whole()}
 	}
-	if err := t.o.trigger(events...); err != nil {
-		t.o.say(err.Error())
+	if err := t.c.trigger(events...); err != nil {
+		t.c.say(err.Error())
 	}
 }
 
-// pause holds back what changes, or lets the command run for what has changed
-// since.
+// pause begins a pause, or ends it and runs the command for what has changed since.
 func (t *runTerminal) pause() {
 	t.mu.Lock()
 	t.paused = !t.paused
 	paused, changes := t.paused, t.changes
 	t.changes = nil
 	t.mu.Unlock()
+
 	switch {
 	case paused:
-		t.o.say("paused; p goes on")
+		t.c.say("paused; p goes on")
 	case len(changes) == 0:
-		t.o.say("goes on")
+		t.c.say("goes on")
 	default:
-		t.o.say("goes on with what has changed")
-		if err := t.o.trigger(changes...); err != nil {
-			t.o.say(err.Error())
+		t.c.say("goes on with what has changed")
+		if err := t.c.trigger(changes...); err != nil {
+			t.c.say(err.Error())
 		}
 	}
 }
 
-// errPaused is how runs end that were not begun because of a pause.
+// errPaused is the error of runs that did not start because of a pause.
 var errPaused = fmt.Errorf("paused: %w", context.Canceled)
 
-// pausing is work that keeps what has changed for later while it is paused.
-func (t *runTerminal) pausing(work router.Callback) router.Callback {
+// unlessPaused returns a callback that keeps what has changed for later during a
+// pause.
+func (t *runTerminal) unlessPaused(callback router.Callback) router.Callback {
 	if t == nil {
-		return work
+		return callback
 	}
 	return func(ctx context.Context, batch []inotify.Event) error {
 		if t.keep(batch) {
 			return errPaused
 		}
-		return work(ctx, batch)
+		return callback(ctx, batch)
 	}
 }
 
-// keep reports whether there is a pause. Each path is kept once.
+// keep keeps a batch, each path once, and reports true if there is a pause.
 func (t *runTerminal) keep(batch []inotify.Event) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -228,6 +236,7 @@ func (t *runTerminal) keep(batch []inotify.Event) bool {
 		t.last = batch
 		return false
 	}
+
 	known := make(map[string]bool)
 	for _, e := range t.changes {
 		known[e.Name()] = true
@@ -240,12 +249,11 @@ func (t *runTerminal) keep(batch []inotify.Event) bool {
 	return true
 }
 
-// note is told of a signal that a key has sent to the command. It is the
-// command's, but for a second Ctrl-C at one that ignores them, which would go on
-// for ever.
-func (t *runTerminal) note(r job.Run, s syscall.Signal) {
+// signalTyped is called when a key has sent a signal to the command. A command that
+// ignores SIGINT would go on for ever, so a second Ctrl-C kills it.
+func (t *runTerminal) signalTyped(r job.Run, s syscall.Signal) {
 	if s == syscall.SIGHUP {
-		t.o.end(nil) // it would have had us end as well, had we not lent it
+		t.c.end(nil) // the terminal is gone, and would have ended us too
 		return
 	}
 	t.mu.Lock()
@@ -262,19 +270,20 @@ func (t *runTerminal) note(r job.Run, s syscall.Signal) {
 	if !ignoresInterrupts(r.PID) {
 		return
 	}
+
 	if t.typed.interrupts > 1 {
-		t.o.end(nil)
-		t.o.runner.Kill()
+		t.c.end(nil)
+		t.c.runner.Kill()
 		return
 	}
-	t.patience = time.AfterFunc(aMoment, func() {
-		if names := running(t.o.runner); names != "" {
-			t.o.say(waitingFor(names, ctrlCAgain))
+	t.slow = time.AfterFunc(slowStop, func() {
+		if names := running(t.c.runner); names != "" {
+			t.c.say(waitingFor(names, ctrlCAgain))
 		}
 	})
 }
 
-// ignoresInterrupts reports whether a process ignores SIGINT.
+// ignoresInterrupts reports whether a process ignores SIGINT (proc_pid_status(5)).
 func ignoresInterrupts(pid int) bool {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
@@ -286,10 +295,10 @@ func ignoresInterrupts(pid int) bool {
 	return err == nil && mask>>(syscall.SIGINT-1)&1 == 1
 }
 
-// ended reports whether a key has ended the command, so that execlogd is to end as
-// well: it died of the signal, or its exit status says so, or it is one that is
-// started again, such as a server, and has ended soon after. Others, such as an
-// interpreter, have their own use for the key.
+// ended reports whether a key has ended the command, so that execlogd ends as well:
+// the command died of the signal, or its exit status says so, or it is one that goes
+// on, such as a server, and ended soon after the key. Other commands, such as an
+// interpreter, may use the key in another way.
 func (t *runTerminal) ended(f router.Frame) bool {
 	if t == nil || !t.lends {
 		return false
@@ -298,7 +307,8 @@ func (t *runTerminal) ended(f router.Frame) bool {
 	typed := t.typed
 	t.typed = typedSignals{}
 	t.mu.Unlock()
-	if t.o.cfg.GoesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.o.cfg.Grace {
+
+	if t.c.cfg.GoesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.c.cfg.Grace {
 		return true
 	}
 	e, ok := errors.AsType[*job.Error](f.Err)

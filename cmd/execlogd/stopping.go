@@ -16,61 +16,61 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// aMoment is how long the end of a command is waited for before that is said.
-const aMoment = time.Second
+// slowStop is how long a command may take to end before we say that we wait for it.
+const slowStop = time.Second
 
-// A stopGuard says what is waited for when a stop takes longer than a moment, and
+// A stopGuard says what is waited for when a stop takes longer than slowStop, and
 // kills the commands at a second signal.
 type stopGuard struct {
 	runner *job.Runner
 	say    func(text string)
-	again  string // how people stop it again
+	again  string // how to stop it again, for people
 
-	// atOnce says that the process ends with the second signal as well, and does
-	// not wait for the commands that it has killed.
+	// atOnce has the second signal end the process too, which then does not wait
+	// for the commands that it has killed.
 	atOnce bool
 
 	signals chan os.Signal
-	release chan struct{}
-	over    chan struct{}
+	release chan struct{} // closed by end
+	done    chan struct{} // closed when run has returned
 }
 
-// guard begins to watch for the end of ctx. end must be called.
+// guard starts to wait for the end of ctx. end must be called.
 func (g *stopGuard) guard(ctx context.Context) {
-	g.signals, g.release, g.over = make(chan os.Signal, 8), make(chan struct{}), make(chan struct{})
+	g.signals, g.release, g.done = make(chan os.Signal, 8), make(chan struct{}), make(chan struct{})
 	signal.Notify(g.signals, os.Interrupt, syscall.SIGTERM)
 	go g.run(ctx)
 }
 
-// end is called when all is stopped.
+// end is called when everything has stopped.
 func (g *stopGuard) end() {
 	close(g.release)
-	<-g.over
+	<-g.done
 }
 
 func (g *stopGuard) run(ctx context.Context) {
-	defer close(g.over)
+	defer close(g.done)
 	defer signal.Stop(g.signals)
 	stopping := ctx.Done()
-	var late <-chan time.Time
-	seen := 0
+	var slow <-chan time.Time
+	signals := 0
 	for {
 		select {
 		case <-g.release:
 			return
 		case <-stopping:
-			stopping, late = nil, time.After(aMoment)
-		case <-late:
+			stopping, slow = nil, time.After(slowStop)
+		case <-slow:
 			if names := running(g.runner); names != "" {
 				g.say(waitingFor(names, g.again))
 			}
 		case s := <-g.signals:
-			seen++
-			if seen < 2 {
-				continue // ctx ends by it
+			signals++
+			if signals < 2 {
+				continue // it ends ctx
 			}
 			g.runner.Kill()
-			if g.atOnce || seen > 2 {
+			if g.atOnce || signals > 2 {
 				signal.Reset(s)
 				_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
 			}
@@ -84,7 +84,7 @@ func waitingFor(names, again string) string {
 
 const ctrlCAgain = "press Ctrl-C again"
 
-// stopAgain is how those stop a program again who see what it writes.
+// stopAgain says how to stop a program again whose messages go to stderr.
 func stopAgain(stderr io.Writer) string {
 	if logging.IsTerminal(stderr) {
 		return ctrlCAgain

@@ -43,6 +43,7 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	case flags.NArg() == 0:
 		return config.Usagef("which route is to run? Name one, as in execlogd trigger build")
 	}
+
 	var paths []string
 	for _, arg := range flags.Args()[1:] {
 		path, err := filepath.Abs(arg)
@@ -55,23 +56,23 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return askForRun(ctx, conn, flags.Arg(0), paths, noWait)
+	return requestRun(ctx, conn, flags.Arg(0), paths, noWait)
 }
 
-// A triggered is what the daemon answers to a trigger.
+// A triggered is the answer of the daemon to a trigger.
 type triggered struct {
 	Failure string `json:"failure,omitempty"` // why the run has failed, or did not begin
 	Status  int    `json:"status"`            // what the client exits with
 }
 
-// askForRun asks over a connection, which it closes, for a run.
-func askForRun(ctx context.Context, conn net.Conn, route string, paths []string, noWait bool) error {
+// requestRun requests a run over a connection, which it closes.
+func requestRun(ctx context.Context, conn net.Conn, route string, paths []string, noWait bool) error {
 	defer conn.Close()
 	query := url.Values{"route": {route}}
 	if noWait {
 		query.Set("nowait", "")
 	}
-	// No path holds a NUL, and any may hold anything else.
+	// A path may have any byte but NUL.
 	body := strings.NewReader(strings.Join(paths, "\x00"))
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://execlogd/trigger?"+query.Encode(), body)
 	if err != nil {
@@ -81,6 +82,7 @@ func askForRun(ctx context.Context, conn net.Conn, route string, paths []string,
 		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		DisableKeepAlives: true,
 	}}
+
 	res, err := client.Do(req)
 	switch {
 	case ctx.Err() != nil:
@@ -89,6 +91,7 @@ func askForRun(ctx context.Context, conn net.Conn, route string, paths []string,
 		return fmt.Errorf("control socket: the daemon has gone, or is of another version: %w", err)
 	}
 	defer res.Body.Close()
+
 	var answer triggered
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
 		return fmt.Errorf("control socket: %s: the daemon is of another version: %w", res.Status, err)

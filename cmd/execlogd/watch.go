@@ -19,9 +19,15 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// watchConfig is the command line of `execlogd watch`, checked.
+const watchUsage = `Usage: execlogd watch [flags] [path...]
+
+Prints what happens in directories, or to single files, as it happens; in the current
+directory if none is named.
+`
+
+// A watchConfig is the command line of execlogd watch, checked.
 type watchConfig struct {
-	dirs      []string
+	paths     []string // of directories and files
 	recursive bool
 	wait      bool
 	events    inotify.Mask
@@ -43,19 +49,21 @@ func parseWatch(args []string) (watchConfig, error) {
 	flags.BoolVar(&cfg.wait, "wait", false, "watch what does not exist yet as soon as it does")
 	flags.BoolVar(&cfg.json, "json", false, "print a JSON object a line")
 	flags.BoolVar(&cfg.nul, "0", false, "print the path of each event alone, as it is, with a NUL after it, as xargs -0 reads it")
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return watchConfig{help: config.Help(flags, "Usage: execlogd watch [flags] [path...]\n\nPrints what happens in directories, or to single files, as it happens; in the current\ndirectory if none is named.\n")}, nil
-	}
-	if err != nil {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return watchConfig{help: config.Help(flags, watchUsage)}, nil
+	case err != nil:
 		return cfg, config.UsageError{Err: err}
+	case cfg.json && cfg.nul:
+		return cfg, config.Usagef("-json and -0 are two ways to print an event: drop one of them")
 	}
-	if cfg.dirs = flags.Args(); len(cfg.dirs) == 0 {
-		cfg.dirs = []string{"."}
+	if cfg.paths = flags.Args(); len(cfg.paths) == 0 {
+		cfg.paths = []string{"."}
 	}
+
 	var roots []string
-	for _, dir := range cfg.dirs {
-		root, err := filepath.Abs(dir)
+	for _, path := range cfg.paths {
+		root, err := filepath.Abs(path)
 		if err != nil {
 			return cfg, err
 		}
@@ -64,19 +72,18 @@ func parseWatch(args []string) (watchConfig, error) {
 	if err := config.CheckIgnore(ignore, roots...); err != nil {
 		return cfg, err
 	}
-	if cfg.json && cfg.nul {
-		return cfg, config.Usagef("-json and -0 are two ways to print an event: drop one of them")
-	}
+	var err error
 	cfg.ignored, err = ignorer(ignore)
 	return cfg, err
 }
 
-// ignorer is what a route makes of the patterns.
+// ignorer returns a function that reports whether a path matches one of the patterns,
+// as those of a route do.
 func ignorer(ignore []string) (func(path string) bool, error) {
 	if len(ignore) == 0 {
 		return func(string) bool { return false }, nil
 	}
-	route := router.Route{Name: "watch", Ignore: ignore, Callback: func(context.Context, []inotify.Event) error { return nil }}
+	route := router.Route{Name: "watch", Ignore: ignore, Callback: idle}
 	r, err := router.New(router.Options{}, route)
 	if err != nil {
 		return nil, config.UsageError{Err: err}
@@ -85,7 +92,7 @@ func ignorer(ignore []string) (func(path string) bool, error) {
 }
 
 // watch prints events until ctx ends.
-func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, err := parseWatch(args)
 	if err != nil {
 		return err
@@ -94,13 +101,16 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 		_, err := io.WriteString(stdout, cfg.help)
 		return err
 	}
-	out, errs := logging.NewQueue(nil), logging.NewQueue(nil) // two, as one may be read and the other not
+
+	// Two queues, since one of the streams may be read and the other not.
+	out, errs := logging.NewQueue(nil), logging.NewQueue(nil)
 	defer errs.Close()
 	defer out.Close()
 	stdout = out.WaitingWriter(ctx, stdout)
 	say := func(text string) {
 		errs.WriteLine(stderr, "execlogd: "+text+"\n")
 	}
+
 	w, err := inotify.New(inotify.Options{Problem: func(err error) { say(err.Error()) }})
 	if err != nil {
 		return err
@@ -108,16 +118,17 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 	defer w.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	for _, dir := range cfg.dirs {
-		if err := config.CheckRootOrFile("path", dir, "name another, or add -wait", cfg.wait); err != nil {
+	for _, path := range cfg.paths {
+		if err := config.CheckRootOrFile("path", path, "name another, or add -wait", cfg.wait); err != nil {
 			return err
 		}
-		if _, err := w.Add(cfg.subscription(dir, stdout, sayRoot(say, dir), stop)); err != nil {
+		if _, err := w.Add(cfg.subscription(path, stdout, sayRoot(say, path), stop)); err != nil {
 			return err
 		}
 	}
-	say("watching " + watchedCount(w.Watches(), cfg.dirs))
-	sayMissing(say, cfg.dirs)
+	say("watching " + watchedCount(w.Watches(), cfg.paths))
+	sayMissing(say, cfg.paths)
+
 	if err := w.Run(ctx); err != nil {
 		return err
 	}
@@ -127,20 +138,20 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 	return nil
 }
 
-// subscription prints what happens in dir, and tells notice when that is gone or
-// there. An error of printing ends it all.
-func (cfg watchConfig) subscription(dir string, stdout io.Writer, notice func(there bool), stop context.CancelCauseFunc) inotify.Subscription {
+// subscription returns one that prints the events of a path. It calls notice when the
+// directory at the path is gone or there, and stop when nothing can be printed.
+func (cfg watchConfig) subscription(path string, stdout io.Writer, notice func(there bool), stop context.CancelCauseFunc) inotify.Subscription {
 	const gone = inotify.DeleteSelf | inotify.MoveSelf
 	out := bufio.NewWriter(stdout)
 	return inotify.Subscription{
-		Root:    dir,
+		Root:    path,
 		Wait:    cfg.wait,
 		Mask:    cfg.events,
 		SkipDir: func(path string) bool { return !cfg.recursive || cfg.ignored(path) },
 		Deliver: func(events []inotify.Event) {
 			for _, e := range events {
 				if e.Path == "." || !cfg.ignored(e.Path) {
-					cfg.write(out, e)
+					cfg.print(out, e)
 				}
 				if e.Path == "." && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|inotify.Create) != 0 {
 					notice(e.Mask&gone == 0)
@@ -153,33 +164,37 @@ func (cfg watchConfig) subscription(dir string, stdout io.Writer, notice func(th
 	}
 }
 
-func (cfg watchConfig) write(out *bufio.Writer, e inotify.Event) {
-	if cfg.nul {
+// print prints an event.
+func (cfg watchConfig) print(out *bufio.Writer, e inotify.Event) {
+	switch {
+	case cfg.nul:
 		out.WriteString(e.Name())
 		out.WriteByte(0)
-		return
-	}
-	if !cfg.json {
+	case cfg.json:
+		printJSON(out, e)
+	default:
 		fmt.Fprintf(out, "%-24s %s", e.Mask, inotify.Quote(e.Name()))
 		if e.From != "" {
 			fmt.Fprintf(out, " from %s", inotify.Quote(inotify.Event{Root: e.Root, Path: e.From}.Name()))
 		}
 		out.WriteByte('\n')
-		return
 	}
+}
+
+func printJSON(out *bufio.Writer, e inotify.Event) {
 	line := eventLine{Time: time.Now(), Root: e.Root, Path: e.Path, From: e.From, Events: strings.Split(e.Mask.String(), "|")}
 	if !utf8.ValidString(e.Path + e.From) {
 		line.PathBytes, line.FromBytes = []byte(e.Path), []byte(e.From)
 	}
 	text, err := json.Marshal(line)
 	if err != nil {
-		panic(err) // strings and a time
+		panic(err) // it is strings and a time
 	}
 	out.Write(append(text, '\n'))
 }
 
-// An eventLine is an event as -json prints it. Names that are not UTF-8 are
-// given once more as their bytes, in base64.
+// An eventLine is an event as -json prints it. A path that is not UTF-8 is there as
+// bytes in base64 as well.
 type eventLine struct {
 	Time      time.Time `json:"time"`
 	Root      string    `json:"root"`
@@ -190,7 +205,7 @@ type eventLine struct {
 	FromBytes []byte    `json:"from_bytes,omitempty"`
 }
 
-// maskFlag is events as a flag.
+// A maskFlag is a flag for events.
 type maskFlag inotify.Mask
 
 func (m *maskFlag) String() string { return strings.ReplaceAll(inotify.Mask(*m).String(), "|", ",") }

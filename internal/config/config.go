@@ -138,7 +138,7 @@ func (cfg *Config) define(flags *flag.FlagSet) {
 	flags.Var(Patterns{&cfg.Hidden, &cfg.Ignore}, "ignore", "do not watch what matches this `pattern` (may be repeated; adds to the\ndefault, which an empty pattern takes away)")
 	flags.Var((*stringsFlag)(&cfg.AllowHosts), "allow-host", "also answer to this host `name`, or to all below .example.com (may be repeated)")
 	flags.Var((*stringsFlag)(&cfg.AllowOrigins), "allow-origin", "also send changes to pages of this `origin`, as in https://example.com (may be repeated)")
-	flags.StringVar(&cfg.Control, "control", cfg.Control, "listen for execlogd log on this `socket`; with -config there is one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID anyway")
+	flags.StringVar(&cfg.Control, "control", cfg.Control, "with -config, listen for execlogd log and trigger on this `socket` (default one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID)")
 	flags.StringVar(&cfg.LogLevel, "log-level", cfg.LogLevel, "log from this `level` on: debug, info, warn or error")
 	flags.StringVar(&cfg.LogFormat, "log-format", cfg.LogFormat, "log in this `format`: text, json, or auto, which is text with colours on a terminal")
 	flags.BoolVar(&cfg.Version, "version", false, "print the version")
@@ -195,6 +195,8 @@ func (cfg *Config) check() (err error) {
 	switch {
 	case cfg.WatchFile && cfg.File == "":
 		return Usagef("-watch-config without -config: name a file, or drop it")
+	case cfg.Control != "" && cfg.File == "":
+		return Usagef("-control without -config: the socket is for the runs of routes; name a file that has some, or drop it")
 	case cfg.Root == "":
 		return Usagef("-root is empty: name a directory, as in -root .")
 	case cfg.Host == "":

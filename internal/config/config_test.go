@@ -51,6 +51,8 @@ func TestUsageErrors(t *testing.T) {
 		{"-nonsense", "flag provided but not defined: -nonsense"},
 		{"-root=", "-root is empty: name a directory"},
 		{"-host=", "-host is empty: name an address"},
+		{"-watch-config", "-watch-config without -config: name a file"},
+		{"-control x", "-control without -config: the socket is for the runs of routes"},
 		{"-port x", `invalid value "x" for flag -port`},
 		{"-delay 5", `invalid value "5" for flag -delay: want a time with its unit, as in "100ms", "2s" or "1m30s"`},
 		{"-port 65536", "-port 65536: a port is from 0 to 65535"},

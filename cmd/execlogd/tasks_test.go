@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-func TestInTurnStopsOneAfterTheOther(t *testing.T) {
+func TestTasksStopOneAfterTheOther(t *testing.T) {
 	broken := errors.New("broken")
 	tests := []struct {
 		name    string
@@ -63,7 +63,7 @@ func TestInTurnStopsOneAfterTheOther(t *testing.T) {
 						return nil
 					}}
 				}
-				err := inTurn(ctx, work("watch"), work("serve"))
+				err := runTasks(ctx, work("watch"), work("serve"))
 				if !slices.Equal(ended, tt.want) || !errors.Is(err, tt.wantErr) {
 					t.Errorf("ended %v with %v, want %v with %v", ended, err, tt.want, tt.wantErr)
 				}

@@ -12,16 +12,17 @@ type task struct {
 	run  func(context.Context) error
 }
 
-// inTurn runs the tasks side by side until ctx ends or one of them does. Then
-// it stops them one after the other, in the order given, so that each can
-// still use those after it.
-func inTurn(ctx context.Context, tasks ...task) error {
+// runTasks runs tasks side by side until ctx ends or one of them returns. Then it
+// stops them one after the other, in the order given, so that each can use those
+// after it until its end.
+func runTasks(ctx context.Context, tasks ...task) error {
 	working, end := context.WithCancel(ctx)
 	defer end()
 	stops := make([]func() error, len(tasks))
 	for i, t := range tasks {
 		stops[i] = start(context.WithoutCancel(ctx), t, end)
 	}
+
 	<-working.Done()
 	var errs []error
 	for _, stop := range stops {
@@ -30,9 +31,9 @@ func inTurn(ctx context.Context, tasks ...task) error {
 	return errors.Join(errs...)
 }
 
-// start runs t and calls ended when it has returned. The function that it
-// returns stops t and waits for it.
-func start(ctx context.Context, t task, ended func()) func() error {
+// start starts a task, and calls ended when it has returned. The function that start
+// returns stops the task and waits for it.
+func start(ctx context.Context, t task, ended func()) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/job"
+)
+
+// runOutputs are the standard streams of execlogd run. Where both lead to the same
+// file they have one queue, so that lines do not mix. The command waits for what it
+// writes to be read, as under a shell. Our own lines are dropped when nobody reads
+// them.
+type runOutputs struct {
+	stdout, stderr io.Writer      // for the command
+	queue          *logging.Queue // to standard error
+}
+
+// openOutputs opens the outputs. The function that it returns writes what is left in
+// them.
+func (c *runCommand) openOutputs(ctx context.Context) (closeAll func()) {
+	errs := logging.NewQueue(func(n int) {
+		c.say(count(n, "line was", "lines were") + " dropped, as nobody read them")
+	})
+	out := errs
+	if !sameOutput(c.stdout, c.stderr) {
+		out = logging.NewQueue(nil)
+	}
+	c.outputs = runOutputs{out.WaitingWriter(ctx, c.stdout), errs.WaitingWriter(ctx, c.stderr), errs}
+	return func() {
+		var closing sync.WaitGroup
+		closing.Go(out.Close)
+		errs.Close()
+		closing.Wait()
+	}
+}
+
+// say prints a line for the user.
+func (c *runCommand) say(text string) {
+	c.outputs.queue.WriteLine(c.stderr, "execlogd: "+text+"\n")
+}
+
+// jobOptions returns how to run the command. It writes to terminals itself.
+func (c *runCommand) jobOptions() job.Options {
+	opts := job.Options{Output: c.printOutput, Done: c.sayLeftBehind, Separate: !sameOutput(c.stdout, c.stderr)}
+	if logging.IsTerminal(c.stdout) {
+		opts.Stdout, _ = c.stdout.(*os.File)
+	}
+	if logging.IsTerminal(c.stderr) {
+		opts.Stderr, _ = c.stderr.(*os.File)
+	}
+	c.terminal.lend(&opts)
+	return opts
+}
+
+// printOutput prints what the command wrote. When nobody reads it, execlogd ends.
+func (c *runCommand) printOutput(l job.Line) {
+	end := "\n"
+	if l.Cut {
+		end = ""
+	}
+	to := c.outputs.stdout
+	if l.Stderr {
+		to = c.outputs.stderr
+	}
+	if _, err := io.WriteString(to, l.Text+end); err != nil {
+		c.end(fmt.Errorf("print output: %w", err))
+	}
+}
+
+// sameOutput reports whether two outputs lead to the same file, as after 2>&1.
+func sameOutput(a, b io.Writer) bool {
+	fileA, isFileA := a.(*os.File)
+	fileB, isFileB := b.(*os.File)
+	if !isFileA || !isFileB {
+		return a == b
+	}
+	infoA, errA := fileA.Stat()
+	infoB, errB := fileB.Stat()
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
