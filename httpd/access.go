@@ -205,7 +205,7 @@ func (rules *accessRules) originKind(text string, a access) originKind {
 // admit resolves the access of a request and answers a request that is not for a
 // host of ours. ok is false if it did, else the request that is returned has the
 // access in its context.
-func (s *service) admit(w http.ResponseWriter, r *http.Request) (admitted *http.Request, ok bool) {
+func (s *handler) admit(w http.ResponseWriter, r *http.Request) (admitted *http.Request, ok bool) {
 	a := s.rules.resolve(r)
 	if a.allowed {
 		return r.WithContext(context.WithValue(r.Context(), accessKey{}, a)), true
@@ -222,7 +222,7 @@ func (s *service) admit(w http.ResponseWriter, r *http.Request) (admitted *http.
 
 // admitOrigin answers a websocket request of a page that may not listen. ok is
 // false if it did.
-func (s *service) admitOrigin(w http.ResponseWriter, r *http.Request) (ok bool) {
+func (s *handler) admitOrigin(w http.ResponseWriter, r *http.Request) (ok bool) {
 	why := ""
 	switch accessOf(r).origin {
 	case invalidOrigin:

@@ -11,7 +11,7 @@ import (
 
 // noteTry notes that a request was answered with an error, if it is a fetch of
 // one of our pages.
-func (s *service) noteTry(r *http.Request) {
+func (s *handler) noteTry(r *http.Request) {
 	page, use := triedBy(r)
 	from, err := url.Parse(page)
 	if s.live && err == nil && use != "" && sameHost(from.Scheme, from.Host, accessOf(r).reached) {

@@ -19,7 +19,7 @@ import (
 )
 
 // serveFile answers a request for what lies beneath the root.
-func (s *service) serveFile(w http.ResponseWriter, r *http.Request) {
+func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 	// Other sites have no business embedding what is being worked on;
 	// a server on the next port of this machine does.
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-site")
@@ -49,7 +49,7 @@ func (s *service) serveFile(w http.ResponseWriter, r *http.Request) {
 
 // find opens what a request means by name: the file, or the file with .html
 // appended, as links without it are common.
-func (s *service) find(name string, slash bool) (*file, error) {
+func (s *handler) find(name string, slash bool) (*file, error) {
 	f, err := s.open(name)
 	if errors.Is(err, fs.ErrNotExist) && !slash {
 		if page, pageErr := s.openRegular(name + ".html"); pageErr == nil {
@@ -66,7 +66,7 @@ func (s *service) find(name string, slash bool) (*file, error) {
 // serveDir answers with the directory's index page, or else with a list of
 // what is in it. An index page that is there but cannot be read is an error:
 // its directory was not meant to be listed.
-func (s *service) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
+func (s *handler) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
 	index, err := s.openRegular(path.Join(name, urlpath.Index))
 	switch {
 	case err == nil:
@@ -91,7 +91,7 @@ func redirectToDir(w http.ResponseWriter, r *http.Request) {
 
 // serveContent answers with a regular file, with the script in it when it is
 // a page. http.ServeContent sees to ranges and conditions.
-func (s *service) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
+func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
 	head, err := f.head()
 	if err != nil {
 		s.serveError(w, r, err)
@@ -131,7 +131,7 @@ func (f *file) head() ([]byte, error) {
 
 // inject returns f with element spliced in, when f is a page, pages get the
 // script and the request is for a page to be shown.
-func (s *service) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (io.ReadSeeker, bool) {
+func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (io.ReadSeeker, bool) {
 	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
@@ -156,7 +156,7 @@ func isNavigation(r *http.Request) bool {
 }
 
 // serveError answers for an error of opening or reading.
-func (s *service) serveError(w http.ResponseWriter, r *http.Request, err error) {
+func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		s.noteTry(r)
@@ -179,7 +179,7 @@ func (s *service) serveError(w http.ResponseWriter, r *http.Request, err error) 
 
 // serveMissing answers 404: to a browser that wants a page with the site's
 // 404.html, or a page of our own, in either case one that reloads.
-func (s *service) serveMissing(w http.ResponseWriter, r *http.Request) {
+func (s *handler) serveMissing(w http.ResponseWriter, r *http.Request) {
 	s.noteTry(r)
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
@@ -190,7 +190,7 @@ func (s *service) serveMissing(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		b := badgeOf(r)
 		b.missing = true
-		s.serveNote(w, r, http.StatusNotFound, b, missingTemplate, nil)
+		s.serveOwnPage(w, r, http.StatusNotFound, b, missingTemplate, nil)
 		return
 	}
 	defer f.Close()
@@ -230,8 +230,8 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 	}
 }
 
-// serveNote answers with a page of our own.
-func (s *service) serveNote(w http.ResponseWriter, r *http.Request, code int, b badge, page *noteTemplate, about any) {
+// serveOwnPage answers with a page of our own.
+func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, b badge, page *pageTemplate, about any) {
 	var element template.HTML
 	var status template.URL
 	if s.live && isNavigation(r) {

@@ -24,20 +24,20 @@ var listingHTML string
 var styleCSS string
 
 var (
-	listingTemplate = newNote("listing")
-	missingTemplate = newNote("missing")
+	listingTemplate = newPageTemplate("listing")
+	missingTemplate = newPageTemplate("missing")
 )
 
-// A noteTemplate is a page of our own.
-type noteTemplate struct{ *template.Template }
+// A pageTemplate is a page of our own.
+type pageTemplate struct{ *template.Template }
 
-func newNote(name string) *noteTemplate {
-	return &noteTemplate{template.Must(template.New("").Parse(listingHTML)).Lookup(name)}
+func newPageTemplate(name string) *pageTemplate {
+	return &pageTemplate{template.Must(template.New("").Parse(listingHTML)).Lookup(name)}
 }
 
 // render writes the page, with a script element and a link to the status page
 // or with neither.
-func (n *noteTemplate) render(about any, script template.HTML, status template.URL) ([]byte, error) {
+func (n *pageTemplate) render(about any, script template.HTML, status template.URL) ([]byte, error) {
 	var text bytes.Buffer
 	err := n.Execute(&text, struct {
 		About  any
@@ -80,7 +80,7 @@ type entry struct {
 }
 
 // serveListing answers with what is in a directory.
-func (s *service) serveListing(w http.ResponseWriter, r *http.Request, name string, dir *file) {
+func (s *handler) serveListing(w http.ResponseWriter, r *http.Request, name string, dir *file) {
 	found, err := dir.ReadDir(-1)
 	if err != nil {
 		s.serveError(w, r, err)
@@ -97,12 +97,12 @@ func (s *service) serveListing(w http.ResponseWriter, r *http.Request, name stri
 	about.Summary = summary(about.Entries)
 	b := badgeOf(r)
 	b.listing, b.names = true, sumOfNames(found)
-	s.serveNote(w, r, http.StatusOK, b, listingTemplate, about)
+	s.serveOwnPage(w, r, http.StatusOK, b, listingTemplate, about)
 }
 
 // entry describes what a link to name would lead to. It is not ok when a request
 // for it would not be answered: hidden, outside, or no file.
-func (s *service) entry(dir *file, name string) (entry, bool) {
+func (s *handler) entry(dir *file, name string) (entry, bool) {
 	if urlpath.IsHidden(name) {
 		return entry{}, false
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-// look is look of the service of the moment. After Close there is none.
+// look is look of the handler of the moment. After Close there is none.
 func (s *Server) look(use string) sight {
-	now, ok := s.take()
+	now, ok := s.acquire()
 	if !ok {
 		return sight{}
 	}
@@ -32,7 +32,7 @@ func (s *Server) look(use string) sight {
 
 // look sees what a use's path leads to now, by opening it as a request would.
 // Where that cannot be told, for want of descriptors, the sight is none.
-func (s *service) look(use string) sight {
+func (s *handler) look(use string) sight {
 	urlPath, listing := strings.CutPrefix(use, listingOf)
 	decoded, err := url.PathUnescape(urlPath)
 	name, slash, ok := urlpath.FileName(decoded)
@@ -59,7 +59,7 @@ func (s *service) look(use string) sight {
 	return s.absence(use, name)
 }
 
-func (s *service) sightOf(use string, f *file, listing bool) sight {
+func (s *handler) sightOf(use string, f *file, listing bool) sight {
 	stat, ok := f.Sys().(*syscall.Stat_t)
 	if !ok {
 		return sight{}
@@ -88,7 +88,7 @@ func (s *service) sightOf(use string, f *file, listing bool) sight {
 
 // absence is the sight of nothing. A name that is not there came or went with
 // a change of the directory that it would be in.
-func (s *service) absence(use, name string) sight {
+func (s *handler) absence(use, name string) sight {
 	seen := sight{what: absent, name: name, sum: sum(use, "absent")}
 	root := s.root.now()
 	for dir := "."; ; {
@@ -181,7 +181,7 @@ func (d *digests) remember(state fileState, content uint64) {
 }
 
 // noteServed notes that a request for a URL path is answered with a file.
-func (s *service) noteServed(urlPath string, f *file) {
+func (s *handler) noteServed(urlPath string, f *file) {
 	use, ok := urlpath.Parse(urlpath.Canonical(urlPath))
 	if !ok || !s.live {
 		return

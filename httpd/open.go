@@ -35,7 +35,7 @@ func (f *file) Name() string { return f.name }
 // Whatever the name goes through, links included, stays beneath the root; that
 // is looked after at every step by the kernel or by os.Root, not by looking at
 // names.
-func (s *service) open(name string) (*file, error) {
+func (s *handler) open(name string) (*file, error) {
 	root := s.root.now()
 	found, real, err := find(root, name)
 	if err != nil {
@@ -78,7 +78,7 @@ func find(root rootDir, name string) (found *os.File, real string, err error) {
 }
 
 // openRegular is open for those who want no directory.
-func (s *service) openRegular(name string) (*file, error) {
+func (s *handler) openRegular(name string) (*file, error) {
 	f, err := s.open(name)
 	if err == nil && f.IsDir() {
 		f.Close()
@@ -88,7 +88,7 @@ func (s *service) openRegular(name string) (*file, error) {
 }
 
 // stat looks at what open would open for a name in a directory.
-func (s *service) stat(dir *file, name string) (fs.FileInfo, error) {
+func (s *handler) stat(dir *file, name string) (fs.FileInfo, error) {
 	root := s.root.now().Root
 	real, err := resolve(root, dir.real, name)
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *service) stat(dir *file, name string) (fs.FileInfo, error) {
 }
 
 // check says why a file is not served, if it is not.
-func (s *service) check(root *os.Root, real string, info fs.FileInfo) error {
+func (s *handler) check(root *os.Root, real string, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
 		return nil

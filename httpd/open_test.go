@@ -146,7 +146,7 @@ func TestPagesLearnNothingOfPrivateFiles(t *testing.T) {
 	write(t, root, "site.toml", "secret")
 	opened := fifo(t, root+"/pipe")
 	run := serve(t, Options{Root: root, Private: []string{root + "/site.toml"}})
-	now, _ := run.take()
+	now, _ := run.acquire()
 	defer now.root.release()
 	for _, use := range []string{"/site.toml", "/pipe"} {
 		if seen := now.look(use); seen.what != absent {

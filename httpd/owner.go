@@ -25,7 +25,7 @@ import (
 // so gives away proxies that run as a user of their own, and other users of the
 // machine, but not a proxy that the owner has started. Not told apart from the owner
 // is what forwards bytes alone, under the owner's name or root's (ssh -R, socat).
-func (s *service) isOwner(r *http.Request) bool {
+func (s *handler) isOwner(r *http.Request) bool {
 	return s.hasToken(r) || accessOf(r).direct && isOwnUser(peerUser(r))
 }
 
@@ -118,12 +118,12 @@ func socketAddr(a netip.AddrPort, wide bool) string {
 }
 
 // hasToken reports whether a request has the cookie that acceptToken sets.
-func (s *service) hasToken(r *http.Request) bool {
+func (s *handler) hasToken(r *http.Request) bool {
 	return slices.ContainsFunc(r.CookiesNamed(tokenCookie(r)), func(c *http.Cookie) bool { return s.isToken(c.Value) })
 }
 
 // isToken compares in a time that does not depend on where the two differ.
-func (s *service) isToken(text string) bool {
+func (s *handler) isToken(text string) bool {
 	return s.token != "" && subtle.ConstantTimeCompare([]byte(text), []byte(s.token)) == 1
 }
 
@@ -143,7 +143,7 @@ func tokenCookie(r *http.Request) string {
 // history nor in a Referer. The cookie has no Path: then it is for the URLs
 // below that of the status page, as the browser has that, also where a proxy has
 // cut off a prefix.
-func (s *service) acceptToken(w http.ResponseWriter, r *http.Request, token string) {
+func (s *handler) acceptToken(w http.ResponseWriter, r *http.Request, token string) {
 	if !s.isToken(token) {
 		refuse(w, http.StatusForbidden, "this is not the token of this server, which has another after each start: open the address that it wrote when it started")
 		return

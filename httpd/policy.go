@@ -14,7 +14,7 @@ import (
 // Content-Security-Policy in a meta element of the page keeps the page's socket
 // from opening. It ignores script-src: a policy rules what comes after it, and
 // the script comes before everything else.
-func (s *service) checkPolicies(f *file, head []byte) {
+func (s *handler) checkPolicies(f *file, head []byte) {
 	for _, policy := range metaPolicies(head) {
 		d, blocks := blockingDirective(policy)
 		if !blocks {

@@ -97,9 +97,9 @@ func (r *root) now() rootDir {
 	return r.dir
 }
 
-// hold makes somebody a user, until release. It is false when the last one has
+// acquire makes somebody a user, until release. It is false when the last one has
 // gone. No root at all can be held.
-func (r *root) hold() bool {
+func (r *root) acquire() bool {
 	if r == nil {
 		return true
 	}

@@ -11,7 +11,7 @@ import (
 //
 // A page whose policy blocks the socket has no other way to say so than to load
 // the script once more, with the directive in the query.
-func (s *service) serveScript(w http.ResponseWriter, r *http.Request) {
+func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 	if directive := r.URL.Query().Get("blocked"); directive != "" {
 		page, directive := clip(r.Referer()), clip(directive)
 		s.reported.once(page+"\x00"+directive, func() bool {

@@ -104,7 +104,7 @@ type Options struct {
 // A Server serves one directory and keeps the pages that are open in browsers
 // up to date. Its methods may be called from any goroutine.
 type Server struct {
-	current  atomic.Pointer[service]
+	current  atomic.Pointer[handler]
 	hub      hub
 	timeouts timeouts
 	limits   logLimits
@@ -132,7 +132,7 @@ func New(opts Options) (*Server, error) {
 	}
 	s.hub.init(s.look)
 	s.closing, s.close = context.WithCancel(context.Background())
-	first, err := s.newService(opts, nil)
+	first, err := s.newHandler(opts, nil)
 	if err != nil {
 		s.close()
 		return nil, err
@@ -149,13 +149,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	s.boundBody(w, r)
 	at := s.hub.now() // before take: see Change
-	now, ok := s.take()
+	now, ok := s.acquire()
 	if !ok {
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
 		return
 	}
 	defer now.root.release()
-	now.answer(w, r, at)
+	now.serve(w, r, at)
 }
 
 // boundBody sees to it that a client which announces a body does not hold its

@@ -70,7 +70,7 @@ type Run struct {
 }
 
 // serveStatus answers for the status page and what belongs to it.
-func (s *service) serveStatus(w http.ResponseWriter, r *http.Request) {
+func (s *handler) serveStatus(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", statusPolicy)
@@ -114,13 +114,13 @@ func serveText(w http.ResponseWriter, r *http.Request, contentType, text string)
 	writeWhole(w, r, http.StatusOK, strings.NewReader(text))
 }
 
-func (s *service) viewer(r *http.Request) status.Viewer {
+func (s *handler) viewer(r *http.Request) status.Viewer {
 	return status.Viewer{Host: accessOf(r).reached, Owner: s.isOwner(r)}
 }
 
 // serveEvents streams the status page's main element until the client leaves, the
 // server stops or its options change. After that the client asks again.
-func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
+func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	viewer := s.viewer(r)
 	places := s.statusSubscribers.others
 	if viewer.Owner {
@@ -143,11 +143,11 @@ func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
 
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(s.over, cancel)()
+	defer context.AfterFunc(s.replaced, cancel)()
 	conn := http.NewResponseController(w)
 	defer conn.SetWriteDeadline(time.Time{})
 
-	changed := func() [2]<-chan struct{} { return [2]<-chan struct{}{s.hub.stirred(), s.ran()} }
+	changed := func() [2]<-chan struct{} { return [2]<-chan struct{}{s.hub.stirred(), s.runsChanged()} }
 	render := func() []byte {
 		main, err := s.statusRenderer.Main(s.snapshot(), viewer)
 		if err != nil {
@@ -166,7 +166,7 @@ func (s *service) serveEvents(w http.ResponseWriter, r *http.Request) {
 }
 
 // snapshot is all that there is to show now.
-func (s *service) snapshot() status.Snapshot {
+func (s *handler) snapshot() status.Snapshot {
 	now := s.hub.snapshot(status.MaxPages, status.MaxUses)
 	shot := status.Snapshot{Open: now.open, Changed: now.changed}
 

@@ -7,7 +7,7 @@ import (
 )
 
 // serveWebSocket hands a request of a page that may listen to the hub.
-func (s *service) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+func (s *handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !s.admitOrigin(w, r) {
 		return
 	}

@@ -11,45 +11,45 @@ import (
 	"time"
 )
 
-// A service is a Server by one set of options. It never changes: Change puts
+// A handler is a Server by one set of options. It never changes: Change puts
 // another in its place, and a request keeps the one that it began with.
-type service struct {
+type handler struct {
 	*Server
-	log       *slog.Logger
-	root      *root // nil when no files are served
-	private   privateList
-	directory string // Root as an absolute path, "" when no files are served
-	live      bool
-	injects   bool // the script is put into pages
-	rules     *accessRules
-	token     string // of the owner; "" when there is none
-	grace     time.Duration
-	watches   func() []Watch
-	runs      func(runs, output int) []Run
-	ran       func() <-chan struct{}
+	log         *slog.Logger
+	root        *root // nil when no files are served
+	private     privateList
+	directory   string // Root as an absolute path, "" when no files are served
+	live        bool
+	injects     bool // the script is put into pages
+	rules       *accessRules
+	token       string // of the owner; "" when there is none
+	grace       time.Duration
+	watches     func() []Watch
+	runs        func(runs, output int) []Run
+	runsChanged func() <-chan struct{}
 
-	over context.Context // ends when another is in its place, or the Server closed
-	end  context.CancelFunc
+	replaced context.Context // ends when another is in its place, or the Server closed
+	cancel   context.CancelFunc
 }
 
-// newService checks options, and opens the root unless it is the one before.
-func (s *Server) newService(opts Options, before *root) (*service, error) {
+// newHandler checks options, and opens the root unless it is the one before.
+func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	rules, err := newAccessRules(opts)
 	if err != nil {
 		return nil, err
 	}
-	next := &service{
-		Server:  s,
-		log:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		live:    !opts.NoLiveReload,
-		injects: !opts.NoLiveReload && !opts.NoInject,
-		rules:   rules,
-		token:   opts.Token,
-		grace:   cmp.Or(opts.Grace, DefaultGrace),
-		watches: opts.Watches,
-		private: privateList{seen: &s.private},
-		runs:    opts.Runs,
-		ran:     opts.RunsChanged,
+	next := &handler{
+		Server:      s,
+		log:         cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		live:        !opts.NoLiveReload,
+		injects:     !opts.NoLiveReload && !opts.NoInject,
+		rules:       rules,
+		token:       opts.Token,
+		grace:       cmp.Or(opts.Grace, DefaultGrace),
+		watches:     opts.Watches,
+		private:     privateList{seen: &s.private},
+		runs:        opts.Runs,
+		runsChanged: opts.RunsChanged,
 	}
 	for _, path := range opts.Private {
 		path, err := filepath.Abs(path)
@@ -58,8 +58,8 @@ func (s *Server) newService(opts Options, before *root) (*service, error) {
 		}
 		next.private.paths = append(next.private.paths, path)
 	}
-	if next.ran == nil {
-		next.ran = func() <-chan struct{} { return nil }
+	if next.runsChanged == nil {
+		next.runsChanged = func() <-chan struct{} { return nil }
 	}
 	if opts.Root != "" {
 		if next.root, err = openRoot(opts.Root, before); err != nil {
@@ -67,7 +67,7 @@ func (s *Server) newService(opts Options, before *root) (*service, error) {
 		}
 		next.directory = next.root.path
 	}
-	next.over, next.end = context.WithCancel(s.closing)
+	next.replaced, next.cancel = context.WithCancel(s.closing)
 	return next, nil
 }
 
@@ -95,25 +95,25 @@ func (s *Server) newService(opts Options, before *root) (*service, error) {
 func (s *Server) Change(opts Options) error {
 	return s.hub.changeSite(func() (*config, error) {
 		before := s.current.Load()
-		next, err := s.newService(opts, before.root)
+		next, err := s.newHandler(opts, before.root)
 		if err != nil {
 			return nil, err
 		}
-		if !s.replace(before, next) {
+		if !s.replaceHandler(before, next) {
 			return nil, http.ErrServerClosed
 		}
 		return next.liveConfig(), nil
 	})
 }
 
-// liveConfig is what live reload has to know of the service.
-func (s *service) liveConfig() *config {
+// liveConfig is what live reload has to know of the handler.
+func (s *handler) liveConfig() *config {
 	return &config{directory: s.directory, live: s.live, log: s.log}
 }
 
-// replace puts another service in the place of the one before, and gives up
+// replaceHandler puts another handler in the place of the one before, and gives up
 // the root that is not needed any more. It is false after Close.
-func (s *Server) replace(before, next *service) bool {
+func (s *Server) replaceHandler(before, next *handler) bool {
 	s.replacing.Lock()
 	defer s.replacing.Unlock()
 	unused, open := before, s.closing.Err() == nil
@@ -122,27 +122,27 @@ func (s *Server) replace(before, next *service) bool {
 	} else {
 		unused = next
 	}
-	unused.end()
+	unused.cancel()
 	if next.root != before.root {
 		unused.root.release()
 	}
 	return open
 }
 
-// take returns the service for a request, whose root must be released after
+// acquire returns the handler for a request, whose root must be released after
 // it. It is not ok after Close.
-func (s *Server) take() (now *service, ok bool) {
+func (s *Server) acquire() (now *handler, ok bool) {
 	for s.closing.Err() == nil {
-		if now = s.current.Load(); now.root.hold() {
+		if now = s.current.Load(); now.root.acquire() {
 			return now, true
 		}
 	}
 	return nil, false
 }
 
-// answer answers a request. The position is one from before the service was
+// serve answers a request. The position is one from before the handler was
 // taken.
-func (s *service) answer(w http.ResponseWriter, r *http.Request, at position) {
+func (s *handler) serve(w http.ResponseWriter, r *http.Request, at position) {
 	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
 		refuse(w, http.StatusBadRequest, "the request target must be a path")
 		return
@@ -161,7 +161,7 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, at position) {
 
 // route is every URL there is. Ours come first, so that a site cannot shadow
 // them.
-func (s *service) route(w http.ResponseWriter, r *http.Request, at position) {
+func (s *handler) route(w http.ResponseWriter, r *http.Request, at position) {
 	switch {
 	case s.live && r.URL.Path == "/livereload":
 		s.serveWebSocket(w, r)
