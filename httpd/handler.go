@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// A handler is a Server by one set of options. It never changes: Change puts
+// A handler answers requests by one set of options. It never changes: Change puts
 // another in its place, and a request keeps the one that it began with.
 type handler struct {
 	*Server
 	log         *slog.Logger
-	root        *root // nil when no files are served
-	private     privateList
+	root        *root  // nil when no files are served
 	directory   string // Root as an absolute path, "" when no files are served
-	live        bool
+	private     privateList
+	live        bool // live reload is on
 	injects     bool // the script is put into pages
 	rules       *accessRules
 	token       string // of the owner; "" when there is none
@@ -28,11 +28,11 @@ type handler struct {
 	runs        func(runs, output int) []Run
 	runsChanged func() <-chan struct{}
 
-	replaced context.Context // ends when another is in its place, or the Server closed
+	replaced context.Context // ends when another handler is in its place, or the Server is closed
 	cancel   context.CancelFunc
 }
 
-// newHandler checks options, and opens the root unless it is the one before.
+// newHandler checks options and opens the root, unless it is the one before.
 func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	rules, err := newAccessRules(opts)
 	if err != nil {
@@ -41,16 +41,20 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	next := &handler{
 		Server:      s,
 		log:         cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		private:     privateList{known: &s.private},
 		live:        !opts.NoLiveReload,
 		injects:     !opts.NoLiveReload && !opts.NoInject,
 		rules:       rules,
 		token:       opts.Token,
 		grace:       cmp.Or(opts.Grace, DefaultGrace),
 		watches:     opts.Watches,
-		private:     privateList{seen: &s.private},
 		runs:        opts.Runs,
 		runsChanged: opts.RunsChanged,
 	}
+	if next.runsChanged == nil {
+		next.runsChanged = func() <-chan struct{} { return nil }
+	}
+
 	for _, path := range opts.Private {
 		path, err := filepath.Abs(path)
 		if err != nil {
@@ -58,9 +62,7 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 		}
 		next.private.paths = append(next.private.paths, path)
 	}
-	if next.runsChanged == nil {
-		next.runsChanged = func() <-chan struct{} { return nil }
-	}
+
 	if opts.Root != "" {
 		if next.root, err = openRoot(opts.Root, before); err != nil {
 			return nil, err
@@ -71,26 +73,23 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	return next, nil
 }
 
-// Change has the Server go by other options from now on, as New takes them. An
-// error leaves everything as it was. A request that is being answered ends by
-// the options that it began with; connections, the sockets of pages and the
-// numbering of changes live on, also of pages that would not be let in any
-// more.
+// Change replaces the options of the Server by others, which are as New takes them.
+// An error leaves everything as it was. A request that is being answered keeps the
+// options that it began with. Connections, the sockets of pages and the numbering of
+// changes go on, also for pages that the new options would not let in.
 //
-// When Root is another directory, what was known of the files of the one before
-// is forgotten, and all open pages are told to load again, but for those that
-// would load an error. They are not told when no files are served any more.
-// The directory before is closed with the last request that reads from it. A
-// Root that leads to the same path is not opened again. Errors that were set by
-// SetError stay.
+// When Root is another directory, what was known of the files of the old one is
+// forgotten, and all open pages are told to load again, except those that would load
+// an error. They are not told when no files are served any more. The old directory is
+// closed with the last request that reads from it. A Root of the same path is not
+// opened again. Errors that were set by SetError stay.
 //
-// With NoLiveReload, pages that are connected stay so and hear of nothing. When
-// live reload is back they are told to load again, as they may have missed
-// something. So is everyone who comes later, unless the files of the page
-// are as they were.
+// With NoLiveReload, pages that are connected stay so and are told nothing. When live
+// reload is on again they are told to load again, as they may have missed something.
+// So are pages that connect later, unless their files are as they were.
 //
-// Refresh and Recheck take their paths to be relative to the root of the
-// moment. A Change waits for those that are under way, and after Close it is
+// Refresh and Recheck take their paths to be relative to the root of the moment.
+// Change waits for calls of them that are under way. After Close it returns
 // [http.ErrServerClosed].
 func (s *Server) Change(opts Options) error {
 	return s.hub.changeSite(func() (*config, error) {
@@ -111,11 +110,12 @@ func (s *handler) liveConfig() *config {
 	return &config{directory: s.directory, live: s.live, log: s.log}
 }
 
-// replaceHandler puts another handler in the place of the one before, and gives up
-// the root that is not needed any more. It is false after Close.
+// replaceHandler puts next in the place of before, and releases the root that is not
+// needed any more. After Close it changes nothing and returns false.
 func (s *Server) replaceHandler(before, next *handler) bool {
 	s.replacing.Lock()
 	defer s.replacing.Unlock()
+
 	unused, open := before, s.closing.Err() == nil
 	if open {
 		s.current.Store(next)
@@ -129,8 +129,8 @@ func (s *Server) replaceHandler(before, next *handler) bool {
 	return open
 }
 
-// acquire returns the handler for a request, whose root must be released after
-// it. It is not ok after Close.
+// acquire returns the handler for a request, whose root must be released after it. ok
+// is false after Close.
 func (s *Server) acquire() (now *handler, ok bool) {
 	for s.closing.Err() == nil {
 		if now = s.current.Load(); now.root.acquire() {
@@ -140,8 +140,7 @@ func (s *Server) acquire() (now *handler, ok bool) {
 	return nil, false
 }
 
-// serve answers a request. The position is one from before the handler was
-// taken.
+// serve answers a request. The position is one from before the handler was acquired.
 func (s *handler) serve(w http.ResponseWriter, r *http.Request, at position) {
 	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
 		refuse(w, http.StatusBadRequest, "the request target must be a path")
@@ -156,18 +155,15 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at position) {
 		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are understood here")
 		return
 	}
-	s.route(w, r, at)
-}
 
-// route is every URL there is. Ours come first, so that a site cannot shadow
-// them.
-func (s *handler) route(w http.ResponseWriter, r *http.Request, at position) {
-	switch {
-	case s.live && r.URL.Path == "/livereload":
+	// These are all URLs that there are. Ours come first, so that a site cannot
+	// shadow them.
+	switch path := r.URL.Path; {
+	case s.live && path == "/livereload":
 		s.serveWebSocket(w, r)
-	case s.live && r.URL.Path == "/livereload.js":
+	case s.live && path == "/livereload.js":
 		s.serveScript(w, r)
-	case s.live && (r.URL.Path == statusPath || strings.HasPrefix(r.URL.Path, statusPath+"/")):
+	case s.live && (path == statusPath || strings.HasPrefix(path, statusPath+"/")):
 		s.serveStatus(w, r)
 	case s.root != nil:
 		s.serveFile(w, badged(r, at))

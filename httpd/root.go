@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// A root is the directory that is served: whatever its path leads to at the
-// time of a request. Builds remove and make their output directory again, and
-// releases turn a symbolic link, while a descriptor stays with the old one.
+// A root is the directory that is served: whatever its path leads to at the time of
+// a request. Builds remove their output directory and make it again, and releases
+// switch a symbolic link, while an open directory stays the old one.
 type root struct {
 	path string // absolute
 
@@ -21,9 +21,9 @@ type root struct {
 	users int         // who may open files in it; the last of them closes it
 }
 
-// openRoot opens a directory and makes sure that it can be listed, so that a
-// mistake shows at start and not in a browser. The root has one user then. One
-// before of the same path is left as it is.
+// openRoot opens a directory that is to be served. It makes sure that the directory
+// can be listed, so that a mistake shows at start and not in a browser. The root has
+// one user then. If before has the same path it is returned as it is.
 func openRoot(name string, before *root) (*root, error) {
 	path, err := filepath.Abs(name)
 	if err != nil {
@@ -32,6 +32,7 @@ func openRoot(name string, before *root) (*root, error) {
 	if before != nil && before.path == path {
 		return before, nil
 	}
+
 	dir, info, err := openDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
@@ -43,8 +44,8 @@ func openRoot(name string, before *root) (*root, error) {
 	return &root{path: path, dir: dir, info: info, users: 1}, nil
 }
 
-// A rootDir is an open directory, as both of the ways to reach a file in it want
-// it. What is not closed is when nobody refers to it any more.
+// A rootDir is an open directory, in the two forms in which files are opened beneath
+// it. If it is not closed, it is when it becomes unreachable.
 type rootDir struct {
 	*os.Root
 	handle *os.File
@@ -81,9 +82,9 @@ func (d rootDir) close() error {
 	return d.Root.Close()
 }
 
-// now is the directory as the path leads to it now; the one before while it
-// leads nowhere. It must not be closed: the one before is when the last
-// request has let go of it.
+// now returns the directory that the path leads to now, or the one before while it
+// leads nowhere. The caller must not close it: a replaced one is closed when no
+// request refers to it any more.
 func (r *root) now() rootDir {
 	info, err := os.Stat(r.path)
 	r.mu.Lock()
@@ -91,14 +92,15 @@ func (r *root) now() rootDir {
 	if err != nil || r.users == 0 || os.SameFile(info, r.info) {
 		return r.dir
 	}
+
 	if dir, info, err := openDir(r.path); err == nil {
 		r.dir, r.info = dir, info
 	}
 	return r.dir
 }
 
-// acquire makes somebody a user, until release. It is false when the last one has
-// gone. No root at all can be held.
+// acquire adds a user, until release. It returns false when there is none left and
+// the root is closed. A nil root can be acquired.
 func (r *root) acquire() bool {
 	if r == nil {
 		return true
@@ -112,6 +114,7 @@ func (r *root) acquire() bool {
 	return true
 }
 
+// release takes a user away. The last one closes the root.
 func (r *root) release() error {
 	if r == nil {
 		return nil

@@ -3,14 +3,15 @@ package httpd
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/ratelimit"
 )
 
-// A logKind is a kind of log line that whoever can connect may cause, as often
-// as he likes.
+// A logKind is a kind of log line that whoever can connect may cause as often as
+// he likes.
 type logKind int
 
 const (
@@ -26,16 +27,16 @@ const (
 	logKinds // how many there are
 )
 
-// Of each kind so many lines are logged at once, and then one in each interval.
-// Policies in pages are more: each is logged once, and whoever writes the pages
-// wants to know of all of them.
+// Of each kind a burst of lines is logged at once, and then one in each interval. The
+// burst of policies in pages is larger: each is logged once anyway, and the author of
+// the pages wants to know of all of them.
 const (
 	logBurst       = 5
 	logPolicyBurst = 50
 	logInterval    = time.Minute
 )
 
-// logLines are what is the same for all lines of a kind.
+// logLines has what all lines of a kind have in common.
 var logLines = [logKinds]struct {
 	level   slog.Level
 	message string
@@ -52,10 +53,9 @@ var logLines = [logKinds]struct {
 	handlerPanicked: {slog.LevelError, "request panicked", logBurst},
 }
 
-// logLimits limits the log lines of each kind. Those that are left out are
-// counted, and the next line of their kind says how many they were. It has no
-// timer: when none comes any more, logRest says so. The zero logLimits has logged
-// nothing yet.
+// logLimits limits the log lines of each kind. Lines that are left out are counted,
+// and the next line of their kind says how many they were; logRest says so at the
+// end. The zero logLimits has logged nothing.
 type logLimits struct {
 	mu    sync.Mutex
 	kinds [logKinds]struct {
@@ -64,8 +64,8 @@ type logLimits struct {
 	}
 }
 
-// logLimited logs a line, if there is room for one of its kind, and says whether
-// it did. Args are as in [slog.Logger.Log].
+// logLimited logs a line if there is room for one of its kind, and reports whether it
+// did. Args are as in [slog.Logger.Log].
 func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
 	line := logLines[kind]
 	if !log.Enabled(context.Background(), line.level) {
@@ -75,6 +75,7 @@ func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
 	if !ok {
 		return false
 	}
+
 	if suppressed > 0 {
 		args = append(args, "suppressed", suppressed)
 	}
@@ -82,7 +83,7 @@ func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
 	return true
 }
 
-// admit says whether a line may be logged, and how many of its kind were left out
+// admit reports whether a line may be logged, and how many of its kind were left out
 // before it.
 func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 	l.mu.Lock()
@@ -96,18 +97,39 @@ func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 	return suppressed, true
 }
 
-// logRest says how many lines were left out since the last of each kind.
+// logRest logs how many lines of each kind were left out since its last one.
 func (s *Server) logRest(log *slog.Logger) {
 	s.limits.mu.Lock()
-	kinds := s.limits.kinds
-	for i := range kinds {
-		s.limits.kinds[i].suppressed = 0
-	}
-	s.limits.mu.Unlock()
-	for kind, k := range kinds {
+	defer s.limits.mu.Unlock()
+	for kind := range s.limits.kinds {
+		k, line := &s.limits.kinds[kind], logLines[kind]
 		if k.suppressed > 0 {
-			line := logLines[kind]
 			log.Log(context.Background(), line.level, line.message, "suppressed", k.suppressed)
+			k.suppressed = 0
 		}
 	}
+}
+
+// An errorLog receives what an http.Server logs about connections.
+type errorLog struct{ server *Server }
+
+// Write logs one message. Most are about a client that does not speak HTTP; those
+// that are about a fault of ours or of the machine are known by how they begin.
+func (l errorLog) Write(text []byte) (int, error) {
+	s, log := l.server, l.server.current.Load().log
+	line := strings.TrimSuffix(string(text), "\n")
+	if err, ok := strings.CutPrefix(line, "http: Accept error: "); ok {
+		s.logLimited(log, notAccepted, "err", err)
+	} else if what, ok := strings.CutPrefix(line, "http: panic serving "); ok {
+		err, stack, _ := strings.Cut(what, "\n")
+		s.logLimited(log, handlerPanicked, "err", err, "stack", stack)
+	} else {
+		log.Debug(line)
+	}
+	return len(text), nil
+}
+
+// clip shortens what a client sent to what belongs into a log.
+func clip(s string) string {
+	return s[:min(len(s), 256)]
 }

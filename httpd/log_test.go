@@ -233,7 +233,7 @@ func TestPanicsOfHandlersAreLogged(t *testing.T) {
 	if len(lines) == 0 || len(lines) > 5 {
 		t.Fatalf("20 panics were logged in %d lines, want the first 5 at most", len(lines))
 	}
-	for _, want := range []string{"level=ERROR", `msg="request panicked"`, "no watches here", "limit_test.go"} {
+	for _, want := range []string{"level=ERROR", `msg="request panicked"`, "no watches here", "log_test.go"} {
 		if !strings.Contains(lines[0], want) {
 			t.Errorf("there is no %q in %.300s", want, lines[0])
 		}

@@ -1,0 +1,243 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
+	"golang.org/x/sys/unix"
+)
+
+// How much time and memory a client may take that does not say what it wants; see
+// timeouts for more. There is no bound on an answer as a whole: a large file over a
+// slow line takes as long as it takes.
+const (
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+	cutTimeout     = time.Second // for handlers whose connections were cut
+
+	// How long a connection that was accepted just before the end may take to send
+	// its request. Browsers open some that never send one.
+	newConnTimeout = 200 * time.Millisecond
+)
+
+// Timeouts are how long a client may take.
+type timeouts struct {
+	header time.Duration // to send the header of a request, from its first byte on
+	body   time.Duration // to send a body, which nobody wants
+	taking time.Duration // to take anything at all of what it was sent
+}
+
+var defaultTimeouts = timeouts{
+	header: 10 * time.Second,
+	body:   5 * time.Second,
+	taking: 2 * time.Minute,
+}
+
+// Serve answers connections from ln until ctx ends or Close is called, and then
+// returns nil. An error of the listener is returned. In either case ln is closed and
+// the sockets of pages are closed with status 1001. Running requests get
+// Options.Grace to finish, what is left then is cut, and Serve waits for all of that.
+// It may be called again, and for several listeners at once.
+//
+// Closing ln while ctx lives ([net.ErrClosed]) only keeps new connections out. The
+// accepted ones are served to their end: the socket of a page until the page goes, any
+// other until its next request, which is answered with Connection: close, or until it
+// was idle for two minutes. Serve returns nil after the last of them, or when it is
+// told to stop, as above.
+//
+// An address that ln is bound to may be used as Host.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(s.closing, stop)()
+
+	listener := &listenerInfo{wildcard: isWildcard(ln.Addr())}
+	var conns httpConns
+	srv := &http.Server{
+		Handler: conns.handler(s),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			setUserTimeout(conn, s.timeouts.taking)
+			return context.WithValue(ctx, connKey{}, conn)
+		},
+		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, listenerKey{}, listener) },
+		ConnState:                    conns.track,
+		ErrorLog:                     log.New(errorLog{s}, "", 0),
+		ReadHeaderTimeout:            s.timeouts.header,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+	}
+
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		served <- err // for the wait below
+	}
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+		conns.waitForLast(ctx, &listener.pages)
+	}
+
+	listener.pages.dismiss()
+	ln.Close()
+	<-served
+	conns.waitForNew(srv)
+	s.shutdown(srv, &listener.pages)
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// shutdown stops srv: what runs gets the grace period, and what is left is cut.
+func (s *Server) shutdown(srv *http.Server, pages *connSet) {
+	now := s.current.Load()
+	grace, cancel := context.WithTimeout(context.Background(), max(now.grace, 0))
+	defer cancel()
+	err := srv.Shutdown(grace)
+	if err == nil {
+		err = pages.Wait(grace)
+	}
+	if err != nil {
+		now.log.Info("requests cut", "err", err)
+	}
+
+	pages.cut()
+	srv.Close()
+	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
+	defer cancel()
+	if err := pages.Wait(late); err != nil {
+		now.log.Info("browsers still there", "err", err)
+	}
+}
+
+// setUserTimeout has the kernel close a connection whose client takes nothing for so
+// long of what it was sent, and whose answer would hold it for ever. A client that
+// takes a byte now and then is not affected. Without the option the answer has no
+// bound.
+func setUserTimeout(conn net.Conn, d time.Duration) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+		})
+	}
+}
+
+// connKey is the key of a request's net.Conn in its context.
+type connKey struct{}
+
+type listenerKey struct{}
+
+// A listenerInfo is what the requests of one Serve have in common.
+type listenerInfo struct {
+	wildcard bool    // the listener is bound to every address
+	pages    connSet // the websockets that these requests became
+}
+
+// listenerOf returns what is known of the listener of a request; nil where the
+// Server is only the handler of another http.Server.
+func listenerOf(ctx context.Context) *listenerInfo {
+	l, _ := ctx.Value(listenerKey{}).(*listenerInfo)
+	return l
+}
+
+// httpConns are the connections of one http.Server, except those that became the
+// socket of a page.
+type httpConns struct {
+	all   waitgroup.Group
+	final atomic.Bool // no more are accepted: the next request of each is its last
+
+	mu     sync.Mutex
+	silent map[net.Conn]struct{} // those that have not sent a request yet
+	unused waitgroup.Group       // counts silent
+}
+
+// track is an http.Server's ConnState. It hears of a new connection before
+// http.Server.Serve returns.
+func (c *httpConns) track(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.all.Add()
+		c.addSilent(conn)
+	case http.StateActive:
+		// The request is there and may yet be dropped, until the handler runs.
+	case http.StateIdle:
+		c.removeSilent(conn)
+	case http.StateHijacked, http.StateClosed:
+		c.removeSilent(conn)
+		c.all.Done()
+	}
+}
+
+func (c *httpConns) addSilent(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.silent == nil {
+		c.silent = make(map[net.Conn]struct{})
+	}
+	c.silent[conn] = struct{}{}
+	c.unused.Add()
+}
+
+func (c *httpConns) removeSilent(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.silent[conn]; ok {
+		delete(c.silent, conn)
+		c.unused.Done()
+	}
+}
+
+// handler notes that a connection has sent its request before h answers it.
+func (c *httpConns) handler(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.removeSilent(r.Context().Value(connKey{}).(net.Conn))
+		if c.final.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// waitForLast waits, once nothing new is accepted, for the last connection and then
+// for the last page, or until ctx ends. Idle connections are not closed, as
+// http.Server.SetKeepAlivesEnabled would: a request may be on its way.
+func (c *httpConns) waitForLast(ctx context.Context, pages *connSet) {
+	c.final.Store(true)
+	if c.all.Wait(ctx) == nil {
+		pages.Wait(ctx)
+	}
+}
+
+// waitForNew lets the requests come that are on their way, once nothing new is
+// accepted. When srv shuts down it drops requests unanswered, and would wait five
+// seconds for a connection without one.
+func (c *httpConns) waitForNew(srv *http.Server) {
+	srv.SetKeepAlivesEnabled(false)
+	ctx, cancel := context.WithTimeout(context.Background(), newConnTimeout)
+	defer cancel()
+	if c.unused.Wait(ctx) == nil {
+		return
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.silent {
+		conn.Close()
+	}
+}
