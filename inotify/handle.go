@@ -85,7 +85,7 @@ func (h *Handle) Close() {
 	if n := s.dir; n != 0 {
 		w.unsetRoot(s)
 		parent := w.tree.Parent(n)
-		if parent != 0 && !w.tree.Has(n, dirtree.Subscribed) && w.skipped(parent, w.tree.Name(n)) {
+		if !w.tree.Has(n, dirtree.Subscribed) && (parent == 0 || w.skipped(parent, w.tree.Name(n))) {
 			w.dropSubtree(n)
 		} else {
 			w.pruneSkipped(n)

@@ -7,51 +7,50 @@ import (
 	"strings"
 )
 
-// link finds the stages that After names, and the order in which all have
-// their turn.
-func (r *Router) link() error {
-	byName := make(map[string]*stage)
-	for _, s := range r.stages {
-		if byName[s.route.Name] != nil {
-			return fmt.Errorf("route %q: there are two of this name: rename one", s.route.Name)
+// link resolves the names in After, and returns the routes in an order in which
+// each comes after those that it waits for.
+func link(routes []*checkedRoute) (order []*checkedRoute, err error) {
+	byName := make(map[string]*checkedRoute, len(routes))
+	for _, c := range routes {
+		if byName[c.route.Name] != nil {
+			return nil, fmt.Errorf("route %q: there are two of this name: rename one", c.route.Name)
 		}
-		byName[s.route.Name] = s
+		byName[c.route.Name] = c
 	}
-	for _, s := range r.stages {
-		for _, name := range s.route.After {
-			a := byName[name]
-			if a == nil {
-				return fmt.Errorf("route %q: after %q: there is no such route: there is %s", s.route.Name, name, r.names())
-			}
-			if !slices.Contains(s.after, a) {
-				s.after = append(s.after, a)
-				a.behind = append(a.behind, s)
-			}
-		}
-	}
-	var routes []Route
-	for _, s := range r.stages {
-		routes = append(routes, s.route)
-	}
-	if cycle := Cycle(routes...); cycle != nil {
-		return cycleError(cycle)
-	}
-	for _, s := range r.stages {
-		r.place(s)
-	}
-	return nil
-}
 
-// place puts s into the order, behind all that comes before it.
-func (r *Router) place(s *stage) {
-	if slices.Contains(r.order, s) {
-		return
+	var plain []Route
+	for _, c := range routes {
+		for _, name := range c.route.After {
+			first := byName[name]
+			if first == nil {
+				return nil, fmt.Errorf("route %q: after %q: there is no such route: there is %s", c.route.Name, name, quoted(names(routes), ", "))
+			}
+			if !slices.Contains(c.after, first) {
+				c.after = append(c.after, first)
+			}
+		}
+		plain = append(plain, *c.route)
 	}
-	for _, a := range s.after {
-		r.place(a)
-		s.above = union(union(s.above, a.above), []*stage{a})
+	if cycle := Cycle(plain...); cycle != nil {
+		return nil, cycleError(cycle)
 	}
-	r.order = append(r.order, s)
+
+	placed := make(map[*checkedRoute]bool, len(routes))
+	var place func(c *checkedRoute)
+	place = func(c *checkedRoute) {
+		if placed[c] {
+			return
+		}
+		placed[c] = true
+		for _, first := range c.after {
+			place(first)
+		}
+		order = append(order, c)
+	}
+	for _, c := range routes {
+		place(c)
+	}
+	return order, nil
 }
 
 // Cycle returns the names of routes each of which is after the next by After, the
@@ -98,47 +97,25 @@ func cycleError(cycle []string) error {
 	if len(cycle) == 2 {
 		return fmt.Errorf("route %q: it comes after itself: take it out of its After", cycle[0])
 	}
-	var names []string
-	for _, name := range cycle {
-		names = append(names, strconv.Quote(name))
-	}
-	return fmt.Errorf("routes wait for each other: %s: take one out of the After of another", strings.Join(names, " after "))
+	return fmt.Errorf("routes wait for each other: %s: take one out of the After of another", quoted(cycle, " after "))
 }
 
-// union appends to all what is not in it yet. Each list has nothing twice.
-func union(all, more []*stage) []*stage {
-	switch {
-	case len(all) == 0:
-		return slices.Clone(more)
-	case len(more) == 1 && !slices.Contains(all, more[0]):
-		return append(all, more[0])
-	case len(more) <= 1:
-		return all
-	}
-	in := make(map[*stage]bool, len(all))
-	for _, s := range all {
-		in[s] = true
-	}
-	for _, s := range more {
-		if !in[s] {
-			all = append(all, s)
-		}
+func names(routes []*checkedRoute) []string {
+	var all []string
+	for _, c := range routes {
+		all = append(all, c.route.Name)
 	}
 	return all
 }
 
-// names is the names of all routes, for errors.
-func (r *Router) names() string {
-	if len(r.stages) == 0 {
+// quoted joins names for an error.
+func quoted(names []string, between string) string {
+	if len(names) == 0 {
 		return "none"
 	}
-	return quoted(r.stages, ", ")
-}
-
-func quoted(stages []*stage, between string) string {
-	var names []string
-	for _, s := range stages {
-		names = append(names, fmt.Sprintf("%q", s.route.Name))
+	var all []string
+	for _, name := range names {
+		all = append(all, strconv.Quote(name))
 	}
-	return strings.Join(names, between)
+	return strings.Join(all, between)
 }

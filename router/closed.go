@@ -73,9 +73,9 @@ func (l *lane) isChecked(now time.Time) bool {
 		l.wait()
 		c := &l.stage.checks
 		c.lanes = append(c.lanes, l)
-		if f := l.stage.router.floor; !c.running {
+		if r := l.stage.router; !c.running {
 			c.running = true
-			f.runs.Go(func() { c.work(f) })
+			r.runs.Go(func() { c.work(r) })
 		}
 	}
 	return false
@@ -88,34 +88,34 @@ func (l *lane) change() {
 }
 
 // work looks at files until there are none to look at.
-func (c *checks) work(f *floor) {
+func (c *checks) work(r *Router) {
 	for {
-		batches := c.take(f)
+		batches := c.take(r)
 		if batches == nil {
 			return
 		}
 		for _, b := range batches {
-			b.look(f.writers)
+			b.look(r.writers)
 		}
-		f.mu.Lock()
+		r.mu.Lock()
 		now := time.Now()
 		for _, b := range batches {
 			b.apply(now)
 		}
-		if f.router.phase == during {
-			f.router.turn(now)
+		if r.phase == during {
+			r.turn(now)
 		}
-		f.mu.Unlock()
+		r.mu.Unlock()
 	}
 }
 
 // take is what is to be looked at; nil if there is nothing, and work has ended.
-func (c *checks) take(f *floor) []*check {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (c *checks) take(r *Router) []*check {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var batches []*check
 	for _, l := range c.lanes[:min(len(c.lanes), mostChecked)] {
-		b := &check{lane: l, settle: l.stage.route.Settle, noOpens: f.router.hearsOpens()}
+		b := &check{lane: l, settle: l.stage.route.Settle, noOpens: r.hearsOpens()}
 		for k, e := range l.batch.entries {
 			if e.event.Mask&(gone|inotify.IsDir) == 0 && !e.alone {
 				b.files = append(b.files, checkedFile{key: k, found: e.found})

@@ -200,13 +200,16 @@
 // until all frames that those events led to are over. [Router.Offer] takes files
 // that were there before anybody watched.
 //
-// # Succession
+// # Other routes
 //
-// The routes of a Router are those of New. To have others, such as those of a
-// configuration that has changed, make a Router that succeeds it
-// (Options.Succeeds) and a [Group] for that, and let [Group.Relieve] put it in
-// the old one's place while that works: nothing that happens is missed, and a
-// route that is in both goes on with what waits and what runs.
+// [Router.SetRoutes] replaces the routes, and [Group.SetListeners] the roots, while
+// the Router works, as when a configuration has changed. Either changes all or, with
+// an error, nothing. No event is lost or comes twice, and a route that was there
+// before, by its name, goes on with what waits and what runs.
+//
+// Roots that are new must be listened to before routes are set that are for them,
+// and roots that go are best dropped after that: then SetListeners is called twice,
+// and the second call cannot fail.
 //
 // # Loops
 //

@@ -146,7 +146,7 @@ func ExampleRouter_Submit() {
 
 // A program loads its configuration anew: other routes take the place of those
 // that work, which go on under the same name.
-func ExampleGroup_Relieve() {
+func ExampleRouter_SetRoutes() {
 	dir, err := os.MkdirTemp("", "site")
 	if err != nil {
 		fmt.Println(err)
@@ -161,12 +161,12 @@ func ExampleGroup_Relieve() {
 			return nil
 		}}
 	}
-	first, err := router.New(router.Options{}, build("the old way"))
+	r, err := router.New(router.Options{}, build("the old way"))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	group, err := router.NewGroup(inotify.Options{}, router.Listener{Root: dir, Router: first})
+	group, err := router.NewGroup(inotify.Options{}, router.Listener{Root: dir, Router: r})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -179,29 +179,17 @@ func ExampleGroup_Relieve() {
 	_ = os.WriteFile(dir+"/a.md", []byte("one"), 0o644)
 	fmt.Println(<-ran)
 
-	// Whatever is wrong with the new configuration shows here, and changes
-	// nothing.
-	second, err := router.New(router.Options{Succeeds: first}, build("the new way"))
-	if err != nil {
+	// Whatever is wrong with the new routes shows here, and changes nothing.
+	if err := r.SetRoutes(build("the new way")); err != nil {
 		fmt.Println(err)
 		return
 	}
-	next, err := group.Successor(inotify.Options{}, router.Listener{Root: dir, Router: second})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer next.Close()
-	next.Relieve(group)
-	fmt.Println("the first has ended:", <-done)
-	go func() { done <- next.Run(ctx) }()
 	_ = os.WriteFile(dir+"/b.md", []byte("two"), 0o644)
 	fmt.Println(<-ran)
 	cancel()
-	fmt.Println("the second has ended:", <-done)
+	fmt.Println("the group has ended:", <-done)
 	// Output:
 	// build a.md the old way
-	// the first has ended: <nil>
 	// build b.md the new way
-	// the second has ended: <nil>
+	// the group has ended: <nil>
 }

@@ -38,14 +38,14 @@ type Verdict struct {
 	IgnoredBy string
 }
 
-// Explain says what each route that is for a root, in the order of New, makes
+// Explain says what each route that is for a root, in their order, makes
 // of a path, which is relative to it. It is for people who wonder, and not
 // quick.
 func (r *Router) Explain(root, path string) []Verdict {
 	var verdicts []Verdict
-	for _, s := range r.stages {
-		if s.rules.in(root) {
-			verdicts = append(verdicts, s.explain(root, relative(path)))
+	for _, c := range r.routes.Load().all {
+		if c.rules.in(root) {
+			verdicts = append(verdicts, c.explain(root, relative(path)))
 		}
 	}
 	return verdicts
@@ -54,29 +54,30 @@ func (r *Router) Explain(root, path string) []Verdict {
 // Matcher returns what reports whether a route is for a path, which is relative to
 // a root: a change of it, of a kind that the route asks for, would trigger it.
 func (r *Router) Matcher(route string) (matches func(root, path string) bool, err error) {
-	s, err := r.stage(route)
-	if err != nil {
-		return nil, err
+	set := r.routes.Load()
+	i := slices.IndexFunc(set.all, func(c *checkedRoute) bool { return c.route.Name == route })
+	if i < 0 {
+		return nil, noRoute(route, set)
 	}
-	return func(root, path string) bool { return s.rules.isFor(inotify.Event{Root: root, Path: path}) }, nil
+	return func(root, path string) bool { return set.all[i].rules.isFor(inotify.Event{Root: root, Path: path}) }, nil
 }
 
-func (s *stage) explain(root, path string) Verdict {
+func (c *checkedRoute) explain(root, path string) Verdict {
 	below := func(g glob.Glob) bool { return g.Below().Match(path) }
 	v := Verdict{
-		Route:   s.route.Name,
-		Mask:    s.rules.want,
-		Ignored: first(s.route.Ignore, below),
-		Output:  first(s.route.Outputs, below),
-		Pattern: first(s.route.Patterns, func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, s.rules.hidden) }),
-		Wanted:  s.rules.names(path, 0) && !s.rules.isTooDeep(path) && !s.rules.ignores(path),
+		Route:   c.route.Name,
+		Mask:    c.rules.want,
+		Ignored: first(c.route.Ignore, below),
+		Output:  first(c.route.Outputs, below),
+		Pattern: first(c.route.Patterns, func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, c.rules.hidden) }),
+		Wanted:  c.rules.names(path, 0) && !c.rules.isTooDeep(path) && !c.rules.ignores(path),
 	}
 	if v.Ignored == "" && !v.Wanted {
-		v.Ignored = first(s.route.Hidden, below)
+		v.Ignored = first(c.route.Hidden, below)
 	}
-	if v.Ignored == "" && v.Output == "" && s.rules.files != nil {
+	if v.Ignored == "" && v.Output == "" && c.rules.files != nil {
 		info, err := os.Lstat(filepath.Join(root, path))
-		by, ignored := s.rules.files(root).Ignored(path, err == nil && info.IsDir())
+		by, ignored := c.rules.files(root).Ignored(path, err == nil && info.IsDir())
 		if ignored {
 			v.Ignored, v.IgnoredBy, v.Wanted = by.Text, fmt.Sprintf("%s:%d", by.File, by.Number), false
 		}

@@ -24,7 +24,7 @@ var (
 	// ErrKept is of a run that could do nothing with its events: a callback that
 	// returns it has failed, and they are in the next batch of the route, or of
 	// the path with PerFile. That goes when something new comes for it, or
-	// another Router takes this one's place.
+	// after SetRoutes.
 	ErrKept = errors.New("kept for the next run")
 
 	// ErrSkipped is of a callback that had nothing to do, as what it makes is up
@@ -36,7 +36,7 @@ var (
 	ErrBusy = errors.New("dropped: the route was running")
 
 	// ErrStopped is what Wait says of an event that was dropped because the
-	// router stopped.
+	// router stopped, or its route is no more.
 	ErrStopped = errors.New("dropped: the router stopped")
 )
 
@@ -72,9 +72,9 @@ type Frame struct {
 // A frame is a Frame on its way.
 type frame struct {
 	Frame
-	router  *Router // that began it, with its route as it was then
-	route   *Route
-	lane    *lane // the lock guards whose it is
+	router  *Router
+	route   *Route // as it was when the frame began
+	lane    *lane
 	entries []*entry
 	cause   *cause // nil if there is no run
 
@@ -90,7 +90,7 @@ type frame struct {
 // newFrame takes the batch of a lane. The router's lock is held.
 func newFrame(l *lane, now time.Time) *frame {
 	s := l.stage
-	return &frame{router: s.router, route: &s.route, lane: l, entries: l.batch.take(), Frame: Frame{Route: s.route.Name, Start: now}}
+	return &frame{router: s.router, route: s.route, lane: l, entries: l.batch.take(), Frame: Frame{Route: s.route.Name, Start: now}}
 }
 
 // restart ends the run in favour of newer events. The router's lock is held.
@@ -162,7 +162,7 @@ func (f *frame) end() {
 	}
 
 	inNext := errors.Is(f.Err, ErrRestarted) || errors.Is(f.Err, ErrKept) // the events, anyway
-	if f.Outcome == Failed && !inNext && f.router.now().phase == during {
+	if f.Outcome == Failed && !inNext && f.router.phase == during && !f.lane.stage.retired {
 		f.Again, f.Backoff = f.lane.again(f)
 	}
 }
@@ -209,9 +209,9 @@ func (f *frame) log() {
 func (f *frame) settle() {
 	f.router.mu.Lock()
 	defer f.router.mu.Unlock()
-	l, now := f.lane, time.Now()
-	r := l.stage.router // which may have taken it over
+	r, l, now := f.router, f.lane, time.Now()
 	l.touch()
+	r.touched = true // also for a route that is no more: its place is free
 	if l.run == f {
 		l.run = nil
 		l.moments.ended = now
@@ -223,30 +223,27 @@ func (f *frame) settle() {
 	}
 	r.conclude(f, now)
 	r.turn(now)
-	if r.floor.router != r { // the route is no more, and its place is free
-		r.floor.router.touched = true
-		r.floor.router.turn(now)
-	}
 }
 
 // conclude is what a frame means to others, and to its own events.
 func (r *Router) conclude(f *frame, now time.Time) {
 	l := f.lane
+	goesOn := r.phase == during && !l.stage.retired
 	switch {
 	case f.Err == nil:
 		l.retries = 0
 		l.stage.forgive(l)
-		if r.phase == during {
+		if goesOn {
 			l.stage.lead(f)
 		}
-	case (f.restarted || errors.Is(f.Err, ErrRestarted)) && r.phase == during:
+	case (f.restarted || errors.Is(f.Err, ErrRestarted)) && goesOn:
 		if l.batch.empty() {
 			l.skipDelay()
 			l.attribute(f.cause)
 		}
 		l.batch.restore(f.entries)
 		return
-	case errors.Is(f.Err, ErrRestarted) && r.leave(f):
+	case errors.Is(f.Err, ErrRestarted) && r.handOn(f):
 		return
 	default:
 		l.stage.fail(l, fmt.Errorf("route %q: %w", f.Route, f.Err))
@@ -259,10 +256,21 @@ func (r *Router) conclude(f *frame, now time.Time) {
 		release(e.tickets, err)
 	}
 	switch {
-	case r.phase != during:
+	case !goesOn:
 	case errors.Is(f.Err, ErrKept):
 		l.keep(f)
 	case f.Again:
 		l.retry(f, now)
 	}
+}
+
+// handOn gives the events of a frame, whose route has another Per now, to that. It
+// reports whether there is such a route.
+func (r *Router) handOn(f *frame) bool {
+	s := r.byName[f.Route]
+	if s == nil || r.phase != during {
+		return false
+	}
+	s.adopt(f.entries)
+	return true
 }

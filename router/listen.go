@@ -46,72 +46,127 @@ func (l Listener) deliver(events []inotify.Event) {
 // A Group is listeners that share one inotify instance, start together and
 // stop together.
 type Group struct {
-	*instance
-	listeners []Listener
-	routers   []*Router   // each once
-	relieved  chan *Group // gets the one that takes its place
+	watcher *inotify.Watcher
+	problem func(error) // Options.Problem
+
+	setting sync.Mutex // held while listeners, or what they watch, change; before mu
+
+	mu       sync.Mutex      // guards what follows; before the lock of a Router
+	roots    []*listening    // each root and Router once
+	routers  []*Router       // of all listeners that there ever were, each once
+	watching context.Context // ends with the watcher's run; nil before Run
+	routing  context.Context // ends the routers' runs; nil but during Run
+	runs     sync.WaitGroup  // of routers
 }
 
-// An instance is a watcher and the Group that it is for now.
-type instance struct {
-	watcher *inotify.Watcher
-
-	mu    sync.Mutex
-	owner *Group
+// A listening is a Listener at work.
+type listening struct {
+	Listener
+	handle *inotify.Handle
+	routes *routeSet // that say what is watched; Group.setting guards it
 }
 
 // NewGroup watches the listeners' roots; everything that can fail at the start
 // fails here, and nothing is held then. What happens from now on is kept for
 // Run. The Group must be closed.
 func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
-	g, err := groupOf(listeners)
-	if err != nil {
-		return nil, err
-	}
-	return g.watch(opts, func(err error) error { return err })
-}
-
-// watch gives the Group a watcher of its own, of whose errors it has some judged.
-func (g *Group) watch(opts inotify.Options, judge func(error) error) (*Group, error) {
 	watcher, err := inotify.New(opts)
 	if err != nil {
 		return nil, err
 	}
-	g.instance = &instance{watcher: watcher, owner: g}
-	for _, l := range g.listeners {
-		_, err := watcher.Add(g.subscription(l))
-		if err = judge(err); err != nil {
-			return nil, errors.Join(err, watcher.Close())
-		}
+	g := &Group{watcher: watcher, problem: opts.Problem}
+	if g.problem == nil {
+		g.problem = func(error) {}
 	}
-	g.findOverlaps()
+	if err := g.setListeners(listeners, func(err error) error { return err }); err != nil {
+		return nil, errors.Join(err, watcher.Close())
+	}
 	return g, nil
 }
 
-// groupOf is a Group that has no watcher yet.
-func groupOf(listeners []Listener) (*Group, error) {
-	g := &Group{relieved: make(chan *Group, 1)}
+// SetListeners replaces the listeners, all of them or, with an error, none. It may
+// be called before Run and during it, but not by a Notice.
+//
+// A root that is listened to already, for the same Router, is so without a gap, and
+// keeps its Notice. What happened below a root that goes is delivered before. For a
+// root that is new the error is as of NewGroup; but when there are not enough watches
+// for all that is in it (an *inotify.LimitError), the rest is polled, and
+// inotify.Options.Problem is told. A Router that is new is run with the others; one
+// that has no listeners any more runs until the Group ends.
+func (g *Group) SetListeners(listeners ...Listener) error {
+	return g.setListeners(listeners, func(err error) error {
+		if limit, ok := errors.AsType[*inotify.LimitError](err); ok && limit.Needed > 0 {
+			g.problem(err)
+			return nil
+		}
+		return err
+	})
+}
+
+// setListeners is SetListeners; judge says what an error of the watcher is to the
+// caller.
+func (g *Group) setListeners(listeners []Listener, judge func(error) error) error {
+	listeners, err := mergeListeners(listeners)
+	if err != nil {
+		return err
+	}
+	g.setting.Lock()
+	defer g.setting.Unlock()
+
+	var next, added []*listening
+	for _, l := range listeners {
+		at := g.find(l)
+		if at == nil {
+			if at, err = g.listen(l); judge(err) != nil {
+				for _, a := range added {
+					a.handle.Close()
+				}
+				return err
+			}
+			added = append(added, at)
+		}
+		next = append(next, at)
+	}
+
+	var gone []*listening
+	for _, at := range g.roots {
+		if !slices.Contains(next, at) {
+			gone = append(gone, at)
+		}
+	}
+	if len(gone) > 0 {
+		g.flush()
+	}
+	err = g.commit(next)
+	for _, at := range gone {
+		at.handle.Close()
+	}
+	for _, at := range added {
+		g.update(at) // its Router may have got other routes meanwhile
+	}
+	g.findOverlaps()
+	return err
+}
+
+// mergeListeners checks listeners, and makes one of those that have the same root and
+// Router: two subscriptions would bring everything twice.
+func mergeListeners(listeners []Listener) (merged []Listener, err error) {
 	for _, l := range listeners {
 		if l.Router == nil {
 			return nil, fmt.Errorf("listener for %q: no router: set one", l.Root)
 		}
-		same := func(other Listener) bool { return other.Root == l.Root && other.Router == l.Router }
-		if i := slices.IndexFunc(g.listeners, same); i >= 0 {
-			// Two subscriptions would bring everything twice.
-			g.listeners[i].Notice = tellBoth(g.listeners[i].Notice, l.Notice)
-			g.listeners[i].Wait = g.listeners[i].Wait || l.Wait
+		i := slices.IndexFunc(merged, func(other Listener) bool { return other.Root == l.Root && other.Router == l.Router })
+		if i < 0 {
+			merged = append(merged, l)
 			continue
 		}
-		g.listeners = append(g.listeners, l)
-		if !slices.Contains(g.routers, l.Router) {
-			g.routers = append(g.routers, l.Router)
-		}
-		l.Router.findRepository(l.Root)
+		merged[i].Notice = noticeBoth(merged[i].Notice, l.Notice)
+		merged[i].Wait = merged[i].Wait || l.Wait
 	}
-	return g, nil
+	return merged, nil
 }
 
-func tellBoth(first, second func(there bool)) func(there bool) {
+func noticeBoth(first, second func(there bool)) func(there bool) {
 	switch {
 	case first == nil:
 		return second
@@ -124,21 +179,87 @@ func tellBoth(first, second func(there bool)) func(there bool) {
 	}
 }
 
-func (g *Group) subscription(l Listener) inotify.Subscription {
-	return inotify.Subscription{
+// find is the listener of the same root and Router that there is; nil if there is
+// none.
+func (g *Group) find(l Listener) *listening {
+	i := slices.IndexFunc(g.roots, func(at *listening) bool { return at.Root == l.Root && at.Router == l.Router })
+	if i < 0 {
+		return nil
+	}
+	return g.roots[i]
+}
+
+// listen watches a root. With an *inotify.LimitError it does as well.
+func (g *Group) listen(l Listener) (*listening, error) {
+	l.Router.findRepository(l.Root)
+	at := &listening{Listener: l, routes: l.Router.routes.Load()}
+	var err error
+	at.handle, err = g.watcher.Add(inotify.Subscription{
 		Root:    l.Root,
 		Wait:    l.Wait,
-		Mask:    l.Router.Mask(l.Root),
-		SkipDir: func(path string) bool { return l.Router.SkipDir(l.Root, path) },
+		Mask:    at.routes.mask(l.Root),
+		SkipDir: at.skipDir(),
 		Deliver: func(events []inotify.Event) {
 			if slices.ContainsFunc(events, movesRoots) {
-				g.instance.findOverlaps()
+				g.findOverlaps()
 			}
 			if l.Router.ignoreFiles.Update(l.Root, events) {
 				g.watcher.Rescan(l.Root)
 			}
 			l.deliver(events)
 		},
+	})
+	return at, err
+}
+
+// skipDir is the rule for the directories of the root that are not watched. It does
+// not change with at.routes.
+func (at *listening) skipDir() func(path string) bool {
+	root, routes := at.Root, at.routes
+	return func(path string) bool { return routes.skipDir(root, path) }
+}
+
+// commit makes these the listeners, and runs the routers that are new.
+func (g *Group) commit(roots []*listening) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.roots = roots
+	var errs []error
+	for _, at := range roots {
+		r := at.Router
+		if slices.Contains(g.routers, r) {
+			continue
+		}
+		g.routers = append(g.routers, r)
+		r.join(g)
+		if g.routing != nil {
+			errs = append(errs, g.run(r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// watchFor changes what is watched of the roots of a Router to what its routes ask
+// for now.
+func (g *Group) watchFor(r *Router) {
+	g.setting.Lock()
+	defer g.setting.Unlock()
+	for _, at := range g.roots {
+		if at.Router == r {
+			g.update(at)
+		}
+	}
+}
+
+func (g *Group) update(at *listening) {
+	routes := at.Router.routes.Load()
+	same := routes.watchesLike(at.routes, at.Root)
+	at.routes = routes
+	if same {
+		return
+	}
+	if err := at.handle.Update(routes.mask(at.Root), at.skipDir()); err != nil && !errors.Is(err, inotify.ErrClosed) {
+		g.problem(err)
 	}
 }
 
@@ -157,144 +278,49 @@ func (g *Group) Run(ctx context.Context) error {
 	defer stopWatching()
 	routing, stopRouting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRouting()
-
-	routed := make([]error, len(g.routers))
-	var wg, relieving sync.WaitGroup
 	if ctx.Err() != nil {
 		stopRouting() // before anything begins
 	}
-	for i, r := range g.routers {
-		defer r.heed(&source{ctx: watching, flush: g.watcher.Flush})()
-		// It is at work before another can take its place.
-		if routed[i] = r.begin(routing); routed[i] != nil {
-			stopWatching()
-			continue
-		}
-		wg.Go(func() { r.stay(routing) })
-	}
-	var next *Group
-	relieving.Go(func() {
-		select {
-		case next = <-g.relieved:
-			if next.instance != g.instance {
-				// What happened before is ours, and the end of a write with it.
-				_ = g.watcher.Flush(watching)
-			}
-			stopWatching()
-		case <-watching.Done():
-		}
-	})
-	err := g.watcher.Run(watching)
-	stopWatching()
-	relieving.Wait()
-	if next == nil {
-		select {
-		case next = <-g.relieved: // as we were told to stop
-		default:
-		}
-	}
-	if next != nil && err == nil {
-		next.takeOver(g)
-	}
-	stopRouting()
-	wg.Wait()
-	return errors.Join(append(routed, err)...)
-}
 
-// Successor makes a Group that is to take the place of g by Relieve. Its
-// Routers succeed those of g (Options.Succeeds). It is made as by NewGroup; but
-// where its listeners have the same roots in the same order, and their routes
-// the same masks, patterns and ignored names, g's inotify instance is to go on,
-// with g's options and notices. Otherwise both have one until Relieve is done;
-// when that takes more watches than there may be (an *inotify.LimitError), the
-// rest is watched as soon as g's are gone, or else polled, and opts.Problem is
-// told.
-func (g *Group) Successor(opts inotify.Options, listeners ...Listener) (*Group, error) {
-	next, err := groupOf(listeners)
-	if err != nil {
-		return nil, err
-	}
-	if slices.EqualFunc(g.listeners, next.listeners, Listener.goesOnAs) {
-		next.instance = g.instance
-		next.findOverlaps()
-		return next, nil
-	}
-	return next.watch(opts, func(err error) error {
-		if limit, ok := errors.AsType[*inotify.LimitError](err); ok && limit.Needed > 0 {
-			if opts.Problem != nil {
-				opts.Problem(err)
-			}
-			return nil
-		}
-		return err
-	})
-}
-
-// goesOnAs reports whether a subscription for l does for next as well: what l's
-// Router gets then is its successor's.
-func (l Listener) goesOnAs(next Listener) bool {
-	return next.Router != nil && next.Router.succeeds == l.Router && next.Root == l.Root &&
-		next.Router.Mask(l.Root) == l.Router.Mask(l.Root) &&
-		slices.Equal(next.Router.interests(l.Root), l.Router.interests(l.Root))
-}
-
-// interests are what decides which directories are skipped in a root.
-func (r *Router) interests(root string) []string {
-	var all []string
-	for _, s := range r.stages {
-		if s.rules.in(root) {
-			all = append(all, fmt.Sprintf("%q %q %q %q %t", s.route.Patterns, s.route.Ignore, s.route.Hidden, s.route.Outputs, s.route.IgnoreFiles))
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// Relieve has g take the place of the Group that it is a Successor of, while
-// that runs, so that nothing is lost: when old's watcher has delivered what
-// happened before, each Router of g takes the place of the one that it
-// succeeds, and old's Run returns; then g's Run must be called, whatever became
-// of its context. Relieve does not wait.
-//
-// A route that both Routers have, by its name, goes on: what waits, by the new
-// rules; the run under way, which the next does not overlap, and which leaves it
-// its events if it returns ErrRestarted; and, with the same Per, what has failed
-// and what is known of loops. What waits for a route that is no more is dropped; a
-// run of it goes on, and the new Router's Run waits for it as for its own. With
-// inotify instances of their own, what happens between the making of g and the end
-// of old is told by both.
-//
-// If old is stopped or fails before that, nothing is taken over.
-func (g *Group) Relieve(old *Group) {
-	select {
-	case old.relieved <- g:
-	default: // it is another's
-	}
-}
-
-// takeOver is the moment at which g takes the place of old.
-func (g *Group) takeOver(old *Group) {
+	g.mu.Lock()
+	g.watching, g.routing = watching, routing
+	var errs []error
 	for _, r := range g.routers {
-		if slices.Contains(old.routers, r.succeeds) {
-			r.takeOver(r.succeeds)
+		if err := g.run(r); err != nil {
+			errs = append(errs, err)
+			stopWatching()
 		}
 	}
-	if g.instance == old.instance {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.owner = g
+	g.mu.Unlock()
+	errs = append(errs, g.watcher.Run(watching))
+	stopWatching()
+
+	g.mu.Lock()
+	g.routing = nil // no router begins any more
+	g.mu.Unlock()
+	stopRouting()
+	g.runs.Wait()
+	return errors.Join(errs...)
+}
+
+// run runs a router until g.routing ends. g.mu is held.
+func (g *Group) run(r *Router) error {
+	routing := g.routing
+	if err := r.begin(routing); err != nil {
+		return err
 	}
+	g.runs.Go(func() { r.stay(routing) })
+	return nil
 }
 
 // Close ends a Run, without waiting for its callbacks, and gives the inotify
-// instance back, unless that is another's now, or not yet its own. Further calls
-// do nothing.
+// instance back. Further calls do nothing.
 func (g *Group) Close() error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.owner != g {
-		return nil
+	for _, r := range g.routers {
+		r.leave(g)
 	}
+	g.mu.Unlock()
 	return g.watcher.Close()
 }
 
@@ -311,36 +337,39 @@ func Listen(ctx context.Context, listeners ...Listener) error {
 // catchingUp is how long a watcher has to deliver what happened during a run.
 const catchingUp = time.Second
 
-// A source is a watcher that brings events to a router.
-type source struct {
-	ctx   context.Context // ends with the watcher's Run
-	flush func(context.Context) error
+// flush waits until the watcher has delivered what happened before, if it runs. That
+// it fails is Run's to report.
+func (g *Group) flush() {
+	g.mu.Lock()
+	watching := g.watching
+	g.mu.Unlock()
+	if watching == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(watching, catchingUp)
+	defer cancel()
+	_ = g.watcher.Flush(ctx)
 }
 
-// heed makes the router wait for a source at the end of its runs, until stop.
-func (r *Router) heed(s *source) (stop func()) {
+// join notes that the Group brings events to the router, until it leaves.
+func (r *Router) join(g *Group) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.sources == nil {
-		r.sources = make(map[*source]bool)
-	}
-	r.sources[s] = true
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.sources, s)
-	}
+	r.groups[g] = true
 }
 
-// catchUp waits until the sources have brought all that happened before. That
-// they fail is theirs to report.
+func (r *Router) leave(g *Group) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.groups, g)
+}
+
+// catchUp waits until the groups have brought all that happened before.
 func (r *Router) catchUp() {
 	r.mu.Lock()
-	sources := slices.Collect(maps.Keys(r.sources))
+	groups := slices.Collect(maps.Keys(r.groups))
 	r.mu.Unlock()
-	for _, s := range sources {
-		ctx, cancel := context.WithTimeout(s.ctx, catchingUp)
-		_ = s.flush(ctx)
-		cancel()
+	for _, g := range groups {
+		g.flush()
 	}
 }

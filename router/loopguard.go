@@ -151,13 +151,13 @@ func (s *stage) starts(c *cause, now time.Time) {
 	if s.route.ReadOnly {
 		return
 	}
-	f := s.router.floor
-	f.causes = slices.DeleteFunc(f.causes, func(c *cause) bool { return !c.active(now) })
-	if len(f.causes) >= maxCauses {
-		f.causes = slices.Delete(f.causes, 0, 1)
+	r := s.router
+	r.causes = slices.DeleteFunc(r.causes, func(c *cause) bool { return !c.active(now) })
+	if len(r.causes) >= maxCauses {
+		r.causes = slices.Delete(r.causes, 0, 1)
 	}
-	f.causes = append(f.causes, c)
-	s.router.noteEnd(c)
+	r.causes = append(r.causes, c)
+	r.noteEnd(c)
 }
 
 // ends notes that a run of the route is over, or with Background that the
@@ -166,13 +166,13 @@ func (s *stage) ends(c *cause, now time.Time) {
 	switch {
 	case s.route.Background:
 		c.ended = now.Add(startup)
-		if f := s.router.floor; !s.route.ReadOnly && !slices.Contains(f.causes, c) {
-			f.causes = append(f.causes, c)
+		if r := s.router; !s.route.ReadOnly && !slices.Contains(r.causes, c) {
+			r.causes = append(r.causes, c)
 		}
 	case c.active(now):
 		c.ended = now
 	}
-	s.router.now().noteEnd(c)
+	s.router.noteEnd(c)
 }
 
 // noteEnd tells the guards of all routes that led to a run when it ends.
@@ -415,7 +415,7 @@ func (g *loopGuard) bringBack(l *lane) {
 		before = &cause{routes: g.stopped.routes[slices.Index(g.stopped.routes, s.route.Name)+1:]}
 	}
 	for _, e := range g.refused.take() {
-		if !s.keeps(e) {
+		if !s.stillWants(e) {
 			continue // the route is for other files now
 		}
 		to := s.lane(keyOf(e.event))

@@ -37,9 +37,6 @@ func (r *Router) listMoved(batch []inotify.Event) []inotify.Event {
 	if !slices.ContainsFunc(batch, isMovedDir) {
 		return batch
 	}
-	r.mu.Lock()
-	r = r.now()
-	r.mu.Unlock()
 	if !slices.ContainsFunc(batch, func(e inotify.Event) bool { return isMovedDir(e) && !r.skipsMoved(e.Root, e.Path, e.From) }) {
 		return batch // nobody is for what is in it
 	}

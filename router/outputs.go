@@ -41,8 +41,8 @@ const rescanned = inotify.Create | inotify.CloseWrite
 // outputs are what is known of the files that the runs of a stage write. The
 // router's lock guards it.
 type outputs struct {
-	floor  *floor
-	stage  *stage // has them now
+	router *Router
+	stage  *stage // has them now; the lock guards which
 	known  map[key]output
 	moved  *movedOutput // by the latest MovedFrom: the MovedTo may follow
 	free   key          // the latest name that a log has lost
@@ -275,8 +275,9 @@ func (o *outputs) settle(k key, own bool) {
 	}
 }
 
-// lock locks the router that has the stage now, and returns it.
+// lock locks the router, and returns it.
 func (o *outputs) lock() *Router {
-	o.floor.mu.Lock()
-	return o.stage.router
+	r := o.router
+	r.mu.Lock()
+	return r
 }

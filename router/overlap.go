@@ -18,25 +18,18 @@ func movesRoots(e inotify.Event) bool {
 	return e.Mask&arrived != 0 && (e.Mask&inotify.IsDir != 0 || e.Path == ".")
 }
 
-// findOverlaps has the routers of the Group that owns the instance told how their
-// roots overlap now.
-func (i *instance) findOverlaps() {
-	i.mu.Lock()
-	owner := i.owner
-	i.mu.Unlock()
-	owner.findOverlaps()
-}
-
 // findOverlaps tells the Group's routers how their roots overlap now.
 func (g *Group) findOverlaps() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, r := range g.routers {
 		var roots []string
-		for _, l := range g.listeners {
+		for _, l := range g.roots {
 			if l.Router == r {
 				roots = append(roots, l.Root)
 			}
 		}
-		if len(roots) > 1 {
+		if len(roots) > 1 || r.hasOverlaps() {
 			r.setOverlaps(overlaps(g.watcher, roots))
 		}
 	}
@@ -56,6 +49,12 @@ func overlaps(w *inotify.Watcher, roots []string) map[string][]inotify.Location 
 		}
 	}
 	return all
+}
+
+func (r *Router) hasOverlaps() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.overlaps) > 0
 }
 
 func (r *Router) setOverlaps(all map[string][]inotify.Location) {

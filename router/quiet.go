@@ -91,8 +91,8 @@ func (l *lane) isGitIdle(now time.Time) bool {
 	}
 	g.running = true
 	l.wait()
-	f, quiet := s.router.floor, s.route.Quiet
-	s.router.runs.Go(func() { l.lookForGit(f, dirs, quiet) })
+	quiet := s.route.Quiet
+	s.router.runs.Go(func() { l.lookForGit(dirs, quiet) })
 	return false
 }
 
@@ -117,13 +117,14 @@ func (l *lane) gitDirs() []gitDir {
 }
 
 // lookForGit looks, without the router's lock, and notes the answer.
-func (l *lane) lookForGit(f *floor, dirs []gitDir, quiet time.Duration) {
+func (l *lane) lookForGit(dirs []gitDir, quiet time.Duration) {
+	r := l.stage.router
 	busy := false
 	for _, d := range dirs {
 		busy = busy || d.isBusy(quiet)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
 	l.touch()
 	g := &l.git
@@ -134,8 +135,8 @@ func (l *lane) lookForGit(f *floor, dirs []gitDir, quiet time.Duration) {
 	if g.idle = !busy || now.Sub(g.since) >= longestBurst; !g.idle {
 		g.next = now.Add(gitInterval)
 	}
-	if f.router.phase == during {
-		f.router.turn(now)
+	if r.phase == during {
+		r.turn(now)
 	}
 }
 

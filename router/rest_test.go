@@ -68,9 +68,9 @@ func TestManyChains(t *testing.T) {
 	}
 }
 
-// The same while one router succeeds another again and again, whose routes have
-// other timing, other ways and other callbacks.
-func TestManySuccessions(t *testing.T) {
+// The same while the routes are replaced again and again by others with other
+// timing, other ways and other callbacks.
+func TestManyChainsAreReplaced(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -88,13 +88,7 @@ func TestManySuccessions(t *testing.T) {
 						routes[i].OnBusy, routes[i].OnFailure = OnBusy(m.dice(2)), OnFailure(m.dice(2))
 						routes[i].Callback = m.callback(time.Duration(m.dice(100))*ms, m.dice(40))
 					}
-					opts.Succeeds = m.router
-					next := mustNew(t, opts, routes...)
-					synctest.Wait()
-					next.takeOver(m.router)
-					stop()
-					m.router = next
-					stop = background(t, next)
+					mustSet(t, m.router, routes...)
 				}
 				sent := m.play()
 				m.await(t)
@@ -246,11 +240,7 @@ func (m *manyChains) excludes(f, g Frame) bool {
 			_, isLoop := errors.AsType[*LoopError](f.Err)
 			return !isLoop && (s.only != nil || paths(f.Events) == paths(g.Events))
 		}
-		for _, a := range s.above {
-			if a.route.Name == g.Route {
-				return true
-			}
-		}
+		return s.precedence()[g.Route]
 	}
 	return false
 }

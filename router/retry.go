@@ -10,7 +10,7 @@ import (
 // again reports whether a run that has failed is followed by another, and after
 // how long.
 func (l *lane) again(f *frame) (ok bool, backoff time.Duration) {
-	route := &l.stage.route
+	route := l.stage.route
 	switch {
 	case l.retries >= route.Retries || len(f.lasting()) == 0:
 		return false, 0

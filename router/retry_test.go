@@ -88,23 +88,19 @@ func TestRetryIsAnnounced(t *testing.T) {
 	})
 }
 
-// What waits for its back-off does so as well where another router takes over.
-func TestRetryIsTakenOver(t *testing.T) {
+// What waits for its back-off does so as well where the routes are replaced.
+func TestRetryAndSetRoutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stagehand{start: time.Now(), runs: make(map[string]int)}
 		a := failing(build, "1").with(func(a *actor) { a.Retries = 1 })
 		a.Callback = s.callback(a)
-		old := mustNew(t, Options{Post: s.note}, a.Route)
-		s.router = old
-		stopOld := background(t, old)
+		s.router = mustNew(t, Options{Post: s.note}, a.Route)
+		stop := background(t, s.router)
 		synctest.Wait()
-		old.Events(words("a.md"))
+		s.router.Events(words("a.md"))
 		time.Sleep(500 * ms)
-		r := mustNew(t, Options{Post: s.note, Succeeds: old}, a.Route)
-		r.takeOver(old)
-		stop := background(t, r)
+		mustSet(t, s.router, a.Route)
 		time.Sleep(long)
-		stopOld()
 		stop()
 		if got, want := s.String(), "build:a.md@30-130! build:a.md@1130-1230"; got != want {
 			t.Errorf("got frames %s, want %s", got, want)
@@ -113,7 +109,7 @@ func TestRetryIsTakenOver(t *testing.T) {
 }
 
 // What was kept goes with what is new, holds nobody up, and goes at once where
-// another router takes over.
+// the routes are replaced.
 func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stagehand{start: time.Now(), runs: make(map[string]int)}
@@ -128,17 +124,13 @@ func TestKept(t *testing.T) {
 		}
 		after := reload.Route
 		after.Callback = discard
-		old := mustNew(t, Options{Post: s.note}, route, after)
-		s.router = old
-		stopOld := background(t, old)
+		s.router = mustNew(t, Options{Post: s.note}, route, after)
+		stop := background(t, s.router)
 		synctest.Wait()
 		play(t, s.start, "a.md@0 x.html@1000 b.md@5000 c.md@6000 c.md:d@6500", s.events)
 		time.Sleep(time.Until(s.start.Add(7 * time.Second)))
-		r := mustNew(t, Options{Post: s.note, Succeeds: old}, route, after)
-		r.takeOver(old)
-		stop := background(t, r)
+		mustSet(t, s.router, route, after)
 		time.Sleep(long)
-		stopOld()
 		stop()
 		if got, want := s.String(), "build:a.md@30! reload:x.html@1100 build:a.md+b.md@5030! build:a.md+b.md+c.md@6030! build:a.md+b.md@7000"; got != want {
 			t.Errorf("got frames %s, want %s", got, want)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -48,53 +49,40 @@ type Options struct {
 	// batch of a route has waited a second longer than for anything else, once.
 	// It is called by a goroutine of its own, which Run waits for. Nil is nobody.
 	Waiting func(route string, file inotify.Event)
-
-	// Succeeds is the Router whose place this one is to take while it runs:
-	// see Group.Relieve. Nil is none.
-	Succeeds *Router
 }
 
 // A Router gathers events by the rules of its routes and calls back. Its
 // methods may be called by any goroutine at any time.
 type Router struct {
-	*floor
-	logger   *slog.Logger
-	grace    time.Duration
-	most     int // callbacks at once
-	post     func(Frame)
-	waiting  func(route string, file inotify.Event)
-	succeeds *Router                       // nil when it has
-	relieved chan struct{}                 // closed when another has taken its place
-	gitDirs  map[string]string             // by root, of those that are in a repository; the lock guards it
-	stages   []*stage                      // as in New; the lock guards what they have
-	overlaps map[string][]inotify.Location // of each root the places in others; the lock guards it
-
-	// The floor's lock guards what follows.
-	order   []*stage // what comes first before what comes after it
-	phase   phase
-	called  bool // Run was
-	touched bool // a lane is, and the turn has something to do
-}
-
-// A floor is where runs go on: what a Router has in common with those that
-// take its place.
-type floor struct {
-	runs sync.WaitGroup // of frames that are under way
-
+	logger  *slog.Logger
+	grace   time.Duration
+	post    func(Frame)
+	waiting func(route string, file inotify.Event)
 	writers func(path string) inotify.WriterState // tests may have their own
 
-	mu      sync.Mutex              // guards what follows, and the routers
-	router  *Router                 // whose floor it is now
+	runs        sync.WaitGroup  // of frames that are under way
+	ignoreFiles git.IgnoreFiles // with a lock of its own
+	routes      atomic.Pointer[routeSet]
+	setting     sync.Mutex // held while the routes change; before mu
+
+	mu       sync.Mutex // guards what follows, and what stages and lanes have
+	stages   []*stage   // as the routes were given
+	order    []*stage   // each after those that it waits for
+	byName   map[string]*stage
+	groups   map[*Group]bool               // that bring events
+	gitDirs  map[string]string             // by root, of those that are in a repository
+	overlaps map[string][]inotify.Location // of each root the places in others
+
+	phase   phase
+	called  bool                    // Run was
 	work    context.Context         // what callbacks get; set from during on
 	kill    context.CancelCauseFunc // ends work
+	most    int                     // callbacks at once
 	running int                     // callbacks
-
-	ignoreFiles git.IgnoreFiles // with a lock of its own
-
-	causes  []*cause // the runs that may cause events now, by their start; those that are over among them
-	queued  uint64
+	touched bool                    // a lane is, and the turn has something to do
+	queued  uint64                  // lanes that were ever due
 	agenda  agenda
-	sources map[*source]bool
+	causes  []*cause // the runs that may cause events now, by their start; those that are over among them
 }
 
 // New checks the routes and returns a Router for them. It starts nothing and
@@ -102,40 +90,41 @@ type floor struct {
 // and says what to do.
 func New(opts Options, routes ...Route) (*Router, error) {
 	r := &Router{
-		logger:   cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		grace:    max(0, cmp.Or(opts.Grace, DefaultGrace)),
-		most:     cmp.Or(opts.Concurrency, max(DefaultConcurrency, runtime.GOMAXPROCS(0))),
-		post:     opts.Post,
-		waiting:  opts.Waiting,
-		succeeds: opts.Succeeds,
-		relieved: make(chan struct{}),
+		logger:  cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		grace:   max(0, cmp.Or(opts.Grace, DefaultGrace)),
+		most:    concurrency(opts.Concurrency),
+		post:    opts.Post,
+		waiting: opts.Waiting,
+		writers: inotify.Writers,
+		groups:  make(map[*Group]bool),
 	}
-	if r.most < 0 {
-		r.most = math.MaxInt
-	}
-	if r.succeeds != nil {
-		r.floor = r.succeeds.floor
-	} else {
-		r.floor = &floor{router: r, writers: inotify.Writers}
-		r.agenda.fire, r.agenda.nap = r.fire, nap
-	}
-	for _, route := range routes {
-		s, err := newStage(r, route.withDefaults())
-		if err != nil {
-			return nil, err
-		}
-		r.stages = append(r.stages, s)
-	}
-	if err := r.link(); err != nil {
+	r.agenda.fire, r.agenda.nap = r.fire, nap
+	if err := r.SetRoutes(routes...); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
+// concurrency is how many callbacks run at once by Options.Concurrency.
+func concurrency(n int) int {
+	if n < 0 {
+		return math.MaxInt
+	}
+	return cmp.Or(n, max(DefaultConcurrency, runtime.GOMAXPROCS(0)))
+}
+
+// SetConcurrency replaces Options.Concurrency. Callbacks that run go on.
+func (r *Router) SetConcurrency(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.most = concurrency(n)
+	r.touched = true
+	r.turn(time.Now())
+}
+
 // Events hands events to the routes that want them, in order. It never waits
 // for a callback, and keeps no part of the slice but its strings. What comes
-// before Run is kept for it; what comes after it was told to stop is ignored,
-// and after another has taken its place that one's.
+// before Run is kept for it; what comes after it was told to stop is ignored.
 func (r *Router) Events(batch []inotify.Event) { r.events(batch, false) }
 
 // events is Events. A watcher has delivered each event for all roots above its
@@ -144,7 +133,6 @@ func (r *Router) events(batch []inotify.Event, delivered bool) {
 	batch = r.listMoved(batch)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r = r.now()
 	if r.phase == after {
 		return
 	}
@@ -155,43 +143,23 @@ func (r *Router) events(batch []inotify.Event, delivered bool) {
 	r.turn(now)
 }
 
-// now is the Router, or the one that has taken its place. r.mu is held.
-func (r *Router) now() *Router {
-	if r.phase == after {
-		return r.floor.router
-	}
-	return r
-}
-
 // Mask is what to subscribe to for a root: everything that a route asks for, and
 // what is needed to know when a file is complete or gone; 0 if no route is for
 // anything in it.
 func (r *Router) Mask(root string) inotify.Mask {
-	var m inotify.Mask
-	for _, s := range r.stages {
-		if s.rules.in(root) {
-			m |= s.heeds
-		}
-	}
-	return m
+	return r.routes.Load().mask(root)
 }
 
 // SkipDir reports whether no route is for anything below a directory, whose
 // path is relative to the root. It is made for [inotify.Subscription].
 func (r *Router) SkipDir(root, path string) bool {
-	for _, s := range r.stages {
-		if s.rules.in(root) && !s.rules.skips(root, relative(path)) {
-			return false
-		}
-	}
-	return true
+	return r.routes.Load().skipDir(root, path)
 }
 
 // Run calls the routes' callbacks until ctx ends. Then batches that wait are
 // dropped, callbacks that run may go on for Options.Grace before their
 // context ends, and Run returns nil when the last has returned, however long
-// that takes. Callbacks see the values of ctx, or of the ctx of the Router that
-// this one succeeds. A second Run is an error.
+// that takes. Callbacks see the values of ctx. A second Run is an error.
 func (r *Router) Run(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
@@ -202,13 +170,8 @@ func (r *Router) Run(ctx context.Context) error {
 
 // stay is Run from begin on.
 func (r *Router) stay(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-r.relieved:
-	}
-	if !r.end() {
-		return // the runs are another's
-	}
+	<-ctx.Done()
+	r.end()
 	kill := time.AfterFunc(r.grace, func() {
 		r.kill(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
 	})
@@ -221,17 +184,10 @@ func (r *Router) stay(ctx context.Context) {
 func (r *Router) begin(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.called:
+	if r.called {
 		return errors.New("router: Run was called before: make a new Router for another run")
-	case r.phase == before && r.floor.router != r && r.floor.router.phase == during:
-		return errors.New("router: the one that it succeeds has not been relieved: see Group.Relieve")
 	}
 	r.called = true
-	if r.phase == during {
-		return nil // it took over
-	}
-	r.floor.router = r
 	r.work, r.kill = context.WithCancelCause(context.WithoutCancel(ctx))
 	if ctx.Err() == nil {
 		r.open(time.Now())
@@ -250,20 +206,15 @@ func (r *Router) open(now time.Time) {
 	r.turn(now)
 }
 
-// end drops what waits and ignores all that comes. No run starts after it. It
-// reports whether the router had its place until then.
-func (r *Router) end() bool {
+// end drops what waits and ignores all that comes. No run starts after it.
+func (r *Router) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.floor.router != r {
-		return false
-	}
 	r.phase = after
 	r.agenda.clear()
 	for _, s := range r.stages {
 		s.drop()
 	}
-	return true
 }
 
 // turn sees what is to be done after something has changed. r.mu is held.
@@ -289,24 +240,24 @@ func (r *Router) turn(now time.Time) {
 }
 
 // fire is the timer's. A timer that was stopped too late does no harm.
-func (f *floor) fire() {
-	f.mu.Lock()
-	due := f.agenda.armed
-	f.mu.Unlock()
-	f.agenda.nap(time.Until(due))
+func (r *Router) fire() {
+	r.mu.Lock()
+	due := r.agenda.armed
+	r.mu.Unlock()
+	r.agenda.nap(time.Until(due))
 
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.router.phase != during {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase != during {
 		return
 	}
-	if f.agenda.armed.Equal(due) {
-		f.agenda.armed = time.Time{}
+	if r.agenda.armed.Equal(due) {
+		r.agenda.armed = time.Time{}
 	}
 	now := time.Now()
-	f.agenda.due(now)
-	f.router.turn(now)
-	f.agenda.arm(now) // also if it was too soon
+	r.agenda.due(now)
+	r.turn(now)
+	r.agenda.arm(now) // also if it was too soon
 }
 
 // enqueue puts a lane that is due last.

@@ -83,24 +83,6 @@ func TestIgnoreIsStrongerThanWhatIsSpelledOut(t *testing.T) {
 	}
 }
 
-// A successor that hides other names watches other directories.
-func TestSuccessorWithOtherHiddenNames(t *testing.T) {
-	callback := func(context.Context, []inotify.Event) error { return nil }
-	old, err := New(Options{}, Route{Name: "x", Hidden: []string{".*"}, Callback: callback})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for hidden, want := range map[string]bool{".*": true, "*~": false} {
-		next, err := New(Options{Succeeds: old}, Route{Name: "x", Hidden: []string{hidden}, Callback: callback})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := (Listener{Root: "/r", Router: old}).goesOnAs(Listener{Root: "/r", Router: next}); got != want {
-			t.Errorf("%s: goes on as the old one: %v, want %v", hidden, got, want)
-		}
-	}
-}
-
 func TestConflicts(t *testing.T) {
 	tests := []struct {
 		patterns, ignore string

@@ -135,7 +135,7 @@ func (l *lane) gathered(now time.Time) {
 // it. That counts once for a batch, or with UntilClosed for a while: else a tree
 // that is written all the time could postpone it again and again.
 func (l *lane) release(now time.Time) {
-	r := &l.stage.route
+	r := l.stage.route
 	waited := !l.stage.held && (l.run == nil || l.mayRestart())
 	ready := l.moments.ready(r)
 	again := r.Hold == UntilClosed && now.Before(ready.Add(DefaultHold))
@@ -188,8 +188,8 @@ func (l *lane) advance(now time.Time) {
 			return
 		}
 		l.moments.delayed = until
-		l.moments.quiet = l.arrivals.quiet(&s.route, l.moments.first, s.freed)
-		if due := l.moments.due(&s.route); due.After(now) {
+		l.moments.quiet = l.arrivals.quiet(s.route, l.moments.first, s.freed)
+		if due := l.moments.due(s.route); due.After(now) {
 			l.queued = false
 			s.router.agenda.set(l, earliest(due, l.notice(now)))
 			return

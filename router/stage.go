@@ -6,21 +6,16 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/execlog/execlogd/inotify"
 )
 
 // A stage is a route at work: its lanes, and its place among those that it
 // waits for. The router's lock guards what changes.
 type stage struct {
 	router *Router
-	route  Route
-	rules  *rules
-	heeds  inotify.Mask
+	*checkedRoute
 
 	after  []*stage // the routes of After
 	behind []*stage // the routes in whose After this one is
-	above  []*stage // all that hold this one: after, and what holds those
 
 	only    *lane             // of a route with PerRoute
 	lanes   map[key]*lane     // of one with PerFile: those that wait, run or remember
@@ -39,9 +34,11 @@ type stage struct {
 	outputs *outputs
 	checks  checks
 
-	past []*stage // of its name before it, of which runs of another Per may go on
+	former  []*stage // of its name before it, with another Per, of which runs may go on
+	retired bool     // the route is no more, or has another Per
 
-	held     bool      // by above, by what is being refused, or by past
+	blocked  bool      // a route that comes first has something to do
+	held     bool      // by that, by what is being refused, or by former
 	freed    time.Time // when it was no more
 	failures failures  // of after, since it is held
 	loop     loopGuard
@@ -49,26 +46,16 @@ type stage struct {
 	causedByNothing []string // the route's name alone, for causes that nothing has caused
 }
 
-// newStage returns the stage of a route that has its defaults.
-func newStage(r *Router, route Route) (*stage, error) {
-	rs, err := route.rules()
-	if err != nil {
-		return nil, err
-	}
-	s := &stage{router: r, route: route, rules: rs, made: make(map[key]bool), causedByNothing: []string{route.Name}}
-	if route.IgnoreFiles {
-		rs.files = r.ignoreFiles.For
-	}
-	s.outputs = &outputs{floor: r.floor, stage: s}
-	if !rs.none {
-		s.heeds = rs.want | gone | arrived | content
-	}
-	if route.Per == PerRoute {
+// newStage returns the stage of a route that has not run yet.
+func newStage(r *Router, c *checkedRoute) *stage {
+	s := &stage{router: r, checkedRoute: c, made: make(map[key]bool), causedByNothing: []string{c.route.Name}}
+	s.outputs = &outputs{router: r, stage: s}
+	if c.route.Per == PerRoute {
 		s.only = newLane(s, key{})
 	} else {
 		s.lanes = make(map[key]*lane)
 	}
-	return s, nil
+	return s
 }
 
 // at is the lane of a path, nil if it has none.
@@ -128,7 +115,9 @@ func (s *stage) turn(now time.Time) {
 // hold keeps everything that waits back while a route that comes first has
 // something to do, and lets it go, or cancels it, when none has any more.
 func (s *stage) hold(now time.Time) {
-	held := s.refusing > 0 || s.hasPast() || slices.ContainsFunc(s.above, func(a *stage) bool { return a.busy > 0 })
+	// Those that come first have had their turn.
+	s.blocked = slices.ContainsFunc(s.after, func(a *stage) bool { return a.busy > 0 || a.blocked })
+	held := s.blocked || s.refusing > 0 || s.hasFormerRuns()
 	if held == s.held {
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +29,6 @@ func (r *Router) Submit(events ...inotify.Event) *Ticket {
 	t := newTicket()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r = r.now()
 	if r.phase == after {
 		t.fail(ErrStopped)
 	} else {
@@ -50,7 +48,6 @@ func (r *Router) Submit(events ...inotify.Event) *Ticket {
 func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r = r.now()
 	s, err := r.stage(route)
 	if err != nil {
 		return nil, err
@@ -75,7 +72,6 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error)
 func (r *Router) Offer(route string, events ...inotify.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r = r.now()
 	if r.phase == after {
 		return ErrStopped
 	}
@@ -92,11 +88,15 @@ func (r *Router) Offer(route string, events ...inotify.Event) error {
 
 // stage is the route of a name at work.
 func (r *Router) stage(name string) (*stage, error) {
-	i := slices.IndexFunc(r.stages, func(s *stage) bool { return s.route.Name == name })
-	if i < 0 {
-		return nil, fmt.Errorf("no route %q: there is %s", name, r.names())
+	s := r.byName[name]
+	if s == nil {
+		return nil, noRoute(name, r.routes.Load())
 	}
-	return r.stages[i], nil
+	return s, nil
+}
+
+func noRoute(name string, set *routeSet) error {
+	return fmt.Errorf("no route %q: there is %s", name, quoted(names(set.all), ", "))
 }
 
 // Wait returns when every event that was submitted has been in a frame that

@@ -17,7 +17,7 @@ func (l *lane) notice(now time.Time) time.Time {
 	if r.waiting == nil || len(l.batch.open) == l.batch.alone {
 		return time.Time{} // nobody else waits for what holds back only itself
 	}
-	ready := l.moments.ready(&l.stage.route)
+	ready := l.moments.ready(l.stage.route)
 	if at := ready.Add(noticeAfter); at.After(now) {
 		return at
 	}

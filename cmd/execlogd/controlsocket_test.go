@@ -268,8 +268,8 @@ func TestSocketThatWasHandedOverStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := front{}
-	web.move(handedOver(map[string][]net.Listener{"http": {ln}}))
+	web := listenerSet{}
+	web.replace(handedOver(map[string][]net.Listener{"http": {ln}}))
 	web.close()
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("it is gone: %v", err)

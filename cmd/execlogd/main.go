@@ -160,7 +160,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		var end context.CancelCauseFunc
 		ctx, end = context.WithCancelCause(ctx)
 		defer end(nil)
-		defer d.heedHangups(stderr, end)()
+		defer d.handleHangups(stderr, end)()
 	}
 	d.announce()
 	said := make(chan struct{})
@@ -179,29 +179,32 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // A daemon is all that was acquired. What changes flows from the listeners
 // through the routes to jobs and the server, and they stop in that order.
 type daemon struct {
-	cfg     config.Config
-	args    []string
-	token   string // by which the owner sees all of the status page; as long as the process lives
-	told    bool   // the owner was told
-	stderr  io.Writer
-	log     *slog.Logger
-	logs    *logging.SwapHandler // behind log
-	queue   *logging.Queue       // by which all that is said goes to stderr
-	server  *httpd.Server        // nil if there never is HTTP
-	web     front
-	handed  []net.Listener // by systemd, for the web
-	runner  *job.Runner
-	shift   shift          // without a routing when there is nothing to watch for
-	ending  sync.WaitGroup // of what was there before
-	faults  faults
-	waits   waitLog
-	noted   map[string]bool // of patterns, in the configuration that there is
-	demand  chan struct{}   // to load the configuration anew
-	control front
+	cfg       config.Config
+	args      []string
+	token     string // by which the owner sees all of the status page; as long as the process lives
+	told      bool   // the owner was told
+	stderr    io.Writer
+	log       *slog.Logger
+	logs      *logging.SwapHandler // behind log
+	queue     *logging.Queue       // by which all that is said goes to stderr
+	server    *httpd.Server        // nil if there never is HTTP
+	web       listenerSet
+	activated []net.Listener // by systemd, for the web
+	runner    *job.Runner
+	pipeline  *pipeline // nil when there is nothing to watch for
+	errors    pageErrors
+	waits     waitLog
+	noted     map[string]bool // of patterns, in the configuration that there is
+	control   listenerSet
+
+	reloadRequests chan struct{}  // holds one
+	released       chan struct{}  // closed when what the last reload has replaced is released
+	background     sync.WaitGroup // of that, and of the search for unmatched routes
 }
 
 func acquire(cfg config.Config, args []string, stderr io.Writer) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, demand: make(chan struct{}, 1)}
+	d := &daemon{cfg: cfg, args: args, token: rand.Text(), stderr: stderr, reloadRequests: make(chan struct{}, 1), released: make(chan struct{})}
+	close(d.released)
 	d.queue = logging.NewQueue(func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) })
 	d.logs = logging.NewSwapHandler(logging.NewHandler(stderr, d.queue, logOptions(&cfg)))
 	d.log = slog.New(d.logs)
@@ -227,12 +230,13 @@ func acquire(cfg config.Config, args []string, stderr io.Writer) (_ *daemon, err
 		return nil, err
 	}
 	d.control.serve = d.serveControl
-	d.control.move(controls)
+	d.control.replace(controls)
 	if len(cfg.Roots()) > 0 || cfg.File != "" {
-		if d.shift.routing, err = d.route(cfg, found, nil); err != nil {
+		resolved := &resolvedConfig{cfg, found}
+		if d.pipeline, err = d.newPipeline(resolved); err != nil {
 			return nil, err
 		}
-		d.faults.follow(d.shift.routing)
+		d.errors.follow(d.server, resolved)
 	}
 	d.logNotes(cfg)
 	return d, nil
@@ -257,7 +261,7 @@ func (d *daemon) acquireServer() (err error) {
 		return err
 	}
 	d.web.serve = d.server.Serve
-	d.web.move(sockets)
+	d.web.replace(sockets)
 	return nil
 }
 
@@ -309,12 +313,12 @@ func (d *daemon) died(route string, err error) {
 		log = log.With("took", e.Run.Took.Round(time.Millisecond))
 	}
 	log.Error(logging.Died, "route", route, "err", err)
-	d.faults.set(route, "", err)
+	d.errors.set(route, "", err)
 }
 
 func (d *daemon) release() {
-	if r := d.shift.now(); r != nil {
-		r.group.Close()
+	if d.pipeline != nil {
+		d.pipeline.group.Close()
 	}
 	if d.runner != nil {
 		d.runner.Close()
@@ -369,8 +373,8 @@ func (d *daemon) status() string {
 	if n := len(d.cfg.Routes); n > 0 {
 		parts = append(parts, count(n, "route", "routes"))
 	}
-	if r := d.shift.now(); r != nil {
-		parts = append(parts, "watching "+watchedCount(r.group.Watches(), r.cfg.Roots()))
+	if p := d.pipeline; p != nil {
+		parts = append(parts, "watching "+watchedCount(p.group.Watches(), p.now().Roots()))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -391,14 +395,14 @@ func (d *daemon) tasks() []task {
 	var tasks []task
 	if d.cfg.WatchFile {
 		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
-		w := &fileWatch{path: d.cfg.Path, text: d.cfg.Text, changed: d.ask, problem: problem}
+		w := &fileWatch{path: d.cfg.Path, text: d.cfg.Text, changed: d.requestReload, problem: problem}
 		tasks = append(tasks, task{"watch configuration", w.run})
 	}
 	if d.cfg.File != "" {
-		tasks = append(tasks, task{"reload", d.reloadOnDemand})
+		tasks = append(tasks, task{"reload", d.reloadOnRequest})
 	}
-	if d.shift.now() != nil {
-		tasks = append(tasks, task{"watch", d.watch})
+	if d.pipeline != nil {
+		tasks = append(tasks, task{"watch", d.pipeline.run})
 	}
 	if d.server != nil {
 		tasks = append(tasks, task{"serve", d.web.run})

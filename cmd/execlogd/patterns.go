@@ -32,7 +32,7 @@ func (d *daemon) logNotes(cfg config.Config) {
 // noteUnmatched logs which of the routes that old does not have, with the same
 // patterns, match no file that is there. It takes as long as looking for one does,
 // until ctx ends.
-func (r *routing) noteUnmatched(ctx context.Context, old []finding) {
+func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []finding) {
 	known := make(map[string]bool)
 	patternsOf := func(c *config.Route) string {
 		return fmt.Sprintf("%q %q %q %q %q", c.Name, c.Root, c.Match, c.Ignore, c.Hidden)
@@ -42,15 +42,15 @@ func (r *routing) noteUnmatched(ctx context.Context, old []finding) {
 	}
 	fresh := make(map[string][]string) // by their root
 	match := make(map[string][]string)
-	for _, f := range r.found {
+	for _, f := range cfg.resolved {
 		if len(f.Match) > 0 && !known[patternsOf(f.Route)] {
 			fresh[f.Root] = append(fresh[f.Root], f.Name)
 			match[f.Name] = f.Match
 		}
 	}
-	for _, root := range r.cfg.Roots() {
-		for _, route := range unmatched(ctx, r.router, []string{root}, fresh[root]) {
-			r.d.log.Info("no file matches yet", "route", route, "match", match[route])
+	for _, root := range cfg.Roots() {
+		for _, route := range unmatched(ctx, p.router, []string{root}, fresh[root]) {
+			p.d.log.Info("no file matches yet", "route", route, "match", match[route])
 		}
 	}
 }
@@ -59,14 +59,14 @@ func (r *routing) noteUnmatched(ctx context.Context, old []finding) {
 // In a tree of many files it does not look to the end, and returns none.
 func unmatched(ctx context.Context, r *router.Router, roots, routes []string) []string {
 	const mostFiles, mostMatches = 20_000, 2_000_000
-	type candidate struct {
+	type unmatchedRoute struct {
 		route   string
 		matches func(root, path string) bool
 	}
-	var left []candidate
+	var left []unmatchedRoute
 	for _, route := range routes {
 		if matches, err := r.Matcher(route); err == nil {
-			left = append(left, candidate{route, matches})
+			left = append(left, unmatchedRoute{route, matches})
 		}
 	}
 	enough := errors.New("enough")
@@ -85,7 +85,7 @@ func unmatched(ctx context.Context, r *router.Router, roots, routes []string) []
 			case err != nil || rel == ".":
 				return nil
 			}
-			left = slices.DeleteFunc(left, func(c candidate) bool { return c.matches(root, rel) })
+			left = slices.DeleteFunc(left, func(c unmatchedRoute) bool { return c.matches(root, rel) })
 			if d.IsDir() && r.SkipDir(root, rel) {
 				return fs.SkipDir
 			}

@@ -19,118 +19,33 @@ import (
 	"github.com/execlog/execlogd/internal/logging"
 )
 
-// A shift is the routing that works, and the one that is to follow it.
-type shift struct {
-	mu      sync.Mutex
-	routing *routing
-	next    *routing
-}
-
-func (s *shift) now() *routing {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.routing
-}
-
-// of is the routing that a run is of which r began: the one that works, if that is
-// not still the one before r.
-func (s *shift) of(r *routing) *routing {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.next == r {
-		return r
-	}
-	return s.routing
-}
-
-// follow has next relieve the routing that works.
-func (s *shift) follow(next *routing) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next = next
-	next.group.Relieve(s.routing.group)
-}
-
-// change puts the next routing in the place of the one that works, and returns
-// both; next is nil if there is none.
-func (s *shift) change() (old, next *routing) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old, next = s.routing, s.next
-	if next != nil {
-		s.routing, s.next = next, nil
-	}
-	return old, next
-}
-
-// watch runs one routing after the other, until ctx ends.
-func (d *daemon) watch(ctx context.Context) error {
-	defer d.ending.Wait()
-	var before []finding
-	for {
-		r := d.shift.now()
-		known := before
-		d.ending.Go(func() { r.noteUnmatched(ctx, known) })
-		err := r.group.Run(ctx)
-		before = r.found
-		old, next := d.shift.change()
-		if next == nil {
-			return err
-		}
-		d.ending.Go(func() {
-			defer close(next.alone)
-			old.end(next)
-		})
-		close(next.begun)
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// end releases a routing and what the next one does not take over.
-func (r *routing) end(next *routing) {
-	r.group.Close()
-	for _, f := range r.found {
-		if !next.has(f.work) {
-			f.work.end()
-		}
-	}
-}
-
-// keeps says whether a route is as it was before.
-func (r *routing) keeps(route string) bool {
-	return slices.ContainsFunc(r.found, func(f finding) bool { return f.kept && f.Name == route })
-}
-
-// has says whether the routing goes on with a work.
-func (r *routing) has(w *work) bool {
-	return slices.ContainsFunc(r.found, func(f finding) bool { return f.work == w })
-}
-
-// reloadOnDemand loads the configuration anew whenever somebody asks for it.
-func (d *daemon) reloadOnDemand(ctx context.Context) error {
+// reloadOnRequest loads the configuration anew whenever that is requested.
+func (d *daemon) reloadOnRequest(ctx context.Context) error {
+	defer d.background.Wait()
 	for {
 		select {
-		case <-d.demand:
+		case <-d.reloadRequests:
 			d.notify("RELOADING=1\n" + sd.SdNotifyMonotonicUsec())
-			if err := d.reload(ctx); err != nil && ctx.Err() == nil {
+			err := d.reload(ctx)
+			if ctx.Err() != nil {
+				continue // it is stopping, and that is said
+			}
+			if err != nil {
 				d.log.Error("configuration refused, the old one stays", "err", err)
-			} else if ctx.Err() == nil {
+			} else {
 				d.log.Info("configuration loaded", "now", d.status())
 			}
-			if ctx.Err() == nil { // else it is stopping, and that is said
-				d.notify("READY=1\nSTATUS=" + d.status())
-			}
+			d.notify("READY=1\nSTATUS=" + d.status())
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// reload puts the configuration that the file has now in the place of the one
-// that there is. What is as it was goes on: a job that runs, a service, a
-// connection. An error leaves everything as it was.
+// reload puts the configuration that the file has now in the place of the active
+// one: it is checked, then everything is acquired that can fail, and then it is
+// applied. What is as it was goes on: a job that runs, a service, a connection. An
+// error leaves everything as it was.
 func (d *daemon) reload(ctx context.Context) error {
 	cfg, err := parseConfig(d.args)
 	if err != nil {
@@ -141,92 +56,111 @@ func (d *daemon) reload(ctx context.Context) error {
 		return err
 	}
 	select {
-	case <-d.shift.now().alone: // what the last one ended may be in the way of what begins
+	case <-d.released: // services of before may hold what the new ones need
 	case <-ctx.Done():
 		return nil
 	}
-	next, err := d.prepare(cfg, found)
-	if err != nil {
+
+	old := d.pipeline.now()
+	next := &candidate{cfg: &resolvedConfig{cfg, found}}
+	for i := range found {
+		for _, o := range old.resolved {
+			if o.Name == found[i].Name {
+				found[i].succeed(o)
+			}
+		}
+	}
+	if err := next.prepare(d); err != nil {
+		next.discard(d)
 		return err
 	}
-	d.cfg = cfg
-	d.logs.Set(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
-	d.logNotes(cfg)
-	d.control.move(next.controls)
-	if cfg.Serve {
-		d.web.move(next.web)
-	} else {
-		d.web.close()
+	if err := next.apply(d); err != nil {
+		return err
 	}
-	d.tellOwner()
-	d.faults.follow(next.routing)
-	d.shift.follow(next.routing)
-	select {
-	case <-next.routing.begun:
-	case <-ctx.Done():
+
+	d.released = make(chan struct{})
+	d.background.Go(func() {
+		defer close(d.released)
+		for _, o := range old.resolved {
+			if !next.cfg.has(o.work) {
+				o.work.end()
+			}
+		}
+	})
+	d.background.Go(func() { d.pipeline.noteUnmatched(ctx, next.cfg, old.resolved) })
+	return nil
+}
+
+// A candidate is a configuration that is to take the place of the active one, and what
+// was acquired for it.
+type candidate struct {
+	cfg           *resolvedConfig
+	web, controls []net.Listener
+	listening     bool
+}
+
+// prepare acquires all that the configuration needs. With an error the caller must
+// discard the candidate.
+func (c *candidate) prepare(d *daemon) (err error) {
+	if c.web, err = d.webSockets(c.cfg.Config); err != nil {
+		return err
+	}
+	if c.controls, err = d.controlSockets(c.cfg.Config); err != nil {
+		return err
+	}
+	if err = d.pipeline.check(c.cfg); err != nil {
+		return err
+	}
+	if err = d.pipeline.listen(c.cfg); err != nil {
+		return err
+	}
+	c.listening = true
+
+	// This is the last that can fail: the server goes by it at once.
+	if err = d.server.Change(d.serverOptions(c.cfg.Config)); err != nil {
+		return explainServer(err)
 	}
 	return nil
 }
 
-// A prospect is what a configuration takes that is to follow.
-type prospect struct {
-	routing       *routing
-	web, controls []net.Listener
-}
-
-// prepare acquires all that a configuration takes, or nothing. With its return
-// the server goes by it.
-func (d *daemon) prepare(cfg config.Config, found []finding) (p prospect, err error) {
-	defer func() {
-		if err != nil {
-			d.discard(p)
-		}
-	}()
-	old := d.shift.now()
-	before := make(map[string]finding)
-	for _, o := range old.found {
-		before[o.Name] = o
-	}
-	for i := range found {
-		if o, was := before[found[i].Name]; was {
-			found[i].takeOver(o)
-		}
-	}
-	if p.web, err = d.webSockets(cfg); err != nil {
-		return p, err
-	}
-	if p.controls, err = d.controlSockets(cfg); err != nil {
-		return p, err
-	}
-	if p.routing, err = d.route(cfg, found, old); err != nil {
-		return p, err
-	}
-	if err = d.server.Change(d.serverOptions(cfg)); err != nil {
-		err = explainServer(err)
-	}
-	return p, err
-}
-
-// discard gives up what was acquired for a configuration that is refused.
-func (d *daemon) discard(p prospect) {
-	for _, ln := range p.web {
-		if !slices.Contains(d.web.sockets(), ln) && !slices.Contains(d.handed, ln) {
+// discard gives up what was acquired, where that is not in use.
+func (c *candidate) discard(d *daemon) {
+	for _, ln := range c.web {
+		if !slices.Contains(d.web.sockets(), ln) && !slices.Contains(d.activated, ln) {
 			ln.Close()
 		}
 	}
-	for _, ln := range p.controls {
+	for _, ln := range c.controls {
 		if !slices.Contains(d.control.sockets(), ln) {
 			ln.Close()
 		}
 	}
-	if p.routing != nil {
-		p.routing.group.Close()
+	if c.listening {
+		d.pipeline.dropRoots()
 	}
 }
 
-// takeOver lets the work of a route go on that is as it was, and makes that of
+// apply makes the configuration the active one. An error means that the daemon is
+// ending.
+func (c *candidate) apply(d *daemon) error {
+	cfg := c.cfg.Config
+	d.cfg = cfg
+	d.logs.Set(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
+	d.logNotes(cfg)
+	d.control.replace(c.controls)
+	if cfg.Serve {
+		d.web.replace(c.web)
+	} else {
+		d.web.close()
+	}
+	d.tellOwner()
+	d.errors.follow(d.server, c.cfg)
+	return d.pipeline.replace(c.cfg)
+}
+
+// succeed lets the work of a route go on that is as it was, and makes that of
 // one that is not wait for the end of the old.
-func (f *finding) takeOver(o finding) {
+func (f *finding) succeed(o finding) {
 	if f.goesOnAs(o) {
 		f.work, f.kept = o.work, true
 	} else {
@@ -251,17 +185,17 @@ func essence(c *config.Route) any {
 	return []any{work, c.Notify, c.OnSuccess, c.OnFailRun}
 }
 
-// ask has the configuration loaded once more. It does not wait.
-func (d *daemon) ask() {
+// requestReload has the configuration loaded once more. It does not wait.
+func (d *daemon) requestReload() {
 	select {
-	case d.demand <- struct{}{}:
-	default: // somebody has asked, and it was not done yet
+	case d.reloadRequests <- struct{}{}:
+	default: // there is a request that was not taken yet
 	}
 }
 
-// heedHangups has the configuration loaded at SIGHUP, until stop. When it is
-// the terminal that hung up, what that means by it is to end.
-func (d *daemon) heedHangups(stderr io.Writer, end context.CancelCauseFunc) (stop func()) {
+// handleHangups has the configuration loaded at SIGHUP, until stop. When it is
+// the terminal that hung up, the daemon ends.
+func (d *daemon) handleHangups(stderr io.Writer, end context.CancelCauseFunc) (stop func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	done := make(chan struct{})
@@ -273,7 +207,7 @@ func (d *daemon) heedHangups(stderr io.Writer, end context.CancelCauseFunc) (sto
 				if hasHungUp(stderr) {
 					end(errors.New("the terminal is gone"))
 				}
-				d.ask()
+				d.requestReload()
 			case <-done:
 				return
 			}

@@ -432,19 +432,6 @@ func TestTerminalThatHangsUp(t *testing.T) {
 	}
 }
 
-// A run is of the routing that began it, until another follows that.
-func TestShiftKnowsWhoseARunIs(t *testing.T) {
-	old, next := new(routing), new(routing)
-	s := shift{routing: old, next: next}
-	if s.of(old) != old || s.of(next) != next {
-		t.Error("while one follows the other, a run is not of who began it")
-	}
-	s.change()
-	if s.of(old) != next || s.of(next) != next {
-		t.Error("a run is of who was there before")
-	}
-}
-
 // Whatever becomes of a run whose work is given up, its events are the next
 // one's, and nothing that it began goes on.
 func TestWorkThatIsGivenUp(t *testing.T) {

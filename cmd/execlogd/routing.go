@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"time"
 
@@ -14,99 +13,6 @@ import (
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
-
-// A routing is the routes of a configuration at work, with the watcher that
-// brings their events.
-type routing struct {
-	d      *daemon
-	cfg    config.Config
-	found  []finding
-	begun  chan struct{} // closed when it has taken over
-	alone  chan struct{} // closed when nothing is left of the one before
-	router *router.Router
-	group  *router.Group
-}
-
-// route watches for the routes of a configuration, and has those due that are
-// to run at the start. Those of old go on if they are the same.
-func (d *daemon) route(cfg config.Config, found []finding, old *routing) (*routing, error) {
-	r := &routing{d: d, cfg: cfg, found: found, begun: make(chan struct{}), alone: make(chan struct{})}
-	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.sayWaiting, Post: func(f router.Frame) { d.shift.of(r).post(f) }}
-	if old != nil {
-		opts.Succeeds = old.router
-	} else {
-		close(r.alone)
-	}
-	var routes []router.Route
-	for _, f := range found {
-		route := f.Router(r.callback(f))
-		route.OwnOutput = ownOutput(d.runner, route.Name)
-		if f.OnFailure == "cancel" && cfg.MayRetry(f.After) {
-			// The success may come without a further change, after a back-off.
-			route.OnFailure = router.Keep
-		}
-		routes = append(routes, route)
-	}
-	if cfg.Reloads() {
-		routes = append(routes, cfg.PageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
-	}
-	var err error
-	if r.router, err = router.New(opts, routes...); err != nil {
-		return nil, config.UsageError{Err: err}
-	}
-	var listeners []router.Listener
-	for _, root := range cfg.Roots() {
-		wait := cfg.WaitsFor(root)
-		if _, err := os.Stat(root); wait && err != nil {
-			d.log.Warn("root is not there yet; waiting for it", "root", root)
-		}
-		listeners = append(listeners, router.Listener{Root: root, Router: r.router, Wait: wait, Notice: d.noteRoot(root)})
-	}
-	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
-	if old != nil {
-		r.group, err = old.group.Successor(watching, listeners...)
-	} else {
-		r.group, err = router.NewGroup(watching, listeners...)
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range found {
-		if f.Start && !f.kept {
-			if _, err := r.router.Trigger(f.Name, inotify.Event{Root: f.Root, Path: "."}); err != nil {
-				return nil, errors.Join(err, r.group.Close())
-			}
-		}
-	}
-	return r, nil
-}
-
-// post is told of each run that is over, and comes before what waits for it.
-func (r *routing) post(f router.Frame) {
-	d := r.d
-	f.Err = adviseOnLoop(f.Err, "name it in outputs or ignore")
-	if r.isList(f) {
-		d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
-		return
-	}
-	for _, route := range r.found {
-		if route.Name == f.Route {
-			f = route.work.contents.told(f)
-		}
-	}
-	d.logRun(f)
-	r.upAndDown(f)
-	for _, c := range r.cfg.Routes {
-		if c.Name != f.Route {
-			continue
-		}
-		d.faults.note(f, c.PerFile())
-		if c.Reload && f.Outcome == router.Succeeded && r.cfg.Reloads() {
-			// The route is there, and takes it after those that it waits for.
-			_, _ = r.router.Trigger(config.ReloadRoute, inotify.Event{Root: r.cfg.Root, Path: everything})
-		}
-	}
-}
 
 // A loopError is a loop with what its user can do about it.
 type loopError struct {
@@ -199,12 +105,11 @@ func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
 
 // watches is for the status page, which is there when the group is.
 func (d *daemon) watches() []httpd.Watch {
-	r := d.shift.now()
-	if r == nil {
+	p := d.pipeline
+	if p == nil {
 		return nil
 	}
-	g := r.group
-	return []httpd.Watch{{Root: strings.Join(r.cfg.Roots(), ", "), Watched: g.Watches(), Unwatched: g.Unwatched()}}
+	return []httpd.Watch{{Root: strings.Join(p.now().Roots(), ", "), Watched: p.group.Watches(), Unwatched: p.group.Unwatched()}}
 }
 
 // runs are the last runs for the status page.

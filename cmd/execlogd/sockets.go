@@ -26,12 +26,12 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	open := d.web.sockets()
 	same := len(open) > 0 && cfg.Host == d.cfg.Host && cfg.Port == d.cfg.Port
 	switch {
-	case !cfg.Serve && len(open) > 0 && len(d.handed) > 0:
+	case !cfg.Serve && len(open) > 0 && len(d.activated) > 0:
 		return nil, errors.New("the server has its sockets from systemd: to be without it takes a restart")
 	case !cfg.Serve:
 		return nil, nil
-	case len(d.handed) > 0:
-		return d.handed, nil
+	case len(d.activated) > 0:
+		return d.activated, nil
 	case same:
 		return open, nil
 	}
@@ -39,8 +39,8 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
 	}
-	if d.handed = handedOver(named); len(d.handed) > 0 {
-		return d.handed, nil
+	if d.activated = handedOver(named); len(d.activated) > 0 {
+		return d.activated, nil
 	}
 	ln, err := listenWeb(cfg.Host, cfg.Port, open)
 	if err != nil {

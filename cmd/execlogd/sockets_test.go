@@ -121,8 +121,8 @@ func TestSocketsFromSystemdStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	d := &daemon{handed: []net.Listener{ln}}
-	d.discard(prospect{web: d.handed})
+	d := &daemon{activated: []net.Listener{ln}}
+	(&candidate{web: d.activated}).discard(d)
 	sockets, err := d.webSockets(config.Config{Serve: true})
 	if err != nil || len(sockets) != 1 {
 		t.Fatalf("after a refusal: %v, %v", sockets, err)
@@ -132,7 +132,7 @@ func TestSocketsFromSystemdStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	d.web.move(sockets)
+	d.web.replace(sockets)
 	if _, err := d.webSockets(config.Config{}); err == nil {
 		t.Error("they may be given up")
 	}

@@ -127,13 +127,13 @@ func (d *daemon) serveTrigger(w http.ResponseWriter, r *http.Request) {
 		paths = strings.Split(string(body), "\x00")
 	}
 	query := r.URL.Query()
-	routing := d.shift.now()
-	events, err := routing.eventsFor(query.Get("route"), paths)
+	p := d.pipeline
+	events, err := p.now().eventsFor(query.Get("route"), paths)
 	if err != nil {
 		answer(http.StatusBadRequest, triggered{err.Error(), 2})
 		return
 	}
-	ticket, err := routing.router.Trigger(query.Get("route"), events...)
+	ticket, err := p.router.Trigger(query.Get("route"), events...)
 	switch {
 	case err != nil:
 		answer(http.StatusBadRequest, triggered{err.Error(), 1})
@@ -150,9 +150,9 @@ func (d *daemon) serveTrigger(w http.ResponseWriter, r *http.Request) {
 }
 
 // eventsFor are the events that a trigger of a route stands for.
-func (r *routing) eventsFor(route string, paths []string) ([]inotify.Event, error) {
+func (r *resolvedConfig) eventsFor(route string, paths []string) ([]inotify.Event, error) {
 	var names []string
-	for _, c := range r.cfg.Routes {
+	for _, c := range r.Routes {
 		names = append(names, c.Name)
 	}
 	i := slices.Index(names, route)
@@ -162,7 +162,7 @@ func (r *routing) eventsFor(route string, paths []string) ([]inotify.Event, erro
 		}
 		return nil, fmt.Errorf("no route %q: want one of %s", route, strings.Join(names, ", "))
 	}
-	c := r.cfg.Routes[i]
+	c := r.Routes[i]
 	if len(paths) == 0 && c.PerFile() {
 		return nil, fmt.Errorf("route %q runs for each file: name files below %s", route, c.Root)
 	}

@@ -14,33 +14,33 @@ import (
 
 // callback is what a route does with a batch. One by file that is to run at the
 // start is due for its root first, and then for each file that is there.
-func (r *routing) callback(f finding) router.Callback {
+func (p *pipeline) callback(f finding) router.Callback {
 	run := onlyChanged(f.Route, f.work, f.work.run)
 	return func(ctx context.Context, batch []inotify.Event) error {
-		if isList(f.Route, batch) {
-			return r.offerPresent(f.Route)
+		if isInitialScan(f.Route, batch) {
+			return p.offerPresent(f.Route)
 		}
 		return run(ctx, batch)
 	}
 }
 
-// isList says whether a batch is the start of a route by file. The kernel's
-// events have a mask.
-func isList(c *config.Route, batch []inotify.Event) bool {
+// isInitialScan reports whether a batch asks a route by file to look for the files that
+// are there. The kernel's events have a mask.
+func isInitialScan(c *config.Route, batch []inotify.Event) bool {
 	return c.PerFile() && batch[0].Path == "." && batch[0].Mask == 0
 }
 
-func (r *routing) isList(f router.Frame) bool {
-	return slices.ContainsFunc(r.cfg.Routes, func(c config.Route) bool { return c.Name == f.Route && isList(&c, f.Events) })
+func (c *resolvedConfig) isInitialScan(f router.Frame) bool {
+	return slices.ContainsFunc(c.Routes, func(c config.Route) bool { return c.Name == f.Route && isInitialScan(&c, f.Events) })
 }
 
 // offerPresent hands a route the files that are there, as if they had just come.
 // The tree is watched, so that each is there or comes. What cannot be read the
 // watcher has complained of.
-func (r *routing) offerPresent(c *config.Route) error {
+func (p *pipeline) offerPresent(c *config.Route) error {
 	const came = inotify.Create | inotify.MovedTo | inotify.Modify | inotify.CloseWrite
 	offer := func(path string) error {
-		return r.router.Offer(c.Name, inotify.Event{Root: c.Root, Path: path, Mask: came})
+		return p.router.Offer(c.Name, inotify.Event{Root: c.Root, Path: path, Mask: came})
 	}
 	if config.IsFile(c.Root) {
 		return unlessStopped(offer("."))
@@ -51,7 +51,7 @@ func (r *routing) offerPresent(c *config.Route) error {
 		switch {
 		case err != nil:
 			return nil
-		case d.IsDir() && rel != "." && r.router.SkipDir(c.Root, rel):
+		case d.IsDir() && rel != "." && p.router.SkipDir(c.Root, rel):
 			return fs.SkipDir
 		case d.Type().IsRegular():
 			return offer(rel)

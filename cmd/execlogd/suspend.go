@@ -8,11 +8,11 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// upAndDown stops the services that are not to outlive the failure of a route
+// suspendServices stops the services that are not to outlive the failure of a route
 // before them, and starts them at the next success of one.
-func (r *routing) upAndDown(f router.Frame) {
+func (p *pipeline) suspendServices(cfg *resolvedConfig, f router.Frame) {
 	failed := f.Outcome == router.Failed || f.Outcome == router.Cancelled
-	for _, s := range r.found {
+	for _, s := range cfg.resolved {
 		first := slices.Contains(s.After, f.Route)
 		// A success may have come too early, when another failed.
 		cancelled := s.Name == f.Route && f.Outcome == router.Cancelled
@@ -20,12 +20,12 @@ func (r *routing) upAndDown(f router.Frame) {
 		case s.OnFailure != "stop":
 		case failed && (first || cancelled):
 			if !s.work.down.Swap(true) {
-				r.d.log.Info(logging.Suspended, "route", s.Name, "after", f.Route)
+				p.d.log.Info(logging.Suspended, "route", s.Name, "after", f.Route)
 			}
 			s.work.stop()
 		case first && f.Err == nil && s.work.down.Swap(false):
 			// The route is there, and waits for all that come first.
-			_, _ = r.router.Trigger(s.Name, inotify.Event{Root: s.Root, Path: "."})
+			_, _ = p.router.Trigger(s.Name, inotify.Event{Root: s.Root, Path: "."})
 		}
 	}
 }

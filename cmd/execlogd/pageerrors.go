@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
+)
+
+// pageErrors are the errors that pages show: of routes that they wait for and that
+// failed. The zero value shows none.
+type pageErrors struct {
+	mu     sync.Mutex
+	server *httpd.Server
+	routes []string // that pages wait for
+	shown  map[errorSource]bool
+}
+
+// An errorSource is what failed: a route, and the file if it is one by file.
+type errorSource struct{ route, path string }
+
+// key is the name by which httpd knows it.
+func (s errorSource) key() string { return s.route + "\x00" + s.path }
+
+// note takes notice of a run that is over.
+func (e *pageErrors) note(f router.Frame, perFile bool) {
+	switch f.Outcome {
+	case router.Cancelled, router.Restarted, router.Stopped:
+		return // nothing is known that was not before
+	}
+	if perFile {
+		e.forgetGone(f.Route)
+		e.set(f.Route, f.Events[0].Name(), f.Err)
+	} else {
+		e.set(f.Route, "", f.Err)
+	}
+}
+
+// set shows an error of a route, or of one of its files, or takes it away if
+// it is nil.
+func (e *pageErrors) set(route, path string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !slices.Contains(e.routes, route) {
+		return
+	}
+	if err == nil {
+		e.remove(errorSource{route, path})
+		return
+	}
+	if e.shown == nil {
+		e.shown = make(map[errorSource]bool)
+	}
+	e.shown[errorSource{route, path}] = true
+	e.server.SetError(errorSource{route, path}.key(), pageError(route, err))
+}
+
+// remove takes an error away. e.mu is held.
+func (e *pageErrors) remove(what errorSource) {
+	delete(e.shown, what)
+	e.server.SetError(what.key(), nil)
+}
+
+// forgetGone takes the errors of files away that are not there any more: no
+// run will succeed for them.
+func (e *pageErrors) forgetGone(route string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for what := range e.shown {
+		if what.path == "" || what.route != route {
+			continue
+		}
+		if _, err := os.Lstat(what.path); errors.Is(err, os.ErrNotExist) {
+			e.remove(what)
+		}
+	}
+}
+
+// follow shows from now on what the routes of a configuration do. Errors of routes
+// that are not in it, or are others now, are shown no longer.
+func (e *pageErrors) follow(server *httpd.Server, cfg *resolvedConfig) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.server, e.routes = server, nil
+	if cfg.Reloads() {
+		e.routes = cfg.BeforePages()
+	}
+	for what := range e.shown {
+		if !cfg.keeps(what.route) || !slices.Contains(e.routes, what.route) {
+			e.remove(what)
+		}
+	}
+}
+
+// pageError is what pages show of an error.
+func pageError(route string, err error) *httpd.PageError {
+	shown := &httpd.PageError{Title: route + ": " + err.Error()}
+	if failed, ok := errors.AsType[*job.Error](err); ok {
+		shown.Text = logging.StripControls(string(failed.Run.Output))
+	}
+	return shown
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/router"
+)
+
+// A pipeline takes what changes in the file system to jobs and pages: a watcher, a
+// router, and the configuration that both go by, which may be replaced.
+type pipeline struct {
+	d      *daemon
+	router *router.Router
+	group  *router.Group
+
+	mu     sync.Mutex
+	active *resolvedConfig
+}
+
+// A resolvedConfig is a configuration with what its routes run. It does not change.
+type resolvedConfig struct {
+	config.Config
+	resolved []finding // the routes of the file
+}
+
+// keeps reports whether a route is as it was in the configuration before.
+func (c *resolvedConfig) keeps(route string) bool {
+	return slices.ContainsFunc(c.resolved, func(f finding) bool { return f.kept && f.Name == route })
+}
+
+// has reports whether a route runs a work.
+func (c *resolvedConfig) has(w *work) bool {
+	return slices.ContainsFunc(c.resolved, func(f finding) bool { return f.work == w })
+}
+
+// newPipeline watches what a configuration asks for. Routes that are to run at the
+// start are due.
+func (d *daemon) newPipeline(cfg *resolvedConfig) (*pipeline, error) {
+	p := &pipeline{d: d, active: cfg}
+	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.sayWaiting, Post: p.post}
+	var err error
+	if p.router, err = router.New(opts, p.routes(cfg)...); err != nil {
+		return nil, config.UsageError{Err: err}
+	}
+	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
+	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
+		return nil, err
+	}
+	if err := p.start(cfg); err != nil {
+		return nil, errors.Join(err, p.group.Close())
+	}
+	return p, nil
+}
+
+// now is the configuration that the pipeline goes by.
+func (p *pipeline) now() *resolvedConfig {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active
+}
+
+// check returns an error if the router would refuse the routes of a configuration.
+func (p *pipeline) check(cfg *resolvedConfig) error {
+	if _, err := router.New(router.Options{}, p.routes(cfg)...); err != nil {
+		return config.UsageError{Err: err}
+	}
+	return nil
+}
+
+// listen watches the roots of a configuration beside those of the active one, or with
+// an error none of them. Nothing comes of it until replace is called.
+func (p *pipeline) listen(cfg *resolvedConfig) error {
+	return p.group.SetListeners(append(p.listeners(p.now()), p.listeners(cfg)...)...)
+}
+
+// dropRoots ends the watch of roots that are not in the active configuration.
+func (p *pipeline) dropRoots() {
+	// There is none to add, which is all that can fail.
+	if err := p.group.SetListeners(p.listeners(p.now())...); err != nil {
+		p.d.log.Error("watch", "err", err)
+	}
+}
+
+// replace goes by another configuration from now on, of which check and listen have
+// been called. What is as it was goes on; routes that are new and are to run at the start
+// are due. An error means that the pipeline has ended.
+func (p *pipeline) replace(cfg *resolvedConfig) error {
+	// A run that ends from now on is judged by the new configuration, and a run of a
+	// new route only by that.
+	p.mu.Lock()
+	p.active = cfg
+	p.mu.Unlock()
+
+	p.router.SetConcurrency(cfg.Jobs)
+	if err := p.router.SetRoutes(p.routes(cfg)...); err != nil {
+		return err
+	}
+	p.dropRoots()
+	return p.start(cfg)
+}
+
+// run watches until ctx ends.
+func (p *pipeline) run(ctx context.Context) error {
+	var noting sync.WaitGroup
+	defer noting.Wait()
+	noting.Go(func() { p.noteUnmatched(ctx, p.now(), nil) })
+	return p.group.Run(ctx)
+}
+
+// routes are what the router gets.
+func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
+	d := p.d
+	var routes []router.Route
+	for _, f := range cfg.resolved {
+		route := f.Router(p.callback(f))
+		route.OwnOutput = ownOutput(d.runner, route.Name)
+		if f.OnFailure == "cancel" && cfg.MayRetry(f.After) {
+			// The success may come without a further change, after a back-off.
+			route.OnFailure = router.Keep
+		}
+		routes = append(routes, route)
+	}
+	if cfg.Reloads() {
+		routes = append(routes, cfg.PageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
+	}
+	return routes
+}
+
+// listeners are what the group gets.
+func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
+	var listeners []router.Listener
+	for _, root := range cfg.Roots() {
+		listeners = append(listeners, router.Listener{Root: root, Router: p.router, Wait: cfg.WaitsFor(root), Notice: p.d.noteRoot(root)})
+	}
+	return listeners
+}
+
+// start has the routes due that are new and are to run at the start.
+func (p *pipeline) start(cfg *resolvedConfig) error {
+	for _, root := range cfg.Roots() {
+		if _, err := os.Stat(root); err != nil && cfg.WaitsFor(root) {
+			p.d.log.Warn("root is not there yet; waiting for it", "root", root)
+		}
+	}
+	for _, f := range cfg.resolved {
+		if !f.Start || f.kept {
+			continue
+		}
+		if _, err := p.router.Trigger(f.Name, inotify.Event{Root: f.Root, Path: "."}); err != nil {
+			return fmt.Errorf("start: %w", err)
+		}
+	}
+	return nil
+}
+
+// post is told of each run that is over, and comes before what waits for it.
+func (p *pipeline) post(f router.Frame) {
+	d, cfg := p.d, p.now()
+	f.Err = adviseOnLoop(f.Err, "name it in outputs or ignore")
+	if cfg.isInitialScan(f) {
+		d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
+		return
+	}
+	for _, route := range cfg.resolved {
+		if route.Name == f.Route {
+			f = route.work.contents.told(f)
+		}
+	}
+
+	d.logRun(f)
+	p.suspendServices(cfg, f)
+	for _, c := range cfg.Routes {
+		if c.Name != f.Route {
+			continue
+		}
+		d.errors.note(f, c.PerFile())
+		if c.Reload && f.Outcome == router.Succeeded && cfg.Reloads() {
+			// The route is there, and takes it after those that it waits for.
+			_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})
+		}
+	}
+}

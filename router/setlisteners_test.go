@@ -1,0 +1,187 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// Roots come and go, and each change below one that is there is reported.
+func TestSetListeners(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	batches := make(chan string, 100)
+	r := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Debounce: -1, Mask: inotify.CloseWrite, ReadOnly: true, Callback: func(_ context.Context, batch []inotify.Event) error {
+		batches <- batch[0].Name()
+		return nil
+	}})
+	g := listenGroup(t)
+	at := func(roots ...string) {
+		t.Helper()
+		var listeners []Listener
+		for _, root := range roots {
+			listeners = append(listeners, Listener{Root: root, Router: r})
+		}
+		if err := g.SetListeners(listeners...); err != nil {
+			t.Fatal(err)
+		}
+		if n := g.Watches(); n != len(roots) {
+			t.Errorf("%d directories are watched, want %d", n, len(roots))
+		}
+	}
+	saved := func(dir, name string) {
+		t.Helper()
+		write(t, filepath.Join(dir, name), "x")
+		if got := <-batches; got != filepath.Join(dir, name) {
+			t.Errorf("got %s, want %s", got, filepath.Join(dir, name))
+		}
+	}
+	at(a)
+	saved(a, "1") // the Router runs, though it came later
+	at(a, b)
+	saved(a, "2")
+	saved(b, "2")
+	at(b)
+	write(t, filepath.Join(a, "3"), "x") // which nobody hears of
+	saved(b, "3")
+	at()
+	write(t, filepath.Join(b, "4"), "x")
+	if err := g.watcher.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at(b, a)
+	saved(a, "5")
+}
+
+// SetListeners with an error changes nothing.
+func TestSetListenersRefusesWhole(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	r, batches := reports(t)
+	g := listenGroup(t, Listener{Root: dir, Router: r})
+	err := g.SetListeners(Listener{Root: other, Router: r}, Listener{Root: filepath.Join(dir, "none"), Router: r})
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a root that is not there: %v", err)
+	}
+	if err := g.SetListeners(Listener{Root: other}); err == nil {
+		t.Error("a listener without a router is no error")
+	}
+	if n := g.Watches(); n != 1 {
+		t.Errorf("%d directories are watched, want 1", n)
+	}
+	write(t, filepath.Join(other, "x"), "x")
+	write(t, filepath.Join(dir, "y"), "x")
+	if got := <-batches; got != "y" {
+		t.Errorf("got %s, want y", got)
+	}
+}
+
+// What happened below a root before it goes is delivered, also when that is more than
+// is read at once.
+func TestSetListenersDeliversWhatIsQueued(t *testing.T) {
+	const files = 3000
+	dir := t.TempDir()
+	ran := make(chan int, 1)
+	r := mustNew(t, Options{}, Route{Name: "r", Delay: 2 * time.Second, Callback: func(_ context.Context, batch []inotify.Event) error {
+		ran <- len(batch)
+		return nil
+	}})
+	g := listenGroup(t, Listener{Root: dir, Router: r})
+	for n := range files {
+		write(t, filepath.Join(dir, fmt.Sprint(n)), "1")
+	}
+	if err := g.SetListeners(); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-ran; got != files {
+		t.Errorf("ran for %d files, want %d", got, files)
+	}
+}
+
+// Who saves below a root while others come and go misses nothing.
+func TestSetListenersLosesNothing(t *testing.T) {
+	const saves = 300
+	dir, other := t.TempDir(), t.TempDir()
+	var mu sync.Mutex
+	seen := make(map[string]int)
+	r := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Debounce: -1, Mask: inotify.CloseWrite, ReadOnly: true, Callback: func(_ context.Context, batch []inotify.Event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range batch {
+			seen[e.Path]++
+		}
+		return nil
+	}})
+	stays := Listener{Root: dir, Router: r}
+	g := listenGroup(t, stays)
+	done := make(chan struct{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			listeners := []Listener{stays}
+			if n%2 == 0 {
+				listeners = []Listener{{Root: other, Router: r}, stays}
+			}
+			if err := g.SetListeners(listeners...); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for n := range saves {
+		write(t, filepath.Join(dir, fmt.Sprint(n)), "x")
+	}
+	close(done)
+	changing.Wait()
+	if err := g.watcher.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Submit(inotify.Event{Root: dir, Path: "last"}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for n := range saves {
+		if got := seen[fmt.Sprint(n)]; got != 1 {
+			t.Errorf("file %d was reported %d times, want once", n, got)
+		}
+	}
+}
+
+// A root that stays keeps its Notice, and one that goes has none any more.
+func TestSetListenersAndNotices(t *testing.T) {
+	dir := t.TempDir()
+	stays, goes := filepath.Join(dir, "stays"), filepath.Join(dir, "goes")
+	for _, root := range []string{stays, goes} {
+		if err := os.Mkdir(root, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	notices := make(chan string, 10)
+	listener := func(root, note string, r *Router) Listener {
+		return Listener{Root: root, Router: r, Notice: func(there bool) { notices <- fmt.Sprint(note, there) }}
+	}
+	r := mustNew(t, Options{}, Route{Name: "r", Callback: discard})
+	g := listenGroup(t, listener(goes, "goes ", r), listener(stays, "first ", r))
+	if err := g.SetListeners(listener(stays, "second ", r)); err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{goes, stays} {
+		if err := os.Remove(root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-notices; got != "first false" {
+		t.Errorf("got %q, want the first Notice of the root that stays", got)
+	}
+}

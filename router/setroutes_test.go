@@ -1,0 +1,447 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// replaced plays events to a router with the first actors, which gets the second ones
+// at a time, and returns all frames as perform does.
+func replaced(t *testing.T, events string, at time.Duration, first, second []actor) string {
+	t.Helper()
+	s := &stagehand{start: time.Now(), runs: make(map[string]int)}
+	routes := func(actors []actor) (all []Route) {
+		for _, a := range actors {
+			a.Callback = s.callback(a)
+			all = append(all, a.Route)
+		}
+		return all
+	}
+	s.router = mustNew(t, Options{Grace: -1, Post: s.note}, routes(first)...)
+	stop := background(t, s.router)
+	synctest.Wait()
+
+	played := make(chan struct{})
+	go func() {
+		defer close(played)
+		play(t, s.start, events, s.events)
+	}()
+	time.Sleep(at)
+	mustSet(t, s.router, routes(second)...)
+	<-played
+	time.Sleep(time.Until(s.start.Add(long)))
+	stop()
+	return s.String()
+}
+
+func mustSet(t testing.TB, r *Router, routes ...Route) {
+	t.Helper()
+	if err := r.SetRoutes(routes...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSetRoutes(t *testing.T) {
+	thumbs := actor{Route: Route{Name: "t", Debounce: -1, Per: PerFile}, work: 100 * ms}
+	slow := build.with(func(a *actor) { a.work = 1000 * ms })
+	// The programs of the route have files open that end in .log, which the first
+	// route knows after 100 ms, and the second one never.
+	service := actor{Route: Route{Name: "s", Delay: 100 * ms, Debounce: -1, OwnOutput: func(events []inotify.Event) []bool {
+		time.Sleep(100 * ms)
+		return slices.Repeat([]bool{strings.HasSuffix(events[0].Path, ".log")}, len(events))
+	}}}
+	restarted := service.with(func(a *actor) {
+		a.OwnOutput = func(events []inotify.Event) []bool { return make([]bool, len(events)) }
+	})
+	tests := []struct {
+		name          string
+		first, second []actor
+		events        string
+		at            time.Duration
+		frames        string
+	}{
+		{"what waits goes on", []actor{build}, []actor{build}, "a.md@0", 10 * ms, "build:a.md@30-130"},
+		{"with the delay that it has now", []actor{build}, []actor{build.with(func(a *actor) { a.Delay = 200 * ms })}, "a.md@0", 10 * ms, "build:a.md@200-300"},
+		{"with what comes later", []actor{build}, []actor{build}, "a.md@0 b.md@20", 10 * ms, "build:a.md+b.md@30-130"},
+		{"a run goes on, and the next waits for it", []actor{slow}, []actor{slow}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
+		{"also when the next has another callback", []actor{slow}, []actor{build}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-1130"},
+		{"the debounce is kept", []actor{build}, []actor{build.with(func(a *actor) { a.Debounce = 1000 * ms })}, "a.md@0 b.md@300", 200 * ms, "build:a.md@30-130 build:b.md@1030-1130"},
+		{"what the route is not for any more does not", []actor{build}, []actor{build.with(func(a *actor) { a.Patterns = []string{"b.*"} })}, "a.md@0 b.md@1", 10 * ms, "build:b.md@30-130"},
+		{"nor what it does not ask for", []actor{build}, []actor{build.with(func(a *actor) { a.Mask = inotify.Delete })}, "a.md@0", 10 * ms, ""},
+		{"what waits for a route that is no more is dropped", []actor{build, styles}, []actor{styles}, "a.md@0 a.scss@1", 10 * ms, "css:a.scss@31-131"},
+		{"its run is not", []actor{slow, styles}, []actor{styles}, "a.md@0 b.md@40 a.scss@200", 100 * ms, "build:a.md@30-1030 css:a.scss@230-330"},
+		{"a route that is new begins", []actor{build}, []actor{build, styles}, "a.scss@0 a.md@1 b.scss@50", 10 * ms, "build:a.md@31-131 css:b.scss@80-180"},
+		{"a file that is open is waited for", []actor{build}, []actor{build}, "a.md:M@0 a.md:w@500", 10 * ms, "build:a.md@530-630"},
+
+		{"a chain goes on", []actor{build, reload}, []actor{build, reload}, "a.md@0 x.html@10", 50 * ms, "build:a.md@30-130 reload:x.html@130"},
+		{"with the failure that its end is to know of", []actor{failing(build, "1"), styles, behind(reload, "build", "css")}, []actor{build, styles, behind(reload, "build", "css")}, "a.md@0 a.scss@100 x.html@10", 150 * ms, "build:a.md@30-130! css:a.scss@130-230 reload:x.html@230!cancelled"},
+		{"which is none when it is of a route that does not come first any more", []actor{failing(build, "1"), styles, behind(reload, "build", "css")}, []actor{build, styles, behind(reload, "css")}, "a.md@0 a.scss@100 x.html@10", 150 * ms, "build:a.md@30-130! css:a.scss@130-230 reload:x.html@230"},
+		{"who has to wait no more does not", []actor{slow, reload}, []actor{slow, behind(reload)}, "a.md@0 x.html@10", 500 * ms, "build:a.md@30-1030 reload:x.html@500"},
+		{"who has to wait now does", []actor{slow, behind(reload)}, []actor{slow, reload}, "a.md@0 x.html@10", 50 * ms, "build:a.md@30-1030 reload:x.html@1030"},
+		{"not for a run of a route that is no more", []actor{slow, reload}, []actor{behind(reload)}, "a.md@0 x.html@10", 500 * ms, "build:a.md@30-1030 reload:x.html@500"},
+		{"what was put aside stays so", []actor{failing(build, "1"), keeping(reload)}, []actor{build, keeping(reload)}, "a.md@0 x.html@10 b.md@500", 300 * ms, "build:a.md@30-130! build:b.md@530-630 reload:x.html@630"},
+		{"until nothing comes first", []actor{failing(build, "1"), keeping(reload)}, []actor{build, behind(keeping(reload))}, "a.md@0 x.html@10", 300 * ms, "build:a.md@30-130! reload:x.html@300"},
+		{"what follows is passed on to who follows now", []actor{slow, pages}, []actor{slow, pages}, "a.md@0", 500 * ms, "build:a.md@30-1030 pages:a.md@1030"},
+
+		{"each path goes on", []actor{thumbs}, []actor{thumbs}, "a@0 b@40 a@50", 60 * ms, "t:a@30-130 t:b@70-170 t:a@130-230"},
+		{"a file is waited for until it is closed", []actor{thumbs}, []actor{thumbs}, "a:M@0 a:M@1500 a:w@3000", 500 * ms, "t:a@3030-3130"},
+
+		{"what its programs have open is known", []actor{service}, []actor{restarted}, "x.log:M@0 x.log:M@500 a@600", 300 * ms, "s:a@700"},
+		{"also when that was asked for", []actor{service}, []actor{restarted}, "x.log:M@0 x.log:M@500 a@600", 50 * ms, "s:a@700"},
+		{"what is not is no output", []actor{service}, []actor{restarted}, "x.log:M@0 y.log:M@500 y.log:w@501", 300 * ms, "s:y.log@600"},
+
+		{"paths become one route", []actor{thumbs}, []actor{thumbs.with(func(a *actor) { a.Per = PerRoute })}, "a@0 b@10", 20 * ms, "t:a+b@50-150"},
+		{"and a route its paths", []actor{thumbs.with(func(a *actor) { a.Per = PerRoute })}, []actor{thumbs}, "a@0 b@10", 20 * ms, "t:a@50-150 t:b@50-150"},
+
+		{"a run that began before it could be restarted is not", []actor{slow}, []actor{slow.with(func(a *actor) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
+		{"one that could is", []actor{slow.with(func(a *actor) { a.OnBusy = Restart })}, []actor{slow.with(func(a *actor) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-230!restarted build:a.md+b.md@230-1230"},
+		{"a loop is not forgotten", []actor{writing(build, "a.md")}, []actor{writing(build, "a.md")}, "a.md@0", 350 * ms, brokenLoop},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				if got := replaced(t, tt.events, tt.at, tt.first, tt.second); got != tt.frames {
+					t.Errorf("events %q\n got frames %s\nwant frames %s", tt.events, got, tt.frames)
+				}
+			})
+		})
+	}
+}
+
+// brokenLoop is what becomes of build when it writes a.md.
+const brokenLoop = "build:a.md@30-130 build:a.md@130-230 build:a.md@230-330 build:a.md@430-530 build:a.md@730-830 build:a.md@1230-1330 build:a.md@2130-2230 build:a.md@3830-3930 build:a.md@7130!loop"
+
+// SetRoutes with an error changes nothing.
+func TestSetRoutesRefusesWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ran := 0
+		r := mustNew(t, Options{}, Route{Name: "r", Delay: time.Second, Callback: func(context.Context, []inotify.Event) error {
+			ran++
+			return nil
+		}})
+		stop := background(t, r)
+		r.Events(word("a"))
+		for _, routes := range [][]Route{
+			{{Name: "new", Callback: discard}, {Name: "r", Patterns: []string{"["}, Callback: discard}},
+			{{Name: "r", After: []string{"gone"}, Callback: discard}},
+			{{Name: "r", After: []string{"s"}, Callback: discard}, {Name: "s", After: []string{"r"}, Callback: discard}},
+			{{Name: "r", Callback: discard}, {Name: "r", Callback: discard}},
+		} {
+			if err := r.SetRoutes(routes...); err == nil {
+				t.Errorf("%+v are no error", routes)
+			}
+		}
+		if _, err := r.Trigger("new", word("b")...); err == nil {
+			t.Error("a route of what was refused is there")
+		}
+		time.Sleep(time.Minute)
+		stop()
+		if ran != 1 {
+			t.Errorf("what waited has run %d times, want once", ran)
+		}
+	})
+}
+
+// After the end no routes are taken.
+func TestSetRoutesAfterRun(t *testing.T) {
+	r := mustNew(t, Options{}, Route{Name: "r", Callback: discard})
+	background(t, r)()
+	if err := r.SetRoutes(Route{Name: "s", Callback: discard}); !errors.Is(err, ErrStopped) {
+		t.Errorf("got %v, want ErrStopped", err)
+	}
+}
+
+// A run of a route that is no more takes a place among those that may run, and
+// SetConcurrency makes more places.
+func TestSetRoutesAndConcurrency(t *testing.T) {
+	for most, want := range map[int]string{1: "map[a:0s b:1s]", 2: "map[a:0s b:0s]", -1: "map[a:0s b:0s]"} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			began := make(map[string]time.Duration)
+			var mu sync.Mutex
+			route := func(name string, work time.Duration) Route {
+				return Route{Name: name, Patterns: []string{name}, Delay: -1, Callback: func(context.Context, []inotify.Event) error {
+					mu.Lock()
+					began[name] = time.Since(start)
+					mu.Unlock()
+					time.Sleep(work)
+					return nil
+				}}
+			}
+			r := mustNew(t, Options{Concurrency: 1}, route("a", time.Second))
+			stop := background(t, r)
+			synctest.Wait()
+			r.Events(word("a"))
+			synctest.Wait()
+			mustSet(t, r, route("b", 0))
+			r.Events(word("b"))
+			r.SetConcurrency(most)
+			time.Sleep(2 * time.Second)
+			stop()
+			if fmt.Sprint(began) != want {
+				t.Errorf("with %d callbacks at once, began %v, want %s", most, began, want)
+			}
+		})
+	}
+}
+
+func TestSetRoutesAndTickets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		route := func(name string, work time.Duration) Route {
+			return Route{Name: name, Delay: time.Second, Callback: func(context.Context, []inotify.Event) error {
+				time.Sleep(work)
+				return nil
+			}}
+		}
+		r := mustNew(t, Options{}, route("stays", 0), route("goes", 0))
+		stop := background(t, r)
+		synctest.Wait()
+		both := r.Submit(word("a:")...)
+		start := time.Now()
+		mustSet(t, r, route("stays", time.Minute), route("new", 0))
+		if err := both.Wait(t.Context()); !errors.Is(err, ErrStopped) || time.Since(start) < time.Minute {
+			t.Errorf("after %v: %v, want that a part was dropped, when the rest has run", time.Since(start), err)
+		}
+		kept, err := r.Trigger("new", word("b")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := kept.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		stop()
+	})
+}
+
+// A run that its callback gives up in favour of the next one's rules, as when
+// its command has changed, leaves it its events.
+func TestSetRoutesHandsEventsOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changed := make(chan struct{})
+		var post, got []string
+		r := mustNew(t, Options{Post: func(f Frame) { post = append(post, mark(f.Err)) }}, Route{Name: "r", Delay: -1, Callback: func(context.Context, []inotify.Event) error {
+			<-changed
+			return fmt.Errorf("changed: %w", ErrRestarted)
+		}})
+		stop := background(t, r)
+		synctest.Wait()
+		r.Events(words("a b"))
+		synctest.Wait()
+		mustSet(t, r, Route{Name: "r", Delay: -1, Callback: func(_ context.Context, batch []inotify.Event) error {
+			got = append(got, paths(batch))
+			return nil
+		}})
+		r.Events(word("c"))
+		close(changed)
+		time.Sleep(time.Second)
+		stop()
+		if fmt.Sprint(post, got) != "[!restarted ] [a+b+c]" {
+			t.Errorf("frames %v, then runs with %v", post, got)
+		}
+	})
+}
+
+// With another Per, the next run waits for those under way, and gets the events
+// of one that gives up.
+func TestSetRoutesWithAnotherPer(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a run that ends as ever", nil, "[a c]"},
+		{"one that gives up", ErrRestarted, "[a c+a]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				changed := make(chan struct{})
+				var mu sync.Mutex
+				var got []string
+				var running atomic.Int32
+				work := func(ends <-chan struct{}, err error) Callback {
+					return func(_ context.Context, batch []inotify.Event) error {
+						if running.Add(1) > 1 {
+							t.Error("runs overlap")
+						}
+						defer running.Add(-1)
+						mu.Lock()
+						got = append(got, paths(batch))
+						mu.Unlock()
+						<-ends
+						return err
+					}
+				}
+				at := make(chan struct{})
+				close(at)
+				r := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Per: PerFile, Callback: work(changed, tt.err)})
+				stop := background(t, r)
+				synctest.Wait()
+				r.Events(word("a"))
+				synctest.Wait()
+				for range 2 {
+					mustSet(t, r, Route{Name: "r", Delay: -1, Callback: work(at, nil)})
+				}
+				r.Events(word("c"))
+				time.Sleep(time.Second)
+				close(changed)
+				time.Sleep(time.Second)
+				stop()
+				if s := fmt.Sprint(got); s != tt.want {
+					t.Errorf("runs with %s, want %s", s, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// Who writes while the routes change, again and again, misses nothing, and no run
+// overlaps another.
+func TestSetRoutesLosesNothing(t *testing.T) {
+	t.Run("with the same directories", func(t *testing.T) { testLosesNothing(t, true) })
+	t.Run("with other directories", func(t *testing.T) { testLosesNothing(t, false) })
+}
+
+func testLosesNothing(t *testing.T, same bool) {
+	const writers, saves, changes = 4, 150, 30
+	dir := t.TempDir()
+	for w := range writers {
+		if err := os.Mkdir(filepath.Join(dir, fmt.Sprint(w)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	last := make(map[string]string) // what a run has read, by path
+	var running atomic.Int32
+	route := func(n int) Route {
+		ignore := []string{".*"}
+		if !same {
+			ignore = append(ignore, fmt.Sprint("no-such-", n))
+		}
+		return Route{Name: "r", Ignore: ignore, Delay: 1 * ms, Debounce: -1, ReadOnly: true, Callback: func(_ context.Context, batch []inotify.Event) error {
+			if running.Add(1) > 1 {
+				t.Error("two runs at once")
+			}
+			defer running.Add(-1)
+			for _, e := range batch {
+				text, err := os.ReadFile(e.Name())
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				last[e.Path] = string(text)
+				mu.Unlock()
+			}
+			return nil
+		}}
+	}
+	r := mustNew(t, Options{}, route(0))
+	g := listenGroup(t, Listener{Root: dir, Router: r})
+
+	var writing sync.WaitGroup
+	for w := range writers {
+		writing.Go(func() {
+			for n := range saves {
+				write(t, filepath.Join(dir, fmt.Sprint(w), fmt.Sprint(n%7)), fmt.Sprint(n))
+				time.Sleep(1 * ms)
+			}
+		})
+	}
+	for n := range changes {
+		mustSet(t, r, route(n))
+		time.Sleep(5 * ms)
+	}
+	writing.Wait()
+	if err := g.watcher.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	// All that is written was read, as soon as the last run is over.
+	if err := r.Submit(inotify.Event{Root: dir, Path: "0/0"}).Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for w := range writers {
+		for n := saves - 7; n < saves; n++ {
+			name := fmt.Sprint(w, "/", n%7)
+			if last[name] != fmt.Sprint(n) {
+				t.Errorf("%s: the last run read %q, want %d", name, last[name], n)
+			}
+		}
+	}
+}
+
+// When SetRoutes returns, what the routes ask for is watched, and nothing else.
+func TestSetRoutesChangesWhatIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b", "b/c"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batches := make(chan string, 100)
+	route := Route{Name: "r", Delay: -1, Debounce: -1, ReadOnly: true, Mask: inotify.CloseWrite, Callback: func(_ context.Context, batch []inotify.Event) error {
+		batches <- paths(batch)
+		return nil
+	}}
+	r := mustNew(t, Options{}, route)
+	g := listenGroup(t, Listener{Root: dir, Router: r})
+	tests := []struct {
+		name    string
+		change  func(r *Route)
+		watches int
+		write   string
+		want    string
+	}{
+		{"nothing", func(*Route) {}, 4, "a/x", "a/x"},
+		{"timing", func(r *Route) { r.Debounce, r.Per = time.Millisecond, PerFile }, 4, "b/c/x", "b/c/x"},
+		{"other patterns", func(r *Route) { r.Patterns = []string{"a/*"} }, 2, "a/x", "a/x"},
+		{"others are ignored", func(r *Route) { r.Ignore = []string{"a"} }, 3, "b/c/x", "b/c/x"},
+		{"other hidden names", func(r *Route) { r.Ignore, r.Hidden = []string{}, []string{"c"} }, 3, "b/x", "b/x"},
+		{"outputs", func(r *Route) { r.Outputs = []string{"b/"} }, 2, "a/x", "a/x"},
+		{"nothing below the root", func(r *Route) { r.NotRecursive = true }, 1, "x", "x"},
+		{"all again", func(*Route) {}, 4, "b/c/x", "b/c/x"},
+		{"other events", func(r *Route) { r.Mask = inotify.Create }, 4, "b/c/new", "b/c/new"},
+	}
+	for _, tt := range tests {
+		changed := route
+		tt.change(&changed)
+		mustSet(t, r, changed)
+		if n := g.Watches(); n != tt.watches {
+			t.Errorf("%s: %d directories are watched, want %d", tt.name, n, tt.watches)
+		}
+		write(t, filepath.Join(dir, tt.write), "x")
+		if got := <-batches; got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Thousands of routes, one after the other, are replaced in a moment: what each
+// waits for is not looked at for each anew.
+func BenchmarkSetRoutesOfAChain(b *testing.B) {
+	const n = 4000
+	routes := make([]Route, n)
+	for i := range routes {
+		routes[i] = Route{Name: fmt.Sprint("r", i), Patterns: []string{fmt.Sprint(i)}, Callback: discard}
+		if i > 0 {
+			routes[i].After = []string{fmt.Sprint("r", i-1)}
+		}
+	}
+	r := mustNew(b, Options{}, routes...)
+	for b.Loop() {
+		mustSet(b, r, routes...)
+	}
+}
