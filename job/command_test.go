@@ -197,8 +197,35 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// A directory of PATH that is not absolute would have a command run what lies in a
+// watched tree.
+func TestRelativeDirectoriesOfPATHDoNotCount(t *testing.T) {
+	h := newTestRunner(t)
+	t.Chdir(h.dir)
+	for _, dir := range []string{".", "bin", "absolute"} {
+		path := filepath.Join(h.dir, dir, "tool")
+		write(t, path, "#!/bin/sh\necho "+dir+"\n")
+		if err := os.Chmod(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	const relative = ":.:bin:./bin"
+	c := Command{Name: "test", Argv: []string{"tool"}, Env: []string{"PATH=" + relative}}
+	for _, dir := range []string{"", h.dir} {
+		c.Dir = dir
+		if _, err := h.Command(c); err == nil || !strings.Contains(err.Error(), "is in no directory of PATH") {
+			t.Errorf("in %q: got %v", dir, err)
+		}
+	}
+	c.Env = []string{"PATH=" + relative + ":" + filepath.Join(h.dir, "absolute")}
+	if r := h.run(c); string(r.Output) != "absolute\n" {
+		t.Errorf("it ran %q, %v", r.Output, r)
+	}
+}
+
 // A program that a build makes is looked for when it is to run.
-func TestProgramIsMadeLater(t *testing.T) {
+func TestProgramIsBuiltLater(t *testing.T) {
 	h := newTestRunner(t)
 	j, err := h.Command(Command{Name: "test", Argv: []string{"./made"}, Dir: h.dir, BuiltLater: true})
 	if err != nil {

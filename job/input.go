@@ -15,7 +15,7 @@ import (
 // at its end: MAX_ARG_STRLEN, 32 pages of 4 KiB. Arguments have the same limit.
 const maxVariable = 128 << 10
 
-// An Input is what a command reads from its standard input.
+// An Input is what a program reads from its standard input.
 type Input uint8
 
 const (
@@ -36,29 +36,33 @@ const (
 	TerminalInput
 )
 
-// expand fills in the names of a batch. They are absolute, so that none of
-// them is an option, and whatever is in a name is part of one argument.
+// expand fills in the names of a batch. They are absolute, so that none is taken for
+// an option, and each stays within one argument, whatever it holds.
 func expand(argv []string, batch []inotify.Event) ([]string, error) {
 	var path, root string
 	if len(batch) > 0 {
 		path, root = name(batch[0]), absolute(batch[0].Root)
 	}
+	needsEvent := func(arg string) bool {
+		return strings.Contains(arg, pathPlaceholder) || strings.Contains(arg, rootPlaceholder)
+	}
 	replacer := strings.NewReplacer(pathPlaceholder, path, rootPlaceholder, root)
-	var full []string
+
+	var expanded []string
 	for _, arg := range argv {
 		switch {
 		case arg == pathsPlaceholder:
-			full = append(full, names(batch)...)
-			continue
-		case len(batch) == 0 && (strings.Contains(arg, pathPlaceholder) || strings.Contains(arg, rootPlaceholder)):
+			expanded = append(expanded, names(batch)...)
+		case len(batch) == 0 && needsEvent(arg):
 			return nil, errors.New("there is no path to fill in: no event has led to this run")
+		default:
+			expanded = append(expanded, replacer.Replace(arg))
 		}
-		full = append(full, replacer.Replace(arg))
 	}
-	return full, nil
+	return expanded, nil
 }
 
-// name is the absolute path of an event.
+// name returns the absolute path of an event.
 func name(e inotify.Event) string { return filepath.Join(absolute(e.Root), e.Path) }
 
 func names(batch []inotify.Event) []string {
@@ -69,7 +73,8 @@ func names(batch []inotify.Event) []string {
 	return list
 }
 
-// absolute is a directory by a name that is good in every other.
+// absolute returns the absolute path of a directory, or the path as it is if the
+// working directory cannot be found out.
 func absolute(dir string) string {
 	if abs, err := filepath.Abs(dir); err == nil {
 		return abs
@@ -77,26 +82,27 @@ func absolute(dir string) string {
 	return dir
 }
 
-// variables are what a batch adds to the environment of a command. List is
-// false if EXECLOGD_PATHS is not among them, for it would be too long.
-func variables(route string, batch []inotify.Event) (env []string, list bool) {
+// variables returns what a batch adds to the environment of a command. It is not
+// complete if EXECLOGD_PATHS would be too long: then that is missing.
+func variables(route string, batch []inotify.Event) (env []string, complete bool) {
 	env = []string{"EXECLOGD_ROUTE=" + route}
 	if len(batch) == 0 {
 		return env, true
 	}
 	env = append(env, "EXECLOGD_ROOT="+absolute(batch[0].Root), "EXECLOGD_PATH="+name(batch[0]))
-	const paths = "EXECLOGD_PATHS="
+
 	lines := slices.DeleteFunc(names(batch), func(s string) bool { return strings.Contains(s, "\n") })
-	all := paths + strings.Join(lines, "\n")
-	if len(all) >= maxVariable {
+	paths := "EXECLOGD_PATHS=" + strings.Join(lines, "\n")
+	if len(paths) >= maxVariable {
 		return env, false
 	}
-	return append(env, all), true
+	return append(env, paths), true
 }
 
-// environment is what a command has whatever has changed: what it inherits
-// and what is set, each variable once. What systemd told the service about
-// itself is not inherited, and what each run sets anew is not in it.
+// environment returns the part of a command's environment that does not depend on a
+// batch: what is inherited, and what is set, each variable once. What systemd has
+// told the daemon about itself is not inherited, and variables that each run sets
+// are not in it.
 func environment(inherited, set []string) []string {
 	inherited = slices.DeleteFunc(slices.Clone(inherited), func(v string) bool {
 		return strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "WATCHDOG_") || strings.HasPrefix(v, "LISTEN_")
@@ -105,6 +111,8 @@ func environment(inherited, set []string) []string {
 		"PWD": true, "EXECLOGD_ROUTE": true, "EXECLOGD_ROOT": true, "EXECLOGD_PATH": true, "EXECLOGD_PATHS": true,
 		"EXECLOGD_STATUS": true, "EXECLOGD_EXIT": true,
 	}
+
+	// The last of several values counts.
 	var env []string
 	for _, v := range slices.Backward(append(inherited, set...)) {
 		if key, _, _ := strings.Cut(v, "="); !taken[key] {
@@ -116,7 +124,8 @@ func environment(inherited, set []string) []string {
 	return env
 }
 
-// encode returns a batch as standard input has it; nil for none.
+// encode returns what a program reads of a batch; nil if its input is not made of
+// the batch.
 func (in Input) encode(batch []inotify.Event) []byte {
 	out := []byte{}
 	switch in {
@@ -144,6 +153,7 @@ type eventLine struct {
 	FromBytes []byte   `json:"from_bytes,omitempty"`
 }
 
+// jsonLine returns an event as a line for JSONLines.
 func jsonLine(e inotify.Event) []byte {
 	line := eventLine{Root: absolute(e.Root), Path: e.Path, From: e.From, Events: strings.Split(e.Mask.String(), "|")}
 	if !utf8.ValidString(e.Path) {
@@ -154,7 +164,7 @@ func jsonLine(e inotify.Event) []byte {
 	}
 	text, err := json.Marshal(line)
 	if err != nil {
-		panic(err) // strings alone
+		panic(err) // a struct of strings
 	}
 	return append(text, '\n')
 }

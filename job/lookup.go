@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lookPath finds the program that a command names: in the directories of
-// PATH, or from dir on if the name has a slash. Directories of PATH that are
-// not absolute do not count, for they would run what lies in a watched tree.
+// lookPath finds the program that a command names: in the directories of the
+// environment's PATH, or, if the name has a slash, relative to dir. Directories of
+// PATH that are not absolute do not count, for they would run what lies in a watched
+// tree.
 func lookPath(program, dir string, env []string) (string, error) {
 	if strings.Contains(program, "/") {
 		path := program
@@ -21,20 +22,21 @@ func lookPath(program, dir string, env []string) (string, error) {
 		}
 		return path, checkProgram(path)
 	}
-	places := variable(env, "PATH")
-	for _, place := range filepath.SplitList(places) {
-		if !filepath.IsAbs(place) {
+
+	dirs := variable(env, "PATH")
+	for _, dir := range filepath.SplitList(dirs) {
+		if !filepath.IsAbs(dir) {
 			continue
 		}
-		path := filepath.Join(place, program)
+		path := filepath.Join(dir, program)
 		if checkProgram(path) == nil {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("command %q is in no directory of PATH (%s): install it, or give its path", program, places)
+	return "", fmt.Errorf("command %q is in no directory of PATH (%s): install it, or give its path", program, dirs)
 }
 
-// checkProgram says what is wrong with a program before it is run.
+// checkProgram says what is wrong with the program at a path.
 func checkProgram(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -48,7 +50,7 @@ func checkProgram(path string) error {
 	return nil
 }
 
-// variable is the value of a variable of an environment.
+// variable returns the value of a variable of an environment.
 func variable(env []string, key string) string {
 	for _, v := range slices.Backward(env) {
 		if value, ok := strings.CutPrefix(v, key+"="); ok {
@@ -56,4 +58,9 @@ func variable(env []string, key string) string {
 		}
 	}
 	return ""
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }

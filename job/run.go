@@ -2,12 +2,15 @@ package job
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job/internal/supervisor"
@@ -189,6 +192,90 @@ func (r *Run) UnmarshalJSON(text []byte) error {
 		r.Err = errors.New(j.Failure)
 	}
 	return nil
+}
+
+// An ending is what becomes known of a run when it is over.
+type ending struct {
+	err         error // nil if it succeeded
+	stopped     bool  // from outside
+	exit        int
+	signal      syscall.Signal
+	ended, left Processes
+}
+
+// endingOf judges what a supervisor process reports of the end of a run. The cause
+// is why the run was stopped, or nil.
+func endingOf(end supervisor.Report, cause error) ending {
+	status := syscall.WaitStatus(end.Value)
+	e := ending{stopped: cause != nil, exit: status.ExitStatus(), ended: processesOf(end.Killed), left: processesOf(end.Left)}
+	if status.Signaled() {
+		e.signal = status.Signal()
+	}
+
+	switch {
+	case end.Unkillable > 0: // a failure, even of a run that was stopped
+		e.err = fmt.Errorf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.Unkillable)
+	case cause != nil:
+		e.err = cause
+	case status.Signaled():
+		e.err = errors.New(killedBy(status))
+	case e.exit != 0:
+		e.err = fmt.Errorf("exit status %d", e.exit)
+	}
+	return e
+}
+
+// ofService returns the ending for a service. A service is to go on until it is
+// stopped, so it has failed whatever its exit status is.
+func (e ending) ofService(ready bool) ending {
+	switch {
+	case e.stopped:
+	case e.exit < 0 && e.signal == 0: // it did not start
+	case ready && e.err == nil:
+		e.err = errors.New("ended by itself, with exit status 0")
+	case ready:
+	case e.err == nil:
+		e.err = errEarly
+	default:
+		e.err = fmt.Errorf("%w before it was ready", e.err)
+	}
+	return e
+}
+
+// killedBy says which signal ended a program. It did not come from us.
+func killedBy(status syscall.WaitStatus) string {
+	s := "killed by " + signalName(status.Signal())
+	switch {
+	case status.CoreDump():
+		s += " (core dumped)"
+	case status.Signal() == unix.SIGKILL:
+		s += ", perhaps because memory ran out"
+	}
+	return s
+}
+
+// signalName is the name of a signal, as in "SIGTERM".
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return name
+	}
+	return fmt.Sprintf("signal %d", int(s)) // a real-time signal
+}
+
+// A stopError is the error of a run that was stopped for a reason of the caller's.
+type stopError struct{ error }
+
+func (e stopError) Unwrap() error { return e.error }
+
+func (stopError) Is(target error) bool { return target == context.Canceled }
+
+// stopCause makes the cause of a stop the error of the run: one that OutcomeOf does
+// not judge as a failure, unless the time of the run was up.
+func stopCause(cause error) error {
+	if router.OutcomeOf(cause) == router.Failed && !errors.Is(cause, context.DeadlineExceeded) {
+		return stopError{cause}
+	}
+	return cause
 }
 
 // maxProcesses is how many processes a Run names.

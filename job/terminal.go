@@ -16,34 +16,36 @@ import (
 	"github.com/execlog/execlogd/job/internal/supervisor"
 )
 
-// A Terminal is the terminal that controls the process. A Runner that has it in
-// its Options lends it to each program that it runs, one at a time, as a shell
-// does: the program is in the terminal's foreground, so that it may read from it,
+// A Terminal is the controlling terminal of the process. A Runner that has it in its
+// Options lends it to each program that it runs, one at a time, as a shell does: the
+// program is in the terminal's foreground, so that it may read from the terminal,
 // change its modes and open /dev/tty, and gets the signals of its keys (Ctrl-C,
 // Ctrl-\, Ctrl-Z). When nothing of the program is left, the process has the
 // foreground back, and the modes are what they were before.
 //
-// A program that is stopped, by Ctrl-Z or because it reads from a terminal in
-// whose background it is, stops the whole process, as if it were the program
-// itself; both go on when a shell continues the process. If nobody can do that,
+// When a program is stopped, by Ctrl-Z or because it reads from the terminal while
+// it is in the background, the process stops as well, as if it were the program
+// itself. Both go on when a shell continues the process. If nobody can do that,
 // because there is no shell with job control, they go on at once.
 //
-// A program whose start finds the process in the background stays there as well.
-// Its methods may be called by any goroutine at any time.
+// A program that starts while the process is in the background stays there as well.
+//
+// The fields must be set before the Terminal is used. The methods may be called by
+// any goroutine at any time.
 type Terminal struct {
-	// Lending is called before a program gets the terminal, and Returned after
-	// it is back, and when the process has it again after it was stopped. In
-	// between nobody else may read from it. Of the Terminal they may call Modes
-	// and SetModes alone. They are set before it is used; nil is nobody.
+	// Lending is called before a program gets the terminal. Returned is called
+	// when the process has it back, also after the process was stopped. In between
+	// nobody else may read from the terminal. Of the methods of the Terminal, they
+	// may call Modes and SetModes alone. Nil is nobody.
 	Lending, Returned func()
 
-	// HungUp is called when the terminal cannot be taken back because there is none
-	// any more. It is set before the terminal is used; nil is nobody.
+	// HungUp is called when the terminal cannot be taken back because there is
+	// none any more. Nil is nobody.
 	HungUp func()
 
 	// OnDemand lends the terminal only when a program reads from it or changes
 	// its modes. Until then the program is in the background, and this process
-	// has the terminal and the signals of its keys. It is set before it is used.
+	// has the terminal and the signals of its keys.
 	OnDemand bool
 
 	file *os.File
@@ -55,7 +57,7 @@ type Terminal struct {
 	original unix.Termios // the modes when it was lent
 }
 
-// OpenTerminal returns the terminal that a file is, if that controls the process.
+// OpenTerminal returns the Terminal for a file, which must be the controlling terminal.
 // The file must stay open as long as the Terminal is used.
 func OpenTerminal(file *os.File) (*Terminal, error) {
 	t := &Terminal{file: file, self: unix.Getpgrp()}
@@ -70,8 +72,8 @@ func (t *Terminal) Modes() (*unix.Termios, error) {
 	return unix.IoctlGetTermios(int(t.file.Fd()), unix.TCGETS)
 }
 
-// SetModes sets the modes of the terminal when what was written to it is shown.
-// It also does so from the background, which without care would stop the process.
+// SetModes sets the modes of the terminal after what was written to it is shown. The
+// process may be in the background.
 func (t *Terminal) SetModes(m *unix.Termios) error {
 	return withoutTTOU(func() error { return unix.IoctlSetTermios(int(t.file.Fd()), unix.TCSETSW, m) })
 }
@@ -83,6 +85,7 @@ func (t *Terminal) InForeground() bool {
 	return err == nil && group == t.self
 }
 
+// foreground returns the process group in the foreground.
 func (t *Terminal) foreground() (group int, err error) {
 	return unix.IoctlGetInt(int(t.file.Fd()), unix.TIOCGPGRP)
 }
@@ -91,16 +94,18 @@ func (t *Terminal) setForeground(group int) error {
 	return withoutTTOU(func() error { return unix.IoctlSetPointerInt(int(t.file.Fd()), unix.TIOCSPGRP, group) })
 }
 
-// withoutTTOU makes a system call that is allowed in the background of a terminal
-// only to those that block SIGTTOU.
+// withoutTTOU makes a system call that stops a process in the background, unless its
+// thread blocks SIGTTOU.
 func withoutTTOU(call func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+
 	var block, before unix.Sigset_t
 	block.Val[0] = 1 << (unix.SIGTTOU - 1)
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &before); err != nil {
 		return err
 	}
+
 	err := call()
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) // it was right before
 	return err
