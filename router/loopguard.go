@@ -351,7 +351,7 @@ func (g *loopGuard) refuse(l *lane, now time.Time) {
 	}
 	for _, e := range f.entries {
 		g.keep(e)
-		if s.route.goesOn() {
+		if s.route.keepsRunning() {
 			g.reported = noteTime(g.reported, keyOf(e.event), now, maxWritten)
 		}
 	}

@@ -154,7 +154,7 @@ func (s *stage) putAside(k key, now time.Time) {
 // change; the zero key if there is none.
 func (s *stage) asideOf(k key, now time.Time) key {
 	for at, last := range s.asides {
-		if (s.running == 0 || s.route.goesOn()) && now.Sub(last) >= rotation {
+		if (s.running == 0 || s.route.keepsRunning()) && now.Sub(last) >= rotation {
 			delete(s.asides, at)
 			continue
 		}

@@ -258,7 +258,7 @@ func (l *lane) start(now time.Time) {
 	l.run.ctx = s.router.work
 	l.run.cause = s.newCause(from, now)
 	s.starts(l.run.cause, now)
-	if s.route.goesOn() {
+	if s.route.keepsRunning() {
 		l.program.start(l.run.cause, l.moments.first)
 	}
 	if s.route.OnBusy == Restart {
