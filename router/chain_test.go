@@ -60,7 +60,7 @@ func performWith(t *testing.T, opts Options, early time.Duration, do func(*Route
 	}
 	opts.Post = s.note
 	s.router = mustNew(t, opts, routes...)
-	s.router.agenda.nap = func(time.Duration) {} // or most of it is waiting
+	s.router.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 	stop := background(t, s.router)
 	synctest.Wait()
 

@@ -67,7 +67,7 @@ func (l *lane) isChecked(now time.Time) bool {
 		l.wait()
 	case l.nextCheck.After(now):
 		l.queued = false
-		l.stage.router.agenda.set(l, earliest(l.nextCheck, l.notice(now)))
+		l.stage.router.schedule.Set(&l.timer, earliest(l.nextCheck, l.notice(now)))
 	default:
 		l.checking = true
 		l.wait()

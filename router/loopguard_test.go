@@ -692,7 +692,7 @@ func (s *simulation) saveAll(n int, name string) func() {
 // play runs routes and what happens, until all is long over.
 func (s *simulation) play(t *testing.T, opts Options, routes []Route, happens func()) {
 	s.router = mustNew(t, opts, routes...)
-	s.router.agenda.nap = func(time.Duration) {} // or most of it is waiting
+	s.router.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 	stop := background(t, s.router)
 	happens()
 	time.Sleep(long)
@@ -702,7 +702,7 @@ func (s *simulation) play(t *testing.T, opts Options, routes []Route, happens fu
 // serve runs a server, other routes, and what happens.
 func (s *simulation) serve(t *testing.T, srv *server, way string, others []Route, happens func()) {
 	s.router = mustNew(t, Options{Grace: -1, Post: s.note}, append(others, srv.routes()[way])...)
-	s.router.agenda.nap = func(time.Duration) {} // or most of it is waiting
+	s.router.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 	srv.router = s.router
 	stop := background(t, s.router)
 	happens()

@@ -82,7 +82,7 @@ func (l *lane) isGitIdle(now time.Time) bool {
 		return false
 	case g.next.After(now):
 		l.queued = false
-		s.router.agenda.set(l, g.next)
+		s.router.schedule.Set(&l.timer, g.next)
 		return false
 	}
 	dirs := l.gitDirs()

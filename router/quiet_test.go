@@ -54,7 +54,7 @@ func TestQuiet(t *testing.T) {
 				rec := &recorder{start: start}
 				tt.route.Name, tt.route.Callback, tt.route.ReadOnly = "test", rec.run, true
 				r := mustNew(t, Options{Concurrency: -1}, tt.route)
-				r.agenda.nap = func(time.Duration) {}
+				r.schedule.Sleep = func(time.Duration) {}
 				stop := background(t, r)
 				synctest.Wait()
 				play(t, start, tt.events, r.Events)

@@ -40,8 +40,8 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 				t.Errorf("%s is not at rest: %+v", s.route.Name, s)
 			}
 		}
-		if len(r.agenda.heap) > 0 || !r.agenda.armed.IsZero() || r.running > 0 {
-			t.Errorf("the router is not at rest: %+v", r.agenda)
+		if !r.schedule.Idle() || r.running > 0 {
+			t.Errorf("the router is not at rest: %+v", r.schedule)
 		}
 		r.mu.Unlock()
 		stop()

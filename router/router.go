@@ -14,6 +14,7 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/router/internal/git"
+	"github.com/execlog/execlogd/router/internal/schedule"
 )
 
 // What Options get for a field that is zero.
@@ -73,16 +74,16 @@ type Router struct {
 	gitDirs  map[string]string             // by root, of those that are in a repository
 	overlaps map[string][]inotify.Location // of each root the places in others
 
-	phase   phase
-	called  bool                    // Run was
-	work    context.Context         // what callbacks get; set from during on
-	kill    context.CancelCauseFunc // ends work
-	most    int                     // callbacks at once
-	running int                     // callbacks
-	touched bool                    // a lane is, and the turn has something to do
-	queued  uint64                  // lanes that were ever due
-	agenda  agenda
-	causes  []*cause // the runs that may cause events now, by their start; those that are over among them
+	phase    phase
+	called   bool                    // Run was
+	work     context.Context         // what callbacks get; set from during on
+	kill     context.CancelCauseFunc // ends work
+	most     int                     // callbacks at once
+	running  int                     // callbacks
+	touched  bool                    // a lane is, and the turn has something to do
+	queued   uint64                  // lanes that were ever due
+	schedule *schedule.Schedule[*lane]
+	causes   []*cause // the runs that may cause events now, by their start; those that are over among them
 }
 
 // New checks the routes and returns a Router for them. It starts nothing and
@@ -98,7 +99,7 @@ func New(opts Options, routes ...Route) (*Router, error) {
 		writers: inotify.Writers,
 		groups:  make(map[*Group]bool),
 	}
-	r.agenda.fire, r.agenda.nap = r.fire, nap
+	r.schedule = schedule.New[*lane](&r.mu, r.wake)
 	if err := r.SetRoutes(routes...); err != nil {
 		return nil, err
 	}
@@ -211,7 +212,7 @@ func (r *Router) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.phase = after
-	r.agenda.clear()
+	r.schedule.StopAll()
 	for _, s := range r.stages {
 		s.drop()
 	}
@@ -236,28 +237,18 @@ func (r *Router) turn(now time.Time) {
 		}
 		l.start(now)
 	}
-	r.agenda.arm(now)
+	r.schedule.Arm(now)
 }
 
-// fire is the timer's. A timer that was stopped too late does no harm.
-func (r *Router) fire() {
-	r.mu.Lock()
-	due := r.agenda.armed
-	r.mu.Unlock()
-	r.agenda.nap(time.Until(due))
-
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// wake is called by the schedule when lanes are due. r.mu is held.
+func (r *Router) wake(now time.Time) {
 	if r.phase != during {
 		return
 	}
-	if r.agenda.armed.Equal(due) {
-		r.agenda.armed = time.Time{}
+	for l, ok := r.schedule.Next(now); ok; l, ok = r.schedule.Next(now) {
+		l.touch()
 	}
-	now := time.Now()
-	r.agenda.due(now)
 	r.turn(now)
-	r.agenda.arm(now) // also if it was too soon
 }
 
 // enqueue puts a lane that is due last.

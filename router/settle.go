@@ -3,6 +3,8 @@ package router
 import (
 	"context"
 	"time"
+
+	"github.com/execlog/execlogd/router/internal/schedule"
 )
 
 // moments are the times that say when a batch may go. A zero time is long
@@ -92,10 +94,14 @@ type lane struct {
 	queued   bool   // the next callback may be its own
 	listed   bool   // in stage.ready
 	place    uint64 // in the queue of all stages
-	alarm    int    // its place in the agenda, from 1 on; 0 if it has none
+	timer    schedule.Timer[*lane]
 }
 
-func newLane(s *stage, k key) *lane { return &lane{stage: s, key: k} }
+func newLane(s *stage, k key) *lane {
+	l := &lane{stage: s, key: k}
+	l.timer.Item = l
+	return l
+}
 
 // touch comes before each change of the batch or the run, and makes the turn
 // look at what it means.
@@ -191,7 +197,7 @@ func (l *lane) advance(now time.Time) {
 		l.moments.quiet = l.arrivals.quiet(s.route, l.moments.first, s.freed)
 		if due := l.moments.due(s.route); due.After(now) {
 			l.queued = false
-			s.router.agenda.set(l, earliest(due, l.notice(now)))
+			s.router.schedule.Set(&l.timer, earliest(due, l.notice(now)))
 			return
 		}
 		if s.route.Hold == UntilClosed && !l.isChecked(now) {
@@ -207,7 +213,7 @@ func (l *lane) advance(now time.Time) {
 // wait makes the lane do nothing until it is touched.
 func (l *lane) wait() {
 	l.queued = false
-	l.stage.router.agenda.drop(l)
+	l.stage.router.schedule.Stop(&l.timer)
 }
 
 // rest is wait for a lane that has nothing to do, and the end of one that need
@@ -220,7 +226,7 @@ func (l *lane) rest(now time.Time) {
 		return
 	}
 	if over := l.moments.started.Add(s.route.Debounce); over.After(now) {
-		s.router.agenda.set(l, over)
+		s.router.schedule.Set(&l.timer, over)
 		return
 	}
 	delete(s.lanes, l.key)
@@ -229,7 +235,7 @@ func (l *lane) rest(now time.Time) {
 // dispatch gives the batch its run, when there is one to be had.
 func (l *lane) dispatch(now time.Time) {
 	s := l.stage
-	s.router.agenda.drop(l)
+	s.router.schedule.Stop(&l.timer)
 	switch {
 	case l.isLoop():
 		s.loop.refuse(l, now)

@@ -26,8 +26,9 @@ var (
 		"inotify/internal/dirtree": {},
 		"inotify/internal/poll":    {"inotify/internal/dirfd"},
 
-		"router/internal/git":  {"inotify", "router/internal/glob"},
-		"router/internal/glob": {},
+		"router/internal/git":      {"inotify", "router/internal/glob"},
+		"router/internal/glob":     {},
+		"router/internal/schedule": {},
 
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
