@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -91,7 +92,7 @@ type finding struct {
 func look(cfg *config.Config, runner *job.Runner, died, say func(route string, err error)) ([]finding, config.Mistakes) {
 	r := cfg.NewReport()
 	if at, ok := cfg.ControlPlace(); ok {
-		if err := checkControl(cfg.Control); err != nil {
+		if err := control.Check(cfg.Control); err != nil {
 			r.Add(at, "control: %v", err)
 		}
 	}

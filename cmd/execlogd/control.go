@@ -7,65 +7,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
-
-// serviceControl is where the service of systemd has its control socket, in
-// its RuntimeDirectory.
-const serviceControl = "/run/execlogd/control.sock"
-
-// ownControls are the directories in which the daemons of a user have theirs:
-// each daemon in the first that it knows. The last is for those who have none of
-// their own from the system, as in a container, after su, or from cron.
-func ownControls() []string {
-	dirs := []string{filepath.Join(os.TempDir(), fmt.Sprintf("execlogd-%d", os.Getuid()))}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		dirs = slices.Insert(dirs, 0, filepath.Join(dir, "execlogd"))
-	}
-	return dirs
-}
-
-// checkOwn refuses a directory that others could have made, or could enter: what
-// is below the one for temporary files may be anybody's.
-func checkOwn(dir string) error {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || int(stat.Uid) != os.Getuid() || info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("control socket: %s is not a directory of user %d alone: remove it, or name a socket with -control", dir, os.Getuid())
-	}
-	return nil
-}
-
-// controlPath is where a daemon that was not told has its control socket, in a
-// directory that is made if need be.
-func controlPath() (string, error) {
-	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
-		return filepath.Join(dir, filepath.Base(serviceControl)), nil
-	}
-	dir := ownControls()[0]
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	if err := checkOwn(dir); err != nil {
-		return "", err
-	}
-	removeAllStale(dir)
-	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), nil
-}
 
 // controlSockets are where a configuration has `execlogd log` answered: where
 // it says, or where it is usual if that is possible. Those that are open are
@@ -77,16 +28,16 @@ func (d *daemon) controlSockets(cfg config.Config) ([]net.Listener, error) {
 	case d.hasControl(cfg):
 		return d.control.sockets(), nil
 	case cfg.Control != "":
-		ln, err := listenControl(cfg.Control)
+		ln, err := control.Listen(cfg.Control)
 		if err != nil {
 			return nil, controlError(&cfg, err)
 		}
 		return []net.Listener{ln}, nil
 	}
-	path, err := controlPath()
+	path, err := control.DefaultPath()
 	if err == nil {
 		var ln net.Listener
-		if ln, err = listenControl(path); err == nil {
+		if ln, err = control.Listen(path); err == nil {
 			return []net.Listener{ln}, nil
 		}
 	}
@@ -101,12 +52,12 @@ func (d *daemon) hasControl(cfg config.Config) bool {
 	if len(open) == 0 {
 		return false
 	}
-	s := open[0].(*controlSocket)
+	s := open[0].(*control.Socket)
 	path := cfg.Control
 	if path == "" && d.cfg.Control == "" {
-		path = s.path
+		path = s.Path()
 	}
-	return path != "" && s.isAt(path)
+	return path != "" && s.IsAt(path)
 }
 
 // controlError says which flag or key names a control socket that cannot be had.

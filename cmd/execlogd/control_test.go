@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -226,7 +227,7 @@ func TestLogFindsTheDaemon(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "other"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	other, err := listenControl(filepath.Join(dir, "execlogd", "other.sock"))
+	other, err := control.Listen(filepath.Join(dir, "execlogd", "other.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/control"
 )
 
 // leftBehind makes a socket as a program leaves it that is killed.
@@ -92,88 +93,6 @@ func TestControlSocketTakesThePlaceOfNothingElse(t *testing.T) {
 	}
 }
 
-func TestControlSocketIsPrivateAndOurOwn(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.sock")
-	leftBehind(t, path)
-	ln, err := listenControl(path)
-	if err != nil {
-		t.Fatalf("one that was left behind: %v", err)
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v %v", info.Mode(), err)
-	}
-	if _, err := listenControl(path); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(pid %d) listens on %s: stop that", os.Getpid(), path)) {
-		t.Errorf("while it is in use: %v", err)
-	}
-	ln.Close()
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("closed, and it is still there: %v", err)
-	}
-
-	// What came to its place belongs to somebody else.
-	if ln, err = listenControl(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("the file of somebody else is gone: %v", err)
-	}
-}
-
-func TestControlSocketThatCannotBe(t *testing.T) {
-	dir := t.TempDir()
-	datagrams, err := net.ListenPacket("unixgram", filepath.Join(dir, "d"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer datagrams.Close()
-	for path, want := range map[string]string{
-		filepath.Join(dir, "no", "x"):                  "is no directory: create that, or name another path",
-		filepath.Join(dir, strings.Repeat("long", 30)): "and may have 107: name a shorter one",
-		filepath.Join(dir, "d"):                        "another program uses " + dir + "/d: stop that",
-		filepath.Join("/proc/self/task", "x"):          "cannot be made",
-	} {
-		ln, err := listenControl(path)
-		if err == nil {
-			ln.Close()
-		}
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v, want %s", path, err, want)
-		}
-	}
-}
-
-// Of several daemons that find a socket that was left behind, one has its place.
-func TestControlSocketIsTakenByOne(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.sock")
-	for range 50 {
-		leftBehind(t, path)
-		won := make(chan net.Listener, 8)
-		var wg sync.WaitGroup
-		for range cap(won) {
-			wg.Go(func() {
-				if ln, err := listenControl(path); err == nil {
-					won <- ln
-				}
-			})
-		}
-		wg.Wait()
-		if len(won) != 1 {
-			t.Fatalf("%d have it", len(won))
-		}
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatalf("nobody can be reached: %v", err)
-		}
-		conn.Close()
-		(<-won).Close()
-	}
-}
-
 // What killed daemons left in the directory of all of them goes, and nothing
 // else does.
 func TestControlSocketsLeftBehindGo(t *testing.T) {
@@ -190,7 +109,7 @@ func TestControlSocketsLeftBehindGo(t *testing.T) {
 	leftBehind(t, in("1.sock"))
 	leftBehind(t, in(fmt.Sprint(os.Getpid(), ".sock")))
 	leftBehind(t, in("named.sock"))
-	live, err := listenControl(in("2.sock"))
+	live, err := control.Listen(in("2.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,12 +188,12 @@ func TestSocketThatWasHandedOverStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	web := listenerSet{}
-	web.replace(handedOver(map[string][]net.Listener{"http": {ln}}))
+	web.replace(activatedSockets(map[string][]net.Listener{"http": {ln}}))
 	web.close()
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("it is gone: %v", err)
 	}
-	if _, err := listenControl(path); err == nil || !strings.Contains(err.Error(), "listens on "+path) {
+	if _, err := control.Listen(path); err == nil || !strings.Contains(err.Error(), "listens on "+path) {
 		t.Errorf("as a control socket: %v", err)
 	}
 }

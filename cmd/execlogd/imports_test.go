@@ -20,7 +20,7 @@ var (
 		"router":       {"inotify"},
 		"httpd":        {"inotify"},
 		"job":          {"inotify", "router"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/logging"},
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/logging"},
 
 		"inotify/internal/dirfd":   {},
 		"inotify/internal/dirtree": {},
@@ -40,6 +40,7 @@ var (
 		"job/internal/supervisor": {},
 
 		"internal/config":  {"inotify", "router", "httpd", "job"},
+		"internal/control": {"internal/config"},
 		"internal/logging": {"inotify", "router", "job"},
 	}
 	enters = map[string]string{

@@ -11,9 +11,9 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
@@ -230,10 +230,7 @@ func hasHungUp(w io.Writer) bool {
 	if err != nil {
 		return false
 	}
-	var errno syscall.Errno
-	err = conn.Control(func(fd uintptr) {
-		var t syscall.Termios
-		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TCGETS, uintptr(unsafe.Pointer(&t)))
-	})
-	return err == nil && errno == syscall.EIO
+	var asked error
+	err = conn.Control(func(fd uintptr) { _, asked = unix.IoctlGetTermios(int(fd), unix.TCGETS) })
+	return err == nil && errors.Is(asked, unix.EIO)
 }

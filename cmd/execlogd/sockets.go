@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/internal/config"
 )
@@ -39,7 +40,7 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
 	}
-	if d.activated = handedOver(named); len(d.activated) > 0 {
+	if d.activated = activatedSockets(named); len(d.activated) > 0 {
 		return d.activated, nil
 	}
 	ln, err := listenWeb(cfg.Host, cfg.Port, open)
@@ -103,25 +104,20 @@ func share(lns []net.Listener, may bool) {
 	}
 }
 
-// soReusePort is SO_REUSEPORT of socket(7), which package syscall does not have
-// for every architecture. Its value is another on MIPS, where a port cannot be
-// shared then.
-const soReusePort = 0xf
-
 func sharePort(c syscall.RawConn, may bool) (err error) {
 	value := 0
 	if may {
 		value = 1
 	}
 	outer := c.Control(func(fd uintptr) {
-		err = os.NewSyscallError("setsockopt", syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, soReusePort, value))
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, value))
 	})
 	return errors.Join(outer, err)
 }
 
-// handedOver picks the HTTP sockets. A descriptor that is not a listener is a
+// activatedSockets picks the HTTP sockets. A descriptor that is not a listener is a
 // nil in the list.
-func handedOver(named map[string][]net.Listener) (lns []net.Listener) {
+func activatedSockets(named map[string][]net.Listener) (lns []net.Listener) {
 	if http := named["http"]; len(http) > 0 {
 		named = map[string][]net.Listener{"http": http}
 	}

@@ -88,7 +88,7 @@ func TestHandedOver(t *testing.T) {
 		{"descriptors that are no listeners", map[string][]net.Listener{"inotify": {nil}}, 0},
 	}
 	for _, tt := range tests {
-		if got := handedOver(tt.named); len(got) != tt.want {
+		if got := activatedSockets(tt.named); len(got) != tt.want {
 			t.Errorf("%s: %d sockets, want %d", tt.name, len(got), tt.want)
 		}
 	}

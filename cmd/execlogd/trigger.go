@@ -16,6 +16,7 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -29,11 +30,11 @@ has the exit status of the command.
 // trigger has a running daemon run a route.
 func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	var noWait bool
-	var control string
+	var socket string
 	flags := flag.NewFlagSet("execlogd trigger", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&noWait, "n", false, "do not wait for the run")
-	flags.StringVar(&control, "control", "", "the control `socket` of the daemon, where there are several")
+	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon, where there are several")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		_, err := io.WriteString(stdout, config.Help(flags, triggerUsage))
@@ -52,7 +53,7 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		}
 		paths = append(paths, path)
 	}
-	conn, err := dialControl(control)
+	conn, err := control.Dial(socket)
 	if err != nil {
 		return err
 	}
@@ -78,12 +79,7 @@ func requestRun(ctx context.Context, conn net.Conn, route string, paths []string
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{
-		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
-		DisableKeepAlives: true,
-	}}
-
-	res, err := client.Do(req)
+	res, err := control.Client(conn).Do(req)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("not waited for any longer: the run goes on")

@@ -1,0 +1,64 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Dial connects to the daemon that has its control socket at a path, or with an empty
+// path to the only daemon that has one where it is by default.
+func Dial(path string) (net.Conn, error) {
+	if path != "" {
+		at, err := filepath.Abs(path) // as the daemon has it
+		if err != nil {
+			return nil, err
+		}
+		conn, err := net.Dial("unix", at)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			err = fmt.Errorf("no daemon listens on %s: start one with -control %[1]s, or name another", path)
+		}
+		return conn, err
+	}
+
+	paths, forbidden := usualPaths()
+	var conns []net.Conn
+	var live []string
+	for _, path := range paths {
+		conn, err := net.Dial("unix", path)
+		switch {
+		case err == nil:
+			conns, live = append(conns, conn), append(live, path)
+		case errors.Is(err, fs.ErrPermission):
+			forbidden = fmt.Errorf("%s belongs to the service: be its user, or root", path)
+		}
+	}
+	if len(conns) == 1 {
+		return conns[0], nil
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	switch {
+	case len(live) > 1:
+		return nil, fmt.Errorf("there are several daemons: choose one with -control %s", strings.Join(live, " or "))
+	case forbidden != nil:
+		return nil, forbidden
+	}
+	return nil, errors.New("no daemon with a configuration file runs here: start one, or name its socket with -control")
+}
+
+// Client returns an HTTP client whose one request goes over a connection, whatever host
+// its URL names.
+func Client(conn net.Conn) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DisableKeepAlives: true,
+	}}
+}

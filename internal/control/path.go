@@ -1,0 +1,77 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// servicePath is where the service of systemd has its control socket, in its
+// RuntimeDirectory.
+const servicePath = "/run/execlogd/control.sock"
+
+// userDirs are the directories in which the daemons of a user have their sockets, each
+// daemon in the first that it knows. The last is for users who have none of their own
+// from the system, as in a container, after su, or from cron.
+func userDirs() []string {
+	dirs := []string{filepath.Join(os.TempDir(), fmt.Sprintf("execlogd-%d", os.Getuid()))}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		dirs = slices.Insert(dirs, 0, filepath.Join(dir, "execlogd"))
+	}
+	return dirs
+}
+
+// checkPrivate refuses a directory that others could have made, or could enter: what is
+// in the directory for temporary files may be anybody's.
+func checkPrivate(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(stat.Uid) != os.Getuid() || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("control socket: %s is not a directory of user %d alone: remove it, or name a socket with -control", dir, os.Getuid())
+	}
+	return nil
+}
+
+// DefaultPath is where a daemon makes its socket that was not told a path. It makes the
+// directory if need be, and removes from it what daemons left behind that were killed.
+func DefaultPath() (string, error) {
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
+		return filepath.Join(dir, filepath.Base(servicePath)), nil
+	}
+	dir := userDirs()[0]
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := checkPrivate(dir); err != nil {
+		return "", err
+	}
+	removeAllStale(dir)
+	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), nil
+}
+
+// usualPaths are the sockets in the directories where daemons make them by default.
+// The error is of a directory in which there may be more.
+func usualPaths() (paths []string, err error) {
+	paths = []string{servicePath}
+	for _, own := range userDirs() {
+		if wrong := checkPrivate(own); wrong != nil {
+			if !errors.Is(wrong, fs.ErrNotExist) {
+				err = wrong
+			}
+			continue
+		}
+		names, _ := fs.Glob(os.DirFS(own), "*.sock") // the pattern is right
+		for _, name := range names {
+			paths = append(paths, filepath.Join(own, name))
+		}
+	}
+	return paths, err
+}
