@@ -162,9 +162,7 @@ func (t *Terminal) takeBack() bool {
 
 	group, err := t.foreground()
 	if err != nil {
-		if t.HungUp != nil {
-			t.HungUp()
-		}
+		t.hungUp()
 		return false
 	}
 	isOurs := group == t.self || group == t.borrower || t.isBelowBorrower(group)
@@ -173,10 +171,17 @@ func (t *Terminal) takeBack() bool {
 	}
 
 	if t.setForeground(t.self) != nil {
+		t.hungUp()
 		return false
 	}
 	_ = t.SetModes(&t.original) // it may be hung up
 	return true
+}
+
+func (t *Terminal) hungUp() {
+	if t.HungUp != nil {
+		t.HungUp()
+	}
 }
 
 // isBelowBorrower reports whether a process group is of programs that the borrower

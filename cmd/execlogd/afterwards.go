@@ -44,13 +44,13 @@ func followingRuns(c *config.Route, runner *job.Runner, say func(error)) (*endin
 	e := &ending{route: c.Name, say: say}
 	for _, f := range []struct {
 		key string
-		config.Followup
+		job.Command
 		job **job.Job
-	}{{"on_success", c.OnSuccess, &e.success}, {"on_failure_run", c.OnFailRun, &e.failure}} {
-		if !f.IsSet() {
+	}{{"on_success", c.OnSuccess, &e.success}, {"on_failure_run", c.OnFailureRun, &e.failure}} {
+		if f.Name == "" {
 			continue
 		}
-		j, err := runner.Command(c.Follow(f.Followup))
+		j, err := runner.Command(f.Command)
 		if err != nil {
 			at := c.At(f.key)
 			if len(f.Argv) > 0 {

@@ -112,7 +112,7 @@ func commandPlace(c *config.Route, err error) config.Place {
 	if wrong, ok := errors.AsType[afterwardsError](err); ok {
 		return wrong.at
 	}
-	if len(c.Run) == 0 {
+	if len(c.Service.Argv) == 0 {
 		return c.At("shell")
 	}
 	if wrong, ok := errors.AsType[*job.ArgumentError](err); ok {

@@ -101,20 +101,22 @@ func makeWork(c *config.Route, runner *job.Runner, died func(error), say func(er
 	switch {
 	case !c.HasCommand():
 		return newWork(end.after(idle), nothing), nil
-	case c.Service:
+	case c.IsService:
 		var w *work
-		s, err := runner.Service(c.Daemon(func(err error) {
+		service := c.Service
+		service.Died = func(err error) {
 			w.contents.forget() // any save starts it again
 			died(err)
 			end.follow(context.Background(), nil, err) // the end of the runner ends it
-		}))
+		}
+		s, err := runner.Service(service)
 		if err != nil {
 			return nil, err
 		}
 		w = newWork(end.after(s.Run), s.Stop)
 		return w, nil
 	}
-	j, err := runner.Command(c.Command())
+	j, err := runner.Command(c.Service.Command)
 	if err != nil {
 		return nil, err
 	}

@@ -451,11 +451,8 @@ func parseConfig(args []string) (config.Config, error) {
 // logOptions returns how to log.
 func logOptions(cfg *config.Config) logging.Options {
 	o := logging.Options{
-		Format: logging.Format(cfg.LogFormat), NoColor: os.Getenv("NO_COLOR") != "",
+		Level: cfg.LogLevel, Format: logging.Format(cfg.LogFormat), NoColor: os.Getenv("NO_COLOR") != "",
 		JournalStream: os.Getenv("JOURNAL_STREAM"), JournalSocket: journalSocket,
-	}
-	if err := o.Level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
-		panic(err) // the configuration was checked
 	}
 	for _, r := range cfg.Routes {
 		o.Routes = append(o.Routes, r.Name)

@@ -35,7 +35,7 @@ func (d *daemon) logNotes(cfg config.Config) {
 func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []finding) {
 	known := make(map[string]bool)
 	patternsOf := func(c *config.Route) string {
-		return fmt.Sprintf("%q %q %q %q %q", c.Name, c.Root, c.Match, c.Ignore, c.Hidden)
+		return fmt.Sprintf("%q %q %q %q %q", c.Name, c.Root, c.Patterns, c.Ignore, c.Hidden)
 	}
 	for _, f := range old {
 		known[patternsOf(f.Route)] = true
@@ -43,9 +43,9 @@ func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old [
 	fresh := make(map[string][]string) // by their root
 	match := make(map[string][]string)
 	for _, f := range cfg.resolved {
-		if len(f.Match) > 0 && !known[patternsOf(f.Route)] {
+		if len(f.Patterns) > 0 && !known[patternsOf(f.Route)] {
 			fresh[f.Root] = append(fresh[f.Root], f.Name)
-			match[f.Name] = f.Match
+			match[f.Name] = f.Patterns
 		}
 	}
 	for _, root := range cfg.Roots() {

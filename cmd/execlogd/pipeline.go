@@ -119,9 +119,10 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 	d := p.d
 	var routes []router.Route
 	for _, f := range cfg.resolved {
-		route := f.Router(p.callback(f))
+		route := f.Route.Route
+		route.Callback = p.callback(f)
 		route.OwnOutput = ownOutput(d.runner, route.Name)
-		if f.OnFailure == "cancel" && cfg.MayRetry(f.After) {
+		if f.OnFailure == router.Cancel && !f.StopOnFailure && cfg.MayRetry(f.After) {
 			// The success may come without a further change, after a back-off.
 			route.OnFailure = router.Keep
 		}

@@ -171,18 +171,14 @@ func (f *finding) succeed(o finding) {
 // goesOnAs says whether a route is to have the work of the one before. A service
 // that is down for a reason that is none any more is to begin anew.
 func (f *finding) goesOnAs(o finding) bool {
-	freed := o.work.down.Load() && (f.OnFailure != o.OnFailure || !slices.Equal(f.After, o.After))
+	freed := o.work.down.Load() && (f.StopOnFailure != o.StopOnFailure || !slices.Equal(f.After, o.After))
 	return !freed && f.Per == o.Per && reflect.DeepEqual(essence(o.Route), essence(f.Route))
 }
 
 // essence is what a route's work depends on. What says when it works is not of
 // it, nor where it stands in the file.
 func essence(c *config.Route) any {
-	var work any = c.Command()
-	if c.Service {
-		work = c.Daemon(nil)
-	}
-	return []any{work, c.Notify, c.OnSuccess, c.OnFailRun}
+	return []any{c.IsService, c.Service, c.Notify, c.OnSuccess, c.OnFailureRun}
 }
 
 // requestReload has the configuration loaded once more. It does not wait.

@@ -133,8 +133,8 @@ func (c *runCommand) newRouter() (_ *router.Router, err error) {
 	}
 
 	callback := c.terminal.unlessPaused(c.afterClear(c.work.run))
-	route := c.cfg.Router(onlyChanged(&c.cfg.Route, c.work, callback))
-	route.Roots = nil // each path is a listener of the router
+	route := c.cfg.Route.Route
+	route.Callback = onlyChanged(&c.cfg.Route, c.work, callback)
 	route.OwnOutput = ownOutput(c.runner, route.Name)
 
 	// Whoever stops execlogd run wants the command to end as well, and at once.
@@ -201,10 +201,10 @@ func (c *runCommand) died(err error) {
 
 // program is the name of the command in messages.
 func (c *runCommand) program() string {
-	if c.cfg.Shell != "" {
+	if c.cfg.Service.Shell != "" {
 		return "sh"
 	}
-	return filepath.Base(c.cfg.Run[0])
+	return filepath.Base(c.cfg.Service.Argv[0])
 }
 
 // about names the file of a run with -per file, at the end of a message.
@@ -235,7 +235,7 @@ func (c *runCommand) sayNotes(ctx context.Context) {
 	for _, note := range c.cfg.Notes() {
 		c.say("note: " + note)
 	}
-	if len(c.cfg.Match) == 0 || len(unmatched(ctx, c.router, c.cfg.Paths, []string{c.cfg.Name})) == 0 {
+	if len(c.cfg.Patterns) == 0 || len(unmatched(ctx, c.router, c.cfg.Paths, []string{c.cfg.Name})) == 0 {
 		return
 	}
 
@@ -244,10 +244,10 @@ func (c *runCommand) sayNotes(ctx context.Context) {
 		_, err := os.Lstat(filepath.Join(root, ".gitignore"))
 		return err == nil
 	}
-	if c.cfg.GitIgnore && slices.ContainsFunc(c.cfg.Paths, hasIgnoreFile) {
+	if c.cfg.IgnoreFiles && slices.ContainsFunc(c.cfg.Paths, hasIgnoreFile) {
 		why = " (what git ignores counts only with -ignore-files=false)"
 	}
-	c.say("note: no file matches yet: " + strings.Join(c.cfg.Match, " ") + why)
+	c.say("note: no file matches yet: " + strings.Join(c.cfg.Patterns, " ") + why)
 }
 
 // sayRoot returns a function that says that a root is gone, or that it is there.

@@ -65,7 +65,7 @@ func (c *runCommand) openTerminal() (*runTerminal, error) {
 		return nil, nil // it controls other processes
 	}
 
-	t := &runTerminal{c: c, terminal: terminal, lends: c.cfg.Stdin != "none" && !c.cfg.PerFile()}
+	t := &runTerminal{c: c, terminal: terminal, lends: c.cfg.Service.Input != job.NoInput && !c.cfg.PerFile()}
 	terminal.HungUp = func() { c.end(nil) }
 	if t.keys, err = newKeyReader(terminal, t.press, terminal.HungUp); err != nil {
 		return nil, err
@@ -308,7 +308,7 @@ func (t *runTerminal) ended(f router.Frame) bool {
 	t.typed = typedSignals{}
 	t.mu.Unlock()
 
-	if t.c.cfg.GoesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.c.cfg.Grace {
+	if t.c.cfg.GoesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.c.cfg.Service.Grace {
 		return true
 	}
 	e, ok := errors.AsType[*job.Error](f.Err)

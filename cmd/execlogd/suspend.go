@@ -17,7 +17,7 @@ func (p *pipeline) suspendServices(cfg *resolvedConfig, f router.Frame) {
 		// A success may have come too early, when another failed.
 		cancelled := s.Name == f.Route && f.Outcome == router.Cancelled
 		switch {
-		case s.OnFailure != "stop":
+		case !s.StopOnFailure:
 		case failed && (first || cancelled):
 			if !s.work.down.Swap(true) {
 				p.d.log.Info(logging.Suspended, "route", s.Name, "after", f.Route)

@@ -45,7 +45,10 @@ func parseWatch(args []string) (watchConfig, error) {
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&cfg.recursive, "recursive", cfg.recursive, "watch all directories below as well")
 	flags.Var((*maskFlag)(&cfg.events), "events", "print these `events` of inotify(7), as in modify,moved_to,create,delete")
-	flags.Var(config.Patterns{List: &ignore}, "ignore", "neither watch nor print what matches this `pattern` (may be repeated)")
+	flags.Func("ignore", "neither watch nor print what matches this `pattern` (may be repeated)", func(s string) error {
+		config.Patterns{List: &ignore}.Add(s)
+		return nil
+	})
 	flags.BoolVar(&cfg.wait, "wait", false, "watch what does not exist yet as soon as it does")
 	flags.BoolVar(&cfg.json, "json", false, "print a JSON object a line")
 	flags.BoolVar(&cfg.nul, "0", false, "print the path of each event alone, as it is, with a NUL after it, as xargs -0 reads it")

@@ -111,11 +111,8 @@ func (cfg *whyConfig) router() (*router.Router, error) {
 		routes = append(routes, cfg.PageRoutes(idle, idle, nil)...)
 	}
 	for _, c := range cfg.Routes {
-		route := c.Router(idle)
-		if cfg.paths != nil {
-			route.Roots = cfg.paths
-		}
-		routes = append(routes, route)
+		c.Callback = idle
+		routes = append(routes, c.Route)
 	}
 	return router.New(router.Options{}, routes...)
 }
@@ -193,10 +190,9 @@ func (e *explanation) change(c change) {
 // route.
 func (e *explanation) route(c change, v router.Verdict, root, rel string) (text string, triggered bool) {
 	var route config.Route
-	isThis := func(r config.Route) bool { return r.Name == v.Route }
-	i := slices.IndexFunc(e.cfg.Routes, isThis)
+	i := slices.IndexFunc(e.cfg.Routes, func(r config.Route) bool { return r.Name == v.Route })
 	if i >= 0 {
-		route = e.cfg.Routes[i]
+		route = e.cfg.Routes[i] // otherwise it is a route of pages
 	}
 
 	v.Mask &= cmp.Or(c.event, v.Mask)
@@ -207,7 +203,7 @@ func (e *explanation) route(c change, v router.Verdict, root, rel string) (text 
 		return fmt.Sprintf("ignored by the pattern %s", v.Ignored), false
 	case v.Output != "":
 		return fmt.Sprintf("written by its own runs, for the pattern %s in its outputs", v.Output), false
-	case !v.Wanted && i >= 0 && !route.Recursive && strings.Contains(rel, "/"):
+	case !v.Wanted && route.NotRecursive && strings.Contains(rel, "/"):
 		return "not directly in the root, and recursive is false", false
 	case !v.Wanted:
 		return "no pattern matches", false
@@ -222,7 +218,7 @@ func (e *explanation) route(c change, v router.Verdict, root, rel string) (text 
 	if v.Pattern != "" {
 		text += fmt.Sprintf(", for the pattern %s", v.Pattern)
 	}
-	if c.event == 0 && i >= 0 && route.Router(idle).Empty {
+	if c.event == 0 && route.Empty {
 		text += ", or when it is new, empty and closed"
 	}
 	if c.event == 0 && route.ChangedOnly {

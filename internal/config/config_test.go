@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -26,7 +27,7 @@ func TestParseConfig(t *testing.T) {
 		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *Config) { c.Ignore = []string{"a", "b/*"} }},
 		{"an empty pattern drops the default", "-ignore= -ignore b", func(c *Config) { c.Hidden, c.Ignore = []string{}, []string{"b"} }},
 		{"strangers let in", "-allow-host a -allow-host .b -allow-origin null", func(c *Config) { c.AllowHosts, c.AllowOrigins = []string{"a", ".b"}, []string{"null"} }},
-		{"logs", "-log-level debug -log-format json", func(c *Config) { c.LogLevel, c.LogFormat = "debug", "json" }},
+		{"logs", "-log-level debug -log-format json", func(c *Config) { c.LogLevel, c.LogFormat = slog.LevelDebug, "json" }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -49,18 +50,18 @@ func TestParseConfig(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	tests := []struct{ args, want string }{
 		{"-nonsense", "flag provided but not defined: -nonsense"},
-		{"-root=", "-root is empty: name a directory"},
-		{"-host=", "-host is empty: name an address"},
+		{"-root=", "-root is empty: want a directory"},
+		{"-host=", "-host is empty: want an address"},
 		{"-watch-config", "-watch-config without -config: name a file"},
 		{"-control x", "-control without -config: the socket is for the runs of routes"},
-		{"-port x", `invalid value "x" for flag -port`},
-		{"-delay 5", `invalid value "5" for flag -delay: want a time with its unit, as in "100ms", "2s" or "1m30s"`},
-		{"-port 65536", "-port 65536: a port is from 0 to 65535"},
-		{"-port -1", "-port -1: a port is from 0 to 65535"},
-		{"-delay -1s", "-delay -1s: a delay is not negative"},
-		{"-debounce -1s", "-debounce -1s: a time is not negative"},
-		{"-log-level loud", `-log-level "loud": want debug, info, warn, error`},
-		{"-log-format xml", `-log-format "xml": want auto, text, json`},
+		{"-port x", `-port is "x": want a number`},
+		{"-delay 5", `-delay is "5": want a time with its unit, as in "100ms", "2s" or "1m30s"`},
+		{"-port 65536", "-port is 65536: want a number from 0 to 65535"},
+		{"-port -1", "-port is -1: want a number from 0 to 65535"},
+		{"-delay -1s", "-delay is -1s: a time is not negative"},
+		{"-debounce -1s", "-debounce is -1s: a time is not negative"},
+		{"-log-level loud", `-log-level is "loud": want one of debug, info, warn, error`},
+		{"-log-format xml", `-log-format is "xml": want one of auto, text, json`},
 		{"-static=false -livereload=false", "leave nothing to do"},
 	}
 	for _, tt := range tests {
@@ -81,10 +82,10 @@ func TestHelpNamesEveryFlagWithItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"-root directory", `(default ".")`, "-host address", `(default "127.0.0.1")`, "-port port", "(default 8000)",
+		"-root directory", "(default the current one)", "-host address", "(default 127.0.0.1)", "-port port", "(default 8000)",
 		"-static", "-livereload", "(default true)", "-delay duration", "(default 100ms)", "-debounce duration", "(default 200ms)",
-		"-ignore pattern", "-allow-host name", "-allow-origin origin", "-log-level level", `(default "info")`,
-		"-log-format format", `(default "auto")`, "-version",
+		"-ignore pattern", "-allow-host name", "-allow-origin origin", "-log-level level", "(default info)",
+		"-log-format format", "(default auto)", "-version",
 	} {
 		if !strings.Contains(cfg.Help, want) {
 			t.Errorf("no %q in\n%s", want, cfg.Help)

@@ -216,7 +216,7 @@ func patterns(to Patterns) decoder {
 	return func(t *tables, v value) {
 		for _, e := range t.elements(v, want) {
 			if e.is == "" {
-				to.add("")
+				to.Add("")
 				continue
 			}
 			s, ok := t.text(e, want)
@@ -227,7 +227,7 @@ func patterns(to Patterns) decoder {
 				t.Add(e.at, "%s: pattern %q: %v", e.label, s, err)
 				continue
 			}
-			to.add(s)
+			to.Add(s)
 		}
 	}
 }
@@ -314,7 +314,7 @@ func argv(to *[]string) decoder {
 
 // followup decodes a command that follows a run: a list of words, or a line for the
 // shell.
-func followup(to *Followup) decoder {
+func followup(to *job.Command) decoder {
 	return func(t *tables, v value) {
 		if _, ok := v.is.(string); ok {
 			text(&to.Shell, "a line for the shell")(t, v)
@@ -397,6 +397,15 @@ func boolean(to *bool) decoder {
 	}
 }
 
+// inverse decodes a boolean whose opposite is stored.
+func inverse(to *bool) decoder {
+	return func(t *tables, v value) {
+		is := !*to
+		boolean(&is)(t, v)
+		*to = !is
+	}
+}
+
 const wantDuration = `a time with its unit, as in "100ms", "2s" or "1m30s"`
 
 func duration(to *time.Duration) decoder {
@@ -414,6 +423,14 @@ func parseDuration(s, want string) (time.Duration, error) {
 	return d, nil
 }
 
+// pause decodes a duration for package router or job, where 0 would be the default.
+func pause(to *time.Duration) decoder {
+	return parsed(to, wantDuration, func(s string) (time.Duration, error) {
+		d, err := parseDuration(s, wantDuration)
+		return orNone(d), err
+	})
+}
+
 // hold decodes how long a batch waits for files that are being written.
 func hold(to *time.Duration) decoder {
 	const want = `a time with its unit, as in "30s", or "until closed"`
@@ -426,13 +443,25 @@ func hold(to *time.Duration) decoder {
 	})
 }
 
-func oneOf(to *string, choices ...string) decoder {
-	want := "one of " + strings.Join(choices, ", ")
-	return parsed(to, want, func(s string) (string, error) {
-		if !slices.Contains(choices, s) {
-			return "", fmt.Errorf("is %q: want %s", s, want)
+// A choice is a word that a key may have as its value, and what the word is.
+type choice[T any] struct {
+	word string
+	is   T
+}
+
+// oneOf decodes one of several words.
+func oneOf[T any](to *T, choices ...choice[T]) decoder {
+	var words []string
+	for _, c := range choices {
+		words = append(words, c.word)
+	}
+	want := "one of " + strings.Join(words, ", ")
+	return parsed(to, want, func(s string) (is T, err error) {
+		i := slices.Index(words, s)
+		if i < 0 {
+			return is, fmt.Errorf("is %q: want %s", s, want)
 		}
-		return s, nil
+		return choices[i].is, nil
 	})
 }
 
@@ -456,10 +485,14 @@ func signal(to *syscall.Signal) decoder {
 }
 
 // readiness decodes how a service says that it is ready.
-func readiness(to *string) decoder {
+func readiness(to *job.Service) decoder {
 	const want = `"notify", or the address that it listens on, as in "127.0.0.1:9000"`
-	return parsed(to, want, func(s string) (string, error) {
-		if s != "notify" && !isAddress(s) {
+	return parsed(&to.Address, want, func(s string) (string, error) {
+		to.Notify = s == "notify"
+		if to.Notify {
+			return "", nil
+		}
+		if !isAddress(s) {
 			return "", fmt.Errorf("is %q: want %s", s, want)
 		}
 		return s, nil

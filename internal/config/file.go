@@ -43,9 +43,8 @@ func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufe
 // parse is Read of a text. Paths in it are relative to dir, which is also the root
 // when it names none.
 func parse(file, dir string, text []byte) (Config, Mistakes) {
-	cfg := Default()
-	cfg.File, cfg.Text = file, text
-	cfg.Root, cfg.Serve = dir, false
+	cfg := defaultConfig(dir)
+	cfg.File, cfg.Text, cfg.Serve = file, text, false
 	t := &tables{Report: *cfg.NewReport(), dir: dir}
 
 	content := make(map[string]any)

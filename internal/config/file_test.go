@@ -1,6 +1,7 @@
 package config
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -41,11 +43,11 @@ func TestFileSetsWhatFlagsDo(t *testing.T) {
 			c.Hidden, c.Ignore = []string{}, []string{"a", "b/**"}
 		}},
 		{"[server]\nallow_host = ['a', '.b']\nallow_origin = ['null']", func(c *Config) { c.AllowHosts, c.AllowOrigins = []string{"a", ".b"}, []string{"null"} }},
-		{"log_level = 'debug'\nlog_format = 'json'\njobs = 2\n[server]", func(c *Config) { c.LogLevel, c.LogFormat, c.Jobs = "debug", "json", 2 }},
+		{"log_level = 'debug'\nlog_format = 'json'\njobs = 2\n[server]", func(c *Config) { c.LogLevel, c.LogFormat, c.Jobs = slog.LevelDebug, "json", 2 }},
 	}
 	for _, tt := range tests {
-		want := Default()
-		want.File, want.Text, want.Root = "x.toml", []byte(tt.text), "/dir"
+		want := defaultConfig("/dir")
+		want.File, want.Text = "x.toml", []byte(tt.text)
 		tt.want(&want)
 		if got := mustParse(t, tt.text); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s\n got %+v\nwant %+v", tt.text, got, want)
@@ -92,26 +94,36 @@ shell = "exec ./app | tee log"
 dir = "app"
 service = true
 ready = ":8080"
+timeout = "1m"
 [route.env]
 PORT = "8080"
 `)
 	build, serve := cfg.Routes[0], cfg.Routes[1]
 	want := Route{
-		Name: "build", Root: "/dir/src", Match: []string{"*.md", "templates/**"}, Hidden: router.DefaultIgnore(), Ignore: []string{"drafts"},
-		Events: inotify.Modify | inotify.Create, Delay: time.Second, Debounce: 2 * time.Second, Quiet: router.DefaultQuiet, Settle: 3 * time.Second, Hold: router.UntilClosed,
-		Per: "file", OnFailure: "continue", OnBusy: "restart", Timeout: 4 * time.Second, Grace: 5 * time.Second,
-		Dir: "/dir", Run: []string{"make", "", "site"}, Retries: 6, Backoff: 7 * time.Second, Leave: []string{"java"},
-		Env: []string{"A=", "B=2"}, Stdin: "json", Outputs: []string{"public/"}, Reload: true, StopSignal: syscall.SIGINT, Notify: true,
-		OnSuccess: Followup{Argv: []string{"a", ""}}, OnFailRun: Followup{Shell: "b"}, place: Place{}.Key("route").Element(0),
+		Route: router.Route{
+			Name: "build", Roots: []string{"/dir/src"}, Patterns: []string{"*.md", "templates/**"}, Hidden: router.DefaultIgnore(), Ignore: []string{"drafts"}, Outputs: []string{"public/"},
+			NotRecursive: true, Mask: inotify.Modify | inotify.Create, Delay: time.Second, Debounce: 2 * time.Second, Quiet: router.DefaultQuiet, Settle: 3 * time.Second,
+			Per: router.PerFile, OnFailure: router.Continue, OnBusy: router.Restart, Timeout: 4 * time.Second, Retries: 6, Backoff: 7 * time.Second,
+		},
+		Service: job.Service{Command: job.Command{
+			Name: "build", Argv: []string{"make", "", "site"}, Dir: "/dir", Env: []string{"A=", "B=2"}, Input: job.JSONLines,
+			Grace: 5 * time.Second, StopSignal: syscall.SIGINT, Leave: []string{"java"},
+		}},
+		Root: "/dir/src", Notify: true, Reload: true, place: Place{}.Key("route").Element(0),
+		OnSuccess:    job.Command{Name: "build", Argv: []string{"a", ""}, BuiltLater: true, Dir: "/dir", Env: []string{"A=", "B=2"}, Grace: 5 * time.Second},
+		OnFailureRun: job.Command{Name: "build", Shell: "b", BuiltLater: true, Dir: "/dir", Env: []string{"A=", "B=2"}, Grace: 5 * time.Second},
 	}
 	if !reflect.DeepEqual(build, want) {
 		t.Errorf(" got %+v\nwant %+v", build, want)
 	}
 
 	want = defaultRoute("/dir")
-	want.Name, want.After, want.Shell, want.Dir = "serve", []string{"build"}, "exec ./app | tee log", "/dir/app"
-	want.Start, want.Service, want.Ready, want.Env = true, true, ":8080", []string{"PORT=8080"}
-	want.Hold, want.Signal, want.place = router.DefaultHold, syscall.SIGHUP, Place{}.Key("route").Element(1)
+	want.Name, want.After, want.Background, want.IsService, want.Start = "serve", []string{"build"}, true, true, true
+	want.Roots, want.Mask, want.place = []string{"/dir"}, router.Reload|inotify.Create|inotify.Delete|inotify.MovedFrom, Place{}.Key("route").Element(1)
+	want.Service = job.Service{
+		Command: job.Command{Name: "serve", Shell: "exec ./app | tee log", BuiltLater: true, Dir: "/dir/app", Env: []string{"PORT=8080"}, Grace: job.DefaultGrace, StopSignal: syscall.SIGTERM},
+		Address: ":8080", Startup: time.Minute, ReloadSignal: syscall.SIGHUP,
+	}
 	if !reflect.DeepEqual(serve, want) {
 		t.Errorf(" got %+v\nwant %+v", serve, want)
 	}
@@ -122,16 +134,16 @@ PORT = "8080"
 
 func TestRoutesHoldWhatIsWritten(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"":                                    router.DefaultHold,
+		"":                                    0, // by per
 		"hold = '40s'":                        40 * time.Second,
 		"hold = '0s'":                         -1,
 		"hold = 'until closed'":               router.UntilClosed,
-		"per = 'file'":                        router.UntilClosed,
+		"per = 'file'":                        0,
 		"per = 'file'\nhold = '1h'":           time.Hour,
 		"per = 'file'\nhold = 'until closed'": router.UntilClosed,
 	} {
 		cfg := mustParse(t, "[[route]]\nname = 'x'\nrun = ['x']\n"+text)
-		if got := cfg.Routes[0].Router(nil).Hold; got != want {
+		if got := cfg.Routes[0].Hold; got != want {
 			t.Errorf("%s: got %v, want %v", text, got, want)
 		}
 	}
@@ -144,7 +156,7 @@ func TestRoutesHearWhatTheyCanUse(t *testing.T) {
 		"events = 'attrib'": "attrib",
 	} {
 		cfg := mustParse(t, "[[route]]\nname = 'x'\nrun = ['x']\n"+text)
-		if got := cfg.Routes[0].Mask().String(); got != want {
+		if got := cfg.Routes[0].Mask.String(); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
 	}
@@ -256,7 +268,7 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Port != 2 || cfg.Root != "/srv" || cfg.fromFile("root") || !cfg.fromFile("control") || cfg.LogLevel != "warn" || len(cfg.Routes) != 1 {
+	if cfg.Port != 2 || cfg.Root != "/srv" || cfg.fromFile("root") || !cfg.fromFile("control") || cfg.LogLevel != slog.LevelWarn || len(cfg.Routes) != 1 {
 		t.Errorf("got %+v", cfg)
 	}
 	if want := []string{"a", "b"}; !slices.Equal(cfg.Ignore, want) || !slices.Equal(cfg.Hidden, router.DefaultIgnore()) {

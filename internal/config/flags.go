@@ -1,13 +1,10 @@
 package config
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // A UsageError is a command line that is wrong.
@@ -44,8 +41,8 @@ func Help(flags *flag.FlagSet, usage string) string {
 // with a value as in a file, decoded in the same way. Mistakes go to the tables.
 //
 // The word in backquotes in the help of the key says what the flag takes: `KEY=VALUE`
-// is a member of a table, `number` is a number, any other word is a string, and no
-// word is true or false. A flag for a list is given once for each element.
+// is a member of a table, `number` and `port` are numbers, any other word is a string,
+// and no word is true or false. A flag for a list is given once for each element.
 type keyFlag struct {
 	tables *tables
 	key    key
@@ -87,7 +84,7 @@ func (f *keyFlag) Set(s string) error {
 	case "":
 		want = "true or false"
 		is, err = strconv.ParseBool(s)
-	case "number":
+	case "number", "port":
 		want = "a number"
 		is, err = strconv.ParseInt(s, 10, 64)
 	case "KEY=VALUE":
@@ -113,53 +110,15 @@ func (f *keyFlag) Set(s string) error {
 // byDefault is the end of a help that names the default.
 func byDefault(is any) string { return fmt.Sprintf(" (default %v)", is) }
 
-// stringsFlag is a flag that may be repeated.
-type stringsFlag []string
-
-func (f *stringsFlag) String() string { return strings.Join(*f, " ") }
-
-func (f *stringsFlag) Set(s string) error {
-	*f = append(*f, s)
-	return nil
-}
-
-type durationFlag time.Duration
-
-func (f *durationFlag) String() string { return time.Duration(*f).String() }
-
-func (f *durationFlag) Set(s string) error {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return errors.New("want " + wantDuration)
-	}
-	*f = durationFlag(d)
-	return nil
-}
-
-// Patterns is a list of patterns as a flag that may be repeated. An empty pattern
-// drops those before it, and what is hidden by default.
+// Patterns is a list of patterns that an empty pattern takes away, with those of
+// what is hidden by default.
 type Patterns struct {
-	Hidden *[]string // names that are hidden by default; nil for none
+	Hidden *[]string // nil for none
 	List   *[]string
 }
 
-func (p Patterns) String() string {
-	if p.List == nil {
-		return ""
-	}
-	if p.Hidden == nil {
-		return strings.Join(*p.List, " ")
-	}
-	return strings.Join(slices.Concat(*p.Hidden, *p.List), " ")
-}
-
-// Set adds a pattern.
-func (p Patterns) Set(s string) error {
-	p.add(s)
-	return nil
-}
-
-func (p Patterns) add(pattern string) {
+// Add adds a pattern.
+func (p Patterns) Add(pattern string) {
 	if pattern != "" {
 		*p.List = append(*p.List, pattern)
 		return

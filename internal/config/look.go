@@ -17,8 +17,8 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 		}
 		r.checkPatterns(c.patterns(), c.Root)
 		isThere := r.check(c.At("root"), CheckRootOrFile("root", c.Root, "name another, or add wait = true", c.Wait)) &&
-			r.check(c.At("dir"), CheckDir("dir", c.Dir, "name another"))
-		if isThere && c.Name != "" && (len(c.Run) == 0 || c.Shell == "") {
+			r.check(c.At("dir"), CheckDir("dir", c.Service.Dir, "name another"))
+		if isThere && c.Name != "" && (len(c.Service.Argv) == 0 || c.Service.Shell == "") {
 			routes = append(routes, c)
 		}
 	}

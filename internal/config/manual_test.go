@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/router"
 )
 
 const (
@@ -28,7 +30,7 @@ func TestExampleFileNamesTheDefaults(t *testing.T) {
 	all := regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(text, " $1")
 	as, is := mustParse(t, text), mustParse(t, all)
 	as.Text, is.Text = nil, nil
-	as.Routes[0].Events = as.Routes[0].Mask()
+	as.Routes[0].Hold = router.DefaultHold
 	if !reflect.DeepEqual(as, is) {
 		t.Errorf("as it is        %+v\nwith the comments %+v", as, is)
 	}

@@ -91,6 +91,14 @@ func (r *Report) Mistakes() Mistakes {
 	return all
 }
 
+// usageError is the first mistake of flags.
+func (r *Report) usageError() error {
+	if len(r.mistakes) == 0 {
+		return nil
+	}
+	return Usagef("%s", r.mistakes[0].text)
+}
+
 // texts are the mistakes without their places, in the order in which they were
 // added.
 func (r *Report) texts() []string {

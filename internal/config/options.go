@@ -3,11 +3,11 @@ package config
 import (
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
-	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -20,92 +20,13 @@ const (
 	nameEvents = inotify.Create | inotify.Delete | inotify.MovedFrom | inotify.MovedTo | inotify.Attrib
 )
 
-// Router returns the route as package router takes it.
-func (c *Route) Router(callback router.Callback) router.Route {
-	r := router.Route{
-		Name:     c.Name,
-		Roots:    []string{c.Root},
-		Patterns: c.Match,
-		Ignore:   c.Ignore,
-		Hidden:   c.Hidden,
-		Outputs:  c.Outputs,
-
-		IgnoreFiles: c.GitIgnore,
-
-		Mask:     c.Mask(),
-		Delay:    orNone(c.Delay),
-		Debounce: orNone(c.Debounce),
-		Quiet:    orNone(c.Quiet),
-		Settle:   orNone(c.Settle),
-		Hold:     c.Hold,
-		After:    c.After,
-		Timeout:  c.Timeout,
-		Retries:  c.Retries,
-		Backoff:  orNone(c.Backoff),
-		Callback: callback,
-
-		NotRecursive: !c.Recursive,
-	}
-	if c.Service {
-		r.Background = true
-		r.Timeout = 0 // it bounds the start of the service instead: see Service
-	}
-	if c.PerFile() {
-		r.Per = router.PerFile
-		r.Empty = c.Events == 0
-	}
-	if c.OnFailure == "continue" {
-		r.OnFailure = router.Continue
-	}
-	switch c.OnBusy {
-	case "restart":
-		r.OnBusy = router.Restart
-	case "ignore":
-		r.OnBusy = router.Ignore
-	}
-	return r
-}
-
-// orNone returns a duration as package router takes it, where 0 is the default and
-// less is none.
+// orNone returns a duration as packages router and job take it, where 0 is the
+// default and less is none.
 func orNone(d time.Duration) time.Duration {
 	if d == 0 {
 		return -1
 	}
 	return d
-}
-
-// Command returns what the route runs, as package job takes it.
-func (c *Route) Command() job.Command {
-	inputs := map[string]job.Input{"": job.TerminalInput, "none": job.NoInput, "json": job.JSONLines, "nul": job.NULPaths}
-	return job.Command{
-		Name:       c.Name,
-		Argv:       c.Run,
-		Shell:      c.Shell,
-		BuiltLater: len(c.After) > 0, // by one of those
-		Dir:        c.Dir,
-		Env:        c.Env,
-		Input:      inputs[c.Stdin],
-		Grace:      orNone(c.Grace),
-		Leave:      c.Leave,
-		StopSignal: c.StopSignal,
-	}
-}
-
-// Daemon returns the program that a route with service = true keeps running. Died
-// is called when it has ended by itself.
-func (c *Route) Daemon(died func(error)) job.Service {
-	s := job.Service{Command: c.Command(), Startup: c.Timeout, ReloadSignal: c.Signal, Died: died}
-	if s.Notify = c.Ready == "notify"; !s.Notify {
-		s.Address = c.Ready
-	}
-	return s
-}
-
-// Follow returns a command that follows the runs of the route, as package job takes
-// it.
-func (c *Route) Follow(f Followup) job.Command {
-	return job.Command{Name: c.Name, Argv: f.Argv, Shell: f.Shell, BuiltLater: true, Dir: c.Dir, Env: c.Env, Grace: orNone(c.Grace)}
 }
 
 // HTTP returns the options of the HTTP server. Watches is for its status page.
@@ -172,7 +93,7 @@ func (cfg *Config) Reloads() bool { return cfg.Serve && cfg.LiveReload }
 
 // PagesAfter returns the names of the routes that pages wait for.
 func (cfg *Config) PagesAfter() []string {
-	after := append([]string(nil), cfg.After...)
+	after := slices.Clone(cfg.After)
 	for _, c := range cfg.Routes {
 		if c.Reload {
 			after = append(after, c.Name)
@@ -188,18 +109,14 @@ func (cfg *Config) BeforePages() []string { return cfg.withPredecessors(cfg.Page
 // run again when it has failed.
 func (cfg *Config) MayRetry(names []string) bool {
 	byName := cfg.byName()
-	for _, name := range cfg.withPredecessors(names) {
-		if c := byName[name]; c != nil && c.Retries > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(cfg.withPredecessors(names), func(name string) bool { return byName[name].Retries > 0 })
 }
 
 // withPredecessors returns the names of routes, and of all that come before these by
 // After, each once.
 func (cfg *Config) withPredecessors(names []string) []string {
-	byName, seen := cfg.byName(), make(map[string]bool)
+	byName := cfg.byName()
+	seen := make(map[string]bool)
 	var all []string
 	add := func(names []string) {
 		for _, name := range names {
@@ -212,9 +129,7 @@ func (cfg *Config) withPredecessors(names []string) []string {
 
 	add(names)
 	for i := 0; i < len(all); i++ {
-		if c := byName[all[i]]; c != nil {
-			add(c.After)
-		}
+		add(byName[all[i]].After)
 	}
 	return all
 }
@@ -231,29 +146,21 @@ func (cfg *Config) byName() map[string]*Route {
 // Roots returns what the routes listen to, each once: directories, and files.
 func (cfg *Config) Roots() []string {
 	var roots []string
-	seen := make(map[string]bool)
-	add := func(root string) {
-		if !seen[root] {
-			seen[root] = true
-			roots = append(roots, root)
-		}
-	}
-
 	if cfg.Reloads() {
-		add(cfg.Root)
+		roots = append(roots, cfg.Root)
 	}
 	for i := range cfg.Routes {
-		add(cfg.Routes[i].Root)
+		roots = append(roots, cfg.Routes[i].Root)
 	}
-	return roots
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(roots, func(root string) bool {
+		before := seen[root]
+		seen[root] = true
+		return before
+	})
 }
 
 // WaitsFor reports whether a root need not exist at the start.
 func (cfg *Config) WaitsFor(root string) bool {
-	for i := range cfg.Routes {
-		if cfg.Routes[i].Wait && cfg.Routes[i].Root == root {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
 }

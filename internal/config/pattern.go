@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/execlog/execlogd/router"
 )
 
 // A pattern is a pattern of a key, or of the flag for it, that is checked for what
@@ -26,7 +24,7 @@ func (c *Route) patterns() []pattern {
 	for _, list := range []struct {
 		key   string
 		globs []string
-	}{{"match", c.Match}, {"ignore", c.Ignore}, {"outputs", c.Outputs}} {
+	}{{"match", c.Patterns}, {"ignore", c.Ignore}, {"outputs", c.Outputs}} {
 		for _, glob := range list.globs {
 			all = append(all, pattern{list.key, glob, c.At(list.key)})
 		}
@@ -236,8 +234,7 @@ func (cfg *Config) Notes() Mistakes {
 // the name of the route if that is not empty.
 func (r *Report) noteRoute(name string, c *Route, roots ...string) {
 	r.notePatterns(name, c.patterns(), roots...)
-	route := router.Route{Patterns: c.Match, Ignore: c.Ignore, Outputs: c.Outputs}
-	for _, conflict := range route.Conflicts() {
+	for _, conflict := range c.Conflicts() {
 		r.Add(c.At("match").Text(conflict.Pattern), "%spattern %q in match lets nothing in: the pattern %q keeps all of it out", ofRoute(name), conflict.Pattern, conflict.By)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 // A Run is the command line of execlogd run, checked. The root of its route is the
@@ -28,19 +30,18 @@ func ParseRun(name, usage string, args []string) (Run, error) {
 	if err != nil || cfg.Help != "" {
 		return cfg, err
 	}
-	cfg.Run = argv
-	cfg.Service = cfg.Signal != 0 // it goes on, and is told of changes
+	cfg.Service.Argv = argv
 	cfg.Start = cfg.Start && !cfg.NeedsPath()
 	switch {
 	case !cfg.HasCommand():
 		return cfg, Usagef("what is to run? Name a command, as in execlogd run make")
-	case len(argv) > 0 && cfg.Shell != "":
+	case len(argv) > 0 && cfg.Service.Shell != "":
 		return cfg, Usagef("there are both -shell and a command, %q: drop one of them", argv[0])
 	case len(argv) == 1 && isScript(argv[0]):
 		return cfg, Usagef("%q is not the name of a program: if it is a line for the shell, write execlogd run -shell %s", argv[0], shellQuoted(argv[0]))
-	case cfg.Service && cfg.PerFile():
+	case cfg.IsService && cfg.PerFile():
 		return cfg, Usagef("-signal tells one command of all changes: drop -per file")
-	case cfg.Service && len(cfg.Leave) > 0:
+	case cfg.IsService && len(cfg.Service.Leave) > 0:
 		return cfg, Usagef("-leave is for commands that end, and -signal for one that goes on: drop one of them")
 	}
 	return cfg, nil
@@ -53,7 +54,7 @@ func ParseRunFlags(name, usage string, args []string) (Run, []string, error) {
 		return Run{}, nil, err
 	}
 	cfg := Run{Route: defaultRoute(dir)}
-	cfg.Name, cfg.Stdin = "run", ""
+	cfg.Name, cfg.Service.Input = "run", job.TerminalInput
 	t := &tables{dir: dir}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -63,15 +64,18 @@ func ParseRunFlags(name, usage string, args []string) (Run, []string, error) {
 		return Run{Help: Help(flags, usage)}, nil, nil
 	case err != nil:
 		return cfg, nil, UsageError{Err: err}
-	case len(t.mistakes) > 0:
-		return cfg, nil, Usagef("%s", t.mistakes[0].text)
+	}
+	if err := t.usageError(); err != nil {
+		return cfg, nil, err
 	}
 
 	if len(cfg.Paths) == 0 {
 		cfg.Paths = []string{dir}
 	}
 	cfg.Root = cfg.Paths[0]
-	cfg.setHold()
+	cfg.IsService = cfg.Service.ReloadSignal != 0 // it goes on, and is told of changes
+	cfg.finish()
+	cfg.Roots = cfg.Paths
 	return cfg, flags.Args(), checkFlags(cfg.patterns(), new(Report), cfg.Paths...)
 }
 
@@ -87,13 +91,13 @@ func (cfg *Run) define(flags *flag.FlagSet, t *tables) {
 		},
 		"listen to this `directory` with all below it, or to this single file, by default the\ncurrent directory (may be repeated)",
 	}})
-	cfg.GitIgnore = true
-	flags.BoolVar(&cfg.GitIgnore, "ignore-files", true, "do not listen to what .gitignore, .ignore and .git/info/exclude files ignore")
+	cfg.IgnoreFiles = true
+	flags.BoolVar(&cfg.IgnoreFiles, "ignore-files", true, "do not listen to what .gitignore, .ignore and .git/info/exclude files ignore")
 	flags.BoolFunc("restart", "end the command when something changes while it runs, and start it again, as for a\nserver: -on-busy restart", func(s string) error {
 		if on, err := strconv.ParseBool(s); err != nil || !on {
 			return err
 		}
-		cfg.OnBusy = "restart"
+		cfg.OnBusy = router.Restart
 		return nil
 	})
 	cfg.Start = true
@@ -124,11 +128,11 @@ func shellQuoted(word string) string { return "'" + strings.ReplaceAll(word, "'"
 
 // NeedsPath reports whether the command can run only for a file.
 func (cfg *Run) NeedsPath() bool {
-	return cfg.PerFile() || strings.Contains(strings.Join(cfg.Run, " "), "{path")
+	return cfg.PerFile() || strings.Contains(strings.Join(cfg.Service.Argv, " "), "{path")
 }
 
 // GoesOn reports whether the command is one that goes on, as a server does.
-func (cfg *Run) GoesOn() bool { return cfg.OnBusy == "restart" || cfg.Service }
+func (cfg *Run) GoesOn() bool { return cfg.OnBusy == router.Restart || cfg.IsService }
 
 // Whole is an event that stands for all files.
 func (cfg *Run) Whole() inotify.Event { return inotify.Event{Root: cfg.Paths[0], Path: "."} }

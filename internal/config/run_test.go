@@ -1,13 +1,14 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"io"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/job"
 )
 
 // Each flag of run has the effect of its key in a file.
@@ -56,8 +57,10 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 // asInFile is a route without what only a file says, or what run has another default
 // for.
 func asInFile(c Route) Route {
-	c.place, c.Start, c.startSet, c.GitIgnore = Place{}, false, false, false
-	c.Stdin = cmp.Or(c.Stdin, "none") // run has the terminal, if there is one
+	c.place, c.Start, c.startSet, c.IgnoreFiles = Place{}, false, false, false
+	if c.Service.Input == job.TerminalInput {
+		c.Service.Input = job.NoInput
+	}
 	return c
 }
 
