@@ -81,7 +81,7 @@ func TestBatch(t *testing.T) {
 			if got := strings.Join(got, ", "); got != tt.batch {
 				t.Errorf("events %q\n got %q\nwant %q", tt.events, got, tt.batch)
 			}
-			if b := &b.only.batch; !b.empty() || len(b.open) > 0 {
+			if b := &b.shared.batch; !b.empty() || len(b.open) > 0 {
 				t.Errorf("something is left after take: %+v", b)
 			}
 		})
@@ -190,9 +190,9 @@ func FuzzBatch(f *testing.F) {
 			}
 		}
 
-		for _, e := range b.only.batch.open {
+		for _, e := range b.shared.batch.open {
 			k := keyOf(e.event)
-			if _, ok := b.only.batch.entries[k]; !ok || !open[k.path] {
+			if _, ok := b.shared.batch.entries[k]; !ok || !open[k.path] {
 				t.Errorf("%s holds the batch: in it %v, open %v", k.path, ok, open[k.path])
 			}
 		}
@@ -216,21 +216,21 @@ func FuzzBatch(f *testing.F) {
 }
 
 // A gatherer is a route that gathers and does nothing else.
-type gatherer struct{ *stage }
+type gatherer struct{ *routeState }
 
 // newBatch is an empty batch of a route.
 func newBatch(t testing.TB, route Route) gatherer {
 	t.Helper()
 	route.Name, route.Callback = "test", discard
-	return gatherer{mustNew(t, Options{}, route).stages[0]}
+	return gatherer{mustNew(t, Options{}, route).states[0]}
 }
 
-func (g gatherer) add(e inotify.Event, now time.Time) { g.stage.add(e, now, nil) }
+func (g gatherer) add(e inotify.Event, now time.Time) { g.routeState.add(e, now, nil) }
 
 // take is the events of all batches.
 func (g gatherer) take() []inotify.Event {
 	var events []inotify.Event
-	for l := range g.all() {
+	for l := range g.allQueues() {
 		events = append(events, eventsOf(l.batch.take())...)
 	}
 	return events
@@ -263,15 +263,15 @@ func TestEndlessIsBounded(t *testing.T) {
 	at := func(i int) (key, time.Time) {
 		return key{"/srv", fmt.Sprint(i)}, start.Add(time.Duration(i) * time.Millisecond)
 	}
-	const many = 3 * maxEndless
+	const many = 3 * maxNeverClosed
 	for i := range many {
-		b.noteEndless(at(i))
+		b.noteNeverClosed(at(i))
 	}
-	if len(b.endless) != maxEndless {
-		t.Errorf("%d paths are remembered, want %d", len(b.endless), maxEndless)
+	if len(b.neverClosed) != maxNeverClosed {
+		t.Errorf("%d paths are remembered, want %d", len(b.neverClosed), maxNeverClosed)
 	}
-	for i := many - maxEndless; i < many; i++ {
-		if k, now := at(i); !b.isEndless(k, now) {
+	for i := many - maxNeverClosed; i < many; i++ {
+		if k, now := at(i); !b.isNeverClosed(k, now) {
 			t.Errorf("path %s was forgotten before older ones", k.path)
 		}
 	}

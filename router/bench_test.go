@@ -110,7 +110,7 @@ func cpuTime(b *testing.B) time.Duration {
 // What it costs a run that the watcher has to catch up before it is over.
 func BenchmarkCatchUp(b *testing.B) {
 	ran := make(chan struct{})
-	r := mustNew(b, Options{Post: func(Frame) { ran <- struct{}{} }}, Route{Name: "r", Delay: -1, Debounce: -1, Callback: discard})
+	r := mustNew(b, Options{Post: func(Run) { ran <- struct{}{} }}, Route{Name: "r", Delay: -1, Debounce: -1, Callback: discard})
 	g, err := NewGroup(inotify.Options{}, Listener{Root: b.TempDir(), Router: r})
 	if err != nil {
 		b.Fatal(err)

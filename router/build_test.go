@@ -14,9 +14,9 @@ import (
 
 // framesOf is a Post callback and the frames that it was told of, as
 // route:paths, sorted, and an error.
-func framesOf() (post func(Frame), frames <-chan string) {
+func framesOf() (post func(Run), frames <-chan string) {
 	told := make(chan string, 100)
-	return func(f Frame) {
+	return func(f Run) {
 		names := strings.Split(paths(f.Events), "+")
 		slices.Sort(names)
 		told <- f.Route + ":" + strings.Join(names, "+") + mark(f.Err)

@@ -37,7 +37,7 @@ type stagehand struct {
 
 	mu     sync.Mutex
 	runs   map[string]int
-	frames []Frame
+	frames []Run
 }
 
 // perform plays events to the actors and returns their frames, sorted by their
@@ -115,7 +115,7 @@ func (s *stagehand) events(batch []inotify.Event) {
 	r.Events(batch)
 }
 
-func (s *stagehand) note(f Frame) {
+func (s *stagehand) note(f Run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.frames = append(s.frames, f)
@@ -124,7 +124,7 @@ func (s *stagehand) note(f Frame) {
 func (s *stagehand) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slices.SortStableFunc(s.frames, func(x, y Frame) int {
+	slices.SortStableFunc(s.frames, func(x, y Run) int {
 		return cmp.Or(x.Start.Compare(y.Start), cmp.Compare(x.Route, y.Route), cmp.Compare(paths(x.Events), paths(y.Events)))
 	})
 	var all []string
@@ -175,7 +175,7 @@ func (p scene) run(t *testing.T, opts Options) {
 
 // telling makes Post take 50 ms.
 func telling(a actor) actor {
-	return a.with(func(a *actor) { a.Post = func(Frame) { time.Sleep(50 * ms) } })
+	return a.with(func(a *actor) { a.Post = func(Run) { time.Sleep(50 * ms) } })
 }
 
 // with returns the actor changed.

@@ -17,24 +17,24 @@ import (
 // files of the batch open (inotify.Writers), without the router's lock.
 const UntilClosed = time.Duration(math.MaxInt64)
 
-// askAgain is how long after an answer the kernel is asked again for files that are
+// openCheckInterval is how long after an answer the kernel is asked again for files that are
 // open, in case that their close is not seen.
-const askAgain = 2 * time.Second
+const openCheckInterval = 2 * time.Second
 
-// mostChecked is how many batches are looked at together: the first of many goes
+// maxChecked is how many batches are looked at together: the first of many goes
 // before somebody has looked at the last.
-const mostChecked = 32
+const maxChecked = 32
 
-// checks are the lanes of a stage whose files are to be looked at before they may
+// openChecks are the lanes of a stage whose files are to be looked at before they may
 // go. The router's lock guards it.
-type checks struct {
-	lanes   []*lane
+type openChecks struct {
+	queues  []*queue
 	running bool // a goroutine looks
 }
 
-// A check is a batch whose files are looked at.
-type check struct {
-	lane    *lane
+// A openCheck is a batch whose files are looked at.
+type openCheck struct {
+	queue   *queue
 	settle  time.Duration
 	noOpens bool // a route would hear that files are opened for this
 	files   []checkedFile
@@ -56,46 +56,46 @@ type fileState struct {
 
 // isChecked reports whether the lane's files are known to be complete. Otherwise it
 // sees to it that somebody looks.
-func (l *lane) isChecked(now time.Time) bool {
-	if l.nextCheck.IsZero() && l.batch.waits() {
-		l.nextCheck = now.Add(askAgain) // its close will be seen
+func (q *queue) isChecked(now time.Time) bool {
+	if q.nextCheck.IsZero() && q.batch.isBlocked() {
+		q.nextCheck = now.Add(openCheckInterval) // its close will be seen
 	}
 	switch {
-	case l.checked:
+	case q.checked:
 		return true
-	case l.checking:
-		l.wait()
-	case l.nextCheck.After(now):
-		l.queued = false
-		l.stage.router.schedule.Set(&l.timer, earliest(l.nextCheck, l.notice(now)))
+	case q.checking:
+		q.pause()
+	case q.nextCheck.After(now):
+		q.queued = false
+		q.state.router.schedule.Set(&q.timer, earliest(q.nextCheck, q.reportWaiting(now)))
 	default:
-		l.checking = true
-		l.wait()
-		c := &l.stage.checks
-		c.lanes = append(c.lanes, l)
-		if r := l.stage.router; !c.running {
+		q.checking = true
+		q.pause()
+		c := &q.state.openChecks
+		c.queues = append(c.queues, q)
+		if r := q.state.router; !c.running {
 			c.running = true
-			r.runs.Go(func() { c.work(r) })
+			r.runs.Go(func() { c.run(r) })
 		}
 	}
 	return false
 }
 
-// change notes that what was seen of the lane's files may be so no more.
-func (l *lane) change() {
-	l.touch()
-	l.checked, l.changed, l.nextCheck = false, true, time.Time{}
+// noteFileChange notes that what was seen of the lane's files may be so no more.
+func (q *queue) noteFileChange() {
+	q.markDirty()
+	q.checked, q.changed, q.nextCheck = false, true, time.Time{}
 }
 
-// work looks at files until there are none to look at.
-func (c *checks) work(r *Router) {
+// run looks at files until there are none to look at.
+func (c *openChecks) run(r *Router) {
 	for {
 		batches := c.take(r)
 		if batches == nil {
 			return
 		}
 		for _, b := range batches {
-			b.look(r.writers)
+			b.ask(r.writers)
 		}
 		r.mu.Lock()
 		now := time.Now()
@@ -103,39 +103,39 @@ func (c *checks) work(r *Router) {
 			b.apply(now)
 		}
 		if r.phase == during {
-			r.turn(now)
+			r.update(now)
 		}
 		r.mu.Unlock()
 	}
 }
 
 // take is what is to be looked at; nil if there is nothing, and work has ended.
-func (c *checks) take(r *Router) []*check {
+func (c *openChecks) take(r *Router) []*openCheck {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var batches []*check
-	for _, l := range c.lanes[:min(len(c.lanes), mostChecked)] {
-		b := &check{lane: l, settle: l.stage.route.Settle, noOpens: r.hearsOpens()}
-		for k, e := range l.batch.entries {
-			if e.event.Mask&(gone|inotify.IsDir) == 0 && !e.alone {
-				b.files = append(b.files, checkedFile{key: k, found: e.found})
+	var batches []*openCheck
+	for _, q := range c.queues[:min(len(c.queues), maxChecked)] {
+		b := &openCheck{queue: q, settle: q.state.route.Settle, noOpens: r.asksForOpens()}
+		for k, e := range q.batch.entries {
+			if e.event.Mask&(gone|inotify.IsDir) == 0 && !e.blocksOnlyItself {
+				b.files = append(b.files, checkedFile{key: k, found: e.existing})
 			}
 		}
-		l.changed = false
+		q.changed = false
 		batches = append(batches, b)
 	}
-	c.lanes = c.lanes[len(batches):]
+	c.queues = c.queues[len(batches):]
 	c.running = batches != nil
 	return batches
 }
 
-// hearsOpens reports whether a route asks for what looking at a file does.
-func (r *Router) hearsOpens() bool {
-	return slices.ContainsFunc(r.stages, func(s *stage) bool { return s.rules.want&(inotify.Open|inotify.CloseNoWrite) != 0 })
+// asksForOpens reports whether a route asks for what looking at a file does.
+func (r *Router) asksForOpens() bool {
+	return slices.ContainsFunc(r.states, func(s *routeState) bool { return s.rules.want&(inotify.Open|inotify.CloseNoWrite) != 0 })
 }
 
-// look asks the kernel for each file.
-func (b *check) look(writers func(string) inotify.WriterState) {
+// ask asks the kernel for each file.
+func (b *openCheck) ask(writers func(string) inotify.WriterState) {
 	for i := range b.files {
 		f := &b.files[i]
 		path := filepath.Join(f.root, f.path)
@@ -172,23 +172,23 @@ func quietState(path string, settle time.Duration) fileState {
 }
 
 // apply notes what was seen.
-func (b *check) apply(now time.Time) {
-	l := b.lane
-	l.touch()
-	l.checking = false
-	l.nextCheck = time.Time{}
+func (b *openCheck) apply(now time.Time) {
+	q := b.queue
+	q.markDirty()
+	q.checking = false
+	q.nextCheck = time.Time{}
 	for _, f := range b.files {
-		e := l.batch.entries[f.key]
+		e := q.batch.entries[f.key]
 		switch {
 		case e == nil:
-		case f.state.open && e.place == 0:
-			l.batch.hold(e, now, false)
+		case f.state.open && e.openIndex == 0:
+			q.batch.markOpen(e, now, false)
 			fallthrough
 		case f.state.open:
-			l.nextCheck = earliest(l.nextCheck, f.state.until)
-		case f.state.closed && !l.changed:
-			l.batch.close(e)
+			q.nextCheck = earliest(q.nextCheck, f.state.until)
+		case f.state.closed && !q.changed:
+			q.batch.markClosed(e)
 		}
 	}
-	l.checked = !l.changed && !l.batch.waits()
+	q.checked = !q.changed && !q.batch.isBlocked()
 }

@@ -117,7 +117,7 @@ func ExampleRouter_Submit() {
 			}
 			return nil
 		},
-		Post: func(f router.Frame) {
+		Post: func(f router.Run) {
 			if f.Err == nil {
 				fmt.Println("shipped", f.Events[0].Path)
 			}

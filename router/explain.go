@@ -10,8 +10,8 @@ import (
 	"github.com/execlog/execlogd/router/internal/glob"
 )
 
-// A Verdict is what a route makes of a path.
-type Verdict struct {
+// A Explanation is what a route makes of a path.
+type Explanation struct {
 	Route string
 
 	// Mask is the events that the route asks for.
@@ -41,8 +41,8 @@ type Verdict struct {
 // Explain says what each route that is for a root, in their order, makes
 // of a path, which is relative to it. It is for people who wonder, and not
 // quick.
-func (r *Router) Explain(root, path string) []Verdict {
-	var verdicts []Verdict
+func (r *Router) Explain(root, path string) []Explanation {
+	var verdicts []Explanation
 	for _, c := range r.routes.Load().all {
 		if c.rules.in(root) {
 			verdicts = append(verdicts, c.explain(root, relative(path)))
@@ -62,9 +62,9 @@ func (r *Router) Matcher(route string) (matches func(root, path string) bool, er
 	return func(root, path string) bool { return set.all[i].rules.isFor(inotify.Event{Root: root, Path: path}) }, nil
 }
 
-func (c *checkedRoute) explain(root, path string) Verdict {
+func (c *checkedRoute) explain(root, path string) Explanation {
 	below := func(g glob.Glob) bool { return g.Below().Match(path) }
-	v := Verdict{
+	v := Explanation{
 		Route:   c.route.Name,
 		Mask:    c.rules.want,
 		Ignored: first(c.route.Ignore, below),

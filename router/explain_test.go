@@ -20,17 +20,17 @@ func TestExplain(t *testing.T) {
 	const all, mod = Reload, inotify.Delete
 	tests := []struct {
 		path string
-		want [2]Verdict
+		want [2]Explanation
 	}{
-		{"a.txt", [2]Verdict{{"all", all, "", "", true, "", ""}, {"go", mod, "", "", false, "", ""}}},
-		{"x/go.mod", [2]Verdict{{"all", all, "", "", true, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
-		{"cmd/x/y.s", [2]Verdict{{"all", all, "", "", true, "", ""}, {"go", mod, "", "cmd/**/*.{go,s}", true, "", ""}}},
-		{"a/node_modules/go.mod", [2]Verdict{{"all", all, "node_modules", "", false, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
-		{".git/go.mod", [2]Verdict{{"all", all, ".*", "", false, "", ""}, {"go", mod, ".*", "*.mod", false, "", ""}}},
-		{"out/x/go.mod", [2]Verdict{{"all", all, "", "", false, "/out", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+		{"a.txt", [2]Explanation{{"all", all, "", "", true, "", ""}, {"go", mod, "", "", false, "", ""}}},
+		{"x/go.mod", [2]Explanation{{"all", all, "", "", true, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+		{"cmd/x/y.s", [2]Explanation{{"all", all, "", "", true, "", ""}, {"go", mod, "", "cmd/**/*.{go,s}", true, "", ""}}},
+		{"a/node_modules/go.mod", [2]Explanation{{"all", all, "node_modules", "", false, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+		{".git/go.mod", [2]Explanation{{"all", all, ".*", "", false, "", ""}, {"go", mod, ".*", "*.mod", false, "", ""}}},
+		{"out/x/go.mod", [2]Explanation{{"all", all, "", "", false, "/out", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
 	}
 	for _, tt := range tests {
-		if got := r.Explain("", tt.path); [2]Verdict(got) != tt.want {
+		if got := r.Explain("", tt.path); [2]Explanation(got) != tt.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", tt.path, got, tt.want)
 		}
 	}

@@ -48,8 +48,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// A Frame is one batch of a route and what came of it.
-type Frame struct {
+// A Run is one batch of a route and what came of it.
+type Run struct {
 	Route  string
 	Events []inotify.Event
 	Start  time.Time
@@ -69,12 +69,12 @@ type Frame struct {
 	Backoff time.Duration
 }
 
-// A frame is a Frame on its way.
-type frame struct {
-	Frame
+// A activeRun is a Frame on its way.
+type activeRun struct {
+	Run
 	router  *Router
 	route   *Route // as it was when the frame began
-	lane    *lane
+	queue   *queue
 	entries []*entry
 	cause   *cause // nil if there is no run
 
@@ -84,31 +84,31 @@ type frame struct {
 	// The router's lock guards these.
 	restarted bool         // newer events are due
 	gone      map[key]bool // paths of the batch, perhaps, that went away during the run; for Retries
-	over      bool         // the callback has returned, and nothing of its doing is to come
+	returned  bool         // the callback has returned, and nothing of its doing is to come
 }
 
-// newFrame takes the batch of a lane. The router's lock is held.
-func newFrame(l *lane, now time.Time) *frame {
-	s := l.stage
-	return &frame{router: s.router, route: s.route, lane: l, entries: l.batch.take(), Frame: Frame{Route: s.route.Name, Start: now}}
+// newRun takes the batch of a lane. The router's lock is held.
+func newRun(q *queue, now time.Time) *activeRun {
+	s := q.state
+	return &activeRun{router: s.router, route: s.route, queue: q, entries: q.batch.take(), Run: Run{Route: s.route.Name, Start: now}}
 }
 
 // restart ends the run in favour of newer events. The router's lock is held.
-func (f *frame) restart() {
-	f.restarted = true
-	f.cancel(ErrRestarted)
+func (run *activeRun) restart() {
+	run.restarted = true
+	run.cancel(ErrRestarted)
 }
 
-// work calls back and makes way for the next run.
-func (f *frame) work() {
-	growStack(len(f.entries))
-	f.Err = f.call()
-	f.Took = time.Since(f.Start)
-	if !f.route.ReadOnly {
-		f.router.catchUp()
+// execute calls back and makes way for the next run.
+func (run *activeRun) execute() {
+	growStack(len(run.entries))
+	run.Err = run.call()
+	run.Took = time.Since(run.Start)
+	if !run.route.ReadOnly {
+		run.router.flushGroups()
 	}
-	f.end()
-	f.report()
+	run.end()
+	run.report()
 }
 
 // growStack makes room for what callbacks are likely to need, while there are
@@ -122,10 +122,10 @@ func growStack(n int) byte {
 }
 
 // call is the callback with its timeout.
-func (f *frame) call() (err error) {
-	ctx, route := f.ctx, f.route
-	if f.cancel != nil {
-		defer f.cancel(nil)
+func (run *activeRun) call() (err error) {
+	ctx, route := run.ctx, run.route
+	if run.cancel != nil {
+		defer run.cancel(nil)
 	}
 	if route.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -138,7 +138,7 @@ func (f *frame) call() (err error) {
 			err = &PanicError{p, debug.Stack()}
 		}
 	}()
-	err = route.Callback(ctx, eventsOf(f.entries))
+	err = route.Callback(ctx, eventsOf(run.entries))
 	if err != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, ErrRestarted) {
 		err = context.Cause(ctx)
 	}
@@ -146,131 +146,131 @@ func (f *frame) call() (err error) {
 }
 
 // end is the moment from which on the run can cause nothing.
-func (f *frame) end() {
-	f.router.mu.Lock()
-	defer f.router.mu.Unlock()
-	f.over = true
+func (run *activeRun) end() {
+	run.router.mu.Lock()
+	defer run.router.mu.Unlock()
+	run.returned = true
 	now := time.Now()
-	f.lane.stage.ends(f.cause, now)
-	if f.restarted && f.Err != nil && !errors.Is(f.Err, ErrRestarted) {
-		f.Err = fmt.Errorf("%w: %w", ErrRestarted, f.Err)
+	run.queue.state.noteRunEnd(run.cause, now)
+	if run.restarted && run.Err != nil && !errors.Is(run.Err, ErrRestarted) {
+		run.Err = fmt.Errorf("%w: %w", ErrRestarted, run.Err)
 	}
 
-	f.Outcome = OutcomeOf(f.Err)
-	if f.Outcome == Skipped {
-		f.Err = nil
+	run.Outcome = OutcomeOf(run.Err)
+	if run.Outcome == Skipped {
+		run.Err = nil
 	}
 
-	inNext := errors.Is(f.Err, ErrRestarted) || errors.Is(f.Err, ErrKept) // the events, anyway
-	if f.Outcome == Failed && !inNext && f.router.phase == during && !f.lane.stage.retired {
-		f.Again, f.Backoff = f.lane.again(f)
+	inNext := errors.Is(run.Err, ErrRestarted) || errors.Is(run.Err, ErrKept) // the events, anyway
+	if run.Outcome == Failed && !inNext && run.router.phase == during && !run.queue.state.retired {
+		run.Again, run.Backoff = run.queue.nextRetry(run)
 	}
 }
 
 // report tells everybody of the frame, and then lets go who waits for it.
-func (f *frame) report() {
-	f.log()
-	for _, post := range []func(Frame){f.route.Post, f.router.post} {
+func (run *activeRun) report() {
+	run.log()
+	for _, post := range []func(Run){run.route.Post, run.router.post} {
 		if post != nil {
-			f.Events = eventsOf(f.entries) // the callback's are its own
-			f.tell(post)
+			run.Events = eventsOf(run.entries) // the callback's are its own
+			run.callPost(post)
 		}
 	}
-	f.settle()
+	run.finish()
 }
 
-// tell is a Post callback, which may panic.
-func (f *frame) tell(post func(Frame)) {
+// callPost is a Post callback, which may panic.
+func (run *activeRun) callPost(post func(Run)) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.router.logger.Error("post callback failed", "route", f.Route, "err", fmt.Sprintf("panic: %v", p), "stack", string(debug.Stack()))
+			run.router.logger.Error("post callback failed", "route", run.Route, "err", fmt.Sprintf("panic: %v", p), "stack", string(debug.Stack()))
 		}
 	}()
-	post(f.Frame)
+	post(run.Run)
 }
 
-func (f *frame) log() {
-	log := f.router.logger
-	switch f.Outcome {
+func (run *activeRun) log() {
+	log := run.router.logger
+	switch run.Outcome {
 	case Succeeded, Skipped:
-		log.Debug("route ran", "route", f.Route, "took", f.Took, "paths", len(f.entries))
+		log.Debug("route ran", "route", run.Route, "took", run.Took, "paths", len(run.entries))
 	case Restarted, Stopped, Cancelled:
-		log.Debug("route did not finish", "route", f.Route, "took", f.Took, "err", f.Err)
+		log.Debug("route did not finish", "route", run.Route, "took", run.Took, "err", run.Err)
 	default:
-		about := []any{"route", f.Route, "took", f.Took, "err", f.Err}
-		if panicked, ok := errors.AsType[*PanicError](f.Err); ok {
+		about := []any{"route", run.Route, "took", run.Took, "err", run.Err}
+		if panicked, ok := errors.AsType[*PanicError](run.Err); ok {
 			about = append(about, "stack", string(panicked.Stack))
 		}
 		log.Error("route failed", about...)
 	}
 }
 
-// settle draws the conclusions from a frame.
-func (f *frame) settle() {
-	f.router.mu.Lock()
-	defer f.router.mu.Unlock()
-	r, l, now := f.router, f.lane, time.Now()
-	l.touch()
-	r.touched = true // also for a route that is no more: its place is free
-	if l.run == f {
-		l.run = nil
-		l.moments.ended = now
-		l.stage.running--
+// finish draws the conclusions from a frame.
+func (run *activeRun) finish() {
+	run.router.mu.Lock()
+	defer run.router.mu.Unlock()
+	r, q, now := run.router, run.queue, time.Now()
+	q.markDirty()
+	r.dirty = true // also for a route that is no more: its place is free
+	if q.run == run {
+		q.run = nil
+		q.times.ended = now
+		q.state.running--
 		r.running--
 	} else {
-		l.refusing = false
-		l.stage.refusing--
+		q.rejecting = false
+		q.state.rejecting--
 	}
-	r.conclude(f, now)
-	r.turn(now)
+	r.applyResult(run, now)
+	r.update(now)
 }
 
-// conclude is what a frame means to others, and to its own events.
-func (r *Router) conclude(f *frame, now time.Time) {
-	l := f.lane
-	goesOn := r.phase == during && !l.stage.retired
+// applyResult is what a frame means to others, and to its own events.
+func (r *Router) applyResult(run *activeRun, now time.Time) {
+	q := run.queue
+	goesOn := r.phase == during && !q.state.retired
 	switch {
-	case f.Err == nil:
-		l.retries = 0
-		l.stage.forgive(l)
+	case run.Err == nil:
+		q.retries = 0
+		q.state.clearFailure(q)
 		if goesOn {
-			l.stage.lead(f)
+			q.state.triggerFollowers(run)
 		}
-	case (f.restarted || errors.Is(f.Err, ErrRestarted)) && goesOn:
-		if l.batch.empty() {
-			l.skipDelay()
-			l.attribute(f.cause)
+	case (run.restarted || errors.Is(run.Err, ErrRestarted)) && goesOn:
+		if q.batch.empty() {
+			q.skipDelay()
+			q.attribute(run.cause)
 		}
-		l.batch.restore(f.entries)
+		q.batch.restore(run.entries)
 		return
-	case errors.Is(f.Err, ErrRestarted) && r.handOn(f):
+	case errors.Is(run.Err, ErrRestarted) && r.handOver(run):
 		return
 	default:
-		l.stage.fail(l, fmt.Errorf("route %q: %w", f.Route, f.Err))
+		q.state.noteFailure(q, fmt.Errorf("route %q: %w", run.Route, run.Err))
 	}
 	var err error
-	if f.Err != nil {
-		err = l.stage.errorf(f.Err)
+	if run.Err != nil {
+		err = q.state.errorf(run.Err)
 	}
-	for _, e := range f.entries {
-		release(e.tickets, err)
+	for _, e := range run.entries {
+		unrefAll(e.submissions, err)
 	}
 	switch {
 	case !goesOn:
-	case errors.Is(f.Err, ErrKept):
-		l.keep(f)
-	case f.Again:
-		l.retry(f, now)
+	case errors.Is(run.Err, ErrKept):
+		q.keepForNew(run)
+	case run.Again:
+		q.retry(run, now)
 	}
 }
 
-// handOn gives the events of a frame, whose route has another Per now, to that. It
+// handOver gives the events of a frame, whose route has another Per now, to that. It
 // reports whether there is such a route.
-func (r *Router) handOn(f *frame) bool {
-	s := r.byName[f.Route]
+func (r *Router) handOver(run *activeRun) bool {
+	s := r.byName[run.Route]
 	if s == nil || r.phase != during {
 		return false
 	}
-	s.adopt(f.entries)
+	s.adopt(run.entries)
 	return true
 }

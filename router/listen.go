@@ -51,16 +51,16 @@ type Group struct {
 
 	setting sync.Mutex // held while listeners, or what they watch, change; before mu
 
-	mu       sync.Mutex      // guards what follows; before the lock of a Router
-	roots    []*listening    // each root and Router once
-	routers  []*Router       // of all listeners that there ever were, each once
-	watching context.Context // ends with the watcher's run; nil before Run
-	routing  context.Context // ends the routers' runs; nil but during Run
-	runs     sync.WaitGroup  // of routers
+	mu       sync.Mutex        // guards what follows; before the lock of a Router
+	roots    []*subscribedRoot // each root and Router once
+	routers  []*Router         // of all listeners that there ever were, each once
+	watching context.Context   // ends with the watcher's run; nil before Run
+	routing  context.Context   // ends the routers' runs; nil but during Run
+	runs     sync.WaitGroup    // of routers
 }
 
-// A listening is a Listener at work.
-type listening struct {
+// A subscribedRoot is a Listener at work.
+type subscribedRoot struct {
 	Listener
 	handle *inotify.Handle
 	routes *routeSet // that say what is watched; Group.setting guards it
@@ -113,7 +113,7 @@ func (g *Group) setListeners(listeners []Listener, judge func(error) error) erro
 	g.setting.Lock()
 	defer g.setting.Unlock()
 
-	var next, added []*listening
+	var next, added []*subscribedRoot
 	for _, l := range listeners {
 		at := g.find(l)
 		if at == nil {
@@ -128,7 +128,7 @@ func (g *Group) setListeners(listeners []Listener, judge func(error) error) erro
 		next = append(next, at)
 	}
 
-	var gone []*listening
+	var gone []*subscribedRoot
 	for _, at := range g.roots {
 		if !slices.Contains(next, at) {
 			gone = append(gone, at)
@@ -181,8 +181,8 @@ func noticeBoth(first, second func(there bool)) func(there bool) {
 
 // find is the listener of the same root and Router that there is; nil if there is
 // none.
-func (g *Group) find(l Listener) *listening {
-	i := slices.IndexFunc(g.roots, func(at *listening) bool { return at.Root == l.Root && at.Router == l.Router })
+func (g *Group) find(l Listener) *subscribedRoot {
+	i := slices.IndexFunc(g.roots, func(at *subscribedRoot) bool { return at.Root == l.Root && at.Router == l.Router })
 	if i < 0 {
 		return nil
 	}
@@ -190,9 +190,9 @@ func (g *Group) find(l Listener) *listening {
 }
 
 // listen watches a root. With an *inotify.LimitError it does as well.
-func (g *Group) listen(l Listener) (*listening, error) {
+func (g *Group) listen(l Listener) (*subscribedRoot, error) {
 	l.Router.findRepository(l.Root)
-	at := &listening{Listener: l, routes: l.Router.routes.Load()}
+	at := &subscribedRoot{Listener: l, routes: l.Router.routes.Load()}
 	var err error
 	at.handle, err = g.watcher.Add(inotify.Subscription{
 		Root:    l.Root,
@@ -214,13 +214,13 @@ func (g *Group) listen(l Listener) (*listening, error) {
 
 // skipDir is the rule for the directories of the root that are not watched. It does
 // not change with at.routes.
-func (at *listening) skipDir() func(path string) bool {
+func (at *subscribedRoot) skipDir() func(path string) bool {
 	root, routes := at.Root, at.routes
 	return func(path string) bool { return routes.skipDir(root, path) }
 }
 
 // commit makes these the listeners, and runs the routers that are new.
-func (g *Group) commit(roots []*listening) error {
+func (g *Group) commit(roots []*subscribedRoot) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.roots = roots
@@ -251,7 +251,7 @@ func (g *Group) watchFor(r *Router) {
 	}
 }
 
-func (g *Group) update(at *listening) {
+func (g *Group) update(at *subscribedRoot) {
 	routes := at.Router.routes.Load()
 	same := routes.watchesLike(at.routes, at.Root)
 	at.routes = routes
@@ -309,7 +309,7 @@ func (g *Group) run(r *Router) error {
 	if err := r.begin(routing); err != nil {
 		return err
 	}
-	g.runs.Go(func() { r.stay(routing) })
+	g.runs.Go(func() { r.wait(routing) })
 	return nil
 }
 
@@ -334,8 +334,8 @@ func Listen(ctx context.Context, listeners ...Listener) error {
 	return errors.Join(g.Run(ctx), g.Close())
 }
 
-// catchingUp is how long a watcher has to deliver what happened during a run.
-const catchingUp = time.Second
+// flushTimeout is how long a watcher has to deliver what happened during a run.
+const flushTimeout = time.Second
 
 // flush waits until the watcher has delivered what happened before, if it runs. That
 // it fails is Run's to report.
@@ -346,7 +346,7 @@ func (g *Group) flush() {
 	if watching == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(watching, catchingUp)
+	ctx, cancel := context.WithTimeout(watching, flushTimeout)
 	defer cancel()
 	_ = g.watcher.Flush(ctx)
 }
@@ -364,8 +364,8 @@ func (r *Router) leave(g *Group) {
 	delete(r.groups, g)
 }
 
-// catchUp waits until the groups have brought all that happened before.
-func (r *Router) catchUp() {
+// flushGroups waits until the groups have brought all that happened before.
+func (r *Router) flushGroups() {
 	r.mu.Lock()
 	groups := slices.Collect(maps.Keys(r.groups))
 	r.mu.Unlock()

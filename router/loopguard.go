@@ -93,7 +93,7 @@ type cause struct {
 
 // newCause returns the cause for a run of the route that starts now, itself caused
 // by from, which may be nil.
-func (s *stage) newCause(from *cause, now time.Time) *cause {
+func (s *routeState) newCause(from *cause, now time.Time) *cause {
 	c := &cause{routes: s.causedByNothing, started: now}
 	if from != nil {
 		c.routes = append(slices.Clip(from.routes[max(0, len(from.routes)-maxCauses+1):]), s.route.Name)
@@ -135,18 +135,18 @@ type loopGuard struct {
 	ended time.Time     // when the latest run that the route led to could cause nothing any more
 	took  time.Duration // from the start of that run
 
-	events  int     // that the route has ever had
-	atStart int     // events when the latest run began
-	delayed []*lane // those with a delayed batch; skip those that are not any more
-	next    *lane   // the delayed lane of the highest generation, which is the next to go
+	events  int      // that the route has ever had
+	atStart int      // events when the latest run began
+	delayed []*queue // those with a delayed batch; skip those that are not any more
+	next    *queue   // the delayed lane of the highest generation, which is the next to go
 
 	stopped  *cause            // of the batch that was refused last
 	refused  batch             // what was not run; it goes with a later batch
 	reported map[key]time.Time // files of refused batches, and when each was last written
 }
 
-// starts notes that a run of the route starts, from now on a cause of events.
-func (s *stage) starts(c *cause, now time.Time) {
+// noteRunStart notes that a run of the route starts, from now on a cause of events.
+func (s *routeState) noteRunStart(c *cause, now time.Time) {
 	s.loop.atStart = s.loop.events
 	if s.route.ReadOnly {
 		return
@@ -157,12 +157,12 @@ func (s *stage) starts(c *cause, now time.Time) {
 		r.causes = slices.Delete(r.causes, 0, 1)
 	}
 	r.causes = append(r.causes, c)
-	r.noteEnd(c)
+	r.noteCauseEnd(c)
 }
 
-// ends notes that a run of the route is over, or with Background that the
+// noteRunEnd notes that a run of the route is over, or with Background that the
 // program that it has started goes on.
-func (s *stage) ends(c *cause, now time.Time) {
+func (s *routeState) noteRunEnd(c *cause, now time.Time) {
 	switch {
 	case s.route.Background:
 		c.ended = now.Add(startup)
@@ -172,12 +172,12 @@ func (s *stage) ends(c *cause, now time.Time) {
 	case c.active(now):
 		c.ended = now
 	}
-	s.router.noteEnd(c)
+	s.router.noteCauseEnd(c)
 }
 
-// noteEnd tells the guards of all routes that led to a run when it ends.
-func (r *Router) noteEnd(c *cause) {
-	for _, s := range r.stages {
+// noteCauseEnd tells the guards of all routes that led to a run when it ends.
+func (r *Router) noteCauseEnd(c *cause) {
+	for _, s := range r.states {
 		if g := &s.loop; slices.Contains(c.routes, s.route.Name) && c.ended.After(g.ended) {
 			g.ended, g.took = c.ended, c.ended.Sub(c.started)
 		}
@@ -187,7 +187,7 @@ func (r *Router) noteEnd(c *cause) {
 // causeOf is the run that may have caused an event of the route for a path; nil
 // if there is none. Of several it is the one of the highest generation, then
 // the one to which most runs led, then the latest.
-func (s *stage) causeOf(k key, now time.Time) *cause {
+func (s *routeState) causeOf(k key, now time.Time) *cause {
 	var found *cause
 	name, generation := s.route.Name, 0
 	consider := func(c *cause) {
@@ -201,8 +201,8 @@ func (s *stage) causeOf(k key, now time.Time) *cause {
 			consider(c)
 		}
 	}
-	if l := s.at(k); l != nil && l.program.repeats(k, now) {
-		consider(l.program.run)
+	if q := s.queue(k); q != nil && q.program.repeats(k, now) {
+		consider(q.program.run)
 	}
 	return found
 }
@@ -211,12 +211,12 @@ func (s *stage) causeOf(k key, now time.Time) *cause {
 // batch has the cause of the lowest generation among its events, and of these
 // the one to which the fewest runs led. An event that no run of the route can have
 // caused lets all delayed batches go.
-func (l *lane) attribute(c *cause) {
-	g, name := &l.stage.loop, l.stage.route.Name
+func (q *queue) attribute(c *cause) {
+	g, name := &q.state.loop, q.state.route.Name
 	g.events++
-	generation, old := c.generation(name), l.batch.cause.generation(name)
-	if l.batch.empty() || generation < old || generation == old && c.length() < l.batch.cause.length() {
-		l.batch.cause = c
+	generation, old := c.generation(name), q.batch.cause.generation(name)
+	if q.batch.empty() || generation < old || generation == old && c.length() < q.batch.cause.length() {
+		q.batch.cause = c
 	}
 
 	if generation == 0 {
@@ -225,11 +225,11 @@ func (l *lane) attribute(c *cause) {
 }
 
 // generation is how many runs of the route led to the lane's batch.
-func (l *lane) generation() int {
-	if l.stage.route.ReadOnly {
+func (q *queue) generation() int {
+	if q.state.route.ReadOnly {
 		return 0
 	}
-	return l.batch.cause.generation(l.stage.route.Name)
+	return q.batch.cause.generation(q.state.route.Name)
 }
 
 // delayUntil is when the lane's batch may go, as far as loops matter: a zero
@@ -238,26 +238,26 @@ func (l *lane) generation() int {
 //
 // With PerFile only one delayed batch goes at a time, so that files that each
 // lead to several others do not multiply.
-func (g *loopGuard) delayUntil(l *lane, now time.Time) (until time.Time, ok bool) {
-	generation := l.generation()
+func (g *loopGuard) delayUntil(q *queue, now time.Time) (until time.Time, ok bool) {
+	generation := q.generation()
 	if generation < firstDelayed {
-		l.delayed = false
+		q.delayed = false
 		return time.Time{}, true
 	}
-	if !l.delayed {
-		l.delayed = true
-		g.delayed = append(g.delayed, l)
+	if !q.delayed {
+		q.delayed = true
+		g.delayed = append(g.delayed, q)
 	}
 	if g.next == nil || !g.next.delayed || generation > g.next.generation() {
-		g.next = l
+		g.next = q
 	}
-	if g.next != l || l.mayGetSame(generation, now) {
+	if g.next != q || q.mayGetSameGeneration(generation, now) {
 		return time.Time{}, false
 	}
 
 	ended, took := g.ended, g.took
-	first, c := l.moments.first, l.batch.cause
-	if c == l.program.run && first.After(ended) {
+	first, c := q.times.first, q.batch.cause
+	if c == q.program.run && first.After(ended) {
 		ended, took = first, first.Sub(c.started) // long after the program's start
 	}
 	return later(first, ended).Add(delay(generation, took)), true
@@ -269,16 +269,16 @@ func delay(generation int, took time.Duration) time.Duration {
 	return min(longestWait, max(took, shortestRun)/4<<(generation-firstDelayed))
 }
 
-// mayGetSame reports whether a run is under way whose events would have the
+// mayGetSameGeneration reports whether a run is under way whose events would have the
 // generation of the lane's batch, or a higher one, so that the wait for one of a
 // lower generation cannot begin. A run of another route may take long and delays
 // a whole route only before its batch is refused.
-func (l *lane) mayGetSame(generation int, now time.Time) bool {
-	s := l.stage
+func (q *queue) mayGetSameGeneration(generation int, now time.Time) bool {
+	s := q.state
 	return slices.ContainsFunc(s.router.causes, func(c *cause) bool {
 		own := c.routes[len(c.routes)-1] == s.route.Name
 		return c.ended.IsZero() && c.generation(s.route.Name) >= generation &&
-			(own || s.only == nil || generation >= maxGeneration)
+			(own || s.shared == nil || generation >= maxGeneration)
 	})
 }
 
@@ -286,11 +286,11 @@ func (l *lane) mayGetSame(generation int, now time.Time) bool {
 // happens elsewhere.
 func (g *loopGuard) advanceNext(now time.Time) {
 	if g.next != nil && !g.next.delayed {
-		g.delayed = slices.DeleteFunc(g.delayed, func(l *lane) bool { return !l.delayed })
+		g.delayed = slices.DeleteFunc(g.delayed, func(q *queue) bool { return !q.delayed })
 		g.next = nil
-		for _, l := range g.delayed {
-			if g.next == nil || l.generation() > g.next.generation() {
-				g.next = l
+		for _, q := range g.delayed {
+			if g.next == nil || q.generation() > g.next.generation() {
+				g.next = q
 			}
 		}
 	}
@@ -301,10 +301,10 @@ func (g *loopGuard) advanceNext(now time.Time) {
 
 // release takes all delayed batches back to generation 0: there is no loop.
 func (g *loopGuard) release() {
-	for _, l := range g.delayed {
-		if l.delayed {
-			l.touch()
-			l.batch.cause, l.delayed = nil, false
+	for _, q := range g.delayed {
+		if q.delayed {
+			q.markDirty()
+			q.batch.cause, q.delayed = nil, false
 		}
 	}
 	g.delayed, g.next = nil, nil
@@ -312,12 +312,12 @@ func (g *loopGuard) release() {
 
 // isLoop reports whether the lane's batch, which has waited long enough, is to be
 // refused.
-func (l *lane) isLoop() bool { return l.generation() >= maxGeneration }
+func (q *queue) isLoop() bool { return q.generation() >= maxGeneration }
 
-// isQuiet reports whether nothing has come of the latest run of the route, and
+// hasCausedNothing reports whether nothing has come of the latest run of the route, and
 // nothing can come of it any more: no run is under way, and no batch waits, to
 // which the route has led.
-func (s *stage) isQuiet(now time.Time) bool {
+func (s *routeState) hasCausedNothing(now time.Time) bool {
 	name := s.route.Name
 	if s.loop.events != s.loop.atStart {
 		return false
@@ -325,9 +325,9 @@ func (s *stage) isQuiet(now time.Time) bool {
 	if slices.ContainsFunc(s.router.causes, func(c *cause) bool { return c.active(now) && c.generation(name) > 0 }) {
 		return false
 	}
-	for _, other := range s.router.stages {
-		for l := range other.all() {
-			if other != s && !l.batch.empty() && l.batch.cause.generation(name) > 0 {
+	for _, other := range s.router.states {
+		for q := range other.allQueues() {
+			if other != s && !q.batch.empty() && q.batch.cause.generation(name) > 0 {
 				return false
 			}
 		}
@@ -338,15 +338,15 @@ func (s *stage) isQuiet(now time.Time) bool {
 // refuse drops the lane's batch and all others that are delayed, and reports
 // them as a loop. What the program that was refused a new start goes on to write
 // is not reported again. All of it goes with a later batch.
-func (g *loopGuard) refuse(l *lane, now time.Time) {
-	s, c := l.stage, l.batch.cause
-	f := newFrame(l, now)
-	l.delayed = false
+func (g *loopGuard) refuse(q *queue, now time.Time) {
+	s, c := q.state, q.batch.cause
+	f := newRun(q, now)
+	q.delayed = false
 	for _, other := range g.delayed {
-		if other.delayed && other != l {
+		if other.delayed && other != q {
 			f.entries = append(f.entries, other.batch.take()...)
-			other.count(now)
-			other.rest(now)
+			other.countBusy(now)
+			other.idle(now)
 		}
 	}
 	for _, e := range f.entries {
@@ -358,14 +358,14 @@ func (g *loopGuard) refuse(l *lane, now time.Time) {
 
 	if c == g.stopped {
 		for _, e := range f.entries {
-			release(e.tickets, nil)
+			unrefAll(e.submissions, nil)
 		}
-		l.count(now)
-		l.rest(now)
+		q.countBusy(now)
+		q.idle(now)
 		return
 	}
 	g.stopped = c
-	l.refuse(f, &LoopError{Events: eventsOf(f.entries), Routes: c.loop(s.route.Name)})
+	q.reject(f, &LoopError{Events: eventsOf(f.entries), Routes: c.loop(s.route.Name)})
 }
 
 // loop is the routes that have led to one another since the first run of a
@@ -383,13 +383,13 @@ func (c *cause) loop(route string) []string {
 // keep has an entry go with a later batch.
 func (g *loopGuard) keep(e *entry) {
 	kept := *e
-	kept.seq, kept.tickets = 0, nil
-	g.refused.put(keyOf(e.event), kept)
+	kept.seq, kept.submissions = 0, nil
+	g.refused.merge(keyOf(e.event), kept)
 }
 
-// mutes reports whether an event of a path, which may have been reported as part
+// isMuted reports whether an event of a path, which may have been reported as part
 // of a loop, starts nothing by itself.
-func (g *loopGuard) mutes(k key, now time.Time) bool {
+func (g *loopGuard) isMuted(k key, now time.Time) bool {
 	last, reported := g.reported[k]
 	if !reported {
 		return false
@@ -405,22 +405,22 @@ func (g *loopGuard) mutes(k key, now time.Time) bool {
 // bringBack puts what was refused back when a batch that no run of the route has
 // caused starts: into that batch, or with PerFile into those of the paths. As it
 // is likely to be part of a loop, those are refused again at the next generation.
-func (g *loopGuard) bringBack(l *lane) {
-	s := l.stage
-	if g.refused.empty() || l.generation() > 0 {
+func (g *loopGuard) bringBack(q *queue) {
+	s := q.state
+	if g.refused.empty() || q.generation() > 0 {
 		return
 	}
 	var before *cause
-	if s.only == nil {
+	if s.shared == nil {
 		before = &cause{routes: g.stopped.routes[slices.Index(g.stopped.routes, s.route.Name)+1:]}
 	}
 	for _, e := range g.refused.take() {
 		if !s.stillWants(e) {
 			continue // the route is for other files now
 		}
-		to := s.lane(keyOf(e.event))
-		if to != l {
-			to.touch()
+		to := s.makeQueue(keyOf(e.event))
+		if to != q {
+			to.markDirty()
 		}
 		if to.batch.empty() {
 			to.batch.cause = before

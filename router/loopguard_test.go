@@ -560,18 +560,18 @@ func TestLoopErrorNamesFilesAndRoutes(t *testing.T) {
 // ever and many are under way.
 func TestCausesAreForgotten(t *testing.T) {
 	r := mustNew(t, Options{}, Route{Name: "r", Callback: discard})
-	s, now := r.stages[0], time.Now()
+	s, now := r.states[0], time.Now()
 	var last *cause
 	for range 10 * maxCauses {
 		last = s.newCause(last, now)
-		s.starts(last, now)
-		s.ends(last, now)
+		s.noteRunStart(last, now)
+		s.noteRunEnd(last, now)
 	}
 	if last.length() > maxCauses || len(r.causes) > 1 {
 		t.Errorf("%d runs are remembered that led to the last, and %d as causes of new events", last.length(), len(r.causes))
 	}
 	for range 2 * maxCauses {
-		s.starts(s.newCause(nil, now), now)
+		s.noteRunStart(s.newCause(nil, now), now)
 	}
 	if len(r.causes) != maxCauses {
 		t.Errorf("%d runs are considered as causes, want %d", len(r.causes), maxCauses)
@@ -594,7 +594,7 @@ func newSimulation(seed uint64) *simulation {
 }
 
 // note is a Post callback.
-func (s *simulation) note(f Frame) {
+func (s *simulation) note(f Run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if loop, ok := errors.AsType[*LoopError](f.Err); ok && !errors.Is(f.Err, ErrCancelled) {

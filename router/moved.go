@@ -15,17 +15,17 @@ import (
 // in it. So what is in it is listed, and each file comes as renamed by itself,
 // behind the directory: a moved directory stands for the files below it.
 
-// itself is in the mask of an event of a directory that stands for nothing but
+// onlyItself is in the mask of an event of a directory that stands for nothing but
 // itself, because what is below it comes singly. The kernel has no such event
 // (it is IN_MASK_CREATE), and no callback sees it.
-const itself inotify.Mask = 1 << 28
+const onlyItself inotify.Mask = 1 << 28
 
-// mostListed bounds the files that are listed of one directory. If it has more,
+// maxListed bounds the files that are listed of one directory. If it has more,
 // its own event stands for them.
-const mostListed = 1 << 16
+const maxListed = 1 << 16
 
-// maxAsides bounds the names that are remembered of moved outputs.
-const maxAsides = 64
+// maxRenamedOutputs bounds the names that are remembered of moved outputs.
+const maxRenamedOutputs = 64
 
 const moved = inotify.MovedFrom | inotify.MovedTo
 
@@ -50,15 +50,15 @@ func (r *Router) listMoved(batch []inotify.Event) []inotify.Event {
 		case e.Mask&inotify.MovedFrom != 0:
 			departed[keyOf(e)] = len(all) - 1
 		case e.From == "":
-			last.Mask |= itself // the watcher says what is in it
+			last.Mask |= onlyItself // the watcher says what is in it
 		default:
 			files, ok := r.filesBelow(e)
 			if !ok {
 				break
 			}
-			last.Mask |= itself
+			last.Mask |= onlyItself
 			if i, ok := departed[key{e.Root, e.From}]; ok {
-				all[i].Mask |= itself
+				all[i].Mask |= onlyItself
 			}
 			for _, file := range files {
 				from := e.From + strings.TrimPrefix(file, e.Path)
@@ -96,7 +96,7 @@ func (r *Router) filesBelow(e inotify.Event) (files []string, ok bool) {
 		case !d.IsDir():
 			files = append(files, e.Path+rest)
 		}
-		if len(files) > mostListed {
+		if len(files) > maxListed {
 			return errors.New("too many")
 		}
 		return nil
@@ -113,49 +113,49 @@ func (r *Router) filesBelow(e inotify.Event) (files []string, ok bool) {
 // never there, and what an output is renamed to is one as well, as long as the
 // run goes on.
 
-// movesOutput reports whether what has happened is no change to the route, by these
+// isOutputRename reports whether what has happened is no change to the route, by these
 // rules, and keeps up with it. It is to be called with each event.
-func (s *stage) movesOutput(k key, e inotify.Event, now time.Time) bool {
-	if at := s.asideOf(k, now); at != (key{}) {
+func (s *routeState) isOutputRename(k key, e inotify.Event, now time.Time) bool {
+	if at := s.renamedOutput(k, now); at != (key{}) {
 		if at != k || e.Mask&arrived == 0 || s.rules.isOutput(e.From) {
-			s.asides[at] = now
+			s.renamedOutputs[at] = now
 			return true
 		}
-		delete(s.asides, k) // another of that name
+		delete(s.renamedOutputs, k) // another of that name
 	}
 	switch {
-	case e.Mask&inotify.MovedFrom != 0 && s.isMadeHere(k):
+	case e.Mask&inotify.MovedFrom != 0 && s.isNew(k):
 		if e.Mask&inotify.IsDir != 0 {
-			s.putAside(k, now)
+			s.noteRenamedOutput(k, now)
 		}
 		return true
 	case e.From != "" && s.rules.isOutput(e.From) && !s.rules.isOutput(e.Path):
-		s.dropMade(k)
-		s.putAside(k, now)
+		s.dropNewBelow(k)
+		s.noteRenamedOutput(k, now)
 		return true
-	case e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create|inotify.IsDir && len(s.born) < maxOutputs && s.rules.want&inotify.MovedFrom != 0:
-		if s.born == nil {
-			s.born = make(map[key]bool)
+	case e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create|inotify.IsDir && len(s.newDirs) < maxOutputs && s.rules.want&inotify.MovedFrom != 0:
+		if s.newDirs == nil {
+			s.newDirs = make(map[key]bool)
 		}
-		s.born[k] = true
+		s.newDirs[k] = true
 	case e.Mask&gone != 0:
-		delete(s.born, k)
+		delete(s.newDirs, k)
 	}
 	return false
 }
 
-// putAside remembers a name to which an output was moved, or from which a directory
+// noteRenamedOutput remembers a name to which an output was moved, or from which a directory
 // was that is no change.
-func (s *stage) putAside(k key, now time.Time) {
-	s.asides = noteTime(s.asides, k, now, maxAsides)
+func (s *routeState) noteRenamedOutput(k key, now time.Time) {
+	s.renamedOutputs = noteTime(s.renamedOutputs, k, now, maxRenamedOutputs)
 }
 
-// asideOf is the name by which a path, or a directory above it, was moved and is no
+// renamedOutput is the name by which a path, or a directory above it, was moved and is no
 // change; the zero key if there is none.
-func (s *stage) asideOf(k key, now time.Time) key {
-	for at, last := range s.asides {
+func (s *routeState) renamedOutput(k key, now time.Time) key {
+	for at, last := range s.renamedOutputs {
 		if (s.running == 0 || s.route.keepsRunning()) && now.Sub(last) >= rotation {
-			delete(s.asides, at)
+			delete(s.renamedOutputs, at)
 			continue
 		}
 		if at.root == k.root && isBelow(k.path, at.path) {
@@ -165,30 +165,30 @@ func (s *stage) asideOf(k key, now time.Time) key {
 	return key{}
 }
 
-// dropMade takes out what has come as new below a path before an output was renamed
+// dropNewBelow takes out what has come as new below a path before an output was renamed
 // to it: a scan of the watcher had met the output under that name already.
-func (s *stage) dropMade(at key) {
-	for l := range s.all() {
-		for k := range l.batch.entries {
-			if k.root == at.root && isBelow(k.path, at.path) && s.isMadeHere(k) {
-				s.leave(l, k, false, false)
+func (s *routeState) dropNewBelow(at key) {
+	for q := range s.allQueues() {
+		for k := range q.batch.entries {
+			if k.root == at.root && isBelow(k.path, at.path) && s.isNew(k) {
+				s.takeOut(q, k, false, false)
 			}
 		}
 	}
 }
 
-// isMadeHere reports whether a path that is moved away was not there when the last
+// isNew reports whether a path that is moved away was not there when the last
 // run began.
-func (s *stage) isMadeHere(k key) bool {
-	if s.born[k] {
+func (s *routeState) isNew(k key) bool {
+	if s.newDirs[k] {
 		return true
 	}
-	l := s.at(k)
-	if l == nil {
+	q := s.queue(k)
+	if q == nil {
 		return false
 	}
-	e := l.batch.entries[k]
-	return e != nil && e.event.Mask&inotify.Create != 0 && !e.existed && !e.firm
+	e := q.batch.entries[k]
+	return e != nil && e.event.Mask&inotify.Create != 0 && !e.replacedFile && !e.pinned
 }
 
 // isBelow reports whether a path is a directory or below it.

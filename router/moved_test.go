@@ -52,7 +52,7 @@ func TestMovedDirectories(t *testing.T) {
 			end := make(chan bool, 1)
 			collect := func(_ context.Context, batch []inotify.Event) error {
 				for _, e := range batch {
-					if e.Mask&itself != 0 {
+					if e.Mask&onlyItself != 0 {
 						t.Errorf("%v has a bit of ours", e)
 					}
 				}
@@ -136,8 +136,8 @@ func TestOutputsThatAreMoved(t *testing.T) {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				root := t.TempDir()
 				write(t, root+"/src/a.md", "x")
-				frames := make(chan Frame, 100)
-				r := mustNew(t, Options{Post: func(f Frame) { frames <- f }}, Route{
+				frames := make(chan Run, 100)
+				r := mustNew(t, Options{Post: func(f Run) { frames <- f }}, Route{
 					Name: "build", Patterns: patterns, Outputs: []string{"/out/"}, Mask: anyChange, Delay: 20 * ms, Debounce: -1,
 					Callback: func(context.Context, []inotify.Event) error { return build(root) },
 				})

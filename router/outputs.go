@@ -18,17 +18,17 @@ const (
 	// what it took, up to longestQuestionGap, so that events in great numbers do
 	// not keep a processor busy with reading /proc. While nothing of the route
 	// runs there is nothing to read, and a batch without a Delay hardly waits.
-	questionShare      = 10
-	longestQuestionGap = 100 * time.Millisecond
+	questionPause       = 10
+	maxQuestionInterval = 100 * time.Millisecond
 
 	// rotation is how long after a run's last close of a file what happens to
 	// the name is its doing as well: programs close a log and then rename it. Of a
 	// file that was open for so long, older logs are renamed too.
 	rotation = time.Second
 
-	// askLater is how long after a question it is asked again for a file that
+	// outputCheckInterval is how long after a question it is asked again for a file that
 	// holds a batch.
-	askLater = time.Second
+	outputCheckInterval = time.Second
 
 	// maxOutputs is how many files are remembered at most.
 	maxOutputs = 1024
@@ -41,15 +41,15 @@ const rescanned = inotify.Create | inotify.CloseWrite
 // outputs are what is known of the files that the runs of a stage write. The
 // router's lock guards it.
 type outputs struct {
-	router *Router
-	stage  *stage // has them now; the lock guards which
-	known  map[key]output
-	moved  *movedOutput // by the latest MovedFrom: the MovedTo may follow
-	free   key          // the latest name that a log has lost
-	freed  time.Time    // and when
-	unsure map[key]*doubtful
-	asking bool      // a goroutine is
-	next   time.Time // the next question is not before
+	router    *Router
+	state     *routeState // has them now; the lock guards which
+	known     map[key]output
+	moved     *movedOutput // by the latest MovedFrom: the MovedTo may follow
+	freedName key          // the latest name that a log has lost
+	freedAt   time.Time    // and when
+	questions map[key]*outputQuestion
+	asking    bool      // a goroutine is
+	notBefore time.Time // the next question is not before
 }
 
 // An output is a file that a run has, or had, open for writing.
@@ -59,8 +59,8 @@ type output struct {
 	named  time.Time // when it got its name; zero if that is not known
 }
 
-// A doubtful file is one of which it is to be asked whether it is an output.
-type doubtful struct {
+// A outputQuestion file is one of which it is to be asked whether it is an output.
+type outputQuestion struct {
 	event inotify.Event
 	stale bool // it was closed since, or is another
 }
@@ -81,13 +81,13 @@ func (o output) ownsName(now time.Time) bool {
 	return o.isLog() || now.Sub(o.closed) < rotation
 }
 
-// has reports whether what has happened to a path at now is known to be the doing
+// isOwn reports whether what has happened to a path at now is known to be the doing
 // of the stage's own runs, and keeps up with it. It is to be called with each event.
-func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
-	if len(o.known) == 0 && o.moved == nil && len(o.unsure) == 0 && o.freed.IsZero() {
+func (o *outputs) isOwn(k key, e inotify.Event, now time.Time) bool {
+	if len(o.known) == 0 && o.moved == nil && len(o.questions) == 0 && o.freedAt.IsZero() {
 		return false
 	}
-	if x := o.unsure[k]; x != nil && e.Mask&(inotify.CloseWrite|gone|arrived) != 0 {
+	if x := o.questions[k]; x != nil && e.Mask&(inotify.CloseWrite|gone|arrived) != 0 {
 		x.stale = true
 	}
 	was, known := o.known[k]
@@ -96,7 +96,7 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 		known = known && was.ownsName(now)
 		delete(o.known, k)
 		if known && was.isLog() {
-			o.free, o.freed = k, now
+			o.freedName, o.freedAt = k, now
 		}
 		if e.Mask&inotify.MovedFrom != 0 {
 			o.moved = nil
@@ -113,7 +113,7 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 		return true
 	case known && e.Mask&rescanned == rescanned && now.Sub(was.named) < rotation:
 		return true // the watcher has looked what it is that was renamed
-	case e.Mask&inotify.Create != 0 && k == o.free && now.Sub(o.freed) < rotation:
+	case e.Mask&inotify.Create != 0 && k == o.freedName && now.Sub(o.freedAt) < rotation:
 		o.note(k, output{opened: now}, now) // the next log
 		return true
 	case e.Mask&arrived != 0:
@@ -130,7 +130,7 @@ func (o *outputs) has(k key, e inotify.Event, now time.Time) bool {
 }
 
 // forget is for when closes may be missing.
-func (o *outputs) forget() { o.known, o.moved, o.freed = nil, nil, time.Time{} }
+func (o *outputs) forget() { o.known, o.moved, o.freedAt = nil, nil, time.Time{} }
 
 func (o *outputs) note(k key, is output, now time.Time) {
 	if o.known == nil {
@@ -145,86 +145,86 @@ func (o *outputs) note(k key, is output, now time.Time) {
 	o.known[k] = is
 }
 
-// mayHave reports whether it has to be asked whose doing an event is.
-func (o *outputs) mayHave(k key, e inotify.Event) bool {
-	s := o.stage
+// mustAsk reports whether it has to be asked whose doing an event is.
+func (o *outputs) mustAsk(k key, e inotify.Event) bool {
+	s := o.state
 	if s.route.OwnOutput == nil || s.router.phase != during || e.Mask&(inotify.IsDir|gone) != 0 {
 		return false
 	}
-	return e.Mask&(inotify.Create|inotify.Modify) != 0 || o.unsure[k] != nil
+	return e.Mask&(inotify.Create|inotify.Modify) != 0 || o.questions[k] != nil
 }
 
-// isDue reports whether it is to be asked whose doing an event is that has happened
+// isQuestionDue reports whether it is to be asked whose doing an event is that has happened
 // to the path of an entry: what waits for one that is open, which nobody could have
 // foreseen, is not to wait in vain.
-func (o *outputs) isDue(k key, e inotify.Event, now time.Time) bool {
-	l := o.stage.at(k)
-	if l == nil || l.batch.entries[k] == nil {
+func (o *outputs) isQuestionDue(k key, e inotify.Event, now time.Time) bool {
+	q := o.state.queue(k)
+	if q == nil || q.batch.entries[k] == nil {
 		return true
 	}
-	x := l.batch.entries[k]
-	return e.Mask&inotify.Modify != 0 && x.place > 0 && now.Sub(x.asked) >= askLater
+	x := q.batch.entries[k]
+	return e.Mask&inotify.Modify != 0 && x.openIndex > 0 && now.Sub(x.asked) >= outputCheckInterval
 }
 
 // ask has OwnOutput asked for the file of an event. If that has made the entry of the
 // path, its batch waits for the answer.
 func (o *outputs) ask(k key, e inotify.Event, made bool, now time.Time) {
-	if l := o.stage.at(k); l != nil && l.batch.entries[k] != nil {
-		x := l.batch.entries[k]
+	if q := o.state.queue(k); q != nil && q.batch.entries[k] != nil {
+		x := q.batch.entries[k]
 		x.asked = now
 		if made {
-			l.batch.doubt(x)
+			q.batch.markMaybeOutput(x)
 		}
 	}
-	if o.unsure[k] != nil {
+	if o.questions[k] != nil {
 		return
 	}
-	if o.unsure == nil {
-		o.unsure = make(map[key]*doubtful)
+	if o.questions == nil {
+		o.questions = make(map[key]*outputQuestion)
 	}
-	o.unsure[k] = &doubtful{event: e}
+	o.questions[k] = &outputQuestion{event: e}
 	if !o.asking {
 		o.asking = true
-		o.stage.router.runs.Go(o.keepAsking)
+		o.state.router.runs.Go(o.keepAsking)
 	}
 }
 
 // keepAsking asks until there is nothing to ask for.
 func (o *outputs) keepAsking() {
 	for {
-		time.Sleep(time.Until(o.nextQuestion()))
-		own, events := o.question()
+		time.Sleep(time.Until(o.nextTime()))
+		own, events := o.nextQuestions()
 		if len(events) == 0 {
 			return
 		}
 		began := time.Now()
 		answers := own(events)
-		gap := min(questionShare*time.Since(began), longestQuestionGap)
+		gap := min(questionPause*time.Since(began), maxQuestionInterval)
 		if !o.answer(events, answers, began.Add(gap)) {
 			return
 		}
 	}
 }
 
-func (o *outputs) nextQuestion() time.Time {
+func (o *outputs) nextTime() time.Time {
 	r := o.lock()
 	defer r.mu.Unlock()
-	return o.next
+	return o.notBefore
 }
 
-// question is what is to be asked, and whom. Without events there is nothing, and
+// nextQuestions is what is to be asked, and whom. Without events there is nothing, and
 // asking has ended.
-func (o *outputs) question() (own func([]inotify.Event) []bool, events []inotify.Event) {
+func (o *outputs) nextQuestions() (own func([]inotify.Event) []bool, events []inotify.Event) {
 	r := o.lock()
 	defer r.mu.Unlock()
-	own = o.stage.route.OwnOutput
+	own = o.state.route.OwnOutput
 	if own == nil || r.phase == after {
-		for k := range o.unsure {
-			o.settle(k, false)
+		for k := range o.questions {
+			o.resolve(k, false)
 		}
-		r.turn(time.Now())
+		r.update(time.Now())
 	}
-	for _, x := range o.unsure {
+	for _, x := range o.questions {
 		events = append(events, x.event)
 	}
 	o.asking = len(events) > 0
@@ -238,7 +238,7 @@ func (o *outputs) answer(events []inotify.Event, answers []bool, next time.Time)
 	now := time.Now()
 	for i, e := range events {
 		k := keyOf(e)
-		x := o.unsure[k]
+		x := o.questions[k]
 		own := i < len(answers) && answers[i]
 		switch {
 		case own && x != nil && !x.stale:
@@ -246,32 +246,32 @@ func (o *outputs) answer(events []inotify.Event, answers []bool, next time.Time)
 		case own:
 			o.note(k, output{opened: now, closed: now}, now)
 		}
-		o.settle(k, own)
+		o.resolve(k, own)
 	}
-	r.turn(now)
-	o.next, o.asking = next, len(o.unsure) > 0
+	r.update(now)
+	o.notBefore, o.asking = next, len(o.questions) > 0
 	return o.asking
 }
 
-// settle takes the entry of a path out, if it is an output, or lets it go.
-func (o *outputs) settle(k key, own bool) {
-	delete(o.unsure, k)
-	l := o.stage.at(k)
-	if l == nil {
+// resolve takes the entry of a path out, if it is an output, or lets it go.
+func (o *outputs) resolve(k key, own bool) {
+	delete(o.questions, k)
+	q := o.state.queue(k)
+	if q == nil {
 		return
 	}
-	e := l.batch.entries[k]
-	if e == nil || !e.unsure && !own {
+	e := q.batch.entries[k]
+	if e == nil || !e.maybeOutput && !own {
 		return
 	}
-	l.touch()
+	q.markDirty()
 	switch {
-	case own && e.unsure:
-		l.batch.drop(k)
+	case own && e.maybeOutput:
+		q.batch.remove(k)
 	case own:
-		l.batch.close(e) // it is not waited for, but others may have written it too
+		q.batch.markClosed(e) // it is not waited for, but others may have written it too
 	default:
-		l.batch.makeSure(e)
+		q.batch.clearMaybeOutput(e)
 	}
 }
 

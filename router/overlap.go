@@ -66,7 +66,7 @@ func (r *Router) setOverlaps(all map[string][]inotify.Location) {
 // outermost is an event by the outermost root in which the route is for its
 // path. It is not ok, and the same, if that is the event's own root, or none. A
 // root itself has no other name, unless it is a file, and what is no file has none.
-func (s *stage) outermost(e inotify.Event) (outer inotify.Event, ok bool) {
+func (s *routeState) outermost(e inotify.Event) (outer inotify.Event, ok bool) {
 	isRoot := e.Path == "." && e.Mask&inotify.IsDir != 0
 	if len(s.router.overlaps) == 0 || isRoot || e.Mask == 0 {
 		return e, false
@@ -79,9 +79,9 @@ func (s *stage) outermost(e inotify.Event) (outer inotify.Event, ok bool) {
 	return e, false
 }
 
-// named is an event that the route gets from others, of whatever roots. With
+// canonical is an event that the route gets from others, of whatever roots. With
 // PerFile two of one file must not differ.
-func (s *stage) named(e inotify.Event) inotify.Event {
+func (s *routeState) canonical(e inotify.Event) inotify.Event {
 	outer, ok := s.outermost(e)
 	if ok || s.route.Per != PerFile || e.Path == "." || e.Mask == 0 || s.rules.isFor(e) {
 		return outer

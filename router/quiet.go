@@ -11,9 +11,9 @@ import (
 // a Delay. Such a burst is one batch: it ends when no further path came for
 // Quiet. One saved file, or a few, do not wait for that.
 const (
-	// mostSaved is how many paths are no burst, however they come: as many as
+	// maxSaved is how many paths are no burst, however they come: as many as
 	// an editor saves at once.
-	mostSaved = 8
+	maxSaved = 8
 
 	// fewPaths are a burst as well if one of them came late in the Delay.
 	fewPaths = 4
@@ -36,14 +36,14 @@ type arrivals struct {
 	last  time.Time // when a path came that was not in the batch
 }
 
-// came notes that an event is about to put a path into the batch.
-func (l *lane) came(k key, now time.Time) {
-	if l.batch.empty() {
-		l.arrivals = arrivals{}
+// noteArrival notes that an event is about to put a path into the batch.
+func (q *queue) noteArrival(k key, now time.Time) {
+	if q.batch.empty() {
+		q.arrivals = arrivals{}
 	}
-	if l.batch.entries[k] == nil {
-		l.arrivals.paths++
-		l.arrivals.last = now
+	if q.batch.entries[k] == nil {
+		q.arrivals.paths++
+		q.arrivals.last = now
 	}
 }
 
@@ -51,7 +51,7 @@ func (l *lane) came(k key, now time.Time) {
 // first, or did so before freed; zero if it need not wait for that.
 func (b arrivals) quiet(r *Route, first, freed time.Time) time.Time {
 	late := b.paths >= fewPaths && b.last.Sub(first) > r.Delay/2
-	if r.Per == PerFile || b.paths <= mostSaved && !late || !b.last.After(freed) {
+	if r.Per == PerFile || b.paths <= maxSaved && !late || !b.last.After(freed) {
 		return time.Time{}
 	}
 	wait := r.Quiet
@@ -72,43 +72,43 @@ type gitCheck struct {
 
 // isGitIdle reports whether no git command is known to be at work where the batch
 // comes from. Otherwise it sees to it that somebody looks, or looks again.
-func (l *lane) isGitIdle(now time.Time) bool {
-	g, s := &l.git, l.stage
+func (q *queue) isGitIdle(now time.Time) bool {
+	g, s := &q.git, q.state
 	switch {
-	case g.idle || s.only == nil || s.route.Quiet == 0 || l.arrivals.paths == 0:
+	case g.idle || s.shared == nil || s.route.Quiet == 0 || q.arrivals.paths == 0:
 		return true
 	case g.running:
-		l.wait()
+		q.pause()
 		return false
 	case g.next.After(now):
-		l.queued = false
-		s.router.schedule.Set(&l.timer, g.next)
+		q.queued = false
+		s.router.schedule.Set(&q.timer, g.next)
 		return false
 	}
-	dirs := l.gitDirs()
+	dirs := q.gitDirs()
 	if len(dirs) == 0 {
 		return true
 	}
 	g.running = true
-	l.wait()
+	q.pause()
 	quiet := s.route.Quiet
-	s.router.runs.Go(func() { l.lookForGit(dirs, quiet) })
+	s.router.runs.Go(func() { q.lookForGit(dirs, quiet) })
 	return false
 }
 
 // gitDirs are the paths from which to look for a repository: those of the roots
 // that are in one, and of several files one, which may be in another, or in one
 // that is new.
-func (l *lane) gitDirs() []gitDir {
+func (q *queue) gitDirs() []gitDir {
 	var dirs []gitDir
 	seen := make(map[string]bool)
-	for k := range l.batch.entries {
+	for k := range q.batch.entries {
 		if !seen[k.root] {
 			seen[k.root] = true
-			if dir := l.stage.router.gitDirs[k.root]; dir != "" {
+			if dir := q.state.router.gitDirs[k.root]; dir != "" {
 				dirs = append(dirs, gitDir{dir: dir})
 			}
-			if l.arrivals.paths > 1 {
+			if q.arrivals.paths > 1 {
 				dirs = append(dirs, gitDir{above: filepath.Join(k.root, k.path)})
 			}
 		}
@@ -117,8 +117,8 @@ func (l *lane) gitDirs() []gitDir {
 }
 
 // lookForGit looks, without the router's lock, and notes the answer.
-func (l *lane) lookForGit(dirs []gitDir, quiet time.Duration) {
-	r := l.stage.router
+func (q *queue) lookForGit(dirs []gitDir, quiet time.Duration) {
+	r := q.state.router
 	busy := false
 	for _, d := range dirs {
 		busy = busy || d.isBusy(quiet)
@@ -126,8 +126,8 @@ func (l *lane) lookForGit(dirs []gitDir, quiet time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	l.touch()
-	g := &l.git
+	q.markDirty()
+	g := &q.git
 	g.running = false
 	if busy && g.since.IsZero() {
 		g.since = now
@@ -136,7 +136,7 @@ func (l *lane) lookForGit(dirs []gitDir, quiet time.Duration) {
 		g.next = now.Add(gitInterval)
 	}
 	if r.phase == during {
-		r.turn(now)
+		r.update(now)
 	}
 }
 

@@ -34,7 +34,7 @@ func TestQuiet(t *testing.T) {
 		runs   string
 	}{
 		{"one save does not wait", plain, "a@0", "1@30"},
-		{"a few at once do not", plain, files("f", mostSaved, 0, 0), "8@30"},
+		{"a few at once do not", plain, files("f", maxSaved, 0, 0), "8@30"},
 		{"a file that is written again and again does not", plain, "a@0 a@10 a@20 a@29 a@100", "1@30 1@130"},
 		{"many wait for quiet", plain, files("f", 20, 0, ms), "20@219"},
 		{"a few that come late in the delay do", plain, files("f", 10, 0, 9*ms), "10@281"},

@@ -30,10 +30,10 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 		}
 		time.Sleep(long)
 		r.mu.Lock()
-		for _, s := range r.stages {
-			for l := range s.all() {
-				if s.only == nil || l.counted || !l.batch.empty() || l.run != nil {
-					t.Errorf("%s has a lane of %v: %+v", s.route.Name, l.key, l)
+		for _, s := range r.states {
+			for q := range s.allQueues() {
+				if s.shared == nil || q.countedBusy || !q.batch.empty() || q.run != nil {
+					t.Errorf("%s has a lane of %v: %+v", s.route.Name, q.key, q)
 				}
 			}
 			if s.busy+s.running+len(s.ready)+len(s.failures.errs) > 0 || s.held {
@@ -102,14 +102,14 @@ func TestManyChainsAreReplaced(t *testing.T) {
 
 type manyChains struct {
 	router    *Router
-	tickets   []*Ticket
+	tickets   []*Submission
 	meanwhile func() // between two events; nil is nothing
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
 	running int
 	most    int
-	frames  []Frame
+	frames  []Run
 }
 
 func (m *manyChains) dice(n int) int {
@@ -168,7 +168,7 @@ func (m *manyChains) count(n int) {
 	m.most = max(m.most, m.running)
 }
 
-func (m *manyChains) note(f Frame) {
+func (m *manyChains) note(f Run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.frames = append(m.frames, f)
@@ -209,8 +209,8 @@ func (m *manyChains) await(t *testing.T) {
 }
 
 func (m *manyChains) check(t *testing.T, sent []string) {
-	if m.most > m.router.most {
-		t.Errorf("%d callbacks ran at once, want at most %d", m.most, m.router.most)
+	if m.most > m.router.maxRunning {
+		t.Errorf("%d callbacks ran at once, want at most %d", m.most, m.router.maxRunning)
 	}
 	covered := make(map[string]bool)
 	for _, f := range m.frames {
@@ -231,14 +231,14 @@ func (m *manyChains) check(t *testing.T, sent []string) {
 }
 
 // excludes reports whether f must not start while g runs.
-func (m *manyChains) excludes(f, g Frame) bool {
-	for _, s := range m.router.stages {
+func (m *manyChains) excludes(f, g Run) bool {
+	for _, s := range m.router.states {
 		if s.route.Name != f.Route {
 			continue
 		}
 		if f.Route == g.Route {
 			_, isLoop := errors.AsType[*LoopError](f.Err)
-			return !isLoop && (s.only != nil || paths(f.Events) == paths(g.Events))
+			return !isLoop && (s.shared != nil || paths(f.Events) == paths(g.Events))
 		}
 		return s.precedence()[g.Route]
 	}

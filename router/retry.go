@@ -7,18 +7,18 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// again reports whether a run that has failed is followed by another, and after
+// nextRetry reports whether a run that has failed is followed by another, and after
 // how long.
-func (l *lane) again(f *frame) (ok bool, backoff time.Duration) {
-	route := l.stage.route
+func (q *queue) nextRetry(run *activeRun) (ok bool, backoff time.Duration) {
+	route := q.state.route
 	switch {
-	case l.retries >= route.Retries || len(f.lasting()) == 0:
+	case q.retries >= route.Retries || len(run.remaining()) == 0:
 		return false, 0
-	case !l.batch.empty():
+	case !q.batch.empty():
 		return true, 0 // something new has come
 	}
 	most, backoff := max(maxBackoff, route.Backoff), route.Backoff
-	for range l.retries {
+	for range q.retries {
 		backoff = min(2*backoff, most)
 	}
 	return true, backoff
@@ -27,91 +27,91 @@ func (l *lane) again(f *frame) (ok bool, backoff time.Duration) {
 // retry puts the events of a run that has failed back. They wait for the back-off,
 // unless something new has come meanwhile. Who waited for them knows of the
 // failure.
-func (l *lane) retry(f *frame, now time.Time) {
-	last := f.lasting()
+func (q *queue) retry(run *activeRun, now time.Time) {
+	last := run.remaining()
 	if len(last) == 0 {
 		return
 	}
 	for _, e := range last {
-		e.tickets = nil
+		e.submissions = nil
 	}
-	if l.batch.empty() {
-		l.skipDelay()
-		l.retries++
-		l.moments.retry = now.Add(f.Backoff)
+	if q.batch.empty() {
+		q.skipDelay()
+		q.retries++
+		q.times.retryAt = now.Add(run.Backoff)
 	}
-	l.batch.restore(last)
+	q.batch.restore(last)
 }
 
-// keep puts the events of a run back until something new comes.
-func (l *lane) keep(f *frame) {
-	for _, e := range f.entries {
-		e.tickets = nil
+// keepForNew puts the events of a run back until something new comes.
+func (q *queue) keepForNew(run *activeRun) {
+	for _, e := range run.entries {
+		e.submissions = nil
 	}
-	l.kept = l.batch.empty()
-	l.batch.restore(f.entries)
+	q.keptForNew = q.batch.empty()
+	q.batch.restore(run.entries)
 }
 
-// renew is touch for something new that the batch is about to get: what was
+// noteNew is touch for something new that the batch is about to get: what was
 // kept, or waited for a back-off, goes with that, after its Delay. It reports whether
 // nothing else was in the batch.
-func (l *lane) renew() (first bool) {
-	l.touch()
-	first = l.batch.empty()
-	if l.kept || !l.moments.retry.IsZero() {
-		l.kept, l.moments.retry = false, time.Time{}
-		first, l.wasIdle = true, true
+func (q *queue) noteNew() (first bool) {
+	q.markDirty()
+	first = q.batch.empty()
+	if q.keptForNew || !q.times.retryAt.IsZero() {
+		q.keptForNew, q.times.retryAt = false, time.Time{}
+		first, q.wasEmpty = true, true
 	}
-	l.retries = 0
+	q.retries = 0
 	return first
 }
 
-// noteGone has a run not be retried for a path that went away during it, or for
+// noteGoneInRun has a run not be retried for a path that went away during it, or for
 // what is below a directory that did.
-func (s *stage) noteGone(k key, mask inotify.Mask, wanted bool) {
+func (s *routeState) noteGoneInRun(k key, mask inotify.Mask, wanted bool) {
 	if s.route.Retries == 0 || s.running == 0 || mask&(gone|arrived) == 0 {
 		return
 	}
-	note := func(f *frame) {
+	note := func(run *activeRun) {
 		switch {
-		case f == nil:
+		case run == nil:
 		case mask&arrived != 0:
-			delete(f.gone, k)
+			delete(run.gone, k)
 		case !wanted:
-			if f.gone == nil {
-				f.gone = make(map[key]bool)
+			if run.gone == nil {
+				run.gone = make(map[key]bool)
 			}
-			f.gone[k] = true
+			run.gone[k] = true
 		}
 	}
 	if mask&inotify.IsDir == 0 {
-		if l := s.at(k); l != nil {
-			note(l.run)
+		if q := s.queue(k); q != nil {
+			note(q.run)
 		}
 		return
 	}
-	for l := range s.all() {
-		note(l.run)
+	for q := range s.allQueues() {
+		note(q.run)
 	}
 }
 
-// lasting is the entries of a run that are still there.
-func (f *frame) lasting() []*entry {
-	if len(f.gone) == 0 {
-		return f.entries
+// remaining is the entries of a run that are still there.
+func (run *activeRun) remaining() []*entry {
+	if len(run.gone) == 0 {
+		return run.entries
 	}
 	var last []*entry
-	for _, e := range f.entries {
-		if e.firm || !f.isGone(keyOf(e.event)) {
+	for _, e := range run.entries {
+		if e.pinned || !run.isGone(keyOf(e.event)) {
 			last = append(last, e)
 		}
 	}
 	return last
 }
 
-func (f *frame) isGone(k key) bool {
+func (run *activeRun) isGone(k key) bool {
 	for {
-		if f.gone[k] {
+		if run.gone[k] {
 			return true
 		}
 		i := strings.LastIndexByte(k.path, '/')

@@ -64,9 +64,9 @@ func TestRetries(t *testing.T) {
 // at once.
 func TestRetryIsAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var frames []Frame
+		var frames []Run
 		fails := errors.New("not now")
-		r := mustNew(t, Options{Post: func(f Frame) { frames = append(frames, f) }}, Route{
+		r := mustNew(t, Options{Post: func(f Run) { frames = append(frames, f) }}, Route{
 			Name: "x", Debounce: -1, Retries: 2, Backoff: 5 * time.Second,
 			Callback: func(context.Context, []inotify.Event) error { return fails },
 		})

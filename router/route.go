@@ -194,7 +194,7 @@ type Route struct {
 	// Post is told of each run that is over, in the order of the route's runs (of each
 	// path's, with PerFile), and nothing that waits for the run goes on before Post
 	// returns. It may call the Router. Nil is nobody.
-	Post func(Frame)
+	Post func(Run)
 }
 
 // OnFailure says what becomes of a batch that waits for a route that fails.

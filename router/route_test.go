@@ -200,7 +200,7 @@ func TestRoots(t *testing.T) {
 		if got := len(r.Explain(root, "x")); got != 1 && !in || got != 2 && in {
 			t.Errorf("%s: %d routes", root, got)
 		}
-		if got := r.stages[1].rules.wants(inotify.Event{Root: root, Path: "go/a.go", Mask: inotify.Attrib}); got != in {
+		if got := r.states[1].rules.wants(inotify.Event{Root: root, Path: "go/a.go", Mask: inotify.Attrib}); got != in {
 			t.Errorf("%s: wanted: %v", root, got)
 		}
 	}
@@ -296,7 +296,7 @@ func BenchmarkMatch(b *testing.B) {
 				r.Events(events)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
-			if !r.stages[0].only.batch.empty() {
+			if !r.states[0].shared.batch.empty() {
 				b.Fatal("an event was wanted")
 			}
 		})
@@ -309,7 +309,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { r.Events(events) }); n != 0 {
 		t.Errorf("%v allocations for events that nobody wants", n)
 	}
-	if b := &r.stages[0].only.batch; !b.empty() {
+	if b := &r.states[0].shared.batch; !b.empty() {
 		t.Errorf("somebody wanted %v", eventsOf(b.take()))
 	}
 }

@@ -44,7 +44,7 @@ type Options struct {
 	// Post is told of the frames of all routes, as Route.Post is of one's
 	// and after it. Frames of different routes, or paths, may end at the
 	// same time.
-	Post func(Frame)
+	Post func(Run)
 
 	// Waiting is told of each file that is still being written and for which a
 	// batch of a route has waited a second longer than for anything else, once.
@@ -57,7 +57,7 @@ type Options struct {
 type Router struct {
 	logger  *slog.Logger
 	grace   time.Duration
-	post    func(Frame)
+	post    func(Run)
 	waiting func(route string, file inotify.Event)
 	writers func(path string) inotify.WriterState // tests may have their own
 
@@ -66,24 +66,24 @@ type Router struct {
 	routes      atomic.Pointer[routeSet]
 	setting     sync.Mutex // held while the routes change; before mu
 
-	mu       sync.Mutex // guards what follows, and what stages and lanes have
-	stages   []*stage   // as the routes were given
-	order    []*stage   // each after those that it waits for
-	byName   map[string]*stage
+	mu       sync.Mutex    // guards what follows, and what stages and lanes have
+	states   []*routeState // as the routes were given
+	order    []*routeState // each after those that it waits for
+	byName   map[string]*routeState
 	groups   map[*Group]bool               // that bring events
 	gitDirs  map[string]string             // by root, of those that are in a repository
 	overlaps map[string][]inotify.Location // of each root the places in others
 
-	phase    phase
-	called   bool                    // Run was
-	work     context.Context         // what callbacks get; set from during on
-	kill     context.CancelCauseFunc // ends work
-	most     int                     // callbacks at once
-	running  int                     // callbacks
-	touched  bool                    // a lane is, and the turn has something to do
-	queued   uint64                  // lanes that were ever due
-	schedule *schedule.Schedule[*lane]
-	causes   []*cause // the runs that may cause events now, by their start; those that are over among them
+	phase      phase
+	called     bool                    // Run was
+	work       context.Context         // what callbacks get; set from during on
+	kill       context.CancelCauseFunc // ends work
+	maxRunning int                     // callbacks at once
+	running    int                     // callbacks
+	dirty      bool                    // a lane is, and the turn has something to do
+	enqueued   uint64                  // lanes that were ever due
+	schedule   *schedule.Schedule[*queue]
+	causes     []*cause // the runs that may cause events now, by their start; those that are over among them
 }
 
 // New checks the routes and returns a Router for them. It starts nothing and
@@ -91,15 +91,15 @@ type Router struct {
 // and says what to do.
 func New(opts Options, routes ...Route) (*Router, error) {
 	r := &Router{
-		logger:  cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		grace:   max(0, cmp.Or(opts.Grace, DefaultGrace)),
-		most:    concurrency(opts.Concurrency),
-		post:    opts.Post,
-		waiting: opts.Waiting,
-		writers: inotify.Writers,
-		groups:  make(map[*Group]bool),
+		logger:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		grace:      max(0, cmp.Or(opts.Grace, DefaultGrace)),
+		maxRunning: concurrency(opts.Concurrency),
+		post:       opts.Post,
+		waiting:    opts.Waiting,
+		writers:    inotify.Writers,
+		groups:     make(map[*Group]bool),
 	}
-	r.schedule = schedule.New[*lane](&r.mu, r.wake)
+	r.schedule = schedule.New[*queue](&r.mu, r.wake)
 	if err := r.SetRoutes(routes...); err != nil {
 		return nil, err
 	}
@@ -118,9 +118,9 @@ func concurrency(n int) int {
 func (r *Router) SetConcurrency(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.most = concurrency(n)
-	r.touched = true
-	r.turn(time.Now())
+	r.maxRunning = concurrency(n)
+	r.dirty = true
+	r.update(time.Now())
 }
 
 // Events hands events to the routes that want them, in order. It never waits
@@ -138,10 +138,10 @@ func (r *Router) events(batch []inotify.Event, delivered bool) {
 		return
 	}
 	now := time.Now()
-	for _, s := range r.stages {
+	for _, s := range r.states {
 		s.addAll(batch, now, nil, delivered)
 	}
-	r.turn(now)
+	r.update(now)
 }
 
 // Mask is what to subscribe to for a root: everything that a route asks for, and
@@ -165,14 +165,14 @@ func (r *Router) Run(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	r.stay(ctx)
+	r.wait(ctx)
 	return nil
 }
 
-// stay is Run from begin on.
-func (r *Router) stay(ctx context.Context) {
+// wait is Run from begin on.
+func (r *Router) wait(ctx context.Context) {
 	<-ctx.Done()
-	r.end()
+	r.stop()
 	kill := time.AfterFunc(r.grace, func() {
 		r.kill(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
 	})
@@ -191,51 +191,51 @@ func (r *Router) begin(ctx context.Context) error {
 	r.called = true
 	r.work, r.kill = context.WithCancelCause(context.WithoutCancel(ctx))
 	if ctx.Err() == nil {
-		r.open(time.Now())
+		r.start(time.Now())
 	}
 	return nil
 }
 
-// open dispatches what waits and all that comes. r.mu is held.
-func (r *Router) open(now time.Time) {
+// start dispatches what waits and all that comes. r.mu is held.
+func (r *Router) start(now time.Time) {
 	r.phase = during
-	for _, s := range r.stages {
-		for l := range s.all() {
-			l.touch()
+	for _, s := range r.states {
+		for q := range s.allQueues() {
+			q.markDirty()
 		}
 	}
-	r.turn(now)
+	r.update(now)
 }
 
-// end drops what waits and ignores all that comes. No run starts after it.
-func (r *Router) end() {
+// stop drops what waits and ignores all that comes. No run starts after it.
+func (r *Router) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.phase = after
 	r.schedule.StopAll()
-	for _, s := range r.stages {
+	for _, s := range r.states {
 		s.drop()
 	}
 }
 
-// turn sees what is to be done after something has changed. r.mu is held.
-func (r *Router) turn(now time.Time) {
-	if !r.touched {
+// update sees what is to be done after something has changed. r.mu is held.
+func (r *Router) update(now time.Time) {
+	if !r.dirty {
 		return
 	}
-	r.touched = false
+	r.dirty = false
 	for _, s := range r.order {
-		s.turn(now)
+		s.update(now)
 	}
 	if r.phase != during {
 		return
 	}
-	for r.running < r.most {
-		l := r.next()
-		if l == nil {
+	for r.running < r.maxRunning {
+		q := r.nextReady()
+		if q == nil {
 			break
 		}
-		l.start(now)
+		q.start(now)
 	}
 	r.schedule.Arm(now)
 }
@@ -245,52 +245,52 @@ func (r *Router) wake(now time.Time) {
 	if r.phase != during {
 		return
 	}
-	for l, ok := r.schedule.Next(now); ok; l, ok = r.schedule.Next(now) {
-		l.touch()
+	for q, ok := r.schedule.Next(now); ok; q, ok = r.schedule.Next(now) {
+		q.markDirty()
 	}
-	r.turn(now)
+	r.update(now)
 }
 
 // enqueue puts a lane that is due last.
-func (r *Router) enqueue(l *lane) {
-	l.queued = true
-	if l.listed {
+func (r *Router) enqueue(q *queue) {
+	q.queued = true
+	if q.inReady {
 		return
 	}
-	r.queued++
-	l.listed, l.place = true, r.queued
-	l.stage.ready = append(l.stage.ready, l)
+	r.enqueued++
+	q.inReady, q.order = true, r.enqueued
+	q.state.ready = append(q.state.ready, q)
 }
 
-// next takes out the lane whose turn it is: of the route of which the fewest
+// nextReady takes out the lane whose turn it is: of the route of which the fewest
 // run, so that many files of one do not keep the others waiting, the one that
 // waits longest.
-func (r *Router) next() *lane {
-	var best *stage
-	for _, s := range r.stages {
-		s.ready = s.ready[s.stale():]
+func (r *Router) nextReady() *queue {
+	var best *routeState
+	for _, s := range r.states {
+		s.ready = s.ready[s.countStale():]
 		if len(s.ready) > 0 && (best == nil || s.running < best.running ||
-			s.running == best.running && s.ready[0].place < best.ready[0].place) {
+			s.running == best.running && s.ready[0].order < best.ready[0].order) {
 			best = s
 		}
 	}
 	if best == nil {
 		return nil
 	}
-	l := best.ready[0]
+	q := best.ready[0]
 	best.ready[0] = nil
 	best.ready = best.ready[1:]
-	l.listed = false
-	return l
+	q.inReady = false
+	return q
 }
 
-// stale counts the lanes at the head of the queue that need no run any more.
-func (s *stage) stale() int {
-	for i, l := range s.ready {
-		if l.queued {
+// countStale counts the lanes at the head of the queue that need no run any more.
+func (s *routeState) countStale() int {
+	for i, q := range s.ready {
+		if q.queued {
 			return i
 		}
-		l.listed = false
+		q.inReady = false
 	}
 	return len(s.ready)
 }

@@ -141,13 +141,13 @@ func (r *rules) in(root string) bool {
 func (r *rules) names(path string, mask inotify.Mask) bool {
 	isRootFile := path == "" && mask != 0 && mask&inotify.IsDir == 0 // a root that is a file is named by itself
 	switch {
-	case mask&itself != 0 && r.content:
+	case mask&onlyItself != 0 && r.content:
 		return false
 	case len(r.patterns) == 0 || isRootFile || r.matches(path):
 		return true
 	}
 	// A directory that was moved may stand for the files below it.
-	standsForFiles := mask&moved != 0 && mask&(inotify.IsDir|itself) == inotify.IsDir
+	standsForFiles := mask&moved != 0 && mask&(inotify.IsDir|onlyItself) == inotify.IsDir
 	return standsForFiles && !r.flat && r.canMatchBelow(path)
 }
 

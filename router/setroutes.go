@@ -13,10 +13,10 @@ import (
 // A checkedRoute is a route with its defaults and its compiled patterns. It does
 // not change.
 type checkedRoute struct {
-	route *Route
-	rules *rules
-	heeds inotify.Mask    // what it wants, and what says whether a file is complete or gone
-	after []*checkedRoute // the routes of After
+	route      *Route
+	rules      *rules
+	subscribed inotify.Mask    // what it wants, and what says whether a file is complete or gone
+	after      []*checkedRoute // the routes of After
 }
 
 // A routeSet is all routes of a Router, checked to work together. It does not
@@ -40,7 +40,7 @@ func (r *Router) check(routes []Route) (*routeSet, error) {
 		}
 		c := &checkedRoute{route: &route, rules: rs}
 		if !rs.none {
-			c.heeds = rs.want | gone | arrived | content
+			c.subscribed = rs.want | gone | arrived | content
 		}
 		set.all = append(set.all, c)
 	}
@@ -54,7 +54,7 @@ func (set *routeSet) mask(root string) inotify.Mask {
 	var m inotify.Mask
 	for _, c := range set.all {
 		if c.rules.in(root) {
-			m |= c.heeds
+			m |= c.subscribed
 		}
 	}
 	return m
@@ -123,23 +123,23 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 		return nil, ErrStopped
 	}
 
-	old, byName := r.byName, make(map[string]*stage, len(set.all))
-	r.stages, r.order = nil, nil
-	precedences := make(map[*stage]map[string]bool) // of those that remember failures
+	old, byName := r.byName, make(map[string]*routeState, len(set.all))
+	r.states, r.order = nil, nil
+	precedences := make(map[*routeState]map[string]bool) // of those that remember failures
 	for _, c := range set.all {
 		s := old[c.route.Name]
 		switch {
 		case s == nil:
-			s = newStage(r, c)
+			s = newRouteState(r, c)
 		case s.route.Per != c.route.Per:
-			s = newStageFrom(s, c)
+			s = newRouteStateFrom(s, c)
 		default:
 			if s.remembersFailures() {
 				precedences[s] = s.precedence()
 			}
 			s.change(c)
 		}
-		r.stages = append(r.stages, s)
+		r.states = append(r.states, s)
 		byName[c.route.Name] = s
 	}
 	for name, s := range old {
@@ -148,7 +148,7 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 		}
 	}
 	r.byName = byName
-	for _, s := range r.stages {
+	for _, s := range r.states {
 		s.after, s.behind = nil, nil
 	}
 	for _, c := range set.order {
@@ -166,123 +166,123 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 		first := s.precedence()
 		s.failures.keep(first)
 		if !maps.Equal(before, first) {
-			for l := range s.all() {
-				l.bringBack(now) // what failed may not come first any more
+			for q := range s.allQueues() {
+				q.restoreKept(now) // what failed may not come first any more
 			}
 		}
 	}
 	r.routes.Store(set)
-	r.touched = true // even if no lane is: places may be free, or nothing may come first any more
-	r.turn(now)
+	r.dirty = true // even if no lane is: places may be free, or nothing may come first any more
+	r.update(now)
 	return slices.Collect(maps.Keys(r.groups)), nil
 }
 
 // change gives the stage another route of the same name and Per.
-func (s *stage) change(c *checkedRoute) {
+func (s *routeState) change(c *checkedRoute) {
 	s.checkedRoute = c
-	for l := range s.all() {
-		l.kept = false
-		l.dropUnwanted()
+	for q := range s.allQueues() {
+		q.keptForNew = false
+		q.dropUnwanted()
 	}
 }
 
-// newStageFrom returns the stage of a route that has another Per than the one of
+// newRouteStateFrom returns the stage of a route that has another Per than the one of
 // old. It gets what waits there. What runs there goes on, and is waited for.
-func newStageFrom(old *stage, c *checkedRoute) *stage {
-	s := newStage(old.router, c)
-	s.held, s.freed = old.held, old.freed
-	s.former = append(old.former, old)
+func newRouteStateFrom(old *routeState, c *checkedRoute) *routeState {
+	s := newRouteState(old.router, c)
+	s.held, s.unblocked = old.held, old.unblocked
+	s.previous = append(old.previous, old)
 	s.outputs = old.outputs
-	s.outputs.stage = s
+	s.outputs.state = s
 	s.loop.stopped = old.loop.stopped
 	s.loop.refused.restore(old.loop.refused.take())
-	for _, l := range slices.SortedFunc(old.all(), func(x, y *lane) int { return x.moments.first.Compare(y.moments.first) }) {
-		s.adopt(slices.Concat(l.aside, l.batch.take()))
-		l.aside = nil
+	for _, q := range slices.SortedFunc(old.allQueues(), func(x, y *queue) int { return x.times.first.Compare(y.times.first) }) {
+		s.adopt(slices.Concat(q.keptForSuccess, q.batch.take()))
+		q.keptForSuccess = nil
 	}
 	return s
 }
 
 // retire is the end of a stage whose route is no more. What waits is dropped. Runs
 // go on and mean nothing to other routes.
-func (s *stage) retire() {
+func (s *routeState) retire() {
 	s.retired = true
 	s.after, s.behind = nil, nil
 	s.drop()
 }
 
-// hasFormerRuns reports whether runs go on that began by another Per.
-func (s *stage) hasFormerRuns() bool {
-	s.former = slices.DeleteFunc(s.former, func(o *stage) bool { return o.running == 0 })
-	return len(s.former) > 0
+// hasPreviousRuns reports whether runs go on that began by another Per.
+func (s *routeState) hasPreviousRuns() bool {
+	s.previous = slices.DeleteFunc(s.previous, func(o *routeState) bool { return o.running == 0 })
+	return len(s.previous) > 0
 }
 
 // adopt puts entries that waited elsewhere into the lanes of their paths, if
 // the route is for them.
-func (s *stage) adopt(entries []*entry) {
+func (s *routeState) adopt(entries []*entry) {
 	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
 	for _, e := range entries {
 		if !s.stillWants(e) {
-			release(e.tickets, nil)
+			unrefAll(e.submissions, nil)
 			continue
 		}
 		k := keyOf(e.event)
-		l := s.lane(k)
-		l.renew()
-		if e.firm && l.batch.empty() {
-			l.skipDelay()
+		q := s.makeQueue(k)
+		q.noteNew()
+		if e.pinned && q.batch.empty() {
+			q.skipDelay()
 		}
-		l.attribute(nil)
+		q.attribute(nil)
 		x := *e
 		x.seq = 0
-		l.batch.put(k, x)
+		q.batch.merge(k, x)
 	}
 }
 
 // stillWants reports whether what waits by other rules is still for the route. That
 // it has CloseWrite says that it was, whatever the mask is.
-func (s *stage) stillWants(e *entry) bool {
-	return e.firm || s.rules.wants(e.event) || e.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(e.event)
+func (s *routeState) stillWants(e *entry) bool {
+	return e.pinned || s.rules.wants(e.event) || e.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(e.event)
 }
 
 // dropUnwanted takes out what waits and the route does not want any more.
-func (l *lane) dropUnwanted() {
-	l.touch()
-	for _, k := range slices.Collect(maps.Keys(l.batch.entries)) {
-		if e := l.batch.entries[k]; !l.stage.stillWants(e) {
-			l.batch.drop(k)
-			release(e.tickets, nil)
+func (q *queue) dropUnwanted() {
+	q.markDirty()
+	for _, k := range slices.Collect(maps.Keys(q.batch.entries)) {
+		if e := q.batch.entries[k]; !q.state.stillWants(e) {
+			q.batch.remove(k)
+			unrefAll(e.submissions, nil)
 		}
 	}
-	l.aside = slices.DeleteFunc(l.aside, func(e *entry) bool {
-		unwanted := !l.stage.stillWants(e)
+	q.keptForSuccess = slices.DeleteFunc(q.keptForSuccess, func(e *entry) bool {
+		unwanted := !q.state.stillWants(e)
 		if unwanted {
-			release(e.tickets, nil)
+			unrefAll(e.submissions, nil)
 		}
 		return unwanted
 	})
 }
 
 // drop drops all that waits.
-func (s *stage) drop() {
-	s.releaseLeft()
-	for l := range s.all() {
-		l.wait()
-		for _, e := range slices.Concat(l.aside, l.batch.take()) {
-			release(e.tickets, ErrStopped)
+func (s *routeState) drop() {
+	s.unrefMovedOut()
+	for q := range s.allQueues() {
+		q.pause()
+		for _, e := range slices.Concat(q.keptForSuccess, q.batch.take()) {
+			unrefAll(e.submissions, ErrStopped)
 		}
-		l.aside = nil
+		q.keptForSuccess = nil
 	}
 }
 
 // remembersFailures reports whether something depends on the failures of routes that
 // come first.
-func (s *stage) remembersFailures() bool {
+func (s *routeState) remembersFailures() bool {
 	if len(s.failures.errs) > 0 {
 		return true
 	}
-	for l := range s.all() {
-		if len(l.aside) > 0 {
+	for q := range s.allQueues() {
+		if len(q.keptForSuccess) > 0 {
 			return true
 		}
 	}
@@ -291,7 +291,7 @@ func (s *stage) remembersFailures() bool {
 
 // precedence is the names of the routes that come before this one: those of After,
 // and what comes before those.
-func (s *stage) precedence() map[string]bool {
+func (s *routeState) precedence() map[string]bool {
 	names := make(map[string]bool)
 	for todo := s.after; len(todo) > 0; {
 		a := todo[0]
@@ -306,5 +306,5 @@ func (s *stage) precedence() map[string]bool {
 
 // keep forgets failures of routes that are not named.
 func (f *failures) keep(names map[string]bool) {
-	maps.DeleteFunc(f.errs, func(at spot, _ failure) bool { return at.retired || !names[at.route.Name] })
+	maps.DeleteFunc(f.errs, func(at queueID, _ failure) bool { return at.retired || !names[at.route.Name] })
 }

@@ -231,7 +231,7 @@ func TestSetRoutesHandsEventsOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		changed := make(chan struct{})
 		var post, got []string
-		r := mustNew(t, Options{Post: func(f Frame) { post = append(post, mark(f.Err)) }}, Route{Name: "r", Delay: -1, Callback: func(context.Context, []inotify.Event) error {
+		r := mustNew(t, Options{Post: func(f Run) { post = append(post, mark(f.Err)) }}, Route{Name: "r", Delay: -1, Callback: func(context.Context, []inotify.Event) error {
 			<-changed
 			return fmt.Errorf("changed: %w", ErrRestarted)
 		}})

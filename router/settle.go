@@ -7,30 +7,30 @@ import (
 	"github.com/execlog/execlogd/router/internal/schedule"
 )
 
-// moments are the times that say when a batch may go. A zero time is long
+// dueTimes are the times that say when a batch may go. A zero time is long
 // ago: what it stands for has not happened and holds nothing back.
-type moments struct {
-	first    time.Time // the batch's first event
-	started  time.Time // the last run began
-	ended    time.Time // the last run was over
-	freed    time.Time // the routes that come first were last done
-	retry    time.Time // the back-off after a failure is over
-	delayed  time.Time // until then an event would show that the batch is no loop
-	written  time.Time // the last write to a file that is still open
-	released time.Time // first that a batch which was ready had no open file any more
-	quiet    time.Time // nothing more came for so long that a burst is over
+type dueTimes struct {
+	first     time.Time // the batch's first event
+	started   time.Time // the last run began
+	ended     time.Time // the last run was over
+	unblocked time.Time // the routes that come first were last done
+	retryAt   time.Time // the back-off after a failure is over
+	delayed   time.Time // until then an event would show that the batch is no loop
+	written   time.Time // the last write to a file that is still open
+	released  time.Time // first that a batch which was ready had no open file any more
+	quiet     time.Time // nothing more came for so long that a burst is over
 }
 
 // ready is when the batch could go if no file were open.
-func (m moments) ready(r *Route) time.Time {
+func (m dueTimes) ready(r *Route) time.Time {
 	ready := later(m.first.Add(r.Delay), m.started.Add(r.Debounce))
-	ready = later(later(ready, m.ended), m.retry)
-	ready = later(ready, later(m.freed, m.delayed))
+	ready = later(later(ready, m.ended), m.retryAt)
+	ready = later(ready, later(m.unblocked, m.delayed))
 	return later(ready, m.quiet)
 }
 
 // due is when the batch may go; with UntilClosed, if no file is open.
-func (m moments) due(r *Route) time.Time {
+func (m dueTimes) due(r *Route) time.Time {
 	ready := m.ready(r)
 	if r.Hold == UntilClosed {
 		return later(ready, m.released.Add(r.Delay))
@@ -62,21 +62,21 @@ const (
 	after               // and ignored
 )
 
-// A lane is what of a route never overlaps: the batch that waits and the run
+// A queue is what of a route never overlaps: the batch that waits and the run
 // that goes on, of the whole route or of one path. The router's lock guards it.
-type lane struct {
-	stage   *stage
-	key     key // zero for the whole route
-	batch   batch
-	aside   []*entry // what waits for a success of the routes that come first
-	moments moments
+type queue struct {
+	state          *routeState
+	key            key // zero for the whole route
+	batch          batch
+	keptForSuccess []*entry // what waits for a success of the routes that come first
+	times          dueTimes
 
-	program  program // that its runs start, if that keeps running
-	run      *frame  // nil if there is none
-	refusing bool    // a batch was refused and is being reported
-	retries  int     // runs in a row that began because the one before had failed
-	kept     bool    // the batch waits for something new
-	delayed  bool    // the batch is, by the loop guard
+	program    program    // that its runs start, if that keeps running
+	run        *activeRun // nil if there is none
+	rejecting  bool       // a batch was refused and is being reported
+	retries    int        // runs in a row that began because the one before had failed
+	keptForNew bool       // the batch waits for something new
+	delayed    bool       // the batch is, by the loop guard
 
 	arrivals arrivals // of the batch
 	git      gitCheck // of the batch
@@ -86,223 +86,223 @@ type lane struct {
 	changed   bool      // since somebody has begun to look
 	nextCheck time.Time // somebody looks not before; zero is any time
 
-	touched  bool   // the turn will look at it
-	wasIdle  bool   // when it was touched: the batch was empty
-	wasAlone bool   // when it was touched: nothing was in the batch but what holds back only itself
-	wasOpen  bool   // when it was touched: files were open
-	counted  bool   // in stage.busy
-	queued   bool   // the next callback may be its own
-	listed   bool   // in stage.ready
-	place    uint64 // in the queue of all stages
-	timer    schedule.Timer[*lane]
+	dirty           bool   // the turn will look at it
+	wasEmpty        bool   // when it was touched: the batch was empty
+	wasSelfBlocking bool   // when it was touched: nothing was in the batch but what holds back only itself
+	wasBlocked      bool   // when it was touched: files were open
+	countedBusy     bool   // in stage.busy
+	queued          bool   // the next callback may be its own
+	inReady         bool   // in stage.ready
+	order           uint64 // in the queue of all stages
+	timer           schedule.Timer[*queue]
 }
 
-func newLane(s *stage, k key) *lane {
-	l := &lane{stage: s, key: k}
-	l.timer.Item = l
-	return l
+func newQueue(s *routeState, k key) *queue {
+	q := &queue{state: s, key: k}
+	q.timer.Item = q
+	return q
 }
 
-// touch comes before each change of the batch or the run, and makes the turn
+// markDirty comes before each change of the batch or the run, and makes the turn
 // look at what it means.
-func (l *lane) touch() {
-	if l.touched {
+func (q *queue) markDirty() {
+	if q.dirty {
 		return
 	}
-	l.touched, l.stage.router.touched = true, true
-	l.wasIdle, l.wasAlone, l.wasOpen = l.batch.empty(), l.batch.onlyAlone(), l.batch.waits()
-	l.stage.touched = append(l.stage.touched, l)
+	q.dirty, q.state.router.dirty = true, true
+	q.wasEmpty, q.wasSelfBlocking, q.wasBlocked = q.batch.empty(), q.batch.allSelfBlocking(), q.batch.isBlocked()
+	q.state.dirty = append(q.state.dirty, q)
 }
 
 // skipDelay makes a batch that was empty due at once: what it gets was
 // gathered elsewhere.
-func (l *lane) skipDelay() {
-	l.wasIdle, l.wasAlone = false, false
-	l.moments.first, l.moments.released = time.Time{}, time.Time{}
+func (q *queue) skipDelay() {
+	q.wasEmpty, q.wasSelfBlocking = false, false
+	q.times.first, q.times.released = time.Time{}, time.Time{}
 }
 
-// gathered notes the moments that follow from what the batch has become.
-func (l *lane) gathered(now time.Time) {
-	if l.batch.empty() {
+// noteChange notes the moments that follow from what the batch has become.
+func (q *queue) noteChange(now time.Time) {
+	if q.batch.empty() {
 		return
 	}
 	// What holds back only itself has waited by itself.
-	if l.wasIdle || l.wasAlone && !l.batch.onlyAlone() {
-		l.moments.first, l.moments.released = now, time.Time{}
-		l.git = gitCheck{running: l.git.running}
+	if q.wasEmpty || q.wasSelfBlocking && !q.batch.allSelfBlocking() {
+		q.times.first, q.times.released = now, time.Time{}
+		q.git = gitCheck{running: q.git.running}
 	}
-	l.moments.written = l.batch.written()
-	if l.wasOpen && !l.batch.waits() {
-		l.release(now)
+	q.times.written = q.batch.lastWrite()
+	if q.wasBlocked && !q.batch.isBlocked() {
+		q.noteAllClosed(now)
 	}
 }
 
-// release notes that the last open file is closed, if the batch waited for
+// noteAllClosed notes that the last open file is closed, if the batch waited for
 // it. That counts once for a batch, or with UntilClosed for a while: else a tree
 // that is written all the time could postpone it again and again.
-func (l *lane) release(now time.Time) {
-	r := l.stage.route
-	waited := !l.stage.held && (l.run == nil || l.mayRestart())
-	ready := l.moments.ready(r)
+func (q *queue) noteAllClosed(now time.Time) {
+	r := q.state.route
+	waited := !q.state.held && (q.run == nil || q.mayRestart())
+	ready := q.times.ready(r)
 	again := r.Hold == UntilClosed && now.Before(ready.Add(DefaultHold))
-	if waited && (again || l.moments.released.IsZero()) && now.After(ready) {
-		l.moments.released = now
+	if waited && (again || q.times.released.IsZero()) && now.After(ready) {
+		q.times.released = now
 	}
 }
 
-// count keeps stage.busy. A batch that is kept, or in its back-off, keeps nobody
+// countBusy keeps stage.busy. A batch that is kept, or in its back-off, keeps nobody
 // waiting.
-func (l *lane) count(now time.Time) {
-	busy := !l.batch.empty() && !l.kept && !now.Before(l.moments.retry) || l.run != nil || l.refusing
-	if busy == l.counted {
+func (q *queue) countBusy(now time.Time) {
+	busy := !q.batch.empty() && !q.keptForNew && !now.Before(q.times.retryAt) || q.run != nil || q.rejecting
+	if busy == q.countedBusy {
 		return
 	}
-	l.counted = busy
+	q.countedBusy = busy
 	if busy {
-		l.stage.busy++
+		q.state.busy++
 	} else {
-		l.stage.busy--
+		q.state.busy--
 	}
 }
 
-// ignores reports whether what comes now is dropped.
-func (l *lane) ignores() bool {
-	return l.stage.route.OnBusy == Ignore && l.run != nil && !l.run.over
+// dropsEvents reports whether what comes now is dropped.
+func (q *queue) dropsEvents() bool {
+	return q.state.route.OnBusy == Ignore && q.run != nil && !q.run.returned
 }
 
 // mayRestart reports whether a batch that is due ends the run.
-func (l *lane) mayRestart() bool {
-	return l.stage.route.OnBusy == Restart && l.run.cancel != nil && !l.run.over && !l.run.restarted
+func (q *queue) mayRestart() bool {
+	return q.state.route.OnBusy == Restart && q.run.cancel != nil && !q.run.returned && !q.run.restarted
 }
 
 // advance starts the run that is due, or sees to it that it starts when it
 // is. It decides by the state alone, so it may be called at any time.
-func (l *lane) advance(now time.Time) {
-	s := l.stage
+func (q *queue) advance(now time.Time) {
+	s := q.state
 	switch {
-	case s.router.phase != during || l.refusing:
-		l.wait()
-	case l.batch.empty():
-		l.rest(now)
-	case s.held || l.kept || l.batch.unsure > 0 || l.run != nil && !l.mayRestart():
-		l.wait()
+	case s.router.phase != during || q.rejecting:
+		q.pause()
+	case q.batch.empty():
+		q.idle(now)
+	case s.held || q.keptForNew || q.batch.maybeOutputs > 0 || q.run != nil && !q.mayRestart():
+		q.pause()
 	default:
-		l.moments.freed = s.freed
-		until, ok := s.loop.delayUntil(l, now)
+		q.times.unblocked = s.unblocked
+		until, ok := s.loop.delayUntil(q, now)
 		if !ok {
-			l.wait()
+			q.pause()
 			return
 		}
-		l.moments.delayed = until
-		l.moments.quiet = l.arrivals.quiet(s.route, l.moments.first, s.freed)
-		if due := l.moments.due(s.route); due.After(now) {
-			l.queued = false
-			s.router.schedule.Set(&l.timer, earliest(due, l.notice(now)))
+		q.times.delayed = until
+		q.times.quiet = q.arrivals.quiet(s.route, q.times.first, s.unblocked)
+		if due := q.times.due(s.route); due.After(now) {
+			q.queued = false
+			s.router.schedule.Set(&q.timer, earliest(due, q.reportWaiting(now)))
 			return
 		}
-		if s.route.Hold == UntilClosed && !l.isChecked(now) {
+		if s.route.Hold == UntilClosed && !q.isChecked(now) {
 			return
 		}
-		if !l.queued && !l.isGitIdle(now) {
+		if !q.queued && !q.isGitIdle(now) {
 			return
 		}
-		l.dispatch(now)
+		q.dispatch(now)
 	}
 }
 
-// wait makes the lane do nothing until it is touched.
-func (l *lane) wait() {
-	l.queued = false
-	l.stage.router.schedule.Stop(&l.timer)
+// pause makes the lane do nothing until it is touched.
+func (q *queue) pause() {
+	q.queued = false
+	q.state.router.schedule.Stop(&q.timer)
 }
 
-// rest is wait for a lane that has nothing to do, and the end of one that need
+// idle is wait for a lane that has nothing to do, and the end of one that need
 // remember nothing.
-func (l *lane) rest(now time.Time) {
-	l.wait()
-	l.delayed = false
-	s := l.stage
-	if s.only != nil || l.run != nil || len(l.aside) > 0 || l.checking {
+func (q *queue) idle(now time.Time) {
+	q.pause()
+	q.delayed = false
+	s := q.state
+	if s.shared != nil || q.run != nil || len(q.keptForSuccess) > 0 || q.checking {
 		return
 	}
-	if over := l.moments.started.Add(s.route.Debounce); over.After(now) {
-		s.router.schedule.Set(&l.timer, over)
+	if over := q.times.started.Add(s.route.Debounce); over.After(now) {
+		s.router.schedule.Set(&q.timer, over)
 		return
 	}
-	delete(s.lanes, l.key)
+	delete(s.queues, q.key)
 }
 
 // dispatch gives the batch its run, when there is one to be had.
-func (l *lane) dispatch(now time.Time) {
-	s := l.stage
-	s.router.schedule.Stop(&l.timer)
+func (q *queue) dispatch(now time.Time) {
+	s := q.state
+	s.router.schedule.Stop(&q.timer)
 	switch {
-	case l.isLoop():
-		s.loop.refuse(l, now)
-	case l.run != nil:
-		l.run.restart()
-	case !l.queued:
-		s.router.enqueue(l)
+	case q.isLoop():
+		s.loop.refuse(q, now)
+	case q.run != nil:
+		q.run.restart()
+	case !q.queued:
+		s.router.enqueue(q)
 	}
 }
 
 // start begins the run of a batch that is due.
-func (l *lane) start(now time.Time) {
-	s := l.stage
-	s.loop.bringBack(l)
-	from := l.batch.cause
-	l.queued, l.delayed = false, false
-	l.arrivals, l.git = arrivals{}, gitCheck{}
-	l.moments.started, l.moments.retry = now, time.Time{}
+func (q *queue) start(now time.Time) {
+	s := q.state
+	s.loop.bringBack(q)
+	from := q.batch.cause
+	q.queued, q.delayed = false, false
+	q.arrivals, q.git = arrivals{}, gitCheck{}
+	q.times.started, q.times.retryAt = now, time.Time{}
 	if s.running == 0 {
-		s.born = nil
+		s.newDirs = nil
 	}
-	if s.only != nil {
-		l.batch.giveUp(now)
+	if s.shared != nil {
+		q.batch.noteOpenFiles(now)
 	}
-	l.run = newFrame(l, now)
-	l.run.ctx = s.router.work
-	l.run.cause = s.newCause(from, now)
-	s.starts(l.run.cause, now)
+	q.run = newRun(q, now)
+	q.run.ctx = s.router.work
+	q.run.cause = s.newCause(from, now)
+	s.noteRunStart(q.run.cause, now)
 	if s.route.keepsRunning() {
-		l.program.start(l.run.cause, l.moments.first)
+		q.program.start(q.run.cause, q.times.first)
 	}
 	if s.route.OnBusy == Restart {
-		l.run.ctx, l.run.cancel = context.WithCancelCause(l.run.ctx)
+		q.run.ctx, q.run.cancel = context.WithCancelCause(q.run.ctx)
 	}
 	s.running++
 	s.router.running++
-	s.router.runs.Go(l.run.work)
+	s.router.runs.Go(q.run.execute)
 }
 
-// putAside empties the batch, because a route that comes first has failed.
-func (l *lane) putAside(now time.Time) {
-	l.touch()
-	l.aside = append(l.aside, l.batch.take()...)
-	l.count(now)
+// keepForSuccess empties the batch, because a route that comes first has failed.
+func (q *queue) keepForSuccess(now time.Time) {
+	q.markDirty()
+	q.keptForSuccess = append(q.keptForSuccess, q.batch.take()...)
+	q.countBusy(now)
 }
 
-// bringBack is for when none has, and makes the lane look at its batch.
-func (l *lane) bringBack(now time.Time) {
-	if len(l.aside) == 0 && l.batch.empty() {
+// restoreKept is for when none has, and makes the lane look at its batch.
+func (q *queue) restoreKept(now time.Time) {
+	if len(q.keptForSuccess) == 0 && q.batch.empty() {
 		return
 	}
-	l.change()
-	if l.batch.empty() {
-		l.skipDelay()
+	q.noteFileChange()
+	if q.batch.empty() {
+		q.skipDelay()
 	}
-	for _, e := range l.aside {
-		l.batch.put(keyOf(e.event), *e)
+	for _, e := range q.keptForSuccess {
+		q.batch.merge(keyOf(e.event), *e)
 	}
-	l.aside = nil
-	l.count(now)
+	q.keptForSuccess = nil
+	q.countBusy(now)
 }
 
-// refuse makes a batch that was taken a frame that has failed before it began.
-func (l *lane) refuse(f *frame, err error) {
-	l.wait()
+// reject makes a batch that was taken a frame that has failed before it began.
+func (q *queue) reject(f *activeRun, err error) {
+	q.pause()
 	f.Err, f.Outcome = err, OutcomeOf(err)
-	l.refusing = true
-	l.stage.refusing++
-	l.stage.router.runs.Go(f.report)
+	q.rejecting = true
+	q.state.rejecting++
+	q.state.router.runs.Go(f.report)
 }

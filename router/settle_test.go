@@ -46,7 +46,7 @@ func TestDue(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := moments{first: at(tt.first), started: at(tt.started), ended: at(tt.ended), freed: at(tt.freed), delayed: at(tt.delayed), written: at(tt.written), released: at(tt.release)}
+			m := dueTimes{first: at(tt.first), started: at(tt.started), ended: at(tt.ended), unblocked: at(tt.freed), delayed: at(tt.delayed), written: at(tt.written), released: at(tt.release)}
 			if got := m.due(route); !got.Equal(at(tt.due)) {
 				t.Errorf("due at %d, want %d", got.Sub(epoch).Milliseconds(), tt.due)
 			}

@@ -8,185 +8,185 @@ import (
 	"time"
 )
 
-// A stage is a route at work: its lanes, and its place among those that it
+// A routeState is a route at work: its lanes, and its place among those that it
 // waits for. The router's lock guards what changes.
-type stage struct {
+type routeState struct {
 	router *Router
 	*checkedRoute
 
-	after  []*stage // the routes of After
-	behind []*stage // the routes in whose After this one is
+	after  []*routeState // the routes of After
+	behind []*routeState // the routes in whose After this one is
 
-	only    *lane             // of a route with PerRoute
-	lanes   map[key]*lane     // of one with PerFile: those that wait, run or remember
-	touched []*lane           // what this turn has to look at
-	asides  map[key]time.Time // names to which outputs were moved, or that they had, and when something happened to them
-	born    map[key]bool      // directories that were made since the last run began
-	made    map[key]bool      // new files that were neither closed nor written to; for Empty
-	left    []entry           // what the latest MovedFrom took away: the MovedTo may follow
-	awaited bool              // somebody waits for what left
+	shared          *queue            // of a route with PerRoute
+	queues          map[key]*queue    // of one with PerFile: those that wait, run or remember
+	dirty           []*queue          // what this turn has to look at
+	renamedOutputs  map[key]time.Time // names to which outputs were moved, or that they had, and when something happened to them
+	newDirs         map[key]bool      // directories that were made since the last run began
+	newFiles        map[key]bool      // new files that were neither closed nor written to; for Empty
+	movedOut        []entry           // what the latest MovedFrom took away: the MovedTo may follow
+	movedOutAwaited bool              // somebody waits for what left
 
-	busy     int     // lanes that wait or run
-	running  int     // callbacks
-	refusing int     // batches that were refused and are being reported
-	ready    []*lane // in the order in which they became due; skip those that are not queued
+	busy      int      // lanes that wait or run
+	running   int      // callbacks
+	rejecting int      // batches that were refused and are being reported
+	ready     []*queue // in the order in which they became due; skip those that are not queued
 
-	outputs *outputs
-	checks  checks
+	outputs    *outputs
+	openChecks openChecks
 
-	former  []*stage // of its name before it, with another Per, of which runs may go on
-	retired bool     // the route is no more, or has another Per
+	previous []*routeState // of its name before it, with another Per, of which runs may go on
+	retired  bool          // the route is no more, or has another Per
 
-	blocked  bool      // a route that comes first has something to do
-	held     bool      // by that, by what is being refused, or by former
-	freed    time.Time // when it was no more
-	failures failures  // of after, since it is held
-	loop     loopGuard
+	blocked   bool      // a route that comes first has something to do
+	held      bool      // by that, by what is being refused, or by former
+	unblocked time.Time // when it was no more
+	failures  failures  // of after, since it is held
+	loop      loopGuard
 
 	causedByNothing []string // the route's name alone, for causes that nothing has caused
 }
 
-// newStage returns the stage of a route that has not run yet.
-func newStage(r *Router, c *checkedRoute) *stage {
-	s := &stage{router: r, checkedRoute: c, made: make(map[key]bool), causedByNothing: []string{c.route.Name}}
-	s.outputs = &outputs{router: r, stage: s}
+// newRouteState returns the stage of a route that has not run yet.
+func newRouteState(r *Router, c *checkedRoute) *routeState {
+	s := &routeState{router: r, checkedRoute: c, newFiles: make(map[key]bool), causedByNothing: []string{c.route.Name}}
+	s.outputs = &outputs{router: r, state: s}
 	if c.route.Per == PerRoute {
-		s.only = newLane(s, key{})
+		s.shared = newQueue(s, key{})
 	} else {
-		s.lanes = make(map[key]*lane)
+		s.queues = make(map[key]*queue)
 	}
 	return s
 }
 
-// at is the lane of a path, nil if it has none.
-func (s *stage) at(k key) *lane {
-	if s.only != nil {
-		return s.only
+// queue is the lane of a path, nil if it has none.
+func (s *routeState) queue(k key) *queue {
+	if s.shared != nil {
+		return s.shared
 	}
-	return s.lanes[k]
+	return s.queues[k]
 }
 
-// lane is the lane of a path, which is made if need be.
-func (s *stage) lane(k key) *lane {
-	l := s.at(k)
-	if l == nil {
-		l = newLane(s, k)
-		s.lanes[k] = l
+// makeQueue is the lane of a path, which is made if need be.
+func (s *routeState) makeQueue(k key) *queue {
+	q := s.queue(k)
+	if q == nil {
+		q = newQueue(s, k)
+		s.queues[k] = q
 	}
-	return l
+	return q
 }
 
-func (s *stage) all() iter.Seq[*lane] {
-	if s.only != nil {
-		return slices.Values([]*lane{s.only})
+func (s *routeState) allQueues() iter.Seq[*queue] {
+	if s.shared != nil {
+		return slices.Values([]*queue{s.shared})
 	}
-	return maps.Values(s.lanes)
+	return maps.Values(s.queues)
 }
 
-// knowsNothing reports whether an event that the route does not want can
+// ignoresUnwanted reports whether an event that the route does not want can
 // change nothing.
-func (s *stage) knowsNothing() bool {
-	if len(s.left) > 0 || len(s.lanes) > 0 || len(s.made) > 0 || s.route.Retries > 0 && s.running > 0 {
+func (s *routeState) ignoresUnwanted() bool {
+	if len(s.movedOut) > 0 || len(s.queues) > 0 || len(s.newFiles) > 0 || s.route.Retries > 0 && s.running > 0 {
 		return false
 	}
-	return s.only == nil || s.only.batch.empty() && len(s.only.batch.endless) == 0
+	return s.shared == nil || s.shared.batch.empty() && len(s.shared.batch.neverClosed) == 0
 }
 
-// turn sees what the lanes that were touched have to do now.
-func (s *stage) turn(now time.Time) {
-	if len(s.loop.delayed) > 0 && s.isQuiet(now) {
+// update sees what the lanes that were touched have to do now.
+func (s *routeState) update(now time.Time) {
+	if len(s.loop.delayed) > 0 && s.hasCausedNothing(now) {
 		s.loop.release()
 	}
-	for _, l := range s.touched {
-		l.gathered(now)
-		l.count(now)
+	for _, q := range s.dirty {
+		q.noteChange(now)
+		q.countBusy(now)
 	}
-	s.releaseLeft()
-	s.hold(now)
-	for i := 0; i < len(s.touched); i++ { // hold may have added some, advance does not
-		s.touched[i].touched = false
-		s.touched[i].advance(now)
+	s.unrefMovedOut()
+	s.updateHeld(now)
+	for i := 0; i < len(s.dirty); i++ { // hold may have added some, advance does not
+		s.dirty[i].dirty = false
+		s.dirty[i].advance(now)
 	}
 	s.loop.advanceNext(now)
-	clear(s.touched)
-	s.touched = s.touched[:0]
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
 }
 
-// hold keeps everything that waits back while a route that comes first has
+// updateHeld keeps everything that waits back while a route that comes first has
 // something to do, and lets it go, or cancels it, when none has any more.
-func (s *stage) hold(now time.Time) {
+func (s *routeState) updateHeld(now time.Time) {
 	// Those that come first have had their turn.
-	s.blocked = slices.ContainsFunc(s.after, func(a *stage) bool { return a.busy > 0 || a.blocked })
-	held := s.blocked || s.refusing > 0 || s.hasFormerRuns()
+	s.blocked = slices.ContainsFunc(s.after, func(a *routeState) bool { return a.busy > 0 || a.blocked })
+	held := s.blocked || s.rejecting > 0 || s.hasPreviousRuns()
 	if held == s.held {
 		return
 	}
 	s.held = held
 	failure := s.failures.take()
 	if !held {
-		s.freed = now
+		s.unblocked = now
 	}
-	for l := range s.all() {
+	for q := range s.allQueues() {
 		switch {
 		case !held && failure == nil:
-			l.bringBack(now)
-		case l.batch.empty():
+			q.restoreKept(now)
+		case q.batch.empty():
 		case failure != nil && s.route.OnFailure == Keep:
-			l.putAside(now)
+			q.keepForSuccess(now)
 		case failure != nil && s.route.OnFailure == Cancel:
-			l.refuse(newFrame(l, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
+			q.reject(newRun(q, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
 		default:
-			l.touch()
+			q.markDirty()
 		}
 	}
 }
 
-// fail tells the routes behind that a lane's frame failed, and those that give
+// noteFailure tells the routes behind that a lane's frame failed, and those that give
 // up with them.
-func (s *stage) fail(l *lane, err error) {
+func (s *routeState) noteFailure(q *queue, err error) {
 	for _, b := range s.behind {
-		b.failures.add(l, err)
+		b.failures.add(q, err)
 		if b.route.OnFailure != Continue {
-			b.fail(l, err)
+			b.noteFailure(q, err)
 		}
 	}
 }
 
-// forgive takes back what fail said.
-func (s *stage) forgive(l *lane) {
+// clearFailure takes back what fail said.
+func (s *routeState) clearFailure(q *queue) {
 	for _, b := range s.behind {
-		if b.failures.remove(l) {
-			b.forgive(l)
+		if b.failures.remove(q) {
+			b.clearFailure(q)
 		}
 	}
 }
 
-// lead passes the events of a frame that succeeded on to the routes that
+// triggerFollowers passes the events of a frame that succeeded on to the routes that
 // follow.
-func (s *stage) lead(f *frame) {
+func (s *routeState) triggerFollowers(f *activeRun) {
 	for _, b := range s.behind {
 		if !b.route.Follow {
 			continue
 		}
 		for _, e := range f.entries {
-			b.inherit(e.event, e.tickets, f.cause)
+			b.addPinned(e.event, e.submissions, f.cause)
 		}
 	}
 }
 
 // errorf is an error for those who submitted something.
-func (s *stage) errorf(err error) error { return fmt.Errorf("route %q: %w", s.route.Name, err) }
+func (s *routeState) errorf(err error) error { return fmt.Errorf("route %q: %w", s.route.Name, err) }
 
 // failures are the lanes of earlier routes whose last frame failed, in order.
 // The zero value is none.
 type failures struct {
-	errs map[spot]failure
+	errs map[queueID]failure
 	seq  int
 }
 
-// A spot is a lane's identity: lanes come and go.
-type spot struct {
-	*stage
+// A queueID is a lane's identity: lanes come and go.
+type queueID struct {
+	*routeState
 	key
 }
 
@@ -195,16 +195,16 @@ type failure struct {
 	seq int
 }
 
-func (f *failures) add(l *lane, err error) {
+func (f *failures) add(q *queue, err error) {
 	if f.errs == nil {
-		f.errs = make(map[spot]failure)
+		f.errs = make(map[queueID]failure)
 	}
 	f.seq++
-	f.errs[spot{l.stage, l.key}] = failure{err, f.seq}
+	f.errs[queueID{q.state, q.key}] = failure{err, f.seq}
 }
 
-func (f *failures) remove(l *lane) bool {
-	k := spot{l.stage, l.key}
+func (f *failures) remove(q *queue) bool {
+	k := queueID{q.state, q.key}
 	_, ok := f.errs[k]
 	delete(f.errs, k)
 	return ok

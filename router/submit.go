@@ -10,13 +10,13 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// A Ticket is what Submit returns: it can be waited on.
-type Ticket struct {
+// A Submission is what Submit returns: it can be waited on.
+type Submission struct {
 	done chan struct{}
 
-	mu    sync.Mutex
-	holds int // places where something submitted is
-	errs  []error
+	mu   sync.Mutex
+	refs int // places where something submitted is
+	errs []error
 }
 
 // Submit hands over events that nobody watched, with everything that is said of
@@ -25,43 +25,43 @@ type Ticket struct {
 // An event need not be of a file: one without a Mask is wanted by every route
 // whose patterns are for its Path, which may be anything then, and stays in
 // its batch whatever happens to a file of that name.
-func (r *Router) Submit(events ...inotify.Event) *Ticket {
-	t := newTicket()
+func (r *Router) Submit(events ...inotify.Event) *Submission {
+	t := newSubmission()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.phase == after {
 		t.fail(ErrStopped)
 	} else {
 		now := time.Now()
-		for _, s := range r.stages {
+		for _, s := range r.states {
 			s.addAll(events, now, t, false)
 		}
-		r.turn(now)
+		r.update(now)
 	}
-	release([]*Ticket{t}, nil)
+	unrefAll([]*Submission{t}, nil)
 	return t
 }
 
 // Trigger hands events to the route of that name alone, whatever it asks for,
 // and spares them its Delay. It is for a first run, or one on demand. Without
 // an event nothing runs: the root, ".", is one that stands for all.
-func (r *Router) Trigger(route string, events ...inotify.Event) (*Ticket, error) {
+func (r *Router) Trigger(route string, events ...inotify.Event) (*Submission, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, err := r.stage(route)
+	s, err := r.state(route)
 	if err != nil {
 		return nil, err
 	}
-	t := newTicket()
+	t := newSubmission()
 	if r.phase == after {
 		t.fail(ErrStopped)
 	} else {
 		for _, e := range events {
-			s.inherit(e, []*Ticket{t}, nil)
+			s.addPinned(e, []*Submission{t}, nil)
 		}
-		r.turn(time.Now())
+		r.update(time.Now())
 	}
-	release([]*Ticket{t}, nil)
+	unrefAll([]*Submission{t}, nil)
 	return t, nil
 }
 
@@ -75,19 +75,19 @@ func (r *Router) Offer(route string, events ...inotify.Event) error {
 	if r.phase == after {
 		return ErrStopped
 	}
-	s, err := r.stage(route)
+	s, err := r.state(route)
 	if err != nil {
 		return err
 	}
 	for _, e := range events {
-		s.offer(e)
+		s.addExisting(e)
 	}
-	r.turn(time.Now())
+	r.update(time.Now())
 	return nil
 }
 
-// stage is the route of a name at work.
-func (r *Router) stage(name string) (*stage, error) {
+// state is the route of a name at work.
+func (r *Router) state(name string) (*routeState, error) {
 	s := r.byName[name]
 	if s == nil {
 		return nil, noRoute(name, r.routes.Load())
@@ -104,7 +104,7 @@ func noRoute(name string, set *routeSet) error {
 // Post was told. Its error joins those of the frames; an event that no route
 // wants, or whose file went away, is no error. If ctx ends earlier it is ctx's
 // cause, and nothing else ends. A callback must not wait for its own route.
-func (t *Ticket) Wait(ctx context.Context) error {
+func (t *Submission) Wait(ctx context.Context) error {
 	select {
 	case <-t.done:
 		t.mu.Lock()
@@ -115,26 +115,26 @@ func (t *Ticket) Wait(ctx context.Context) error {
 	}
 }
 
-// newTicket returns a ticket with one hold, which is Submit's.
-func newTicket() *Ticket { return &Ticket{done: make(chan struct{}), holds: 1} }
+// newSubmission returns a ticket with one hold, which is Submit's.
+func newSubmission() *Submission { return &Submission{done: make(chan struct{}), refs: 1} }
 
-func (t *Ticket) hold() {
+func (t *Submission) ref() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.holds++
+	t.refs++
 }
 
-// held is the tickets of one more place that t is in; none for nil.
-func (t *Ticket) held() []*Ticket {
+// another is the tickets of one more place that t is in; none for nil.
+func (t *Submission) another() []*Submission {
 	if t == nil {
 		return nil
 	}
-	t.hold()
-	return []*Ticket{t}
+	t.ref()
+	return []*Submission{t}
 }
 
 // fail notes an error, once though many events end in it.
-func (t *Ticket) fail(err error) {
+func (t *Submission) fail(err error) {
 	if t == nil {
 		return
 	}
@@ -145,18 +145,18 @@ func (t *Ticket) fail(err error) {
 	}
 }
 
-func (t *Ticket) release(err error) {
+func (t *Submission) unref(err error) {
 	t.fail(err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.holds--; t.holds == 0 {
+	if t.refs--; t.refs == 0 {
 		close(t.done)
 	}
 }
 
-// release gives up one place of each ticket.
-func release(tickets []*Ticket, err error) {
+// unrefAll gives up one place of each ticket.
+func unrefAll(tickets []*Submission, err error) {
 	for _, t := range tickets {
-		t.release(err)
+		t.unref(err)
 	}
 }

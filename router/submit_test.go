@@ -180,13 +180,13 @@ func TestPost(t *testing.T) {
 			seen = append(seen, fmt.Sprintf("%s@%d", what, time.Since(start).Milliseconds()))
 		}
 		var r *Router
-		r = mustNew(t, Options{Logger: logger, Post: func(f Frame) { note("all:"+f.Route, 20*ms) }},
-			Route{Name: "a", Patterns: []string{"a"}, Delay: -1, Callback: discard, Post: func(f Frame) {
+		r = mustNew(t, Options{Logger: logger, Post: func(f Run) { note("all:"+f.Route, 20*ms) }},
+			Route{Name: "a", Patterns: []string{"a"}, Delay: -1, Callback: discard, Post: func(f Run) {
 				note("a", 30*ms)
 				r.Submit(event("b", 0))
 				panic("no")
 			}},
-			Route{Name: "b", Patterns: []string{"b"}, Delay: -1, Callback: discard, After: []string{"a"}, Follow: true, Post: func(f Frame) {
+			Route{Name: "b", Patterns: []string{"b"}, Delay: -1, Callback: discard, After: []string{"a"}, Follow: true, Post: func(f Run) {
 				note("b:"+paths(f.Events), 0)
 			}})
 		stop := background(t, r)
@@ -231,7 +231,7 @@ func TestASkippedRunHasSucceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var frames []string
-		r, err := New(Options{Post: func(f Frame) {
+		r, err := New(Options{Post: func(f Run) {
 			mu.Lock()
 			defer mu.Unlock()
 			frames = append(frames, fmt.Sprintf("%s: %v, %v", f.Route, f.Outcome, f.Err))

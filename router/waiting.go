@@ -6,37 +6,37 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// noticeAfter is how long a batch waits for a file that is being written before
+// reportWaitingAfter is how long a batch waits for a file that is being written before
 // Options.Waiting is told.
-const noticeAfter = time.Second
+const reportWaitingAfter = time.Second
 
-// notice has those told who want to know for which files a batch waits that could go
+// reportWaiting has those told who want to know for which files a batch waits that could go
 // otherwise. It returns when it is to be called again; zero if it need not be.
-func (l *lane) notice(now time.Time) time.Time {
-	r := l.stage.router
-	if r.waiting == nil || len(l.batch.open) == l.batch.alone {
+func (q *queue) reportWaiting(now time.Time) time.Time {
+	r := q.state.router
+	if r.waiting == nil || len(q.batch.open) == q.batch.selfBlocking {
 		return time.Time{} // nobody else waits for what holds back only itself
 	}
-	ready := l.moments.ready(l.stage.route)
-	if at := ready.Add(noticeAfter); at.After(now) {
+	ready := q.times.ready(q.state.route)
+	if at := ready.Add(reportWaitingAfter); at.After(now) {
 		return at
 	}
 	var files []inotify.Event
 	var next time.Time
-	for _, e := range l.batch.open {
-		if e.alone || e.noticed {
+	for _, e := range q.batch.open {
+		if e.blocksOnlyItself || e.reported {
 			continue
 		}
 		// The batch may have waited for others, and this one just been opened.
-		if at := e.opened.Add(noticeAfter); at.After(now) {
+		if at := e.opened.Add(reportWaitingAfter); at.After(now) {
 			next = earliest(next, at)
 			continue
 		}
-		e.noticed = true
+		e.reported = true
 		files = append(files, e.event)
 	}
 	if len(files) > 0 {
-		route := l.stage.route.Name
+		route := q.state.route.Name
 		r.runs.Go(func() {
 			for _, e := range files {
 				r.waiting(route, e)

@@ -102,9 +102,9 @@ func (k *contents) setRan(events []inotify.Event) {
 	k.ran = events
 }
 
-// told is the frame of a run without the files that were left out. It is for Post,
+// told is a run without the files that were left out. It is for Post,
 // which is told of one run before the next begins.
-func (k *contents) told(f router.Frame) router.Frame {
+func (k *contents) told(f router.Run) router.Run {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.ran != nil {

@@ -30,7 +30,7 @@ func isInitialScan(c *config.Route, batch []inotify.Event) bool {
 	return c.PerFile() && batch[0].Path == "." && batch[0].Mask == 0
 }
 
-func (c *resolvedConfig) isInitialScan(f router.Frame) bool {
+func (c *resolvedConfig) isInitialScan(f router.Run) bool {
 	return slices.ContainsFunc(c.Routes, func(c config.Route) bool { return c.Name == f.Route && isInitialScan(&c, f.Events) })
 }
 

@@ -28,7 +28,7 @@ type errorSource struct{ route, path string }
 func (s errorSource) key() string { return s.route + "\x00" + s.path }
 
 // note takes notice of a run that is over.
-func (e *pageErrors) note(f router.Frame, perFile bool) {
+func (e *pageErrors) note(f router.Run, perFile bool) {
 	switch f.Outcome {
 	case router.Cancelled, router.Restarted, router.Stopped:
 		return // nothing is known that was not before

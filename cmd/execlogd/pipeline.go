@@ -162,7 +162,7 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 }
 
 // post is told of each run that is over, and comes before what waits for it.
-func (p *pipeline) post(f router.Frame) {
+func (p *pipeline) post(f router.Run) {
 	d, cfg := p.d, p.now()
 	f.Err = adviseOnLoop(f.Err, "name it in outputs or ignore")
 	if cfg.isInitialScan(f) {

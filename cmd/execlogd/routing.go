@@ -40,7 +40,7 @@ func (d *daemon) sayWaiting(route string, file inotify.Event) {
 }
 
 // logRun says what came of a run.
-func (d *daemon) logRun(f router.Frame) {
+func (d *daemon) logRun(f router.Run) {
 	log := d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
 
 	switch f.Outcome {

@@ -164,7 +164,7 @@ func (c *runCommand) afterClear(callback router.Callback) router.Callback {
 }
 
 // post says how a run ended.
-func (c *runCommand) post(f router.Frame) {
+func (c *runCommand) post(f router.Run) {
 	f = c.work.contents.told(f)
 	f.Err = adviseOnLoop(f.Err, "name it with -outputs or -ignore")
 	took := f.Took.Round(time.Millisecond)
@@ -192,7 +192,7 @@ func (c *runCommand) died(err error) {
 	switch {
 	case c.cfg.ExitOnFailure:
 		c.end(failedRun{err})
-	case c.terminal.ended(router.Frame{Err: err}):
+	case c.terminal.ended(router.Run{Err: err}):
 		c.end(nil)
 	default:
 		c.say(err.Error())
@@ -208,7 +208,7 @@ func (c *runCommand) program() string {
 }
 
 // about names the file of a run with -per file, at the end of a message.
-func (c *runCommand) about(f router.Frame) string {
+func (c *runCommand) about(f router.Run) string {
 	if !c.cfg.PerFile() {
 		return ""
 	}

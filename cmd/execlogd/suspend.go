@@ -10,7 +10,7 @@ import (
 
 // suspendServices stops the services that are not to outlive the failure of a route
 // before them, and starts them at the next success of one.
-func (p *pipeline) suspendServices(cfg *resolvedConfig, f router.Frame) {
+func (p *pipeline) suspendServices(cfg *resolvedConfig, f router.Run) {
 	failed := f.Outcome == router.Failed || f.Outcome == router.Cancelled
 	for _, s := range cfg.resolved {
 		first := slices.Contains(s.After, f.Route)

@@ -188,7 +188,7 @@ func (e *explanation) change(c change) {
 
 // route explains what a change does to a route, and reports whether it triggers the
 // route.
-func (e *explanation) route(c change, v router.Verdict, root, rel string) (text string, triggered bool) {
+func (e *explanation) route(c change, v router.Explanation, root, rel string) (text string, triggered bool) {
 	var route config.Route
 	i := slices.IndexFunc(e.cfg.Routes, func(r config.Route) bool { return r.Name == v.Route })
 	if i >= 0 {
