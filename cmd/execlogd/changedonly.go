@@ -9,33 +9,36 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/router"
 )
 
-// onlyChanged is a callback of the route that leaves out files whose content is
-// what it was at the last run, if the route is one with changed_only.
-func onlyChanged(c *config.Route, w *work, do router.Callback) router.Callback {
+// onlyChanged returns a callback that leaves out files that have the content of the
+// last run, if the route has changed_only.
+func onlyChanged(c *config.Route, r *runnable, callback router.Callback) router.Callback {
 	if !c.ChangedOnly {
-		return do
+		return callback
 	}
 	return func(ctx context.Context, batch []inotify.Event) error {
-		changed, seen := w.contents.compare(batch)
+		changed, seen := r.contents.compare(batch)
 		if len(changed) == 0 {
 			return router.ErrSkipped
 		}
 		if !c.PerFile() {
-			w.contents.setRan(changed)
+			r.contents.setChanged(changed)
 		}
-		err := do(ctx, changed)
+
+		err := callback(ctx, changed)
 		switch {
 		case err == nil:
-			w.contents.remember(seen)
+			r.contents.remember(seen)
 		case c.PerFile():
-			w.contents.forget(batch...)
+			r.contents.forget(batch...)
 		default:
-			w.contents.forget()
+			r.contents.forget()
 		}
 		return err
 	}
@@ -46,134 +49,139 @@ const (
 	// count as changed once more.
 	maxContents = 64 << 10
 
-	// maxCompared is how large a file may be for its content to be read. Of a
-	// larger one the inode, the size and the time of modification decide.
+	// maxCompared is how large a file may be, in bytes, for its content to be read.
+	// Of a larger one the inode, the size and the time of modification decide.
 	maxCompared = 64 << 20
 )
 
-// Contents are what files had in them when a route last ran on them and
-// succeeded. The zero value knows none.
+// contents are what files had in them when a route last ran on them and succeeded. The
+// zero value knows none.
 type contents struct {
-	mu    sync.Mutex
-	known map[string][sha256.Size]byte // by absolute path
-	ran   []inotify.Event              // what the run was for of which nobody has been told; not by file
+	mu      sync.Mutex
+	digests map[string][sha256.Size]byte // by absolute path
+	changed []inotify.Event              // what the run was for that Post was not told of; not with per = "file"
 }
 
-// A content is what is in a file. The zero content is of what is no regular file
-// or cannot be read.
+// A content is what a file has in it. The zero content is that of a file that is not a
+// regular one or cannot be read.
 type content struct {
 	digest [sha256.Size]byte
-	state  fileState
+	stamp  fileStamp
 }
 
-// A fileState is another after each write.
-type fileState struct {
+// A fileStamp differs after each write to a file.
+type fileStamp struct {
 	device, inode uint64
 	size          int64
 	mtime, ctime  syscall.Timespec
 }
 
-// compare returns the events of a batch that are not of a file with the content of
-// the last run, and what is in all the files of the batch now. An event that
-// somebody has triggered, and one of a directory, is a change.
-func (k *contents) compare(batch []inotify.Event) (changed []inotify.Event, seen map[string]content) {
+// compare returns the events of a batch without those of files that have the content of
+// the last run, and what all files of the batch have in them now. An event that somebody
+// has triggered, and one of a directory, is always a change.
+func (c *contents) compare(batch []inotify.Event) (changed []inotify.Event, seen map[string]content) {
 	seen = make(map[string]content)
 	for _, e := range batch {
-		if e.Mask == 0 || e.Mask&inotify.IsDir != 0 {
+		isTriggered, isDir := e.Mask == 0, e.Mask&inotify.IsDir != 0
+		if isTriggered || isDir {
 			changed = append(changed, e)
 			continue
 		}
+
 		name := e.Name()
-		now := contentOf(name)
+		now := readContent(name)
 		seen[name] = now
 		if e.From != "" {
 			seen[inotify.Event{Root: e.Root, Path: e.From}.Name()] = content{}
 		}
-		if now == (content{}) || !k.isKnown(name, now) {
+		if now == (content{}) || !c.has(name, now) {
 			changed = append(changed, e)
 		}
 	}
 	return changed, seen
 }
 
-func (k *contents) setRan(events []inotify.Event) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.ran = events
+// setChanged notes what a run is for.
+func (c *contents) setChanged(events []inotify.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = events
 }
 
-// told is a run without the files that were left out. It is for Post,
+// withChangedFiles returns a run without the files that were left out. It is for Post,
 // which is told of one run before the next begins.
-func (k *contents) told(f router.Run) router.Run {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.ran != nil {
-		f.Events, k.ran = k.ran, nil
+func (c *contents) withChangedFiles(run router.Run) router.Run {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed != nil {
+		run.Events, c.changed = c.changed, nil
 	}
-	return f
+	return run
 }
 
-func (k *contents) isKnown(name string, now content) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	digest, known := k.known[name]
-	return known && digest == now.digest
+func (c *contents) has(name string, now content) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	digest, ok := c.digests[name]
+	return ok && digest == now.digest
 }
 
-// remember notes what a run that succeeded found in files, but for those that
-// have changed meanwhile: the run may have read either.
-func (k *contents) remember(seen map[string]content) {
+// remember notes what a run that succeeded found in files. Files that have changed
+// meanwhile are forgotten: nobody knows which content the run has read.
+func (c *contents) remember(seen map[string]content) {
 	for name, was := range seen {
-		if info, err := os.Stat(name); err != nil || fileStateOf(info) != was.state {
+		if info, err := os.Stat(name); err != nil || stampOf(info) != was.stamp {
 			seen[name] = content{}
 		}
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for name, now := range seen {
 		if now == (content{}) {
-			delete(k.known, name)
+			delete(c.digests, name)
 			continue
 		}
-		if k.known == nil || len(k.known) >= maxContents {
-			k.known = make(map[string][sha256.Size]byte)
+		if c.digests == nil || len(c.digests) >= maxContents {
+			c.digests = make(map[string][sha256.Size]byte)
 		}
-		k.known[name] = now.digest
+		c.digests[name] = now.digest
 	}
 }
 
-// forget has the files of these events count as changed when they are saved
-// next; without any, all files.
-func (k *contents) forget(batch ...inotify.Event) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// forget has the files of these events count as changed when they are saved next, or
+// without any events, all files.
+func (c *contents) forget(batch ...inotify.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(batch) == 0 {
-		k.known = nil
+		c.digests = nil
 	}
 	for _, e := range batch {
-		delete(k.known, e.Name())
+		delete(c.digests, e.Name())
 	}
 }
 
-// contentOf reads a file. It is looked at first, as the open of a FIFO would be
-// noticed at its other end.
-func contentOf(name string) content {
+// readContent reads a file. It looks at the file before it opens it, because the other
+// end of a FIFO would notice the open.
+func readContent(name string) content {
 	info, err := os.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return content{}
 	}
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return content{}
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return content{}
+		return content{} // it was replaced meanwhile
 	}
-	now := content{state: fileStateOf(info)}
+
+	now := content{stamp: stampOf(info)}
 	h := sha256.New()
 	if info.Size() > maxCompared {
-		fmt.Fprintln(h, now.state.device, now.state.inode, now.state.size, now.state.mtime)
+		fmt.Fprintln(h, now.stamp.device, now.stamp.inode, now.stamp.size, now.stamp.mtime)
 	} else if n, err := io.Copy(h, io.LimitReader(f, maxCompared+1)); err != nil || n > maxCompared {
 		return content{}
 	}
@@ -181,10 +189,10 @@ func contentOf(name string) content {
 	return now
 }
 
-func fileStateOf(info os.FileInfo) fileState {
+func stampOf(info os.FileInfo) fileStamp {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fileState{}
+		return fileStamp{}
 	}
-	return fileState{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
+	return fileStamp{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
 }

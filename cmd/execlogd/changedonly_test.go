@@ -115,9 +115,9 @@ func TestContents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var k contents
+	var known contents
 	compare := func(events ...inotify.Event) (changed []string, seen map[string]content) {
-		list, seen := k.compare(events)
+		list, seen := known.compare(events)
 		for _, e := range list {
 			changed = append(changed, e.Path)
 		}
@@ -133,22 +133,22 @@ func TestContents(t *testing.T) {
 	}
 	saved := event("a", inotify.Modify)
 	write("a", "one")
-	k.remember(is("the first time", []string{"a"}, saved))
+	known.remember(is("the first time", []string{"a"}, saved))
 	is("the same", nil, saved)
 	write("a", "two") // of the same length
 	seen := is("other content", []string{"a"}, saved)
 	write("a", "one") // while it runs
-	k.remember(seen)
+	known.remember(seen)
 	is("changed during the run", []string{"a"}, saved)
-	k.remember(is("again", []string{"a"}, saved))
+	known.remember(is("again", []string{"a"}, saved))
 	is("triggered by hand", []string{"a"}, event("a", 0))
 	is("a directory", []string{"."}, event(".", inotify.Create|inotify.IsDir))
 	os.Remove(filepath.Join(dir, "a"))
-	k.remember(is("gone", []string{"a"}, event("a", inotify.Delete)))
+	known.remember(is("gone", []string{"a"}, event("a", inotify.Delete)))
 	write("a", "one")
-	k.remember(is("it is back", []string{"a"}, event("a", inotify.Create)))
+	known.remember(is("it is back", []string{"a"}, event("a", inotify.Create)))
 	is("the same as before", nil, saved)
-	k.forget(saved)
+	known.forget(saved)
 	is("after its run failed", []string{"a"}, saved)
 
 	f, err := os.Create(filepath.Join(dir, "large"))
@@ -159,21 +159,21 @@ func TestContents(t *testing.T) {
 		t.Fatal(err)
 	}
 	large := event("large", inotify.Modify)
-	k.remember(is("a large file", []string{"large"}, large))
+	known.remember(is("a large file", []string{"large"}, large))
 	is("a large file as it was", nil, large)
 	later := time.Now().Add(time.Hour)
 	os.Chtimes(filepath.Join(dir, "large"), later, later)
 	is("a large file with another time", []string{"large"}, large)
 
 	for i := range maxContents {
-		k.known[fmt.Sprint(i)] = seen[saved.Name()].digest
+		known.digests[fmt.Sprint(i)] = seen[saved.Name()].digest
 	}
-	k.remember(is("too many", []string{"a"}, saved))
+	known.remember(is("too many", []string{"a"}, saved))
 	is("the only one that is remembered", nil, saved)
-	if len(k.known) != 1 {
-		t.Errorf("%d files are remembered", len(k.known))
+	if len(known.digests) != 1 {
+		t.Errorf("%d files are remembered", len(known.digests))
 	}
-	if err := onlyChanged(&config.Route{ChangedOnly: true}, &work{}, nil)(t.Context(), nil); !errors.Is(err, router.ErrSkipped) {
+	if err := onlyChanged(&config.Route{ChangedOnly: true}, &runnable{}, nil)(t.Context(), nil); !errors.Is(err, router.ErrSkipped) {
 		t.Errorf("without a change: %v", err)
 	}
 }

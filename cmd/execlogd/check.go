@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"github.com/execlog/execlogd/internal/config"
-	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -48,7 +47,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		defer runner.Close()
 	}
 	// What could be read of a file with mistakes is looked at as well.
-	_, missing := look(&cfg, runner, nil, nil)
+	_, missing := resolveRoutes(&cfg, runner, nil, nil)
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 {
 		for _, note := range cfg.Notes() {
@@ -76,47 +75,4 @@ func summary(cfg *config.Config) string {
 		s += ", and a server for " + cfg.Root
 	}
 	return s
-}
-
-// A finding is a route of the file with the work that was made of it.
-type finding struct {
-	*config.Route
-	work *work
-	kept bool // from an earlier configuration
-}
-
-// look reports what a file names that is not there, and returns what the routes do.
-// Died is called at the end of a service, and say with what is wrong with what
-// follows a run, both with the name of the route. There must be a runner if there
-// are routes.
-func look(cfg *config.Config, runner *job.Runner, died, say func(route string, err error)) ([]finding, config.Mistakes) {
-	r := cfg.NewReport()
-	if at, ok := cfg.ControlPlace(); ok {
-		if err := control.Check(cfg.Control); err != nil {
-			r.Add(at, "control: %v", err)
-		}
-	}
-	var found []finding
-	for _, c := range cfg.Check(r) {
-		work, err := makeWork(c, runner, func(err error) { died(c.Name, err) }, func(err error) { say(c.Name, err) })
-		if err != nil {
-			r.Add(commandPlace(c, err), "%v", err)
-		}
-		found = append(found, finding{Route: c, work: work})
-	}
-	return found, r.Mistakes()
-}
-
-// commandPlace is where a route says what to run, or the argument that is wrong.
-func commandPlace(c *config.Route, err error) config.Place {
-	if wrong, ok := errors.AsType[afterwardsError](err); ok {
-		return wrong.at
-	}
-	if len(c.Service.Argv) == 0 {
-		return c.At("shell")
-	}
-	if wrong, ok := errors.AsType[*job.ArgumentError](err); ok {
-		return c.At("run").Element(wrong.Index)
-	}
-	return c.At("run").Element(0)
 }

@@ -24,7 +24,7 @@ Prints what the running daemon has run: when, on which files, for how long and
 how it ended, with the output of what failed.
 `
 
-// showLog prints the exec log of a running daemon.
+// showLog is the verb log: it prints what a running daemon has run.
 func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	var follow, asJSON bool
 	var path string
@@ -42,10 +42,12 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	case flags.NArg() > 0:
 		return config.Usagef("what is %q? execlogd log takes flags alone", flags.Arg(0))
 	}
+
 	conn, err := control.Dial(path)
 	if err != nil {
 		return err
 	}
+
 	queue := logging.NewQueue(nil)
 	defer queue.Close()
 	out := queue.WaitingWriter(ctx, stdout)
@@ -58,7 +60,8 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	return readLog(ctx, conn, follow, print)
 }
 
-// readLog prints what comes over a connection, which it closes.
+// readLog asks for the runs over a connection and prints them until the daemon has sent
+// all, or with follow until ctx or the daemon ends. It closes the connection.
 func readLog(ctx context.Context, conn net.Conn, follow bool, print func(job.Run) error) error {
 	defer conn.Close()
 	url := "http://execlogd/log"
@@ -74,6 +77,7 @@ func readLog(ctx context.Context, conn net.Conn, follow bool, print func(job.Run
 		return fmt.Errorf("control socket: %w", err)
 	}
 	defer res.Body.Close()
+
 	for lines := json.NewDecoder(res.Body); ; {
 		var r job.Run
 		err := lines.Decode(&r)
@@ -85,7 +89,7 @@ func readLog(ctx context.Context, conn net.Conn, follow bool, print func(job.Run
 		}
 		if err := print(r); err != nil {
 			if ctx.Err() != nil {
-				return nil // it has ended before somebody has read that
+				return nil // we were stopped before anybody has read that
 			}
 			return err
 		}

@@ -218,7 +218,7 @@ func acquire(cfg config.Config, args []string, stderr io.Writer) (_ *daemon, err
 			return nil, err
 		}
 	}
-	found, wrong := look(&cfg, d.runner, d.died, d.complain)
+	found, wrong := resolveRoutes(&cfg, d.runner, d.died, d.complain)
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}

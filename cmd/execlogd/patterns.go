@@ -32,7 +32,7 @@ func (d *daemon) logNotes(cfg config.Config) {
 // noteUnmatched logs which of the routes that old does not have, with the same
 // patterns, match no file that is there. It takes as long as looking for one does,
 // until ctx ends.
-func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []finding) {
+func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []resolvedRoute) {
 	known := make(map[string]bool)
 	patternsOf := func(c *config.Route) string {
 		return fmt.Sprintf("%q %q %q %q %q", c.Name, c.Root, c.Patterns, c.Ignore, c.Hidden)

@@ -27,17 +27,17 @@ type pipeline struct {
 // A resolvedConfig is a configuration with what its routes run. It does not change.
 type resolvedConfig struct {
 	config.Config
-	resolved []finding // the routes of the file
+	resolved []resolvedRoute // the routes of the file
 }
 
 // keeps reports whether a route is as it was in the configuration before.
 func (c *resolvedConfig) keeps(route string) bool {
-	return slices.ContainsFunc(c.resolved, func(f finding) bool { return f.kept && f.Name == route })
+	return slices.ContainsFunc(c.resolved, func(f resolvedRoute) bool { return f.kept && f.Name == route })
 }
 
 // has reports whether a route runs a work.
-func (c *resolvedConfig) has(w *work) bool {
-	return slices.ContainsFunc(c.resolved, func(f finding) bool { return f.work == w })
+func (c *resolvedConfig) has(w *runnable) bool {
+	return slices.ContainsFunc(c.resolved, func(f resolvedRoute) bool { return f.runnable == w })
 }
 
 // newPipeline watches what a configuration asks for. Routes that are to run at the
@@ -171,7 +171,7 @@ func (p *pipeline) post(f router.Run) {
 	}
 	for _, route := range cfg.resolved {
 		if route.Name == f.Route {
-			f = route.work.contents.told(f)
+			f = route.runnable.contents.withChangedFiles(f)
 		}
 	}
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"reflect"
 	"slices"
 	"sync"
 	"syscall"
@@ -15,7 +14,6 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
-	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 )
 
@@ -51,7 +49,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, wrong := look(&cfg, d.runner, d.died, d.complain)
+	found, wrong := resolveRoutes(&cfg, d.runner, d.died, d.complain)
 	if err := wrong.Err(); err != nil {
 		return err
 	}
@@ -66,7 +64,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	for i := range found {
 		for _, o := range old.resolved {
 			if o.Name == found[i].Name {
-				found[i].succeed(o)
+				found[i].inherit(o)
 			}
 		}
 	}
@@ -82,8 +80,8 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.background.Go(func() {
 		defer close(d.released)
 		for _, o := range old.resolved {
-			if !next.cfg.has(o.work) {
-				o.work.end()
+			if !next.cfg.has(o.runnable) {
+				o.runnable.end()
 			}
 		}
 	})
@@ -156,29 +154,6 @@ func (c *candidate) apply(d *daemon) error {
 	d.tellOwner()
 	d.errors.follow(d.server, c.cfg)
 	return d.pipeline.replace(c.cfg)
-}
-
-// succeed lets the work of a route go on that is as it was, and makes that of
-// one that is not wait for the end of the old.
-func (f *finding) succeed(o finding) {
-	if f.goesOnAs(o) {
-		f.work, f.kept = o.work, true
-	} else {
-		f.work.follow(o.work)
-	}
-}
-
-// goesOnAs says whether a route is to have the work of the one before. A service
-// that is down for a reason that is none any more is to begin anew.
-func (f *finding) goesOnAs(o finding) bool {
-	freed := o.work.down.Load() && (f.StopOnFailure != o.StopOnFailure || !slices.Equal(f.After, o.After))
-	return !freed && f.Per == o.Per && reflect.DeepEqual(essence(o.Route), essence(f.Route))
-}
-
-// essence is what a route's work depends on. What says when it works is not of
-// it, nor where it stands in the file.
-func essence(c *config.Route) any {
-	return []any{c.IsService, c.Service, c.Notify, c.OnSuccess, c.OnFailureRun}
 }
 
 // requestReload has the configuration loaded once more. It does not wait.

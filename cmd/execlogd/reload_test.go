@@ -435,10 +435,10 @@ func TestTerminalThatHangsUp(t *testing.T) {
 // Whatever becomes of a run whose work is given up, its events are the next
 // one's, and nothing that it began goes on.
 func TestWorkThatIsGivenUp(t *testing.T) {
-	for _, result := range []error{nil, errors.New("failed"), context.Canceled, errDropped} {
+	for _, result := range []error{nil, errors.New("failed"), context.Canceled, errRouteChanged} {
 		began, goesOn := make(chan struct{}), make(chan struct{})
 		var up atomic.Bool
-		w := newWork(func(context.Context, []inotify.Event) error {
+		w := newRunnable(func(context.Context, []inotify.Event) error {
 			close(began)
 			<-goesOn
 			up.Store(result == nil)
@@ -449,7 +449,7 @@ func TestWorkThatIsGivenUp(t *testing.T) {
 		<-began
 		w.end()
 		close(goesOn)
-		if err := <-ended; !errors.Is(err, errDropped) {
+		if err := <-ended; !errors.Is(err, errRouteChanged) {
 			t.Errorf("a run that ends with %v: %v", result, err)
 		}
 		if up.Load() {

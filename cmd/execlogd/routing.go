@@ -70,6 +70,10 @@ func (d *daemon) logRun(f router.Run) {
 	}
 }
 
+// everything is the path of an event that stands for all files of the site, as
+// httpd.Server.Refresh has it.
+const everything = "/"
+
 // refresh is the reload route's callback.
 func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 	var paths []string

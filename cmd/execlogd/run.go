@@ -76,7 +76,7 @@ type runCommand struct {
 	outputs        runOutputs
 	end            context.CancelCauseFunc // ends it all; nil is success
 	runner         *job.Runner
-	work           *work
+	runnable       *runnable
 	router         *router.Router
 	terminal       *runTerminal // nil without one
 	waits          waitLog
@@ -128,13 +128,13 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 
 // newRouter returns the router with the one route of the command.
 func (c *runCommand) newRouter() (_ *router.Router, err error) {
-	if c.work, err = makeWork(&c.cfg.Route, c.runner, c.died, func(err error) { c.say(err.Error()) }); err != nil {
+	if c.runnable, err = makeRunnable(&c.cfg.Route, c.runner, c.died, func(err error) { c.say(err.Error()) }); err != nil {
 		return nil, err
 	}
 
-	callback := c.terminal.unlessPaused(c.afterClear(c.work.run))
+	callback := c.terminal.unlessPaused(c.afterClear(c.runnable.run))
 	route := c.cfg.Route.Route
-	route.Callback = onlyChanged(&c.cfg.Route, c.work, callback)
+	route.Callback = onlyChanged(&c.cfg.Route, c.runnable, callback)
 	route.OwnOutput = ownOutput(c.runner, route.Name)
 
 	// Whoever stops execlogd run wants the command to end as well, and at once.
@@ -165,7 +165,7 @@ func (c *runCommand) afterClear(callback router.Callback) router.Callback {
 
 // post says how a run ended.
 func (c *runCommand) post(f router.Run) {
-	f = c.work.contents.told(f)
+	f = c.runnable.contents.withChangedFiles(f)
 	f.Err = adviseOnLoop(f.Err, "name it with -outputs or -ignore")
 	took := f.Took.Round(time.Millisecond)
 	switch {

@@ -8,8 +8,8 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// suspendServices stops the services that are not to outlive the failure of a route
-// before them, and starts them at the next success of one.
+// suspendServices is told of each run. It stops services with on_failure = "stop" when a
+// route that they come after fails, and starts them at the next success of one.
 func (p *pipeline) suspendServices(cfg *resolvedConfig, f router.Run) {
 	failed := f.Outcome == router.Failed || f.Outcome == router.Cancelled
 	for _, s := range cfg.resolved {
@@ -19,11 +19,11 @@ func (p *pipeline) suspendServices(cfg *resolvedConfig, f router.Run) {
 		switch {
 		case !s.StopOnFailure:
 		case failed && (first || cancelled):
-			if !s.work.down.Swap(true) {
+			if !s.runnable.suspended.Swap(true) {
 				p.d.log.Info(logging.Suspended, "route", s.Name, "after", f.Route)
 			}
-			s.work.stop()
-		case first && f.Err == nil && s.work.down.Swap(false):
+			s.runnable.stop()
+		case first && f.Err == nil && s.runnable.suspended.Swap(false):
 			// The route is there, and waits for all that come first.
 			_, _ = p.router.Trigger(s.Name, inotify.Event{Root: s.Root, Path: "."})
 		}

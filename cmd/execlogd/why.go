@@ -108,10 +108,10 @@ func (cfg *whyConfig) roots() []string {
 func (cfg *whyConfig) router() (*router.Router, error) {
 	var routes []router.Route
 	if cfg.Reloads() {
-		routes = append(routes, cfg.PageRoutes(idle, idle, nil)...)
+		routes = append(routes, cfg.PageRoutes(succeed, succeed, nil)...)
 	}
 	for _, c := range cfg.Routes {
-		c.Callback = idle
+		c.Callback = succeed
 		routes = append(routes, c.Route)
 	}
 	return router.New(router.Options{}, routes...)

@@ -53,7 +53,7 @@ func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 		}
 		cfg, err := config.Read(file)
 		if err == nil {
-			_, wrong := look(&cfg, runner, nil, nil)
+			_, wrong := resolveRoutes(&cfg, runner, nil, nil)
 			err = wrong.Err()
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
