@@ -30,8 +30,8 @@ func isInitialScan(c *config.Route, batch []inotify.Event) bool {
 	return c.PerFile() && batch[0].Path == "." && batch[0].Mask == 0
 }
 
-func (c *resolvedConfig) isInitialScan(f router.Run) bool {
-	return slices.ContainsFunc(c.Routes, func(c config.Route) bool { return c.Name == f.Route && isInitialScan(&c, f.Events) })
+func (c *resolvedConfig) isInitialScan(run router.Run) bool {
+	return slices.ContainsFunc(c.Routes, func(c config.Route) bool { return c.Name == run.Route && isInitialScan(&c, run.Events) })
 }
 
 // offerPresent hands a route the files that are there, as if they had just come.

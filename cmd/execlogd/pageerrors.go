@@ -12,37 +12,37 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// pageErrors are the errors that pages show: of routes that they wait for and that
-// failed. The zero value shows none.
+// pageErrors shows on pages that a route has failed that they wait for. The zero value
+// shows nothing.
 type pageErrors struct {
 	mu     sync.Mutex
 	server *httpd.Server
-	routes []string // that pages wait for
+	routes []string // those that pages wait for
 	shown  map[errorSource]bool
 }
 
-// An errorSource is what failed: a route, and the file if it is one by file.
+// An errorSource is what failed: a route, or a file of a route with per = "file".
 type errorSource struct{ route, path string }
 
-// key is the name by which httpd knows it.
+// key is what the server calls the source.
 func (s errorSource) key() string { return s.route + "\x00" + s.path }
 
-// note takes notice of a run that is over.
-func (e *pageErrors) note(f router.Run, perFile bool) {
-	switch f.Outcome {
+// note shows the error of a run that is over, or removes the one before.
+func (e *pageErrors) note(run router.Run, perFile bool) {
+	switch run.Outcome {
 	case router.Cancelled, router.Restarted, router.Stopped:
-		return // nothing is known that was not before
+		return // it is not known whether the route would succeed now
 	}
+
 	if perFile {
-		e.forgetGone(f.Route)
-		e.set(f.Route, f.Events[0].Name(), f.Err)
+		e.forgetGone(run.Route)
+		e.set(run.Route, run.Events[0].Name(), run.Err)
 	} else {
-		e.set(f.Route, "", f.Err)
+		e.set(run.Route, "", run.Err)
 	}
 }
 
-// set shows an error of a route, or of one of its files, or takes it away if
-// it is nil.
+// set shows an error of a route, or of one of its files, or removes it if it is nil.
 func (e *pageErrors) set(route, path string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -60,14 +60,14 @@ func (e *pageErrors) set(route, path string, err error) {
 	e.server.SetError(errorSource{route, path}.key(), pageError(route, err))
 }
 
-// remove takes an error away. e.mu is held.
+// remove removes an error. e.mu must be held.
 func (e *pageErrors) remove(what errorSource) {
 	delete(e.shown, what)
 	e.server.SetError(what.key(), nil)
 }
 
-// forgetGone takes the errors of files away that are not there any more: no
-// run will succeed for them.
+// forgetGone removes the errors of files of a route that do not exist any more: no run
+// will succeed for them.
 func (e *pageErrors) forgetGone(route string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -97,7 +97,7 @@ func (e *pageErrors) follow(server *httpd.Server, cfg *resolvedConfig) {
 	}
 }
 
-// pageError is what pages show of an error.
+// pageError returns what pages show of an error.
 func pageError(route string, err error) *httpd.PageError {
 	shown := &httpd.PageError{Title: route + ": " + err.Error()}
 	if failed, ok := errors.AsType[*job.Error](err); ok {

@@ -162,27 +162,27 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 }
 
 // post is told of each run that is over, and comes before what waits for it.
-func (p *pipeline) post(f router.Run) {
+func (p *pipeline) post(run router.Run) {
 	d, cfg := p.d, p.now()
-	f.Err = adviseOnLoop(f.Err, "name it in outputs or ignore")
-	if cfg.isInitialScan(f) {
-		d.log.Debug("files listed", "route", f.Route, "took", f.Took, "err", f.Err)
+	run.Err = adviseOnLoop(run.Err, "name it in outputs or ignore")
+	if cfg.isInitialScan(run) {
+		d.log.Debug("files listed", "route", run.Route, "took", run.Took, "err", run.Err)
 		return
 	}
 	for _, route := range cfg.resolved {
-		if route.Name == f.Route {
-			f = route.runnable.contents.withChangedFiles(f)
+		if route.Name == run.Route {
+			run = route.runnable.contents.withChangedFiles(run)
 		}
 	}
 
-	d.logRun(f)
-	p.suspendServices(cfg, f)
+	d.logRun(run)
+	p.suspendServices(cfg, run)
 	for _, c := range cfg.Routes {
-		if c.Name != f.Route {
+		if c.Name != run.Route {
 			continue
 		}
-		d.errors.note(f, c.PerFile())
-		if c.Reload && f.Outcome == router.Succeeded && cfg.Reloads() {
+		d.errors.note(run, c.PerFile())
+		if c.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {
 			// The route is there, and takes it after those that it waits for.
 			_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})
 		}

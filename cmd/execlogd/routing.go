@@ -24,7 +24,7 @@ func (e *loopError) Error() string { return e.Reason() + ": " + e.advice }
 
 func (e *loopError) Unwrap() error { return e.LoopError }
 
-// adviseOnLoop is an error with the advice, if it is of a loop.
+// adviseOnLoop adds the advice to an error, if it is that of a loop.
 func adviseOnLoop(err error, advice string) error {
 	if loop, ok := err.(*router.LoopError); ok {
 		return &loopError{loop, advice}
@@ -39,32 +39,32 @@ func (d *daemon) sayWaiting(route string, file inotify.Event) {
 	}
 }
 
-// logRun says what came of a run.
-func (d *daemon) logRun(f router.Run) {
-	log := d.log.With("route", f.Route, "path", pathsOf(f.Events), "took", f.Took.Round(time.Millisecond))
+// logRun logs how a run ended.
+func (d *daemon) logRun(run router.Run) {
+	log := d.log.With("route", run.Route, "path", pathsOf(run.Events), "took", run.Took.Round(time.Millisecond))
 
-	switch f.Outcome {
+	switch run.Outcome {
 	case router.Skipped:
 		log.Debug("not run: the content is that of the last run")
 	case router.Succeeded:
-		if f.Route == config.ReloadRoute || f.Route == config.NamesRoute {
+		if run.Route == config.ReloadRoute || run.Route == config.NamesRoute {
 			log.Debug("pages told")
 		} else {
 			log.Info(logging.Done)
 		}
 	case router.Cancelled:
-		log.Debug("not run", "err", f.Err)
+		log.Debug("not run", "err", run.Err)
 	case router.Restarted:
-		log.Info(f.Outcome.String())
+		log.Info(run.Outcome.String())
 	case router.Stopped:
-		log.Info(f.Outcome.String(), "cause", f.Err.Error())
+		log.Info(run.Outcome.String(), "cause", run.Err.Error())
 	default:
-		about := []any{"err", f.Err}
-		if panicked, ok := errors.AsType[*router.PanicError](f.Err); ok {
+		about := []any{"err", run.Err}
+		if panicked, ok := errors.AsType[*router.PanicError](run.Err); ok {
 			about = append(about, "stack", string(panicked.Stack))
 		}
-		if f.Again {
-			about = append(about, logging.AgainKey, f.Backoff)
+		if run.Again {
+			about = append(about, logging.AgainKey, run.Backoff)
 		}
 		log.Error("failed", about...)
 	}
@@ -74,7 +74,7 @@ func (d *daemon) logRun(f router.Run) {
 // httpd.Server.Refresh has it.
 const everything = "/"
 
-// refresh is the reload route's callback.
+// refresh is the callback of the reload route.
 func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 	var paths []string
 	for _, e := range batch {
@@ -84,7 +84,7 @@ func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 		case e.From != "":
 			paths = append(paths, e.Path+"/")
 		default:
-			// What is in a directory that came from outside comes singly.
+			// Files in a directory that was moved into the root have events of their own.
 		}
 	}
 	d.log.Debug("changed", "paths", paths)
@@ -92,7 +92,7 @@ func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 	return nil
 }
 
-// recheck is the names route's callback.
+// recheck is the callback of the names route.
 func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
 	var paths []string
 	for _, e := range batch {
@@ -107,7 +107,7 @@ func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
 	return nil
 }
 
-// watches is for the status page, which is there when the group is.
+// watches returns what the status page shows of the watcher.
 func (d *daemon) watches() []httpd.Watch {
 	p := d.pipeline
 	if p == nil {
@@ -116,7 +116,7 @@ func (d *daemon) watches() []httpd.Watch {
 	return []httpd.Watch{{Root: strings.Join(p.now().Roots(), ", "), Watched: p.group.Watches(), Unwatched: p.group.Unwatched()}}
 }
 
-// runs are the last runs for the status page.
+// runs returns the last runs for the status page.
 func (d *daemon) runs(runs, output int) []httpd.Run {
 	var list []httpd.Run
 	for _, r := range d.runner.Log().Recent(runs, output) {
@@ -125,7 +125,7 @@ func (d *daemon) runs(runs, output int) []httpd.Run {
 	return list
 }
 
-// statusOfRun is a run as the status page shows it.
+// statusOfRun returns a run as the status page shows it.
 func statusOfRun(r job.Run) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
@@ -153,7 +153,7 @@ func statusOfRun(r job.Run) httpd.Run {
 	return run
 }
 
-// noteRoot logs what becomes of a root.
+// noteRoot returns a function that logs that a root has gone or is there.
 func (d *daemon) noteRoot(root string) func(there bool) {
 	was := false
 	return func(there bool) {

@@ -164,25 +164,25 @@ func (c *runCommand) afterClear(callback router.Callback) router.Callback {
 }
 
 // post says how a run ended.
-func (c *runCommand) post(f router.Run) {
-	f = c.runnable.contents.withChangedFiles(f)
-	f.Err = adviseOnLoop(f.Err, "name it with -outputs or -ignore")
-	took := f.Took.Round(time.Millisecond)
+func (c *runCommand) post(run router.Run) {
+	run = c.runnable.contents.withChangedFiles(run)
+	run.Err = adviseOnLoop(run.Err, "name it with -outputs or -ignore")
+	took := run.Took.Round(time.Millisecond)
 	switch {
-	case f.Outcome != router.Succeeded && f.Outcome != router.Failed:
+	case run.Outcome != router.Succeeded && run.Outcome != router.Failed:
 		return // it was stopped, skipped or paused
-	case f.Again:
-		c.say(fmt.Sprintf("%v after %v, %s%s", f.Err, took, logging.AgainIn(f.Backoff), c.about(f)))
-	case f.Err != nil && c.cfg.ExitOnFailure:
-		c.end(failedRun{fmt.Errorf("%w%s", f.Err, c.about(f))})
-	case c.terminal.ended(f):
+	case run.Again:
+		c.say(fmt.Sprintf("%v after %v, %s%s", run.Err, took, logging.AgainIn(run.Backoff), c.about(run)))
+	case run.Err != nil && c.cfg.ExitOnFailure:
+		c.end(failedRun{fmt.Errorf("%w%s", run.Err, c.about(run))})
+	case c.terminal.ended(run):
 		c.end(nil) // as a shell script ends after Ctrl-C
-	case f.Err == nil:
-		c.say(fmt.Sprintf("%s: ok after %v%s", c.program(), took, c.about(f)))
-	case errors.As(f.Err, new(*router.LoopError)), errors.Is(f.Err, router.ErrKept):
-		c.say(fmt.Sprintf("%v%s", f.Err, c.about(f))) // nothing ran that took any time
+	case run.Err == nil:
+		c.say(fmt.Sprintf("%s: ok after %v%s", c.program(), took, c.about(run)))
+	case errors.As(run.Err, new(*router.LoopError)), errors.Is(run.Err, router.ErrKept):
+		c.say(fmt.Sprintf("%v%s", run.Err, c.about(run))) // nothing ran that took any time
 	default:
-		c.say(fmt.Sprintf("%v after %v%s", f.Err, took, c.about(f)))
+		c.say(fmt.Sprintf("%v after %v%s", run.Err, took, c.about(run)))
 	}
 }
 
@@ -208,11 +208,11 @@ func (c *runCommand) program() string {
 }
 
 // about names the file of a run with -per file, at the end of a message.
-func (c *runCommand) about(f router.Run) string {
+func (c *runCommand) about(run router.Run) string {
 	if !c.cfg.PerFile() {
 		return ""
 	}
-	line := logging.Line{Paths: logging.Paths{f.Events[0].Name()}}
+	line := logging.Line{Paths: logging.Paths{run.Events[0].Name()}}
 	return ": " + line.About()
 }
 

@@ -299,7 +299,7 @@ func ignoresInterrupts(pid int) bool {
 // the command died of the signal, or its exit status says so, or it is one that goes
 // on, such as a server, and ended soon after the key. Other commands, such as an
 // interpreter, may use the key in another way.
-func (t *runTerminal) ended(f router.Run) bool {
+func (t *runTerminal) ended(run router.Run) bool {
 	if t == nil || !t.lends {
 		return false
 	}
@@ -311,7 +311,7 @@ func (t *runTerminal) ended(f router.Run) bool {
 	if t.c.cfg.GoesOn() && typed.interrupts > 0 && time.Since(typed.last) < t.c.cfg.Service.Grace {
 		return true
 	}
-	e, ok := errors.AsType[*job.Error](f.Err)
+	e, ok := errors.AsType[*job.Error](run.Err)
 	if !ok {
 		return false
 	}

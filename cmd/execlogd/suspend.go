@@ -10,20 +10,20 @@ import (
 
 // suspendServices is told of each run. It stops services with on_failure = "stop" when a
 // route that they come after fails, and starts them at the next success of one.
-func (p *pipeline) suspendServices(cfg *resolvedConfig, f router.Run) {
-	failed := f.Outcome == router.Failed || f.Outcome == router.Cancelled
+func (p *pipeline) suspendServices(cfg *resolvedConfig, run router.Run) {
+	failed := run.Outcome == router.Failed || run.Outcome == router.Cancelled
 	for _, s := range cfg.resolved {
-		first := slices.Contains(s.After, f.Route)
+		first := slices.Contains(s.After, run.Route)
 		// A success may have come too early, when another failed.
-		cancelled := s.Name == f.Route && f.Outcome == router.Cancelled
+		cancelled := s.Name == run.Route && run.Outcome == router.Cancelled
 		switch {
 		case !s.StopOnFailure:
 		case failed && (first || cancelled):
 			if !s.runnable.suspended.Swap(true) {
-				p.d.log.Info(logging.Suspended, "route", s.Name, "after", f.Route)
+				p.d.log.Info(logging.Suspended, "route", s.Name, "after", run.Route)
 			}
 			s.runnable.stop()
-		case first && f.Err == nil && s.runnable.suspended.Swap(false):
+		case first && run.Err == nil && s.runnable.suspended.Swap(false):
 			// The route is there, and waits for all that come first.
 			_, _ = p.router.Trigger(s.Name, inotify.Event{Root: s.Root, Path: "."})
 		}
