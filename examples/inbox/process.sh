@@ -1,11 +1,11 @@
-# process.sh FILE...   works on uploads, also in directories of inbox/
+# process.sh FILE...   processes uploads, also in directories of inbox/
 #
-# A name may be anything. A file leaves inbox/ when all is done, and not before: if
-# this is killed half way it is done again, to the same end.
+# Any file name works. A file leaves inbox/ when everything is done, and not before: if
+# this script is killed halfway, the file is processed again with the same result.
 set -u
 inbox=$PWD/inbox
 
-# work FILE NAME has the file for itself.
+# work FILE NAME   is called with FILE locked.
 work() {
 	mkdir -p "done${2%/*}" "failed${2%/*}" || return
 	draft=done${2%/*}/.$$
@@ -17,7 +17,7 @@ work() {
 	fi
 	cat "$draft.log"
 	if [ $status -eq 75 ]; then
-		rm "$draft" "$draft.log" # it stays, and is tried again
+		rm "$draft" "$draft.log" # the file stays, and is tried again
 		return $status
 	fi
 	rm "$draft" && mv "$draft.log" "failed$2.log" && mv "$1" "failed$2"
@@ -27,7 +27,7 @@ work() {
 status=0
 for file; do
 	if [ -f "$file" ]; then
-		# Whoever comes second finds that it is gone, or another.
+		# After waiting for the lock, check that FILE is still the same file.
 		{ flock 9 && { [ ! "$file" -ef /dev/fd/9 ] || work "$file" "${file#"$inbox"}"; }; } 9<"$file"
 	fi || status=1
 done

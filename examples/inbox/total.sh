@@ -1,5 +1,5 @@
-# The work itself: the total of a file of prices, on standard output. Exit status
-# 75 (EX_TEMPFAIL) would mean that it may go well later.
+# The actual work: prints the total of a file of prices. Exit status 75 (EX_TEMPFAIL)
+# would mean that it may succeed later.
 exec awk -F , '
 	NR == 1 && $0 != "item,price" { bad("want item,price"); exit }
 	NR > 1 && $2 !~ /^[0-9]+([.][0-9]+)?$/ { bad("want a price after the comma"); exit }

@@ -1,5 +1,5 @@
-# Makes public/NAME.html of each pages/NAME.md, all or none. What comes out as it
-# was is left alone, so that only pages that are other ones reload.
+# Makes public/NAME.html from each pages/NAME.md: all pages, or none if one fails. A
+# page that has not changed is not written, so that only changed pages reload.
 set -eu
 new=$(mktemp -d public/.new-XXXXXX) # hidden: neither served nor watched
 trap 'rm -rf "$new"' EXIT

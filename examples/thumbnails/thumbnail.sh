@@ -1,9 +1,9 @@
-# thumbnail.sh IMAGE...         makes thumbnails, or takes them away where the image
-#                               is gone; a directory is all images in it
-# thumbnail.sh --old IMAGE...   only those that are missing or old
-# thumbnail.sh --old            in all of photos/
+# thumbnail.sh IMAGE...         makes thumbnails, or deletes those of images that no
+#                               longer exist; a directory stands for its images
+# thumbnail.sh --old IMAGE...   only those that are missing or out of date
+# thumbnail.sh --old            for all of photos/
 #
-# A name may be anything. A thumbnail is there as a whole or not at all.
+# Any file name works. A thumbnail is never there half written.
 set -u
 photos=$PWD/photos
 old=false
