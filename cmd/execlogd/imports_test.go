@@ -20,7 +20,7 @@ var (
 		"router":       {"inotify"},
 		"httpd":        {"inotify"},
 		"job":          {"inotify", "router"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/logging"},
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/logging", "internal/runnable"},
 
 		"inotify/internal/dirfd":   {},
 		"inotify/internal/dirtree": {},
@@ -39,9 +39,10 @@ var (
 
 		"job/internal/supervisor": {},
 
-		"internal/config":  {"inotify", "router", "httpd", "job"},
-		"internal/control": {"internal/config"},
-		"internal/logging": {"inotify", "router", "job"},
+		"internal/config":   {"inotify", "router", "httpd", "job"},
+		"internal/control":  {"internal/config"},
+		"internal/runnable": {"inotify", "router", "job", "internal/config"},
+		"internal/logging":  {"inotify", "router", "job"},
 	}
 	enters = map[string]string{
 		"github.com/bmatcuk/doublestar": "router",

@@ -15,7 +15,7 @@ import (
 // callback is what a route does with a batch. One by file that is to run at the
 // start is due for its root first, and then for each file that is there.
 func (p *pipeline) callback(f resolvedRoute) router.Callback {
-	run := onlyChanged(f.Route, f.runnable, f.runnable.run)
+	run := f.runnable.OnlyChanged(f.Route, f.runnable.Run)
 	return func(ctx context.Context, batch []inotify.Event) error {
 		if isInitialScan(f.Route, batch) {
 			return p.offerPresent(f.Route)

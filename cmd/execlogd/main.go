@@ -40,6 +40,7 @@ import (
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -92,7 +93,7 @@ func exitStatus(err error) int {
 	case err == nil:
 		return 0
 	case isRun:
-		return statusOf(failed.error)
+		return runnable.ExitStatus(failed.error)
 	case isTrigger:
 		return failedThere.Status
 	case usage:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -36,7 +37,7 @@ func (c *resolvedConfig) keeps(route string) bool {
 }
 
 // has reports whether a route runs a work.
-func (c *resolvedConfig) has(w *runnable) bool {
+func (c *resolvedConfig) has(w *runnable.Runnable) bool {
 	return slices.ContainsFunc(c.resolved, func(f resolvedRoute) bool { return f.runnable == w })
 }
 
@@ -121,7 +122,7 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 	for _, f := range cfg.resolved {
 		route := f.Route.Route
 		route.Callback = p.callback(f)
-		route.OwnOutput = ownOutput(d.runner, route.Name)
+		route.OwnOutput = runnable.OwnOutput(d.runner, route.Name)
 		if f.OnFailure == router.Cancel && !f.StopOnFailure && cfg.MayRetry(f.After) {
 			// The success may come without a further change, after a back-off.
 			route.OnFailure = router.Keep
@@ -171,7 +172,7 @@ func (p *pipeline) post(run router.Run) {
 	}
 	for _, route := range cfg.resolved {
 		if route.Name == run.Route {
-			run = route.runnable.contents.withChangedFiles(run)
+			run = route.runnable.WithChangedFiles(run)
 		}
 	}
 

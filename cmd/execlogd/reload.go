@@ -81,7 +81,7 @@ func (d *daemon) reload(ctx context.Context) error {
 		defer close(d.released)
 		for _, o := range old.resolved {
 			if !next.cfg.has(o.runnable) {
-				o.runnable.end()
+				o.runnable.End()
 			}
 		}
 	})

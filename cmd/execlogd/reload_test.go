@@ -12,13 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/coder/websocket"
 
-	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/job"
 )
@@ -429,32 +427,6 @@ func TestTerminalThatHangsUp(t *testing.T) {
 	screen.Close()
 	if !hasHungUp(program) {
 		t.Error("it has not hung up")
-	}
-}
-
-// Whatever becomes of a run whose work is given up, its events are the next
-// one's, and nothing that it began goes on.
-func TestWorkThatIsGivenUp(t *testing.T) {
-	for _, result := range []error{nil, errors.New("failed"), context.Canceled, errRouteChanged} {
-		began, goesOn := make(chan struct{}), make(chan struct{})
-		var up atomic.Bool
-		w := newRunnable(func(context.Context, []inotify.Event) error {
-			close(began)
-			<-goesOn
-			up.Store(result == nil)
-			return result
-		}, func() { up.Store(false) })
-		ended := make(chan error, 1)
-		go func() { ended <- w.run(t.Context(), nil) }()
-		<-began
-		w.end()
-		close(goesOn)
-		if err := <-ended; !errors.Is(err, errRouteChanged) {
-			t.Errorf("a run that ends with %v: %v", result, err)
-		}
-		if up.Load() {
-			t.Error("a service that was given up goes on")
-		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -76,7 +77,7 @@ type runCommand struct {
 	outputs        runOutputs
 	end            context.CancelCauseFunc // ends it all; nil is success
 	runner         *job.Runner
-	runnable       *runnable
+	runnable       *runnable.Runnable
 	router         *router.Router
 	terminal       *runTerminal // nil without one
 	waits          waitLog
@@ -128,14 +129,14 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 
 // newRouter returns the router with the one route of the command.
 func (c *runCommand) newRouter() (_ *router.Router, err error) {
-	if c.runnable, err = makeRunnable(&c.cfg.Route, c.runner, c.died, func(err error) { c.say(err.Error()) }); err != nil {
+	if c.runnable, err = runnable.New(&c.cfg.Route, c.runner, c.died, func(err error) { c.say(err.Error()) }); err != nil {
 		return nil, err
 	}
 
-	callback := c.terminal.unlessPaused(c.afterClear(c.runnable.run))
+	callback := c.terminal.unlessPaused(c.afterClear(c.runnable.Run))
 	route := c.cfg.Route.Route
-	route.Callback = onlyChanged(&c.cfg.Route, c.runnable, callback)
-	route.OwnOutput = ownOutput(c.runner, route.Name)
+	route.Callback = c.runnable.OnlyChanged(&c.cfg.Route, callback)
+	route.OwnOutput = runnable.OwnOutput(c.runner, route.Name)
 
 	// Whoever stops execlogd run wants the command to end as well, and at once.
 	r, err := router.New(router.Options{Grace: -1, Waiting: c.sayWaiting, Post: c.post}, route)
@@ -165,7 +166,7 @@ func (c *runCommand) afterClear(callback router.Callback) router.Callback {
 
 // post says how a run ended.
 func (c *runCommand) post(run router.Run) {
-	run = c.runnable.contents.withChangedFiles(run)
+	run = c.runnable.WithChangedFiles(run)
 	run.Err = adviseOnLoop(run.Err, "name it with -outputs or -ignore")
 	took := run.Took.Round(time.Millisecond)
 	switch {

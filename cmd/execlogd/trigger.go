@@ -17,7 +17,7 @@ import (
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/control"
-	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/internal/runnable"
 )
 
 const triggerUsage = `Usage: execlogd trigger [flags] route [path...]
@@ -139,7 +139,7 @@ func (d *daemon) serveTrigger(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := ticket.Wait(r.Context()); err != nil {
-		answer(http.StatusOK, triggered{err.Error(), statusOf(err)})
+		answer(http.StatusOK, triggered{err.Error(), runnable.ExitStatus(err)})
 		return
 	}
 	answer(http.StatusOK, triggered{})
@@ -176,17 +176,4 @@ func (r *resolvedConfig) eventsFor(route string, paths []string) ([]inotify.Even
 		events = append(events, inotify.Event{Root: c.Root, Path: rel})
 	}
 	return events, nil
-}
-
-// statusOf is the exit status of the command that an error is of, or as a shell
-// makes one of a signal; 1 if it did not start.
-func statusOf(err error) int {
-	e, ok := errors.AsType[*job.Error](err)
-	switch {
-	case ok && e.Run.Signal != 0:
-		return 128 + int(e.Run.Signal)
-	case ok && e.Run.Exit > 0:
-		return e.Run.Exit
-	}
-	return 1
 }

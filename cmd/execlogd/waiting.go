@@ -9,6 +9,7 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -29,7 +30,7 @@ func (w *waitLog) line(e inotify.Event) string {
 		return ""
 	}
 	who := "a program"
-	if writer, ok := job.WriterOf(realName(e)); ok {
+	if writer, ok := job.WriterOf(runnable.RealPath(e)); ok {
 		who = fmt.Sprintf("%s (%d)", writer.Name, writer.PID)
 	}
 	name := e.Path

@@ -86,7 +86,7 @@ func ignorer(ignore []string) (func(path string) bool, error) {
 	if len(ignore) == 0 {
 		return func(string) bool { return false }, nil
 	}
-	route := router.Route{Name: "watch", Ignore: ignore, Callback: succeed}
+	route := router.Route{Name: "watch", Ignore: ignore, Callback: noCallback}
 	r, err := router.New(router.Options{}, route)
 	if err != nil {
 		return nil, config.UsageError{Err: err}

@@ -108,10 +108,10 @@ func (cfg *whyConfig) roots() []string {
 func (cfg *whyConfig) router() (*router.Router, error) {
 	var routes []router.Route
 	if cfg.Reloads() {
-		routes = append(routes, cfg.PageRoutes(succeed, succeed, nil)...)
+		routes = append(routes, cfg.PageRoutes(noCallback, noCallback, nil)...)
 	}
 	for _, c := range cfg.Routes {
-		c.Callback = succeed
+		c.Callback = noCallback
 		routes = append(routes, c.Route)
 	}
 	return router.New(router.Options{}, routes...)
@@ -268,3 +268,6 @@ func slashIfDir(path string) string {
 	}
 	return ""
 }
+
+// noCallback is the callback of routes that never run.
+func noCallback(context.Context, []inotify.Event) error { return nil }

@@ -1,4 +1,4 @@
-package main
+package runnable
 
 import (
 	"context"
@@ -98,7 +98,7 @@ func (f *followups) run(ctx context.Context, batch []inotify.Event, err error) {
 
 	next, key, status, exit := f.onSuccess, "on_success", "ok", 0
 	if err != nil {
-		next, key, status, exit = f.onFailure, "on_failure_run", "failed", statusOf(err)
+		next, key, status, exit = f.onFailure, "on_failure_run", "failed", ExitStatus(err)
 	}
 	if next == nil {
 		return

@@ -1,4 +1,4 @@
-package main
+package runnable
 
 import (
 	"context"
@@ -16,9 +16,9 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// onlyChanged returns a callback that leaves out files that have the content of the
+// OnlyChanged returns a callback that leaves out files that have the content of the
 // last run, if the route has changed_only.
-func onlyChanged(c *config.Route, r *runnable, callback router.Callback) router.Callback {
+func (r *Runnable) OnlyChanged(c *config.Route, callback router.Callback) router.Callback {
 	if !c.ChangedOnly {
 		return callback
 	}
@@ -42,6 +42,12 @@ func onlyChanged(c *config.Route, r *runnable, callback router.Callback) router.
 		}
 		return err
 	}
+}
+
+// WithChangedFiles returns a run without the files that OnlyChanged has left out. It is
+// for Post, which is told of one run before the next begins.
+func (r *Runnable) WithChangedFiles(run router.Run) router.Run {
+	return r.contents.withChangedFiles(run)
 }
 
 const (
@@ -108,8 +114,7 @@ func (c *contents) setChanged(events []inotify.Event) {
 	c.changed = events
 }
 
-// withChangedFiles returns a run without the files that were left out. It is for Post,
-// which is told of one run before the next begins.
+// withChangedFiles is Runnable.WithChangedFiles.
 func (c *contents) withChangedFiles(run router.Run) router.Run {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,17 +1,14 @@
-package main
+package runnable
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
-	"slices"
 	"sync/atomic"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
-	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -29,9 +26,13 @@ func (routeChangedError) Is(target error) bool {
 	return target == router.ErrRestarted || target == context.Canceled
 }
 
-// A runnable is what a route runs, for as long as the configuration has it: a
+// A Runnable is what a route runs, for as long as the configuration has it: a
 // command, a service, or nothing.
-type runnable struct {
+type Runnable struct {
+	// Suspended says that it is a service that is stopped until a route before it
+	// succeeds.
+	Suspended atomic.Bool
+
 	callback    router.Callback // without what run adds
 	stop        func()          // ends the service; does nothing for a command
 	predecessor <-chan struct{} // closed when nothing is left of the runnable in whose place this is; nil if there is none
@@ -40,18 +41,17 @@ type runnable struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when nothing of it is left
 
-	contents  contents    // of files, for changed_only
-	suspended atomic.Bool // it is a service that is stopped until a route before it succeeds
+	contents contents // of files, for changed_only
 }
 
-func newRunnable(callback router.Callback, stop func()) *runnable {
+func newRunnable(callback router.Callback, stop func()) *Runnable {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &runnable{callback: callback, stop: stop, ctx: ctx, cancel: cancel, done: make(chan struct{})}
+	return &Runnable{callback: callback, stop: stop, ctx: ctx, cancel: cancel, done: make(chan struct{})}
 }
 
-// makeRunnable makes what a route runs. It calls died when a service ends by itself,
+// New makes what a route runs. It calls died when a service ends by itself,
 // and report with what is wrong with a follow-up.
-func makeRunnable(c *config.Route, runner *job.Runner, died, report func(error)) (*runnable, error) {
+func New(c *config.Route, runner *job.Runner, died, report func(error)) (*Runnable, error) {
 	nothing := func() {}
 	f, err := makeFollowups(c, runner, report)
 	if err != nil {
@@ -62,7 +62,7 @@ func makeRunnable(c *config.Route, runner *job.Runner, died, report func(error))
 	case !c.HasCommand():
 		return newRunnable(f.after(succeed), nothing), nil
 	case c.IsService:
-		var r *runnable
+		var r *Runnable
 		service := c.Service
 		service.Died = func(err error) {
 			r.contents.forget() // any save starts it again
@@ -86,11 +86,11 @@ func makeRunnable(c *config.Route, runner *job.Runner, died, report func(error))
 // succeed is the callback of a route without a command.
 func succeed(context.Context, []inotify.Event) error { return nil }
 
-// waitFor makes the runnable wait for the end of another one.
-func (r *runnable) waitFor(other *runnable) { r.predecessor = other.done }
+// WaitFor makes the runnable wait for the end of another one.
+func (r *Runnable) WaitFor(other *Runnable) { r.predecessor = other.done }
 
-// run is the callback of the route.
-func (r *runnable) run(ctx context.Context, batch []inotify.Event) error {
+// Run is the callback of the route.
+func (r *Runnable) Run(ctx context.Context, batch []inotify.Event) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })()
@@ -122,46 +122,19 @@ func (r *runnable) run(ctx context.Context, batch []inotify.Event) error {
 	return fmt.Errorf("%w: %w", errRouteChanged, err)
 }
 
-// end ends the run that there is, or the service. It waits for the service.
-func (r *runnable) end() {
+// Stop stops the service, if it is one. The next run starts it again.
+func (r *Runnable) Stop() { r.stop() }
+
+// End ends the run that there is, or the service. It waits for the service.
+func (r *Runnable) End() {
 	r.cancel(errRouteChanged)
 	r.stop()
 	close(r.done)
 }
 
-// A resolvedRoute is a route of the configuration file with what it runs.
-type resolvedRoute struct {
-	*config.Route
-	runnable *runnable
-	kept     bool // the runnable is that of the configuration before
-}
-
-// resolveRoutes reports what a configuration names that does not exist, and returns
-// what its routes run. It calls died at the end of a service, and report with what is
-// wrong with a follow-up, both with the name of the route. There must be a runner if
-// there are routes.
-func resolveRoutes(cfg *config.Config, runner *job.Runner, died, report func(route string, err error)) ([]resolvedRoute, config.Mistakes) {
-	r := cfg.NewReport()
-	if at, ok := cfg.ControlPlace(); ok {
-		if err := control.Check(cfg.Control); err != nil {
-			r.Add(at, "control: %v", err)
-		}
-	}
-
-	var routes []resolvedRoute
-	for _, c := range cfg.Check(r) {
-		runnable, err := makeRunnable(c, runner, func(err error) { died(c.Name, err) }, func(err error) { report(c.Name, err) })
-		if err != nil {
-			r.Add(commandPlace(c, err), "%v", err)
-		}
-		routes = append(routes, resolvedRoute{Route: c, runnable: runnable})
-	}
-	return routes, r.Mistakes()
-}
-
-// commandPlace returns the place in the file of the command that an error is about,
+// CommandPlace returns the place in the file of the command that an error is about,
 // or of the argument that is wrong.
-func commandPlace(c *config.Route, err error) config.Place {
+func CommandPlace(c *config.Route, err error) config.Place {
 	if wrong, ok := errors.AsType[followupError](err); ok {
 		return wrong.at
 	}
@@ -174,46 +147,23 @@ func commandPlace(c *config.Route, err error) config.Place {
 	return c.At("run").Element(0)
 }
 
-// inherit takes over the runnable of the route that had the name before, if it is to go
-// on. Otherwise the new runnable waits for the end of the old one.
-func (r *resolvedRoute) inherit(old resolvedRoute) {
-	if r.canInherit(old) {
-		r.runnable, r.kept = old.runnable, true
-	} else {
-		r.runnable.waitFor(old.runnable)
-	}
-}
-
-// canInherit reports whether a route runs the same as before. A service that is
-// suspended begins anew if it may not have to be any more.
-func (r *resolvedRoute) canInherit(old resolvedRoute) bool {
-	resumes := old.runnable.suspended.Load() && (r.StopOnFailure != old.StopOnFailure || !slices.Equal(r.After, old.After))
-	return !resumes && r.Per == old.Per && reflect.DeepEqual(runnableSpec(old.Route), runnableSpec(r.Route))
-}
-
-// runnableSpec returns what the runnable of a route depends on, for a comparison. It
-// does not depend on when the route runs, nor on where the route is in the file.
-func runnableSpec(c *config.Route) any {
-	return []any{c.IsService, c.Service, c.Notify, c.OnSuccess, c.OnFailureRun}
-}
-
-// realName returns the path of the file of an event. If that is the root, it may be a
+// RealPath returns the path of the file of an event. If that is the root, it may be a
 // link to the file.
-func realName(e inotify.Event) string {
+func RealPath(e inotify.Event) string {
 	if e.Path == "." {
 		return config.Resolve(e.Root)
 	}
 	return e.Name()
 }
 
-// ownOutput returns a function that tells a route which files its commands are writing
+// OwnOutput returns a function that tells a route which files its commands are writing
 // to: themselves, or through us if their output goes into a file with ours (execlogd
 // run make >build.log).
-func ownOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
+func OwnOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
 	return func(events []inotify.Event) []bool {
 		var files []string
 		for _, e := range events {
-			files = append(files, realName(e))
+			files = append(files, RealPath(e))
 		}
 
 		writing := runner.Writing(route, files...)
@@ -236,4 +186,17 @@ func isOwnOutput(name string) bool {
 		}
 	}
 	return false
+}
+
+// ExitStatus is the exit status of the command that an error is of, or as a shell
+// makes one of a signal; 1 if it did not start.
+func ExitStatus(err error) int {
+	e, ok := errors.AsType[*job.Error](err)
+	switch {
+	case ok && e.Run.Signal != 0:
+		return 128 + int(e.Run.Signal)
+	case ok && e.Run.Exit > 0:
+		return e.Run.Exit
+	}
+	return 1
 }

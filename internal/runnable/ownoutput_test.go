@@ -1,4 +1,4 @@
-package main
+package runnable
 
 import (
 	"os"
@@ -32,7 +32,7 @@ func TestOwnOutputHasWhereExeclogdWritesTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer runner.Close()
-	own := ownOutput(runner, "build")
+	own := OwnOutput(runner, "build")
 	var events []inotify.Event
 	for _, name := range []string{"out.log", "err.log", "a.md", "gone"} {
 		events = append(events, inotify.Event{Root: dir, Path: name})

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/control"
+	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/job"
+)
+
+// A resolvedRoute is a route of the configuration file with what it runs.
+type resolvedRoute struct {
+	*config.Route
+	runnable *runnable.Runnable
+	kept     bool // the runnable is that of the configuration before
+}
+
+// resolveRoutes reports what a configuration names that does not exist, and returns
+// what its routes run. It calls died at the end of a service, and report with what is
+// wrong with a follow-up, both with the name of the route. There must be a runner if
+// there are routes.
+func resolveRoutes(cfg *config.Config, runner *job.Runner, died, report func(route string, err error)) ([]resolvedRoute, config.Mistakes) {
+	r := cfg.NewReport()
+	if at, ok := cfg.ControlPlace(); ok {
+		if err := control.Check(cfg.Control); err != nil {
+			r.Add(at, "control: %v", err)
+		}
+	}
+
+	var routes []resolvedRoute
+	for _, c := range cfg.Check(r) {
+		run, err := runnable.New(c, runner, func(err error) { died(c.Name, err) }, func(err error) { report(c.Name, err) })
+		if err != nil {
+			r.Add(runnable.CommandPlace(c, err), "%v", err)
+		}
+		routes = append(routes, resolvedRoute{Route: c, runnable: run})
+	}
+	return routes, r.Mistakes()
+}
+
+// inherit takes over the runnable of the route that had the name before, if it is to go
+// on. Otherwise the new runnable waits for the end of the old one.
+func (r *resolvedRoute) inherit(old resolvedRoute) {
+	if r.canInherit(old) {
+		r.runnable, r.kept = old.runnable, true
+	} else {
+		r.runnable.WaitFor(old.runnable)
+	}
+}
+
+// canInherit reports whether a route runs the same as before. A service that is
+// suspended begins anew if it may not have to be any more.
+func (r *resolvedRoute) canInherit(old resolvedRoute) bool {
+	resumes := old.runnable.Suspended.Load() && (r.StopOnFailure != old.StopOnFailure || !slices.Equal(r.After, old.After))
+	return !resumes && r.Per == old.Per && reflect.DeepEqual(runnableSpec(old.Route), runnableSpec(r.Route))
+}
+
+// runnableSpec returns what the runnable of a route depends on, for a comparison. It
+// does not depend on when the route runs, nor on where the route is in the file.
+func runnableSpec(c *config.Route) any {
+	return []any{c.IsService, c.Service, c.Notify, c.OnSuccess, c.OnFailureRun}
+}
