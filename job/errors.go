@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/job/internal/supervisor"
+	"github.com/execlog/execlogd/router"
 )
 
 // An Error is a run that did not succeed. Its text is one line.
@@ -20,6 +22,22 @@ func (e *Error) Error() string { return programName(e.Run.Argv) + ": " + e.Run.E
 
 // Unwrap is Run.Err.
 func (e *Error) Unwrap() error { return e.Run.Err }
+
+// Errors of runs.
+var (
+	errClosed           = fmt.Errorf("the runner is closed: %w", context.Canceled)
+	errStop             = fmt.Errorf("stopped: %w", context.Canceled)
+	errReplaced         = fmt.Errorf("stopped to be started again: %w", router.ErrRestarted)
+	errEarly            = errors.New("ended before it was ready")
+	errSupervisorKilled = errors.New("its supervisor process was killed, and what it had started with it")
+)
+
+// A startupError is the error of a service that was not ready in time.
+type startupError string
+
+func (e startupError) Error() string { return string(e) }
+
+func (startupError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // programName is what errors call a command: the name of its program, and if that
 // is a shell, the beginning of its script.

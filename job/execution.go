@@ -3,7 +3,6 @@ package job
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -23,8 +22,6 @@ const outputTimeout = time.Second
 // which may hold the pipe: as long as it takes to read what the program itself has
 // written.
 const leftOutputTimeout = 50 * time.Millisecond
-
-var errSupervisorKilled = errors.New("its supervisor process was killed, and what it had started with it")
 
 // An execution is a program that was started, until nothing that it has started is
 // left.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"sync"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/execlog/execlogd/job/internal/supervisor"
 )
-
-var errClosed = fmt.Errorf("the runner is closed: %w", context.Canceled)
 
 // supervises is set when Supervise was called in a process that is not a supervisor
 // process.

@@ -3,7 +3,6 @@ package job
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -18,21 +17,6 @@ import (
 // DefaultStartup is how long a service may take to be ready if it does not
 // say.
 const DefaultStartup = 30 * time.Second
-
-var (
-	errEarly = errors.New("ended before it was ready")
-	errStop  = fmt.Errorf("stopped: %w", context.Canceled)
-
-	// errReplaced is the error of a service in whose place a new one was started.
-	errReplaced = fmt.Errorf("stopped to be started again: %w", router.ErrRestarted)
-)
-
-// A startupError is the error of a service that was not ready in time.
-type startupError string
-
-func (e startupError) Error() string { return string(e) }
-
-func (startupError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // A Service is a Command that goes on running, such as a server that is being
 // developed.

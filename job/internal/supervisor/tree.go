@@ -41,6 +41,9 @@ type tree struct {
 	// These are for the goroutine of supervise alone.
 	asked   map[processID]bool // who was asked to end
 	leaving bool               // the program has ended by itself, and some may stay
+	due     <-chan time.Time   // when to send SIGKILL; nil while nothing is to end
+	killed  time.Time          // when SIGKILL was first sent; zero before
+	end     Report
 
 	mu     sync.Mutex // guards what follows, and the program against being reaped
 	reaped bool       // the program was, and its number may be another's
@@ -65,7 +68,8 @@ func start(r Request, files []int, socket int, shared bool) *tree {
 	send(socket, Report{Kind: Started, Value: pid})
 
 	t := &tree{
-		Request: r, socket: socket, shared: shared, program: pid, asked: make(map[processID]bool),
+		Request: r, socket: socket, shared: shared, program: pid,
+		asked: make(map[processID]bool), end: Report{Kind: Ended},
 		orders: make(chan byte), programEnded: make(chan struct{}), childReaped: make(chan struct{}, 1),
 		allReaped: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -128,73 +132,85 @@ func (t *tree) signalProgram(s syscall.Signal) {
 // Where a process goes on because it may be left, or because it cannot be ended, the
 // supervisor process ends: the process would pass for one of the next program.
 func (t *tree) supervise() {
-	end := Report{Kind: Ended}
 	programEnded := t.programEnded
-	var childReaped <-chan struct{} // nil while it makes no difference
-	var due <-chan time.Time        // when to send SIGKILL; nil while nothing is to end
-	var killed time.Time            // when it was first sent
+	for len(t.end.Left) == 0 && t.end.Unkillable == 0 {
+		var childReaped <-chan struct{}
+		if t.leaving {
+			childReaped = t.childReaped // the last that had to end may be gone
+		}
 
-	for len(end.Left) == 0 && end.Unkillable == 0 {
 		select {
 		case <-t.allReaped:
 			if t.shared {
 				flushKeySignals() // whoever hears of the end knows of the key that has caused it
 			}
-			end.Value = int(t.status)
-			send(t.socket, end)
+			t.end.Value = int(t.status)
+			send(t.socket, t.end)
 			close(t.done)
 			return
-
 		case <-programEnded:
 			programEnded = nil
-			if due != nil {
-				// The signal of the program is not for what it leaves behind.
-				if t.StopSignal != unix.SIGTERM {
-					clear(t.asked)
-				}
-				t.terminate(unix.SIGTERM)
-				break
-			}
-			if len(t.Leave) > 0 {
-				t.leaving, childReaped = true, t.childReaped
-				t.awaitExec()
-				end.Left = t.staying()
-			}
-			if len(end.Left) == 0 {
-				end.Killed = t.terminate(unix.SIGTERM)
-				due = time.After(t.Grace)
-			}
-
+			t.endRest()
 		case <-childReaped:
-			end.Left = t.staying()
-
+			t.end.Left = t.staying()
 		case order := <-t.orders:
-			switch {
-			case order == killTree && killed.IsZero():
-				due = time.After(0)
-			case order == stopTree && due == nil:
-				t.terminate(t.StopSignal)
-				due = time.After(t.Grace)
-			}
-
-		case now := <-due:
-			if killed.IsZero() {
-				killed = now
-			}
-			n := t.kill()
-			if n == 0 && t.leaving {
-				end.Left = t.staying()
-			} else if now.Sub(killed) > killTimeout {
-				end.Unkillable = max(n, 1)
-			}
-			due = time.After(killInterval)
+			t.follow(order)
+		case now := <-t.due:
+			t.killAgain(now)
 		}
 	}
 
 	t.mu.Lock() // for ever: nothing is reaped any more
-	end.Value = int(t.status)
-	send(t.socket, end)
+	t.end.Value = int(t.status)
+	send(t.socket, t.end)
 	os.Exit(0)
+}
+
+// endRest ends what the program has left behind when it has ended.
+func (t *tree) endRest() {
+	if t.due != nil {
+		// It was stopped. The signal for the program is not for the rest.
+		if t.StopSignal != unix.SIGTERM {
+			clear(t.asked)
+		}
+		t.terminate(unix.SIGTERM)
+		return
+	}
+
+	if len(t.Leave) > 0 {
+		t.leaving = true
+		t.awaitExec()
+		if t.end.Left = t.staying(); len(t.end.Left) > 0 {
+			return
+		}
+	}
+	t.end.Killed = t.terminate(unix.SIGTERM)
+	t.due = time.After(t.Grace)
+}
+
+// follow follows an order. One that comes too late does nothing.
+func (t *tree) follow(order byte) {
+	switch {
+	case order == killTree && t.killed.IsZero():
+		t.due = time.After(0)
+	case order == stopTree && t.due == nil:
+		t.terminate(t.StopSignal)
+		t.due = time.After(t.Grace)
+	}
+}
+
+// killAgain sends SIGKILL, and looks at what the last one has done.
+func (t *tree) killAgain(now time.Time) {
+	if t.killed.IsZero() {
+		t.killed = now
+	}
+	n := t.kill()
+	if n == 0 && t.leaving {
+		t.end.Left = t.staying()
+	} else if now.Sub(t.killed) > killTimeout {
+		t.end.Unkillable = max(n, 1)
+	}
+	t.due = time.After(killInterval)
 }
 
 // awaitExec waits a moment for processes that were forked and have not executed
