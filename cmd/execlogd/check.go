@@ -13,9 +13,8 @@ import (
 
 const checkUsage = `Usage: execlogd check -config file
 
-Says everything that is wrong in a configuration file, a mistake a line, without
-doing any of it. The exit status is 1 if there is any. What may be wrong in a file
-that is right otherwise is a line with note: in it.
+Prints all mistakes in a configuration file, one on a line, and starts nothing. The exit
+status is 1 if there are any. Otherwise, a line with note: names what may be wrong.
 `
 
 // check reports the mistakes of a configuration file.

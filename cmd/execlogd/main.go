@@ -429,11 +429,15 @@ const usage = `Usage: execlogd [flags]
        execlogd watch [flags] [directory...]
        execlogd why [flags] path [new-path]
 
-Serves a directory and refreshes the pages of it that are open when it changes,
-or runs the routes of a file, or both.
-run runs one command on changes, check says what is wrong in a configuration
-file (execlogd.toml(5)), log prints what a running daemon has run, trigger has it run a route, watch prints
-what happens in directories, and why explains what a change of a path would do.
+Serves a directory and refreshes its pages in browsers when files change, or runs the
+routes of a configuration file (execlogd.toml(5)), or both. The other commands:
+
+  run      runs one command when files change
+  check    reports the mistakes in a configuration file
+  log      prints what a running daemon has run
+  trigger  makes a running daemon run a route
+  watch    prints the events in directories
+  why      explains what a change of a path would do
 `
 
 func printVersion(stdout io.Writer) error {

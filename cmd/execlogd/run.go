@@ -23,16 +23,16 @@ import (
 const runUsage = `Usage: execlogd run [flags] command [argument...]
        execlogd run [flags] -shell script
 
-Runs a command at once, and again when something below a directory changes. In
-arguments {path} stands for the file that has changed, and {paths}, if it is
-one, for all of them; such a command, and one for each file (-per file), first
-runs at a change. A -- before the command ends the flags.
+Runs a command at once, and again when a file below a directory changes. In its
+arguments {path} stands for the file that has changed, and an argument {paths} for all
+such files. A command with one of these, and one for each file (-per file), does not run
+before the first change. A -- before the command ends the flags.
 
-On a terminal the command has that to itself, as under a shell: it may read from
-it, and Ctrl-C goes to the command, whose end by it ends execlogd as well. While
-none runs there are keys: Enter runs again, p pauses, q quits, ? lists them. With
--restart and -signal they are there until the command reads from the terminal, and
-with -stdin none, where it cannot, all the time.
+The command has the terminal while it runs, as under a shell: it may read from it, and
+Ctrl-C goes to the command; if that ends the command, execlogd ends too. While no command
+runs, there are keys: Enter runs it again, p pauses, q quits, ? lists the keys. With
+-restart or -signal there are keys until the command reads from the terminal; with
+-stdin none, where it cannot, there are always keys.
 `
 
 // A failedRun is the failure that ended execlogd run -exit-on-failure.

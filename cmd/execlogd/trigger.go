@@ -22,18 +22,18 @@ import (
 
 const triggerUsage = `Usage: execlogd trigger [flags] route [path...]
 
-Has the running daemon run a route at once, as if the paths had changed, or its
-root as a whole, whatever its patterns are. It waits for the end of the run and
-has the exit status of the command.
+Makes the running daemon run a route at once, whatever its patterns: for the paths, as if
+they had changed, or for its root as a whole. It waits for the end of the run, and its
+exit status is that of the command.
 `
 
-// trigger has a running daemon run a route.
+// trigger makes a running daemon run a route.
 func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	var noWait bool
 	var socket string
 	flags := flag.NewFlagSet("execlogd trigger", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.BoolVar(&noWait, "n", false, "do not wait for the run")
+	flags.BoolVar(&noWait, "n", false, "do not wait for the end of the run")
 	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon, where there are several")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):

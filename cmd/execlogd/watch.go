@@ -21,8 +21,8 @@ import (
 
 const watchUsage = `Usage: execlogd watch [flags] [path...]
 
-Prints what happens in directories, or to single files, as it happens; in the current
-directory if none is named.
+Prints the events in directories, or of single files, as they happen; without a path
+those in the current directory.
 `
 
 // A watchConfig is the command line of execlogd watch, checked.

@@ -20,11 +20,10 @@ import (
 const whyUsage = `Usage: execlogd why [flags] path [new-path]
        execlogd why [run] [flags of execlogd run] path [new-path]
 
-Explains what would happen if the path changed: under which root it is, what
-ignores it, which routes it triggers, and which pages it concerns. With a new path it
-explains what would happen if the path were renamed to that. The flags are
-those of the daemon that is meant, or those of execlogd run, which need the word
-run only where both have them.
+Explains what happens when a path changes: below which root it is, what ignores it, which
+routes it triggers, and which pages it concerns. With a new path, it explains what happens
+when the path is renamed to that. The flags are those of the daemon, or those of execlogd
+run; the word run is needed only if both commands have all the flags that are given.
 `
 
 // why explains what the daemon, or execlogd run, with the same flags does when a path

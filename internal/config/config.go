@@ -112,22 +112,22 @@ func (cfg *Config) serverKeys() []key {
 		{"root", directory(&cfg.Root), "serve and watch this `directory` (default the current one)"},
 		{"host", text(&cfg.Host, `an address, as in "127.0.0.1"`), "listen on this `address`; 0.0.0.0 or :: is every address of the machine" + byDefault(cfg.Host)},
 		{"port", number(&cfg.Port, 0, 65535), "listen on this TCP `port`; 0 takes a free one" + byDefault(cfg.Port)},
-		{"static", boolean(&cfg.Static), "serve the files of the root (default true); without it there is live reload alone,\nfor pages that another server or a file: address shows"},
+		{"static", boolean(&cfg.Static), "serve the files of the root (default true); without it there is only live reload, for\npages of another server or of file: URLs"},
 		{"livereload", boolean(&cfg.LiveReload), "watch the root and refresh the pages that are open (default true)"},
-		{"inject", boolean(&cfg.Inject), "put the script for live reload into pages (default true); without it a page has to\nlink /livereload.js itself"},
-		{"delay", duration(&cfg.Delay), "gather changes for this `duration` before pages are told; 0s does not wait" + byDefault(cfg.Delay)},
-		{"debounce", duration(&cfg.Debounce), "tell pages at most once in this `duration`; 0s is no limit" + byDefault(cfg.Debounce)},
-		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), "do not watch what matches this `pattern` (may be repeated; adds to hidden and temporary\nfiles, which an empty pattern takes away)"},
-		{"allow_host", access(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), "also answer to this host `name`, or to all below .example.com (may be repeated)"},
-		{"allow_origin", access(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), "also send changes to pages of this `origin`, as in https://example.com (may be repeated)"},
+		{"inject", boolean(&cfg.Inject), "put the script for live reload into pages (default true); without it a page has to link\n/livereload.js itself"},
+		{"delay", duration(&cfg.Delay), "gather changes for this `duration` before pages are refreshed; 0s does not wait" + byDefault(cfg.Delay)},
+		{"debounce", duration(&cfg.Debounce), "wait at least this `duration` between two refreshes; 0s is no limit" + byDefault(cfg.Debounce)},
+		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
+		{"allow_host", access(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
+		{"allow_origin", access(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
 		{"after", names(&cfg.After), ""},
 	}
 }
 
 // define declares the flags of the daemon.
 func (cfg *Config) define(flags *flag.FlagSet, t *tables) {
-	flags.StringVar(&cfg.File, "config", cfg.File, "read this `file`, execlogd.toml(5); the other flags win over it")
-	flags.BoolVar(&cfg.WatchFile, "watch-config", cfg.WatchFile, "load the file of -config anew when it changes, as at SIGHUP")
+	flags.StringVar(&cfg.File, "config", cfg.File, "read this `file`, execlogd.toml(5); other flags override it")
+	flags.BoolVar(&cfg.WatchFile, "watch-config", cfg.WatchFile, "read the file of -config again when it changes, as at SIGHUP")
 	flags.BoolVar(&cfg.Version, "version", false, "print the version")
 	defineKeys(flags, t, cfg.keys())
 	defineKeys(flags, t, cfg.serverKeys())

@@ -89,11 +89,11 @@ func (cfg *Run) define(flags *flag.FlagSet, t *tables) {
 			path(&dir, `a directory or a file, as in "src"`)(t, v)
 			cfg.Paths = append(cfg.Paths, dir)
 		},
-		"listen to this `directory` with all below it, or to this single file, by default the\ncurrent directory (may be repeated)",
+		"watch this `directory` with everything below it, or this single file (may be repeated;\ndefault the current directory)",
 	}})
 	cfg.IgnoreFiles = true
-	flags.BoolVar(&cfg.IgnoreFiles, "ignore-files", true, "do not listen to what .gitignore, .ignore and .git/info/exclude files ignore")
-	flags.BoolFunc("restart", "end the command when something changes while it runs, and start it again, as for a\nserver: -on-busy restart", func(s string) error {
+	flags.BoolVar(&cfg.IgnoreFiles, "ignore-files", true, "ignore what .gitignore, .ignore and .git/info/exclude files ignore")
+	flags.BoolFunc("restart", "end the command when a file changes while it runs, and start it again, as for a server:\n-on-busy restart", func(s string) error {
 		if on, err := strconv.ParseBool(s); err != nil || !on {
 			return err
 		}
