@@ -62,7 +62,7 @@ func (d *daemon) hasControl(cfg config.Config) bool {
 
 // controlError says which flag or key names a control socket that cannot be had.
 func controlError(cfg *config.Config, err error) error {
-	at, ok := cfg.ControlPlace()
+	at, ok := cfg.ControlKey()
 	if !ok {
 		return fmt.Errorf("-control: %w", err)
 	}

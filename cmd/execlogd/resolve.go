@@ -23,7 +23,7 @@ type resolvedRoute struct {
 // there are routes.
 func resolveRoutes(cfg *config.Config, runner *job.Runner, died, report func(route string, err error)) ([]resolvedRoute, config.Mistakes) {
 	r := cfg.NewReport()
-	if at, ok := cfg.ControlPlace(); ok {
+	if at, ok := cfg.ControlKey(); ok {
 		if err := control.Check(cfg.Control); err != nil {
 			r.Add(at, "control: %v", err)
 		}
@@ -33,7 +33,7 @@ func resolveRoutes(cfg *config.Config, runner *job.Runner, died, report func(rou
 	for _, c := range cfg.Check(r) {
 		run, err := runnable.New(c, runner, func(err error) { died(c.Name, err) }, func(err error) { report(c.Name, err) })
 		if err != nil {
-			r.Add(runnable.CommandPlace(c, err), "%v", err)
+			r.Add(runnable.CommandKey(c, err), "%v", err)
 		}
 		routes = append(routes, resolvedRoute{Route: c, runnable: run})
 	}

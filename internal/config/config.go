@@ -192,5 +192,5 @@ func (cfg *Config) check() error {
 		return Usagef("-static=false and -livereload=false leave nothing to do: drop one of them, or name a file with routes by -config")
 	}
 	cfg.Serve = cfg.Serve && (cfg.Static || cfg.LiveReload)
-	return checkFlags(cfg.serverPatterns(), cfg.NewReport(), cfg.Root)
+	return checkFlags(ignorePatterns(cfg.Ignore), cfg.NewReport(), cfg.Root)
 }

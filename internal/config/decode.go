@@ -24,7 +24,7 @@ import (
 type value struct {
 	is    any
 	label string // its key or flag, as messages call it
-	at    Place
+	at    KeyPath
 }
 
 // kind is the type of a value, for messages.

@@ -56,9 +56,9 @@ func parse(file, dir string, text []byte) (Config, Mistakes) {
 
 	switch idle := len(cfg.Routes) == 0 && len(t.mistakes) == 0; {
 	case idle && !cfg.Serve:
-		t.Add(Place{}, "there is nothing to do: add a [server] table, or a [[route]]")
+		t.Add(KeyPath{}, "there is nothing to do: add a [server] table, or a [[route]]")
 	case idle && !cfg.Static && !cfg.LiveReload:
-		t.Add(Place{}, "static = false and livereload = false leave nothing to do: drop one of them, or add a [[route]]")
+		t.Add(KeyPath{}, "static = false and livereload = false leave nothing to do: drop one of them, or add a [[route]]")
 	}
 	return cfg, t.Mistakes()
 }
@@ -96,14 +96,14 @@ func (t *tables) checkNames(cfg *Config) {
 	}
 
 	known := slices.Sorted(maps.Keys(first))
-	check := func(at Place, after []string) {
+	check := func(at KeyPath, after []string) {
 		for _, name := range after {
 			if first[name] == nil && !t.full() {
 				t.Add(at.Text(name), "after names a route %q%s", name, meantRoute(name, known))
 			}
 		}
 	}
-	check(Place{}.Key("server").Key("after"), cfg.After)
+	check(KeyPath{}.Key("server").Key("after"), cfg.After)
 	for _, c := range cfg.Routes {
 		check(c.At("after"), c.After)
 	}

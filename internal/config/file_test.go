@@ -109,7 +109,7 @@ PORT = "8080"
 			Name: "build", Argv: []string{"make", "", "site"}, Dir: "/dir", Env: []string{"A=", "B=2"}, Input: job.JSONLines,
 			Grace: 5 * time.Second, StopSignal: syscall.SIGINT, Leave: []string{"java"},
 		}},
-		Root: "/dir/src", Notify: true, Reload: true, place: Place{}.Key("route").Element(0),
+		Root: "/dir/src", Notify: true, Reload: true, table: KeyPath{}.Key("route").Element(0),
 		OnSuccess:    job.Command{Name: "build", Argv: []string{"a", ""}, BuiltLater: true, Dir: "/dir", Env: []string{"A=", "B=2"}, Grace: 5 * time.Second},
 		OnFailureRun: job.Command{Name: "build", Shell: "b", BuiltLater: true, Dir: "/dir", Env: []string{"A=", "B=2"}, Grace: 5 * time.Second},
 	}
@@ -119,7 +119,7 @@ PORT = "8080"
 
 	want = defaultRoute("/dir")
 	want.Name, want.After, want.Background, want.IsService, want.Start = "serve", []string{"build"}, true, true, true
-	want.Roots, want.Mask, want.place = []string{"/dir"}, router.Reload|inotify.Create|inotify.Delete|inotify.MovedFrom, Place{}.Key("route").Element(1)
+	want.Roots, want.Mask, want.table = []string{"/dir"}, router.Reload|inotify.Create|inotify.Delete|inotify.MovedFrom, KeyPath{}.Key("route").Element(1)
 	want.Service = job.Service{
 		Command: job.Command{Name: "serve", Shell: "exec ./app | tee log", BuiltLater: true, Dir: "/dir/app", Env: []string{"PORT=8080"}, Grace: job.DefaultGrace, StopSignal: syscall.SIGTERM},
 		Address: ":8080", Startup: time.Minute, ReloadSignal: syscall.SIGHUP,

@@ -100,7 +100,7 @@ func (f *keyFlag) Set(s string) error {
 
 	name := "-" + flagName(f.key.name)
 	if err != nil {
-		f.tables.Add(Place{}, "%s is %q: want %s", name, s, want)
+		f.tables.Add(KeyPath{}, "%s is %q: want %s", name, s, want)
 		return nil
 	}
 	f.key.decode(f.tables, value{is: is, label: name})

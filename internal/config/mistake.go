@@ -51,16 +51,16 @@ func (ms Mistakes) Sort() {
 	})
 }
 
-// A Report collects mistakes. The zero Report is for flags, which have no place in
-// a file.
+// A Report collects mistakes by the paths of their keys. The zero Report is for flags,
+// which are in no file.
 type Report struct {
 	file     string
 	source   []byte
-	mistakes []placedMistake
+	mistakes []mistakeAt
 }
 
-type placedMistake struct {
-	at   Place
+type mistakeAt struct {
+	at   KeyPath
 	text string
 }
 
@@ -68,9 +68,9 @@ type placedMistake struct {
 func (cfg *Config) NewReport() *Report { return &Report{file: cfg.File, source: withoutBOM(cfg.Text)} }
 
 // Add adds a mistake, unless there are MaxMistakes.
-func (r *Report) Add(at Place, format string, args ...any) {
+func (r *Report) Add(at KeyPath, format string, args ...any) {
 	if !r.full() {
-		r.mistakes = append(r.mistakes, placedMistake{at, fmt.Sprintf(format, args...)})
+		r.mistakes = append(r.mistakes, mistakeAt{at, fmt.Sprintf(format, args...)})
 	}
 }
 
@@ -91,7 +91,7 @@ func (r *Report) Mistakes() Mistakes {
 	return all
 }
 
-// usageError is the first mistake of flags.
+// usageError returns the first mistake, of a flag.
 func (r *Report) usageError() error {
 	if len(r.mistakes) == 0 {
 		return nil
@@ -99,7 +99,7 @@ func (r *Report) usageError() error {
 	return Usagef("%s", r.mistakes[0].text)
 }
 
-// texts are the mistakes without their places, in the order in which they were
+// texts returns the mistakes without their positions, in the order in which they were
 // added.
 func (r *Report) texts() []string {
 	var all []string

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// A pattern is a pattern of a key, or of the flag for it, that is checked for what
-// it may have been meant to be.
+// A pattern is a pattern in the list of a key, or of the flag for that key. Patterns
+// that cannot be meant are mistakes, and those that may be meant otherwise have notes.
 type pattern struct {
-	key  string
+	key  string // match, ignore or outputs
 	glob string
-	at   Place // of the list
+	list KeyPath
 }
 
-func (p pattern) place() Place { return p.at.Text(p.glob) }
+func (p pattern) keyPath() KeyPath { return p.list.Text(p.glob) }
 
 // patterns are the patterns of the route.
 func (c *Route) patterns() []pattern {
@@ -32,13 +32,11 @@ func (c *Route) patterns() []pattern {
 	return all
 }
 
-// serverPatterns are the patterns of the server.
-func (cfg *Config) serverPatterns() []pattern { return ignorePatterns(cfg.Ignore) }
-
+// ignorePatterns are the patterns of ignore in [server], or of a flag -ignore.
 func ignorePatterns(globs []string) []pattern {
 	var all []pattern
 	for _, glob := range globs {
-		all = append(all, pattern{"ignore", glob, Place{}.Key("server").Key("ignore")})
+		all = append(all, pattern{"ignore", glob, KeyPath{}.Key("server").Key("ignore")})
 	}
 	return all
 }
@@ -54,7 +52,7 @@ func CheckIgnore(globs []string, roots ...string) error {
 func checkFlags(patterns []pattern, r *Report, roots ...string) error {
 	for _, p := range patterns {
 		wrong := p.wrong(roots)
-		if wrong != "" && locate(r.source).find(p.place()) == (position{}) {
+		if wrong != "" && locate(r.source).find(p.keyPath()) == (position{}) {
 			return Usagef("-%s: pattern %q: %s", p.key, p.glob, wrong)
 		}
 	}
@@ -65,18 +63,19 @@ func checkFlags(patterns []pattern, r *Report, roots ...string) error {
 func (r *Report) checkPatterns(patterns []pattern, roots ...string) {
 	for _, p := range patterns {
 		if wrong := p.wrong(roots); wrong != "" {
-			r.Add(p.place(), "%s: pattern %q: %s", p.key, p.glob, wrong)
+			r.Add(p.keyPath(), "%s: pattern %q: %s", p.key, p.glob, wrong)
 		}
 	}
 }
 
-// wrong says what a pattern was meant to be that can match nothing below any of the
-// roots, which are absolute. It is empty if the pattern may match.
+// wrong says what a pattern should be that can match nothing below any of the roots,
+// which are absolute. It is empty if the pattern may match.
 func (p pattern) wrong(roots []string) string {
 	if rest, ok := p.belowRoot(roots); ok {
 		return fmt.Sprintf("patterns are relative to the root: write %q", rest)
 	}
 
+	// A list of names with extensions, or of directories, is no name of a file.
 	parts := strings.Split(p.glob, ",")
 	isGlob := func(part string) bool {
 		part = strings.TrimSpace(part)
@@ -122,8 +121,8 @@ func (p pattern) existsBelow(roots []string) bool {
 	})
 }
 
-// note says what a pattern may have been meant to be, where it may also be right as
-// it is. It is empty if there is nothing to say.
+// note says what a pattern may be meant to be that may also be right as it is. It is
+// empty if there is nothing to say.
 func (p pattern) note(roots []string) string {
 	if trimmed := strings.TrimSpace(p.glob); trimmed != p.glob {
 		return fmt.Sprintf("spaces at its ends are part of a name: is %q meant?", trimmed)
@@ -217,21 +216,8 @@ func (p pattern) isDir(roots []string) bool {
 		slices.ContainsFunc(roots, func(root string) bool { return IsDir(filepath.Join(root, p.glob)) })
 }
 
-// Notes returns what there is to say of patterns that may be wrong.
-func (cfg *Config) Notes() Mistakes {
-	r := cfg.NewReport()
-	if cfg.Reloads() {
-		r.notePatterns("", cfg.serverPatterns(), cfg.Root)
-	}
-	for i := range cfg.Routes {
-		c := &cfg.Routes[i]
-		r.noteRoute(c.Name, c, c.Root)
-	}
-	return r.Mistakes()
-}
-
-// noteRoute reports what may be wrong with the patterns of a route below roots, in
-// the name of the route if that is not empty.
+// noteRoute reports what may be wrong with the patterns of a route below its roots.
+// The notes begin with the name of the route, if that is not empty.
 func (r *Report) noteRoute(name string, c *Route, roots ...string) {
 	r.notePatterns(name, c.patterns(), roots...)
 	for _, conflict := range c.Conflicts() {
@@ -242,7 +228,7 @@ func (r *Report) noteRoute(name string, c *Route, roots ...string) {
 func (r *Report) notePatterns(route string, patterns []pattern, roots ...string) {
 	for _, p := range patterns {
 		if note := p.note(roots); note != "" {
-			r.Add(p.place(), "%spattern %q in %s: %s", ofRoute(route), p.glob, p.key, note)
+			r.Add(p.keyPath(), "%spattern %q in %s: %s", ofRoute(route), p.glob, p.key, note)
 		}
 	}
 }

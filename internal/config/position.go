@@ -8,45 +8,45 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// A Place names a value of a configuration file, or the key of a value. Positions
-// are looked up only when there is something to report: see Report. The zero Place
-// is the file as a whole.
-type Place struct {
-	path  string // keys and numbers of elements, each after a NUL
-	ofKey bool   // the key is meant
+// A KeyPath leads from the top of a file to a value, by keys and by the numbers of
+// elements in arrays. Its line and column are looked up only when there is something
+// to report: see Report. The zero KeyPath is the file as a whole.
+type KeyPath struct {
+	path  string // each key or number after a NUL
+	ofKey bool   // the key of the value is meant
 	text  string // the element of the array that is this string is meant
 }
 
-// Key is the place of the value of a key in the table at p.
-func (p Place) Key(name string) Place { return Place{path: p.path + "\x00" + name} }
+// Key returns the path of the value of a key in the table at p.
+func (p KeyPath) Key(name string) KeyPath { return KeyPath{path: p.path + "\x00" + name} }
 
-// Element is the place of an element of the array at p.
-func (p Place) Element(i int) Place { return p.Key(strconv.Itoa(i)) }
+// Element returns the path of an element of the array at p.
+func (p KeyPath) Element(i int) KeyPath { return p.Key(strconv.Itoa(i)) }
 
-// Text is the place of the first element of the array at p, or of the string at p,
-// that is s. It is in no file if there is none, as for what a flag has added.
-func (p Place) Text(s string) Place { return Place{path: p.path, text: s} }
+// Text returns the path of the first element that is s of the array at p, or of the
+// string at p if that is s. There is none for what a flag has added to an array.
+func (p KeyPath) Text(s string) KeyPath { return KeyPath{path: p.path, text: s} }
 
-// key is the place of the key of the value at p.
-func (p Place) key() Place { return Place{path: p.path, ofKey: true} }
+// key returns the path of the key of the value at p.
+func (p KeyPath) key() KeyPath { return KeyPath{path: p.path, ofKey: true} }
 
 // A position is a line and a column, in bytes, that count from 1. The zero position
 // is in no file.
 type position struct{ line, column int }
 
-// A location is where a value is. The parser does not say where arrays and inline
-// tables begin: their value is zero.
+// A location is where a value and its key are. The parser does not tell where arrays
+// and inline tables begin: the value of theirs is zero.
 type location struct {
 	key, value position
 	text       string // of a string
 }
 
-// locations are where the values of a file are, by the paths of their Places.
+// locations are where the values of a file are, by KeyPath.path.
 type locations map[string]location
 
-// find returns the position of a place. What is not in the file is looked for in
-// the tables around it.
-func (l locations) find(p Place) position {
+// find returns the position of a value, or of the innermost table around it if the
+// value is not in the file.
+func (l locations) find(p KeyPath) position {
 	if p.text != "" {
 		return l.findText(p)
 	}
@@ -63,7 +63,7 @@ func (l locations) find(p Place) position {
 	return position{}
 }
 
-func (l locations) findText(p Place) position {
+func (l locations) findText(p KeyPath) position {
 	if one := l[p.path]; one.text == p.text {
 		return one.value
 	}
@@ -75,19 +75,19 @@ func (l locations) findText(p Place) position {
 	}
 }
 
-// maxPath bounds the depth of what is located. No key that we know is as deep.
-const maxPath = 8
+// maxDepth bounds how deep values are located. No key that we know is as deep.
+const maxDepth = 8
 
 // A locator walks through a file to find where its values are.
 type locator struct {
 	parser   unstable.Parser
 	newlines []int // offsets; the first is before the file
 	found    locations
-	tables   map[string]int // number of [[headers]] by path
+	tables   map[string]int // number of [[headers]], by path
 }
 
-// locate returns the locations of the values in a file, up to a syntax error. Of
-// a key that is there twice it is the first.
+// locate returns the locations of the values in a file, up to a syntax error. If a
+// key is there twice, the first one counts.
 func locate(text []byte) locations {
 	l := locator{found: make(locations), tables: make(map[string]int), newlines: []int{-1}}
 	for i, c := range text {
@@ -96,7 +96,7 @@ func locate(text []byte) locations {
 		}
 	}
 
-	var table Place
+	var table KeyPath
 	l.parser.Reset(text)
 	for l.parser.NextExpression() {
 		switch n := l.parser.Expression(); n.Kind {
@@ -109,49 +109,51 @@ func locate(text []byte) locations {
 	return l.found
 }
 
-// header returns the place of the table that a [header] or [[header]] opens. A key
+// header returns the path of the table that a [header] or [[header]] opens. A key
 // that is an array of tables stands for the last of them.
-func (l *locator) header(n *unstable.Node) Place {
-	var table Place
+func (l *locator) header(n *unstable.Node) KeyPath {
+	var table KeyPath
 	depth := 0
-	for keys := n.Key(); keys.Next() && depth < maxPath; depth++ {
+	for keys := n.Key(); keys.Next() && depth < maxDepth; depth++ {
 		at := location{key: l.position(keys.Node())}
 		table = table.Key(string(keys.Node().Data))
 		l.add(table, at)
 		if keys.IsLast() && n.Kind == unstable.ArrayTable {
 			l.tables[table.path]++
 		}
-		if last := l.tables[table.path]; last > 0 {
-			table = table.Element(last - 1)
+		if count := l.tables[table.path]; count > 0 {
+			table = table.Element(count - 1)
 			l.add(table, at)
 		}
 	}
 	return table
 }
 
-// keyValue locates a value in a table, and what is in it.
-func (l *locator) keyValue(table Place, n *unstable.Node, depth int) {
+// keyValue locates the key, which may be dotted, and the value of an expression in a
+// table.
+func (l *locator) keyValue(at KeyPath, n *unstable.Node, depth int) {
 	var key position
-	for keys := n.Key(); keys.Next(); depth++ {
-		if depth >= maxPath {
-			return
-		}
+	keys := n.Key()
+	for ; keys.Next() && depth < maxDepth; depth++ {
 		key = l.position(keys.Node())
-		table = table.Key(string(keys.Node().Data))
-		l.add(table, location{key: key})
+		at = at.Key(string(keys.Node().Data))
+		if !keys.IsLast() {
+			l.add(at, location{key: key})
+		}
 	}
-	l.value(table, key, n.Value(), depth)
+	if depth < maxDepth {
+		l.value(at, key, n.Value(), depth)
+	}
 }
 
-func (l *locator) value(at Place, key position, n *unstable.Node, depth int) {
+// value locates a value, and what is in it.
+func (l *locator) value(at KeyPath, key position, n *unstable.Node, depth int) {
 	loc := location{key: key, value: l.position(n)}
 	if n.Kind == unstable.String {
 		loc.text = string(n.Data)
 	}
-	if known, ok := l.found[at.path]; !ok || known == (location{key: key}) {
-		l.found[at.path] = loc
-	}
-	if depth >= maxPath {
+	l.add(at, loc)
+	if depth >= maxDepth {
 		return
 	}
 
@@ -168,13 +170,13 @@ func (l *locator) value(at Place, key position, n *unstable.Node, depth int) {
 	}
 }
 
-func (l *locator) add(at Place, loc location) {
+func (l *locator) add(at KeyPath, loc location) {
 	if _, ok := l.found[at.path]; !ok {
 		l.found[at.path] = loc
 	}
 }
 
-// position is where a node begins; zero if the parser does not say.
+// position returns where a node begins; zero if the parser does not tell.
 func (l *locator) position(n *unstable.Node) position {
 	if n.Raw.Length == 0 {
 		return position{}

@@ -26,8 +26,8 @@ type Route struct {
 	Start         bool
 	ChangedOnly   bool
 
-	startSet bool  // Start is what the file says
-	place    Place // of the table
+	startSet bool    // Start is what the file says
+	table    KeyPath // in the file
 }
 
 // defaultRoute returns what a route has that says nothing. Its root and its
@@ -42,9 +42,9 @@ func defaultRoute(dir string) Route {
 	return c
 }
 
-// At returns the place of a key in the table of the route. A key that is not there
-// stands for the table.
-func (c *Route) At(key string) Place { return c.place.Key(key) }
+// At returns the path of a key in the table of the route. If the key is not there, its
+// position is that of the table.
+func (c *Route) At(key string) KeyPath { return c.table.Key(key) }
 
 // HasCommand reports whether the route has something to run.
 func (c *Route) HasCommand() bool { return isSet(c.Service.Command) }
@@ -146,7 +146,7 @@ func (c *Route) finish() {
 // route decodes a [[route]].
 func (t *tables) route(v value) Route {
 	c := defaultRoute(t.dir)
-	c.place = v.at
+	c.table = v.at
 	if _, ok := v.is.(map[string]any); !ok {
 		t.wrongType(v, "a table, as after [[route]]")
 		return c
@@ -166,7 +166,7 @@ func (t *tables) checkRoute(c *Route) {
 	wrong := func(key, format string) { t.Add(c.At(key), format, c.Name) }
 	switch {
 	case c.Name == "":
-		t.Add(c.place, "the route has no name: give it one, as in name = \"build\"")
+		t.Add(c.table, "the route has no name: give it one, as in name = \"build\"")
 	case len(c.Service.Argv) > 0 && c.Service.Shell != "":
 		wrong("shell", "route %q has both run and shell: keep one of them")
 	case !c.HasCommand() && !c.Reload:

@@ -57,7 +57,7 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 // asInFile is a route without what only a file says, or what run has another default
 // for.
 func asInFile(c Route) Route {
-	c.place, c.Start, c.startSet, c.IgnoreFiles = Place{}, false, false, false
+	c.table, c.Start, c.startSet, c.IgnoreFiles = KeyPath{}, false, false, false
 	if c.Service.Input == job.TerminalInput {
 		c.Service.Input = job.NoInput
 	}
@@ -88,7 +88,7 @@ func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: got %v, want a usage error with %s", args, err, want)
 		}
 		if err != nil && strings.Contains(err.Error(), "0:0") {
-			t.Errorf("%s: %v has a place in a file", args, err)
+			t.Errorf("%s: %v has a position in a file", args, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 // A followupError is an error of a command that cannot follow a run.
 type followupError struct {
 	error
-	at config.Place
+	at config.KeyPath
 }
 
 func (e followupError) Unwrap() error { return e.error }

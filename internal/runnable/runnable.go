@@ -132,9 +132,9 @@ func (r *Runnable) End() {
 	close(r.done)
 }
 
-// CommandPlace returns the place in the file of the command that an error is about,
+// CommandKey returns the key of the command that an error is about,
 // or of the argument that is wrong.
-func CommandPlace(c *config.Route, err error) config.Place {
+func CommandKey(c *config.Route, err error) config.KeyPath {
 	if wrong, ok := errors.AsType[followupError](err); ok {
 		return wrong.at
 	}

@@ -1,0 +1,75 @@
+package config
+
+// Check reports directories and files that the file names and that do not exist, and
+// patterns that cannot be meant. It looks at the file system. It returns the routes
+// whose commands are still to be checked; those of the others have a mistake already.
+func (cfg *Config) Check(r *Report) (routes []*Route) {
+	if cfg.Serve {
+		if cfg.fromFile("root") {
+			r.check(KeyPath{}.Key("server").Key("root"), CheckDir("root", cfg.Root, "name another"))
+		}
+		r.checkPatterns(ignorePatterns(cfg.Ignore), cfg.Root)
+	}
+
+	for i := range cfg.Routes {
+		c := &cfg.Routes[i]
+		if c.Reload && !cfg.Reloads() {
+			r.Add(c.table, "route %q has reload = true, and no pages are served: add a [server] table, or take it out", c.Name)
+		}
+		r.checkPatterns(c.patterns(), c.Root)
+
+		hasRoot := r.check(c.At("root"), CheckRootOrFile("root", c.Root, "name another, or add wait = true", c.Wait))
+		hasDir := hasRoot && r.check(c.At("dir"), CheckDir("dir", c.Service.Dir, "name another"))
+		oneCommand := len(c.Service.Argv) == 0 || c.Service.Shell == ""
+		if hasDir && c.Name != "" && oneCommand {
+			routes = append(routes, c)
+		}
+	}
+	return routes
+}
+
+// check reports an error, if there is one. It returns whether there is none.
+func (r *Report) check(at KeyPath, err error) bool {
+	if err != nil {
+		r.Add(at, "%v", err)
+	}
+	return err == nil
+}
+
+// fromFile reports whether a value is that of the file, and not of a flag.
+func (cfg *Config) fromFile(flag string) bool { return cfg.File != "" && !cfg.flags[flag] }
+
+// ControlKey returns the key of the control socket. It is false if the socket is not
+// named in the file, or a flag names another.
+func (cfg *Config) ControlKey() (at KeyPath, ok bool) {
+	return KeyPath{}.Key("control"), cfg.Control != "" && cfg.fromFile("control")
+}
+
+// Notes returns what may be wrong with the patterns.
+func (cfg *Config) Notes() Mistakes {
+	r := cfg.NewReport()
+	if cfg.Reloads() {
+		r.notePatterns("", ignorePatterns(cfg.Ignore), cfg.Root)
+	}
+	for i := range cfg.Routes {
+		c := &cfg.Routes[i]
+		r.noteRoute(c.Name, c, c.Root)
+	}
+	return r.Mistakes()
+}
+
+// Remarks returns what is, or may be, wrong with the patterns of the routes, without
+// positions. Roots are those of every route; nil is for each route its own.
+func (cfg *Config) Remarks(roots []string) []string {
+	r := cfg.NewReport()
+	for i := range cfg.Routes {
+		c := &cfg.Routes[i]
+		own := roots
+		if own == nil {
+			own = []string{c.Root}
+		}
+		r.checkPatterns(c.patterns(), own...)
+		r.noteRoute(c.Name, c, own...)
+	}
+	return r.texts()
+}
