@@ -9,65 +9,74 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// A batch gathers the events that one run will get, merged by path. The zero
-// value is an empty one.
+// Paths that are never closed, such as logs, are remembered so that nothing is held
+// back for them again.
+const (
+	maxNeverClosed    = 256
+	forgetNeverClosed = 10 * time.Minute // after the last write
+)
+
+// A batch gathers the events that one run will get, merged by path. The zero value is
+// empty.
 type batch struct {
 	entries      map[key]*entry
+	lastSeq      int               // of the entries that were ever made
 	open         []*entry          // whose files are open for writing, in no order
-	selfBlocking int               // of them those that hold back nothing but themselves
-	maybeOutputs int               // entries that the route's own runs may have written
-	neverClosed  map[key]time.Time // paths that are written without end, and when they last were
-	lastSeq      int               // entries ever made, to keep their order
-	cause        *cause            // the run that may have caused its events; nil if none may have caused them all
+	selfBlocking int               // how many of open hold back nothing but themselves
+	maybeOutputs int               // how many entries the route's own runs may have written
+	neverClosed  map[key]time.Time // files that were waited for in vain, and when they were last written to
+	cause        *cause            // the run that may have caused all events; nil if there is none
 }
 
-// A key is a path's identity: routes may serve several roots.
+// A key is the identity of a path: a route may have several roots.
 type key struct{ root, path string }
 
 func keyOf(e inotify.Event) key { return key{e.Root, e.Path} }
 
+// An entry is what has happened to one path.
 type entry struct {
-	event            inotify.Event
-	seq              int
-	replacedFile     bool          // there was another file at the path before
-	pinned           bool          // it stays, whatever becomes of the path
-	submissions      []*Submission // of those who submitted it
-	opened           time.Time     // when its file was first seen open; zero if it is closed
-	written          time.Time     // last, while its file is open
-	openIndex        int           // in open, from 1 on; 0 if it is closed
-	blocksOnlyItself bool          // it is open, and holds back nothing but itself
-	maybeOutput      bool          // the route's own runs may have written it
-	asked            time.Time     // when it last was whether they have
-	reported         bool          // Options.Waiting was told of it
-	existing         bool          // it was there before anybody watched
+	event        inotify.Event
+	seq          int           // in the order in which the paths came; 0 is after all others
+	submissions  []*Submission // that wait for it
+	pinned       bool          // it stays, whatever happens to the path
+	existing     bool          // the file was there before anybody watched
+	replacedFile bool          // there was another file at the path before
+	reported     bool          // Options.Waiting was told of it
+
+	maybeOutput bool      // the route's own runs may have written it
+	asked       time.Time // when OwnOutput was asked last whether they have
+
+	// While the file is open for writing; zero otherwise.
+	openIndex    int // in batch.open, from 1 on
+	opened       time.Time
+	written      time.Time // last
+	selfBlocking bool      // it holds back nothing but itself
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
 
-// lastWrite is when a file that holds the batch was last written to; zero if no
-// file does. Files that hold back only themselves count when there is nothing
-// else.
+// isBlocked reports whether an open file holds the batch back.
+func (b *batch) isBlocked() bool {
+	return len(b.open) > b.selfBlocking || len(b.open) > 0 && b.allSelfBlocking()
+}
+
+// allSelfBlocking reports whether the batch has nothing but open files that hold back
+// only themselves. It does for an empty one.
+func (b *batch) allSelfBlocking() bool { return b.selfBlocking == len(b.entries) }
+
+// lastWrite returns when a file that holds the batch back was last written to; zero if
+// none does.
 func (b *batch) lastWrite() time.Time {
 	var last time.Time
 	for _, e := range b.open {
-		if !e.blocksOnlyItself || b.allSelfBlocking() {
+		if !e.selfBlocking || b.allSelfBlocking() {
 			last = later(last, e.written)
 		}
 	}
 	return last
 }
 
-// isBlocked reports whether a file that is open holds the batch.
-func (b *batch) isBlocked() bool {
-	return len(b.open) > b.selfBlocking || len(b.open) > 0 && b.allSelfBlocking()
-}
-
-// allSelfBlocking reports whether there is nothing but files that hold back only
-// themselves.
-func (b *batch) allSelfBlocking() bool { return b.selfBlocking == len(b.entries) }
-
-// take empties the batch and returns its entries in the order in which their
-// paths appeared.
+// take empties the batch and returns its entries in the order in which their paths came.
 func (b *batch) take() []*entry {
 	entries := slices.AppendSeq(make([]*entry, 0, len(b.entries)), maps.Values(b.entries))
 	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
@@ -75,62 +84,8 @@ func (b *batch) take() []*entry {
 	return entries
 }
 
-// How many paths that are written without end are remembered, and for how long
-// after the last write.
-const (
-	maxNeverClosed    = 256
-	forgetNeverClosed = 10 * time.Minute
-)
-
-// noteOpenFiles notes the files that are open though the batch goes: they were waited
-// for in vain, as logs are, and nothing else is to wait for them again, also
-// when they have been closed, rotated or made anew meanwhile.
-func (b *batch) noteOpenFiles(now time.Time) {
-	for _, e := range b.open {
-		b.noteNeverClosed(keyOf(e.event), now)
-	}
-}
-
-func (b *batch) noteNeverClosed(k key, now time.Time) {
-	b.neverClosed = noteTime(b.neverClosed, k, now, maxNeverClosed)
-}
-
-// noteTime sets the time of a path in a map, which it returns, and makes one if there
-// is none. A map that has as many paths as it may forgets that of the earliest time.
-func noteTime(times map[key]time.Time, k key, now time.Time, most int) map[key]time.Time {
-	if times == nil {
-		times = make(map[key]time.Time)
-	}
-	if _, known := times[k]; !known && len(times) >= most {
-		oldest := k
-		for other, at := range times {
-			if oldest == k || at.Before(times[oldest]) {
-				oldest = other
-			}
-		}
-		delete(times, oldest)
-	}
-	times[k] = now
-	return times
-}
-
-// isNeverClosed reports whether a path that is written to now is known to be
-// written without end.
-func (b *batch) isNeverClosed(k key, now time.Time) bool {
-	last, known := b.neverClosed[k]
-	switch {
-	case !known:
-		return false
-	case now.Sub(last) > forgetNeverClosed:
-		delete(b.neverClosed, k)
-		return false
-	}
-	b.neverClosed[k] = now
-	return true
-}
-
-// merge merges x into its path's entry. An x that was in a batch before comes
-// first. That x was open is not merged.
+// merge merges x into the entry of its path. An x that was in a batch before comes before
+// what is there. Whether x was open is not merged.
 func (b *batch) merge(k key, x entry) {
 	old, ok := b.entries[k]
 	if !ok {
@@ -158,13 +113,12 @@ func (b *batch) insert(k key, x entry) {
 		b.lastSeq++
 		x.seq = b.lastSeq
 	}
-	x.opened, x.written = time.Time{}, time.Time{}
-	x.openIndex, x.blocksOnlyItself, x.maybeOutput = 0, false, false
+	x.openIndex, x.opened, x.written, x.selfBlocking = 0, time.Time{}, time.Time{}, false
+	x.maybeOutput = false
 	b.entries[k] = &x
 }
 
-// restore puts back what was taken. That it comes again says nothing of who
-// caused it.
+// restore puts back what was taken. It does not change the cause.
 func (b *batch) restore(entries []*entry) {
 	for _, e := range entries {
 		b.merge(keyOf(e.event), *e)
@@ -182,7 +136,8 @@ func (b *batch) remove(k key) {
 	delete(b.entries, k)
 }
 
-// markMaybeOutput notes that the route's own runs may have written an entry's file.
+// markMaybeOutput notes that the route's own runs may have written the file of an entry.
+// The batch waits until that is known.
 func (b *batch) markMaybeOutput(e *entry) {
 	if !e.maybeOutput {
 		e.maybeOutput = true
@@ -190,7 +145,6 @@ func (b *batch) markMaybeOutput(e *entry) {
 	}
 }
 
-// clearMaybeOutput is the end of doubt.
 func (b *batch) clearMaybeOutput(e *entry) {
 	if e.maybeOutput {
 		e.maybeOutput = false
@@ -198,9 +152,9 @@ func (b *batch) clearMaybeOutput(e *entry) {
 	}
 }
 
-// markOpen notes a write to an entry's file, if that is there. Alone says that it
-// holds back nothing but itself.
-func (b *batch) markOpen(e *entry, written time.Time, alone bool) {
+// markOpen notes a write to the file of an entry, and whether that file holds back
+// nothing but itself. A file that is gone is not open.
+func (b *batch) markOpen(e *entry, written time.Time, selfBlocking bool) {
 	if e.event.Mask&gone != 0 {
 		return
 	}
@@ -209,9 +163,9 @@ func (b *batch) markOpen(e *entry, written time.Time, alone bool) {
 		b.open = append(b.open, e)
 		e.openIndex, e.opened = len(b.open), written
 	}
-	if alone != e.blocksOnlyItself {
-		e.blocksOnlyItself = alone
-		if alone {
+	if selfBlocking != e.selfBlocking {
+		e.selfBlocking = selfBlocking
+		if selfBlocking {
 			b.selfBlocking++
 		} else {
 			b.selfBlocking--
@@ -219,7 +173,7 @@ func (b *batch) markOpen(e *entry, written time.Time, alone bool) {
 	}
 }
 
-// markClosed notes that nobody writes to an entry's file any more.
+// markClosed notes that nobody writes to the file of an entry any more.
 func (b *batch) markClosed(e *entry) {
 	if e.openIndex == 0 {
 		return
@@ -229,14 +183,60 @@ func (b *batch) markClosed(e *entry) {
 	b.open[e.openIndex-1].openIndex = e.openIndex
 	b.open[last] = nil
 	b.open = b.open[:last]
-	if e.blocksOnlyItself {
+	if e.selfBlocking {
 		b.selfBlocking--
 	}
-	e.opened, e.written = time.Time{}, time.Time{}
-	e.openIndex, e.blocksOnlyItself = 0, false
+	e.openIndex, e.opened, e.written, e.selfBlocking = 0, time.Time{}, time.Time{}, false
 }
 
-// eventsOf is what a callback gets.
+// noteOpenFiles remembers the files that are open though the batch goes: they were waited
+// for in vain, and nothing else is to wait for their paths again, also when they have
+// been closed, rotated or made anew meanwhile.
+func (b *batch) noteOpenFiles(now time.Time) {
+	for _, e := range b.open {
+		b.noteNeverClosed(keyOf(e.event), now)
+	}
+}
+
+func (b *batch) noteNeverClosed(k key, now time.Time) {
+	b.neverClosed = noteTime(b.neverClosed, k, now, maxNeverClosed)
+}
+
+// isNeverClosed reports whether a file that is written to now was waited for in vain
+// before, and has not been left alone since.
+func (b *batch) isNeverClosed(k key, now time.Time) bool {
+	last, known := b.neverClosed[k]
+	switch {
+	case !known:
+		return false
+	case now.Sub(last) > forgetNeverClosed:
+		delete(b.neverClosed, k)
+		return false
+	}
+	b.neverClosed[k] = now
+	return true
+}
+
+// noteTime sets the time of a path in a map, which may be nil, and returns the map. If
+// the map has as many paths as it may have, the one of the earliest time is forgotten.
+func noteTime(times map[key]time.Time, k key, now time.Time, most int) map[key]time.Time {
+	if times == nil {
+		times = make(map[key]time.Time)
+	}
+	if _, known := times[k]; !known && len(times) >= most {
+		oldest := k
+		for other, at := range times {
+			if oldest == k || at.Before(times[oldest]) {
+				oldest = other
+			}
+		}
+		delete(times, oldest)
+	}
+	times[k] = now
+	return times
+}
+
+// eventsOf returns what a callback gets.
 func eventsOf(entries []*entry) []inotify.Event {
 	events := make([]inotify.Event, len(entries))
 	for i, e := range entries {

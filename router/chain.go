@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,4 +119,86 @@ func quoted(names []string, between string) string {
 		all = append(all, strconv.Quote(name))
 	}
 	return strings.Join(all, between)
+}
+
+// triggerFollowers hands the events of a run that has succeeded to the routes that follow.
+func (s *routeState) triggerFollowers(run *activeRun) {
+	for _, b := range s.behind {
+		if !b.route.Follow {
+			continue
+		}
+		for _, e := range run.entries {
+			b.addPinned(e.event, e.submissions, run.cause)
+		}
+	}
+}
+
+// noteFailure notes for the routes behind that the last run of a queue has failed, and for
+// those behind them if they do not go on then.
+func (s *routeState) noteFailure(q *queue, err error) {
+	for _, b := range s.behind {
+		b.failures.add(q, err)
+		if b.route.OnFailure != Continue {
+			b.noteFailure(q, err)
+		}
+	}
+}
+
+// clearFailure undoes noteFailure, as the queue has had a run that succeeded.
+func (s *routeState) clearFailure(q *queue) {
+	for _, b := range s.behind {
+		if b.failures.remove(q) {
+			b.clearFailure(q)
+		}
+	}
+}
+
+// failures are the queues of routes that come first whose last run has failed. The zero
+// value is none.
+type failures struct {
+	errs map[queueID]failure
+	seq  int // of the latest
+}
+
+// A queueID identifies a queue, also after it was forgotten.
+type queueID struct {
+	*routeState
+	key
+}
+
+type failure struct {
+	err error
+	seq int
+}
+
+func (f *failures) add(q *queue, err error) {
+	if f.errs == nil {
+		f.errs = make(map[queueID]failure)
+	}
+	f.seq++
+	f.errs[queueID{q.state, q.key}] = failure{err, f.seq}
+}
+
+func (f *failures) remove(q *queue) bool {
+	id := queueID{q.state, q.key}
+	_, ok := f.errs[id]
+	delete(f.errs, id)
+	return ok
+}
+
+// take returns the first of the failures, nil if there is none, and forgets all.
+func (f *failures) take() error {
+	var first failure
+	for _, x := range f.errs {
+		if first.err == nil || x.seq < first.seq {
+			first = x
+		}
+	}
+	*f = failures{}
+	return first.err
+}
+
+// keepOnly forgets the failures of routes that are not named.
+func (f *failures) keepOnly(names map[string]bool) {
+	maps.DeleteFunc(f.errs, func(id queueID, _ failure) bool { return id.retired || !names[id.route.Name] })
 }

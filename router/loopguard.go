@@ -310,10 +310,6 @@ func (g *loopGuard) release() {
 	g.delayed, g.next = nil, nil
 }
 
-// isLoop reports whether the lane's batch, which has waited long enough, is to be
-// refused.
-func (q *queue) isLoop() bool { return q.generation() >= maxGeneration }
-
 // hasCausedNothing reports whether nothing has come of the latest run of the route, and
 // nothing can come of it any more: no run is under way, and no batch waits, to
 // which the route has led.
@@ -346,7 +342,7 @@ func (g *loopGuard) refuse(q *queue, now time.Time) {
 		if other.delayed && other != q {
 			f.entries = append(f.entries, other.batch.take()...)
 			other.countBusy(now)
-			other.idle(now)
+			other.rest(now)
 		}
 	}
 	for _, e := range f.entries {
@@ -361,7 +357,7 @@ func (g *loopGuard) refuse(q *queue, now time.Time) {
 			unrefAll(e.submissions, nil)
 		}
 		q.countBusy(now)
-		q.idle(now)
+		q.rest(now)
 		return
 	}
 	g.stopped = c
@@ -402,10 +398,10 @@ func (g *loopGuard) isMuted(k key, now time.Time) bool {
 	return true
 }
 
-// bringBack puts what was refused back when a batch that no run of the route has
+// restoreRefused puts what was refused back when a batch that no run of the route has
 // caused starts: into that batch, or with PerFile into those of the paths. As it
 // is likely to be part of a loop, those are refused again at the next generation.
-func (g *loopGuard) bringBack(q *queue) {
+func (g *loopGuard) restoreRefused(q *queue) {
 	s := q.state
 	if g.refused.empty() || q.generation() > 0 {
 		return

@@ -7,62 +7,55 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// What the runs of a route have open for writing is their output: an event of it
-// neither triggers the route nor holds it back. Nobody tells who has written to a
-// file, so Route.OwnOutput is asked who has it open. That takes a while, and
-// happens without the router's lock; the batch waits meanwhile. What was found
-// open stays so until its IN_CLOSE_WRITE, so a log costs one question.
-
+// The files that a route's own runs write neither trigger the route nor hold it back. No
+// event says who has written a file, so Route.OwnOutput is asked which files the programs
+// of the route have open. What was found open is an output until its IN_CLOSE_WRITE, so a
+// log costs one question.
 const (
-	// From the start of one question to the next there is questionShare times
-	// what it took, up to longestQuestionGap, so that events in great numbers do
-	// not keep a processor busy with reading /proc. While nothing of the route
-	// runs there is nothing to read, and a batch without a Delay hardly waits.
-	questionPause       = 10
-	maxQuestionInterval = 100 * time.Millisecond
+	// Questions are so far apart that they take no more than a tenth of a processor, and
+	// at most maxPause. While nothing of the route runs, a question costs nothing, and a
+	// batch without a Delay hardly waits.
+	pauseFactor = 10
+	maxPause    = 100 * time.Millisecond
 
-	// rotation is how long after a run's last close of a file what happens to
-	// the name is its doing as well: programs close a log and then rename it. Of a
-	// file that was open for so long, older logs are renamed too.
-	rotation = time.Second
+	// renameWindow is how long after a run has closed a file the run is taken for the
+	// cause of what happens to its name: programs close a log and then rename it. If the
+	// file was open for so long, it is a log, of which older ones are renamed too.
+	renameWindow = time.Second
 
-	// outputCheckInterval is how long after a question it is asked again for a file that
-	// holds a batch.
-	outputCheckInterval = time.Second
+	// askOutputAgain is how long after a question OwnOutput is asked again for an open
+	// file that holds a batch back.
+	askOutputAgain = time.Second
 
-	// maxOutputs is how many files are remembered at most.
-	maxOutputs = 1024
+	maxOutputs        = 1024 // that are remembered
+	maxRenamedOutputs = 64   // names that are remembered
 )
 
-// rescanned is in the mask of an event that the watcher makes of what it finds, and of
-// none of the kernel's.
-const rescanned = inotify.Create | inotify.CloseWrite
+// foundByScan is in the mask of an event that the watcher makes of what it finds in a
+// directory, and of none of the kernel's.
+const foundByScan = inotify.Create | inotify.CloseWrite
 
-// outputs are what is known of the files that the runs of a stage write. The
-// router's lock guards it.
+// outputs are the files that the runs of a route are known to have written. The router's
+// lock guards it.
 type outputs struct {
-	router    *Router
-	state     *routeState // has them now; the lock guards which
+	router *Router
+	state  *routeState // whose outputs they are now
+
 	known     map[key]output
-	moved     *movedOutput // by the latest MovedFrom: the MovedTo may follow
-	freedName key          // the latest name that a log has lost
-	freedAt   time.Time    // and when
+	moved     *movedOutput // with the latest MovedFrom: the MovedTo may follow
+	freedName key          // that a log had until it was removed or renamed
+	freedAt   time.Time
+
 	questions map[key]*outputQuestion
-	asking    bool      // a goroutine is
-	notBefore time.Time // the next question is not before
+	asking    bool      // a goroutine asks
+	notBefore time.Time // the next question
 }
 
 // An output is a file that a run has, or had, open for writing.
 type output struct {
 	opened time.Time // when it was found open
-	closed time.Time // zero if it is open
-	named  time.Time // when it got its name; zero if that is not known
-}
-
-// A outputQuestion file is one of which it is to be asked whether it is an output.
-type outputQuestion struct {
-	event inotify.Event
-	stale bool // it was closed since, or is another
+	closed time.Time // zero while it is open
+	named  time.Time // when it was renamed; zero if it was not
 }
 
 type movedOutput struct {
@@ -70,19 +63,25 @@ type movedOutput struct {
 	output
 }
 
-func (o output) isOpen() bool { return o.closed.IsZero() }
-
-// isLog reports whether it is, or was, open for long.
-func (o output) isLog() bool { return o.isOpen() || o.closed.Sub(o.opened) >= rotation }
-
-// ownsName reports whether it is the doing of who has written it that its name goes or
-// becomes another.
-func (o output) ownsName(now time.Time) bool {
-	return o.isLog() || now.Sub(o.closed) < rotation
+// An outputQuestion is a file for which OwnOutput is to be asked.
+type outputQuestion struct {
+	event inotify.Event
+	stale bool // it was closed since, or is another file
 }
 
-// isOwn reports whether what has happened to a path at now is known to be the doing
-// of the stage's own runs, and keeps up with it. It is to be called with each event.
+func (o output) isOpen() bool { return o.closed.IsZero() }
+
+// isLog reports whether the file is, or was, open for long.
+func (o output) isLog() bool { return o.isOpen() || o.closed.Sub(o.opened) >= renameWindow }
+
+// mayRename reports whether the run that has written the file may be what renames or
+// removes it now.
+func (o output) mayRename(now time.Time) bool {
+	return o.isLog() || now.Sub(o.closed) < renameWindow
+}
+
+// isOwn reports whether an event is known to be caused by the route's own runs. It must be
+// called with each event of a watcher.
 func (o *outputs) isOwn(k key, e inotify.Event, now time.Time) bool {
 	if len(o.known) == 0 && o.moved == nil && len(o.questions) == 0 && o.freedAt.IsZero() {
 		return false
@@ -90,35 +89,34 @@ func (o *outputs) isOwn(k key, e inotify.Event, now time.Time) bool {
 	if x := o.questions[k]; x != nil && e.Mask&(inotify.CloseWrite|gone|arrived) != 0 {
 		x.stale = true
 	}
+
 	was, known := o.known[k]
 	switch {
 	case e.Mask&gone != 0:
-		known = known && was.ownsName(now)
-		delete(o.known, k)
-		if known && was.isLog() {
-			o.freedName, o.freedAt = k, now
-		}
-		if e.Mask&inotify.MovedFrom != 0 {
-			o.moved = nil
-		}
-		if known && e.Mask&inotify.MovedFrom != 0 {
-			o.moved = &movedOutput{k, was}
-		}
-		return known
+		return o.noteGone(k, e, now)
+
+	// The other half of the rename of an output.
 	case e.Mask&inotify.MovedTo != 0 && o.moved != nil && o.moved.from == (key{e.Root, e.From}):
 		is := o.moved.output
 		is.named = now
 		o.note(k, is, now)
 		o.moved = nil
 		return true
-	case known && e.Mask&rescanned == rescanned && now.Sub(was.named) < rotation:
-		return true // the watcher has looked what it is that was renamed
-	case e.Mask&inotify.Create != 0 && k == o.freedName && now.Sub(o.freedAt) < rotation:
-		o.note(k, output{opened: now}, now) // the next log
+
+	// The watcher has looked what it is that was renamed.
+	case known && e.Mask&foundByScan == foundByScan && now.Sub(was.named) < renameWindow:
 		return true
+
+	// The next log, in the place of one that was renamed.
+	case e.Mask&inotify.Create != 0 && k == o.freedName && now.Sub(o.freedAt) < renameWindow:
+		o.note(k, output{opened: now}, now)
+		return true
+
+	// Another file.
 	case e.Mask&arrived != 0:
-		delete(o.known, k) // another file
+		delete(o.known, k)
 		return false
+
 	case known && was.isOpen() && e.Mask&content != 0:
 		if e.Mask&inotify.CloseWrite != 0 {
 			was.closed = now
@@ -129,51 +127,73 @@ func (o *outputs) isOwn(k key, e inotify.Event, now time.Time) bool {
 	return false
 }
 
-// forget is for when closes may be missing.
+// noteGone is isOwn for a path that goes away.
+func (o *outputs) noteGone(k key, e inotify.Event, now time.Time) bool {
+	isMove := e.Mask&inotify.MovedFrom != 0
+	if isMove {
+		o.moved = nil
+	}
+	was, known := o.known[k]
+	delete(o.known, k)
+	if !known || !was.mayRename(now) {
+		return false
+	}
+	if was.isLog() {
+		o.freedName, o.freedAt = k, now
+	}
+	if isMove {
+		o.moved = &movedOutput{k, was}
+	}
+	return true
+}
+
+// forget forgets everything, because events may be missing.
 func (o *outputs) forget() { o.known, o.moved, o.freedAt = nil, nil, time.Time{} }
 
+// note remembers an output. If there are too many, those that do not matter any more are
+// forgotten, or else all, for which OwnOutput is asked again.
 func (o *outputs) note(k key, is output, now time.Time) {
 	if o.known == nil {
 		o.known = make(map[key]output)
 	}
 	if _, known := o.known[k]; !known && len(o.known) >= maxOutputs {
-		maps.DeleteFunc(o.known, func(_ key, x output) bool { return !x.ownsName(now) })
+		maps.DeleteFunc(o.known, func(_ key, x output) bool { return !x.mayRename(now) })
 		if len(o.known) >= maxOutputs {
-			clear(o.known) // it is asked again
+			clear(o.known)
 		}
 	}
 	o.known[k] = is
 }
 
-// mustAsk reports whether it has to be asked whose doing an event is.
-func (o *outputs) mustAsk(k key, e inotify.Event) bool {
+// mustAsk reports whether OwnOutput must be asked about an event that is not known to be
+// caused by the route's own runs.
+func (o *outputs) mustAsk(k key, e inotify.Event, now time.Time) bool {
 	s := o.state
-	if s.route.OwnOutput == nil || s.router.phase != during || e.Mask&(inotify.IsDir|gone) != 0 {
+	if s.route.OwnOutput == nil || s.router.phase != running || e.Mask&(inotify.IsDir|gone) != 0 {
 		return false
 	}
-	return e.Mask&(inotify.Create|inotify.Modify) != 0 || o.questions[k] != nil
-}
-
-// isQuestionDue reports whether it is to be asked whose doing an event is that has happened
-// to the path of an entry: what waits for one that is open, which nobody could have
-// foreseen, is not to wait in vain.
-func (o *outputs) isQuestionDue(k key, e inotify.Event, now time.Time) bool {
-	q := o.state.queue(k)
-	if q == nil || q.batch.entries[k] == nil {
+	if e.Mask&(inotify.Create|inotify.Modify) == 0 && o.questions[k] == nil {
+		return false
+	}
+	if !s.has(k) {
 		return true
 	}
-	x := q.batch.entries[k]
-	return e.Mask&inotify.Modify != 0 && x.openIndex > 0 && now.Sub(x.asked) >= outputCheckInterval
+
+	// The batch waits for a file that is open. If a run has opened it since, the batch
+	// would wait in vain.
+	x := s.queue(k).batch.entries[k]
+	return e.Mask&inotify.Modify != 0 && x.openIndex > 0 && now.Sub(x.asked) >= askOutputAgain
 }
 
-// ask has OwnOutput asked for the file of an event. If that has made the entry of the
-// path, its batch waits for the answer.
-func (o *outputs) ask(k key, e inotify.Event, made bool, now time.Time) {
-	if q := o.state.queue(k); q != nil && q.batch.entries[k] != nil {
-		x := q.batch.entries[k]
+// ask has OwnOutput asked about an event. If the event has made the entry of its path, the
+// batch waits for the answer.
+func (o *outputs) ask(k key, e inotify.Event, isNew bool, now time.Time) {
+	if o.state.has(k) {
+		b := &o.state.queue(k).batch
+		x := b.entries[k]
 		x.asked = now
-		if made {
-			q.batch.markMaybeOutput(x)
+		if isNew {
+			b.markMaybeOutput(x)
 		}
 	}
 	if o.questions[k] != nil {
@@ -185,40 +205,40 @@ func (o *outputs) ask(k key, e inotify.Event, made bool, now time.Time) {
 	o.questions[k] = &outputQuestion{event: e}
 	if !o.asking {
 		o.asking = true
-		o.state.router.runs.Go(o.keepAsking)
+		o.router.runs.Go(o.keepAsking)
 	}
 }
 
-// keepAsking asks until there is nothing to ask for.
+// keepAsking asks until there is no question any more.
 func (o *outputs) keepAsking() {
 	for {
 		time.Sleep(time.Until(o.nextTime()))
-		own, events := o.nextQuestions()
+		ownOutput, events := o.nextQuestions()
 		if len(events) == 0 {
 			return
 		}
 		began := time.Now()
-		answers := own(events)
-		gap := min(questionPause*time.Since(began), maxQuestionInterval)
-		if !o.answer(events, answers, began.Add(gap)) {
+		answers := ownOutput(events)
+		pause := min(pauseFactor*time.Since(began), maxPause)
+		if !o.noteAnswers(events, answers, began.Add(pause)) {
 			return
 		}
 	}
 }
 
 func (o *outputs) nextTime() time.Time {
-	r := o.lock()
-	defer r.mu.Unlock()
+	o.router.mu.Lock()
+	defer o.router.mu.Unlock()
 	return o.notBefore
 }
 
-// nextQuestions is what is to be asked, and whom. Without events there is nothing, and
-// asking has ended.
-func (o *outputs) nextQuestions() (own func([]inotify.Event) []bool, events []inotify.Event) {
-	r := o.lock()
+// nextQuestions returns what is to be asked. Without events, asking is over.
+func (o *outputs) nextQuestions() (ownOutput func([]inotify.Event) []bool, events []inotify.Event) {
+	r := o.router
+	r.mu.Lock()
 	defer r.mu.Unlock()
-	own = o.state.route.OwnOutput
-	if own == nil || r.phase == after {
+	ownOutput = o.state.route.OwnOutput
+	if ownOutput == nil || r.phase == stopped {
 		for k := range o.questions {
 			o.resolve(k, false)
 		}
@@ -228,56 +248,133 @@ func (o *outputs) nextQuestions() (own func([]inotify.Event) []bool, events []in
 		events = append(events, x.event)
 	}
 	o.asking = len(events) > 0
-	return own, events
+	return ownOutput, events
 }
 
-// answer draws the conclusions. It reports whether there is more to ask.
-func (o *outputs) answer(events []inotify.Event, answers []bool, next time.Time) bool {
-	r := o.lock()
+// noteAnswers notes which files are outputs. It reports whether there are more questions.
+func (o *outputs) noteAnswers(events []inotify.Event, answers []bool, next time.Time) bool {
+	r := o.router
+	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	for i, e := range events {
 		k := keyOf(e)
-		x := o.questions[k]
-		own := i < len(answers) && answers[i]
-		switch {
-		case own && x != nil && !x.stale:
-			o.note(k, output{opened: now}, now)
-		case own:
-			o.note(k, output{opened: now, closed: now}, now)
+		isOwn := i < len(answers) && answers[i]
+		if isOwn {
+			is := output{opened: now}
+			if x := o.questions[k]; x == nil || x.stale {
+				is.closed = now
+			}
+			o.note(k, is, now)
 		}
-		o.resolve(k, own)
+		o.resolve(k, isOwn)
 	}
 	r.update(now)
 	o.notBefore, o.asking = next, len(o.questions) > 0
 	return o.asking
 }
 
-// resolve takes the entry of a path out, if it is an output, or lets it go.
-func (o *outputs) resolve(k key, own bool) {
+// resolve ends a question. The entry of an output is taken out if nobody else can have
+// made it.
+func (o *outputs) resolve(k key, isOwn bool) {
 	delete(o.questions, k)
-	q := o.state.queue(k)
-	if q == nil {
+	if !o.state.has(k) {
 		return
 	}
+	q := o.state.queue(k)
 	e := q.batch.entries[k]
-	if e == nil || !e.maybeOutput && !own {
+	if !e.maybeOutput && !isOwn {
 		return
 	}
 	q.markDirty()
 	switch {
-	case own && e.maybeOutput:
+	case isOwn && e.maybeOutput:
 		q.batch.remove(k)
-	case own:
-		q.batch.markClosed(e) // it is not waited for, but others may have written it too
+	case isOwn:
+		q.batch.markClosed(e) // others may have written it as well
 	default:
 		q.batch.clearMaybeOutput(e)
 	}
 }
 
-// lock locks the router, and returns it.
-func (o *outputs) lock() *Router {
-	r := o.router
-	r.mu.Lock()
-	return r
+// A program that replaces its output as a whole writes out.new, renames out to out.old and
+// then out.new to out. Neither name is a change: what was made since the last run began
+// and is moved away again was never there, and what an output is renamed to is an output
+// until the end of the run.
+
+// isOutputRename reports whether an event is no change by these rules. It must be called
+// with each event of a watcher.
+func (s *routeState) isOutputRename(k key, e inotify.Event, now time.Time) bool {
+	if at, ok := s.renamedOutput(k, now); ok {
+		isOther := at == k && e.Mask&arrived != 0 && !s.rules.isOutput(e.From)
+		if !isOther {
+			s.renamedOutputs[at] = now
+			return true
+		}
+		delete(s.renamedOutputs, k)
+	}
+
+	const newDir = inotify.Create | inotify.IsDir
+	switch {
+	case e.Mask&inotify.MovedFrom != 0 && s.isNew(k):
+		if e.Mask&inotify.IsDir != 0 {
+			s.noteRenamedOutput(k, now)
+		}
+		return true
+	case e.From != "" && s.rules.isOutput(e.From) && !s.rules.isOutput(e.Path):
+		s.dropNewBelow(k)
+		s.noteRenamedOutput(k, now)
+		return true
+	case e.Mask&newDir == newDir && len(s.newDirs) < maxOutputs && s.rules.want&inotify.MovedFrom != 0:
+		if s.newDirs == nil {
+			s.newDirs = make(map[key]bool)
+		}
+		s.newDirs[k] = true
+	case e.Mask&gone != 0:
+		delete(s.newDirs, k)
+	}
+	return false
+}
+
+func (s *routeState) noteRenamedOutput(k key, now time.Time) {
+	s.renamedOutputs = noteTime(s.renamedOutputs, k, now, maxRenamedOutputs)
+}
+
+// renamedOutput returns the path, or the directory above it, to which an output was
+// renamed. It is not ok if there is none.
+func (s *routeState) renamedOutput(k key, now time.Time) (at key, ok bool) {
+	for at, last := range s.renamedOutputs {
+		if (s.running == 0 || s.route.keepsRunning()) && now.Sub(last) >= renameWindow {
+			delete(s.renamedOutputs, at)
+			continue
+		}
+		if at.root == k.root && isBelow(k.path, at.path) {
+			return at, true
+		}
+	}
+	return key{}, false
+}
+
+// dropNewBelow takes out what came as new below a path to which an output is renamed: a
+// scan of the watcher had met the output under that name already.
+func (s *routeState) dropNewBelow(at key) {
+	for q := range s.allQueues() {
+		for k := range q.batch.entries {
+			if k.root == at.root && isBelow(k.path, at.path) && s.isNew(k) {
+				s.takeOut(q, k, false, false)
+			}
+		}
+	}
+}
+
+// isNew reports whether a path was not there when the last run began.
+func (s *routeState) isNew(k key) bool {
+	if s.newDirs[k] {
+		return true
+	}
+	if !s.has(k) {
+		return false
+	}
+	e := s.queue(k).batch.entries[k]
+	return e.event.Mask&inotify.Create != 0 && !e.replacedFile && !e.pinned
 }

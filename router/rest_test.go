@@ -32,7 +32,7 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 		r.mu.Lock()
 		for _, s := range r.states {
 			for q := range s.allQueues() {
-				if s.shared == nil || q.countedBusy || !q.batch.empty() || q.run != nil {
+				if s.shared == nil || q.busy || !q.batch.empty() || q.run != nil {
 					t.Errorf("%s has a lane of %v: %+v", s.route.Name, q.key, q)
 				}
 			}

@@ -27,68 +27,74 @@ const (
 
 // Options are for all routes of a Router. The zero value is right.
 type Options struct {
-	// Logger gets the errors of callbacks, at level Error, and each run, at
-	// level Debug; nil discards them.
+	// Logger gets the errors of callbacks, at level Error, and each run, at level Debug;
+	// nil discards them.
 	Logger *slog.Logger
 
-	// Grace is how long callbacks that run when the router is told to stop
-	// may go on before their context ends; 0 is DefaultGrace, negative is
-	// not at all.
+	// Grace is how long callbacks that run when the router is told to stop may go on
+	// before their context ends; 0 is DefaultGrace, negative is not at all.
 	Grace time.Duration
 
 	// Concurrency is how many callbacks run at once; 0 is GOMAXPROCS or
-	// DefaultConcurrency, whichever is more, negative is any number. What
-	// is due then waits, and gathers on, for its turn.
+	// DefaultConcurrency, whichever is more, negative is any number. A batch that is due
+	// then waits, and gathers on, for its turn.
 	Concurrency int
 
-	// Post is told of the frames of all routes, as Route.Post is of one's
-	// and after it. Frames of different routes, or paths, may end at the
-	// same time.
+	// Post is told of the runs of all routes, as Route.Post is of those of one, and after
+	// that. Runs of different routes, or paths, may end at the same time.
 	Post func(Run)
 
-	// Waiting is told of each file that is still being written and for which a
-	// batch of a route has waited a second longer than for anything else, once.
-	// It is called by a goroutine of its own, which Run waits for. Nil is nobody.
+	// Waiting is told of each file that is still being written and for which a batch of a
+	// route has waited a second longer than for anything else, once. It is called by a
+	// goroutine of its own, which Run waits for. Nil is nobody.
 	Waiting func(route string, file inotify.Event)
 }
 
-// A Router gathers events by the rules of its routes and calls back. Its
-// methods may be called by any goroutine at any time.
+// A Router gathers events by the rules of its routes and calls back. Its methods may be
+// called by any goroutine at any time.
 type Router struct {
 	logger  *slog.Logger
 	grace   time.Duration
 	post    func(Run)
 	waiting func(route string, file inotify.Event)
-	writers func(path string) inotify.WriterState // tests may have their own
+	writers func(path string) inotify.WriterState // inotify.Writers, except in tests
 
-	runs        sync.WaitGroup  // of frames that are under way
-	ignoreFiles git.IgnoreFiles // with a lock of its own
-	routes      atomic.Pointer[routeSet]
-	setting     sync.Mutex // held while the routes change; before mu
+	runs        sync.WaitGroup           // everything that Run waits for
+	ignoreFiles git.IgnoreFiles          // has a lock of its own
+	routes      atomic.Pointer[routeSet] // for those who need no state
+	setting     sync.Mutex               // held while the routes change; locked before mu
 
-	mu       sync.Mutex    // guards what follows, and what stages and lanes have
+	mu       sync.Mutex    // guards what follows, and all routeStates and queues
 	states   []*routeState // as the routes were given
 	order    []*routeState // each after those that it waits for
 	byName   map[string]*routeState
 	groups   map[*Group]bool               // that bring events
-	gitDirs  map[string]string             // by root, of those that are in a repository
-	overlaps map[string][]inotify.Location // of each root the places in others
+	gitDirs  map[string]string             // of roots that are in a repository
+	overlaps map[string][]inotify.Location // for each root its places in others
 
 	phase      phase
 	called     bool                    // Run was
-	work       context.Context         // what callbacks get; set from during on
-	kill       context.CancelCauseFunc // ends work
+	ctx        context.Context         // of callbacks; set when Run was called
+	kill       context.CancelCauseFunc // ends ctx
 	maxRunning int                     // callbacks at once
 	running    int                     // callbacks
-	dirty      bool                    // a lane is, and the turn has something to do
-	enqueued   uint64                  // lanes that were ever due
+	dirty      bool                    // there is something for update to do
+	enqueued   uint64                  // queues that were ever due
 	schedule   *schedule.Schedule[*queue]
-	causes     []*cause // the runs that may cause events now, by their start; those that are over among them
+	causes     []*cause // the runs that may cause events now, in the order of their starts
 }
 
-// New checks the routes and returns a Router for them. It starts nothing and
-// holds nothing that must be released. An error names the route and the pattern
-// and says what to do.
+// A phase is where a router is in its life.
+type phase uint8
+
+const (
+	created phase = iota // events are gathered
+	running              // and dispatched
+	stopped              // and ignored
+)
+
+// New checks the routes and returns a Router for them. It starts nothing and holds nothing
+// that must be released. An error names the route and the pattern and says what to do.
 func New(opts Options, routes ...Route) (*Router, error) {
 	r := &Router{
 		logger:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
@@ -106,7 +112,7 @@ func New(opts Options, routes ...Route) (*Router, error) {
 	return r, nil
 }
 
-// concurrency is how many callbacks run at once by Options.Concurrency.
+// concurrency returns how many callbacks run at once by Options.Concurrency.
 func concurrency(n int) int {
 	if n < 0 {
 		return math.MaxInt
@@ -123,18 +129,18 @@ func (r *Router) SetConcurrency(n int) {
 	r.update(time.Now())
 }
 
-// Events hands events to the routes that want them, in order. It never waits
-// for a callback, and keeps no part of the slice but its strings. What comes
-// before Run is kept for it; what comes after it was told to stop is ignored.
+// Events hands events to the routes that want them, in order. It never waits for a
+// callback, and keeps no part of the slice but its strings. What comes before Run is kept
+// for it; what comes after it was told to stop is ignored.
 func (r *Router) Events(batch []inotify.Event) { r.events(batch, false) }
 
-// events is Events. A watcher has delivered each event for all roots above its
-// file.
+// events is Events. If a watcher has delivered the events, there is one for each root
+// above a file.
 func (r *Router) events(batch []inotify.Event, delivered bool) {
-	batch = r.listMoved(batch)
+	batch = r.withMovedFiles(batch)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.phase == after {
+	if r.phase == stopped {
 		return
 	}
 	now := time.Now()
@@ -144,23 +150,22 @@ func (r *Router) events(batch []inotify.Event, delivered bool) {
 	r.update(now)
 }
 
-// Mask is what to subscribe to for a root: everything that a route asks for, and
-// what is needed to know when a file is complete or gone; 0 if no route is for
-// anything in it.
+// Mask returns what to subscribe to for a root: everything that a route asks for, and what
+// is needed to know when a file is complete or gone; 0 if no route is for anything in it.
 func (r *Router) Mask(root string) inotify.Mask {
 	return r.routes.Load().mask(root)
 }
 
-// SkipDir reports whether no route is for anything below a directory, whose
-// path is relative to the root. It is made for [inotify.Subscription].
+// SkipDir reports whether no route is for anything below a directory, whose path is
+// relative to the root. It is made for [inotify.Subscription].
 func (r *Router) SkipDir(root, path string) bool {
 	return r.routes.Load().skipDir(root, path)
 }
 
-// Run calls the routes' callbacks until ctx ends. Then batches that wait are
-// dropped, callbacks that run may go on for Options.Grace before their
-// context ends, and Run returns nil when the last has returned, however long
-// that takes. Callbacks see the values of ctx. A second Run is an error.
+// Run calls the routes' callbacks until ctx ends. Then batches that wait are dropped,
+// callbacks that run may go on for Options.Grace before their context ends, and Run
+// returns nil when the last has returned, however long that takes. Callbacks see the
+// values of ctx. A second Run is an error.
 func (r *Router) Run(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
@@ -169,7 +174,30 @@ func (r *Router) Run(ctx context.Context) error {
 	return nil
 }
 
-// wait is Run from begin on.
+// begin starts to dispatch, unless ctx is over. wait must be called then.
+func (r *Router) begin(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.called {
+		return errors.New("router: Run was called before: make a new Router for another run")
+	}
+	r.called = true
+	r.ctx, r.kill = context.WithCancelCause(context.WithoutCancel(ctx))
+	if ctx.Err() != nil {
+		return nil
+	}
+
+	r.phase = running
+	for _, s := range r.states {
+		for q := range s.allQueues() {
+			q.markDirty()
+		}
+	}
+	r.update(time.Now())
+	return nil
+}
+
+// wait is the rest of Run after begin.
 func (r *Router) wait(ctx context.Context) {
 	<-ctx.Done()
 	r.stop()
@@ -181,44 +209,19 @@ func (r *Router) wait(ctx context.Context) {
 	r.kill(nil)
 }
 
-// begin dispatches what was kept and all that comes, unless ctx is over.
-func (r *Router) begin(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.called {
-		return errors.New("router: Run was called before: make a new Router for another run")
-	}
-	r.called = true
-	r.work, r.kill = context.WithCancelCause(context.WithoutCancel(ctx))
-	if ctx.Err() == nil {
-		r.start(time.Now())
-	}
-	return nil
-}
-
-// start dispatches what waits and all that comes. r.mu is held.
-func (r *Router) start(now time.Time) {
-	r.phase = during
-	for _, s := range r.states {
-		for q := range s.allQueues() {
-			q.markDirty()
-		}
-	}
-	r.update(now)
-}
-
-// stop drops what waits and ignores all that comes. No run starts after it.
+// stop drops what waits. No run starts after it, and all events are ignored.
 func (r *Router) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.phase = after
+	r.phase = stopped
 	r.schedule.StopAll()
 	for _, s := range r.states {
 		s.drop()
 	}
 }
 
-// update sees what is to be done after something has changed. r.mu is held.
+// update does whatever is to be done after something has changed: it starts runs and sets
+// timers. r.mu must be held.
 func (r *Router) update(now time.Time) {
 	if !r.dirty {
 		return
@@ -227,9 +230,10 @@ func (r *Router) update(now time.Time) {
 	for _, s := range r.order {
 		s.update(now)
 	}
-	if r.phase != during {
+	if r.phase != running {
 		return
 	}
+
 	for r.running < r.maxRunning {
 		q := r.nextReady()
 		if q == nil {
@@ -240,9 +244,9 @@ func (r *Router) update(now time.Time) {
 	r.schedule.Arm(now)
 }
 
-// wake is called by the schedule when lanes are due. r.mu is held.
+// wake is called by the schedule when queues are due. r.mu must be held.
 func (r *Router) wake(now time.Time) {
-	if r.phase != during {
+	if r.phase != running {
 		return
 	}
 	for q, ok := r.schedule.Next(now); ok; q, ok = r.schedule.Next(now) {
@@ -251,9 +255,9 @@ func (r *Router) wake(now time.Time) {
 	r.update(now)
 }
 
-// enqueue puts a lane that is due last.
+// enqueue has a queue that is due wait for its turn.
 func (r *Router) enqueue(q *queue) {
-	q.queued = true
+	q.due = true
 	if q.inReady {
 		return
 	}
@@ -262,13 +266,13 @@ func (r *Router) enqueue(q *queue) {
 	q.state.ready = append(q.state.ready, q)
 }
 
-// nextReady takes out the lane whose turn it is: of the route of which the fewest
-// run, so that many files of one do not keep the others waiting, the one that
-// waits longest.
+// nextReady takes out the queue whose turn it is: that of the route of which the fewest
+// callbacks run, so that many files of one route do not keep others waiting, and then the
+// one that has waited longest.
 func (r *Router) nextReady() *queue {
 	var best *routeState
 	for _, s := range r.states {
-		s.ready = s.ready[s.countStale():]
+		s.dropNotDue()
 		if len(s.ready) > 0 && (best == nil || s.running < best.running ||
 			s.running == best.running && s.ready[0].order < best.ready[0].order) {
 			best = s
@@ -277,20 +281,20 @@ func (r *Router) nextReady() *queue {
 	if best == nil {
 		return nil
 	}
-	q := best.ready[0]
-	best.ready[0] = nil
-	best.ready = best.ready[1:]
-	q.inReady = false
-	return q
+	return best.popReady()
 }
 
-// countStale counts the lanes at the head of the queue that need no run any more.
-func (s *routeState) countStale() int {
-	for i, q := range s.ready {
-		if q.queued {
-			return i
-		}
-		q.inReady = false
+// dropNotDue takes the queues at the head of ready out that are not due any more.
+func (s *routeState) dropNotDue() {
+	for len(s.ready) > 0 && !s.ready[0].due {
+		s.popReady()
 	}
-	return len(s.ready)
+}
+
+func (s *routeState) popReady() *queue {
+	q := s.ready[0]
+	s.ready[0] = nil
+	s.ready = s.ready[1:]
+	q.inReady = false
+	return q
 }

@@ -109,7 +109,7 @@ func (r *Router) SetRoutes(routes ...Route) error {
 		return err
 	}
 	for _, g := range groups {
-		g.watchFor(r)
+		g.updateRouter(r)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (r *Router) SetRoutes(routes ...Route) error {
 func (r *Router) apply(set *routeSet) ([]*Group, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.phase == after {
+	if r.phase == stopped {
 		return nil, ErrStopped
 	}
 
@@ -164,7 +164,7 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 	now := time.Now()
 	for s, before := range precedences {
 		first := s.precedence()
-		s.failures.keep(first)
+		s.failures.keepOnly(first)
 		if !maps.Equal(before, first) {
 			for q := range s.allQueues() {
 				q.restoreKept(now) // what failed may not come first any more
@@ -267,7 +267,7 @@ func (q *queue) dropUnwanted() {
 func (s *routeState) drop() {
 	s.unrefMovedOut()
 	for q := range s.allQueues() {
-		q.pause()
+		q.stop()
 		for _, e := range slices.Concat(q.keptForSuccess, q.batch.take()) {
 			unrefAll(e.submissions, ErrStopped)
 		}
@@ -302,9 +302,4 @@ func (s *routeState) precedence() map[string]bool {
 		}
 	}
 	return names
-}
-
-// keep forgets failures of routes that are not named.
-func (f *failures) keep(names map[string]bool) {
-	maps.DeleteFunc(f.errs, func(at queueID, _ failure) bool { return at.retired || !names[at.route.Name] })
 }

@@ -1,0 +1,327 @@
+package router
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// addAll adds events that came together, in order, as add does. A watcher delivers what
+// happened to a file once for each root above it, of which the route takes one.
+func (s *routeState) addAll(events []inotify.Event, now time.Time, by *Submission, delivered bool) {
+	for _, e := range events {
+		if e.Mask&inotify.Overflow != 0 {
+			s.outputs.forget()
+		}
+		if e.Mask&s.subscribed == 0 && e.Mask != 0 {
+			continue
+		}
+		outer, ok := s.outermost(e)
+		if ok && delivered {
+			continue
+		}
+		s.add(outer, now, by)
+	}
+}
+
+// add merges an event that came at now into the batch of its path. It was submitted by a
+// Submission, or came from a watcher if that is nil. An event that the route does not
+// want changes only what is known already.
+func (s *routeState) add(e inotify.Event, now time.Time, by *Submission) {
+	k := keyOf(e)
+	wanted := s.rules.wants(e) || e.Mask == 0 && s.rules.isFor(e)
+	wanted = s.isEmptyNewFile(k, e) || wanted
+
+	// What the route's own runs have written is neither wanted nor waited for. Both
+	// calls must see each event.
+	if by == nil {
+		renamed := s.isOutputRename(k, e, now)
+		if s.outputs.isOwn(k, e, now) || renamed {
+			wanted = false
+			e.Mask &^= inotify.Modify
+		} else if s.outputs.mustAsk(k, e, now) && s.rules.isFor(e) {
+			defer s.outputs.ask(k, e, !s.has(k), now)
+		}
+	}
+	if !wanted && s.ignoresUnwanted() {
+		return
+	}
+
+	if e.Mask&gone != 0 {
+		s.noteGone(k, e, wanted)
+	}
+	if e.Mask&arrived != 0 {
+		s.noteNewFile(k)
+	}
+	s.noteGoneInRun(k, e.Mask, wanted)
+	if wanted {
+		var c *cause
+		if by == nil {
+			c = s.causeOf(k, now)
+		}
+		s.put(k, e, c, by, now)
+	}
+	if e.From != "" {
+		s.rename(e, now)
+	}
+	s.trackOpen(k, e.Mask, now)
+}
+
+// has reports whether a path is in a batch.
+func (s *routeState) has(k key) bool {
+	q := s.queue(k)
+	return q != nil && q.batch.entries[k] != nil
+}
+
+// isEmptyNewFile reports whether e is the close of a new file to which nothing was
+// written, for a route with Empty. It must be called with each event.
+func (s *routeState) isEmptyNewFile(k key, e inotify.Event) bool {
+	if !s.route.Empty {
+		return false
+	}
+	isNew := s.newFiles[k] || e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create && s.rules.isFor(e)
+	if isNew && e.Mask&(content|gone|inotify.MovedTo) == 0 {
+		s.newFiles[k] = true
+	} else {
+		delete(s.newFiles, k)
+	}
+	return isNew && e.Mask&inotify.CloseWrite != 0
+}
+
+// put puts the part of e that the route asks for, or that the file was closed, into the
+// entry of its path.
+func (s *routeState) put(k key, e inotify.Event, c *cause, by *Submission, now time.Time) {
+	q := s.makeQueue(k)
+	if q.dropsEvents() {
+		by.fail(s.errorf(ErrBusy))
+		return
+	}
+	x := entry{event: e, pinned: e.Mask == 0, submissions: by.refAll()}
+	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
+	if by == nil && s.loop.isMuted(k, now) {
+		s.loop.keep(&x)
+		return
+	}
+	q.noteNew()
+	q.attribute(c)
+	q.arrivals.note(&q.batch, k, now)
+	q.batch.merge(k, x)
+}
+
+// addExisting puts in an event of a file that was there before anybody watched, unless
+// its path is in a batch already. It says neither that the file was made nor that it is
+// complete, and has no cause.
+func (s *routeState) addExisting(e inotify.Event) {
+	e, _ = s.outermost(e)
+	k := keyOf(e)
+	if s.has(k) || !s.rules.isFor(e) {
+		return
+	}
+	s.put(k, e, nil, nil, time.Now())
+	if s.has(k) {
+		s.queue(k).batch.entries[k].existing = true
+	}
+}
+
+// addPinned puts in an event that the route need not have asked for, without a Delay. It
+// stays, whatever happens to the file.
+func (s *routeState) addPinned(e inotify.Event, submissions []*Submission, c *cause) {
+	e = s.canonical(e)
+	k := keyOf(e)
+	q := s.makeQueue(k)
+	if q.dropsEvents() {
+		for _, by := range submissions {
+			by.fail(s.errorf(ErrBusy))
+		}
+		return
+	}
+	if q.noteNew() {
+		q.skipDelay()
+	}
+	for _, by := range submissions {
+		by.ref()
+	}
+	q.attribute(c)
+	q.batch.merge(k, entry{event: e, pinned: true, submissions: slices.Clone(submissions)})
+}
+
+// noteGone takes out a path that is gone, unless the route wants to know that. If a
+// directory was moved it does the same for what is below it.
+func (s *routeState) noteGone(k key, e inotify.Event, wanted bool) {
+	moved := e.Mask&inotify.MovedFrom != 0
+	if moved {
+		s.forgetMovedOut()
+	}
+	if q := s.queue(k); q != nil {
+		s.takeOut(q, k, moved, wanted)
+	}
+	if !moved || e.Mask&inotify.IsDir == 0 {
+		return
+	}
+
+	maps.DeleteFunc(s.newFiles, func(other key, _ bool) bool {
+		return other.root == k.root && other.path != k.path && isBelow(other.path, k.path)
+	})
+	for q := range s.allQueues() {
+		for other, x := range q.batch.entries {
+			if other.root == k.root && other.path != k.path && isBelow(other.path, k.path) && x.event.Mask&gone == 0 {
+				s.takeOut(q, other, true, false)
+			}
+		}
+	}
+	slices.SortFunc(s.movedOut, func(x, y entry) int { return cmp.Compare(x.seq, y.seq) })
+}
+
+// takeOut takes one path out, unless it stays. If it was moved, its entry is remembered,
+// as it may come again under another name.
+func (s *routeState) takeOut(q *queue, k key, moved, stays bool) {
+	e, ok := q.batch.entries[k]
+	if !ok {
+		return
+	}
+	q.markDirty()
+	x := *e
+	if stays || e.pinned {
+		x.submissions = nil
+		q.batch.markClosed(e)
+		q.batch.clearMaybeOutput(e)
+	} else {
+		q.batch.remove(k)
+	}
+	if moved {
+		s.movedOut = append(s.movedOut, x)
+		s.movedOutAwaited = s.movedOutAwaited || x.submissions != nil
+	} else {
+		unrefAll(x.submissions, nil)
+	}
+}
+
+// forgetMovedOut gives up what was moved out and has not come again.
+func (s *routeState) forgetMovedOut() {
+	s.unrefMovedOut()
+	s.movedOut = nil
+}
+
+// unrefMovedOut ends the wait for what was moved out. The two halves of a rename come
+// together, so what has not come by the next update will not come.
+func (s *routeState) unrefMovedOut() {
+	if !s.movedOutAwaited {
+		return
+	}
+	s.movedOutAwaited = false
+	for i, x := range s.movedOut {
+		unrefAll(x.submissions, nil)
+		s.movedOut[i].submissions = nil
+	}
+}
+
+// noteNewFile forgets what was known of an earlier file at a path at which there is
+// another one now.
+func (s *routeState) noteNewFile(k key) {
+	q := s.queue(k)
+	if q == nil {
+		return
+	}
+	e, ok := q.batch.entries[k]
+	if !ok {
+		return
+	}
+	q.noteFileChange()
+	q.batch.markClosed(e)
+	e.replacedFile = e.replacedFile || e.event.Mask&gone != 0
+	e.event.Mask &^= gone
+	e.event.From = ""
+	if e.event.Mask&s.rules.want == 0 && !e.pinned {
+		q.batch.remove(k)
+		unrefAll(e.submissions, nil)
+	}
+}
+
+// rename gives what happened to a path, or below it, before the rename e to the new path.
+func (s *routeState) rename(e inotify.Event, now time.Time) {
+	from := key{e.Root, e.From}
+	if q := s.queue(from); q != nil && q.batch.isNeverClosed(from, now) {
+		q.batch.noteNeverClosed(keyOf(e), now) // a log that was rotated, and is still written to
+	}
+
+	for i, x := range s.movedOut {
+		if x.event.Root != e.Root || !isBelow(x.event.Path, e.From) {
+			continue
+		}
+		s.movedOut[i].submissions = nil
+		path := e.Path + strings.TrimPrefix(x.event.Path, e.From)
+		x.seq, x.pinned = 0, false
+		// That the file was made is not passed on: there may have been one of the new name.
+		x.event = inotify.Event{Root: e.Root, Path: path, Mask: x.event.Mask &^ arrived}
+		s.putMoved(x, now)
+	}
+	s.forgetMovedOut()
+}
+
+// putMoved puts an entry in under its new path.
+func (s *routeState) putMoved(x entry, now time.Time) {
+	k := keyOf(x.event)
+	empty := s.route.Empty && x.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(x.event)
+	if !s.rules.wants(x.event) && !empty {
+		unrefAll(x.submissions, nil)
+		return
+	}
+	q := s.makeQueue(k)
+	if q.dropsEvents() {
+		unrefAll(x.submissions, s.errorf(ErrBusy))
+		return
+	}
+
+	q.noteNew()
+	q.attribute(s.causeOf(k, now))
+	known := s.has(k)
+	q.arrivals.note(&q.batch, k, now)
+	q.batch.merge(k, x)
+	if x.maybeOutput && !known {
+		s.outputs.ask(k, x.event, true, now)
+	}
+	if !x.written.IsZero() {
+		q.batch.markOpen(q.batch.entries[k], x.written, s.isSelfBlocking(q, x.event, now))
+	}
+}
+
+// isSelfBlocking reports whether a file that is open for writing holds back nothing but
+// itself.
+func (s *routeState) isSelfBlocking(q *queue, e inotify.Event, now time.Time) bool {
+	return q.batch.isNeverClosed(keyOf(e), now) || s.route.WaitsFor != nil && !s.route.WaitsFor(e)
+}
+
+// trackOpen notes whether the file of a path is open for writing.
+func (s *routeState) trackOpen(k key, mask inotify.Mask, now time.Time) {
+	const written = inotify.Modify | inotify.CloseWrite
+	isWrite := mask&written != 0 && mask&inotify.IsDir == 0
+
+	// The watcher reports a time that was set as Modify|Attrib, with which nobody need
+	// have opened the file.
+	timeWasSet := mask&(inotify.Attrib|inotify.CloseWrite) == inotify.Attrib
+
+	q := s.queue(k)
+	if q == nil || !isWrite || timeWasSet {
+		return
+	}
+	e, ok := q.batch.entries[k]
+	if !ok {
+		return
+	}
+	q.noteFileChange()
+	if mask&inotify.CloseWrite != 0 {
+		q.batch.markClosed(e)
+	} else {
+		q.batch.markOpen(e, now, s.isSelfBlocking(q, e.event, now))
+	}
+}
+
+// isBelow reports whether a path is a directory or below it.
+func isBelow(path, dir string) bool {
+	rest, ok := strings.CutPrefix(path, dir)
+	return ok && (rest == "" || rest[0] == '/')
+}

@@ -1,0 +1,470 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// flushTimeout is how long a watcher has to deliver what happened during a run.
+const flushTimeout = time.Second
+
+// A Listener brings what happens below a directory, or to a single file, to a Router. The
+// events of a file have the path ".", and every pattern matches it. Several listeners may
+// have the same Router.
+type Listener struct {
+	Root   string
+	Router *Router
+
+	// Wait makes a Root that does not exist no error: it is watched from the moment that
+	// it does, with what is in it as new.
+	Wait bool
+
+	// Notice is told when a directory Root is gone or leads elsewhere, and when there is
+	// one at it again, or for the first time. It runs in the watcher's goroutine and must
+	// not block. Nil is for those who need not know.
+	Notice func(there bool)
+}
+
+// A Group is listeners that share one inotify instance, start together and stop together.
+type Group struct {
+	watcher *inotify.Watcher
+	problem func(error) // inotify.Options.Problem
+
+	setting sync.Mutex // held while listeners, or what they watch, change; locked before mu
+
+	mu       sync.Mutex        // guards what follows; locked before the lock of a Router
+	roots    []*subscribedRoot // each root and Router once
+	routers  []*Router         // of all listeners that there ever were, each once
+	watching context.Context   // ends with the watcher's Run; nil before Run
+	routing  context.Context   // ends with the routers' Run; nil except during Run
+	runs     sync.WaitGroup    // of routers
+}
+
+// A subscribedRoot is a Listener that is watched.
+type subscribedRoot struct {
+	Listener
+	handle *inotify.Handle
+	routes *routeSet // for which it is watched; Group.setting guards it
+}
+
+// NewGroup watches the listeners' roots. Everything that can fail at the start fails here,
+// and nothing is held then. What happens from now on is kept for Run. The Group must be
+// closed.
+func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
+	watcher, err := inotify.New(opts)
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{watcher: watcher, problem: opts.Problem}
+	if g.problem == nil {
+		g.problem = func(error) {}
+	}
+	if err := g.setListeners(listeners, func(err error) error { return err }); err != nil {
+		return nil, errors.Join(err, watcher.Close())
+	}
+	return g, nil
+}
+
+// SetListeners replaces the listeners, all of them or, with an error, none. It may be
+// called before Run and during it, but not by a Notice.
+//
+// A root that is watched already for the same Router stays watched without a gap, and
+// keeps its Notice. What happened below a root that is not watched any more is delivered
+// before. For a new root the error is as of NewGroup, but if there are not enough watches
+// for everything in it (an *inotify.LimitError), the rest is polled, and
+// inotify.Options.Problem is told. A new Router is run with the others; one that has no
+// listeners any more runs until the Group ends.
+func (g *Group) SetListeners(listeners ...Listener) error {
+	return g.setListeners(listeners, func(err error) error {
+		if limit, ok := errors.AsType[*inotify.LimitError](err); ok && limit.Needed > 0 {
+			g.problem(err)
+			return nil
+		}
+		return err
+	})
+}
+
+// setListeners is SetListeners. judge returns what an error of the watcher is to the
+// caller.
+func (g *Group) setListeners(listeners []Listener, judge func(error) error) error {
+	listeners, err := mergeListeners(listeners)
+	if err != nil {
+		return err
+	}
+	g.setting.Lock()
+	defer g.setting.Unlock()
+
+	// First everything that may fail.
+	var next, added []*subscribedRoot
+	for _, l := range listeners {
+		root := g.find(l)
+		if root == nil {
+			if root, err = g.subscribe(l); judge(err) != nil {
+				for _, a := range added {
+					a.handle.Close()
+				}
+				return err
+			}
+			added = append(added, root)
+		}
+		next = append(next, root)
+	}
+
+	var removed []*subscribedRoot
+	for _, root := range g.roots {
+		if !slices.Contains(next, root) {
+			removed = append(removed, root)
+		}
+	}
+	if len(removed) > 0 {
+		g.flush()
+	}
+	err = g.commit(next)
+	for _, root := range removed {
+		root.handle.Close()
+	}
+	for _, root := range added {
+		g.update(root) // the routes of its Router may have changed meanwhile
+	}
+	g.findOverlaps()
+	return err
+}
+
+// mergeListeners merges listeners that have the same root and Router, as two subscriptions
+// would bring everything twice.
+func mergeListeners(listeners []Listener) (merged []Listener, err error) {
+	for _, l := range listeners {
+		if l.Router == nil {
+			return nil, fmt.Errorf("listener for %q: no router: set one", l.Root)
+		}
+		i := slices.IndexFunc(merged, func(other Listener) bool { return other.Root == l.Root && other.Router == l.Router })
+		if i < 0 {
+			merged = append(merged, l)
+			continue
+		}
+		merged[i].Notice = noticeBoth(merged[i].Notice, l.Notice)
+		merged[i].Wait = merged[i].Wait || l.Wait
+	}
+	return merged, nil
+}
+
+func noticeBoth(first, second func(there bool)) func(there bool) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(there bool) {
+		first(there)
+		second(there)
+	}
+}
+
+// find returns what is watched for the root and Router of a listener; nil if nothing is.
+func (g *Group) find(l Listener) *subscribedRoot {
+	i := slices.IndexFunc(g.roots, func(root *subscribedRoot) bool { return root.Root == l.Root && root.Router == l.Router })
+	if i < 0 {
+		return nil
+	}
+	return g.roots[i]
+}
+
+// subscribe watches the root of a listener. If the error is an *inotify.LimitError it is
+// watched as far as possible.
+func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
+	l.Router.findRepository(l.Root)
+	root := &subscribedRoot{Listener: l, routes: l.Router.routes.Load()}
+	var err error
+	root.handle, err = g.watcher.Add(inotify.Subscription{
+		Root:    l.Root,
+		Wait:    l.Wait,
+		Mask:    root.routes.mask(l.Root),
+		SkipDir: root.skipDir(),
+		Deliver: func(events []inotify.Event) {
+			if slices.ContainsFunc(events, mayChangeOverlaps) {
+				g.findOverlaps()
+			}
+			if l.Router.ignoreFiles.Update(l.Root, events) {
+				g.watcher.Rescan(l.Root)
+			}
+			l.deliver(events)
+		},
+	})
+	return root, err
+}
+
+// skipDir returns the function that says which directories are not watched. It is for the
+// routes as they are now.
+func (root *subscribedRoot) skipDir() func(path string) bool {
+	name, routes := root.Root, root.routes
+	return func(path string) bool { return routes.skipDir(name, path) }
+}
+
+// deliver hands events to the Router.
+func (l Listener) deliver(events []inotify.Event) {
+	l.Router.events(events, true)
+	if l.Notice == nil {
+		return
+	}
+	const gone = inotify.DeleteSelf | inotify.MoveSelf
+	for _, e := range events {
+		if e.Path == "." && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|inotify.Create) != 0 {
+			l.Notice(e.Mask&gone == 0)
+		}
+	}
+}
+
+// commit makes these the roots of the Group, and runs the routers that are new.
+func (g *Group) commit(roots []*subscribedRoot) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.roots = roots
+	var errs []error
+	for _, root := range roots {
+		r := root.Router
+		if slices.Contains(g.routers, r) {
+			continue
+		}
+		g.routers = append(g.routers, r)
+		r.join(g)
+		if g.routing != nil {
+			errs = append(errs, g.run(r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// updateRouter changes what is watched for a Router to what its routes ask for now.
+func (g *Group) updateRouter(r *Router) {
+	g.setting.Lock()
+	defer g.setting.Unlock()
+	for _, root := range g.roots {
+		if root.Router == r {
+			g.update(root)
+		}
+	}
+}
+
+// update changes what is watched of a root to what the routes ask for now. g.setting must
+// be held.
+func (g *Group) update(root *subscribedRoot) {
+	routes := root.Router.routes.Load()
+	same := routes.watchesLike(root.routes, root.Root)
+	root.routes = routes
+	if same {
+		return
+	}
+	if err := root.handle.Update(routes.mask(root.Root), root.skipDir()); err != nil && !errors.Is(err, inotify.ErrClosed) {
+		g.problem(err)
+	}
+}
+
+// Watches counts the directories that are watched now.
+func (g *Group) Watches() int { return g.watcher.Watches() }
+
+// Unwatched counts the directories that have no watch, as inotify.Watcher does.
+func (g *Group) Unwatched() int { return g.watcher.Unwatched() }
+
+// Run listens until ctx ends, which is no error, or reading fails. Then the watcher stops
+// first, so that nothing new gets in, and Run returns when every router has stopped as its
+// own Run says. It works once.
+func (g *Group) Run(ctx context.Context) error {
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	routing, stopRouting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRouting()
+	if ctx.Err() != nil {
+		stopRouting() // so that no callback is called
+	}
+
+	g.mu.Lock()
+	g.watching, g.routing = watching, routing
+	var errs []error
+	for _, r := range g.routers {
+		if err := g.run(r); err != nil {
+			errs = append(errs, err)
+			stopWatching()
+		}
+	}
+	g.mu.Unlock()
+	errs = append(errs, g.watcher.Run(watching))
+	stopWatching()
+
+	g.mu.Lock()
+	g.routing = nil // SetListeners runs no router any more
+	g.mu.Unlock()
+	stopRouting()
+	g.runs.Wait()
+	return errors.Join(errs...)
+}
+
+// run runs a router until g.routing ends. g.mu must be held.
+func (g *Group) run(r *Router) error {
+	routing := g.routing
+	if err := r.begin(routing); err != nil {
+		return err
+	}
+	g.runs.Go(func() { r.wait(routing) })
+	return nil
+}
+
+// Close ends a Run, without waiting for its callbacks, and gives the inotify instance
+// back. Further calls do nothing.
+func (g *Group) Close() error {
+	g.mu.Lock()
+	for _, r := range g.routers {
+		r.leave(g)
+	}
+	g.mu.Unlock()
+	return g.watcher.Close()
+}
+
+// Listen is a Group from start to end: it watches the listeners' roots, runs their routers
+// until ctx ends or something fails, and releases everything.
+func Listen(ctx context.Context, listeners ...Listener) error {
+	g, err := NewGroup(inotify.Options{}, listeners...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(g.Run(ctx), g.Close())
+}
+
+// flush waits until the watcher has delivered what happened before, if it runs. An error of
+// it is reported by Run.
+func (g *Group) flush() {
+	g.mu.Lock()
+	watching := g.watching
+	g.mu.Unlock()
+	if watching == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(watching, flushTimeout)
+	defer cancel()
+	_ = g.watcher.Flush(ctx)
+}
+
+// join notes that the Group brings events to the router, until leave.
+func (r *Router) join(g *Group) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.groups[g] = true
+}
+
+func (r *Router) leave(g *Group) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.groups, g)
+}
+
+// flushGroups waits until the groups have brought everything that happened before.
+func (r *Router) flushGroups() {
+	r.mu.Lock()
+	groups := slices.Collect(maps.Keys(r.groups))
+	r.mu.Unlock()
+	for _, g := range groups {
+		g.flush()
+	}
+}
+
+// Roots may overlap: one lies inside another, or two are one directory by different names,
+// through links or mounts. The watcher reports a change for each of them, by its own path.
+// So that one file has one path, one batch and one run, a route gets the event of the
+// outermost root in which it is for the file.
+
+// mayChangeOverlaps reports whether an event may change how roots overlap.
+func mayChangeOverlaps(e inotify.Event) bool {
+	return e.Mask&arrived != 0 && (e.Mask&inotify.IsDir != 0 || e.Path == ".")
+}
+
+// findOverlaps finds how the roots of each router overlap now.
+func (g *Group) findOverlaps() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.routers {
+		var roots []string
+		for _, root := range g.roots {
+			if root.Router == r {
+				roots = append(roots, root.Root)
+			}
+		}
+		if len(roots) > 1 || r.hasOverlaps() {
+			r.setOverlaps(overlaps(g.watcher, roots))
+		}
+	}
+}
+
+// overlaps returns, for each root that is inside others or the same directory as an earlier
+// one, its places in those, from the outermost on.
+func overlaps(w *inotify.Watcher, roots []string) map[string][]inotify.Location {
+	all := make(map[string][]inotify.Location)
+	for i, root := range roots {
+		outer := slices.DeleteFunc(w.Locations(root), func(at inotify.Location) bool {
+			j := slices.Index(roots, at.Root)
+			return j < 0 || j == i || at.Path == "." && j > i
+		})
+		if len(outer) > 0 {
+			all[root] = outer
+		}
+	}
+	return all
+}
+
+func (r *Router) hasOverlaps() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.overlaps) > 0
+}
+
+func (r *Router) setOverlaps(all map[string][]inotify.Location) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.overlaps = all
+}
+
+// outermost returns an event by the outermost root in which the route is for its path. It
+// is not ok, and the event is the same, if that is the event's own root, or none. A root
+// itself has no other name, unless it is a file, and neither has an event that is of no
+// file.
+func (s *routeState) outermost(e inotify.Event) (outer inotify.Event, ok bool) {
+	isRoot := e.Path == "." && e.Mask&inotify.IsDir != 0
+	if len(s.router.overlaps) == 0 || isRoot || e.Mask == 0 {
+		return e, false
+	}
+	for _, at := range s.router.overlaps[e.Root] {
+		if other := inRoot(e, at); s.rules.isFor(other) {
+			return other, true
+		}
+	}
+	return e, false
+}
+
+// canonical returns an event that the route need not have asked for by the root that is
+// used for its file. With PerFile one file must not have two paths.
+func (s *routeState) canonical(e inotify.Event) inotify.Event {
+	outer, ok := s.outermost(e)
+	if ok || s.route.Per != PerFile || e.Path == "." || e.Mask == 0 || s.rules.isFor(e) {
+		return outer
+	}
+	if places := s.router.overlaps[e.Root]; len(places) > 0 {
+		return inRoot(e, places[0])
+	}
+	return e
+}
+
+// inRoot returns an event of a file below a root as one below a root around that.
+func inRoot(e inotify.Event, at inotify.Location) inotify.Event {
+	e.Root, e.Path = at.Root, path.Join(at.Path, e.Path)
+	if e.From != "" {
+		e.From = path.Join(at.Path, e.From)
+	}
+	return e
+}

@@ -1,0 +1,264 @@
+package router
+
+import (
+	"context"
+	"time"
+
+	"github.com/execlog/execlogd/router/internal/schedule"
+)
+
+// A queue is the part of a route that never overlaps itself: the batch that waits and
+// the run that is under way, of the whole route or of one path. The router's lock
+// guards it.
+type queue struct {
+	state *routeState
+	key   key // zero for the whole route
+
+	batch          batch
+	keptForNew     bool     // the batch waits until something new comes
+	keptForSuccess []*entry // waits until the routes that come first have succeeded
+	run            *activeRun
+	retries        int  // runs in a row that repeated one that had failed
+	rejecting      bool // a batch that is not run is being reported
+	program        program
+
+	// When the batch may go.
+	times    dueTimes
+	timer    schedule.Timer[*queue]
+	arrivals arrivals
+	delayed  bool // by the loop guard
+	git      gitCheck
+	open     openState
+
+	// What the next update has to look at, and how the batch was when it became so.
+	dirty           bool
+	wasEmpty        bool
+	wasSelfBlocking bool
+	wasBlocked      bool
+
+	busy    bool   // counted in routeState.busy
+	due     bool   // the next callback may be the queue's
+	inReady bool   // it is in routeState.ready
+	order   uint64 // in which the queues of all routes became due
+}
+
+func newQueue(s *routeState, k key) *queue {
+	q := &queue{state: s, key: k}
+	q.timer.Item = q
+	return q
+}
+
+// markDirty must be called before each change of the batch or the run. The next update
+// looks at the consequences.
+func (q *queue) markDirty() {
+	if q.dirty {
+		return
+	}
+	q.dirty, q.state.router.dirty = true, true
+	q.wasEmpty, q.wasSelfBlocking, q.wasBlocked = q.batch.empty(), q.batch.allSelfBlocking(), q.batch.isBlocked()
+	q.state.dirty = append(q.state.dirty, q)
+}
+
+// skipDelay makes a batch that was empty due without a Delay, because what it gets was
+// gathered elsewhere.
+func (q *queue) skipDelay() {
+	q.wasEmpty, q.wasSelfBlocking = false, false
+	q.times.first, q.times.released = time.Time{}, time.Time{}
+}
+
+// noteChange updates the times after changes of the batch.
+func (q *queue) noteChange(now time.Time) {
+	if q.batch.empty() {
+		return
+	}
+
+	// Files that block only themselves do not begin the batch of others.
+	if q.wasEmpty || q.wasSelfBlocking && !q.batch.allSelfBlocking() {
+		q.times.first, q.times.released = now, time.Time{}
+		q.git = gitCheck{running: q.git.running}
+	}
+	q.times.written = q.batch.lastWrite()
+	if q.wasBlocked && !q.batch.isBlocked() {
+		q.noteAllClosed(now)
+	}
+}
+
+// noteAllClosed notes that the last open file was closed, if the batch waited for that
+// alone. It counts once for a batch, or for a while with UntilClosed, so that a tree
+// that is written all the time cannot postpone the batch for ever.
+func (q *queue) noteAllClosed(now time.Time) {
+	r := q.state.route
+	ready := q.times.ready(r)
+	waited := !q.state.held && (q.run == nil || q.mayRestart()) && now.After(ready)
+	again := r.Hold == UntilClosed && now.Before(ready.Add(DefaultHold))
+	if waited && (again || q.times.released.IsZero()) {
+		q.times.released = now
+	}
+}
+
+// countBusy keeps routeState.busy up to date. A batch that is kept, or in its back-off,
+// keeps nobody waiting.
+func (q *queue) countBusy(now time.Time) {
+	waits := !q.batch.empty() && !q.keptForNew && !now.Before(q.times.retryAt)
+	busy := waits || q.run != nil || q.rejecting
+	if busy == q.busy {
+		return
+	}
+	q.busy = busy
+	if busy {
+		q.state.busy++
+	} else {
+		q.state.busy--
+	}
+}
+
+// dropsEvents reports whether OnBusy has events dropped that come now.
+func (q *queue) dropsEvents() bool {
+	return q.state.route.OnBusy == Ignore && q.run != nil && !q.run.returned
+}
+
+// mayRestart reports whether a batch that is due ends the run.
+func (q *queue) mayRestart() bool {
+	return q.state.route.OnBusy == Restart && q.run.cancel != nil && !q.run.returned && !q.run.restarted
+}
+
+// advance starts the run if it is due, or sets the timer for when it is. It depends on
+// nothing but the state, so it may be called at any time.
+func (q *queue) advance(now time.Time) {
+	s := q.state
+	switch {
+	case s.router.phase != running || q.rejecting:
+		q.stop()
+		return
+	case q.batch.empty():
+		q.rest(now)
+		return
+	case s.held || q.keptForNew || q.batch.maybeOutputs > 0 || q.run != nil && !q.mayRestart():
+		q.stop()
+		return
+	}
+
+	q.times.unblocked = s.unblocked
+	delayed, ok := s.loop.delayUntil(q, now)
+	if !ok {
+		q.stop()
+		return
+	}
+	q.times.delayed = delayed
+	q.times.quiet = q.arrivals.quiet(s.route, q.times.first, s.unblocked)
+	if due := q.times.due(s.route); due.After(now) {
+		q.wakeAt(earliest(due, q.reportWaiting(now)))
+		return
+	}
+
+	// Only now, because both ask the kernel, in a goroutine that calls back.
+	if s.route.Hold == UntilClosed && !q.filesAreClosed(now) || !q.due && !q.gitIsIdle(now) {
+		return
+	}
+	q.dispatch(now)
+}
+
+// stop has the queue wait until it is dirty.
+func (q *queue) stop() {
+	q.due = false
+	q.state.router.schedule.Stop(&q.timer)
+}
+
+// wakeAt has the queue wait until a time, or until it is dirty.
+func (q *queue) wakeAt(at time.Time) {
+	q.due = false
+	q.state.router.schedule.Set(&q.timer, at)
+}
+
+// rest has an empty queue wait, and forgets the queue of a path when it has nothing to
+// remember any more.
+func (q *queue) rest(now time.Time) {
+	q.stop()
+	q.delayed = false
+	s := q.state
+	if s.shared != nil || q.run != nil || len(q.keptForSuccess) > 0 || q.open.asking {
+		return
+	}
+	if over := q.times.started.Add(s.route.Debounce); over.After(now) {
+		q.wakeAt(over)
+		return
+	}
+	delete(s.queues, q.key)
+}
+
+// dispatch refuses a batch that is due, ends the run in its favour, or has it wait for
+// its turn.
+func (q *queue) dispatch(now time.Time) {
+	s := q.state
+	s.router.schedule.Stop(&q.timer)
+	switch {
+	case q.generation() >= maxGeneration:
+		s.loop.refuse(q, now)
+	case q.run != nil:
+		q.run.restart()
+	case !q.due:
+		s.router.enqueue(q)
+	}
+}
+
+// start begins the run of a batch whose turn it is.
+func (q *queue) start(now time.Time) {
+	s := q.state
+	s.loop.restoreRefused(q)
+	if s.shared != nil {
+		q.batch.noteOpenFiles(now)
+	}
+	if s.running == 0 {
+		s.newDirs = nil
+	}
+
+	cause := s.newCause(q.batch.cause, now)
+	run := newRun(q, now)
+	run.cause, run.ctx = cause, s.router.ctx
+	if s.route.OnBusy == Restart {
+		run.ctx, run.cancel = context.WithCancelCause(run.ctx)
+	}
+	s.noteRunStart(cause, now)
+	if s.route.keepsRunning() {
+		q.program.start(cause, q.times.first)
+	}
+
+	q.run = run
+	q.due, q.delayed = false, false
+	q.arrivals, q.git = arrivals{}, gitCheck{}
+	q.times.started, q.times.retryAt = now, time.Time{}
+	s.running++
+	s.router.running++
+	s.router.runs.Go(run.execute)
+}
+
+// keepForSuccess takes the batch out because a route that comes first has failed.
+func (q *queue) keepForSuccess(now time.Time) {
+	q.markDirty()
+	q.keptForSuccess = append(q.keptForSuccess, q.batch.take()...)
+	q.countBusy(now)
+}
+
+// restoreKept puts back what keepForSuccess took out, and has the next update look at
+// the batch.
+func (q *queue) restoreKept(now time.Time) {
+	if len(q.keptForSuccess) == 0 && q.batch.empty() {
+		return
+	}
+	q.noteFileChange()
+	if q.batch.empty() {
+		q.skipDelay()
+	}
+	q.batch.restore(q.keptForSuccess)
+	q.keptForSuccess = nil
+	q.countBusy(now)
+}
+
+// reject reports a run that has failed before it began. Its batch was taken out.
+func (q *queue) reject(run *activeRun, err error) {
+	q.stop()
+	run.Err, run.Outcome = err, OutcomeOf(err)
+	q.rejecting = true
+	q.state.rejecting++
+	q.state.router.runs.Go(run.report)
+}

@@ -1,0 +1,153 @@
+package router
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A routeState is a route and everything that is under way for it. The router's lock
+// guards it.
+type routeState struct {
+	router *Router
+	*checkedRoute
+
+	// The order of routes.
+	after    []*routeState // the routes in After
+	behind   []*routeState // the routes in whose After this one is
+	previous []*routeState // of the same name, with another Per, of which runs may be under way
+	retired  bool          // the route is no more, or has another Per
+
+	// Whether anything may go.
+	blocked   bool // a route that comes first has something waiting or running
+	held      bool // by that, by a batch that is being rejected, or by previous
+	unblocked time.Time
+	failures  failures // of routes that come first, since it is held
+	loop      loopGuard
+
+	// What waits and runs.
+	shared    *queue         // of a route with PerRoute; nil otherwise
+	queues    map[key]*queue // of one with PerFile: those that wait, run or remember something
+	dirty     []*queue       // that the next update has to look at
+	ready     []*queue       // in the order in which they became due, with some that are not due any more
+	busy      int            // queues that wait or run
+	running   int            // callbacks
+	rejecting int            // batches that are not run and are being reported
+	asker     asker
+
+	// What is remembered of files.
+	outputs         *outputs
+	renamedOutputs  map[key]time.Time // names that outputs were renamed to, or had, and the last event of each
+	newDirs         map[key]bool      // directories that were made since the last run began
+	newFiles        map[key]bool      // files that were made, and neither closed nor written to; with Empty
+	movedOut        []entry           // what the latest MovedFrom took out: the MovedTo may follow
+	movedOutAwaited bool              // a Submission waits for some of that
+
+	causedByNothing []string // the route's name alone, for causes without a cause
+}
+
+// newRouteState returns the state of a route that has not run yet.
+func newRouteState(r *Router, c *checkedRoute) *routeState {
+	s := &routeState{
+		router:          r,
+		checkedRoute:    c,
+		newFiles:        make(map[key]bool),
+		causedByNothing: []string{c.route.Name},
+	}
+	s.outputs = &outputs{router: r, state: s}
+	if c.route.Per == PerRoute {
+		s.shared = newQueue(s, key{})
+	} else {
+		s.queues = make(map[key]*queue)
+	}
+	return s
+}
+
+// queue returns the queue of a path; nil if there is none.
+func (s *routeState) queue(k key) *queue {
+	if s.shared != nil {
+		return s.shared
+	}
+	return s.queues[k]
+}
+
+// makeQueue returns the queue of a path, a new one if need be.
+func (s *routeState) makeQueue(k key) *queue {
+	q := s.queue(k)
+	if q == nil {
+		q = newQueue(s, k)
+		s.queues[k] = q
+	}
+	return q
+}
+
+func (s *routeState) allQueues() iter.Seq[*queue] {
+	if s.shared != nil {
+		return slices.Values([]*queue{s.shared})
+	}
+	return maps.Values(s.queues)
+}
+
+// ignoresUnwanted reports whether an event that the route does not want changes nothing.
+func (s *routeState) ignoresUnwanted() bool {
+	if len(s.movedOut) > 0 || len(s.queues) > 0 || len(s.newFiles) > 0 || s.route.Retries > 0 && s.running > 0 {
+		return false
+	}
+	return s.shared == nil || s.shared.batch.empty() && len(s.shared.batch.neverClosed) == 0
+}
+
+// update starts what is due, or sets timers, after queues have changed. The routes that
+// come first must have been updated.
+func (s *routeState) update(now time.Time) {
+	if len(s.loop.delayed) > 0 && s.hasCausedNothing(now) {
+		s.loop.release()
+	}
+	for _, q := range s.dirty {
+		q.noteChange(now)
+		q.countBusy(now)
+	}
+	s.unrefMovedOut()
+	s.updateHeld(now)
+
+	for i := 0; i < len(s.dirty); i++ { // updateHeld may have added some, advance does not
+		s.dirty[i].dirty = false
+		s.dirty[i].advance(now)
+	}
+	s.loop.advanceNext(now)
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
+}
+
+// updateHeld holds everything that waits while a route that comes first has something to
+// do. When none has any more, it lets everything go, or does what OnFailure says.
+func (s *routeState) updateHeld(now time.Time) {
+	s.blocked = slices.ContainsFunc(s.after, func(first *routeState) bool { return first.busy > 0 || first.blocked })
+	held := s.blocked || s.rejecting > 0 || s.hasPreviousRuns()
+	if held == s.held {
+		return
+	}
+	s.held = held
+	if !held {
+		s.unblocked = now
+	}
+
+	failure := s.failures.take()
+	for q := range s.allQueues() {
+		switch {
+		case !held && failure == nil:
+			q.restoreKept(now)
+		case q.batch.empty():
+		case failure != nil && s.route.OnFailure == Keep:
+			q.keepForSuccess(now)
+		case failure != nil && s.route.OnFailure == Cancel:
+			q.reject(newRun(q, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
+		default:
+			q.markDirty()
+		}
+	}
+}
+
+// errorf returns an error for those who have submitted something.
+func (s *routeState) errorf(err error) error { return fmt.Errorf("route %q: %w", s.route.Name, err) }
