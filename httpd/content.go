@@ -17,21 +17,22 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/inject"
 )
 
-// wholeLimit is how large a file may be to be read whole before it is sent: as
-// much as is looked at of a page anyway. Larger ones are compared with what they
-// were when the last byte of them has been read.
+// A file may be rewritten in place while it is sent. What a client gets is still one
+// version of it. Files of up to wholeLimit bytes, as much as is scanned of a page
+// anyway, are read whole before they are sent. Larger ones are compared with what
+// they were when the last byte of them has been read.
 const wholeLimit = inject.ScanLimit
 
-// A small file that changes while it is read is read again, for so long in all:
-// without a pause at first, as most saves are over in less than a millisecond, and
-// so often at least, as on a busy machine a try may take long.
+// A small file that changes while it is read is read again, for readTimeout in all.
+// In the first moments there is no pause between, as most saves take less than a
+// millisecond. It is read at least so often, as a read may be slow on a busy machine.
 const (
-	readPatience  = 100 * time.Millisecond
-	quickPatience = 10 * time.Millisecond
-	readTries     = 50
+	readTimeout = 100 * time.Millisecond
+	spinTime    = 10 * time.Millisecond
+	minReads    = 50
 )
 
-// errChanging is the error of a file that is changed all the time.
+// errChanging is the error of a file that changes all the time.
 var errChanging = errors.New("the file changes while it is read")
 
 // A contentReader is where the content of a file comes from.
@@ -40,10 +41,11 @@ type contentReader interface {
 	io.ReaderAt
 }
 
-// load makes the content of a regular file ready to be sent, and brings what is
-// known of the file in line with it. That of a small one is read as it was at
-// one moment: what was there before the first byte was read is still there
-// after the last.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// load makes the content of a regular file ready to be sent, and updates the file's
+// info to match. The content of a small file is that of one moment: the file is the
+// same after the last byte was read as before the first.
 func (f *file) load() error {
 	f.content = f.File
 	var text []byte
@@ -60,15 +62,19 @@ func (f *file) load() error {
 		if f.FileInfo, err = f.Stat(); err != nil {
 			return err
 		}
-		tried := time.Since(start)
+
+		// Many programs truncate a file before they write it, so one that has just
+		// become empty is waited for.
+		elapsed := time.Since(start)
 		consistent := int64(n) == before.Size() && sameState(before, f.FileInfo)
+		complete := n > 0 || !isFresh(f.FileInfo, readTimeout) || elapsed >= readTimeout
 		switch {
-		case consistent && (n > 0 || !isFresh(f.FileInfo, readPatience) || tried >= readPatience):
+		case consistent && complete:
 			f.content, f.checksum = bytes.NewReader(text[:n]), crc32.Checksum(text[:n], castagnoli)
 			return nil
-		case tried >= readPatience && try >= readTries:
+		case elapsed >= readTimeout && try >= minReads:
 			return &fs.PathError{Op: "read", Path: f.name, Err: errChanging}
-		case tried >= quickPatience:
+		case elapsed >= spinTime:
 			time.Sleep(time.Millisecond)
 		default:
 			runtime.Gosched()
@@ -77,23 +83,21 @@ func (f *file) load() error {
 	return nil
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// isFresh reports whether a file was changed so lately that it may be in the
+// isFresh reports whether a file changed less than age ago, so that it may be in the
 // middle of a save.
-func isFresh(info fs.FileInfo, lately time.Duration) bool {
+func isFresh(info fs.FileInfo, age time.Duration) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return false
 	}
-	age := time.Since(time.Unix(stat.Ctim.Unix()))
-	return 0 <= age && age < lately
+	since := time.Since(time.Unix(stat.Ctim.Unix()))
+	return 0 <= since && since < age
 }
 
-// sameState reports whether nothing happened to the content of a file between two
-// looks at it, as far as its size and its times tell. The time of the last status
-// change counts because programs cannot set it, but not where a name came or went:
-// a file that another has replaced by rename is as it was, and complete.
+// sameState reports whether the content of a file is the same in two infos of it, as
+// far as its size and its times tell. The time of the last status change counts, as
+// programs cannot set it, except where a name came or went: a file that another has
+// replaced by rename is complete and has not changed.
 func sameState(a, b fs.FileInfo) bool {
 	before, ok := a.Sys().(*syscall.Stat_t)
 	after, alsoOK := b.Sys().(*syscall.Stat_t)
@@ -101,13 +105,14 @@ func sameState(a, b fs.FileInfo) bool {
 		(before.Ctim == after.Ctim || before.Nlink != after.Nlink)
 }
 
-// A write(2) sets the times of a file when it begins, and may take this long.
+// longestWrite is how long one write(2) may take. The kernel sets the times of a file
+// when the call begins.
 const longestWrite = 2 * time.Second
 
-// setValidators sets the ETag, and returns the time for Last-Modified. In the middle
-// of a write a file has the times that it has afterwards, with other content, so one
-// that was not read whole gets neither while that may be: a mixture would be taken
-// for the file for as long as it stays as it is.
+// setValidators sets the ETag and returns the time for Last-Modified. A file that was
+// not read whole gets neither while a write to it may be going on: in the middle of a
+// write it has the times that it has afterwards, and what the client got then would be
+// taken for the file for as long as the file stays as it is.
 func (f *file) setValidators(h http.Header, variant string) (modified time.Time) {
 	if f.content == f.File && isFresh(f.FileInfo, longestWrite) {
 		return time.Time{}
@@ -116,9 +121,9 @@ func (f *file) setValidators(h http.Header, variant string) (modified time.Time)
 	return f.ModTime()
 }
 
-// etag is made of what changes when the content does, with a checksum of it
-// where it was read whole. The time of the last status change is in it because
-// the time of modification can be set at will: cp -p and rsync -t do.
+// etag is made of what changes when the content does, with a checksum of it if it
+// was read whole. It has the time of the last status change, as programs such as
+// cp -p and rsync -t set the time of modification at will.
 func (f *file) etag(variant string) string {
 	stat, ok := f.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -127,27 +132,26 @@ func (f *file) etag(variant string) string {
 	return fmt.Sprintf(`"%x-%x-%x-%x%s"`, stat.Ino, stat.Ctim.Nano(), stat.Size, f.checksum, variant)
 }
 
-// guarded is where to write an answer with the content of the file, which must
-// be ended by breaks. A file that was read whole needs no guard.
-func (f *file) guarded(w http.ResponseWriter) *guard {
-	g := &guard{ResponseWriter: w}
+// checkedWriter returns a writer for an answer with the content of the file. The
+// caller must end it with close.
+func (f *file) checkedWriter(w http.ResponseWriter) *checkedWriter {
+	c := &checkedWriter{ResponseWriter: w}
 	if f.content == f.File {
-		g.file = f
+		c.file = f
 	}
-	return g
+	return c
 }
 
-// A guard passes an answer on, but for the end of its body, which it keeps until
-// the file has been read to that end and is still what it was. Otherwise the
-// client would have a mixture of two versions and take it for one of them.
+// A checkedWriter passes an answer on, except the last bytes of its body. Those it
+// keeps until the file has been read to its end and is still what it was. Otherwise
+// the client would have a mixture of two versions and take it for one of them.
 //
 // It does without sendfile(2), which sends pages of the kernel's cache: what is
-// written to the file later changes what is still on its way, also when the
-// file was compared by then. On the loopback interface a copy takes half the
-// time, too.
-type guard struct {
+// written to the file later would change what is still on its way, even after the file
+// was compared. On the loopback interface a copy takes half the time, too.
+type checkedWriter struct {
 	http.ResponseWriter
-	file    *file // nil: no need
+	file    *file // nil for a file that was read whole, which needs no check
 	changed bool
 }
 
@@ -156,33 +160,32 @@ const copySize = 64 << 10
 
 var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
 
-// ReadFrom is io.ReaderFrom's, by which net/http and io.Copy send a body.
-func (g *guard) ReadFrom(src io.Reader) (written int64, err error) {
-	if g.file == nil {
+// ReadFrom implements [io.ReaderFrom], by which net/http and io.Copy send a body.
+func (c *checkedWriter) ReadFrom(src io.Reader) (written int64, err error) {
+	if c.file == nil {
 		buf := copyBuffers.Get().(*[copySize]byte)
 		defer copyBuffers.Put(buf)
-		return io.CopyBuffer(struct{ io.Writer }{g.ResponseWriter}, src, buf[:])
+		return io.CopyBuffer(struct{ io.Writer }{c.ResponseWriter}, src, buf[:])
 	}
+
 	kept, next := make([]byte, 0, copySize), make([]byte, copySize)
 	for more := true; more; {
 		n, err := io.ReadFull(src, next)
 		more = err == nil
-		if !more && !g.file.isUnchanged() {
-			g.changed = true
+		if !more && !c.file.isUnchanged() {
+			c.changed = true
 			return written, errChanging
 		}
-		if err := g.write(kept, &written); err != nil {
+
+		sent, err := c.Write(kept)
+		written += int64(sent)
+		if err != nil {
 			return written, err
 		}
 		kept, next = next[:n], kept[:copySize]
 	}
-	return written, g.write(kept, &written)
-}
-
-func (g *guard) write(p []byte, written *int64) error {
-	n, err := g.Write(p)
-	*written += int64(n)
-	return err
+	sent, err := c.Write(kept)
+	return written + int64(sent), err
 }
 
 func (f *file) isUnchanged() bool {
@@ -190,10 +193,10 @@ func (f *file) isUnchanged() bool {
 	return err == nil && sameState(f.FileInfo, now)
 }
 
-// end breaks the connection when the file changed before it was sent whole, so
-// that the client knows, and keeps nothing of it.
-func (g *guard) end() {
-	if g.changed {
+// close breaks the connection if the file changed before it was sent whole, so that
+// the client knows, and keeps nothing of it.
+func (c *checkedWriter) close() {
+	if c.changed {
 		panic(http.ErrAbortHandler)
 	}
 }

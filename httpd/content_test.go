@@ -324,7 +324,7 @@ func TestEmptyFiles(t *testing.T) {
 	if resp.StatusCode != 200 || body != "after" && body != "" {
 		t.Errorf("%s %q", resp.Status, body)
 	}
-	if body == "" && waited < readPatience/2 { // the kernel's clock for files is not exact
+	if body == "" && waited < readTimeout/2 { // the kernel's clock for files is not exact
 		t.Errorf("it was served empty %v after it became so", waited)
 	}
 }

@@ -18,25 +18,27 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-// serveFile answers a request for what lies beneath the root.
+// serveFile answers a request for a file or directory beneath the root.
 func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
-	// Other sites have no business embedding what is being worked on;
-	// a server on the next port of this machine does.
+	// Pages of another port of this machine may embed the files, those of other sites
+	// may not.
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-site")
 	if s.live {
 		w.Header().Set("Cache-Control", "no-cache")
 	}
+
 	name, slash, ok := urlpath.FileName(r.URL.Path)
 	if !ok || strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f") {
-		s.serveMissing(w, r)
+		s.serveNotFound(w, r)
 		return
 	}
-	f, err := s.find(name, slash)
+	f, err := s.openRequested(name, slash)
 	if err != nil {
 		s.serveError(w, r, err)
 		return
 	}
 	defer f.Close()
+
 	switch {
 	case !f.IsDir():
 		s.serveContent(w, r, f)
@@ -47,9 +49,10 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// find opens what a request means by name: the file, or the file with .html
-// appended, as links without it are common.
-func (s *handler) find(name string, slash bool) (*file, error) {
+// openRequested opens what a URL path means: the file of that name, or the one with
+// .html appended, as links without it are common. slash says that it means a
+// directory.
+func (s *handler) openRequested(name string, slash bool) (*file, error) {
 	f, err := s.open(name)
 	if errors.Is(err, fs.ErrNotExist) && !slash {
 		if page, pageErr := s.openRegular(name + ".html"); pageErr == nil {
@@ -63,9 +66,9 @@ func (s *handler) find(name string, slash bool) (*file, error) {
 	return f, err
 }
 
-// serveDir answers with the directory's index page, or else with a list of
-// what is in it. An index page that is there but cannot be read is an error:
-// its directory was not meant to be listed.
+// serveDir answers with the directory's index page, or else with a list of what is in
+// the directory. An index page that is there but cannot be read is an error: its
+// directory is not meant to be listed.
 func (s *handler) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
 	index, err := s.openRegular(path.Join(name, urlpath.Index))
 	switch {
@@ -79,41 +82,40 @@ func (s *handler) serveDir(w http.ResponseWriter, r *http.Request, name string, 
 	}
 }
 
-// redirectToDir adds the slash that makes a directory's relative links work.
-// The redirect is relative, so that it survives a proxy's path prefix and
-// cannot lead to another host, and temporary, since the directory may be a
-// file tomorrow.
+// redirectToDir adds the slash that makes a directory's relative links work. The
+// redirect is relative, so that a proxy's path prefix does not break it and it cannot
+// lead to another host. It is temporary, as the directory may be a file tomorrow.
 func redirectToDir(w http.ResponseWriter, r *http.Request) {
 	to := url.URL{Path: "./" + path.Base(r.URL.Path) + "/", RawQuery: r.URL.RawQuery}
 	w.Header().Set("Location", to.String())
 	w.WriteHeader(http.StatusFound)
 }
 
-// serveContent answers with a regular file, with the script in it when it is
-// a page. http.ServeContent sees to ranges and conditions.
+// serveContent answers with a regular file, with the script in it if it is a page.
+// http.ServeContent sees to ranges and conditions.
 func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
 	head, err := f.head()
 	if err != nil {
 		s.serveError(w, r, err)
 		return
 	}
+
 	s.noteServed(r.URL.Path, f)
-	guarded := f.guarded(w)
-	defer guarded.end()
-	h := w.Header()
-	h.Set("Content-Type", contentType(f.name, head))
-	page, injected := s.inject(h, r, f, head, badgeOf(r))
-	if injected {
-		modified := f.setValidators(h, "-"+badgeOf(r).String())
-		http.ServeContent(guarded, r, "", modified, page)
+	checked := f.checkedWriter(w)
+	defer checked.close()
+	w.Header().Set("Content-Type", contentType(f.name, head))
+	b := badgeOf(r)
+	if page, ok := s.inject(w.Header(), r, f, head, b); ok {
+		modified := f.setValidators(w.Header(), "-"+b.String())
+		http.ServeContent(checked, r, "", modified, page)
 		return
 	}
-	http.ServeContent(guarded, r, "", f.setValidators(h, ""), f.content)
+	http.ServeContent(checked, r, "", f.setValidators(w.Header(), ""), f.content)
 }
 
-// head makes the content ready to be sent, and returns what deciding about a file
-// takes: nothing where the name says it all, else enough to find the place for
-// the script.
+// head makes the content ready to be sent. It returns as much of its beginning as it
+// takes to find the file's type and the place for the script: nothing if the name
+// says that the file is no page.
 func (f *file) head() ([]byte, error) {
 	if err := f.load(); err != nil {
 		return nil, err
@@ -121,6 +123,7 @@ func (f *file) head() ([]byte, error) {
 	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" {
 		return nil, nil
 	}
+
 	head := make([]byte, min(f.Size(), inject.ScanLimit))
 	n, err := f.content.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
@@ -129,9 +132,9 @@ func (f *file) head() ([]byte, error) {
 	return head[:n], nil
 }
 
-// inject returns f with element spliced in, when f is a page, pages get the
-// script and the request is for a page to be shown.
-func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (io.ReadSeeker, bool) {
+// inject returns f with the script element in it. ok is false if f is no page, if
+// pages do not get the script, or if the request is not for a page to be shown.
+func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (page io.ReadSeeker, ok bool) {
 	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
@@ -140,13 +143,14 @@ func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b
 	if !ok || !isNavigation(r) {
 		return nil, false
 	}
+
 	s.checkPolicies(f, head)
 	return inject.Splice(f.content, f.Size(), int64(off), b.element(r)), true
 }
 
-// isNavigation says whether a response will be shown as a page. What a script
-// fetches is a fragment to be put into one. Clients that do not say are taken
-// for old browsers.
+// isNavigation reports whether the answer will be shown as a page. What a script
+// fetches is a fragment that the script puts into one. Clients that do not say are
+// taken for old browsers.
 func isNavigation(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Dest") {
 	case "", "document", "iframe", "frame", "embed", "object":
@@ -173,24 +177,25 @@ func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) 
 		s.logLimited(s.log, fileUnreadable, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this file cannot be read")
 	default: // not there, a name that is none, or a link that leads out
-		s.serveMissing(w, r)
+		s.serveNotFound(w, r)
 	}
 }
 
-// serveMissing answers 404: to a browser that wants a page with the site's
-// 404.html, or a page of our own, in either case one that reloads.
-func (s *handler) serveMissing(w http.ResponseWriter, r *http.Request) {
+// serveNotFound answers with 404, and to a browser that wants a page with the site's
+// 404.html or else a page of our own. Either reloads when there is a file.
+func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 	s.noteTry(r)
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
+
+	b := badgeOf(r)
+	b.missing = true
 	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
-		b := badgeOf(r)
-		b.missing = true
-		s.serveOwnPage(w, r, http.StatusNotFound, b, missingTemplate, nil)
+		s.serveOwnPage(w, r, http.StatusNotFound, b, notFoundTemplate, nil)
 		return
 	}
 	defer f.Close()
@@ -199,21 +204,19 @@ func (s *handler) serveMissing(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
+
 	s.noteServed("/"+urlpath.NotFound, f)
-	guarded := f.guarded(w)
-	defer guarded.end()
+	checked := f.checkedWriter(w)
+	defer checked.close()
 	w.Header().Set("Content-Type", contentType(urlpath.NotFound, head))
-	b := badgeOf(r)
-	b.missing = true
 	content, ok := s.inject(w.Header(), r, f, head, b)
 	if !ok {
 		content = io.NewSectionReader(f.content, 0, f.Size())
 	}
-	writeWhole(guarded, r, http.StatusNotFound, content)
+	writeWhole(checked, r, http.StatusNotFound, content)
 }
 
-// writeWhole answers with a status for which there are no ranges and
-// conditions.
+// writeWhole answers with all of content, without ranges and conditions.
 func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.ReadSeeker) {
 	size, err := content.Seek(0, io.SeekEnd)
 	if err == nil {
@@ -223,27 +226,29 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 		refuse(w, http.StatusInternalServerError, "this file cannot be read")
 		return
 	}
+
 	w.Header().Set("Content-Length", fmt.Sprint(size))
 	w.WriteHeader(code)
 	if r.Method != http.MethodHead {
-		io.CopyN(w, content, size) // an error here is the client's departure
+		io.CopyN(w, content, size) // an error here means that the client has gone
 	}
 }
 
 // serveOwnPage answers with a page of our own.
 func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, b badge, page *pageTemplate, about any) {
-	var element template.HTML
-	var status template.URL
+	var script template.HTML
+	var statusURL template.URL
 	if s.live && isNavigation(r) {
-		element = template.HTML(b.element(r))
-		status = template.URL(wayUp(r) + statusPath[1:] + "/")
+		script = template.HTML(b.element(r))
+		statusURL = template.URL(wayUp(r) + statusPath[1:] + "/")
 	}
-	text, err := page.render(about, element, status)
+	text, err := page.render(about, script, statusURL)
 	if err != nil {
 		s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
 		return
 	}
+
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Add("Vary", "Sec-Fetch-Dest")
 	writeWhole(w, r, code, bytes.NewReader(text))

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"html/template"
 	"net/http"
@@ -15,8 +16,11 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-//go:embed listing.html
-var listingHTML string
+// ownPagesHTML are the templates of the pages of our own: of a directory and of what
+// is not found.
+//
+//go:embed ownpages.html
+var ownPagesHTML string
 
 // styleCSS is the style sheet of all pages of our own.
 //
@@ -24,22 +28,22 @@ var listingHTML string
 var styleCSS string
 
 var (
-	listingTemplate = newPageTemplate("listing")
-	missingTemplate = newPageTemplate("missing")
+	listingTemplate  = newPageTemplate("listing")
+	notFoundTemplate = newPageTemplate("not-found")
 )
 
 // A pageTemplate is a page of our own.
 type pageTemplate struct{ *template.Template }
 
 func newPageTemplate(name string) *pageTemplate {
-	return &pageTemplate{template.Must(template.New("").Parse(listingHTML)).Lookup(name)}
+	return &pageTemplate{template.Must(template.New("").Parse(ownPagesHTML)).Lookup(name)}
 }
 
-// render writes the page, with a script element and a link to the status page
-// or with neither.
-func (n *pageTemplate) render(about any, script template.HTML, status template.URL) ([]byte, error) {
+// render renders the page. The script element and the link to the status page may be
+// empty.
+func (p *pageTemplate) render(about any, script template.HTML, status template.URL) ([]byte, error) {
 	var text bytes.Buffer
-	err := n.Execute(&text, struct {
+	err := p.Execute(&text, struct {
 		About  any
 		Script template.HTML
 		Style  template.CSS
@@ -48,22 +52,22 @@ func (n *pageTemplate) render(about any, script template.HTML, status template.U
 	return text.Bytes(), err
 }
 
-// A listing is what a directory's page shows.
+// A listing is what the page of a directory shows.
 type listing struct {
-	Path    string
-	Crumbs  []link
-	Summary string
-	Columns []heading
-	Entries []entry
+	Path        string
+	Breadcrumbs []link
+	Summary     string
+	Columns     []heading
+	Entries     []entry
 }
 
-// A heading is a link that sorts a listing by its column.
+// A heading is the link above a column that sorts the listing by it.
 type heading struct {
 	link
 	Unit   string
 	Class  string
-	Sorted string // as aria-sort has it; "": it is not
-	Arrow  string // the same for the eye
+	Sorted string // for aria-sort; "" if the listing is not sorted by it
+	Arrow  string // shows the same
 }
 
 type link struct {
@@ -79,30 +83,32 @@ type entry struct {
 	Modified time.Time
 }
 
-// serveListing answers with what is in a directory.
+// serveListing answers with a list of what is in a directory.
 func (s *handler) serveListing(w http.ResponseWriter, r *http.Request, name string, dir *file) {
 	found, err := dir.ReadDir(-1)
 	if err != nil {
 		s.serveError(w, r, err)
 		return
 	}
-	sorted := orderOf(r.URL.Query())
-	about := listing{Path: printable(path.Join("/", name)), Crumbs: crumbs(name), Columns: sorted.headings()}
+
+	order := parseOrder(r.URL.Query())
+	about := listing{Path: printable(path.Join("/", name)), Breadcrumbs: breadcrumbs(name), Columns: order.headings()}
 	for _, d := range found {
 		if e, ok := s.entry(dir, d.Name()); ok {
 			about.Entries = append(about.Entries, e)
 		}
 	}
-	slices.SortFunc(about.Entries, sorted.compare)
+	slices.SortFunc(about.Entries, order.compare)
 	about.Summary = summary(about.Entries)
+
 	b := badgeOf(r)
 	b.listing, b.names = true, sumOfNames(found)
 	s.serveOwnPage(w, r, http.StatusOK, b, listingTemplate, about)
 }
 
-// entry describes what a link to name would lead to. It is not ok when a request
-// for it would not be answered: hidden, outside, or no file.
-func (s *handler) entry(dir *file, name string) (entry, bool) {
+// entry describes what a link to name would lead to. ok is false if a request for it
+// would not be answered: it is hidden, outside the root, or no file.
+func (s *handler) entry(dir *file, name string) (e entry, ok bool) {
 	if urlpath.IsHidden(name) {
 		return entry{}, false
 	}
@@ -110,17 +116,18 @@ func (s *handler) entry(dir *file, name string) (entry, bool) {
 	if err != nil {
 		return entry{}, false
 	}
-	e := entry{link: linkTo(name), Dir: info.IsDir(), Modified: info.ModTime().UTC()}
+
+	e = entry{link: linkTo(name), Dir: info.IsDir(), Modified: info.ModTime().UTC()}
 	if e.Dir {
 		e.Name += "/"
 		e.Href += "/"
-		return e, true
+	} else {
+		e.Bytes, e.Size = info.Size(), humanSize(info.Size())
 	}
-	e.Bytes, e.Size = info.Size(), humanSize(info.Size())
 	return e, true
 }
 
-// summary counts entries, for people.
+// summary says how many entries there are, and how large they are.
 func summary(entries []entry) string {
 	var dirs, files int
 	var size int64
@@ -131,6 +138,7 @@ func summary(entries []entry) string {
 			files, size = files+1, size+e.Bytes
 		}
 	}
+
 	var parts []string
 	if dirs > 0 {
 		parts = append(parts, count(dirs, "directory", "directories"))
@@ -148,9 +156,9 @@ func count(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
-// crumbs link each directory on the way to name, by relative links, which a
+// breadcrumbs link to each directory on the way to name, by relative links, which a
 // proxy's path prefix does not break.
-func crumbs(name string) []link {
+func breadcrumbs(name string) []link {
 	links := []link{{Name: "/"}}
 	if name != "." {
 		for segment := range strings.SplitSeq(name, "/") {
@@ -163,8 +171,8 @@ func crumbs(name string) []link {
 	return links
 }
 
-// linkTo links to a name of any bytes. The dot in front keeps a name with a
-// colon from being taken for a scheme.
+// linkTo links to a name of any bytes. With the dot in front, a name with a colon is
+// not taken for a scheme.
 func linkTo(name string) link {
 	u := url.URL{Path: "./" + name}
 	return link{Name: printable(name), Href: template.URL(u.EscapedPath())}
@@ -174,7 +182,7 @@ func printable(name string) string {
 	return strings.ToValidUTF8(name, "\ufffd")
 }
 
-// humanSize writes a size with at most three digits.
+// humanSize formats a size with at most three digits.
 func humanSize(n int64) string {
 	if n < 1000 {
 		return strconv.FormatInt(n, 10) + " B"
@@ -188,4 +196,94 @@ func humanSize(n int64) string {
 		digits = 1
 	}
 	return strconv.FormatFloat(size, 'f', digits, 64) + " " + units[:1] + "B"
+}
+
+// A column is what a listing can be sorted by.
+type column struct {
+	key, title, unit, class string
+	descending              bool // unless the query says otherwise
+	compare                 func(a, b entry) int
+}
+
+// columns are those of a listing. The largest and the newest are what one looks for.
+var columns = []column{
+	{"name", "Name", "", "", false, compareNames},
+	{"size", "Size", "", "size", true, func(a, b entry) int { return cmp.Compare(a.Bytes, b.Bytes) }},
+	{"date", "Changed", "UTC", "time", true, func(a, b entry) int { return a.Modified.Compare(b.Modified) }},
+}
+
+// An order is how a listing is sorted.
+type order struct {
+	by         column
+	descending bool
+}
+
+// parseOrder parses ?sort=size&order=desc. What is not understood means by name, and in
+// the column's own order.
+func parseOrder(query url.Values) order {
+	by := columns[0]
+	for _, c := range columns {
+		if c.key == query.Get("sort") {
+			by = c
+		}
+	}
+	switch query.Get("order") {
+	case "asc":
+		return order{by, false}
+	case "desc":
+		return order{by, true}
+	}
+	return order{by, by.descending}
+}
+
+// compare puts directories first, and what is equal in order of names.
+func (o order) compare(a, b entry) int {
+	if a.Dir != b.Dir {
+		if a.Dir {
+			return -1
+		}
+		return 1
+	}
+	c := o.by.compare(a, b)
+	if o.descending {
+		c = -c
+	}
+	return cmp.Or(c, compareNames(a, b))
+}
+
+// compareNames sorts as people do: case matters least.
+func compareNames(a, b entry) int {
+	return cmp.Or(strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), strings.Compare(a.Name, b.Name))
+}
+
+// headings link to the other orders. That of the column by which the listing is
+// sorted reverses the order.
+func (o order) headings() []heading {
+	var all []heading
+	for _, c := range columns {
+		h := heading{link: link{Name: c.title}, Unit: c.unit, Class: c.class}
+		next := order{c, c.descending}
+		if c.key == o.by.key {
+			next.descending = !o.descending
+			h.Sorted, h.Arrow = "ascending", "↑"
+			if o.descending {
+				h.Sorted, h.Arrow = "descending", "↓"
+			}
+		}
+		h.Href = next.href()
+		all = append(all, h)
+	}
+	return all
+}
+
+// href is the URL of the order, relative to the listing.
+func (o order) href() template.URL {
+	if o.by.key == columns[0].key && !o.descending {
+		return "./"
+	}
+	direction := "asc"
+	if o.descending {
+		direction = "desc"
+	}
+	return template.URL("./?sort=" + o.by.key + "&order=" + direction)
 }

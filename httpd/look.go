@@ -39,7 +39,7 @@ func (s *handler) look(use string) sight {
 	if err != nil || !ok {
 		return s.absence(use, ".")
 	}
-	f, err := s.find(name, slash)
+	f, err := s.openRequested(name, slash)
 	if err == nil && f.IsDir() && !listing {
 		index, indexErr := s.openRegular(path.Join(name, urlpath.Index))
 		if !errors.Is(indexErr, fs.ErrNotExist) {

@@ -22,26 +22,26 @@ type file struct {
 	real string // the same file's name without symbolic links
 
 	content  contentReader // see load
-	checksum uint32        // of all of the content, where that was read whole
+	checksum uint32        // of all of the content, if it was read whole
 }
 
 func (f *file) Name() string { return f.name }
 
-// open opens a regular file or a directory beneath the root. Nothing else is
-// ever opened, as the programs at the other end of a FIFO would notice, and so
-// would a device: the file is looked at first, through a descriptor of O_PATH,
-// and what is opened then is the very file that was looked at.
+// open opens a regular file or a directory beneath the root. Nothing else is ever
+// opened, as the program at the other end of a FIFO would notice, and so would a
+// device. So the file is first looked at through a descriptor with O_PATH, and then
+// the very file that was looked at is opened.
 //
-// Whatever the name goes through, links included, stays beneath the root; that
-// is looked after at every step by the kernel or by os.Root, not by looking at
-// names.
+// Whatever the name goes through, links included, stays beneath the root. The kernel
+// or os.Root ensures that at every step; names are not relied upon.
 func (s *handler) open(name string) (*file, error) {
 	root := s.root.now()
-	found, real, err := find(root, name)
+	found, real, err := openPath(root, name)
 	if err != nil {
 		return nil, err
 	}
 	defer found.Close()
+
 	info, err := found.Stat()
 	if err != nil {
 		return nil, err
@@ -56,10 +56,10 @@ func (s *handler) open(name string) (*file, error) {
 	return &file{File: f, FileInfo: info, name: name, real: real}, nil
 }
 
-// find returns a descriptor of O_PATH for what a name leads to, and the name of
+// openPath returns a descriptor with O_PATH for what a name leads to, and the name of
 // that without links.
-func find(root rootDir, name string) (found *os.File, real string, err error) {
-	// Few names have a link in them. One system call is enough for the rest.
+func openPath(root rootDir, name string) (found *os.File, real string, err error) {
+	// Few names have a link in them. For the rest one system call is enough.
 	fd, err := unix.Openat2(int(root.handle.Fd()), name, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
@@ -68,8 +68,8 @@ func find(root rootDir, name string) (found *os.File, real string, err error) {
 	if err == nil {
 		return os.NewFile(uintptr(fd), name), name, nil
 	}
-	// There are links, or nothing, or the kernel or a sandbox does not know
-	// the call.
+
+	// There is a link, or nothing, or the kernel or a sandbox does not know the call.
 	if real, err = resolve(root.Root, ".", name); err != nil {
 		return nil, "", err
 	}
@@ -77,7 +77,7 @@ func find(root rootDir, name string) (found *os.File, real string, err error) {
 	return found, real, err
 }
 
-// openRegular is open for those who want no directory.
+// openRegular is open for callers that want no directory.
 func (s *handler) openRegular(name string) (*file, error) {
 	f, err := s.open(name)
 	if err == nil && f.IsDir() {
@@ -87,7 +87,7 @@ func (s *handler) openRegular(name string) (*file, error) {
 	return f, err
 }
 
-// stat looks at what open would open for a name in a directory.
+// stat returns the info of what open would open for a name in a directory.
 func (s *handler) stat(dir *file, name string) (fs.FileInfo, error) {
 	root := s.root.now().Root
 	real, err := resolve(root, dir.real, name)
@@ -101,7 +101,7 @@ func (s *handler) stat(dir *file, name string) (fs.FileInfo, error) {
 	return info, s.check(root, real, info)
 }
 
-// check says why a file is not served, if it is not.
+// check returns an error if a file is not to be served.
 func (s *handler) check(root *os.Root, real string, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
@@ -109,12 +109,12 @@ func (s *handler) check(root *os.Root, real string, info fs.FileInfo) error {
 	case !info.Mode().IsRegular():
 		return notFound(real)
 	case s.private.has(root, real, info):
-		return withheld(real)
+		return notServed(real)
 	}
 	return nil
 }
 
-// reopen opens for reading what a descriptor of O_PATH refers to.
+// reopen opens for reading what a descriptor with O_PATH refers to.
 func reopen(found *os.File) (*os.File, error) {
 	f, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(found.Fd())))
 	if pathErr, ok := err.(*fs.PathError); ok {
@@ -126,15 +126,14 @@ func reopen(found *os.File) (*os.File, error) {
 // maxLinks is how many symbolic links a name may go through, as in the kernel.
 const maxLinks = 40
 
-// resolve returns the name, relative to the root, of what name leads to from
-// dir, with every symbolic link followed. The name is clean and dir has no
-// links in it.
+// resolve follows the symbolic links in name, beginning in dir, and returns what that
+// leads to as a name relative to the root. Name must be clean, and dir without links.
 //
-// What name leads to is not there when that is hidden by its own name, and
-// neither is what a directory on the way leads to: a link called env that leads
-// to .env publishes it no more than its own name does. A link to something in
-// a hidden directory, which has no hidden name itself, does publish that: a
-// release (current -> .releases/42), a package of pnpm, a file of a ConfigMap.
+// What name leads to is not served if it is hidden by its own name, nor if a directory
+// on the way leads to something hidden: a link called env that leads to .env publishes
+// it no more than its own name does. A link does publish what has no hidden name itself
+// but is in a hidden directory: a release (current -> .releases/42), a package of pnpm,
+// a file of a ConfigMap.
 func resolve(root *os.Root, dir, name string) (real string, err error) {
 	real = dir
 	links := maxLinks
@@ -143,29 +142,31 @@ func resolve(root *os.Root, dir, name string) (real string, err error) {
 			return "", err
 		}
 		if base := path.Base(real); base != "." && urlpath.IsHidden(base) {
-			return "", withheld(name)
+			return "", notServed(name)
 		}
 	}
 	return real, nil
 }
 
-// follow is resolve for a path as links have it, with dots in it, and without
-// the rule for hidden names. Links says how many more links may be followed.
+// follow is resolve for the target of a link, which may have dots in it, and without
+// the rule for hidden names. links is how many more links may be followed.
 func follow(root *os.Root, dir, target string, links *int) (real string, err error) {
 	if path.IsAbs(target) {
-		return "", withheld(target) // as os.Root has it, also where it leads back into the root
+		return "", notServed(target) // as os.Root has it, even if it leads back into the root
 	}
+
 	real = dir
 	for part := range strings.SplitSeq(target, "/") {
 		switch {
 		case part == "" || part == ".":
 			continue
 		case part == ".." && real == ".":
-			return "", withheld(target)
+			return "", notServed(target)
 		case part == "..":
 			real = path.Dir(real)
 			continue
 		}
+
 		next := path.Join(real, part)
 		info, err := root.Lstat(next)
 		if err != nil {
@@ -175,6 +176,7 @@ func follow(root *os.Root, dir, target string, links *int) (real string, err err
 			real = next
 			continue
 		}
+
 		if *links--; *links < 0 {
 			return "", &fs.PathError{Op: "open", Path: next, Err: syscall.ELOOP}
 		}
@@ -193,11 +195,11 @@ func notFound(name string) error {
 	return &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
-var errWithheld = errors.New("not to be served")
+var errNotServed = errors.New("not to be served")
 
-// withheld is the error of a name that leads to something, which no visitor
-// may have. It is answered as what is not there, but nothing else is served in
-// its place.
-func withheld(name string) error {
-	return &fs.PathError{Op: "open", Path: name, Err: errWithheld}
+// notServed is the error of a name that leads to something that no client may have.
+// The answer is the same as for what is not there, but nothing else is served in its
+// place.
+func notServed(name string) error {
+	return &fs.PathError{Op: "open", Path: name, Err: errNotServed}
 }
