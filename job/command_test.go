@@ -15,7 +15,7 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// hostile are names that are code, options or ends of lines to somebody.
+// hostile are names that some program reads as code, options or ends of lines.
 var hostile = []string{
 	"-rf", "--help", "$(touch pwned)", "`touch pwned`", "; touch pwned", "a b", "a\nb", "'\"", "*",
 	"\xff\xfe", "{path}", "{paths}", "{root}", "%s", "\\n", "ü", "=", "\r", "\x1b[31m", "&&", "<>|",
@@ -52,7 +52,7 @@ func TestHostileNamesAreData(t *testing.T) {
 	}
 }
 
-// All names at once, as each of the lists has them.
+// A command can get all names at once, in any of the lists.
 func TestLists(t *testing.T) {
 	h := newTestRunner(t)
 	var all, lines []string
@@ -145,8 +145,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// A job is alone with its group and session, its descriptors, the signals as
-// they were, and no terminal.
+// A program has its own process group and session, no descriptor but its three, the
+// signals as they were, and no terminal.
 func TestSurroundings(t *testing.T) {
 	h := newTestRunner(t)
 	r := h.run(Command{Argv: []string{"python3", "-c", `
@@ -197,8 +197,7 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
-// A directory of PATH that is not absolute would have a command run what lies in a
-// watched tree.
+// A relative directory of PATH could be in a watched tree, and is not looked into.
 func TestRelativeDirectoriesOfPATHDoNotCount(t *testing.T) {
 	h := newTestRunner(t)
 	t.Chdir(h.dir)
@@ -242,8 +241,7 @@ func TestProgramIsBuiltLater(t *testing.T) {
 	}
 }
 
-// What cannot run is an error before anything has changed, and says what to
-// do.
+// A command that cannot run is refused at once, and the error says what to do.
 func TestCommandErrors(t *testing.T) {
 	h := newTestRunner(t)
 	plain := filepath.Join(h.dir, "plain")
@@ -287,7 +285,7 @@ func TestCommandErrors(t *testing.T) {
 	}
 }
 
-// How a run has ended is one line.
+// The error of a run is one line.
 func TestFailures(t *testing.T) {
 	h := newTestRunner(t)
 	script := filepath.Join(h.dir, "script")
@@ -328,7 +326,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// What was there when the command was checked may have gone.
+// A program or directory may be gone since the command was checked.
 func TestGoneSince(t *testing.T) {
 	h := newTestRunner(t)
 	program := filepath.Join(h.dir, "bin", "program")
@@ -350,8 +348,8 @@ func TestGoneSince(t *testing.T) {
 	}
 }
 
-// 10,000 long paths stop no command that does not ask for them, and none that
-// reads them.
+// A command runs with 10,000 long paths, unless it wants them as arguments or in a
+// variable.
 func TestManyPaths(t *testing.T) {
 	h := newTestRunner(t)
 	var paths []string
@@ -381,12 +379,12 @@ func TestManyPaths(t *testing.T) {
 			t.Errorf("%+v: got %v", tt.c, err)
 		}
 		if len(r.Events) != maxEvents || r.Batch != len(paths) || len(r.Argv) > maxEvents {
-			t.Errorf("the record has %d events of %d and %d arguments", len(r.Events), r.Batch, len(r.Argv))
+			t.Errorf("the run has %d events of %d and %d arguments", len(r.Events), r.Batch, len(r.Argv))
 		}
 	}
 }
 
-// A context that has ended starts nothing.
+// Nothing starts with a context that has ended.
 func TestEndedContext(t *testing.T) {
 	h := newTestRunner(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -401,7 +399,7 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// Jobs run side by side, each with a supervisor process of its own, and end alone.
+// Jobs run side by side, each with a supervisor process of its own.
 func TestSideBySide(t *testing.T) {
 	h := newTestRunner(t)
 	j := h.job(Command{Shell: `echo up; read line`})

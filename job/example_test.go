@@ -8,9 +8,9 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-// A command is a callback: here it is called by hand, and usually by a route.
+// A command is a callback of a route. Here it is called by hand.
 func Example() {
-	// job.Keep() comes first in main.
+	// job.Supervise() comes first in main.
 	jobs, err := job.New(job.Options{
 		Output: func(l job.Line) { fmt.Printf("%s: %s\n", l.Route, l.Text) },
 	})

@@ -15,13 +15,13 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// sleeping is a script that starts so many processes in the background and waits
-// until each is one of sleep.
+// sleeping returns a script that starts n processes of sleep in the background. It
+// waits until each has executed that.
 func sleeping(n int) string {
 	return fmt.Sprintf(`for i in $(seq %d); do sleep 1000 & name=; until [ "$name" = sleep ]; do read name </proc/$!/comm; done; done; `, n)
 }
 
-// What is left behind is told, the first of it by name.
+// A Run says what was ended after it, and names the first processes.
 func TestWhatIsEndedIsTold(t *testing.T) {
 	h := newTestRunner(t)
 	r := h.run(Command{Shell: sleeping(1) + "echo $!"})
@@ -46,7 +46,8 @@ func endLeft(t *testing.T, r Run) {
 	}
 }
 
-// buildServer is a program that starts another, and its directory.
+// buildServer makes a program "buildserver" that starts another, and returns its
+// directory.
 func buildServer(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -83,7 +84,7 @@ func TestLeave(t *testing.T) {
 			if ended, left := sortedNames(r.Ended), sortedNames(r.Left); ended != tt.ended || left != tt.left {
 				t.Errorf("it ended %q and left %q, want %q and %q", ended, left, tt.ended, tt.left)
 			}
-			// Others come and go without it.
+			// Later runs have nothing to do with it.
 			for range 3 {
 				if next := h.run(Command{Shell: "sleep 1000 & echo next"}); next.Err != nil || next.Ended.Count != 1 {
 					t.Errorf("the next run: %v, which ended %v", next, next.Ended)
@@ -101,7 +102,7 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-// sortedNames are the names of processes.
+// sortedNames returns the names of processes, or says that there are others.
 func sortedNames(p Processes) string {
 	counts := make(map[string]int)
 	for _, one := range p.First {
@@ -119,7 +120,7 @@ func sortedNames(p Processes) string {
 	return strings.Join(names, " ")
 }
 
-// A process that has not become the program that may stay gets a moment for that.
+// A process gets a moment to execute the program that may be left.
 func TestLeaveWaitsForPrograms(t *testing.T) {
 	h := newTestRunner(t)
 	r := h.run(Command{Argv: []string{"python3", "-c", `
@@ -135,7 +136,7 @@ if os.fork() == 0:
 	}
 }
 
-// What may stay may also be deaf to SIGTERM, and others still have to go.
+// Processes that ignore SIGTERM are killed, while others may stay.
 func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 	dir := buildServer(t)
 	h, w := newTestRunner(t), newLivenessPipe(t)

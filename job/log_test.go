@@ -14,7 +14,7 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// history is the log's records in short: 1 is over, 2… is running.
+// history lists the runs of a log: 1 is over, 2… is running.
 func history(l *Log) string {
 	var s []string
 	for _, r := range l.Runs() {
@@ -62,8 +62,8 @@ func TestLogForgets(t *testing.T) {
 	}
 }
 
-// A follower sees each record begin, grow and end; one that sleeps sees what
-// has become of them.
+// A follower sees each run begin, have output and end. One that sleeps meanwhile sees
+// the runs as they are when it wakes.
 func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &Log{size: 3}
@@ -149,7 +149,7 @@ func (w writerTo) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// follow notes what a follower sees that sleeps after each.
+// follow notes what a follower sees that sleeps after each run.
 func follow(ctx context.Context, l *Log, sleep time.Duration) *[]string {
 	start := time.Now()
 	var seen []string
@@ -163,8 +163,8 @@ func follow(ctx context.Context, l *Log, sleep time.Duration) *[]string {
 	return &seen
 }
 
-// Readers and writers do not disturb each other; what a reader has does not
-// change.
+// Readers and writers of the log do not disturb each other, and a Run that was read
+// does not change.
 func TestLogConcurrently(t *testing.T) {
 	l := &Log{size: 10}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -200,7 +200,7 @@ func TestLogConcurrently(t *testing.T) {
 	}
 }
 
-// What a run was is remembered, and told when it is over.
+// The log has each run, and Done is told of it when it is over.
 func TestRecord(t *testing.T) {
 	var told []Run
 	r, err := New(Options{Done: func(r Run) { told = append(told, r) }})

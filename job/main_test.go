@@ -58,8 +58,8 @@ func daemon() {
 	}
 }
 
-// immune is a program that a daemon without privilege cannot signal, for it is
-// all root's. It ends with its input.
+// immune is a program that a daemon without privilege cannot signal, because it runs
+// as root. It ends when its input does.
 func immune() {
 	if err := syscall.Setuid(0); err != nil {
 		panic(err)
@@ -68,7 +68,7 @@ func immune() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// A testRunner is a runner for a test, with the output of its jobs.
+// A testRunner is a Runner with the lines that its programs write.
 type testRunner struct {
 	*Runner
 	t     *testing.T
@@ -98,7 +98,7 @@ func newTestRunnerWith(t *testing.T, opts Options) *testRunner {
 	return h
 }
 
-// job is a command that must be right.
+// job returns a Job for a command, which must be valid.
 func (h *testRunner) job(c Command) *Job {
 	h.t.Helper()
 	if c.Name == "" {
@@ -111,7 +111,7 @@ func (h *testRunner) job(c Command) *Job {
 	return j
 }
 
-// run runs a command with events for paths and returns its record.
+// run runs a command with events for paths and returns the run.
 func (h *testRunner) run(c Command, paths ...string) Run {
 	h.t.Helper()
 	return h.runWith(h.t.Context(), c, paths...)
@@ -122,7 +122,7 @@ func (h *testRunner) runWith(ctx context.Context, c Command, paths ...string) Ru
 	err := h.job(c).Run(ctx, h.events(paths...))
 	r := h.lastRun()
 	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Run.Err != r.Err) || (err == nil) != (r.Err == nil) {
-		h.t.Errorf("error %v does not go with the record %v", err, r)
+		h.t.Errorf("error %v does not go with the run %v", err, r)
 	}
 	return r
 }
@@ -161,7 +161,8 @@ func (h *testRunner) expect(want string) {
 	}
 }
 
-// A livenessPipe is a pipe with a name. What holds it open for writing is alive.
+// A livenessPipe is a named pipe that is open for writing as long as one of the
+// processes that a script has started is alive.
 type livenessPipe struct {
 	t    *testing.T
 	path string
@@ -182,19 +183,19 @@ func newLivenessPipe(t *testing.T) *livenessPipe {
 	return &livenessPipe{t, path, r}
 }
 
-// script is a script whose processes hold the pipe.
+// script returns a script whose processes hold the pipe open.
 func (w *livenessPipe) script(script string) string {
 	return "exec 9>" + w.path + "; echo >&9; " + script
 }
 
-// nobody fails the test if a process that held the pipe is still there when
-// the time is over; without a time it looks once.
+// expectNobody fails the test if a process holds the pipe when the time is over, or at
+// once if the time is 0, or if none has ever held it.
 func (w *livenessPipe) nobody(patience time.Duration) {
 	w.t.Helper()
 	if err := w.r.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		w.t.Fatal(err)
 	}
-	read := w.look
+	read := w.readNow
 	if patience > 0 {
 		read = func() ([]byte, error) { return io.ReadAll(w.r) }
 	}
@@ -207,8 +208,8 @@ func (w *livenessPipe) nobody(patience time.Duration) {
 	}
 }
 
-// look reads without waiting.
-func (w *livenessPipe) look() (said []byte, err error) {
+// readNow reads without waiting.
+func (w *livenessPipe) readNow() (said []byte, err error) {
 	raw, err := w.r.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -228,8 +229,8 @@ func (w *livenessPipe) look() (said []byte, err error) {
 	return said, errors.Join(err, readErr)
 }
 
-// startDaemon runs a script in a daemon and returns the daemon when the script
-// has said "up".
+// startDaemon starts a daemon that runs a script. It returns when the script has
+// written "up".
 func startDaemon(t *testing.T, script string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], script)
@@ -237,8 +238,8 @@ func startDaemon(t *testing.T, script string) *exec.Cmd {
 	return cmd
 }
 
-// startAs is startDaemon with a command that is this program. It returns the
-// rest of its output.
+// startAs is startDaemon for a command that is this program. It returns the rest of the
+// output.
 func startAs(t *testing.T, cmd *exec.Cmd) io.Reader {
 	t.Helper()
 	cmd.Env = append(os.Environ(), "JOB_TEST=daemon")

@@ -50,8 +50,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// No byte of the output is lost or made up by cutting it into lines, however
-// it comes.
+// Output is cut into lines without a byte more or less, in whatever pieces it comes.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte("a\nb"), uint16(1))
 	f.Add(bytes.Repeat([]byte("x"), 2*maxLine+1), uint16(maxLine))
@@ -134,7 +133,7 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// What programs write to a file that they are given is theirs alone.
+// Output that goes to a file is not in the log.
 func TestOutputToAFile(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "terminal"))
 	if err != nil {
@@ -153,8 +152,7 @@ func TestOutputToAFile(t *testing.T) {
 	}
 }
 
-// Standard error is told apart where that is asked for, or where one of the two
-// goes elsewhere.
+// Standard error is told apart with Separate, or where one of the two is a file.
 func TestOutputsAreKeptApart(t *testing.T) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -199,7 +197,7 @@ func TestOutputsAreKeptApart(t *testing.T) {
 	}
 }
 
-// Lines come while the job runs.
+// Lines come while the program is running.
 func TestOutputComesAtOnce(t *testing.T) {
 	h := newTestRunner(t)
 	gate := filepath.Join(h.dir, "gate")

@@ -18,7 +18,7 @@ func words(command string) []string {
 	return list
 }
 
-// What is refused, and that the error names the argument.
+// Arguments are refused in which a name could be code, and the error has their index.
 func TestNamesWouldBeCode(t *testing.T) {
 	const (
 		shape  = "may be read as code"
@@ -26,7 +26,7 @@ func TestNamesWouldBeCode(t *testing.T) {
 		known  = "is code for "
 	)
 	tests := []struct{ command, want string }{
-		// Shells, wherever they stand.
+		// Shells, at any place in the command.
 		{"sh -c cat_{path}", script},
 		{"/bin/sh -c cat_{root}/x", script},
 		{"sh -c {path}", script},
@@ -163,8 +163,8 @@ func TestNamesAreArguments(t *testing.T) {
 	}
 }
 
-// No program that is given names in the ways that are allowed runs anything of
-// them. The names would each make a file PWNED if they were read as code.
+// No program runs a name as code that it gets in a way that is allowed. Each of the
+// names would make a file PWNED as code.
 func TestHostileNamesRunNothing(t *testing.T) {
 	names := []string{
 		"$(touch PWNED).x", "`touch PWNED`", ";touch PWNED", ";touch PWNED;", "|touch PWNED", "x|touch PWNED|", ";touch PWNED |", "&&touch PWNED", "x\ntouch PWNED\n", "'; touch PWNED; '",
@@ -196,7 +196,7 @@ func TestHostileNamesRunNothing(t *testing.T) {
 		{"xargs", "-0", "cat"},
 	}
 	h := newTestRunner(t)
-	// The root is called something as well.
+	// The root has such a name as well.
 	h.dir = filepath.Join(h.dir, "$(touch PWNED)`touch PWNED`$(shell touch PWNED)")
 	write(t, filepath.Join(h.dir, "read.sh"), `cat "$1"; echo "$EXECLOGD_PATH" "$EXECLOGD_PATHS"`)
 	write(t, filepath.Join(h.dir, "Makefile"), "all:\n\techo \"$$EXECLOGD_PATH\"\n")
@@ -225,7 +225,7 @@ func TestHostileNamesRunNothing(t *testing.T) {
 	}
 }
 
-// pwned removes the files PWNED below the parent of a directory and says whether
+// pwned removes the files PWNED below the parent of a directory, and reports whether
 // there was one.
 func pwned(t *testing.T, dir string) (found bool) {
 	t.Helper()
@@ -242,7 +242,7 @@ func pwned(t *testing.T, dir string) (found bool) {
 	return found
 }
 
-// Each name arrives whole.
+// Each name arrives unchanged.
 func TestPartsOfArguments(t *testing.T) {
 	h := newTestRunner(t)
 	r := h.run(Command{Argv: []string{"printf", `%s\n`, "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}}, "$(x) ;.y")

@@ -17,8 +17,8 @@ import (
 	"github.com/execlog/execlogd/job/internal/supervisor"
 )
 
-// first is the first process of a PID namespace, which adopts every orphan. It
-// ends with status 0 if no zombie stays and all exit statuses are right.
+// first is the first process of a PID namespace, which becomes the parent of every
+// orphan. It fails if a zombie stays or an exit status is wrong.
 func first() error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("process %d, want 1", os.Getpid())
@@ -73,7 +73,7 @@ func first() error {
 	return nil
 }
 
-// As in a container, orphans have nobody else to reap them.
+// In a PID namespace, as in a container, nobody else reaps orphans.
 func TestFirstProcessReapsOrphans(t *testing.T) {
 	namespace := []string{"--pid", "--fork", "--mount-proc"}
 	if os.Getuid() != 0 {

@@ -9,7 +9,7 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// A job and a service are what a route calls, and a route's timeout ends them.
+// A Job and a Server can be the callback of a route, and the route's timeout ends them.
 func TestRoute(t *testing.T) {
 	done := make(chan Run, 1)
 	r, err := New(Options{Done: func(r Run) { done <- r }})

@@ -39,8 +39,8 @@ func TestRunString(t *testing.T) {
 	}
 }
 
-// How a run has ended is known from what its supervisor reports, from why it was
-// stopped, and from whether it is a service that was ready.
+// The outcome depends on what the supervisor process reports, on why the run was
+// stopped, and on whether it is a service that was ready.
 func TestHowARunEnds(t *testing.T) {
 	const exit3, sigterm = 3 << 8, int(syscall.SIGTERM)
 	timeout := context.DeadlineExceeded

@@ -13,7 +13,7 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// server is a service that must be right.
+// server returns a Server for a service, which must be valid.
 func (h *testRunner) server(s Service) *Server {
 	h.t.Helper()
 	s.Name = "server"
@@ -24,7 +24,7 @@ func (h *testRunner) server(s Service) *Server {
 	return server
 }
 
-// freeAddress is one at which nobody listens now.
+// freeAddress returns an address at which nobody listens now.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,7 +35,7 @@ func freeAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// listening is a server that says "up" when it listens.
+// listening returns a command that writes "up" when it listens.
 func listening(address string) []string {
 	host, port, _ := net.SplitHostPort(address)
 	return []string{"python3", "-c", `
@@ -48,14 +48,14 @@ print("up", flush=True)
 while True: s.accept()`, host, port}
 }
 
-// notify is a script that says that it is ready.
+// notify is the beginning of a script that sends READY=1.
 const notify = `python3 -c '
 import os, socket
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"STATUS=x\nREADY=1", os.environ["NOTIFY_SOCKET"])
 '; `
 
-// A run of a service returns when the service is there, and each run puts a
-// new one in the place of the old.
+// A run of a service returns when the service is ready, and each run ends the service
+// of the run before.
 func TestServiceIsReady(t *testing.T) {
 	address := freeAddress(t)
 	up := listening(address)
@@ -151,7 +151,7 @@ func TestServiceIsCancelled(t *testing.T) {
 	w.nobody(0)
 }
 
-// The end of the context does not end a service that is ready. Close does.
+// A service that is ready outlives the context of its run. Close ends it.
 func TestServiceOutlivesItsRun(t *testing.T) {
 	h, w := newTestRunner(t), newLivenessPipe(t)
 	died := make(chan error, 1)
@@ -176,8 +176,7 @@ func TestServiceOutlivesItsRun(t *testing.T) {
 	}
 }
 
-// The death of a service that was ready is told, and the next run starts it
-// again.
+// Died is told when a service ends that was ready, and the next run starts it again.
 func TestServiceDies(t *testing.T) {
 	h := newTestRunner(t)
 	died := make(chan error, 1)
@@ -196,7 +195,7 @@ func TestServiceDies(t *testing.T) {
 	}
 }
 
-// A service is to go on: that it ends by itself is no success.
+// A service that ends with status 0 has failed as well.
 func TestServiceEnds(t *testing.T) {
 	h := newTestRunner(t)
 	died := make(chan error, 1)
@@ -213,8 +212,7 @@ func TestServiceEnds(t *testing.T) {
 	}
 }
 
-// Nobody else can say that a service is ready, and nothing is left of where it
-// says so.
+// The notify socket is closed to other users, and nothing is left of it.
 func TestNotifySocket(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	h := newTestRunner(t)
@@ -230,7 +228,7 @@ func TestNotifySocket(t *testing.T) {
 	}
 }
 
-// Who stops a service that will never be ready does not wait for that.
+// Stop does not wait for a service to be ready.
 func TestStopWhileAServiceStarts(t *testing.T) {
 	h, w := newTestRunner(t), newLivenessPipe(t)
 	s := h.server(Service{Notify: true, Startup: -1, Command: Command{Shell: w.script("echo up; sleep 1000")}})

@@ -9,8 +9,7 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// A command may have a signal of its own for its end; what it leaves behind gets
-// SIGTERM.
+// A command may have a stop signal. What the program leaves behind gets SIGTERM.
 func TestStopSignal(t *testing.T) {
 	h := newTestRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,7 +44,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// A run of a service that heeds a signal sends it that, if there is a service.
+// A run sends a service its reload signal, if the service is running.
 func TestServiceReloads(t *testing.T) {
 	h := newTestRunner(t)
 	died := make(chan error, 1)
@@ -64,11 +63,11 @@ func TestServiceReloads(t *testing.T) {
 	again("up")
 	again("again")
 	again("again")
-	records := h.Log().Runs()
-	if len(records) != 1 {
-		t.Errorf("%d runs are recorded, want one", len(records))
+	runs := h.Log().Runs()
+	if len(runs) != 1 {
+		t.Errorf("%d runs are in the log, want one", len(runs))
 	}
-	_ = syscall.Kill(records[0].PID, syscall.SIGUSR1)
+	_ = syscall.Kill(runs[0].PID, syscall.SIGUSR1)
 	h.expect("dies")
 	<-died
 	again("up")

@@ -19,8 +19,8 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// python is a script that runs a line of Python, in which sleep starts a child,
-// and then says "up".
+// python returns a script that runs a line of Python, in which sleep starts a child,
+// and then writes "up".
 func python(line string) string {
 	return fmt.Sprintf(`python3 -c '
 import os, signal
@@ -30,8 +30,8 @@ def sleep(**how): return Popen(["sleep", "1000"], close_fds=False, **how)
 print("up", flush=True)'`, line)
 }
 
-// escapes are the ways in which a process outlives its parent and gets out of
-// its group. Each says "up" when it is out.
+// escapes are ways in which a process outlives its parent or leaves its group. Each
+// writes "up" when it has done that.
 var escapes = []struct{ name, script string }{
 	{"in the background", `sleep 1000 & echo up`},
 	{"in a session of its own", python(`sleep(start_new_session=True)`)},
@@ -43,7 +43,7 @@ os.wait()`)},
 	{"stopped", python(`sleep(start_new_session=True).send_signal(signal.SIGSTOP)`)},
 }
 
-// What a job leaves behind is ended with it, and that is no failure.
+// What a program leaves behind is ended, and the run has not failed for that.
 func TestNothingSurvivesTheJob(t *testing.T) {
 	for _, tt := range escapes {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,8 +106,7 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 	}
 }
 
-// A supervisor process that is killed takes along the program that it has started, and
-// the program's group. What is in neither gets away.
+// When a supervisor process is killed, the program and its group are killed as well.
 func TestSupervisorKilled(t *testing.T) {
 	h, w := newTestRunner(t), newLivenessPipe(t)
 	go func() {
@@ -127,7 +126,7 @@ func TestSupervisorKilled(t *testing.T) {
 	}
 }
 
-// When nobody is left who could end a program, the kernel does.
+// When daemon and supervisor process are killed, the kernel kills the program.
 func TestDaemonAndSupervisorKilled(t *testing.T) {
 	w := newLivenessPipe(t)
 	d := startDaemon(t, w.script(`echo up; exec sleep 1000`))
@@ -158,8 +157,8 @@ func TestIdleSupervisorKilled(t *testing.T) {
 	}
 }
 
-// What belongs to another user cannot be ended. The run is over all the same,
-// and says so.
+// A process of another user cannot be ended. The run is over all the same, and has
+// failed.
 func TestAnotherUsersProcess(t *testing.T) {
 	if os.Getuid() != 0 || testing.Short() {
 		t.Skip("needs root, to make a program that is another's, and five seconds")
@@ -201,8 +200,8 @@ func TestAnotherUsersProcess(t *testing.T) {
 	w.nobody(20 * time.Second)
 }
 
-// SIGTERM that systemd sends to a whole control group must not end the supervisor process
-// before the daemon has ended what that runs.
+// systemd sends SIGTERM to a whole control group. That must not end the supervisor
+// process before the daemon has ended what it runs.
 func TestSupervisorIsNotTerminated(t *testing.T) {
 	h := newTestRunner(t)
 	r := h.run(Command{Shell: `kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; echo up`})
@@ -211,15 +210,15 @@ func TestSupervisorIsNotTerminated(t *testing.T) {
 	}
 }
 
-// cleansUp has no child, which could miss the signal between fork and exec.
+// cleansUp is a script that ends well at SIGTERM. It has no child, which could miss the
+// signal between fork and exec.
 const cleansUp = `exec python3 -c "
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: (print('cleaned'), sys.exit(3)))
 print('up', flush=True)
 while True: time.sleep(1)"`
 
-// What is told to end gets SIGTERM first, and SIGKILL only when its grace is
-// over.
+// A program that is to end gets SIGTERM, and SIGKILL only after its grace.
 func TestGrace(t *testing.T) {
 	tests := []struct {
 		name, script string
@@ -253,7 +252,7 @@ func TestGrace(t *testing.T) {
 	}
 }
 
-// The output is not waited for when somebody else has it who is no descendant.
+// Output is not waited for while a process has the pipe that is not a descendant.
 func TestOutputHeldByAnother(t *testing.T) {
 	h := newTestRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -103,7 +103,7 @@ func TestOpensForWriting(t *testing.T) {
 	}
 }
 
-// What a question costs while a job runs.
+// BenchmarkWriting is the cost of a question while a program is running.
 func BenchmarkWriting(b *testing.B) {
 	r, err := New(Options{})
 	if err != nil {
