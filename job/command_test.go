@@ -22,9 +22,9 @@ var hostile = []string{
 }
 
 func TestHostileNamesAreData(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	for _, name := range hostile {
-		write(t, filepath.Join(h.dir, name), "content of "+name)
+		write(t, filepath.Join(jobs.dir, name), "content of "+name)
 	}
 	commands := []struct {
 		name string
@@ -41,25 +41,25 @@ func TestHostileNamesAreData(t *testing.T) {
 	for _, tt := range commands {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, name := range hostile {
-				if r := h.run(tt.c, name); string(r.Output) != "content of "+name || r.Err != nil {
+				if r := jobs.run(tt.c, name); string(r.Output) != "content of "+name || r.Err != nil {
 					t.Errorf("%q: got %q, %v", name, r.Output, r)
 				}
 			}
 		})
 	}
-	if _, err := os.Stat(filepath.Join(h.dir, "pwned")); err == nil {
+	if _, err := os.Stat(filepath.Join(jobs.dir, "pwned")); err == nil {
 		t.Error("a name was run as code")
 	}
 }
 
 // A command can get all names at once, in any of the lists.
 func TestLists(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	var all, lines []string
 	for _, name := range hostile {
-		all = append(all, filepath.Join(h.dir, name))
+		all = append(all, filepath.Join(jobs.dir, name))
 		if !strings.Contains(name, "\n") {
-			lines = append(lines, filepath.Join(h.dir, name))
+			lines = append(lines, filepath.Join(jobs.dir, name))
 		}
 	}
 	zero := func(list []string) string { return strings.Join(list, "\x00") + "\x00" }
@@ -72,11 +72,11 @@ func TestLists(t *testing.T) {
 		{"arguments", Command{Argv: []string{"printf", `%s\0`, "{paths}"}}, zero(all)},
 		{"lines of a variable", Command{Shell: `printf %s "$EXECLOGD_PATHS"`}, strings.Join(lines, "\n")},
 		{"the first", Command{Shell: `printf %s "$EXECLOGD_PATH"`}, all[0]},
-		{"the root", Command{Argv: []string{"printf", "%s %s", "{root}", "{root}/x"}}, h.dir + " " + h.dir + "/x"},
+		{"the root", Command{Argv: []string{"printf", "%s %s", "{root}", "{root}/x"}}, jobs.dir + " " + jobs.dir + "/x"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if r := h.run(tt.c, hostile...); string(r.Output) != tt.want || r.Err != nil {
+			if r := jobs.run(tt.c, hostile...); string(r.Output) != tt.want || r.Err != nil {
 				t.Errorf("got %q, %v\nwant %q", r.Output, r, tt.want)
 			}
 		})
@@ -84,14 +84,14 @@ func TestLists(t *testing.T) {
 }
 
 func TestJSONLines(t *testing.T) {
-	h := newTestRunner(t)
-	batch := h.events(hostile...)
+	jobs := newTestRunner(t)
+	batch := jobs.events(hostile...)
 	batch[0].From, batch[0].Mask = "\xfe", inotify.MovedTo|inotify.IsDir
-	j := h.job(Command{Argv: []string{"cat"}, Input: JSONLines})
+	j := jobs.job(Command{Argv: []string{"cat"}, Input: JSONLines})
 	if err := j.Run(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
-	r := h.lastRun()
+	r := jobs.lastRun()
 	var got []inotify.Event
 	for line := range bytes.Lines(r.Output) {
 		var l eventLine
@@ -124,8 +124,8 @@ func TestEnvironment(t *testing.T) {
 		key, value, _ := strings.Cut(v, "=")
 		t.Setenv(key, value)
 	}
-	h := newTestRunner(t)
-	r := h.run(Command{Name: "build", Argv: []string{"env"}, Env: []string{"SET=first", "SET=last", "EXECLOGD_ROUTE=mine", "PWD=/"}}, "a", "b")
+	jobs := newTestRunner(t)
+	r := jobs.run(Command{Name: "build", Argv: []string{"env"}, Env: []string{"SET=first", "SET=last", "EXECLOGD_ROUTE=mine", "PWD=/"}}, "a", "b")
 	got := make(map[string]string)
 	for line := range strings.Lines(string(r.Output)) {
 		key, value, _ := strings.Cut(line, "=")
@@ -136,8 +136,8 @@ func TestEnvironment(t *testing.T) {
 	}
 	for key, want := range map[string]string{
 		"NOTIFY_SOCKET": "", "WATCHDOG_USEC": "", "WATCHDOG_PID": "", "LISTEN_FDS": "", "LISTEN_PID": "", "LISTEN_FDNAMES": "",
-		"EXECLOGD_ROUTE": "build\n", "EXECLOGD_ROOT": h.dir + "\n", "EXECLOGD_PATH": h.dir + "/a\n",
-		"EXECLOGD_OPTS": "kept\n", "KEPT": "kept\n", "SET": "last\n", "PWD": h.dir + "\n",
+		"EXECLOGD_ROUTE": "build\n", "EXECLOGD_ROOT": jobs.dir + "\n", "EXECLOGD_PATH": jobs.dir + "/a\n",
+		"EXECLOGD_OPTS": "kept\n", "KEPT": "kept\n", "SET": "last\n", "PWD": jobs.dir + "\n",
 	} {
 		if got[key] != want {
 			t.Errorf("%s=%q, want %q", key, got[key], want)
@@ -148,8 +148,8 @@ func TestEnvironment(t *testing.T) {
 // A program has its own process group and session, no descriptor but its three, the
 // signals as they were, and no terminal.
 func TestSurroundings(t *testing.T) {
-	h := newTestRunner(t)
-	r := h.run(Command{Argv: []string{"python3", "-c", `
+	jobs := newTestRunner(t)
+	r := jobs.run(Command{Argv: []string{"python3", "-c", `
 import os, signal, fcntl
 assert os.getpid() == os.getpgrp() == os.getsid(0), "group"
 fds = [int(f) for f in os.listdir("/proc/self/fd")]
@@ -172,8 +172,8 @@ func TestSIGPIPEIsNotIgnored(t *testing.T) {
 }
 
 func TestDirectory(t *testing.T) {
-	h := newTestRunner(t)
-	sub := filepath.Join(h.dir, "sub dir")
+	jobs := newTestRunner(t)
+	sub := filepath.Join(jobs.dir, "sub dir")
 	write(t, filepath.Join(sub, "here.sh"), "#!/bin/sh\npwd\n")
 	if err := os.Chmod(filepath.Join(sub, "here.sh"), 0o700); err != nil {
 		t.Fatal(err)
@@ -183,14 +183,14 @@ func TestDirectory(t *testing.T) {
 		c    Command
 		want string
 	}{
-		{"the root, by default", Command{Argv: []string{"pwd"}}, h.dir},
+		{"the root, by default", Command{Argv: []string{"pwd"}}, jobs.dir},
 		{"another", Command{Argv: []string{"pwd"}, Dir: sub}, sub},
 		{"a program in it", Command{Argv: []string{"./here.sh"}, Dir: sub}, sub},
-		{"a program in the root", Command{Argv: []string{"./sub dir/here.sh"}}, h.dir},
+		{"a program in the root", Command{Argv: []string{"./sub dir/here.sh"}}, jobs.dir},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if r := h.run(tt.c); string(r.Output) != tt.want+"\n" {
+			if r := jobs.run(tt.c); string(r.Output) != tt.want+"\n" {
 				t.Errorf("got %q, %v, want %q", r.Output, r, tt.want)
 			}
 		})
@@ -199,10 +199,10 @@ func TestDirectory(t *testing.T) {
 
 // A relative directory of PATH could be in a watched tree, and is not looked into.
 func TestRelativeDirectoriesOfPATHDoNotCount(t *testing.T) {
-	h := newTestRunner(t)
-	t.Chdir(h.dir)
+	jobs := newTestRunner(t)
+	t.Chdir(jobs.dir)
 	for _, dir := range []string{".", "bin", "absolute"} {
-		path := filepath.Join(h.dir, dir, "tool")
+		path := filepath.Join(jobs.dir, dir, "tool")
 		write(t, path, "#!/bin/sh\necho "+dir+"\n")
 		if err := os.Chmod(path, 0o700); err != nil {
 			t.Fatal(err)
@@ -211,40 +211,40 @@ func TestRelativeDirectoriesOfPATHDoNotCount(t *testing.T) {
 
 	const relative = ":.:bin:./bin"
 	c := Command{Name: "test", Argv: []string{"tool"}, Env: []string{"PATH=" + relative}}
-	for _, dir := range []string{"", h.dir} {
+	for _, dir := range []string{"", jobs.dir} {
 		c.Dir = dir
-		if _, err := h.Command(c); err == nil || !strings.Contains(err.Error(), "is in no directory of PATH") {
+		if _, err := jobs.Command(c); err == nil || !strings.Contains(err.Error(), "is in no directory of PATH") {
 			t.Errorf("in %q: got %v", dir, err)
 		}
 	}
-	c.Env = []string{"PATH=" + relative + ":" + filepath.Join(h.dir, "absolute")}
-	if r := h.run(c); string(r.Output) != "absolute\n" {
+	c.Env = []string{"PATH=" + relative + ":" + filepath.Join(jobs.dir, "absolute")}
+	if r := jobs.run(c); string(r.Output) != "absolute\n" {
 		t.Errorf("it ran %q, %v", r.Output, r)
 	}
 }
 
 // A program that a build makes is looked for when it is to run.
 func TestProgramIsBuiltLater(t *testing.T) {
-	h := newTestRunner(t)
-	j, err := h.Command(Command{Name: "test", Argv: []string{"./made"}, Dir: h.dir, BuiltLater: true})
+	jobs := newTestRunner(t)
+	j, err := jobs.Command(Command{Name: "test", Argv: []string{"./made"}, Dir: jobs.dir, BuiltLater: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Run(t.Context(), h.events("a")); err == nil || !strings.Contains(err.Error(), h.dir+`/made" is not there`) {
+	if err := j.Run(t.Context(), jobs.events("a")); err == nil || !strings.Contains(err.Error(), jobs.dir+`/made" is not there`) {
 		t.Errorf("without it: %v", err)
 	}
-	if err := os.Symlink("/bin/true", filepath.Join(h.dir, "made")); err != nil {
+	if err := os.Symlink("/bin/true", filepath.Join(jobs.dir, "made")); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Run(t.Context(), h.events("a")); err != nil {
+	if err := j.Run(t.Context(), jobs.events("a")); err != nil {
 		t.Error(err)
 	}
 }
 
 // A command that cannot run is refused at once, and the error says what to do.
 func TestCommandErrors(t *testing.T) {
-	h := newTestRunner(t)
-	plain := filepath.Join(h.dir, "plain")
+	jobs := newTestRunner(t)
+	plain := filepath.Join(jobs.dir, "plain")
 	write(t, plain, "")
 	tests := []struct {
 		c    Command
@@ -254,11 +254,11 @@ func TestCommandErrors(t *testing.T) {
 		{Command{Argv: []string{""}}, `there is no command: name a program, or write a shell script`},
 		{Command{Argv: []string{"true"}, Shell: "true"}, `there are both a command and a shell script: drop one of them`},
 		{Command{Argv: []string{"no-such-program"}, Env: []string{"PATH=/bin:bin"}}, `command "no-such-program" is in no directory of PATH (/bin:bin): install it, or give its path`},
-		{Command{Argv: []string{"plain"}, Env: []string{"PATH=.:" + h.dir}, Dir: h.dir}, `command "plain" is in no directory of PATH (.:` + h.dir + `): install it, or give its path`},
-		{Command{Argv: []string{"./none"}, Dir: h.dir}, `command "` + h.dir + `/none" is not there: give the path of a program, or a name that is in PATH: stat ` + h.dir + `/none: no such file or directory`},
+		{Command{Argv: []string{"plain"}, Env: []string{"PATH=.:" + jobs.dir}, Dir: jobs.dir}, `command "plain" is in no directory of PATH (.:` + jobs.dir + `): install it, or give its path`},
+		{Command{Argv: []string{"./none"}, Dir: jobs.dir}, `command "` + jobs.dir + `/none" is not there: give the path of a program, or a name that is in PATH: stat ` + jobs.dir + `/none: no such file or directory`},
 		{Command{Argv: []string{"no-such-program"}, BuiltLater: true, Env: []string{"PATH=/bin"}}, `command "no-such-program" is in no directory of PATH (/bin): install it, or give its path`},
 		{Command{Argv: []string{plain}, BuiltLater: true}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
-		{Command{Argv: []string{h.dir}}, `command "` + h.dir + `" is a directory: give the path of a program`},
+		{Command{Argv: []string{jobs.dir}}, `command "` + jobs.dir + `" is a directory: give the path of a program`},
 		{Command{Argv: []string{plain}}, `command "` + plain + `" is not executable: chmod +x it, or name its interpreter before it`},
 		{Command{Argv: []string{"true"}, Dir: "/none"}, `directory "/none" is not there: create it, or name another`},
 		{Command{Argv: []string{"true"}, Env: []string{"X"}}, `environment "X": want KEY=value without a NUL byte`},
@@ -275,22 +275,22 @@ func TestCommandErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		tt.c.Name = "test"
-		_, err := h.Command(tt.c)
+		_, err := jobs.Command(tt.c)
 		if want := `route "test": ` + tt.want; err == nil || err.Error() != want {
 			t.Errorf("%+v:\n got %v\nwant %s", tt.c, err, want)
 		}
 	}
-	if _, err := h.Command(Command{Argv: []string{"true"}}); err == nil {
+	if _, err := jobs.Command(Command{Argv: []string{"true"}}); err == nil {
 		t.Error("a command without a name is no error")
 	}
 }
 
 // The error of a run is one line.
 func TestFailures(t *testing.T) {
-	h := newTestRunner(t)
-	script := filepath.Join(h.dir, "script")
+	jobs := newTestRunner(t)
+	script := filepath.Join(jobs.dir, "script")
 	write(t, script, "#!/no/interpreter\n")
-	binary := filepath.Join(h.dir, "binary")
+	binary := filepath.Join(jobs.dir, "binary")
 	write(t, binary, "\x00\x01")
 	for _, p := range []string{script, binary} {
 		if err := os.Chmod(p, 0o700); err != nil {
@@ -314,7 +314,7 @@ func TestFailures(t *testing.T) {
 		{Command{Argv: []string{"true"}, Env: []string{"X=" + long}}, `true: its arguments and environment are too long (`},
 	}
 	for _, tt := range tests {
-		err := h.job(tt.c).Run(t.Context(), h.events())
+		err := jobs.job(tt.c).Run(t.Context(), jobs.events())
 		got := ""
 		if err != nil {
 			// The core dump is the machine's decision.
@@ -328,13 +328,13 @@ func TestFailures(t *testing.T) {
 
 // A program or directory may be gone since the command was checked.
 func TestGoneSince(t *testing.T) {
-	h := newTestRunner(t)
-	program := filepath.Join(h.dir, "bin", "program")
+	jobs := newTestRunner(t)
+	program := filepath.Join(jobs.dir, "bin", "program")
 	write(t, program, "#!/bin/sh\n")
 	if err := os.Chmod(program, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	j := h.job(Command{Argv: []string{program}, Dir: filepath.Dir(program)})
+	j := jobs.job(Command{Argv: []string{program}, Dir: filepath.Dir(program)})
 	for _, step := range []struct{ remove, want string }{
 		{program, `program: "` + program + `" is not there any more: install it again: no such file or directory`},
 		{filepath.Dir(program), `program: directory "` + filepath.Dir(program) + `" is not there any more: create it, or name another: no such file or directory`},
@@ -342,7 +342,7 @@ func TestGoneSince(t *testing.T) {
 		if err := os.Remove(step.remove); err != nil {
 			t.Fatal(err)
 		}
-		if err := j.Run(t.Context(), h.events()); err == nil || err.Error() != step.want {
+		if err := j.Run(t.Context(), jobs.events()); err == nil || err.Error() != step.want {
 			t.Errorf("got %v\nwant %s", err, step.want)
 		}
 	}
@@ -351,7 +351,7 @@ func TestGoneSince(t *testing.T) {
 // A command runs with 10,000 long paths, unless it wants them as arguments or in a
 // variable.
 func TestManyPaths(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	var paths []string
 	for i := range 10_000 {
 		paths = append(paths, fmt.Sprintf("%s/%d", strings.Repeat("a long name ", 20), i))
@@ -371,11 +371,11 @@ func TestManyPaths(t *testing.T) {
 		{Command{Argv: []string{"echo", "{paths}"}}, " variables)" + instead, ""},
 	}
 	for _, tt := range tests {
-		r := h.run(tt.c, paths...)
+		r := jobs.run(tt.c, paths...)
 		if (r.Err == nil) != (tt.want == "") || r.Err != nil && !strings.HasSuffix(r.Err.Error(), tt.want) || string(r.Output) != tt.out {
 			t.Errorf("%+v: got %q, %v", tt.c, r.Output, r)
 		}
-		if err := h.job(tt.c).Run(t.Context(), h.events(paths...)); errors.Is(err, ErrTooLong) != (tt.want != "") {
+		if err := jobs.job(tt.c).Run(t.Context(), jobs.events(paths...)); errors.Is(err, ErrTooLong) != (tt.want != "") {
 			t.Errorf("%+v: got %v", tt.c, err)
 		}
 		if len(r.Events) != maxEvents || r.Batch != len(paths) || len(r.Argv) > maxEvents {
@@ -386,33 +386,33 @@ func TestManyPaths(t *testing.T) {
 
 // Nothing starts with a context that has ended.
 func TestEndedContext(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("changed my mind")
 	cancel(why)
-	err := h.job(Command{Shell: "touch ran"}).Run(ctx, h.events())
+	err := jobs.job(Command{Shell: "touch ran"}).Run(ctx, jobs.events())
 	if !errors.Is(err, why) {
 		t.Errorf("got %v, want %v", err, why)
 	}
-	if _, err := os.Stat(filepath.Join(h.dir, "ran")); err == nil {
+	if _, err := os.Stat(filepath.Join(jobs.dir, "ran")); err == nil {
 		t.Error("it has run")
 	}
 }
 
 // Jobs run side by side, each with a supervisor process of its own.
 func TestSideBySide(t *testing.T) {
-	h := newTestRunner(t)
-	j := h.job(Command{Shell: `echo up; read line`})
-	slow := h.job(Command{Shell: `echo slow; sleep 1000 & wait`})
+	jobs := newTestRunner(t)
+	j := jobs.job(Command{Shell: `echo up; read line`})
+	slow := jobs.job(Command{Shell: `echo slow; sleep 1000 & wait`})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- slow.Run(ctx, h.events()) }()
-	h.expect("slow")
+	go func() { done <- slow.Run(ctx, jobs.events()) }()
+	jobs.expect("slow")
 	for range 5 {
-		if err := j.Run(t.Context(), h.events()); err == nil || !strings.HasSuffix(err.Error(), "exit status 1") {
+		if err := j.Run(t.Context(), jobs.events()); err == nil || !strings.HasSuffix(err.Error(), "exit status 1") {
 			t.Errorf("got %v, want the exit status of read at the end of its input", err)
 		}
-		h.expect("up")
+		jobs.expect("up")
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {

@@ -23,16 +23,16 @@ func sleeping(n int) string {
 
 // A Run says what was ended after it, and names the first processes.
 func TestWhatIsEndedIsTold(t *testing.T) {
-	h := newTestRunner(t)
-	r := h.run(Command{Shell: sleeping(1) + "echo $!"})
+	jobs := newTestRunner(t)
+	r := jobs.run(Command{Shell: sleeping(1) + "echo $!"})
 	if want := "sleep (" + strings.TrimSpace(string(r.Output)) + ")"; r.Ended.String() != want || r.Ended.Count != 1 {
 		t.Errorf("it ended %q, want %q", r.Ended, want)
 	}
-	r = h.run(Command{Shell: sleeping(12)})
+	r = jobs.run(Command{Shell: sleeping(12)})
 	if r.Ended.Count != 12 || len(r.Ended.First) != 10 || !strings.HasSuffix(r.Ended.String(), ") and 2 more") {
 		t.Errorf("of 12 it ended %v", r.Ended)
 	}
-	if r = h.run(Command{Shell: "sleep 0 & wait"}); r.Ended.String() != "" || r.Left.Count != 0 {
+	if r = jobs.run(Command{Shell: "sleep 0 & wait"}); r.Ended.String() != "" || r.Left.Count != 0 {
 		t.Errorf("it ended %v and left %v, want none", r.Ended, r.Left)
 	}
 }
@@ -75,8 +75,8 @@ func TestLeave(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := buildServer(t)
-			h := newTestRunner(t)
-			r := h.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; " + sleeping(1) + "echo ends", Leave: tt.leave})
+			jobs := newTestRunner(t)
+			r := jobs.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; " + sleeping(1) + "echo ends", Leave: tt.leave})
 			defer endLeft(t, r)
 			if string(r.Output) != "begins\nends\n" || r.Err != nil {
 				t.Errorf("got %v\n%s", r, r.Output)
@@ -86,11 +86,11 @@ func TestLeave(t *testing.T) {
 			}
 			// Later runs have nothing to do with it.
 			for range 3 {
-				if next := h.run(Command{Shell: "sleep 1000 & echo next"}); next.Err != nil || next.Ended.Count != 1 {
+				if next := jobs.run(Command{Shell: "sleep 1000 & echo next"}); next.Err != nil || next.Ended.Count != 1 {
 					t.Errorf("the next run: %v, which ended %v", next, next.Ended)
 				}
 			}
-			if err := h.Close(); err != nil {
+			if err := jobs.Close(); err != nil {
 				t.Error(err)
 			}
 			for _, p := range r.Left.First {
@@ -122,8 +122,8 @@ func sortedNames(p Processes) string {
 
 // A process gets a moment to execute the program that may be left.
 func TestLeaveWaitsForPrograms(t *testing.T) {
-	h := newTestRunner(t)
-	r := h.run(Command{Argv: []string{"python3", "-c", `
+	jobs := newTestRunner(t)
+	r := jobs.run(Command{Argv: []string{"python3", "-c", `
 import os
 parent = os.getpid()
 if os.fork() == 0:
@@ -139,8 +139,8 @@ if os.fork() == 0:
 // Processes that ignore SIGTERM are killed, while others may stay.
 func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 	dir := buildServer(t)
-	h, w := newTestRunner(t), newLivenessPipe(t)
-	r := h.run(Command{
+	jobs, w := newTestRunner(t), newLivenessPipe(t)
+	r := jobs.run(Command{
 		Shell: "setsid " + dir + "/buildserver & read up <" + dir + "/up; " + w.script(`sh -c 'trap "" TERM; echo deaf; while :; do sleep 1000; done' & echo`),
 		Leave: []string{"buildserver"}, Grace: 50 * time.Millisecond,
 	})
@@ -153,10 +153,10 @@ func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 
 // A run that is stopped leaves nothing.
 func TestStopLeavesNothing(t *testing.T) {
-	h, w := newTestRunner(t), newLivenessPipe(t)
+	jobs, w := newTestRunner(t), newLivenessPipe(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
-	r := h.runWith(ctx, Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
+	go func() { cancel(errors.New("stopped when it was " + <-jobs.lines)) }()
+	r := jobs.runWith(ctx, Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
 	w.nobody(0)
 	if r.Outcome != router.Stopped || r.Left.Count != 0 {
 		t.Errorf("got %v, which left %v", r, r.Left)
@@ -164,17 +164,17 @@ func TestStopLeavesNothing(t *testing.T) {
 }
 
 func TestLeaveIsChecked(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	for name, want := range map[string]string{
 		"[":        `route "test": leave: "[" is no pattern: close its bracket, or put a backslash before it`,
 		"":         `route "test": leave: "" is no name: want that of a program, as in "java"`,
 		"bin/java": `route "test": leave: "bin/java" has a slash, which the name of a process has not: write "java"`,
 	} {
-		if _, err := h.Command(Command{Name: "test", Argv: []string{"true"}, Leave: []string{name}}); err == nil || err.Error() != want {
+		if _, err := jobs.Command(Command{Name: "test", Argv: []string{"true"}, Leave: []string{name}}); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", name, err, want)
 		}
 	}
-	_, err := h.Service(Service{Command: Command{Name: "test", Argv: []string{"true"}, Leave: []string{"x"}}})
+	_, err := jobs.Service(Service{Command: Command{Name: "test", Argv: []string{"true"}, Leave: []string{"x"}}})
 	if want := `route "test": leave is for commands that end: nothing of a service stays when it is started again`; err == nil || err.Error() != want {
 		t.Errorf("a service: got %v, want %s", err, want)
 	}

@@ -208,15 +208,15 @@ func TestRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	h := &testRunner{Runner: r, t: t, dir: t.TempDir()}
+	jobs := &testRunner{Runner: r, t: t, dir: t.TempDir()}
 	start := time.Now()
-	got := h.run(Command{Name: "build", Argv: []string{"sh", "-c", "echo $$; exit 3", "{path}"}}, "a", "b")
+	got := jobs.run(Command{Name: "build", Argv: []string{"sh", "-c", "echo $$; exit 3", "{path}"}}, "a", "b")
 	if len(told) != 1 || told[0].ID != got.ID {
 		t.Errorf("told of %v", told)
 	}
 	switch {
-	case got.Route != "build", got.Argv[3] != h.dir+"/a", got.Dir != h.dir,
-		!slices.Equal(got.Events, h.events("a", "b")), got.Batch != 2,
+	case got.Route != "build", got.Argv[3] != jobs.dir+"/a", got.Dir != jobs.dir,
+		!slices.Equal(got.Events, jobs.events("a", "b")), got.Batch != 2,
 		got.Start.Before(start), got.Took <= 0, got.Took > time.Since(start),
 		fmt.Sprintln(got.PID) != string(got.Output), got.Outcome != router.Failed, got.Err.Error() != "exit status 3", got.Exit != 3, got.Signal != 0:
 		t.Errorf("got %+v", got)

@@ -83,81 +83,81 @@ func newTestRunner(t *testing.T) *testRunner {
 
 func newTestRunnerWith(t *testing.T, opts Options) *testRunner {
 	t.Helper()
-	h := &testRunner{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
-	opts.Output = func(l Line) { h.lines <- l.Text }
+	jobs := &testRunner{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
+	opts.Output = func(l Line) { jobs.lines <- l.Text }
 	r, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Runner = r
+	jobs.Runner = r
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	return h
+	return jobs
 }
 
 // job returns a Job for a command, which must be valid.
-func (h *testRunner) job(c Command) *Job {
-	h.t.Helper()
+func (jobs *testRunner) job(c Command) *Job {
+	jobs.t.Helper()
 	if c.Name == "" {
 		c.Name = "test"
 	}
-	j, err := h.Command(c)
+	j, err := jobs.Command(c)
 	if err != nil {
-		h.t.Fatal(err)
+		jobs.t.Fatal(err)
 	}
 	return j
 }
 
 // run runs a command with events for paths and returns the run.
-func (h *testRunner) run(c Command, paths ...string) Run {
-	h.t.Helper()
-	return h.runWith(h.t.Context(), c, paths...)
+func (jobs *testRunner) run(c Command, paths ...string) Run {
+	jobs.t.Helper()
+	return jobs.runWith(jobs.t.Context(), c, paths...)
 }
 
-func (h *testRunner) runWith(ctx context.Context, c Command, paths ...string) Run {
-	h.t.Helper()
-	err := h.job(c).Run(ctx, h.events(paths...))
-	r := h.lastRun()
+func (jobs *testRunner) runWith(ctx context.Context, c Command, paths ...string) Run {
+	jobs.t.Helper()
+	err := jobs.job(c).Run(ctx, jobs.events(paths...))
+	r := jobs.lastRun()
 	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Run.Err != r.Err) || (err == nil) != (r.Err == nil) {
-		h.t.Errorf("error %v does not go with the run %v", err, r)
+		jobs.t.Errorf("error %v does not go with the run %v", err, r)
 	}
 	return r
 }
 
 // lastRun returns the last run that the log has.
-func (h *testRunner) lastRun() Run {
-	h.t.Helper()
-	runs := h.Log().Recent(1, maxOutput)
+func (jobs *testRunner) lastRun() Run {
+	jobs.t.Helper()
+	runs := jobs.Log().Recent(1, maxOutput)
 	if len(runs) == 0 {
-		h.t.Fatal("nothing has run")
+		jobs.t.Fatal("nothing has run")
 	}
 	return runs[0]
 }
 
-func (h *testRunner) events(paths ...string) []inotify.Event {
+func (jobs *testRunner) events(paths ...string) []inotify.Event {
 	batch := []inotify.Event{}
 	for _, p := range paths {
-		batch = append(batch, inotify.Event{Root: h.dir, Path: p, Mask: inotify.Modify})
+		batch = append(batch, inotify.Event{Root: jobs.dir, Path: p, Mask: inotify.Modify})
 	}
 	if len(batch) == 0 {
-		batch = append(batch, inotify.Event{Root: h.dir, Path: ".", Mask: inotify.Modify})
+		batch = append(batch, inotify.Event{Root: jobs.dir, Path: ".", Mask: inotify.Modify})
 	}
 	return batch
 }
 
 // expect waits for a line of output.
-func (h *testRunner) expect(want string) {
-	h.t.Helper()
+func (jobs *testRunner) expect(want string) {
+	jobs.t.Helper()
 	select {
-	case got := <-h.lines:
+	case got := <-jobs.lines:
 		if got != want {
-			h.t.Fatalf("a job said %q, want %q", got, want)
+			jobs.t.Fatalf("a job said %q, want %q", got, want)
 		}
 	case <-time.After(20 * time.Second):
-		h.t.Fatalf("no job says %q", want)
+		jobs.t.Fatalf("no job says %q", want)
 	}
 }
 

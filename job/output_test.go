@@ -123,9 +123,9 @@ func TestOutput(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newTestRunner(t)
-			h.lines = make(chan string, 300_000)
-			r := h.run(Command{Shell: tt.script})
+			jobs := newTestRunner(t)
+			jobs.lines = make(chan string, 300_000)
+			r := jobs.run(Command{Shell: tt.script})
 			if string(r.Output) != tt.want || r.Written != int64(tt.written) || r.Err != nil {
 				t.Errorf("got %.40q of %d, %v\nwant %.40q of %d", r.Output, r.Written, r, tt.want, tt.written)
 			}
@@ -140,10 +140,10 @@ func TestOutputToAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	h := newTestRunnerWith(t, Options{Stdout: file, Stderr: file})
+	jobs := newTestRunnerWith(t, Options{Stdout: file, Stderr: file})
 	for range 2 {
-		r := h.run(Command{Shell: `echo a; echo b >&2; exit 3`})
-		if r.Output != nil || r.Written != 0 || r.Err.Error() != "exit status 3" || len(h.lines) > 0 {
+		r := jobs.run(Command{Shell: `echo a; echo b >&2; exit 3`})
+		if r.Output != nil || r.Written != 0 || r.Err.Error() != "exit status 3" || len(jobs.lines) > 0 {
 			t.Errorf("got %v with %d bytes of output", r, r.Written)
 		}
 	}
@@ -199,19 +199,19 @@ func TestOutputsAreKeptApart(t *testing.T) {
 
 // Lines come while the program is running.
 func TestOutputComesAtOnce(t *testing.T) {
-	h := newTestRunner(t)
-	gate := filepath.Join(h.dir, "gate")
+	jobs := newTestRunner(t)
+	gate := filepath.Join(jobs.dir, "gate")
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error)
-	j := h.job(Command{Shell: `echo up; read word <gate; echo "$word" >&2`})
-	go func() { done <- j.Run(t.Context(), h.events()) }()
-	h.expect("up")
+	j := jobs.job(Command{Shell: `echo up; read word <gate; echo "$word" >&2`})
+	go func() { done <- j.Run(t.Context(), jobs.events()) }()
+	jobs.expect("up")
 	if err := os.WriteFile(gate, []byte("go on\n"), 0); err != nil {
 		t.Fatal(err)
 	}
-	h.expect("go on")
+	jobs.expect("go on")
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -195,13 +195,13 @@ func TestHostileNamesRunNothing(t *testing.T) {
 		{"git", "-C", "{root}", "hash-object", "{path}"},
 		{"xargs", "-0", "cat"},
 	}
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	// The root has such a name as well.
-	h.dir = filepath.Join(h.dir, "$(touch PWNED)`touch PWNED`$(shell touch PWNED)")
-	write(t, filepath.Join(h.dir, "read.sh"), `cat "$1"; echo "$EXECLOGD_PATH" "$EXECLOGD_PATHS"`)
-	write(t, filepath.Join(h.dir, "Makefile"), "all:\n\techo \"$$EXECLOGD_PATH\"\n")
+	jobs.dir = filepath.Join(jobs.dir, "$(touch PWNED)`touch PWNED`$(shell touch PWNED)")
+	write(t, filepath.Join(jobs.dir, "read.sh"), `cat "$1"; echo "$EXECLOGD_PATH" "$EXECLOGD_PATHS"`)
+	write(t, filepath.Join(jobs.dir, "Makefile"), "all:\n\techo \"$$EXECLOGD_PATH\"\n")
 	for _, name := range names {
-		write(t, filepath.Join(h.dir, name), "x")
+		write(t, filepath.Join(jobs.dir, name), "x")
 	}
 	for _, argv := range commands {
 		if _, err := exec.LookPath(argv[0]); err != nil {
@@ -210,17 +210,17 @@ func TestHostileNamesRunNothing(t *testing.T) {
 		}
 		c := Command{Argv: argv, Input: NULPaths}
 		for _, name := range names {
-			h.run(c, name)
+			jobs.run(c, name)
 		}
-		if r := h.run(c, names...); r.Err != nil && argv[0] != "cp" && argv[0] != "make" {
+		if r := jobs.run(c, names...); r.Err != nil && argv[0] != "cp" && argv[0] != "make" {
 			t.Logf("%q: %v\n%s", argv, r, r.Output)
 		}
-		if pwned(t, h.dir) {
+		if pwned(t, jobs.dir) {
 			t.Errorf("%q has run what a file is called", argv)
 		}
 	}
-	h.run(Command{Shell: `eval "cat $EXECLOGD_PATH"`}, names[0])
-	if !pwned(t, h.dir) {
+	jobs.run(Command{Shell: `eval "cat $EXECLOGD_PATH"`}, names[0])
+	if !pwned(t, jobs.dir) {
 		t.Error("a name that is run as code is not noticed")
 	}
 }
@@ -244,10 +244,10 @@ func pwned(t *testing.T, dir string) (found bool) {
 
 // Each name arrives unchanged.
 func TestPartsOfArguments(t *testing.T) {
-	h := newTestRunner(t)
-	r := h.run(Command{Argv: []string{"printf", `%s\n`, "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}}, "$(x) ;.y")
-	p := h.dir + "/$(x) ;.y"
-	want := strings.Join([]string{"--out=" + p + ".gz", "@" + p, "file://" + p, h.dir + "/a/" + h.dir, h.dir + ":/x:ro", ""}, "\n")
+	jobs := newTestRunner(t)
+	r := jobs.run(Command{Argv: []string{"printf", `%s\n`, "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}}, "$(x) ;.y")
+	p := jobs.dir + "/$(x) ;.y"
+	want := strings.Join([]string{"--out=" + p + ".gz", "@" + p, "file://" + p, jobs.dir + "/a/" + jobs.dir, jobs.dir + ":/x:ro", ""}, "\n")
 	if string(r.Output) != want {
 		t.Errorf("got %q, want %q", r.Output, want)
 	}

@@ -17,9 +17,9 @@ func TestRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	h := &testRunner{Runner: r, t: t, dir: t.TempDir()}
-	service := h.server(Service{Notify: true, Command: Command{Shell: "sleep 1000"}})
-	for _, callback := range []router.Callback{h.job(Command{Shell: "sleep 1000"}).Run, service.Run} {
+	jobs := &testRunner{Runner: r, t: t, dir: t.TempDir()}
+	service := jobs.server(Service{Notify: true, Command: Command{Shell: "sleep 1000"}})
+	for _, callback := range []router.Callback{jobs.job(Command{Shell: "sleep 1000"}).Run, service.Run} {
 		routes, err := router.New(router.Options{}, router.Route{Name: "test", Settle: -1, Timeout: 50 * time.Millisecond, Callback: callback})
 		if err != nil {
 			t.Fatal(err)
@@ -27,7 +27,7 @@ func TestRoute(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan error)
 		go func() { stopped <- routes.Run(ctx) }()
-		routes.Events(h.events("a"))
+		routes.Events(jobs.events("a"))
 		if r := <-done; r.Outcome != router.Failed || !strings.HasPrefix(r.Err.Error(), "stopped at its timeout of 50ms") || len(r.Events) != 1 {
 			t.Errorf("got %v of %v, want that it was stopped at its timeout", r, r.Events)
 		}

@@ -14,12 +14,12 @@ import (
 )
 
 // server returns a Server for a service, which must be valid.
-func (h *testRunner) server(s Service) *Server {
-	h.t.Helper()
+func (jobs *testRunner) server(s Service) *Server {
+	jobs.t.Helper()
 	s.Name = "server"
-	server, err := h.Service(s)
+	server, err := jobs.Service(s)
 	if err != nil {
-		h.t.Fatal(err)
+		jobs.t.Fatal(err)
 	}
 	return server
 }
@@ -70,15 +70,15 @@ func TestServiceIsReady(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h, w := newTestRunner(t), newLivenessPipe(t)
+			jobs, w := newTestRunner(t), newLivenessPipe(t)
 			tt.s.Argv = append([]string{"sh", "-c", w.script(`exec "$@"`), "sh"}, tt.argv...)
-			s := h.server(tt.s)
+			s := jobs.server(tt.s)
 			for range 3 {
-				if err := s.Run(t.Context(), h.events()); err != nil {
+				if err := s.Run(t.Context(), jobs.events()); err != nil {
 					t.Fatal(err)
 				}
 				select {
-				case got := <-h.lines:
+				case got := <-jobs.lines:
 					if got != "up" {
 						t.Errorf("it said %q", got)
 					}
@@ -86,12 +86,12 @@ func TestServiceIsReady(t *testing.T) {
 					t.Error("it was ready before it was up")
 				}
 			}
-			if got := history(h.Log()); got != "1 2 3…" {
+			if got := history(jobs.Log()); got != "1 2 3…" {
 				t.Errorf("the log has %q, want two that are over", got)
 			}
 			s.Stop()
 			w.nobody(0)
-			for _, r := range h.Log().Runs() {
+			for _, r := range jobs.Log().Runs() {
 				if !r.Ready || r.Outcome != router.Restarted && r.Outcome != router.Stopped {
 					t.Errorf("got %+v, want one that was ready, and stopped", r)
 				}
@@ -123,12 +123,12 @@ func TestServiceFails(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newTestRunner(t)
-			err := h.server(tt.s).Run(t.Context(), h.events())
+			jobs := newTestRunner(t)
+			err := jobs.server(tt.s).Run(t.Context(), jobs.events())
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
-			if got := history(h.Log()); got != "1" {
+			if got := history(jobs.Log()); got != "1" {
 				t.Errorf("the log has %q, want one that is over", got)
 			}
 		})
@@ -137,15 +137,15 @@ func TestServiceFails(t *testing.T) {
 
 // A run that is cancelled before the service is ready leaves nothing.
 func TestServiceIsCancelled(t *testing.T) {
-	h, w := newTestRunner(t), newLivenessPipe(t)
-	s := h.server(Service{Notify: true, Command: Command{Shell: w.script("echo up; sleep 1000")}})
+	jobs, w := newTestRunner(t), newLivenessPipe(t)
+	s := jobs.server(Service{Notify: true, Command: Command{Shell: w.script("echo up; sleep 1000")}})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("a change came")
 	go func() {
-		h.expect("up")
+		jobs.expect("up")
 		cancel(why)
 	}()
-	if err := s.Run(ctx, h.events()); !errors.Is(err, why) {
+	if err := s.Run(ctx, jobs.events()); !errors.Is(err, why) {
 		t.Errorf("got %v, want %v", err, why)
 	}
 	w.nobody(0)
@@ -153,19 +153,19 @@ func TestServiceIsCancelled(t *testing.T) {
 
 // A service that is ready outlives the context of its run. Close ends it.
 func TestServiceOutlivesItsRun(t *testing.T) {
-	h, w := newTestRunner(t), newLivenessPipe(t)
+	jobs, w := newTestRunner(t), newLivenessPipe(t)
 	died := make(chan error, 1)
-	s := h.server(Service{Notify: true, Died: func(err error) { died <- err }, Command: Command{Shell: w.script(notify + "echo up; sleep 1000")}})
+	s := jobs.server(Service{Notify: true, Died: func(err error) { died <- err }, Command: Command{Shell: w.script(notify + "echo up; sleep 1000")}})
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := s.Run(ctx, h.events()); err != nil {
+	if err := s.Run(ctx, jobs.events()); err != nil {
 		t.Fatal(err)
 	}
 	cancel()
-	h.expect("up")
-	if got := history(h.Log()); got != "1…" {
+	jobs.expect("up")
+	if got := history(jobs.Log()); got != "1…" {
 		t.Errorf("the log has %q, want one that runs", got)
 	}
-	if err := h.Close(); err != nil {
+	if err := jobs.Close(); err != nil {
 		t.Error(err)
 	}
 	w.nobody(0)
@@ -178,14 +178,14 @@ func TestServiceOutlivesItsRun(t *testing.T) {
 
 // Died is told when a service ends that was ready, and the next run starts it again.
 func TestServiceDies(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	died := make(chan error, 1)
-	s := h.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "echo $$; exec sleep 1000"}})
+	s := jobs.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "echo $$; exec sleep 1000"}})
 	for range 2 {
-		if err := s.Run(t.Context(), h.events()); err != nil {
+		if err := s.Run(t.Context(), jobs.events()); err != nil {
 			t.Fatal(err)
 		}
-		r := h.Log().Runs()
+		r := jobs.Log().Runs()
 		if err := syscall.Kill(r[len(r)-1].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -197,17 +197,17 @@ func TestServiceDies(t *testing.T) {
 
 // A service that ends with status 0 has failed as well.
 func TestServiceEnds(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	died := make(chan error, 1)
-	s := h.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "exit 0"}})
-	if err := s.Run(t.Context(), h.events()); err != nil {
+	s := jobs.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "exit 0"}})
+	if err := s.Run(t.Context(), jobs.events()); err != nil {
 		t.Fatal(err)
 	}
 	const want = "ended by itself, with exit status 0"
 	if err := <-died; err == nil || err.Error() != `sh -c "exit 0": `+want {
 		t.Errorf("it died with %v", err)
 	}
-	if r := h.lastRun(); !r.Died() || r.Err.Error() != want || r.Exit != 0 {
+	if r := jobs.lastRun(); !r.Died() || r.Err.Error() != want || r.Exit != 0 {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -215,12 +215,12 @@ func TestServiceEnds(t *testing.T) {
 // The notify socket is closed to other users, and nothing is left of it.
 func TestNotifySocket(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	h := newTestRunner(t)
-	s := h.server(Service{Notify: true, Command: Command{Shell: notify + `stat -c %a "${NOTIFY_SOCKET%/*}"; sleep 1000`}})
-	if err := s.Run(t.Context(), h.events()); err != nil {
+	jobs := newTestRunner(t)
+	s := jobs.server(Service{Notify: true, Command: Command{Shell: notify + `stat -c %a "${NOTIFY_SOCKET%/*}"; sleep 1000`}})
+	if err := s.Run(t.Context(), jobs.events()); err != nil {
 		t.Fatal(err)
 	}
-	h.expect("700")
+	jobs.expect("700")
 	s.Stop()
 	left, err := os.ReadDir(os.TempDir())
 	if err != nil || len(left) > 0 {
@@ -230,23 +230,23 @@ func TestNotifySocket(t *testing.T) {
 
 // Stop does not wait for a service to be ready.
 func TestStopWhileAServiceStarts(t *testing.T) {
-	h, w := newTestRunner(t), newLivenessPipe(t)
-	s := h.server(Service{Notify: true, Startup: -1, Command: Command{Shell: w.script("echo up; sleep 1000")}})
+	jobs, w := newTestRunner(t), newLivenessPipe(t)
+	s := jobs.server(Service{Notify: true, Startup: -1, Command: Command{Shell: w.script("echo up; sleep 1000")}})
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(t.Context(), h.events()) }()
-	h.expect("up")
+	go func() { ended <- s.Run(t.Context(), jobs.events()) }()
+	jobs.expect("up")
 	s.Stop()
 	w.nobody(0)
 	if err := <-ended; !errors.Is(err, errStop) {
 		t.Errorf("Run: %v", err)
 	}
-	if r := h.lastRun(); r.Outcome != router.Stopped || r.Err != errStop {
+	if r := jobs.lastRun(); r.Outcome != router.Stopped || r.Err != errStop {
 		t.Errorf("got %+v", r)
 	}
 }
 
 func TestServiceErrors(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	for _, tt := range []struct {
 		s    Service
 		want string
@@ -254,7 +254,7 @@ func TestServiceErrors(t *testing.T) {
 		{Service{Command: Command{Name: "s"}}, `route "s": there is no command: name a program, or write a shell script`},
 		{Service{Address: "8080", Command: Command{Name: "s", Shell: "true"}}, `route "s": address "8080": want a host and a port, as in 127.0.0.1:8080: address 8080: missing port in address`},
 	} {
-		if _, err := h.Service(tt.s); err == nil || err.Error() != tt.want {
+		if _, err := jobs.Service(tt.s); err == nil || err.Error() != tt.want {
 			t.Errorf("got %v\nwant %s", err, tt.want)
 		}
 	}

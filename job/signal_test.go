@@ -11,17 +11,19 @@ import (
 
 // A command may have a stop signal. What the program leaves behind gets SIGTERM.
 func TestStopSignal(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan Run, 1)
 	script := `exec 2>/dev/null # where shells say how a sleep ended
 sh -c 'trap "echo left; exit" TERM; trap "" INT; echo below; while :; do sleep 0.01; done' &
 trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do sleep 0.01; done`
-	go func() { done <- h.runWith(ctx, Command{Shell: script, StopSignal: syscall.SIGINT, Grace: time.Hour}) }()
-	h.expect("below")
+	go func() {
+		done <- jobs.runWith(ctx, Command{Shell: script, StopSignal: syscall.SIGINT, Grace: time.Hour})
+	}()
+	jobs.expect("below")
 	cancel()
-	h.expect("int")
-	h.expect("left")
+	jobs.expect("int")
+	jobs.expect("left")
 	if r := <-done; r.Outcome != router.Stopped {
 		t.Error(r)
 	}
@@ -29,46 +31,46 @@ trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do 
 
 // Kill does not wait for a grace.
 func TestKill(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	done := make(chan Run, 1)
 	go func() {
-		done <- h.run(Command{Shell: `trap '' TERM; echo up; sleep 1000`, Grace: time.Hour})
+		done <- jobs.run(Command{Shell: `trap '' TERM; echo up; sleep 1000`, Grace: time.Hour})
 	}()
-	h.expect("up")
-	h.Kill()
+	jobs.expect("up")
+	jobs.Kill()
 	if r := <-done; r.Signal != syscall.SIGKILL {
 		t.Error(r)
 	}
-	if r := h.run(Command{Shell: "exit 3"}); r.Exit != 3 {
+	if r := jobs.run(Command{Shell: "exit 3"}); r.Exit != 3 {
 		t.Errorf("the next run: %v", r)
 	}
 }
 
 // A run sends a service its reload signal, if the service is running.
 func TestServiceReloads(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	died := make(chan error, 1)
-	s := h.server(Service{
+	s := jobs.server(Service{
 		Command:      Command{Name: "test", Shell: `trap 'echo again' HUP; trap 'echo dies; exit 3' USR1; echo up; while :; do sleep 0.01; done`},
 		ReloadSignal: syscall.SIGHUP,
 		Died:         func(err error) { died <- err },
 	})
 	again := func(want string) {
 		t.Helper()
-		if err := s.Run(t.Context(), h.events()); err != nil {
+		if err := s.Run(t.Context(), jobs.events()); err != nil {
 			t.Error(err)
 		}
-		h.expect(want)
+		jobs.expect(want)
 	}
 	again("up")
 	again("again")
 	again("again")
-	runs := h.Log().Runs()
+	runs := jobs.Log().Runs()
 	if len(runs) != 1 {
 		t.Errorf("%d runs are in the log, want one", len(runs))
 	}
 	_ = syscall.Kill(runs[0].PID, syscall.SIGUSR1)
-	h.expect("dies")
+	jobs.expect("dies")
 	<-died
 	again("up")
 	s.Stop()

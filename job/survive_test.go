@@ -47,10 +47,10 @@ os.wait()`)},
 func TestNothingSurvivesTheJob(t *testing.T) {
 	for _, tt := range escapes {
 		t.Run(tt.name, func(t *testing.T) {
-			h, w := newTestRunner(t), newLivenessPipe(t)
-			r := h.run(Command{Shell: w.script(tt.script), Grace: 50 * time.Millisecond})
+			jobs, w := newTestRunner(t), newLivenessPipe(t)
+			r := jobs.run(Command{Shell: w.script(tt.script), Grace: 50 * time.Millisecond})
 			w.nobody(0)
-			h.expect("up")
+			jobs.expect("up")
 			if r.Err != nil || r.Ended.Count == 0 || r.Left.Count != 0 {
 				t.Errorf("got %v, which ended %v and left %v, want success and some that were ended", r, r.Ended, r.Left)
 			}
@@ -61,10 +61,10 @@ func TestNothingSurvivesTheJob(t *testing.T) {
 func TestNothingSurvivesAStop(t *testing.T) {
 	for _, tt := range escapes {
 		t.Run(tt.name, func(t *testing.T) {
-			h, w := newTestRunner(t), newLivenessPipe(t)
+			jobs, w := newTestRunner(t), newLivenessPipe(t)
 			ctx, cancel := context.WithCancelCause(t.Context())
-			go func() { cancel(errors.New("stopped when it was " + <-h.lines)) }()
-			r := h.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
+			go func() { cancel(errors.New("stopped when it was " + <-jobs.lines)) }()
+			r := jobs.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
 			w.nobody(0)
 			if r.Outcome != router.Stopped || r.Err.Error() != "stopped when it was up" {
 				t.Errorf("got %v, want the cause of the context", r)
@@ -89,39 +89,39 @@ func TestNothingSurvivesTheDaemon(t *testing.T) {
 }
 
 func TestCloseEndsWhatRuns(t *testing.T) {
-	h, w := newTestRunner(t), newLivenessPipe(t)
-	j := h.job(Command{Shell: w.script("echo up; sleep 1000")})
+	jobs, w := newTestRunner(t), newLivenessPipe(t)
+	j := jobs.job(Command{Shell: w.script("echo up; sleep 1000")})
 	done := make(chan error)
-	go func() { done <- j.Run(t.Context(), h.events()) }()
-	h.expect("up")
-	if err := h.Close(); err != nil {
+	go func() { done <- j.Run(t.Context(), jobs.events()) }()
+	jobs.expect("up")
+	if err := jobs.Close(); err != nil {
 		t.Fatal(err)
 	}
 	w.nobody(0)
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run: %v, want that it was cancelled", err)
 	}
-	if err := j.Run(t.Context(), h.events()); !errors.Is(err, errClosed) {
+	if err := j.Run(t.Context(), jobs.events()); !errors.Is(err, errClosed) {
 		t.Errorf("Run after Close: %v, want %v", err, errClosed)
 	}
 }
 
 // When a supervisor process is killed, the program and its group are killed as well.
 func TestSupervisorKilled(t *testing.T) {
-	h, w := newTestRunner(t), newLivenessPipe(t)
+	jobs, w := newTestRunner(t), newLivenessPipe(t)
 	go func() {
-		h.expect("up")
-		program, _ := supervisor.Lookup(h.Log().Runs()[0].PID)
+		jobs.expect("up")
+		program, _ := supervisor.Lookup(jobs.Log().Runs()[0].PID)
 		if err := syscall.Kill(program.Parent, syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}
 	}()
-	r := h.run(Command{Shell: w.script(`sleep 1000 & echo up; sleep 1000`)})
+	r := jobs.run(Command{Shell: w.script(`sleep 1000 & echo up; sleep 1000`)})
 	if !errors.Is(r.Err, errSupervisorKilled) {
 		t.Errorf("got %v, want that %v", r, errSupervisorKilled)
 	}
 	w.nobody(20 * time.Second)
-	if r := h.run(Command{Shell: "echo next"}); r.Err != nil {
+	if r := jobs.run(Command{Shell: "echo next"}); r.Err != nil {
 		t.Errorf("the next run: %v", r)
 	}
 }
@@ -144,15 +144,15 @@ func TestDaemonAndSupervisorKilled(t *testing.T) {
 }
 
 func TestIdleSupervisorKilled(t *testing.T) {
-	h := newTestRunner(t)
-	pid := h.idle[0].PID()
+	jobs := newTestRunner(t)
+	pid := jobs.idle[0].PID()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	if r := h.run(Command{Shell: "echo next"}); r.Err != nil {
+	if r := jobs.run(Command{Shell: "echo next"}); r.Err != nil {
 		t.Errorf("the next run: %v", r)
 	}
 }
@@ -203,8 +203,8 @@ func TestAnotherUsersProcess(t *testing.T) {
 // systemd sends SIGTERM to a whole control group. That must not end the supervisor
 // process before the daemon has ended what it runs.
 func TestSupervisorIsNotTerminated(t *testing.T) {
-	h := newTestRunner(t)
-	r := h.run(Command{Shell: `kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; echo up`})
+	jobs := newTestRunner(t)
+	r := jobs.run(Command{Shell: `kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; echo up`})
 	if r.Err != nil || string(r.Output) != "up\n" {
 		t.Errorf("got %v, want success", r)
 	}
@@ -231,17 +231,17 @@ func TestGrace(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newTestRunner(t)
+			jobs := newTestRunner(t)
 			grace := 20 * time.Second
 			if tt.signal == syscall.SIGKILL {
 				grace = 50 * time.Millisecond
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
-				h.expect("up")
+				jobs.expect("up")
 				cancel()
 			}()
-			r := h.runWith(ctx, Command{Shell: tt.script, Grace: grace})
+			r := jobs.runWith(ctx, Command{Shell: tt.script, Grace: grace})
 			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Outcome != router.Stopped || r.Err != context.Canceled {
 				t.Errorf("got %v by signal %d with output %q, want signal %d and %q", r, r.Signal, r.Output, tt.signal, tt.output)
 			}
@@ -254,17 +254,17 @@ func TestGrace(t *testing.T) {
 
 // Output is not waited for while a process has the pipe that is not a descendant.
 func TestOutputHeldByAnother(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()
-		f, err := os.OpenFile("/proc/"+<-h.lines+"/fd/1", os.O_WRONLY, 0)
+		f, err := os.OpenFile("/proc/"+<-jobs.lines+"/fd/1", os.O_WRONLY, 0)
 		if err != nil {
 			t.Error(err)
 		}
 		t.Cleanup(func() { f.Close() })
 	}()
-	r := h.runWith(ctx, Command{Shell: `echo $$; sleep 1000`})
+	r := jobs.runWith(ctx, Command{Shell: `echo $$; sleep 1000`})
 	if r.Took > 10*time.Second || r.Outcome != router.Stopped {
 		t.Errorf("got %v", r)
 	}

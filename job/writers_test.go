@@ -9,18 +9,18 @@ import (
 )
 
 func TestWriting(t *testing.T) {
-	h := newTestRunner(t)
+	jobs := newTestRunner(t)
 	for _, name := range []string{"read", "closed", "mine", "both"} {
-		if err := os.WriteFile(filepath.Join(h.dir, name), []byte("x\n"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(jobs.dir, name), []byte("x\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	mine, err := os.OpenFile(filepath.Join(h.dir, "mine"), os.O_WRONLY, 0)
+	mine, err := os.OpenFile(filepath.Join(jobs.dir, "mine"), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer mine.Close()
-	both, err := os.OpenFile(filepath.Join(h.dir, "both"), os.O_WRONLY, 0)
+	both, err := os.OpenFile(filepath.Join(jobs.dir, "both"), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,39 +47,39 @@ func TestWriting(t *testing.T) {
 sh -c 'exec 7>>background; sleep 1000' &
 setsid sh -c 'exec 7>>detached; sleep 1000' &
 until [ -e background ] && [ -e detached ]; do sleep 0.01; done; echo up; sleep 1000`
-	j := h.job(Command{Shell: script, Dir: h.dir})
-	other := h.job(Command{Name: "other", Shell: "exec 3>>mine; echo up; sleep 1000", Dir: h.dir})
+	j := jobs.job(Command{Shell: script, Dir: jobs.dir})
+	other := jobs.job(Command{Name: "other", Shell: "exec 3>>mine; echo up; sleep 1000", Dir: jobs.dir})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	for _, j := range []*Job{j, other} {
-		go func() { done <- j.Run(ctx, h.events()) }()
-		h.expect("up")
+		go func() { done <- j.Run(ctx, jobs.events()) }()
+		jobs.expect("up")
 	}
 	var files []string
 	var want []bool
 	for _, tt := range tests {
-		files, want = append(files, filepath.Join(h.dir, tt.file)), append(want, tt.writing)
+		files, want = append(files, filepath.Join(jobs.dir, tt.file)), append(want, tt.writing)
 	}
-	if got := h.Writing("test", files...); !slices.Equal(got, want) {
+	if got := jobs.Writing("test", files...); !slices.Equal(got, want) {
 		for i, tt := range tests {
 			if got[i] != want[i] {
 				t.Errorf("Writing of %s is %v", tt.file, got[i])
 			}
 		}
 	}
-	if got := h.Writing("other", files[0], files[9]); got[0] || !got[1] {
+	if got := jobs.Writing("other", files[0], files[9]); got[0] || !got[1] {
 		t.Errorf("another route writes to what the first does: %v, to what it does itself: %v", got[0], got[1])
 	}
-	if w, ok := WriterOf(filepath.Join(h.dir, "background")); !ok || w.Name != "sh" || w.PID == os.Getpid() {
+	if w, ok := WriterOf(filepath.Join(jobs.dir, "background")); !ok || w.Name != "sh" || w.PID == os.Getpid() {
 		t.Errorf("the writer of a job's file is %+v, %v", w, ok)
 	}
-	if w, ok := WriterOf(filepath.Join(h.dir, "read")); ok {
+	if w, ok := WriterOf(filepath.Join(jobs.dir, "read")); ok {
 		t.Errorf("the writer of a file that nobody writes is %+v", w)
 	}
 	stop()
 	<-done
 	<-done
-	if got := h.Writing("test", files...); slices.Contains(got, true) {
+	if got := jobs.Writing("test", files...); slices.Contains(got, true) {
 		t.Errorf("when the run is over: %v", got)
 	}
 }
