@@ -136,7 +136,7 @@ func (w *Watcher) applyDir(n dirtree.ID, rec record) {
 	case rec.mask&MovedFrom != 0:
 		unwatched := w.unwatched.remove(n, string(rec.name))
 		w.noteDeparture(n, rec, child != 0 || unwatched || w.pending.isUnreported(w.tree, n))
-		w.movedFrom(child, detachment{cookie: rec.cookie, from: w.entry(n, nil)})
+		w.movedFrom(child, detachment{cookie: rec.cookie})
 		w.verifyRemoved(n, rec.name)
 		w.verifyExchange(n, rec.name)
 	case rec.mask&Attrib != 0:

@@ -114,8 +114,13 @@ func (tr *fixture) start() (stop func()) {
 	go func() { ended <- tr.watcher.Run(ctx) }()
 	return func() {
 		cancel()
-		if err := <-ended; err != nil {
-			tr.t.Error(err)
+		select {
+		case err := <-ended:
+			if err != nil {
+				tr.t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			panic("Run does not end: a system call waits for ever") // with the stacks of all goroutines
 		}
 	}
 }

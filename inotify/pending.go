@@ -25,8 +25,6 @@ const (
 // up when the queue is empty and the directory was not found.
 type detachment struct {
 	cookie     uint32     // of the rename that took it away, or 0
-	from       dirEntry   // the directory that it was renamed away from, without a name
-	awaited    bool       // that rename is over
 	replacedBy dirtree.ID // the directory that was renamed to its place and is still there
 	exchanged  bool       // that one was renamed in its turn: the two changed places
 }

@@ -186,32 +186,14 @@ func (w *Watcher) reportUnreported() {
 
 // dropDetached gives up the directories that are nowhere in the tree. They were deleted or
 // moved out of it, or were not where the tree had them and no record says where they are.
-// Before one is given up that was renamed, the record of its new place is waited for.
+//
+// The second record of a rename cannot be missing by now. The entry that the directory was moved
+// away from is verified first, and to look it up takes the lock of its parent, which the kernel
+// holds until both records are queued.
 func (w *Watcher) dropDetached() {
-	for n, d := range w.pending.detached {
-		if d.cookie != 0 && !d.awaited {
-			w.awaitRename(d.from)
-			d.awaited = true
-			w.pending.detached[n] = d
-		} else {
-			w.dropSubtree(n)
-		}
+	for n := range w.pending.detached {
+		w.dropSubtree(n)
 	}
-}
-
-// awaitRename returns when the rename is over that moved something away from a directory.
-// The kernel queues both records while it holds the lock of the directory, and to read a
-// directory takes that lock too.
-func (w *Watcher) awaitRename(from dirEntry) {
-	if !w.has(from) {
-		return
-	}
-	fd, err := w.openDir(from.dir, unix.O_RDONLY)
-	if err != nil {
-		return // to give up too early costs a scan, no more
-	}
-	defer unix.Close(fd)
-	unix.ReadDirent(fd, make([]byte, 1024))
 }
 
 // removeWatches removes some of the watches that are not needed any more.

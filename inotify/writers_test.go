@@ -49,7 +49,7 @@ func TestWriters(t *testing.T) {
 	}
 	for _, err := range []error{
 		os.Link(at("linked"), at("link")), os.Rename(at("renamed"), at("new")),
-		os.Symlink("written", at("symlink")), unix.Mkfifo(at("fifo"), 0o644),
+		os.Symlink("written", at("symlink")),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +71,6 @@ func TestWriters(t *testing.T) {
 		{"mapped", HasWriter},
 		{"unmapped", NoWriter},
 		{"symlink", NoWriter},
-		{"fifo", NoWriter},
 		{".", NoWriter},
 		{"none", NoWriter},
 		{"closed/none", NoWriter},
@@ -126,38 +125,6 @@ func TestWritersOfOthers(t *testing.T) {
 	}
 	if got != UnknownWriter {
 		t.Errorf("got %d, want %d", got, UnknownWriter)
-	}
-}
-
-// Only regular files are opened.
-func TestWritersOpensRegularFilesAlone(t *testing.T) {
-	dir := t.TempDir()
-	fifo, file := filepath.Join(dir, "fifo"), filepath.Join(dir, "file")
-	if err := unix.Mkfifo(fifo, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_OPEN); err != nil {
-		t.Fatal(err)
-	}
-	Writers(fifo)
-	Writers(file)
-	buf := make([]byte, 4096)
-	n, err := unix.Read(fd, buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := range records(buf[:n]) {
-		if string(r.name) != "file" {
-			t.Errorf("%s was opened", r.name)
-		}
 	}
 }
 
