@@ -19,7 +19,7 @@ func link(routes []*checkedRoute) (order []*checkedRoute, err error) {
 		byName[c.route.Name] = c
 	}
 
-	var plain []Route
+	var plain []*Route
 	for _, c := range routes {
 		for _, name := range c.route.After {
 			first := byName[name]
@@ -30,7 +30,7 @@ func link(routes []*checkedRoute) (order []*checkedRoute, err error) {
 				c.after = append(c.after, first)
 			}
 		}
-		plain = append(plain, *c.route)
+		plain = append(plain, c.route)
 	}
 	if cycle := Cycle(plain...); cycle != nil {
 		return nil, cycleError(cycle)
@@ -57,10 +57,10 @@ func link(routes []*checkedRoute) (order []*checkedRoute, err error) {
 // Cycle returns the names of routes each of which is after the next by After, the
 // first once more at the end; nil if there are none. Of the routes only Name and
 // After count, and names in After that are no route's do not.
-func Cycle(routes ...Route) []string {
-	byName := make(map[string]Route, len(routes))
+func Cycle(routes ...*Route) []string {
+	after := make(map[string][]string, len(routes))
 	for _, route := range routes {
-		byName[route.Name] = route
+		after[route.Name] = route.After
 	}
 
 	var (
@@ -76,7 +76,7 @@ func Cycle(routes ...Route) []string {
 		}
 		done[name] = false
 		trail = append(trail, name)
-		for _, before := range byName[name].After {
+		for _, before := range after[name] {
 			if cycle := walk(before); cycle != nil {
 				return cycle
 			}

@@ -1,5 +1,7 @@
 package config
 
+import "path/filepath"
+
 // Check reports directories and files that the file names and that do not exist, and
 // patterns that cannot be meant. It looks at the file system. It returns the routes
 // whose commands are still to be checked; those of the others have a mistake already.
@@ -11,6 +13,7 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 		r.checkPatterns(ignorePatterns(cfg.Ignore), cfg.Root)
 	}
 
+	exists := filepath.Dir(cfg.Path) // the file is in it
 	for i := range cfg.Routes {
 		c := &cfg.Routes[i]
 		if c.Reload && !cfg.Reloads() {
@@ -18,10 +21,10 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 		}
 		r.checkPatterns(c.patterns(), c.Root)
 
-		hasRoot := r.check(c.At("root"), CheckRootOrFile("root", c.Root, "name another, or add wait = true", c.Wait))
-		hasDir := hasRoot && r.check(c.At("dir"), CheckDir("dir", c.Service.Dir, "name another"))
+		hasRoot := c.Root == exists || r.check(c.At("root"), CheckRootOrFile("root", c.Root, "name another, or add wait = true", c.Wait))
+		hasDir := c.Service.Dir == exists || r.check(c.At("dir"), CheckDir("dir", c.Service.Dir, "name another"))
 		oneCommand := len(c.Service.Argv) == 0 || c.Service.Shell == ""
-		if hasDir && c.Name != "" && oneCommand {
+		if hasRoot && hasDir && c.Name != "" && oneCommand {
 			routes = append(routes, c)
 		}
 	}

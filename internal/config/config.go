@@ -85,23 +85,24 @@ var (
 // keys are the keys at the top of a file. Those with a help are flags as well.
 func (cfg *Config) keys() []key {
 	return []key{
-		{"log_level", oneOf(&cfg.LogLevel, logLevels...), "log from this `level` on: debug, info, warn or error (default info)"},
-		{"log_format", oneOf(&cfg.LogFormat, logFormats...), "log in this `format`: text, json, or auto, which is text with colours on a terminal\n(default auto)"},
-		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "with -config, listen for execlogd log and trigger on this `socket` (default one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID)"},
-		{"jobs", number(&cfg.Jobs, 1, 1<<16), ""},
+		{"log_level", oneOf(&cfg.LogLevel, logLevels...), "info", "log from this `level` on: debug, info, warn or error"},
+		{"log_format", oneOf(&cfg.LogFormat, logFormats...), "auto", "log in this `format`: text, json, or auto, which is text with colours on a terminal"},
+		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID", "with -config, listen for execlogd log and trigger on this `socket`"},
+		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
 		{"server", func(t *tables, v value) {
 			cfg.Serve = true
 			t.table(v, cfg.serverKeys())
-		}, ""},
+		}, nil, ""},
 		{"route", func(t *tables, v value) {
 			routes, ok := v.is.([]any)
 			if !ok {
 				t.Add(v.at.key(), "route is %s: begin each route with [[route]]", v.kind())
 			}
+			cfg.Routes = slices.Grow(cfg.Routes, len(routes))
 			for i, route := range routes {
 				cfg.Routes = append(cfg.Routes, t.route(value{route, v.label, v.at.Element(i)}))
 			}
-		}, ""},
+		}, nil, ""},
 	}
 }
 
@@ -109,18 +110,18 @@ func (cfg *Config) keys() []key {
 // flags as well.
 func (cfg *Config) serverKeys() []key {
 	return []key{
-		{"root", directory(&cfg.Root), "serve and watch this `directory` (default the current one)"},
-		{"host", text(&cfg.Host, `an address, as in "127.0.0.1"`), "listen on this `address`; 0.0.0.0 or :: is every address of the machine" + byDefault(cfg.Host)},
-		{"port", number(&cfg.Port, 0, 65535), "listen on this TCP `port`; 0 takes a free one" + byDefault(cfg.Port)},
-		{"static", boolean(&cfg.Static), "serve the files of the root (default true); without it there is only live reload, for\npages of another server or of file: URLs"},
-		{"livereload", boolean(&cfg.LiveReload), "watch the root and refresh the pages that are open (default true)"},
-		{"inject", boolean(&cfg.Inject), "put the script for live reload into pages (default true); without it a page has to link\n/livereload.js itself"},
-		{"delay", duration(&cfg.Delay), "gather changes for this `duration` before pages are refreshed; 0s does not wait" + byDefault(cfg.Delay)},
-		{"debounce", duration(&cfg.Debounce), "wait at least this `duration` between two refreshes; 0s is no limit" + byDefault(cfg.Debounce)},
-		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
-		{"allow_host", access(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
-		{"allow_origin", access(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
-		{"after", names(&cfg.After), ""},
+		{"root", directory(&cfg.Root), "the current one", "serve and watch this `directory`"},
+		{"host", text(&cfg.Host, `an address, as in "127.0.0.1"`), cfg.Host, "listen on this `address`; 0.0.0.0 or :: is every address of the machine"},
+		{"port", number(&cfg.Port, 0, 65535), cfg.Port, "listen on this TCP `port`; 0 takes a free one"},
+		{"static", boolean(&cfg.Static), cfg.Static, "serve the files of the root; without it there is only live reload, for\npages of another server or of file: URLs"},
+		{"livereload", boolean(&cfg.LiveReload), cfg.LiveReload, "watch the root and refresh the pages that are open"},
+		{"inject", boolean(&cfg.Inject), cfg.Inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself"},
+		{"delay", duration(&cfg.Delay), cfg.Delay, "gather changes for this `duration` before pages are refreshed; 0s does not wait"},
+		{"debounce", duration(&cfg.Debounce), cfg.Debounce, "wait at least this `duration` between two refreshes; 0s is no limit"},
+		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
+		{"allow_host", access(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), nil, "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
+		{"allow_origin", access(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), nil, "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
+		{"after", names(&cfg.After), nil, ""},
 	}
 }
 

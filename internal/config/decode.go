@@ -51,9 +51,10 @@ type key struct {
 	name   string
 	decode decoder
 
-	// help is that of the flag of execlogd run that sets the key, with what the
-	// flag takes in backquotes (see keyFlag). A key without help is for files only.
-	help string
+	// A key with a help is a flag as well. The help has what the flag takes in
+	// backquotes (see keyFlag); the default, if there is one to show, follows it.
+	byDefault any
+	help      string
 }
 
 // A decoder stores a value of one kind, or reports what the value should be.

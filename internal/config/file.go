@@ -82,13 +82,13 @@ func (t *tables) syntaxError(err error) Mistake {
 func (t *tables) checkNames(cfg *Config) {
 	where := sync.OnceValue(func() locations { return locate(t.source) })
 	first := make(map[string]*Route)
-	var routes []router.Route
+	var routes []*router.Route
 	for i := range cfg.Routes {
 		c := &cfg.Routes[i]
 		other, twice := first[c.Name]
 		if !twice {
 			first[c.Name] = c
-			routes = append(routes, router.Route{Name: c.Name, After: c.After})
+			routes = append(routes, &c.Route)
 		} else if c.Name != "" {
 			line := where().find(other.At("name")).line
 			t.Add(c.At("name"), "route %q: there is one of this name in line %d: rename one", c.Name, line)

@@ -51,6 +51,9 @@ type keyFlag struct {
 // defineKeys declares a flag for each key that has a help.
 func defineKeys(flags *flag.FlagSet, t *tables, keys []key) {
 	for _, k := range keys {
+		if k.byDefault != nil {
+			k.help += fmt.Sprintf(" (default %v)", k.byDefault)
+		}
 		if k.help != "" {
 			flags.Var(&keyFlag{t, k}, flagName(k.name), k.help)
 		}
@@ -106,9 +109,6 @@ func (f *keyFlag) Set(s string) error {
 	f.key.decode(f.tables, value{is: is, label: name})
 	return nil
 }
-
-// byDefault is the end of a help that names the default.
-func byDefault(is any) string { return fmt.Sprintf(" (default %v)", is) }
 
 // Patterns is a list of patterns that an empty pattern takes away, with those of
 // what is hidden by default.

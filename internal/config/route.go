@@ -62,6 +62,9 @@ var (
 	inputs     = []choice[job.Input]{{"none", job.NoInput}, {"json", job.JSONLines}, {"nul", job.NULPaths}}
 )
 
+// holdDefault is the default of hold, for the help.
+var holdDefault = router.DefaultHold.String() + ", or with -per file until closed"
+
 // stopService is cancel with StopOnFailure.
 const stopService = ^router.OnFailure(0)
 
@@ -69,47 +72,47 @@ const stopService = ^router.OnFailure(0)
 // too; a comment names the flag that run has in place of a key.
 func (c *Route) keys() []key {
 	return []key{
-		{"name", routeName(&c.Name), ""},
-		{"root", path(&c.Root, `a directory or a file, as in "src"`), ""}, // -path
-		{"wait", boolean(&c.Wait), "watch a -path that does not exist yet as soon as it does"},
-		{"match", patterns(Patterns{List: &c.Patterns}), "run only when a file that matches this `pattern` changes (may be repeated)"},
-		{"ignore", patterns(Patterns{&c.Hidden, &c.Ignore}), "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
-		{"gitignore", boolean(&c.IgnoreFiles), ""}, // -ignore-files
-		{"events", events(&c.Mask), "run on these `events` of inotify(7) (default changes of content and of names)"},
-		{"delay", pause(&c.Delay), "gather changes for this `duration` before each run" + byDefault(c.Delay)},
-		{"debounce", pause(&c.Debounce), "wait at least this `duration` between the starts of two runs" + byDefault(c.Debounce)},
-		{"quiet", pause(&c.Quiet), "when many files change, as in a checkout, wait for a pause of this `duration`" + byDefault(c.Quiet)},
-		{"settle", pause(&c.Settle), "wait this `duration` after the last write to a file that is still open for writing" + byDefault(c.Settle)},
-		{"hold", hold(&c.Hold), "wait at most this `duration` for files that are being written, or \"until closed\" for\nthem to be closed (default " + router.DefaultHold.String() + ", or with -per file until closed)"},
-		{"per", oneOf(&c.Per, pers...), "run once for `what`: route, for everything that has changed, or file, for each file,\nside by side" + " (default route)"},
-		{"after", names(&c.After), ""},
-		{"on_failure", oneOf(&c.OnFailure, onFailures...), ""},
-		{"on_busy", oneOf(&c.OnBusy, onBusies...), "do `what` with changes during a run: queue runs the command once more for them,\nrestart ends it and starts it again, ignore drops them" + " (default queue)"},
-		{"timeout", duration(&c.Timeout), "end a run that takes longer than this `duration`; 0s is no limit (default 0s)"},
-		{"retries", number(&c.Retries, 0, 1000), "run a command that failed again this `number` of times, unless a file changes first"},
-		{"backoff", pause(&c.Backoff), "wait this `duration` before the first retry, and twice as long before each further one" + byDefault(c.Backoff)},
-		{"grace", pause(&c.Service.Grace), "kill a command that has not ended this `duration` after it was asked to" + byDefault(c.Service.Grace)},
-		{"leave", leave(&c.Service.Leave), "let `processes` of this name keep running that the command leaves behind; true is all\n(may be repeated)"},
-		{"stop_signal", signal(&c.Service.StopSignal), "ask the command to end by this `signal` (default SIGTERM)"},
-		{"signal", signal(&c.Service.ReloadSignal), "send this `signal` to a command that keeps running when a file changes, and start it\nagain only when it has ended"},
-		{"recursive", inverse(&c.NotRecursive), "watch all directories below as well (default true)"},
-		{"on_success", followup(&c.OnSuccess), "run this `script` with /bin/sh after each run that succeeds"},
-		{"on_failure_run", followup(&c.OnFailureRun), "run this `script` with /bin/sh after each run that fails"},
-		{"notify", boolean(&c.Notify), "show on the desktop how each run ended"},
-		{"run", argv(&c.Service.Argv), ""}, // what follows the flags
-		{"shell", text(&c.Service.Shell, `a line for the shell, as in "make site && cp -r out www"`), "run this `script` with /bin/sh in place of a command"},
-		{"dir", directory(&c.Service.Dir), "run in this `directory` (default the current one)"},
-		{"env", environment(&c.Service.Env), "set a variable, `KEY=VALUE`, in the environment of the command (may be repeated)"},
-		{"stdin", oneOf(&c.Service.Input, inputs...), "let the command read `what`: none, json, an object on a line for each change, or nul,\nthe paths with a NUL after each (default the terminal, or none without one)"},
-		{"service", boolean(&c.IsService), ""},
-		{"ready", readiness(&c.Service), ""},
-		{"outputs", patterns(Patterns{List: &c.Outputs}), "do not run for files that match this `pattern`, since the command itself writes them\n(may be repeated)"},
-		{"changed_only", boolean(&c.ChangedOnly), "leave out files with the same content as at the last run, and do not run if there are\nno others"},
-		{"reload", boolean(&c.Reload), ""},
+		{"name", routeName(&c.Name), nil, ""},
+		{"root", path(&c.Root, `a directory or a file, as in "src"`), nil, ""}, // -path
+		{"wait", boolean(&c.Wait), nil, "watch a -path that does not exist yet as soon as it does"},
+		{"match", patterns(Patterns{List: &c.Patterns}), nil, "run only when a file that matches this `pattern` changes (may be repeated)"},
+		{"ignore", patterns(Patterns{&c.Hidden, &c.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
+		{"gitignore", boolean(&c.IgnoreFiles), nil, ""}, // -ignore-files
+		{"events", events(&c.Mask), "changes of content and of names", "run on these `events` of inotify(7)"},
+		{"delay", pause(&c.Delay), c.Delay, "gather changes for this `duration` before each run"},
+		{"debounce", pause(&c.Debounce), c.Debounce, "wait at least this `duration` between the starts of two runs"},
+		{"quiet", pause(&c.Quiet), c.Quiet, "when many files change, as in a checkout, wait for a pause of this `duration`"},
+		{"settle", pause(&c.Settle), c.Settle, "wait this `duration` after the last write to a file that is still open for writing"},
+		{"hold", hold(&c.Hold), holdDefault, "wait at most this `duration` for files that are being written, or \"until closed\" for\nthem to be closed"},
+		{"per", oneOf(&c.Per, pers...), "route", "run once for `what`: route, for everything that has changed, or file, for each file,\nside by side"},
+		{"after", names(&c.After), nil, ""},
+		{"on_failure", oneOf(&c.OnFailure, onFailures...), nil, ""},
+		{"on_busy", oneOf(&c.OnBusy, onBusies...), "queue", "do `what` with changes during a run: queue runs the command once more for them,\nrestart ends it and starts it again, ignore drops them"},
+		{"timeout", duration(&c.Timeout), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
+		{"retries", number(&c.Retries, 0, 1000), nil, "run a command that failed again this `number` of times, unless a file changes first"},
+		{"backoff", pause(&c.Backoff), c.Backoff, "wait this `duration` before the first retry, and twice as long before each further one"},
+		{"grace", pause(&c.Service.Grace), c.Service.Grace, "kill a command that has not ended this `duration` after it was asked to"},
+		{"leave", leave(&c.Service.Leave), nil, "let `processes` of this name keep running that the command leaves behind; true is all\n(may be repeated)"},
+		{"stop_signal", signal(&c.Service.StopSignal), "SIGTERM", "ask the command to end by this `signal`"},
+		{"signal", signal(&c.Service.ReloadSignal), nil, "send this `signal` to a command that keeps running when a file changes, and start it\nagain only when it has ended"},
+		{"recursive", inverse(&c.NotRecursive), true, "watch all directories below as well"},
+		{"on_success", followup(&c.OnSuccess), nil, "run this `script` with /bin/sh after each run that succeeds"},
+		{"on_failure_run", followup(&c.OnFailureRun), nil, "run this `script` with /bin/sh after each run that fails"},
+		{"notify", boolean(&c.Notify), nil, "show on the desktop how each run ended"},
+		{"run", argv(&c.Service.Argv), nil, ""}, // what follows the flags
+		{"shell", text(&c.Service.Shell, `a line for the shell, as in "make site && cp -r out www"`), nil, "run this `script` with /bin/sh in place of a command"},
+		{"dir", directory(&c.Service.Dir), "the current one", "run in this `directory`"},
+		{"env", environment(&c.Service.Env), nil, "set a variable, `KEY=VALUE`, in the environment of the command (may be repeated)"},
+		{"stdin", oneOf(&c.Service.Input, inputs...), "the terminal, or none without one", "let the command read `what`: none, json, an object on a line for each change, or nul,\nthe paths with a NUL after each"},
+		{"service", boolean(&c.IsService), nil, ""},
+		{"ready", readiness(&c.Service), nil, ""},
+		{"outputs", patterns(Patterns{List: &c.Outputs}), nil, "do not run for files that match this `pattern`, since the command itself writes them\n(may be repeated)"},
+		{"changed_only", boolean(&c.ChangedOnly), nil, "leave out files with the same content as at the last run, and do not run if there are\nno others"},
+		{"reload", boolean(&c.Reload), nil, ""},
 		{"start", func(t *tables, v value) {
 			c.startSet = true
 			boolean(&c.Start)(t, v)
-		}, ""}, // -postpone
+		}, nil, ""}, // -postpone
 	}
 }
 

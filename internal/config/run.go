@@ -88,8 +88,8 @@ func (cfg *Run) define(flags *flag.FlagSet, t *tables) {
 			var dir string
 			path(&dir, `a directory or a file, as in "src"`)(t, v)
 			cfg.Paths = append(cfg.Paths, dir)
-		},
-		"watch this `directory` with everything below it, or this single file (may be repeated;\ndefault the current directory)",
+		}, "the current directory",
+		"watch this `directory` with everything below it, or this single file (may be\nrepeated)",
 	}})
 	cfg.IgnoreFiles = true
 	flags.BoolVar(&cfg.IgnoreFiles, "ignore-files", true, "ignore what .gitignore, .ignore and .git/info/exclude files ignore")

@@ -103,9 +103,9 @@ func TestAKeyWithHelpIsAFlag(t *testing.T) {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	defineKeys(flags, &r, []key{
-		{"how_often", number(&n, 1, 9), "so `number` times"},
-		{"as_well", boolean(&on), "whether to"},
-		{"file_alone", number(&n, 1, 9), ""},
+		{"how_often", number(&n, 1, 9), n, "so `number` times"},
+		{"as_well", boolean(&on), nil, "whether to"},
+		{"file_alone", number(&n, 1, 9), nil, ""},
 	})
 	if err := flags.Parse([]string{"-how-often", "7", "-as-well=false", "rest"}); err != nil || len(r.mistakes) > 0 || n != 7 || on || flags.Arg(0) != "rest" {
 		t.Errorf("got %d, %v, then %q, with %v %v", n, on, flags.Args(), err, r.mistakes)
