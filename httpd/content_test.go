@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -218,6 +220,51 @@ func TestALargeFileThatWasJustWrittenHasNoValidators(t *testing.T) {
 			t.Fatalf("after %v: ETag %q, Last-Modified %q", took, tag, date)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// A file that is rewritten in place, with the same length, and gets its old time of
+// modification back, as cp -p and rsync -t do, has another ETag. Of a large file there
+// is no checksum to tell.
+func TestETagOfAFileWithItsTimePutBack(t *testing.T) {
+	root := t.TempDir()
+	name := filepath.Join(root, "big.zip")
+	write(t, root, "big.zip", strings.Repeat("A", wholeLimit+1))
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(name, past, past); err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, Options{Root: root})
+	etag := func() (string, fs.FileInfo) {
+		t.Helper()
+		f, err := s.current.Load().open("big.zip")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.load(); err != nil {
+			t.Fatal(err)
+		}
+		return f.etag(""), f.FileInfo
+	}
+
+	before, old := etag()
+	for {
+		write(t, root, "big.zip", strings.Repeat("B", wholeLimit+1))
+		if err := os.Chtimes(name, past, past); err != nil {
+			t.Fatal(err)
+		}
+		after, now := etag()
+		if now.Size() != old.Size() || !now.ModTime().Equal(old.ModTime()) || !os.SameFile(old, now) {
+			t.Fatal("size, time of modification and inode are not what they were")
+		}
+		if now.Sys().(*syscall.Stat_t).Ctim == old.Sys().(*syscall.Stat_t).Ctim {
+			continue // within a tick of the kernel's clock
+		}
+		if after == before {
+			t.Errorf("the ETag is %s as before", after)
+		}
+		return
 	}
 }
 
