@@ -20,64 +20,44 @@
 //
 // # Files
 //
-// Everything is opened beneath the root: no path leads out of it, by dots,
-// encoding or symbolic link. A relative link that stays inside is followed.
-// Hidden files, and whatever is in a hidden directory, are not there, also not
-// through a link from a name without a dot to one that has one (env.txt -> .env,
-// git -> .git). A link to something in a hidden directory that is not hidden by
-// its own name does publish it: current -> .releases/42, a package of pnpm, a
-// file of a ConfigMap. A hard link is a name like any other. What
-// Options.Private names is never there, by whatever name. A FIFO, a device and a
-// socket are not there, and are not opened either: files are looked at before. A
-// directory is shown by its index.html or else as a list, sorted as
-// ?sort=name, size or date and &order=asc or desc say; /a shows a.html
-// where there is no a; 404.html, at the top of the root, is shown for what is
-// missing. Only regular files are served, by GET and HEAD, with ranges,
-// validators and conditional requests as [http.ServeContent] has them. Other
-// queries do not matter. The type of a file goes by its name; a page that names its
-// encoding itself is not overruled.
+// No path leads out of the root, by dots, encoding or symbolic link. A relative link
+// that stays inside is followed. Hidden files, and what is in a hidden directory, are
+// not served; a link with another name does not change that for a hidden file, but
+// does publish a file that is only in a hidden directory (current -> .releases/42).
+// The files of Options.Private are served by no name. Only regular files are opened.
 //
-// A file may be rewritten in place while it is read, and an answer is still one
-// version of it, which its ETag and Content-Length are of. One of up to 256 KiB
-// is read whole, and again as long as it changes meanwhile; after a tenth of a
-// second of that the answer is 503. One that was emptied a moment ago is waited
-// for as long, since many programs empty a file and then write it. A larger one
-// is compared with what it was, by its size and times, before the end of it is
-// sent: when it has changed, the connection is broken. The times are set when a
-// write begins, so that the middle of one looks like its end: for two seconds after
-// it was written, a larger file has neither ETag nor Last-Modified. Before Linux 6.13 two
-// writes within a tick of the kernel's clock (1 to 10 ms) have the same time: of
-// two of one length a small file's ETag still tells, by a checksum, a larger
-// file's does not. A write through a memory map sets the time when the first
-// byte of a page of memory is changed, and need not be noticed later.
+// A directory is shown by its index.html or else as a list (?sort=name, size or date,
+// &order=asc or desc). /a shows a.html if there is no a. 404.html at the top of the
+// root is shown for what is missing. Ranges and conditional requests work as in
+// [http.ServeContent]. The type of a file goes by its name.
 //
-// A client holds its connection for a bounded time: ten seconds for the header of
-// a request, and two minutes between requests, or without taking anything of an
-// answer (TCP_USER_TIMEOUT). An answer as a whole takes as long as it takes. No
-// request needs a body: one that announces a body is answered at once, and its
-// connection is closed when the body has come, or after five seconds.
+// A file may be rewritten in place while it is sent: the client gets one version of
+// it. A file of up to 256 KiB is read again while it changes, and is answered with 503
+// after a tenth of a second of that. For a larger one the connection is broken, and for
+// two seconds after a write it has neither ETag nor Last-Modified. Writes through a
+// memory map may go unnoticed.
 //
-// Pages of other sites may link to files, but not embed them
-// (Cross-Origin-Resource-Policy: same-site), and scripts of other origins can
-// read nothing. /livereload.js alone may be loaded from anywhere.
+// Clients have ten seconds for the header of a request, and two minutes between
+// requests or without taking anything of an answer. No request needs a body: one that
+// announces a body is answered at once and its connection closed.
+//
+// Pages of other sites may link to files but not embed them
+// (Cross-Origin-Resource-Policy: same-site). /livereload.js may be loaded from
+// anywhere.
 //
 // # The script
 //
-// A page that a browser shows gets one element, a script with a source on the
-// same server, by a relative URL, so that a proxy may show the site below a path
-// of its own: behind the start tag of head, else of html, else behind the
-// doctype, else at its start. The file's bytes are not touched. Pages that
-// have a LiveReload script, pages in UTF-16, and responses to a script's own
-// fetch (by Sec-Fetch-Dest) are left alone. So are pages that hide their
-// doctype behind more than 256 KiB of comments. With Options.NoInject all
-// files are, and a page that links livereload.js itself is kept up to date.
+// Each page that a browser shows gets a script element, with a relative URL so that a
+// proxy may put the site below a path. It comes behind the start tag of head, else of
+// html, else behind the doctype, else at the start. The file's bytes are not touched.
+// Left alone are pages that have a LiveReload script, pages in UTF-16, answers to a
+// script's own fetch (by Sec-Fetch-Dest), and pages whose first 256 KiB are comments.
+// With Options.NoInject a page that links livereload.js itself is kept up to date.
 //
-// The script works under a Content-Security-Policy that has 'self' in
-// connect-src, or in default-src where there is no connect-src. The log names
-// the page whose policy, in a meta element, has not, once for each policy. The
-// script itself is not held up by it, as it comes before the element. A page
-// whose policy comes from elsewhere, such as a proxy's header, says itself that
-// its socket was forbidden, by loading the script again, and is named once.
+// The script needs 'self' in the connect-src of a Content-Security-Policy, or in
+// default-src if there is no connect-src. The log names, once for each policy, a page
+// whose policy in a meta element has not, and a page that reports that its socket was
+// forbidden.
 //
 // # In the page
 //
@@ -177,19 +157,13 @@
 // symbolic link is known by the link's path, so that a change where the link
 // leads does not concern it.
 //
-// # Other options
+// # Changing options
 //
-// Change has a Server go by other options while it serves: each request is
-// answered by those of the moment when it came, and no connection is lost. When
-// the root is another directory, the pages that are open are loaded again and
-// nothing that was known of the old files is taken for the new; a page that was
-// away hears of it when it is back, whatever its digest says. When live reload
-// was off they are loaded again as well, but for those that were away and
-// whose files are as they were. A stream of the status page ends, and the page
-// asks for another. For another address, Serve is called for a listener more,
-// and the one before is closed: its Serve returns when its last connection is
-// over. Not promised: that a connection is answered which the kernel has
-// accepted and Serve has not when the listener is closed.
+// Change replaces the options of a Server that serves: each request is answered by
+// those of the moment when it came, and no connection is lost. To listen elsewhere,
+// call Serve for another listener and close the first one: its Serve returns when its
+// last connection is over. Not promised: an answer to a connection that the kernel has
+// accepted and Serve has not.
 //
 // # The socket
 //
@@ -244,47 +218,36 @@
 //
 // # The status page
 //
-// /.execlogd/ shows which pages are open, what changed lately with the pages
-// that it concerned and why, the last 20 runs (Options.Runs) with the last 4 KiB
-// of the output of each, what is watched (Options.Watches), and errors. It
-// follows by server-sent events at /.execlogd/events, each all of it as HTML,
-// at most four a second; 32 of the owner's may follow, and 32 of all others
-// together. Queries of pages' URLs are not shown. It is not there without live
-// reload. Not promised: the form of the events.
+// /.execlogd/ shows which pages are open, what changed lately and which pages that
+// affected, the last 20 runs (Options.Runs) with the last 4 KiB of output, what is
+// watched (Options.Watches), and errors. It follows by server-sent events, at most
+// four a second; 32 of the owner's pages may follow, and 32 of all others together.
+// Queries of pages' URLs are not shown. The page is not there without live reload.
 //
-// Where the roots are, from where pages are looked at, and of runs the commands,
-// paths, output and why they failed, are shown to the owner alone. That is who has
-// opened /.execlogd/?token=TOKEN with Options.Token, which leaves a cookie for the
-// page and leads to the URL without the token; and who asks directly, which takes
-// all of these: the connection is from this machine, by a program of the user that
-// the server runs as, or of root, as the kernel says; Host is a loopback name or
-// address; the request is not of HTTP/1.0, and has no header that browsers do not
-// send by themselves, whatever its value, as those of proxies are. In doubt, as
-// where /proc cannot be read, it is not the owner. Not told apart from the owner
-// is a program of the same user, or root's, that passes on bytes as they are.
+// Places of directories, addresses of browsers, and of runs the commands, paths, output
+// and reasons of failure are for the owner alone. The owner is who has opened
+// /.execlogd/?token=TOKEN with Options.Token, which leaves a cookie; or who asks
+// directly: from this machine, by a program of the server's user or of root, with a
+// loopback name in Host, by HTTP/1.1, and without a header that browsers do not send by
+// themselves, as those of proxies. In doubt it is not the owner. Not told apart from
+// the owner is a program of these users that forwards bytes as they are.
 //
-// # Strangers
+// # Access control
 //
-// Host must be a loopback name or address, an address that the listener is
-// bound to (any of the machine's, for a wildcard), the machine's name, or in
-// Options.AllowHosts. For a handler in somebody else's http.Server the bound
-// address is the connection's own ([http.LocalAddrContextKey]). Behind a proxy
-// on this machine that puts another name into Host, the page's own server is the
-// first in X-Forwarded-Host, where that passes for Host as well; from anywhere
-// else the header does not count. A page may
-// listen when it is of this server, or when its origin is in
-// Options.AllowOrigins; when the request shows no sign of a proxy and is from this
-// machine, also when it is a loopback page at a loopback server, or, where no files
-// are served, a file: page, whose origin is null. Programs
-// that are no browsers send no Origin and may listen.
+// Host must be a loopback name or address, an address that the listener is bound to
+// (any of the machine's, for a wildcard), the machine's name, or in Options.AllowHosts.
+// If a proxy on this machine puts another name into Host, the first of X-Forwarded-Host
+// is the page's server, where it passes for Host as well.
+//
+// A page may listen for changes if it is of this server or its origin is in
+// Options.AllowOrigins. If the request comes from this machine with no sign of a proxy,
+// a loopback page at a loopback server may, and a file: page where no files are served.
+// Programs that are no browsers send no Origin and may listen.
 //
 // # The log
 //
-// Of lines that whoever can connect may cause, five of a kind are logged at once
-// (50 of policies in pages) and then one a minute, which says as "suppressed" how
-// many were left out before it. The kinds are: a Host that is refused, an Origin that is refused, a policy
-// in a page, a policy that a page reports, a file that cannot be opened for want
-// of descriptors, a connection that cannot be accepted, a file that cannot be
-// read, a page that cannot be rendered, and a handler that panicked. Close logs
-// how many were left out last. Lines at level Debug are not limited.
+// Of the lines that whoever can connect may cause, five of a kind are logged at once (50
+// of policies in pages) and then one a minute, which says as "suppressed" how many were
+// left out. Close logs how many were left out last. Lines at level Debug are not
+// limited.
 package httpd
