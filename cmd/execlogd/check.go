@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -46,7 +48,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		defer runner.Close()
 	}
 	// What could be read of a file with mistakes is looked at as well.
-	_, missing := resolveRoutes(&cfg, runner, nil, nil)
+	_, missing := runnable.Resolve(&cfg, runner, nil, nil)
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 {
 		for _, note := range cfg.Notes() {
@@ -64,12 +66,12 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if len(wrong) >= config.MaxMistakes {
 		return fmt.Errorf("%s: at least %d mistakes", *file, len(wrong))
 	}
-	return fmt.Errorf("%s: %s", *file, count(len(wrong), "mistake", "mistakes"))
+	return fmt.Errorf("%s: %s", *file, logging.Count(len(wrong), "mistake", "mistakes"))
 }
 
 // summary is what a configuration asks for, in one line.
 func summary(cfg *config.Config) string {
-	s := count(len(cfg.Routes), "route", "routes")
+	s := logging.Count(len(cfg.Routes), "route", "routes")
 	if cfg.Serve {
 		s += ", and a server for " + cfg.Root
 	}

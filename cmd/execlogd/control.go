@@ -7,14 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/control"
-	"github.com/execlog/execlogd/internal/logging"
-	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -120,33 +116,4 @@ func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-// What the log says of processes that a run has left behind.
-const (
-	endedBehind = "ended what it left behind"
-	leftRunning = "left running"
-)
-
-// describeLeftBehind says in words what a run has left behind; empty if that is nothing.
-func describeLeftBehind(r job.Run) string {
-	var said []string
-	for _, one := range []struct {
-		what string
-		job.Processes
-	}{{endedBehind, r.Ended}, {leftRunning, r.Left}} {
-		if one.Count > 0 {
-			said = append(said, one.what+": "+one.String())
-		}
-	}
-	return strings.Join(said, "; ")
-}
-
-// pathsOf is the paths of a batch.
-func pathsOf(batch []inotify.Event) logging.Paths {
-	paths := make(logging.Paths, len(batch))
-	for i, e := range batch {
-		paths[i] = e.Name()
-	}
-	return paths
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -53,7 +54,7 @@ func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 		}
 		cfg, err := config.Read(file)
 		if err == nil {
-			_, wrong := resolveRoutes(&cfg, runner, nil, nil)
+			_, wrong := runnable.Resolve(&cfg, runner, nil, nil)
 			err = wrong.Err()
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -41,7 +41,7 @@ var (
 
 		"internal/config":   {"inotify", "router", "httpd", "job"},
 		"internal/control":  {"internal/config"},
-		"internal/runnable": {"inotify", "router", "job", "internal/config"},
+		"internal/runnable": {"inotify", "router", "job", "internal/config", "internal/control", "internal/logging"},
 		"internal/logging":  {"inotify", "router", "job"},
 	}
 	enters = map[string]string{

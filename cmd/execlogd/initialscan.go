@@ -9,13 +9,14 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/router"
 )
 
 // callback is what a route does with a batch. One by file that is to run at the
 // start is due for its root first, and then for each file that is there.
-func (p *pipeline) callback(f resolvedRoute) router.Callback {
-	run := f.runnable.OnlyChanged(f.Route, f.runnable.Run)
+func (p *pipeline) callback(f runnable.Route) router.Callback {
+	run := f.Runnable.OnlyChanged(f.Route, f.Runnable.Run)
 	return func(ctx context.Context, batch []inotify.Event) error {
 		if isInitialScan(f.Route, batch) {
 			return p.offerPresent(f.Route)

@@ -103,7 +103,7 @@ func printRun(stdout io.Writer, noColor bool) func(job.Run) error {
 	return func(r job.Run) error {
 		line := logging.Line{
 			Kind: logging.Succeeded, Time: r.Start.Local(), Route: r.Route, Message: r.State(), Took: r.Took,
-			Paths: pathsOf(r.Events), More: r.Batch - len(r.Events), Note: describeLeftBehind(r),
+			Paths: logging.PathsOf(r.Events), More: r.Batch - len(r.Events), Note: logging.LeftBehind(r),
 		}
 
 		switch r.Outcome {

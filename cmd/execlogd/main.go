@@ -153,9 +153,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer d.release()
 	if d.runner != nil {
-		stop := stopGuard{runner: d.runner, say: func(text string) { d.log.Warn(text) }, again: stopAgain(stderr), atOnce: true}
-		stop.guard(ctx)
-		defer stop.end()
+		stop := runnable.StopGuard{Runner: d.runner, Say: func(text string) { d.log.Warn(text) }, Again: runnable.StopAgain(stderr), AtOnce: true}
+		stop.Start(ctx)
+		defer stop.End()
 	}
 	if cfg.File != "" {
 		var end context.CancelCauseFunc
@@ -194,7 +194,7 @@ type daemon struct {
 	runner    *job.Runner
 	pipeline  *pipeline // nil when there is nothing to watch for
 	errors    pageErrors
-	waits     waitLog
+	waits     runnable.WaitLog
 	noted     map[string]bool // of patterns, in the configuration that there is
 	control   listenerSet
 
@@ -219,7 +219,7 @@ func acquire(cfg config.Config, args []string, stderr io.Writer) (_ *daemon, err
 			return nil, err
 		}
 	}
-	found, wrong := resolveRoutes(&cfg, d.runner, d.died, d.complain)
+	found, wrong := runnable.Resolve(&cfg, d.runner, d.died, d.complain)
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
@@ -297,10 +297,10 @@ func (d *daemon) output(l job.Line) {
 // logLeftBehind logs what a run that is over has left behind.
 func (d *daemon) logLeftBehind(r job.Run) {
 	if r.Ended.Count > 0 {
-		d.log.Info(endedBehind, "route", r.Route, "processes", r.Ended)
+		d.log.Info(logging.EndedBehind, "route", r.Route, "processes", r.Ended)
 	}
 	if r.Left.Count > 0 {
-		d.log.Info(leftRunning, "route", r.Route, "processes", r.Left)
+		d.log.Info(logging.LeftRunning, "route", r.Route, "processes", r.Left)
 	}
 }
 
@@ -372,10 +372,10 @@ func (d *daemon) status() string {
 		parts = append(parts, d.serving())
 	}
 	if n := len(d.cfg.Routes); n > 0 {
-		parts = append(parts, count(n, "route", "routes"))
+		parts = append(parts, logging.Count(n, "route", "routes"))
 	}
 	if p := d.pipeline; p != nil {
-		parts = append(parts, "watching "+watchedCount(p.group.Watches(), p.now().Roots()))
+		parts = append(parts, "watching "+logging.WatchedCount(p.group.Watches(), p.now().Roots()))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -412,13 +412,6 @@ func (d *daemon) tasks() []task {
 		tasks = append(tasks, task{"control", d.control.run})
 	}
 	return tasks
-}
-
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 const usage = `Usage: execlogd [flags]
@@ -467,21 +460,3 @@ func logOptions(cfg *config.Config) logging.Options {
 
 // journalSocket is where systemd-journald listens.
 const journalSocket = "/run/systemd/journal/socket"
-
-// watchedCount says how much is watched: directories, and those of the roots that are
-// files.
-func watchedCount(directories int, roots []string) string {
-	files := 0
-	for _, root := range roots {
-		if config.IsFile(root) {
-			files++
-		}
-	}
-	switch {
-	case files == 0:
-		return count(directories, "directory", "directories")
-	case directories == 0:
-		return count(files, "file", "files")
-	}
-	return count(directories, "directory", "directories") + " and " + count(files, "file", "files")
-}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -193,7 +194,7 @@ func TestUnmatchedLooksAtSoManyFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := unmatched(t.Context(), r, []string{dir}, []string{"x"}); len(got) != 1 {
+	if got := runnable.Unmatched(t.Context(), r, []string{dir}, []string{"x"}); len(got) != 1 {
 		t.Errorf("in an empty directory: %v", got)
 	}
 	for i := range 20_000 {
@@ -203,12 +204,12 @@ func TestUnmatchedLooksAtSoManyFiles(t *testing.T) {
 		}
 		f.Close()
 	}
-	if got := unmatched(t.Context(), r, []string{dir}, []string{"x"}); len(got) != 0 {
+	if got := runnable.Unmatched(t.Context(), r, []string{dir}, []string{"x"}); len(got) != 0 {
 		t.Errorf("among too many files: %v", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got := unmatched(ctx, r, []string{t.TempDir()}, []string{"x"}); len(got) != 0 {
+	if got := runnable.Unmatched(ctx, r, []string{t.TempDir()}, []string{"x"}); len(got) != 0 {
 		t.Errorf("stopped: %v", got)
 	}
 }

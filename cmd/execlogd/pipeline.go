@@ -28,17 +28,17 @@ type pipeline struct {
 // A resolvedConfig is a configuration with what its routes run. It does not change.
 type resolvedConfig struct {
 	config.Config
-	resolved []resolvedRoute // the routes of the file
+	resolved []runnable.Route // the routes of the file
 }
 
 // keeps reports whether a route is as it was in the configuration before.
 func (c *resolvedConfig) keeps(route string) bool {
-	return slices.ContainsFunc(c.resolved, func(f resolvedRoute) bool { return f.kept && f.Name == route })
+	return slices.ContainsFunc(c.resolved, func(f runnable.Route) bool { return f.Kept && f.Name == route })
 }
 
 // has reports whether a route runs a work.
 func (c *resolvedConfig) has(w *runnable.Runnable) bool {
-	return slices.ContainsFunc(c.resolved, func(f resolvedRoute) bool { return f.runnable == w })
+	return slices.ContainsFunc(c.resolved, func(f runnable.Route) bool { return f.Runnable == w })
 }
 
 // newPipeline watches what a configuration asks for. Routes that are to run at the
@@ -152,7 +152,7 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 		}
 	}
 	for _, f := range cfg.resolved {
-		if !f.Start || f.kept {
+		if !f.Start || f.Kept {
 			continue
 		}
 		if _, err := p.router.Trigger(f.Name, inotify.Event{Root: f.Root, Path: "."}); err != nil {
@@ -165,14 +165,14 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 // post is told of each run that is over, and comes before what waits for it.
 func (p *pipeline) post(run router.Run) {
 	d, cfg := p.d, p.now()
-	run.Err = adviseOnLoop(run.Err, "name it in outputs or ignore")
+	run.Err = runnable.AdviseOnLoop(run.Err, "name it in outputs or ignore")
 	if cfg.isInitialScan(run) {
 		d.log.Debug("files listed", "route", run.Route, "took", run.Took, "err", run.Err)
 		return
 	}
 	for _, route := range cfg.resolved {
 		if route.Name == run.Route {
-			run = route.runnable.WithChangedFiles(run)
+			run = route.Runnable.WithChangedFiles(run)
 		}
 	}
 

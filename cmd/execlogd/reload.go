@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
 )
 
 // reloadOnRequest loads the configuration anew whenever that is requested.
@@ -49,7 +50,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, wrong := resolveRoutes(&cfg, d.runner, d.died, d.complain)
+	found, wrong := runnable.Resolve(&cfg, d.runner, d.died, d.complain)
 	if err := wrong.Err(); err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	for i := range found {
 		for _, o := range old.resolved {
 			if o.Name == found[i].Name {
-				found[i].inherit(o)
+				found[i].Inherit(o)
 			}
 		}
 	}
@@ -80,8 +81,8 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.background.Go(func() {
 		defer close(d.released)
 		for _, o := range old.resolved {
-			if !next.cfg.has(o.runnable) {
-				o.runnable.End()
+			if !next.cfg.has(o.Runnable) {
+				o.Runnable.End()
 			}
 		}
 	})

@@ -14,34 +14,16 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// A loopError is a loop with what its user can do about it.
-type loopError struct {
-	*router.LoopError
-	advice string
-}
-
-func (e *loopError) Error() string { return e.Reason() + ": " + e.advice }
-
-func (e *loopError) Unwrap() error { return e.LoopError }
-
-// adviseOnLoop adds the advice to an error, if it is that of a loop.
-func adviseOnLoop(err error, advice string) error {
-	if loop, ok := err.(*router.LoopError); ok {
-		return &loopError{loop, advice}
-	}
-	return err
-}
-
 // sayWaiting logs that a route waits for a file that is being written.
 func (d *daemon) sayWaiting(route string, file inotify.Event) {
-	if line := d.waits.line(file); line != "" {
+	if line := d.waits.Line(file); line != "" {
 		d.log.Info(line, "route", route, "file", file.Name())
 	}
 }
 
 // logRun logs how a run ended.
 func (d *daemon) logRun(run router.Run) {
-	log := d.log.With("route", run.Route, "path", pathsOf(run.Events), "took", run.Took.Round(time.Millisecond))
+	log := d.log.With("route", run.Route, "path", logging.PathsOf(run.Events), "took", run.Took.Round(time.Millisecond))
 
 	switch run.Outcome {
 	case router.Skipped:
@@ -130,7 +112,7 @@ func statusOfRun(r job.Run) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
 		Start: r.Start, Took: r.Took, State: httpd.RunStopped, Outcome: r.State(),
-		Output: []byte(logging.StripControls(string(r.Output))), LeftBehind: describeLeftBehind(r),
+		Output: []byte(logging.StripControls(string(r.Output))), LeftBehind: logging.LeftBehind(r),
 	}
 	switch r.Outcome {
 	case router.Running:

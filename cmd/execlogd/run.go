@@ -80,7 +80,7 @@ type runCommand struct {
 	runnable       *runnable.Runnable
 	router         *router.Router
 	terminal       *runTerminal // nil without one
-	waits          waitLog
+	waits          runnable.WaitLog
 }
 
 // run watches the paths and runs the command until ctx ends.
@@ -106,7 +106,7 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer group.Close()
-	c.say("watching " + watchedCount(group.Watches(), c.cfg.Paths) + c.terminal.hint())
+	c.say("watching " + logging.WatchedCount(group.Watches(), c.cfg.Paths) + c.terminal.hint())
 	sayMissing(c.say, c.cfg.Paths)
 
 	var notes sync.WaitGroup
@@ -121,9 +121,9 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 		}
 	}
 	c.terminal.begin(c.cfg.Start)
-	stop := stopGuard{runner: c.runner, say: c.say, again: stopAgain(c.stderr)}
-	stop.guard(ctx)
-	defer stop.end()
+	stop := runnable.StopGuard{Runner: c.runner, Say: c.say, Again: runnable.StopAgain(c.stderr)}
+	stop.Start(ctx)
+	defer stop.End()
 	return group.Run(ctx)
 }
 
@@ -167,7 +167,7 @@ func (c *runCommand) afterClear(callback router.Callback) router.Callback {
 // post says how a run ended.
 func (c *runCommand) post(run router.Run) {
 	run = c.runnable.WithChangedFiles(run)
-	run.Err = adviseOnLoop(run.Err, "name it with -outputs or -ignore")
+	run.Err = runnable.AdviseOnLoop(run.Err, "name it with -outputs or -ignore")
 	took := run.Took.Round(time.Millisecond)
 	switch {
 	case run.Outcome != router.Succeeded && run.Outcome != router.Failed:
@@ -219,14 +219,14 @@ func (c *runCommand) about(run router.Run) string {
 
 // sayWaiting says that a run waits for a file that is being written.
 func (c *runCommand) sayWaiting(_ string, file inotify.Event) {
-	if line := c.waits.line(file); line != "" {
+	if line := c.waits.Line(file); line != "" {
 		c.say(line)
 	}
 }
 
 // sayLeftBehind says what a run that is over has left behind.
 func (c *runCommand) sayLeftBehind(r job.Run) {
-	if text := describeLeftBehind(r); text != "" {
+	if text := logging.LeftBehind(r); text != "" {
 		c.say(text)
 	}
 }
@@ -236,7 +236,7 @@ func (c *runCommand) sayNotes(ctx context.Context) {
 	for _, note := range c.cfg.Notes() {
 		c.say("note: " + note)
 	}
-	if len(c.cfg.Patterns) == 0 || len(unmatched(ctx, c.router, c.cfg.Paths, []string{c.cfg.Name})) == 0 {
+	if len(c.cfg.Patterns) == 0 || len(runnable.Unmatched(ctx, c.router, c.cfg.Paths, []string{c.cfg.Name})) == 0 {
 		return
 	}
 

@@ -24,7 +24,7 @@ type runOutputs struct {
 // them.
 func (c *runCommand) openOutputs(ctx context.Context) (closeAll func()) {
 	errs := logging.NewQueue(func(n int) {
-		c.say(count(n, "line was", "lines were") + " dropped, as nobody read them")
+		c.say(logging.Count(n, "line was", "lines were") + " dropped, as nobody read them")
 	})
 	out := errs
 	if !sameOutput(c.stdout, c.stderr) {

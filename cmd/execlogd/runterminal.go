@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -276,9 +277,9 @@ func (t *runTerminal) signalTyped(r job.Run, s syscall.Signal) {
 		t.c.runner.Kill()
 		return
 	}
-	t.slow = time.AfterFunc(slowStop, func() {
-		if names := running(t.c.runner); names != "" {
-			t.c.say(waitingFor(names, ctrlCAgain))
+	t.slow = time.AfterFunc(runnable.SlowStop, func() {
+		if names := runnable.Running(t.c.runner); names != "" {
+			t.c.say(runnable.WaitingFor(names, runnable.CtrlCAgain))
 		}
 	})
 }

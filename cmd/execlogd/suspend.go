@@ -19,11 +19,11 @@ func (p *pipeline) suspendServices(cfg *resolvedConfig, run router.Run) {
 		switch {
 		case !s.StopOnFailure:
 		case failed && (first || cancelled):
-			if !s.runnable.Suspended.Swap(true) {
+			if !s.Runnable.Suspended.Swap(true) {
 				p.d.log.Info(logging.Suspended, "route", s.Name, "after", run.Route)
 			}
-			s.runnable.Stop()
-		case first && run.Err == nil && s.runnable.Suspended.Swap(false):
+			s.Runnable.Stop()
+		case first && run.Err == nil && s.Runnable.Suspended.Swap(false):
 			// The route is there, and waits for all that come first.
 			_, _ = p.router.Trigger(s.Name, inotify.Event{Root: s.Root, Path: "."})
 		}

@@ -129,7 +129,7 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
-	say("watching " + watchedCount(w.Watches(), cfg.paths))
+	say("watching " + logging.WatchedCount(w.Watches(), cfg.paths))
 	sayMissing(say, cfg.paths)
 
 	if err := w.Run(ctx); err != nil {

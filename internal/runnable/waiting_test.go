@@ -1,4 +1,4 @@
-package main
+package runnable
 
 import (
 	"os"
@@ -18,22 +18,22 @@ func TestWaitingIsSaidOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer open.Close()
-	var w waitLog
-	if got, want := w.line(event("a\x1b.log")), `waiting for a\x1b.log, which execlogd.test (`; len(got) < len(want) || got[:len(want)] != want {
+	var w WaitLog
+	if got, want := w.Line(event("a\x1b.log")), `waiting for a\x1b.log, which runnable.test (`; len(got) < len(want) || got[:len(want)] != want {
 		t.Errorf("got %q, want %q and so on", got, want)
 	}
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink("a\x1b.log", link); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := w.line(inotify.Event{Root: link, Path: "."}), "waiting for link, which execlogd.test ("; len(got) < len(want) || got[:len(want)] != want {
+	if got, want := w.Line(inotify.Event{Root: link, Path: "."}), "waiting for link, which runnable.test ("; len(got) < len(want) || got[:len(want)] != want {
 		t.Errorf("of a root that is a file: got %q, want %q and so on", got, want)
 	}
-	if got, want := w.line(event("none")), "waiting for none, which a program is writing"; got != want {
+	if got, want := w.Line(event("none")), "waiting for none, which a program is writing"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for range 3 {
-		if got := w.line(event("none")); got != "" {
+		if got := w.Line(event("none")); got != "" {
 			t.Errorf("said again: %q", got)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package runnable
 
 import (
 	"fmt"
@@ -9,28 +9,28 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/logging"
-	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
 
-// sayAgain is how long after it was said nobody says again that a file is waited
-// for: several routes may wait for it.
+// sayAgain is how long it is not said again that a file is waited for: several routes
+// may wait for it.
 const sayAgain = time.Minute
 
-// A waitLog says which files are waited for because they are being written, each
+// A WaitLog says which files are waited for because they are being written, each file
 // once. The zero value has said nothing.
-type waitLog struct {
+type WaitLog struct {
 	mu   sync.Mutex
 	said map[string]time.Time // by the file's absolute path
 }
 
-// line is what to say of a file; empty if that was said.
-func (w *waitLog) line(e inotify.Event) string {
+// Line returns what to say of a file; empty if that was said already.
+func (w *WaitLog) Line(e inotify.Event) string {
 	if !w.isNews(e.Name(), time.Now()) {
 		return ""
 	}
+
 	who := "a program"
-	if writer, ok := job.WriterOf(runnable.RealPath(e)); ok {
+	if writer, ok := job.WriterOf(RealPath(e)); ok {
 		who = fmt.Sprintf("%s (%d)", writer.Name, writer.PID)
 	}
 	name := e.Path
@@ -40,7 +40,7 @@ func (w *waitLog) line(e inotify.Event) string {
 	return logging.Printable(fmt.Sprintf("waiting for %s, which %s is writing", name, who))
 }
 
-func (w *waitLog) isNews(file string, now time.Time) bool {
+func (w *WaitLog) isNews(file string, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	maps.DeleteFunc(w.said, func(_ string, at time.Time) bool { return now.Sub(at) >= sayAgain })

@@ -1,4 +1,4 @@
-package main
+package runnable
 
 import (
 	"context"
@@ -16,39 +16,39 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// slowStop is how long a command may take to end before we say that we wait for it.
-const slowStop = time.Second
+// SlowStop is how long a command may take to end before we say that we wait for it.
+const SlowStop = time.Second
 
-// A stopGuard says what is waited for when a stop takes longer than slowStop, and
+// A StopGuard says what is waited for when a stop takes longer than slowStop, and
 // kills the commands at a second signal.
-type stopGuard struct {
-	runner *job.Runner
-	say    func(text string)
-	again  string // how to stop it again, for people
+type StopGuard struct {
+	Runner *job.Runner
+	Say    func(text string)
+	Again  string // how to stop it again, for people
 
 	// atOnce has the second signal end the process too, which then does not wait
 	// for the commands that it has killed.
-	atOnce bool
+	AtOnce bool
 
 	signals chan os.Signal
 	release chan struct{} // closed by end
 	done    chan struct{} // closed when run has returned
 }
 
-// guard starts to wait for the end of ctx. end must be called.
-func (g *stopGuard) guard(ctx context.Context) {
+// Start starts to wait for the end of ctx. end must be called.
+func (g *StopGuard) Start(ctx context.Context) {
 	g.signals, g.release, g.done = make(chan os.Signal, 8), make(chan struct{}), make(chan struct{})
 	signal.Notify(g.signals, os.Interrupt, syscall.SIGTERM)
 	go g.run(ctx)
 }
 
-// end is called when everything has stopped.
-func (g *stopGuard) end() {
+// End is called when everything has stopped.
+func (g *StopGuard) End() {
 	close(g.release)
 	<-g.done
 }
 
-func (g *stopGuard) run(ctx context.Context) {
+func (g *StopGuard) run(ctx context.Context) {
 	defer close(g.done)
 	defer signal.Stop(g.signals)
 	stopping := ctx.Done()
@@ -59,18 +59,18 @@ func (g *stopGuard) run(ctx context.Context) {
 		case <-g.release:
 			return
 		case <-stopping:
-			stopping, slow = nil, time.After(slowStop)
+			stopping, slow = nil, time.After(SlowStop)
 		case <-slow:
-			if names := running(g.runner); names != "" {
-				g.say(waitingFor(names, g.again))
+			if names := Running(g.Runner); names != "" {
+				g.Say(WaitingFor(names, g.Again))
 			}
 		case s := <-g.signals:
 			signals++
 			if signals < 2 {
 				continue // it ends ctx
 			}
-			g.runner.Kill()
-			if g.atOnce || signals > 2 {
+			g.Runner.Kill()
+			if g.AtOnce || signals > 2 {
 				signal.Reset(s)
 				_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
 			}
@@ -78,23 +78,23 @@ func (g *stopGuard) run(ctx context.Context) {
 	}
 }
 
-func waitingFor(names, again string) string {
+func WaitingFor(names, again string) string {
 	return "waiting for " + names + " to end; " + again + " to kill it"
 }
 
-const ctrlCAgain = "press Ctrl-C again"
+const CtrlCAgain = "press Ctrl-C again"
 
-// stopAgain says how to stop a program again whose messages go to stderr.
-func stopAgain(stderr io.Writer) string {
+// StopAgain says how to stop a program again whose messages go to stderr.
+func StopAgain(stderr io.Writer) string {
 	if logging.IsTerminal(stderr) {
-		return ctrlCAgain
+		return CtrlCAgain
 	}
 	return "send SIGTERM again"
 }
 
-// running names the programs that run, as in "sleep (pid 123)"; empty if there are
+// Running names the programs that run, as in "sleep (pid 123)"; empty if there are
 // none.
-func running(runner *job.Runner) string {
+func Running(runner *job.Runner) string {
 	var names []string
 	for _, r := range runner.Log().Runs() {
 		if r.Outcome == router.Running && r.PID != 0 {

@@ -1,4 +1,4 @@
-package main
+package runnable
 
 import (
 	"reflect"
@@ -6,22 +6,21 @@ import (
 
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/control"
-	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
 
-// A resolvedRoute is a route of the configuration file with what it runs.
-type resolvedRoute struct {
+// A Route is a route of the configuration file with what it runs.
+type Route struct {
 	*config.Route
-	runnable *runnable.Runnable
-	kept     bool // the runnable is that of the configuration before
+	Runnable *Runnable
+	Kept     bool // the runnable is that of the configuration before
 }
 
-// resolveRoutes reports what a configuration names that does not exist, and returns
+// Resolve reports what a configuration names that does not exist, and returns
 // what its routes run. It calls died at the end of a service, and report with what is
 // wrong with a follow-up, both with the name of the route. There must be a runner if
 // there are routes.
-func resolveRoutes(cfg *config.Config, runner *job.Runner, died, report func(route string, err error)) ([]resolvedRoute, config.Mistakes) {
+func Resolve(cfg *config.Config, runner *job.Runner, died, report func(route string, err error)) ([]Route, config.Mistakes) {
 	r := cfg.NewReport()
 	if at, ok := cfg.ControlKey(); ok {
 		if err := control.Check(cfg.Control); err != nil {
@@ -29,31 +28,31 @@ func resolveRoutes(cfg *config.Config, runner *job.Runner, died, report func(rou
 		}
 	}
 
-	var routes []resolvedRoute
+	var routes []Route
 	for _, c := range cfg.Check(r) {
-		run, err := runnable.New(c, runner, func(err error) { died(c.Name, err) }, func(err error) { report(c.Name, err) })
+		run, err := New(c, runner, func(err error) { died(c.Name, err) }, func(err error) { report(c.Name, err) })
 		if err != nil {
-			r.Add(runnable.CommandKey(c, err), "%v", err)
+			r.Add(CommandKey(c, err), "%v", err)
 		}
-		routes = append(routes, resolvedRoute{Route: c, runnable: run})
+		routes = append(routes, Route{Route: c, Runnable: run})
 	}
 	return routes, r.Mistakes()
 }
 
-// inherit takes over the runnable of the route that had the name before, if it is to go
+// Inherit takes over the runnable of the route that had the name before, if it is to go
 // on. Otherwise the new runnable waits for the end of the old one.
-func (r *resolvedRoute) inherit(old resolvedRoute) {
+func (r *Route) Inherit(old Route) {
 	if r.canInherit(old) {
-		r.runnable, r.kept = old.runnable, true
+		r.Runnable, r.Kept = old.Runnable, true
 	} else {
-		r.runnable.WaitFor(old.runnable)
+		r.Runnable.WaitFor(old.Runnable)
 	}
 }
 
 // canInherit reports whether a route runs the same as before. A service that is
 // suspended begins anew if it may not have to be any more.
-func (r *resolvedRoute) canInherit(old resolvedRoute) bool {
-	resumes := old.runnable.Suspended.Load() && (r.StopOnFailure != old.StopOnFailure || !slices.Equal(r.After, old.After))
+func (r *Route) canInherit(old Route) bool {
+	resumes := old.Runnable.Suspended.Load() && (r.StopOnFailure != old.StopOnFailure || !slices.Equal(r.After, old.After))
 	return !resumes && r.Per == old.Per && reflect.DeepEqual(runnableSpec(old.Route), runnableSpec(r.Route))
 }
 
