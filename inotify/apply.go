@@ -200,7 +200,7 @@ func (w *Watcher) relabel(moved, n dirtree.ID, rec record) {
 	case w.skipped(n, rec.name):
 		w.dropSubtree(moved)
 	case !d.exchanged && (from == nil || !w.sameSubscriptions(from.dir, n)):
-		w.pending.reportAnew(moved) // somebody does not know what is in it
+		w.pending.reportAnew(moved) // some subscriber does not know what is in it
 	}
 }
 

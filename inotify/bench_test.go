@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each benchmark here has its floor beside it: what the kernel alone takes
+// Each benchmark here has a floor to compare with: what the kernel alone takes
 // for the same, in a bare loop of system calls. `make bench` prints both.
 
 // benchTree makes 111,111 directories, ten in each down to a depth of five,
@@ -53,7 +53,7 @@ func benchDir(b *testing.B) string {
 }
 
 // BenchmarkWatchTree is the time from nothing to a tree that is watched, and
-// the memory that its directories take beside their names.
+// the memory that its directories take without their names.
 func BenchmarkWatchTree(b *testing.B) {
 	root, dirs := benchTree(b)
 	names := 0

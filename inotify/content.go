@@ -92,7 +92,7 @@ func (w *Watcher) contentKey(wd int32, name []byte) uint64 {
 func (w *Watcher) withModify(n dirtree.ID, wd int32, name []byte, mask Mask) Mask {
 	switch {
 	case w.mask&Modify == 0:
-		return mask // nobody asks for it
+		return mask // no subscription asks for it
 	case mask&(Modify|MovedTo|Create) != 0:
 		w.content.reported(w.contentKey(wd, name), mask)
 		return mask

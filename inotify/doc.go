@@ -88,5 +88,5 @@
 // Linux 4.11 (statx) and /proc are required; openat2 (5.6) saves system calls. A directory takes
 // about 60 bytes and its name, and about a kilobyte in the kernel. A rename of a directory costs
 // the same whatever is below it. Nothing runs while nothing happens, unless something has to be
-// polled. `go test -bench . ./inotify` shows the figures beside those of the kernel alone.
+// polled. `go test -bench . ./inotify` shows the figures, and those of the kernel alone.
 package inotify

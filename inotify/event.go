@@ -29,7 +29,7 @@ const (
 	MoveSelf     Mask = unix.IN_MOVE_SELF     // the root itself was renamed
 )
 
-// Bits that the kernel or the watcher sets beside the event. A Subscription need
+// Bits that the kernel or the watcher sets together with the event. A Subscription need
 // not ask for them.
 const (
 	Unmount  Mask = unix.IN_UNMOUNT    // the file system below was unmounted

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A FIFO is never opened: to open one waits until somebody opens its other end, and starts
-// whoever waits for that.
+// A FIFO is never opened: an open waits for another process to open the other end, and would
+// start a process that waits for this one.
 func TestFIFOsAreNotOpened(t *testing.T) {
 	tr := newPollFixture(t)
 	tr.do(`

@@ -97,7 +97,7 @@ func (h *Handle) Close() {
 func (w *Watcher) pruneSkipped(n dirtree.ID) {
 	skip := w.skipFunc(n)
 	if skip == nil {
-		return // somebody skips nothing
+		return // some subscriber skips nothing
 	}
 	for name := range w.unwatched.dirs[n] {
 		if name != "" && skip(name) {

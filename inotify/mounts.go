@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/inotify/internal/dirfd"
-	"github.com/execlog/execlogd/inotify/internal/poll"
 )
 
 // inotify reports nothing of a file system that is mounted on a watched directory, and nothing
@@ -112,8 +111,7 @@ func IsMountedFile(path string) bool {
 type mountedFile struct {
 	at    dirEntry
 	wd    int32       // of the file; 0 if it is polled
-	inode dirfd.Inode // of the file
-	seen  poll.Entry  // by the last poll
+	inode dirfd.Inode // of the file; its times and size are of the last poll
 	stale bool        // a MountedFileError was reported
 }
 
@@ -183,8 +181,8 @@ func (w *Watcher) applyToMountedFiles(rec record) {
 	}
 }
 
-// A mountedFilesReport says which files compareMountedFiles reports, beside those that are not
-// mounted any more.
+// A mountedFilesReport says which files compareMountedFiles reports. It always reports those
+// that are not mounted any more.
 type mountedFilesReport struct {
 	added bool      // those that were not mounted before
 	since time.Time // and those with a change (ctime) since; zero is none
@@ -253,17 +251,11 @@ func (w *Watcher) watchMountedFile(at dirEntry) (*mountedFile, error) {
 		return nil, err
 	}
 
-	fs := w.remote(fd, "")
-	if fs == "" {
+	if fs := w.remote(fd, ""); fs == "" {
 		if f.wd, err = w.watchFile(fd); err != nil {
 			return nil, err
 		}
-		return f, nil
-	}
-	if f.seen, err = poll.Stat(dir, at.name, hasStableInos(fs)); err != nil {
-		return nil, err
-	}
-	if w.mountedFiles.at[at] == nil {
+	} else if w.mountedFiles.at[at] == nil {
 		w.problem(&RemoteError{Path: w.path(at.dir) + "/" + at.name, FS: fs})
 	}
 	return f, nil
@@ -275,14 +267,9 @@ func (w *Watcher) pollMountedFiles() {
 		if f.wd != 0 || !w.has(at) {
 			continue
 		}
-		dir, err := w.openDir(at.dir, unix.O_PATH)
-		if err != nil {
-			continue
-		}
-		now, err := poll.Stat(dir, at.name, f.seen.Ino != 0)
-		unix.Close(dir)
-		if err == nil && now != f.seen {
-			f.seen = now
+		now, err := w.statFile(at.dir, []byte(at.name))
+		if err == nil && !now.SameContent(f.inode) {
+			f.inode = now
 			w.emitPresent(at.dir, []byte(at.name))
 		}
 	}

@@ -12,8 +12,8 @@ type dirEntry struct {
 	name string
 }
 
-// verifyFlags say what to report when an entry is verified, beside making the tree
-// agree with the disk.
+// verifyFlags say what to report when an entry is verified. The tree is made to agree with
+// the disk in any case.
 type verifyFlags uint8
 
 const (
@@ -39,7 +39,7 @@ type pending struct {
 	unreported   map[dirtree.ID]struct{}   // directories to be reported as removed and created, with all below
 	detached     map[dirtree.ID]detachment // directories to be dropped unless they are found
 	unwanted     []int32                   // watches to be removed unless they are needed again
-	skipChecks   []string                  // roots below which SkipDir is to be asked anew
+	skipChecks   []string                  // roots below which SkipDir is to be called again
 	mountedFiles bool                      // the mounted files are to be compared with the list of mounts
 }
 

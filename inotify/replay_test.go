@@ -121,20 +121,20 @@ func listTree(root string) map[string]bool {
 // under the path that it has by now.
 func checkReported(t testing.TB, root string, events []Event, since time.Time) {
 	t.Helper()
-	said := map[string]bool{}
+	reported := map[string]bool{}
 	for _, e := range events {
-		said[e.Path] = true
+		reported[e.Path] = true
 		if e.From == "" || e.Mask&IsDir == 0 {
 			continue
 		}
-		for p := range said {
+		for p := range reported {
 			if below, ok := strings.CutPrefix(p, e.From+"/"); ok {
-				said[e.Path+"/"+below] = true
+				reported[e.Path+"/"+below] = true
 			}
 		}
 	}
 	for p, dir := range listTree(root) {
-		if !dir && changed(filepath.Join(root, p)).After(since) && !said[p] {
+		if !dir && changed(filepath.Join(root, p)).After(since) && !reported[p] {
 			t.Errorf("%q changed, and no event has reported that", p)
 		}
 	}

@@ -217,7 +217,7 @@ func (w *Watcher) pollRootFiles() {
 		if !s.file.remote {
 			w.watchRootFile(s) // a change before the watch is in the inode that it looks at
 		}
-		if s.file.inode.Ctime != before.Ctime || s.file.inode.Size != before.Size {
+		if !s.file.inode.SameContent(before) {
 			w.emitFile(s, Modify|CloseWrite)
 		}
 	}

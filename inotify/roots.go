@@ -163,7 +163,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	}
 	defer unix.Close(fd)
 
-	// What the scan finds is at most news to others.
+	// What the scan finds may be new to other subscribers, but is not reported to this one.
 	began := time.Now()
 	s.muted = true
 	defer func() { s.muted = false }()

@@ -15,7 +15,7 @@ import (
 )
 
 // scanMask is the mask of a file that a scan reports: it is there, with its content, and
-// nobody is known to be writing it.
+// nothing is known of a writer.
 const scanMask = Create | Modify | CloseWrite
 
 // A large scan begins with one worker for each processor, up to workers. When directories
@@ -30,7 +30,7 @@ const (
 // watchFlags go with every watch on a directory of the tree.
 const watchFlags = unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
-// rootMask is what a root itself is watched for beside Watcher.mask.
+// rootMask is what a root itself is watched for in addition to Watcher.mask.
 const rootMask = DeleteSelf | MoveSelf
 
 // A scanKind says which directories a scan enters and what it reports.
@@ -52,7 +52,7 @@ func (k scanKind) silent() bool { return k == scanSilent || k == scanNewSilent }
 func (k scanKind) entersKnown() bool { return k != scanNew && k != scanNewSilent }
 
 // inNewDir returns the kind for what lies in a directory that the tree did not have.
-// observed says that somebody who gets events watches it.
+// observed says that a subscriber who gets events watches it.
 func (k scanKind) inNewDir(observed bool) scanKind {
 	if k == scanChanged || k == scanWatch && observed {
 		return scanAll
@@ -114,7 +114,7 @@ func (w *Watcher) runScan(workers int, requests ...scanRequest) error {
 	return s.limit
 }
 
-// scan is runScan for when nobody waits for the error, which is reported as a problem.
+// scan is runScan without a caller for the error, which is reported as a problem.
 func (w *Watcher) scan(workers int, requests ...scanRequest) {
 	w.reportLimit(w.runScan(workers, requests...))
 }
@@ -420,7 +420,7 @@ func (d *dirScan) checkRemote(e *scanEntry, fd int) {
 
 // watch adds a watch for a directory. It must never be taken for that of another directory
 // which had the name for a moment. So the directory is opened, and the watch added by its
-// descriptor; or, with fewer calls while nobody waits for events, the watch is added by
+// descriptor; or, with fewer calls while no events are to be reported, the watch is added by
 // name, and given up when the name has another inode than in the listing.
 func (d *dirScan) watch(e *scanEntry, fd int) {
 	kernel := &d.scanner.w.kernel
@@ -492,7 +492,7 @@ func (d *dirScan) finishUnwatched(e *scanEntry) {
 }
 
 // finishDir gives a watched directory the place where it was found, and has it scanned if
-// it may hold what somebody does not know of.
+// it may hold something that a subscriber does not know of.
 func (d *dirScan) finishDir(e *scanEntry) {
 	w := d.scanner.w
 	n, isNew := w.place(d.req.dir, e)

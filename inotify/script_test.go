@@ -273,9 +273,9 @@ func (s *scriptRun) print(line string) {
 func (s *scriptRun) takeOutput() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.output
+	output := s.output
 	s.output = nil
-	return slices.Compact(said)
+	return slices.Compact(output)
 }
 
 // short returns an error without the paths of this run.

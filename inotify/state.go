@@ -49,7 +49,7 @@ func (h *handover) apply(rec record) {
 }
 
 // recordsMissing reports whether records are missing, when the queue is empty: the sentinel must
-// have been among them, or somebody else has read the queue.
+// have been among them, or another process has read the queue.
 func (h *handover) recordsMissing() bool {
 	missing := h.sentinel != 0
 	h.sentinel = 0
@@ -141,7 +141,7 @@ func (w *Watcher) saveState() (*os.File, []byte, error) {
 }
 
 // addSentinel puts a record at the end of the kernel's queue: the IN_IGNORED of a watch on a file
-// that nobody else knows.
+// that is used for nothing else.
 func (in *instance) addSentinel() (wd int32, err error) {
 	file, err := unix.MemfdCreate("execlogd-sentinel", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -179,7 +179,7 @@ func (w *Watcher) snapshot() *snapshot {
 		s.others = append(s.others, wd)
 	}
 
-	// Of a polled file nobody will know what it was like when it was polled last.
+	// The last poll of a polled file is not saved.
 	addFile := func(wd int32) {
 		if wd == 0 {
 			s.intact = false
@@ -209,7 +209,7 @@ func (w *Watcher) snapshot() *snapshot {
 //
 // The subscriptions are given again. Those whose Root and Mask the other Watcher had go on: they
 // get all that happened meanwhile, in the kernel's order, as if there had been one Watcher. Their
-// SkipDir must answer as it did. Others are added as by Add, and what nobody asks for any more is
+// SkipDir must answer as it did. Others are added as by Add, and what no subscription asks for any more is
 // not watched any longer. A root of before that is missing now is no error: its end is reported,
 // and it is watched when it comes back.
 //

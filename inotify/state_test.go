@@ -65,7 +65,7 @@ type savedState struct {
 }
 
 // handOverInSubprocess has another process watch tr's root and hand over. It is killed
-// before its heir begins.
+// before the other begins.
 func (tr *fixture) handOverInSubprocess() savedState {
 	tr.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -184,7 +184,7 @@ func TestResumeRepairs(t *testing.T) {
 		mkdir d/new
 		write d/new/g
 		mv a z`
-	news := []string{"close_write", " d/f\n", " d/new/g\n", "|isdir z"}
+	changes := []string{"close_write", " d/f\n", " d/new/g\n", "|isdir z"}
 	tests := []struct {
 		name    string
 		spoil   func(tr *fixture, h *savedState)
@@ -259,7 +259,7 @@ func TestResumeRepairs(t *testing.T) {
 			if strings.HasPrefix(tt.name, "it is another") && (strings.Contains(got, "isdir d/e\n") || strings.Contains(got, " d/e/old\n")) {
 				t.Errorf("something that did not change is reported:\n%s", got)
 			}
-			for _, want := range news {
+			for _, want := range changes {
 				if !strings.Contains(got, want) {
 					t.Errorf("no %q in\n%.2000s", want, got)
 				}

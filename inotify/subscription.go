@@ -168,7 +168,7 @@ func (w *Watcher) sameSubscriptions(a, b dirtree.ID) bool {
 }
 
 // skipFunc returns a function that reports whether a name in n is skipped by all who
-// watch n; nil when somebody skips nothing. The function may be called without the lock.
+// watch n; nil when one of them skips nothing. The function may be called without the lock.
 func (w *Watcher) skipFunc(n dirtree.ID) func(name string) bool {
 	return w.skipFuncBy(n, func(s *subscriber) func(path string) bool { return s.SkipDir })
 }

@@ -21,7 +21,7 @@ import (
 // defaultPoll is the default of Options.PollInterval.
 const defaultPoll = 2 * time.Second
 
-// retryBatch is how many directories are tried anew at one time, so that the queue does not fill up
+// retryBatch is how many directories are tried again at one time, so that the queue does not fill up
 // meanwhile.
 const retryBatch = 512
 
@@ -44,13 +44,10 @@ func (u *unwatchedDir) isPolled() bool {
 	return remote || u.lacksResources()
 }
 
-// hasStableInos reports whether files keep their inode numbers on a remote file system. A FUSE server
-// need not remember them.
-func hasStableInos(fs string) bool { return fs != "fuse" }
-
+// stableInos reports whether files keep their inode numbers. A FUSE server need not remember them.
 func (u *unwatchedDir) stableInos() bool {
 	remote, ok := u.remote()
-	return !ok || hasStableInos(remote.FS)
+	return !ok || remote.FS != "fuse"
 }
 
 // is reports whether st is of this directory.
@@ -183,8 +180,8 @@ func (w *Watcher) Unwatched() (count int) {
 }
 
 // addUnwatched enters a directory that a scan has found and that has no watch, and reports the reason
-// once. It returns whether the directory is news to subscribers.
-func (w *Watcher) addUnwatched(req scanRequest, e *scanEntry) (news bool) {
+// once. It returns whether subscribers do not know of the directory.
+func (w *Watcher) addUnwatched(req scanRequest, e *scanEntry) (isNew bool) {
 	u := &unwatchedDir{reason: e.err, inode: e.inode, reportFirst: req.kind.reports()}
 	path := w.path(req.dir) + "/" + string(e.name)
 	remote, isRemote := u.remote()

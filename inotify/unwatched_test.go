@@ -59,7 +59,7 @@ func userNamespace() *syscall.SysProcAttr {
 // A pollFixture is a fixture that records the problems.
 type pollFixture struct {
 	*fixture
-	problems []error // guarded by trial.mu
+	problems []error // guarded by fixture.mu
 }
 
 // newPollFixture makes the root and the watcher, with a timer that goes off only when poll
@@ -86,9 +86,9 @@ func (tr *pollFixture) add() error {
 func (tr *pollFixture) takeProblems() []error {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	told := tr.problems
+	problems := tr.problems
 	tr.problems = nil
-	return told
+	return problems
 }
 
 // poll lets the timer go off, and returns what was delivered by then.

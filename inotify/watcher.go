@@ -321,7 +321,7 @@ func (w *Watcher) wait() error {
 	w.idle, w.woken = false, false
 	if mountsChanged {
 		w.mountsChanged()
-		w.wake() // a test may wait beside Run
+		w.wake() // if a test has called wait while Run is under way
 	}
 	return err
 }

@@ -31,6 +31,12 @@ func (i Inode) Same(other Inode) bool {
 	return i.Ino == other.Ino && i.Major == other.Major && i.Minor == other.Minor
 }
 
+// SameContent reports whether both are of one state of a file. It does not compare inode
+// numbers: a FUSE server need not remember them.
+func (i Inode) SameContent(other Inode) bool {
+	return i.Ctime == other.Ctime && i.Size == other.Size && i.Kind == other.Kind
+}
+
 // Stat looks at name in the directory open as fd, or at fd itself when name is
 // empty. It does not follow a symbolic link.
 func Stat(fd int, name string) (Inode, error) {

@@ -22,7 +22,7 @@ type ID int32
 // Root.
 //
 // Nodes hold no pointers, so the garbage collector does not scan them. One takes
-// about 50 bytes beside its name. A Tree must not be used by several goroutines
+// about 50 bytes and its name. A Tree must not be used by several goroutines
 // at once.
 type Tree struct {
 	nodes   []Node // nodes[0] is not used

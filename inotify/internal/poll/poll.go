@@ -87,7 +87,7 @@ func readDir(fd int, stableInos bool) ([]Entry, error) {
 		}
 		e := Entry{Name: string(found.Name), Kind: found.Kind}
 		if !e.IsDir() {
-			e, err = Stat(fd, e.Name, stableInos)
+			e, err = stat(fd, e.Name, stableInos)
 			if dirfd.IsGone(err) {
 				continue
 			}
@@ -101,9 +101,8 @@ func readDir(fd int, stableInos bool) ([]Entry, error) {
 	return slices.Clip(entries), nil
 }
 
-// Stat returns the entry of name in the directory open as fd, or of fd itself, with
-// no name, when name is empty.
-func Stat(fd int, name string, stableInos bool) (Entry, error) {
+// stat returns the entry of name in the directory open as fd.
+func stat(fd int, name string, stableInos bool) (Entry, error) {
 	st, err := dirfd.Stat(fd, name)
 	if err != nil {
 		return Entry{}, err
