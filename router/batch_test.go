@@ -88,7 +88,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// With frames by file the batches together are the same.
+// With runs by file the batches together are the same.
 func TestBatchByFile(t *testing.T) {
 	for _, line := range []string{
 		"b a b c a", "a b a:d", "a a:f a:c a>b", "a:d a:c b:d", "a:c a:d a:c", "a a>b", "a>c b>c", "a>b b>a", "a>b b:d b:c",

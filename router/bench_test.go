@@ -43,17 +43,17 @@ func column(rows [][]inotify.Event, i int) []inotify.Event {
 	return all
 }
 
-// What a burst costs from the first event to the end of the last frame, with
+// What a burst costs from the first event to the end of the last run, with
 // the callback that does nothing, a route that follows and one that wants
 // nothing of it.
 func BenchmarkBurst(b *testing.B) {
 	for name, events := range bursts {
-		for per, frames := range map[Per]int32{PerRoute: 1, PerFile: burstFiles} {
-			b.Run(fmt.Sprintf("%s/%d-frames", name, frames), func(b *testing.B) {
+		for per, runs := range map[Per]int32{PerRoute: 1, PerFile: burstFiles} {
+			b.Run(fmt.Sprintf("%s/%d-runs", name, runs), func(b *testing.B) {
 				var cpu time.Duration
 				b.ReportAllocs()
 				for b.Loop() {
-					cpu += burst(b, events, per, frames)
+					cpu += burst(b, events, per, runs)
 				}
 				b.ReportMetric(float64(cpu.Milliseconds())/float64(b.N), "cpu-ms/burst")
 			})
@@ -62,7 +62,7 @@ func BenchmarkBurst(b *testing.B) {
 }
 
 // burst plays the events to new routes and returns what that cost.
-func burst(b *testing.B, events []inotify.Event, per Per, frames int32) time.Duration {
+func burst(b *testing.B, events []inotify.Event, per Per, runs int32) time.Duration {
 	var calls, files, followed atomic.Int32
 	done := make(chan struct{})
 	r := mustNew(b, Options{},
@@ -92,8 +92,8 @@ func burst(b *testing.B, events []inotify.Event, per Per, frames int32) time.Dur
 	if err := <-ended; err != nil {
 		b.Fatal(err)
 	}
-	if calls.Load() != frames || files.Load() != burstFiles || followed.Load() != burstFiles {
-		b.Fatalf("%d frames with %d files, %d followed; want %d, %d, %[5]d", calls.Load(), files.Load(), followed.Load(), frames, burstFiles)
+	if calls.Load() != runs || files.Load() != burstFiles || followed.Load() != burstFiles {
+		b.Fatalf("%d runs with %d files, %d followed; want %d, %d, %[5]d", calls.Load(), files.Load(), followed.Load(), runs, burstFiles)
 	}
 	return cost
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// framesOf is a Post callback and the frames that it was told of, as
+// runsOf is a Post callback and the runs that it was told of, as
 // route:paths, sorted, and an error.
-func framesOf() (post func(Run), frames <-chan string) {
+func runsOf() (post func(Run), runs <-chan string) {
 	told := make(chan string, 100)
 	return func(f Run) {
 		names := strings.Split(paths(f.Events), "+")
@@ -29,7 +29,7 @@ func framesOf() (post func(Run), frames <-chan string) {
 func TestBuildThenReload(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "public", "index.html"), "old")
-	post, frames := framesOf()
+	post, runs := runsOf()
 	build := func(_ context.Context, batch []inotify.Event) error {
 		for i := range 50 {
 			write(t, filepath.Join(root, "public", fmt.Sprintf("%d.html", i)), "new")
@@ -49,25 +49,25 @@ func TestBuildThenReload(t *testing.T) {
 		name := fmt.Sprintf("%d.md", i)
 		write(t, filepath.Join(root, name), "text")
 		want := []string{"build:" + name, "reload:" + name + "+public/index.html"}
-		if got := []string{<-frames, <-frames}; !slices.Equal(got, want) {
-			t.Fatalf("frames %q, want %q", got, want)
+		if got := []string{<-runs, <-runs}; !slices.Equal(got, want) {
+			t.Fatalf("runs %q, want %q", got, want)
 		}
 	}
 	write(t, filepath.Join(root, "wrong.md"), "text")
 	want := []string{"build:wrong.md!", "reload:public/index.html!cancelled"}
-	if got := []string{<-frames, <-frames}; !slices.Equal(got, want) {
-		t.Fatalf("frames %q, want %q", got, want)
+	if got := []string{<-runs, <-runs}; !slices.Equal(got, want) {
+		t.Fatalf("runs %q, want %q", got, want)
 	}
 	write(t, filepath.Join(root, "new.css"), "a{}")
-	if got := <-frames; got != "reload:new.css" {
-		t.Errorf("frame %q, want reload:new.css", got)
+	if got := <-runs; got != "reload:new.css" {
+		t.Errorf("run %q, want reload:new.css", got)
 	}
 }
 
 // A callback that saves what triggers it, as its last act, is found out.
 func TestLoopOfFiles(t *testing.T) {
 	root := t.TempDir()
-	post, frames := framesOf()
+	post, runs := runsOf()
 	r := mustNew(t, Options{Post: post}, Route{
 		Name: "fmt", Patterns: []string{"*.go"}, Delay: 10 * ms, Debounce: -1,
 		Callback: func(context.Context, []inotify.Event) error {
@@ -78,11 +78,11 @@ func TestLoopOfFiles(t *testing.T) {
 	listen(t, Listener{Root: root, Router: r})
 	write(t, filepath.Join(root, "a.go"), "package  a")
 	for range maxGeneration {
-		if got := <-frames; got != "fmt:a.go" {
-			t.Fatalf("frame %q, want fmt:a.go", got)
+		if got := <-runs; got != "fmt:a.go" {
+			t.Fatalf("run %q, want fmt:a.go", got)
 		}
 	}
-	if got := <-frames; got != "fmt:a.go!loop" {
-		t.Errorf("frame %q, want it refused as a loop", got)
+	if got := <-runs; got != "fmt:a.go!loop" {
+		t.Errorf("run %q, want it refused as a loop", got)
 	}
 }

@@ -86,12 +86,12 @@ func Example_buildThenReload() {
 	done := make(chan error)
 	go func() { done <- routes.Run(ctx) }()
 
-	ticket := routes.Submit(
+	submission := routes.Submit(
 		inotify.Event{Root: "/srv/www", Path: "style.css", Mask: inotify.MovedTo},
 		inotify.Event{Root: "/srv/www", Path: "index.md", Mask: inotify.MovedTo},
 		inotify.Event{Root: "/srv/www", Path: "about.md", Mask: inotify.MovedTo},
 	)
-	fmt.Println("failed:", ticket.Wait(ctx))
+	fmt.Println("failed:", submission.Wait(ctx))
 	cancel()
 	<-done
 	// Output:

@@ -82,10 +82,10 @@ func (r Route) with(change func(*Route)) Route {
 // What a build has made is not waited for again when it is done.
 func TestQuietIsOverWithWhatComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		build := build.with(func(a *actor) {
+		build := build.with(func(a *fakeRoute) {
 			a.writes = strings.Join(strings.Fields(strings.ReplaceAll(files("p", 20, 0, 0), "@0", ".html")), " ")
 		})
-		got := perform(t, Options{}, "a.md@0", build, reload)
+		got := runRoutes(t, Options{}, "a.md@0", build, reload)
 		if _, at, _ := strings.Cut(got, "p19.html@"); at != "180" {
 			t.Errorf("got %s, want the pages told at 180, after the delay", got)
 		}

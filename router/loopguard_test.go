@@ -19,21 +19,20 @@ import (
 )
 
 // selfWriting is a route whose runs of 800 ms write the file out in their middle.
-var selfWriting = actor{Route: Route{Name: "r", Delay: -1, Debounce: -1}, work: 800 * ms, writes: "out"}
+var selfWriting = fakeRoute{Route: Route{Name: "r", Delay: -1, Debounce: -1}, work: 800 * ms, writes: "out"}
 
-// copying is a route for *.name whose runs write when a third of their work is
-// done. The times of the rows are such that nothing happens at the same moment.
-func copying(name string, work time.Duration, writes string) actor {
-	return actor{
+// copying is a route for *.name whose runs write when a third of their work is done.
+func copying(name string, work time.Duration, writes string) fakeRoute {
+	return fakeRoute{
 		Route: Route{Name: name, Patterns: []string{"*." + name}, Delay: -1, Debounce: -1},
-		work:  work, when: work / 3, writes: writes,
+		work:  work, writesAfter: work / 3, writes: writes,
 	}
 }
 
 func TestALoopIsDelayedAndRefused(t *testing.T) {
-	scene{
+	scenario{
 		"a build that writes what it watches",
-		[]actor{selfWriting},
+		[]fakeRoute{selfWriting},
 		"a@0",
 		"r:a@0-800 r:out@800-1600 r:out@1600-2400 r:out@2600-3400 r:out@3800-4600 r:out@5400-6200 r:out@7800-8600 r:out@11800-12600 r:out@19000!loop",
 	}.run(t, Options{Grace: -1})
@@ -43,25 +42,25 @@ func TestALoopIsDelayedAndRefused(t *testing.T) {
 // the loop and at least one file.
 func TestLoopsAreRefused(t *testing.T) {
 	a, b, c := copying("a", 401*ms, "x.b"), copying("b", 511*ms, "x.a"), copying("c", 337*ms, "x.a")
-	follow := b.with(func(a *actor) { a.Name, a.Patterns, a.After, a.Follow = "f", nil, []string{"a"}, true })
-	service := b.with(func(a *actor) { a.OnBusy, a.work = Restart, long })
+	follow := b.with(func(a *fakeRoute) { a.Name, a.Patterns, a.After, a.Follow = "f", nil, []string{"a"}, true })
+	service := b.with(func(a *fakeRoute) { a.OnBusy, a.work = Restart, long })
 	for _, tt := range []struct {
 		name   string
-		actors []actor
+		routes []fakeRoute
 		loop   []string // sorted
 	}{
-		{"a build that writes what it watches", []actor{copying("a", 401*ms, "x.a")}, []string{"a"}},
-		{"a build that writes more and more files", []actor{copying("a", 401*ms, "x.a y.a z.a")}, []string{"a"}},
-		{"a fast build", []actor{copying("a", 3*ms, "x.a")}, []string{"a"}},
-		{"a slow build", []actor{copying("a", 40*time.Second, "x.a")}, []string{"a"}},
-		{"a build of each file that writes the file", []actor{copying("a", 401*ms, "x.a").with(func(a *actor) { a.Per = PerFile })}, []string{"a"}},
-		{"a server that writes as it starts", []actor{copying("a", long, "x.a").with(func(a *actor) { a.OnBusy, a.when = Restart, 20*ms })}, []string{"a"}},
-		{"two routes", []actor{a, b}, []string{"a", "b"}},
-		{"three routes", []actor{a, writing(b, "x.c"), c}, []string{"a", "b", "c"}},
-		{"a route and one that follows it", []actor{writing(a, ""), follow}, []string{"a", "f"}},
-		{"a build and the server that it is for", []actor{a, service}, []string{"a", "b"}},
-		{"two routes while another runs", []actor{a, b, copying("j", long, "")}, []string{"a", "b"}},
-		{"a route that always asks for another run", []actor{{Route: Route{Name: "a", Debounce: -1, Callback: func(context.Context, []inotify.Event) error {
+		{"a build that writes what it watches", []fakeRoute{copying("a", 401*ms, "x.a")}, []string{"a"}},
+		{"a build that writes more and more files", []fakeRoute{copying("a", 401*ms, "x.a y.a z.a")}, []string{"a"}},
+		{"a fast build", []fakeRoute{copying("a", 3*ms, "x.a")}, []string{"a"}},
+		{"a slow build", []fakeRoute{copying("a", 40*time.Second, "x.a")}, []string{"a"}},
+		{"a build of each file that writes the file", []fakeRoute{copying("a", 401*ms, "x.a").with(func(a *fakeRoute) { a.Per = PerFile })}, []string{"a"}},
+		{"a server that writes as it starts", []fakeRoute{copying("a", long, "x.a").with(func(a *fakeRoute) { a.OnBusy, a.writesAfter = Restart, 20*ms })}, []string{"a"}},
+		{"two routes", []fakeRoute{a, b}, []string{"a", "b"}},
+		{"three routes", []fakeRoute{a, writing(b, "x.c"), c}, []string{"a", "b", "c"}},
+		{"a route and one that follows it", []fakeRoute{writing(a, ""), follow}, []string{"a", "f"}},
+		{"a build and the server that it is for", []fakeRoute{a, service}, []string{"a", "b"}},
+		{"two routes while another runs", []fakeRoute{a, b, copying("j", long, "")}, []string{"a", "b"}},
+		{"a route that always asks for another run", []fakeRoute{{Route: Route{Name: "a", Debounce: -1, Callback: func(context.Context, []inotify.Event) error {
 			time.Sleep(100 * ms)
 			return ErrRestarted
 		}}}}, []string{"a"}},
@@ -70,13 +69,13 @@ func TestLoopsAreRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sim := newSimulation(1)
 				var routes []Route
-				for _, a := range tt.actors {
-					a.Callback = cmpOr(a.Callback, sim.actor(a))
+				for _, a := range tt.routes {
+					a.Callback = cmpOr(a.Callback, sim.fakeCallback(a))
 					routes = append(routes, a.Route)
 				}
 				sim.play(t, Options{Grace: -1, Post: sim.note}, routes, func() { sim.router.Events(words("x.j x.a")) })
 				sim.wantLoops(t, 1, 1, tt.loop)
-				if most := 2 * maxGeneration * len(tt.actors); sim.runs > most {
+				if most := 2 * maxGeneration * len(tt.routes); sim.runs > most {
 					t.Errorf("%d runs, want at most %d", sim.runs, most)
 				}
 			})
@@ -243,38 +242,38 @@ func TestServersThatTriggerThemselvesAreRefused(t *testing.T) {
 }
 
 func TestNoLoops(t *testing.T) {
-	pages := reload.with(func(a *actor) { a.Patterns, a.After = nil, []string{"r"} })
-	tests := []scene{
-		{"an output that is named does not trigger", []actor{selfWriting.with(func(a *actor) { a.Outputs = []string{"out"} })}, "a@0", "r:a@0-800"},
-		{"nor does what is below it", []actor{writing(selfWriting, "out/x/y").with(func(a *actor) { a.Outputs = []string{"out/"} })}, "a@0", "r:a@0-800"},
-		{"but it triggers others", []actor{selfWriting.with(func(a *actor) { a.Outputs = []string{"out"} }), pages}, "a@0", "r:a@0-800 reload:a+out@800"},
+	pages := reload.with(func(a *fakeRoute) { a.Patterns, a.After = nil, []string{"r"} })
+	tests := []scenario{
+		{"an output that is named does not trigger", []fakeRoute{selfWriting.with(func(a *fakeRoute) { a.Outputs = []string{"out"} })}, "a@0", "r:a@0-800"},
+		{"nor does what is below it", []fakeRoute{writing(selfWriting, "out/x/y").with(func(a *fakeRoute) { a.Outputs = []string{"out/"} })}, "a@0", "r:a@0-800"},
+		{"but it triggers others", []fakeRoute{selfWriting.with(func(a *fakeRoute) { a.Outputs = []string{"out"} }), pages}, "a@0", "r:a@0-800 reload:a+out@800"},
 		{
 			"an event while nothing runs shows that there is no loop",
-			[]actor{writing(selfWriting, "")},
+			[]fakeRoute{writing(selfWriting, "")},
 			"a@0 a@700 a@1500 a@2300 a@2500 a@3100 a@3900 a@4700 a@5500",
 			"r:a@0-800 r:a@800-1600 r:a@1600-2400 r:a@2500-3300 r:a@3300-4100 r:a@4100-4900 r:a@5100-5900 r:a@6300-7100",
 		},
 		{
 			"what comes between runs is not delayed",
-			[]actor{writing(selfWriting, "")},
+			[]fakeRoute{writing(selfWriting, "")},
 			"a@0 a@900 a@1800 a@2700 a@3600 a@4500 a@5400 a@6300",
 			"r:a@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300 r:a@5400-6200 r:a@6300-7100",
 		},
 		{
 			"a route that changes nothing is not delayed",
-			[]actor{selfWriting.with(func(a *actor) { a.work, a.until, a.ReadOnly = 40*ms, 9, true })},
+			[]fakeRoute{selfWriting.with(func(a *fakeRoute) { a.work, a.lastWriting, a.ReadOnly = 40*ms, 9, true })},
 			"a@0",
 			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@120-160 r:out@160-200 r:out@200-240 r:out@240-280 r:out@280-320 r:out@320-360 r:out@360-400",
 		},
 		{
 			"what comes while Post is not done is not delayed",
-			[]actor{telling(selfWriting).with(func(a *actor) { a.work, a.writes = 10*ms, "" })},
+			[]fakeRoute{withSlowPost(selfWriting).with(func(a *fakeRoute) { a.work, a.writes = 10*ms, "" })},
 			"a@0 a@40 a@100 a@160 a@220 a@280 a@340",
 			"r:a@0-10 r:a@60-70 r:a@120-130 r:a@180-190 r:a@240-250 r:a@300-310 r:a@360-370",
 		},
 		{
 			"what comes while another route runs is not delayed",
-			[]actor{writing(selfWriting, ""), copying("j", long, "").with(func(a *actor) { a.Patterns = []string{"*.j"} })},
+			[]fakeRoute{writing(selfWriting, ""), copying("j", long, "").with(func(a *fakeRoute) { a.Patterns = []string{"*.j"} })},
 			"x.j@0 a@900 a@1800 a@2700 a@3600 a@4500",
 			"j:x.j@0-3600000 r:x.j@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300",
 		},
@@ -287,11 +286,11 @@ func TestNoLoops(t *testing.T) {
 // With PerFile the third generation goes one file at a time.
 func TestDelayedFilesGoOneAfterTheOther(t *testing.T) {
 	// Runs of 900 ms; the first four save x and y.
-	files := copying("f", 900*ms, "x y").with(func(a *actor) { a.Per, a.Patterns, a.until = PerFile, nil, 4 })
-	tests := []scene{
-		{"until nothing comes of one", []actor{files}, "x@0 y@10", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:x@2035-2935 f:y@2935-3835"},
-		{"or an event of any path comes that no run can have caused", []actor{files}, "x@0 y@10 z@1900", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:x@1900-2800 f:y@1900-2800 f:z@1900-2800"},
-		{"except the one of a file that has gone away", []actor{files}, "x@0 y@10 x:d@1850", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:y@2035-2935"},
+	files := copying("f", 900*ms, "x y").with(func(a *fakeRoute) { a.Per, a.Patterns, a.lastWriting = PerFile, nil, 4 })
+	tests := []scenario{
+		{"until nothing comes of one", []fakeRoute{files}, "x@0 y@10", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:x@2035-2935 f:y@2935-3835"},
+		{"or an event of any path comes that no run can have caused", []fakeRoute{files}, "x@0 y@10 z@1900", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:x@1900-2800 f:y@1900-2800 f:z@1900-2800"},
+		{"except the one of a file that has gone away", []fakeRoute{files}, "x@0 y@10 x:d@1850", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:y@2035-2935"},
 	}
 	for _, tt := range tests {
 		tt.run(t, Options{Grace: -1})
@@ -300,17 +299,17 @@ func TestDelayedFilesGoOneAfterTheOther(t *testing.T) {
 
 // What was refused goes with the next event that no run can have caused.
 func TestARefusedBatchGoesWithTheNext(t *testing.T) {
-	fast := selfWriting.with(func(a *actor) { a.work, a.until = 40*ms, 8 })
-	tests := []scene{
+	fast := selfWriting.with(func(a *fakeRoute) { a.work, a.lastWriting = 40*ms, 8 })
+	tests := []scenario{
 		{
 			"in one run",
-			[]actor{fast},
+			[]fakeRoute{fast},
 			"a@0 b@15000 c@16000",
 			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 r:out@6620!loop r:out+b@15000-15040 r:c@16000-16040",
 		},
 		{
 			"who waits for a loop is cancelled with it",
-			[]actor{fast, behind(pages, "r")},
+			[]fakeRoute{fast, behind(pages, "r")},
 			"a@0",
 			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 pages:a+out@6620!cancelled r:out@6620!loop",
 		},
@@ -646,10 +645,10 @@ func (s *simulation) logNormal(median time.Duration, sigma float64) time.Duratio
 	return time.Duration(float64(median) * math.Exp(sigma*s.rnd.NormFloat64()))
 }
 
-// actor is the callback of an actor that does nothing but work and write.
-func (s *simulation) actor(a actor) Callback {
+// fakeCallback is the callback of a fakeRoute that does nothing but work and write.
+func (s *simulation) fakeCallback(a fakeRoute) Callback {
 	return func(ctx context.Context, _ []inotify.Event) error {
-		wrote := time.AfterFunc(a.when, func() { s.router.Events(words(a.writes)) })
+		wrote := time.AfterFunc(a.writesAfter, func() { s.router.Events(words(a.writes)) })
 		defer wrote.Stop()
 		select {
 		case <-time.After(a.work):

@@ -136,15 +136,15 @@ func TestOutputsThatAreMoved(t *testing.T) {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				root := t.TempDir()
 				write(t, root+"/src/a.md", "x")
-				frames := make(chan Run, 100)
-				r := mustNew(t, Options{Post: func(f Run) { frames <- f }}, Route{
+				runs := make(chan Run, 100)
+				r := mustNew(t, Options{Post: func(f Run) { runs <- f }}, Route{
 					Name: "build", Patterns: patterns, Outputs: []string{"/out/"}, Mask: anyChange, Delay: 20 * ms, Debounce: -1,
 					Callback: func(context.Context, []inotify.Event) error { return build(root) },
 				})
 				listen(t, Listener{Root: root, Router: r})
 				for range 10 {
 					write(t, root+"/src/a.md", "y")
-					f := <-frames
+					f := <-runs
 					if got := paths(f.Events); got != "src/a.md" || f.Err != nil {
 						t.Fatalf("a run on %s, %v; want src/a.md", got, f.Err)
 					}

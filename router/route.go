@@ -201,7 +201,7 @@ type Route struct {
 type OnFailure uint8
 
 const (
-	Cancel   OnFailure = iota // it is dropped; its Frame says ErrCancelled
+	Cancel   OnFailure = iota // it is dropped; its Run has ErrCancelled
 	Continue                  // it goes all the same
 	Keep                      // it waits until they are done again and none has failed
 )

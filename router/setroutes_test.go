@@ -17,13 +17,13 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// replaced plays events to a router with the first actors, which gets the second ones
-// at a time, and returns all frames as perform does.
-func replaced(t *testing.T, events string, at time.Duration, first, second []actor) string {
+// replaced plays events to a router with the first routes, which gets the second ones
+// at a time, and returns all runs as perform does.
+func replaced(t *testing.T, events string, at time.Duration, first, second []fakeRoute) string {
 	t.Helper()
-	s := &stagehand{start: time.Now(), runs: make(map[string]int)}
-	routes := func(actors []actor) (all []Route) {
-		for _, a := range actors {
+	s := &runLog{start: time.Now(), runs: make(map[string]int)}
+	routes := func(routes []fakeRoute) (all []Route) {
+		for _, a := range routes {
 			a.Callback = s.callback(a)
 			all = append(all, a.Route)
 		}
@@ -54,66 +54,66 @@ func mustSet(t testing.TB, r *Router, routes ...Route) {
 }
 
 func TestSetRoutes(t *testing.T) {
-	thumbs := actor{Route: Route{Name: "t", Debounce: -1, Per: PerFile}, work: 100 * ms}
-	slow := build.with(func(a *actor) { a.work = 1000 * ms })
+	thumbs := fakeRoute{Route: Route{Name: "t", Debounce: -1, Per: PerFile}, work: 100 * ms}
+	slow := build.with(func(a *fakeRoute) { a.work = 1000 * ms })
 	// The programs of the route have files open that end in .log, which the first
 	// route knows after 100 ms, and the second one never.
-	service := actor{Route: Route{Name: "s", Delay: 100 * ms, Debounce: -1, OwnOutput: func(events []inotify.Event) []bool {
+	service := fakeRoute{Route: Route{Name: "s", Delay: 100 * ms, Debounce: -1, OwnOutput: func(events []inotify.Event) []bool {
 		time.Sleep(100 * ms)
 		return slices.Repeat([]bool{strings.HasSuffix(events[0].Path, ".log")}, len(events))
 	}}}
-	restarted := service.with(func(a *actor) {
+	restarted := service.with(func(a *fakeRoute) {
 		a.OwnOutput = func(events []inotify.Event) []bool { return make([]bool, len(events)) }
 	})
 	tests := []struct {
 		name          string
-		first, second []actor
+		first, second []fakeRoute
 		events        string
 		at            time.Duration
-		frames        string
+		runs          string
 	}{
-		{"what waits goes on", []actor{build}, []actor{build}, "a.md@0", 10 * ms, "build:a.md@30-130"},
-		{"with the delay that it has now", []actor{build}, []actor{build.with(func(a *actor) { a.Delay = 200 * ms })}, "a.md@0", 10 * ms, "build:a.md@200-300"},
-		{"with what comes later", []actor{build}, []actor{build}, "a.md@0 b.md@20", 10 * ms, "build:a.md+b.md@30-130"},
-		{"a run goes on, and the next waits for it", []actor{slow}, []actor{slow}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
-		{"also when the next has another callback", []actor{slow}, []actor{build}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-1130"},
-		{"the debounce is kept", []actor{build}, []actor{build.with(func(a *actor) { a.Debounce = 1000 * ms })}, "a.md@0 b.md@300", 200 * ms, "build:a.md@30-130 build:b.md@1030-1130"},
-		{"what the route is not for any more does not", []actor{build}, []actor{build.with(func(a *actor) { a.Patterns = []string{"b.*"} })}, "a.md@0 b.md@1", 10 * ms, "build:b.md@30-130"},
-		{"nor what it does not ask for", []actor{build}, []actor{build.with(func(a *actor) { a.Mask = inotify.Delete })}, "a.md@0", 10 * ms, ""},
-		{"what waits for a route that is no more is dropped", []actor{build, styles}, []actor{styles}, "a.md@0 a.scss@1", 10 * ms, "css:a.scss@31-131"},
-		{"its run is not", []actor{slow, styles}, []actor{styles}, "a.md@0 b.md@40 a.scss@200", 100 * ms, "build:a.md@30-1030 css:a.scss@230-330"},
-		{"a route that is new begins", []actor{build}, []actor{build, styles}, "a.scss@0 a.md@1 b.scss@50", 10 * ms, "build:a.md@31-131 css:b.scss@80-180"},
-		{"a file that is open is waited for", []actor{build}, []actor{build}, "a.md:M@0 a.md:w@500", 10 * ms, "build:a.md@530-630"},
+		{"what waits goes on", []fakeRoute{build}, []fakeRoute{build}, "a.md@0", 10 * ms, "build:a.md@30-130"},
+		{"with the delay that it has now", []fakeRoute{build}, []fakeRoute{build.with(func(a *fakeRoute) { a.Delay = 200 * ms })}, "a.md@0", 10 * ms, "build:a.md@200-300"},
+		{"with what comes later", []fakeRoute{build}, []fakeRoute{build}, "a.md@0 b.md@20", 10 * ms, "build:a.md+b.md@30-130"},
+		{"a run goes on, and the next waits for it", []fakeRoute{slow}, []fakeRoute{slow}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
+		{"also when the next has another callback", []fakeRoute{slow}, []fakeRoute{build}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-1130"},
+		{"the debounce is kept", []fakeRoute{build}, []fakeRoute{build.with(func(a *fakeRoute) { a.Debounce = 1000 * ms })}, "a.md@0 b.md@300", 200 * ms, "build:a.md@30-130 build:b.md@1030-1130"},
+		{"what the route is not for any more does not", []fakeRoute{build}, []fakeRoute{build.with(func(a *fakeRoute) { a.Patterns = []string{"b.*"} })}, "a.md@0 b.md@1", 10 * ms, "build:b.md@30-130"},
+		{"nor what it does not ask for", []fakeRoute{build}, []fakeRoute{build.with(func(a *fakeRoute) { a.Mask = inotify.Delete })}, "a.md@0", 10 * ms, ""},
+		{"what waits for a route that is no more is dropped", []fakeRoute{build, styles}, []fakeRoute{styles}, "a.md@0 a.scss@1", 10 * ms, "css:a.scss@31-131"},
+		{"its run is not", []fakeRoute{slow, styles}, []fakeRoute{styles}, "a.md@0 b.md@40 a.scss@200", 100 * ms, "build:a.md@30-1030 css:a.scss@230-330"},
+		{"a route that is new begins", []fakeRoute{build}, []fakeRoute{build, styles}, "a.scss@0 a.md@1 b.scss@50", 10 * ms, "build:a.md@31-131 css:b.scss@80-180"},
+		{"a file that is open is waited for", []fakeRoute{build}, []fakeRoute{build}, "a.md:M@0 a.md:w@500", 10 * ms, "build:a.md@530-630"},
 
-		{"a chain goes on", []actor{build, reload}, []actor{build, reload}, "a.md@0 x.html@10", 50 * ms, "build:a.md@30-130 reload:x.html@130"},
-		{"with the failure that its end is to know of", []actor{failing(build, "1"), styles, behind(reload, "build", "css")}, []actor{build, styles, behind(reload, "build", "css")}, "a.md@0 a.scss@100 x.html@10", 150 * ms, "build:a.md@30-130! css:a.scss@130-230 reload:x.html@230!cancelled"},
-		{"which is none when it is of a route that does not come first any more", []actor{failing(build, "1"), styles, behind(reload, "build", "css")}, []actor{build, styles, behind(reload, "css")}, "a.md@0 a.scss@100 x.html@10", 150 * ms, "build:a.md@30-130! css:a.scss@130-230 reload:x.html@230"},
-		{"who has to wait no more does not", []actor{slow, reload}, []actor{slow, behind(reload)}, "a.md@0 x.html@10", 500 * ms, "build:a.md@30-1030 reload:x.html@500"},
-		{"who has to wait now does", []actor{slow, behind(reload)}, []actor{slow, reload}, "a.md@0 x.html@10", 50 * ms, "build:a.md@30-1030 reload:x.html@1030"},
-		{"not for a run of a route that is no more", []actor{slow, reload}, []actor{behind(reload)}, "a.md@0 x.html@10", 500 * ms, "build:a.md@30-1030 reload:x.html@500"},
-		{"what was put aside stays so", []actor{failing(build, "1"), keeping(reload)}, []actor{build, keeping(reload)}, "a.md@0 x.html@10 b.md@500", 300 * ms, "build:a.md@30-130! build:b.md@530-630 reload:x.html@630"},
-		{"until nothing comes first", []actor{failing(build, "1"), keeping(reload)}, []actor{build, behind(keeping(reload))}, "a.md@0 x.html@10", 300 * ms, "build:a.md@30-130! reload:x.html@300"},
-		{"what follows is passed on to who follows now", []actor{slow, pages}, []actor{slow, pages}, "a.md@0", 500 * ms, "build:a.md@30-1030 pages:a.md@1030"},
+		{"a chain goes on", []fakeRoute{build, reload}, []fakeRoute{build, reload}, "a.md@0 x.html@10", 50 * ms, "build:a.md@30-130 reload:x.html@130"},
+		{"with the failure that its end is to know of", []fakeRoute{failing(build, "1"), styles, behind(reload, "build", "css")}, []fakeRoute{build, styles, behind(reload, "build", "css")}, "a.md@0 a.scss@100 x.html@10", 150 * ms, "build:a.md@30-130! css:a.scss@130-230 reload:x.html@230!cancelled"},
+		{"which is none when it is of a route that does not come first any more", []fakeRoute{failing(build, "1"), styles, behind(reload, "build", "css")}, []fakeRoute{build, styles, behind(reload, "css")}, "a.md@0 a.scss@100 x.html@10", 150 * ms, "build:a.md@30-130! css:a.scss@130-230 reload:x.html@230"},
+		{"who has to wait no more does not", []fakeRoute{slow, reload}, []fakeRoute{slow, behind(reload)}, "a.md@0 x.html@10", 500 * ms, "build:a.md@30-1030 reload:x.html@500"},
+		{"who has to wait now does", []fakeRoute{slow, behind(reload)}, []fakeRoute{slow, reload}, "a.md@0 x.html@10", 50 * ms, "build:a.md@30-1030 reload:x.html@1030"},
+		{"not for a run of a route that is no more", []fakeRoute{slow, reload}, []fakeRoute{behind(reload)}, "a.md@0 x.html@10", 500 * ms, "build:a.md@30-1030 reload:x.html@500"},
+		{"what was kept stays so", []fakeRoute{failing(build, "1"), keeping(reload)}, []fakeRoute{build, keeping(reload)}, "a.md@0 x.html@10 b.md@500", 300 * ms, "build:a.md@30-130! build:b.md@530-630 reload:x.html@630"},
+		{"until nothing comes first", []fakeRoute{failing(build, "1"), keeping(reload)}, []fakeRoute{build, behind(keeping(reload))}, "a.md@0 x.html@10", 300 * ms, "build:a.md@30-130! reload:x.html@300"},
+		{"what follows is passed on to who follows now", []fakeRoute{slow, pages}, []fakeRoute{slow, pages}, "a.md@0", 500 * ms, "build:a.md@30-1030 pages:a.md@1030"},
 
-		{"each path goes on", []actor{thumbs}, []actor{thumbs}, "a@0 b@40 a@50", 60 * ms, "t:a@30-130 t:b@70-170 t:a@130-230"},
-		{"a file is waited for until it is closed", []actor{thumbs}, []actor{thumbs}, "a:M@0 a:M@1500 a:w@3000", 500 * ms, "t:a@3030-3130"},
+		{"each path goes on", []fakeRoute{thumbs}, []fakeRoute{thumbs}, "a@0 b@40 a@50", 60 * ms, "t:a@30-130 t:b@70-170 t:a@130-230"},
+		{"a file is waited for until it is closed", []fakeRoute{thumbs}, []fakeRoute{thumbs}, "a:M@0 a:M@1500 a:w@3000", 500 * ms, "t:a@3030-3130"},
 
-		{"what its programs have open is known", []actor{service}, []actor{restarted}, "x.log:M@0 x.log:M@500 a@600", 300 * ms, "s:a@700"},
-		{"also when that was asked for", []actor{service}, []actor{restarted}, "x.log:M@0 x.log:M@500 a@600", 50 * ms, "s:a@700"},
-		{"what is not is no output", []actor{service}, []actor{restarted}, "x.log:M@0 y.log:M@500 y.log:w@501", 300 * ms, "s:y.log@600"},
+		{"what its programs have open is known", []fakeRoute{service}, []fakeRoute{restarted}, "x.log:M@0 x.log:M@500 a@600", 300 * ms, "s:a@700"},
+		{"also when that was asked for", []fakeRoute{service}, []fakeRoute{restarted}, "x.log:M@0 x.log:M@500 a@600", 50 * ms, "s:a@700"},
+		{"what is not is no output", []fakeRoute{service}, []fakeRoute{restarted}, "x.log:M@0 y.log:M@500 y.log:w@501", 300 * ms, "s:y.log@600"},
 
-		{"paths become one route", []actor{thumbs}, []actor{thumbs.with(func(a *actor) { a.Per = PerRoute })}, "a@0 b@10", 20 * ms, "t:a+b@50-150"},
-		{"and a route its paths", []actor{thumbs.with(func(a *actor) { a.Per = PerRoute })}, []actor{thumbs}, "a@0 b@10", 20 * ms, "t:a@50-150 t:b@50-150"},
+		{"paths become one route", []fakeRoute{thumbs}, []fakeRoute{thumbs.with(func(a *fakeRoute) { a.Per = PerRoute })}, "a@0 b@10", 20 * ms, "t:a+b@50-150"},
+		{"and a route its paths", []fakeRoute{thumbs.with(func(a *fakeRoute) { a.Per = PerRoute })}, []fakeRoute{thumbs}, "a@0 b@10", 20 * ms, "t:a@50-150 t:b@50-150"},
 
-		{"a run that began before it could be restarted is not", []actor{slow}, []actor{slow.with(func(a *actor) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
-		{"one that could is", []actor{slow.with(func(a *actor) { a.OnBusy = Restart })}, []actor{slow.with(func(a *actor) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-230!restarted build:a.md+b.md@230-1230"},
-		{"a loop is not forgotten", []actor{writing(build, "a.md")}, []actor{writing(build, "a.md")}, "a.md@0", 350 * ms, brokenLoop},
+		{"a run that began before it could be restarted is not", []fakeRoute{slow}, []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
+		{"one that could is", []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-230!restarted build:a.md+b.md@230-1230"},
+		{"a loop is not forgotten", []fakeRoute{writing(build, "a.md")}, []fakeRoute{writing(build, "a.md")}, "a.md@0", 350 * ms, brokenLoop},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				if got := replaced(t, tt.events, tt.at, tt.first, tt.second); got != tt.frames {
-					t.Errorf("events %q\n got frames %s\nwant frames %s", tt.events, got, tt.frames)
+				if got := replaced(t, tt.events, tt.at, tt.first, tt.second); got != tt.runs {
+					t.Errorf("events %q\n got runs %s\nwant runs %s", tt.events, got, tt.runs)
 				}
 			})
 		})
@@ -248,7 +248,7 @@ func TestSetRoutesHandsEventsOn(t *testing.T) {
 		time.Sleep(time.Second)
 		stop()
 		if fmt.Sprint(post, got) != "[!restarted ] [a+b+c]" {
-			t.Errorf("frames %v, then runs with %v", post, got)
+			t.Errorf("runs %v, then runs with %v", post, got)
 		}
 	})
 }

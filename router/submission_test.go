@@ -18,47 +18,47 @@ import (
 func TestSubmit(t *testing.T) {
 	const never = -1
 	failed := func(s string) string { return strings.ReplaceAll(s, "; ", "\n") }
-	site := []actor{build, styles, behind(pages, "build", "css")}
+	site := []fakeRoute{build, styles, behind(pages, "build", "css")}
 	tests := []struct {
 		name           string
-		actors         []actor
+		routes         []fakeRoute
 		submit, events string
 		returned       int
 		err            string
-		frames         string
+		runs           string
 	}{
-		{"what nobody wants is over at once", []actor{build}, "x", "", 0, "", ""},
-		{"what somebody wants is over with its frame", []actor{build}, "a.md", "", 130, "", "build:a.md@30-130"},
-		{"an event without a mask is wanted whatever is asked for", []actor{build}, "a.md:", "", 130, "", "build:a.md@30-130"},
-		{"but not by routes whose patterns are for others", []actor{build}, "x:", "", 0, "", ""},
-		{"the last of several frames counts", []actor{build, styles.with(func(a *actor) { a.work = 500 * ms })}, "a.md a.scss", "", 530, "", "build:a.md@30-130 css:a.scss@30-530"},
-		{"what follows counts too", []actor{build, pages.with(func(a *actor) { a.work = 70 * ms })}, "a.md", "", 200, "", "build:a.md@30-130 pages:a.md@130-200"},
-		{"what waits behind counts too", []actor{build, reload}, "a.md x.html", "", 130, "", "build:a.md@30-130 reload:x.html@130"},
-		{"what others do does not", []actor{build, reload}, "x.html", "a.md@150", 100, "", "reload:x.html@100 build:a.md@180-280"},
-		{"what joins others waits with them", []actor{build}, "a.md:", "b.md@0 a.md@10", 130, "", "build:a.md+b.md@30-130"},
-		{"what comes during a run waits for the next", []actor{build}, "a.md", "b.md@-50", 180, "", "build:b.md@-20-80 build:a.md@80-180"},
-		{"an error is told", []actor{failing(build, "1")}, "a.md b.md", "", 130, `route "build": exit status 1`, "build:a.md+b.md@30-130!"},
+		{"what nobody wants is over at once", []fakeRoute{build}, "x", "", 0, "", ""},
+		{"what somebody wants is over with its run", []fakeRoute{build}, "a.md", "", 130, "", "build:a.md@30-130"},
+		{"an event without a mask is wanted whatever is asked for", []fakeRoute{build}, "a.md:", "", 130, "", "build:a.md@30-130"},
+		{"but not by routes whose patterns are for others", []fakeRoute{build}, "x:", "", 0, "", ""},
+		{"the last of several runs counts", []fakeRoute{build, styles.with(func(a *fakeRoute) { a.work = 500 * ms })}, "a.md a.scss", "", 530, "", "build:a.md@30-130 css:a.scss@30-530"},
+		{"what follows counts too", []fakeRoute{build, pages.with(func(a *fakeRoute) { a.work = 70 * ms })}, "a.md", "", 200, "", "build:a.md@30-130 pages:a.md@130-200"},
+		{"what waits behind counts too", []fakeRoute{build, reload}, "a.md x.html", "", 130, "", "build:a.md@30-130 reload:x.html@130"},
+		{"what others do does not", []fakeRoute{build, reload}, "x.html", "a.md@150", 100, "", "reload:x.html@100 build:a.md@180-280"},
+		{"what joins others waits with them", []fakeRoute{build}, "a.md:", "b.md@0 a.md@10", 130, "", "build:a.md+b.md@30-130"},
+		{"what comes during a run waits for the next", []fakeRoute{build}, "a.md", "b.md@-50", 180, "", "build:b.md@-20-80 build:a.md@80-180"},
+		{"an error is told", []fakeRoute{failing(build, "1")}, "a.md b.md", "", 130, `route "build": exit status 1`, "build:a.md+b.md@30-130!"},
 		{
 			"all errors are",
-			[]actor{failing(build, "1"), failing(styles, "1").with(func(a *actor) { a.Delay = 50 * ms }), behind(reload, "build", "css")},
+			[]fakeRoute{failing(build, "1"), failing(styles, "1").with(func(a *fakeRoute) { a.Delay = 50 * ms }), behind(reload, "build", "css")},
 			"a.md x.html b.scss", "", 150,
 			failed(`route "build": exit status 1; route "css": exit status 1; route "reload": cancelled: route "build": exit status 1`),
 			"build:a.md@30-130! css:b.scss@50-150! reload:x.html@150!cancelled",
 		},
-		{"the errors of others are not", []actor{build, failing(styles, "1"), site[2]}, "x.html", "a.scss@0", 0, "", "css:a.scss@30-130!"},
-		{"what is cancelled says why", []actor{build, failing(styles, "1"), site[2]}, "a.md", "a.scss@0", 130, `route "pages": cancelled: route "css": exit status 1`, "build:a.md@30-130 css:a.scss@30-130! pages:a.md@130!cancelled"},
-		{"what a busy route drops says so", []actor{build.with(func(a *actor) { a.OnBusy = Ignore })}, "a.md", "b.md@-50", 0, `route "build": dropped: the route was running`, "build:b.md@-20-80"},
-		{"what is restarted goes on", []actor{build.with(func(a *actor) { a.OnBusy = Restart })}, "a.md", "b.md@50", 180, "", "build:a.md@30-80!restarted build:a.md+b.md@80-180"},
-		{"a file that goes away ends the wait", []actor{build}, "a.md", "a.md:d@20", 20, "", ""},
-		{"a file that is renamed does not", []actor{build}, "a.md", "a.md>b.md@20", 130, "", "build:b.md@30-130"},
-		{"a file that is renamed out of sight does", []actor{build}, "a.md", "a.md:f@20", 20, "", ""},
-		{"one renamed to what nobody wants does", []actor{build}, "a.md", "a.md>b@20", 20, "", ""},
-		{"what is no file does not go away", []actor{build}, "a.md:", "a.md:d@10 a.md:c@20", 130, "", "build:a.md@30-130"},
-		{"what is open is waited for", []actor{build}, "a.md:M", "a.md:w@500", 630, "", "build:a.md@530-630"},
-		{"also if it was something of a file before", []actor{build}, "a.md:", "a.md@-20 a.md:d@5", 110, "", "build:a.md@10-110"},
-		{"after the router nothing is followed", []actor{build.with(func(a *actor) { a.work, a.deaf = 2*long, true }), pages}, "a.md", "", int(2*long/ms) + 30, "", "build:a.md@30-7200030"},
-		{"nor run again", []actor{build.with(func(a *actor) { a.OnBusy, a.work, a.lag = Restart, 2*long, 2*long })}, "a.md", "b.md@50", int(2*long/ms) + 80, `route "build": ended for newer events`, "build:a.md@30-7200080!restarted"},
-		{"with the router the wait ends", []actor{build.with(func(a *actor) { a.Delay = 2 * long })}, "a.md", "", int(long / ms), "dropped: the router stopped", ""},
+		{"the errors of others are not", []fakeRoute{build, failing(styles, "1"), site[2]}, "x.html", "a.scss@0", 0, "", "css:a.scss@30-130!"},
+		{"what is cancelled says why", []fakeRoute{build, failing(styles, "1"), site[2]}, "a.md", "a.scss@0", 130, `route "pages": cancelled: route "css": exit status 1`, "build:a.md@30-130 css:a.scss@30-130! pages:a.md@130!cancelled"},
+		{"what a busy route drops says so", []fakeRoute{build.with(func(a *fakeRoute) { a.OnBusy = Ignore })}, "a.md", "b.md@-50", 0, `route "build": dropped: the route was running`, "build:b.md@-20-80"},
+		{"what is restarted goes on", []fakeRoute{build.with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md", "b.md@50", 180, "", "build:a.md@30-80!restarted build:a.md+b.md@80-180"},
+		{"a file that goes away ends the wait", []fakeRoute{build}, "a.md", "a.md:d@20", 20, "", ""},
+		{"a file that is renamed does not", []fakeRoute{build}, "a.md", "a.md>b.md@20", 130, "", "build:b.md@30-130"},
+		{"a file that is renamed out of sight does", []fakeRoute{build}, "a.md", "a.md:f@20", 20, "", ""},
+		{"one renamed to what nobody wants does", []fakeRoute{build}, "a.md", "a.md>b@20", 20, "", ""},
+		{"what is no file does not go away", []fakeRoute{build}, "a.md:", "a.md:d@10 a.md:c@20", 130, "", "build:a.md@30-130"},
+		{"what is open is waited for", []fakeRoute{build}, "a.md:M", "a.md:w@500", 630, "", "build:a.md@530-630"},
+		{"also if it was something of a file before", []fakeRoute{build}, "a.md:", "a.md@-20 a.md:d@5", 110, "", "build:a.md@10-110"},
+		{"after the router nothing is followed", []fakeRoute{build.with(func(a *fakeRoute) { a.work, a.ignoresContext = 2*long, true }), pages}, "a.md", "", int(2*long/ms) + 30, "", "build:a.md@30-7200030"},
+		{"nor run again", []fakeRoute{build.with(func(a *fakeRoute) { a.OnBusy, a.work, a.slowToEnd = Restart, 2*long, 2*long })}, "a.md", "b.md@50", int(2*long/ms) + 80, `route "build": ended for newer events`, "build:a.md@30-7200080!restarted"},
+		{"with the router the wait ends", []fakeRoute{build.with(func(a *fakeRoute) { a.Delay = 2 * long })}, "a.md", "", int(long / ms), "dropped: the router stopped", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,20 +68,20 @@ func TestSubmit(t *testing.T) {
 					before = 50 * ms
 				}
 				returned, got := never, ""
-				frames := performWith(t, Options{}, before, func(r *Router) {
-					ticket := r.Submit(words(tt.submit)...)
+				runs := runRoutesWith(t, Options{}, before, func(r *Router) {
+					submission := r.Submit(words(tt.submit)...)
 					start := time.Now()
 					go func() {
-						err := ticket.Wait(context.WithoutCancel(t.Context()))
+						err := submission.Wait(context.WithoutCancel(t.Context()))
 						returned = int(time.Since(start).Milliseconds())
 						if err != nil {
 							got = err.Error()
 						}
 					}()
-				}, tt.events, tt.actors...)
+				}, tt.events, tt.routes...)
 				synctest.Wait()
-				if frames != tt.frames {
-					t.Errorf("\n got frames %s\nwant frames %s", frames, tt.frames)
+				if runs != tt.runs {
+					t.Errorf("\n got runs %s\nwant runs %s", runs, tt.runs)
 				}
 				if returned != tt.returned || got != tt.err {
 					t.Errorf("Wait returned at %d with %q\nwant at %d with %q", returned, got, tt.returned, tt.err)
@@ -93,11 +93,11 @@ func TestSubmit(t *testing.T) {
 
 func TestWaitEndsWithItsContext(t *testing.T) {
 	r := mustNew(t, Options{}, Route{Name: "r", Callback: discard})
-	ticket := r.Submit(word("a")...) // nobody runs the router
+	submission := r.Submit(word("a")...) // nobody runs the router
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if err := ticket.Wait(ctx); !errors.Is(err, enough) {
+	if err := submission.Wait(ctx); !errors.Is(err, enough) {
 		t.Errorf("Wait: %v", err)
 	}
 }
@@ -108,24 +108,24 @@ func TestSubmitAfterTheEnd(t *testing.T) {
 	if err := r.Submit(word("a")...).Wait(t.Context()); !errors.Is(err, ErrStopped) {
 		t.Errorf("Submit: %v", err)
 	}
-	ticket, err := r.Trigger("r", word("a")...)
+	submission, err := r.Trigger("r", word("a")...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ticket.Wait(t.Context()); !errors.Is(err, ErrStopped) {
+	if err := submission.Wait(t.Context()); !errors.Is(err, ErrStopped) {
 		t.Errorf("Trigger: %v", err)
 	}
 }
 
 func TestTrigger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		frames := performWith(t, Options{}, 0, func(r *Router) {
+		runs := runRoutesWith(t, Options{}, 0, func(r *Router) {
 			if _, err := r.Trigger("css", inotify.Event{Root: "/srv", Path: "."}); err != nil {
 				t.Error(err)
 			}
 		}, "", build, styles, behind(pages, "css"))
-		if want := "css:.@0-100 pages:.@100"; frames != want {
-			t.Errorf("frames %s, want %s", frames, want)
+		if want := "css:.@0-100 pages:.@100"; runs != want {
+			t.Errorf("runs %s, want %s", runs, want)
 		}
 	})
 	r := mustNew(t, Options{}, build.called(), pages.called())
@@ -137,16 +137,16 @@ func TestTrigger(t *testing.T) {
 // What is offered is the route's as if it had just come, unless it is known to be
 // still written, or goes.
 func TestOffer(t *testing.T) {
-	each := actor{Route: Route{Name: "each", Patterns: []string{"*.x"}, Mask: inotify.Attrib | Reload, Delay: 100 * ms, Debounce: -1, Per: PerFile}}
-	others := actor{Route: Route{Name: "others", Patterns: []string{"*.x"}, Mask: inotify.Delete}}
+	each := fakeRoute{Route: Route{Name: "each", Patterns: []string{"*.x"}, Mask: inotify.Attrib | Reload, Delay: 100 * ms, Debounce: -1, Per: PerFile}}
+	others := fakeRoute{Route: Route{Name: "others", Patterns: []string{"*.x"}, Mask: inotify.Delete}}
 	synctest.Test(t, func(t *testing.T) {
-		frames := performWith(t, Options{}, 10*ms, func(r *Router) {
+		runs := runRoutesWith(t, Options{}, 10*ms, func(r *Router) {
 			if err := r.Offer("each", words("a.x:cw open.x:cmw gone.x:cm b.y:cm .dir/c.x:cm")...); err != nil {
 				t.Error(err)
 			}
 		}, "open.x:M@-10 gone.x:d@50 open.x:w@500", each, others)
-		if want := "others:gone.x@80 each:a.x@100 each:open.x@600"; frames != want {
-			t.Errorf("frames %s, want %s", frames, want)
+		if want := "others:gone.x@80 each:a.x@100 each:open.x@600"; runs != want {
+			t.Errorf("runs %s, want %s", runs, want)
 		}
 	})
 	r := mustNew(t, Options{}, each.called())
@@ -159,13 +159,13 @@ func TestOffer(t *testing.T) {
 	}
 }
 
-// called is the route of an actor with a callback.
-func (a actor) called() Route {
+// called is the Route of a fakeRoute, with a callback.
+func (a fakeRoute) called() Route {
 	a.Callback = discard
 	return a.Route
 }
 
-// What waits for a frame goes on when Post has returned, also if it panicked,
+// What waits for a run goes on when Post has returned, also if it panicked,
 // and Post may use the router.
 func TestPost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -230,11 +230,11 @@ func TestSubmittedEventsAreNoLoop(t *testing.T) {
 func TestASkippedRunHasSucceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		var frames []string
+		var runs []string
 		r, err := New(Options{Post: func(f Run) {
 			mu.Lock()
 			defer mu.Unlock()
-			frames = append(frames, fmt.Sprintf("%s: %v, %v", f.Route, f.Outcome, f.Err))
+			runs = append(runs, fmt.Sprintf("%s: %v, %v", f.Route, f.Outcome, f.Err))
 		}},
 			Route{Name: "build", Retries: 3, Callback: func(context.Context, []inotify.Event) error {
 				return fmt.Errorf("all is as it was: %w", ErrSkipped)
@@ -255,8 +255,8 @@ func TestASkippedRunHasSucceeded(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if got, want := strings.Join(frames, "; "), "build: skipped, <nil>; pages: ok, <nil>"; got != want {
-			t.Errorf("got frames %s\nwant %s", got, want)
+		if got, want := strings.Join(runs, "; "), "build: skipped, <nil>; pages: ok, <nil>"; got != want {
+			t.Errorf("got runs %s\nwant %s", got, want)
 		}
 	})
 }

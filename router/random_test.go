@@ -13,7 +13,7 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// After whatever has happened, routes at rest have no lane, no alarm, no timer
+// After whatever has happened, routes at rest have no queue, no alarm, no timer
 // and no queue. That there is no goroutine is TestMain's.
 func TestNothingIsLeftAtRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 		for _, s := range r.states {
 			for q := range s.allQueues() {
 				if s.shared == nil || q.busy || !q.batch.empty() || q.run != nil {
-					t.Errorf("%s has a lane of %v: %+v", s.route.Name, q.key, q)
+					t.Errorf("%s has a queue of %v: %+v", s.route.Name, q.key, q)
 				}
 			}
 			if s.busy+s.running+len(s.ready)+len(s.failures.errs) > 0 || s.held {
@@ -50,7 +50,7 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 
 // Chains of all kinds under random events, in fake time: nothing overlaps
 // itself, no more run than may, nobody starts while one that comes first runs,
-// and every event ends in a frame that is over.
+// and every event ends in a run that is over.
 func TestManyChains(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -101,15 +101,15 @@ func TestManyChainsAreReplaced(t *testing.T) {
 }
 
 type manyChains struct {
-	router    *Router
-	tickets   []*Submission
-	meanwhile func() // between two events; nil is nothing
+	router      *Router
+	submissions []*Submission
+	meanwhile   func() // between two events; nil is nothing
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
 	running int
 	most    int
-	frames  []Run
+	all     []Run
 }
 
 func (m *manyChains) dice(n int) int {
@@ -171,10 +171,10 @@ func (m *manyChains) count(n int) {
 func (m *manyChains) note(f Run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.frames = append(m.frames, f)
+	m.all = append(m.all, f)
 }
 
-// play sends events and returns what must be in a frame, as route:path.
+// play sends events and returns what must be in a run, as route:path.
 func (m *manyChains) play() []string {
 	var sent []string
 	for i := range 100 {
@@ -186,7 +186,7 @@ func (m *manyChains) play() []string {
 			}
 		}
 		if i%3 == 0 {
-			m.tickets = append(m.tickets, m.router.Submit(event(path, 0)))
+			m.submissions = append(m.submissions, m.router.Submit(event(path, 0)))
 		} else {
 			m.router.Events(word(path))
 		}
@@ -199,11 +199,11 @@ func (m *manyChains) play() []string {
 }
 
 func (m *manyChains) await(t *testing.T) {
-	for i, ticket := range m.tickets {
+	for i, submission := range m.submissions {
 		ctx, cancel := context.WithTimeout(t.Context(), long)
 		defer cancel()
-		if err := ticket.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("ticket %d is never over", i)
+		if err := submission.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("submission %d is never over", i)
 		}
 	}
 }
@@ -213,11 +213,11 @@ func (m *manyChains) check(t *testing.T, sent []string) {
 		t.Errorf("%d callbacks ran at once, want at most %d", m.most, m.router.maxRunning)
 	}
 	covered := make(map[string]bool)
-	for _, f := range m.frames {
+	for _, f := range m.all {
 		for _, e := range f.Events {
 			covered[f.Route+":"+e.Path] = covered[f.Route+":"+e.Path] || !errors.Is(f.Err, ErrRestarted)
 		}
-		for _, g := range m.frames {
+		for _, g := range m.all {
 			if f.Start.After(g.Start) && f.Start.Before(g.Start.Add(g.Took)) && !errors.Is(f.Err, ErrCancelled) && m.excludes(f, g) {
 				t.Errorf("%s:%s starts at %v while %s:%s runs", f.Route, paths(f.Events), f.Start, g.Route, paths(g.Events))
 			}
@@ -225,7 +225,7 @@ func (m *manyChains) check(t *testing.T, sent []string) {
 	}
 	for _, what := range sent {
 		if !covered[what] {
-			t.Errorf("%s is in no frame", what)
+			t.Errorf("%s is in no run", what)
 		}
 	}
 }
@@ -240,7 +240,7 @@ func (m *manyChains) excludes(f, g Run) bool {
 			_, isLoop := errors.AsType[*LoopError](f.Err)
 			return !isLoop && (s.shared != nil || paths(f.Events) == paths(g.Events))
 		}
-		return s.precedence()[g.Route]
+		return s.predecessors()[g.Route]
 	}
 	return false
 }
