@@ -106,6 +106,33 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 	}
 }
 
+// A program that Close finds before its supervisor process was asked to start it is
+// ended as soon as it has started.
+func TestCloseEndsWhatIsAboutToStart(t *testing.T) {
+	jobs := newTestRunner(t)
+	j := jobs.job(Command{Argv: []string{"sleep", "20"}})
+	req, e, err := j.prepare(jobs.events())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &execution{runner: jobs.Runner, entry: e, written: make(chan struct{})}
+	if err := jobs.add(x); err != nil {
+		t.Fatal(err)
+	}
+	defer jobs.remove(x)
+
+	x.stop()
+	if err := x.start(req, nil, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.finish(t.Context()); !errors.Is(err, errStop) {
+		t.Errorf("the run ended with %v", err)
+	}
+	if r := jobs.lastRun(); r.Signal != syscall.SIGTERM {
+		t.Errorf("got %v, want that it was stopped", r)
+	}
+}
+
 // When a supervisor process is killed, the program and its group are killed as well.
 func TestSupervisorKilled(t *testing.T) {
 	jobs, w := newTestRunner(t), newLivenessPipe(t)
@@ -193,6 +220,8 @@ func TestAnotherUsersProcess(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	late := time.AfterFunc(20*time.Second, func() { hold.Close() }) // ends the process
+	defer late.Stop()
 	if said, err := io.ReadAll(out); err != nil || !strings.Contains(string(said), "1 of its processes cannot be ended") {
 		t.Errorf("the daemon says %q, %v", said, err)
 	}
