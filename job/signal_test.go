@@ -18,7 +18,7 @@ func TestStopSignal(t *testing.T) {
 sh -c 'trap "echo left; exit" TERM; trap "" INT; echo below; while :; do sleep 0.01; done' &
 trap 'echo int; exit' INT; trap 'echo term; exit' TERM; sleep 0.01; while :; do sleep 0.01; done`
 	go func() {
-		done <- jobs.runWith(ctx, Command{Shell: script, StopSignal: syscall.SIGINT, Grace: time.Hour})
+		done <- jobs.runWith(ctx, Command{Shell: script, StopSignal: syscall.SIGINT, Grace: 20 * time.Second})
 	}()
 	jobs.expect("below")
 	cancel()
@@ -34,11 +34,11 @@ func TestKill(t *testing.T) {
 	jobs := newTestRunner(t)
 	done := make(chan Run, 1)
 	go func() {
-		done <- jobs.run(Command{Shell: `trap '' TERM; echo up; sleep 1000`, Grace: time.Hour})
+		done <- jobs.run(Command{Shell: `trap '' TERM; echo up; sleep 1000`, Grace: 20 * time.Second})
 	}()
 	jobs.expect("up")
 	jobs.Kill()
-	if r := <-done; r.Signal != syscall.SIGKILL {
+	if r := <-done; r.Signal != syscall.SIGKILL || r.Took >= 20*time.Second {
 		t.Error(r)
 	}
 	if r := jobs.run(Command{Shell: "exit 3"}); r.Exit != 3 {

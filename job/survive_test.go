@@ -133,6 +133,24 @@ func TestCloseEndsWhatIsAboutToStart(t *testing.T) {
 	}
 }
 
+// A supervisor process whose program did not start is for other executions.
+func TestFailedStartLetsGoOfTheSupervisor(t *testing.T) {
+	jobs := newTestRunner(t)
+	j := jobs.job(Command{Argv: []string{"true"}})
+	req, e, err := j.prepare(jobs.events())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &execution{runner: jobs.Runner, entry: e, written: make(chan struct{})}
+	req.Path = filepath.Join(jobs.dir, "none")
+	if err := x.start(req, nil, false); !errors.Is(err, syscall.ENOENT) {
+		t.Fatalf("it started: %v", err)
+	}
+	if x.signal(syscall.SIGTERM) {
+		t.Error("it sends signals to the program of another")
+	}
+}
+
 // When a supervisor process is killed, the program and its group are killed as well.
 func TestSupervisorKilled(t *testing.T) {
 	jobs, w := newTestRunner(t), newLivenessPipe(t)
