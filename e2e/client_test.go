@@ -88,9 +88,9 @@ func TestClientAsServed(t *testing.T) {
 				ts.forEachChild(node, (child) => { children.push(outline(child)) });
 				return [node.kind, node.text && node.kind !== ts.SyntaxKind.SourceFile ? node.text : "", children];
 			};
-			return JSON.stringify(outline(ts.createSourceFile("live.js", text, ts.ScriptTarget.Latest, false, ts.ScriptKind.JS)), null, 1);
+			return JSON.stringify(outline(ts.createSourceFile("client.js", text, ts.ScriptTarget.Latest, false, ts.ScriptKind.JS)), null, 1);
 		};
-		const [written, served] = ["../httpd/live.js", 0].map((file) => tree(require("fs").readFileSync(file, "utf8")));
+		const [written, served] = ["../httpd/internal/livereload/client.js", 0].map((file) => tree(require("fs").readFileSync(file, "utf8")));
 		require("assert").equal(served, written);`)
 	compare.Stdin = response.Body
 	if out, err := compare.CombinedOutput(); err != nil {

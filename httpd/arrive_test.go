@@ -53,8 +53,8 @@ func TestWhatAPageMissedWhileItWasAway(t *testing.T) {
 				second := serve(t, Options{Root: dir})
 				p = p.again(t, second)
 				p.is(t, strings.Split(tt.restart, "|")...)
-				if p.last.Seen != second.hub.now().String() {
-					t.Errorf("the page's position is %s, and the server's %s", p.last.Seen, second.hub.now())
+				if p.last.Seen != second.hub.Cursor().String() {
+					t.Errorf("the page's position is %s, and the server's %s", p.last.Seen, second.hub.Cursor())
 				}
 			})
 			t.Run("same server", func(t *testing.T) {

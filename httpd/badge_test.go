@@ -4,21 +4,23 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // element and missingElement are the script elements of the pages at a path
 // that are served before anything has changed, listingElement that of a list.
 func (r *running) element(path string) string {
-	return badge{position: r.hub.now()}.element(httptest.NewRequest("GET", path, nil))
+	return livereload.PageToken{Cursor: r.hub.Cursor()}.Element(httptest.NewRequest("GET", path, nil))
 }
 
 func (r *running) missingElement(path string) string {
-	return badge{position: r.hub.now(), missing: true}.element(httptest.NewRequest("GET", path, nil))
+	return livereload.PageToken{Cursor: r.hub.Cursor(), Missing: true}.Element(httptest.NewRequest("GET", path, nil))
 }
 
 func (r *running) listingElement(path string) string {
-	names := r.current.Load().look(listingOf + path).sum
-	return badge{position: r.hub.now(), listing: true, names: names}.element(httptest.NewRequest("GET", path, nil))
+	names := r.current.Load().look(livereload.ListingOf(path)).Sum
+	return livereload.PageToken{Cursor: r.hub.Cursor(), Listing: true, Names: names}.Element(httptest.NewRequest("GET", path, nil))
 }
 
 // badgeIn is the badge of a page as it was served.

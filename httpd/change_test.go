@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 func (r *running) change(t testing.TB, opts Options) {
@@ -229,7 +231,7 @@ func TestPagesMoveToAnotherRoot(t *testing.T) {
 	one, two := site(t, "a.html", "x.css", "y.css"), site(t, "a.html", "x.css", "y.css")
 	run := serve(t, Options{Root: one})
 	run.Refresh("a.html")
-	before := run.hub.now()
+	before := run.hub.Cursor()
 	p := run.open(t, "/a.html", "/x.css", "/y.css")
 	stock := run.dial(t)
 	stock.greet(t, run.url("/a.html"))
@@ -243,7 +245,7 @@ func TestPagesMoveToAnotherRoot(t *testing.T) {
 	run.change(t, Options{Root: two})
 	p.is(t, "/ !", "errors: job failed")
 	stock.expect(t, "/ !")
-	if now := run.hub.now(); now.epoch != before.epoch || now.number <= before.number {
+	if now := run.hub.Cursor(); now.Epoch != before.Epoch || now.Number <= before.Number {
 		t.Errorf("at %v after %v", now, before)
 	}
 	p.conn.CloseNow()
@@ -284,7 +286,7 @@ func TestPagesThatWereAwayWhenTheRootMoved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			run := serve(t, Options{Root: one})
-			served := badge{position: run.hub.now()}.String()
+			served := livereload.PageToken{Cursor: run.hub.Cursor()}.String()
 			p := run.open(t, "/a.html", "/x.css")
 			p.use(t, nil) // has it told the digest of what was seen
 			p.is(t, "at")
@@ -464,7 +466,7 @@ func TestLiveReloadGoesAndComesBack(t *testing.T) {
 	run.SetError("job", &PageError{Title: "job failed"})
 	p.use(t, nil) // as a page does that is seen again
 	p.is(t, "at")
-	for _, c := range []*client{p.client, stays.client, stock} {
+	for _, c := range []*pageClient{p.pageClient, stays.pageClient, stock} {
 		c.expectNothing(t)
 	}
 

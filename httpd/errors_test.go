@@ -160,11 +160,11 @@ func TestSetError(t *testing.T) {
 	other := run.info(t, "", map[string]any{"url": "http://elsewhere/"})
 	other.is(t, "at")
 
-	run.SetError("build", &PageError{Title: "build failed", Text: "<b>\xff" + strings.Repeat("x", 2*maxErrorText)})
+	run.SetError("build", &PageError{Title: "build failed", Text: "<b>\xff" + strings.Repeat("x", 32<<10)})
 	for _, p := range []*ourPage{a, b, other} {
 		p.is(t, "errors: build failed")
 	}
-	run.SetError("build", &PageError{Title: "build failed", Text: "<b>\xff" + strings.Repeat("x", 2*maxErrorText)})
+	run.SetError("build", &PageError{Title: "build failed", Text: "<b>\xff" + strings.Repeat("x", 32<<10)})
 	run.SetError("test", nil)
 	a.expectNothing(t)
 	run.SetError("a lint", &PageError{Title: "lint failed", Paths: []string{"s/"}})

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
@@ -15,7 +14,7 @@ func (s *handler) noteTry(r *http.Request) {
 	page, use := triedBy(r)
 	from, err := url.Parse(page)
 	if s.live && err == nil && use != "" && sameHost(from.Scheme, from.Host, accessOf(r).reached) {
-		s.hub.tried(try{page, use, time.Now()})
+		s.hub.NoteFailedFetch(page, use)
 	}
 }
 
@@ -33,9 +32,6 @@ func triedBy(r *http.Request) (page, use string) {
 		return "", ""
 	}
 	page = h.Get("Referer")
-	if len(page) >= longestShownURL || len(r.URL.Path) > maxTryBytes {
-		return "", ""
-	}
 	use, _ = urlpath.Parse(urlpath.Canonical(r.URL.Path))
 	return page, use
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/execlog/execlogd/httpd/internal/filetype"
 	"github.com/execlog/execlogd/httpd/internal/inject"
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
@@ -104,7 +105,7 @@ func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 	checked := f.checkedWriter(w)
 	defer checked.close()
 	w.Header().Set("Content-Type", contentType(f.name, head))
-	b := badgeOf(r)
+	b := tokenOf(r)
 	if page, ok := s.inject(w.Header(), r, f, head, b); ok {
 		modified := f.setValidators(w.Header(), "-"+b.String())
 		http.ServeContent(checked, r, "", modified, page)
@@ -134,7 +135,7 @@ func (f *file) head() ([]byte, error) {
 
 // inject returns f with the script element in it. ok is false if f is no page, if
 // pages do not get the script, or if the request is not for a page to be shown.
-func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b badge) (page io.ReadSeeker, ok bool) {
+func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b livereload.PageToken) (page io.ReadSeeker, ok bool) {
 	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
@@ -145,7 +146,7 @@ func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b
 	}
 
 	s.checkPolicies(f, head)
-	return inject.Splice(f.content, f.Size(), int64(off), b.element(r)), true
+	return inject.Splice(f.content, f.Size(), int64(off), b.Element(r)), true
 }
 
 // isNavigation reports whether the answer will be shown as a page. What a script
@@ -191,8 +192,8 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	b := badgeOf(r)
-	b.missing = true
+	b := tokenOf(r)
+	b.Missing = true
 	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
 		s.serveOwnPage(w, r, http.StatusNotFound, b, notFoundTemplate, nil)
@@ -235,12 +236,12 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 }
 
 // serveOwnPage answers with a page of our own.
-func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, b badge, page *pageTemplate, about any) {
+func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, b livereload.PageToken, page *pageTemplate, about any) {
 	var script template.HTML
 	var statusURL template.URL
 	if s.live && isNavigation(r) {
-		script = template.HTML(b.element(r))
-		statusURL = template.URL(wayUp(r) + statusPath[1:] + "/")
+		script = template.HTML(b.Element(r))
+		statusURL = template.URL(livereload.PathToTop(r) + statusPath[1:] + "/")
 	}
 	text, err := page.render(about, script, statusURL)
 	if err != nil {

@@ -26,7 +26,7 @@ const fleetSize = 10_000
 // times end when the last client has read the last byte. The clients, and the
 // floor, are processes of their own, so that the memory is the server's alone.
 func BenchmarkFleet(b *testing.B) {
-	run := serve(b, Options{}, func(s *Server) { s.hub.patience.ping = time.Hour })
+	run := serve(b, Options{}, func(s *Server) { s.hub.Timeouts.Ping = time.Hour })
 	const message = `{"command":"reload","path":"/style/site.css","liveCSS":true,"liveImg":true}`
 	size := 2 + len(message) // a frame
 

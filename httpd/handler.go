@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // A handler answers requests by one set of options. It never changes: Change puts
@@ -92,7 +94,7 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 // Change waits for calls of them that are under way. After Close it returns
 // [http.ErrServerClosed].
 func (s *Server) Change(opts Options) error {
-	return s.hub.changeSite(func() (*config, error) {
+	return s.hub.Reconfigure(func() (*livereload.Config, error) {
 		before := s.current.Load()
 		next, err := s.newHandler(opts, before.root)
 		if err != nil {
@@ -106,8 +108,8 @@ func (s *Server) Change(opts Options) error {
 }
 
 // liveConfig is what live reload has to know of the handler.
-func (s *handler) liveConfig() *config {
-	return &config{directory: s.directory, live: s.live, log: s.log}
+func (s *handler) liveConfig() *livereload.Config {
+	return &livereload.Config{Directory: s.directory, Enabled: s.live, Logger: s.log}
 }
 
 // replaceHandler puts next in the place of before, and releases the root that is not
@@ -141,7 +143,7 @@ func (s *Server) acquire() (now *handler, ok bool) {
 }
 
 // serve answers a request. The position is one from before the handler was acquired.
-func (s *handler) serve(w http.ResponseWriter, r *http.Request, at position) {
+func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cursor) {
 	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
 		refuse(w, http.StatusBadRequest, "the request target must be a path")
 		return
@@ -166,7 +168,7 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at position) {
 	case s.live && (path == statusPath || strings.HasPrefix(path, statusPath+"/")):
 		s.serveStatus(w, r)
 	case s.root != nil:
-		s.serveFile(w, badged(r, at))
+		s.serveFile(w, withToken(r, at))
 	default:
 		refuse(w, http.StatusNotFound, "no files are served here, only /livereload.js, /livereload and "+statusPath+"/")
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // A page with thousands of files, which takes more than one message to name them,
@@ -62,7 +64,7 @@ func TestAPageDoesNotWaitForThoseWithMoreFiles(t *testing.T) {
 		large = append(large, run.info(t, "/", map[string]any{"uses": names}))
 	}
 	await(t, func() bool {
-		return slices.ContainsFunc(run.hub.snapshot(len(large), 1).pages, func(p openPage) bool { return p.count == 4000 })
+		return slices.ContainsFunc(run.hub.Snapshot(len(large), 1).Pages, func(p livereload.OpenPage) bool { return p.Used == 4000 })
 	}, "no page is taken in")
 	run.open(t, "/a.html", "/b.html", "/c.html")
 	waiting := 0
@@ -115,7 +117,7 @@ func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("some/%d.js", i)
 	}
-	seen := run.hub.now()
+	seen := run.hub.Cursor()
 	for range 200 {
 		run.Refresh(many...)
 	}
@@ -124,8 +126,8 @@ func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 		p := run.info(t, "/a.html", map[string]any{"seen": seen.String(), "uses": []string{"/a.css", "/some/x.js"}})
 		if i%2 == 0 {
 			await(t, func() bool {
-				pages := run.hub.snapshot(1, 1).pages
-				return len(pages) == 1 && slices.Contains(pages[0].uses, "/a.css")
+				pages := run.hub.Snapshot(1, 1).Pages
+				return len(pages) == 1 && slices.Contains(pages[0].Uses, "/a.css")
 			}, "the page is not taken in")
 		}
 		write(t, run.current.Load().directory, "a.css", fmt.Sprint("after ", i))
@@ -136,9 +138,9 @@ func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 		}
 		p.conn.CloseNow()
 		run.awaitBrowsers(t, 0)
-		seen = run.hub.now()
+		seen = run.hub.Cursor()
 		if i < 10 {
-			seen.number -= 100
+			seen.Number -= 100
 		}
 	}
 }
@@ -200,8 +202,8 @@ func (h *hostilePage) connect() error {
 // introduce is a page's introduction with those names, when it was last told of
 // the change so many changes ago.
 func (h *hostilePage) introduce(names string, ago uint64) error {
-	seen := h.run.hub.now()
-	seen.number -= min(seen.number, ago)
+	seen := h.run.hub.Cursor()
+	seen.Number -= min(seen.Number, ago)
 	_, err := h.conn.Write(maskedFrame(fmt.Sprintf(`{"command":"info","path":"/","url":%q,"seen":%q,"uses":[%s]}`, h.run.url("/"), seen, names)))
 	return err
 }

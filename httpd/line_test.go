@@ -27,7 +27,7 @@ func TestBrowsersOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := &client{conn: conn, heard: make(chan string, 100)}
+	page := &pageClient{conn: conn, heard: make(chan string, 100)}
 	go page.listen()
 	page.greet(t, "http://elsewhere/")
 	for i := range 20 {
@@ -103,8 +103,8 @@ func TestABrowserAtRestIsOneGoroutine(t *testing.T) {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		handlers := bytes.Count(stacks, []byte("net/http.(*conn).serve("))
-		ours := bytes.Count(stacks, []byte("created by github.com/execlog/execlogd/httpd.(*browser).follow"))
-		senders := bytes.Count(stacks, []byte("httpd.(*hub).deliver("))
+		ours := bytes.Count(stacks, []byte("created by github.com/execlog/execlogd/httpd/internal/livereload.(*conn).follow"))
+		senders := bytes.Count(stacks, []byte("livereload.(*Hub).deliver("))
 		if handlers == 0 && ours == 10 && senders == 0 {
 			return
 		}
@@ -135,7 +135,7 @@ func TestWhoAsksAndDoesNotListenIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newServer(t, Options{})
-	s.hub.patience.write = time.Hour
+	s.hub.Timeouts.Write = time.Hour
 	run := serveListener(t, s, narrow{ln.(*net.TCPListener)})
 	conn := run.introduced(t)
 	ping := append([]byte{0x89, 0x80 | 125, 0, 0, 0, 0}, make([]byte, 125)...)

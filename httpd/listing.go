@@ -101,8 +101,8 @@ func (s *handler) serveListing(w http.ResponseWriter, r *http.Request, name stri
 	slices.SortFunc(about.Entries, order.compare)
 	about.Summary = summary(about.Entries)
 
-	b := badgeOf(r)
-	b.listing, b.names = true, sumOfNames(found)
+	b := tokenOf(r)
+	b.Listing, b.Names = true, sumOfNames(found)
 	s.serveOwnPage(w, r, http.StatusOK, b, listingTemplate, about)
 }
 

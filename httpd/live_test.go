@@ -11,17 +11,19 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
-// A client is the browser's end of a websocket.
-type client struct {
+// A pageClient is the browser's end of a websocket.
+type pageClient struct {
 	conn  *websocket.Conn
 	heard chan string // closed when the connection ends
 	err   error       // why, once heard is closed
 }
 
 // listen reads all that comes, so that pings and goodbyes are answered.
-func (c *client) listen() {
+func (c *pageClient) listen() {
 	defer close(c.heard)
 	for {
 		_, text, err := c.conn.Read(context.Background())
@@ -34,7 +36,7 @@ func (c *client) listen() {
 }
 
 // dial opens a websocket. Headers come in pairs.
-func (r *running) dial(t testing.TB, headers ...string) *client {
+func (r *running) dial(t testing.TB, headers ...string) *pageClient {
 	t.Helper()
 	c, resp, err := r.tryDial(t, "/livereload", headers...)
 	if err != nil {
@@ -51,7 +53,7 @@ func (r *running) dial(t testing.TB, headers ...string) *client {
 
 // tryDial opens a websocket from which nobody reads.
 
-func (r *running) tryDial(t testing.TB, path string, headers ...string) (*client, *http.Response, error) {
+func (r *running) tryDial(t testing.TB, path string, headers ...string) (*pageClient, *http.Response, error) {
 	opts := &websocket.DialOptions{HTTPHeader: http.Header{}, HTTPClient: &http.Client{Transport: &http.Transport{}}}
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "Host" {
@@ -68,12 +70,14 @@ func (r *running) tryDial(t testing.TB, path string, headers ...string) (*client
 	}
 	t.Cleanup(func() { conn.CloseNow() })
 	conn.SetReadLimit(1 << 20)
-	return &client{conn: conn, heard: make(chan string, 100)}, resp, nil
+	return &pageClient{conn: conn, heard: make(chan string, 100)}, resp, nil
 }
+
+const serverHello = `{"command":"hello","protocols":["http://livereload.com/protocols/official-7"],"serverName":"execlogd"}`
 
 const clientHello = `{"command":"hello","protocols":["http://livereload.com/protocols/official-6","http://livereload.com/protocols/official-7"],"ver":"4.0.2"}`
 
-func (c *client) say(t testing.TB, text string) {
+func (c *pageClient) say(t testing.TB, text string) {
 	t.Helper()
 	if err := c.conn.Write(context.Background(), websocket.MessageText, []byte(text)); err != nil {
 		t.Fatal(err)
@@ -81,7 +85,7 @@ func (c *client) say(t testing.TB, text string) {
 }
 
 // hear returns the next message.
-func (c *client) hear(t testing.TB) string {
+func (c *pageClient) hear(t testing.TB) string {
 	t.Helper()
 	select {
 	case text, open := <-c.heard:
@@ -96,7 +100,7 @@ func (c *client) hear(t testing.TB) string {
 }
 
 // greet shakes hands for a page, and returns when the server knows it.
-func (c *client) greet(t testing.TB, url string) {
+func (c *pageClient) greet(t testing.TB, url string) {
 	t.Helper()
 	c.say(t, clientHello)
 	if got := c.hear(t); got != serverHello {
@@ -107,14 +111,14 @@ func (c *client) greet(t testing.TB, url string) {
 
 // show says what the page shows, and returns when the server has read it:
 // the answer to a ping comes behind it.
-func (c *client) show(t testing.TB, command, url string) {
+func (c *pageClient) show(t testing.TB, command, url string) {
 	t.Helper()
 	info, _ := json.Marshal(map[string]any{"command": command, "plugins": map[string]any{}, "url": url})
 	c.say(t, string(info))
 	c.sync(t)
 }
 
-func (c *client) sync(t testing.TB) {
+func (c *pageClient) sync(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -125,7 +129,7 @@ func (c *client) sync(t testing.TB) {
 
 // expectNothing makes sure that the server has sent nothing: what it sent
 // before it answered a ping would be here.
-func (c *client) expectNothing(t testing.TB) {
+func (c *pageClient) expectNothing(t testing.TB) {
 	t.Helper()
 	c.sync(t)
 	select {
@@ -137,7 +141,7 @@ func (c *client) expectNothing(t testing.TB) {
 
 // expect reads messages and compares them with a notation: a path for one that
 // is applied in place, a path and an exclamation mark for a page reload.
-func (c *client) expect(t testing.TB, want ...string) {
+func (c *pageClient) expect(t testing.TB, want ...string) {
 	t.Helper()
 	for _, w := range want {
 		var m struct {
@@ -159,7 +163,7 @@ func (c *client) expect(t testing.TB, want ...string) {
 }
 
 // closed returns the status with which the server closes.
-func (c *client) closed(t testing.TB) websocket.StatusCode {
+func (c *pageClient) closed(t testing.TB) websocket.StatusCode {
 	t.Helper()
 	select {
 	case text, open := <-c.heard:
@@ -229,7 +233,7 @@ func TestAMissingPageIsReloadedWith404HTML(t *testing.T) {
 	if !strings.HasPrefix(body, run.missingElement("/gone")) {
 		t.Fatalf("got %q", body)
 	}
-	missing, _, err := run.tryDial(t, "/livereload?"+badge{position: run.hub.now(), missing: true}.String())
+	missing, _, err := run.tryDial(t, "/livereload?"+livereload.PageToken{Cursor: run.hub.Cursor(), Missing: true}.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +272,7 @@ func TestFramesOfNonsense(t *testing.T) {
 		{"no hello", []string{`{"command":"info","url":"/"}`}, false, websocket.StatusProtocolError},
 		{"hello without protocols", []string{`{"command":"hello"}`}, false, websocket.StatusProtocolError},
 		{"hello of another version", []string{`{"command":"hello","protocols":["http://livereload.com/protocols/official-6"]}`}, false, websocket.StatusProtocolError},
-		{"huge", []string{clientHello, strings.Repeat(" ", frameLimit+1)}, false, websocket.StatusMessageTooBig},
+		{"huge", []string{clientHello, strings.Repeat(" ", 64<<10+1)}, false, websocket.StatusMessageTooBig},
 		{"garbage after the handshake", []string{clientHello, "]"}, false, websocket.StatusInvalidFramePayloadData},
 	}
 	for _, tt := range tests {
@@ -306,14 +310,14 @@ func TestFramesOfNonsense(t *testing.T) {
 }
 
 func TestWhoSaysNothingIsDropped(t *testing.T) {
-	run := serve(t, Options{}, func(s *Server) { s.hub.patience.hello = 10 * time.Millisecond })
+	run := serve(t, Options{}, func(s *Server) { s.hub.Timeouts.Hello = 10 * time.Millisecond })
 	run.dial(t).closed(t)
 }
 
 // A peer that is gone without a word does not answer pings.
 func TestWhoAnswersNoPingIsDropped(t *testing.T) {
 	run := serve(t, Options{}, func(s *Server) {
-		s.hub.patience.ping, s.hub.patience.pong, s.hub.patience.goodbye = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
+		s.hub.Timeouts.Ping, s.hub.Timeouts.Pong, s.hub.Timeouts.Close = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
 	})
 	lively := run.dial(t)
 	lively.greet(t, "http://elsewhere/")
@@ -331,7 +335,7 @@ func TestWhoAnswersNoPingIsDropped(t *testing.T) {
 // A client that takes nothing holds up nobody and is dropped.
 func TestWhoNeverReadsIsDropped(t *testing.T) {
 	run := serve(t, Options{}, func(s *Server) {
-		s.hub.patience.write, s.hub.patience.goodbye = 100*time.Millisecond, 10*time.Millisecond
+		s.hub.Timeouts.Write, s.hub.Timeouts.Close = 100*time.Millisecond, 10*time.Millisecond
 	})
 	lively := run.dial(t)
 	lively.greet(t, "http://elsewhere/")
@@ -367,7 +371,7 @@ func maskedFrame(text string) []byte {
 	return append(head, text...)
 }
 
-func (s *Server) browsers() int { return s.hub.conns() }
+func (s *Server) browsers() int { return s.hub.Conns() }
 
 // awaitBrowsers returns when n browsers are connected.
 func (r *running) awaitBrowsers(t testing.TB, n int) {

@@ -14,26 +14,27 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
 // look is look of the handler of the moment. After Close there is none.
-func (s *Server) look(use string) sight {
+func (s *Server) look(use string) livereload.FileState {
 	now, ok := s.acquire()
 	if !ok {
-		return sight{}
+		return livereload.FileState{}
 	}
 	defer now.root.release()
 	if now.root == nil {
-		return sight{}
+		return livereload.FileState{}
 	}
 	return now.look(use)
 }
 
 // look sees what a use's path leads to now, by opening it as a request would.
 // Where that cannot be told, for want of descriptors, the sight is none.
-func (s *handler) look(use string) sight {
-	urlPath, listing := strings.CutPrefix(use, listingOf)
+func (s *handler) look(use string) livereload.FileState {
+	urlPath, listing := livereload.CutListing(use)
 	decoded, err := url.PathUnescape(urlPath)
 	name, slash, ok := urlpath.FileName(decoded)
 	if err != nil || !ok {
@@ -52,44 +53,44 @@ func (s *handler) look(use string) sight {
 		defer f.Close()
 		return s.sightOf(use, f, listing)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EIO):
-		return sight{what: broken, name: name, sum: sum(use, "broken"), err: err}
+		return livereload.FileState{Kind: livereload.Unreadable, Name: name, Sum: sum(use, "broken"), Err: err}
 	case errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return sight{}
+		return livereload.FileState{}
 	}
 	return s.absence(use, name)
 }
 
-func (s *handler) sightOf(use string, f *file, listing bool) sight {
+func (s *handler) sightOf(use string, f *file, listing bool) livereload.FileState {
 	stat, ok := f.Sys().(*syscall.Stat_t)
 	if !ok {
-		return sight{}
+		return livereload.FileState{}
 	}
-	seen := sight{what: regular, name: f.name, state: f.state(), ctime: stat.Ctim.Nano() / 1e6}
+	seen := livereload.FileState{Kind: livereload.Regular, Name: f.name, Version: f.state(), Changed: stat.Ctim.Nano() / 1e6}
 	switch {
 	case f.IsDir() && !listing:
-		seen.what, seen.sum = directory, sum(use, "directory")
+		seen.Kind, seen.Sum = livereload.Directory, sum(use, "directory")
 		return seen
 	case f.IsDir():
 		entries, err := f.ReadDir(-1)
 		if err != nil {
-			return sight{}
+			return livereload.FileState{}
 		}
-		seen.what, seen.sum = directory, sumOfNames(entries)
+		seen.Kind, seen.Sum = livereload.Directory, sumOfNames(entries)
 		return seen
 	}
 	content, ok := s.digests.of(f)
 	if ok {
-		seen.sum, seen.exact = sum(use, f.name, content), true
+		seen.Sum, seen.Exact = sum(use, f.name, content), true
 	} else {
-		seen.sum = sum(use, f.name, stat.Ino, stat.Mtim.Nano(), stat.Size)
+		seen.Sum = sum(use, f.name, stat.Ino, stat.Mtim.Nano(), stat.Size)
 	}
 	return seen
 }
 
 // absence is the sight of nothing. A name that is not there came or went with
 // a change of the directory that it would be in.
-func (s *handler) absence(use, name string) sight {
-	seen := sight{what: absent, name: name, sum: sum(use, "absent")}
+func (s *handler) absence(use, name string) livereload.FileState {
+	seen := livereload.FileState{Kind: livereload.Missing, Name: name, Sum: sum(use, "absent")}
 	root := s.root.now()
 	for dir := "."; ; {
 		info, err := root.Stat(dir)
@@ -97,7 +98,7 @@ func (s *handler) absence(use, name string) sight {
 			return seen
 		}
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			seen.ctime = stat.Ctim.Nano() / 1e6
+			seen.Changed = stat.Ctim.Nano() / 1e6
 		}
 		next, rest, more := strings.Cut(name, "/")
 		if !more {
@@ -123,12 +124,12 @@ func sumOfNames(entries []fs.DirEntry) (all uint64) {
 	return all
 }
 
-func (f *file) state() fileState {
+func (f *file) state() livereload.FileVersion {
 	stat, ok := f.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fileState{}
+		return livereload.FileVersion{}
 	}
-	return fileState{uint64(stat.Dev), stat.Ino, stat.Size, stat.Ctim.Nano()}
+	return livereload.FileVersion{Device: stat.Dev, Inode: stat.Ino, Size: stat.Size, Ctime: stat.Ctim.Nano()}
 }
 
 // digestLimit is how large a file may be for its content to be compared. Of a
@@ -142,14 +143,14 @@ const maxDigests = 16 << 10
 // change. After very many they are read again.
 type digests struct {
 	mu    sync.Mutex
-	known map[fileState]uint64
+	known map[livereload.FileVersion]uint64
 }
 
 // of is the digest of a regular file, which is the same in every process. It is
 // not ok where the file is too large, cannot be read, or changes meanwhile.
 func (d *digests) of(f *file) (content uint64, ok bool) {
 	state := f.state()
-	if state.size > digestLimit {
+	if state.Size > digestLimit {
 		return 0, false
 	}
 	d.mu.Lock()
@@ -160,22 +161,22 @@ func (d *digests) of(f *file) (content uint64, ok bool) {
 	}
 	h := sha256.New()
 	n, err := io.Copy(h, io.NewSectionReader(f.File, 0, digestLimit+1))
-	if err != nil || n != state.size || !f.isUnchanged() {
+	if err != nil || n != state.Size || !f.isUnchanged() {
 		return 0, false
 	}
 	content = binary.LittleEndian.Uint64(h.Sum(nil))
 	// Where the clock has moved on, whatever comes later has another time.
-	if time.Now().UnixMilli()-state.ctime/1e6 > tick {
+	if time.Now().UnixMilli()-state.Ctime/1e6 > livereload.ClockTick {
 		d.remember(state, content)
 	}
 	return content, true
 }
 
-func (d *digests) remember(state fileState, content uint64) {
+func (d *digests) remember(state livereload.FileVersion, content uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.known == nil || len(d.known) == maxDigests {
-		d.known = make(map[fileState]uint64)
+		d.known = make(map[livereload.FileVersion]uint64)
 	}
 	d.known[state] = content
 }
@@ -187,8 +188,8 @@ func (s *handler) noteServed(urlPath string, f *file) {
 		return
 	}
 	state := f.state()
-	if time.Now().UnixMilli()-state.ctime/1e6 <= tick {
-		state = fileState{} // it may be another at the same time, of a clock that ticks
+	if time.Now().UnixMilli()-state.Ctime/1e6 <= livereload.ClockTick {
+		state = livereload.FileVersion{} // it may be another at the same time, of a clock that ticks
 	}
-	s.hub.noteServed(use, state)
+	s.hub.NoteServed(use, state)
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // Hidden means hidden: a link publishes nothing that has a hidden name itself.
@@ -149,8 +151,8 @@ func TestPagesLearnNothingOfPrivateFiles(t *testing.T) {
 	now, _ := run.acquire()
 	defer now.root.release()
 	for _, use := range []string{"/site.toml", "/pipe"} {
-		if seen := now.look(use); seen.what != absent {
-			t.Errorf("%s is %v, want absent", use, seen.what)
+		if seen := now.look(use); seen.Kind != livereload.Missing {
+			t.Errorf("%s is %v, want absent", use, seen.Kind)
 		}
 	}
 	notOpened(t, "a look at it", opened)

@@ -1,5 +1,7 @@
 package httpd
 
+import "github.com/execlog/execlogd/httpd/internal/livereload"
+
 // A PageError is what pages show in place of what they would be: the output
 // of a job that failed, the reason why a file cannot be read.
 type PageError struct {
@@ -19,14 +21,14 @@ type PageError struct {
 // such as that of a job. Pages of our client show it at once, and those that
 // come later when they come, until it is taken away. SetError does not block.
 func (s *Server) SetError(source string, e *PageError) {
-	s.hub.setError(source, (*PageErr)(e))
+	s.hub.SetError(source, (*livereload.PageError)(e))
 }
 
 // Explain says, for people, which pages the change of a file's content affects and
 // what it does to them, as far as the file's name decides it. The path is as in
 // Server.Refresh.
-func Explain(path string) string { return explain(path) }
+func Explain(path string) string { return livereload.Explain(path) }
 
 // ExplainNames is Explain for a name that comes or goes, or a file that may be
 // read or not. The path is as in Server.Recheck.
-func ExplainNames(path string) string { return explainNames(path) }
+func ExplainNames(path string) string { return livereload.ExplainNames(path) }

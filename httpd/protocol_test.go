@@ -11,10 +11,16 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-const ourClientHello = `{"command":"hello","protocols":["` + protocol7 + `","` + ourProtocol + `"],"ver":"execlogd"}`
+const (
+	ourProtocols   = `"protocols":["http://livereload.com/protocols/official-7","https://github.com/execlog/execlogd/protocol-1"]`
+	ourClientHello = `{"command":"hello",` + ourProtocols + `,"ver":"execlogd"}`
+	ourHello       = `{"command":"hello",` + ourProtocols + `,"serverName":"execlogd"}`
+)
 
 // An answer is any message of our protocol.
 type answer struct {
@@ -47,7 +53,7 @@ func (a answer) String() string {
 
 // An ourPage is a page with our client.
 type ourPage struct {
-	*client
+	*pageClient
 	path string
 	last answer // with a position
 	uses []string
@@ -57,7 +63,7 @@ type ourPage struct {
 // position or what it missed. Fields are added to the info.
 func (r *running) info(t testing.TB, path string, fields map[string]any) *ourPage {
 	t.Helper()
-	query := badge{position: r.hub.now()}.String()
+	query := livereload.PageToken{Cursor: r.hub.Cursor()}.String()
 	if q, ok := fields["badge"]; ok {
 		query = q.(string)
 	}
@@ -75,7 +81,7 @@ func (r *running) info(t testing.TB, path string, fields map[string]any) *ourPag
 		for range c.heard {
 		}
 	})
-	p := &ourPage{client: c, path: path}
+	p := &ourPage{pageClient: c, path: path}
 	p.uses, _ = fields["uses"].([]string)
 	request := map[string]any{"command": "info", "plugins": map[string]any{}, "url": r.url(path)}
 	if path != "" {
@@ -264,9 +270,9 @@ func TestAStockClientHearsReloadsOnly(t *testing.T) {
 func TestOurClientElsewhere(t *testing.T) {
 	for _, opts := range []Options{{Root: site(t)}, {}} {
 		run := serve(t, opts)
-		from := run.hub.now()
+		from := run.hub.Cursor()
 		run.Refresh("a.css")
-		p := run.info(t, "", map[string]any{"url": "http://elsewhere/", "badge": badge{position: from}.String()})
+		p := run.info(t, "", map[string]any{"url": "http://elsewhere/", "badge": livereload.PageToken{Cursor: from}.String()})
 		p.is(t, "/a.css")
 		if p.last.Digest != "" {
 			t.Errorf("a page without uses has the digest %s", p.last.Digest)
@@ -293,8 +299,8 @@ func TestAStrangersPageSaysNothing(t *testing.T) {
 		c.hear(t)
 		c.say(t, `{"command":"info","url":"`+run.url("/a.html")+`","path":"/a.html","uses":["/secret"]}`)
 		c.hear(t)
-		if p := run.hub.snapshot(1, 1).pages[0]; p.count != want {
-			t.Errorf("%s: the page uses %d files, want %d", origin, p.count, want)
+		if p := run.hub.Snapshot(1, 1).Pages[0]; p.Used != want {
+			t.Errorf("%s: the page uses %d files, want %d", origin, p.Used, want)
 		}
 		c.conn.CloseNow()
 		run.awaitBrowsers(t, 0)

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // serveScript answers with the client. Any page may load it: a page of another
@@ -23,6 +25,6 @@ func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("Cache-Control", "no-cache")
-	h.Set("ETag", scriptETag)
-	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(script))
+	h.Set("ETag", livereload.ScriptETag)
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(livereload.Script))
 }

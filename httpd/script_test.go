@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 func TestBlockedPagesAreLogged(t *testing.T) {
@@ -22,7 +24,7 @@ func TestBlockedPagesAreLogged(t *testing.T) {
 		r.Header.Set("Referer", page)
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
-		if w.Code != http.StatusOK || w.Body.String() != script {
+		if w.Code != http.StatusOK || w.Body.String() != livereload.Script {
 			t.Errorf("status %d, want the script with 200", w.Code)
 		}
 	}

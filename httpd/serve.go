@@ -11,8 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // How much time and memory a client may take that does not say what it wants; see
@@ -89,7 +91,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		conns.waitForLast(ctx, &listener.pages)
 	}
 
-	listener.pages.dismiss()
+	listener.pages.Close()
 	ln.Close()
 	<-served
 	conns.waitForNew(srv)
@@ -101,7 +103,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // shutdown stops srv: what runs gets the grace period, and what is left is cut.
-func (s *Server) shutdown(srv *http.Server, pages *connSet) {
+func (s *Server) shutdown(srv *http.Server, pages *livereload.ConnSet) {
 	now := s.current.Load()
 	grace, cancel := context.WithTimeout(context.Background(), max(now.grace, 0))
 	defer cancel()
@@ -113,7 +115,7 @@ func (s *Server) shutdown(srv *http.Server, pages *connSet) {
 		now.log.Info("requests cut", "err", err)
 	}
 
-	pages.cut()
+	pages.Cut()
 	srv.Close()
 	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
 	defer cancel()
@@ -145,8 +147,8 @@ type listenerKey struct{}
 
 // A listenerInfo is what the requests of one Serve have in common.
 type listenerInfo struct {
-	wildcard bool    // the listener is bound to every address
-	pages    connSet // the websockets that these requests became
+	wildcard bool               // the listener is bound to every address
+	pages    livereload.ConnSet // the websockets that these requests became
 }
 
 // listenerOf returns what is known of the listener of a request; nil where the
@@ -217,7 +219,7 @@ func (c *httpConns) handler(h http.Handler) http.Handler {
 // waitForLast waits, once nothing new is accepted, for the last connection and then
 // for the last page, or until ctx ends. Idle connections are not closed, as
 // http.Server.SetKeepAlivesEnabled would: a request may be on its way.
-func (c *httpConns) waitForLast(ctx context.Context, pages *connSet) {
+func (c *httpConns) waitForLast(ctx context.Context, pages *livereload.ConnSet) {
 	c.final.Store(true)
 	if c.all.Wait(ctx) == nil {
 		pages.Wait(ctx)

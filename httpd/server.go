@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/status"
 )
 
@@ -87,14 +88,14 @@ type Options struct {
 // up to date. Its methods may be called from any goroutine.
 type Server struct {
 	current  atomic.Pointer[handler]
-	hub      hub
+	hub      *livereload.Hub
 	timeouts timeouts
 	limits   logLimits
 	warned   warnings // about policies in files
 	reported warnings // about policies that pages report
 	private  privateFiles
 	digests  digests
-	lone     connSet // of requests that belong to no Serve
+	lone     livereload.ConnSet // of requests that belong to no Serve
 
 	statusSubscribers statusSubscribers
 	statusRenderer    status.Renderer
@@ -112,7 +113,6 @@ func New(opts Options) (*Server, error) {
 		statusSubscribers: newStatusSubscribers(),
 		timeouts:          defaultTimeouts,
 	}
-	s.hub.init(s.look)
 	s.closing, s.close = context.WithCancel(context.Background())
 
 	first, err := s.newHandler(opts, nil)
@@ -122,7 +122,7 @@ func New(opts Options) (*Server, error) {
 	}
 
 	s.current.Store(first)
-	s.hub.config.Store(first.liveConfig())
+	s.hub = livereload.New(*first.liveConfig(), s.look)
 	return s, nil
 }
 
@@ -142,7 +142,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	// The position comes before the handler, so that a page has no later position
 	// than its root: see Change.
-	at := s.hub.now()
+	at := s.hub.Cursor()
 	now, ok := s.acquire()
 	if !ok {
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
@@ -174,7 +174,7 @@ func refuse(w http.ResponseWriter, code int, why string) {
 //
 // Names that are not served, such as hidden files, affect no page.
 func (s *Server) Refresh(paths ...string) {
-	s.hub.refresh(paths)
+	s.hub.Refresh(paths)
 }
 
 // Recheck says that names came or went, or that files became readable or
@@ -184,13 +184,13 @@ func (s *Server) Refresh(paths ...string) {
 // the pages are told as by Refresh. Pages that list a directory load again when a
 // name in it comes or goes. Paths are as in Refresh.
 func (s *Server) Recheck(paths ...string) {
-	s.hub.recheck(paths)
+	s.hub.Recheck(paths)
 }
 
 // Concerns reports whether a change of a file's content would affect a page that is
 // open now. The path is as in Refresh.
 func (s *Server) Concerns(path string) bool {
-	return s.hub.concernsPath(path)
+	return s.hub.Concerns(path)
 }
 
 // Close stops every Serve, closes all sockets of pages and releases the root.
@@ -205,7 +205,7 @@ func (s *Server) Close() error {
 
 	s.close()
 	s.logRest(s.current.Load().log)
-	s.lone.dismiss()
+	s.lone.Close()
 	s.private.close()
 	return s.current.Load().root.release()
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 func TestMain(m *testing.M) {
@@ -274,7 +276,7 @@ func TestStoppingSaysGoodbyeToBrowsers(t *testing.T) {
 			silent, page := run.dial(t), run.dial(t)
 			page.greet(t, "http://elsewhere/")
 			stop(run)
-			for _, c := range []*client{silent, page} {
+			for _, c := range []*pageClient{silent, page} {
 				if got := c.closed(t); got != websocket.StatusGoingAway {
 					t.Errorf("closed with %v, want %v", got, websocket.StatusGoingAway)
 				}
@@ -377,7 +379,7 @@ func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 }
 
 func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
-	run := serve(t, Options{Grace: 20 * time.Millisecond}, func(s *Server) { s.hub.patience.goodbye = time.Hour })
+	run := serve(t, Options{Grace: 20 * time.Millisecond}, func(s *Server) { s.hub.Timeouts.Close = time.Hour })
 	// Nobody reads from it, so nobody answers a goodbye.
 	if _, _, err := run.tryDial(t, "/livereload"); err != nil {
 		t.Fatal(err)
@@ -392,7 +394,7 @@ func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
 
 // Within the grace period a browser may take its time for the goodbye.
 func TestServeWaitsForBrowsersToLeave(t *testing.T) {
-	run := serve(t, Options{Grace: time.Minute}, func(s *Server) { s.hub.patience.goodbye = time.Hour })
+	run := serve(t, Options{Grace: time.Minute}, func(s *Server) { s.hub.Timeouts.Close = time.Hour })
 	slow, _, err := run.tryDial(t, "/livereload")
 	if err != nil {
 		t.Fatal(err)
@@ -452,7 +454,7 @@ func TestNoInjectLeavesPagesAlone(t *testing.T) {
 func TestNoFilesServesLiveReloadOnly(t *testing.T) {
 	run := serve(t, Options{})
 	resp, body := run.get(t, "GET", "/livereload.js?x=1")
-	if body != script || resp.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
+	if body != livereload.Script || resp.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
 		t.Errorf("script: %d bytes as %q", len(body), resp.Header.Get("Content-Type"))
 	}
 	if got := resp.Header.Get("Cross-Origin-Resource-Policy"); got != "cross-origin" {
@@ -475,7 +477,7 @@ func TestOurURLsComeFirst(t *testing.T) {
 	write(t, dir, "livereload.js", "mine")
 	write(t, dir, "livereload/index.html", "mine")
 	run := serve(t, Options{Root: dir})
-	if _, body := run.get(t, "GET", "/livereload.js"); body != script {
+	if _, body := run.get(t, "GET", "/livereload.js"); body != livereload.Script {
 		t.Errorf("got %.20q", body)
 	}
 	if resp, _ := run.get(t, "GET", "/livereload"); resp.StatusCode != 426 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/status"
 )
 
@@ -147,7 +148,7 @@ func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	conn := http.NewResponseController(w)
 	defer conn.SetWriteDeadline(time.Time{})
 
-	changed := func() [2]<-chan struct{} { return [2]<-chan struct{}{s.hub.stirred(), s.runsChanged()} }
+	changed := func() [2]<-chan struct{} { return [2]<-chan struct{}{s.hub.Changed(), s.runsChanged()} }
 	render := func() []byte {
 		main, err := s.statusRenderer.Main(s.snapshot(), viewer)
 		if err != nil {
@@ -167,27 +168,27 @@ func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 
 // snapshot is all that there is to show now.
 func (s *handler) snapshot() status.Snapshot {
-	now := s.hub.snapshot(status.MaxPages, status.MaxUses)
-	shot := status.Snapshot{Open: now.open, Changed: now.changed}
+	now := s.hub.Snapshot(status.MaxPages, status.MaxUses)
+	shot := status.Snapshot{Open: now.Open, Changed: now.Changed}
 
-	for _, p := range now.pages {
+	for _, p := range now.Pages {
 		shot.Pages = append(shot.Pages, status.OpenPage{
-			URL: p.url, Remote: p.remote, Since: time.UnixMilli(p.since),
-			Reports: p.ours, Known: p.known, Used: p.count, Uses: p.uses,
+			URL: p.URL, Remote: p.Remote, Since: time.UnixMilli(p.Since),
+			Reports: p.Reports, Known: p.Known, Used: p.Used, Uses: p.Uses,
 		})
 	}
-	for _, c := range now.changes {
+	for _, c := range now.Changes {
 		change := status.Change{
-			Number: c.number, Time: time.UnixMilli(c.when),
-			Files: c.files, MoreFiles: c.more, Names: c.names, MorePages: c.others,
+			Number: c.Number, Time: time.UnixMilli(c.Time),
+			Files: c.Files, MoreFiles: c.MoreFiles, Names: c.Names, MorePages: c.MorePages,
 		}
-		for _, p := range c.pages {
-			why := [...]status.Reason{mayUse: status.MayUse, shows: status.Shows, uses: status.Uses}[p.why]
-			change.Affected = append(change.Affected, status.AffectedPage{URL: p.url, Reason: why, Reload: p.reload, File: p.file, MoreFiles: p.more})
+		for _, p := range c.Affected {
+			why := [...]status.Reason{livereload.MayUse: status.MayUse, livereload.Shows: status.Shows, livereload.Uses: status.Uses}[p.Reason]
+			change.Affected = append(change.Affected, status.AffectedPage{URL: p.URL, Reason: why, Reload: p.Reload, File: p.File, MoreFiles: p.MoreFiles})
 		}
 		shot.Changes = append(shot.Changes, change)
 	}
-	for _, e := range now.errors {
+	for _, e := range now.Errors {
 		shot.Errors = append(shot.Errors, status.Error(*e))
 	}
 

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/execlog/execlogd/httpd/internal/status"
 	"golang.org/x/net/html"
 )
 
@@ -153,7 +152,7 @@ func TestStatusShowsErrors(t *testing.T) {
 	run.SetError("build", &PageError{Title: "build <failed>", Text: "line 1\nline 2"})
 	run.SetError("lint", &PageError{Title: "lint", Paths: []string{"a.html", "b/"}})
 	want := []string{
-		"/style.css is gone " + gone("style.css").Text + " Shown by pages that show or use style.css.",
+		"/style.css is gone " + "The file was removed or renamed. It is shown again when there is one of that name." + " Shown by pages that show or use style.css.",
 		"build <failed> line 1 line 2 Every page shows it.",
 		"lint Shown by pages that show or use a.html, b/.",
 	}
@@ -297,18 +296,5 @@ func TestStoppingEndsStreams(t *testing.T) {
 				t.Errorf("the stream ended with %v", err)
 			}
 		})
-	}
-}
-
-// BenchmarkSnapshot is how long a status page holds everybody up while ten
-// thousand pages are open.
-func BenchmarkSnapshot(b *testing.B) {
-	var h hub
-	for i := range 10_000 {
-		h.seenAs(h.join(), fmt.Sprintf("http://h/%d.html", i), "")
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		h.snapshot(status.MaxPages, status.MaxUses)
 	}
 }

@@ -3,6 +3,8 @@ package httpd
 import (
 	"net/http"
 	"net/url"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // serveWebSocket hands a request of a page that may listen to the hub.
@@ -13,10 +15,10 @@ func (s *handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 
 	from := accessOf(r)
 	own := from.origin == noOrigin || from.origin == ownOrigin
-	p := peer{conns: &s.lone, own: s.root != nil && own}
+	p := livereload.Peer{Conns: &s.lone, SameOrigin: s.root != nil && own}
 	if listener := listenerOf(r.Context()); listener != nil {
-		p.conns = &listener.pages
+		p.Conns = &listener.pages
 	}
-	p.isOwn = func(page *url.URL) bool { return sameHost(page.Scheme, page.Host, from.reached) }
-	s.hub.serve(w, r, p)
+	p.IsOwn = func(page *url.URL) bool { return sameHost(page.Scheme, page.Host, from.reached) }
+	s.hub.ServeWebSocket(w, r, p)
 }

@@ -33,6 +33,12 @@ var (
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/inject":    {},
+		"httpd/internal/livereload": {
+			"httpd/internal/filetype",
+			"httpd/internal/ratelimit",
+			"httpd/internal/urlpath",
+			"httpd/internal/waitgroup",
+		},
 		"httpd/internal/status":    {},
 		"httpd/internal/urlpath":   {},
 		"httpd/internal/waitgroup": {},
@@ -46,7 +52,7 @@ var (
 	}
 	enters = map[string]string{
 		"github.com/bmatcuk/doublestar": "router",
-		"github.com/coder/websocket":    "httpd",
+		"github.com/coder/websocket":    "httpd/internal/livereload",
 		"golang.org/x/net":              "httpd",
 		"github.com/coreos/go-systemd":  "cmd/execlogd",
 		"github.com/lmittmann/tint":     "internal/logging",

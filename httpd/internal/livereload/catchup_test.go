@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"encoding/json"
@@ -36,9 +36,9 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 			h := newHub(dir)
 			slot := h.join()
 			defer h.leave(slot)
-			h.adopt(slot)
-			b := badge{position: position{"EARLIER", 7, tt.served}}
-			h.meet(slot, request{Path: "/a.html", Uses: tt.uses}, b)
+			h.setExtended(slot)
+			b := PageToken{Cursor: Cursor{"EARLIER", 7, tt.served}}
+			h.introduce(slot, request{Path: "/a.html", Uses: tt.uses}, b)
 			if got := answers(t, h.take(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -66,13 +66,13 @@ func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
 			dir := files(t, "a.html", "x.css")
 			h := newHub(dir)
 			h.age(tt.served)
-			b := badge{position: h.now()}
+			b := PageToken{Cursor: h.Cursor()}
 			tt.do(t, dir)
-			h.recheck([]string{tt.path})
+			h.Recheck([]string{tt.path})
 			slot := h.join()
 			defer h.leave(slot)
-			h.adopt(slot)
-			h.meet(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
+			h.setExtended(slot)
+			h.introduce(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
 			if got := answers(t, h.take(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -82,7 +82,7 @@ func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
 
 // A page is served, and before its socket is open, things change.
 func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
-	many := make([]string, maxPast+1)
+	many := make([]string, maxHistory+1)
 	for i := range many {
 		many[i] = "other.html"
 	}
@@ -104,15 +104,15 @@ func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
 			dir := t.TempDir()
 			h := newHub(dir)
 			for _, p := range tt.before {
-				h.refresh([]string{p})
+				h.Refresh([]string{p})
 			}
-			number := h.now().number
+			number := h.Cursor().Number
 			for _, p := range tt.during {
-				h.refresh([]string{p})
+				h.Refresh([]string{p})
 			}
 			slot := h.join()
 			defer h.leave(slot)
-			h.catchUp(slot, newPage("http://h/a.html", isAt("h"), dir), number)
+			h.catchUpOther(slot, newPage("http://h/a.html", isAt("h"), dir), number)
 			if got := told(h.taken(slot)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -125,7 +125,7 @@ func answers(t testing.TB, frames []byte) string {
 	t.Helper()
 	var all []string
 	for _, text := range texts(t, frames) {
-		var a answer
+		var a reply
 		if err := json.Unmarshal(text, &a); err != nil {
 			t.Fatalf("message %s: %v", text, err)
 		}
@@ -135,41 +135,39 @@ func answers(t testing.TB, frames []byte) string {
 }
 
 // age makes the past longer ago.
-func (h *hub) age(ms int64) {
+func (h *Hub) age(ms int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.when -= ms
-	for i := range h.past {
-		h.past[i].when -= ms
+	h.time -= ms
+	for i := range h.history {
+		h.history[i].when -= ms
 	}
 }
 
 // newHub is a hub for the files of a directory.
-func newHub(dir string) *hub {
-	h := new(hub)
-	h.init(func(use string) sight { return lookIn(dir, use) })
-	h.config.Store(&config{directory: dir, live: true, log: slog.New(slog.DiscardHandler)})
-	return h
+func newHub(dir string) *Hub {
+	look := func(path string) FileState { return lookIn(dir, path) }
+	return New(Config{Directory: dir, Enabled: true, Logger: slog.New(slog.DiscardHandler)}, look)
 }
 
 // lookIn looks at a file as a server does that has only files, under their own names.
-func lookIn(dir, use string) sight {
+func lookIn(dir, use string) FileState {
 	file := filepath.Join(dir, use)
-	seen := sight{what: regular, name: use[1:]}
+	seen := FileState{Kind: Regular, Name: use[1:]}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		seen.what, file = absent, filepath.Dir(file)
+		seen.Kind, file = Missing, filepath.Dir(file)
 	}
 	var stat syscall.Stat_t
 	if err := syscall.Stat(file, &stat); err != nil {
-		return sight{}
+		return FileState{}
 	}
-	seen.ctime = stat.Ctim.Nano() / 1e6
+	seen.Changed = stat.Ctim.Nano() / 1e6
 	hash := fnv.New64a()
-	fmt.Fprint(hash, use, seen.what, string(text))
-	seen.sum = hash.Sum64()
-	if seen.what == regular {
-		seen.exact, seen.state = true, fileState{stat.Dev, stat.Ino, stat.Size, stat.Ctim.Nano()}
+	fmt.Fprint(hash, use, seen.Kind, string(text))
+	seen.Sum = hash.Sum64()
+	if seen.Kind == Regular {
+		seen.Exact, seen.Version = true, FileVersion{stat.Dev, stat.Ino, stat.Size, stat.Ctim.Nano()}
 	}
 	return seen
 }
@@ -204,19 +202,19 @@ func TestWhatAPageNamesMayHaveChangedMeanwhile(t *testing.T) {
 	dir := files(t, "a.html", "x.js", "y.js")
 	h := newHub(dir)
 	slot := h.join()
-	h.adopt(slot)
-	h.meet(slot, request{Path: "/a.html"}, badge{position: h.now()})
+	h.setExtended(slot)
+	h.introduce(slot, request{Path: "/a.html"}, PageToken{Cursor: h.Cursor()})
 	h.take(slot)
 
-	h.refresh([]string{"x.js"})
+	h.Refresh([]string{"x.js"})
 	h.age(5000)
-	h.refresh([]string{"y.js"})
+	h.Refresh([]string{"y.js"})
 	h.age(3000)
-	h.hearUses(slot, []string{"/x.js"}, 4*time.Second)
+	h.addUses(slot, []string{"/x.js"}, 4*time.Second)
 	if got := answers(t, h.take(slot)); got != "at" {
 		t.Errorf("a file that changed before it was read: %q", got)
 	}
-	h.hearUses(slot, []string{"/y.js"}, 4*time.Second)
+	h.addUses(slot, []string{"/y.js"}, 4*time.Second)
 	if got := answers(t, h.take(slot)); got != "/y.js !" {
 		t.Errorf("a file that may have been read before it changed: %q", got)
 	}
@@ -224,11 +222,39 @@ func TestWhatAPageNamesMayHaveChangedMeanwhile(t *testing.T) {
 
 // What is remembered of files that scripts have asked for in vain is bounded.
 func TestTriesAreBounded(t *testing.T) {
-	var h hub
-	for i := range 2 * maxTries {
-		h.tried(try{"http://h/a.html", fmt.Sprint("/", i), time.Now()})
+	var h Hub
+	for i := range 2 * maxFailedFetches {
+		h.NoteFailedFetch("http://h/a.html", fmt.Sprint("/", i))
 	}
-	if n := len(h.tries); n != maxTries {
-		t.Errorf("%d tries are remembered, want %d", n, maxTries)
+	if n := len(h.fetches); n != maxFailedFetches {
+		t.Errorf("%d tries are remembered, want %d", n, maxFailedFetches)
 	}
+}
+
+// A reply is any message of our protocol.
+type reply struct {
+	Command string
+	Reload  bool
+	Files   []string
+	Errors  []struct{ Title string }
+}
+
+// String is the reply in a notation: "at", the files of a change with an exclamation
+// mark for a reload, or the titles of errors.
+func (r reply) String() string {
+	switch r.Command {
+	case "change":
+		s := strings.Join(r.Files, " ")
+		if r.Reload {
+			s += " !"
+		}
+		return s
+	case "errors":
+		s := "errors:"
+		for _, e := range r.Errors {
+			s += " " + e.Title
+		}
+		return s
+	}
+	return r.Command
 }

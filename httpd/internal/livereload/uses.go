@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"cmp"
@@ -22,9 +22,9 @@ const (
 	fewUses  = 256
 )
 
-// listingOf marks the use of a directory's list of names, as opposed to what
+// listingPrefix marks the use of a directory's list of names, as opposed to what
 // is shown at its path. No canonical path begins like that.
-const listingOf = "list:"
+const listingPrefix = "list:"
 
 // parseUses reads a list. What is no use has an empty place in the result, so
 // that both count alike.
@@ -36,57 +36,57 @@ func parseUses(texts []string) []string {
 	return uses
 }
 
-// A use is a URL path that open pages show or use. All pages share one, which
+// A resource is a URL path that open pages show or use. All pages share one, which
 // goes with the last of them. The hub's lock guards it.
-type use struct {
-	path  string // canonical, or listingOf with a directory's
-	users []user
-	sight sight // what was there when it was looked at last
-	last  sight // the last time that it could be read
-	fault *PageErr
+type resource struct {
+	path        string // canonical, or listingOf with a directory's
+	subscribers []subscriber
+	state       FileState // what was there when it was looked at last
+	readable    FileState // the last time that it could be read
+	err         *PageError
 
 	announced bool // Recheck has told of the sight
 
 	// The sum of the sight whose content every page with the use has, or has
 	// been told to fetch; 0 when some page may have another. That is so also
 	// when the next that is told of the file is how it came to be as in untold.
-	shown  uint64
-	untold fileState
+	delivered uint64
+	untold    FileVersion
 
-	mark  uint64 // of the latest ruling that is about it
-	files uint64 // which files of that ruling it stands for
+	generation uint64 // of the latest ruling that is about it
+	hits       uint64 // which files of that ruling it stands for
 }
 
-// A user is a page that has a use. Users are in the order in which they came,
+// A subscriber is a page that has a use. Users are in the order in which they came,
 // mostly, so that a change visits pages one after the other in memory.
-type user struct {
-	slot *slot
-	at   int32 // where the page has it: the index in uses, or the complement of that in own
+type subscriber struct {
+	client *client
+	at     int32 // where the page has it: the index in uses, or the complement of that in own
 }
 
-// A sight is what a request for a use's path would have been answered with,
+// A FileState is what a request for a use's path would have been answered with,
 // when somebody looked. The zero sight is none.
-type sight struct {
-	what  what
-	name  string // of the file, beneath the root
-	state fileState
-	ctime int64  // ms since 1970: no change of it is later; of the directory where nothing is
-	sum   uint64 // of the path and all that changes with the content
-	exact bool   // the sum is of a file's content itself: where it is the same, nothing has changed
-	err   error  // why it is broken
+type FileState struct {
+	Kind    FileKind
+	Name    string // of the file, beneath the root
+	Version FileVersion
+	Changed int64  // ms since 1970: no change of it is later; of the directory where nothing is
+	Sum     uint64 // of the path and all that changes with the content
+	Exact   bool   // the sum is of a file's content itself: where it is the same, nothing has changed
+	Err     error  // why it is broken
 }
 
-type what int
+type FileKind int
 
 const (
-	unseen    what = iota
-	absent         // a request is answered with 404
-	directory      // with a list of names
-	regular        // with a file
-	broken         // with an error: there is something that cannot be read
+	Unknown    FileKind = iota
+	Missing             // a request is answered with 404
+	Directory           // with a list of names
+	Regular             // with a file
+	Unreadable          // with an error: there is something that cannot be read
 )
 
-func (w what) String() string {
+func (w FileKind) String() string {
 	return [...]string{"unseen", "absent", "directory", "regular", "broken"}[w]
 }
 
@@ -122,9 +122,15 @@ func parseDigest(text string) (d digest, ok bool) {
 	return d, true
 }
 
-func sumOf(uses []*use) (sum uint64) {
+func sumOf(uses []*resource) (sum uint64) {
 	for _, u := range uses {
-		sum += u.sight.sum
+		sum += u.state.Sum
 	}
 	return sum
 }
+
+// ListingOf returns the path that is looked at for the list of a directory.
+func ListingOf(dir string) string { return listingPrefix + dir }
+
+// CutListing returns the directory of a path that ListingOf has returned.
+func CutListing(path string) (dir string, ok bool) { return strings.CutPrefix(path, listingPrefix) }

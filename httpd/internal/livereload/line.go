@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"bufio"
@@ -32,49 +32,49 @@ const (
 // the answers to a peer that asks and does not listen.
 const keptLimit = 1 << 20
 
-// A takeover is a ResponseWriter whose connection becomes a line when it is
+// A hijacker is a ResponseWriter whose connection becomes a line when it is
 // hijacked. What net/http had for the connection is let go of.
-type takeover struct {
+type hijacker struct {
 	http.ResponseWriter
-	conns    *connSet
+	conns    *ConnSet
 	patience time.Duration
-	line     *line
+	line     *nonblockingConn
 }
 
 // Hijack is http.Hijacker's.
-func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (t *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(t.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	t.line = newLine(conn, bytes.Clone(early), &t.conns.Group, t.patience)
+	t.line = newNonblockingConn(conn, bytes.Clone(early), &t.conns.Group, t.patience)
 	return t.line, bufio.NewReadWriter(bufio.NewReaderSize(t.line, readBuffer), bufio.NewWriterSize(t.line, writeBuffer)), nil
 }
 
-// A line is a connection on which a write does not wait for the peer: what the
+// A nonblockingConn is a connection on which a write does not wait for the peer: what the
 // peer does not take at once is kept, and a goroutine sends it. At rest there
 // is no such goroutine, and while the peer reads there is none either.
-type line struct {
+type nonblockingConn struct {
 	net.Conn
 	fd       int              // of the socket until the line ends; -1 where a write cannot be tried, as under TLS
 	socket   io.Closer        // ends the connection without a word
 	early    []byte           // what came behind the request and has not been read yet
-	crowd    *waitgroup.Group // has the goroutine
+	group    *waitgroup.Group // has the goroutine
 	patience time.Duration    // for the peer to take what it was sent
 
-	mu      sync.Mutex    // guards what follows
-	kept    []byte        // what the goroutine has yet to send
-	busy    bool          // there is a goroutine
-	taken   func()        // to be called when there is none any more
-	parting bool          // no more messages
-	ended   bool          // the connection is closed
-	end     chan struct{} // closed with it; nil when nobody waits for that
-	why     error         // it is
+	mu       sync.Mutex    // guards what follows
+	kept     []byte        // what the goroutine has yet to send
+	flushing bool          // there is a goroutine
+	whenIdle func()        // to be called when there is none any more
+	parting  bool          // no more messages
+	ended    bool          // the connection is closed
+	end      chan struct{} // closed with it; nil when nobody waits for that
+	reason   error         // it is
 }
 
-func newLine(conn net.Conn, early []byte, crowd *waitgroup.Group, patience time.Duration) *line {
-	l := &line{Conn: conn, fd: -1, socket: conn, early: early, crowd: crowd, patience: patience}
+func newNonblockingConn(conn net.Conn, early []byte, crowd *waitgroup.Group, patience time.Duration) *nonblockingConn {
+	l := &nonblockingConn{Conn: conn, fd: -1, socket: conn, early: early, group: crowd, patience: patience}
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		l.fd = descriptor(c)
@@ -95,7 +95,7 @@ func descriptor(c syscall.Conn) int {
 }
 
 // Read is net.Conn's.
-func (l *line) Read(p []byte) (int, error) {
+func (l *nonblockingConn) Read(p []byte) (int, error) {
 	if len(l.early) == 0 {
 		return l.Conn.Read(p)
 	}
@@ -109,7 +109,7 @@ func (l *line) Read(p []byte) (int, error) {
 
 // send writes a whole frame. The websocket does not know of it, and has frames
 // of its own, each one write.
-func (l *line) send(frame []byte) error {
+func (l *nonblockingConn) send(frame []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.parting {
@@ -120,40 +120,40 @@ func (l *line) send(frame []byte) error {
 }
 
 // endMessages has send fail from now on: nothing may follow a goodbye.
-func (l *line) endMessages() {
+func (l *nonblockingConn) endMessages() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.parting = true
 }
 
-var errBehind = errors.New("the peer does not read")
+var errPeerBehind = errors.New("the peer does not read")
 
 // Write is net.Conn's. It fails when the line is cut or broken, or when much
 // is kept already.
-func (l *line) Write(p []byte) (int, error) {
+func (l *nonblockingConn) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.write(p)
 }
 
 // write is called with the lock.
-func (l *line) write(p []byte) (n int, err error) {
+func (l *nonblockingConn) write(p []byte) (n int, err error) {
 	if l.ended {
 		return 0, net.ErrClosed
 	}
-	if !l.busy {
+	if !l.flushing {
 		n, err = l.try(p)
 	}
 	switch {
 	case err != nil || n == len(p):
 		return n, err
 	case len(l.kept) > keptLimit:
-		return n, errBehind
+		return n, errPeerBehind
 	}
 	l.kept = append(l.kept, p[n:]...)
-	if !l.busy {
-		l.busy = true
-		l.crowd.Add()
+	if !l.flushing {
+		l.flushing = true
+		l.group.Add()
 		go l.finish()
 	}
 	return len(p), nil
@@ -161,7 +161,7 @@ func (l *line) write(p []byte) (n int, err error) {
 
 // try writes what the peer has room for. The lock is held, so that nobody
 // closes the descriptor.
-func (l *line) try(p []byte) (int, error) {
+func (l *nonblockingConn) try(p []byte) (int, error) {
 	if l.fd < 0 {
 		return 0, nil
 	}
@@ -179,8 +179,8 @@ func (l *line) try(p []byte) (int, error) {
 }
 
 // finish sends what is kept, or cuts the line when the peer does not take it.
-func (l *line) finish() {
-	defer l.crowd.Done()
+func (l *nonblockingConn) finish() {
+	defer l.group.Done()
 	for kept := l.next(); kept != nil; kept = l.next() {
 		l.SetWriteDeadline(time.Now().Add(l.patience))
 		if _, err := l.Conn.Write(kept); err != nil {
@@ -190,15 +190,15 @@ func (l *line) finish() {
 }
 
 // next is what is kept; nil ends the goroutine.
-func (l *line) next() []byte {
+func (l *nonblockingConn) next() []byte {
 	l.mu.Lock()
-	kept, taken := l.kept, l.taken
+	kept, taken := l.kept, l.whenIdle
 	l.kept = nil
 	if kept != nil {
 		l.mu.Unlock()
 		return kept
 	}
-	l.busy, l.taken = false, nil
+	l.flushing, l.whenIdle = false, nil
 	l.mu.Unlock()
 	if taken != nil {
 		taken()
@@ -206,11 +206,11 @@ func (l *line) next() []byte {
 	return nil
 }
 
-// whenTaken calls f when nothing is kept, which may be now.
-func (l *line) whenTaken(f func()) {
+// onIdle calls f when nothing is kept, which may be now.
+func (l *nonblockingConn) onIdle(f func()) {
 	l.mu.Lock()
-	if l.busy {
-		l.taken = f
+	if l.flushing {
+		l.whenIdle = f
 		l.mu.Unlock()
 		return
 	}
@@ -219,10 +219,10 @@ func (l *line) whenTaken(f func()) {
 }
 
 // cut closes the connection, and returns the first reason that was given.
-func (l *line) cut(why error) error {
+func (l *nonblockingConn) cut(why error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.why = cmp.Or(l.why, why)
+	l.reason = cmp.Or(l.reason, why)
 	if !l.ended {
 		if l.end != nil {
 			close(l.end)
@@ -230,11 +230,11 @@ func (l *line) cut(why error) error {
 		l.ended, l.kept = true, nil
 		l.socket.Close()
 	}
-	return l.why
+	return l.reason
 }
 
 // pause waits for d, and says whether the line is still there then.
-func (l *line) pause(d time.Duration) bool {
+func (l *nonblockingConn) pause(d time.Duration) bool {
 	l.mu.Lock()
 	if l.ended {
 		l.mu.Unlock()
@@ -258,7 +258,7 @@ func (l *line) pause(d time.Duration) bool {
 
 // isOver reports whether the line is cut, or the peer has hung up and nothing more
 // comes from it.
-func (l *line) isOver() bool {
+func (l *nonblockingConn) isOver() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended || l.fd < 0 || len(l.early) > 0 {
@@ -270,7 +270,7 @@ func (l *line) isOver() bool {
 }
 
 // Close is net.Conn's.
-func (l *line) Close() error {
+func (l *nonblockingConn) Close() error {
 	l.cut(nil)
 	return nil
 }

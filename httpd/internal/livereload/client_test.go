@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"os/exec"
@@ -11,8 +11,8 @@ import (
 const maxScript = 12_000
 
 func TestScriptIsSmall(t *testing.T) {
-	if len(script) > maxScript {
-		t.Errorf("the client is %d bytes as served, want at most %d", len(script), maxScript)
+	if len(Script) > maxScript {
+		t.Errorf("the client is %d bytes as served, want at most %d", len(Script), maxScript)
 	}
 }
 
@@ -22,7 +22,7 @@ func TestScriptParses(t *testing.T) {
 		t.Skip("node is not installed")
 	}
 	check := exec.Command(node, "--check", "-")
-	check.Stdin = strings.NewReader(script)
+	check.Stdin = strings.NewReader(Script)
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -33,7 +33,7 @@ func TestScriptParses(t *testing.T) {
 func TestScriptKeepsItsStrings(t *testing.T) {
 	code := regexp.MustCompile(`(?m)/\*\*(?s:.*?)\*/|^\s*//.*$| // .*$`).ReplaceAllString(source, "")
 	for _, literal := range regexp.MustCompile("\"[^\"\n]*\"|`[^`\n]*`").FindAllString(code, -1) {
-		if !strings.Contains(script, literal) {
+		if !strings.Contains(Script, literal) {
 			t.Errorf("%s is not served", literal)
 		}
 	}

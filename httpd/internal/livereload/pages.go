@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"net/url"
@@ -16,9 +16,9 @@ import (
 // more, loading the page again is less work for everybody.
 const maxAssets = 32
 
-// A message is a reload command of the protocol, ready to be sent. Messages
+// A reloadMessage is a reload command of the protocol, ready to be sent. Messages
 // are shared between browsers and never changed.
-type message struct {
+type reloadMessage struct {
 	path  string
 	frame []byte
 }
@@ -33,10 +33,10 @@ type change struct {
 	lost  bool  // there were too many files to remember
 	when  int64 // ms since 1970, once it is remembered
 
-	everyone *message            // all pages are loaded again; nil: not so
-	shown    map[string]*message // by path beneath the root: pages that show it are loaded again
-	unplaced *message            // for pages that may show any of these documents
-	assets   []message           // for the rest: style sheets, then images
+	everyone *reloadMessage            // all pages are loaded again; nil: not so
+	shown    map[string]*reloadMessage // by path beneath the root: pages that show it are loaded again
+	unplaced *reloadMessage            // for pages that may show any of these documents
+	assets   []reloadMessage           // for the rest: style sheets, then images
 }
 
 // A changedFile is a file or directory beneath the root.
@@ -58,7 +58,7 @@ func pathsOf(files []changedFile, names bool) (paths []changedPath) {
 			paths = append(paths, changedPath{use, i})
 		}
 		if names {
-			paths = append(paths, changedPath{listingOf + f.parent(), i})
+			paths = append(paths, changedPath{listingPrefix + f.parent(), i})
 		}
 	}
 	return paths
@@ -131,8 +131,8 @@ func (f changedFile) rank() int {
 	return lastRank
 }
 
-// newNames is the change of names that came or went.
-func newNames(paths []string) change {
+// newNameChange is the change of names that came or went.
+func newNameChange(paths []string) change {
 	c := change{files: changedFiles(paths), names: true}
 	c.paths = pathsOf(c.files, true)
 	return c
@@ -142,13 +142,13 @@ func newNames(paths []string) change {
 func newChange(paths []string) change {
 	c := change{files: changedFiles(paths)}
 	c.paths = pathsOf(c.files, false)
-	var styles, images []message
+	var styles, images []reloadMessage
 	for _, f := range c.files {
 		switch kindOf(f.name, f.isDir) {
 		case filetype.StyleSheet:
-			styles = append(styles, newMessage(f.name, true))
+			styles = append(styles, newReloadMessage(f.name, true))
 		case filetype.Image:
-			images = append(images, newMessage(f.name, true))
+			images = append(images, newReloadMessage(f.name, true))
 		case filetype.Resource, filetype.ModernImage:
 			c.everyone = reloadOnce(c.everyone, f.name)
 		case filetype.Document:
@@ -185,33 +185,33 @@ func kindOf(name string, isDir bool) filetype.Kind {
 // show it.
 func (c *change) addShown(name string) {
 	if c.shown == nil {
-		c.shown = make(map[string]*message)
+		c.shown = make(map[string]*reloadMessage)
 	}
-	c.shown[name] = new(newMessage(name, false))
+	c.shown[name] = new(newReloadMessage(name, false))
 }
 
-func reloadOnce(m *message, name string) *message {
+func reloadOnce(m *reloadMessage, name string) *reloadMessage {
 	if m == nil {
-		m = new(newMessage(name, false))
+		m = new(newReloadMessage(name, false))
 	}
 	return m
 }
 
-// newMessage is a reload command for a file. Its path is the URL's path
+// newReloadMessage is a reload command for a file. Its path is the URL's path
 // decoded: clients compare it with what they have decoded themselves. In
 // place or not is said aloud, since a client would go by the extension.
-func newMessage(name string, inPlace bool) message {
+func newReloadMessage(name string, inPlace bool) reloadMessage {
 	command := struct {
 		Command string `json:"command"`
 		Path    string `json:"path"`
 		LiveCSS bool   `json:"liveCSS"`
 		LiveImg bool   `json:"liveImg"`
 	}{"reload", "/" + name, inPlace, inPlace}
-	return message{path: "/" + name, frame: marshal(command)}
+	return reloadMessage{path: "/" + name, frame: marshal(command)}
 }
 
 // unspeakable reports a path that JSON cannot carry.
-func unspeakable(m message) bool {
+func unspeakable(m reloadMessage) bool {
 	return !utf8.ValidString(m.path)
 }
 
@@ -221,8 +221,8 @@ func (c *change) empty() bool {
 	return len(c.files) == 0
 }
 
-// update is what the change means to a page that does not say what it uses.
-func (c *change) update(p *page) update {
+// updateFor is what the change means to a page that does not say what it uses.
+func (c *change) updateFor(p *page) update {
 	if c.everyone != nil {
 		return update{reload: c.everyone}
 	}
@@ -234,8 +234,8 @@ func (c *change) update(p *page) update {
 
 // shownBy returns the message for a file that the page shows; nil: it shows
 // none of those that changed.
-func (c *change) shownBy(p *page) *message {
-	if !p.placed {
+func (c *change) shownBy(p *page) *reloadMessage {
+	if !p.located {
 		return c.unplaced
 	}
 	for _, name := range p.files {
@@ -249,41 +249,41 @@ func (c *change) shownBy(p *page) *message {
 // A page is what is known of a page that is open in a browser. The zero page
 // could be any.
 type page struct {
-	placed bool     // it is known which file it shows
-	files  []string // those it may show, by path beneath the root; one at least when placed
+	located bool     // it is known which file it shows
+	files   []string // those it may show, by path beneath the root; one at least when placed
 
 	// What a page says itself, in our protocol.
-	known   bool   // all that it uses; the fields above do not matter then
-	all     bool   // it uses more than it may say
-	size    int    // bytes of the paths in uses
-	missing bool   // what it shows is not what its URL names
-	own     []*use // what it shows
-	uses    []*use // what else it uses
+	reported bool        // all that it uses; the fields above do not matter then
+	usesAll  bool        // it uses more than it may say
+	size     int         // bytes of the paths in uses
+	missing  bool        // what it shows is not what its URL names
+	shows    []*resource // what it shows
+	uses     []*resource // what else it uses
 
-	ownSeats []int32 // where it is among the users of each
-	seats    []int32
+	showsIndex []int32 // where it is among the users of each
+	usesIndex  []int32
 }
 
 // seat is where a page is among the users of what it has at a place; see
 // user.at.
 func (p *page) seat(at int32) *int32 {
 	if at < 0 {
-		return &p.ownSeats[^at]
+		return &p.showsIndex[^at]
 	}
-	return &p.seats[at]
+	return &p.usesIndex[at]
 }
 
 // reports says whether a page has uses that a ruling may be about.
-func (p *page) reports() bool { return len(p.own)+len(p.uses) > 0 }
+func (p *page) reports() bool { return len(p.shows)+len(p.uses) > 0 }
 
-// isGone says whether loading the page again would show an error.
-func (p *page) isGone() bool {
-	return len(p.own) > 0 && p.own[0].fault != nil
+// isBroken says whether loading the page again would show an error.
+func (p *page) isBroken() bool {
+	return len(p.shows) > 0 && p.shows[0].err != nil
 }
 
-// unlessGone is an update without a reload into an error.
-func (p *page) unlessGone(u update) update {
-	if u.reload != nil && p.isGone() {
+// withoutError is an update without a reload into an error.
+func (p *page) withoutError(u update) update {
+	if u.reload != nil && p.isBroken() {
 		return update{}
 	}
 	return u
@@ -301,12 +301,12 @@ func newPage(href string, isOwn func(*url.URL) bool, directory string) page {
 	switch u.Scheme {
 	case "http", "https":
 		if directory != "" && isOwn(u) {
-			return page{placed: true, files: urlpath.FilesOf(u.Path)}
+			return page{located: true, files: urlpath.FilesOf(u.Path)}
 		}
 	case "file":
 		rel, err := filepath.Rel(directory, u.Path)
 		if err == nil && directory != "" && filepath.IsLocal(rel) {
-			return page{placed: true, files: []string{rel}}
+			return page{located: true, files: []string{rel}}
 		}
 	}
 	return page{}

@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"net/url"
@@ -101,7 +101,7 @@ func TestWhichPageAChangeConcerns(t *testing.T) {
 				href = "http://" + host + href
 			}
 			c := newChange(changed)
-			got := told(c.update(new(newPage(href, isAt(host), "/srv/www"))))
+			got := told(c.updateFor(new(newPage(href, isAt(host), "/srv/www"))))
 			if got != tt.want {
 				t.Errorf("%q changed\n page %s\n got %q\nwant %q", tt.changed, href, got, tt.want)
 			}
@@ -118,11 +118,11 @@ func TestTooManyAssetsReloadThePage(t *testing.T) {
 		paths = append(paths, strings.Repeat("x", i+1)+".css")
 	}
 	c := newChange(paths[:maxAssets])
-	if u := c.update(&page{}); u.reload != nil || len(u.assets) != maxAssets {
+	if u := c.updateFor(&page{}); u.reload != nil || len(u.assets) != maxAssets {
 		t.Errorf("%d assets became %q", maxAssets, told(u))
 	}
 	c = newChange(paths)
-	if u := c.update(&page{}); told(u) != "/x.css !" {
+	if u := c.updateFor(&page{}); told(u) != "/x.css !" {
 		t.Errorf("%d assets became %q", maxAssets+1, told(u))
 	}
 }
@@ -130,7 +130,7 @@ func TestTooManyAssetsReloadThePage(t *testing.T) {
 // Without files there is no page that is ours.
 func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
 	for _, href := range []string{"http://localhost/", "file:///srv/a.html", "file:///"} {
-		if p := newPage(href, isAt("localhost"), ""); p.placed {
+		if p := newPage(href, isAt("localhost"), ""); p.located {
 			t.Errorf("%s was placed: %v", href, p.files)
 		}
 	}
@@ -138,7 +138,7 @@ func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
 
 func TestMessage(t *testing.T) {
 	const want = `{"command":"reload","path":"/a \"b\"ü.css","liveCSS":true,"liveImg":true}`
-	if got := string(texts(t, newMessage(`a "b"ü.css`, true).frame)[0]); got != want {
+	if got := string(texts(t, newReloadMessage(`a "b"ü.css`, true).frame)[0]); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -164,7 +164,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, url := range urlpath.PathsOf("a/index.html") {
 		c := newChange([]string{"a/index.html"})
-		if c.shownBy(&page{placed: true, files: urlpath.FilesOf(url)}) == nil {
+		if c.shownBy(&page{located: true, files: urlpath.FilesOf(url)}) == nil {
 			t.Errorf("a change of a/index.html does not concern %s", url)
 		}
 	}
@@ -172,5 +172,7 @@ func TestExplain(t *testing.T) {
 
 // isAt is for the pages of a host.
 func isAt(host string) func(*url.URL) bool {
-	return func(page *url.URL) bool { return sameHost(page.Scheme, page.Host, host) }
+	return func(page *url.URL) bool {
+		return page.Scheme == "http" && page.Host == host || page.Scheme == "https" && page.Host == host
+	}
 }

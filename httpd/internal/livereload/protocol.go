@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"bytes"
@@ -22,8 +22,8 @@ const (
 
 // The answers to a client's hello.
 const (
-	serverHello = `{"command":"hello","protocols":["` + protocol7 + `"],"serverName":"execlogd"}`
-	ourHello    = `{"command":"hello","protocols":["` + protocol7 + `","` + ourProtocol + `"],"serverName":"execlogd"}`
+	helloAnswer   = `{"command":"hello","protocols":["` + protocol7 + `"],"serverName":"execlogd"}`
+	extendedHello = `{"command":"hello","protocols":["` + protocol7 + `","` + ourProtocol + `"],"serverName":"execlogd"}`
 )
 
 // A request is what a client says; which fields count depends on Command.
@@ -74,63 +74,63 @@ func (r request) age() time.Duration {
 
 // A report is what a page of our protocol says of itself, read.
 type report struct {
-	own     []string // uses that it shows
+	shows   []string // uses that it shows
 	named   []string // uses that it names, with empty places
 	missing bool     // what it shows is not what its URL names
 	isOld   bool     // it shows a list of names that are others by now
-	all     bool     // it uses more than it may say
-	served  position // from before any of it was loaded
-	seen    position
+	usesAll bool     // it uses more than it may say
+	served  Cursor   // from before any of it was loaded
+	seen    Cursor
 	had     digest // at that position
 	hasHad  bool
 }
 
 // newReport reads a page's info. Where it knows of no position, that is its
 // badge's.
-func newReport(r request, b badge) report {
-	p := report{own: ownUses(r.Path, b), named: parseUses(r.Uses), missing: b.missing, all: r.All, served: b.position, seen: b.position}
+func newReport(r request, b PageToken) report {
+	p := report{shows: ownUses(r.Path, b), named: parseUses(r.Uses), missing: b.Missing, usesAll: r.All, served: b.Cursor, seen: b.Cursor}
 	if r.Seen != "" {
-		p.seen = parsePosition(r.Seen)
+		p.seen = parseCursor(r.Seen)
 	}
 	p.had, p.hasHad = parseDigest(r.Digest)
 	return p
 }
 
 // ownUses lists what a page shows.
-func ownUses(path string, b badge) []string {
+func ownUses(path string, b PageToken) []string {
 	use, ok := urlpath.Parse(path)
 	if !ok {
 		return nil
 	}
 	own := []string{use}
-	if b.missing {
+	if b.Missing {
 		own = append(own, "/"+urlpath.NotFound)
 	}
-	if b.listing {
-		own = append(own, listingOf+use)
+	if b.Listing {
+		own = append(own, listingPrefix+use)
 	}
 	return own
 }
 
 // introduce takes in what a page says of itself when its socket opens, and
 // leaves in its slot what it missed. It returns what hub.introduce does.
-func (h *hub) meet(to *slot, r request, b badge) (compared int) {
+func (h *Hub) introduce(to *client, r request, b PageToken) (compared int) {
 	p := newReport(r, b)
 	fresh := h.enter(to, p)
 	looks := h.lookFirst(fresh)
-	p.isOld = b.listing && h.isOld(p.own, b)
-	return h.introduce(to, p, looks)
+	p.isOld = b.Listing && h.isOld(p.shows, b)
+	return h.catchUpReporting(to, p, looks)
 }
 
 // isOld reports whether a page shows a list of names that are not those of the
 // directory now. That comes with no change when somebody has looked meanwhile.
-func (h *hub) isOld(own []string, b badge) bool {
+func (h *Hub) isOld(own []string, b PageToken) bool {
 	return slices.ContainsFunc(own, func(use string) bool {
-		if !strings.HasPrefix(use, listingOf) {
+		if !strings.HasPrefix(use, listingPrefix) {
 			return false
 		}
 		seen := h.look(use)
-		return seen.what == directory && seen.sum != b.names
+		return seen.Kind == Directory && seen.Sum != b.Names
 	})
 }
 
@@ -138,14 +138,14 @@ func (h *hub) isOld(own []string, b badge) bool {
 const lag = 100 * time.Millisecond
 
 // learn takes in what else a page uses. It returns what hub.learn does.
-func (h *hub) hearUses(to *slot, named []string, age time.Duration) (compared int) {
-	added, fresh := h.name(to, named)
+func (h *Hub) addUses(to *client, named []string, age time.Duration) (compared int) {
+	added, fresh := h.nameUses(to, named)
 	return h.learn(to, added, h.lookFirst(fresh), time.Now().Add(-age-lag))
 }
 
 // turn takes in that a page shows another URL without having been loaded.
-func (h *hub) hearURL(to *slot, own []string) {
-	shown, fresh := h.turn(to, own)
+func (h *Hub) showURL(to *client, own []string) {
+	shown, fresh := h.setShown(to, own)
 	looks := h.lookFirst(fresh)
 	h.learn(to, nil, looks, time.Time{})
 	h.turned(to, shown)
@@ -153,7 +153,7 @@ func (h *hub) hearURL(to *slot, own []string) {
 
 // list takes in that a page that does not say what it uses is the list of a
 // directory. It may have come or gone since the page was served.
-func (h *hub) hearList(to *slot, href string, b badge) {
+func (h *Hub) watchListing(to *client, href string, b PageToken) {
 	u, err := url.Parse(href)
 	if err != nil {
 		return
@@ -162,8 +162,8 @@ func (h *hub) hearList(to *slot, href string, b badge) {
 	if !ok {
 		return
 	}
-	own := []string{listingOf + use}
-	shown, fresh := h.turn(to, own)
+	own := []string{listingPrefix + use}
+	shown, fresh := h.setShown(to, own)
 	h.learn(to, shown, h.lookFirst(fresh), time.Time{})
 	if h.isOld(own, b) {
 		h.outdate(to)
@@ -173,15 +173,15 @@ func (h *hub) hearList(to *slot, href string, b badge) {
 // lookFirst looks at uses at which nobody has looked yet. When many pages come
 // at once, as after a restart, one of them looks and the others wait. They take
 // turns, so that a page with few files does not wait for one with many.
-func (h *hub) lookFirst(fresh []*use) map[*use]sight {
-	looks := make(map[*use]sight)
+func (h *Hub) lookFirst(fresh []*resource) map[*resource]FileState {
+	looks := make(map[*resource]FileState)
 	for part := range slices.Chunk(fresh, looksAtOnce) {
 		maps.Copy(looks, h.lookFirstAt(part))
 	}
 	return looks
 }
 
-func (h *hub) lookFirstAt(fresh []*use) map[*use]sight {
+func (h *Hub) lookFirstAt(fresh []*resource) map[*resource]FileState {
 	h.looking.Lock()
 	defer h.looking.Unlock()
 	looks := h.lookAt(h.unseen(fresh))
@@ -190,11 +190,11 @@ func (h *hub) lookFirstAt(fresh []*use) map[*use]sight {
 }
 
 // lookAt looks at uses.
-func (h *hub) lookAt(uses []*use) map[*use]sight {
-	if len(uses) == 0 || h.config.Load().directory == "" {
+func (h *Hub) lookAt(uses []*resource) map[*resource]FileState {
+	if len(uses) == 0 || h.config.Load().Directory == "" {
 		return nil
 	}
-	looks := make(map[*use]sight, len(uses))
+	looks := make(map[*resource]FileState, len(uses))
 	for _, u := range uses {
 		looks[u] = h.look(u.path)
 	}
@@ -220,31 +220,31 @@ type draft struct {
 
 type draftKey struct {
 	number  uint64
-	reload  *message
-	assets  *message // the first
-	n       int      // of them
+	reload  *reloadMessage
+	assets  *reloadMessage // the first
+	n       int            // of them
 	reports bool
 }
 
-// tell is the frame that tells a page of our protocol its position and an
+// message is the frame that tells a page of our protocol its position and an
 // update. It is called with the lock.
-func (h *hub) tell(s *slot, u update) []byte {
-	key := draftKey{number: h.count, reload: u.reload, n: len(u.assets), reports: s.page.known}
+func (h *Hub) message(s *client, u update) []byte {
+	key := draftKey{number: h.number, reload: u.reload, n: len(u.assets), reports: s.page.reported}
 	if len(u.assets) > 0 {
 		key.assets = &u.assets[0]
 	}
-	d := &h.draft
+	d := &h.cache
 	if d.of != key || d.head == nil {
 		*d = draft{of: key}
-		d.head, d.tail = draftOf(h.position(), u, s.page.known)
+		d.head, d.tail = draftOf(h.cursor(), u, s.page.reported)
 	}
 	var has digest
-	if s.page.known {
-		has = digest{n: s.named, uses: sumOf(s.page.uses), own: sumOf(s.page.own)}
+	if s.page.reported {
+		has = digest{n: s.named, uses: sumOf(s.page.uses), own: sumOf(s.page.shows)}
 	}
 	if d.frame == nil || d.digest != has {
 		var digits []byte
-		if s.page.known {
+		if s.page.reported {
 			digits = has.append(make([]byte, 0, 64))
 		}
 		n := len(d.head) + len(digits) + len(d.tail)
@@ -255,7 +255,7 @@ func (h *hub) tell(s *slot, u update) []byte {
 }
 
 // draftOf writes a message with a gap for the digest, if there is to be one.
-func draftOf(at position, u update, digested bool) (head, tail []byte) {
+func draftOf(at Cursor, u update, digested bool) (head, tail []byte) {
 	const gap = `"digest":"`
 	news := tidings{Command: "at", Seen: at.String()}
 	if digested {

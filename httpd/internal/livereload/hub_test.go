@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"fmt"
@@ -36,7 +36,7 @@ func TestWhatABrowserMissedIsMerged(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var h hub
+			var h Hub
 			s := h.join()
 			defer h.leave(s)
 			for changed := range strings.SplitSeq(tt.changes, "|") {
@@ -53,17 +53,17 @@ func TestWhatABrowserMissedIsMerged(t *testing.T) {
 }
 
 // taken empties a slot and returns its update.
-func (h *hub) taken(s *slot) update {
+func (h *Hub) taken(s *client) update {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	u := s.waiting
-	s.waiting = update{}
+	u := s.pending
+	s.pending = update{}
 	return u
 }
 
 // However pages come, name files and go, a file knows its pages.
 func TestUsersKeepTheirSeats(t *testing.T) {
-	var h hub
+	var h Hub
 	rng := rand.New(rand.NewPCG(1, 2))
 	some := func() (paths []string) {
 		for range rng.IntN(5) {
@@ -71,7 +71,7 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 		}
 		return paths
 	}
-	var slots []*slot
+	var slots []*client
 	for range 5000 {
 		if len(slots) == 0 || rng.IntN(4) == 0 {
 			slots = append(slots, h.join())
@@ -83,34 +83,34 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 			h.leave(s)
 			slots = slices.Delete(slots, i, i+1)
 		case 1:
-			h.enter(s, report{own: some(), named: some()})
+			h.enter(s, report{shows: some(), named: some()})
 		case 2:
-			h.turn(s, some())
+			h.setShown(s, some())
 		default:
-			h.name(s, some())
+			h.nameUses(s, some())
 		}
-		for i, s := range h.silent {
-			if s.silent != i+1 || s.page.known {
+		for i, s := range h.nonReporting {
+			if s.nonReporting != i+1 || s.page.reported {
 				t.Fatal("a silent page has another's place")
 			}
 		}
 		users := 0
-		for s := range h.slots {
-			for i, u := range s.page.own {
+		for s := range h.clients {
+			for i, u := range s.page.shows {
 				users++
-				if u.users[s.page.ownSeats[i]] != (user{s, ^int32(i)}) || h.uses[u.path] != u {
+				if u.subscribers[s.page.showsIndex[i]] != (subscriber{s, ^int32(i)}) || h.resources[u.path] != u {
 					t.Fatal("what a page shows does not know it")
 				}
 			}
 			for i, u := range s.page.uses {
 				users++
-				if u.users[s.page.seats[i]] != (user{s, int32(i)}) || h.uses[u.path] != u {
+				if u.subscribers[s.page.usesIndex[i]] != (subscriber{s, int32(i)}) || h.resources[u.path] != u {
 					t.Fatal("what a page uses does not know it")
 				}
 			}
 		}
-		for _, u := range h.uses {
-			users -= len(u.users)
+		for _, u := range h.resources {
+			users -= len(u.subscribers)
 		}
 		if users != 0 {
 			t.Fatalf("%d users are left", users)
@@ -119,8 +119,8 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 	for _, s := range slots {
 		h.leave(s)
 	}
-	if len(h.uses) > 0 || len(h.silent) > 0 {
-		t.Errorf("%d files are used when no page is left, and %d pages are silent", len(h.uses), len(h.silent))
+	if len(h.resources) > 0 || len(h.nonReporting) > 0 {
+		t.Errorf("%d files are used when no page is left, and %d pages are silent", len(h.resources), len(h.nonReporting))
 	}
 }
 
@@ -129,12 +129,12 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 func TestBrowsersAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		var h hub
+		var h Hub
 		urls := []string{"/a", "/b", "/slow"}
 		heard := make([]string, len(urls))
 		for i, url := range urls {
 			s := h.join()
-			h.move(s, page{placed: true, files: urlpath.FilesOf(url)})
+			h.setPage(s, page{located: true, files: urlpath.FilesOf(url)})
 			defer h.leave(s)
 			h.open(s, func() {
 				heard[i] += fmt.Sprintf("%s@%v ", told(h.taken(s)), time.Since(start))
@@ -175,24 +175,24 @@ func TestBrowsersAreTold(t *testing.T) {
 // concerns them or not.
 func TestAPageCostsABroadcastNoMemory(t *testing.T) {
 	allocs := func(pages int, changed string) float64 {
-		var h hub
+		var h Hub
 		for i := range pages {
 			s := h.join()
 			if i%2 == 0 {
-				h.adopt(s)
-				h.enter(s, report{own: []string{"/a"}, named: []string{"/a.css", "/b.css"}})
+				h.setExtended(s)
+				h.enter(s, report{shows: []string{"/a"}, named: []string{"/a.css", "/b.css"}})
 			}
 		}
 		c := newChange([]string{changed, "c.css"})
-		for range 2 * maxPast {
+		for range 2 * maxHistory {
 			h.broadcast(c, nil) // all that is kept is there
 		}
 		return testing.AllocsPerRun(10, func() { h.broadcast(c, nil) })
 	}
 	for _, changed := range []string{"a.css", "other.css", "a.html"} {
 		// What else runs may allocate meanwhile, but not as often as there are pages.
-		if few, many := allocs(2*maxRecordPages, changed), allocs(1000, changed); many > few+50 {
-			t.Errorf("%s: %v allocations for 1000 pages, %v for %d", changed, many, few, 2*maxRecordPages)
+		if few, many := allocs(2*maxAffected, changed), allocs(1000, changed); many > few+50 {
+			t.Errorf("%s: %v allocations for 1000 pages, %v for %d", changed, many, few, 2*maxAffected)
 		}
 	}
 }
@@ -217,20 +217,20 @@ func BenchmarkBroadcast(b *testing.B) {
 		{"stock/mix", []string{"a.html", "b.css", "c.png", "d.css"}, false},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			var h hub
+			var h Hub
 			for i := range pages {
 				s := h.join()
 				letter := fmt.Sprintf("%c", 'a'+i%26)
 				if !bm.ours {
-					h.move(s, page{placed: true, files: urlpath.FilesOf("/" + letter + "/")})
+					h.setPage(s, page{located: true, files: urlpath.FilesOf("/" + letter + "/")})
 					continue
 				}
-				h.adopt(s)
+				h.setExtended(s)
 				uses := []string{"/" + letter + ".css"}
 				for j := range each {
 					uses = append(uses, fmt.Sprintf("/%d.css", j))
 				}
-				h.enter(s, report{own: []string{"/" + letter + "/"}, named: uses})
+				h.enter(s, report{shows: []string{"/" + letter + "/"}, named: uses})
 			}
 			c := newChange(bm.paths)
 			told := 0
@@ -238,8 +238,8 @@ func BenchmarkBroadcast(b *testing.B) {
 			for b.Loop() {
 				told = h.broadcast(c, nil)
 				b.StopTimer()
-				for s := range h.slots {
-					s.waiting = update{}
+				for s := range h.clients {
+					s.pending = update{}
 				}
 				b.StartTimer()
 			}
@@ -250,21 +250,21 @@ func BenchmarkBroadcast(b *testing.B) {
 
 // The messages of a change are written while others wait for the hub.
 func BenchmarkTake(b *testing.B) {
-	var h hub
-	var slots []*slot
+	var h Hub
+	var slots []*client
 	for i := range 1000 {
 		s := h.join()
-		h.adopt(s)
-		h.enter(s, report{own: []string{fmt.Sprintf("/%d/", i)}, named: []string{"/a.css", "/b.js", "/c.png"}})
-		h.uses[fmt.Sprintf("/%d/", i)].sight.sum = uint64(i) << 50
-		s.late = false // it is introduced
+		h.setExtended(s)
+		h.enter(s, report{shows: []string{fmt.Sprintf("/%d/", i)}, named: []string{"/a.css", "/b.js", "/c.png"}})
+		h.resources[fmt.Sprintf("/%d/", i)].state.Sum = uint64(i) << 50
+		s.catchingUp = false // it is introduced
 		slots = append(slots, s)
 	}
 	u := update{assets: newChange([]string{"a.css"}).assets}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		s := slots[i%len(slots)]
-		s.waiting = u
+		s.pending = u
 		if frames := h.take(s); frames == nil {
 			b.Fatal("nothing")
 		}
@@ -273,22 +273,22 @@ func BenchmarkTake(b *testing.B) {
 
 // Who was told to load again need not be told again.
 func TestWhoLeavesIsNotToldToStartOver(t *testing.T) {
-	var h hub
+	var h Hub
 	stays, leaves := h.join(), h.join()
-	leaves.going = true
-	if told := h.startOver(newChange([]string{"/"}), nil); told != 1 {
+	leaves.reloading = true
+	if told := h.reloadAll(newChange([]string{"/"}), nil); told != 1 {
 		t.Errorf("told %d pages, want 1", told)
 	}
-	if stays.waiting.reload == nil || leaves.waiting.reload != nil {
+	if stays.pending.reload == nil || leaves.pending.reload != nil {
 		t.Error("told the wrong one")
 	}
 }
 
 // Names are bounded in all; a page with few of them is always known exactly.
 func TestNamesAreBounded(t *testing.T) {
-	var h hub
-	var slots []*slot
-	add := func(names int) *slot {
+	var h Hub
+	var slots []*client
+	add := func(names int) *client {
 		s := h.join()
 		var named []string
 		for i := range names {
@@ -299,28 +299,28 @@ func TestNamesAreBounded(t *testing.T) {
 		return s
 	}
 	for range maxNames / maxUses {
-		if !add(maxUses).page.known {
+		if !add(maxUses).page.reported {
 			t.Fatalf("page %d of %d files is not known", len(slots), maxUses)
 		}
 	}
 	for range 20 {
-		if s := add(maxUses); s.page.known || !s.page.all || len(s.page.uses) > 0 {
+		if s := add(maxUses); s.page.reported || !s.page.usesAll || len(s.page.uses) > 0 {
 			t.Error("a page with many files more is known")
 		}
-		if s := add(10); !s.page.known || len(s.page.uses) != 10 {
+		if s := add(10); !s.page.reported || len(s.page.uses) != 10 {
 			t.Error("a page with few files more is not known")
 		}
 	}
-	if n := len(h.uses); n > maxNames+20*fewUses {
+	if n := len(h.resources); n > maxNames+20*fewUses {
 		t.Errorf("%d names are known", n)
 	}
 	for _, s := range slots {
 		h.leave(s)
 	}
-	if len(h.uses) > 0 {
-		t.Errorf("%d names are known of no page", len(h.uses))
+	if len(h.resources) > 0 {
+		t.Errorf("%d names are known of no page", len(h.resources))
 	}
-	if !add(maxUses).page.known {
+	if !add(maxUses).page.reported {
 		t.Error("when the others are gone, a page with many files is not known")
 	}
 }

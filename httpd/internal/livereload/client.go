@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"crypto/sha256"
@@ -7,16 +7,16 @@ import (
 	"regexp"
 )
 
-//go:embed live.js
+//go:embed client.js
 var source string
 
-// script is the client as it is served.
+// Script is the client as it is served.
 var (
-	script     = squeeze(source)
-	scriptETag = fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(script)))
+	Script     = squeeze(source)
+	ScriptETag = fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(Script)))
 )
 
-// needless matches, in JavaScript in the style of live.js, comments and the
+// needless matches, in JavaScript in the style of client.js, comments and the
 // space around punctuation, and before a closing brace the semicolon as well.
 // Strings and templates, which end on their line, it matches whole, so that
 // nothing is looked for in them. What a match leaves is in its groups.

@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"cmp"
@@ -9,49 +9,49 @@ import (
 // enter places a page of our protocol, and returns the uses of it at which
 // nobody has looked. What is left in its slot until introduce is called comes
 // to nothing.
-func (h *hub) enter(s *slot, p report) (fresh []*use) {
+func (h *Hub) enter(s *client, p report) (fresh []*resource) {
 	h.mu.Lock()
-	s.late = true
+	s.catchingUp = true
 	h.mu.Unlock()
 	h.releaseUses(&s.page)
 
 	h.mu.Lock()
-	h.place(s, page{known: !p.all, all: p.all, missing: p.missing})
+	h.place(s, page{reported: !p.usesAll, usesAll: p.usesAll, missing: p.missing})
 	s.named = 0
-	h.show(s, p.own)
+	h.show(s, p.shows)
 	h.mu.Unlock()
 	h.nameMore(s, p.named)
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return append(unseenOf(s.page.own), unseenOf(s.page.uses)...)
+	return append(unseenOf(s.page.shows), unseenOf(s.page.uses)...)
 }
 
-// turn replaces what a page shows. It returns the uses, and those of them at
+// setShown replaces what a page shows. It returns the uses, and those of them at
 // which nobody has looked.
-func (h *hub) turn(s *slot, own []string) (shown, fresh []*use) {
+func (h *Hub) setShown(s *client, own []string) (shown, fresh []*resource) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.releaseOwn(&s.page)
 	h.show(s, own)
 	if s.reports {
-		h.recall(s)
+		h.addFailedFetches(s)
 	}
-	return s.page.own, unseenOf(s.page.own)
+	return s.page.shows, unseenOf(s.page.shows)
 }
 
 // show is called with the lock.
-func (h *hub) show(s *slot, own []string) {
+func (h *Hub) show(s *client, own []string) {
 	p := &s.page
-	p.own, p.ownSeats = make([]*use, len(own)), make([]int32, len(own))
+	p.shows, p.showsIndex = make([]*resource, len(own)), make([]int32, len(own))
 	for i, path := range own {
-		p.own[i], p.ownSeats[i] = h.hold(path, user{s, ^int32(i)})
+		p.shows[i], p.showsIndex[i] = h.subscribe(path, subscriber{s, ^int32(i)})
 	}
 }
 
-// name adds to the uses of a page. It returns those that are new to it, and
+// nameUses adds to the uses of a page. It returns those that are new to it, and
 // those of them at which nobody has looked.
-func (h *hub) name(s *slot, named []string) (added, fresh []*use) {
+func (h *Hub) nameUses(s *client, named []string) (added, fresh []*resource) {
 	added = h.nameMore(s, named)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -68,14 +68,14 @@ const (
 
 // nameMore adds to the uses of a page, and returns those that are new to it. Of
 // one page, only one goroutine calls it and whatever else changes the uses.
-func (h *hub) nameMore(s *slot, named []string) (added []*use) {
+func (h *Hub) nameMore(s *client, named []string) (added []*resource) {
 	had := len(s.page.uses)
 	for part := range slices.Chunk(named, namesAtOnce) {
 		h.mu.Lock()
 		h.nameSome(s, part)
 		h.mu.Unlock()
 	}
-	if !s.page.known {
+	if !s.page.reported {
 		h.releaseUses(&s.page)
 		return nil
 	}
@@ -83,37 +83,37 @@ func (h *hub) nameMore(s *slot, named []string) (added []*use) {
 }
 
 // nameSome is called with the lock.
-func (h *hub) nameSome(s *slot, named []string) {
+func (h *Hub) nameSome(s *client, named []string) {
 	s.named += len(named)
 	p := &s.page
-	if !p.known {
+	if !p.reported {
 		return
 	}
-	h.marks++
+	h.generation++
 	for _, u := range p.uses {
-		u.mark = h.marks
+		u.generation = h.generation
 	}
-	p.uses, p.seats = slices.Grow(p.uses, len(named)), slices.Grow(p.seats, len(named))
+	p.uses, p.usesIndex = slices.Grow(p.uses, len(named)), slices.Grow(p.usesIndex, len(named))
 	for _, path := range named {
-		if u := h.uses[path]; path == "" || u != nil && u.mark == h.marks {
+		if u := h.resources[path]; path == "" || u != nil && u.generation == h.generation {
 			continue
 		}
-		u, seat := h.hold(path, user{s, int32(len(p.uses))})
-		u.mark = h.marks
-		p.uses, p.seats = append(p.uses, u), append(p.seats, seat)
+		u, seat := h.subscribe(path, subscriber{s, int32(len(p.uses))})
+		u.generation = h.generation
+		p.uses, p.usesIndex = append(p.uses, u), append(p.usesIndex, seat)
 		p.size += len(path)
-		if len(p.uses) > maxUses || p.size > maxUseBytes || len(p.uses) > fewUses && len(h.uses) > maxNames {
-			p.known, p.all = false, true // nameMore releases its uses
+		if len(p.uses) > maxUses || p.size > maxUseBytes || len(p.uses) > fewUses && len(h.resources) > maxNames {
+			p.reported, p.usesAll = false, true // nameMore releases its uses
 			h.sort(s)
 			return
 		}
 	}
 }
 
-func unseenOf(uses []*use) []*use {
-	var fresh []*use
+func unseenOf(uses []*resource) []*resource {
+	var fresh []*resource
 	for _, u := range uses {
-		if u.sight.what == unseen {
+		if u.state.Kind == Unknown {
 			fresh = append(fresh, u)
 		}
 	}
@@ -121,7 +121,7 @@ func unseenOf(uses []*use) []*use {
 }
 
 // unseen lists those of the uses at which nobody has looked.
-func (h *hub) unseen(uses []*use) []*use {
+func (h *Hub) unseen(uses []*resource) []*resource {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return unseenOf(uses)
@@ -129,37 +129,37 @@ func (h *hub) unseen(uses []*use) []*use {
 
 // firstSights notes what was seen at uses at which nobody else looked
 // meanwhile.
-func (h *hub) firstSights(looks map[*use]sight) {
+func (h *Hub) firstSights(looks map[*resource]FileState) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for u, now := range looks {
-		if u.sight.what == unseen {
-			h.see(u, now, true)
+		if u.state.Kind == Unknown {
+			h.observe(u, now, true)
 		}
 	}
 }
 
-// introduce leaves in the slot of a page that has entered its position, its
+// catchUpReporting leaves in the slot of a page that has entered its position, its
 // errors, and what it missed since the position that it reports. It returns how
 // many files of past changes were compared with the page's.
-func (h *hub) introduce(s *slot, p report, looks map[*use]sight) (compared int) {
+func (h *Hub) catchUpReporting(s *client, p report, looks map[*resource]FileState) (compared int) {
 	h.mu.Lock()
-	s.waiting, s.going = update{}, false // what comes from now on is left there
+	s.pending, s.reloading = update{}, false // what comes from now on is left there
 	before, changes, m := h.missedBy(s, p, looks)
-	s.loaded, s.dated = p.served.number, p.served.epoch == h.epoch
+	s.loadedAt, s.loadKnown = p.served.Number, p.served.Epoch == h.epoch
 	h.mu.Unlock()
 	replayed, compared := h.replayInSteps(&s.page, changes, m)
 
 	h.mu.Lock()
-	s.waiting = s.page.unlessGone(before.merge(replayed)).merge(s.waiting)
-	h.compare(s, s.page.own)
+	s.pending = s.page.withoutError(before.merge(replayed)).merge(s.pending)
+	h.compare(s, s.page.shows)
 	h.mu.Unlock()
 	h.compareInSteps(s, s.page.uses)
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.asked, s.faults, s.late = true, true, false
-	h.recall(s)
+	s.cursorDue, s.errorsDue, s.catchingUp = true, true, false
+	h.addFailedFetches(s)
 	s.notify()
 	return compared
 }
@@ -167,100 +167,100 @@ func (h *hub) introduce(s *slot, p report, looks map[*use]sight) (compared int) 
 // missedBy decides by the numbers of the changes, as long as those are
 // remembered, which tell exactly what to do: to replay the changes that it
 // returns. Else it decides by what the page had then and would get now.
-func (h *hub) missedBy(s *slot, p report, looks map[*use]sight) (u update, changes []change, m memory) {
-	s.base = h.count
-	if p.seen == (position{}) {
+func (h *Hub) missedBy(s *client, p report, looks map[*resource]FileState) (u update, changes []change, m replay) {
+	s.baseline = h.number
+	if p.seen == (Cursor{}) {
 		return update{}, nil, m // a page that was never told of any, as one that links the script itself
 	}
-	if p.isOld || p.seen.epoch == h.epoch && p.seen.number < h.moved {
+	if p.isOld || p.seen.Epoch == h.epoch && p.seen.Number < h.rootSince {
 		return update{reload: &missed}, nil, m
 	}
-	if p.seen.epoch == h.epoch {
-		if changes, ok := h.since(p.seen.number); ok && !slices.ContainsFunc(changes, change.isLost) {
-			s.base = p.seen.number
+	if p.seen.Epoch == h.epoch {
+		if changes, ok := h.since(p.seen.Number); ok && !slices.ContainsFunc(changes, change.isLost) {
+			s.baseline = p.seen.Number
 			same := h.unchanged(s, p) && p.hasHad
-			return update{}, slices.Clone(changes), memory{looks, p.seen.when, same}
+			return update{}, slices.Clone(changes), replay{looks, p.seen.Time, same}
 		}
 	}
-	if h.unchanged(s, p) && !h.isLater(s, p) || s.page.isGone() {
+	if h.unchanged(s, p) && !h.isLater(s, p) || s.page.isBroken() {
 		return update{}, nil, m
 	}
 	return update{reload: &missed}, nil, m
 }
 
 // outdate has a page loaded again.
-func (h *hub) outdate(s *slot) {
+func (h *Hub) outdate(s *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.waiting = s.waiting.merge(update{reload: &missed})
+	s.pending = s.pending.merge(update{reload: &missed})
 	s.notify()
 }
 
 // unchanged reports whether all files of which the page had a digest are still
 // as they were. Where what it showed is gone, that is noted as an error.
-func (h *hub) unchanged(s *slot, p report) bool {
+func (h *Hub) unchanged(s *client, p report) bool {
 	if !p.hasHad {
-		return !s.page.all
+		return !s.page.usesAll
 	}
-	if s.page.all || p.had.n > len(p.named) {
+	if s.page.usesAll || p.had.n > len(p.named) {
 		return false
 	}
-	own := s.page.own
+	own := s.page.shows
 	sameOwn := sumOf(own) == p.had.own
 	if !sameOwn && !p.missing && len(own) > 0 && own[0].isUnknown() {
-		h.setFault(own[0], gone(own[0].sight.name))
+		h.setError(own[0], goneError(own[0].state.Name))
 	}
 	return sameOwn && sumOf(h.held(p.named[:p.had.n])) == p.had.uses
 }
 
 // isUnknown reports whether a use leads nowhere now and for all we know never
 // did.
-func (u *use) isUnknown() bool { return u.sight.what == absent && u.last.what == unseen }
+func (u *resource) isUnknown() bool { return u.state.Kind == Missing && u.readable.Kind == Unknown }
 
 // isLater reports whether a file of which the page had no digest may have
 // changed after the page's position. The clock may have been set back since.
-func (h *hub) isLater(s *slot, p report) bool {
-	first, own := 0, s.page.own
+func (h *Hub) isLater(s *client, p report) bool {
+	first, own := 0, s.page.shows
 	if p.hasHad {
 		first, own = min(p.had.n, len(p.named)), nil
 	}
 	rest := append(h.held(p.named[first:]), own...)
-	if len(rest) > 0 && p.seen.when > time.Now().UnixMilli()+setBack {
+	if len(rest) > 0 && p.seen.Time > time.Now().UnixMilli()+setBack {
 		return true
 	}
-	return slices.ContainsFunc(rest, func(u *use) bool { return u.sight.ctime > p.seen.when-tick })
+	return slices.ContainsFunc(rest, func(u *resource) bool { return u.state.Changed > p.seen.Time-ClockTick })
 }
 
 // In ms: how far the kernel's time for files may lag behind its clock, and by
 // how much the clock may be corrected without having been set back.
 const (
-	tick    = 10
-	setBack = 1000
+	ClockTick = 10
+	setBack   = 1000
 )
 
 // held lists the uses of those paths, each once.
-func (h *hub) held(paths []string) []*use {
-	h.marks++
-	var list []*use
+func (h *Hub) held(paths []string) []*resource {
+	h.generation++
+	var list []*resource
 	for _, path := range paths {
-		if u := h.uses[path]; u != nil && u.mark != h.marks {
-			u.mark = h.marks
+		if u := h.resources[path]; u != nil && u.generation != h.generation {
+			u.generation = h.generation
 			list = append(list, u)
 		}
 	}
 	return list
 }
 
-// A memory is what is known of a page whose past is replayed.
-type memory struct {
-	looks map[*use]sight // first looks at files, for it
-	since int64          // no file that it has was read before; ms since 1970
-	same  bool           // and all that it has is as it was
+// A replay is what is known of a page whose past is replayed.
+type replay struct {
+	looks map[*resource]FileState // first looks at files, for it
+	since int64                   // no file that it has was read before; ms since 1970
+	same  bool                    // and all that it has is as it was
 }
 
 // replayInSteps is what changes of the past mean to a page. It returns as well how
 // many files were compared. The changes are the caller's own.
-func (h *hub) replayInSteps(p *page, changes []change, m memory) (u update, compared int) {
+func (h *Hub) replayInSteps(p *page, changes []change, m replay) (u update, compared int) {
 	for len(changes) > 0 {
 		h.mu.Lock()
 		for end := compared + filesAtOnce; len(changes) > 0 && compared < end; changes = changes[1:] {
@@ -286,15 +286,15 @@ func (c *change) comparisons(p *page) int {
 
 // replay is what a change of the past means to a page. It is called with the
 // lock.
-func (h *hub) replay(p *page, c *change, m memory) (u update) {
-	if c.lost && p.known {
+func (h *Hub) replay(p *page, c *change, m replay) (u update) {
+	if c.lost && p.reported {
 		u = u.merge(update{reload: &missed})
 	}
-	if !p.known {
-		u = u.merge(c.update(p))
+	if !p.reported {
+		u = u.merge(c.updateFor(p))
 	}
 	if p.reports() {
-		r := h.rule(c, h.newsOf(c, p, m), nil)
+		r := h.match(c, h.newsOf(c, p, m), nil)
 		if r.mark != 0 {
 			u = u.merge(r.update(r.stake(p)))
 		}
@@ -305,53 +305,53 @@ func (h *hub) replay(p *page, c *change, m memory) (u update) {
 // newsOf lists what was news of a change to a page. A name that came, or a file
 // that may be read now, is none for a page that has read the file since. What is
 // gone, and was not known before the look, went with the change.
-func (h *hub) newsOf(c *change, p *page, m memory) []touch {
-	return slices.DeleteFunc(h.touched(c, p), func(t touch) bool {
+func (h *Hub) newsOf(c *change, p *page, m replay) []hit {
+	return slices.DeleteFunc(h.hits(c, p), func(t hit) bool {
 		u := t.use
-		if c.names && (m.same || u.sight.ctime < m.since-tick) {
+		if c.names && (m.same || u.state.Changed < m.since-ClockTick) {
 			return true
 		}
 		if _, first := m.looks[u]; first && c.names && u.isUnknown() {
-			h.setFault(u, gone(u.sight.name))
+			h.setError(u, goneError(u.state.Name))
 		}
-		return u.fault != nil || u.sight.what == absent
+		return u.err != nil || u.state.Kind == Missing
 	})
 }
 
 // learn leaves in the slot of a page its position, and what it missed of uses
 // that it has just named: what changed since a time, but not before it was
 // served. It returns how many files of past changes were compared with them.
-func (h *hub) learn(s *slot, added []*use, looks map[*use]sight, since time.Time) (compared int) {
+func (h *Hub) learn(s *client, added []*resource, looks map[*resource]FileState, since time.Time) (compared int) {
 	if len(added) > 0 {
-		compared = h.learnMissed(s, added, memory{looks: looks, since: since.UnixMilli()})
+		compared = h.learnMissed(s, added, replay{looks: looks, since: since.UnixMilli()})
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.asked, s.faults, s.late = true, true, false
+	s.cursorDue, s.errorsDue, s.catchingUp = true, true, false
 	s.notify()
 	return compared
 }
 
 // learnMissed leaves in the slot of a page what it missed of uses. The page is told
 // nothing until learn is done.
-func (h *hub) learnMissed(s *slot, added []*use, m memory) (compared int) {
+func (h *Hub) learnMissed(s *client, added []*resource, m replay) (compared int) {
 	h.mu.Lock()
-	if s.going {
+	if s.reloading {
 		h.mu.Unlock()
 		return 0
 	}
-	s.late = true
-	changes, _ := h.since(max(s.base, h.count-uint64(len(h.past))))
+	s.catchingUp = true
+	changes, _ := h.since(max(s.baseline, h.number-uint64(len(h.history))))
 	first, _ := slices.BinarySearchFunc(changes, m.since, func(c change, since int64) int { return cmp.Compare(c.when, since) })
 	changes = slices.Clone(changes[first:])
-	before := s.waiting
-	s.waiting = update{} // what comes from now on is left there
+	before := s.pending
+	s.pending = update{} // what comes from now on is left there
 	h.mu.Unlock()
-	replayed, compared := h.replayInSteps(&page{known: true, uses: added}, changes, m)
+	replayed, compared := h.replayInSteps(&page{reported: true, uses: added}, changes, m)
 
 	h.mu.Lock()
-	s.waiting = before.merge(replayed).merge(s.waiting)
-	h.stirs()
+	s.pending = before.merge(replayed).merge(s.pending)
+	h.notifyChanged()
 	h.mu.Unlock()
 	h.compareInSteps(s, added)
 	return compared

@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"strings"
@@ -7,10 +7,10 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-// explain says, for people, which pages the change of a file's content
+// Explain says, for people, which pages the change of a file's content
 // concerns and what it does to them, as far as the file's name decides it. The
 // path is as in Server.Refresh.
-func explain(path string) string {
+func Explain(path string) string {
 	name, isDir := cleanPath(path)
 	if urlpath.IsHidden(name) {
 		return hiddenNobody
@@ -31,9 +31,9 @@ func explain(path string) string {
 	return "those that use it fetch it again in place, and so does " + others
 }
 
-// explainNames is explain for a name that comes or goes, or a file that may be
+// ExplainNames is explain for a name that comes or goes, or a file that may be
 // read or not. The path is as in Server.Recheck.
-func explainNames(path string) string {
+func ExplainNames(path string) string {
 	name, _ := cleanPath(path)
 	if urlpath.IsHidden(name) {
 		return hiddenNobody

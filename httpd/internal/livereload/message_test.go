@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ func TestRequestFields(t *testing.T) {
 // FuzzHandshake: whatever a client says first, the server answers with hello
 // exactly when it is a hello that offers the protocol.
 func FuzzHandshake(f *testing.F) {
-	for _, seed := range []string{clientHello, `{"command":"hello","protocols":null}`, `{"command":1}`, "null", "[]", "", "!!ver:1.6", `{"COMMAND":"hello"}`} {
+	for _, seed := range []string{`{"command":"hello","protocols":["http://livereload.com/protocols/official-7"],"ver":"4.0.2"}`, `{"command":"hello","protocols":null}`, `{"command":1}`, "null", "[]", "", "!!ver:1.6", `{"COMMAND":"hello"}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -36,7 +36,7 @@ func FuzzHandshake(f *testing.F) {
 	})
 }
 func TestErrorsAreShort(t *testing.T) {
-	text, _ := errorsMessage([]*PageErr{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
+	text, _ := errorsMessage([]*PageError{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
 	if len(text) > maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {
 		t.Errorf("%d bytes", len(text))
 	}

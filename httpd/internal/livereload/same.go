@@ -1,13 +1,13 @@
-package httpd
+package livereload
 
 import "slices"
 
-// A fileState is another when a file was written, replaced or touched, as far as
+// A FileVersion is another when a file was written, replaced or touched, as far as
 // the kernel's clock tells one moment from the next.
-type fileState struct {
-	device, inode uint64
-	size          int64
-	ctime         int64 // ns since 1970
+type FileVersion struct {
+	Device, Inode uint64
+	Size          int64
+	Ctime         int64 // ns since 1970
 }
 
 // maxServed bounds how many paths a servedFiles knows.
@@ -23,13 +23,13 @@ type servedFiles struct {
 // A servedFile is what was served at a path whenever it was asked for after so
 // many changes or more.
 type servedFile struct {
-	state fileState
+	state FileVersion
 	since uint64 // changes
 	last  uint64 // changes when it was served last
 }
 
 // note notes what is served after so many changes.
-func (s *servedFiles) note(path string, state fileState, changes uint64) {
+func (s *servedFiles) note(path string, state FileVersion, changes uint64) {
 	was, known := s.files[path]
 	switch {
 	case !known && len(s.files) == maxServed:
@@ -51,14 +51,14 @@ func (s *servedFiles) forget(changes uint64) {
 	s.files, s.since = nil, changes+1
 }
 
-// noteServed notes what is served at a use's path. Pages that have the use may get
+// NoteServed notes what is served at a use's path. Pages that have the use may get
 // another content than others have.
-func (h *hub) noteServed(use string, state fileState) {
+func (h *Hub) NoteServed(use string, state FileVersion) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.served.note(use, state, h.count)
-	if u := h.uses[use]; u != nil && u.sight.state != state {
-		u.shown = 0
+	h.served.note(use, state, h.number)
+	if u := h.resources[use]; u != nil && u.state.Version != state {
+		u.delivered = 0
 	}
 }
 
@@ -69,29 +69,29 @@ func (h *hub) noteServed(use string, state fileState) {
 // Of a page that does not say when it was served, as one that links the script
 // itself, it is assumed, unless what was seen there has not been told yet: the
 // file may have been saved between the loading of the page and the look.
-func (h *hub) compare(s *slot, uses []*use) {
-	if s.waiting.reload != nil {
+func (h *Hub) compare(s *client, uses []*resource) {
+	if s.pending.reload != nil {
 		return // it will come again, with others of them
 	}
 	for _, u := range uses {
 		file, known := h.served.files[u.path]
-		certain := known && s.loaded >= file.since && u.sight.what == regular && u.sight.state == file.state
-		if !s.dated {
-			u.untold = u.sight.state
+		certain := known && s.loadedAt >= file.since && u.state.Kind == Regular && u.state.Version == file.state
+		if !s.loadKnown {
+			u.untold = u.state.Version
 		}
 		switch {
-		case s.dated && !certain:
-			u.shown = 0
+		case s.loadKnown && !certain:
+			u.delivered = 0
 		case u.isOnlyOf(s):
-			u.shown = u.sight.sum
-		case u.shown != u.sight.sum:
-			u.shown = 0
+			u.delivered = u.state.Sum
+		case u.delivered != u.state.Sum:
+			u.delivered = 0
 		}
 	}
 }
 
 // compareInSteps is compare without the lock.
-func (h *hub) compareInSteps(s *slot, uses []*use) {
+func (h *Hub) compareInSteps(s *client, uses []*resource) {
 	for part := range slices.Chunk(uses, filesAtOnce) {
 		h.mu.Lock()
 		h.compare(s, part)
@@ -100,7 +100,7 @@ func (h *hub) compareInSteps(s *slot, uses []*use) {
 }
 
 // turned is compare for what a page shows without having been loaded.
-func (h *hub) turned(s *slot, own []*use) {
+func (h *Hub) turned(s *client, own []*resource) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.compare(s, own)
@@ -108,12 +108,12 @@ func (h *hub) turned(s *slot, own []*use) {
 
 // isOnlyOf reports whether no other page has the use. One has it twice at most:
 // it shows it, and uses it.
-func (u *use) isOnlyOf(s *slot) bool {
-	if len(u.users) > 2 {
+func (u *resource) isOnlyOf(s *client) bool {
+	if len(u.subscribers) > 2 {
 		return false
 	}
-	for _, by := range u.users {
-		if by.slot != s {
+	for _, by := range u.subscribers {
+		if by.client != s {
 			return false
 		}
 	}

@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"fmt"
@@ -8,10 +8,10 @@ import (
 // A page that was served after so many changes has what was served since then,
 // and not what may have been served before.
 func TestServedFiles(t *testing.T) {
-	one, two := fileState{inode: 1}, fileState{inode: 2}
+	one, two := FileVersion{Inode: 1}, FileVersion{Inode: 2}
 	var s servedFiles
 	for _, step := range []struct {
-		state          fileState
+		state          FileVersion
 		changes, since uint64
 	}{
 		{one, 0, 0}, {one, 3, 0}, {two, 3, 4}, {two, 5, 4}, {one, 7, 6}, {two, 7, 8}, {one, 7, 8},

@@ -1,4 +1,4 @@
-package httpd
+package livereload
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 )
 
 // pipe is a line and its peer, over a real connection.
-func pipe(t *testing.T, patience time.Duration) (*line, *waitgroup.Group, net.Conn) {
+func pipe(t *testing.T, patience time.Duration) (*nonblockingConn, *waitgroup.Group, net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,7 +32,7 @@ func pipe(t *testing.T, patience time.Duration) (*line, *waitgroup.Group, net.Co
 		t.Fatal(err)
 	}
 	var c waitgroup.Group
-	l := newLine(conn, []byte("early"), &c, patience)
+	l := newNonblockingConn(conn, []byte("early"), &c, patience)
 	t.Cleanup(func() {
 		peer.Close()
 		l.Close()
@@ -58,7 +58,7 @@ func TestALineKeepsWhatThePeerHasNotTaken(t *testing.T) {
 					t.Fatalf("wrote %d bytes: %v", n, err)
 				}
 				taken := make(chan struct{})
-				l.whenTaken(func() { close(taken) })
+				l.onIdle(func() { close(taken) })
 				got := make([]byte, len(part))
 				if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, part) {
 					t.Fatalf("part %d: %v", i, err)
@@ -89,17 +89,17 @@ func TestALineIsCutWhenThePeerTakesNothing(t *testing.T) {
 	}
 }
 
-func (l *line) isBusy() bool {
+func (l *nonblockingConn) isBusy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.busy
+	return l.flushing
 }
 
 func TestALineDoesNotKeepWithoutBound(t *testing.T) {
 	l, _, _ := pipe(t, time.Minute)
 	for n := 0; ; n++ {
 		_, err := l.Write(make([]byte, 64<<10))
-		if errors.Is(err, errBehind) {
+		if errors.Is(err, errPeerBehind) {
 			return
 		}
 		if err != nil || n > 1000 {
@@ -129,11 +129,11 @@ func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		b := &browser{line: newLine(near, nil, new(waitgroup.Group), time.Second)}
+		b := &conn{net: newNonblockingConn(near, nil, new(waitgroup.Group), time.Second)}
 		spend := func(cost int, want time.Duration) {
 			t.Helper()
 			start := time.Now()
-			if err := b.spend(cost); err != nil {
+			if err := b.throttle(cost); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(start); (took - want).Abs() > time.Millisecond {
@@ -152,9 +152,9 @@ func TestBudget(t *testing.T) {
 		spend(budgetBytes, 0)
 		spend(3*budgetBytes, budgetBytes/budgetRate*time.Second) // no more than there ever is
 
-		time.AfterFunc(time.Second, func() { b.line.cut(nil) })
+		time.AfterFunc(time.Second, func() { b.net.cut(nil) })
 		start := time.Now()
-		if err := b.spend(budgetBytes); err == nil || time.Since(start) != time.Second {
+		if err := b.throttle(budgetBytes); err == nil || time.Since(start) != time.Second {
 			t.Errorf("a pause on a line that was cut after a second ended after %v with %v", time.Since(start), err)
 		}
 	})
