@@ -175,7 +175,7 @@ func TestOrigin(t *testing.T) {
 		{"a name that begins like ours", "http://localhost:8000.evil.example", "localhost:8000", loopback, files, false},
 		{"a name that ends like ours", "http://evil-localhost", "localhost:8000", loopback, files, false},
 		{"our name as user", "http://localhost:8000@evil.example", "localhost:8000", loopback, files, false},
-		{"a loopback page of a visitor", "http://localhost:3000", "example.com", loopback, files, false},
+		{"a loopback page of somebody elsewhere", "http://localhost:3000", "example.com", loopback, files, false},
 		{"a loopback page at a server in a network", "http://localhost:3000", "192.168.7.1:8000", lan, files, false},
 		{"another port in a network", "http://192.168.7.1:9000", "192.168.7.1:8000", lan, files, false},
 		{"a listed host's other scheme", "http://www.example.com", "localhost:8000", loopback, allowing, false},
@@ -240,7 +240,7 @@ func TestOriginBehindAProxy(t *testing.T) {
 		{"another port", "https://example.com:1", "example.com", "127.0.0.1:8000", here, false},
 		{"not from this machine", "https://example.com", "example.com", "127.0.0.1:8000", there, false},
 		{"Host is not ours", "https://example.com", "example.com", "evil.example", here, false},
-		{"a loopback page of a visitor", "http://localhost:3000", "example.com", "127.0.0.1:8000", here, false},
+		{"a loopback page of somebody elsewhere", "http://localhost:3000", "example.com", "127.0.0.1:8000", here, false},
 		{"no name", "https://example.com", "example.com/x", "127.0.0.1:8000", here, false},
 	}
 	for _, tt := range tests {
@@ -295,7 +295,7 @@ func TestTwoOriginsAreNone(t *testing.T) {
 
 // CVE-2025-24010, GHSA-67mh-4wv8-2f99, CVE-2025-30359: nothing lets a page of
 // another origin read, and nothing but the client may be embedded elsewhere.
-func TestNothingIsSharedWithOtherSites(t *testing.T) {
+func TestNoCORS(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "a.js", "secret()")
 	write(t, root, "index.html", "secret")
@@ -320,7 +320,7 @@ func TestNothingIsSharedWithOtherSites(t *testing.T) {
 
 // CVE-2025-32395 and CVE-2026-14631: request lines and headers of nonsense get
 // an answer that says so, and the server lives on.
-func TestNonsenseOverTheWire(t *testing.T) {
+func TestMalformedRequests(t *testing.T) {
 	run := serve(t, Options{Root: t.TempDir()})
 	tests := []struct{ name, request, want string }{
 		{"a fragment", "GET /a#b HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},

@@ -22,9 +22,9 @@ func (l *lockedLog) lines() []string {
 	return slices.Collect(strings.Lines(text))
 }
 
-// Whatever a visitor can have logged, a few lines of it are, and then one a
-// minute, which says how many more there were.
-func TestLogLinesOfVisitorsAreLimited(t *testing.T) {
+// Of the lines that a client can cause, a few are logged, and then one a minute, which
+// says how many were left out.
+func TestLogIsLimited(t *testing.T) {
 	root := t.TempDir()
 	for i := range 300 {
 		write(t, root, fmt.Sprintf("policy/%d.html", i), `<!doctype html><meta http-equiv="Content-Security-Policy" content="default-src 'none'">`)
@@ -92,9 +92,9 @@ func TestLogLinesOfVisitorsAreLimited(t *testing.T) {
 	}
 }
 
-// A kind of line does not keep another from being logged, and who is the first
-// to be refused is named.
-func TestLogLimitsAreForEachKind(t *testing.T) {
+// One kind of line does not keep another from being logged, and the first host that is
+// refused is named.
+func TestLogLimitsArePerKind(t *testing.T) {
 	var log lockedLog
 	s := newServer(t, Options{Root: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 100 {
@@ -108,7 +108,7 @@ func TestLogLimitsAreForEachKind(t *testing.T) {
 }
 
 // A page whose policy was not named for want of room is named later.
-func TestAPolicyThatWasLeftOutIsNamedLater(t *testing.T) {
+func TestSuppressedPolicyIsLoggedLater(t *testing.T) {
 	root := t.TempDir()
 	const pages = 2*logPolicyBurst + 10
 	for i := range pages {
@@ -241,26 +241,26 @@ func TestPanicsOfHandlersAreLogged(t *testing.T) {
 }
 
 // Others cannot keep the owner from following the status page.
-func TestOthersDoNotKeepTheOwnerOut(t *testing.T) {
+func TestSubscribersDoNotKeepTheOwnerOut(t *testing.T) {
 	run := serve(t, secretOptions(t))
-	const proxy, visitor = "X-Forwarded-For", "10.0.0.7"
+	const header, client = "X-Forwarded-For", "10.0.0.7"
 	for range maxSubscribers {
-		resp, lines := run.events(t, proxy, visitor)
+		resp, lines := run.events(t, header, client)
 		if resp.StatusCode != http.StatusOK {
 			t.Fatal(resp.Status)
 		}
 		if showsPrivate(t, next(t, lines)) {
-			t.Fatal("a visitor counts as the owner")
+			t.Fatal("somebody behind a proxy counts as the owner")
 		}
 	}
-	if resp, _ := run.get(t, "GET", "/.execlogd/events", proxy, visitor); resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("one visitor more is answered with %s", resp.Status)
+	if resp, _ := run.get(t, "GET", "/.execlogd/events", header, client); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("one more is answered with %s", resp.Status)
 	}
 	resp, lines := run.events(t)
 	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("with %d visitors who follow the status page, the owner is answered with %s", maxSubscribers, resp.Status)
+		t.Fatalf("with %d others who follow the status page, the owner is answered with %s", maxSubscribers, resp.Status)
 	}
 	if !showsPrivate(t, next(t, lines)) {
-		t.Error("the owner is taken for a visitor")
+		t.Error("the owner is taken for somebody else")
 	}
 }

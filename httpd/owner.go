@@ -26,16 +26,24 @@ import (
 // machine, but not a proxy that the owner has started. Not told apart from the owner
 // is what forwards bytes alone, under the owner's name or root's (ssh -R, socat).
 func (s *handler) isOwner(r *http.Request) bool {
-	return s.hasToken(r) || accessOf(r).direct && isOwnUser(peerUser(r))
+	if s.hasToken(r) {
+		return true
+	}
+	if !accessOf(r).direct {
+		return false
+	}
+	uid, known := peerUser(r)
+	return known && isOwnUser(uid, os.Geteuid())
 }
 
 // overflowUser is the user id that the kernel shows for users that a user
 // namespace has no id for (user_namespaces(7)). It may be anybody's.
 const overflowUser = 65534
 
-// isOwnUser says whether a program of that user may know what we know.
-func isOwnUser(uid int, known bool) bool {
-	return known && uid != overflowUser && (uid == 0 || uid == os.Geteuid())
+// isOwnUser reports whether a program of user uid may know what the server, which runs
+// as own, knows.
+func isOwnUser(uid, own int) bool {
+	return uid != overflowUser && (uid == 0 || uid == own)
 }
 
 // peerUser is the user whose program is at the other end of a request's

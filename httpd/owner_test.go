@@ -74,7 +74,7 @@ func TestPrivateIsForDirectRequests(t *testing.T) {
 
 		{"no Host, HTTP/1.0", "GET / HTTP/1.0", false},
 		{"HTTP/1.0", "GET / HTTP/1.0|Host: US", false},
-		{"a name that visitors use", "GET / HTTP/1.1|Host: preview.example.com", false},
+		{"a name that others use", "GET / HTTP/1.1|Host: preview.example.com", false},
 		{"the rest of an upgrade", "GET / HTTP/1.1|Host: US|Connection: upgrade, close", false},
 		{"a header that is for one hop and not there", "GET / HTTP/1.1|Host: US|Connection: close, X-Trace", false},
 	}
@@ -197,8 +197,13 @@ func TestPeerIsUnknown(t *testing.T) {
 	if uid, known := peerUser(at("127.0.0.1:1", "GET", "/", "localhost")); known {
 		t.Errorf("a connection that never was is of user %d", uid)
 	}
-	if isOwnUser(overflowUser, true) || isOwnUser(os.Geteuid(), false) {
-		t.Error("an unknown user is ours")
+	for uid, want := range map[int]bool{0: true, 1000: true, 1001: false, overflowUser: false} {
+		if isOwnUser(uid, 1000) != want {
+			t.Errorf("user %d is the server's: %v, want %v", uid, !want, want)
+		}
+	}
+	if isOwnUser(overflowUser, overflowUser) {
+		t.Error("a user that has no id here is taken for the server's")
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -209,13 +214,17 @@ func TestPeerIsUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	peer := netip.MustParseAddrPort(conn.LocalAddr().String())
+	own := netip.MustParseAddrPort(conn.RemoteAddr().String())
+	// The kernel shows the end that no program has accepted yet as root's.
+	if uid, known := socketUser("/proc/net/tcp", own, peer); known {
+		t.Errorf("a connection that nobody has accepted is of user %d", uid)
+	}
 	far, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	peer := netip.MustParseAddrPort(far.RemoteAddr().String())
-	own := netip.MustParseAddrPort(far.LocalAddr().String())
 	if uid, known := socketUser("/proc/net/tcp", peer, own); !known || uid != os.Geteuid() {
 		t.Errorf("an open connection is of user %d, %v", uid, known)
 	}
@@ -325,7 +334,7 @@ func TestWrongTokenShowsNothing(t *testing.T) {
 
 // Behind a proxy nobody knows on which machine the browser is: neither a page
 // on its machine nor one without an origin may listen then.
-func TestNeighboursAreOnThisMachine(t *testing.T) {
+func TestLoopbackPagesAreOnThisMachine(t *testing.T) {
 	for _, origin := range []string{"null", "http://localhost:3000"} {
 		run := serve(t, Options{})
 		for _, forwarded := range []bool{false, true} {

@@ -73,7 +73,7 @@ func TestMetaPolicies(t *testing.T) {
 }
 
 // What a policy blocks is said once, and again when the policy is another.
-func TestABlockedPageIsNamedOnce(t *testing.T) {
+func TestBlockedPageIsLoggedOnce(t *testing.T) {
 	root := t.TempDir()
 	var log bytes.Buffer
 	page := func(policy string) string {

@@ -13,13 +13,13 @@ import (
 	"github.com/coder/websocket"
 )
 
-// A visitor is a connection without a client's ways.
-type visitor struct {
+// A plainConn is a connection that sends only what the test says.
+type plainConn struct {
 	net.Conn
 	lines *bufio.Reader
 }
 
-func (r *running) visit(t testing.TB) *visitor {
+func (r *running) dialPlain(t testing.TB) *plainConn {
 	t.Helper()
 	conn, err := net.Dial("tcp", r.addr)
 	if err != nil {
@@ -27,14 +27,14 @@ func (r *running) visit(t testing.TB) *visitor {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	return &visitor{conn, bufio.NewReader(conn)}
+	return &plainConn{conn, bufio.NewReader(conn)}
 }
 
-// ask sends a request and says whether the connection may be used again.
-func (v *visitor) ask(t testing.TB) (again bool) {
+// ask sends a request and reports whether the connection may be used again.
+func (c *plainConn) ask(t testing.TB) (again bool) {
 	t.Helper()
-	io.WriteString(v, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	resp, err := http.ReadResponse(v.lines, nil)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	resp, err := http.ReadResponse(c.lines, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,13 +45,13 @@ func (v *visitor) ask(t testing.TB) (again bool) {
 	return !resp.Close
 }
 
-// isOver says whether the server has closed the connection.
-func (v *visitor) isOver() bool {
-	_, err := v.lines.ReadByte()
+// isOver reports whether the server has closed the connection.
+func (c *plainConn) isOver() bool {
+	_, err := c.lines.ReadByte()
 	return err == io.EOF
 }
 
-// serveOpen is serve for those who close the listener.
+// serveOpen is serve for tests that close the listener.
 func serveOpen(t testing.TB, opts Options) (*running, net.Listener) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,8 +83,8 @@ func (r *running) returns(t testing.TB) {
 	}
 }
 
-// Whoever closes the listener has the connections served to their end.
-func TestConnectionsOutlastTheirListener(t *testing.T) {
+// When the listener is closed, the connections are served to their end.
+func TestConnectionsSurviveTheirListener(t *testing.T) {
 	const size = 32 << 20 // more than socket buffers hold
 	dir := t.TempDir()
 	write(t, dir, "index.html", "<p>hi")
@@ -93,7 +93,7 @@ func TestConnectionsOutlastTheirListener(t *testing.T) {
 	page := run.dial(t)
 	page.greet(t, run.url("/"))
 	big := run.download(t, "/big.zip")
-	early, idle, upgrade := run.visit(t), run.visit(t), run.visit(t)
+	early, idle, upgrade := run.dialPlain(t), run.dialPlain(t), run.dialPlain(t)
 	if !idle.ask(t) || !upgrade.ask(t) { // connections are accepted in turn
 		t.Fatal("connections are not kept")
 	}
@@ -104,8 +104,8 @@ func TestConnectionsOutlastTheirListener(t *testing.T) {
 		conn.Close()
 		t.Error("the listener is still open")
 	}
-	for name, v := range map[string]*visitor{"early": early, "idle": idle} {
-		if v.ask(t) || !v.isOver() {
+	for name, conn := range map[string]*plainConn{"early": early, "idle": idle} {
+		if conn.ask(t) || !conn.isOver() {
 			t.Errorf("the %s connection was not closed behind its answer", name)
 		}
 	}
@@ -130,7 +130,7 @@ func TestConnectionsOutlastTheirListener(t *testing.T) {
 // The last of the connections may be any of them.
 func TestServeReturnsAfterTheLastConnection(t *testing.T) {
 	run, ln := serveOpen(t, Options{Root: t.TempDir()})
-	idle := run.visit(t)
+	idle := run.dialPlain(t)
 	idle.ask(t)
 	ln.Close()
 	run.goesOn(t)
@@ -156,7 +156,7 @@ func TestStoppingWithoutAListener(t *testing.T) {
 			page := run.dial(t)
 			page.greet(t, run.url("/"))
 			run.download(t, "/big.zip")
-			idle := run.visit(t)
+			idle := run.dialPlain(t)
 			idle.ask(t)
 			ln.Close()
 			run.goesOn(t)

@@ -17,7 +17,7 @@ import (
 
 // The status page is nobody's but ours: a site cannot be in its place, another
 // site cannot ask for it or frame it, and what it loads is beside it.
-func TestStatusPageIsHeldShut(t *testing.T) {
+func TestStatusPageIsProtected(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, ".execlogd/index.html", "mine")
 	write(t, root, ".execlogd/mine.html", "mine")

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// A client that does not do its part holds its connection for a bounded time,
-// and an answer to it comes at once where there is one.
-func TestAClientDoesNotHoldItsConnection(t *testing.T) {
+// A client that does not send what it announced holds its connection for a bounded
+// time. If there is an answer it comes at once.
+func TestRequestTimeouts(t *testing.T) {
 	const bound = time.Second // in which a busy client can send its header
 	tests := []struct {
 		name, request string
@@ -28,7 +28,7 @@ func TestAClientDoesNotHoldItsConnection(t *testing.T) {
 		{"a body that is asked for first", "PUT /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n", "", 405},
 		{"a GET with a body that never comes", "GET /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 200},
 		{"a HEAD with one", "HEAD /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 200},
-		{"a stranger with one", "POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 10\r\n\r\n", "", 403},
+		{"one for another host", "POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 10\r\n\r\n", "", 403},
 		{"a body that comes byte by byte", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", "x", 405},
 		{"a page's socket with one", "GET /livereload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 426},
 		{"a status page with one", "GET /.execlogd/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 200},
@@ -80,7 +80,7 @@ func TestAClientDoesNotHoldItsConnection(t *testing.T) {
 }
 
 // Keep-alive goes on where no body was announced.
-func TestConnectionsAreKept(t *testing.T) {
+func TestKeepAlive(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.html", "<p>a")
 	run := serve(t, Options{Root: dir})
@@ -105,7 +105,7 @@ func TestConnectionsAreKept(t *testing.T) {
 
 // A client that takes nothing of an answer loses it; one that takes a little now
 // and then gets all of it, however long that takes.
-func TestAnAnswerThatNobodyReads(t *testing.T) {
+func TestAnswerThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 20 // more than socket buffers hold
 	dir := t.TempDir()
