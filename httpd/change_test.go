@@ -414,6 +414,7 @@ func TestARefusedChangeChangesNothing(t *testing.T) {
 	dir, other := site(t, "a.html"), site(t, "other.html")
 	run := serve(t, Options{Root: dir, AllowHosts: []string{"one.example"}})
 	p := run.open(t, "/a.html")
+	content := "<p>a.html"
 	for name, opts := range map[string]Options{
 		"allow host":   {Root: other, AllowHosts: []string{"a b"}},
 		"allow origin": {Root: other, AllowOrigins: []string{"*"}},
@@ -424,10 +425,12 @@ func TestARefusedChangeChangesNothing(t *testing.T) {
 		if err := run.Change(opts); err == nil || err.Error() != want.Error() {
 			t.Errorf("%s: Change says %v, New %v", name, err, want)
 		}
-		if resp, body := run.get(t, "GET", "/a.html", "Host", "one.example"); resp.StatusCode != 200 || body != run.element("/a.html")+"<p>a.html" {
+		if resp, body := run.get(t, "GET", "/a.html", "Host", "one.example"); resp.StatusCode != 200 || body != run.element("/a.html")+content {
 			t.Errorf("%s: then %s %q", name, resp.Status, body)
 		}
 		p.expectNothing(t)
+		content = "<p>" + name // the same again would not be a change
+		write(t, dir, "a.html", content)
 		run.Refresh("a.html")
 		p.is(t, "/a.html !")
 		p.load(t, run)
