@@ -144,8 +144,8 @@ func TestRenamesOfOthers(t *testing.T) {
 	}
 }
 
-// FuzzBatch plays any history of a few files, truly as a kernel would report
-// it, and holds the batch against the files that are left.
+// FuzzBatch plays random histories of a few files, as the kernel would report them,
+// and checks the batch against the files that are left.
 func FuzzBatch(f *testing.F) {
 	f.Add(uint32(Reload), []byte("\x00\x01\x02\x10\x11\x23\x34\x45"))
 	f.Add(uint32(inotify.Changes), []byte("\x00\x08\x10\x18\x20\x28\x30\x38\x01\x12"))
@@ -215,10 +215,10 @@ func FuzzBatch(f *testing.F) {
 	})
 }
 
-// A gatherer is a route that gathers and does nothing else.
+// A gatherer is a route that only gathers.
 type gatherer struct{ *routeState }
 
-// newBatch is an empty batch of a route.
+// newBatch returns a gatherer with an empty batch.
 func newBatch(t testing.TB, route Route) gatherer {
 	t.Helper()
 	route.Name, route.Callback = "test", discard
@@ -227,7 +227,7 @@ func newBatch(t testing.TB, route Route) gatherer {
 
 func (g gatherer) add(e inotify.Event, now time.Time) { g.routeState.add(e, now, nil) }
 
-// take is the events of all batches.
+// take empties all batches and returns their events.
 func (g gatherer) take() []inotify.Event {
 	var events []inotify.Event
 	for l := range g.allQueues() {
@@ -256,7 +256,7 @@ func BenchmarkBatch(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/saves, "ns/event")
 }
 
-// However many logs there are, the latest are known.
+// Only the latest of many logs are remembered.
 func TestEndlessIsBounded(t *testing.T) {
 	var b batch
 	start := time.Unix(1e9, 0)

@@ -107,7 +107,7 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
-// What it costs a run that the watcher has to catch up before it is over.
+// What it costs a run that the watcher must be flushed before it is over.
 func BenchmarkCatchUp(b *testing.B) {
 	ran := make(chan struct{})
 	r := mustNew(b, Options{Post: func(Run) { ran <- struct{}{} }}, Route{Name: "r", Delay: -1, Debounce: -1, Callback: discard})

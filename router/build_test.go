@@ -12,8 +12,8 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// runsOf is a Post callback and the runs that it was told of, as
-// route:paths, sorted, and an error.
+// runsOf returns a Post callback and a channel with the runs that it was called with:
+// route:paths, the paths sorted, and a mark for an error.
 func runsOf() (post func(Run), runs <-chan string) {
 	told := make(chan string, 100)
 	return func(f Run) {
@@ -23,9 +23,9 @@ func runsOf() (post func(Run), runs <-chan string) {
 	}, told
 }
 
-// Files that a build writes until its last instruction, in a tree where pages
-// are watched: pages reload once for each build, with everything, and not when
-// it fails. A reload too many would be in the place of the next.
+// A build writes files until its last instruction, in a tree whose pages are watched.
+// Pages reload once for each build, with everything, and not when it fails. One reload
+// too many would be read in the place of the next.
 func TestBuildThenReload(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "public", "index.html"), "old")
@@ -64,7 +64,7 @@ func TestBuildThenReload(t *testing.T) {
 	}
 }
 
-// A callback that saves what triggers it, as its last act, is found out.
+// A callback that saves what triggers it as its last act is refused as a loop.
 func TestLoopOfFiles(t *testing.T) {
 	root := t.TempDir()
 	post, runs := runsOf()

@@ -34,12 +34,9 @@
 // that no route is for is not watched.
 //
 // A directory that is renamed stands for the files below it (up to 65,536), each of
-// which comes as renamed. The directory itself comes to routes whose patterns match
-// its path; one that has left the root comes as MovedFrom to routes whose patterns
-// could match something below it.
-//
-// Roots may overlap. A file that is in several has one path for a route: that below
-// the outermost root in which the route is for it.
+// which comes as renamed. One that has left the root comes as MovedFrom to routes whose
+// patterns could match something below it. A file that is in several roots has one path
+// for a route: that below the outermost root in which the route is for it.
 //
 // # Batches
 //
@@ -60,19 +57,17 @@
 //
 // An open file that has been quiet for Settle does not count, and after Hold the
 // batch goes whatever is open. A file that was waited for in vain, such as a log,
-// holds back only itself from then on, until it has not been written to for ten
-// minutes. With Hold: UntilClosed, the default with PerFile, only the close counts,
-// which the kernel is asked for as well.
+// holds back only itself until it has not been written to for ten minutes. With Hold:
+// UntilClosed, the default with PerFile, only the close counts.
 //
 // A burst is more than eight paths, or at least four of which one came in the second
-// half of Delay. It is over when no new path has come for Quiet, or if it lasts long
-// for a fourth of that time (up to five times Quiet). A batch also waits while a git
+// half of Delay. It is over when no new path has come for Quiet (for a fourth of the
+// time that it has lasted, up to five times Quiet). A batch also waits while a git
 // command is at work in the repository of its root. Either ends after ten seconds.
 //
 // A batch that is due runs at once, unless Options.Concurrency callbacks run already.
-// Then it gathers on until it is the turn of its route, which is that of which the
-// fewest run. With PerFile each path has events, times and runs of its own, and
-// different paths run side by side.
+// Then it gathers on until it is the turn of its route. With PerFile each path has
+// events, times and runs of its own, and different paths run side by side.
 //
 // # Chains
 //
@@ -103,9 +98,8 @@
 //
 // A route that writes what triggers it would run for ever, and so would two that
 // trigger each other, or one with PerFile that makes a thumbnail of each thumbnail.
-// Outputs names what a route writes. What its programs have open for writing, such as
-// a log, OwnOutput tells from what others write. A route that changes nothing says
-// so with ReadOnly.
+// Outputs names what a route writes, OwnOutput reports what its programs have open, and
+// a route that changes nothing says so with ReadOnly.
 //
 // Everything else is noticed by time. An event that comes during a run may be caused
 // by it, and has a generation one higher. From the third generation on, a batch waits
@@ -122,9 +116,8 @@
 // the path was written before. After a loop was reported, its files do not start the
 // program again by themselves until they have been left alone for a minute.
 //
-// Whoever changes a file during each of eight runs in a row, and in none of the waits,
-// is taken for a loop. What a program writes after its run is over, and without any
-// rhythm, is not recognised.
+// Changes during each of eight runs in a row, and in none of the waits, are taken for a
+// loop. What a program writes at irregular times after its run is not recognised.
 //
 // # Guarantees
 //

@@ -57,7 +57,7 @@ func TestDue(t *testing.T) {
 // timing is a route with Delay 100 ms, no Debounce and the default bounds.
 var timing = Route{Delay: 100 * ms, Debounce: -1}
 
-// noLogs is timing for who waits for no logs.
+// noLogs is timing for a route that does not wait for logs.
 var noLogs = Route{Delay: 100 * ms, Debounce: -1, WaitsFor: func(e inotify.Event) bool { return !strings.HasSuffix(e.Path, ".log") }}
 
 func TestTiming(t *testing.T) {

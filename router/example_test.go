@@ -102,9 +102,8 @@ func Example_buildThenReload() {
 	// failed: <nil>
 }
 
-// Events need not be of files. Here they are of orders that arrive in any
-// number: each is handled by itself, once for all that is said of it in a
-// short time, and four at once.
+// Events need not be of files. Here they are of orders: each is handled by itself, once
+// for everything that comes within a short time, and four at once.
 func ExampleRouter_Submit() {
 	orders, err := router.New(router.Options{Concurrency: 4}, router.Route{
 		Name:     "ship",
@@ -144,8 +143,8 @@ func ExampleRouter_Submit() {
 	// 13: route "ship": no such customer
 }
 
-// A program loads its configuration anew: other routes take the place of those
-// that work, which go on under the same name.
+// A program reloads its configuration: the routes are replaced while they are in use, and
+// a route of the same name goes on.
 func ExampleRouter_SetRoutes() {
 	dir, err := os.MkdirTemp("", "site")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// files is n words of paths that come at times that far apart, from start on.
+// files returns n words of paths that come from start on, apart from each other by apart.
 func files(prefix string, n int, start, apart time.Duration) string {
 	var words []string
 	for i := range n {
@@ -79,7 +79,7 @@ func (r Route) with(change func(*Route)) Route {
 	return r
 }
 
-// What a build has made is not waited for again when it is done.
+// The pages that a build has made are no burst to wait for when the build is done.
 func TestQuietIsOverWithWhatComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		build := build.with(func(a *fakeRoute) {
@@ -160,7 +160,7 @@ func TestIndexLock(t *testing.T) {
 	}
 }
 
-// What git does to hundreds of files is one batch.
+// A git command that changes hundreds of files makes one batch.
 func TestCheckoutIsOneBatch(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip(err)

@@ -14,8 +14,8 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// reports is a router whose batches come over the channel as paths. A
-// negative delay would split a save into the steps of the kernel.
+// reports returns a router and a channel with the paths of its batches. It has a Delay
+// because without one a save would be several batches.
 func reports(t *testing.T) (*Router, <-chan string) {
 	batches := make(chan string, 100)
 	return mustNew(t, Options{}, Route{
@@ -27,14 +27,13 @@ func reports(t *testing.T) (*Router, <-chan string) {
 	}), batches
 }
 
-// listen runs the listeners until the test ends, from the moment on that they
-// watch.
+// listen runs the listeners until the test ends. When it returns they are watching.
 func listen(t *testing.T, listeners ...Listener) {
 	t.Helper()
 	listenGroup(t, listeners...)
 }
 
-// listenGroup is listen, and returns what listens.
+// listenGroup is listen, and returns the Group.
 func listenGroup(t *testing.T, listeners ...Listener) *Group {
 	t.Helper()
 	g, err := NewGroup(inotify.Options{}, listeners...)
@@ -56,8 +55,8 @@ func listenGroup(t *testing.T, listeners ...Listener) *Group {
 	return g
 }
 
-// Each save is one batch with the name of the file, or the next would not be
-// in its place.
+// Each save is one batch with the name of the file. A second batch would be read in the
+// place of the next.
 func TestListenSaves(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "sub", "page.html"), "old")

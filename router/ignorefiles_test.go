@@ -9,9 +9,9 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// What is ignored triggers nothing and is not watched; and when an ignore file
-// changes, or one that is above the root, the next events are taken by that, also
-// in a directory that was not watched so far.
+// What is ignored triggers nothing and is not watched. When an ignore file changes, also
+// one above the root, the next events are judged by the new one, also in a directory that
+// was not watched so far.
 func TestListenWithIgnoreFiles(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, ".gitignore"), "/out/\n*.log\n")

@@ -186,7 +186,7 @@ func TestOutputThatIsFoundBeforeItsRename(t *testing.T) {
 	})
 }
 
-// Who moves a source to where the outputs are has a build without it.
+// A source that is moved to the outputs triggers a build without it.
 func TestSourceThatBecomesAnOutput(t *testing.T) {
 	root := t.TempDir()
 	write(t, root+"/a.md", "x")

@@ -11,9 +11,9 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// TestUntilClosed has the kernel say what a file's name has in it: open1000 is
-// open for writing until 1000 ms after the start, without a close that anybody
-// sees, and nobody knows anything of unknown.
+// TestUntilClosed uses a fake for inotify.Writers whose answer is in the file's name:
+// open1000 is open for writing until 1000 ms after the start, without an event for its
+// close, and nothing is known of unknown.
 func TestUntilClosed(t *testing.T) {
 	file := Route{Delay: 100 * ms, Debounce: -1, Per: PerFile}
 	instant := Route{Delay: -1, Debounce: -1, Per: PerFile}
@@ -85,7 +85,7 @@ func TestUntilClosed(t *testing.T) {
 	}
 }
 
-// A kernel knows which files are open by the events of them.
+// A kernel is a fake for inotify.Writers that knows from their events which files are open.
 type kernel struct {
 	mu   sync.Mutex
 	open map[string]bool
@@ -115,7 +115,7 @@ func (k *kernel) isOpen(path string) bool {
 	return k.open[path]
 }
 
-// held is the route with another Hold.
+// held returns the route with another Hold.
 func (r Route) held(hold time.Duration) Route {
 	r.Hold = hold
 	return r

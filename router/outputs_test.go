@@ -134,7 +134,7 @@ func TestOwnOutputIsAskedForSeldom(t *testing.T) {
 	})
 }
 
-// What is submitted is nobody's doing.
+// What is submitted is never an output.
 func TestSubmittedEventsAreNotAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := &recorder{start: time.Now()}

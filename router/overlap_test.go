@@ -56,7 +56,7 @@ var overlapping = []struct {
 	{"three", func(t *testing.T, dir string) []string { return []string{dir + "/in", filepath.Dir(dir), dir} }, "1:site/in/f"},
 }
 
-// A spelling is an event's path with the number of its root.
+// spelling returns an event's path with the number of its root.
 func spelling(roots []string, e inotify.Event) string {
 	return string(rune('0'+slices.Index(roots, e.Root))) + ":" + e.Path
 }
@@ -168,7 +168,8 @@ func TestOverlappingRootsOneIsFor(t *testing.T) {
 	}
 }
 
-// A root that leads elsewhere, into another or out of it, does so from then on.
+// When a root that is a link is changed to lead into another root, or out of it, overlaps
+// are found anew.
 func TestOverlappingRootsTurn(t *testing.T) {
 	dir, apart := t.TempDir(), t.TempDir()
 	write(t, dir+"/in/f", "old")

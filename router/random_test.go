@@ -13,8 +13,8 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// After whatever has happened, routes at rest have no queue, no alarm, no timer
-// and no queue. That there is no goroutine is TestMain's.
+// Whatever has happened, routes at rest have no queue, no timer and nothing that is due.
+// TestMain checks that there is no goroutine.
 func TestNothingIsLeftAtRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fails := func(context.Context, []inotify.Event) error { return errors.New("no") }
@@ -49,7 +49,7 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 }
 
 // Chains of all kinds under random events, in fake time: nothing overlaps
-// itself, no more run than may, nobody starts while one that comes first runs,
+// itself, no more run than may, no route starts while one that comes first runs,
 // and every event ends in a run that is over.
 func TestManyChains(t *testing.T) {
 	for seed := range uint64(100) {
@@ -69,7 +69,7 @@ func TestManyChains(t *testing.T) {
 }
 
 // The same while the routes are replaced again and again by others with other
-// timing, other ways and other callbacks.
+// timing, OnBusy, OnFailure and callbacks.
 func TestManyChainsAreReplaced(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -60,8 +60,7 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// A run says that another run follows, and when; who waits hears of the failure
-// at once.
+// A Run says that another follows, and when. A Submission has the failure at once.
 func TestRetryIsAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs []Run
@@ -88,7 +87,7 @@ func TestRetryIsAnnounced(t *testing.T) {
 	})
 }
 
-// What waits for its back-off does so as well where the routes are replaced.
+// A back-off goes on when the routes are replaced.
 func TestRetryAndSetRoutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &runLog{start: time.Now(), runs: make(map[string]int)}
@@ -108,8 +107,8 @@ func TestRetryAndSetRoutes(t *testing.T) {
 	})
 }
 
-// What was kept goes with what is new, holds nobody up, and goes at once where
-// the routes are replaced.
+// What was kept goes with the next event, delays no other route, and goes at once when the
+// routes are replaced.
 func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &runLog{start: time.Now(), runs: make(map[string]int)}

@@ -297,7 +297,7 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-// From Events to the callback's first instruction, when nothing is waited for.
+// The time from Events to the callback's first instruction, when there is no Delay.
 func BenchmarkDispatch(b *testing.B) {
 	ran := make(chan struct{})
 	r := mustNew(b, Options{}, Route{Name: "r", Delay: -1, Debounce: -1, Callback: func(context.Context, []inotify.Event) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// Roots come and go, and each change below one that is there is reported.
+// Roots are added and removed, and each change below one that is there is reported.
 func TestSetListeners(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	batches := make(chan string, 100)
@@ -82,8 +82,8 @@ func TestSetListenersRefusesWhole(t *testing.T) {
 	}
 }
 
-// What happened below a root before it goes is delivered, also when that is more than
-// is read at once.
+// What happened below a root before it was removed is delivered, also when that is more
+// than one read.
 func TestSetListenersDeliversWhatIsQueued(t *testing.T) {
 	const files = 3000
 	dir := t.TempDir()
@@ -104,7 +104,7 @@ func TestSetListenersDeliversWhatIsQueued(t *testing.T) {
 	}
 }
 
-// Who saves below a root while others come and go misses nothing.
+// No save below a root is missed while others are added and removed.
 func TestSetListenersLosesNothing(t *testing.T) {
 	const saves = 300
 	dir, other := t.TempDir(), t.TempDir()
@@ -158,7 +158,7 @@ func TestSetListenersLosesNothing(t *testing.T) {
 	}
 }
 
-// A root that stays keeps its Notice, and one that goes has none any more.
+// A root that stays keeps its Notice. The Notice of one that was removed is not called.
 func TestSetListenersAndNotices(t *testing.T) {
 	dir := t.TempDir()
 	stays, goes := filepath.Join(dir, "stays"), filepath.Join(dir, "goes")

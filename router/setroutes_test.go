@@ -18,7 +18,7 @@ import (
 )
 
 // replaced plays events to a router with the first routes, which gets the second ones
-// at a time, and returns all runs as perform does.
+// at a time, and returns all runs as runRoutes does.
 func replaced(t *testing.T, events string, at time.Duration, first, second []fakeRoute) string {
 	t.Helper()
 	s := &runLog{start: time.Now(), runs: make(map[string]int)}
@@ -154,7 +154,7 @@ func TestSetRoutesRefusesWhole(t *testing.T) {
 	})
 }
 
-// After the end no routes are taken.
+// After the end SetRoutes returns ErrStopped.
 func TestSetRoutesAfterRun(t *testing.T) {
 	r := mustNew(t, Options{}, Route{Name: "r", Callback: discard})
 	background(t, r)()
@@ -163,8 +163,7 @@ func TestSetRoutesAfterRun(t *testing.T) {
 	}
 }
 
-// A run of a route that is no more takes a place among those that may run, and
-// SetConcurrency makes more places.
+// A run of a route that is no more counts for Concurrency. SetConcurrency lets more run.
 func TestSetRoutesAndConcurrency(t *testing.T) {
 	for most, want := range map[int]string{1: "map[a:0s b:1s]", 2: "map[a:0s b:0s]", -1: "map[a:0s b:0s]"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -225,8 +224,8 @@ func TestSetRoutesAndTickets(t *testing.T) {
 	})
 }
 
-// A run that its callback gives up in favour of the next one's rules, as when
-// its command has changed, leaves it its events.
+// The next run has the events of one that returned ErrRestarted because its command had
+// changed.
 func TestSetRoutesHandsEventsOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		changed := make(chan struct{})
@@ -253,8 +252,8 @@ func TestSetRoutesHandsEventsOn(t *testing.T) {
 	})
 }
 
-// With another Per, the next run waits for those under way, and gets the events
-// of one that gives up.
+// With another Per, the next run waits for those under way, and has the events of one that
+// returns ErrRestarted.
 func TestSetRoutesWithAnotherPer(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -306,8 +305,7 @@ func TestSetRoutesWithAnotherPer(t *testing.T) {
 	}
 }
 
-// Who writes while the routes change, again and again, misses nothing, and no run
-// overlaps another.
+// No write is missed while the routes change again and again, and no run overlaps another.
 func TestSetRoutesLosesNothing(t *testing.T) {
 	t.Run("with the same directories", func(t *testing.T) { testLosesNothing(t, true) })
 	t.Run("with other directories", func(t *testing.T) { testLosesNothing(t, false) })
@@ -429,8 +427,7 @@ func TestSetRoutesChangesWhatIsWatched(t *testing.T) {
 	}
 }
 
-// Thousands of routes, one after the other, are replaced in a moment: what each
-// waits for is not looked at for each anew.
+// Thousands of routes, each after another, are replaced in a moment.
 func BenchmarkSetRoutesOfAChain(b *testing.B) {
 	const n = 4000
 	routes := make([]Route, n)

@@ -134,8 +134,8 @@ func TestTrigger(t *testing.T) {
 	}
 }
 
-// What is offered is the route's as if it had just come, unless it is known to be
-// still written, or goes.
+// An offered file is treated as if it had just come, unless it is known to be still written,
+// or is removed.
 func TestOffer(t *testing.T) {
 	each := fakeRoute{Route: Route{Name: "each", Patterns: []string{"*.x"}, Mask: inotify.Attrib | Reload, Delay: 100 * ms, Debounce: -1, Per: PerFile}}
 	others := fakeRoute{Route: Route{Name: "others", Patterns: []string{"*.x"}, Mask: inotify.Delete}}
@@ -204,7 +204,7 @@ func TestPost(t *testing.T) {
 	})
 }
 
-// Who submits what triggers himself means it.
+// A callback that submits what triggers its own route is not taken for a loop.
 func TestSubmittedEventsAreNoLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r *Router
