@@ -104,10 +104,10 @@ func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 	s.noteServed(r.URL.Path, f)
 	checked := f.checkedWriter(w)
 	defer checked.close()
-	w.Header().Set("Content-Type", contentType(f.name, head))
-	b := tokenOf(r)
-	if page, ok := s.inject(w.Header(), r, f, head, b); ok {
-		modified := f.setValidators(w.Header(), "-"+b.String())
+	w.Header().Set("Content-Type", f.contentType(head))
+	token := tokenOf(r)
+	if page, ok := s.inject(w.Header(), r, f, head, token); ok {
+		modified := f.setValidators(w.Header(), "-"+token.String())
 		http.ServeContent(checked, r, "", modified, page)
 		return
 	}
@@ -133,9 +133,14 @@ func (f *file) head() ([]byte, error) {
 	return head[:n], nil
 }
 
+// contentType returns the file's Content-Type, given its head.
+func (f *file) contentType(head []byte) string {
+	return filetype.ContentType(f.name, head, int64(len(head)) < f.Size())
+}
+
 // inject returns f with the script element in it. ok is false if f is no page, if
 // pages do not get the script, or if the request is not for a page to be shown.
-func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b livereload.PageToken) (page io.ReadSeeker, ok bool) {
+func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, token livereload.PageToken) (page io.ReadSeeker, ok bool) {
 	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
@@ -146,7 +151,7 @@ func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, b
 	}
 
 	s.checkPolicies(f, head)
-	return inject.Splice(f.content, f.Size(), int64(off), b.Element(r)), true
+	return inject.Splice(f.content, f.Size(), int64(off), token.Element(r)), true
 }
 
 // isNavigation reports whether the answer will be shown as a page. What a script
@@ -164,7 +169,7 @@ func isNavigation(r *http.Request) bool {
 func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		s.noteTry(r)
+		s.noteFailedFetch(r)
 		refuse(w, http.StatusForbidden, "this file may not be read by the server")
 	case errors.Is(err, fs.ErrClosed):
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
@@ -185,18 +190,18 @@ func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) 
 // serveNotFound answers with 404, and to a browser that wants a page with the site's
 // 404.html or else a page of our own. Either reloads when there is a file.
 func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
-	s.noteTry(r)
+	s.noteFailedFetch(r)
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
 
-	b := tokenOf(r)
-	b.Missing = true
+	token := tokenOf(r)
+	token.Missing = true
 	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
-		s.serveOwnPage(w, r, http.StatusNotFound, b, notFoundTemplate, nil)
+		s.serveOwnPage(w, r, http.StatusNotFound, token, notFoundTemplate, nil)
 		return
 	}
 	defer f.Close()
@@ -209,8 +214,8 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 	s.noteServed("/"+urlpath.NotFound, f)
 	checked := f.checkedWriter(w)
 	defer checked.close()
-	w.Header().Set("Content-Type", contentType(urlpath.NotFound, head))
-	content, ok := s.inject(w.Header(), r, f, head, b)
+	w.Header().Set("Content-Type", f.contentType(head))
+	content, ok := s.inject(w.Header(), r, f, head, token)
 	if !ok {
 		content = io.NewSectionReader(f.content, 0, f.Size())
 	}
@@ -236,11 +241,11 @@ func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.Rea
 }
 
 // serveOwnPage answers with a page of our own.
-func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, b livereload.PageToken, page *pageTemplate, about any) {
+func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, token livereload.PageToken, page *pageTemplate, about any) {
 	var script template.HTML
 	var statusURL template.URL
 	if s.live && isNavigation(r) {
-		script = template.HTML(b.Element(r))
+		script = template.HTML(token.Element(r))
 		statusURL = template.URL(livereload.PathToTop(r) + statusPath[1:] + "/")
 	}
 	text, err := page.render(about, script, statusURL)

@@ -101,9 +101,9 @@ func (s *handler) serveListing(w http.ResponseWriter, r *http.Request, name stri
 	slices.SortFunc(about.Entries, order.compare)
 	about.Summary = summary(about.Entries)
 
-	b := tokenOf(r)
-	b.Listing, b.Names = true, sumOfNames(found)
-	s.serveOwnPage(w, r, http.StatusOK, b, listingTemplate, about)
+	token := tokenOf(r)
+	token.Listing, token.Names = true, sumOfNames(found)
+	s.serveOwnPage(w, r, http.StatusOK, token, listingTemplate, about)
 }
 
 // entry describes what a link to name would lead to. ok is false if a request for it

@@ -5,8 +5,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
+
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
+	"golang.org/x/sys/unix"
 )
 
 // A root is the directory that is served: whatever its path leads to at the time of
@@ -125,4 +133,194 @@ func (r *root) release() error {
 		return nil
 	}
 	return r.dir.close()
+}
+
+// A file is an open regular file or directory.
+type file struct {
+	*os.File
+	fs.FileInfo
+	name string // relative to the root, as the request has it
+	real string // the same file's name without symbolic links
+
+	content  contentReader // see load
+	checksum uint32        // of all of the content, if it was read whole
+}
+
+func (f *file) Name() string { return f.name }
+
+// open opens a regular file or a directory beneath the root. Nothing else is ever
+// opened, as the program at the other end of a FIFO would notice, and so would a
+// device. So the file is first looked at through a descriptor with O_PATH, and then
+// the very file that was looked at is opened.
+//
+// Whatever the name goes through, links included, stays beneath the root. The kernel
+// or os.Root ensures that at every step; names are not relied upon.
+func (s *handler) open(name string) (*file, error) {
+	root := s.root.now()
+	found, real, err := openPath(root, name)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+
+	info, err := found.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.check(root.Root, real, info); err != nil {
+		return nil, err
+	}
+	f, err := reopen(found)
+	if err != nil {
+		return nil, err
+	}
+	return &file{File: f, FileInfo: info, name: name, real: real}, nil
+}
+
+// openPath returns a descriptor with O_PATH for what a name leads to, and the name of
+// that without links.
+func openPath(root rootDir, name string) (found *os.File, real string, err error) {
+	// Few names have a link in them. For the rest one system call is enough.
+	fd, err := unix.Openat2(int(root.handle.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	runtime.KeepAlive(root.handle)
+	if err == nil {
+		return os.NewFile(uintptr(fd), name), name, nil
+	}
+
+	// There is a link, or nothing, or the kernel or a sandbox does not know the call.
+	if real, err = resolve(root.Root, ".", name); err != nil {
+		return nil, "", err
+	}
+	found, err = root.OpenFile(real, unix.O_PATH, 0)
+	return found, real, err
+}
+
+// openRegular is open for callers that want no directory.
+func (s *handler) openRegular(name string) (*file, error) {
+	f, err := s.open(name)
+	if err == nil && f.IsDir() {
+		f.Close()
+		return nil, notFound(name)
+	}
+	return f, err
+}
+
+// stat returns the info of what open would open for a name in a directory.
+func (s *handler) stat(dir *file, name string) (fs.FileInfo, error) {
+	root := s.root.now().Root
+	real, err := resolve(root, dir.real, name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := root.Lstat(real)
+	if err != nil {
+		return nil, err
+	}
+	return info, s.check(root, real, info)
+}
+
+// check returns an error if a file is not to be served.
+func (s *handler) check(root *os.Root, real string, info fs.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return nil
+	case !info.Mode().IsRegular():
+		return notFound(real)
+	case s.private.has(root, real, info):
+		return notServed(real)
+	}
+	return nil
+}
+
+// reopen opens for reading what a descriptor with O_PATH refers to.
+func reopen(found *os.File) (*os.File, error) {
+	f, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(found.Fd())))
+	if pathErr, ok := err.(*fs.PathError); ok {
+		pathErr.Path = found.Name()
+	}
+	return f, err
+}
+
+// maxLinks is how many symbolic links a name may go through, as in the kernel.
+const maxLinks = 40
+
+// resolve follows the symbolic links in name, beginning in dir, and returns what that
+// leads to as a name relative to the root. Name must be clean, and dir without links.
+//
+// What name leads to is not served if it is hidden by its own name, nor if a directory
+// on the way leads to something hidden: a link called env that leads to .env publishes
+// it no more than its own name does. A link does publish what has no hidden name itself
+// but is in a hidden directory: a release (current -> .releases/42), a package of pnpm,
+// a file of a ConfigMap.
+func resolve(root *os.Root, dir, name string) (real string, err error) {
+	real = dir
+	links := maxLinks
+	for part := range strings.SplitSeq(name, "/") {
+		if real, err = follow(root, real, part, &links); err != nil {
+			return "", err
+		}
+		if base := path.Base(real); base != "." && urlpath.IsHidden(base) {
+			return "", notServed(name)
+		}
+	}
+	return real, nil
+}
+
+// follow is resolve for the target of a link, which may have dots in it, and without
+// the rule for hidden names. links is how many more links may be followed.
+func follow(root *os.Root, dir, target string, links *int) (real string, err error) {
+	if path.IsAbs(target) {
+		return "", notServed(target) // as os.Root has it, even if it leads back into the root
+	}
+
+	real = dir
+	for part := range strings.SplitSeq(target, "/") {
+		switch {
+		case part == "" || part == ".":
+			continue
+		case part == ".." && real == ".":
+			return "", notServed(target)
+		case part == "..":
+			real = path.Dir(real)
+			continue
+		}
+
+		next := path.Join(real, part)
+		info, err := root.Lstat(next)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode().Type() != fs.ModeSymlink {
+			real = next
+			continue
+		}
+
+		if *links--; *links < 0 {
+			return "", &fs.PathError{Op: "open", Path: next, Err: syscall.ELOOP}
+		}
+		link, err := root.Readlink(next)
+		if err != nil {
+			return "", err
+		}
+		if real, err = follow(root, real, link, links); err != nil {
+			return "", err
+		}
+	}
+	return real, nil
+}
+
+func notFound(name string) error {
+	return &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+var errNotServed = errors.New("not to be served")
+
+// notServed is the error of a name that leads to something that no client may have.
+// The answer is the same as for what is not there, but nothing else is served in its
+// place.
+func notServed(name string) error {
+	return &fs.PathError{Op: "open", Path: name, Err: errNotServed}
 }
