@@ -103,8 +103,8 @@ func TestABrowserAtRestIsOneGoroutine(t *testing.T) {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		handlers := bytes.Count(stacks, []byte("net/http.(*conn).serve("))
-		ours := bytes.Count(stacks, []byte("created by github.com/execlog/execlogd/httpd/internal/livereload.(*conn).follow"))
-		senders := bytes.Count(stacks, []byte("livereload.(*Hub).deliver("))
+		ours := bytes.Count(stacks, []byte("created by github.com/execlog/execlogd/httpd/internal/livereload.(*conn).readNext"))
+		senders := bytes.Count(stacks, []byte("livereload.(*Hub).sendQueue("))
 		if handlers == 0 && ours == 10 && senders == 0 {
 			return
 		}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-
 	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 

@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/execlog/execlogd/httpd/internal/livereload"
+	"golang.org/x/sys/unix"
 )
 
 // Hidden means hidden: a link publishes nothing that has a hidden name itself.

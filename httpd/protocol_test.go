@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
-
 	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )

@@ -11,10 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/waitgroup"
+	"golang.org/x/sys/unix"
 )
 
 // How much time and memory a client may take that does not say what it wants; see

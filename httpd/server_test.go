@@ -16,9 +16,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"go.uber.org/goleak"
-
 	"github.com/execlog/execlogd/httpd/internal/livereload"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {

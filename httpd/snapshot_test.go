@@ -49,7 +49,7 @@ func TestSnapshot(t *testing.T) {
 		t.Fatalf("got %+v", shot)
 	}
 	p, q := shot.Pages[0], shot.Pages[1]
-	if p.URL != run.url("/a.html") || p.Remote != "127.0.0.1" || !p.Reports || !p.Known || p.Since == 0 || !slices.Equal(p.Uses, []string{"/x.css", "/none.png"}) {
+	if p.URL != run.url("/a.html") || p.Remote != "127.0.0.1" || !p.Reports || !p.Known || p.Since.IsZero() || !slices.Equal(p.Uses, []string{"/x.css", "/none.png"}) {
 		t.Errorf("our page: %+v", p)
 	}
 	if q.URL != run.url("/b.html") || q.Reports || q.Known || len(q.Uses) != 0 {
@@ -61,7 +61,7 @@ func TestSnapshot(t *testing.T) {
 		"1 x.css: /a.html uses /x.css, /b.html may use /x.css",
 	}
 	for i, r := range shot.Changes {
-		if r.Time == 0 || r.Names != (i == 0) || describe(r) != want[i] {
+		if r.Time.IsZero() || r.Names != (i == 0) || describe(r) != want[i] {
 			t.Errorf("got %s, want %s", describe(r), want[i])
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/status"
 )
 
@@ -168,30 +167,7 @@ func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 
 // snapshot is all that there is to show now.
 func (s *handler) snapshot() status.Snapshot {
-	now := s.hub.Snapshot(status.MaxPages, status.MaxUses)
-	shot := status.Snapshot{Open: now.Open, Changed: now.Changed}
-
-	for _, p := range now.Pages {
-		shot.Pages = append(shot.Pages, status.OpenPage{
-			URL: p.URL, Remote: p.Remote, Since: time.UnixMilli(p.Since),
-			Reports: p.Reports, Known: p.Known, Used: p.Used, Uses: p.Uses,
-		})
-	}
-	for _, c := range now.Changes {
-		change := status.Change{
-			Number: c.Number, Time: time.UnixMilli(c.Time),
-			Files: c.Files, MoreFiles: c.MoreFiles, Names: c.Names, MorePages: c.MorePages,
-		}
-		for _, p := range c.Affected {
-			why := [...]status.Reason{livereload.MayUse: status.MayUse, livereload.Shows: status.Shows, livereload.Uses: status.Uses}[p.Reason]
-			change.Affected = append(change.Affected, status.AffectedPage{URL: p.URL, Reason: why, Reload: p.Reload, File: p.File, MoreFiles: p.MoreFiles})
-		}
-		shot.Changes = append(shot.Changes, change)
-	}
-	for _, e := range now.Errors {
-		shot.Errors = append(shot.Errors, status.Error(*e))
-	}
-
+	shot := status.Snapshot{Snapshot: s.hub.Snapshot(status.MaxPages, status.MaxUses)}
 	if s.runs != nil {
 		for _, r := range s.runs(status.MaxRuns, status.MaxRunOutput) {
 			shot.Runs = append(shot.Runs, status.Run{

@@ -39,7 +39,7 @@ var (
 			"httpd/internal/urlpath",
 			"httpd/internal/waitgroup",
 		},
-		"httpd/internal/status":    {},
+		"httpd/internal/status":    {"httpd/internal/livereload"},
 		"httpd/internal/urlpath":   {},
 		"httpd/internal/waitgroup": {},
 

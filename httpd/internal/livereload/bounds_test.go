@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// However much happens, little of it is kept.
-func TestRecordsAreBounded(t *testing.T) {
+// However much happens, a snapshot stays small.
+func TestSnapshotIsBounded(t *testing.T) {
 	var h Hub
 	for range 100 {
 		h.describe(h.join(), strings.Repeat("x", 1<<16), "[::1]:5")
@@ -22,7 +22,7 @@ func TestRecordsAreBounded(t *testing.T) {
 	shot := h.Snapshot(1, 1)
 	r := shot.Changes[0]
 	if len(shot.Changes) != maxChanges || r.Number != 2*maxChanges || len(r.Files)+r.MoreFiles != 100 || len(r.Files) != maxChangeFiles ||
-		len(r.Affected)+r.MorePages != 100 || len(r.Affected) != maxAffected || len(shot.Pages[0].URL) != MaxURL || shot.Pages[0].Remote != "::1" {
+		len(r.Affected)+r.MorePages != 100 || len(r.Affected) != maxAffected || len(shot.Pages[0].URL) != maxURL || shot.Pages[0].Remote != "::1" {
 		t.Errorf("%d changes; the last: %+v", len(shot.Changes), r)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // A page that was served and never connected has no digest. Then its files
 // must not be younger than its badge.
 func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
-	dir := files(t, "a.html", "x.css")
+	dir := makeFiles(t, "a.html", "x.css")
 	now := time.Now().UnixMilli()
 	tests := []struct {
 		name   string
@@ -24,7 +24,7 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 		uses   []string
 		want   string
 	}{
-		{"served after all files", now + setBack/2, []string{"/x.css", "/none.css"}, "at"},
+		{"served after all files", now + maxClockStep/2, []string{"/x.css", "/none.css"}, "at"},
 		{"served before a file changed", now - 5000, []string{"/x.css"}, " !"},
 		{"served before its own file changed", now - 5000, nil, " !"},
 		{"served before something else came or went beside what is not there", now - 5000, []string{"/none.css"}, " !"},
@@ -34,12 +34,12 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHub(dir)
-			slot := h.join()
-			defer h.leave(slot)
-			h.setExtended(slot)
+			c := h.join()
+			defer h.leave(c)
+			c.extended = true
 			b := PageToken{Cursor: Cursor{"EARLIER", 7, tt.served}}
-			h.introduce(slot, request{Path: "/a.html", Uses: tt.uses}, b)
-			if got := answers(t, h.take(slot)); got != tt.want {
+			h.introduce(c, request{Path: "/a.html", Uses: tt.uses}, b)
+			if got := answers(t, h.take(c)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -55,25 +55,25 @@ func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
 		path   string
 		want   string
 	}{
-		{"a file was deleted", 5000, func(t *testing.T, dir string) { remove2(t, dir, "x.css") }, "x.css", "at | errors: /x.css is gone"},
-		{"its own file was deleted", 5000, func(t *testing.T, dir string) { remove2(t, dir, "a.html") }, "a.html", "at | errors: /a.html is gone"},
-		{"a file came", 5000, func(t *testing.T, dir string) { save(t, dir, "none.css", "!") }, "none.css", "/none.css"},
-		{"another file came", 5000, func(t *testing.T, dir string) { save(t, dir, "other.css", "!") }, "other.css", "at"},
-		{"a file came before the page was served", -500, func(t *testing.T, dir string) { save(t, dir, "none.css", "!") }, "none.css", "at"},
+		{"a file was deleted", 5000, func(t *testing.T, dir string) { removeFile(t, dir, "x.css") }, "x.css", "at | errors: /x.css is gone"},
+		{"its own file was deleted", 5000, func(t *testing.T, dir string) { removeFile(t, dir, "a.html") }, "a.html", "at | errors: /a.html is gone"},
+		{"a file came", 5000, func(t *testing.T, dir string) { writeFile(t, dir, "none.css", "!") }, "none.css", "/none.css"},
+		{"another file came", 5000, func(t *testing.T, dir string) { writeFile(t, dir, "other.css", "!") }, "other.css", "at"},
+		{"a file came before the page was served", -500, func(t *testing.T, dir string) { writeFile(t, dir, "none.css", "!") }, "none.css", "at"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := files(t, "a.html", "x.css")
+			dir := makeFiles(t, "a.html", "x.css")
 			h := newHub(dir)
 			h.age(tt.served)
 			b := PageToken{Cursor: h.Cursor()}
 			tt.do(t, dir)
 			h.Recheck([]string{tt.path})
-			slot := h.join()
-			defer h.leave(slot)
-			h.setExtended(slot)
-			h.introduce(slot, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
-			if got := answers(t, h.take(slot)); got != tt.want {
+			c := h.join()
+			defer h.leave(c)
+			c.extended = true
+			h.introduce(c, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
+			if got := answers(t, h.take(c)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -110,10 +110,10 @@ func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
 			for _, p := range tt.during {
 				h.Refresh([]string{p})
 			}
-			slot := h.join()
-			defer h.leave(slot)
-			h.catchUpOther(slot, newPage("http://h/a.html", isAt("h"), dir), number)
-			if got := told(h.taken(slot)); got != tt.want {
+			c := h.join()
+			defer h.leave(c)
+			h.catchUpOther(c, newPage("http://h/a.html", isAt("h"), dir), number)
+			if got := told(h.taken(c)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -140,7 +140,7 @@ func (h *Hub) age(ms int64) {
 	defer h.mu.Unlock()
 	h.time -= ms
 	for i := range h.history {
-		h.history[i].when -= ms
+		h.history[i].time -= ms
 	}
 }
 
@@ -173,23 +173,23 @@ func lookIn(dir, use string) FileState {
 }
 
 // files makes a directory with files in it.
-func files(t testing.TB, names ...string) string {
+func makeFiles(t testing.TB, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range names {
-		save(t, dir, name, "<p>"+name)
+		writeFile(t, dir, name, "<p>"+name)
 	}
 	return dir
 }
 
-func save(t testing.TB, dir, name, text string) {
+func writeFile(t testing.TB, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func remove2(t testing.TB, dir, name string) {
+func removeFile(t testing.TB, dir, name string) {
 	t.Helper()
 	if err := os.Remove(filepath.Join(dir, name)); err != nil {
 		t.Fatal(err)
@@ -199,35 +199,35 @@ func remove2(t testing.TB, dir, name string) {
 // A page names what it has found, and when it may have begun to read that. What
 // changed since is told, and nothing older.
 func TestWhatAPageNamesMayHaveChangedMeanwhile(t *testing.T) {
-	dir := files(t, "a.html", "x.js", "y.js")
+	dir := makeFiles(t, "a.html", "x.js", "y.js")
 	h := newHub(dir)
-	slot := h.join()
-	h.setExtended(slot)
-	h.introduce(slot, request{Path: "/a.html"}, PageToken{Cursor: h.Cursor()})
-	h.take(slot)
+	c := h.join()
+	c.extended = true
+	h.introduce(c, request{Path: "/a.html"}, PageToken{Cursor: h.Cursor()})
+	h.take(c)
 
 	h.Refresh([]string{"x.js"})
 	h.age(5000)
 	h.Refresh([]string{"y.js"})
 	h.age(3000)
-	h.addUses(slot, []string{"/x.js"}, 4*time.Second)
-	if got := answers(t, h.take(slot)); got != "at" {
+	h.addUses(c, []string{"/x.js"}, 4*time.Second)
+	if got := answers(t, h.take(c)); got != "at" {
 		t.Errorf("a file that changed before it was read: %q", got)
 	}
-	h.addUses(slot, []string{"/y.js"}, 4*time.Second)
-	if got := answers(t, h.take(slot)); got != "/y.js !" {
+	h.addUses(c, []string{"/y.js"}, 4*time.Second)
+	if got := answers(t, h.take(c)); got != "/y.js !" {
 		t.Errorf("a file that may have been read before it changed: %q", got)
 	}
 }
 
-// What is remembered of files that scripts have asked for in vain is bounded.
-func TestTriesAreBounded(t *testing.T) {
+// A bounded number of failed fetches is remembered.
+func TestFailedFetchesAreBounded(t *testing.T) {
 	var h Hub
 	for i := range 2 * maxFailedFetches {
 		h.NoteFailedFetch("http://h/a.html", fmt.Sprint("/", i))
 	}
 	if n := len(h.fetches); n != maxFailedFetches {
-		t.Errorf("%d tries are remembered, want %d", n, maxFailedFetches)
+		t.Errorf("%d failed fetches are remembered, want %d", n, maxFailedFetches)
 	}
 }
 

@@ -1,30 +1,281 @@
 package livereload
 
 import (
-	"crypto/sha256"
-	_ "embed"
-	"fmt"
-	"regexp"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/filetype"
 )
 
-//go:embed client.js
-var source string
+// A client is a connected page as the Hub knows it, with a mailbox that holds one
+// update. So a page takes the same memory whether its browser reads or not, and nobody
+// waits for it. Hub.mu guards it.
+type client struct {
+	hub      *Hub
+	page     page
+	extended bool // it speaks our protocol
+	reports  bool // and has reported what its page uses
 
-// Script is the client as it is served.
-var (
-	Script     = squeeze(source)
-	ScriptETag = fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(Script)))
-)
+	// The mailbox.
+	pending     update   // what the page has yet to be told
+	cursorDue   bool     // it waits for its cursor
+	errorsDue   bool     // its errors may be others than it was told
+	fetches     []string // failed fetches that it has yet to be told
+	shownErrors uint64   // hash of the errors that it was told
+	catchingUp  bool     // it is told nothing until it is known what it has missed
+	reloading   bool     // it was told to load again, and need not be told of changes
 
-// needless matches, in JavaScript in the style of client.js, comments and the
-// space around punctuation, and before a closing brace the semicolon as well.
-// Strings and templates, which end on their line, it matches whole, so that
-// nothing is looked for in them. What a match leaves is in its groups.
-var needless = regexp.MustCompile("(?m)(\"[^\"\n]*\"|`[^`\n]*`)" +
-	`|/\*\*(?s:.*?)\*/\s*|\s*//(?: .*)?$` +
-	`|\s*;?\s*(})\s*|\s*([-={()\[\]<>?:;,&|*+!])\s*|\n\s*`)
+	// Sending.
+	dirty  bool   // there is something in the mailbox
+	queued bool   // it is in Hub.queue, or send is under way
+	send   func() // nil until the page may be told; see Hub.open
 
-// squeeze takes out what only people need.
-func squeeze(source string) string {
-	return needless.ReplaceAllString(source, "$1$2$3")
+	// What was loaded when.
+	baseline  uint64 // the change up to which the page was up to date when it connected
+	named     int    // files that it has named, invalid ones included
+	loadedAt  uint64 // nothing of the page was loaded before this change, if loadKnown
+	loadKnown bool
+
+	mask         mask // what affects its page, while a change is matched
+	nonReporting int  // one more than its index in Hub.nonReporting; 0 if it is not there
+
+	// For people.
+	url    string
+	remote string
+	opened time.Time // zero until the page has introduced itself
+}
+
+// An update is what a page is told of changes: to load again, or else to fetch assets
+// again in place. The zero update is nothing.
+type update struct {
+	reload *reloadMessage
+	assets []reloadMessage // shared between pages; must not be changed
+}
+
+func (u update) isEmpty() bool { return u.reload == nil && len(u.assets) == 0 }
+
+// merge adds a later update. A reload includes everything else, and so does a list of
+// assets that is too long.
+func (u update) merge(later update) update {
+	switch {
+	case u.reload != nil || later.isEmpty():
+		return u
+	case later.reload != nil || len(u.assets) == 0:
+		return later
+	case u.includes(later.assets):
+		return u // the usual case for a browser that does not read
+	}
+
+	var styles, images []reloadMessage
+	seen := make(map[string]bool)
+	for _, m := range slices.Concat(u.assets, later.assets) {
+		switch {
+		case seen[m.path]:
+		case filetype.Of(m.path).Kind == filetype.StyleSheet:
+			styles = append(styles, m)
+		default:
+			images = append(images, m)
+		}
+		seen[m.path] = true
+	}
+	all := append(styles, images...)
+	if len(all) > maxAssets {
+		return update{reload: new(newReloadMessage(all[0].path[1:], false))}
+	}
+	return update{assets: all}
+}
+
+func (u update) includes(assets []reloadMessage) bool {
+	for _, m := range assets {
+		if !slices.ContainsFunc(u.assets, func(own reloadMessage) bool { return own.path == m.path }) {
+			return false
+		}
+	}
+	return true
+}
+
+// join adds a client whose page may be any, until it says which. What affects the page is
+// kept for it until open.
+func (h *Hub) join() *client {
+	c := &client{hub: h, shownErrors: noErrors}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.clients == nil {
+		h.clients = make(map[*client]struct{})
+	}
+	h.clients[c] = struct{}{}
+	h.updateNonReporting(c)
+	return c
+}
+
+func (h *Hub) leave(c *client) {
+	h.dropUses(&c.page)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.clients, c)
+	h.replacePage(c, page{})
+	h.notifyChanged()
+}
+
+// setPage sets the page of a client that does not report what it uses. What waits for it
+// stays.
+func (h *Hub) setPage(c *client, p page) {
+	h.dropUses(&c.page)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.replacePage(c, p)
+}
+
+// replacePage replaces the page of a client. h.mu must be held; dropUses comes first,
+// which takes long for some pages.
+func (h *Hub) replacePage(c *client, p page) {
+	h.setShown(c, nil)
+	h.dropLastUses(&c.page, len(c.page.uses))
+	c.page = p
+	h.updateNonReporting(c)
+}
+
+// updateNonReporting puts a client into h.nonReporting if it belongs there, or takes it
+// out. h.mu must be held.
+func (h *Hub) updateNonReporting(c *client) {
+	_, connected := h.clients[c]
+	belongs, isThere := connected && !c.page.reported, c.nonReporting > 0
+	switch {
+	case belongs && !isThere:
+		h.nonReporting = append(h.nonReporting, c)
+		c.nonReporting = len(h.nonReporting)
+	case isThere && !belongs:
+		last := len(h.nonReporting) - 1
+		h.nonReporting[last].nonReporting = c.nonReporting
+		h.nonReporting[c.nonReporting-1] = h.nonReporting[last]
+		h.nonReporting[last] = nil
+		h.nonReporting, c.nonReporting = h.nonReporting[:last], 0
+	}
+}
+
+// deliver adds an update to the mailbox and to the record of its change. It reports
+// whether the page is told. Hub.mu must be held.
+func (c *client) deliver(u update, of *change, rec *Change) bool {
+	if u = c.page.withoutError(u); u.isEmpty() || c.reloading {
+		return false
+	}
+	rec.add(c, u, of)
+	c.pending = c.pending.merge(u)
+	c.notify()
+	return true
+}
+
+// take empties the mailbox and returns what was in it as frames; nil is nothing.
+func (h *Hub) take(c *client) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.catchingUp {
+		return nil
+	}
+
+	u := c.pending
+	c.pending = update{}
+	if !c.extended {
+		return u.frames()
+	}
+
+	var news, errors, fetches []byte
+	if !c.reloading && (c.cursorDue || !u.isEmpty()) {
+		c.cursorDue, c.reloading = false, u.reload != nil
+		news = h.message(c, u)
+	}
+	if c.errorsDue && !h.muted {
+		c.errorsDue = false
+		if frame, hash := errorsMessage(h.errorsOf(&c.page)); hash != c.shownErrors {
+			c.shownErrors, errors = hash, frame
+		}
+	}
+	if len(c.fetches) > 0 && !c.reloading {
+		fetches = failedFetchesMessage(c.fetches)
+		c.fetches = nil
+	}
+	return joinFrames(news, errors, fetches)
+}
+
+// open makes send be called whenever something is in the mailbox, from now on. send takes
+// it, and has sent called once it has left. send must not block.
+func (h *Hub) open(c *client, send func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.send = send
+	h.enqueue(c)
+}
+
+// sent says that what was taken has left, and that more may be sent.
+func (h *Hub) sent(c *client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.queued = false
+	h.enqueue(c)
+}
+
+// notify says that something is in the mailbox. Hub.mu must be held.
+func (c *client) notify() {
+	c.dirty = true
+	c.hub.enqueue(c)
+}
+
+// sendFirstMax is how many clients are sent their updates in less time than it takes to
+// wake a goroutine or two.
+const sendFirstMax = 8
+
+// maxSenders is how many goroutines send at once. A write does not wait, so more of them
+// than processors are of no use.
+var maxSenders = runtime.GOMAXPROCS(0)
+
+// enqueue puts a client into the queue if there is something to be sent that may be sent
+// now. As long as there is a queue there are senders, which end with it. h.mu must be
+// held.
+func (h *Hub) enqueue(c *client) {
+	if !c.dirty || c.queued || c.send == nil {
+		return
+	}
+	c.queued = true
+	h.queue = append(h.queue, c)
+	if h.senders < min(len(h.queue), maxSenders) {
+		h.senders++
+		go h.sendQueue()
+	}
+}
+
+// sendQueue is a sender.
+func (h *Hub) sendQueue() {
+	for c := h.dequeue(); c != nil; c = h.dequeue() {
+		c.send()
+	}
+}
+
+// sendFirst is a sender that the caller has counted. It hands over to a goroutine after
+// the first few clients.
+func (h *Hub) sendFirst() {
+	for range sendFirstMax {
+		c := h.dequeue()
+		if c == nil {
+			return
+		}
+		c.send()
+	}
+	go h.sendQueue()
+}
+
+// dequeue takes a client from the queue. It returns nil when there is none, and counts
+// the sender out.
+func (h *Hub) dequeue() *client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue) == 0 {
+		h.queue = nil
+		h.senders--
+		return nil
+	}
+	c := h.queue[0]
+	h.queue = h.queue[1:]
+	c.dirty = false
+	return c
 }

@@ -39,7 +39,7 @@ func TestScriptKeepsItsStrings(t *testing.T) {
 	}
 }
 
-func TestSqueeze(t *testing.T) {
+func TestMinify(t *testing.T) {
 	tests := []struct{ what, in, want string }{
 		{"comment lines", "// one\n//\n  // two\nx();\n", "x();"},
 		{"comments behind code", "x(); // one\ny();", "x();y();"},
@@ -54,8 +54,8 @@ func TestSqueeze(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
-			if got := squeeze(tt.in); got != tt.want {
-				t.Errorf("squeeze(%q)\n got %q\nwant %q", tt.in, got, tt.want)
+			if got := minify(tt.in); got != tt.want {
+				t.Errorf("minify(%q)\n got %q\nwant %q", tt.in, got, tt.want)
 			}
 		})
 	}

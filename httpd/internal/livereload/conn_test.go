@@ -81,7 +81,7 @@ func TestALineIsCutWhenThePeerTakesNothing(t *testing.T) {
 		}
 	}
 	c.Wait(t.Context())
-	if why := l.cut(nil); why == nil || !strings.Contains(why.Error(), "i/o timeout") {
+	if why := l.close(nil); why == nil || !strings.Contains(why.Error(), "i/o timeout") {
 		t.Errorf("cut because %v", why)
 	}
 	if _, err := l.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
@@ -140,21 +140,21 @@ func TestBudget(t *testing.T) {
 				t.Errorf("%d bytes took %v, want %v", cost, took, want)
 			}
 		}
-		for range budgetBytes / frameLimit {
-			spend(frameLimit, 0)
+		for range burstBytes / maxMessage {
+			spend(maxMessage, 0)
 		}
-		spend(budgetRate, time.Second)
-		spend(frameLimit, 4*time.Second)
+		spend(bytesPerSecond, time.Second)
+		spend(maxMessage, 4*time.Second)
 		time.Sleep(2 * time.Second)
-		spend(2*budgetRate, 0)
-		spend(budgetRate, time.Second)
+		spend(2*bytesPerSecond, 0)
+		spend(bytesPerSecond, time.Second)
 		time.Sleep(time.Hour)
-		spend(budgetBytes, 0)
-		spend(3*budgetBytes, budgetBytes/budgetRate*time.Second) // no more than there ever is
+		spend(burstBytes, 0)
+		spend(3*burstBytes, burstBytes/bytesPerSecond*time.Second) // no more than there ever is
 
-		time.AfterFunc(time.Second, func() { b.net.cut(nil) })
+		time.AfterFunc(time.Second, func() { b.net.close(nil) })
 		start := time.Now()
-		if err := b.throttle(budgetBytes); err == nil || time.Since(start) != time.Second {
+		if err := b.throttle(burstBytes); err == nil || time.Since(start) != time.Second {
 			t.Errorf("a pause on a line that was cut after a second ended after %v with %v", time.Since(start), err)
 		}
 	})

@@ -5,100 +5,97 @@ import (
 	"errors"
 	"hash/maphash"
 	"io/fs"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"syscall"
 )
 
-// A PageError is what pages show.
+// A PageError is what pages show in place of what they would be.
 type PageError struct {
-	Title, Text string
-	Paths       []string
+	Title, Text string   // plain text; of a longer Text the last 16 KiB are shown
+	Paths       []string // of the files whose pages show it; none is every page
 }
 
-// A page is told of so many errors, with so much text each.
+// How many errors a page is told, and how much of each.
 const (
 	maxErrors     = 16
-	maxErrorText  = 16 << 10
 	maxErrorTitle = 256
+	maxErrorText  = 16 << 10
 )
 
-// A namedError error is one of SetError's.
-type namedError struct {
+// A sourcedError is an error that SetError has set.
+type sourcedError struct {
 	source string
 	err    *PageError
-	about  change // its Paths, for the origin's rule
-	uses   map[string]bool
+	about  change          // a change of Paths; its rule finds pages that do not report
+	paths  map[string]bool // of resources that pages which report use
 	dirs   []string
 }
 
+// SetError sets the error of a source, in place of the one before; nil takes it away.
+// Pages of our client show it at once, and later ones when they connect. It does not
+// block.
 func (h *Hub) SetError(source string, e *PageError) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	i, found := slices.BinarySearchFunc(h.setErrors, source, func(f namedError, source string) int { return cmp.Compare(f.source, source) })
+	i, found := slices.BinarySearchFunc(h.setErrors, source, func(e sourcedError, source string) int { return cmp.Compare(e.source, source) })
 	switch {
 	case found && e == nil:
 		h.setErrors = slices.Delete(h.setErrors, i, i+1)
 	case found:
-		h.setErrors[i] = newSourced(source, e)
+		h.setErrors[i] = newSourcedError(source, e)
 	case e == nil:
 		return
 	default:
-		h.setErrors = slices.Insert(h.setErrors, i, newSourced(source, e))
+		h.setErrors = slices.Insert(h.setErrors, i, newSourcedError(source, e))
 	}
 	h.notifyChanged()
-	h.errorsDiffer()
+	h.errorsChanged()
 }
 
-// errorsChanged has pages told whose errors are others now.
-func (h *Hub) errorsChanged() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.errorsDiffer()
-}
-
-// errorsDiffer is called with the lock, when those of any page may be others.
-func (h *Hub) errorsDiffer() {
-	for s := range h.clients {
-		if s.extended {
-			s.errorsDue = true
-			s.notify()
-		}
-	}
-}
-
-func newSourced(source string, e *PageError) namedError {
-	f := namedError{source: source, err: new(*e), about: newChange(e.Paths), uses: make(map[string]bool)}
-	for _, file := range f.about.files {
+func newSourcedError(source string, e *PageError) sourcedError {
+	s := sourcedError{source: source, err: new(*e), about: newChange(e.Paths), paths: make(map[string]bool)}
+	for _, file := range s.about.files {
 		if file.isDir {
-			f.dirs = append(f.dirs, file.use())
+			s.dirs = append(s.dirs, file.path())
 		}
-		for _, use := range file.shownAt() {
-			f.uses[use] = true
+		for _, path := range file.shownAt() {
+			s.paths[path] = true
 		}
 	}
-	return f
+	return s
 }
 
-// concerns reports whether a page is to show the error.
-func (f *namedError) concerns(p *page) bool {
+// errorsChanged has pages told their errors, where they are others than they were told.
+// h.mu must be held.
+func (h *Hub) errorsChanged() {
+	for c := range h.clients {
+		if c.extended {
+			c.errorsDue = true
+			c.notify()
+		}
+	}
+}
+
+// affects reports whether a page shows the error.
+func (s *sourcedError) affects(p *page) bool {
 	switch {
-	case len(f.err.Paths) == 0:
+	case len(s.err.Paths) == 0, slices.ContainsFunc(p.shows, s.isAbout):
 		return true
 	case p.reported:
-		return slices.ContainsFunc(p.shows, f.isAbout) || slices.ContainsFunc(p.uses, f.isAbout)
+		return slices.ContainsFunc(p.uses, s.isAbout)
 	}
-	u := f.about.updateFor(p)
-	return !u.empty() || slices.ContainsFunc(p.shows, f.isAbout)
+	return !s.about.updateFor(p).isEmpty()
 }
 
-func (f *namedError) isAbout(u *resource) bool {
-	return f.uses[u.path] || slices.ContainsFunc(f.dirs, func(dir string) bool { return isBelow(u.path, dir) })
+func (s *sourcedError) isAbout(r *resource) bool {
+	return s.paths[r.path] || slices.ContainsFunc(s.dirs, func(dir string) bool { return isBelow(r.path, dir) })
 }
 
-// errorsOf lists the errors that concern a page: those of its own files, then
-// the others by source. It is called with the lock.
+// errorsOf returns the errors of a page: those of its files, then those that were set.
+// h.mu must be held.
 func (h *Hub) errorsOf(p *page) []*PageError {
 	var list []*PageError
 	add := func(e *PageError) {
@@ -106,48 +103,60 @@ func (h *Hub) errorsOf(p *page) []*PageError {
 			list = append(list, e)
 		}
 	}
-	for _, uses := range [][]*resource{p.shows, p.uses} {
-		for _, u := range uses {
-			add(u.err)
-		}
+	for r := range h.resourcesOf(p) {
+		add(r.err)
 	}
 	for i := range h.setErrors {
-		if h.setErrors[i].concerns(p) {
+		if h.setErrors[i].affects(p) {
 			add(h.setErrors[i].err)
 		}
 	}
 	return list
 }
 
-type errorText struct {
-	Title string `json:"title"`
-	Text  string `json:"text"`
+// allErrors returns the errors of resources, sorted by title, then those that were set.
+// h.mu must be held.
+func (h *Hub) allErrors() []*PageError {
+	var list []*PageError
+	for r := range h.broken {
+		name, _ := url.PathUnescape(strings.TrimPrefix(r.path, "/"))
+		list = append(list, &PageError{r.err.Title, r.err.Text, []string{name}})
+	}
+	slices.SortFunc(list, func(a, b *PageError) int {
+		return cmp.Or(cmp.Compare(a.Title, b.Title), slices.Compare(a.Paths, b.Paths))
+	})
+	list = slices.CompactFunc(list, (*PageError).equal)
+	for i := range h.setErrors {
+		list = append(list, h.setErrors[i].err)
+	}
+	return list[:min(len(list), maxErrors)]
 }
 
-// errorsSeed is the seed of those sums.
+// errorsSeed makes the hashes of messages of errors, which are compared within a process.
 var errorsSeed = maphash.MakeSeed()
 
-// noErrors is the sum of an empty list.
+// noErrors is the hash of no errors.
 var _, noErrors = errorsMessage(nil)
 
-// errors is the message with all the errors of a page, and a sum by which to
-// tell whether they are others. It is called with the lock.
-func (h *Hub) errors(p *page) (frame []byte, sum uint64) {
-	return errorsMessage(h.errorsOf(p))
-}
-
-func errorsMessage(list []*PageError) (frame []byte, digest uint64) {
-	texts := []errorText{}
-	for _, e := range list {
-		texts = append(texts, errorText{e.Title[:min(len(e.Title), maxErrorTitle)], e.Text[max(0, len(e.Text)-maxErrorText):]})
+// errorsMessage returns the frame of the message that replaces a page's errors, and its
+// hash.
+func errorsMessage(list []*PageError) (frame []byte, hash uint64) {
+	type text struct {
+		Title string `json:"title"`
+		Text  string `json:"text"`
 	}
-	frame = marshal(struct {
-		Command string      `json:"command"`
-		Errors  []errorText `json:"errors"`
+	texts := []text{}
+	for _, e := range list {
+		texts = append(texts, text{e.Title[:min(len(e.Title), maxErrorTitle)], e.Text[max(0, len(e.Text)-maxErrorText):]})
+	}
+	frame = encode(struct {
+		Command string `json:"command"`
+		Errors  []text `json:"errors"`
 	}{"errors", texts})
 	return frame, maphash.Bytes(errorsSeed, frame)
 }
 
+// equal reports whether two errors look the same. Either may be nil.
 func (e *PageError) equal(other *PageError) bool {
 	if e == nil || other == nil {
 		return e == other
@@ -155,19 +164,19 @@ func (e *PageError) equal(other *PageError) bool {
 	return e.Title == other.Title && e.Text == other.Text
 }
 
-// unreadableError is the error of a file that is there and cannot be read.
-func unreadableError(seen FileState) *PageError {
+// unreadableError returns the error of a file that is there and cannot be read.
+func unreadableError(s FileState) *PageError {
 	reason := "The file cannot be read."
-	if errno, ok := errors.AsType[syscall.Errno](seen.Err); ok {
+	if errno, ok := errors.AsType[syscall.Errno](s.Err); ok {
 		reason = "The file cannot be read: " + errno.Error() + "."
 	}
-	if errors.Is(seen.Err, fs.ErrPermission) {
+	if errors.Is(s.Err, fs.ErrPermission) {
 		reason += " Give the user that runs the server permission to read it."
 	}
-	return &PageError{Title: "Cannot read " + validUTF8(path.Join("/", seen.Name)), Text: reason}
+	return &PageError{Title: "Cannot read " + validUTF8(path.Join("/", s.Name)), Text: reason}
 }
 
-// goneError is the error of a file that was there.
+// goneError returns the error of a file that was there.
 func goneError(name string) *PageError {
 	return &PageError{
 		Title: strings.TrimSuffix(validUTF8("/"+name), "/.") + " is gone",

@@ -45,7 +45,7 @@ func TestWhatABrowserMissedIsMerged(t *testing.T) {
 			if got := told(h.taken(s)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
-			if left := h.taken(s); !left.empty() {
+			if left := h.taken(s); !left.isEmpty() {
 				t.Errorf("%q is still there", told(left))
 			}
 		})
@@ -179,7 +179,7 @@ func TestAPageCostsABroadcastNoMemory(t *testing.T) {
 		for i := range pages {
 			s := h.join()
 			if i%2 == 0 {
-				h.setExtended(s)
+				s.extended = true
 				h.enter(s, report{shows: []string{"/a"}, named: []string{"/a.css", "/b.css"}})
 			}
 		}
@@ -225,7 +225,7 @@ func BenchmarkBroadcast(b *testing.B) {
 					h.setPage(s, page{located: true, files: urlpath.FilesOf("/" + letter + "/")})
 					continue
 				}
-				h.setExtended(s)
+				s.extended = true
 				uses := []string{"/" + letter + ".css"}
 				for j := range each {
 					uses = append(uses, fmt.Sprintf("/%d.css", j))
@@ -254,7 +254,7 @@ func BenchmarkTake(b *testing.B) {
 	var slots []*client
 	for i := range 1000 {
 		s := h.join()
-		h.setExtended(s)
+		s.extended = true
 		h.enter(s, report{shows: []string{fmt.Sprintf("/%d/", i)}, named: []string{"/a.css", "/b.js", "/c.png"}})
 		h.resources[fmt.Sprintf("/%d/", i)].state.Sum = uint64(i) << 50
 		s.catchingUp = false // it is introduced

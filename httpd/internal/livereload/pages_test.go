@@ -105,7 +105,7 @@ func TestWhichPageAChangeConcerns(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("%q changed\n page %s\n got %q\nwant %q", tt.changed, href, got, tt.want)
 			}
-			if c.empty() && got != "" {
+			if c.isEmpty() && got != "" {
 				t.Error("an empty change has an effect")
 			}
 		})

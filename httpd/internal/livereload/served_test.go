@@ -17,7 +17,7 @@ func TestServedFiles(t *testing.T) {
 		{one, 0, 0}, {one, 3, 0}, {two, 3, 4}, {two, 5, 4}, {one, 7, 6}, {two, 7, 8}, {one, 7, 8},
 	} {
 		s.note("/a", step.state, step.changes)
-		if got := s.files["/a"]; got.since != step.since || got.state != step.state {
+		if got := s.files["/a"]; got.since != step.since || got.version != step.state {
 			t.Errorf("%+v: got %+v", step, got)
 		}
 	}

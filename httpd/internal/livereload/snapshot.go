@@ -3,128 +3,110 @@ package livereload
 import (
 	"cmp"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 )
 
-// A Snapshot is what a hub knows, for people: the status page. All of it is
-// bounded by what it was asked for and the constants below.
+// A Snapshot is what a Hub knows at one moment, for people.
 type Snapshot struct {
-	Open    int        // pages that have introduced themselves
-	Pages   []OpenPage // some of them, by URL
-	Changed uint64     // the number of the last change
-	Changes []Change   // the last, latest first
+	Open    int        // open pages
+	Pages   []OpenPage // the first of them by URL
+	Changed uint64     // changes so far
+	Changes []Change   // the last of them, latest first
 	Errors  []*PageError
 }
 
-// The last changes are kept for people with so many files and pages each.
-const (
-	maxChanges     = 50
-	maxChangeFiles = 20
-	maxAffected    = 20
-	MaxURL         = 2048
-)
-
-// An OpenPage is a page that is open in a browser. Whether it is seen or in a
-// hidden tab is not known.
+// An OpenPage is a page that is open in a browser, in a hidden tab perhaps.
 type OpenPage struct {
-	URL     string   // as the browser has it, clipped
-	Remote  string   // address, without the port
-	Reports bool     // it has our client, not a stock one
-	Since   int64    // ms since 1970
-	Known   bool     // it says what it uses
+	URL     string // as the browser has it, at most 2 KiB
+	Remote  string // IP address of the browser
+	Since   time.Time
+	Reports bool     // its client reports what it uses
+	Known   bool     // it has reported all of it
 	Used    int      // files that it uses
 	Uses    []string // canonical paths of the first, in the order in which they were found
 }
 
-// A Change is a change and the pages that it concerned.
+// A Change is a change of files with the pages that it affected.
 type Change struct {
 	Number    uint64
-	Time      int64          // ms since 1970
-	Names     bool           // names came or went; else content changed
-	Files     []string       // the first
-	MoreFiles int            // files beyond those
-	Affected  []AffectedPage // some
-	MorePages int            // pages beyond those
+	Time      time.Time
+	Names     bool     // names came or went; false: content changed
+	Files     []string // relative to the root; "" is the root
+	MoreFiles int      // that are not in Files
+	Affected  []AffectedPage
+	MorePages int // that are not in Affected
 }
 
 // An AffectedPage is a page that was told of a change.
 type AffectedPage struct {
 	URL       string
 	Reason    Reason
-	Reload    bool   // it loads again; else it fetches files again in place
+	Reload    bool   // it loads again; false: it fetches files again in place
 	File      string // the file that it loads again for, or the first that it fetches
-	MoreFiles int    // files that it fetches beyond that
+	MoreFiles int    // that it fetches as well
 }
 
+// A Reason says why a change affects a page.
 type Reason int
 
 const (
-	MayUse Reason = iota // the page does not say what it uses
+	MayUse Reason = iota // the page does not report what it uses
 	Shows                // it shows a file that changed
-	Uses                 // it uses one
+	Uses                 // it uses a file that changed
 )
 
-// Snapshot copies what is known, with at most so many pages, and uses of each.
+// How much is kept for people.
+const (
+	maxChanges     = 50
+	maxChangeFiles = 20 // of each change
+	maxAffected    = 20 // pages of each change
+	maxURL         = 2048
+)
+
+// Snapshot returns at most so many pages, and of each so many of the files that it uses.
 func (h *Hub) Snapshot(pages, uses int) Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	first, open := h.first(pages)
-	shot := Snapshot{Open: open, Changed: h.number, Changes: slices.Clone(h.records), Errors: h.allErrors()}
-	slices.Reverse(shot.Changes)
-	for _, s := range first {
-		p := OpenPage{URL: s.url, Remote: s.remote, Reports: s.extended, Since: s.opened, Known: s.page.reported, Used: len(s.page.uses)}
-		for _, u := range s.page.uses[:min(p.Used, uses)] {
-			p.Uses = append(p.Uses, u.path)
+	first, open := h.firstByURL(pages)
+	s := Snapshot{Open: open, Changed: h.number, Changes: slices.Clone(h.records), Errors: h.allErrors()}
+	slices.Reverse(s.Changes)
+	for _, c := range first {
+		p := OpenPage{
+			URL: c.url, Remote: c.remote, Since: c.opened,
+			Reports: c.extended, Known: c.page.reported, Used: len(c.page.uses),
 		}
-		shot.Pages = append(shot.Pages, p)
+		for _, r := range c.page.uses[:min(p.Used, uses)] {
+			p.Uses = append(p.Uses, r.path)
+		}
+		s.Pages = append(s.Pages, p)
 	}
-	return shot
+	return s
 }
 
-// first lists so many open pages by URL, and counts all. It is called with the
-// lock, and so does not sort them all.
-func (h *Hub) first(most int) (list []*client, open int) {
-	order := func(a, b *client) int { return cmp.Or(cmp.Compare(a.url, b.url), cmp.Compare(a.opened, b.opened)) }
-	for s := range h.clients {
-		if s.opened == 0 {
+// firstByURL returns the first n open pages by URL, and counts all. It does not sort them
+// all, as h.mu must be held.
+func (h *Hub) firstByURL(n int) (first []*client, open int) {
+	order := func(a, b *client) int { return cmp.Or(cmp.Compare(a.url, b.url), a.opened.Compare(b.opened)) }
+	for c := range h.clients {
+		if c.opened.IsZero() {
 			continue
 		}
 		open++
-		if len(list) == most {
-			if order(s, list[most-1]) >= 0 {
+		if len(first) == n {
+			if order(c, first[n-1]) >= 0 {
 				continue
 			}
-			list = list[:most-1]
+			first = first[:n-1]
 		}
-		at, _ := slices.BinarySearchFunc(list, s, order)
-		list = slices.Insert(list, at, s)
+		at, _ := slices.BinarySearchFunc(first, c, order)
+		first = slices.Insert(first, at, c)
 	}
-	return list, open
+	return first, open
 }
 
-// allErrors lists the errors of files that pages use, by title, and then those
-// that were set, by source. It is called with the lock.
-func (h *Hub) allErrors() []*PageError {
-	var list []*PageError
-	for u := range h.broken {
-		name, _ := url.PathUnescape(strings.TrimPrefix(u.path, "/"))
-		list = append(list, &PageError{Title: u.err.Title, Text: u.err.Text, Paths: []string{name}})
-	}
-	slices.SortFunc(list, func(a, b *PageError) int {
-		return cmp.Or(cmp.Compare(a.Title, b.Title), slices.Compare(a.Paths, b.Paths))
-	})
-	list = slices.CompactFunc(list, (*PageError).equal)
-	for i := range h.setErrors {
-		list = append(list, h.setErrors[i].err)
-	}
-	return list[:min(len(list), maxErrors)]
-}
-
-// Changed returns a channel that is closed when a snapshot would be another
-// than it was. It costs nothing while nobody asks for one.
+// Changed returns a channel that is closed when a snapshot would be another than now.
 func (h *Hub) Changed() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -134,7 +116,7 @@ func (h *Hub) Changed() <-chan struct{} {
 	return h.changed
 }
 
-// notifyChanged is called with the lock.
+// notifyChanged closes the channel of Changed. h.mu must be held.
 func (h *Hub) notifyChanged() {
 	if h.changed != nil {
 		close(h.changed)
@@ -142,31 +124,38 @@ func (h *Hub) notifyChanged() {
 	}
 }
 
-// record begins the record of a change that was just remembered. It is called
-// with the lock.
+// record begins the record of the last change. It is valid until the next. h.mu must be
+// held.
 func (h *Hub) record(c *change) *Change {
-	r := Change{
-		Number: h.number, Time: h.time, Names: c.names,
+	rec := Change{
+		Number: h.number, Time: time.UnixMilli(h.time), Names: c.names,
 		MoreFiles: max(0, len(c.files)-maxChangeFiles),
 	}
-	for _, f := range c.files[:min(len(c.files), maxChangeFiles)] {
-		r.Files = append(r.Files, f.title())
+	for _, f := range c.files[:len(c.files)-rec.MoreFiles] {
+		rec.Files = append(rec.Files, f.title())
 	}
 	if len(h.records) == maxChanges {
 		h.records = slices.Delete(h.records, 0, 1)
 	}
-	h.records = append(h.records, r)
+	h.records = append(h.records, rec)
 	h.notifyChanged()
 	return &h.records[len(h.records)-1]
 }
 
-// add notes that a page is concerned.
-func (rec *Change) add(s *client, u update, c *change) {
+// add records that a page is told of a change.
+func (rec *Change) add(c *client, u update, of *change) {
 	if len(rec.Affected) == maxAffected {
 		rec.MorePages++
 		return
 	}
-	p := AffectedPage{URL: s.url, Reason: s.reason(c), Reload: u.reload != nil}
+
+	p := AffectedPage{URL: c.url, Reload: u.reload != nil}
+	switch {
+	case c.page.reported && c.mask.shows != 0, c.page.located && of.shownBy(&c.page) != nil, of.names:
+		p.Reason = Shows
+	case c.page.reported:
+		p.Reason = Uses
+	}
 	if p.Reload {
 		p.File = u.reload.path
 	} else {
@@ -175,28 +164,17 @@ func (rec *Change) add(s *client, u update, c *change) {
 	rec.Affected = append(rec.Affected, p)
 }
 
-// reason says why a change concerns a page that it does concern.
-func (s *client) reason(c *change) Reason {
-	switch {
-	case s.page.reported && s.mask.own != 0, s.page.located && c.shownBy(&s.page) != nil, c.names:
-		return Shows
-	case s.page.reported:
-		return Uses
-	}
-	return MayUse
-}
-
-// describe notes for people who a browser is and what it shows.
-func (h *Hub) describe(s *client, url, remoteAddr string) {
+// describe notes for people where a client is and what it shows.
+func (h *Hub) describe(c *client, url, remoteAddr string) {
 	host, _, err := net.SplitHostPort(remoteAddr)
 	if err != nil {
 		host = remoteAddr
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.url, s.remote = strings.Clone(url[:min(len(url), MaxURL)]), host
-	if s.opened == 0 {
-		s.opened = time.Now().UnixMilli()
+	c.url, c.remote = strings.Clone(url[:min(len(url), maxURL)]), host
+	if c.opened.IsZero() {
+		c.opened = time.Now()
 	}
 	h.notifyChanged()
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"html/template"
 	"maps"
 	"net/netip"
@@ -131,7 +132,7 @@ type pageRow struct {
 }
 
 type changeRow struct {
-	Change
+	livereload.Change
 	Effects []effect
 }
 
@@ -178,10 +179,10 @@ func newView(s Snapshot, v Viewer) view {
 // pageRows sorts pages by name and then by age. The key of a row is the page's
 // name with its place among those of that name, so that a page keeps its row when
 // it is loaded again.
-func pageRows(pages []OpenPage, host string) []pageRow {
+func pageRows(pages []livereload.OpenPage, host string) []pageRow {
 	var rows []pageRow
 	for _, p := range pages {
-		row := pageRow{link: linkTo(p.URL, host), Since: p.Since, Summary: p.summary(), MoreUses: p.Used - len(p.Uses)}
+		row := pageRow{link: linkTo(p.URL, host), Since: p.Since, Summary: usesSummary(p), MoreUses: p.Used - len(p.Uses)}
 		if addr, err := netip.ParseAddr(p.Remote); err == nil && !addr.Unmap().IsLoopback() {
 			row.Remote = p.Remote
 		}
@@ -207,7 +208,7 @@ func pageRows(pages []OpenPage, host string) []pageRow {
 	return rows
 }
 
-func (p OpenPage) summary() string {
+func usesSummary(p livereload.OpenPage) string {
 	switch {
 	case !p.Reports:
 		return "does not say"
@@ -225,10 +226,10 @@ type effect struct {
 	What string
 }
 
-func effects(pages []AffectedPage, host string) []effect {
+func effects(pages []livereload.AffectedPage, host string) []effect {
 	tabs := make(map[effect]int)
 	for _, p := range pages {
-		tabs[effect{linkTo(p.URL, host), p.words()}]++
+		tabs[effect{linkTo(p.URL, host), effectWords(p)}]++
 	}
 
 	list := slices.SortedFunc(maps.Keys(tabs), func(a, b effect) int {
@@ -242,8 +243,8 @@ func effects(pages []AffectedPage, host string) []effect {
 	return list
 }
 
-func (p AffectedPage) words() string {
-	verb := [...]string{MayUse: "may use", Shows: "shows", Uses: "uses"}[p.Reason]
+func effectWords(p livereload.AffectedPage) string {
+	verb := [...]string{livereload.MayUse: "may use", livereload.Shows: "shows", livereload.Uses: "uses"}[p.Reason]
 	file := shorten(p.File, maxText)
 	if p.Reload {
 		return "is loaded again: it " + verb + " " + file

@@ -7,12 +7,14 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 var noon = time.UnixMilli(1_700_000_000_000)
 
 func TestPageRows(t *testing.T) {
-	rows := pageRows([]OpenPage{
+	rows := pageRows([]livereload.OpenPage{
 		{URL: "http://HOST/b?secret=1", Remote: "10.0.0.7", Reports: true, Known: true, Used: 7, Uses: []string{"/x%20y.css", "/a.js"}},
 		{URL: "http://host/a/", Remote: "127.0.0.1", Since: noon.Add(time.Second), Reports: true, Known: true},
 		{URL: "http://host:80/a/", Remote: "::1", Since: noon, Reports: true},
@@ -30,12 +32,12 @@ func TestPageRows(t *testing.T) {
 }
 
 func TestEffects(t *testing.T) {
-	list := effects([]AffectedPage{
-		{URL: "http://h/b", Reason: Uses, File: "/x.css"},
-		{URL: "http://h/a", Reason: Shows, Reload: true, File: "/a.html"},
-		{URL: "http://h/a?x", Reason: Shows, Reload: true, File: "/a.html"},
-		{URL: "http://h/a", Reason: MayUse, File: "/x.css", MoreFiles: 2},
-		{URL: "nonsense", Reason: MayUse, Reload: true, File: "/a.js"},
+	list := effects([]livereload.AffectedPage{
+		{URL: "http://h/b", Reason: livereload.Uses, File: "/x.css"},
+		{URL: "http://h/a", Reason: livereload.Shows, Reload: true, File: "/a.html"},
+		{URL: "http://h/a?x", Reason: livereload.Shows, Reload: true, File: "/a.html"},
+		{URL: "http://h/a", Reason: livereload.MayUse, File: "/x.css", MoreFiles: 2},
+		{URL: "nonsense", Reason: livereload.MayUse, Reload: true, File: "/a.js"},
 	}, "h")
 	want := []effect{
 		{link{"/a", "http://h/a"}, "fetches /x.css and 2 others, which it may use, again in place"},
@@ -90,10 +92,10 @@ func TestRuns(t *testing.T) {
 // nothing of the machine.
 func TestOthersSeeLittle(t *testing.T) {
 	s := Snapshot{
-		Pages:   []OpenPage{{URL: "http://host/a", Remote: "10.0.0.7"}},
 		Runs:    someRuns,
 		Watches: []Watch{{"/srv/www", 7, 2}},
 	}
+	s.Pages = []livereload.OpenPage{{URL: "http://host/a", Remote: "10.0.0.7"}}
 	owners, others := renderMain(t, s, true), renderMain(t, s, false)
 	for _, private := range []string{"10.0.0.7", "server -v", "alert(1)", "a.md", "exit status", "/pre&gt;", "java", "/srv"} {
 		if !strings.Contains(owners, private) || strings.Contains(others, private) {
@@ -110,9 +112,10 @@ func TestOthersSeeLittle(t *testing.T) {
 // However much there is, little is shown.
 func TestPageIsBounded(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
-	s := Snapshot{Open: 500, Errors: []Error{{long, long, []string{long}}}}
+	var s Snapshot
+	s.Open, s.Errors = 500, []*livereload.PageError{{Title: long, Text: long, Paths: []string{long}}}
 	for range MaxPages {
-		s.Pages = append(s.Pages, OpenPage{URL: "http://host/" + long[:2048], Known: true, Used: 5, Uses: []string{long}})
+		s.Pages = append(s.Pages, livereload.OpenPage{URL: "http://host/" + long[:2048], Known: true, Used: 5, Uses: []string{long}})
 	}
 	run := Run{Route: long, Command: long, Outcome: long, LeftBehind: long, Output: []byte(long)}
 	for range 2 * maxRunPaths {
@@ -175,7 +178,7 @@ func TestURLsAreNotTrusted(t *testing.T) {
 		"javascript:alert(1)", "http://x/</title><script>alert(1)</script>", "data:text/html,<script>", "file:///tmp/a.html", "://",
 		"http://host//evil.example/x", "http://user:secret@x/", "HTTP://host", strings.Repeat("http://long/", 4000),
 	} {
-		s.Pages = append(s.Pages, OpenPage{URL: url})
+		s.Pages = append(s.Pages, livereload.OpenPage{URL: url})
 	}
 	main := renderMain(t, s, true)
 	for _, bad := range []string{"<script", `href="javascript`, `href="data`, `href="file`, "secret"} {
@@ -211,7 +214,8 @@ func TestRendererTellsSnapshotsApart(t *testing.T) {
 	var r Renderer
 	viewers := []Viewer{{"host", true}, {"host", false}, {"other", true}}
 	for i := range 2 * maxRenderings {
-		s := Snapshot{Open: i, Pages: []OpenPage{{URL: fmt.Sprintf("http://host/%d", i)}}, Watches: []Watch{{Root: "/srv/www"}}}
+		s := Snapshot{Watches: []Watch{{Root: "/srv/www"}}}
+		s.Open, s.Pages = i, []livereload.OpenPage{{URL: fmt.Sprintf("http://host/%d", i)}}
 		for range 2 {
 			for _, v := range viewers {
 				v.Host += fmt.Sprint(i / 4)
@@ -233,17 +237,17 @@ func TestRendererTellsSnapshotsApart(t *testing.T) {
 func BenchmarkMain(b *testing.B) {
 	s := Snapshot{Runs: someRuns}
 	for i := range MaxPages {
-		p := OpenPage{URL: fmt.Sprintf("http://host/%d.html", i), Reports: true, Known: true, Used: 2 * MaxUses}
+		p := livereload.OpenPage{URL: fmt.Sprintf("http://host/%d.html", i), Reports: true, Known: true, Used: 2 * MaxUses}
 		for j := range MaxUses {
 			p.Uses = append(p.Uses, fmt.Sprintf("/%d.js", j))
 		}
 		s.Pages = append(s.Pages, p)
 	}
 	for i := range 50 {
-		c := Change{Number: uint64(i)}
+		c := livereload.Change{Number: uint64(i)}
 		for j := range 20 {
 			c.Files = append(c.Files, fmt.Sprintf("%d.js", j))
-			c.Affected = append(c.Affected, AffectedPage{URL: s.Pages[j].URL, Reason: Uses, Reload: true, File: "/1.js"})
+			c.Affected = append(c.Affected, livereload.AffectedPage{URL: s.Pages[j].URL, Reason: livereload.Uses, Reload: true, File: "/1.js"})
 		}
 		s.Changes = append(s.Changes, c)
 	}

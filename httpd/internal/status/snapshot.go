@@ -11,67 +11,16 @@ import (
 	"path"
 	"slices"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // A Snapshot is what there is to show at one moment. It may hold more than the
 // page shows.
 type Snapshot struct {
-	Open    int        // open pages, of which Pages may be the first
-	Pages   []OpenPage // in any order
-	Changed uint64     // changes so far, of which Changes are the last
-	Changes []Change   // the latest first
-	Errors  []Error
-	Runs    []Run // the latest first
-	Watches []Watch
-}
-
-// An OpenPage is a page that is open in a browser.
-type OpenPage struct {
-	URL    string // as the browser has it, at most a few KiB
-	Remote string // IP address of the browser
-	Since  time.Time
-
-	Reports bool     // its client reports what it uses
-	Known   bool     // it has reported all of it
-	Used    int      // files that it uses
-	Uses    []string // the first of them, as URL paths
-}
-
-// A Change is a change of files, and the pages that it affected.
-type Change struct {
-	Number    uint64 // unique in the life of a server
-	Time      time.Time
-	Files     []string // relative to the root; "" is the root
-	MoreFiles int      // that are not in Files
-	Names     bool     // names came or went; false: contents changed
-	Affected  []AffectedPage
-	MorePages int // that are not in Affected
-}
-
-// An AffectedPage is a page that was told of a change.
-type AffectedPage struct {
-	URL       string
-	Reason    Reason
-	Reload    bool   // it loads again; false: it fetches files again in place
-	File      string // the file that it loads again for, or the first that it fetches
-	MoreFiles int    // that it fetches as well
-}
-
-// A Reason says why a page is affected by a change.
-type Reason int
-
-// The reasons.
-const (
-	MayUse Reason = iota // the page does not report what it uses
-	Shows                // it shows a file that changed
-	Uses                 // it uses a file that changed
-)
-
-// An Error is an error that pages show. An error without paths is shown by every
-// page.
-type Error struct {
-	Title, Text string
-	Paths       []string // pages that show or use one of these files show the error
+	livereload.Snapshot       // pages, changes and errors
+	Runs                []Run // the latest first
+	Watches             []Watch
 }
 
 // A Run is a run of a command. It has the fields of httpd.Run.

@@ -1,0 +1,393 @@
+package livereload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/execlog/execlogd/httpd/internal/ratelimit"
+	"github.com/execlog/execlogd/httpd/internal/urlpath"
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
+)
+
+// maxMessage is the size of the longest message that is read. A page has less to say:
+// its URL, its plugins and the files that it uses.
+const maxMessage = 64 << 10
+
+// Timeouts is how long a client may take for what.
+type Timeouts struct {
+	Hello time.Duration // to say hello
+	Ping  time.Duration // between two pings
+	Pong  time.Duration // to answer one
+	Write time.Duration // to take what it was sent
+	Close time.Duration // to answer a close frame
+}
+
+// Nobody says goodbye from behind a closed lid or a lost network. A proxy drops a
+// connection that is silent for a minute.
+var defaultTimeouts = Timeouts{
+	Hello: 10 * time.Second,
+	Ping:  30 * time.Second,
+	Pong:  15 * time.Second,
+	Write: 10 * time.Second,
+	Close: 2 * time.Second,
+}
+
+// What a client costs is counted in bytes: of its messages, with messageCost more for
+// each, and one for each file that is compared with those of its page. It may cost
+// burstBytes at once, and then bytesPerSecond. That is enough for a page to name as many
+// files as it may (maxUseBytes) and to introduce itself again.
+const (
+	burstBytes     = 1 << 20
+	bytesPerSecond = 16 << 10
+	messageCost    = 256
+)
+
+// longMessage is the size from which on messages are handled one at a time over all
+// clients. They name many files.
+const longMessage = 8 << 10
+
+// A Peer is what the server knows of the page that opens a websocket.
+type Peer struct {
+	Conns      *ConnSet                 // that the connection joins
+	SameOrigin bool                     // the page is one of this server
+	IsOwn      func(page *url.URL) bool // whether a page is one of this server
+}
+
+// A conn is the websocket of a client. At rest it has one goroutine, which reads.
+type conn struct {
+	ws     *websocket.Conn
+	net    *nonblockingConn // beneath ws
+	set    *ConnSet
+	hub    *Hub
+	client *client
+	pinger *time.Timer
+	remote string
+	peer   Peer
+	token  PageToken
+
+	// For the goroutine that reads.
+	greeted    bool // the client has said hello
+	extended   bool // it speaks our protocol
+	reports    bool // and its page reports what it uses
+	introduced bool
+	budget     ratelimit.Bucket
+	compared   int // files that were compared for it since the last message
+}
+
+// ServeWebSocket upgrades a request of a page that may listen, and returns. The page is
+// kept up to date until its browser leaves or the ConnSet is closed, by a goroutine of
+// its own: that of the request holds buffers and the request.
+func (h *Hub) ServeWebSocket(w http.ResponseWriter, r *http.Request, p Peer) {
+	p.Conns.Add()
+	defer p.Conns.Done()
+	hijacked := &hijacker{ResponseWriter: w, group: &p.Conns.Group, timeout: h.Timeouts.Write}
+	ws, err := websocket.Accept(hijacked, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // the caller has checked the origin
+	})
+	if err != nil {
+		h.config.Load().Logger.Debug("websocket refused", "remote", r.RemoteAddr, "err", err)
+		return
+	}
+	ws.SetReadLimit(maxMessage)
+
+	c := &conn{
+		ws: ws, net: hijacked.net, set: p.Conns, hub: h, client: h.join(),
+		remote: r.RemoteAddr, peer: p, token: parsePageToken(r.URL.RawQuery),
+	}
+	c.net.SetReadDeadline(time.Now().Add(h.Timeouts.Hello))
+	c.pinger = time.AfterFunc(time.Hour, c.ping) // is set before the first ping needs it
+	p.Conns.add(c)
+	c.pinger.Reset(h.Timeouts.Ping)
+	go c.readNext()
+}
+
+func (c *conn) logger() *slog.Logger { return c.hub.config.Load().Logger }
+
+// A closeError is why the server closes a websocket, and the status that it closes it
+// with.
+type closeError struct {
+	code   websocket.StatusCode
+	reason string
+}
+
+func (e *closeError) Error() string { return e.reason }
+
+var errStopping = &closeError{websocket.StatusGoingAway, "server stopping"}
+
+// readNext handles one message and has another goroutine handle the next: one that waits
+// for a message would keep the stack that the last one needed.
+func (c *conn) readNext() {
+	text, err := c.read()
+	if err == nil {
+		err = c.handle(text)
+	}
+	if err == nil {
+		go c.readNext()
+		return
+	}
+
+	if closing, ok := errors.AsType[*closeError](err); ok {
+		c.close(closing)
+	}
+	reason := c.net.close(err)
+	c.ws.CloseNow()
+	c.logger().Debug("browser gone", "remote", c.remote, "err", reason)
+	c.pinger.Stop()
+	c.hub.leave(c.client)
+	c.set.remove(c)
+}
+
+// read returns the next message, once the client has not cost too much for that.
+func (c *conn) read() ([]byte, error) {
+	kind, text, err := c.ws.Read(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	if kind != websocket.MessageText {
+		return nil, &closeError{websocket.StatusUnsupportedData, "want text"}
+	}
+	cost := messageCost + len(text) + c.compared
+	c.compared = 0
+	return text, c.throttle(cost)
+}
+
+// throttle waits until the client may cost so much. Nothing is read from it meanwhile:
+// what it says is not lost, and nobody else waits. It fails when the connection is closed
+// before.
+func (c *conn) throttle(cost int) error {
+	const perByte = time.Second / bytesPerSecond
+	for {
+		wait := c.budget.Take(time.Duration(min(cost, burstBytes))*perByte, burstBytes*perByte)
+		if wait == 0 {
+			return nil
+		}
+		if !c.net.sleep(wait) {
+			return net.ErrClosed
+		}
+	}
+}
+
+// handle parses and handles a message. The first must be a hello.
+func (c *conn) handle(text []byte) error {
+	if len(text) > longMessage {
+		c.hub.longMessages.Lock()
+		defer c.hub.longMessages.Unlock()
+		if c.net.isOver() {
+			return net.ErrClosed // it has left while it waited
+		}
+	}
+	r, err := parseRequest(text)
+	if err != nil {
+		return &closeError{websocket.StatusInvalidFramePayloadData, "want a JSON object"}
+	}
+	if !c.greeted {
+		return c.greet(r)
+	}
+
+	c.handleRequest(r)
+	if r.Command == "info" && !c.introduced {
+		c.introduced = true
+		c.hub.open(c.client, c.send)
+	}
+	return nil
+}
+
+// greet answers the hello.
+func (c *conn) greet(r request) error {
+	if !r.isHello() {
+		return &closeError{websocket.StatusProtocolError, "want hello with " + officialProtocol}
+	}
+	c.greeted = true
+	c.net.SetReadDeadline(time.Time{})
+	if !slices.Contains(r.Protocols, extendedProtocol) {
+		return c.net.send(textFrame([]byte(officialHello)))
+	}
+
+	c.extended = true
+	c.hub.mu.Lock()
+	c.client.extended = true
+	c.hub.mu.Unlock()
+	return c.net.send(textFrame([]byte(extendedHello)))
+}
+
+// handleRequest does what a request asks for. Unknown requests, and a second hello, do
+// nothing.
+func (c *conn) handleRequest(r request) {
+	if r.Command == "info" || r.Command == "url" {
+		c.logger().Debug("browser shows", "remote", c.remote, "url", r.URL)
+		c.hub.describe(c.client, r.URL, c.remote)
+	}
+	switch {
+	case r.Command == "info" && c.extended && c.peer.SameOrigin && r.Path != "":
+		c.reports = true
+		c.compared = c.hub.introduce(c.client, r, c.token)
+	case r.Command == "uses" && c.reports:
+		c.compared = c.hub.addUses(c.client, parsePaths(r.Uses), r.age())
+	case r.Command == "url" && c.reports:
+		c.hub.showURL(c.client, shownPaths(r.Path, c.token))
+	case r.Command == "info" && !c.introduced:
+		c.introduceOther(r)
+	case r.Command == "info" || r.Command == "url":
+		c.hub.setPage(c.client, c.locate(r.URL))
+	}
+}
+
+// introduceOther takes in a page that does not report what it uses.
+func (c *conn) introduceOther(r request) {
+	seen := c.token.Cursor
+	if c.extended && r.Seen != "" {
+		seen = parseCursor(r.Seen)
+	}
+	p := c.locate(r.URL)
+	if seen.Epoch == c.hub.epoch {
+		c.hub.catchUpOther(c.client, p, seen.Number)
+	} else {
+		c.hub.setPage(c.client, p)
+	}
+	if c.token.Listing && p.located {
+		c.hub.watchListing(c.client, r.URL, c.token)
+	}
+	if c.extended {
+		c.hub.mu.Lock()
+		defer c.hub.mu.Unlock()
+		c.client.reloading = false
+		c.hub.answer(c.client)
+	}
+}
+
+// locate returns the page at a URL.
+func (c *conn) locate(href string) page {
+	p := newPage(href, c.peer.IsOwn, c.hub.config.Load().Directory)
+	if p.located && c.token.Missing {
+		p.files = append(p.files, urlpath.NotFound)
+	}
+	return p
+}
+
+// send sends what is in the mailbox, and does not wait until it has left.
+func (c *conn) send() {
+	c.set.Add()
+	defer c.set.Done()
+	if frames := c.hub.take(c.client); frames != nil {
+		if err := c.net.send(frames); err != nil {
+			c.net.close(err)
+		}
+	}
+	c.net.onIdle(c.sent)
+}
+
+func (c *conn) sent() { c.hub.sent(c.client) }
+
+// ping makes sure that the client is still there, and does so again after a while.
+func (c *conn) ping() {
+	if !c.set.join(c) {
+		return // the timer was too late to be stopped
+	}
+	defer c.set.Done()
+	ctx, cancel := context.WithTimeout(context.Background(), c.hub.Timeouts.Pong)
+	defer cancel()
+	if err := c.ws.Ping(ctx); err != nil {
+		c.net.close(fmt.Errorf("ping: %w", err))
+		return
+	}
+	c.pinger.Reset(c.hub.Timeouts.Ping)
+}
+
+// close sends a close frame, gives the client time to answer, and closes the connection.
+func (c *conn) close(reason *closeError) {
+	c.net.endMessages()
+	defer time.AfterFunc(c.hub.Timeouts.Close, func() { c.net.close(reason) }).Stop()
+	c.ws.Close(reason.code, reason.reason)
+	c.net.close(reason)
+}
+
+// A ConnSet is a set of connections that are closed together, such as those that one
+// listener has accepted. Its Group counts the goroutines that serve them. The zero
+// ConnSet is empty.
+type ConnSet struct {
+	waitgroup.Group
+
+	mu     sync.Mutex
+	conns  map[*conn]struct{}
+	closed bool // connections that come now are closed
+	cut    bool // and cut
+}
+
+// add adds a connection, until remove.
+func (s *ConnSet) add(c *conn) {
+	s.Add()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns == nil {
+		s.conns = make(map[*conn]struct{})
+	}
+	s.conns[c] = struct{}{}
+	if s.closed {
+		s.close(c)
+	}
+	if s.cut {
+		c.net.close(errGraceOver)
+	}
+}
+
+func (s *ConnSet) remove(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.Done()
+}
+
+// join adds a goroutine to the group if a connection is still in the set.
+func (s *ConnSet) join(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.conns[c]
+	if ok {
+		s.Add()
+	}
+	return ok
+}
+
+// Close sends all connections a close frame, also those that are still to come. It does
+// not wait; Wait does.
+func (s *ConnSet) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	for c := range s.conns {
+		s.close(c)
+	}
+}
+
+// close closes one connection. s.mu must be held.
+func (s *ConnSet) close(c *conn) {
+	s.Add()
+	go func() {
+		defer s.Done()
+		c.close(errStopping)
+	}()
+}
+
+var errGraceOver = errors.New("no answer to the close frame within the grace period")
+
+// Cut closes all connections at once, also those that are still to come.
+func (s *ConnSet) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = true
+	for c := range s.conns {
+		c.net.close(errGraceOver)
+	}
+}

@@ -1,0 +1,242 @@
+package livereload
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"math/bits"
+	"slices"
+)
+
+// A hit is a resource that a changed file affects.
+type hit struct {
+	resource *resource
+	file     int // index in change.files
+}
+
+// hits returns the resources that a change affects: all of them, or if p is not nil at
+// least those of that page. Hub.mu must be held.
+func (h *Hub) hits(c *change, p *page) []hit {
+	if len(h.resources) == 0 {
+		return nil
+	}
+
+	var hits []hit
+	for i, f := range c.files {
+		if f.isDir {
+			dir := f.path()
+			for r := range h.resourcesOf(p) {
+				if isBelow(r.path, dir) {
+					hits = append(hits, hit{r, i})
+				}
+			}
+		}
+	}
+	for _, path := range c.paths {
+		if r := h.resources[path.path]; r != nil {
+			hits = append(hits, hit{r, path.file})
+		}
+	}
+	return hits
+}
+
+// resourcesOf yields the resources of a page, or all if p is nil. Hub.mu must be held.
+func (h *Hub) resourcesOf(p *page) iter.Seq[*resource] {
+	if p == nil {
+		return maps.Values(h.resources)
+	}
+	return func(yield func(*resource) bool) {
+		for _, list := range [][]*resource{p.shows, p.uses} {
+			for _, r := range list {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// affected returns the resources that a change affects, each once.
+func (h *Hub) affected(c *change) []*resource {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var resources []*resource
+	isNew := h.mark(nil)
+	for _, hit := range h.hits(c, nil) {
+		if isNew(hit.resource) {
+			resources = append(resources, hit.resource)
+		}
+	}
+	return resources
+}
+
+// observeChange takes in what was seen at the resources that a change affects. It returns the
+// hits of which pages have to be told, and the resources whose error is another now.
+// Hub.mu must be held.
+func (h *Hub) observeChange(c *change, seen map[*resource]FileState) (hits []hit, errs []*resource) {
+	changed := make(map[*resource]bool)
+	for _, hit := range h.hits(c, nil) {
+		r := hit.resource
+		if _, done := changed[r]; !done {
+			var errChanged bool
+			changed[r], errChanged = h.observe(r, seen[r], c.names)
+			if errChanged {
+				errs = append(errs, r)
+			}
+		}
+		if changed[r] {
+			hits = append(hits, hit)
+		}
+	}
+	return hits, errs
+}
+
+// A mask says which files of a change affect a page, and how. Each file has a bit; see
+// match.
+type mask struct {
+	shows uint64 // files that affect what the page shows
+	uses  uint64 // files that affect what it uses
+}
+
+// The bits of a mask: one for each of the first files, one for all that follow, and one
+// that says that an error came or went.
+const (
+	lastFile = 62
+	errorBit = 1 << 63
+)
+
+func (m mask) hasError() bool { return (m.shows|m.uses)&errorBit != 0 }
+
+// A match is what one change means to the pages that report what they use. While there
+// is one, resource.hits says which files affect a resource. It costs nothing for a page
+// that is not affected. The zero match affects none.
+type match struct {
+	files     []reloadMessage // that affect some page: style sheets, images, the rest
+	inPlace   uint64          // the bits of those that are fetched again in place
+	resources []*resource     // that are affected
+	updates   map[uint64]update
+}
+
+// newMatch matches the hits of a change, and the resources whose errors changed. It must
+// be ended before the next begins. Hub.mu must be held until then.
+func newMatch(c *change, hits []hit, errs []*resource) *match {
+	m := new(match)
+	if len(hits) == 0 && len(errs) == 0 {
+		return m
+	}
+	bit := m.number(c, hits)
+	for _, hit := range hits {
+		m.add(hit.resource, bit[hit.file])
+	}
+	for _, r := range errs {
+		m.add(r, errorBit)
+	}
+	return m
+}
+
+// number gives each file with a hit a bit, in the order in which pages fetch them.
+func (m *match) number(c *change, hits []hit) map[int]uint64 {
+	bit := make(map[int]uint64)
+	for _, hit := range hits {
+		bit[hit.file] = 0
+	}
+	order := slices.SortedFunc(maps.Keys(bit), func(a, b int) int {
+		return cmp.Or(cmp.Compare(c.files[a].rank(), c.files[b].rank()), cmp.Compare(a, b))
+	})
+
+	for i, file := range order {
+		i = min(i, lastFile)
+		bit[file] = 1 << i
+		f := c.files[file]
+		inPlace := f.rank() < lastRank
+		if len(m.files) == i {
+			m.files = append(m.files, newReloadMessage(f.title(), inPlace))
+		}
+		if inPlace && i < lastFile {
+			m.inPlace |= bit[file]
+		}
+	}
+	return bit
+}
+
+func (m *match) add(r *resource, bits uint64) {
+	if r.hits == 0 {
+		m.resources = append(m.resources, r)
+	}
+	r.hits |= bits
+}
+
+// end makes room for the next match.
+func (m *match) end() {
+	for _, r := range m.resources {
+		r.hits = 0
+	}
+}
+
+// clients sets client.mask of the clients whose pages are affected, and adds them to
+// list. The caller must clear the masks.
+func (m *match) clients(list []*client) []*client {
+	for _, r := range m.resources {
+		for _, s := range r.subscribers {
+			if s.client.mask == (mask{}) {
+				list = append(list, s.client)
+			}
+			if s.at < 0 {
+				s.client.mask.shows |= r.hits
+			} else {
+				s.client.mask.uses |= r.hits
+			}
+		}
+	}
+	return list
+}
+
+// maskOf returns the mask of one page, by going through its resources.
+func (m *match) maskOf(p *page) (k mask) {
+	if len(m.resources) == 0 {
+		return mask{}
+	}
+	for _, r := range p.shows {
+		k.shows |= r.hits
+	}
+	for _, r := range p.uses {
+		k.uses |= r.hits
+	}
+	return k
+}
+
+// updateFor returns the update for a mask. Pages with the same mask share it.
+func (m *match) updateFor(k mask) update {
+	reloads := (k.shows | k.uses&^m.inPlace) &^ errorBit
+	if reloads != 0 {
+		return m.reload(reloads)
+	}
+
+	assets := k.uses & m.inPlace
+	switch n := bits.OnesCount64(assets); {
+	case n == 0:
+		return update{}
+	case n > maxAssets:
+		return m.reload(assets)
+	case n == len(m.files):
+		return update{assets: m.files}
+	}
+	u, known := m.updates[assets]
+	if !known {
+		for i := range m.files {
+			if assets&(1<<i) != 0 {
+				u.assets = append(u.assets, m.files[i])
+			}
+		}
+		if m.updates == nil {
+			m.updates = make(map[uint64]update)
+		}
+		m.updates[assets] = u
+	}
+	return u
+}
+
+// reload loads a page again for the first of some files.
+func (m *match) reload(files uint64) update {
+	return update{reload: &m.files[bits.TrailingZeros64(files)]}
+}
