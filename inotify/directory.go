@@ -132,9 +132,6 @@ func (w *Watcher) entry(n dirtree.ID, name []byte) dirEntry {
 	return dirEntry{dir: n, wd: w.tree.Node(n).WD, name: string(name)}
 }
 
-// has reports whether the directory of e is still the one that it was made for.
-func (w *Watcher) has(e dirEntry) bool { return w.tree.Node(e.dir).WD == e.wd }
-
 // verify has the entry name in n verified when the queue is empty.
 func (w *Watcher) verify(n dirtree.ID, name []byte, flags verifyFlags) {
 	w.pending.dirty[w.entry(n, name)] |= flags

@@ -20,6 +20,11 @@ type place struct{ root, path string }
 func checkModel(t testing.TB, tr *fixture) {
 	t.Helper()
 	tr.flush()
+	tr.watcher.mu.Lock()
+	if p := &tr.watcher.pending; !p.empty() {
+		t.Errorf("work is left: %+v", p)
+	}
+	tr.watcher.mu.Unlock()
 	dirs := tr.directories()
 	if got := tr.watcher.Watches(); got != len(dirs) {
 		t.Errorf("the tree has %d directories, the disk %d; detached: %+v", got, len(dirs), tr.watcher.pending.detached)

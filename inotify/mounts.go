@@ -160,7 +160,7 @@ func (w *Watcher) applyToMountedFiles(rec record) {
 			w.pending.mountedFiles = true
 			continue
 		}
-		if !w.has(f.at) {
+		if !f.at.exists(w.tree) {
 			continue
 		}
 		name := []byte(f.at.name)
@@ -264,7 +264,7 @@ func (w *Watcher) watchMountedFile(at dirEntry) (*mountedFile, error) {
 // pollMountedFiles reports the mounted files without a watch that have changed.
 func (w *Watcher) pollMountedFiles() {
 	for at, f := range w.mountedFiles.at {
-		if f.wd != 0 || !w.has(at) {
+		if f.wd != 0 || !at.exists(w.tree) {
 			continue
 		}
 		now, err := w.statFile(at.dir, []byte(at.name))
@@ -277,7 +277,7 @@ func (w *Watcher) pollMountedFiles() {
 
 // reportUncovered reports what is at a place where a file was mounted.
 func (w *Watcher) reportUncovered(at dirEntry) {
-	if !w.has(at) || !w.tree.Reachable(at.dir) {
+	if !at.exists(w.tree) || !w.tree.Reachable(at.dir) {
 		return
 	}
 	dir, err := w.openDir(at.dir, unix.O_PATH)

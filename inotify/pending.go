@@ -12,6 +12,12 @@ type dirEntry struct {
 	name string
 }
 
+// exists reports whether the directory of e is still the one that it was made for. Only a root
+// is in the tree without a watch.
+func (e dirEntry) exists(t *dirtree.Tree) bool {
+	return t.Node(e.dir).WD == e.wd && (e.wd != 0 || t.Has(e.dir, dirtree.Root))
+}
+
 // verifyFlags say what to report when an entry is verified. The tree is made to agree with
 // the disk in any case.
 type verifyFlags uint8
@@ -103,7 +109,7 @@ func (p *pending) next(t *dirtree.Tree) workKind {
 
 func (p *pending) anyDirtyReady(t *dirtree.Tree) bool {
 	for e := range p.dirty {
-		if t.Node(e.dir).WD != e.wd || t.Reachable(e.dir) {
+		if !e.exists(t) || t.Reachable(e.dir) {
 			return true
 		}
 	}

@@ -74,7 +74,7 @@ func (w *Watcher) verifyEntries() {
 	w.pending.dirty = map[dirEntry]verifyFlags{}
 	for e, flags := range dirty {
 		switch {
-		case !w.has(e): // the directory is gone, and the entry with it
+		case !e.exists(w.tree): // the directory is gone, and the entry with it
 		case !w.tree.Reachable(e.dir):
 			w.pending.dirty[e] |= flags
 		default:

@@ -367,3 +367,40 @@ func TestPermissionDeniedWherePolled(t *testing.T) {
 	}
 	tr.expect(`append a/b/f`, `modify|close_write|create a/b/f`)
 }
+
+// The timer runs while something is polled or to be retried, and it never goes off early, which
+// would have Run look again and again until the time has come.
+func TestPollTimer(t *testing.T) {
+	retry := []func(){func() {}}
+	tests := []struct {
+		name     string
+		interval time.Duration
+		polled   int
+		retries  []func()
+		runs     bool
+	}{
+		{"nothing to do", time.Hour, 0, nil, false},
+		{"something is polled", time.Hour, 1, nil, true},
+		{"polling is off", -1, 1, nil, false},
+		{"a retry", time.Hour, 0, retry, true},
+		{"a retry while polling is off", -1, 0, retry, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for i := range 50 {
+				us := newUnwatchedDirs(tt.interval)
+				us.startTimer()
+				us.next = us.next.Add(time.Duration(i) * 20 * time.Microsecond)
+				us.polled, us.retries = tt.polled, tt.retries
+				timeout := us.timeout()
+				if runs := timeout >= 0; runs != tt.runs {
+					t.Fatalf("the timer runs: %t, want %t", runs, tt.runs)
+				}
+				early := us.next.Sub(time.Now().Add(time.Duration(timeout) * time.Millisecond))
+				if tt.runs && (early > 0 || timeout == 0) {
+					t.Fatalf("the timeout of %d ms ends %v early", timeout, early)
+				}
+			}
+		})
+	}
+}
