@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -181,20 +180,13 @@ func (w *Watcher) applyToMountedFiles(rec record) {
 	}
 }
 
-// A mountedFilesReport says which files compareMountedFiles reports. It always reports those
-// that are not mounted any more.
-type mountedFilesReport struct {
-	added bool      // those that were not mounted before
-	since time.Time // and those with a change (ctime) since; zero is none
-}
-
 // compareMountedFiles compares the mounted files with the list of mounts, and watches those that are
-// new. What is another file than before is reported as a scan reports it.
-func (w *Watcher) compareMountedFiles(report mountedFilesReport) {
+// new. reportNew says that what is another file than before is reported, as by a scan.
+func (w *Watcher) compareMountedFiles(reportNew bool) {
 	w.pending.mountedFiles = false
 	entries := w.inTree(w.mountPoints)
 	for _, e := range entries {
-		w.compareMountedFile(e, report)
+		w.compareMountedFile(e, reportNew)
 	}
 	for e, f := range w.mountedFiles.at {
 		if !slices.Contains(entries, e) {
@@ -205,7 +197,7 @@ func (w *Watcher) compareMountedFiles(report mountedFilesReport) {
 }
 
 // compareMountedFile watches what is mounted at a place, if it is a regular file.
-func (w *Watcher) compareMountedFile(at dirEntry, report mountedFilesReport) {
+func (w *Watcher) compareMountedFile(at dirEntry, reportNew bool) {
 	old := w.mountedFiles.at[at]
 	f, err := w.watchMountedFile(at)
 	switch {
@@ -227,8 +219,7 @@ func (w *Watcher) compareMountedFile(at dirEntry, report mountedFilesReport) {
 	same := old != nil && old.inode.Same(f.inode)
 	f.stale = same && old.stale
 	w.addMountedFile(f)
-	changed := !report.since.IsZero() && f.inode.Ctime >= report.since.UnixNano()
-	if report.added && !same || changed {
+	if reportNew && !same {
 		w.emitPresent(at.dir, []byte(at.name))
 	}
 }

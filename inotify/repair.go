@@ -55,7 +55,7 @@ func (w *Watcher) repairNext() (again bool, err error) {
 	case skipWork:
 		w.checkSkipped()
 	case mountedFilesWork:
-		w.compareMountedFiles(mountedFilesReport{added: true})
+		w.compareMountedFiles(true)
 	case noWork:
 		if w.poll() {
 			return true, nil
@@ -235,7 +235,7 @@ func (w *Watcher) resync() {
 	w.scan(workers, requests...)
 	w.prune()
 
-	w.compareMountedFiles(mountedFilesReport{added: true, since: since})
+	w.compareMountedFiles(true) // the scan has reported those that have changed
 	w.resyncRootFiles(since)
 	w.content.floor = max(w.content.floor, now.UnixNano())
 }

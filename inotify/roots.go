@@ -182,7 +182,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	w.mountPoints = append(w.mountPoints, mountPoints()...)
 	slices.Sort(w.mountPoints)
 	w.mountPoints = slices.Compact(w.mountPoints)
-	w.compareMountedFiles(mountedFilesReport{})
+	w.compareMountedFiles(false)
 	w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
 
 	return w.subscribeError(s, err)

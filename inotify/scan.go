@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,14 +17,9 @@ import (
 // nothing is known of a writer.
 const scanMask = Create | Modify | CloseWrite
 
-// A large scan begins with one worker for each processor, up to workers. When directories
-// come from a disk, so that reading one takes longer than slowDirectory, more workers
-// help, up to maxWorkers.
-const (
-	workers       = 4
-	maxWorkers    = 8
-	slowDirectory = 5 * time.Millisecond
-)
+// workers is how many goroutines do a large scan. Two are as fast when the directories are in
+// memory, but not when they come from a disk.
+const workers = 4
 
 // watchFlags go with every watch on a directory of the tree.
 const watchFlags = unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
@@ -84,10 +78,8 @@ type scanner struct {
 	requests []scanRequest
 	busy     int   // workers that scan a directory
 	idle     int   // workers that wait
-	started  int   // workers; 0 when the caller does all
+	large    bool  // there are several workers
 	limit    error // a resource ran out; see isResourceLimit
-
-	wg sync.WaitGroup
 }
 
 func (w *Watcher) newScanner(requests ...scanRequest) *scanner {
@@ -105,11 +97,12 @@ func (w *Watcher) runScan(workers int, requests ...scanRequest) error {
 		return s.limit
 	}
 
-	s.started = min(workers, runtime.GOMAXPROCS(0))
-	for range s.started {
-		s.wg.Go(s.workUnshared)
+	s.large = true
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(s.workUnshared)
 	}
-	s.wg.Wait()
+	wg.Wait()
 	w.tree.Trim()
 	return s.limit
 }
@@ -230,23 +223,16 @@ func (s *scanner) scanDir(req scanRequest, buffers *scratch, unshared bool) {
 	d := s.newDirScan(req, buffers)
 	path := w.dirPath(req.dir)
 	s.mu.Unlock()
-	start := time.Now()
 	fd, err := path.open(unix.O_RDONLY)
 	if err == nil {
 		d.isWorkDir = unshared && unix.Fchdir(fd) == nil
 		err = d.read(fd)
 		unix.Close(fd)
 	}
-	took := time.Since(start)
 	s.mu.Lock()
 
-	if s.started > 0 {
+	if s.large {
 		w.tree.Grow(len(d.entries))
-		// It was not the processor that this worker waited for.
-		if took > slowDirectory && s.started < maxWorkers {
-			s.started++
-			s.wg.Go(s.workUnshared)
-		}
 	}
 	if err != nil {
 		w.scanFailed(req, err)

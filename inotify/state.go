@@ -325,7 +325,7 @@ func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
 		limits = errors.Join(limits, err)
 	}
 	w.mountsChanged()
-	w.compareMountedFiles(mountedFilesReport{}) // so that what is queued of them is understood
+	w.compareMountedFiles(false) // so that what is queued of them is understood
 	return limits
 }
 
