@@ -1,22 +1,25 @@
 package supervisor
 
 import (
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Client is the daemon's end of a supervisor process. Stop, Kill and Signal may be
-// called by any goroutine; the other methods by one at a time.
+// A Client is the daemon's end of a supervisor process. Wait may be called beside the
+// other methods, which must be called one at a time.
 type Client struct {
-	conn *net.UnixConn
-	cmd  *exec.Cmd
+	conn    *net.UnixConn
+	cmd     *exec.Cmd
+	writer  *fileWriter
+	orders  *gob.Encoder // writes to writer
+	reports *gob.Decoder
 }
 
 // Start starts a supervisor process. The main function of this program must begin
@@ -45,7 +48,12 @@ func Start(withTerminal bool) (*Client, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start supervisor process: %w", errors.Join(err, conn.Close()))
 	}
-	return &Client{conn, cmd}, nil
+	return newClient(conn, cmd), nil
+}
+
+func newClient(conn *net.UnixConn, cmd *exec.Cmd) *Client {
+	writer := &fileWriter{conn: conn}
+	return &Client{conn: conn, cmd: cmd, writer: writer, orders: gob.NewEncoder(writer), reports: gob.NewDecoder(conn)}
 }
 
 func socketPair() (*net.UnixConn, *os.File, error) {
@@ -69,33 +77,28 @@ func (c *Client) PID() int { return c.cmd.Process.Pid }
 // Run asks for a program, whose standard input, output and error are the files. The
 // files are set to blocking, as programs expect.
 func (c *Client) Run(r Request, stdin, stdout, stderr *os.File) error {
-	rights := unix.UnixRights(int(stdin.Fd()), int(stdout.Fd()), int(stderr.Fd()))
-	message := r.encode()
-	n, _, err := c.conn.WriteMsgUnix(message, rights, nil)
-	if err == nil && n < len(message) {
-		_, err = c.conn.Write(message[n:])
-	}
-	return err
+	c.writer.files = []int{int(stdin.Fd()), int(stdout.Fd()), int(stderr.Fd())}
+	return c.orders.Encode(order{Kind: runProgram, Request: r})
 }
 
 // Stop asks for the end of what runs. Where the supervisor process is gone, that has
 // ended already.
-func (c *Client) Stop() { _, _ = c.conn.Write(encode(stopTree)) }
+func (c *Client) Stop() { _ = c.orders.Encode(order{Kind: stopTree}) }
 
 // Kill is Stop without a grace.
-func (c *Client) Kill() { _, _ = c.conn.Write(encode(killTree)) }
+func (c *Client) Kill() { _ = c.orders.Encode(order{Kind: killTree}) }
 
 // Signal asks to send the program itself a signal.
 func (c *Client) Signal(s syscall.Signal) error {
-	_, err := c.conn.Write(encode(signalProgram, strconv.Itoa(int(s))))
-	return err
+	return c.orders.Encode(order{Kind: signalProgram, Signal: s})
 }
 
 // Wait waits for a report that is Started, Failed or Ended. It calls note for the
 // others. It fails when the supervisor process has ended.
 func (c *Client) Wait(note func(Report)) (Report, error) {
 	for {
-		r, err := readReport(c.conn)
+		var r Report
+		err := c.reports.Decode(&r)
 		if err != nil || r.Kind != Paused && r.Kind != KeySignal {
 			return r, err
 		}

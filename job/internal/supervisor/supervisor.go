@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/gob"
 	"fmt"
 	"os"
 	"os/signal"
@@ -46,40 +47,33 @@ func serve(shared bool) error {
 	if err := setUp(); err != nil {
 		return err
 	}
+	reports := gob.NewEncoder(os.NewFile(socketFD, "daemon"))
 	if shared {
-		relayKeySignals(socketFD)
+		relayKeySignals(reports)
 	}
 
-	in := &inbox{socket: socketFD}
+	in := &fileReader{socket: socketFD}
+	orders := gob.NewDecoder(in)
 	var t *tree // the last that was started; nil if there is none
 	for {
-		kind, body, err := in.next()
-		if err != nil {
+		var o order
+		if err := orders.Decode(&o); err != nil { // the daemon is gone
 			t.order(stopTree)
 			t.wait()
 			return nil
 		}
 
-		switch kind {
+		switch o.Kind {
 		case runProgram:
-			r, err := decodeRequest(body)
-			if err != nil {
-				return err
-			}
-			if started := start(r, in.takeFiles(), socketFD, shared); started != nil {
+			if started := start(o.Request, in.takeFiles(3), reports, shared); started != nil {
 				t = started
 			}
 		case stopTree, killTree:
-			t.order(kind)
+			t.order(o.Kind)
 		case signalProgram:
-			fields := readFields(body)
-			s := syscall.Signal(fields.number())
-			if err := fields.end(); err != nil {
-				return err
-			}
-			t.signalProgram(s)
+			t.signalProgram(o.Signal)
 		default:
-			return fmt.Errorf("unknown message %q", kind)
+			return fmt.Errorf("unknown order %d", o.Kind)
 		}
 	}
 }
@@ -142,7 +136,7 @@ var flushed = make(chan struct{}, 1)
 // foreground, also when it hangs up. The supervisor process is in the group of the
 // program, and hears of them for the daemon. It survives all others that a program
 // may send to its own group.
-func relayKeySignals(socket int) {
+func relayKeySignals(reports *gob.Encoder) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, flushSignal)
 	notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
@@ -151,7 +145,7 @@ func relayKeySignals(socket int) {
 	go func() {
 		for s := range signals {
 			if s != flushSignal {
-				send(socket, Report{Kind: KeySignal, Value: int(s.(syscall.Signal))})
+				send(reports, Report{Kind: KeySignal, Value: int(s.(syscall.Signal))})
 				continue
 			}
 			select {
@@ -172,5 +166,5 @@ func flushKeySignals() {
 	<-flushed
 }
 
-// send sends a report. If the daemon is gone, the inbox will say so.
-func send(socket int, r Report) { _, _ = unix.Write(socket, r.encode()) }
+// send sends a report. If the daemon is gone, the stream of orders ends as well.
+func send(reports *gob.Encoder, r Report) { _ = reports.Encode(r) }

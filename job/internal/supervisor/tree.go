@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/gob"
 	"os"
 	"slices"
 	"sync"
@@ -28,15 +29,15 @@ const (
 // below the supervisor process.
 type tree struct {
 	Request
-	socket  int  // for reports
+	reports *gob.Encoder
 	shared  bool // the program is in the process group of the supervisor process
 	program int  // process id
 
-	orders       chan byte     // stopTree or killTree
-	programEnded chan struct{} // closed when the program has ended and others have not
-	childReaped  chan struct{} // has an element when a process was reaped
-	allReaped    chan struct{} // closed when no process is left
-	done         chan struct{} // closed when that was reported
+	orders       chan orderKind // stopTree or killTree
+	programEnded chan struct{}  // closed when the program has ended and others have not
+	childReaped  chan struct{}  // has an element when a process was reaped
+	allReaped    chan struct{}  // closed when no process is left
+	done         chan struct{}  // closed when that was reported
 
 	// These are for the goroutine of supervise alone.
 	asked   map[processID]bool // who was asked to end
@@ -52,7 +53,7 @@ type tree struct {
 
 // start starts a program, reports that, and supervises its tree until nothing is
 // left of it. It closes the files. It returns nil if the program did not start.
-func start(r Request, files []int, socket int, shared bool) *tree {
+func start(r Request, files []int, reports *gob.Encoder, shared bool) *tree {
 	pid, err := fork(r, files, shared)
 	for _, fd := range files {
 		unix.Close(fd)
@@ -62,15 +63,15 @@ func start(r Request, files []int, socket int, shared bool) *tree {
 		if !ok {
 			errno = unix.EINVAL
 		}
-		send(socket, Report{Kind: Failed, Value: int(errno)})
+		send(reports, Report{Kind: Failed, Value: int(errno)})
 		return nil
 	}
-	send(socket, Report{Kind: Started, Value: pid})
+	send(reports, Report{Kind: Started, Value: pid})
 
 	t := &tree{
-		Request: r, socket: socket, shared: shared, program: pid,
+		Request: r, reports: reports, shared: shared, program: pid,
 		asked: make(map[processID]bool), end: Report{Kind: Ended},
-		orders: make(chan byte), programEnded: make(chan struct{}), childReaped: make(chan struct{}, 1),
+		orders: make(chan orderKind), programEnded: make(chan struct{}), childReaped: make(chan struct{}, 1),
 		allReaped: make(chan struct{}), done: make(chan struct{}),
 	}
 	go t.reap()
@@ -95,7 +96,7 @@ func fork(r Request, files []int, shared bool) (pid int, err error) {
 }
 
 // order gives an order to the tree, if there is one and something is left of it.
-func (t *tree) order(kind byte) {
+func (t *tree) order(kind orderKind) {
 	if t == nil {
 		return
 	}
@@ -145,7 +146,7 @@ func (t *tree) supervise() {
 				flushKeySignals() // whoever hears of the end knows of the key that has caused it
 			}
 			t.end.Value = int(t.status)
-			send(t.socket, t.end)
+			send(t.reports, t.end)
 			close(t.done)
 			return
 		case <-programEnded:
@@ -153,8 +154,8 @@ func (t *tree) supervise() {
 			t.endRest()
 		case <-childReaped:
 			t.end.Left = t.staying()
-		case order := <-t.orders:
-			t.follow(order)
+		case kind := <-t.orders:
+			t.follow(kind)
 		case now := <-t.due:
 			t.killAgain(now)
 		}
@@ -162,7 +163,7 @@ func (t *tree) supervise() {
 
 	t.mu.Lock() // for ever: nothing is reaped any more
 	t.end.Value = int(t.status)
-	send(t.socket, t.end)
+	send(t.reports, t.end)
 	os.Exit(0)
 }
 
@@ -189,11 +190,11 @@ func (t *tree) endRest() {
 }
 
 // follow follows an order. One that comes too late does nothing.
-func (t *tree) follow(order byte) {
+func (t *tree) follow(kind orderKind) {
 	switch {
-	case order == killTree && t.killed.IsZero():
+	case kind == killTree && t.killed.IsZero():
 		t.due = time.After(0)
-	case order == stopTree && t.due == nil:
+	case kind == stopTree && t.due == nil:
 		t.terminate(t.StopSignal)
 		t.due = time.After(t.Grace)
 	}
@@ -321,7 +322,7 @@ func (t *tree) reapOne() bool {
 		return false
 	case status.Stopped():
 		if pid == t.program {
-			send(t.socket, Report{Kind: Paused, Value: int(status.StopSignal())})
+			send(t.reports, Report{Kind: Paused, Value: int(status.StopSignal())})
 		}
 		return false
 	}
