@@ -20,7 +20,7 @@ var (
 		"router":       {"inotify"},
 		"httpd":        {"inotify"},
 		"job":          {"inotify", "router"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/logging", "internal/runnable"},
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/runnable"},
 
 		"inotify/internal/dirfd":   {},
 		"inotify/internal/dirtree": {},
@@ -45,8 +45,13 @@ var (
 
 		"job/internal/supervisor": {},
 
-		"internal/config":   {"inotify", "router", "httpd", "job"},
-		"internal/control":  {"internal/config"},
+		"internal/config":  {"inotify", "router", "httpd", "job"},
+		"internal/testenv": {}, // for tests alone
+		"internal/control": {"internal/config"},
+		"internal/daemon": {
+			"inotify", "router", "job", "httpd",
+			"internal/config", "internal/control", "internal/logging", "internal/runnable",
+		},
 		"internal/runnable": {"inotify", "router", "job", "internal/config", "internal/control", "internal/logging"},
 		"internal/logging":  {"inotify", "router", "job"},
 	}
@@ -54,7 +59,7 @@ var (
 		"github.com/bmatcuk/doublestar": "router",
 		"github.com/coder/websocket":    "httpd/internal/livereload",
 		"golang.org/x/net":              "httpd",
-		"github.com/coreos/go-systemd":  "cmd/execlogd",
+		"github.com/coreos/go-systemd":  "internal/daemon",
 		"github.com/lmittmann/tint":     "internal/logging",
 		"github.com/pelletier/go-toml":  "internal/config",
 	}

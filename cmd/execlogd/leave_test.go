@@ -84,10 +84,6 @@ leave = ["java", "sle*"]
 			t.Errorf("no %s in\n%s", text, out.String())
 		}
 	}
-	rec := job.Run{Left: job.Processes{First: []job.Process{{PID: 7, Name: "java"}}, Count: 2}}
-	if got := statusOfRun(rec).LeftBehind; got != "left running: java (7) and 1 more" {
-		t.Errorf("the status page has %q", got)
-	}
 
 	if err := s.stop(); err != nil {
 		t.Error(err)

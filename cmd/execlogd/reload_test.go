@@ -419,17 +419,6 @@ func freePort(t *testing.T) int {
 	return ln.Addr().(*net.TCPAddr).Port
 }
 
-func TestTerminalThatHangsUp(t *testing.T) {
-	screen, program := terminal(t)
-	if hasHungUp(program) {
-		t.Error("it has hung up while it is there")
-	}
-	screen.Close()
-	if !hasHungUp(program) {
-		t.Error("it has not hung up")
-	}
-}
-
 // What was to run at the start is no file, though the start is over.
 func TestReloadWithAListDue(t *testing.T) {
 	const busy = "jobs = 1\n[[route]]\nname = 'busy'\nmatch = '*.md'\nshell = 'echo begun; read x <held'\n"

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // A session is a daemon with a configuration, in a directory of its own.
@@ -29,8 +31,7 @@ type session struct {
 	stop  func() error // and await it
 }
 
-// patience is how long is waited for what should come at once.
-const patience = 30 * time.Second
+const patience = testenv.Patience
 
 // begin starts a daemon in a directory with files, which are separated as in
 // a txtar archive: a file x.toml is its configuration, a name with a slash at

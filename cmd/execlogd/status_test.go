@@ -1,53 +1,10 @@
 package main
 
 import (
-	"errors"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/execlog/execlogd/httpd"
-	"github.com/execlog/execlogd/inotify"
-	"github.com/execlog/execlogd/job"
-	"github.com/execlog/execlogd/router"
 )
-
-func TestRunsInWords(t *testing.T) {
-	start := time.Now()
-	run := job.Run{
-		ID: 3, Route: "build", Argv: []string{"make", "a b"}, Start: start, Took: time.Second, Batch: 7, Output: []byte("out"),
-		Events: []inotify.Event{{Root: "/src", Path: "x/a.md"}, {Root: "/src", Path: "."}}, Outcome: router.Succeeded,
-	}
-	want := httpd.Run{
-		ID: 3, Route: "build", Command: `make "a b"`, Start: start, Took: time.Second, Batch: 7, Output: []byte("out"),
-		Paths: []string{"x/a.md", "/src"}, State: httpd.RunDone, Outcome: "done",
-	}
-	if got := statusOfRun(run); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	failure := errors.New("exit status 7")
-	tests := []struct {
-		outcome router.Outcome
-		ready   bool
-		state   httpd.RunState
-		words   string
-	}{
-		{router.Running, false, httpd.RunRunning, "running"},
-		{router.Running, true, httpd.RunRunning, "ready"},
-		{router.Failed, false, httpd.RunFailed, "exit status 7"},
-		{router.Failed, true, httpd.RunFailed, "died: exit status 7"},
-		{router.Stopped, false, httpd.RunStopped, "stopped"},
-		{router.Restarted, true, httpd.RunStopped, "restarted"},
-	}
-	for _, tt := range tests {
-		run.Outcome, run.Ready, run.Err = tt.outcome, tt.ready, failure
-		if got := statusOfRun(run); got.State != tt.state || got.Outcome != tt.words {
-			t.Errorf("%v, ready %v: got %s, %s; want %s, %s", tt.outcome, tt.ready, got.State, got.Outcome, tt.state, tt.words)
-		}
-	}
-}
 
 func TestStatusPageShowsWhatRan(t *testing.T) {
 	s := begin(t, `
@@ -71,12 +28,5 @@ shell = 'echo "see ${EXECLOGD_PATH##*/}"; exit 3'
 		if !regexp.MustCompile(want).MatchString(body) {
 			t.Errorf("no %s in %s", want, body)
 		}
-	}
-}
-
-func TestPagesShowOutputWithoutColours(t *testing.T) {
-	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
-	if got := pageError("build", failed).Text; got != "why\n" {
-		t.Errorf("got %q", got)
 	}
 }

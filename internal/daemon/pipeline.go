@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -45,7 +45,7 @@ func (c *resolvedConfig) has(w *runnable.Runnable) bool {
 // start are due.
 func (d *daemon) newPipeline(cfg *resolvedConfig) (*pipeline, error) {
 	p := &pipeline{d: d, active: cfg}
-	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.sayWaiting, Post: p.post}
+	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post}
 	var err error
 	if p.router, err = router.New(opts, p.routes(cfg)...); err != nil {
 		return nil, config.UsageError{Err: err}
@@ -139,7 +139,7 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
 	var listeners []router.Listener
 	for _, root := range cfg.Roots() {
-		listeners = append(listeners, router.Listener{Root: root, Router: p.router, Wait: cfg.WaitsFor(root), Notice: p.d.noteRoot(root)})
+		listeners = append(listeners, router.Listener{Root: root, Router: p.router, Wait: cfg.WaitsFor(root), Notice: p.d.logRoot(root)})
 	}
 	return listeners
 }

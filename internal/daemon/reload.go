@@ -1,18 +1,11 @@
-package main
+package daemon
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
-	"os"
-	"os/signal"
 	"slices"
-	"sync"
-	"syscall"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
@@ -46,11 +39,11 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 // applied. What is as it was goes on: a job that runs, a service, a connection. An
 // error leaves everything as it was.
 func (d *daemon) reload(ctx context.Context) error {
-	cfg, err := parseConfig(d.args)
+	cfg, err := d.load()
 	if err != nil {
 		return err
 	}
-	found, wrong := runnable.Resolve(&cfg, d.runner, d.died, d.complain)
+	found, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
 	if err := wrong.Err(); err != nil {
 		return err
 	}
@@ -152,7 +145,7 @@ func (c *candidate) apply(d *daemon) error {
 	} else {
 		d.web.close()
 	}
-	d.tellOwner()
+	d.showToken()
 	d.errors.follow(d.server, c.cfg)
 	return d.pipeline.replace(c.cfg)
 }
@@ -163,46 +156,4 @@ func (d *daemon) requestReload() {
 	case d.reloadRequests <- struct{}{}:
 	default: // there is a request that was not taken yet
 	}
-}
-
-// handleHangups has the configuration loaded at SIGHUP, until stop. When it is
-// the terminal that hung up, the daemon ends.
-func (d *daemon) handleHangups(stderr io.Writer, end context.CancelCauseFunc) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-hangups:
-				if hasHungUp(stderr) {
-					end(errors.New("the terminal is gone"))
-				}
-				d.requestReload()
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		signal.Stop(hangups)
-		close(done)
-		wg.Wait()
-	}
-}
-
-// hasHungUp says whether w is a terminal that is gone.
-func hasHungUp(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var asked error
-	err = conn.Control(func(fd uintptr) { _, asked = unix.IoctlGetTermios(int(fd), unix.TCGETS) })
-	return err == nil && errors.Is(asked, unix.EIO)
 }

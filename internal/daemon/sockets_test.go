@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"cmp"
@@ -21,7 +21,7 @@ func TestPortTakenNamesWhoHasIt(t *testing.T) {
 		defer ln.Close()
 		port := ln.Addr().(*net.TCPAddr).Port
 		_, err = listenWeb(host, port, nil)
-		want := fmt.Sprintf("port %d is taken by execlogd.test (pid %d): stop that, or choose another with -port", port, os.Getpid())
+		want := fmt.Sprintf("port %d is taken by daemon.test (pid %d): stop that, or choose another with -port", port, os.Getpid())
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

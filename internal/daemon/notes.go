@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -14,7 +14,7 @@ func (d *daemon) logNotes(cfg config.Config) {
 	said := make(map[string]bool)
 	for _, note := range cfg.Notes() {
 		said[note.Text] = true
-		if !d.noted[note.Text] {
+		if !d.notes[note.Text] {
 			if note.Line > 0 {
 				d.log.Warn(note.Error())
 			} else {
@@ -22,7 +22,7 @@ func (d *daemon) logNotes(cfg config.Config) {
 			}
 		}
 	}
-	d.noted = said
+	d.notes = said
 }
 
 // noteUnmatched logs which of the routes that old does not have, with the same

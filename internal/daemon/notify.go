@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import sd "github.com/coreos/go-systemd/v22/daemon"
 

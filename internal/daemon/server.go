@@ -1,10 +1,10 @@
-package main
+package daemon
 
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"strings"
-	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
@@ -14,42 +14,49 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// sayWaiting logs that a route waits for a file that is being written.
-func (d *daemon) sayWaiting(route string, file inotify.Event) {
-	if line := d.waits.Line(file); line != "" {
-		d.log.Info(line, "route", route, "file", file.Name())
+// openServer makes the server and its sockets, or, where a configuration
+// that is loaded anew may have one, a server without any.
+func (d *daemon) openServer() (err error) {
+	if !d.cfg.Serve && d.cfg.File == "" {
+		return nil
 	}
+	if d.cfg.Serve {
+		if err := config.CheckRoot(d.cfg.Root); err != nil {
+			return err
+		}
+	}
+	if d.server, err = httpd.New(d.serverOptions(d.cfg)); err != nil {
+		return explainServer(err)
+	}
+	sockets, err := d.webSockets(d.cfg)
+	if err != nil {
+		return err
+	}
+	d.web.serve = d.server.Serve
+	d.web.replace(sockets)
+	return nil
 }
 
-// logRun logs how a run ended.
-func (d *daemon) logRun(run router.Run) {
-	log := d.log.With("route", run.Route, "path", logging.PathsOf(run.Events), "took", run.Took.Round(time.Millisecond))
-
-	switch run.Outcome {
-	case router.Skipped:
-		log.Debug("not run: the content is that of the last run")
-	case router.Succeeded:
-		if run.Route == config.ReloadRoute || run.Route == config.NamesRoute {
-			log.Debug("pages told")
-		} else {
-			log.Info(logging.Done)
-		}
-	case router.Cancelled:
-		log.Debug("not run", "err", run.Err)
-	case router.Restarted:
-		log.Info(run.Outcome.String())
-	case router.Stopped:
-		log.Info(run.Outcome.String(), "cause", run.Err.Error())
-	default:
-		about := []any{"err", run.Err}
-		if panicked, ok := errors.AsType[*router.PanicError](run.Err); ok {
-			about = append(about, "stack", string(panicked.Stack))
-		}
-		if run.Again {
-			about = append(about, logging.AgainKey, run.Backoff)
-		}
-		log.Error("failed", about...)
+// explainServer says what to do about options that the server refuses.
+func explainServer(err error) error {
+	if _, noRoot := errors.AsType[*fs.PathError](err); noRoot {
+		return err
 	}
+	return config.UsageError{Err: err} // an -allow flag
+}
+
+// serverOptions are what a configuration says, and what the status page shows
+// of the daemon.
+func (d *daemon) serverOptions(cfg config.Config) httpd.Options {
+	if !cfg.Serve {
+		return httpd.Options{Logger: d.log, NoLiveReload: true}
+	}
+	o := cfg.HTTP(d.log, d.watches)
+	o.Token = d.token
+	if d.runner != nil {
+		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
+	}
+	return o
 }
 
 // everything is the path of an event that stands for all files of the site, as
@@ -133,20 +140,4 @@ func statusOfRun(r job.Run) httpd.Run {
 		run.Paths = append(run.Paths, e.Path)
 	}
 	return run
-}
-
-// noteRoot returns a function that logs that a root has gone or is there.
-func (d *daemon) noteRoot(root string) func(there bool) {
-	was := false
-	return func(there bool) {
-		switch {
-		case !there:
-			d.log.Warn("root is gone; waiting for it to come back", "root", root)
-		case was:
-			d.log.Info("root is there again", "root", root)
-		default:
-			d.log.Info("root is there", "root", root)
-		}
-		was = was || !there
-	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -122,5 +124,60 @@ func TestFileWatchBesideALog(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A configuration that is mounted into a container is loaded anew when it is
+// written on the other side, and what cannot be heard of is said.
+func TestFileWatchOfMountedFile(t *testing.T) {
+	if !testenv.InMountNamespace(t) {
+		return
+	}
+	outside, file := filepath.Join(t.TempDir(), "site.toml"), filepath.Join(t.TempDir(), "execlogd.toml")
+	testenv.BindFile(t, outside, file)
+	seen, told := make(chan string, 10), make(chan error, 10)
+	w := &fileWatch{path: file, problem: func(err error) { told <- err }}
+	w.changed = func() { seen <- string(w.text) }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	await := func(want string) {
+		t.Helper()
+		for {
+			select {
+			case text := <-seen:
+				if text == want {
+					return
+				}
+			case <-time.After(testenv.Patience):
+				t.Fatalf("nobody has noticed %q", want)
+			}
+		}
+	}
+	await("at first")
+	if err := os.WriteFile(outside, []byte("written outside"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	await("written outside")
+
+	if err := os.WriteFile(outside+"~", []byte("saved by rename"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(outside+"~", outside); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-told:
+		if !strings.Contains(err.Error(), file+" was renamed, replaced or removed where it comes from") {
+			t.Errorf("told %v", err)
+		}
+	case <-time.After(testenv.Patience):
+		t.Error("nobody has said that the file was replaced")
 	}
 }

@@ -1,0 +1,178 @@
+// Package daemon is execlogd at work: what changes below the roots of a configuration goes
+// through the router to commands and services, and to the pages that are open. The
+// configuration can be replaced while the daemon runs.
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/job"
+)
+
+// Options are what Run needs beside a configuration.
+type Options struct {
+	// Load reads the configuration anew, for a reload. It is not called when the
+	// configuration is not from a file.
+	Load func() (config.Config, error)
+
+	// Stderr gets the log, and what is said beside it.
+	Stderr io.Writer
+}
+
+// Run acquires everything that the configuration needs, tells the user and systemd that
+// the daemon is ready, and works until ctx ends, which is no error, or a part fails.
+func Run(ctx context.Context, cfg config.Config, opts Options) error {
+	d, err := newDaemon(cfg, opts)
+	if err != nil {
+		return err
+	}
+	defer d.release()
+
+	if d.runner != nil {
+		stop := runnable.StopGuard{Runner: d.runner, Say: func(text string) { d.log.Warn(text) }, Again: runnable.StopAgain(opts.Stderr), AtOnce: true}
+		stop.Start(ctx)
+		defer stop.End()
+	}
+	if cfg.File != "" {
+		var end context.CancelCauseFunc
+		ctx, end = context.WithCancelCause(ctx)
+		defer end(nil)
+		defer d.handleHangups(end)()
+	}
+
+	d.announce()
+	stopping := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopping)
+		d.notify("STOPPING=1\nSTATUS=stopping")
+		d.log.Info("stopping", "cause", context.Cause(ctx))
+	})
+	err = runTasks(ctx, d.tasks()...)
+	if !stop() {
+		<-stopping // so that it is said before the end
+	}
+	return err
+}
+
+// A daemon holds everything that was acquired.
+type daemon struct {
+	cfg    config.Config // the active one; of the goroutine that reloads it, or before Run works
+	load   func() (config.Config, error)
+	stderr io.Writer
+	log    *slog.Logger
+	logs   *logging.SwapHandler // behind log
+	queue  *logging.Queue       // through which everything goes to stderr
+
+	server     *httpd.Server // nil if there never is HTTP
+	token      string        // lets the owner see all of the status page; the same until the daemon ends
+	tokenShown bool
+	web        listenerSet
+	activated  []net.Listener // sockets from systemd, for web
+
+	runner   *job.Runner // nil without a configuration file
+	pipeline *pipeline   // nil when there is nothing to watch
+	errors   pageErrors
+	waits    runnable.WaitLog
+	notes    map[string]bool // on patterns, that were logged for the active configuration
+	control  listenerSet
+
+	reloadRequests chan struct{}  // holds one
+	released       chan struct{}  // closed when everything is released that the last reload has replaced
+	background     sync.WaitGroup // of what a reload leaves to do
+}
+
+// newDaemon acquires everything that a configuration needs, or nothing.
+func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
+	d := &daemon{
+		cfg: cfg, load: opts.Load, stderr: opts.Stderr, token: rand.Text(),
+		reloadRequests: make(chan struct{}, 1), released: make(chan struct{}),
+	}
+	close(d.released)
+	d.queue = logging.NewQueue(func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) })
+	d.logs = logging.NewSwapHandler(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
+	d.log = slog.New(d.logs)
+	defer func() {
+		if err != nil {
+			d.release()
+		}
+	}()
+
+	if cfg.File != "" {
+		if d.runner, err = job.New(job.Options{Output: d.logOutput, Done: d.logLeftBehind}); err != nil {
+			return nil, err
+		}
+	}
+	routes, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
+	if err := wrong.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.openServer(); err != nil {
+		return nil, err
+	}
+	controls, err := d.controlSockets(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d.control.serve = d.serveControl
+	d.control.replace(controls)
+
+	// With a file, a reload may bring something to watch.
+	if len(cfg.Roots()) > 0 || cfg.File != "" {
+		active := &resolvedConfig{cfg, routes}
+		if d.pipeline, err = d.newPipeline(active); err != nil {
+			return nil, err
+		}
+		d.errors.follow(d.server, active)
+	}
+	d.logNotes(cfg)
+	return d, nil
+}
+
+// release releases everything. The tasks must have ended.
+func (d *daemon) release() {
+	if d.pipeline != nil {
+		d.pipeline.group.Close()
+	}
+	if d.runner != nil {
+		d.runner.Close()
+	}
+	d.control.close()
+	d.web.close()
+	if d.server != nil {
+		d.server.Close()
+	}
+	d.queue.Close()
+}
+
+// tasks are what runs until the daemon ends, in the order in which they are stopped: what
+// brings events comes first, what they lead to after it.
+func (d *daemon) tasks() []task {
+	var tasks []task
+	if d.cfg.WatchFile {
+		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
+		w := &fileWatch{path: d.cfg.Path, text: d.cfg.Text, changed: d.requestReload, problem: problem}
+		tasks = append(tasks, task{"watch configuration", w.run})
+	}
+	if d.cfg.File != "" {
+		tasks = append(tasks, task{"reload", d.reloadOnRequest})
+	}
+	if d.pipeline != nil {
+		tasks = append(tasks, task{"watch", d.pipeline.run})
+	}
+	if d.server != nil {
+		tasks = append(tasks, task{"serve", d.web.run})
+	}
+	if d.runner != nil {
+		tasks = append(tasks, task{"control", d.control.run})
+	}
+	return tasks
+}

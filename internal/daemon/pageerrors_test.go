@@ -1,0 +1,87 @@
+package daemon
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
+)
+
+func TestPagesShowOutputWithoutColours(t *testing.T) {
+	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
+	if got := pageError("build", failed).Text; got != "why\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// An error of a file goes when a run of it succeeds, and when the file is gone: then no
+// run of it comes any more.
+func TestPageErrorsOfFiles(t *testing.T) {
+	server, err := httpd.New(httpd.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	site := httptest.NewServer(server)
+	defer site.Close()
+	shown := func() string {
+		t.Helper()
+		res, err := http.Get(site.URL + "/.execlogd/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, name := range []string{"one", "two", "whole"} {
+			if strings.Contains(string(body), "is wrong in "+name) {
+				names = append(names, name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+
+	dir := t.TempDir()
+	e := &pageErrors{server: server, routes: []string{"check", "build"}}
+	run := func(name string, failed bool) {
+		r := router.Run{Route: "check", Events: []inotify.Event{{Root: dir, Path: name}}, Outcome: router.Succeeded}
+		if failed {
+			r.Outcome, r.Err = router.Failed, errors.New("something is wrong in "+name)
+		}
+		e.note(r, true)
+	}
+	for _, name := range []string{"one", "two", "three"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.note(router.Run{Route: "build", Events: []inotify.Event{{Root: dir, Path: "."}}, Outcome: router.Failed, Err: errors.New("something is wrong in whole")}, false)
+	run("one", true)
+	run("two", true)
+	if got := shown(); got != "one two whole" {
+		t.Fatalf("errors of %q are shown, want of all", got)
+	}
+	run("one", false)
+	if got := shown(); got != "two whole" {
+		t.Errorf("after a success, errors of %q are shown", got)
+	}
+	if err := os.Remove(filepath.Join(dir, "two")); err != nil {
+		t.Fatal(err)
+	}
+	run("three", false)
+	if got := shown(); got != "whole" {
+		t.Errorf("after a file is gone, errors of %q are shown", got)
+	}
+}

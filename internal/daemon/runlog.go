@@ -1,0 +1,111 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
+)
+
+// logWaiting logs that a route waits for a file that is being written.
+func (d *daemon) logWaiting(route string, file inotify.Event) {
+	if line := d.waits.Line(file); line != "" {
+		d.log.Info(line, "route", route, "file", file.Name())
+	}
+}
+
+// logRun logs how a run ended.
+func (d *daemon) logRun(run router.Run) {
+	log := d.log.With("route", run.Route, "path", logging.PathsOf(run.Events), "took", run.Took.Round(time.Millisecond))
+
+	switch run.Outcome {
+	case router.Skipped:
+		log.Debug("not run: the content is that of the last run")
+	case router.Succeeded:
+		if run.Route == config.ReloadRoute || run.Route == config.NamesRoute {
+			log.Debug("pages told")
+		} else {
+			log.Info(logging.Done)
+		}
+	case router.Cancelled:
+		log.Debug("not run", "err", run.Err)
+	case router.Restarted:
+		log.Info(run.Outcome.String())
+	case router.Stopped:
+		log.Info(run.Outcome.String(), "cause", run.Err.Error())
+	default:
+		about := []any{"err", run.Err}
+		if panicked, ok := errors.AsType[*router.PanicError](run.Err); ok {
+			about = append(about, "stack", string(panicked.Stack))
+		}
+		if run.Again {
+			about = append(about, logging.AgainKey, run.Backoff)
+		}
+		log.Error("failed", about...)
+	}
+}
+
+// logRoot returns a function that logs that a root has gone or is there.
+func (d *daemon) logRoot(root string) func(there bool) {
+	was := false
+	return func(there bool) {
+		switch {
+		case !there:
+			d.log.Warn("root is gone; waiting for it to come back", "root", root)
+		case was:
+			d.log.Info("root is there again", "root", root)
+		default:
+			d.log.Info("root is there", "root", root)
+		}
+		was = was || !there
+	}
+}
+
+// logOutput logs what a job writes, no faster than the log is read.
+func (d *daemon) logOutput(l job.Line) {
+	d.queue.WaitForRoom()
+	d.log.Info(l.Text, "route", l.Route)
+}
+
+// logLeftBehind logs what a run that is over has left behind.
+func (d *daemon) logLeftBehind(r job.Run) {
+	if r.Ended.Count > 0 {
+		d.log.Info(logging.EndedBehind, "route", r.Route, "processes", r.Ended)
+	}
+	if r.Left.Count > 0 {
+		d.log.Info(logging.LeftRunning, "route", r.Route, "processes", r.Left)
+	}
+}
+
+// logProblem logs what is wrong with what follows a run.
+func (d *daemon) logProblem(route string, err error) { d.log.Warn(err.Error(), "route", route) }
+
+// serviceDied logs the end of a service.
+func (d *daemon) serviceDied(route string, err error) {
+	log := d.log
+	if e, ok := errors.AsType[*job.Error](err); ok {
+		log = log.With("took", e.Run.Took.Round(time.Millisecond))
+	}
+	log.Error(logging.Died, "route", route, "err", err)
+	d.errors.set(route, "", err)
+}
+
+// logOptions returns how to log.
+func logOptions(cfg *config.Config) logging.Options {
+	o := logging.Options{
+		Level: cfg.LogLevel, Format: logging.Format(cfg.LogFormat), NoColor: os.Getenv("NO_COLOR") != "",
+		JournalStream: os.Getenv("JOURNAL_STREAM"), JournalSocket: journalSocket,
+	}
+	for _, r := range cfg.Routes {
+		o.Routes = append(o.Routes, r.Name)
+	}
+	return o
+}
+
+// journalSocket is where systemd-journald listens.
+const journalSocket = "/run/systemd/journal/socket"
