@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"image"
@@ -10,18 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
-	"github.com/chromedp/chromedp"
 )
 
 func TestBrowser(t *testing.T) {
@@ -109,7 +100,7 @@ func testImage(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-// picture is an image in PNG, one pixel high.
+// picture returns a PNG image, one pixel high.
 func picture(t *testing.T, width int) string {
 	t.Helper()
 	var b strings.Builder
@@ -130,7 +121,7 @@ func testOtherPage(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{"a/index.html": document("<p>one")})
 	a.shows("document.body.innerText.trim()", "one")
 
-	// What came after shows that nothing came to b before it.
+	// The second message arrives, so nothing was sent to b before it.
 	write(t, site, map[string]string{"style.css": "p { color: rgb(2, 2, 2) }"})
 	b.shows("getComputedStyle(document.querySelector('p')).color", "rgb(2, 2, 2)")
 	a.sameLoads(2)
@@ -156,7 +147,7 @@ func testGenerator(t *testing.T, browser context.Context) {
 		}
 	}
 
-	// What came after shows that nothing came before it.
+	// The second message arrives, so nothing was sent before it.
 	write(t, site, files)
 	generate("rgb(2, 2, 2)")
 	a.sameLoads(1)
@@ -201,7 +192,7 @@ func testNextDoor(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{"index.html": foreignDocument(d, "zero")})
 	files := http.FileServer(http.Dir(site))
 	neighbour := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// It knows files by the second of their last change, and we are faster.
+		// The server distinguishes changes by the second, and the test is faster.
 		w.Header().Set("Cache-Control", "no-store")
 		files.ServeHTTP(w, r)
 	}))
@@ -217,7 +208,8 @@ func testFromDisk(t *testing.T, browser context.Context) {
 	staysFresh(t, p, site, d)
 }
 
-// staysFresh changes what foreignDocument made: first its style, then itself.
+// staysFresh changes the style sheet of a foreignDocument, then the page itself, and
+// checks that the tab shows it.
 func staysFresh(t *testing.T, p *tab, site string, d *daemon) {
 	t.Helper()
 	p.shows("document.body.innerText.trim()", "zero")
@@ -252,19 +244,19 @@ func testStock(t *testing.T, browser context.Context) {
 	p.shows("document.body.innerText.trim()", "one")
 	p.connected()
 
-	// What our own client is told of beside changes does not reach it.
+	// It does not get the messages that only our own client knows.
 	write(t, site, map[string]string{"new.log": "", "new/index.html": ""})
 	if err := os.Remove(filepath.Join(site, "new.log")); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(calm)
+	time.Sleep(quietTime)
 
-	// A command that it does not know would make it hang up; so each load of
-	// the page has had one connection, and the last one is still there.
+	// An unknown command would make it disconnect. So each load of the page has had
+	// one connection, and the last one is still open.
 	write(t, site, map[string]string{"style.css": "p { color: rgb(3, 3, 3) }"})
 	p.shows("getComputedStyle(document.querySelector('p')).color", "rgb(3, 3, 3)")
 	p.sameLoads(2)
-	if sockets := p.seen().sockets; sockets != 2 {
+	if sockets := p.state().sockets; sockets != 2 {
 		t.Errorf("%d connections for 2 loads of the page", sockets)
 	}
 }
@@ -299,15 +291,15 @@ func testByHand(t *testing.T, browser context.Context) {
 	p.sameLoads(2)
 }
 
-// document is a whole page around body, with a style sheet and without a
-// favicon, which Chromium would ask for and log as missing.
+// document returns a complete page with this body and a style sheet. It has no
+// favicon, because Chromium would log a missing one as an error.
 func document(body string) string {
 	return `<!doctype html><html><head><meta charset="utf-8"><link rel="icon" href="data:,">` +
 		`<link rel="stylesheet" href="/style.css"></head><body>` + body + `</body></html>`
 }
 
-// foreignDocument is a page that d does not serve and that asks it for its
-// client. Its style sheet lies beside it.
+// foreignDocument returns a page that d does not serve and that loads its client from
+// d. Its style sheet is beside it.
 func foreignDocument(d *daemon, text string) string {
 	return strings.Replace(document("<p>"+text), `href="/style.css">`,
 		`href="style.css"><script src="`+d.URL+`/livereload.js"></script>`, 1)
@@ -325,196 +317,8 @@ func serve(t *testing.T, files map[string]string, flags ...string) (site string,
 	return site, d
 }
 
-// startChromium returns a context in which chromedp opens tabs of a Chromium
-// that lives as long as the test and can reach this machine alone: its loopback
-// address, and names that are mapped there by rules of --host-resolver-rules.
-func startChromium(t *testing.T, rules ...string) context.Context {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skipf("Debian's chromium is not installed: %v", err)
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path),
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.NoSandbox, // tests run as root
-		chromedp.DisableGPU,
-		chromedp.WSURLReadTimeout(patience),
-		chromedp.Flag("disable-quic", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", strings.Join(append(rules, "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"), ", ")),
-		chromedp.Flag("ignore-certificate-errors", true), // a test's own
-	)
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
-	}
-	return ctx
-}
-
-// A tab is one open page in Chromium.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu       sync.Mutex
-	now      observed
-	waited   int      // connections that the test has waited for
-	forgiven []string // what a fault may say
-}
-
-// observed is what a tab has done so far.
-type observed struct {
-	sockets int      // websockets opened
-	infos   int      // handshakes completed: the page has said what it shows
-	changes int      // that it was told of, in our own protocol
-	said    string   // what it reported since its last load: infos and uses
-	faults  []string // errors that a person would see in the console
-}
-
-// open shows url in a new tab, which closes with the test, and returns when
-// the page is connected. Anything in its console fails the test.
-func open(t *testing.T, browser context.Context, url string) *tab {
-	t.Helper()
-	p := openUnconnected(t, browser, url)
-	p.connected()
-	return p
-}
-
-// openUnconnected is open for a page that may not connect.
-func openUnconnected(t *testing.T, browser context.Context, url string) *tab {
-	t.Helper()
-	p := &tab{t: t}
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithListener(p.observe))
-	p.ctx = ctx
-	t.Cleanup(func() {
-		for _, fault := range p.seen().faults {
-			if !slices.ContainsFunc(p.forgiven, func(text string) bool { return strings.Contains(fault, text) }) {
-				t.Errorf("console of %s: %s", url, fault)
-			}
-		}
-		cancel()
-	})
-	// The context of the first call decides how long the tab lives.
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("new tab: %v", err)
-	}
-	limited, stop := context.WithTimeout(ctx, patience)
-	defer stop()
-	if err := chromedp.Do(limited, chromedp.Navigate(url)); err != nil {
-		t.Fatalf("open %s: %v", url, err)
-	}
-	return p
-}
-
-// forgive lets faults pass that say one of these.
-func (p *tab) forgive(texts ...string) {
-	p.forgiven = append(p.forgiven, texts...)
-}
-
-func (p *tab) observe(event any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch event := event.(type) {
-	case *network.EventWebSocketCreated:
-		p.now.sockets++
-	case *network.EventWebSocketFrameSent:
-		switch text := event.Response.PayloadData; {
-		case bytes.Contains(text, []byte(`"command":"info"`)):
-			p.now.infos++
-			p.now.said = string(text)
-		case bytes.Contains(text, []byte(`"command":"uses"`)):
-			p.now.said += string(text)
-		}
-	case *network.EventWebSocketFrameReceived:
-		if bytes.Contains(event.Response.PayloadData, []byte(`"command":"change"`)) {
-			p.now.changes++
-		}
-	case *runtime.EventExceptionThrown:
-		p.now.faults = append(p.now.faults, describe(event.ExceptionDetails))
-	case *runtime.EventConsoleAPICalled:
-		if event.Type == runtime.ConsoleAPICalledTypeError || event.Type == runtime.ConsoleAPICalledTypeWarning {
-			for _, arg := range event.Args {
-				p.now.faults = append(p.now.faults, fmt.Sprintf("%s: %s %s", event.Type, arg.Value, arg.Description))
-			}
-		}
-	case *log.EventEntryAdded:
-		if event.Entry.Level == log.EntryLevelError {
-			p.now.faults = append(p.now.faults, event.Entry.Text+" "+event.Entry.URL)
-		}
-	}
-}
-
-func describe(e *runtime.ExceptionDetails) string {
-	if e.Exception == nil {
-		return e.Text
-	}
-	return e.Text + " " + e.Exception.Description
-}
-
-func (p *tab) seen() observed {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.now
-}
-
-// connected waits for one more load of the page to have told execlogd what it
-// shows.
-func (p *tab) connected() {
-	p.t.Helper()
-	p.waited++
-	if err := eventually(p.ctx, "the page to connect", func() bool { return p.seen().infos >= p.waited }); err != nil {
-		p.t.Fatalf("%v; it has seen %+v", err, p.seen())
-	}
-}
-
-// sameLoads checks how often the page has been loaded, first time included.
-func (p *tab) sameLoads(want int) {
-	p.t.Helper()
-	for p.waited < want {
-		p.connected()
-	}
-	if got := p.seen().infos; got != want {
-		p.t.Errorf("the page was loaded %d times, want %d", got, want)
-	}
-}
-
-// shows polls a JavaScript expression until its value is want.
-func (p *tab) shows(expression, want string) {
-	p.t.Helper()
-	var got string
-	err := eventually(p.ctx, expression+" to be "+want, func() bool {
-		// While the page reloads there is nothing to ask.
-		value, err := evaluate[string](p, "String("+expression+")")
-		if err == nil {
-			got = value
-		}
-		return got == want
-	})
-	if err != nil {
-		p.t.Fatalf("%v; it is %q", err, got)
-	}
-}
-
-// do runs JavaScript in the page.
-func (p *tab) do(script string) {
-	p.t.Helper()
-	if _, err := evaluate[chromedp.Void](p, script); err != nil {
-		p.t.Fatalf("%s: %v", script, err)
-	}
-}
-
-func evaluate[T any](p *tab, script string) (T, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[T](script))
-}
-
-// Saves come in bursts, while pages are being loaded again: what a page shows
-// in the end is what is on the disk, whatever its socket missed.
+// Files are saved in bursts while pages reload: in the end a page shows what is on
+// disk, whatever its websocket has missed.
 func testBursts(t *testing.T, browser context.Context) {
 	numbered := func(n int) string { return document(fmt.Sprintf("<p>%d</p>", n)) }
 	site, d := serve(t, map[string]string{
@@ -529,7 +333,7 @@ func testBursts(t *testing.T, browser context.Context) {
 		if n%8 == 0 || random.IntN(2) == 0 {
 			write(t, site, map[string]string{"index.html": numbered(n)})
 		}
-		// Now before, now while and now after the page is loaded again.
+		// The next save comes before, during or after the reload.
 		time.Sleep(time.Duration(random.IntN(250)) * time.Millisecond)
 		if n%8 == 0 {
 			p.shows("document.querySelector('p').innerText", fmt.Sprint(n))

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	cdpbrowser "github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
@@ -26,7 +22,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// TestClient shows what our own client does beyond what all do.
+// TestClient tests what our own client does and other LiveReload clients do not.
 func TestClient(t *testing.T) {
 	browser := startChromium(t)
 	tests := []struct {
@@ -68,8 +64,8 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// What is served does what is written: TypeScript's parser finds the same in
-// both.
+// The script that is served, without comments and white space, is the one in the
+// sources: TypeScript's parser finds the same in both.
 func TestClientAsServed(t *testing.T) {
 	if _, err := os.Stat("node_modules/typescript"); err != nil {
 		t.Skipf("typescript is not installed (npm ci in e2e, or make test): %v", err)
@@ -98,21 +94,21 @@ func TestClientAsServed(t *testing.T) {
 	}
 }
 
-// color is what the paragraph of document has.
+// color is a JavaScript expression for the colour of the paragraph of document.
 const color = "getComputedStyle(document.querySelector('p')).color"
 
 func paint(n int) string { return fmt.Sprintf("p { color: %s }", rgb(n)) }
 
 func rgb(n int) string { return fmt.Sprintf("rgb(%d, %[1]d, %[1]d)", n) }
 
-// watchColors notes the colours of the paragraph, each frame, in window.seen.
+// watchColors records the colour of the paragraph in window.seen, each frame.
 const watchColors = `window.seen = new Set();
 	(function note() { seen.add(` + color + `); requestAnimationFrame(note) })()`
 
 func testNoFlash(t *testing.T, browser context.Context) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	var fetched atomic.Int32
-	slow := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	slow := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.URL.Query().Has("livereload") {
 			fetched.Add(1)
 			time.Sleep(200 * time.Millisecond) // frames in which a flash would show
@@ -159,7 +155,7 @@ func testImport(t *testing.T, browser context.Context) {
 	p.do(watchColors)
 	for n := 2; n <= 9; n++ {
 		time.Sleep(90 * time.Millisecond) // some while the last are being fetched
-		// One that is read between truncation and write is empty.
+		// A file that is read between truncation and write is empty.
 		if err := replace(filepath.Join(site, "css/inner.css"), paint(n)); err != nil {
 			t.Fatal(err)
 		}
@@ -200,11 +196,11 @@ func testUnused(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{
 		"other.css": paint(7), "other.js": "", "other.json": "{}", "other.png": picture(t, 1), "other.html": "<p>", "a/style.css": paint(8),
 	})
-	time.Sleep(calm) // nothing must come of it
+	time.Sleep(quietTime) // nothing must come of it
 	write(t, site, map[string]string{"style.css": paint(2)})
 	p.shows(color, rgb(2))
 	p.sameLoads(1)
-	if changes := p.seen().changes; changes != 1 {
+	if changes := p.state().changes; changes != 1 {
 		t.Errorf("the page was told of %d changes, want 1", changes)
 	}
 }
@@ -246,7 +242,7 @@ func testLoadedBy(t *testing.T, browser context.Context) {
 		"late.js":     "", "data.json": "{}",
 	})
 	a, b := open(t, browser, d.URL+"/a.html"), open(t, browser, d.URL+"/b.html")
-	a.forgive("f.woff2", "OTS parsing error") // it is none
+	a.allowErrors("f.woff2", "OTS parsing error") // it is none
 	files := []string{"classic.js", "module.js", "imported.js", "late.js", "data.json", "f.woff2"}
 	for i, name := range files {
 		a.uses("/classic.js", "/module.js", "/imported.js", "/late.js", "/data.json", "/f.woff2")
@@ -262,7 +258,7 @@ func testLoadedBy(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{"style.css": paint(2)})
 	b.shows(color, rgb(2))
 	b.sameLoads(1)
-	if changes := b.seen().changes; changes != 1 {
+	if changes := b.state().changes; changes != 1 {
 		t.Errorf("the other page was told of %d changes, want 1", changes)
 	}
 }
@@ -273,7 +269,7 @@ func testMissing(t *testing.T, browser context.Context) {
 		"style.css":  "",
 	})
 	p := open(t, browser, d.URL+"/")
-	p.forgive("404", "MIME type")
+	p.allowErrors("404", "MIME type")
 	p.uses("/late.css", "/late.png", "/late.js")
 	write(t, site, map[string]string{"late.css": paint(1)})
 	p.shows(color, rgb(1))
@@ -283,16 +279,16 @@ func testMissing(t *testing.T, browser context.Context) {
 	p.shows("window.came", "true")
 }
 
-// Chromium says nothing of a fetch whose answer nobody read, here one before
-// the page's socket is open and one after it.
+// A page uses files by fetch and does not read the answers, which Chromium does not
+// report: one before its websocket is open, and one after it.
 func testTried(t *testing.T, browser context.Context) {
 	page := document(`<p>zero<script>
 		const look = name => fetch(name).then(({ ok }) => { if (ok) document.querySelector("p").append(name) });
 		look("early.json?x"); setTimeout(look, 1000, "data/late%20one.json")</script>`)
 	site, d := serve(t, map[string]string{"a/index.html": page, "b/index.html": page, "style.css": ""})
 	p, other := open(t, browser, d.URL+"/a/#part"), open(t, browser, d.URL+"/b/")
-	p.forgive("404")
-	other.forgive("404")
+	p.allowErrors("404")
+	other.allowErrors("404")
 	p.uses("/a/early.json", "/a/data/late%20one.json")
 	other.uses("/b/early.json", "/b/data/late%20one.json")
 	write(t, site, map[string]string{"a/early.json": "{}"})
@@ -303,7 +299,7 @@ func testTried(t *testing.T, browser context.Context) {
 	other.sameLoads(1)
 }
 
-// form is a page with all that a person can do to one.
+// form is a page with all kinds of input, and with scrolling.
 func form(title string) string {
 	return document(`<h1>` + title + `</h1><form><input name="text"><input name="text"><input type="checkbox" name="box" value="1"><input type="checkbox" name="box" value="2" checked>` +
 		`<input type="password" name="secret"><input type="file"><textarea>preset</textarea>` +
@@ -355,8 +351,8 @@ func testBrokenMeanwhile(t *testing.T, browser context.Context) {
 	p.shows("document.querySelector('[name=text]').value", "half a sen")
 }
 
-// A page that grows after it was loaded again is scrolled when it is long
-// enough, unless its reader has scrolled by then.
+// A reloaded page that grows by a script is scrolled when it is long enough, unless
+// its reader has scrolled by then.
 func testScrolls(t *testing.T, browser context.Context) {
 	page := func(title string) string {
 		return document(`<h1>` + title + `</h1><div id="late" style="height: 2000px"></div>` +
@@ -370,7 +366,7 @@ func testScrolls(t *testing.T, browser context.Context) {
 	p.shows("document.querySelector('h1').innerText + document.readyState", "onecomplete")
 	devtools(p, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: 100, Y: 100, DeltaX: 1, DeltaY: -300})
 	p.shows("late.style.height", "5000px")
-	time.Sleep(calm / 3)
+	time.Sleep(quietTime / 3)
 	p.shows("scrollY < 2500", "true")
 }
 
@@ -387,7 +383,7 @@ func testNoStorage(t *testing.T, browser context.Context) {
 func testBetween(t *testing.T, browser context.Context) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	asked, goOn := make(chan struct{}, 1), make(chan struct{})
-	late := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	late := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.URL.Path == "/livereload" {
 			asked <- struct{}{}
 			<-goOn
@@ -405,34 +401,34 @@ func testBetween(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-// Somebody has kept a page as the browser showed it: its badge says for ever
-// that it misses something.
+// A page was saved as a file by the browser: its old page token would always say
+// that it has missed changes. It must not reload again and again.
 func testSavedBadge(t *testing.T, browser context.Context) {
 	page := func(text string) string {
 		return document("<p>" + text + `<script src="livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000" async></script>`)
 	}
 	site, d := serve(t, map[string]string{"index.html": page("zero"), "style.css": paint(1)})
 	p := open(t, browser, d.URL+"/")
-	time.Sleep(calm)
+	time.Sleep(quietTime)
 	p.sameLoads(2)
 	write(t, site, map[string]string{"index.html": page("one")})
 	p.shows("document.querySelector('p').innerText", "one")
 	p.connected()
 	write(t, site, map[string]string{"style.css": paint(2)})
 	p.shows(color, rgb(2))
-	time.Sleep(calm)
+	time.Sleep(quietTime)
 	p.sameLoads(3)
 }
 
-// reconnects restarts the daemon that serves a page's site, after doing
-// something meanwhile, and returns when the page has found it.
+// reconnects stops the daemon of a page, calls a function, starts the daemon again,
+// and returns when the page has connected.
 func reconnects(t *testing.T, p *tab, site string, d *daemon, meanwhile func()) {
 	t.Helper()
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(d.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.forgive("net::ERR_") // Chromium says so whatever a page does
+	p.allowErrors("net::ERR_") // Chromium says so whatever a page does
 	if err := d.signal("KILL"); err != nil {
 		t.Fatal(err)
 	}
@@ -488,7 +484,7 @@ func testFrozen(t *testing.T, browser context.Context) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p, other := open(t, browser, d.URL+"/"), open(t, browser, d.URL+"/")
 	p.uses("/style.css")
-	p.forgive("Page entered Back-Forward Cache") // Chromium's word for it
+	p.allowErrors("Page entered Back-Forward Cache") // Chromium's word for it
 	devtools(p, cdppage.SetWebLifecycleState, cdppage.SetWebLifecycleStateParams{State: cdppage.SetWebLifecycleStateStateFrozen})
 	write(t, site, map[string]string{"style.css": paint(2)})
 	other.shows(color, rgb(2))
@@ -505,12 +501,12 @@ func testHidden(t *testing.T, browser context.Context) {
 	p.hide(true)
 	p.shows("document.visibilityState", "hidden")
 	write(t, site, map[string]string{"style.css": paint(2)})
-	time.Sleep(calm)
+	time.Sleep(quietTime)
 	write(t, site, map[string]string{"index.html": document("<p>one")})
-	if err := eventually(p.ctx, "the page to be told", func() bool { return p.seen().changes >= 2 }); err != nil {
+	if err := eventually(p.ctx, "the page to be told", func() bool { return p.state().changes >= 2 }); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(calm / 3)
+	time.Sleep(quietTime / 3)
 	p.shows("document.querySelector('p').innerText + "+color, "zero"+rgb(1))
 	p.hide(false)
 	p.shows("document.querySelector('p').innerText + "+color, "one"+rgb(2))
@@ -525,20 +521,20 @@ func testLeaving(t *testing.T, browser context.Context) {
 		p.connected()
 		p.do(fmt.Sprintf("location = '/next.html?%d'", i))
 		p.connected()
-		// At once, while its socket is still being opened.
+		// At once, before its websocket is open.
 		if err := chromedp.Do(p.ctx, chromedp.Navigate(d.URL+"/?"+fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 		if err := chromedp.Do(p.ctx, chromedp.Navigate(d.URL+"/next.html")); err != nil {
 			t.Fatal(err)
 		}
-		p.waited = p.seen().infos
+		p.awaited = p.state().infos
 		p.do("location.reload()")
 		p.connected()
 	}
 }
 
-// panel is an expression for what shows errors.
+// panel is a JavaScript expression for the panel that shows errors.
 const panel = "[...document.documentElement.children].find(e => e.shadowRoot)?.shadowRoot.firstChild"
 
 func testOverlay(t *testing.T, browser context.Context) {
@@ -579,7 +575,8 @@ func testOverlay(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-// A phone shows a page that does not say that it fits one smaller than it is.
+// A phone shrinks a page without a viewport element. The panel is readable all the
+// same.
 func testPhone(t *testing.T, browser context.Context) {
 	files := map[string]string{"style.css": ""}
 	for name, head := range map[string]string{"old": "", "fit": `<meta name="viewport" content="width=device-width">`} {
@@ -622,7 +619,7 @@ func testPolicy(t *testing.T, browser context.Context) {
 		"style.css":   "@import 'part.css'",
 		"part.css":    paint(1),
 	})
-	proxied := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	proxied := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		w.Header().Set("Content-Security-Policy", policy)
 		next.ServeHTTP(w, r)
 	})
@@ -644,98 +641,24 @@ func testPolicy(t *testing.T, browser context.Context) {
 
 func testForbidden(t *testing.T, browser context.Context) {
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
-	proxied := passOn(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	proxied := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		w.Header().Set("Content-Security-Policy", "connect-src 'none'; script-src 'self'")
 		next.ServeHTTP(w, r)
 	})
 	p := openUnconnected(t, browser, proxied+"/")
-	p.forgive("Content Security Policy")
+	p.allowErrors("Content Security Policy")
 	line := regexp.MustCompile(`level=WARN msg="page's policy blocks live reload" page=` + regexp.QuoteMeta(proxied) + `/ directive=connect-src`)
 	for range 2 {
 		if err := eventually(p.ctx, "the log to name the page", func() bool { return line.MatchString(d.stderr.String()) }); err != nil {
 			t.Fatal(err)
 		}
 		p.do("location.reload()")
-		time.Sleep(calm) // and no more attempts
+		time.Sleep(quietTime) // and no more attempts
 	}
 	if lines := line.FindAllString(d.stderr.String(), -1); len(lines) != 1 {
 		t.Errorf("%d lines in the log, want 1", len(lines))
 	}
-	if sockets := p.seen().sockets; sockets > 3 {
+	if sockets := p.state().sockets; sockets > 3 {
 		t.Errorf("%d sockets were tried for 3 loads of the page", sockets)
 	}
-}
-
-// passOn is the address of a proxy in front of a daemon, with something to do
-// for each request.
-func passOn(t *testing.T, d *daemon, handle func(w http.ResponseWriter, r *http.Request, next http.Handler)) string {
-	t.Helper()
-	target, err := url.Parse(d.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(target)
-		r.Out.Host = r.In.Host
-	}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, next) }))
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
-// uses waits until the page has told the server that it uses these files.
-func (p *tab) uses(paths ...string) {
-	p.t.Helper()
-	err := eventually(p.ctx, fmt.Sprintf("the page to report %q", paths), func() bool {
-		said := p.seen().said
-		for _, path := range paths {
-			if !strings.Contains(said, `"`+path+`"`) {
-				return false
-			}
-		}
-		return true
-	})
-	if err != nil {
-		p.t.Fatalf("%v; it has said %s", err, p.seen().said)
-	}
-}
-
-// keys types into the first element that matches, as a person does.
-func (p *tab) keys(selector, text string) {
-	p.t.Helper()
-	p.do(`document.querySelector("` + selector + `").focus({ preventScroll: true })`)
-	if text != "" {
-		p.press(text)
-	}
-}
-
-func (p *tab) press(keys string) {
-	p.t.Helper()
-	if err := chromedp.Do(p.ctx, chromedp.KeyEvent(keys)); err != nil {
-		p.t.Fatalf("press %q: %v", keys, err)
-	}
-}
-
-// hide minimises the window of the tab, or shows it.
-func (p *tab) hide(hidden bool) {
-	p.t.Helper()
-	state := cdpbrowser.WindowStateNormal
-	if hidden {
-		state = cdpbrowser.WindowStateMinimized
-	}
-	window := devtools(p, cdpbrowser.GetWindowForTarget, cdpbrowser.GetWindowForTargetParams{})
-	devtools(p, cdpbrowser.SetWindowBounds, cdpbrowser.SetWindowBoundsParams{WindowID: window.WindowID, Bounds: &cdpbrowser.Bounds{WindowState: state}})
-}
-
-// devtools sends a tab a command of the DevTools protocol.
-func devtools[P, R any](p *tab, c cdp.Command[P, R], params P) (result R) {
-	p.t.Helper()
-	err := chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
-		result, err = cdp.Call(ctx, t, c, params)
-		return err
-	}))
-	if err != nil {
-		p.t.Fatalf("%T: %v", params, err)
-	}
-	return result
 }

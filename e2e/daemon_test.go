@@ -19,43 +19,45 @@ type daemon struct {
 	URL string // of its root, without the last slash
 
 	cmd    *exec.Cmd
-	stderr *transcript
+	stderr *syncBuffer
 	read   int           // how much of stderr scripts have looked at
 	ended  chan struct{} // closed when the process is gone
 }
 
-// readyURL finds the address in the line that says what is served, which is
-// the first in either format.
+// readyURL finds the address in the line that says what is served. It is the first
+// line in both log formats.
 var readyURL = regexp.MustCompile(`\b(http://[^/\s]+)/.*\n`)
 
-// defects are what execlogd never writes, whatever happens to it.
+// defects matches output that always means a defect.
 var defects = regexp.MustCompile(`DATA RACE|(?m)^(panic|fatal error): |^goroutine \d+ `)
 
-// startDaemon runs execlogd in dir and returns when it says that it is ready.
-// The process ends with the test.
+// startDaemon runs execlogd in dir and returns when it is ready. The process ends
+// with the test.
 func startDaemon(t testing.TB, dir string, args ...string) (*daemon, error) {
-	d := &daemon{cmd: exec.Command(execlogd, args...), stderr: new(transcript), ended: make(chan struct{})}
-	if err := d.start(t, dir); err != nil {
+	d, err := launch(t, dir, args...)
+	if err != nil {
 		return nil, err
 	}
 	return d, d.waitReady(t.Context())
 }
 
-// start runs execlogd in dir. The process ends with the test.
-func (d *daemon) start(t testing.TB, dir string) error {
+// launch runs execlogd in dir and does not wait for it. The process ends with the
+// test.
+func launch(t testing.TB, dir string, args ...string) (*daemon, error) {
+	d := &daemon{cmd: exec.Command(execlogd, args...), stderr: new(syncBuffer), ended: make(chan struct{})}
 	d.cmd.Dir = dir
 	d.cmd.Stderr = d.stderr
-	// Where the test itself is killed, no cleanup runs.
+	// If the test itself is killed, no cleanup runs.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	go func() {
 		defer close(d.ended)
 		d.cmd.Wait() // ProcessState has the result
 	}()
 	t.Cleanup(func() { d.end(t) })
-	return nil
+	return d, nil
 }
 
 func (d *daemon) waitReady(ctx context.Context) error {
@@ -72,7 +74,7 @@ func (d *daemon) waitReady(ctx context.Context) error {
 	return nil
 }
 
-// signal sends a signal; that the process is gone already is no error.
+// signal sends a signal. It is no error if the process has ended.
 func (d *daemon) signal(name string) error {
 	number, ok := signals[name]
 	if !ok {
@@ -93,7 +95,7 @@ func (d *daemon) hasEnded() bool {
 	}
 }
 
-// end kills what still runs and looks through what it said.
+// end kills the process if it still runs, and checks its output for defects.
 func (d *daemon) end(t testing.TB) {
 	d.cmd.Process.Kill()
 	<-d.ended
@@ -102,8 +104,8 @@ func (d *daemon) end(t testing.TB) {
 	}
 }
 
-// wait is the exit status as people write it, "0" or "TERM", once the process
-// has ended.
+// wait waits for the end of the process and returns its exit status, or the name of
+// the signal that ended it: "0" or "TERM".
 func (d *daemon) wait(ctx context.Context) (string, error) {
 	if err := eventually(ctx, "execlogd to end", d.hasEnded); err != nil {
 		return "", err
@@ -125,19 +127,19 @@ var signals = map[string]syscall.Signal{
 	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM,
 }
 
-// A transcript keeps what a process writes while others read it.
-type transcript struct {
+// A syncBuffer holds what a process writes, while others read it.
+type syncBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (s *transcript) Write(p []byte) (int, error) {
+func (s *syncBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.buf.Write(p)
 }
 
-func (s *transcript) String() string {
+func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.buf.String()

@@ -1,23 +1,36 @@
-// Package e2e tests execlogd from outside, as its users meet it: the built
-// program, driven by scripts; Chromium, looking at pages that it serves; and
-// a systemd of its own, that runs it as a service.
+// Package e2e tests execlogd from outside, as its users meet it: the built program,
+// driven by scripts; Chromium, with pages that it serves; and a systemd that runs it
+// as a service.
 //
-// It is a module of its own, so that what only these tests need stays out of
-// the requirements of the program, and it imports nothing of the program.
-// TestMain builds the binary, with the race detector where there is a C
-// compiler; EXECLOGD names another binary to test instead.
+// It is a module of its own, so that the requirements of these tests are not those of
+// the program, and it imports nothing of the program. TestMain builds the binary, with
+// the race detector if there is a C compiler; EXECLOGD names another binary to test
+// instead.
 //
-//	script_test.go   TestScripts: the commands of testdata/*.txtar
-//	browser_test.go  TestBrowser: Chromium, the bundled client, livereload-js
-//	examples_test.go TestExampleGoServer: the example whose pages need Chromium
-//	nginx_test.go    TestPrivateBehindNginx: nginx with the block of docs/service.md
-//	systemd_test.go  TestSystemd: make install, systemctl, socket activation
-//	host_test.go     boots the systemd that TestSystemd talks to
-//	daemon_test.go   one running execlogd
+// What is tested:
+//
+//	script_test.go     TestScripts: testdata/*.txtar, and the commands of these scripts
+//	browser_test.go    pages in Chromium: our client, livereload-js, pages from elsewhere
+//	client_test.go     what our own client does: state, errors, reconnecting, missed changes
+//	csp_test.go        pages with a Content-Security-Policy
+//	proxy_test.go      pages behind a proxy
+//	nginx_test.go      what visitors see behind nginx, with the block of docs/service.md
+//	statuspage_test.go the status page
+//	openfile_test.go   files that a program keeps open for writing
+//	unreadlog_test.go  a log that nobody reads
+//	examples_test.go   examples/goserver and examples/inbox
+//	systemd_test.go    make install, systemctl, socket activation
+//	install_test.go    tools/install-missing
 //	screenshot_test.go makes the GIF of README
-//	page_test.go     one browser's end of the LiveReload protocol
 //
-// What a machine cannot do is skipped with the reason. Waiting is polling with
-// a deadline that only a defect reaches. The one exception is proof that
-// nothing happens: it takes the time called calm.
+// What they use:
+//
+//	daemon_test.go      one running execlogd
+//	chromium_test.go    Chromium and its tabs
+//	liveclient_test.go  the client's side of the LiveReload protocol
+//	systemdhost_test.go the systemd that TestSystemd talks to
+//
+// What a machine cannot do is skipped with the reason. Tests wait by polling, with a
+// time-out that only a defect reaches. To show that nothing happens, a test waits for
+// quietTime.
 package e2e

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// make test waits for another apt, whichever of its locks that has. This is the
-// machine's apt, in directories of its own, with nothing to install.
+// make test waits for another apt, whichever lock that holds. The test runs the
+// machine's apt in temporary directories, with nothing to install.
 func TestInstallWaitsForAnotherApt(t *testing.T) {
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 		t.Skip("needs apt-get, and root")

@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// patience is how long something may take that must happen. It is far
-	// from what a busy machine needs, so running out of it means a defect.
-	patience = time.Minute
+	// maxWait bounds the wait for something that must happen. It is far more than a
+	// busy machine needs, so that a time-out means a defect.
+	maxWait = time.Minute
 
-	// calm is how long nothing must happen to say that it does not: several
-	// times the reload route's delay and debounce together.
-	calm = 1500 * time.Millisecond
+	// quietTime is how long a test waits to show that nothing happens: several times
+	// the delay and debounce of the reload route.
+	quietTime = 1500 * time.Millisecond
 
-	// pollEvery is short beside what is waited for and long beside its cost.
+	// pollEvery is how often a condition is checked.
 	pollEvery = 20 * time.Millisecond
 )
 
@@ -37,8 +37,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	// Testscript and Chromium leave things in the directories for temporary
-	// files, so these are ours.
+	// Testscript and Chromium leave temporary files behind, so they get a directory
+	// that is removed.
 	os.Setenv("TMPDIR", dir)
 	os.Setenv("GOTMPDIR", dir)
 	execlogd, err = binary(dir)
@@ -52,7 +52,7 @@ func run(m *testing.M) int {
 // binary makes dir/execlogd the program that EXECLOGD names, or builds it.
 func binary(dir string) (string, error) {
 	path := filepath.Join(dir, "execlogd")
-	// Scripts run it as another user too.
+	// Scripts also run it as another user.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -70,10 +70,10 @@ func binary(dir string) (string, error) {
 	return path, nil
 }
 
-// eventually polls until ok, and says what it waited for when that does not
-// come true within patience or before ctx ends.
+// eventually polls until ok returns true. Its error, after maxWait or the end of ctx,
+// says what it was waiting for.
 func eventually(ctx context.Context, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -101,8 +101,8 @@ func write(t testing.TB, dir string, files map[string]string) {
 	}
 }
 
-// replace saves a file as careful editors do: the new content goes to a
-// hidden neighbour, which then takes the name.
+// replace saves a file by rename: it writes a hidden file beside it and renames that
+// over it.
 func replace(path, content string) error {
 	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
 	if err := os.WriteFile(draft, []byte(content), 0o644); err != nil {

@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// What the owner alone sees is not shown to visitors behind nginx, with the
-// block of docs/service.md and with others, whatever a visitor sends. The owner sees it
-// there with the address that execlogd wrote.
+// Visitors behind nginx do not see what is for the owner alone, whatever headers they
+// send, with the block of docs/service.md and with other configurations. The owner
+// sees it at the address with the token.
 func TestPrivateBehindNginx(t *testing.T) {
 	if _, err := exec.LookPath("nginx"); err != nil {
 		t.Skip("no nginx: install it with apt-get install nginx")
@@ -138,7 +138,7 @@ http {
 }
 `, addr, block)})
 	cmd := exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
-	said := new(transcript)
+	said := new(syncBuffer)
 	cmd.Stderr = said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
@@ -164,7 +164,7 @@ http {
 	return addr
 }
 
-// exchange sends a request as it is and returns the answer.
+// exchange sends a raw request and returns the answer.
 func exchange(t *testing.T, addr, request string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -172,7 +172,7 @@ func exchange(t *testing.T, addr, request string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(maxWait))
 	if !strings.Contains(request, "Connection:") {
 		request += "\r\nConnection: close"
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Pages are often looked at through a proxy: by a name, below a path, over TLS,
-// on the ports that URLs leave out.
+// Pages are refreshed through a proxy: by another host name, below a path, over TLS, and
+// on the default ports.
 func TestBehindAProxy(t *testing.T) {
 	site, d := serve(t, map[string]string{
 		"index.html":     document(`<p><script src="app.js"></script>`),
@@ -21,8 +21,8 @@ func TestBehindAProxy(t *testing.T) {
 	}, "-allow-host", ".example.com")
 	keepHost := func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host }
 	rewriteHost := func(r *httputil.ProxyRequest) { r.SetXForwarded() }
-	plain, tls := proxy(t, d, rewriteHost, httptest.NewServer), proxy(t, d, rewriteHost, httptest.NewTLSServer)
-	kept := proxy(t, d, keepHost, httptest.NewTLSServer)
+	plain, tls := startProxy(t, d, rewriteHost, httptest.NewServer), startProxy(t, d, rewriteHost, httptest.NewTLSServer)
+	kept := startProxy(t, d, keepHost, httptest.NewTLSServer)
 
 	browser := startChromium(t,
 		"MAP plain.example.com:80 "+plain.Host,
@@ -53,18 +53,11 @@ func TestBehindAProxy(t *testing.T) {
 	}
 }
 
-// proxy shows what d serves, at the top and below /preview/, until the test
-// ends.
-func proxy(t *testing.T, d *daemon, rewrite func(*httputil.ProxyRequest), start func(http.Handler) *httptest.Server) *url.URL {
+// startProxy runs a proxy that shows d at the top and below /preview/, until the
+// test ends.
+func startProxy(t *testing.T, d *daemon, rewrite func(*httputil.ProxyRequest), start func(http.Handler) *httptest.Server) *url.URL {
 	t.Helper()
-	target, err := url.Parse(d.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(target)
-		rewrite(r)
-	}}
+	to := proxyHandler(t, d, rewrite)
 	server := start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/preview/") {
 			http.StripPrefix("/preview", to).ServeHTTP(w, r)
@@ -78,4 +71,26 @@ func proxy(t *testing.T, d *daemon, rewrite func(*httputil.ProxyRequest), start 
 		t.Fatal(err)
 	}
 	return u
+}
+
+// proxyWith runs a proxy in front of d that calls handle for each request, and
+// returns its address. It keeps the Host of requests.
+func proxyWith(t *testing.T, d *daemon, handle func(w http.ResponseWriter, r *http.Request, next http.Handler)) string {
+	t.Helper()
+	next := proxyHandler(t, d, func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host })
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, next) }))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func proxyHandler(t *testing.T, d *daemon, rewrite func(*httputil.ProxyRequest)) http.Handler {
+	t.Helper()
+	target, err := url.Parse(d.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		rewrite(r)
+	}}
 }

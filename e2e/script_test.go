@@ -22,51 +22,52 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The commands that scripts have beside testscript's own. NAME is what a
-// script calls a daemon or a page; HEADER is as in -H 'Host: example.org'.
+// commands are the commands of scripts in addition to testscript's own. NAME is the
+// name of a daemon or of a page in the script; HEADER is as in -H 'Host: example.org'.
 //
 //	start NAME [FLAG...]            run execlogd until it is ready; sets $URL and $PORT
-//	example DIR                     fill the working directory with that of examples/
+//	example DIR                     copy examples/DIR into the working directory
 //	says NAME REGEXP                wait until execlogd has written a line that matches,
-//	                                after the one that the last says has found
+//	                                after the one that the last says found
 //	signal NAME TERM|INT|HUP|KILL   send a signal
-//	insist NAME TERM|INT            send it until the process is gone
-//	ended NAME STATUS               wait for its end with that status, or by that signal;
-//	                                what it wrote is there for stderr
-//	exits STATUS PROGRAM [ARG...]   run a program to its end; 1 also promises a single line
+//	signal-until-gone NAME TERM|INT send it again and again until the process has ended
+//	ended NAME STATUS               wait for its end with that exit status, or by that
+//	                                signal; stderr matches what it wrote
+//	exits STATUS PROGRAM [ARG...]   run a program; with STATUS 1 it must write one line
 //	unreachable                     wait until nobody listens at $URL
-//	get, head [-H HEADER] PATH      ask $URL; status, headers and body are there for
-//	                                stdout; ! wants a status of 400 or above
-//	stall PATH                      ask $URL and read nothing of the answer
-//	live [-H HEADER] NAME PATH      connect as a browser that shows PATH; ! wants a refusal
-//	ours NAME PATH [USE...]         connect as a browser with our client, that shows PATH
+//	get, head [-H HEADER] PATH      request $URL; stdout matches status, headers and body;
+//	                                ! expects a status of 400 or above
+//	get-unread PATH                 request $URL and read nothing of the answer
+//	live [-H HEADER] NAME PATH      connect as a browser that shows PATH; ! expects that
+//	                                the connection is refused
+//	ours NAME PATH [USE...]         connect as a browser with our client that shows PATH
 //	                                and uses these files
-//	recv NAME N                     wait for N messages, which are there for stdout
-//	quiet NAME...                   prove that no message is there, nor comes
-//	goodbye NAME                    wait for the close frame with status 1001
+//	recv NAME N                     wait for N messages; stdout matches them
+//	no-message NAME...              check that no message comes for a while
+//	going-away NAME                 wait for the close frame with status 1001
 //	save-inplace FILE TEXT          truncate and write, as shells and VS Code do
 //	save-atomic FILE TEXT           write a neighbour and rename it
 //	slow-copy FROM TO               write in pieces, with pauses longer than the delay
 var commands = map[string]func(*testscript.TestScript, bool, []string){
-	"start":        command(start, 1, 100),
-	"example":      command(example, 1, 1),
-	"says":         command(says, 2, 2),
-	"signal":       command(signal, 2, 2),
-	"insist":       command(insist, 2, 2),
-	"ended":        command(ended, 2, 2),
-	"exits":        command(exits, 2, 100),
-	"unreachable":  command(unreachable, 0, 0),
-	"get":          command(get, 1, 3),
-	"head":         command(head, 1, 3),
-	"stall":        command(stall, 1, 1),
-	"live":         command(live, 2, 4),
-	"ours":         command(ours, 2, 100),
-	"recv":         command(recv, 2, 2),
-	"quiet":        command(quiet, 1, 100),
-	"goodbye":      command(goodbye, 1, 1),
-	"save-inplace": command(saveInPlace, 2, 2),
-	"save-atomic":  command(saveAtomic, 2, 2),
-	"slow-copy":    command(slowCopy, 2, 2),
+	"start":             command(start, 1, 100),
+	"example":           command(example, 1, 1),
+	"says":              command(says, 2, 2),
+	"signal":            command(signal, 2, 2),
+	"signal-until-gone": command(signalUntilGone, 2, 2),
+	"ended":             command(ended, 2, 2),
+	"exits":             command(exits, 2, 100),
+	"unreachable":       command(unreachable, 0, 0),
+	"get":               command(get, 1, 3),
+	"head":              command(head, 1, 3),
+	"get-unread":        command(openUnread, 1, 1),
+	"live":              command(live, 2, 4),
+	"ours":              command(ours, 2, 100),
+	"recv":              command(recv, 2, 2),
+	"no-message":        command(noMessage, 1, 100),
+	"going-away":        command(goingAway, 1, 1),
+	"save-inplace":      command(saveInPlace, 2, 2),
+	"save-atomic":       command(saveAtomic, 2, 2),
+	"slow-copy":         command(slowCopy, 2, 2),
 }
 
 func TestScripts(t *testing.T) {
@@ -79,33 +80,33 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// A scene is what one script has running.
-type scene struct {
+// A scriptState is the daemons and pages of one script.
+type scriptState struct {
 	t       testing.TB
 	daemons map[string]*daemon
-	pages   map[string]*page
+	pages   map[string]*liveClient
 }
 
-// sceneKey is where testscript keeps a script's scene.
-type sceneKey struct{}
+// scriptStateKey is the key of a script's state in testscript's environment.
+type scriptStateKey struct{}
 
 func setup(env *testscript.Env) error {
-	// Some programs of a script run as another user and must find its files.
+	// Programs that run as another user must be able to read the script's files.
 	if err := os.Chmod(filepath.Dir(env.WorkDir), 0o755); err != nil {
 		return err
 	}
 	env.Setenv("PATH", filepath.Dir(execlogd)+":"+env.Getenv("PATH"))
-	env.Values[sceneKey{}] = &scene{
+	env.Values[scriptStateKey{}] = &scriptState{
 		t:       env.T().(testing.TB),
 		daemons: map[string]*daemon{},
-		pages:   map[string]*page{},
+		pages:   map[string]*liveClient{},
 	}
 	return nil
 }
 
-// condition knows [root] and [userns], which say that programs can be started
-// as somebody else, or in a user namespace with limits of its own, and
-// [port8000], which says that nobody has it.
+// condition implements the conditions of scripts: [root] if programs can be started
+// as another user, [userns] if they can be started in a user namespace with limits of
+// its own, and [port8000] if that port is free.
 func condition(name string) (bool, error) {
 	switch name {
 	case "root":
@@ -122,21 +123,20 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// A refusal is the answer that a command with ! wants. Any other error fails
-// the script with or without it.
-type refusal string
+// A refusedError is the error that a command with ! expects. Any other error fails
+// the script in either case.
+type refusedError string
 
-func (r refusal) Error() string { return "refused: " + string(r) }
+func (r refusedError) Error() string { return "refused: " + string(r) }
 
-// command makes run a command of the scripts that takes least to most
-// arguments.
-func command(run func(*scene, *testscript.TestScript, []string) error, least, most int) func(*testscript.TestScript, bool, []string) {
+// command makes a command of scripts out of run, with least to most arguments.
+func command(run func(*scriptState, *testscript.TestScript, []string) error, least, most int) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, negated bool, args []string) {
 		if len(args) < least || len(args) > most {
 			ts.Fatalf("got %d arguments; see the list in script_test.go", len(args))
 		}
-		err := run(ts.Value(sceneKey{}).(*scene), ts, args)
-		_, refused := errors.AsType[refusal](err)
+		err := run(ts.Value(scriptStateKey{}).(*scriptState), ts, args)
+		_, refused := errors.AsType[refusedError](err)
 		switch {
 		case negated && refused:
 			ts.Logf("%v", err)
@@ -148,7 +148,7 @@ func command(run func(*scene, *testscript.TestScript, []string) error, least, mo
 	}
 }
 
-func (s *scene) daemon(ts *testscript.TestScript, name string) *daemon {
+func (s *scriptState) daemon(ts *testscript.TestScript, name string) *daemon {
 	d := s.daemons[name]
 	if d == nil {
 		ts.Fatalf("no daemon is called %q", name)
@@ -156,7 +156,7 @@ func (s *scene) daemon(ts *testscript.TestScript, name string) *daemon {
 	return d
 }
 
-func (s *scene) page(ts *testscript.TestScript, name string) *page {
+func (s *scriptState) page(ts *testscript.TestScript, name string) *liveClient {
 	p := s.pages[name]
 	if p == nil {
 		ts.Fatalf("no page is called %q", name)
@@ -164,7 +164,7 @@ func (s *scene) page(ts *testscript.TestScript, name string) *page {
 	return p
 }
 
-func start(s *scene, ts *testscript.TestScript, args []string) error {
+func start(s *scriptState, ts *testscript.TestScript, args []string) error {
 	d, err := startDaemon(s.t, ts.MkAbs("."), args[1:]...)
 	if err != nil {
 		return err
@@ -180,11 +180,11 @@ func start(s *scene, ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-func example(_ *scene, ts *testscript.TestScript, args []string) error {
+func example(_ *scriptState, ts *testscript.TestScript, args []string) error {
 	return os.CopyFS(ts.MkAbs("."), os.DirFS(filepath.Join("..", "examples", args[0])))
 }
 
-func says(s *scene, ts *testscript.TestScript, args []string) error {
+func says(s *scriptState, ts *testscript.TestScript, args []string) error {
 	line, err := regexp.Compile("(?m)" + args[1] + ".*\n")
 	if err != nil {
 		return err
@@ -203,11 +203,11 @@ func says(s *scene, ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-func signal(s *scene, ts *testscript.TestScript, args []string) error {
+func signal(s *scriptState, ts *testscript.TestScript, args []string) error {
 	return s.daemon(ts, args[0]).signal(args[1])
 }
 
-func insist(s *scene, ts *testscript.TestScript, args []string) error {
+func signalUntilGone(s *scriptState, ts *testscript.TestScript, args []string) error {
 	d := s.daemon(ts, args[0])
 	return eventually(s.t.Context(), "execlogd to give in", func() bool {
 		ts.Check(d.signal(args[1]))
@@ -215,7 +215,7 @@ func insist(s *scene, ts *testscript.TestScript, args []string) error {
 	})
 }
 
-func ended(s *scene, ts *testscript.TestScript, args []string) error {
+func ended(s *scriptState, ts *testscript.TestScript, args []string) error {
 	d := s.daemon(ts, args[0])
 	status, err := d.wait(s.t.Context())
 	fmt.Fprint(ts.Stderr(), d.stderr)
@@ -225,8 +225,8 @@ func ended(s *scene, ts *testscript.TestScript, args []string) error {
 	return err
 }
 
-func exits(s *scene, ts *testscript.TestScript, args []string) error {
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+func exits(s *scriptState, ts *testscript.TestScript, args []string) error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), maxWait)
 	defer cancel()
 	program := args[1]
 	if program == "execlogd" {
@@ -241,11 +241,11 @@ func exits(s *scene, ts *testscript.TestScript, args []string) error {
 	if err := cmd.Run(); cmd.ProcessState == nil || ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	return judge(exitStatus(cmd.ProcessState), args[0], said.String())
+	return checkExit(exitStatus(cmd.ProcessState), args[0], said.String())
 }
 
-// judge compares exit statuses and looks at what the program said on stderr.
-func judge(status, want, said string) error {
+// checkExit compares exit statuses, and checks what the program wrote to stderr.
+func checkExit(status, want, said string) error {
 	switch {
 	case status != want:
 		return fmt.Errorf("exit status %s, want %s", status, want)
@@ -257,7 +257,7 @@ func judge(status, want, said string) error {
 	return nil
 }
 
-func unreachable(s *scene, ts *testscript.TestScript, _ []string) error {
+func unreachable(s *scriptState, ts *testscript.TestScript, _ []string) error {
 	host := strings.TrimPrefix(ts.Getenv("URL"), "http://")
 	return eventually(s.t.Context(), host+" to refuse connections", func() bool {
 		conn, err := net.Dial("tcp", host)
@@ -269,20 +269,20 @@ func unreachable(s *scene, ts *testscript.TestScript, _ []string) error {
 	})
 }
 
-func get(s *scene, ts *testscript.TestScript, args []string) error {
+func get(s *scriptState, ts *testscript.TestScript, args []string) error {
 	return ask(s, ts, http.MethodGet, args)
 }
 
-func head(s *scene, ts *testscript.TestScript, args []string) error {
+func head(s *scriptState, ts *testscript.TestScript, args []string) error {
 	return ask(s, ts, http.MethodHead, args)
 }
 
-func ask(s *scene, ts *testscript.TestScript, method string, args []string) error {
+func ask(s *scriptState, ts *testscript.TestScript, method string, args []string) error {
 	header, args, err := cutHeader(args)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), maxWait)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, ts.Getenv("URL")+args[0], nil)
 	if err != nil {
@@ -294,11 +294,11 @@ func ask(s *scene, ts *testscript.TestScript, method string, args []string) erro
 		return err
 	}
 	defer resp.Body.Close()
-	return show(ts.Stdout(), resp)
+	return formatResponse(ts.Stdout(), resp)
 }
 
-// show writes resp in the order of the wire, the headers sorted.
-func show(w io.Writer, resp *http.Response) error {
+// formatResponse returns status line, sorted headers and body as text.
+func formatResponse(w io.Writer, resp *http.Response) error {
 	fmt.Fprintln(w, resp.Status)
 	if err := resp.Header.Write(w); err != nil {
 		return err
@@ -308,12 +308,12 @@ func show(w io.Writer, resp *http.Response) error {
 		return err
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
-		return refusal(resp.Status)
+		return refusedError(resp.Status)
 	}
 	return nil
 }
 
-// cutHeader takes -H HEADER from the front of args.
+// cutHeader removes -H HEADER from the front of args.
 func cutHeader(args []string) (http.Header, []string, error) {
 	header := http.Header{}
 	if args[0] == "-H" && len(args) > 2 {
@@ -327,7 +327,7 @@ func cutHeader(args []string) (http.Header, []string, error) {
 	return header, args, nil
 }
 
-func stall(s *scene, ts *testscript.TestScript, args []string) error {
+func openUnread(s *scriptState, ts *testscript.TestScript, args []string) error {
 	host := strings.TrimPrefix(ts.Getenv("URL"), "http://")
 	conn, err := net.Dial("tcp", host)
 	if err != nil {
@@ -337,34 +337,34 @@ func stall(s *scene, ts *testscript.TestScript, args []string) error {
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", args[0], host); err != nil {
 		return err
 	}
-	// The first byte says that the answer is on its way.
+	// After the first byte the answer is being sent.
 	_, err = conn.Read(make([]byte, 1))
 	return err
 }
 
-func live(s *scene, ts *testscript.TestScript, args []string) error {
+func live(s *scriptState, ts *testscript.TestScript, args []string) error {
 	header, args, err := cutHeader(args)
 	if err != nil {
 		return err
 	}
-	p, err := openPage(s.t.Context(), nil, ts.Getenv("URL"), args[1], header)
+	p, err := dialStock(s.t.Context(), nil, ts.Getenv("URL"), args[1], header)
 	s.pages[args[0]] = p
 	return err
 }
 
-func ours(s *scene, ts *testscript.TestScript, args []string) error {
-	p, err := openOurs(s.t.Context(), ts.Getenv("URL"), args[1], args[2:])
+func ours(s *scriptState, ts *testscript.TestScript, args []string) error {
+	p, err := dialOurs(s.t.Context(), ts.Getenv("URL"), args[1], args[2:])
 	s.pages[args[0]] = p
 	return err
 }
 
-func recv(s *scene, ts *testscript.TestScript, args []string) error {
+func recv(s *scriptState, ts *testscript.TestScript, args []string) error {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
 	for i := range n {
-		message, err := s.page(ts, args[0]).next(patience)
+		message, err := s.page(ts, args[0]).next(maxWait)
 		if err != nil {
 			return fmt.Errorf("message %d of %d: %w", i+1, n, err)
 		}
@@ -373,8 +373,8 @@ func recv(s *scene, ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-func quiet(s *scene, ts *testscript.TestScript, args []string) error {
-	time.Sleep(calm) // proof that nothing happens takes time
+func noMessage(s *scriptState, ts *testscript.TestScript, args []string) error {
+	time.Sleep(quietTime) // proof that nothing happens takes time
 	for _, name := range args {
 		if message, ok := s.page(ts, name).pending(); ok {
 			return fmt.Errorf("%s got %s", name, message)
@@ -383,7 +383,7 @@ func quiet(s *scene, ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-func goodbye(s *scene, ts *testscript.TestScript, args []string) error {
+func goingAway(s *scriptState, ts *testscript.TestScript, args []string) error {
 	const goingAway = 1001
 	status, err := s.page(ts, args[0]).farewell(s.t.Context())
 	if err == nil && status != goingAway {
@@ -392,15 +392,15 @@ func goodbye(s *scene, ts *testscript.TestScript, args []string) error {
 	return err
 }
 
-func saveInPlace(_ *scene, ts *testscript.TestScript, args []string) error {
+func saveInPlace(_ *scriptState, ts *testscript.TestScript, args []string) error {
 	return os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o644)
 }
 
-func saveAtomic(_ *scene, ts *testscript.TestScript, args []string) error {
+func saveAtomic(_ *scriptState, ts *testscript.TestScript, args []string) error {
 	return replace(ts.MkAbs(args[0]), args[1]+"\n")
 }
 
-func slowCopy(_ *scene, ts *testscript.TestScript, args []string) error {
+func slowCopy(_ *scriptState, ts *testscript.TestScript, args []string) error {
 	const pieces = 4
 	content := []byte(ts.ReadFile(args[0]))
 	to, err := os.Create(ts.MkAbs(args[1]))
@@ -412,7 +412,7 @@ func slowCopy(_ *scene, ts *testscript.TestScript, args []string) error {
 		if _, err := to.Write(content[i*len(content)/pieces : (i+1)*len(content)/pieces]); err != nil {
 			return err
 		}
-		time.Sleep(calm / 6) // the slowness itself; longer than the reload route's delay
+		time.Sleep(quietTime / 6) // the slowness itself; longer than the reload route's delay
 	}
 	return to.Close()
 }

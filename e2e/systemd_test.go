@@ -9,10 +9,11 @@ import (
 	"testing"
 )
 
-// address is where the units, as they are, put the service.
+// address is where the unmodified units make the service listen.
 const address = "http://127.0.0.1:8000"
 
-// As README says: make install, systemctl start execlogd, and it is there.
+// As docs/service.md says: after make install, systemctl start execlogd serves
+// /srv/www.
 func TestSystemd(t *testing.T) {
 	h := bootHost(t)
 	install(t, h)
@@ -29,7 +30,7 @@ func TestSystemd(t *testing.T) {
 	t.Run("a wrong option fails once, in one line", func(t *testing.T) { testWrongOption(t, h.in(t)) })
 }
 
-// install copies what make install makes into the host.
+// install runs make install and copies the result into the host.
 func install(t *testing.T, h *host) {
 	t.Helper()
 	if _, err := exec.LookPath("make"); err != nil {
@@ -51,7 +52,7 @@ func testService(t *testing.T, h *host) {
 	h.run("systemctl", "is-active", "execlogd")
 	expectPage(t, h.client(), address+"/", "<p>zero\n")
 
-	p, err := openPage(t.Context(), h.client(), address, "/", nil)
+	p, err := dialStock(t.Context(), h.client(), address, "/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func testService(t *testing.T, h *host) {
 		if err := replace(h.path("srv/www/index.html"), content); err != nil {
 			t.Fatal(err)
 		}
-		message, err := p.next(patience)
+		message, err := p.next(maxWait)
 		if err != nil || !strings.Contains(message, `"reload"`) {
 			t.Fatalf("message %q, %v; want a reload", message, err)
 		}
@@ -88,7 +89,7 @@ func testSocket(t *testing.T, h *host) {
 	expectPage(t, h.client(), address+"/", "<p>two\n")
 	h.run("systemctl", "is-active", "execlogd.service")
 
-	// While the service restarts, the socket keeps requests waiting.
+	// While the service restarts, requests wait in the socket's queue.
 	h.run("systemctl", "restart", "--no-block", "execlogd.service")
 	expectPage(t, h.client(), address+"/", "<p>two\n")
 
@@ -102,8 +103,8 @@ func testOptions(t *testing.T, h *host) {
 	h.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
 	h.run("systemctl", "start", "execlogd")
 	expectPage(t, h.client(), "http://192.0.2.7:8080/", "<p>two\n")
-	// What a forwarded port brings was asked for under another address of the
-	// machine than it comes to, so the service must be able to list them.
+	// A request through a forwarded port names another address of the machine than
+	// the one it arrives at, so the service must be able to list them.
 	expectPage(t, h.clientOf("127.0.0.1:8080"), "http://192.0.2.7:8080/", "<p>two\n")
 	h.run("systemctl", "stop", "execlogd")
 	expectCleanEnd(t, h)
@@ -161,7 +162,7 @@ func testWrongOption(t *testing.T, h *host) {
 	h.run("systemctl", "reset-failed", "execlogd")
 }
 
-// setOptions gives the service further options for the time of the test.
+// setOptions adds flags to the service until the test ends.
 func setOptions(t *testing.T, h *host, options string) {
 	t.Helper()
 	path := h.path("etc/default/execlogd")
@@ -169,7 +170,7 @@ func setOptions(t *testing.T, h *host, options string) {
 	t.Cleanup(func() { os.Remove(path) })
 }
 
-// expectPage wants a page that holds content.
+// expectPage checks that a page contains content.
 func expectPage(t *testing.T, client *http.Client, url, content string) {
 	t.Helper()
 	body, err := fetch(t.Context(), client, url)
@@ -181,7 +182,7 @@ func expectPage(t *testing.T, client *http.Client, url, content string) {
 	}
 }
 
-// expectUser wants the daemon to be nobody in particular, with no capability.
+// expectUser checks that the daemon runs as a dynamic user without capabilities.
 func expectUser(t *testing.T, h *host) {
 	t.Helper()
 	pid := h.run("systemctl", "show", "--property=MainPID", "--value", "execlogd")
@@ -198,7 +199,8 @@ func expectUser(t *testing.T, h *host) {
 	}
 }
 
-// expectCleanEnd wants the service to have ended well and said nothing bad.
+// expectCleanEnd checks that the service has ended without failure and has logged no
+// error.
 func expectCleanEnd(t *testing.T, h *host) {
 	t.Helper()
 	expect(t, "how it ended", h.run("systemctl", "show", "--property=Result,ExecMainStatus,ActiveState", "execlogd.service"),

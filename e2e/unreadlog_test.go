@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// A log that nobody reads: the pipe at stderr is full. Requests are answered, jobs
-// run, whoever reads on is told that messages are missing, and SIGTERM ends it.
+// Nobody reads the log, and the pipe at stderr is full: requests are answered, commands
+// run, and SIGTERM ends the daemon. If somebody reads again, the log says that messages
+// are missing.
 func TestLogThatNobodyReads(t *testing.T) {
 	for _, reads := range []bool{false, true} {
 		t.Run(map[bool]string{false: "never", true: "later"}[reads], func(t *testing.T) {

@@ -3,15 +3,14 @@ package e2e
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-// keepWriting has this process append to a file for as long as the test takes,
-// and more often than Settle, as servers write logs.
+// keepWriting keeps a file open and appends to it until the test ends, more often
+// than the settle time, as a server writes a log.
 func keepWriting(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -42,8 +41,8 @@ func keepWriting(t *testing.T, path string) {
 	})
 }
 
-// A log in the tree that somebody keeps open and writes to delays no page that
-// does not show it.
+// A log that a program keeps open and writes to does not delay pages that do not use
+// it.
 func TestPagesDoNotWaitForALog(t *testing.T) {
 	const soon = 25 * time.Second // they waited for half a minute
 	dir := t.TempDir()
@@ -54,11 +53,11 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 	}
 	save := func(text string) time.Duration {
 		t.Helper()
-		stock, err := openPage(t.Context(), nil, d.URL, "/", nil)
+		stock, err := dialStock(t.Context(), nil, d.URL, "/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours, err := openOurs(t.Context(), d.URL, "/", []string{"/style.css"})
+		ours, err := dialOurs(t.Context(), d.URL, "/", []string{"/style.css"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +66,7 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 		}
 		start := time.Now()
 		write(t, dir, map[string]string{"index.html": text})
-		for _, p := range []*page{stock, ours} {
+		for _, p := range []*liveClient{stock, ours} {
 			message, err := p.next(soon)
 			if err != nil || !strings.Contains(message, "index.html") {
 				t.Fatalf("after a save of index.html: message %q, error %v", message, err)
@@ -87,17 +86,17 @@ func TestPagesDoNotWaitForALog(t *testing.T) {
 	t.Logf("from a save to the message: %v without a log in the tree, %v with one", without.Round(time.Millisecond), with.Round(time.Millisecond))
 }
 
-// chatty is a server that keeps its log in the tree open, and writes to it when it
-// starts, all the time, and when it ends.
-const chatty = `exec 5>>app.log
+// loggingServer is a server that keeps a log in the tree open, and writes to it at its
+// start, all the time, and at its end.
+const loggingServer = `exec 5>>app.log
 echo up >&5
 echo up >>"$1"
 trap 'echo down >&5; exit' TERM
 while :; do echo a line >&5; sleep 0.1 & wait $!; done
 `
 
-// What a program writes to its own log does not start it again, nor does it hold
-// up that a save does.
+// The writes of a server to its own log do not restart it, and do not delay the
+// restart after a save.
 func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 	tests := []struct {
 		name string
@@ -110,14 +109,14 @@ func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir, starts := t.TempDir(), filepath.Join(t.TempDir(), "starts")
 			write(t, dir, map[string]string{
-				"server.sh": chatty, "index.html": "<p>old", "app.log": "",
+				"server.sh": loggingServer, "index.html": "<p>old", "app.log": "",
 				"site.toml": "[server]\n[[route]]\nname = \"app\"\nservice = true\nrun = [\"sh\", \"server.sh\", \"" + starts + "\"]\n",
 			})
 			if tt.name == "run" {
 				tt.args = append(tt.args, starts)
 			}
-			d := &daemon{cmd: exec.Command(execlogd, tt.args...), stderr: new(transcript), ended: make(chan struct{})}
-			if err := d.start(t, dir); err != nil {
+			d, err := launch(t, dir, tt.args...)
+			if err != nil {
 				t.Fatal(err)
 			}
 			lines := func(path string) int {
@@ -131,7 +130,7 @@ func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 				if err != nil {
 					t.Fatalf("after %d saves: %v", saves, err)
 				}
-				// It has a while to be started once too often.
+				// Meanwhile it could be restarted once too often.
 				most := lines(filepath.Join(dir, "app.log")) + 10
 				if err := eventually(t.Context(), "lines in the log", func() bool { return lines(filepath.Join(dir, "app.log")) > most }); err != nil {
 					t.Fatal(err)
@@ -145,14 +144,14 @@ func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 	}
 }
 
-// For what it waits is said, by run and by the daemon, with who writes it.
+// When a file is waited for, run and the daemon say so and name the writer.
 func TestWaitingIsSaid(t *testing.T) {
 	config := "[[route]]\nname = \"build\"\nrun = [\"true\"]\n"
 	for _, args := range [][]string{{"run", "true"}, {"-config", ".site.toml"}} {
 		dir := t.TempDir()
 		write(t, dir, map[string]string{"app.log": "", ".site.toml": config})
-		d := &daemon{cmd: exec.Command(execlogd, args...), stderr: new(transcript), ended: make(chan struct{})}
-		if err := d.start(t, dir); err != nil {
+		d, err := launch(t, dir, args...)
+		if err != nil {
 			t.Fatal(err)
 		}
 		says := func(what string) {

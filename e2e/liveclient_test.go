@@ -12,54 +12,53 @@ import (
 	"github.com/coder/websocket"
 )
 
-// The protocols: the version of LiveReload's that we speak, and our own.
+// The protocols of the websocket: LiveReload's version, and our extension of it.
 const (
 	official7   = "http://livereload.com/protocols/official-7"
 	ourProtocol = "https://github.com/execlog/execlogd/protocol-1"
 )
 
-// A page is one browser's end of the LiveReload protocol: it says that it
+// A liveClient is one browser's end of the LiveReload protocol: it says that it
 // shows some page and keeps the messages that come.
-type page struct {
+type liveClient struct {
 	conn     *websocket.Conn
 	messages chan string   // has room for all that a test can cause
 	gone     chan struct{} // closed when no message can come any more
 	err      error         // why; set before gone is closed
 }
 
-// openPage connects to the daemon at base as a browser that shows path, and
+// dialStock connects to the daemon at base as a browser that shows path, and
 // returns when the daemon knows that it does. The connection ends with ctx.
-func openPage(ctx context.Context, client *http.Client, base, path string, header http.Header) (*page, error) {
+func dialStock(ctx context.Context, client *http.Client, base, path string, header http.Header) (*liveClient, error) {
 	info := map[string]any{"command": "info", "plugins": map[string]any{}, "url": base + path}
-	return connect(ctx, client, base, header, info, official7)
+	return dialLive(ctx, client, base, header, info, official7)
 }
 
-// openOurs is openPage for a browser with our client, whose page says what it
+// dialOurs is openPage for a browser with our client, whose page says what it
 // uses. The first message is its position.
-func openOurs(ctx context.Context, base, path string, uses []string) (*page, error) {
+func dialOurs(ctx context.Context, base, path string, uses []string) (*liveClient, error) {
 	info := map[string]any{"command": "info", "plugins": map[string]any{}, "url": base + path, "path": path, "uses": uses}
-	return connect(ctx, nil, base, nil, info, official7, ourProtocol)
+	return dialLive(ctx, nil, base, nil, info, official7, ourProtocol)
 }
 
-func connect(ctx context.Context, client *http.Client, base string, header http.Header, info map[string]any, protocols ...string) (*page, error) {
-	shake, cancel := context.WithTimeout(ctx, patience)
+func dialLive(ctx context.Context, client *http.Client, base string, header http.Header, info map[string]any, protocols ...string) (*liveClient, error) {
+	shake, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	conn, resp, err := websocket.Dial(shake, "ws"+strings.TrimPrefix(base, "http")+"/livereload",
 		&websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Host: header.Get("Host")})
 	if err != nil && resp != nil {
-		return nil, refusal(resp.Status)
+		return nil, refusedError(resp.Status)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p := &page{conn: conn, messages: make(chan string, 10000), gone: make(chan struct{})}
+	p := &liveClient{conn: conn, messages: make(chan string, 10000), gone: make(chan struct{})}
 	if err := p.hello(shake, protocols); err != nil {
 		conn.CloseNow()
 		return nil, err
 	}
 	go p.read(ctx)
-	// The pong that answers the ping after it proves that the daemon has read
-	// it.
+	// The answer to a ping proves that the daemon has read what was sent before it.
 	if err := p.send(shake, info); err != nil {
 		return nil, err
 	}
@@ -67,7 +66,7 @@ func connect(ctx context.Context, client *http.Client, base string, header http.
 }
 
 // hello is the handshake, in which the client speaks first.
-func (p *page) hello(ctx context.Context, protocols []string) error {
+func (p *liveClient) hello(ctx context.Context, protocols []string) error {
 	if err := p.send(ctx, map[string]any{"command": "hello", "protocols": protocols}); err != nil {
 		return err
 	}
@@ -88,7 +87,7 @@ func (p *page) hello(ctx context.Context, protocols []string) error {
 	return nil
 }
 
-func (p *page) send(ctx context.Context, message any) error {
+func (p *liveClient) send(ctx context.Context, message any) error {
 	data, err := json.Marshal(message)
 	if err != nil {
 		return err
@@ -96,7 +95,7 @@ func (p *page) send(ctx context.Context, message any) error {
 	return p.conn.Write(ctx, websocket.MessageText, data)
 }
 
-func (p *page) read(ctx context.Context) {
+func (p *liveClient) read(ctx context.Context) {
 	defer close(p.gone)
 	for {
 		_, data, err := p.conn.Read(ctx)
@@ -109,7 +108,7 @@ func (p *page) read(ctx context.Context) {
 }
 
 // next waits at most limit for a message.
-func (p *page) next(limit time.Duration) (string, error) {
+func (p *liveClient) next(limit time.Duration) (string, error) {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	select {
@@ -123,7 +122,7 @@ func (p *page) next(limit time.Duration) (string, error) {
 }
 
 // pending is a message that nobody has waited for yet.
-func (p *page) pending() (message string, ok bool) {
+func (p *liveClient) pending() (message string, ok bool) {
 	select {
 	case message = <-p.messages:
 		return message, true
@@ -134,13 +133,13 @@ func (p *page) pending() (message string, ok bool) {
 
 // farewell waits for the daemon to end the connection and returns the status
 // of its close frame, -1 when there was none.
-func (p *page) farewell(ctx context.Context) (websocket.StatusCode, error) {
+func (p *liveClient) farewell(ctx context.Context) (websocket.StatusCode, error) {
 	select {
 	case <-p.gone:
 		return websocket.CloseStatus(p.err), nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	case <-time.After(patience):
-		return 0, fmt.Errorf("the connection is still open after %v", patience)
+	case <-time.After(maxWait):
+		return 0, fmt.Errorf("the connection is still open after %v", maxWait)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// The status page follows what happens, without taking the focus or folding
-// what is unfolded.
+// The status page is live: it changes without moving the focus, and keeps open what
+// the reader has opened.
 func TestStatusPage(t *testing.T) {
 	browser := startChromium(t)
 	site, d := serve(t, map[string]string{
@@ -21,7 +21,8 @@ func TestStatusPage(t *testing.T) {
 		"other.html": document("<p>other"),
 		"style.css":  "",
 	})
-	p := visit(t, browser, d.URL+"/.execlogd/")
+	p := newTab(t, browser)
+	p.navigate(d.URL + "/.execlogd/")
 	p.shows("state.textContent", "Live")
 	p.shows("[...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length", "3") // pages, changes, runs
 	p.shows("watches.innerText.replace(/\\s+/g, ' ').trim()", site+" 1 0")
@@ -43,8 +44,8 @@ func TestStatusPage(t *testing.T) {
 	write(t, site, map[string]string{"nobody.log": "x"})
 	p.shows("changes.querySelector('.more').innerText", "concerns no open page")
 	p.shows("document.activeElement === link && link.isConnected", "true")
-	if faults := p.seen().faults; len(faults) > 0 {
-		t.Errorf("console: %q", faults)
+	if errs := p.state().errors; len(errs) > 0 {
+		t.Errorf("console: %q", errs)
 	}
 
 	if err := d.signal("TERM"); err != nil {
@@ -53,8 +54,8 @@ func TestStatusPage(t *testing.T) {
 	p.shows("state.textContent", "Not connected; trying again")
 }
 
-// The status page shows what routes run: as it goes on, with what is unfolded
-// left so and where it was, and to this machine alone what exactly.
+// The status page shows the runs of routes while they go on, and keeps open what the
+// reader has opened. Only the owner sees commands and output.
 func TestStatusPageShowsRuns(t *testing.T) {
 	browser := startChromium(t)
 	dir := t.TempDir()
@@ -81,7 +82,8 @@ run = ["true"]
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := visit(t, browser, d.URL+"/.execlogd/")
+	p := newTab(t, browser)
+	p.navigate(d.URL + "/.execlogd/")
 	p.shows("state.textContent", "Live")
 	p.shows("runs.checkVisibility()", "false")
 
@@ -102,31 +104,34 @@ run = ["true"]
 	p.shows("text.textContent.endsWith('first</b>\\nsecond\\n')", "true")
 	p.shows("[first.isConnected, first.querySelector('details').open, text.scrollTop, document.activeElement === first.querySelector('summary')].join()", "true,true,50,true")
 	p.shows("getComputedStyle(first.querySelector('.outcome')).color === getComputedStyle(first.querySelector('.name')).color", "false")
-	if faults := p.seen().faults; len(faults) > 0 {
-		t.Errorf("console: %q", faults)
+	if errs := p.state().errors; len(errs) > 0 {
+		t.Errorf("console: %q", errs)
 	}
 
-	front := proxy(t, d, (*httputil.ProxyRequest).SetXForwarded, httptest.NewServer).String() + "/preview/.execlogd/"
-	away := visit(t, browser, front)
+	front := startProxy(t, d, (*httputil.ProxyRequest).SetXForwarded, httptest.NewServer).String() + "/preview/.execlogd/"
+	away := newTab(t, browser)
+	away.navigate(front)
 	away.shows("state.textContent", "Live")
 	away.shows("guest.checkVisibility()", "true")
 	away.shows("runs.lastElementChild.querySelector('div').innerText.replace(/[\\d.]+m?s/, 'TIME').trim().split(/\\s*\\n\\s*/).join()", "build failed after TIME,1 file")
 
-	owners := visit(t, browser, front+regexp.MustCompile(`\?token=\S+`).FindString(d.stderr.String()))
+	owners := newTab(t, browser)
+	owners.navigate(front + regexp.MustCompile(`\?token=\S+`).FindString(d.stderr.String()))
 	owners.shows("state.textContent", "Live")
 	owners.shows("guest.checkVisibility()", "false")
 	owners.shows("location.href", front)
 	owners.shows("runs.lastElementChild.querySelector('.list').innerText", "a.md")
 }
 
-// Without a script the page shows what was when it was loaded; below a
-// proxy's prefix it finds all that belongs to it.
+// Without JavaScript the status page shows the state at the time of loading. Below a
+// proxy's prefix it finds its style sheet and script.
 func TestStatusPageWithoutScript(t *testing.T) {
 	browser := startChromium(t)
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
-	front := proxy(t, d, func(*httputil.ProxyRequest) {}, httptest.NewServer)
+	front := startProxy(t, d, func(*httputil.ProxyRequest) {}, httptest.NewServer)
 	open(t, browser, d.URL+"/")
-	p := visit(t, browser, front.String()+"/preview/.execlogd/")
+	p := newTab(t, browser)
+	p.navigate(front.String() + "/preview/.execlogd/")
 	p.shows("state.textContent", "Live")
 	const look = "[pages.innerText, [...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length, getComputedStyle(totals).display].join().replace(/[\\d:]+ (AM|PM|UTC)/g, 'TIME')"
 	live, err := evaluate[string](p, look)
@@ -142,20 +147,4 @@ func TestStatusPageWithoutScript(t *testing.T) {
 	}
 	p.shows("state.textContent.startsWith('as of')", "true")
 	p.shows(look, live)
-}
-
-// visit opens a page that has no socket.
-func visit(t *testing.T, browser context.Context, url string) *tab {
-	t.Helper()
-	p := &tab{t: t}
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithListener(p.observe))
-	t.Cleanup(cancel)
-	p.ctx = ctx
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("new tab: %v", err)
-	}
-	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
-		t.Fatalf("open %s: %v", url, err)
-	}
-	return p
 }

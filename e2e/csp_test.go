@@ -6,14 +6,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
-// The log names a page exactly when its policy keeps Chromium from connecting.
+// The log names a page if, and only if, its policy prevents Chromium from connecting.
 func TestPoliciesThatBlock(t *testing.T) {
 	policies := []string{
-		// Of those that the page reports itself, the log has five lines a minute.
+		// Only the page itself can report these. They come first, because the log
+		// limits such lines.
 		"connect-src ws://127.0.0.1",
 		"connect-src ws://*:*/other",
 
@@ -42,7 +41,7 @@ func TestPoliciesThatBlock(t *testing.T) {
 	_, d := serve(t, files)
 	for i, policy := range policies {
 		blocked := !connects(t, browser, fmt.Sprintf("%s/%d.html", d.URL, i))
-		// By the file's name, or by the URL where the page itself reports it.
+		// The log has the name of the file, or the URL if the page itself reports it.
 		name := regexp.MustCompile(fmt.Sprintf(`[=/]%d\.html`, i))
 		named := name.MatchString(d.stderr.String())
 		if blocked && !named {
@@ -55,19 +54,15 @@ func TestPoliciesThatBlock(t *testing.T) {
 	}
 }
 
-// connects says whether a page opens its socket, or is kept from it.
+// connects reports whether a page opens its websocket, or its policy prevents it.
 func connects(t *testing.T, browser context.Context, url string) (ok bool) {
 	t.Helper()
-	p := &tab{t: t}
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithListener(p.observe))
-	defer cancel()
-	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
-		t.Fatalf("open %s: %v", url, err)
-	}
-	err := eventually(ctx, url+" to connect or not", func() bool {
-		seen := p.seen()
-		ok = seen.infos > 0
-		return ok || strings.Contains(strings.Join(seen.faults, "\n"), "Connecting to 'ws://")
+	p := newTab(t, browser)
+	p.navigate(url)
+	err := eventually(p.ctx, url+" to connect or not", func() bool {
+		state := p.state()
+		ok = state.infos > 0
+		return ok || strings.Contains(strings.Join(state.errors, "\n"), "Connecting to 'ws://")
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,21 +20,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A host is a systemd of its own, booted for one test: PID 1 in namespaces of
-// processes, mounts, network and the rest, on a copy of / that is thrown away.
+// A host is a systemd that is booted for one test: PID 1 in its own namespaces, on a
+// temporary copy of /.
 type host struct {
 	t   testing.TB
 	pid int // of its PID 1, as seen from here
 }
 
-// bootHost returns a host whose boot is over. It ends with the test. Where no
-// host can be had, the test is skipped with the reason.
+// bootHost boots a host, which ends with the test. If the machine cannot do that, the
+// test is skipped with the reason.
 func bootHost(t testing.TB) *host {
 	t.Helper()
 	requireHost(t)
 	cgroup := newCgroup(t)
 	state := t.TempDir()
-	said := new(transcript)
+	said := new(syncBuffer)
 	cmd := exec.Command("/bin/sh", absolute(t, "host.sh"), state)
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -57,7 +57,7 @@ func bootHost(t testing.TB) *host {
 	return h
 }
 
-// in is the same host for the use of another test.
+// in returns the same host for use in a subtest.
 func (h *host) in(t testing.TB) *host {
 	return &host{t: t, pid: h.pid}
 }
@@ -74,8 +74,8 @@ func requireHost(t testing.TB) {
 	}
 }
 
-// newCgroup makes a cgroup that is removed, with all that grew in it, when the
-// test ends. Two hosts in one would confuse each other.
+// newCgroup makes a cgroup, which is removed with everything in it when the test
+// ends. Two hosts cannot share one.
 func newCgroup(t testing.TB) *os.File {
 	t.Helper()
 	root := "/sys/fs/cgroup"
@@ -116,20 +116,20 @@ func removeCgroup(path string) error {
 	return err
 }
 
-// booted says whether systemd has finished, with or without failed units of
-// the machine that it is a copy of.
+// booted reports whether systemd has finished booting. Units of the copied machine
+// may have failed.
 func (h *host) booted() bool {
 	out, _ := h.command("systemctl", "is-system-running").Output()
 	state := strings.TrimSpace(string(out))
 	return state == "running" || state == "degraded"
 }
 
-// path is where a file of the host is seen from here.
+// path returns the path of a file of the host, as seen from the test.
 func (h *host) path(name string) string {
 	return filepath.Join("/proc", fmt.Sprint(h.pid), "root", name)
 }
 
-// command is a program to be run inside.
+// command returns a command that runs inside the host.
 func (h *host) command(args ...string) *exec.Cmd {
 	enter := []string{"--target", fmt.Sprint(h.pid), "--all", "--"}
 	cmd := exec.CommandContext(h.t.Context(), "nsenter", append(enter, args...)...)
@@ -137,8 +137,8 @@ func (h *host) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a program inside and returns what it writes. Its failure fails the
-// test, with the journal of the service.
+// run runs a program inside the host and returns its output. If it fails, the test
+// fails and shows the journal of the service.
 func (h *host) run(args ...string) string {
 	h.t.Helper()
 	out, err := h.command(args...).CombinedOutput()
@@ -149,13 +149,13 @@ func (h *host) run(args ...string) string {
 	return string(bytes.TrimSpace(out))
 }
 
-// client speaks HTTP inside the host's network, which has a loopback of its
-// own.
+// client returns an HTTP client inside the host's network, which has a loopback
+// interface of its own.
 func (h *host) client() *http.Client {
 	return h.newClient(h.dial)
 }
 
-// clientOf is a client whose every request goes to one address.
+// clientOf returns a client that sends every request to one address.
 func (h *host) clientOf(address string) *http.Client {
 	return h.newClient(func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return h.dial(ctx, network, address)
@@ -165,12 +165,11 @@ func (h *host) clientOf(address string) *http.Client {
 func (h *host) newClient(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
 	transport := &http.Transport{DialContext: dial}
 	h.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: maxWait}
 }
 
-// dial connects to an address, not a name, in the host's network. A socket
-// stays in the network that it was made in, so only making it has to be done
-// there.
+// dial connects to an IP address in the host's network. A socket stays in the network
+// namespace in which it was made, so only making it has to happen there.
 func (h *host) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	here, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -205,7 +204,7 @@ func absolute(t testing.TB, name string) string {
 	return path
 }
 
-// fetch is the body of url, whose status must be 200.
+// fetch returns the body of url. The status must be 200.
 func fetch(ctx context.Context, client *http.Client, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
