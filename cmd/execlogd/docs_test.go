@@ -79,8 +79,8 @@ func TestArchitectureNamesFunctionsThatExist(t *testing.T) {
 		t.Fatal("there is no appendix")
 	}
 	names := regexp.MustCompile("(?m)^[0-9]+[.] `([a-z/]+)[.]([A-Za-z.]+)`").FindAllStringSubmatch(journeys, -1)
-	if len(names) < 0 {
-		t.Errorf("%d functions are named, want more", len(names))
+	if len(names) < 20 {
+		t.Errorf("%d functions are named, want 20 at least", len(names))
 	}
 	declared := map[string]map[string]bool{} // by directory
 	for _, name := range names {
