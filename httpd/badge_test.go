@@ -19,7 +19,7 @@ func (r *running) missingElement(path string) string {
 }
 
 func (r *running) listingElement(path string) string {
-	names := r.current.Load().look(livereload.ListingOf(path)).Sum
+	names := r.current.Load().fileState(livereload.ListingOf(path)).Sum
 	return livereload.PageToken{Cursor: r.hub.Cursor(), Listing: true, Names: names}.Element(httptest.NewRequest("GET", path, nil))
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -191,6 +192,44 @@ func TestALargeFileThatChangesWhileItIsSent(t *testing.T) {
 				t.Errorf("then HEAD: %s", resp.Status)
 			}
 		})
+	}
+}
+
+// noLength is how middleware that compresses or rewrites answers has them sent: in
+// chunks, whose end tells the client that it has all.
+type noLength struct{ http.ResponseWriter }
+
+func (w noLength) WriteHeader(code int) {
+	w.Header().Del("Content-Length")
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w noLength) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Where the client is not told the length, the end of the answer is not told either.
+func TestALargeFileThatChangesWhileItIsSentInChunks(t *testing.T) {
+	const size = 64 << 20
+	root := t.TempDir()
+	write(t, root, "big.zip", strings.Repeat("A", size))
+	s := newServer(t, Options{Root: root})
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(noLength{w}, r) }))
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	web.Start()
+	defer web.Close()
+	resp, err := http.Get(web.URL + "/big.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.ContentLength != -1 {
+		t.Fatalf("Content-Length %d, want none", resp.ContentLength)
+	}
+
+	if err := os.Truncate(filepath.Join(root, "big.zip"), size/2); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+		t.Errorf("got %d bytes of %d: the answer looks whole", n, size)
 	}
 }
 

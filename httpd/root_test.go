@@ -182,11 +182,11 @@ func TestPagesLearnNothingOfPrivateFiles(t *testing.T) {
 	now, _ := run.acquire()
 	defer now.root.release()
 	for _, use := range []string{"/site.toml", "/pipe"} {
-		if seen := now.look(use); seen.Kind != livereload.Missing {
+		if seen := now.fileState(use); seen.Kind != livereload.Missing {
 			t.Errorf("%s is %v, want absent", use, seen.Kind)
 		}
 	}
-	notOpened(t, "a look at it", opened)
+	notOpened(t, "looking at it", opened)
 }
 
 // answer is what a request gets without a connection.

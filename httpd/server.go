@@ -122,7 +122,7 @@ func New(opts Options) (*Server, error) {
 	}
 
 	s.current.Store(first)
-	s.hub = livereload.New(*first.liveConfig(), s.look)
+	s.hub = livereload.New(*first.liveConfig(), s.fileState)
 	return s, nil
 }
 

@@ -265,7 +265,7 @@ func TestServeAgainAndOnSeveralListeners(t *testing.T) {
 	again.get(t, "GET", "/")
 }
 
-func TestStoppingSaysGoodbyeToBrowsers(t *testing.T) {
+func TestStoppingClosesWebSockets(t *testing.T) {
 	for name, stop := range map[string]func(*running){
 		"context": func(r *running) { r.stop() },
 		"close":   func(r *running) { r.Close() },
@@ -285,7 +285,7 @@ func TestStoppingSaysGoodbyeToBrowsers(t *testing.T) {
 	}
 }
 
-func TestABareHandlerSaysGoodbyeOnClose(t *testing.T) {
+func TestCloseClosesWebSocketsOfAHandler(t *testing.T) {
 	s := newServer(t, Options{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -325,7 +325,6 @@ func TestStoppingDoesNotWaitForSilentConnections(t *testing.T) {
 	}
 }
 
-// A download that is under way is finished, or cut when the grace is over.
 // A connection that was accepted belongs to this server: when its request
 // comes as the server stops, nobody else can answer it.
 func TestStoppingAnswersTheRequestThatIsOnItsWay(t *testing.T) {
@@ -377,9 +376,9 @@ func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 	}
 }
 
-func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
+func TestUnresponsiveBrowserIsCutAfterGrace(t *testing.T) {
 	run := serve(t, Options{Grace: 20 * time.Millisecond}, func(s *Server) { s.hub.Timeouts.Close = time.Hour })
-	// Nobody reads from it, so nobody answers a goodbye.
+	// Nobody reads from it, so nobody answers the close frame.
 	if _, _, err := run.tryDial(t, "/livereload"); err != nil {
 		t.Fatal(err)
 	}
@@ -391,8 +390,8 @@ func TestADeafBrowserIsCutWhenTheGraceIsOver(t *testing.T) {
 	}
 }
 
-// Within the grace period a browser may take its time for the goodbye.
-func TestServeWaitsForBrowsersToLeave(t *testing.T) {
+// Within the grace period a browser may take its time to answer the close frame.
+func TestServeWaitsForBrowsersWithinGrace(t *testing.T) {
 	run := serve(t, Options{Grace: time.Minute}, func(s *Server) { s.hub.Timeouts.Close = time.Hour })
 	slow, _, err := run.tryDial(t, "/livereload")
 	if err != nil {

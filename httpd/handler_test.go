@@ -338,22 +338,22 @@ func TestFilesComeAndGo(t *testing.T) {
 	remove(t, dir, "a.html")
 	run.Recheck("a.html")
 	ours.is(t, "errors: /a.html is gone")
-	neighbour := run.dial(t)
-	neighbour.greet(t, "http://elsewhere/")
+	elsewhere := run.dial(t)
+	elsewhere.greet(t, "http://elsewhere/")
 
 	run.change(t, Options{})
 	if resp, _ := run.get(t, "GET", "/"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("no root: %s", resp.Status)
 	}
 	ours.is(t, "errors:")
-	neighbour.expectNothing(t)
+	elsewhere.expectNothing(t)
 	run.Refresh("b.css")
-	neighbour.expect(t, "/b.css")
+	elsewhere.expect(t, "/b.css")
 
 	run.change(t, Options{Root: dir})
 	run.get(t, "GET", "/")
 	ours.is(t, "/ !")
-	neighbour.expect(t, "/ !")
+	elsewhere.expect(t, "/ !")
 	filePage := run.dial(t)
 	filePage.greet(t, "file://"+dir+"/a.html")
 	other := site(t, "b.html")
@@ -368,7 +368,7 @@ func TestFilesComeAndGo(t *testing.T) {
 }
 
 // A change that changes nothing for pages tells them nothing.
-func TestTheSameRootIsNoNews(t *testing.T) {
+func TestSameRootTellsNothing(t *testing.T) {
 	dir := site(t, "a.html")
 	run := serve(t, Options{Root: dir})
 	p := run.open(t, "/a.html")
@@ -382,7 +382,7 @@ func TestTheSameRootIsNoNews(t *testing.T) {
 	}
 }
 
-func TestOtherNamesAreLetInAtOnce(t *testing.T) {
+func TestAllowedNamesChangeAtOnce(t *testing.T) {
 	opts := Options{Root: site(t, "a.html"), AllowHosts: []string{"one.example"}, AllowOrigins: []string{"https://one.example"}}
 	run := serve(t, opts)
 	try := func(one, two int) {
@@ -440,7 +440,7 @@ func TestARefusedChangeChangesNothing(t *testing.T) {
 	}
 }
 
-func TestLiveReloadGoesAndComesBack(t *testing.T) {
+func TestLiveReloadOffAndOn(t *testing.T) {
 	dir := site(t, "a.html", "b.html", "x.css")
 	run := serve(t, Options{Root: dir})
 	p, q := run.open(t, "/a.html", "/x.css"), run.open(t, "/b.html")
@@ -504,13 +504,13 @@ func (l *lockedLog) String() string {
 	return l.text.String()
 }
 
-// A stumbler is a listener that fails to accept the first connection.
-type stumbler struct {
+// A failingListener fails to accept the first connection.
+type failingListener struct {
 	net.Listener
 	once sync.Once
 }
 
-func (s *stumbler) Accept() (conn net.Conn, err error) {
+func (s *failingListener) Accept() (conn net.Conn, err error) {
 	conn, err = s.Listener.Accept()
 	s.once.Do(func() {
 		if err == nil {
@@ -527,7 +527,7 @@ func TestTheLogAndTheStatusPageChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := serveListener(t, newServer(t, Options{}), &stumbler{Listener: ln})
+	run := serveListener(t, newServer(t, Options{}), &failingListener{Listener: ln})
 	status := serveOn(t, run.Server, "127.0.0.1:0")
 	_, lines := status.events(t)
 	next(t, lines)
@@ -557,7 +557,7 @@ func TestTheLogAndTheStatusPageChange(t *testing.T) {
 }
 
 // A page of the same name in another root is another page.
-func TestABlockedPageIsNamedForEachRoot(t *testing.T) {
+func TestBlockedPageIsLoggedForEachRoot(t *testing.T) {
 	var log lockedLog
 	opts := Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	run := serve(t, opts)
