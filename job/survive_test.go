@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"golang.org/x/sys/unix"
 
 	"context"
@@ -130,6 +131,16 @@ func TestCloseEndsWhatIsAboutToStart(t *testing.T) {
 	}
 	if r := jobs.lastRun(); r.Signal != syscall.SIGTERM {
 		t.Errorf("got %v, want that it was stopped", r)
+	}
+}
+
+// Runs that follow each other have the same supervisor process.
+func TestSupervisorIsUsedAgain(t *testing.T) {
+	jobs := newTestRunner(t)
+	first := jobs.run(Command{Shell: "echo $PPID; sleep 1000 &"})
+	second := jobs.run(Command{Shell: "echo $PPID"})
+	if !bytes.Equal(first.Output, second.Output) {
+		t.Errorf("the programs are children of %q and %q", first.Output, second.Output)
 	}
 }
 
@@ -309,7 +320,11 @@ func TestOutputHeldByAnother(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		t.Cleanup(func() { f.Close() })
+		late := time.AfterFunc(15*time.Second, func() { f.Close() })
+		t.Cleanup(func() {
+			late.Stop()
+			f.Close()
+		})
 	}()
 	r := jobs.runWith(ctx, Command{Shell: `echo $$; sleep 1000`})
 	if r.Took > 10*time.Second || r.Outcome != router.Stopped {
