@@ -72,14 +72,18 @@ func TestLeave(t *testing.T) {
 		{"by name, with what it has started", []string{"java", "build*"}, "sleep", "buildserver sleep"},
 		{"by a name of which there is none", []string{"java"}, "buildserver sleep sleep", ""},
 	}
+	const grace = 15 * time.Second
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := buildServer(t)
 			jobs := newTestRunner(t)
-			r := jobs.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; " + sleeping(1) + "echo ends", Leave: tt.leave})
+			r := jobs.run(Command{Shell: "echo begins; setsid " + dir + "/buildserver & read up <" + dir + "/up; " + sleeping(1) + "echo ends", Leave: tt.leave, Grace: grace})
 			defer endLeft(t, r)
 			if string(r.Output) != "begins\nends\n" || r.Err != nil {
 				t.Errorf("got %v\n%s", r, r.Output)
+			}
+			if r.Took >= grace {
+				t.Errorf("it took %v after all had ended that must", r.Took)
 			}
 			if ended, left := sortedNames(r.Ended), sortedNames(r.Left); ended != tt.ended || left != tt.left {
 				t.Errorf("it ended %q and left %q, want %q and %q", ended, left, tt.ended, tt.left)
