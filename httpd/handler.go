@@ -142,7 +142,7 @@ func (s *Server) acquire() (now *handler, ok bool) {
 	return nil, false
 }
 
-// serve answers a request. The position is one from before the handler was acquired.
+// serve answers a request. The cursor is one from before the handler was acquired.
 func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cursor) {
 	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
 		refuse(w, http.StatusBadRequest, "the request target must be a path")

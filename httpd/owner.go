@@ -18,13 +18,13 @@ import (
 // isOwner reports whether a request is the owner's, who may see what the server
 // knows of the machine. Nothing else decides that.
 //
-// The owner is who has the secret of Options.Token, from wherever; and whoever asks
-// directly, by a program of the user that the server runs as, or of root. Both
-// conditions of the latter are needed. Headers give most proxies away, but some add
-// none and let their client choose Host. The kernel tells whose a connection is, and
-// so gives away proxies that run as a user of their own, and other users of the
-// machine, but not a proxy that the owner has started. Not told apart from the owner
-// is what forwards bytes alone, under the owner's name or root's (ssh -R, socat).
+// The owner is a client with the secret of Options.Token, from anywhere, or one that
+// asks directly and is a program of the user that the server runs as, or of root. The
+// second way needs both conditions. Headers give most proxies away, but some add none
+// and let their client choose Host. The kernel tells whose a connection is, and so
+// gives away other users of the machine and proxies that run as a user of their own,
+// but not a proxy that the owner has started. A program of the owner or of root that
+// only forwards bytes (ssh -R, socat) is taken for the owner.
 func (s *handler) isOwner(r *http.Request) bool {
 	if s.hasToken(r) {
 		return true

@@ -53,7 +53,7 @@ func openRoot(name string, before *root) (*root, error) {
 }
 
 // A rootDir is an open directory, in the two forms in which files are opened beneath
-// it. If it is not closed, it is when it becomes unreachable.
+// it. One that nobody closes is closed by the garbage collector.
 type rootDir struct {
 	*os.Root
 	handle *os.File

@@ -140,7 +140,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.timeouts.body))
 	}
 
-	// The position comes before the handler, so that a page has no later position
+	// The cursor is taken before the handler, so that a page's cursor is never later
 	// than its root: see Change.
 	at := s.hub.Cursor()
 	now, ok := s.acquire()

@@ -49,9 +49,8 @@ const (
 	RunStopped RunState = "stopped" // it was ended from outside, which is no failure
 )
 
-// A Run is a command that was run on changes, or that runs. To whoever is not
-// the owner the status page shows no command, path or output, nor why a run
-// failed.
+// A Run is a command that was run on changes, or that runs. The status page shows its
+// command, paths and output, and why it failed, to the owner alone.
 type Run struct {
 	ID      uint64 // no other run has it
 	Route   string // the name of what runs the command
