@@ -61,101 +61,69 @@
 //
 // # In the page
 //
-// The script finds out what the page uses from the browser's resource timing
-// and from the document: elements, srcset, style sheets as far as they can be
-// read, what is in open shadow roots, and frames that have no script of ours.
-// Of a fetch that failed, and whose answer nobody read, the browser does not
-// tell; there the server does, who knows the page by the Referer, unless the
-// page's policy is to send none. Not known are the files that workers load.
+// The script finds what a page uses in the browser's resource timing and in the
+// document: elements, srcset, style sheets, open shadow roots, and frames without a
+// script of ours. A failed fetch whose answer nobody read is not in there; the server
+// reports it, if it knows the page by the Referer. Files that workers load are not
+// found.
 //
-// Style sheets are swapped by a copy that replaces the old one when it has
-// loaded, images when the new one has; what a script has fetched, or nothing in
-// the document refers to, reloads the page. What changes while files are being
-// fetched makes another round, so that the last save wins. A reload gives back
-// scroll positions, the focus with its selection, and what was typed or chosen,
-// but passwords, files and credit cards, through sessionStorage; the reader's
-// next click, key or scroll ends that. Without storage the page is just
-// reloaded. A hidden page waits until it is seen, and does not look for a server
-// that is gone; a visible one looks twice a second, which the browser's console
-// notes. At rest a page has no timer.
+// A style sheet is swapped for a new copy once that has loaded, and so is an image. A
+// file that a script fetched, or that nothing in the document refers to, reloads the
+// page. After a reload the page gets back scroll positions, the focus and what was
+// typed or chosen (passwords, files and credit cards excepted), through sessionStorage.
+// A hidden page waits until it is visible. A visible page looks twice a second for a
+// server that is gone. At rest a page has no timer.
 //
-// # Which page a change concerns
+// # Which pages a change affects
 //
-// Refresh makes one decision for each page out of the set of changed files,
-// and a page reload beats style sheets beat images.
+// Refresh decides once for each page: to reload it, or else to fetch style sheets and
+// images again in place.
 //
-// A page of this server that has our client says what it uses: all that it
-// loaded, refers to or tried to load, also in vain. A change concerns it when it
-// shows the file or uses it, and no other change does. A file that was written
-// again, replaced or touched and has the same content as before has not changed:
-// generators write all that they make, and pages stay as they are but for what
-// differs. Contents are compared by a digest, of files of up to 8 MiB; of a larger
-// one the size and times decide. Where a page may have got something else, because
-// it was loaded or fetched the file in between, or within a tick of the kernel's
-// clock (10 ms) after a write, it is told all the same. A page that has no badge,
-// as one that links the script itself, is taken to have what is there when it
-// connects, unless that is still to be told. What it shows reloads it;
-// of what else it uses, style sheets and images (.gif .jpg .jpeg .png .webp
-// .avif .svg .apng .bmp .ico) are fetched again in place, and anything else
-// reloads it. A directory that changed as a whole, by a rename, reloads the pages
-// that show or use something in it. A file is shown at more than one path:
-// a.html at /a.html and /a; a/index.html at /a/, /a/index.html and /a. Queries and
-// fragments do not matter. 404.html is shown at its own address and by every page
-// that was answered with it. A page that names more than 4096 files, or 512 KiB
-// of them, counts as using everything. So does one that names more than 256 while
-// all pages together name more than 131,072.
+// A page of this server with our client reports what it shows and uses, including what
+// it tried to load in vain. Only changes of these files affect it. What it shows reloads
+// it. Of what it uses, style sheets and images (.gif .jpg .jpeg .png .webp .avif .svg
+// .apng .bmp .ico) are fetched again in place, and anything else reloads it. A directory
+// that changed as a whole reloads the pages that show or use something in it. a.html is
+// shown at /a.html and /a; a/index.html at /a/, /a/index.html and /a; 404.html by every
+// page that was answered with it. Queries and fragments do not count.
 //
-// Other pages, of livereload-js and the browser extensions, get the origin's
-// rule:
+// A file that is written again with the same content has not changed for these pages.
+// Content is compared by a digest, for files of up to 8 MiB, else by size and times.
+// Where a page may have got something else in between, or within 10 ms of a write, it is
+// told all the same. A page that names more than 4096 files, or 512 KiB of names, counts
+// as using everything; so does one that names more than 256 when all pages together name
+// more than 131,072.
 //
-//   - An HTML file (.html .htm .xhtml) concerns the pages that show it.
+// Other pages, of livereload-js and browser extensions, get the rule of the origin:
+//
+//   - An HTML file (.html .htm .xhtml) reloads the pages that show it.
 //   - A directory that changed as a whole reloads every page.
-//   - A style sheet (.css) concerns every page, and is fetched again in place.
-//     So are images (.gif .jpeg .jpg .png). More than 32 of them at once, or
-//     names that are not UTF-8, reload the page.
-//   - Whatever else pages load reloads every page: scripts, modules, data
-//     (.json .xml .csv .txt .md ...), fonts, media, .wasm, .webmanifest, and
-//     images that livereload-js does not swap or that are used in ways it does
-//     not know (.svg .webp .avif .ico).
-//   - Anything else (source maps, logs, databases, unknown kinds, names without
-//     an extension) concerns the pages that show the file itself, or a note
-//     that it is missing, and disturbs nobody else.
+//   - A style sheet (.css), and an image (.gif .jpeg .jpg .png), is fetched again in
+//     place by every page; more than 32 at once, or names that are not UTF-8, reload it.
+//   - Other files that pages load reload every page: scripts, data, fonts, media, .wasm,
+//     .webmanifest, and other images (.svg .webp .avif .ico).
+//   - Anything else reloads the pages that show it.
 //
-// A page of another server (one that nginx serves next door) may show any
-// file, so that every HTML file concerns it, whatever its client; the same goes
-// for a file: page that is not beneath the root, and for all pages when no files
-// are served. Hidden files concern nobody.
+// Every HTML file affects the pages of another server that may listen, file: pages from
+// outside the root, and all pages when no files are served. Hidden files affect no page.
 //
-// Recheck is for names: a directory's list is loaded again when one in it comes
-// or goes, whoever its client is; it carries a sum of the names, so that none is
-// missed. A file that a page uses and that is gone, or
-// cannot be read, is an error, which our client shows until it is over; the page
-// is not loaded again into an error, and is when that is over. What never was
-// there is no error. SetError shows errors of others in the same way, such as
-// the output of a build.
+// Recheck is for names: a page that lists a directory reloads when a name in it comes or
+// goes. A file that a page uses and that is gone or unreadable is an error, which our
+// client shows until it is over; only then does the page reload. A file that never was
+// there is no error. SetError shows other errors in the same way.
 //
-// # Nothing is missed
+// # Catching up
 //
-// Changes are numbered. A page carries the number that it was served at, and our
-// client says on each connection up to which number the page was told, so that a
-// page whose socket was not open yet, or that was away, hears exactly what
-// concerned it meanwhile: of the last 256 changes with at most 1024 files each.
-// Where the numbers do not tell, after a restart or after more changes, a digest
-// does, which the page was given with its last message: of the content of every
-// file that it used, or of a large one the inode, time of modification and size.
-// Where they are the same,
-// nothing happened; else it is loaded again. A page that was served and never
-// connected has no digest, and is loaded again when a file that it used changed
-// after it was served, by the time of its last status change, or when the clock
-// was set back since. A page that was loaded again carries a number of the server
-// that it has met, so that there is no loop. One that carries the same as before
-// has it written in its file, as when it was saved from a browser, and counts as
-// new.
+// Changes are numbered. A page carries the number that it was served at, and our client
+// says up to which number it was told. So a page whose websocket opens late, or again, is
+// told what it missed of the last 256 changes of at most 1024 files each. After more
+// changes, or a restart, digests of the files that it used decide whether it reloads. A
+// page without digests reloads if one of its files changed after it was served, by ctime,
+// or if the clock was set back. A page does not reload twice for the same reason.
 //
-// Not promised: what changes while a page is not connected that does not say
-// what it uses, unless the same server goes on. A page that is reached through a
-// symbolic link is known by the link's path, so that a change where the link
-// leads does not concern it.
+// Not promised: changes that a page misses which does not report what it uses, unless the
+// same server goes on; and changes of the target of a symbolic link through which a page
+// is reached.
 //
 // # Changing options
 //
@@ -165,56 +133,23 @@
 // last connection is over. Not promised: an answer to a connection that the kernel has
 // accepted and Serve has not.
 //
-// # The socket
+// # The websocket
 //
-// /livereload speaks the LiveReload protocol, official-7, with our client,
-// livereload-js and the browser extensions. A browser is told nothing before
-// it has said hello and sent info; what changes between the two is kept for
-// it. Each browser has one slot, in which updates merge; one that does not
-// read holds up nobody and is dropped after ten seconds, one that does not
-// answer a ping after fifteen. A browser at rest costs one goroutine, its
-// buffers and what is known of its page, less than 10 KiB in all, and nothing
-// of net/http: the handler returns when the websocket is open. What is not
-// understood is ignored, what is not the protocol ends the connection with the
-// status that says so.
+// /livereload speaks the LiveReload protocol, official-7. A page is told nothing before
+// it has said hello and sent info; changes in between are kept for it. Updates that a
+// page has not taken are merged. One that does not read delays no other; it is
+// disconnected after ten seconds, and after fifteen if it does not answer a ping. At rest
+// a page costs one goroutine and less than 10 KiB. Unknown commands are ignored; what is
+// not the protocol closes the connection.
 //
-// A page that says much does not delay the others. Of what comes over one socket,
-// 1 MiB is read at once, and then 16 KiB a second; the rest waits. Each message
-// counts as 256 bytes more than it has, and each file that has changed while a page
-// was away, and has to be compared with those of the page, as one byte more.
-// Messages of more than 8 KiB, of all pages, are heard one after the other, and
-// shorter ones meanwhile. Nothing that
-// comes over the socket runs anything, or reads a file: those that a page says
-// it uses are opened as if it had asked for them, to see whether they can be,
-// and only for pages of this server (by Origin).
+// Of one page 1 MiB of messages is read at once, and then 16 KiB a second (256 bytes more
+// for each message, and one for each file that is compared for it). Messages of more than
+// 8 KiB are handled one at a time over all pages. Nothing that comes over the websocket
+// runs a command or reads a file; files that a page of this server names are opened, to
+// see whether they can be.
 //
-// A client that offers https://github.com/execlog/execlogd/protocol-1 beside
-// official-7 is answered with both, and spoken to in messages that no other
-// client is ever sent. Files are URL paths below livereload.js's directory, with
-// %XX for each byte that is not a letter, a digit or one of /-._~ .
-//
-//	> {"command":"info","url":URL,"path":FILE,"seen":POSITION,"digest":DIGEST,"uses":[FILE,...]}
-//	    On each connection. Positions and digests are as the server gave them,
-//	    the first position in the script's URL, and no digest at first. Uses are
-//	    all that are known, in the order in which they were named; "all":true
-//	    says that they are too many for a frame, which has 64 KiB. Without path
-//	    the page is not of this server.
-//	> {"command":"uses","uses":[FILE,...],"age":MS}
-//	    Further uses, the first of which began to load at most so long ago
-//	    (2 s where that is not said).
-//	> {"command":"url","url":URL,"path":FILE}
-//	    The page shows another URL without having been loaded.
-//	< {"command":"at","seen":POSITION,"digest":DIGEST}
-//	    The answer to each of those, when there is no change to tell.
-//	< {"command":"change","seen":POSITION,"digest":DIGEST,"reload":BOOL,"files":[FILE,...]}
-//	    Load the page again, for some of the reasons in files, or fetch these
-//	    files again in place, in this order. Behind a reload no change is told
-//	    until the page has sent info.
-//	< {"command":"errors","errors":[{"title":TEXT,"text":TEXT},...]}
-//	    All errors of the page, in place of those before.
-//	< {"command":"tried","files":[FILE,...]}
-//	    Files that the page's script asked for and did not get. A page that
-//	    counts them among its uses says so.
+// A client that offers https://github.com/execlog/execlogd/protocol-1 as well is
+// answered in that protocol, which the package httpd/internal/livereload describes.
 //
 // # The status page
 //

@@ -1,14 +1,3 @@
-// Package livereload keeps the pages that are open in browsers up to date with the
-// files that they show and use.
-//
-// A [Hub] is told which files changed. It looks at those that some page uses, decides
-// what the change means to each page, and leaves an update in the page's mailbox. A
-// page is connected by a websocket that speaks the LiveReload protocol (official-7), or
-// beside it the protocol of client.js, in which a page reports what it uses. A page that
-// connects later, or again, catches up with what it has missed.
-//
-// The package knows no server. Files are seen by a function; the server hands over the
-// requests of pages that may listen, and puts [PageToken.Element] into its pages.
 package livereload
 
 import (
@@ -226,24 +215,29 @@ func (h *Hub) broadcast(c change, seen map[*resource]FileState) (told int) {
 			cl.errorsDue = true
 			cl.notify()
 		}
-		if (cl.page.reported || c.names) && cl.deliver(m.updateFor(cl.mask), &c, rec) {
-			told++
-		}
-	}
-	if !c.names {
-		for _, cl := range h.nonReporting {
-			// Such a page may have resources that it shows: a list of names.
-			if cl.deliver(c.updateFor(&cl.page).merge(m.updateFor(cl.mask)), &c, rec) {
+		if cl.page.reported || c.names {
+			if cl.deliver(m.updateFor(cl.mask), &c, rec) {
 				told++
 			}
+			cl.mask = mask{}
 		}
-	}
-
-	for _, cl := range affected {
-		cl.mask = mask{}
 	}
 	clear(affected)
 	h.scratch = affected
+	if c.names {
+		return told
+	}
+
+	for _, cl := range h.nonReporting {
+		u := c.updateFor(&cl.page)
+		if cl.mask != (mask{}) { // such a page shows a list of names
+			u = u.merge(m.updateFor(cl.mask))
+		}
+		if cl.deliver(u, &c, rec) {
+			told++
+		}
+		cl.mask = mask{}
+	}
 	return told
 }
 

@@ -111,19 +111,19 @@ func (m mask) hasError() bool { return (m.shows|m.uses)&errorBit != 0 }
 // is one, resource.hits says which files affect a resource. It costs nothing for a page
 // that is not affected. The zero match affects none.
 type match struct {
-	files     []reloadMessage // that affect some page: style sheets, images, the rest
-	inPlace   uint64          // the bits of those that are fetched again in place
-	resources []*resource     // that are affected
-	updates   map[uint64]update
+	files     []reloadMessage            // that affect some page: style sheets, images, the rest
+	inPlace   uint64                     // the bits of those that are fetched again in place
+	resources []*resource                // that are affected
+	assets    map[uint64][]reloadMessage // those of inPlace, by bits
 }
 
 // newMatch matches the hits of a change, and the resources whose errors changed. It must
 // be ended before the next begins. Hub.mu must be held until then.
-func newMatch(c *change, hits []hit, errs []*resource) *match {
-	m := new(match)
+func newMatch(c *change, hits []hit, errs []*resource) (m match) {
 	if len(hits) == 0 && len(errs) == 0 {
 		return m
 	}
+
 	bit := m.number(c, hits)
 	for _, hit := range hits {
 		m.add(hit.resource, bit[hit.file])
@@ -136,11 +136,15 @@ func newMatch(c *change, hits []hit, errs []*resource) *match {
 
 // number gives each file with a hit a bit, in the order in which pages fetch them.
 func (m *match) number(c *change, hits []hit) map[int]uint64 {
+	var order []int
 	bit := make(map[int]uint64)
 	for _, hit := range hits {
-		bit[hit.file] = 0
+		if _, known := bit[hit.file]; !known {
+			bit[hit.file] = 0
+			order = append(order, hit.file)
+		}
 	}
-	order := slices.SortedFunc(maps.Keys(bit), func(a, b int) int {
+	slices.SortFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(c.files[a].rank(), c.files[b].rank()), cmp.Compare(a, b))
 	})
 
@@ -212,28 +216,28 @@ func (m *match) updateFor(k mask) update {
 		return m.reload(reloads)
 	}
 
-	assets := k.uses & m.inPlace
-	switch n := bits.OnesCount64(assets); {
+	fetched := k.uses & m.inPlace
+	switch n := bits.OnesCount64(fetched); {
 	case n == 0:
 		return update{}
 	case n > maxAssets:
-		return m.reload(assets)
+		return m.reload(fetched)
 	case n == len(m.files):
 		return update{assets: m.files}
 	}
-	u, known := m.updates[assets]
-	if !known {
+	assets := m.assets[fetched]
+	if assets == nil {
 		for i := range m.files {
-			if assets&(1<<i) != 0 {
-				u.assets = append(u.assets, m.files[i])
+			if fetched&(1<<i) != 0 {
+				assets = append(assets, m.files[i])
 			}
 		}
-		if m.updates == nil {
-			m.updates = make(map[uint64]update)
+		if m.assets == nil {
+			m.assets = make(map[uint64][]reloadMessage)
 		}
-		m.updates[assets] = u
+		m.assets[fetched] = assets
 	}
-	return u
+	return update{assets: assets}
 }
 
 // reload loads a page again for the first of some files.

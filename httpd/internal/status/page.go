@@ -5,6 +5,7 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"html/template"
 	"maps"
 	"net/netip"
@@ -15,8 +16,6 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
-
-	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // The page shows so much of each. What a snapshot has beyond that is counted or
