@@ -112,7 +112,8 @@ func (w *Watcher) applyFile(n dirtree.ID, rec record) {
 // verifyExchange has name in n, which was moved away, reported if it is there all the
 // same: in an exchange (renameat2) something was moved there before.
 func (w *Watcher) verifyExchange(n dirtree.ID, name []byte) {
-	if w.renames.arrived(w.tree, n, name) {
+	// The hash may also be that of another place, which costs an event more.
+	if slices.Contains(w.renames.arrivals[:], w.tree.HashName(uint64(n), name)) {
 		w.verify(n, name, reportPresent)
 	}
 }
@@ -280,10 +281,4 @@ func (w *Watcher) departureOf(cookie uint32) *departure {
 func (l *renameLog) noteArrival(t *dirtree.Tree, n dirtree.ID, name []byte) {
 	l.arrivals[l.nextArrival%len(l.arrivals)] = t.HashName(uint64(n), name)
 	l.nextArrival++
-}
-
-// arrived reports whether something was renamed to that place lately. It may return true
-// wrongly.
-func (l *renameLog) arrived(t *dirtree.Tree, n dirtree.ID, name []byte) bool {
-	return slices.Contains(l.arrivals[:], t.HashName(uint64(n), name))
 }

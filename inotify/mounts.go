@@ -120,10 +120,6 @@ type mountedFiles struct {
 	byWatch map[int32][]*mountedFile
 }
 
-func newMountedFiles() mountedFiles {
-	return mountedFiles{at: map[dirEntry]*mountedFile{}, byWatch: map[int32][]*mountedFile{}}
-}
-
 func (w *Watcher) addMountedFile(f *mountedFile) {
 	w.mountedFiles.at[f.at] = f
 	if f.wd != 0 {

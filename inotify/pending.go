@@ -89,11 +89,11 @@ func (p *pending) next(t *dirtree.Tree) workKind {
 		return overflowWork
 	case len(p.roots) > 0:
 		return rootsWork
-	case p.anyDirtyReady(t):
+	case anyKey(p.dirty, func(e dirEntry) bool { return !e.exists(t) || t.Reachable(e.dir) }):
 		return dirtyWork
-	case anyReachable(t, p.unscanned):
+	case anyKey(p.unscanned, t.Reachable):
 		return unscannedWork
-	case anyReachable(t, p.unreported):
+	case anyKey(p.unreported, t.Reachable):
 		return unreportedWork
 	case len(p.detached) > 0:
 		return detachedWork
@@ -107,18 +107,10 @@ func (p *pending) next(t *dirtree.Tree) workKind {
 	return noWork
 }
 
-func (p *pending) anyDirtyReady(t *dirtree.Tree) bool {
-	for e := range p.dirty {
-		if !e.exists(t) || t.Reachable(e.dir) {
-			return true
-		}
-	}
-	return false
-}
-
-func anyReachable(t *dirtree.Tree, dirs map[dirtree.ID]struct{}) bool {
-	for n := range dirs {
-		if t.Reachable(n) {
+// anyKey reports whether is returns true for a key of m.
+func anyKey[K comparable, V any](m map[K]V, is func(K) bool) bool {
+	for k := range m {
+		if is(k) {
 			return true
 		}
 	}

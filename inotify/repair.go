@@ -45,11 +45,24 @@ func (w *Watcher) repairNext() (again bool, err error) {
 	case dirtyWork:
 		w.verifyEntries()
 	case unscannedWork:
-		w.scanUnscanned()
+		for n := range w.pending.unscanned {
+			if w.tree.Reachable(n) {
+				delete(w.pending.unscanned, n)
+				w.scan(0, scanRequest{dir: n, kind: scanNew})
+			}
+		}
 	case unreportedWork:
 		w.reportUnreported()
 	case detachedWork:
-		w.dropDetached()
+		// These directories are nowhere in the tree. They were deleted or moved out of it, or
+		// were not where the tree had them and no record says where they are.
+		//
+		// The second record of a rename cannot be missing by now. The entry that the directory
+		// was moved away from is verified first, and to look it up takes the lock of its parent,
+		// which the kernel holds until both records are queued.
+		for n := range w.pending.detached {
+			w.dropSubtree(n)
+		}
 	case unwantedWork:
 		w.removeWatches()
 	case skipWork:
@@ -85,15 +98,24 @@ func (w *Watcher) verifyEntries() {
 
 // verifyEntry makes the tree agree with the disk about one name.
 func (w *Watcher) verifyEntry(e dirEntry, flags verifyFlags) {
+	again := func() { w.pending.dirty[e] |= flags }
 	fd, err := w.openDir(e.dir, unix.O_PATH)
-	if err != nil {
-		w.verifyParent(e, flags, err)
+	switch parent := w.tree.Parent(e.dir); {
+	case err == nil:
+		defer unix.Close(fd)
+	case !isNotThere(err):
+		w.failed(&os.PathError{Op: "look into", Path: w.path(e.dir), Err: err}, again)
+		return
+	case parent != 0: // otherwise the kernel reports the end of a root
+		w.verify(parent, w.tree.Name(e.dir), 0)
+		again()
+		return
+	default:
 		return
 	}
-	defer unix.Close(fd)
 	st, err := dirfd.Stat(fd, e.name)
 	if err != nil && !isNotThere(err) {
-		w.verifyFailed(e, flags, &os.PathError{Op: "look at", Path: w.path(e.dir) + "/" + e.name, Err: err})
+		w.failed(&os.PathError{Op: "look at", Path: w.path(e.dir) + "/" + e.name, Err: err}, again)
 		return
 	}
 
@@ -130,40 +152,6 @@ func (w *Watcher) verifyEntry(e dirEntry, flags verifyFlags) {
 	}
 }
 
-// verifyParent handles an entry whose directory could not be opened: the entry of that
-// directory itself is verified. The end of a root is reported by the kernel.
-func (w *Watcher) verifyParent(e dirEntry, flags verifyFlags, err error) {
-	if !isNotThere(err) {
-		w.verifyFailed(e, flags, &os.PathError{Op: "look into", Path: w.path(e.dir), Err: err})
-		return
-	}
-	if parent := w.tree.Parent(e.dir); parent != 0 {
-		w.verify(parent, w.tree.Name(e.dir), 0)
-		w.pending.dirty[e] |= flags
-	}
-}
-
-// verifyFailed handles an entry that cannot be looked at, for a reason that says nothing
-// about it.
-func (w *Watcher) verifyFailed(e dirEntry, flags verifyFlags, err error) {
-	if !isResourceLimit(err) {
-		w.problem(err)
-		return
-	}
-	w.retryLater(err, func() { w.pending.dirty[e] |= flags })
-}
-
-// scanUnscanned scans the directories in which something happened while their path was not
-// known or wrong.
-func (w *Watcher) scanUnscanned() {
-	for n := range w.pending.unscanned {
-		if w.tree.Reachable(n) {
-			delete(w.pending.unscanned, n)
-			w.scan(0, scanRequest{dir: n, kind: scanNew})
-		}
-	}
-}
-
 // reportUnreported reports directories as removed and created again, with all below them.
 func (w *Watcher) reportUnreported() {
 	for n := range w.pending.unreported {
@@ -184,23 +172,11 @@ func (w *Watcher) reportUnreported() {
 	}
 }
 
-// dropDetached gives up the directories that are nowhere in the tree. They were deleted or
-// moved out of it, or were not where the tree had them and no record says where they are.
-//
-// The second record of a rename cannot be missing by now. The entry that the directory was moved
-// away from is verified first, and to look it up takes the lock of its parent, which the kernel
-// holds until both records are queued.
-func (w *Watcher) dropDetached() {
-	for n := range w.pending.detached {
-		w.dropSubtree(n)
-	}
-}
-
 // removeWatches removes some of the watches that are not needed any more.
 func (w *Watcher) removeWatches() {
 	some := min(len(w.pending.unwanted), removalBatch)
 	for _, wd := range w.pending.unwanted[:some] {
-		isUsed := w.tree.ByWatch(wd) != 0 || w.components.watches[wd] != 0 ||
+		isUsed := w.tree.ByWatch(wd) != 0 || len(w.components[wd]) > 0 ||
 			len(w.mountedFiles.byWatch[wd]) > 0 || len(w.rootFiles[wd]) > 0
 		if !isUsed {
 			w.kernel.unwatch(wd)

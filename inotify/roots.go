@@ -31,54 +31,16 @@ type component struct {
 	name string
 }
 
-// A componentSet has the components of the paths of all roots.
-type componentSet struct {
-	subscribers map[component][]*subscriber // whose path has it
-	watches     map[int32]int               // number of components, by watch descriptor
-}
-
-func newComponentSet() componentSet {
-	return componentSet{subscribers: map[component][]*subscriber{}, watches: map[int32]int{}}
-}
-
-func (cs *componentSet) add(c component, s *subscriber) {
-	if slices.Contains(cs.subscribers[c], s) {
-		return // the path passes here twice
-	}
-	if len(cs.subscribers[c]) == 0 {
-		cs.watches[c.wd]++
-	}
-	cs.subscribers[c] = append(cs.subscribers[c], s)
-}
-
-func (cs *componentSet) remove(c component, s *subscriber) {
-	i := slices.Index(cs.subscribers[c], s)
-	if i < 0 {
-		return
-	}
-	cs.subscribers[c] = slices.Delete(cs.subscribers[c], i, i+1)
-	if len(cs.subscribers[c]) > 0 {
-		return
-	}
-	delete(cs.subscribers, c)
-	if cs.watches[c.wd]--; cs.watches[c.wd] == 0 {
-		delete(cs.watches, c.wd)
-	}
-}
-
 // applyToComponents has the roots resolved again whose path a record concerns.
 func (w *Watcher) applyToComponents(rec record) {
-	if rec.mask&(componentMask|Ignored|Unmount) == 0 || w.components.watches[rec.wd] == 0 {
-		return
-	}
-	if rec.mask&(Ignored|Unmount) == 0 {
-		w.pending.resolve(w.components.subscribers[component{rec.wd, string(rec.name)}]...)
-		return
-	}
-	for c, subs := range w.components.subscribers {
-		if c.wd == rec.wd {
+	names := w.components[rec.wd]
+	switch {
+	case rec.mask&(Ignored|Unmount) != 0:
+		for _, subs := range names {
 			w.pending.resolve(subs...)
 		}
+	case rec.mask&componentMask != 0:
+		w.pending.resolve(names[string(rec.name)]...)
 	}
 }
 
@@ -88,7 +50,14 @@ func (w *Watcher) watchComponents(s *subscriber) {
 	old := s.components
 	s.components = w.resolve(s.root)
 	for _, c := range s.components {
-		w.components.add(c, s)
+		names := w.components[c.wd]
+		if names == nil {
+			names = map[string][]*subscriber{}
+			w.components[c.wd] = names
+		}
+		if !slices.Contains(names[c.name], s) { // the path may pass here twice
+			names[c.name] = append(names[c.name], s)
+		}
 	}
 	for _, c := range old {
 		if !slices.Contains(s.components, c) {
@@ -98,8 +67,13 @@ func (w *Watcher) watchComponents(s *subscriber) {
 }
 
 func (w *Watcher) unwatchComponent(c component, s *subscriber) {
-	w.components.remove(c, s)
-	if w.components.watches[c.wd] == 0 {
+	names := w.components[c.wd]
+	names[c.name] = slices.DeleteFunc(names[c.name], func(other *subscriber) bool { return other == s })
+	if len(names[c.name]) == 0 {
+		delete(names, c.name)
+	}
+	if len(names) == 0 {
+		delete(w.components, c.wd)
 		w.pending.unwanted = append(w.pending.unwanted, c.wd)
 	}
 }

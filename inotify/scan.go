@@ -41,8 +41,6 @@ const (
 
 func (k scanKind) reports() bool { return k == scanNew || k == scanAll || k == scanChanged }
 
-func (k scanKind) silent() bool { return k == scanSilent || k == scanNewSilent }
-
 func (k scanKind) entersKnown() bool { return k != scanNew && k != scanNewSilent }
 
 // inNewDir returns the kind for what lies in a directory that the tree did not have.
@@ -255,15 +253,13 @@ func (w *Watcher) scanFailed(req scanRequest, err error) {
 		} else {
 			w.pending.unscanned[req.dir] = struct{}{}
 		}
-	case isResourceLimit(err):
+	default:
 		wd := w.tree.Node(req.dir).WD
-		w.retryLater(pathErr, func() {
+		w.failed(pathErr, func() {
 			if w.tree.Node(req.dir).WD == wd {
 				w.scan(0, req)
 			}
 		})
-	default:
-		w.problem(pathErr)
 	}
 }
 
@@ -329,7 +325,7 @@ func (s *scanner) newDirScan(req scanRequest, buffers *scratch) *dirScan {
 		mask:     watchFlags | uint32(s.w.mask),
 		dev:      s.w.devices[s.w.tree.Node(req.dir).Device],
 		skip:     s.w.skipFunc(req.dir),
-		observed: !req.kind.silent() && s.w.anySubscriber(req.dir, func(sub *subscriber) bool { return !sub.muted }),
+		observed: s.w.anySubscriber(req.dir, func(sub *subscriber) bool { return !sub.muted }),
 	}
 	if req.formerSkip != nil {
 		d.wasSkip = req.formerSkip(req.dir)
@@ -371,14 +367,22 @@ func (d *dirScan) add(fd int, e scanEntry) {
 			return
 		}
 	case d.skip != nil && d.skip(string(e.name)):
-		if !d.req.kind.reports() || e.announced || !d.changedSince(fd, e.name) {
+		if !d.req.kind.reports() || e.announced {
 			return
+		}
+		if d.req.since != 0 {
+			var err error
+			if e.inode, err = dirfd.Stat(fd, string(e.name)); err != nil || e.inode.Ctime < d.req.since {
+				return
+			}
 		}
 		e.skipped = true // that it is there is reported all the same
 	default:
 		d.watch(&e, fd)
 		if e.err == nil && !d.dev.has(e.inode) {
-			d.checkRemote(&e, fd)
+			if fs := d.scanner.w.remote(fd, string(e.name)); fs != "" { // is mounted here
+				e.wrongWatch, e.wd, e.err = e.wd, 0, &RemoteError{FS: fs}
+			}
 		}
 	}
 
@@ -386,22 +390,6 @@ func (d *dirScan) add(fd int, e scanEntry) {
 	d.names = append(d.names, e.name...)
 	e.name = d.names[start:]
 	d.entries = append(d.entries, e)
-}
-
-// changedSince reports whether a directory was made, or otherwise changed, since req.since.
-func (d *dirScan) changedSince(fd int, name []byte) bool {
-	if d.req.since == 0 {
-		return true
-	}
-	st, err := dirfd.Stat(fd, string(name))
-	return err == nil && st.Ctime >= d.req.since
-}
-
-// checkRemote takes the watch back if a remote file system is mounted here.
-func (d *dirScan) checkRemote(e *scanEntry, fd int) {
-	if fs := d.scanner.w.remote(fd, string(e.name)); fs != "" {
-		e.wrongWatch, e.wd, e.err = e.wd, 0, &RemoteError{FS: fs}
-	}
 }
 
 // watch adds a watch for a directory. It must never be taken for that of another directory

@@ -7,12 +7,10 @@ package inotify
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -175,7 +173,7 @@ func (w *Watcher) snapshot() *snapshot {
 			s.intact = false
 		}
 	}
-	for wd := range w.components.watches {
+	for wd := range w.components {
 		s.others = append(s.others, wd)
 	}
 
@@ -465,59 +463,39 @@ func kernelWatches(fd int) iter.Seq2[kernelWatch, error] {
 			return
 		}
 		defer f.Close()
-		for lines := bufio.NewReaderSize(f, 64<<10); ; {
-			line, err := lines.ReadSlice('\n')
-			if err == io.EOF {
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			rest, ok := strings.CutPrefix(lines.Text(), "inotify ")
+			if !ok {
+				continue
+			}
+			kw, err := parseWatch(rest)
+			if !yield(kw, err) || err != nil {
 				return
 			}
-			var kw kernelWatch
-			ok := false
-			if err == nil {
-				kw, ok, err = cutWatch(line)
-			}
-			if (ok || err != nil) && !yield(kw, err) || err != nil {
-				return
-			}
+		}
+		if lines.Err() != nil {
+			yield(kernelWatch{}, lines.Err())
 		}
 	}
 }
 
-// cutWatch decodes a line "inotify wd:1 ino:2 sdev:3 mask:4 ...", all in hex;
-// other lines are not ok.
-func cutWatch(line []byte) (kw kernelWatch, ok bool, err error) {
-	if !bytes.HasPrefix(line, []byte("inotify ")) {
-		return kw, false, nil
-	}
+// parseWatch parses "wd:1 ino:2 sdev:3 mask:4 ...", all in hex.
+func parseWatch(line string) (kernelWatch, error) {
 	var values [4]uint64
 	rest := line
-	for i, key := range [...]string{"inotify wd:", " ino:", " sdev:", " mask:"} {
-		if values[i], rest, ok = cutHex(rest, key); !ok {
-			return kw, false, fmt.Errorf("fdinfo line %q without%q", line, key)
+	for i, key := range [...]string{"wd:", "ino:", "sdev:", "mask:"} {
+		field, after, _ := strings.Cut(rest, " ")
+		digits, ok := strings.CutPrefix(field, key)
+		n, err := strconv.ParseUint(digits, 16, 64)
+		if !ok || err != nil {
+			return kernelWatch{}, fmt.Errorf("fdinfo line %q without %q", line, key)
 		}
+		values[i], rest = n, after
 	}
-
 	dev := values[2] // the kernel's own kind of number, with 20 bits for the minor
 	return kernelWatch{
 		wd: int32(values[0]), ino: values[1], mask: Mask(values[3]),
 		major: uint32(dev >> 20), minor: uint32(dev & (1<<20 - 1)),
-	}, true, nil
-}
-
-// cutHex takes key and a number off the start of b.
-func cutHex(b []byte, key string) (v uint64, rest []byte, ok bool) {
-	if len(b) < len(key) || string(b[:len(key)]) != key {
-		return 0, nil, false
-	}
-	for i, c := range b[len(key):] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		default:
-			return v, b[len(key)+i:], i > 0
-		}
-		v = v<<4 | uint64(c)
-	}
-	return v, nil, len(b) > len(key)
+	}, nil
 }

@@ -495,23 +495,21 @@ func TestResumeScansNothing(t *testing.T) {
 	}
 }
 
-func TestCutWatch(t *testing.T) {
+func TestParseWatch(t *testing.T) {
 	tests := []struct {
 		line string
 		want kernelWatch
 		ok   bool
-		err  string
 	}{
-		{"pos:\t0\n", kernelWatch{}, false, ""},
-		{"inotify wd:1f ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8\n", kernelWatch{31, 0x800afce, 0x9e7e, 8, 19}, true, ""},
-		{"inotify wd:1 ino:2 sdev:3 mask:4", kernelWatch{1, 4, 2, 0, 3}, true, ""},
-		{"inotify wd:1 ino: sdev:3 mask:4\n", kernelWatch{}, false, "without"},
-		{"inotify wd:1\n", kernelWatch{}, false, "without"},
+		{"wd:1f ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8", kernelWatch{31, 0x800afce, 0x9e7e, 8, 19}, true},
+		{"wd:1 ino:2 sdev:3 mask:4", kernelWatch{1, 4, 2, 0, 3}, true},
+		{"wd:1 ino: sdev:3 mask:4", kernelWatch{}, false},
+		{"wd:1", kernelWatch{}, false},
 	}
 	for _, tt := range tests {
-		got, ok, err := cutWatch([]byte(tt.line))
-		if got != tt.want || ok != tt.ok || (err != nil) != (tt.err != "") {
-			t.Errorf("cutWatch(%q) = %+v, %t, %v", tt.line, got, ok, err)
+		got, err := parseWatch(tt.line)
+		if got != tt.want || (err == nil) != tt.ok {
+			t.Errorf("parseWatch(%q) = %+v, %v", tt.line, got, err)
 		}
 	}
 }

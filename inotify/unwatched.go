@@ -233,6 +233,16 @@ func (w *Watcher) retryLater(reason error, retry func()) {
 	}
 }
 
+// failed handles an error that says nothing about what was looked at: retry is called later when a
+// resource had run out, and any other error is reported as a problem.
+func (w *Watcher) failed(err error, retry func()) {
+	if isResourceLimit(err) {
+		w.retryLater(err, retry)
+	} else {
+		w.problem(err)
+	}
+}
+
 // poll looks at everything that is to be polled or retried now, and reports whether there was anything.
 func (w *Watcher) poll() bool {
 	if !w.unwatched.due() {

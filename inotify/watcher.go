@@ -69,9 +69,9 @@ type Watcher struct {
 	oldPaths   *dirtree.PathBuilder[[]*subscriber] // for the old place in a rename
 	target     *subscriber                         // alone gets events; nil is everybody
 
-	components   componentSet
-	rootFiles    map[int32][]*subscriber // whose root is a file, by its watch
-	mountPoints  []string                // when the list was read last
+	components   map[int32]map[string][]*subscriber // of the paths of roots, by watch and name
+	rootFiles    map[int32][]*subscriber            // whose root is a file, by its watch
+	mountPoints  []string                           // when the list was read last
 	mountedFiles mountedFiles
 	unwatched    unwatchedDirs
 	renames      renameLog
@@ -105,9 +105,9 @@ func newWatcher(opts Options) *Watcher {
 		mask:         internalMask,
 		subscribed:   map[dirtree.ID][]*subscriber{},
 		rootPaths:    map[dirtree.ID]string{},
-		components:   newComponentSet(),
+		components:   map[int32]map[string][]*subscriber{},
 		rootFiles:    map[int32][]*subscriber{},
-		mountedFiles: newMountedFiles(),
+		mountedFiles: mountedFiles{at: map[dirEntry]*mountedFile{}, byWatch: map[int32][]*mountedFile{}},
 		unwatched:    newUnwatchedDirs(opts.PollInterval),
 		pending:      newPending(),
 		consistent:   time.Now(),

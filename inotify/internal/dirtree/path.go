@@ -24,7 +24,7 @@ type PathBuilder[S any] struct {
 	ancestors []ID
 
 	seed  maphash.Seed
-	cache [128][4]cachedPath // sets of four, so that names with one hash do not displace each other
+	cache [512]cachedPath // by a hash of directory and name
 }
 
 // A Match is a subscribed directory at or above a place.
@@ -133,32 +133,18 @@ func (b *PathBuilder[S]) Path(start int) string {
 		hash = hash<<8 | uint64(c)
 	}
 	hash = (hash + uint64(b.dir)<<40) * 0x9e3779b97f4a7c15 >> 32
-	set := &b.cache[hash%uint64(len(b.cache))]
-
-	for i := range set {
-		c := &set[i]
-		if c.dir == b.dir && c.version == b.version && c.start == start && c.path[len(c.path)-c.nameLen:] == string(b.name) {
-			return c.path
-		}
+	c := &b.cache[hash%uint64(len(b.cache))]
+	if c.dir == b.dir && c.version == b.version && c.start == start && c.path[len(c.path)-c.nameLen:] == string(b.name) {
+		return c.path
 	}
-	return b.intern(set, start)
-}
 
-// intern makes the string and puts it in front of set. It takes the string that
-// is there from before the tree has changed, if that is the same.
-func (b *PathBuilder[S]) intern(set *[4]cachedPath, start int) string {
 	path := b.fullPath()
 	if start >= len(path) {
 		return "."
 	}
-	i := slices.IndexFunc(set[:], func(c cachedPath) bool { return c.path == string(path[start:]) })
-	if i < 0 {
-		i = len(set) - 1
-		set[i].path = string(path[start:])
+	if c.path != string(path[start:]) { // it is often the same in another version of the tree
+		c.path = string(path[start:])
 	}
-
-	c := cachedPath{path: set[i].path, dir: b.dir, version: b.version, start: start, nameLen: len(b.name)}
-	copy(set[1:i+1], set[:i])
-	set[0] = c
+	c.dir, c.version, c.start, c.nameLen = b.dir, b.version, start, len(b.name)
 	return c.path
 }
