@@ -27,9 +27,9 @@ test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench screenshot torture cover units install uninstall clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce screenshot torture cover units install uninstall clean help
 
-check: fmt vet lint types test units ## what a change must pass (default)
+check: fmt vet lint types test benchonce units ## what a change must pass (default)
 
 run: build ## serve ROOT (examples/site) on PORT (8000)
 	bin/execlogd -root $(ROOT) -port $(PORT)
@@ -74,6 +74,9 @@ fuzz: ## each fuzz target for FUZZTIME (20s); fails with the first that fails
 
 bench: ## benchmarks, for benchstat
 	@go test -run '^$$' -bench . -benchmem ./...
+
+benchonce: ## each benchmark once: that it runs, not how fast
+	@mkdir -p bin; go test -run '^$$' -bench . -benchtime 1x -timeout 5m ./... >bin/benchonce.out || { cat bin/benchonce.out; exit 1; }
 
 screenshot: deps ## docs/save.gif: a save in an editor, and the page beside it
 	cd e2e && go test -count=1 -run TestScreenshot -screenshot $(CURDIR)/docs/save.gif .

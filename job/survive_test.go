@@ -2,8 +2,6 @@ package job
 
 import (
 	"bytes"
-	"golang.org/x/sys/unix"
-
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/job/internal/supervisor"
 	"github.com/execlog/execlogd/router"

@@ -195,11 +195,14 @@ var (
 func failing(a fakeRoute, runs string) fakeRoute {
 	return a.with(func(a *fakeRoute) { a.fails = runs })
 }
+
 func writing(a fakeRoute, what string) fakeRoute {
 	return a.with(func(a *fakeRoute) { a.writes = what })
 }
+
 func behind(a fakeRoute, names ...string) fakeRoute {
 	return a.with(func(a *fakeRoute) { a.After = names })
 }
+
 func continuing(a fakeRoute) fakeRoute { return a.with(func(a *fakeRoute) { a.OnFailure = Continue }) }
 func keeping(a fakeRoute) fakeRoute    { return a.with(func(a *fakeRoute) { a.OnFailure = Keep }) }

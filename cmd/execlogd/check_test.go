@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// checking runs `execlogd check` on text in a directory with a program prog, a
-// file plain and a directory dir.
+// checking runs execlogd check on text, in a directory with a program prog, a file
+// plain and a directory dir.
 func checking(t *testing.T, text string) (out string, err error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,10 +27,10 @@ func checking(t *testing.T, text string) (out string, err error) {
 	return strings.ReplaceAll(b.String(), dir+"/", ""), err
 }
 
-// wrongRoute is a [[route]] that is right but for text.
+// wrongRoute is a [[route]] with text, which has the mistake if there is one.
 func wrongRoute(text string) string { return "[[route]]\nname='x'\nrun=['x']\n" + text }
 
-func TestCheckLooksAtWhatIsNamed(t *testing.T) {
+func TestCheckLooksForDirectories(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"[server]\nroot = 'dir'\n", "x.toml is right: 0 routes, and a server for dir\n"},
 		{"[server]\nroot = 'no'\n", `x.toml:2:8: root "no" does not exist: create it, or name another` + "\n"},
@@ -50,7 +50,7 @@ func TestCheckLooksAtWhatIsNamed(t *testing.T) {
 	}
 }
 
-func TestCheckSaysAMistakeOnce(t *testing.T) {
+func TestCheckReportsAMistakeOnce(t *testing.T) {
 	for text, want := range map[string]string{
 		"[[route]]\nname = 'a b'\nrun = ['sh']\n":               `x.toml:2:8: name is "a b": want one word without ", = and what does not print` + "\n",
 		"[[route]]\nname = 'a'\nrun = ['sh']\nshell = 'true'\n": `x.toml:4:9: route "a" has both run and shell: keep one of them` + "\n",
@@ -83,7 +83,7 @@ func TestCheckLooksForPrograms(t *testing.T) {
 	}
 }
 
-func TestCheckReportsAllInTheOrderOfTheFile(t *testing.T) {
+func TestCheckReportsAllMistakesInOrder(t *testing.T) {
 	out, err := checking(t, "jobs = 0\n[server]\nroot = 'no'\nport = -1\n[[route]]\nname = 'x'\nrun = ['no-such-program']\nafter = ['y']\ndelay = '1'\n")
 	var places []string
 	for line := range strings.Lines(out) {
@@ -94,7 +94,7 @@ func TestCheckReportsAllInTheOrderOfTheFile(t *testing.T) {
 	}
 }
 
-// A file that is something else is not gone through to its end.
+// A file that is no configuration at all is not checked to its end.
 func TestCheckStopsAtManyMistakes(t *testing.T) {
 	var text strings.Builder
 	for i := range 5000 {
@@ -117,7 +117,7 @@ func TestCheckUsage(t *testing.T) {
 	}
 }
 
-// A wrong file starts nothing, and is one line.
+// With a mistake in the file nothing starts, and the error is one line.
 func TestWrongFileStartsNothing(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.toml")

@@ -110,7 +110,7 @@ func TestWhyTakesTheFlagsOfRun(t *testing.T) {
 	}
 }
 
-func TestWhyKnowsAFileByAnyOfItsNames(t *testing.T) {
+func TestWhyFollowsSymbolicLinks(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{"site", "else"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
@@ -141,7 +141,7 @@ func TestWhyKnowsAFileByAnyOfItsNames(t *testing.T) {
 	}
 }
 
-// watching runs `execlogd watch` on a directory and returns what it prints.
+// watching runs execlogd watch on a directory, and returns the lines that it prints.
 func watching(t *testing.T, args ...string) *bufio.Scanner {
 	t.Helper()
 	out, stdout := io.Pipe()

@@ -73,7 +73,7 @@ func TestNotify(t *testing.T) {
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")
 	t.Setenv("XDG_RUNTIME_DIR", bin)
-	r := runLine(t, "-notify", "--", "sh", "-c", `test "${EXECLOGD_PATH##*/}" != "a<b"`)
+	r := startRun(t, "-notify", "--", "sh", "-c", `test "${EXECLOGD_PATH##*/}" != "a<b"`)
 	r.next("execlogd: sh: ok after *")
 	r.save("a<b")
 	r.next("execlogd: sh -c *")
@@ -84,7 +84,7 @@ func TestNotify(t *testing.T) {
 		t.Errorf("told %q %v, want %q", got, err, want)
 	}
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
-	r = runLine(t, "-notify", "-delay", "0s", "-debounce", "0s", "true")
+	r = startRun(t, "-notify", "-delay", "0s", "-debounce", "0s", "true")
 	r.next("execlogd: notify: there is no session bus*")
 	r.next("execlogd: true: ok after *")
 	r.save("x")
@@ -94,7 +94,7 @@ func TestNotify(t *testing.T) {
 // A change is a signal for a command that goes on, which is started again when it
 // has ended.
 func TestSignalInsteadOfARestart(t *testing.T) {
-	r := runLine(t, "-signal", "usr1", "-debounce", "0s", "--", "sh", "-c",
+	r := startRun(t, "-signal", "usr1", "-debounce", "0s", "--", "sh", "-c",
 		`trap 'echo again' USR1; trap 'echo bye; exit 0' TERM; echo up; while [ ! -e "$EXECLOGD_ROOT/stop" ]; do sleep 0.01; done; rm "$EXECLOGD_ROOT/stop"; exit 3`)
 	seen := func(want string) { // beside what is said of runs
 		t.Helper()
@@ -119,7 +119,7 @@ func TestSignalInsteadOfARestart(t *testing.T) {
 }
 
 func TestStopSignal(t *testing.T) {
-	r := runLine(t, "-restart", "-stop-signal", "INT", "--", "sh", "-c", `trap 'echo interrupted; exit' INT; trap 'echo terminated; exit' TERM; echo up; while :; do sleep 0.01; done`)
+	r := startRun(t, "-restart", "-stop-signal", "INT", "--", "sh", "-c", `trap 'echo interrupted; exit' INT; trap 'echo terminated; exit' TERM; echo up; while :; do sleep 0.01; done`)
 	r.next("up")
 	r.save("x")
 	r.next("interrupted")

@@ -9,7 +9,7 @@ import (
 )
 
 // ignoringTree makes a directory with what git ignores in it.
-func ignoringTree(t *testing.T) (dir string, r *oneLine) {
+func ignoringTree(t *testing.T) (dir string, r *runTest) {
 	t.Helper()
 	dir = t.TempDir()
 	for _, sub := range []string{"out", "src"} {
@@ -20,7 +20,7 @@ func ignoringTree(t *testing.T) (dir string, r *oneLine) {
 	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("# made\n/out/\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return dir, &oneLine{t: t, dir: dir}
+	return dir, &runTest{t: t, dir: dir}
 }
 
 // run does not listen to what git ignores, unless it is told to.

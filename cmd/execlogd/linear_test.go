@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// manyRoutes is a configuration with so many routes, each but the first after
-// another.
+// manyRoutes is a configuration with n routes, each of which comes after another, except
+// the first.
 func manyRoutes(n int, after func(i int) int) string {
 	var b strings.Builder
 	for i := range n {
@@ -25,7 +25,7 @@ func manyRoutes(n int, after func(i int) int) string {
 	return b.String()
 }
 
-// What a route costs is about the same however many there are.
+// The time for one route does not depend on how many there are.
 func BenchmarkCheck(b *testing.B) {
 	for _, n := range []int{100, 1000, 4000} {
 		b.Run(fmt.Sprint(n, "routes"), func(b *testing.B) {
@@ -43,7 +43,8 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// Nothing that a file may hold takes longer than in proportion to its length.
+// A file is read and checked in a time that is proportional to its length, whatever is
+// in it.
 func TestConfigurationTakesLinearTime(t *testing.T) {
 	list := func(n int, format string) string {
 		var b strings.Builder
@@ -112,8 +113,8 @@ func TestConfigurationTakesLinearTime(t *testing.T) {
 	}
 }
 
-// cpuTime is how long a processor works on do, in its thread, whatever else there
-// is to do.
+// cpuTime returns the processor time that do takes in its thread, which does not depend
+// on what else the machine does.
 func cpuTime(t *testing.T, do func()) time.Duration {
 	t.Helper()
 	runtime.LockOSThread()

@@ -13,7 +13,7 @@ import (
 // as well.
 func TestRunListensToSingleFiles(t *testing.T) {
 	dir := t.TempDir()
-	r := &oneLine{t: t, dir: dir}
+	r := &runTest{t: t, dir: dir}
 	r.save("app.conf")
 	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestRunListensToSingleFiles(t *testing.T) {
 // A file that lies in a directory which is listened to as well is one file.
 func TestRunTakesFileInDirectoryForOne(t *testing.T) {
 	dir := t.TempDir()
-	r := &oneLine{t: t, dir: dir}
+	r := &runTest{t: t, dir: dir}
 	r.save("app.conf")
 	r = runIn(t, dir, "-path", dir, "-path", dir+"/app.conf", "-per", "file", "--", "echo", "{path}")
 	r.next("execlogd: watching 1 directory and 1 file")
@@ -151,7 +151,7 @@ run = ["echo", "later has", "{path}"]
 // watch prints what happens to a single file.
 func TestWatchSingleFile(t *testing.T) {
 	dir := t.TempDir()
-	r := &oneLine{t: t, dir: dir}
+	r := &runTest{t: t, dir: dir}
 	r.save("app.conf")
 	out := watching(t, "-events", "modify", dir+"/app.conf")
 	r.save("other")
@@ -174,7 +174,7 @@ func TestWatchSingleFile(t *testing.T) {
 // why knows that a root which is a file is what it is for.
 func TestWhyOfRootThatIsFile(t *testing.T) {
 	dir := t.TempDir()
-	r := &oneLine{t: t, dir: dir}
+	r := &runTest{t: t, dir: dir}
 	r.save("app.conf")
 	var out strings.Builder
 	if err := run(t.Context(), []string{"why", "run", "-path", dir + "/app.conf", "-match", "*.go", dir + "/app.conf"}, &out, io.Discard); err != nil {

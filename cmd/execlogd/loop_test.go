@@ -82,7 +82,7 @@ env = { STARTS = "`+file+`" }
 		t.Parallel()
 		dir := t.TempDir()
 		file := filepath.Join(dir, "starts")
-		r := runLine(t, "-restart", "-shell", `echo >>`+file+`; sleep 1.2; cd "$EXECLOGD_ROOT"; date +%N >.out; mv .out out; sleep 100`)
+		r := startRun(t, "-restart", "-shell", `echo >>`+file+`; sleep 1.2; cd "$EXECLOGD_ROOT"; date +%N >.out; mv .out out; sleep 100`)
 		await(t, r.out, "lastly out: name it with -outputs or -ignore")
 		if n := starts(t, file); n > most {
 			t.Errorf("started %d times, want at most %d", n, most)
@@ -174,7 +174,11 @@ port = 0
 		git("commit", "-q", "-m", branch)
 	}
 	s.write("site/first.css", "1")
-	for !strings.Contains(s.await("msg=changed"), "first.css") { // until here it was us
+	for content, names := false, false; !content || !names; { // until here it was us
+		line := s.await("changed")
+		isLast := strings.Contains(line, "first.css")
+		content = content || isLast && strings.Contains(line, "msg=changed")
+		names = names || isLast && strings.Contains(line, "names changed")
 	}
 	told := s.page("/")
 	git("checkout", "-q", "one")

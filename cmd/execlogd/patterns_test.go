@@ -16,7 +16,7 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// siteDir is a directory with src, docs and a few files, and a link to it.
+// siteDir creates a directory with src, docs and a few files, and a link to it.
 func siteDir(t *testing.T) (dir, link string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "site")
@@ -36,8 +36,8 @@ func siteDir(t *testing.T) (dir, link string) {
 	return dir, link
 }
 
-// A pattern that can match nothing is an error that says what was meant, in a file
-// with its place.
+// A pattern that can match nothing is an error that says what is meant, with a position
+// if it is in a file.
 func TestPatternsThatMatchNothing(t *testing.T) {
 	dir, link := siteDir(t)
 	for pattern, want := range map[string]string{
@@ -85,7 +85,7 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 	}
 }
 
-// A pattern that may be wrong is a note, wherever it is.
+// A pattern that may be wrong has a note, in a file or in a flag.
 func TestPatternsThatMayBeWrong(t *testing.T) {
 	dir, _ := siteDir(t)
 	elsewhere := t.TempDir()
@@ -128,7 +128,7 @@ func TestPatternsThatMayBeWrong(t *testing.T) {
 		t.Errorf("-ignore: %s", line)
 	}
 	for _, args := range [][]string{{"-match", "*.md", "-ignore", "*.md"}, {"-match", "out/*.md", "-outputs", "out/"}} {
-		r := runLine(t, append(args, "true")...)
+		r := startRun(t, append(args, "true")...)
 		r.next(fmt.Sprintf("execlogd: note: pattern %q in match lets nothing in: the pattern %q keeps all of it out", args[1], args[3]))
 		if err := r.stop(); err != nil {
 			t.Error(err)
@@ -136,7 +136,7 @@ func TestPatternsThatMayBeWrong(t *testing.T) {
 	}
 }
 
-// A hidden name that is spelled out counts, but for one that is ignored by name.
+// A hidden file that a pattern spells out triggers a route, unless it is ignored by name.
 func TestSpelledOutNamesTrigger(t *testing.T) {
 	dir := t.TempDir()
 	for ignore, want := range map[string]string{"x": "triggered by ", ".*": "ignored by the pattern .*", ".env": "ignored by the pattern .env"} {
@@ -150,7 +150,7 @@ func TestSpelledOutNamesTrigger(t *testing.T) {
 	if t.Failed() {
 		return // nothing will run
 	}
-	r := runLine(t, "-postpone", "-match", ".env", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
+	r := startRun(t, "-postpone", "-match", ".env", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
 	r.save(".env")
 	r.next(".env")
 	if err := r.stop(); err != nil {
@@ -163,8 +163,8 @@ func TestSpelledOutNamesTrigger(t *testing.T) {
 	}
 }
 
-// A route that matches no file is said once.
-func TestRoutesThatMatchNoFileAreSaid(t *testing.T) {
+// A route that matches no file is logged once.
+func TestRoutesThatMatchNoFileAreLogged(t *testing.T) {
 	const some, none = "[[route]]\nname = 'some'\nmatch = '*.md'\nrun = ['true']\n", "[[route]]\nname = 'none'\nmatch = ['*.x', '*.y']\nrun = ['true']\n"
 	s := begin(t, "-- a/b/c.md --\n-- .git/x.x --\n-- x.toml --\n"+some+none)
 	if line := s.await("no file matches yet"); !strings.Contains(line, "level=INFO") || !strings.Contains(line, `route=none match="[*.x *.y]"`) {
@@ -187,8 +187,8 @@ func TestRoutesThatMatchNoFileAreSaid(t *testing.T) {
 	}
 }
 
-// Where there are very many files, nothing is said of what is not among the first.
-func TestUnmatchedLooksAtSoManyFiles(t *testing.T) {
+// In a tree of very many files there is no note, since not all of them are compared.
+func TestUnmatchedInALargeTree(t *testing.T) {
 	dir := t.TempDir()
 	r, err := router.New(router.Options{}, router.Route{Name: "x", Patterns: []string{"*.x"}, Callback: noCallback})
 	if err != nil {
@@ -232,7 +232,7 @@ func TestRunSaysThatNoFileMatches(t *testing.T) {
 	}
 }
 
-// A lockedBuffer is what was written so far.
+// A lockedBuffer holds what was written to it. It may be read and written at once.
 type lockedBuffer struct{ text atomic.Value }
 
 func (b *lockedBuffer) String() string { s, _ := b.text.Load().(string); return s }

@@ -13,7 +13,7 @@ import (
 	"github.com/execlog/execlogd/internal/config"
 )
 
-// unreadable are files that are no configuration, with what is said of each.
+// unreadable are kinds of files that are refused as a configuration, with the errors.
 var unreadable = map[string]struct {
 	put  func(path string) error
 	want string
@@ -41,7 +41,7 @@ func leaveSocket(path string) error {
 	return ln.Close()
 }
 
-// soon fails the test if do takes long.
+// soon fails the test if do does not return.
 func soon(t *testing.T, what string, do func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -56,8 +56,8 @@ func soon(t *testing.T, what string, do func()) {
 	}
 }
 
-// What is no regular file of a bounded length is one error, at once, whoever
-// reads it.
+// For a file that is not regular, or too long, each command that reads it has an error
+// of one line, and does not wait.
 func TestConfigurationIsARegularFile(t *testing.T) {
 	for what, tt := range unreadable {
 		t.Run(what, func(t *testing.T) {
@@ -77,8 +77,8 @@ func TestConfigurationIsARegularFile(t *testing.T) {
 	}
 }
 
-// The daemon goes on as it was, and ends when it is told to.
-func TestReloadReadsRegularFiles(t *testing.T) {
+// The daemon keeps its configuration when the file is replaced by such a file.
+func TestReloadRefusesOtherFiles(t *testing.T) {
 	for what, tt := range unreadable {
 		t.Run(what, func(t *testing.T) {
 			s := begin(t, "-- x.toml --\n"+oneRoute, "-watch-config")
@@ -111,8 +111,8 @@ func TestReloadReadsRegularFiles(t *testing.T) {
 	}
 }
 
-// What is in a pipe is for somebody else.
-func TestPipeInPlaceOfAConfigurationKeepsWhatIsInIt(t *testing.T) {
+// Nothing is read from a pipe: its content is for another program.
+func TestNothingIsReadFromAPipe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.toml")
 	if err := syscall.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func TestPipeInPlaceOfAConfigurationKeepsWhatIsInIt(t *testing.T) {
 	}
 }
 
-func TestConfigurationHasAName(t *testing.T) {
+func TestConfigurationIsNotStandardInput(t *testing.T) {
 	for _, file := range []string{"-", "/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"} {
 		err := run(t.Context(), []string{"-config", file}, io.Discard, io.Discard)
 		if err == nil || !strings.HasPrefix(err.Error(), "config: "+file+" has no place of its own") {

@@ -16,8 +16,8 @@ import (
 	"unsafe"
 )
 
-// A oneLine is `execlogd run` in a directory of its own.
-type oneLine struct {
+// A runTest is execlogd run in a directory of its own.
+type runTest struct {
 	t    *testing.T
 	dir  string
 	out  chan string // lines of both outputs, but for what matches nothing yet, which is said at any time
@@ -25,7 +25,7 @@ type oneLine struct {
 	wait func() error
 }
 
-func runLine(t *testing.T, args ...string) *oneLine {
+func startRun(t *testing.T, args ...string) *runTest {
 	t.Helper()
 	dir := t.TempDir()
 	r := runIn(t, dir, append([]string{"-path", dir}, args...)...)
@@ -33,10 +33,10 @@ func runLine(t *testing.T, args ...string) *oneLine {
 	return r
 }
 
-// runIn is `execlogd run` with all of its arguments, about what is in a directory.
-func runIn(t *testing.T, dir string, args ...string) *oneLine {
+// runIn starts execlogd run with these arguments only; dir is where files are saved.
+func runIn(t *testing.T, dir string, args ...string) *runTest {
 	t.Helper()
-	r := &oneLine{t: t, dir: dir, out: make(chan string, 1000)}
+	r := &runTest{t: t, dir: dir, out: make(chan string, 1000)}
 	read, write := io.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -69,8 +69,8 @@ func runIn(t *testing.T, dir string, args ...string) *oneLine {
 	return r
 }
 
-// next checks the next line that is printed; a * is for any time.
-func (r *oneLine) next(want string) {
+// next checks the next line that is printed. A * stands for any duration.
+func (r *runTest) next(want string) {
 	r.t.Helper()
 	select {
 	case got := <-r.out:
@@ -84,15 +84,15 @@ func (r *oneLine) next(want string) {
 	}
 }
 
-func (r *oneLine) save(name string) {
+func (r *runTest) save(name string) {
 	r.t.Helper()
 	if err := os.WriteFile(filepath.Join(r.dir, name), []byte("x"), 0o644); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-func TestRunRunsAtOnceAndOnChanges(t *testing.T) {
-	r := runLine(t, "-match", "*.go", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
+func TestRunAtOnceAndOnChanges(t *testing.T) {
+	r := startRun(t, "-match", "*.go", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
 	r.next(filepath.Base(r.dir))
 	r.next("execlogd: sh: ok after *")
 	r.save("x.txt")
@@ -104,14 +104,14 @@ func TestRunRunsAtOnceAndOnChanges(t *testing.T) {
 	}
 }
 
-// What a command leaves behind is ended, and that is said.
-func TestRunSaysWhatIsLeftBehind(t *testing.T) {
+// Processes that a command leaves behind are ended, and named.
+func TestRunNamesWhatIsLeftBehind(t *testing.T) {
 	for leave, want := range map[string]string{
 		"false": "execlogd: ended what it left behind: sleep (*)",
 		"true":  "execlogd: left running: sleep (*)",
 	} {
 		note := filepath.Join(t.TempDir(), "pid")
-		r := runLine(t, "-leave="+leave, "--", "sh", "-c", `sleep 1000 >/dev/null 2>&1 &
+		r := startRun(t, "-leave="+leave, "--", "sh", "-c", `sleep 1000 >/dev/null 2>&1 &
 			until [ "$name" = sleep ]; do read name </proc/$!/comm; done
 			echo $! >"$0"`, note)
 		r.next(want)
@@ -132,7 +132,7 @@ func TestRunWaitsForTheFirstChange(t *testing.T) {
 		"echo {path}":        "DIR/a b",
 		"-per file echo one": "one",
 	} {
-		r := runLine(t, strings.Fields(args)...)
+		r := startRun(t, strings.Fields(args)...)
 		r.save("a b")
 		r.next(want)
 		ends := "*"
@@ -144,33 +144,33 @@ func TestRunWaitsForTheFirstChange(t *testing.T) {
 }
 
 func TestRunGoesOnAfterFailure(t *testing.T) {
-	r := runLine(t, "--", "sh", "-c", "exit 3")
+	r := startRun(t, "--", "sh", "-c", "exit 3")
 	r.next("execlogd: sh -c \"exit 3\": exit status 3 after *")
 	r.save("x")
 	r.next("execlogd: sh -c \"exit 3\": exit status 3 after *")
 }
 
 func TestRunNamesTheFileThatFailed(t *testing.T) {
-	r := runLine(t, "-per", "file", "--", "sh", "-c", "exit 3")
+	r := startRun(t, "-per", "file", "--", "sh", "-c", "exit 3")
 	r.save("x")
 	r.next(`execlogd: sh -c "exit 3": exit status 3 after *: DIR/x`)
-	r = runLine(t, "-per", "file", "-exit-on-failure", "--", "sh", "-c", "exit 3")
+	r = startRun(t, "-per", "file", "-exit-on-failure", "--", "sh", "-c", "exit 3")
 	r.save("x")
 	if err := r.wait(); exitStatus(err) != 3 || !strings.HasSuffix(err.Error(), "exit status 3: "+r.dir+"/x") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// A long line, such as one of JSON, stays one, though it comes in pieces.
-func TestRunLeavesLongLinesWhole(t *testing.T) {
-	r := runLine(t, "--", "sh", "-c", `printf "%030000d\nend" 0`)
+// A long line, such as one of JSON, is printed as one line, though it is read in parts.
+func TestRunPrintsLongLines(t *testing.T) {
+	r := startRun(t, "--", "sh", "-c", `printf "%030000d\nend" 0`)
 	r.next(strings.Repeat("0", 30000))
 	r.next("end")
 }
 
 func TestRunExitsWithTheFirstFailure(t *testing.T) {
 	for script, want := range map[string]int{"exit 3": 3, "kill -TERM $$": 128 + 15} {
-		r := runLine(t, "-exit-on-failure", "--", "sh", "-c", script)
+		r := startRun(t, "-exit-on-failure", "--", "sh", "-c", script)
 		err := r.wait()
 		if status := exitStatus(err); status != want {
 			t.Errorf("%s: status %d with %v, want %d", script, status, err, want)
@@ -179,7 +179,7 @@ func TestRunExitsWithTheFirstFailure(t *testing.T) {
 }
 
 func TestRunRestarts(t *testing.T) {
-	r := runLine(t, "-restart", "--", "sh", "-c", `trap 'echo ended; exit' TERM; echo up; sleep 1000 & wait`)
+	r := startRun(t, "-restart", "--", "sh", "-c", `trap 'echo ended; exit' TERM; echo up; sleep 1000 & wait`)
 	r.next("up")
 	r.save("x")
 	r.next("ended")
@@ -228,7 +228,7 @@ func TestRunUsage(t *testing.T) {
 	}
 }
 
-// terminal is the two ends of a real one.
+// terminal opens a pseudo-terminal, and returns both ends.
 func terminal(t *testing.T) (screen, program *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -250,7 +250,7 @@ func terminal(t *testing.T) (screen, program *os.File) {
 	return screen, program
 }
 
-// What of the output goes to a terminal is written there by the command itself.
+// A command writes to a terminal itself.
 func TestRunLeavesTheTerminalToTheCommand(t *testing.T) {
 	screen, program := terminal(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -291,7 +291,7 @@ func TestRunClearsATerminal(t *testing.T) {
 }
 
 func TestRunRunsAScript(t *testing.T) {
-	r := runLine(t, "-env", "WHO=me", "-shell", `echo "$WHO" && echo again`)
+	r := startRun(t, "-env", "WHO=me", "-shell", `echo "$WHO" && echo again`)
 	r.next("me")
 	r.next("again")
 	r.next("execlogd: sh: ok after *")

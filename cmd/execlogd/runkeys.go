@@ -66,6 +66,7 @@ func (k *keyReader) on() {
 	single.Lflag &^= unix.ICANON | unix.ECHO
 	single.Cc[unix.VMIN], single.Cc[unix.VTIME] = 1, 0
 	if k.terminal.SetModes(&single) != nil {
+		k.hungUp()
 		return
 	}
 	k.active, k.before = true, before

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A typist is somebody at a terminal in which `execlogd run` is started, by a
-// shell with job control if there is a shell in its name.
+// A typist is a user at a terminal in which execlogd run is started, with startTypist
+// by a shell with job control.
 type typist struct {
 	t       *testing.T
 	dir     string
@@ -33,13 +33,13 @@ type typist struct {
 	more chan struct{}
 }
 
-// atTerminal starts `execlogd run` as the leader of a session of its own, which
-// the terminal controls.
+// atTerminal starts execlogd run as the leader of a session of its own, which the
+// terminal controls.
 func atTerminal(t *testing.T, args ...string) *typist {
 	return startTypist(t, append([]string{"/proc/self/exe"}, args...)...)
 }
 
-// startTypist starts a command line, in which /proc/self/exe is execlogd run.
+// startTypist starts a command, in whose environment $EXECLOGD is execlogd.
 func startTypist(t *testing.T, argv ...string) *typist {
 	t.Helper()
 	y := &typist{t: t, dir: t.TempDir(), more: make(chan struct{}, 1), ended: make(chan error, 1)}
@@ -78,7 +78,7 @@ func self(t *testing.T) string {
 	return path
 }
 
-// read gathers what is on the screen until the terminal is gone.
+// read reads the screen until the terminal is gone.
 func (y *typist) read() {
 	buf := make([]byte, 4096)
 	for {
@@ -99,7 +99,8 @@ func (y *typist) read() {
 	}
 }
 
-// sees waits for text that matches the pattern, and forgets all before its end.
+// sees waits until the screen has text that matches the pattern. The next call begins
+// after that text.
 func (y *typist) sees(pattern string) {
 	y.t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -123,7 +124,7 @@ func (y *typist) sees(pattern string) {
 	}
 }
 
-// hasSeen returns what is on the screen and was not expected.
+// hasSeen returns the text on the screen after what sees has matched.
 func (y *typist) hasSeen() string {
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -144,7 +145,7 @@ func (y *typist) save(name string) {
 	}
 }
 
-// ends waits for the end with an exit status.
+// ends waits for the end of execlogd, and checks its exit status.
 func (y *typist) ends(status int) {
 	y.t.Helper()
 	select {
@@ -158,7 +159,7 @@ func (y *typist) ends(status int) {
 	}
 }
 
-// modes are those of the terminal.
+// modes returns the modes of the terminal.
 func (y *typist) modes() unix.Termios {
 	y.t.Helper()
 	m, err := unix.IoctlGetTermios(int(y.program.Fd()), unix.TCGETS)
@@ -171,7 +172,7 @@ func (y *typist) modes() unix.Termios {
 // hasKeys reports whether the terminal gives single keys, without echo.
 func (y *typist) hasKeys() bool { return y.modes().Lflag&(unix.ICANON|unix.ECHO) == 0 }
 
-// foreground is the process group that has the terminal.
+// foreground returns the process group in the foreground of the terminal.
 func (y *typist) foreground() int {
 	y.t.Helper()
 	group, err := unix.IoctlGetInt(int(y.screen.Fd()), unix.TIOCGPGRP)
@@ -198,7 +199,7 @@ const (
 	ctrlBackslash = "\x1c"
 )
 
-func TestTheCommandReadsTheTerminal(t *testing.T) {
+func TestCommandReadsTheTerminal(t *testing.T) {
 	y := atTerminal(t, "cat")
 	y.sees(`watching 1 directory; \? lists keys`)
 	y.types("q is no key\n")
@@ -216,7 +217,7 @@ func TestTheCommandReadsTheTerminal(t *testing.T) {
 
 // A command opens /dev/tty, finds itself in the foreground and asks without echo,
 // as sudo does.
-func TestTheCommandAsksAtTheTerminal(t *testing.T) {
+func TestCommandAsksForAPassword(t *testing.T) {
 	for _, stdin := range []string{"", "json"} {
 		args := []string{"--", "sh", "-c", `stty -echo </dev/tty; printf "Word: " >/dev/tty; read word </dev/tty; stty echo </dev/tty; echo "got $word"`}
 		if stdin != "" {
@@ -238,8 +239,8 @@ print("foreground", os.tcgetpgrp(tty) == os.getpgrp(), os.isatty(0), input("Name
 	y.sees(`foreground True True me`)
 }
 
-// What the command has done to the terminal is undone, and Ctrl-C works.
-func TestTheTerminalIsRestored(t *testing.T) {
+// The modes of the terminal are restored after the command, and Ctrl-C works.
+func TestTerminalIsRestored(t *testing.T) {
 	y := atTerminal(t, "-postpone", "-stdin", "json", "--", "sh", "-c", "stty raw -echo </dev/tty; kill -KILL $$")
 	y.sees(`watching 1 directory`)
 	y.awaits("in the mode for keys", y.hasKeys)
@@ -265,7 +266,7 @@ func TestCtrlCEndsTheCommandAndExeclogd(t *testing.T) {
 	y.sees(`up\r\n`)
 	y.types(ctrlC)
 	y.ends(0)
-	// A server that ends in order ends it as well, also one that reads.
+	// The same with a server that handles the signal, also one that reads the terminal.
 	y = atTerminal(t, "-restart", "--", "sh", "-c", "trap 'echo bye; exit 0' INT; read up; echo \"got $up\"; while :; do sleep 0.01; done")
 	y.sees(`watching 1 directory`)
 	y.awaits("the command's", func() bool { return y.foreground() != y.cmd.Process.Pid })
@@ -281,8 +282,9 @@ func TestCtrlCEndsTheCommandAndExeclogd(t *testing.T) {
 	y.ends(0)
 }
 
-// An interpreter has its own use for Ctrl-C, however often.
-func TestCtrlCIsTheCommandsOwn(t *testing.T) {
+// Ctrl-C does not end execlogd if the command uses the key in another way, as an
+// interpreter does.
+func TestCtrlCForAnInterpreter(t *testing.T) {
 	y := atTerminal(t, "--", "sh", "-c", "trap 'echo interrupted' INT; echo up; until [ -e done ]; do sleep 0.01; done; true")
 	y.sees(`up\r\n`)
 	for range 3 {
@@ -302,7 +304,7 @@ func TestCtrlCTwiceKillsWhatIgnoresIt(t *testing.T) {
 	y.sees(`execlogd: waiting for sh \(pid \d+\) to end; press Ctrl-C again to kill it`)
 	y.types(ctrlC)
 	y.ends(0)
-	// The same where Ctrl-C does not reach the command.
+	// The same with a command that does not get the signal.
 	y = atTerminal(t, "-grace", "1h", "-stdin", "none", "--", "sh", "-c", "trap '' INT TERM; echo up; exec sleep 1000")
 	y.sees(`up\r\n`)
 	y.types(ctrlC)
@@ -356,8 +358,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A command that goes on has the terminal when it asks for that, by reading or by
-// changing the modes, and until then there are keys.
+// A command that keeps running gets the terminal when it reads or changes the modes.
+// Until then there are keys.
 func TestKeysUntilTheCommandReads(t *testing.T) {
 	y := atTerminal(t, "-restart", "--", "sh", "-c", `echo up; until [ -e .go ]; do sleep 0.01; done; rm .go; stty -echo; echo asks; read word; stty echo; echo "got $word"; exec sleep 1000`)
 	y.sees(`up\r\n`)
@@ -376,7 +378,7 @@ func TestKeysUntilTheCommandReads(t *testing.T) {
 	y.ends(0)
 }
 
-// With a command that does not read, the keys are there also while it runs.
+// With a command that cannot read there are keys also while it runs.
 func TestKeysDuringARun(t *testing.T) {
 	y := atTerminal(t, "-restart", "-stdin", "none", "--", "sh", "-c", "echo up; exec sleep 1000")
 	y.sees(`up\r\n`)
@@ -386,7 +388,7 @@ func TestKeysDuringARun(t *testing.T) {
 	y.ends(0)
 }
 
-// Under a shell, Ctrl-Z stops the command and execlogd, and fg lets both go on.
+// Under a shell, Ctrl-Z stops the command and execlogd, and fg continues both.
 func TestCtrlZUnderAShell(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -432,7 +434,7 @@ func TestRunKeepsStandardErrorApart(t *testing.T) {
 	}
 }
 
-// What was typed during a run that has not read it is for the keys.
+// What is typed during a run, and is not read by the command, counts as keys.
 func TestKeysTypedDuringARun(t *testing.T) {
 	for _, keys := range []string{"q", "\nq", "?\n"} {
 		y := atTerminal(t, "--", "sh", "-c", "echo up; until [ -e done ]; do sleep 0.01; done")
@@ -448,9 +450,9 @@ func TestKeysTypedDuringARun(t *testing.T) {
 	}
 }
 
-// Without a terminal, a stop that takes long says what it waits for, and a second
-// signal kills that; the daemon does the same.
-func TestASecondSignalKillsWhatIgnoresTheFirst(t *testing.T) {
+// Without a terminal, a stop that takes long names the command that it waits for, and a
+// second signal kills the command. The daemon does the same.
+func TestSecondSignalKillsTheCommand(t *testing.T) {
 	dir := t.TempDir()
 	script := "trap '' INT TERM; echo up >up; exec sleep 1000"
 	file := filepath.Join(dir, ".execlogd.toml")
@@ -501,8 +503,8 @@ func TestASecondSignalKillsWhatIgnoresTheFirst(t *testing.T) {
 	}
 }
 
-// When the shell dies at whose terminal it is, execlogd ends, whoever has that.
-func TestTheTerminalHangsUp(t *testing.T) {
+// When the shell dies, execlogd ends, whichever process has the terminal.
+func TestTerminalHangsUp(t *testing.T) {
 	for _, args := range []string{
 		`sh -c 'trap "" HUP; echo u""p; exec sleep 1000'`,
 		`-grace 10ms -stdin none sh -c 'trap "" HUP; echo u""p; exec sleep 1000'`,
@@ -518,7 +520,7 @@ func TestTheTerminalHangsUp(t *testing.T) {
 	}
 }
 
-// inSession lists the processes of a session, but for what is dead.
+// inSession lists the processes of a session that are not dead.
 func inSession(id int) (all []string) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
 	for _, file := range stats {

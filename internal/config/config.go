@@ -1,11 +1,15 @@
-// Package config reads what execlogd is to do: the flags of the command line and
-// the configuration file of execlogd.toml(5), as one value that is checked. It opens
-// no socket, starts nothing, and of the file system looks only at what is named.
+// Package config reads the flags of execlogd and its configuration file,
+// execlogd.toml(5), into one checked value: a Config for the daemon, a Run for
+// execlogd run. It opens no socket and starts nothing. It reads the configuration
+// file, and looks at the directories and patterns that are named there.
 //
-// Each key of a file is a row of a table with its decoder; the rows of a [[route]]
-// have the help of the flags of execlogd run as well. Mistakes are collected in a
-// Report, so that all of a file are reported at once, and get their line and column
-// when all is read.
+// go-toml decodes the file. A key of the file is a row of a table in this package
+// (Config.keys, Config.serverKeys and Route.keys), with the function that decodes its
+// value, and with the default and the help of the flag that sets the same value. So
+// the flags and the file have the same keys, values and error messages.
+//
+// Mistakes are collected in a Report, so that all mistakes in a file are reported at
+// once. Their lines and columns are looked up when there are any.
 package config
 
 import (
@@ -51,12 +55,13 @@ type Config struct {
 
 	Routes []Route
 
-	Help    string // to print in place of anything else
-	Version bool   // print that instead
+	Help    string // to print, and do nothing else
+	Version bool   // print the version, and do nothing else
 
 	flags map[string]bool // that were given
 }
 
+// defaultDelay is the default of delay in [server].
 const defaultDelay = 100 * time.Millisecond
 
 // defaultConfig returns what the daemon does without flags and without a file. Its
@@ -173,6 +178,7 @@ func (cfg *Config) parseFlags(name, dir string, args []string) (*flag.FlagSet, e
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are printed once, by main
 	cfg.define(flags, t)
+
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return flags, err

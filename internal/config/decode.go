@@ -20,110 +20,6 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// A value is a value of a file as go-toml decodes it, or of a flag.
-type value struct {
-	is    any
-	label string // its key or flag, as messages call it
-	at    KeyPath
-}
-
-// kind is the type of a value, for messages.
-func (v value) kind() string {
-	switch v.is.(type) {
-	case string:
-		return "a string"
-	case int64:
-		return "a number"
-	case float64:
-		return "a number with a fraction"
-	case bool:
-		return "true or false"
-	case []any:
-		return "an array"
-	case map[string]any:
-		return "a table"
-	}
-	return "a date or time" // there is nothing else in TOML
-}
-
-// A key is a key that a table may have.
-type key struct {
-	name   string
-	decode decoder
-
-	// A key with a help is a flag as well. The help has what the flag takes in
-	// backquotes (see keyFlag); the default, if there is one to show, follows it.
-	byDefault any
-	help      string
-}
-
-// A decoder stores a value of one kind, or reports what the value should be.
-type decoder func(*tables, value)
-
-// Tables decodes tables by their keys. go-toml could decode into structs, but it
-// stops at the first value of a wrong type, takes keys in any case, and needs
-// quadratic time for unknown keys: here each mistake is reported, and in our words.
-type tables struct {
-	Report
-	dir string // that relative paths are relative to
-}
-
-// wrongType reports that a value is of a type that its key does not take.
-func (t *tables) wrongType(v value, want string) {
-	t.Add(v.at, "%s is %s: want %s", v.label, v.kind(), want)
-}
-
-// table decodes the members of a table, in the order of the keys.
-func (t *tables) table(v value, keys []key) {
-	members, ok := v.is.(map[string]any)
-	if !ok {
-		t.Add(v.at.key(), "%s is %s: write it as a table, [%[1]s]", v.label, v.kind())
-		return
-	}
-
-	known := make(map[string]bool)
-	for _, k := range keys {
-		known[k.name] = true
-		if is, ok := members[k.name]; ok {
-			k.decode(t, value{is, k.name, v.at.Key(k.name)})
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if !known[name] && !t.full() {
-			t.Add(v.at.Key(name).key(), "unknown key %q: %s", name, meantKey(name, keys))
-		}
-	}
-}
-
-// meantKey says what an unknown key may have been meant to be, in its table or in
-// another.
-func meantKey(name string, keys []key) string {
-	here := keyNames(keys)
-	if meant := Nearest(name, here); meant != "" {
-		return fmt.Sprintf("is %s meant?", meant)
-	}
-	for _, table := range []struct {
-		name string
-		keys []key
-	}{
-		{"[server]", new(Config).serverKeys()},
-		{"a [[route]]", new(Route).keys()},
-		{"the top of the file", new(Config).keys()},
-	} {
-		if meant := Nearest(name, keyNames(table.keys)); meant != "" {
-			return fmt.Sprintf("%s belongs to %s; here is %s", meant, table.name, strings.Join(here, ", "))
-		}
-	}
-	return "want one of " + strings.Join(here, ", ")
-}
-
-func keyNames(keys []key) (names []string) {
-	for _, k := range keys {
-		names = append(names, k.name)
-	}
-	return names
-}
-
 // text returns a string that is not empty. Otherwise it reports what is wanted.
 func (t *tables) text(v value, want string) (s string, ok bool) {
 	s, isString := v.is.(string)
@@ -163,6 +59,7 @@ func parsed[T any](to *T, want string, parse func(string) (T, error)) decoder {
 		if !ok {
 			return
 		}
+
 		is, err := parse(s)
 		if err != nil {
 			t.Add(v.at, "%s %v", v.label, err)
@@ -214,21 +111,20 @@ func access(to *[]string, want string, check func(string) error) decoder {
 // patterns decodes a list of patterns. An empty one drops those before it.
 func patterns(to Patterns) decoder {
 	const want = `patterns, as in ["*.md", "templates/**"]`
+	add := list(want, func(label, s string) error {
+		if err := router.CheckPattern(s); err != nil {
+			return fmt.Errorf("%s: pattern %q: %w", label, s, err)
+		}
+		to.Add(s)
+		return nil
+	})
 	return func(t *tables, v value) {
 		for _, e := range t.elements(v, want) {
 			if e.is == "" {
 				to.Add("")
-				continue
+			} else {
+				add(t, e)
 			}
-			s, ok := t.text(e, want)
-			if !ok {
-				continue
-			}
-			if err := router.CheckPattern(s); err != nil {
-				t.Add(e.at, "%s: pattern %q: %v", e.label, s, err)
-				continue
-			}
-			to.Add(s)
 		}
 	}
 }
@@ -246,6 +142,7 @@ func events(to *inotify.Mask) decoder {
 			*to |= mask
 			return nil
 		}
+
 		if meant := Nearest(s, known); meant != "" {
 			return fmt.Errorf("unknown event %q: is %s meant?", s, meant)
 		}
@@ -334,6 +231,7 @@ func leave(to *[]string) decoder {
 		*to = append(*to, s)
 		return nil
 	})
+
 	return func(t *tables, v value) {
 		switch v.is {
 		case true, "true":
@@ -353,6 +251,7 @@ func environment(to *[]string) decoder {
 		if !ok {
 			t.wrongType(v, `a table of strings, as in { GOOS = "linux" }`)
 		}
+
 		for _, name := range slices.Sorted(maps.Keys(members)) {
 			m := value{members[name], inotify.Quote(name), v.at.Key(name)}
 			s, ok := m.is.(string)
@@ -457,6 +356,7 @@ func oneOf[T any](to *T, choices ...choice[T]) decoder {
 		words = append(words, c.word)
 	}
 	want := "one of " + strings.Join(words, ", ")
+
 	return parsed(to, want, func(s string) (is T, err error) {
 		i := slices.Index(words, s)
 		if i < 0 {
@@ -474,6 +374,7 @@ func signal(to *syscall.Signal) decoder {
 		if !strings.HasPrefix(name, "SIG") {
 			name = "SIG" + name
 		}
+
 		switch sig := unix.SignalNum(name); sig {
 		case 0:
 			return 0, fmt.Errorf("is %q: want %s; kill -l lists them", s, want)
@@ -489,11 +390,11 @@ func signal(to *syscall.Signal) decoder {
 func readiness(to *job.Service) decoder {
 	const want = `"notify", or the address that it listens on, as in "127.0.0.1:9000"`
 	return parsed(&to.Address, want, func(s string) (string, error) {
-		to.Notify = s == "notify"
-		if to.Notify {
+		switch {
+		case s == "notify":
+			to.Notify = true
 			return "", nil
-		}
-		if !isAddress(s) {
+		case !isAddress(s):
 			return "", fmt.Errorf("is %q: want %s", s, want)
 		}
 		return s, nil

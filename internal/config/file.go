@@ -31,6 +31,7 @@ func Read(file string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
+
 	cfg, wrong := parse(file, filepath.Dir(path), text)
 	cfg.Path = path
 	return cfg, wrong.Err()

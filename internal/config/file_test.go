@@ -16,7 +16,7 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// mustParse is text as a file x.toml in /dir.
+// mustParse parses text as a file /dir/x.toml without mistakes.
 func mustParse(t *testing.T, text string) Config {
 	t.Helper()
 	cfg, wrong := parse("x.toml", "/dir", []byte(text))
@@ -132,7 +132,7 @@ PORT = "8080"
 	}
 }
 
-func TestRoutesHoldWhatIsWritten(t *testing.T) {
+func TestHold(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"":                                    0, // by per
 		"hold = '40s'":                        40 * time.Second,
@@ -149,7 +149,21 @@ func TestRoutesHoldWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestRoutesHearWhatTheyCanUse(t *testing.T) {
+// For package router 0 is the default, and less than 0 is none. In a file 0s is none.
+func TestNoDuration(t *testing.T) {
+	cfg := mustParse(t, wrongRoute("delay = '0s'\ndebounce = '0s'\nquiet = '0s'\nsettle = '0s'\nbackoff = '0s'\ngrace = '0s'\ntimeout = '0s'"))
+	c := cfg.Routes[0]
+	for key, d := range map[string]time.Duration{"delay": c.Delay, "debounce": c.Debounce, "quiet": c.Quiet, "settle": c.Settle, "backoff": c.Backoff, "grace": c.Service.Grace} {
+		if d >= 0 {
+			t.Errorf("%s is %v, want none", key, d)
+		}
+	}
+	if c.Timeout != 0 {
+		t.Errorf("timeout is %v, want no limit", c.Timeout)
+	}
+}
+
+func TestDefaultEvents(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                  "modify|moved_from|moved_to|create|delete",
 		"per = 'file'":      "modify|moved_to",
@@ -162,10 +176,10 @@ func TestRoutesHearWhatTheyCanUse(t *testing.T) {
 	}
 }
 
-// wrongRoute is a [[route]] that is right but for text.
+// wrongRoute is a [[route]] with text, which has the mistake if there is one.
 func wrongRoute(text string) string { return "[[route]]\nname='x'\nrun=['x']\n" + text }
 
-func TestMistakesNamePlaceAndCure(t *testing.T) {
+func TestMistakes(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"", "x.toml: there is nothing to do: add a [server] table, or a [[route]]"},
 		{"[server]\nstatic = false\nlivereload = false", "x.toml: static = false and livereload = false leave nothing to do: drop one of them, or add a [[route]]"},
@@ -276,7 +290,7 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 	}
 }
 
-func TestServesWhenAskedTo(t *testing.T) {
+func TestWhenThereIsAServer(t *testing.T) {
 	const route = "[[route]]\nname = 'x'\nrun = ['x']\n"
 	tests := []struct {
 		text, flags string
@@ -301,8 +315,8 @@ func TestServesWhenAskedTo(t *testing.T) {
 	}
 }
 
-// Each flag but those that are about the process alone can be in the file, in
-// one table or the other, and the other way round.
+// Each flag of the daemon is a key of the file, at its top or in [server], unless it
+// is about the process; and each of these keys is a flag, with few exceptions.
 func TestFileHasTheFlags(t *testing.T) {
 	cfg, _, err := Parse("execlogd", "", []string{"-help"})
 	if err != nil {
@@ -342,9 +356,9 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// Whatever the bytes, a file is right or has mistakes. Each mistake is a line that
-// says where in the file it is, unless it is about all of it. Lines above move it
-// down and change nothing else.
+// Any bytes are a configuration or have mistakes. Each mistake is one line that says
+// where it is, unless it is about the file as a whole. Lines added above move it down
+// and change nothing else.
 func FuzzFile(f *testing.F) {
 	for _, seed := range []string{
 		"[server]\nport = 'x'\n[[route]]\nname = 'a'\nrun = ['x']\nafter = 'b'\n",

@@ -81,6 +81,7 @@ func (r *Report) Mistakes() Mistakes {
 	if len(r.mistakes) == 0 {
 		return nil
 	}
+
 	var all Mistakes
 	where := locate(r.source)
 	for _, m := range r.mistakes {

@@ -152,6 +152,7 @@ func (cfg *Config) Roots() []string {
 	for i := range cfg.Routes {
 		roots = append(roots, cfg.Routes[i].Root)
 	}
+
 	seen := make(map[string]bool)
 	return slices.DeleteFunc(roots, func(root string) bool {
 		before := seen[root]

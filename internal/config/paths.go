@@ -25,6 +25,7 @@ func CheckDir(what, dir, instead string) error {
 		defer opened.Close()
 		_, err = opened.Readdirnames(1)
 	}
+
 	info, statErr := os.Stat(dir)
 	switch {
 	case statErr == nil && !info.IsDir():

@@ -96,6 +96,7 @@ func (p pattern) belowRoot(roots []string) (rest string, ok bool) {
 	if !strings.HasPrefix(p.glob, "/") || p.existsBelow(roots) {
 		return "", false
 	}
+
 	for _, root := range roots {
 		for _, dir := range []string{root, Resolve(root)} {
 			rest, ok := strings.CutPrefix(p.glob, dir)
@@ -169,6 +170,7 @@ func (p pattern) alternatives(roots []string) (meant string, ok bool) {
 			return "", false
 		}
 	}
+
 	exists := func(root string) bool {
 		_, err := os.Lstat(filepath.Join(root, p.glob))
 		return err == nil
@@ -205,6 +207,7 @@ func (p pattern) elsewhere(roots []string) (dir string, ok bool) {
 	case p.key != "match" && strings.Count(dir, "/") == 2:
 		return "", false // "/tmp/" may well be made in the root
 	}
+
 	dir = filepath.Clean(dir)
 	above := filepath.Dir(dir) // what a command makes need not exist yet
 	return dir, dir[0] == '/' && (IsDir(dir) || strings.Count(above, "/") > 1 && IsDir(above))

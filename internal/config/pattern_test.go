@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What may be meant is not refused.
+// Patterns that may match are not refused.
 func TestPatternsThatMayMatch(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"src/main.go", "docs/a.md", "x.md"} {
@@ -35,8 +35,8 @@ func TestPatternsThatMayMatch(t *testing.T) {
 	}
 }
 
-// What is written beside the root is noted as well, also before it has been made.
-func TestOutputsElsewhere(t *testing.T) {
+// An output outside the root has a note, also when it does not exist yet.
+func TestOutputsOutsideTheRoot(t *testing.T) {
 	dir := t.TempDir()
 	src := filepath.Join(dir, "src")
 	for glob, want := range map[string]string{

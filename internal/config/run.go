@@ -21,7 +21,7 @@ type Run struct {
 	Clear         bool     // the terminal before each run
 	ExitOnFailure bool
 
-	Help string // to print in place of anything else
+	Help string // to print, and do nothing else
 }
 
 // ParseRun reads the flags of execlogd run, and the command that follows them.
@@ -30,6 +30,7 @@ func ParseRun(name, usage string, args []string) (Run, error) {
 	if err != nil || cfg.Help != "" {
 		return cfg, err
 	}
+
 	cfg.Service.Argv = argv
 	cfg.Start = cfg.Start && !cfg.NeedsPath()
 	switch {
@@ -91,6 +92,7 @@ func (cfg *Run) define(flags *flag.FlagSet, t *tables) {
 		}, "the current directory",
 		"watch this `directory` with everything below it, or this single file (may be\nrepeated)",
 	}})
+
 	cfg.IgnoreFiles = true
 	flags.BoolVar(&cfg.IgnoreFiles, "ignore-files", true, "ignore what .gitignore, .ignore and .git/info/exclude files ignore")
 	flags.BoolFunc("restart", "end the command when a file changes while it runs, and start it again, as for a server:\n-on-busy restart", func(s string) error {

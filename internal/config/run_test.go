@@ -11,7 +11,7 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-// Each flag of run has the effect of its key in a file.
+// Each flag of execlogd run has the effect of the key with its name.
 func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -54,8 +54,8 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 	}
 }
 
-// asInFile is a route without what only a file says, or what run has another default
-// for.
+// asInFile returns a route without the fields that have another default in a file than
+// for execlogd run.
 func asInFile(c Route) Route {
 	c.table, c.Start, c.startSet, c.IgnoreFiles = KeyPath{}, false, false, false
 	if c.Service.Input == job.TerminalInput {
@@ -93,8 +93,8 @@ func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A key that a table gets is a flag by its help alone.
-func TestAKeyWithHelpIsAFlag(t *testing.T) {
+// A row of the table with a help is a flag.
+func TestKeysWithHelpAreFlags(t *testing.T) {
 	var (
 		n  int
 		on = true

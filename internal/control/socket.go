@@ -37,7 +37,7 @@ func (s *Socket) Close() error {
 	return s.UnixListener.Close()
 }
 
-// isAt reports whether a path leads to the file of the socket.
+// IsAt reports whether a path leads to the file of the socket.
 func (s *Socket) IsAt(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && os.SameFile(info, s.made)

@@ -35,6 +35,7 @@ func FuzzHandshake(f *testing.F) {
 		newPage(r.URL, isAt("localhost:8000"), "/srv")
 	})
 }
+
 func TestErrorsAreShort(t *testing.T) {
 	text, _ := errorsMessage([]*PageError{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
 	if len(text) > maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
-	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"html/template"
 	"maps"
 	"net/netip"
@@ -16,6 +15,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // The page shows so much of each. What a snapshot has beyond that is counted or
