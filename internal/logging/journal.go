@@ -114,18 +114,14 @@ func (j *journal) send(text, priority string, attrs []slog.Attr) {
 	}
 
 	j.queue.add(e.Len(), func() {
-		if j.write(e.Bytes()) != nil {
+		err := j.connErr
+		if err == nil {
+			_, err = j.conn.WriteToUnix(e.Bytes(), j.to)
+		}
+		if err != nil {
 			fmt.Fprintf(j.w, "<%s>%s\n", priority, strings.ReplaceAll(text, "\n", "\n<"+priority+">"))
 		}
 	})
-}
-
-func (j *journal) write(entry []byte) error {
-	if j.connErr != nil {
-		return j.connErr
-	}
-	_, err := j.conn.WriteToUnix(entry, j.to)
-	return err
 }
 
 // An entry is one entry of the journal in its native format

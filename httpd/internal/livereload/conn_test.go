@@ -89,10 +89,10 @@ func TestALineIsCutWhenThePeerTakesNothing(t *testing.T) {
 	}
 }
 
-func (l *nonblockingConn) isBusy() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.flushing
+func (c *nonblockingConn) isBusy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flushing
 }
 
 func TestALineDoesNotKeepWithoutBound(t *testing.T) {
