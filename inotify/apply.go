@@ -7,9 +7,6 @@ import (
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// internalMask is what the tree itself needs to know of every directory.
-const internalMask = Create | Delete | MovedFrom | MovedTo | Attrib
-
 // applyBuffer applies the records of one read, and delivers their events.
 func (w *Watcher) applyBuffer(buf []byte) error {
 	complete, err := w.applyRecords(buf)

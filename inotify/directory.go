@@ -2,6 +2,7 @@ package inotify
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -233,4 +234,17 @@ func (w *Watcher) lookupPath(n dirtree.ID, nPath, path string) (dir dirtree.ID, 
 		}
 	}
 	return n, []byte(names[len(names)-1])
+}
+
+// makeRoot gives a subscribed directory, unless it has a place in the tree, its own path.
+func (w *Watcher) makeRoot(n dirtree.ID) {
+	if w.tree.Parent(n) == 0 {
+		w.tree.SetFlags(n, dirtree.Root, 0)
+		w.rootPaths[n] = w.subscribed[n][0].root
+	}
+}
+
+// pathNames returns the names in a path without empty ones and dots.
+func pathNames(path string) []string {
+	return slices.DeleteFunc(strings.Split(path, "/"), func(name string) bool { return name == "" || name == "." })
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/execlog/execlogd/inotify/internal/dirfd"
 )
 
+// mountinfo is the list of mounts of this process (proc(5)).
+const mountinfo = "/proc/self/mountinfo"
+
 // An instance is an inotify instance, with the other descriptors that its reader
 // waits for.
 type instance struct {

@@ -22,8 +22,6 @@ import (
 // it comes from. So each regular file that is a mount point in the tree has a watch of its own,
 // and its events are those of its path in the tree.
 
-const mountinfo = "/proc/self/mountinfo"
-
 // mountsChanged has every mount point below a root, and every root, verified. mu must be held.
 func (w *Watcher) mountsChanged() {
 	before := w.mountPoints

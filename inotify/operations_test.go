@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -221,42 +220,5 @@ func shrink(ops []operation, tries int, fails func([]operation) bool) []operatio
 			return ops
 		}
 		size = max(1, size/2)
-	}
-}
-
-func TestShrink(t *testing.T) {
-	w := writer{rand: rand.New(rand.NewPCG(1, 2))}
-	var ops []operation
-	for range 300 {
-		ops = append(ops, w.next())
-	}
-	ops[17].out, ops[230].out = "first", "then"
-	got := shrink(ops, 1000, func(ops []operation) bool {
-		var outs []string
-		for _, op := range ops {
-			outs = append(outs, op.out)
-		}
-		text := strings.Join(outs, " ")
-		return strings.Contains(text, "first") && strings.Contains(text, "then")
-	})
-	if len(got) != 2 || got[0].out != "first" || got[1].out != "then" {
-		t.Errorf("two of 300 operations make it fail, and it shrinks to %v", got)
-	}
-	if got := shrink(ops, 3, func([]operation) bool { return false }); len(got) != 300 {
-		t.Errorf("nothing else fails, and %d of 300 are left", len(got))
-	}
-}
-
-func TestOperationText(t *testing.T) {
-	for _, tt := range []struct{ script, want string }{
-		{"mkdir p; write p/f", "mkdir a/b\nwrite a/b/f"},
-		{"mv p p.t; mv q p; mv p.t q", "mv a/b a/b.t\nmv \"\\n\" a/b\nmv a/b.t \"\\n\""},
-		{"exchange p out", "exchange a/b out:3"},
-		{"mkdir out/x/a", "mkdir out:3/x/a"},
-		{"rm p~", "rm a/b~"},
-	} {
-		if got := (operation{operationKind{script: tt.script}, "a/b", "\n", "3"}).String(); got != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.script, got, tt.want)
-		}
 	}
 }

@@ -17,9 +17,6 @@ import (
 // components of its path are watched as for every root: they tell when another file is renamed
 // to its place, or a link that leads to it is changed.
 
-// fileMask is what a watch on a single file reports of its content.
-const fileMask = Modify | CloseWrite | Attrib | Access | Open | CloseNoWrite
-
 // A rootFile is the regular file that is the root of a subscriber.
 type rootFile struct {
 	wd     int32       // 0 if it is polled
@@ -55,11 +52,6 @@ func lookAtRootFile(path string) *rootFile {
 	}
 	unix.Close(fd)
 	return f
-}
-
-// watchFile adds a watch for the file open as fd.
-func (w *Watcher) watchFile(fd int) (wd int32, err error) {
-	return w.kernel.watch(fd, "", uint32(w.mask&fileMask|Attrib|MoveSelf))
 }
 
 // subscribeFile starts s at its root, which is a file.

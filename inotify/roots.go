@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,11 +108,6 @@ func (w *Watcher) resolve(path string) (components []component) {
 		}
 	}
 	return components
-}
-
-// pathNames returns the names in a path without empty ones and dots.
-func pathNames(path string) []string {
-	return slices.DeleteFunc(strings.Split(path, "/"), func(name string) bool { return name == "" || name == "." })
 }
 
 // subscribe starts s at its root.
@@ -310,14 +304,6 @@ func (w *Watcher) setRoot(s *subscriber, n dirtree.ID) {
 	w.subscribed[n] = append(w.subscribed[n], s)
 	w.tree.SetFlags(n, dirtree.Subscribed, 0)
 	w.makeRoot(n)
-}
-
-// makeRoot gives a subscribed directory, unless it has a place in the tree, its own path.
-func (w *Watcher) makeRoot(n dirtree.ID) {
-	if w.tree.Parent(n) == 0 {
-		w.tree.SetFlags(n, dirtree.Root, 0)
-		w.rootPaths[n] = w.subscribed[n][0].root
-	}
 }
 
 // loseRoot takes s away from its root, if it has one, and reports that.

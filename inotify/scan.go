@@ -13,10 +13,6 @@ import (
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// scanMask is the mask of a file that a scan reports: it is there, with its content, and
-// nothing is known of a writer.
-const scanMask = Create | Modify | CloseWrite
-
 // workers is how many goroutines do a large scan. Two are as fast when the directories are in
 // memory, but not when they come from a disk.
 const workers = 4
@@ -26,6 +22,9 @@ const watchFlags = unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
 // rootMask is what a root itself is watched for in addition to Watcher.mask.
 const rootMask = DeleteSelf | MoveSelf
+
+// fileMask is what a watch on a single file reports of its content.
+const fileMask = Modify | CloseWrite | Attrib | Access | Open | CloseNoWrite
 
 // A scanKind says which directories a scan enters and what it reports.
 type scanKind uint8
@@ -557,6 +556,11 @@ func (w *Watcher) isInPlace(n dirtree.ID) bool {
 	}
 	unix.Close(fd)
 	return true
+}
+
+// watchFile adds a watch for the file open as fd.
+func (w *Watcher) watchFile(fd int) (wd int32, err error) {
+	return w.kernel.watch(fd, "", uint32(w.mask&fileMask|Attrib|MoveSelf))
 }
 
 // remote returns the name of the remote file system that name in the directory open as fd is
