@@ -14,13 +14,13 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// controlSockets are where a configuration has `execlogd log` answered: where
-// it says, or where it is usual if that is possible. Those that are open are
-// kept if they are there already.
+// controlSockets returns the control socket of a configuration: at the path that it names,
+// or at the default path, where it does without if there is an error. A socket that is
+// open at the path is kept.
 func (d *daemon) controlSockets(cfg config.Config) ([]net.Listener, error) {
 	switch {
 	case d.runner == nil:
-		return nil, nil // there is nothing to tell
+		return nil, nil // nobody asks for runs
 	case d.hasControl(cfg):
 		return d.control.sockets(), nil
 	case cfg.Control != "":
@@ -30,6 +30,7 @@ func (d *daemon) controlSockets(cfg config.Config) ([]net.Listener, error) {
 		}
 		return []net.Listener{ln}, nil
 	}
+
 	path, err := control.DefaultPath()
 	if err == nil {
 		var ln net.Listener
@@ -41,8 +42,8 @@ func (d *daemon) controlSockets(cfg config.Config) ([]net.Listener, error) {
 	return nil, nil
 }
 
-// hasControl reports whether the control socket that is open is where a
-// configuration has it, with its file there.
+// hasControl reports whether the open control socket is at the path of a configuration,
+// and its file still exists.
 func (d *daemon) hasControl(cfg config.Config) bool {
 	open := d.control.sockets()
 	if len(open) == 0 {
@@ -56,7 +57,8 @@ func (d *daemon) hasControl(cfg config.Config) bool {
 	return path != "" && s.IsAt(path)
 }
 
-// controlError says which flag or key names a control socket that cannot be had.
+// controlError returns the error of a control socket that cannot be made, with the flag or
+// key that names it.
 func controlError(cfg *config.Config, err error) error {
 	at, ok := cfg.ControlKey()
 	if !ok {
@@ -67,8 +69,8 @@ func controlError(cfg *config.Config, err error) error {
 	return r.Mistakes()
 }
 
-// serveControl answers on a control socket until ctx ends, or until that was
-// closed and nobody follows the log there any more.
+// serveControl answers requests on a control socket until ctx ends, or until the socket is
+// closed and the last request is over.
 func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /log", d.serveLog)
@@ -76,6 +78,7 @@ func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
+
 	err := srv.Serve(ln)
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -86,8 +89,8 @@ func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// serveLog sends the runs that are remembered, a JSON object a line, or with ?follow
-// those that are over or, as a service, ready, and then each when it is.
+// serveLog sends the runs that are remembered, as one JSON object a line. With ?follow it
+// goes on, and sends each run when it is over, and that of a service when it is ready.
 func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	lines, flush := json.NewEncoder(w), http.NewResponseController(w)
@@ -100,7 +103,7 @@ func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	_ = flush.Flush() // what follows may take a while
+	_ = flush.Flush() // the first run may be long in coming
 	ready := make(map[uint64]bool)
 	for r := range d.runner.Log().Follow(r.Context()) {
 		runs := r.Outcome == router.Running

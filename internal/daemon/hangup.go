@@ -12,11 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// handleHangups has the configuration loaded at SIGHUP, until stop. When it is
-// the terminal that hung up, the daemon ends.
+// handleHangups requests a reload at SIGHUP, until stop is called. If the signal comes
+// because the terminal is gone, it calls end instead.
 func (d *daemon) handleHangups(end context.CancelCauseFunc) (stop func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
+
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -32,6 +33,7 @@ func (d *daemon) handleHangups(end context.CancelCauseFunc) (stop func()) {
 			}
 		}
 	})
+
 	return func() {
 		signal.Stop(hangups)
 		close(done)
@@ -39,7 +41,7 @@ func (d *daemon) handleHangups(end context.CancelCauseFunc) (stop func()) {
 	}
 }
 
-// hasHungUp says whether w is a terminal that is gone.
+// hasHungUp reports whether w is a terminal that is gone.
 func hasHungUp(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -49,6 +51,7 @@ func hasHungUp(w io.Writer) bool {
 	if err != nil {
 		return false
 	}
+
 	var asked error
 	err = conn.Control(func(fd uintptr) { _, asked = unix.IoctlGetTermios(int(fd), unix.TCGETS) })
 	return err == nil && errors.Is(asked, unix.EIO)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
@@ -13,8 +12,8 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// callback is what a route does with a batch. One by file that is to run at the
-// start is due for its root first, and then for each file that is there.
+// callback returns the callback of a route. A route with per = "file" that is to run at
+// the start is triggered for its root: that run offers each file that exists to the route.
 func (p *pipeline) callback(f runnable.Route) router.Callback {
 	run := f.Runnable.OnlyChanged(f.Route, f.Runnable.Run)
 	return func(ctx context.Context, batch []inotify.Event) error {
@@ -25,19 +24,15 @@ func (p *pipeline) callback(f runnable.Route) router.Callback {
 	}
 }
 
-// isInitialScan reports whether a batch asks a route by file to look for the files that
-// are there. The kernel's events have a mask.
+// isInitialScan reports whether a batch is the trigger of a route with per = "file" at the
+// start. Events of the kernel have a mask.
 func isInitialScan(c *config.Route, batch []inotify.Event) bool {
 	return c.PerFile() && batch[0].Path == "." && batch[0].Mask == 0
 }
 
-func (c *resolvedConfig) isInitialScan(run router.Run) bool {
-	return slices.ContainsFunc(c.Routes, func(c config.Route) bool { return c.Name == run.Route && isInitialScan(&c, run.Events) })
-}
-
-// offerPresent hands a route the files that are there, as if they had just come.
-// The tree is watched, so that each is there or comes. What cannot be read the
-// watcher has complained of.
+// offerPresent offers a route the files that exist, as if they had just been made. The
+// tree is watched already, so no file is missed. What cannot be read is skipped: the
+// watcher has reported it.
 func (p *pipeline) offerPresent(c *config.Route) error {
 	const came = inotify.Create | inotify.MovedTo | inotify.Modify | inotify.CloseWrite
 	offer := func(path string) error {
@@ -46,6 +41,7 @@ func (p *pipeline) offerPresent(c *config.Route) error {
 	if config.IsFile(c.Root) {
 		return unlessStopped(offer("."))
 	}
+
 	// The slash follows a root that is a symbolic link.
 	err := filepath.WalkDir(c.Root+"/", func(path string, d fs.DirEntry, err error) error {
 		rel, _ := config.Below(c.Root, path)
@@ -62,7 +58,7 @@ func (p *pipeline) offerPresent(c *config.Route) error {
 	return unlessStopped(err)
 }
 
-// unlessStopped is err, unless it is that the router is stopped.
+// unlessStopped returns an error, but nil if it is that the router has stopped.
 func unlessStopped(err error) error {
 	if errors.Is(err, router.ErrStopped) {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/execlog/execlogd/internal/runnable"
 )
 
-// logNotes logs what there is to say of the patterns of a configuration that was
-// not said of the one before.
+// logNotes logs the notes on the patterns of a configuration that were not logged for the
+// one before.
 func (d *daemon) logNotes(cfg config.Config) {
 	said := make(map[string]bool)
 	for _, note := range cfg.Notes() {
@@ -25,9 +25,8 @@ func (d *daemon) logNotes(cfg config.Config) {
 	d.notes = said
 }
 
-// noteUnmatched logs which of the routes that old does not have, with the same
-// patterns, match no file that is there. It takes as long as looking for one does,
-// until ctx ends.
+// noteUnmatched logs which routes match no file that exists. Routes that old has with the
+// same patterns are left out. It walks the roots, and returns early when ctx ends.
 func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []runnable.Route) {
 	known := make(map[string]bool)
 	patternsOf := func(c *config.Route) string {
@@ -36,6 +35,7 @@ func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old [
 	for _, f := range old {
 		known[patternsOf(f.Route)] = true
 	}
+
 	fresh := make(map[string][]string) // by their root
 	match := make(map[string][]string)
 	for _, f := range cfg.resolved {
@@ -44,6 +44,7 @@ func (p *pipeline) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old [
 			match[f.Name] = f.Patterns
 		}
 	}
+
 	for _, root := range cfg.Roots() {
 		for _, route := range runnable.Unmatched(ctx, p.router, []string{root}, fresh[root]) {
 			p.d.log.Info("no file matches yet", "route", route, "match", match[route])

@@ -81,8 +81,8 @@ func (e *pageErrors) forgetGone(route string) {
 	}
 }
 
-// follow shows from now on what the routes of a configuration do. Errors of routes
-// that are not in it, or are others now, are shown no longer.
+// follow makes pages show errors of the routes of a configuration. Errors of routes that
+// are not in it, or run something else now, are removed.
 func (e *pageErrors) follow(server *httpd.Server, cfg *resolvedConfig) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

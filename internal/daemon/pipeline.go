@@ -36,20 +36,17 @@ func (c *resolvedConfig) keeps(route string) bool {
 	return slices.ContainsFunc(c.resolved, func(f runnable.Route) bool { return f.Kept && f.Name == route })
 }
 
-// has reports whether a route runs a work.
-func (c *resolvedConfig) has(w *runnable.Runnable) bool {
-	return slices.ContainsFunc(c.resolved, func(f runnable.Route) bool { return f.Runnable == w })
-}
-
-// newPipeline watches what a configuration asks for. Routes that are to run at the
-// start are due.
+// newPipeline watches the roots of a configuration, and triggers the routes that are to
+// run at the start. Events are kept until run is called.
 func (d *daemon) newPipeline(cfg *resolvedConfig) (*pipeline, error) {
 	p := &pipeline{d: d, active: cfg}
 	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post}
+
 	var err error
 	if p.router, err = router.New(opts, p.routes(cfg)...); err != nil {
 		return nil, config.UsageError{Err: err}
 	}
+
 	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
 	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
 		return nil, err
@@ -67,34 +64,29 @@ func (p *pipeline) now() *resolvedConfig {
 	return p.active
 }
 
-// check returns an error if the router would refuse the routes of a configuration.
-func (p *pipeline) check(cfg *resolvedConfig) error {
+// prepare checks the routes of another configuration, and watches its roots beside those
+// of the active one, or with an error none of them. Nothing comes of it until replace is
+// called.
+func (p *pipeline) prepare(cfg *resolvedConfig) error {
 	if _, err := router.New(router.Options{}, p.routes(cfg)...); err != nil {
 		return config.UsageError{Err: err}
 	}
-	return nil
-}
-
-// listen watches the roots of a configuration beside those of the active one, or with
-// an error none of them. Nothing comes of it until replace is called.
-func (p *pipeline) listen(cfg *resolvedConfig) error {
 	return p.group.SetListeners(append(p.listeners(p.now()), p.listeners(cfg)...)...)
 }
 
-// dropRoots ends the watch of roots that are not in the active configuration.
+// dropRoots ends the watch of the roots that are not in the active configuration.
 func (p *pipeline) dropRoots() {
-	// There is none to add, which is all that can fail.
+	// Only a root to add could be an error, and there is none.
 	if err := p.group.SetListeners(p.listeners(p.now())...); err != nil {
 		p.d.log.Error("watch", "err", err)
 	}
 }
 
-// replace goes by another configuration from now on, of which check and listen have
-// been called. What is as it was goes on; routes that are new and are to run at the start
-// are due. An error means that the pipeline has ended.
+// replace makes another configuration the active one, for which prepare was called. What
+// is as it was goes on. Routes that are new and are to run at the start are triggered. An
+// error means that the pipeline has ended.
 func (p *pipeline) replace(cfg *resolvedConfig) error {
-	// A run that ends from now on is judged by the new configuration, and a run of a
-	// new route only by that.
+	// This comes first: a run of a new route may end before SetRoutes returns.
 	p.mu.Lock()
 	p.active = cfg
 	p.mu.Unlock()
@@ -115,7 +107,8 @@ func (p *pipeline) run(ctx context.Context) error {
 	return p.group.Run(ctx)
 }
 
-// routes are what the router gets.
+// routes returns the routes of a configuration for the router: those of the file, and
+// those that tell pages of changes.
 func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 	d := p.d
 	var routes []router.Route
@@ -135,7 +128,7 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 	return routes
 }
 
-// listeners are what the group gets.
+// listeners returns the roots of a configuration for the group.
 func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
 	var listeners []router.Listener
 	for _, root := range cfg.Roots() {
@@ -144,7 +137,7 @@ func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
 	return listeners
 }
 
-// start has the routes due that are new and are to run at the start.
+// start triggers the routes that are new and are to run at the start.
 func (p *pipeline) start(cfg *resolvedConfig) error {
 	for _, root := range cfg.Roots() {
 		if _, err := os.Stat(root); err != nil && cfg.WaitsFor(root) {
@@ -162,11 +155,12 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 	return nil
 }
 
-// post is told of each run that is over, and comes before what waits for it.
+// post is called with each run that is over, before the routes that wait for it go on.
 func (p *pipeline) post(run router.Run) {
 	d, cfg := p.d, p.now()
 	run.Err = runnable.AdviseOnLoop(run.Err, "name it in outputs or ignore")
-	if cfg.isInitialScan(run) {
+	isInitialScan := func(c config.Route) bool { return c.Name == run.Route && isInitialScan(&c, run.Events) }
+	if slices.ContainsFunc(cfg.Routes, isInitialScan) {
 		d.log.Debug("files listed", "route", run.Route, "took", run.Took, "err", run.Err)
 		return
 	}

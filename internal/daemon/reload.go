@@ -34,10 +34,10 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 	}
 }
 
-// reload puts the configuration that the file has now in the place of the active
-// one: it is checked, then everything is acquired that can fail, and then it is
-// applied. What is as it was goes on: a job that runs, a service, a connection. An
-// error leaves everything as it was.
+// reload replaces the active configuration by what the file has now. The new one is
+// checked, then everything that it needs is acquired, then it is applied, and what is no
+// longer used is released. What is as it was goes on: a command that runs, a service, a
+// connection. An error leaves everything as it was.
 func (d *daemon) reload(ctx context.Context) error {
 	cfg, err := d.load()
 	if err != nil {
@@ -47,19 +47,22 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err := wrong.Err(); err != nil {
 		return err
 	}
+
 	select {
-	case <-d.released: // services of before may hold what the new ones need
+	case <-d.released: // services that the last reload has replaced may hold a port that is needed
 	case <-ctx.Done():
 		return nil
 	}
 
 	old := d.pipeline.now()
 	next := &candidate{cfg: &resolvedConfig{cfg, found}}
+	before := make(map[string]runnable.Route)
+	for _, r := range old.resolved {
+		before[r.Name] = r
+	}
 	for i := range found {
-		for _, o := range old.resolved {
-			if o.Name == found[i].Name {
-				found[i].Inherit(o)
-			}
+		if r, ok := before[found[i].Name]; ok {
+			found[i].Inherit(r)
 		}
 	}
 	if err := next.prepare(d); err != nil {
@@ -70,12 +73,16 @@ func (d *daemon) reload(ctx context.Context) error {
 		return err
 	}
 
+	used := make(map[*runnable.Runnable]bool)
+	for _, r := range next.cfg.resolved {
+		used[r.Runnable] = true
+	}
 	d.released = make(chan struct{})
 	d.background.Go(func() {
 		defer close(d.released)
-		for _, o := range old.resolved {
-			if !next.cfg.has(o.Runnable) {
-				o.Runnable.End()
+		for _, r := range old.resolved {
+			if !used[r.Runnable] {
+				r.Runnable.End()
 			}
 		}
 	})
@@ -88,7 +95,7 @@ func (d *daemon) reload(ctx context.Context) error {
 type candidate struct {
 	cfg           *resolvedConfig
 	web, controls []net.Listener
-	listening     bool
+	watched       bool // its roots are
 }
 
 // prepare acquires all that the configuration needs. With an error the caller must
@@ -100,22 +107,19 @@ func (c *candidate) prepare(d *daemon) (err error) {
 	if c.controls, err = d.controlSockets(c.cfg.Config); err != nil {
 		return err
 	}
-	if err = d.pipeline.check(c.cfg); err != nil {
+	if err = d.pipeline.prepare(c.cfg); err != nil {
 		return err
 	}
-	if err = d.pipeline.listen(c.cfg); err != nil {
-		return err
-	}
-	c.listening = true
+	c.watched = true
 
-	// This is the last that can fail: the server goes by it at once.
+	// This comes last, as it changes the server at once.
 	if err = d.server.Change(d.serverOptions(c.cfg.Config)); err != nil {
 		return explainServer(err)
 	}
 	return nil
 }
 
-// discard gives up what was acquired, where that is not in use.
+// discard releases what was acquired for the candidate alone.
 func (c *candidate) discard(d *daemon) {
 	for _, ln := range c.web {
 		if !slices.Contains(d.web.sockets(), ln) && !slices.Contains(d.activated, ln) {
@@ -127,7 +131,7 @@ func (c *candidate) discard(d *daemon) {
 			ln.Close()
 		}
 	}
-	if c.listening {
+	if c.watched {
 		d.pipeline.dropRoots()
 	}
 }
@@ -150,10 +154,10 @@ func (c *candidate) apply(d *daemon) error {
 	return d.pipeline.replace(c.cfg)
 }
 
-// requestReload has the configuration loaded once more. It does not wait.
+// requestReload requests a reload, and does not wait for it.
 func (d *daemon) requestReload() {
 	select {
 	case d.reloadRequests <- struct{}{}:
-	default: // there is a request that was not taken yet
+	default: // one is requested already
 	}
 }

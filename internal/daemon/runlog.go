@@ -85,7 +85,7 @@ func (d *daemon) logLeftBehind(r job.Run) {
 // logProblem logs what is wrong with what follows a run.
 func (d *daemon) logProblem(route string, err error) { d.log.Warn(err.Error(), "route", route) }
 
-// serviceDied logs the end of a service.
+// serviceDied logs that a service has ended by itself, and shows it on pages.
 func (d *daemon) serviceDied(route string, err error) {
 	log := d.log
 	if e, ok := errors.AsType[*job.Error](err); ok {
@@ -95,7 +95,7 @@ func (d *daemon) serviceDied(route string, err error) {
 	d.errors.set(route, "", err)
 }
 
-// logOptions returns how to log.
+// logOptions returns the options of a configuration for the log.
 func logOptions(cfg *config.Config) logging.Options {
 	o := logging.Options{
 		Level: cfg.LogLevel, Format: logging.Format(cfg.LogFormat), NoColor: os.Getenv("NO_COLOR") != "",

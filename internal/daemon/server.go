@@ -14,8 +14,8 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// openServer makes the server and its sockets, or, where a configuration
-// that is loaded anew may have one, a server without any.
+// openServer makes the server and opens its sockets. Where only a reload may bring a
+// server, it makes one without sockets.
 func (d *daemon) openServer() (err error) {
 	if !d.cfg.Serve && d.cfg.File == "" {
 		return nil
@@ -28,6 +28,7 @@ func (d *daemon) openServer() (err error) {
 	if d.server, err = httpd.New(d.serverOptions(d.cfg)); err != nil {
 		return explainServer(err)
 	}
+
 	sockets, err := d.webSockets(d.cfg)
 	if err != nil {
 		return err
@@ -37,7 +38,7 @@ func (d *daemon) openServer() (err error) {
 	return nil
 }
 
-// explainServer says what to do about options that the server refuses.
+// explainServer returns the error for options that the server has refused.
 func explainServer(err error) error {
 	if _, noRoot := errors.AsType[*fs.PathError](err); noRoot {
 		return err
@@ -45,8 +46,8 @@ func explainServer(err error) error {
 	return config.UsageError{Err: err} // an -allow flag
 }
 
-// serverOptions are what a configuration says, and what the status page shows
-// of the daemon.
+// serverOptions returns the options of a configuration for the server, with what the
+// status page shows of the daemon.
 func (d *daemon) serverOptions(cfg config.Config) httpd.Options {
 	if !cfg.Serve {
 		return httpd.Options{Logger: d.log, NoLiveReload: true}

@@ -20,9 +20,9 @@ import (
 	"github.com/execlog/execlogd/internal/config"
 )
 
-// webSockets are where a configuration has HTTP served: the sockets that systemd
-// hands over (those called "http", or all of them when none is), or one of our
-// own. Those that are open are kept if it has not changed.
+// webSockets returns the sockets at which a configuration has HTTP served: those that
+// systemd has passed (called "http", or all of them if none is called that), or one that
+// it opens. Open sockets are kept if the address has not changed.
 func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	open := d.web.sockets()
 	same := len(open) > 0 && cfg.Host == d.cfg.Host && cfg.Port == d.cfg.Port
@@ -36,6 +36,7 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	case same:
 		return open, nil
 	}
+
 	named, err := activation.ListenersWithNames() // once: it forgets them
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
@@ -43,6 +44,7 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	if d.activated = activatedSockets(named); len(d.activated) > 0 {
 		return d.activated, nil
 	}
+
 	ln, err := listenWeb(cfg.Host, cfg.Port, open)
 	if err != nil {
 		return nil, err
@@ -50,19 +52,23 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	return []net.Listener{ln}, nil
 }
 
-// listenWeb opens a socket in the place of others, which may have the same port
-// on another address and are to be closed: until then both are there.
+// listenWeb opens a socket that replaces others. Until those are closed, both are open: the
+// others may have the same port at another address.
 func listenWeb(host string, port int, old []net.Listener) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	if at, err := net.ResolveTCPAddr("tcp", address); err == nil {
 		for _, ln := range old {
 			if ln.Addr().String() == at.String() {
-				return ln, nil // by another name
+				return ln, nil // the same address, by another name
 			}
 		}
 	}
 	ln, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) && slices.ContainsFunc(old, func(o net.Listener) bool { return portOf(o) == port }) {
+	hasPort := func(o net.Listener) bool {
+		at, ok := o.Addr().(*net.TCPAddr)
+		return ok && at.Port == port
+	}
+	if errors.Is(err, syscall.EADDRINUSE) && slices.ContainsFunc(old, hasPort) {
 		ln, err = listenBeside(address, old)
 	}
 	if err != nil {
@@ -71,16 +77,8 @@ func listenWeb(host string, port int, old []net.Listener) (net.Listener, error) 
 	return ln, nil
 }
 
-// portOf is 0 for a socket that has none.
-func portOf(ln net.Listener) int {
-	if tcp, ok := ln.Addr().(*net.TCPAddr); ok {
-		return tcp.Port
-	}
-	return 0
-}
-
-// listenBeside opens a socket although others of ours have its port, on every
-// address or on one of those that it is for.
+// listenBeside opens a socket although others of ours have its port, at every address or
+// at one of its own.
 func listenBeside(address string, others []net.Listener) (net.Listener, error) {
 	share(others, true)
 	defer share(others, false)
@@ -92,8 +90,8 @@ func listenBeside(address string, others []net.Listener) (net.Listener, error) {
 	return ln, err
 }
 
-// share lets other sockets of this user be bound to the ports of these, or not.
-// When it cannot be done, nothing can be bound, and that is told.
+// share lets other sockets of this user be bound to the ports of these, or not. If that
+// fails, binding fails as well, and that error is reported.
 func share(lns []net.Listener, may bool) {
 	for _, ln := range lns {
 		if tcp, ok := ln.(*net.TCPListener); ok {
@@ -115,8 +113,8 @@ func sharePort(c syscall.RawConn, may bool) (err error) {
 	return errors.Join(outer, err)
 }
 
-// activatedSockets picks the HTTP sockets. A descriptor that is not a listener is a
-// nil in the list.
+// activatedSockets returns the HTTP sockets among those that systemd has passed. A
+// descriptor that is no listener is nil in the lists.
 func activatedSockets(named map[string][]net.Listener) (lns []net.Listener) {
 	if http := named["http"]; len(http) > 0 {
 		named = map[string][]net.Listener{"http": http}
@@ -127,7 +125,7 @@ func activatedSockets(named map[string][]net.Listener) (lns []net.Listener) {
 	return slices.DeleteFunc(lns, func(ln net.Listener) bool { return ln == nil })
 }
 
-// address says, for people, where a socket answers.
+// address returns where a socket answers, for people.
 func address(ln net.Listener) string {
 	tcp, ok := ln.Addr().(*net.TCPAddr)
 	switch {
@@ -139,8 +137,8 @@ func address(ln net.Listener) string {
 	return siteURL(ln)
 }
 
-// siteURL is the URL of the site at a socket, for a browser on this machine;
-// just a slash where browsers cannot connect.
+// siteURL returns the URL of the site at a socket, for a browser on this machine. It is
+// just a slash for a socket to which browsers cannot connect.
 func siteURL(ln net.Listener) string {
 	tcp, ok := ln.Addr().(*net.TCPAddr)
 	switch {
@@ -152,7 +150,8 @@ func siteURL(ln net.Listener) string {
 	return "http://" + tcp.String() + "/"
 }
 
-// explainListen says what to do about a socket that cannot be had.
+// explainListen returns the error of a socket that cannot be opened, with what to do
+// about it.
 func explainListen(err error, host string, port int) error {
 	dns, notFound := errors.AsType[*net.DNSError](err)
 	addr, unreadable := errors.AsType[*net.AddrError](err)
@@ -180,8 +179,7 @@ func unprivilegedPort() int {
 	return n
 }
 
-// portOwner names the program that listens on a port, as far as this user may
-// know it.
+// portOwner names the program that listens on a port, if this user may see that.
 func portOwner(port int) string {
 	owner := "another program"
 	for _, inode := range listening(port) {
@@ -199,8 +197,8 @@ func portOwner(port int) string {
 	return owner
 }
 
-// listening lists the inodes of the sockets that listen on a port, from
-// /proc/net/tcp and tcp6 (proc(5)).
+// listening returns the inodes of the sockets that listen on a port, from /proc/net/tcp
+// and tcp6 (proc(5)).
 func listening(port int) (inodes []string) {
 	const listen = "0A"
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {

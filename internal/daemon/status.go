@@ -7,8 +7,8 @@ import (
 	"github.com/execlog/execlogd/internal/logging"
 )
 
-// announce tells the user, and systemd, that the daemon is ready: its sockets
-// take connections and every directory is watched.
+// announce tells the user and systemd that the daemon is ready: its sockets take
+// connections and every directory is watched.
 func (d *daemon) announce() {
 	status := d.status()
 	if d.cfg.LogFormat == "json" {
@@ -20,14 +20,15 @@ func (d *daemon) announce() {
 	d.notify("READY=1\nSTATUS=" + status)
 }
 
-// showToken writes, once, the address at which the owner sees all of the status
-// page, as soon as there is one. It stands nowhere else: not in later lines of
-// the log, and not in the status that systemd shows to every user.
+// showToken writes, once, the address at which the owner sees all of the status page, as
+// soon as there is a socket. The token is in no later line of the log, and not in the
+// status that systemd shows to every user.
 func (d *daemon) showToken() {
 	sockets := d.web.sockets()
 	if d.tokenShown || !d.cfg.Reloads() || len(sockets) == 0 {
 		return
 	}
+
 	d.tokenShown = true
 	page := siteURL(sockets[0]) + ".execlogd/?token=" + d.token
 	if d.cfg.LogFormat == "json" {
@@ -37,10 +38,10 @@ func (d *daemon) showToken() {
 	}
 }
 
-// say writes a line that is no part of the log, in its order.
+// say writes a line to stderr that is no part of the log, in order with the log.
 func (d *daemon) say(line string) { fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", line) }
 
-// status is what the daemon does, in one line.
+// status says in one line what the daemon does.
 func (d *daemon) status() string {
 	var parts []string
 	if d.cfg.Serve {
