@@ -202,9 +202,9 @@ func TestListingsAreRefreshed(t *testing.T) {
 	if !strings.Contains(body, run.listingElement("/d/")) {
 		t.Fatalf("no %s in %s", run.listingElement("/d/"), body)
 	}
-	ours := run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
+	ours := run.info(t, "/d/", map[string]any{"token": tokenIn(t, body)})
 	ours.is(t, "at")
-	stock, _, err := run.tryDial(t, "/livereload?"+badgeIn(t, body))
+	stock, _, err := run.tryDial(t, "/livereload?"+tokenIn(t, body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,14 +217,14 @@ func TestListingsAreRefreshed(t *testing.T) {
 	ours.is(t, "/d/new.bin !")
 	stock.expect(t, "/d/new.bin !")
 	_, body = run.get(t, "GET", "/d/")
-	ours = run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
+	ours = run.info(t, "/d/", map[string]any{"token": tokenIn(t, body)})
 	ours.is(t, "at")
 	remove(t, dir, "d/new.bin")
 	run.Recheck("d/new.bin")
 	ours.is(t, "/d/new.bin !")
 	stock.expect(t, "/d/new.bin !")
 	_, body = run.get(t, "GET", "/d/")
-	ours = run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
+	ours = run.info(t, "/d/", map[string]any{"token": tokenIn(t, body)})
 	ours.is(t, "at")
 
 	write(t, dir, "e/new.bin", "")
@@ -252,13 +252,13 @@ func TestAListingMissesNoName(t *testing.T) {
 		_, old := run.get(t, "GET", "/d/")
 		change()
 		_, body := run.get(t, "GET", "/d/")
-		other := run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)})
+		other := run.info(t, "/d/", map[string]any{"token": tokenIn(t, body)})
 		other.is(t, "at")
 		for _, fields := range []map[string]any{{}, {"path": ""}} {
-			fields["badge"] = badgeIn(t, old)
+			fields["token"] = tokenIn(t, old)
 			run.info(t, "/d/", fields).is(t, " !")
 		}
-		stock, _, err := run.tryDial(t, "/livereload?"+badgeIn(t, old))
+		stock, _, err := run.tryDial(t, "/livereload?"+tokenIn(t, old))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,9 +268,9 @@ func TestAListingMissesNoName(t *testing.T) {
 		stock.conn.CloseNow()
 
 		// A page that counts as new, and one that has what there is.
-		run.info(t, "/d/", map[string]any{"badge": badgeIn(t, old), "seen": "-"}).is(t, "at")
+		run.info(t, "/d/", map[string]any{"token": tokenIn(t, old), "seen": "-"}).is(t, "at")
 		write(t, dir, "d/.hidden", "")
-		run.info(t, "/d/", map[string]any{"badge": badgeIn(t, body)}).is(t, "at")
+		run.info(t, "/d/", map[string]any{"token": tokenIn(t, body)}).is(t, "at")
 		remove(t, dir, "d/.hidden")
 	}
 }

@@ -253,7 +253,7 @@ func TestPagesMoveToAnotherRoot(t *testing.T) {
 	p.is(t, "at", "errors: job failed")
 	run.SetError("job", nil)
 	p.is(t, "errors:")
-	run.open(t, "/b.html").expectNothing(t) // is not told what it tried in the old root
+	run.open(t, "/b.html").expectNothing(t) // is not told what failed in the old root
 
 	remove(t, one, "y.css")
 	run.Recheck("y.css")
@@ -301,7 +301,7 @@ func TestPagesThatWereAwayWhenTheRootMoved(t *testing.T) {
 				}
 			}
 			p.again(t, run).is(t, " !")
-			run.info(t, "/a.html", map[string]any{"badge": served, "uses": p.uses}).is(t, " !")
+			run.info(t, "/a.html", map[string]any{"token": served, "uses": p.uses}).is(t, " !")
 			stock, _, err := run.tryDial(t, "/livereload?"+served)
 			if err != nil {
 				t.Fatal(err)

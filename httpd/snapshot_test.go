@@ -31,14 +31,14 @@ func describe(rec livereload.Change) string {
 
 func TestSnapshot(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html", "x.css")})
-	stirred := run.hub.Changed()
+	changed := run.hub.Changed()
 	a := run.open(t, "/a.html", "/x.css", "/none.png")
-	<-stirred
+	<-changed
 	stock := run.dial(t)
 	stock.greet(t, run.url("/b.html"))
-	stirred = run.hub.Changed()
+	changed = run.hub.Changed()
 	run.Refresh("x.css")
-	<-stirred
+	<-changed
 	a.is(t, "/x.css")
 	run.Refresh("a.html", "y.js")
 	run.Recheck("a.html")

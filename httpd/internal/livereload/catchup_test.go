@@ -14,7 +14,7 @@ import (
 )
 
 // A page that was served and never connected has no digest. Then its files
-// must not be younger than its badge.
+// must not be younger than its token.
 func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 	dir := makeFiles(t, "a.html", "x.css")
 	now := time.Now().UnixMilli()

@@ -41,17 +41,17 @@
 
   // The connection.
 
-  const soon = 500; // ms to the next look for a server that is gone
+  const soon = 500; // ms until the next probe for a server that is gone
   /** @type {WebSocket | null} */
   let socket = null;
   let agreed = false; // on our protocol
   let blocked = false; // by the page's policy
   let probing = true;
   let delay = soon;
-  let timer = 0; // to the next look for the server, or for its answer
+  let timer = 0; // until the next probe, or the deadline of an answer
   let toldURL = "";
   let toldUses = 0; // how many
-  let position = {}; // as the server told it last, with a digest; before, it goes by the socket's URL
+  let cursor = {}; // that the server sent last, with a digest; the first is in the socket's URL
 
   function connect() {
     clearTimeout(timer);
@@ -84,7 +84,7 @@
     timer = setTimeout(probe, delay);
   }
 
-  /** Somebody looks, or the network is another: makes sure that we hear. @param {any} event */
+  /** The page is visible, or the network is another: checks the connection. @param {any} event */
   function wake({ persisted }) {
     if (document.hidden || persisted === false) return;
     settle();
@@ -108,7 +108,7 @@
     else old.onopen = () => old.close();
   }
 
-  /** The page's policy forbids the socket, so the server hears of it in another way. */
+  /** The page's policy forbids the socket. The server is told by another request. */
   function giveUp() {
     blocked = true;
     disconnect();
@@ -121,7 +121,7 @@
   /** @param {any} message */
   function hear({ command, protocols, seen, digest, reload, files, errors, path, liveCSS }) {
     clearTimeout(timer);
-    if (seen) position = { seen, digest };
+    if (seen) cursor = { seen, digest };
     if (command === "hello") {
       delay = soon;
       agreed = protocols.includes(ours);
@@ -138,7 +138,7 @@
   /** Says where the page is. @type {(command: string, uses?: string[]) => void} */
   function tell(command, uses) {
     toldURL = location.href;
-    say({ command, plugins: {}, url: toldURL, path: pathOf(toldURL), ...position, uses, all: !uses });
+    say({ command, plugins: {}, url: toldURL, path: pathOf(toldURL), ...cursor, uses, all: !uses });
   }
 
   // What the page uses.
@@ -477,11 +477,11 @@
   }).observe({ type: "resource", buffered: true });
   try {
     const key = "execlogd " + location.href;
-    let badge;
-    [kept, badge] = JSON.parse(sessionStorage[key] || "[{}]");
-    // A page with an old badge, written by hand or saved from a browser, is
-    // as new as it gets.
-    if (badge === src.href) position = { seen: "-" };
+    let token;
+    [kept, token] = JSON.parse(sessionStorage[key] || "[{}]");
+    // A page that has the same token as before the reload has it in its file, as
+    // when it was saved from a browser. It is as new as it gets.
+    if (token === src.href) cursor = { seen: "-" };
     delete sessionStorage[key];
   } catch {}
   connect();

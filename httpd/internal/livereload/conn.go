@@ -31,8 +31,8 @@ type Timeouts struct {
 	Close time.Duration // to answer a close frame
 }
 
-// Nobody says goodbye from behind a closed lid or a lost network. A proxy drops a
-// connection that is silent for a minute.
+// A laptop that sleeps and a network that is lost close no connection, so clients are
+// pinged. A proxy drops a connection without traffic after a minute.
 var defaultTimeouts = Timeouts{
 	Hello: 10 * time.Second,
 	Ping:  30 * time.Second,

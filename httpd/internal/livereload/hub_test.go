@@ -31,7 +31,7 @@ func TestWhatABrowserMissedIsMerged(t *testing.T) {
 		{"a reload beats what waits", "a.css | a.js", "/a.js !"},
 		{"a reload is not beaten by what follows", "a.js | a.css", "/a.js !"},
 		{"the first reload stays", "a.js | b.js", "/a.js !"},
-		{"what concerns nobody changes nothing", "a.css | a.log", "/a.css"},
+		{"what affects no page changes nothing", "a.css | a.log", "/a.css"},
 		{"too many become a reload", many(0, 20) + " | " + many(20, 40), "/0.css !"},
 	}
 	for _, tt := range tests {
@@ -52,7 +52,7 @@ func TestWhatABrowserMissedIsMerged(t *testing.T) {
 	}
 }
 
-// taken empties a slot and returns its update.
+// taken empties a mailbox and returns its update.
 func (h *Hub) taken(s *client) update {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,7 +62,7 @@ func (h *Hub) taken(s *client) update {
 }
 
 // However pages come, name files and go, a file knows its pages.
-func TestUsersKeepTheirSeats(t *testing.T) {
+func TestSubscribersKeepTheirIndexes(t *testing.T) {
 	var h Hub
 	rng := rand.New(rand.NewPCG(1, 2))
 	some := func() (paths []string) {
@@ -71,17 +71,17 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 		}
 		return paths
 	}
-	var slots []*client
+	var clients []*client
 	for range 5000 {
-		if len(slots) == 0 || rng.IntN(4) == 0 {
-			slots = append(slots, h.join())
+		if len(clients) == 0 || rng.IntN(4) == 0 {
+			clients = append(clients, h.join())
 		}
-		i := rng.IntN(len(slots))
-		s := slots[i]
+		i := rng.IntN(len(clients))
+		s := clients[i]
 		switch rng.IntN(5) {
 		case 0:
 			h.leave(s)
-			slots = slices.Delete(slots, i, i+1)
+			clients = slices.Delete(clients, i, i+1)
 		case 1:
 			h.enter(s, report{shows: some(), named: some()})
 		case 2:
@@ -91,7 +91,7 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 		}
 		for i, s := range h.nonReporting {
 			if s.nonReporting != i+1 || s.page.reported {
-				t.Fatal("a silent page has another's place")
+				t.Fatal("a page that does not report has the index of another")
 			}
 		}
 		users := 0
@@ -116,15 +116,15 @@ func TestUsersKeepTheirSeats(t *testing.T) {
 			t.Fatalf("%d users are left", users)
 		}
 	}
-	for _, s := range slots {
+	for _, s := range clients {
 		h.leave(s)
 	}
 	if len(h.resources) > 0 || len(h.nonReporting) > 0 {
-		t.Errorf("%d files are used when no page is left, and %d pages are silent", len(h.resources), len(h.nonReporting))
+		t.Errorf("%d files are used when no page is left, and %d pages do not report", len(h.resources), len(h.nonReporting))
 	}
 }
 
-// Each browser gets what concerns its page, when it has taken what came before;
+// Each browser gets what affects its page, when it has taken what came before;
 // who takes nothing delays nobody.
 func TestBrowsersAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestBrowsersAreTold(t *testing.T) {
 }
 
 // A change costs as much memory with a thousand pages as with ten, whether it
-// concerns them or not.
+// affects them or not.
 func TestAPageCostsABroadcastNoMemory(t *testing.T) {
 	allocs := func(pages int, changed string) float64 {
 		var h Hub
@@ -199,7 +199,7 @@ func TestAPageCostsABroadcastNoMemory(t *testing.T) {
 
 // With ten thousand pages, of which most show the same few files and use the
 // same twenty, one change is to cost at most 2 ms, and no memory for a page
-// that it does not concern.
+// that it does not affect.
 func BenchmarkBroadcast(b *testing.B) {
 	const pages, each = 10_000, 20
 	for _, bm := range []struct {
@@ -251,19 +251,19 @@ func BenchmarkBroadcast(b *testing.B) {
 // The messages of a change are written while others wait for the hub.
 func BenchmarkTake(b *testing.B) {
 	var h Hub
-	var slots []*client
+	var clients []*client
 	for i := range 1000 {
 		s := h.join()
 		s.extended = true
 		h.enter(s, report{shows: []string{fmt.Sprintf("/%d/", i)}, named: []string{"/a.css", "/b.js", "/c.png"}})
 		h.resources[fmt.Sprintf("/%d/", i)].state.Sum = uint64(i) << 50
 		s.catchingUp = false // it is introduced
-		slots = append(slots, s)
+		clients = append(clients, s)
 	}
 	u := update{assets: newChange([]string{"a.css"}).assets}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		s := slots[i%len(slots)]
+		s := clients[i%len(clients)]
 		s.pending = u
 		if frames := h.take(s); frames == nil {
 			b.Fatal("nothing")
@@ -272,7 +272,7 @@ func BenchmarkTake(b *testing.B) {
 }
 
 // Who was told to load again need not be told again.
-func TestWhoLeavesIsNotToldToStartOver(t *testing.T) {
+func TestAPageThatReloadsIsNotToldToReload(t *testing.T) {
 	var h Hub
 	stays, leaves := h.join(), h.join()
 	leaves.reloading = true
@@ -287,20 +287,20 @@ func TestWhoLeavesIsNotToldToStartOver(t *testing.T) {
 // Names are bounded in all; a page with few of them is always known exactly.
 func TestNamesAreBounded(t *testing.T) {
 	var h Hub
-	var slots []*client
+	var clients []*client
 	add := func(names int) *client {
 		s := h.join()
 		var named []string
 		for i := range names {
-			named = append(named, fmt.Sprintf("/%d/%d", len(slots), i))
+			named = append(named, fmt.Sprintf("/%d/%d", len(clients), i))
 		}
 		h.enter(s, report{named: named})
-		slots = append(slots, s)
+		clients = append(clients, s)
 		return s
 	}
 	for range maxNames / maxUses {
 		if !add(maxUses).page.reported {
-			t.Fatalf("page %d of %d files is not known", len(slots), maxUses)
+			t.Fatalf("page %d of %d files is not known", len(clients), maxUses)
 		}
 	}
 	for range 20 {
@@ -314,7 +314,7 @@ func TestNamesAreBounded(t *testing.T) {
 	if n := len(h.resources); n > maxNames+20*fewUses {
 		t.Errorf("%d names are known", n)
 	}
-	for _, s := range slots {
+	for _, s := range clients {
 		h.leave(s)
 	}
 	if len(h.resources) > 0 {

@@ -62,12 +62,12 @@ type nonblockingConn struct {
 	group   *waitgroup.Group // of the goroutine
 	timeout time.Duration    // for the peer to take what it was sent
 
-	mu       sync.Mutex    // guards what follows
-	backlog  []byte        // that the goroutine has yet to send
-	flushing bool          // there is a goroutine
-	whenIdle func()        // is called once the goroutine has sent all
-	goodbye  bool          // no more messages
-	closed   bool          //
+	mu       sync.Mutex // guards what follows
+	backlog  []byte     // that the goroutine has yet to send
+	flushing bool       // there is a goroutine
+	whenIdle func()     // is called once the goroutine has sent all
+	ending   bool       // no more messages are sent
+	closed   bool
 	done     chan struct{} // closed with the connection; nil when nobody waits for that
 	reason   error         // why it was closed
 }
@@ -110,7 +110,7 @@ func (c *nonblockingConn) Read(p []byte) (int, error) {
 func (c *nonblockingConn) send(frames []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.goodbye {
+	if c.ending {
 		return net.ErrClosed
 	}
 	_, err := c.write(frames)
@@ -121,7 +121,7 @@ func (c *nonblockingConn) send(frames []byte) error {
 func (c *nonblockingConn) endMessages() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.goodbye = true
+	c.ending = true
 }
 
 var errPeerBehind = errors.New("the peer does not read")

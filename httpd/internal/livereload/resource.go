@@ -53,7 +53,7 @@ func (s FileState) isSame(now FileState) bool {
 // as opposed to what is shown at the directory's path. No canonical path begins so.
 const listingPrefix = "list:"
 
-// ListingOf returns the path that Options.Look gets for the list of a directory.
+// ListingOf returns the path that New's look gets for the list of a directory.
 func ListingOf(dir string) string { return listingPrefix + dir }
 
 // CutListing returns the directory of a path that ListingOf has returned.
@@ -72,7 +72,7 @@ type resource struct {
 	// What pages have of it.
 	announced bool        // a change of names has told pages of the state
 	delivered uint64      // Sum of the content that every page has or was told to fetch; 0 if some may have another
-	untold    FileVersion // the version that pages may have without having been told of it; see Hub.compare
+	untold    FileVersion // the version that pages may have without having been told of it; see Hub.compareContent
 
 	generation uint64 // of the last walk that passed it; see Hub.mark
 	hits       uint64 // bits of the files that affect it, while a change is matched

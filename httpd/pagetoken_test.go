@@ -23,13 +23,13 @@ func (r *running) listingElement(path string) string {
 	return livereload.PageToken{Cursor: r.hub.Cursor(), Listing: true, Names: names}.Element(httptest.NewRequest("GET", path, nil))
 }
 
-// badgeIn is the badge of a page as it was served.
-func badgeIn(t testing.TB, page string) string {
+// tokenIn is the token of a page as it was served.
+func tokenIn(t testing.TB, page string) string {
 	t.Helper()
 	_, rest, _ := strings.Cut(page, "path=livereload?")
 	query, _, ok := strings.Cut(rest, `"`)
 	if !ok {
-		t.Fatalf("no badge in %s", page)
+		t.Fatalf("no token in %s", page)
 	}
 	return query
 }

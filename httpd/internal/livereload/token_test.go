@@ -2,7 +2,7 @@ package livereload
 
 import "testing"
 
-func TestBadge(t *testing.T) {
+func TestPageToken(t *testing.T) {
 	for _, b := range []PageToken{
 		{},
 		{Cursor: Cursor{"E", 7, 1733333333333}},

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestRequestFields(t *testing.T) {
+func TestParseRequest(t *testing.T) {
 	r, err := parseRequest([]byte(`{"command":"info","url":"http://x/","plugins":{"less":{"disable":false}},"ext":3}`))
 	if err != nil || r.Command != "info" || r.URL != "http://x/" {
 		t.Errorf("got %+v, %v", r, err)

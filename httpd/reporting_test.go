@@ -54,16 +54,16 @@ func (a answer) String() string {
 type ourPage struct {
 	*pageClient
 	path string
-	last answer // with a position
+	last answer // with a cursor
 	uses []string
 }
 
 // info says hello and what a page is, and returns when it was told its
-// position or what it missed. Fields are added to the info.
+// cursor or what it missed. Fields are added to the info.
 func (r *running) info(t testing.TB, path string, fields map[string]any) *ourPage {
 	t.Helper()
 	query := livereload.PageToken{Cursor: r.hub.Cursor()}.String()
-	if q, ok := fields["badge"]; ok {
+	if q, ok := fields["token"]; ok {
 		query = q.(string)
 	}
 	c, resp, err := r.tryDial(t, "/livereload?"+query)
@@ -147,7 +147,7 @@ func (p *ourPage) use(t testing.TB, fields map[string]any, uses ...string) {
 func (p *ourPage) again(t testing.TB, r *running) *ourPage {
 	t.Helper()
 	p.conn.CloseNow()
-	return r.info(t, p.path, map[string]any{"badge": "E.1", "seen": p.last.Seen, "digest": p.last.Digest, "uses": p.uses})
+	return r.info(t, p.path, map[string]any{"token": "E.1", "seen": p.last.Seen, "digest": p.last.Digest, "uses": p.uses})
 }
 
 // site makes a root with files in it.
@@ -173,7 +173,7 @@ func (r *running) save(t testing.TB, dir string, paths ...string) {
 	r.Refresh(paths...)
 }
 
-func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
+func TestAChangeAffectsThePagesThatUseTheFile(t *testing.T) {
 	dir := site(t, "a.html", "b/index.html", "x.css", "y.css", "x.svg", "app.js", "d.json", "notes", "é ü.webp")
 	run := serve(t, Options{Root: dir})
 	a := run.open(t, "/a.html", "/x.css", "/x.svg", "/app.js", "/gone.png")
@@ -214,7 +214,7 @@ func TestAChangeConcernsThePagesThatUseTheFile(t *testing.T) {
 			}
 		}
 	}
-	// What was tried and was not there has come.
+	// A file that was not there when the page asked for it has come.
 	write(t, dir, "gone.png", "png")
 	run.Recheck("gone.png")
 	a.is(t, "/gone.png")
@@ -271,7 +271,7 @@ func TestOurClientElsewhere(t *testing.T) {
 		run := serve(t, opts)
 		from := run.hub.Cursor()
 		run.Refresh("a.css")
-		p := run.info(t, "", map[string]any{"url": "http://elsewhere/", "badge": livereload.PageToken{Cursor: from}.String()})
+		p := run.info(t, "", map[string]any{"url": "http://elsewhere/", "token": livereload.PageToken{Cursor: from}.String()})
 		p.is(t, "/a.css")
 		if p.last.Digest != "" {
 			t.Errorf("a page without uses has the digest %s", p.last.Digest)

@@ -28,14 +28,14 @@ func (r *running) browse(t testing.TB, path string, uses ...string) *loadedPage 
 }
 
 // request asks for the page and for what it uses; its socket is not open yet.
-func (p *loadedPage) request(t testing.TB, path string, uses []string) (badge string) {
+func (p *loadedPage) request(t testing.TB, path string, uses []string) (token string) {
 	t.Helper()
 	body := p.run.answer(path).Body.String()
 	p.got = map[string]string{path: withoutScript(body)}
 	for _, use := range uses {
 		p.fetch(use)
 	}
-	return badgeIn(t, body)
+	return tokenIn(t, body)
 }
 
 func withoutScript(page string) string {
@@ -46,12 +46,12 @@ func withoutScript(page string) string {
 
 func (p *loadedPage) fetch(use string) { p.got[use] = p.run.answer(use).Body.String() }
 
-func (p *loadedPage) connect(t testing.TB, path, badge string, uses []string) {
+func (p *loadedPage) connect(t testing.TB, path, token string, uses []string) {
 	t.Helper()
 	if p.ourPage != nil {
 		p.conn.CloseNow()
 	}
-	p.ourPage = p.run.info(t, path, map[string]any{"badge": badge, "uses": uses})
+	p.ourPage = p.run.info(t, path, map[string]any{"token": token, "uses": uses})
 }
 
 func (p *loadedPage) reload(t testing.TB, path string, uses []string) {
@@ -76,7 +76,7 @@ func old(t testing.TB, dir string) {
 }
 
 // Generators write all that they make again. What has the same bytes as before
-// concerns nobody.
+// affects no page.
 func TestFilesThatAreWrittenAgainWithTheSameContent(t *testing.T) {
 	names := []string{"a.html", "b.html", "a.css", "b.css", "app.js", "x.png", "d/index.html", "d/e.html"}
 	content := func(name string) string { return "<p>" + name }
@@ -182,8 +182,8 @@ func TestFilesThatAreWrittenAgainWithTheSameContent(t *testing.T) {
 	}
 }
 
-// A touch changes no content, and concerns nobody.
-func TestATouchConcernsNobody(t *testing.T) {
+// A touch changes no content, and affects no page.
+func TestATouchAffectsNoPage(t *testing.T) {
 	dir := site(t, "a.html", "a.css", "app.js")
 	old(t, dir)
 	run := serve(t, Options{Root: dir})
@@ -203,7 +203,7 @@ func TestATouchConcernsNobody(t *testing.T) {
 func TestAPageThatDoesNotSayWhenItWasServed(t *testing.T) {
 	dir := site(t, "a.html", "a.css", "app.js")
 	run := serve(t, Options{Root: dir, NoInject: true})
-	p := run.info(t, "/a.html", map[string]any{"badge": "", "uses": []string{"/a.css", "/app.js"}})
+	p := run.info(t, "/a.html", map[string]any{"token": "", "uses": []string{"/a.css", "/app.js"}})
 	p.is(t, "at")
 	for range 2 {
 		old(t, dir)
@@ -216,7 +216,7 @@ func TestAPageThatDoesNotSayWhenItWasServed(t *testing.T) {
 	p.is(t, "/a.css")
 
 	write(t, dir, "a.css", "before it comes")
-	late := run.info(t, "/a.html", map[string]any{"badge": "", "uses": []string{"/a.css"}})
+	late := run.info(t, "/a.html", map[string]any{"token": "", "uses": []string{"/a.css"}})
 	late.is(t, "at")
 	run.Refresh("a.css")
 	p.is(t, "/a.css")
@@ -259,9 +259,9 @@ func TestAPageThatHasWhatWasThereInBetween(t *testing.T) {
 		first.conn.CloseNow()
 		run.awaitBrowsers(t, 0)
 		p := &loadedPage{run: run}
-		badge := p.request(t, "/a.html", []string{"/a.css"})
+		token := p.request(t, "/a.html", []string{"/a.css"})
 		write(t, dir, "a.css", "after")
-		p.connect(t, "/a.html", badge, []string{"/a.css"})
+		p.connect(t, "/a.html", token, []string{"/a.css"})
 		p.is(t, "at")
 		run.Refresh("a.css")
 		p.is(t, "/a.css")
@@ -271,11 +271,11 @@ func TestAPageThatHasWhatWasThereInBetween(t *testing.T) {
 		first.conn.CloseNow()
 		run.awaitBrowsers(t, 0)
 		p := &loadedPage{run: run}
-		badge := p.request(t, "/a.html", []string{"/a.css"})
+		token := p.request(t, "/a.html", []string{"/a.css"})
 		write(t, dir, "a.css", "after")
 		old(t, dir)
 		run.answer("/a.css")
-		p.connect(t, "/a.html", badge, []string{"/a.css"})
+		p.connect(t, "/a.html", token, []string{"/a.css"})
 		p.is(t, "at")
 		run.Refresh("a.css")
 		p.is(t, "/a.css")
@@ -323,7 +323,7 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 		paths := []string{"/a.html", "/b.html"}
 		uses := []string{"/x.css", "/y.js"}
 		pages := make([]*loadedPage, 3)
-		badges := make([]string, len(pages)) // of those that are loaded and not connected
+		tokens := make([]string, len(pages)) // of those that are loaded and not connected
 		dirty := make(map[string]bool)
 
 		// act has a page do what it was told. To a page that has just connected
@@ -378,18 +378,18 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 					pages[i].conn.CloseNow()
 				}
 				pages[i] = &loadedPage{run: run}
-				badges[i] = pages[i].request(t, path, uses)
+				tokens[i] = pages[i].request(t, path, uses)
 				pages[i].got["path"] = path
 			case 4:
-				if pages[i] != nil && badges[i] != "" {
+				if pages[i] != nil && tokens[i] != "" {
 					note("page %d connects", i)
 					path := pages[i].got["path"]
-					pages[i].connect(t, path, badges[i], uses)
-					badges[i] = ""
+					pages[i].connect(t, path, tokens[i], uses)
+					tokens[i] = ""
 					act(i, true)
 				}
 			case 5:
-				if pages[i] != nil && badges[i] == "" {
+				if pages[i] != nil && tokens[i] == "" {
 					act(i, false)
 				}
 			case 6:
@@ -407,12 +407,12 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 			if p == nil {
 				continue
 			}
-			if badges[i] != "" {
+			if tokens[i] != "" {
 				path := p.got["path"]
 				note("page %d connects at last", i)
-				p.connect(t, path, badges[i], uses)
+				p.connect(t, path, tokens[i], uses)
 			}
-			act(i, badges[i] != "")
+			act(i, tokens[i] != "")
 			for path, got := range p.got {
 				if path == "path" {
 					continue

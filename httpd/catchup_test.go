@@ -54,7 +54,7 @@ func TestWhatAPageMissedWhileItWasAway(t *testing.T) {
 				p = p.again(t, second)
 				p.is(t, strings.Split(tt.restart, "|")...)
 				if p.last.Seen != second.hub.Cursor().String() {
-					t.Errorf("the page's position is %s, and the server's %s", p.last.Seen, second.hub.Cursor())
+					t.Errorf("the page's cursor is %s, and the server's %s", p.last.Seen, second.hub.Cursor())
 				}
 			})
 			t.Run("same server", func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestWhatAPageMissedWhileItWasAway(t *testing.T) {
 }
 
 // Where the same page opens again and again, it is told to load itself again
-// once at most: the badge that it then has is of the server that it meets.
+// once at most: the token that it then has is of the server that it meets.
 func TestCatchingUpIsNoLoop(t *testing.T) {
 	dir := site(t, "a.html", "x.css")
 	first := serve(t, Options{Root: dir})
@@ -89,11 +89,11 @@ func TestCatchingUpIsNoLoop(t *testing.T) {
 	for range 3 {
 		second.open(t, "/a.html", "/x.css")
 	}
-	t.Run("without a badge", func(t *testing.T) {
+	t.Run("without a token", func(t *testing.T) {
 		write(t, dir, "x.css", "!!")
 		second.Refresh("x.css")
 		for range 3 {
-			p := second.info(t, "/a.html", map[string]any{"badge": "", "uses": []string{"/x.css"}})
+			p := second.info(t, "/a.html", map[string]any{"token": "", "uses": []string{"/x.css"}})
 			p.is(t, "at")
 		}
 	})

@@ -8,7 +8,7 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-// told writes an update as client.expect does.
+// told formats an update: the paths, and an exclamation mark for a reload.
 func told(u update) string {
 	if u.reload != nil {
 		return u.reload.path + " !"
@@ -21,7 +21,7 @@ func told(u update) string {
 }
 
 // Each row says which pages a change reloads or refreshes, and with what.
-func TestWhichPageAChangeConcerns(t *testing.T) {
+func TestWhichPagesAChangeAffects(t *testing.T) {
 	const host = "127.0.0.1:8000"
 	tests := []struct{ name, changed, page, want string }{
 		{"html: its own address", "a.html", "/a.html", "/a.html !"},
@@ -128,7 +128,7 @@ func TestTooManyAssetsReloadThePage(t *testing.T) {
 }
 
 // Without files there is no page that is ours.
-func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
+func TestNoPageIsLocatedWithoutFiles(t *testing.T) {
 	for _, href := range []string{"http://localhost/", "file:///srv/a.html", "file:///"} {
 		if p := newPage(href, isAt("localhost"), ""); p.located {
 			t.Errorf("%s was placed: %v", href, p.files)
@@ -136,7 +136,7 @@ func TestNoPageIsPlacedWithoutFiles(t *testing.T) {
 	}
 }
 
-func TestMessage(t *testing.T) {
+func TestReloadMessage(t *testing.T) {
 	const want = `{"command":"reload","path":"/a \"b\"ü.css","liveCSS":true,"liveImg":true}`
 	if got := string(texts(t, newReloadMessage(`a "b"ü.css`, true).frame)[0]); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -165,7 +165,7 @@ func TestExplain(t *testing.T) {
 	for _, url := range urlpath.PathsOf("a/index.html") {
 		c := newChange([]string{"a/index.html"})
 		if c.shownBy(&page{located: true, files: urlpath.FilesOf(url)}) == nil {
-			t.Errorf("a change of a/index.html does not concern %s", url)
+			t.Errorf("a change of a/index.html does not affect %s", url)
 		}
 	}
 }

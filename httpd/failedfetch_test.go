@@ -3,7 +3,7 @@ package httpd
 import "testing"
 
 // A page is told what it has asked for in vain, and nobody else is.
-func TestAPageIsToldWhatItTried(t *testing.T) {
+func TestAPageIsToldItsFailedFetches(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html")})
 	p, other := run.open(t, "/a.html"), run.open(t, "/b.html")
 	fetch := func(path string, headers ...string) {
@@ -39,7 +39,7 @@ func TestAPageIsToldWhatItTried(t *testing.T) {
 	})
 }
 
-func TestAStockClientIsNotToldWhatItsPageTried(t *testing.T) {
+func TestAStockClientIsToldNoFailedFetches(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html")})
 	stock := run.dial(t)
 	stock.greet(t, run.url("/a.html"))

@@ -16,7 +16,7 @@ import (
 )
 
 // pipe is a line and its peer, over a real connection.
-func pipe(t *testing.T, patience time.Duration) (*nonblockingConn, *waitgroup.Group, net.Conn) {
+func pipe(t *testing.T, timeout time.Duration) (*nonblockingConn, *waitgroup.Group, net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,7 +32,7 @@ func pipe(t *testing.T, patience time.Duration) (*nonblockingConn, *waitgroup.Gr
 		t.Fatal(err)
 	}
 	var c waitgroup.Group
-	l := newNonblockingConn(conn, []byte("early"), &c, patience)
+	l := newNonblockingConn(conn, []byte("early"), &c, timeout)
 	t.Cleanup(func() {
 		peer.Close()
 		l.Close()
@@ -43,11 +43,11 @@ func pipe(t *testing.T, patience time.Duration) (*nonblockingConn, *waitgroup.Gr
 
 // What the peer does not take at once comes later, in order, and whoever waits
 // for it is told.
-func TestALineKeepsWhatThePeerHasNotTaken(t *testing.T) {
-	for _, tried := range []bool{true, false} {
-		t.Run(fmt.Sprint("tried=", tried), func(t *testing.T) {
+func TestBacklogIsSentInOrder(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		t.Run(fmt.Sprint("direct=", direct), func(t *testing.T) {
 			l, c, peer := pipe(t, time.Minute)
-			if !tried {
+			if !direct {
 				l.fd = -1
 			}
 			var want []byte
@@ -73,7 +73,7 @@ func TestALineKeepsWhatThePeerHasNotTaken(t *testing.T) {
 	}
 }
 
-func TestALineIsCutWhenThePeerTakesNothing(t *testing.T) {
+func TestConnIsClosedWhenThePeerDoesNotRead(t *testing.T) {
 	l, c, _ := pipe(t, 20*time.Millisecond)
 	for !l.isBusy() {
 		if _, err := l.Write(make([]byte, 64<<10)); err != nil {
@@ -95,7 +95,7 @@ func (c *nonblockingConn) isBusy() bool {
 	return c.flushing
 }
 
-func TestALineDoesNotKeepWithoutBound(t *testing.T) {
+func TestBacklogIsBounded(t *testing.T) {
 	l, _, _ := pipe(t, time.Minute)
 	for n := 0; ; n++ {
 		_, err := l.Write(make([]byte, 64<<10))
@@ -108,7 +108,7 @@ func TestALineDoesNotKeepWithoutBound(t *testing.T) {
 	}
 }
 
-func TestWhatCameWithTheRequestIsReadFirst(t *testing.T) {
+func TestBytesBehindTheRequestAreReadFirst(t *testing.T) {
 	l, _, peer := pipe(t, time.Minute)
 	io.WriteString(peer, "later")
 	var got string
@@ -125,7 +125,7 @@ func TestWhatCameWithTheRequestIsReadFirst(t *testing.T) {
 	}
 }
 
-func TestBudget(t *testing.T) {
+func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()

@@ -64,7 +64,7 @@ func (r *running) introduced(t testing.TB) net.Conn {
 	return conn
 }
 
-// Half of a hundred browsers do not answer the goodbye, and changes are on
+// Half of a hundred browsers do not answer the close frame, and changes are on
 // their way to all of them.
 func TestStoppingLeavesNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
@@ -74,7 +74,7 @@ func TestStoppingLeavesNoGoroutine(t *testing.T) {
 		conn := run.introduced(t)
 		if i%2 == 0 {
 			answering.Go(func() {
-				conn.Write([]byte{0x88, 0x80, 0, 0, 0, 0}) // a goodbye, too
+				conn.Write([]byte{0x88, 0x80, 0, 0, 0, 0}) // a close frame, too
 				io.Copy(io.Discard, conn)
 			})
 		}
