@@ -57,6 +57,10 @@ func binary(dir string) (string, error) {
 		return "", err
 	}
 	if other := os.Getenv("EXECLOGD"); other != "" {
+		other, err := filepath.Abs(other)
+		if err != nil {
+			return "", err
+		}
 		return path, os.Symlink(other, path)
 	}
 	args := []string{"build", "-C", "..", "-o", path}

@@ -3,6 +3,8 @@ package logging
 import (
 	"fmt"
 	"log/slog"
+
+	"github.com/execlog/execlogd/inotify"
 )
 
 // Keys of attributes that handlers treat specially. A value of another type than
@@ -23,6 +25,15 @@ const (
 // Paths are the paths that a record is about. As text it is the first one and the
 // number of the others; the journal gets one field for each.
 type Paths []string
+
+// PathsOf returns the absolute paths of a batch.
+func PathsOf(batch []inotify.Event) Paths {
+	paths := make(Paths, len(batch))
+	for i, e := range batch {
+		paths[i] = e.Name()
+	}
+	return paths
+}
 
 // MarshalText implements [encoding.TextMarshaler].
 func (p Paths) MarshalText() ([]byte, error) {

@@ -7,6 +7,7 @@
 //	journal.go   journald's native protocol
 //	queue.go     writing in the background, so that logging never blocks
 //	text.go      text of commands, made safe for a terminal
+//	phrases.go   what several messages say in the same words
 //	attrs.go     the attributes and messages that the handlers treat specially
 //
 // All of it may be used by several goroutines at once. A Queue owns the only

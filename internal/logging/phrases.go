@@ -5,11 +5,10 @@ import (
 	"os"
 	"strings"
 
-	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
 )
 
-// Count returns a number with what it counts.
+// Count returns a number and the noun for what it counts: one for 1, otherwise many.
 func Count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -17,8 +16,8 @@ func Count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// WatchedCount says how much is watched: a number of directories, and the roots that are
-// files.
+// WatchedCount says in words how much is watched: a number of directories, and the
+// roots that are files.
 func WatchedCount(directories int, roots []string) string {
 	files := 0
 	for _, root := range roots {
@@ -42,7 +41,7 @@ const (
 	LeftRunning = "left running"
 )
 
-// LeftBehind says in words what a run has left behind; empty if that is nothing.
+// LeftBehind says in words which processes a run has left behind; "" if none.
 func LeftBehind(r job.Run) string {
 	var said []string
 	for _, one := range []struct {
@@ -54,13 +53,4 @@ func LeftBehind(r job.Run) string {
 		}
 	}
 	return strings.Join(said, "; ")
-}
-
-// PathsOf is the paths of a batch.
-func PathsOf(batch []inotify.Event) Paths {
-	paths := make(Paths, len(batch))
-	for i, e := range batch {
-		paths[i] = e.Name()
-	}
-	return paths
 }

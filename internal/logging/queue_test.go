@@ -18,22 +18,22 @@ import (
 	"time"
 )
 
-// A stoppable is a reader who may stop reading: until it goes on, a Write waits.
-type stoppable struct {
-	goOn chan struct{}
-	text strings.Builder
+// A blockedWriter is a pipe that nobody reads: Write blocks until resume is closed.
+type blockedWriter struct {
+	resume chan struct{}
+	text   strings.Builder
 }
 
-func (s *stoppable) Write(p []byte) (int, error) {
-	<-s.goOn
+func (s *blockedWriter) Write(p []byte) (int, error) {
+	<-s.resume
 	return s.text.Write(p)
 }
 
-// Who logs never waits, however much it is; what was dropped is counted, and said
-// in its place when somebody reads again.
+// Logging never blocks, however many messages there are. When somebody reads again,
+// the number of dropped messages is logged where they are missing.
 func TestLogNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := &stoppable{goOn: make(chan struct{})}
+		out := &blockedWriter{resume: make(chan struct{})}
 		var log *slog.Logger
 		q := NewQueue(func(n int) { log.Warn("dropped", "messages", n) })
 		log = slog.New(slog.NewTextHandler(q.Writer(out), nil))
@@ -50,7 +50,7 @@ func TestLogNeverBlocks(t *testing.T) {
 			t.Errorf("%d bytes wait, want %d at most", q.size, maxQueued)
 		}
 		q.mu.Unlock()
-		close(out.goOn)
+		close(out.resume)
 		synctest.Wait()
 		log.Info("after")
 		q.close(time.Minute)
@@ -72,20 +72,20 @@ func TestLogNeverBlocks(t *testing.T) {
 	})
 }
 
-// A slowReader takes its time for each line.
-type slowReader struct{ lines int }
+// A slowWriter takes a millisecond for each line.
+type slowWriter struct{ lines int }
 
-func (s *slowReader) Write(p []byte) (int, error) {
+func (s *slowWriter) Write(p []byte) (int, error) {
 	time.Sleep(time.Millisecond)
 	s.lines++
 	return len(p), nil
 }
 
-// Who has much to say is slowed down by a slow reader, and nothing is dropped; by
-// a reader who stops it is held up for a moment, once.
-func TestMuchOutputIsSlowedDown(t *testing.T) {
+// A caller of WaitForRoom is slowed down by a slow reader, so that nothing is dropped.
+// A reader who stops delays it once, for stallTimeout.
+func TestWaitForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := new(slowReader)
+		out := new(slowWriter)
 		q := NewQueue(func(n int) { t.Errorf("%d messages were dropped", n) })
 		w := q.Writer(out)
 		const many = 3 * maxQueued / 1000
@@ -100,7 +100,7 @@ func TestMuchOutputIsSlowedDown(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		out := &stoppable{goOn: make(chan struct{})}
+		out := &blockedWriter{resume: make(chan struct{})}
 		q := NewQueue(nil)
 		w := q.Writer(out)
 		start := time.Now()
@@ -111,15 +111,15 @@ func TestMuchOutputIsSlowedDown(t *testing.T) {
 		if waited := time.Since(start); waited != stallTimeout {
 			t.Errorf("it was held up for %v, want %v", waited, stallTimeout)
 		}
-		close(out.goOn)
+		close(out.resume)
 		q.close(time.Minute)
 	})
 }
 
-// The end of the daemon waits for the log to be written, and not for ever.
+// Close waits for the log to be written, for flushTimeout at most.
 func TestQueueCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := &stoppable{goOn: make(chan struct{})}
+		out := &blockedWriter{resume: make(chan struct{})}
 		q := NewQueue(nil)
 		w := q.Writer(out)
 		io.WriteString(w, "one\n")
@@ -130,7 +130,7 @@ func TestQueueCloses(t *testing.T) {
 			t.Errorf("the end took %v while nobody read, want %v", took, flushTimeout)
 		}
 		io.WriteString(w, "too late\n")
-		close(out.goOn)
+		close(out.resume)
 		q.close(time.Minute)
 		if got := out.text.String(); got != "one\ntwo\n" {
 			t.Errorf("got %q", got)
@@ -138,9 +138,9 @@ func TestQueueCloses(t *testing.T) {
 	})
 }
 
-// What must not be dropped is waited for until it all ends, and then for a second
-// in all; what is only to be in its place is hardly waited for.
-func TestWaitingForReaders(t *testing.T) {
+// A WaitingWriter waits until its context ends, and then for flushTimeout in all.
+// WriteLine waits for stallTimeout.
+func TestWritersThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := io.Pipe()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -174,7 +174,7 @@ func TestWaitingForReaders(t *testing.T) {
 	})
 }
 
-// Errors of standard output are told as they come.
+// A WaitingWriter returns the error of the writer.
 func TestWaitingWriterFails(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -188,8 +188,8 @@ func TestWaitingWriterFails(t *testing.T) {
 	}
 }
 
-// A journal that does not read its socket, as one that was stopped, holds nobody
-// up.
+// A journald that does not read its socket, because it was stopped, does not block
+// logging.
 func TestFrozenJournal(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "journal")
 	frozen, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
