@@ -116,6 +116,37 @@ func TestWaitForRoom(t *testing.T) {
 	})
 }
 
+// A hesitantWriter blocks for a second at first, and then takes a millisecond for each
+// line.
+type hesitantWriter struct{ slowWriter }
+
+func (w *hesitantWriter) Write(p []byte) (int, error) {
+	if w.lines == 0 {
+		time.Sleep(time.Second)
+	}
+	return w.slowWriter.Write(p)
+}
+
+// After a stall WaitForRoom waits again, as soon as somebody reads.
+func TestWaitForRoomAfterAStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewQueue(func(n int) { t.Errorf("%d messages were dropped", n) })
+		w := q.Writer(new(hesitantWriter))
+		line := strings.Repeat("x", 1000)
+		fill := func(bytes int) {
+			for range bytes / len(line) {
+				q.WaitForRoom()
+				io.WriteString(w, line)
+			}
+		}
+
+		fill(maxQueued * 3 / 4) // which takes longer than stallTimeout
+		time.Sleep(time.Second)
+		fill(3 * maxQueued)
+		q.close(time.Hour)
+	})
+}
+
 // Close waits for the log to be written, for flushTimeout at most.
 func TestQueueCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
