@@ -17,10 +17,10 @@ import (
 // must not be younger than its token.
 func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 	dir := makeFiles(t, "a.html", "x.css")
-	now := time.Now().UnixMilli()
+	now, written := time.Now().UnixMilli(), lookIn(dir, "/x.css").Changed
 	tests := []struct {
 		name   string
-		served int64
+		served int64 // ms since 1970
 		uses   []string
 		want   string
 	}{
@@ -29,6 +29,7 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 		{"served before its own file changed", now - 5000, nil, " !"},
 		{"served before something else came or went beside what is not there", now - 5000, []string{"/none.css"}, " !"},
 		{"served at a time that is yet to come, as the clock was set back", now + 3600_000, []string{"/x.css"}, " !"},
+		{"served within a tick of the kernel's clock after a file changed", written + ClockTick - 1, []string{"/x.css"}, " !"},
 		{"served by a server that did not say when", 0, []string{"/x.css"}, " !"},
 	}
 	for _, tt := range tests {
@@ -228,6 +229,23 @@ func TestFailedFetchesAreBounded(t *testing.T) {
 	}
 	if n := len(h.fetches); n != maxFailedFetches {
 		t.Errorf("%d failed fetches are remembered, want %d", n, maxFailedFetches)
+	}
+}
+
+// A page that connects is told the failed fetches of the last minute.
+func TestFailedFetchesExpire(t *testing.T) {
+	var h Hub
+	c := h.join()
+	c.url = "http://h/a.html"
+	h.NoteFailedFetch(c.url, "/old.json")
+	h.fetches[0].time = h.fetches[0].time.Add(-fetchLifetime - time.Second)
+	h.addFailedFetches(c)
+	if len(c.fetches) > 0 {
+		t.Errorf("told %v, which failed more than a minute ago", c.fetches)
+	}
+	h.NoteFailedFetch(c.url, "/new.json")
+	if got := fmt.Sprint(c.fetches); got != "[/new.json]" {
+		t.Errorf("told %s, want [/new.json]", got)
 	}
 }
 

@@ -95,6 +95,21 @@ func (c *nonblockingConn) isBusy() bool {
 	return c.flushing
 }
 
+// Nothing follows a close frame but what belongs to it.
+func TestNoMessageFollowsACloseFrame(t *testing.T) {
+	l, _, _ := pipe(t, time.Minute)
+	if err := l.send([]byte("message")); err != nil {
+		t.Fatal(err)
+	}
+	l.endMessages()
+	if _, err := l.Write([]byte("close frame")); err != nil {
+		t.Errorf("the close frame: %v", err)
+	}
+	if err := l.send([]byte("message")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a message behind the close frame: %v, want %v", err, net.ErrClosed)
+	}
+}
+
 func TestBacklogIsBounded(t *testing.T) {
 	l, _, _ := pipe(t, time.Minute)
 	for n := 0; ; n++ {
