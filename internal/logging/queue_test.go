@@ -143,6 +143,7 @@ func TestWaitForRoomAfterAStall(t *testing.T) {
 		fill(maxQueued * 3 / 4) // which takes longer than stallTimeout
 		time.Sleep(time.Second)
 		fill(3 * maxQueued)
+		time.Sleep(time.Minute) // until everything is written, and dropped was called
 		q.close(time.Hour)
 	})
 }
