@@ -192,7 +192,9 @@ func (w *Watcher) removeEntry(n dirtree.ID, name []byte, child dirtree.ID) {
 // removeDir takes a directory without children out of the tree.
 func (w *Watcher) removeDir(n dirtree.ID) {
 	w.pending.forget(n)
-	w.unwatched.removeAll(n)
+	for name := range w.unwatched.dirs[n] {
+		w.unwatched.remove(n, name)
+	}
 	w.tree.Remove(n)
 }
 

@@ -41,12 +41,6 @@ func (e *LimitError) Error() string {
 		Quote(e.Root), e.Needed, e.Limit, e.Value, max(2*(e.Value+e.Needed), 8192))
 }
 
-// instanceLimit returns the error for a user without instances left.
-func instanceLimit(err error) error {
-	limit, value := lowerLimit("fs.inotify.max_user_instances", "user.max_inotify_instances")
-	return &LimitError{Limit: limit, Value: value, Err: err}
-}
-
 // watchLimit returns the error for a root below which something got no watch,
 // because of ENOSPC or another error.
 func watchLimit(root string, skip func(string) bool, why error) error {

@@ -68,7 +68,8 @@ func (in *instance) initError(err error) error {
 	if errors.Is(err, unix.EMFILE) {
 		if fd, dupErr := unix.FcntlInt(uintptr(in.wakeup), unix.F_DUPFD_CLOEXEC, 0); dupErr == nil {
 			unix.Close(fd)
-			return instanceLimit(err)
+			limit, value := lowerLimit("fs.inotify.max_user_instances", "user.max_inotify_instances")
+			return &LimitError{Limit: limit, Value: value, Err: err}
 		}
 	}
 	return os.NewSyscallError("inotify_init1", err)
@@ -151,11 +152,6 @@ func (in *instance) watchPath(path string, mask uint32) (wd int32, err error) {
 	// and as a component of another root's path.
 	n, err := unix.InotifyAddWatch(in.fd, path, mask|unix.IN_MASK_ADD)
 	return int32(n), err
-}
-
-// unwatch removes a watch. The kernel queues an IN_IGNORED record for it.
-func (in *instance) unwatch(wd int32) {
-	unix.InotifyRmWatch(in.fd, uint32(wd)) // EINVAL: the kernel has removed it already
 }
 
 // A record is one struct inotify_event as read(2) returns it. Its name points into

@@ -130,15 +130,10 @@ func (w *Watcher) addMountedFile(f *mountedFile) {
 // removeMountedFile forgets a file, and has its watch removed unless that is needed for another
 // place, or again.
 func (w *Watcher) removeMountedFile(f *mountedFile) {
-	files := &w.mountedFiles
-	delete(files.at, f.at)
+	delete(w.mountedFiles.at, f.at)
 	if f.wd == 0 {
 		w.unwatched.polled--
-		return
-	}
-	files.byWatch[f.wd] = slices.DeleteFunc(files.byWatch[f.wd], func(other *mountedFile) bool { return other == f })
-	if len(files.byWatch[f.wd]) == 0 {
-		delete(files.byWatch, f.wd)
+	} else if removeFrom(w.mountedFiles.byWatch, f.wd, f) {
 		w.pending.unwanted = append(w.pending.unwanted, f.wd)
 	}
 }

@@ -1,6 +1,8 @@
 package inotify
 
 import (
+	"slices"
+
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
@@ -114,6 +116,17 @@ func anyKey[K comparable, V any](m map[K]V, is func(K) bool) bool {
 			return true
 		}
 	}
+	return false
+}
+
+// removeFrom removes x from the list of key, and the list when it is empty then, which it reports.
+func removeFrom[K, T comparable](lists map[K][]T, key K, x T) (empty bool) {
+	rest := slices.DeleteFunc(lists[key], func(other T) bool { return other == x })
+	if len(rest) == 0 {
+		delete(lists, key)
+		return true
+	}
+	lists[key] = rest
 	return false
 }
 

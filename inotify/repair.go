@@ -168,7 +168,8 @@ func (w *Watcher) reportUnreported() {
 			w.emit(parent, name, Delete|IsDir, nil)
 			w.emit(parent, name, Create|IsDir, nil)
 		}
-		w.reportBelow(n)
+		w.detachBelow(n)
+		w.scan(0, scanRequest{dir: n, kind: scanNew})
 	}
 }
 
@@ -179,7 +180,7 @@ func (w *Watcher) removeWatches() {
 		isUsed := w.tree.ByWatch(wd) != 0 || len(w.components[wd]) > 0 ||
 			len(w.mountedFiles.byWatch[wd]) > 0 || len(w.rootFiles[wd]) > 0
 		if !isUsed {
-			w.kernel.unwatch(wd)
+			unix.InotifyRmWatch(w.kernel.fd, uint32(wd)) // EINVAL: the kernel has removed it already
 		}
 	}
 	w.pending.unwanted = w.pending.unwanted[some:]

@@ -115,12 +115,8 @@ func (w *Watcher) unwatchRootFile(s *subscriber) {
 	case f == nil:
 	case f.wd == 0:
 		w.unwatched.polled--
-	default:
-		w.rootFiles[f.wd] = slices.DeleteFunc(w.rootFiles[f.wd], func(other *subscriber) bool { return other == s })
-		if len(w.rootFiles[f.wd]) == 0 {
-			delete(w.rootFiles, f.wd)
-			w.pending.unwanted = append(w.pending.unwanted, f.wd) // unless it is needed again
-		}
+	case removeFrom(w.rootFiles, f.wd, s):
+		w.pending.unwanted = append(w.pending.unwanted, f.wd) // unless it is needed again
 	}
 }
 
@@ -226,15 +222,6 @@ func (w *Watcher) resyncRootFiles(since time.Time) {
 			w.pending.resolve(s)
 		} else if s.file.inode.Ctime >= since.UnixNano() {
 			w.emitFile(s, Modify|CloseWrite)
-		}
-	}
-}
-
-// rewatchRootFiles makes the watches of files that are roots report all of Watcher.mask.
-func (w *Watcher) rewatchRootFiles() {
-	for _, s := range w.subs {
-		if s.file != nil && w.watchRootFile(s) != nil {
-			w.pending.resolve(s)
 		}
 	}
 }

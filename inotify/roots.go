@@ -67,11 +67,7 @@ func (w *Watcher) watchComponents(s *subscriber) {
 
 func (w *Watcher) unwatchComponent(c component, s *subscriber) {
 	names := w.components[c.wd]
-	names[c.name] = slices.DeleteFunc(names[c.name], func(other *subscriber) bool { return other == s })
-	if len(names[c.name]) == 0 {
-		delete(names, c.name)
-	}
-	if len(names) == 0 {
+	if removeFrom(names, c.name, s); len(names) == 0 {
 		delete(w.components, c.wd)
 		w.pending.unwanted = append(w.pending.unwanted, c.wd)
 	}
@@ -177,7 +173,11 @@ func (w *Watcher) widenMask(mask Mask) {
 		return
 	}
 	w.mask |= mask
-	w.rewatchRootFiles()
+	for _, s := range w.subs {
+		if s.file != nil && w.watchRootFile(s) != nil {
+			w.pending.resolve(s)
+		}
+	}
 	for n := range w.rootPaths {
 		if w.unwatched.get(n, "") != nil {
 			continue

@@ -141,12 +141,6 @@ func (s *scanner) scanEntry(req scanRequest, fd int, e scanEntry) {
 	s.work(buffers, false)
 }
 
-// reportBelow reports everything below n, of which subscribers know nothing.
-func (w *Watcher) reportBelow(n dirtree.ID) {
-	w.detachBelow(n)
-	w.scan(0, scanRequest{dir: n, kind: scanNew})
-}
-
 // appeared handles a directory that has appeared under name in n. announced says that its
 // creation is reported already.
 func (w *Watcher) appeared(n dirtree.ID, name []byte, announced bool) {

@@ -220,7 +220,13 @@ func (w *Watcher) snapshot() *snapshot {
 // The error is ErrSnapshot, wrapped, when the snapshot cannot be used; or as of New; or as of Add
 // for a subscription that is new. With a *LimitError of the latter the Watcher is returned as well.
 func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) (*Watcher, error) {
-	s, err := openSnapshot(state)
+	s, err := decodeSnapshot(state)
+	if err == nil {
+		var boot [16]byte
+		if boot, err = bootID(); err == nil && boot != s.boot {
+			err = fmt.Errorf("%w: it is of boot %x, this is boot %x", ErrSnapshot, s.boot, boot)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("resume inotify state: %w", err)
 	}
@@ -237,19 +243,6 @@ func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) 
 		return nil, err
 	}
 	return w, err
-}
-
-// openSnapshot decodes a snapshot of this boot.
-func openSnapshot(state []byte) (*snapshot, error) {
-	s, err := decodeSnapshot(state)
-	if err != nil {
-		return nil, err
-	}
-	boot, err := bootID()
-	if err == nil && boot != s.boot {
-		err = fmt.Errorf("%w: it is of boot %x, this is boot %x", ErrSnapshot, s.boot, boot)
-	}
-	return s, err
 }
 
 // bootID returns the number of this boot of the kernel (random(4)).

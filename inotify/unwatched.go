@@ -122,13 +122,6 @@ func (us *unwatchedDirs) remove(n dirtree.ID, name string) bool {
 	return true
 }
 
-// removeAll removes all that are in n.
-func (us *unwatchedDirs) removeAll(n dirtree.ID) {
-	for name := range us.dirs[n] {
-		us.remove(n, name)
-	}
-}
-
 // addPolled counts one more thing to be polled.
 func (us *unwatchedDirs) addPolled() {
 	us.startTimer()
