@@ -129,6 +129,7 @@ func (h *Hub) nameUses(c *client, paths []string) (added []*resource) {
 		h.nameSome(c, some)
 		h.mu.Unlock()
 	}
+
 	if !c.page.reported {
 		h.dropUses(&c.page)
 		return nil
@@ -229,6 +230,7 @@ func (h *Hub) isUnchanged(c *client, p report) bool {
 	if c.page.usesAll || p.digest.named > len(p.named) {
 		return false
 	}
+
 	shows := c.page.shows
 	sameShows := sumOf(shows) == p.digest.shows
 	if !sameShows && !p.missing && len(shows) > 0 && shows[0].neverExisted() {
@@ -246,6 +248,7 @@ func (h *Hub) mayHaveChanged(c *client, p report) bool {
 		first, shows = min(p.digest.named, len(p.named)), nil
 	}
 	rest := append(h.resourcesAt(p.named[first:]), shows...)
+
 	if len(rest) > 0 && p.seen.Time > time.Now().UnixMilli()+maxClockStep {
 		return true
 	}

@@ -141,12 +141,13 @@ func (h *Hub) replacePage(c *client, p page) {
 func (h *Hub) updateNonReporting(c *client) {
 	_, connected := h.clients[c]
 	belongs, isThere := connected && !c.page.reported, c.nonReporting > 0
+
 	switch {
 	case belongs && !isThere:
 		h.nonReporting = append(h.nonReporting, c)
 		c.nonReporting = len(h.nonReporting)
 	case isThere && !belongs:
-		last := len(h.nonReporting) - 1
+		last := len(h.nonReporting) - 1 // fills the gap
 		h.nonReporting[last].nonReporting = c.nonReporting
 		h.nonReporting[c.nonReporting-1] = h.nonReporting[last]
 		h.nonReporting[last] = nil

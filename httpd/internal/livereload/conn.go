@@ -226,6 +226,7 @@ func (c *conn) handleRequest(r request) {
 		c.logger().Debug("browser shows", "remote", c.remote, "url", r.URL)
 		c.hub.describe(c.client, r.URL, c.remote)
 	}
+
 	switch {
 	case r.Command == "info" && c.extended && c.peer.SameOrigin && r.Path != "":
 		c.reports = true
@@ -247,12 +248,14 @@ func (c *conn) introduceOther(r request) {
 	if c.extended && r.Seen != "" {
 		seen = parseCursor(r.Seen)
 	}
+
 	p := c.locate(r.URL)
 	if seen.Epoch == c.hub.epoch {
 		c.hub.catchUpOther(c.client, p, seen.Number)
 	} else {
 		c.hub.setPage(c.client, p)
 	}
+
 	if c.token.Listing && p.located {
 		c.hub.watchListing(c.client, r.URL, c.token)
 	}
@@ -293,6 +296,7 @@ func (c *conn) ping() {
 		return // the timer was too late to be stopped
 	}
 	defer c.set.Done()
+
 	ctx, cancel := context.WithTimeout(context.Background(), c.hub.Timeouts.Pong)
 	defer cancel()
 	if err := c.ws.Ping(ctx); err != nil {
@@ -331,6 +335,7 @@ func (s *ConnSet) add(c *conn) {
 		s.conns = make(map[*conn]struct{})
 	}
 	s.conns[c] = struct{}{}
+
 	if s.closed {
 		s.close(c)
 	}

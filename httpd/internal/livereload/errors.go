@@ -40,6 +40,7 @@ type sourcedError struct {
 func (h *Hub) SetError(source string, e *PageError) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+
 	i, found := slices.BinarySearchFunc(h.setErrors, source, func(e sourcedError, source string) int { return cmp.Compare(e.source, source) })
 	switch {
 	case found && e == nil:
@@ -51,6 +52,7 @@ func (h *Hub) SetError(source string, e *PageError) {
 	default:
 		h.setErrors = slices.Insert(h.setErrors, i, newSourcedError(source, e))
 	}
+
 	h.notifyChanged()
 	h.errorsChanged()
 }
@@ -103,6 +105,7 @@ func (h *Hub) errorsOf(p *page) []*PageError {
 			list = append(list, e)
 		}
 	}
+
 	for r := range h.resourcesOf(p) {
 		add(r.err)
 	}
@@ -125,7 +128,8 @@ func (h *Hub) allErrors() []*PageError {
 	slices.SortFunc(list, func(a, b *PageError) int {
 		return cmp.Or(cmp.Compare(a.Title, b.Title), slices.Compare(a.Paths, b.Paths))
 	})
-	list = slices.CompactFunc(list, (*PageError).equal)
+	list = slices.CompactFunc(list, (*PageError).equal) // several resources lead to one file
+
 	for i := range h.setErrors {
 		list = append(list, h.setErrors[i].err)
 	}
@@ -149,6 +153,7 @@ func errorsMessage(list []*PageError) (frame []byte, hash uint64) {
 	for _, e := range list {
 		texts = append(texts, text{e.Title[:min(len(e.Title), maxErrorTitle)], e.Text[max(0, len(e.Text)-maxErrorText):]})
 	}
+
 	frame = encode(struct {
 		Command string `json:"command"`
 		Errors  []text `json:"errors"`

@@ -160,12 +160,13 @@ func (h *Hub) forgetFiles() {
 		r.forget()
 	}
 	clear(h.broken)
+	h.rootSince = h.number + 1
+
 	h.served.forget(h.number)
 	h.fetches = nil
 	for c := range h.clients {
 		c.fetches = nil
 	}
-	h.rootSince = h.number + 1
 	h.notifyChanged()
 }
 
@@ -232,11 +233,11 @@ func (h *Hub) broadcast(c change, seen map[*resource]FileState) (told int) {
 		u := c.updateFor(&cl.page)
 		if cl.mask != (mask{}) { // such a page shows a list of names
 			u = u.merge(m.updateFor(cl.mask))
+			cl.mask = mask{}
 		}
 		if cl.deliver(u, &c, rec) {
 			told++
 		}
-		cl.mask = mask{}
 	}
 	return told
 }
@@ -252,6 +253,7 @@ func (h *Hub) remember(c change) {
 		}
 		c = change{reloadAll: everyone, lost: true, names: c.names}
 	}
+
 	c.time = h.time
 	if len(h.history) == maxHistory {
 		h.history = slices.Delete(h.history, 0, 1)

@@ -168,6 +168,7 @@ func (c *nonblockingConn) tryWrite(p []byte) (int, error) {
 	for err == unix.EINTR {
 		n, err = unix.Write(c.fd, p)
 	}
+
 	switch {
 	case err == unix.EAGAIN:
 		return 0, nil
@@ -219,6 +220,7 @@ func (c *nonblockingConn) close(reason error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reason = cmp.Or(c.reason, reason)
+
 	if !c.closed {
 		if c.done != nil {
 			close(c.done)

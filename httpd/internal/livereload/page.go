@@ -60,6 +60,7 @@ func newPage(href string, isOwn func(*url.URL) bool, directory string) page {
 	if err != nil || directory == "" {
 		return page{}
 	}
+
 	switch u.Scheme {
 	case "http", "https":
 		if isOwn(u) {

@@ -105,6 +105,8 @@ func (h *Hub) subscribe(path string, s subscriber) (r *resource, index int32) {
 // must be held.
 func (h *Hub) unsubscribe(r *resource, index int32) {
 	last := int32(len(r.subscribers) - 1)
+
+	// The last subscriber fills the gap, and its page has to know.
 	if index != last {
 		moved := r.subscribers[last]
 		r.subscribers[index] = moved
@@ -112,6 +114,7 @@ func (h *Hub) unsubscribe(r *resource, index int32) {
 	}
 	r.subscribers[last] = subscriber{}
 	r.subscribers = r.subscribers[:last]
+
 	if last == 0 {
 		delete(h.resources, r.path)
 		delete(h.broken, r)

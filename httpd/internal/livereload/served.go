@@ -30,8 +30,9 @@ func (s *servedFiles) note(path string, version FileVersion, number uint64) {
 	case !known:
 		was.since = s.since
 	case was.version != version:
-		was.since = was.last + 1
+		was.since = was.last + 1 // the other version was served until then
 	}
+
 	if s.files == nil {
 		s.files = make(map[string]servedFile)
 	}
@@ -71,6 +72,7 @@ func (h *Hub) compareContent(c *client, resources []*resource) {
 		if !c.loadKnown {
 			r.untold = r.state.Version
 		}
+
 		switch {
 		case c.loadKnown && !certain:
 			r.delivered = 0

@@ -72,6 +72,7 @@ func (h *Hub) Snapshot(pages, uses int) Snapshot {
 	first, open := h.firstByURL(pages)
 	s := Snapshot{Open: open, Changed: h.number, Changes: slices.Clone(h.records), Errors: h.allErrors()}
 	slices.Reverse(s.Changes)
+
 	for _, c := range first {
 		p := OpenPage{
 			URL: c.url, Remote: c.remote, Since: c.opened,
@@ -94,6 +95,7 @@ func (h *Hub) firstByURL(n int) (first []*client, open int) {
 			continue
 		}
 		open++
+
 		if len(first) == n {
 			if order(c, first[n-1]) >= 0 {
 				continue
@@ -134,6 +136,7 @@ func (h *Hub) record(c *change) *Change {
 	for _, f := range c.files[:len(c.files)-rec.MoreFiles] {
 		rec.Files = append(rec.Files, f.title())
 	}
+
 	if len(h.records) == maxChanges {
 		h.records = slices.Delete(h.records, 0, 1)
 	}
@@ -170,6 +173,7 @@ func (h *Hub) describe(c *client, url, remoteAddr string) {
 	if err != nil {
 		host = remoteAddr
 	}
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c.url, c.remote = strings.Clone(url[:min(len(url), maxURL)]), host

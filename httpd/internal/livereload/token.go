@@ -91,6 +91,7 @@ func parsePageToken(query string) PageToken {
 	text, names, listing := strings.Cut(query, ",listing-")
 	text, missing := strings.CutSuffix(text, ",missing")
 	t := PageToken{Cursor: parseCursor(text), Missing: missing, Listing: listing}
+
 	if listing {
 		var err error
 		if t.Names, err = strconv.ParseUint(names, 16, 64); err != nil {
