@@ -22,15 +22,11 @@ status is 1 if there are any. Otherwise, a line with note: names what may be wro
 // check reports the mistakes of a configuration file.
 func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	flags := flag.NewFlagSet("execlogd check", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	file := flags.String("config", "", "the `file` to check")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		_, err := io.WriteString(stdout, config.Help(flags, checkUsage))
+	if err := config.ParseFlags(flags, checkUsage, args); err != nil {
 		return err
-	case err != nil:
-		return config.UsageError{Err: err}
-	case *file == "" || flags.NArg() > 0:
+	}
+	if *file == "" || flags.NArg() > 0 {
 		return config.Usagef("execlogd check takes a file, and that by -config")
 	}
 

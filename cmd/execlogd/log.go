@@ -29,17 +29,13 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	var follow, asJSON bool
 	var path string
 	flags := flag.NewFlagSet("execlogd log", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	flags.BoolVar(&follow, "f", false, "go on, and print each run when it is over")
 	flags.BoolVar(&asJSON, "json", false, "print a JSON object a line, with the output")
 	flags.StringVar(&path, "control", "", "the control `socket` of the daemon, where there are several")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		_, err := io.WriteString(stdout, config.Help(flags, logUsage))
+	if err := config.ParseFlags(flags, logUsage, args); err != nil {
 		return err
-	case err != nil:
-		return config.UsageError{Err: err}
-	case flags.NArg() > 0:
+	}
+	if flags.NArg() > 0 {
 		return config.Usagef("what is %q? execlogd log takes flags alone", flags.Arg(0))
 	}
 

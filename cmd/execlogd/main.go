@@ -105,43 +105,52 @@ type command struct {
 
 var commands = []command{{"run", runOnChanges}, {"check", check}, {"log", showLog}, {"trigger", trigger}, {"watch", watch}, {"why", why}}
 
+// run is the whole program.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	start := serve
+	name := ""
+	for _, c := range commands {
+		if len(args) > 0 && args[0] == c.name {
+			start, name, args = c.run, c.name, args[1:]
+			break
+		}
+	}
+
+	err := start(ctx, args, stdout, stderr)
+	if help, ok := errors.AsType[config.HelpError](err); ok {
+		_, err = io.WriteString(stdout, string(help))
+	}
+	if errors.Is(err, config.ErrVersion) {
+		_, err = fmt.Fprintln(stdout, "execlogd", version)
+	}
+	if wrong, ok := errors.AsType[config.UsageError](err); ok {
+		return config.UsageError{Err: wrong.Err, Command: name}
+	}
+	return err
+}
+
+// serve runs the daemon.
+func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
+	load := func() (config.Config, error) {
+		cfg, rest, err := config.Parse("execlogd", usage, args)
+		if err == nil && len(rest) > 0 {
+			err = config.Usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], commandNames())
+		}
+		return cfg, err
+	}
+	cfg, err := load()
+	if err != nil {
+		return err
+	}
+	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr})
+}
+
 func commandNames() string {
 	var names []string
 	for _, c := range commands {
 		names = append(names, c.name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// run is the whole program.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	for _, c := range commands {
-		if len(args) > 0 && args[0] == c.name {
-			err := c.run(ctx, args[1:], stdout, stderr)
-			if wrong, ok := errors.AsType[config.UsageError](err); ok {
-				wrong.Command = c.name
-				return wrong
-			}
-			return err
-		}
-	}
-	return serve(ctx, args, stdout, stderr)
-}
-
-// serve runs the daemon.
-func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	load := func() (config.Config, error) { return parseConfig(args) }
-	cfg, err := load()
-	switch {
-	case err != nil:
-		return err
-	case cfg.Version:
-		return printVersion(stdout)
-	case cfg.Help != "":
-		_, err := io.WriteString(stdout, cfg.Help)
-		return err
-	}
-	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr})
 }
 
 const usage = `Usage: execlogd [flags]
@@ -162,16 +171,3 @@ routes of a configuration file (execlogd.toml(5)), or both. The other commands:
   watch    prints the events in directories
   why      explains what a change of a path would do
 `
-
-func printVersion(stdout io.Writer) error {
-	_, err := fmt.Fprintln(stdout, "execlogd", version)
-	return err
-}
-
-func parseConfig(args []string) (config.Config, error) {
-	cfg, rest, err := config.Parse("execlogd", usage, args)
-	if err == nil && len(rest) > 0 {
-		err = config.Usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], commandNames())
-	}
-	return cfg, err
-}

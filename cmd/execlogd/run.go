@@ -46,10 +46,6 @@ func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	if cfg.Help != "" {
-		_, err := io.WriteString(stdout, cfg.Help)
-		return err
-	}
 	for _, dir := range cfg.Paths {
 		if err := config.CheckRootOrFile("path", dir, "name another with -path, or add -wait", cfg.Wait); err != nil {
 			return err

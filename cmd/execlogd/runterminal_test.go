@@ -516,6 +516,11 @@ func TestTerminalHangsUp(t *testing.T) {
 		if err := y.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			if left := inSession(y.cmd.Process.Pid); left != nil {
+				t.Logf("%s: there are still %q", args, left)
+			}
+		})
 		y.awaits("at the end of the session", func() bool { return inSession(y.cmd.Process.Pid) == nil })
 	}
 }

@@ -29,16 +29,12 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	var noWait bool
 	var socket string
 	flags := flag.NewFlagSet("execlogd trigger", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	flags.BoolVar(&noWait, "n", false, "do not wait for the end of the run")
 	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon, where there are several")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		_, err := io.WriteString(stdout, config.Help(flags, triggerUsage))
+	if err := config.ParseFlags(flags, triggerUsage, args); err != nil {
 		return err
-	case err != nil:
-		return config.UsageError{Err: err}
-	case flags.NArg() == 0:
+	}
+	if flags.NArg() == 0 {
 		return config.Usagef("which route is to run? Name one, as in execlogd trigger build")
 	}
 

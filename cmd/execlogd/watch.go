@@ -34,17 +34,17 @@ type watchConfig struct {
 	ignored   func(path string) bool
 	json      bool
 	nul       bool // -0
-
-	help string // to print in place of anything else
 }
 
 func parseWatch(args []string) (watchConfig, error) {
 	cfg := watchConfig{recursive: true, events: inotify.Changes}
 	var ignore []string
 	flags := flag.NewFlagSet("execlogd watch", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	flags.BoolVar(&cfg.recursive, "recursive", cfg.recursive, "watch all directories below as well")
-	flags.Var((*maskFlag)(&cfg.events), "events", "print these `events` of inotify(7), as in modify,moved_to,create,delete")
+	flags.Func("events", "print these `events` of inotify(7), as in modify,moved_to (default those of all changes)", func(s string) (err error) {
+		cfg.events, err = inotify.ParseMask(s)
+		return err
+	})
 	flags.Func("ignore", "neither watch nor print what matches this `pattern` (may be repeated)", func(s string) error {
 		config.Patterns{List: &ignore}.Add(s)
 		return nil
@@ -52,12 +52,10 @@ func parseWatch(args []string) (watchConfig, error) {
 	flags.BoolVar(&cfg.wait, "wait", false, "watch what does not exist yet as soon as it does")
 	flags.BoolVar(&cfg.json, "json", false, "print a JSON object a line")
 	flags.BoolVar(&cfg.nul, "0", false, "print the path of each event alone, as it is, with a NUL after it, as xargs -0 reads it")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return watchConfig{help: config.Help(flags, watchUsage)}, nil
-	case err != nil:
-		return cfg, config.UsageError{Err: err}
-	case cfg.json && cfg.nul:
+	if err := config.ParseFlags(flags, watchUsage, args); err != nil {
+		return cfg, err
+	}
+	if cfg.json && cfg.nul {
 		return cfg, config.Usagef("-json and -0 are two ways to print an event: drop one of them")
 	}
 	if cfg.paths = flags.Args(); len(cfg.paths) == 0 {
@@ -98,10 +96,6 @@ func ignorer(ignore []string) (func(path string) bool, error) {
 func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, err := parseWatch(args)
 	if err != nil {
-		return err
-	}
-	if cfg.help != "" {
-		_, err := io.WriteString(stdout, cfg.help)
 		return err
 	}
 
@@ -206,15 +200,4 @@ type eventLine struct {
 	Events    []string  `json:"events"`
 	PathBytes []byte    `json:"path_bytes,omitempty"`
 	FromBytes []byte    `json:"from_bytes,omitempty"`
-}
-
-// A maskFlag is a flag for events.
-type maskFlag inotify.Mask
-
-func (m *maskFlag) String() string { return strings.ReplaceAll(inotify.Mask(*m).String(), "|", ",") }
-
-func (m *maskFlag) Set(s string) error {
-	mask, err := inotify.ParseMask(s)
-	*m = maskFlag(mask)
-	return err
 }

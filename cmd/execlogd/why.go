@@ -30,15 +30,10 @@ run; the word run is needed only if both commands have all the flags that are gi
 // changes.
 func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	cfg, rest, err := parseWhy(args)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case cfg.Version:
-		return printVersion(stdout)
-	case cfg.Help != "":
-		_, err := io.WriteString(stdout, cfg.Help)
-		return err
-	case len(rest) != 1 && len(rest) != 2:
+	}
+	if len(rest) != 1 && len(rest) != 2 {
 		return config.Usagef("execlogd why takes one path, or two of a rename")
 	}
 	for i, path := range rest {
@@ -89,7 +84,7 @@ func parseWhy(args []string) (whyConfig, []string, error) {
 // parseWhyRun reads the flags of run.
 func parseWhyRun(args []string) (whyConfig, []string, error) {
 	run, rest, err := config.ParseRunFlags("execlogd why run", whyUsage, args)
-	return whyConfig{config.Config{Help: run.Help, Routes: []config.Route{run.Route}}, run.Paths}, rest, err
+	return whyConfig{config.Config{Routes: []config.Route{run.Route}}, run.Paths}, rest, err
 }
 
 // roots returns the directories that are listened to, each once.

@@ -13,9 +13,7 @@
 package config
 
 import (
-	"errors"
 	"flag"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -54,9 +52,6 @@ type Config struct {
 	Jobs      int    // that run at once; 0 for the router's default
 
 	Routes []Route
-
-	Help    string // to print, and do nothing else
-	Version bool   // print the version, and do nothing else
 
 	flags map[string]bool // that were given
 }
@@ -130,39 +125,27 @@ func (cfg *Config) serverKeys() []key {
 	}
 }
 
-// define declares the flags of the daemon.
-func (cfg *Config) define(flags *flag.FlagSet, t *tables) {
-	flags.StringVar(&cfg.File, "config", cfg.File, "read this `file`, execlogd.toml(5); other flags override it")
-	flags.BoolVar(&cfg.WatchFile, "watch-config", cfg.WatchFile, "read the file of -config again when it changes, as at SIGHUP")
-	flags.BoolVar(&cfg.Version, "version", false, "print the version")
-	defineKeys(flags, t, cfg.keys())
-	defineKeys(flags, t, cfg.serverKeys())
-}
-
 // Parse reads the daemon's flags, and the file that they name. It returns the
-// arguments that follow the flags. Name and usage are for the help.
+// arguments that follow the flags. Name and usage are for the help. The error is
+// ErrVersion if the flag -version is given.
 func Parse(name, usage string, args []string) (Config, []string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return Config{}, nil, err
 	}
 	cfg := defaultConfig(dir)
-	flags, err := cfg.parseFlags(name, dir, args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return Config{Help: Help(flags, usage)}, nil, nil
-	case err != nil:
-		return Config{}, nil, err
-	case cfg.Version:
-		return cfg, nil, nil
-	case cfg.File != "":
+	flags, err := cfg.parseFlags(name, usage, dir, args)
+	if err == nil && cfg.File != "" {
 		// The flags are right, and are set once more, over what the file says.
-		if cfg, err = Read(cfg.File); err != nil {
-			return Config{}, nil, err
+		if cfg, err = Read(cfg.File); err == nil {
+			flags, err = cfg.parseFlags(name, usage, dir, args)
 		}
-		if flags, err = cfg.parseFlags(name, dir, args); err != nil {
-			return Config{}, nil, err
-		}
+	}
+	if err != nil {
+		return Config{}, nil, err
+	}
+
+	if cfg.File != "" {
 		cfg.flags = make(map[string]bool)
 		flags.Visit(func(f *flag.Flag) {
 			cfg.flags[f.Name] = true
@@ -173,17 +156,20 @@ func Parse(name, usage string, args []string) (Config, []string, error) {
 }
 
 // parseFlags sets what flags say. Paths in them are relative to dir.
-func (cfg *Config) parseFlags(name, dir string, args []string) (*flag.FlagSet, error) {
+func (cfg *Config) parseFlags(name, usage, dir string, args []string) (*flag.FlagSet, error) {
 	t := &tables{dir: dir}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are printed once, by main
-	cfg.define(flags, t)
+	flags.StringVar(&cfg.File, "config", cfg.File, "read this `file`, execlogd.toml(5); other flags override it")
+	flags.BoolVar(&cfg.WatchFile, "watch-config", cfg.WatchFile, "read the file of -config again when it changes, as at SIGHUP")
+	showVersion := flags.Bool("version", false, "print the version")
+	defineKeys(flags, t, cfg.keys())
+	defineKeys(flags, t, cfg.serverKeys())
 
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return flags, err
-	case err != nil:
-		return nil, UsageError{Err: err}
+	if err := ParseFlags(flags, usage, args); err != nil {
+		return nil, err
+	}
+	if *showVersion {
+		return nil, ErrVersion
 	}
 	return flags, t.usageError()
 }

@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/inotify"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -77,9 +80,9 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestHelpNamesEveryFlagWithItsDefault(t *testing.T) {
-	cfg, _, err := Parse("execlogd", "", []string{"-help"})
-	if err != nil {
-		t.Fatal(err)
+	_, _, help := Parse("execlogd", "", []string{"-help"})
+	if _, ok := errors.AsType[HelpError](help); !ok {
+		t.Fatal(help)
 	}
 	for _, want := range []string{
 		"-root directory", "(default the current one)", "-host address", "(default 127.0.0.1)", "-port port", "(default 8000)",
@@ -87,13 +90,13 @@ func TestHelpNamesEveryFlagWithItsDefault(t *testing.T) {
 		"-ignore pattern", "-allow-host name", "-allow-origin origin", "-log-level level", "(default info)",
 		"-log-format format", "(default auto)", "-version",
 	} {
-		if !strings.Contains(cfg.Help, want) {
-			t.Errorf("no %q in\n%s", want, cfg.Help)
+		if !strings.Contains(help.Error(), want) {
+			t.Errorf("no %q in\n%s", want, help)
 		}
 	}
 }
 
-func TestCheckRoot(t *testing.T) {
+func TestCheckDir(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
@@ -106,9 +109,54 @@ func TestCheckRoot(t *testing.T) {
 		{filepath.Join(file, "below"), "does not exist: create it, or name another with -root"},
 	}
 	for _, tt := range tests {
-		err := CheckRoot(tt.root)
+		err := CheckDir("root", tt.root, "name another with -root")
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.root, err, tt.want)
+		}
+	}
+}
+
+// Pages wait longer for names than for content: what was created is about to be written.
+func TestPageRoutes(t *testing.T) {
+	cfg := mustParse(t, "[server]\ndelay = '5ms'\ndebounce = '1s'\nafter = 'x'\n"+wrongRoute("reload = true"))
+	routes := cfg.PageRoutes(nil, nil, func(path string) bool { return path == "a" })
+	reload, names := routes[0], routes[1]
+	if reload.Delay != 5*time.Millisecond || names.Delay != defaultDelay+time.Second || names.Debounce != time.Second {
+		t.Errorf("delays %v and %v, debounce %v", reload.Delay, names.Delay, names.Debounce)
+	}
+	if want := []string{"x", "x"}; !slices.Equal(reload.After, want) || !slices.Equal(names.After, want) {
+		t.Errorf("after %q and %q, want %q", reload.After, names.After, want)
+	}
+	if !reload.WaitsFor(inotify.Event{Path: "a"}) || names.WaitsFor(inotify.Event{Path: "b"}) {
+		t.Error("they wait for other files than those of pages")
+	}
+}
+
+// Neither the file nor a link to it is served.
+func TestConfigurationIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real.toml"), filepath.Join(dir, "x.toml")
+	if err := os.WriteFile(real, []byte("[server]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real.toml", link); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Read(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := cfg.HTTP(nil, nil).Private, []string{link, real}; !slices.Equal(got, want) {
+		t.Errorf("private are %q, want %q", got, want)
+	}
+}
+
+// A service starts with execlogd unless the file says no.
+func TestServicesStart(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "start = true": true, "service = true": true, "service = true\nstart = false": false} {
+		cfg := mustParse(t, wrongRoute(text))
+		if got := cfg.Routes[0].Start; got != want {
+			t.Errorf("%s: starts %v, want %v", text, got, want)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 )
@@ -28,13 +30,28 @@ func Usagef(format string, args ...any) error {
 	return UsageError{Err: fmt.Errorf(format, args...)}
 }
 
-// Help returns what -help prints: a usage, and the flags.
-func Help(flags *flag.FlagSet, usage string) string {
-	var b strings.Builder
-	b.WriteString(usage + "\nFlags:\n")
-	flags.SetOutput(&b)
-	flags.PrintDefaults()
-	return b.String()
+// A HelpError is the error of -help: the text to print.
+type HelpError string
+
+func (e HelpError) Error() string { return string(e) }
+
+// ErrVersion is the error of -version.
+var ErrVersion = errors.New("the version was asked for")
+
+// ParseFlags parses flags. Its error is a HelpError, with the usage, or a UsageError.
+func ParseFlags(flags *flag.FlagSet, usage string, args []string) error {
+	flags.SetOutput(io.Discard) // main prints the error
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		var b strings.Builder
+		flags.SetOutput(&b)
+		flags.PrintDefaults()
+		return HelpError(usage + "\nFlags:\n" + b.String())
+	case err != nil:
+		return UsageError{Err: err}
+	}
+	return nil
 }
 
 // A keyFlag is a key of a table as a flag: with a dash for each underscore, and

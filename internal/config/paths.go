@@ -10,11 +10,6 @@ import (
 	"syscall"
 )
 
-// CheckRoot says what is wrong with the directory that -root names.
-func CheckRoot(root string) error {
-	return CheckDir("root", root, "name another with -root")
-}
-
 // CheckDir says what is wrong with a directory. What is the name of the directory
 // for users, and instead is what they can do about it otherwise.
 func CheckDir(what, dir, instead string) error {

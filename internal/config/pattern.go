@@ -75,19 +75,32 @@ func (p pattern) wrong(roots []string) string {
 		return fmt.Sprintf("patterns are relative to the root: write %q", rest)
 	}
 
-	// A list of names with extensions, or of directories, is no name of a file.
-	parts := strings.Split(p.glob, ",")
+	parts := p.commaParts()
 	isGlob := func(part string) bool {
-		part = strings.TrimSpace(part)
 		return strings.HasPrefix(part, "*.") || strings.Contains(part, "/*.") || len(part) > 1 && strings.HasSuffix(part, "/")
 	}
-	if len(parts) > 1 && !strings.ContainsAny(p.glob, `{[\`) && !slices.ContainsFunc(parts, func(part string) bool { return !isGlob(part) }) {
-		for i := range parts {
-			parts[i] = strings.TrimSpace(parts[i])
-		}
+	if all(parts, isGlob) {
 		return fmt.Sprintf(`a comma is part of a name: write {%s}, or several patterns, or \, for a name that has one`, strings.Join(parts, ","))
 	}
 	return ""
+}
+
+// commaParts returns what the pattern lists between commas, outside braces; nil if it
+// is no list.
+func (p pattern) commaParts() []string {
+	parts := strings.Split(p.glob, ",")
+	if len(parts) == 1 || strings.ContainsAny(p.glob, `{[\`) {
+		return nil
+	}
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts
+}
+
+// all reports whether there are parts, and a condition holds for each.
+func all(parts []string, holds func(part string) bool) bool {
+	return len(parts) > 0 && !slices.ContainsFunc(parts, func(part string) bool { return !holds(part) })
 }
 
 // belowRoot returns the pattern without the path of a root, if it begins with that
@@ -131,8 +144,14 @@ func (p pattern) note(roots []string) string {
 	if meant, ok := p.withSlashes(roots); ok {
 		return fmt.Sprintf(`\ takes the meaning from the character after it: is %q meant?`, meant)
 	}
-	if meant, ok := p.alternatives(roots); ok {
-		return fmt.Sprintf(`a comma is part of a name: is %q meant?`, meant)
+	parts := p.commaParts()
+	isName := func(part string) bool { return len(filepath.Ext(part)) > 1 || strings.HasSuffix(part, "/") }
+	isFile := func(root string) bool {
+		_, err := os.Lstat(filepath.Join(root, p.glob))
+		return err == nil
+	}
+	if all(parts, isName) && !slices.ContainsFunc(roots, isFile) {
+		return fmt.Sprintf(`a comma is part of a name: is %q meant?`, "{"+strings.Join(parts, ",")+"}")
 	}
 
 	names := strings.Split(p.glob, "/")
@@ -154,28 +173,6 @@ func (p pattern) note(roots []string) string {
 		return fmt.Sprintf("it is for the directory itself, and not for what is in it: is %q meant?", p.glob+"/")
 	}
 	return ""
-}
-
-// alternatives returns a pattern that lists names with extensions, or directories,
-// between commas as the alternatives that may be meant. No file has the pattern as
-// its name.
-func (p pattern) alternatives(roots []string) (meant string, ok bool) {
-	parts := strings.Split(p.glob, ",")
-	if len(parts) == 1 || strings.ContainsAny(p.glob, "{[\\") {
-		return "", false
-	}
-	for i := range parts {
-		parts[i] = strings.TrimSpace(parts[i])
-		if len(filepath.Ext(parts[i])) < 2 && !strings.HasSuffix(parts[i], "/") {
-			return "", false
-		}
-	}
-
-	exists := func(root string) bool {
-		_, err := os.Lstat(filepath.Join(root, p.glob))
-		return err == nil
-	}
-	return "{" + strings.Join(parts, ",") + "}", !slices.ContainsFunc(roots, exists)
 }
 
 // withSlashes returns the pattern with a slash for each backslash, if a backslash

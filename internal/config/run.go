@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"flag"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -20,14 +18,12 @@ type Run struct {
 	Paths         []string // to listen to, absolute
 	Clear         bool     // the terminal before each run
 	ExitOnFailure bool
-
-	Help string // to print, and do nothing else
 }
 
 // ParseRun reads the flags of execlogd run, and the command that follows them.
 func ParseRun(name, usage string, args []string) (Run, error) {
 	cfg, argv, err := ParseRunFlags(name, usage, args)
-	if err != nil || cfg.Help != "" {
+	if err != nil {
 		return cfg, err
 	}
 
@@ -58,13 +54,9 @@ func ParseRunFlags(name, usage string, args []string) (Run, []string, error) {
 	cfg.Name, cfg.Service.Input = "run", job.TerminalInput
 	t := &tables{dir: dir}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	cfg.define(flags, t)
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return Run{Help: Help(flags, usage)}, nil, nil
-	case err != nil:
-		return cfg, nil, UsageError{Err: err}
+	if err := ParseFlags(flags, usage, args); err != nil {
+		return cfg, nil, err
 	}
 	if err := t.usageError(); err != nil {
 		return cfg, nil, err

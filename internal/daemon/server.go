@@ -21,7 +21,7 @@ func (d *daemon) openServer() (err error) {
 		return nil
 	}
 	if d.cfg.Serve {
-		if err := config.CheckRoot(d.cfg.Root); err != nil {
+		if err := config.CheckDir("root", d.cfg.Root, "name another with -root"); err != nil {
 			return err
 		}
 	}
