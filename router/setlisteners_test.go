@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,25 +83,44 @@ func TestSetListenersRefusesWhole(t *testing.T) {
 	}
 }
 
-// What happened below a root before it was removed is delivered, also when that is more
-// than one read.
+// What happened below a root before it is removed is delivered, though the watcher is
+// busy with something else when SetListeners is called.
 func TestSetListenersDeliversWhatIsQueued(t *testing.T) {
-	const files = 3000
-	dir := t.TempDir()
-	ran := make(chan int, 1)
-	r := mustNew(t, Options{}, Route{Name: "r", Delay: 2 * time.Second, Callback: func(_ context.Context, batch []inotify.Event) error {
-		ran <- len(batch)
-		return nil
-	}})
-	g := listenGroup(t, Listener{Root: dir, Router: r})
-	for n := range files {
-		write(t, filepath.Join(dir, fmt.Sprint(n)), "1")
-	}
-	if err := g.SetListeners(); err != nil {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
+	if err := os.Mkdir(other, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-ran; got != files {
-		t.Errorf("ran for %d files, want %d", got, files)
+	r, batches := reports(t)
+	busy, release := make(chan struct{}), make(chan struct{})
+	stays := Listener{Root: other, Router: r, Notice: func(bool) {
+		close(busy)
+		<-release
+	}}
+	g := listenGroup(t, stays, Listener{Root: dir, Router: r})
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	<-busy
+	write(t, filepath.Join(dir, "x"), "1")
+
+	done := make(chan error)
+	go func() { done <- g.SetListeners(stays) }()
+	var err error
+	select {
+	case err = <-done: // without having waited
+		close(release)
+	case <-time.After(100 * ms):
+		close(release)
+		err = <-done
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Submit(inotify.Event{Root: dir, Path: "last"}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-batches; !strings.Contains(got, "x") {
+		t.Errorf("got %s, want x as well", got)
 	}
 }
 

@@ -107,6 +107,7 @@ func TestSetRoutes(t *testing.T) {
 
 		{"a run that began before it could be restarted is not", []fakeRoute{slow}, []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
 		{"one that could is", []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-230!restarted build:a.md+b.md@230-1230"},
+		{"what was refused as a loop goes on with another Per", []fakeRoute{writing(build, "a.md")}, []fakeRoute{build.with(func(a *fakeRoute) { a.Per = PerFile })}, "a.md@0 b.md@9000", 8000 * ms, brokenLoop + " build:b.md@9030-9130 build:a.md@9130-9230"},
 		{"a loop is not forgotten", []fakeRoute{writing(build, "a.md")}, []fakeRoute{writing(build, "a.md")}, "a.md@0", 350 * ms, brokenLoop},
 	}
 	for _, tt := range tests {
