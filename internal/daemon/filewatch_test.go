@@ -54,6 +54,13 @@ func TestFileWatchOfChangingLink(t *testing.T) {
 	link("last", "last")
 	for <-seen != "last" {
 	}
+
+	// The directory that the link leads to now is watched as well.
+	if err := os.WriteFile(filepath.Join(dir, "last", "y.toml"), []byte("written"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for <-seen != "written" {
+	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
