@@ -61,6 +61,7 @@ func newAccessRules(opts Options) (*accessRules, error) {
 	if name, err := os.Hostname(); err == nil {
 		rules.machine = strings.ToLower(name)
 	}
+
 	for _, entry := range opts.AllowHosts {
 		host, err := parseAllowedHost(entry)
 		if err != nil {
@@ -68,6 +69,7 @@ func newAccessRules(opts Options) (*accessRules, error) {
 		}
 		rules.hosts = append(rules.hosts, host)
 	}
+
 	for _, entry := range opts.AllowOrigins {
 		origin, err := parseAllowedOrigin(entry)
 		if err != nil {
@@ -75,6 +77,7 @@ func newAccessRules(opts Options) (*accessRules, error) {
 		}
 		rules.origins = append(rules.origins, origin)
 	}
+
 	return rules, nil
 }
 
@@ -96,10 +99,12 @@ func parseAllowedHost(entry string) (string, error) {
 	if addr, err := netip.ParseAddr(strings.Trim(bare, "[]")); err == nil {
 		return addr.Unmap().WithZone("").String(), nil // as hostname has it
 	}
+
 	host, ok := hostname(bare)
 	if !ok || strings.Contains(bare, ":") {
 		return "", fmt.Errorf("allow host %q: want a name or an address without a port, or .example.com", entry)
 	}
+
 	if bare != entry {
 		host = "." + host
 	}
@@ -226,6 +231,7 @@ func (s *handler) admit(w http.ResponseWriter, r *http.Request) (admitted *http.
 // false if it did.
 func (s *handler) admitOrigin(w http.ResponseWriter, r *http.Request) (ok bool) {
 	why := ""
+
 	switch accessOf(r).origin {
 	case invalidOrigin:
 		why = "the Origin header names no origin"
@@ -235,6 +241,7 @@ func (s *handler) admitOrigin(w http.ResponseWriter, r *http.Request) (ok bool) 
 	default:
 		return true
 	}
+
 	s.logLimited(s.log, originRefused, "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
 	refuse(w, http.StatusForbidden, why)
 	return false
@@ -308,9 +315,11 @@ func impliedPort(scheme string) string {
 func hostname(hostport string) (host string, ok bool) {
 	u := url.URL{Host: hostport}
 	host, port := u.Hostname(), u.Port()
+
 	if strings.HasPrefix(hostport, "[") || strings.Count(hostport, ":") > 1 {
 		return ipv6Literal(hostport, host, port)
 	}
+
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if host == "" || len(host) > 253 || strings.Contains("."+host, "..") || strings.ContainsFunc(host, notInName) {
 		return "", false
@@ -318,6 +327,7 @@ func hostname(hostport string) (host string, ok bool) {
 	if rest := hostport[len(u.Hostname()):]; rest != "" && (port == "" || rest != ":"+port) {
 		return "", false
 	}
+
 	if addr, err := netip.ParseAddr(host); err == nil {
 		host = addr.String()
 	}

@@ -55,15 +55,18 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 // directory.
 func (s *handler) openRequested(name string, slash bool) (*file, error) {
 	f, err := s.open(name)
+
 	if errors.Is(err, fs.ErrNotExist) && !slash {
 		if page, pageErr := s.openRegular(name + ".html"); pageErr == nil {
 			return page, nil
 		}
 	}
+
 	if err == nil && slash && !f.IsDir() {
 		f.Close()
 		return nil, notFound(name)
 	}
+
 	return f, err
 }
 

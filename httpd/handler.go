@@ -100,6 +100,7 @@ func (s *Server) Change(opts Options) error {
 		if err != nil {
 			return nil, err
 		}
+
 		if !s.replaceHandler(before, next) {
 			return nil, http.ErrServerClosed
 		}

@@ -187,14 +187,18 @@ func humanSize(n int64) string {
 	if n < 1000 {
 		return strconv.FormatInt(n, 10) + " B"
 	}
+
 	size, units := float64(n), "kMGTPE"
 	for size /= 1000; size >= 999.5; size /= 1000 {
 		units = units[1:]
 	}
+
+	// From 9.95 on it would round to 10.0, which has a digit too many.
 	digits := 0
 	if size < 9.95 {
 		digits = 1
 	}
+
 	return strconv.FormatFloat(size, 'f', digits, 64) + " " + units[:1] + "B"
 }
 
@@ -227,6 +231,7 @@ func parseOrder(query url.Values) order {
 			by = c
 		}
 	}
+
 	switch query.Get("order") {
 	case "asc":
 		return order{by, false}
@@ -244,6 +249,7 @@ func (o order) compare(a, b entry) int {
 		}
 		return 1
 	}
+
 	c := o.by.compare(a, b)
 	if o.descending {
 		c = -c
@@ -262,6 +268,7 @@ func (o order) headings() []heading {
 	var all []heading
 	for _, c := range columns {
 		h := heading{link: link{Name: c.title}, Unit: c.unit, Class: c.class}
+
 		next := order{c, c.descending}
 		if c.key == o.by.key {
 			next.descending = !o.descending
@@ -270,9 +277,11 @@ func (o order) headings() []heading {
 				h.Sorted, h.Arrow = "descending", "↓"
 			}
 		}
+
 		h.Href = next.href()
 		all = append(all, h)
 	}
+
 	return all
 }
 

@@ -118,6 +118,7 @@ type errorLog struct{ server *Server }
 func (l errorLog) Write(text []byte) (int, error) {
 	s, log := l.server, l.server.current.Load().log
 	line := strings.TrimSuffix(string(text), "\n")
+
 	if err, ok := strings.CutPrefix(line, "http: Accept error: "); ok {
 		s.logLimited(log, notAccepted, "err", err)
 	} else if what, ok := strings.CutPrefix(line, "http: panic serving "); ok {
@@ -126,6 +127,7 @@ func (l errorLog) Write(text []byte) (int, error) {
 	} else {
 		log.Debug(line)
 	}
+
 	return len(text), nil
 }
 

@@ -76,6 +76,7 @@ func unixPeerUser(conn *net.UnixConn) (uid int, known bool) {
 	if err != nil {
 		return 0, false
 	}
+
 	var peer *syscall.Ucred
 	outer := raw.Control(func(fd uintptr) {
 		peer, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
@@ -83,6 +84,7 @@ func unixPeerUser(conn *net.UnixConn) (uid int, known bool) {
 	if outer != nil || err != nil {
 		return 0, false
 	}
+
 	return int(peer.Uid), true
 }
 
@@ -95,17 +97,21 @@ func socketUser(table string, local, remote netip.AddrPort) (uid int, known bool
 		return 0, false
 	}
 	defer f.Close()
+
 	const established = "01"
 	wide := strings.HasSuffix(table, "6")
 	localText, remoteText := socketAddr(local, wide), socketAddr(remote, wide)
+
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		field := strings.Fields(lines.Text())
 		if len(field) < 10 || field[1] != localText || field[2] != remoteText || field[3] != established || field[9] == "0" {
 			continue
 		}
+
 		uid, err := strconv.Atoi(field[7])
 		return uid, err == nil
 	}
+
 	return 0, false
 }
 
@@ -117,10 +123,12 @@ func socketAddr(a netip.AddrPort, wide bool) string {
 		full := a.Addr().As16()
 		bytes = full[:]
 	}
+
 	var text strings.Builder
 	for ; len(bytes) >= 4; bytes = bytes[4:] {
 		fmt.Fprintf(&text, "%08X", binary.NativeEndian.Uint32(bytes))
 	}
+
 	fmt.Fprintf(&text, ":%04X", a.Port())
 	return text.String()
 }

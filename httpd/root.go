@@ -64,11 +64,13 @@ func openDir(path string) (rootDir, fs.FileInfo, error) {
 	if err != nil {
 		return rootDir{}, nil, err
 	}
+
 	handle, err := root.Open(".")
 	if err != nil {
 		root.Close()
 		return rootDir{}, nil, err
 	}
+
 	info, err := handle.Stat()
 	return rootDir{root, handle}, info, err
 }
@@ -258,14 +260,17 @@ const maxLinks = 40
 func resolve(root *os.Root, dir, name string) (real string, err error) {
 	real = dir
 	links := maxLinks
+
 	for part := range strings.SplitSeq(name, "/") {
 		if real, err = follow(root, real, part, &links); err != nil {
 			return "", err
 		}
+
 		if base := path.Base(real); base != "." && urlpath.IsHidden(base) {
 			return "", notServed(name)
 		}
 	}
+
 	return real, nil
 }
 

@@ -167,6 +167,7 @@ func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 // snapshot is all that there is to show now.
 func (s *handler) snapshot() status.Snapshot {
 	shot := status.Snapshot{Snapshot: s.hub.Snapshot(status.MaxPages, status.MaxUses)}
+
 	if s.runs != nil {
 		for _, r := range s.runs(status.MaxRuns, status.MaxRunOutput) {
 			shot.Runs = append(shot.Runs, status.Run{
@@ -175,10 +176,12 @@ func (s *handler) snapshot() status.Snapshot {
 			})
 		}
 	}
+
 	if s.watches != nil {
 		for _, w := range s.watches() {
 			shot.Watches = append(shot.Watches, status.Watch(w))
 		}
 	}
+
 	return shot
 }

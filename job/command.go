@@ -139,16 +139,19 @@ func (c Command) check() error {
 	case c.Input > TerminalInput:
 		return fmt.Errorf("there is no input %d: take NoInput, JSONLines, NULPaths or TerminalInput", c.Input)
 	}
+
 	for _, v := range c.Env {
 		if i := strings.IndexByte(v, '='); i < 1 || strings.Contains(v, "\x00") {
 			return fmt.Errorf("environment %q: want KEY=value without a NUL byte", v)
 		}
 	}
+
 	for _, name := range c.Leave {
 		if err := CheckLeave(name); err != nil {
 			return fmt.Errorf("leave: %w", err)
 		}
 	}
+
 	return nil
 }
 
@@ -259,6 +262,7 @@ func (j *Job) start(ctx context.Context, req supervisor.Request, e *entry, batch
 	if err := context.Cause(ctx); err != nil {
 		return nil, j.runner.skip(e, err)
 	}
+
 	x, err := j.runner.start(req, j.input.encode(batch), j.input == TerminalInput, e)
 	switch {
 	case errors.Is(err, errClosed):
@@ -268,6 +272,7 @@ func (j *Job) start(ctx context.Context, req supervisor.Request, e *entry, batch
 	case err != nil:
 		return nil, j.runner.fail(e, startError(req, err))
 	}
+
 	return x, nil
 }
 

@@ -287,13 +287,17 @@ func (x *execution) finishCopies(left bool) {
 	if left {
 		timeout = leftOutputTimeout
 	}
+
 	for _, f := range x.outputs {
 		late := time.AfterFunc(timeout, func() { _ = f.SetReadDeadline(time.Now()) })
 		defer late.Stop()
 	}
+
+	// The program has ended: what it has not read by now is not written.
 	if x.input != nil {
 		_ = x.input.SetWriteDeadline(time.Now())
 	}
+
 	<-x.written
 	x.copiers.Wait()
 }

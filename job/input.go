@@ -156,12 +156,15 @@ type eventLine struct {
 // jsonLine returns an event as a line for JSONLines.
 func jsonLine(e inotify.Event) []byte {
 	line := eventLine{Root: absolute(e.Root), Path: e.Path, From: e.From, Events: strings.Split(e.Mask.String(), "|")}
+
+	// JSON has no other way to hold a name that is not UTF-8.
 	if !utf8.ValidString(e.Path) {
 		line.PathBytes = []byte(e.Path)
 	}
 	if !utf8.ValidString(e.From) {
 		line.FromBytes = []byte(e.From)
 	}
+
 	text, err := json.Marshal(line)
 	if err != nil {
 		panic(err) // a struct of strings

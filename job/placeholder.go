@@ -49,6 +49,7 @@ func checkArguments(argv []string) error {
 		} else {
 			err = checkPlaceholders(argv, i)
 		}
+
 		if err != nil {
 			return &ArgumentError{i, fmt.Errorf("%s %w", describeArgument(argv, i), err)}
 		}
@@ -237,9 +238,11 @@ func opensNames(args []string) bool {
 		if end := strings.IndexAny(letters, "-CDEFIMVdeimx"); end >= 0 {
 			letters = letters[:end] // the rest is the value of that option
 		}
+
 		if strings.ContainsAny(letters, "np") {
 			return true
 		}
+
 		if isCodeOption("perl", args[k]) {
 			k++ // its code
 		}

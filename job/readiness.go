@@ -32,9 +32,12 @@ type readinessProbe struct {
 // program listens on the service's address, for that would be taken for the service.
 func newReadinessProbe(ctx context.Context, s Service) (*readinessProbe, error) {
 	p := &readinessProbe{address: s.Address}
+
+	// Otherwise the service would count as ready because of the other program.
 	if p.address != "" && listens(ctx, p.address) {
 		return nil, fmt.Errorf("another program listens on %s: stop that, or choose another port", p.address)
 	}
+
 	if s.Notify {
 		socket, err := newNotifySocket()
 		if err != nil {
@@ -42,6 +45,7 @@ func newReadinessProbe(ctx context.Context, s Service) (*readinessProbe, error) 
 		}
 		p.socket = socket
 	}
+
 	return p, nil
 }
 
@@ -62,6 +66,7 @@ func (p *readinessProbe) await(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+
 	for wait := minProbeInterval; p.address != "" && !listens(ctx, p.address); wait = min(2*wait, maxProbeInterval) {
 		select {
 		case <-time.After(wait):
@@ -69,6 +74,7 @@ func (p *readinessProbe) await(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+
 	return ctx.Err()
 }
 
@@ -103,11 +109,13 @@ func newNotifySocket() (*notifySocket, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	s := &notifySocket{dir: dir, ready: make(chan struct{})}
 	s.conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.path(), Net: "unixgram"})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket for READY=1: %w", err), os.RemoveAll(dir))
 	}
+
 	s.reading.Go(s.read)
 	return s, nil
 }
@@ -118,12 +126,14 @@ func (s *notifySocket) path() string { return filepath.Join(s.dir, "notify") }
 // at which systemd-notify waits, the kernel closes.
 func (s *notifySocket) read() {
 	setReady := sync.OnceFunc(func() { close(s.ready) })
+
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := s.conn.Read(buf)
 		if err != nil {
 			return
 		}
+
 		for line := range bytes.Lines(buf[:n]) {
 			if string(bytes.TrimSpace(line)) == "READY=1" {
 				setReady()

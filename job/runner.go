@@ -96,17 +96,21 @@ func New(opts Options) (*Runner, error) {
 	if !supervises.Load() {
 		return nil, errors.New("job.Supervise was not called: call it first thing in main")
 	}
+
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
 	}
+
 	if opts.Env == nil {
 		opts.Env = os.Environ()
 	}
+
 	s, err := supervisor.Start(opts.Terminal != nil)
 	if err != nil {
 		return nil, errors.Join(err, null.Close())
 	}
+
 	return &Runner{
 		opts:       opts,
 		log:        &Log{size: cmp.Or(opts.Runs, DefaultRuns)},

@@ -66,14 +66,17 @@ func (r *Runner) Service(s Service) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if len(s.Leave) > 0 {
 		return nil, fmt.Errorf("route %q: leave is for commands that end: nothing of a service stays when it is started again", s.Name)
 	}
+
 	if s.Address != "" {
 		if _, _, err := net.SplitHostPort(s.Address); err != nil {
 			return nil, fmt.Errorf("route %q: address %q: want a host and a port, as in 127.0.0.1:8080: %w", s.Name, s.Address, err)
 		}
 	}
+
 	s.Startup = cmp.Or(s.Startup, DefaultStartup)
 	j.isService = true
 	return &Server{job: j, service: s}, nil

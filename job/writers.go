@@ -76,17 +76,20 @@ func WriterOf(file string) (w Writer, ok bool) {
 func (r *Runner) supervisorsOf(route string) []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	var pids []int
 	for x := range r.executions {
 		if x.entry.run.Route != route {
 			continue
 		}
+
 		x.mu.Lock()
 		if x.supervisor != nil && !x.over {
 			pids = append(pids, x.supervisor.PID())
 		}
 		x.mu.Unlock()
 	}
+
 	return pids
 }
 

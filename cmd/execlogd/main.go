@@ -70,8 +70,10 @@ func quitOnKey() {
 	if os.Getenv("GOTRACEBACK") != "" {
 		return
 	}
+
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)
+
 	go func() {
 		<-quit
 		activeTerminal.Load().restore()
@@ -84,6 +86,7 @@ func exitStatus(err error) int {
 	_, usage := errors.AsType[config.UsageError](err)
 	failedThere, isTrigger := errors.AsType[failedTrigger](err)
 	failed, isRun := errors.AsType[failedRun](err)
+
 	switch {
 	case err == nil:
 		return 0
@@ -138,6 +141,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		}
 		return cfg, err
 	}
+
 	cfg, err := load()
 	if err != nil {
 		return err

@@ -164,6 +164,7 @@ func (c *runCommand) afterClear(callback router.Callback) router.Callback {
 func (c *runCommand) post(run router.Run) {
 	run = c.runnable.WithChangedFiles(run)
 	run.Err = runnable.AdviseOnLoop(run.Err, "name it with -outputs or -ignore")
+
 	took := run.Took.Round(time.Millisecond)
 	switch {
 	case run.Outcome != router.Succeeded && run.Outcome != router.Failed:

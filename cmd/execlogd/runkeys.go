@@ -79,14 +79,19 @@ func (k *keyReader) on() {
 func (k *keyReader) off() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+
 	if !k.active {
 		return
 	}
+
 	k.active = false
 	_ = k.file.SetReadDeadline(time.Now())
+
+	// A read that goes on would take a key that is meant for the program.
 	for k.reading {
 		k.changed.Wait()
 	}
+
 	_ = k.terminal.SetModes(k.before)
 }
 

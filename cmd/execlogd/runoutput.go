@@ -26,11 +26,14 @@ func (c *runCommand) openOutputs(ctx context.Context) (closeAll func()) {
 	errs := logging.NewQueue(func(n int) {
 		c.say(logging.Count(n, "line was", "lines were") + " dropped, as nobody read them")
 	})
+
 	out := errs
 	if !sameOutput(c.stdout, c.stderr) {
 		out = logging.NewQueue(nil)
 	}
+
 	c.outputs = runOutputs{out.WaitingWriter(ctx, c.stdout), errs.WaitingWriter(ctx, c.stderr), errs}
+
 	return func() {
 		var closing sync.WaitGroup
 		closing.Go(out.Close)
@@ -63,10 +66,12 @@ func (c *runCommand) printOutput(l job.Line) {
 	if l.Cut {
 		end = ""
 	}
+
 	to := c.outputs.stdout
 	if l.Stderr {
 		to = c.outputs.stderr
 	}
+
 	if _, err := io.WriteString(to, l.Text+end); err != nil {
 		c.end(fmt.Errorf("print output: %w", err))
 	}

@@ -124,14 +124,17 @@ func (t *runTerminal) close() {
 	if t == nil {
 		return
 	}
+
 	if t.stop != nil {
 		t.stop()
 	}
+
 	t.mu.Lock()
 	if t.slow != nil {
 		t.slow.Stop()
 	}
 	t.mu.Unlock()
+
 	t.keys.close()
 	activeTerminal.CompareAndSwap(t, nil)
 }

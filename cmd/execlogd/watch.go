@@ -140,6 +140,7 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func (cfg watchConfig) subscription(path string, stdout io.Writer, notice func(there bool), stop context.CancelCauseFunc) inotify.Subscription {
 	const gone = inotify.DeleteSelf | inotify.MoveSelf
 	out := bufio.NewWriter(stdout)
+
 	return inotify.Subscription{
 		Root:    path,
 		Wait:    cfg.wait,

@@ -71,6 +71,7 @@ func parseWhy(args []string) (whyConfig, []string, error) {
 	if len(args) > 1 && args[0] == "run" {
 		return parseWhyRun(args[1:])
 	}
+
 	cfg, rest, err := config.Parse("execlogd why", whyUsage, args)
 	if wrong, ok := errors.AsType[config.UsageError](err); ok {
 		name, undefined := strings.CutPrefix(wrong.Err.Error(), "flag provided but not defined: -")
@@ -78,6 +79,7 @@ func parseWhy(args []string) (whyConfig, []string, error) {
 			return parseWhyRun(args)
 		}
 	}
+
 	return whyConfig{Config: cfg}, rest, err
 }
 
@@ -227,15 +229,18 @@ func (e *explanation) outputPattern(route, root, path string) string {
 	if path == "" {
 		return ""
 	}
+
 	rel, ok := config.Below(config.Resolve(root), config.ResolveDir(path))
 	if !ok {
 		return ""
 	}
+
 	for _, v := range e.routes.Explain(root, rel) {
 		if v.Route == route {
 			return v.Output
 		}
 	}
+
 	return ""
 }
 

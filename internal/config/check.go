@@ -71,8 +71,10 @@ func (cfg *Config) Remarks(roots []string) []string {
 		if own == nil {
 			own = []string{c.Root}
 		}
+
 		r.checkPatterns(c.patterns(), own...)
 		r.noteRoute(c.Name, c, own...)
 	}
+
 	return r.texts()
 }

@@ -82,6 +82,7 @@ func list(want string, add func(label, s string) error) decoder {
 			if !ok {
 				continue
 			}
+
 			if err := add(e.label, s); err != nil {
 				t.Add(e.at, "%v", err)
 			}
@@ -111,6 +112,7 @@ func access(to *[]string, want string, check func(string) error) decoder {
 // patterns decodes a list of patterns. An empty one drops those before it.
 func patterns(to Patterns) decoder {
 	const want = `patterns, as in ["*.md", "templates/**"]`
+
 	add := list(want, func(label, s string) error {
 		if err := router.CheckPattern(s); err != nil {
 			return fmt.Errorf("%s: pattern %q: %w", label, s, err)
@@ -118,6 +120,7 @@ func patterns(to Patterns) decoder {
 		to.Add(s)
 		return nil
 	})
+
 	return func(t *tables, v value) {
 		for _, e := range t.elements(v, want) {
 			if e.is == "" {

@@ -41,6 +41,7 @@ var ErrVersion = errors.New("the version was asked for")
 // ParseFlags parses flags. Its error is a HelpError, with the usage, or a UsageError.
 func ParseFlags(flags *flag.FlagSet, usage string, args []string) error {
 	flags.SetOutput(io.Discard) // main prints the error
+
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

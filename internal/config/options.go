@@ -39,9 +39,11 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 		AllowHosts:   cfg.AllowHosts,
 		AllowOrigins: cfg.AllowOrigins,
 	}
+
 	if cfg.Static {
 		o.Root, o.Private = cfg.Root, cfg.private()
 	}
+
 	return o
 }
 

@@ -47,6 +47,7 @@ func CheckRootOrFile(what, path, instead string, wait bool) error {
 		}
 		return fmt.Errorf("%s %q cannot be read by user %d: give it permission, or %s", what, path, os.Geteuid(), instead)
 	}
+
 	return CheckDir(what, path, instead)
 }
 

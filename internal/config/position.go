@@ -50,6 +50,8 @@ func (l locations) find(p KeyPath) position {
 	if p.text != "" {
 		return l.findText(p)
 	}
+
+	// A key that is not in the file is reported where its table begins.
 	for path := p.path; path != ""; path = path[:strings.LastIndexByte(path, 0)] {
 		loc, ok := l[path]
 		switch {
@@ -60,6 +62,7 @@ func (l locations) find(p KeyPath) position {
 		}
 		return loc.value
 	}
+
 	return position{}
 }
 
@@ -114,18 +117,22 @@ func locate(text []byte) locations {
 func (l *locator) header(n *unstable.Node) KeyPath {
 	var table KeyPath
 	depth := 0
+
 	for keys := n.Key(); keys.Next() && depth < maxDepth; depth++ {
 		at := location{key: l.position(keys.Node())}
 		table = table.Key(string(keys.Node().Data))
 		l.add(table, at)
+
 		if keys.IsLast() && n.Kind == unstable.ArrayTable {
 			l.tables[table.path]++
 		}
+
 		if count := l.tables[table.path]; count > 0 {
 			table = table.Element(count - 1)
 			l.add(table, at)
 		}
 	}
+
 	return table
 }
 
@@ -134,6 +141,7 @@ func (l *locator) header(n *unstable.Node) KeyPath {
 func (l *locator) keyValue(at KeyPath, n *unstable.Node, depth int) {
 	var key position
 	keys := n.Key()
+
 	for ; keys.Next() && depth < maxDepth; depth++ {
 		key = l.position(keys.Node())
 		at = at.Key(string(keys.Node().Data))
@@ -141,6 +149,7 @@ func (l *locator) keyValue(at KeyPath, n *unstable.Node, depth int) {
 			l.add(at, location{key: key})
 		}
 	}
+
 	if depth < maxDepth {
 		l.value(at, key, n.Value(), depth)
 	}

@@ -7,15 +7,18 @@ import "strings"
 func Nearest(wrong string, words []string) string {
 	plain := strings.ReplaceAll(strings.ToLower(wrong), "-", "_")
 	best, least := "", 1+min(2, len(plain)/3) // more edits make it another word
+
 	for _, w := range words {
 		lower := strings.ToLower(w)
 		if longer := len(lower) - len(plain); longer >= least || -longer >= least {
 			continue // it takes at least as many edits
 		}
+
 		if d := distance(plain, lower); d < least {
 			best, least = w, d
 		}
 	}
+
 	return best
 }
 

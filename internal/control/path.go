@@ -46,6 +46,7 @@ func DefaultPath() (string, error) {
 	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
 		return filepath.Join(dir, filepath.Base(servicePath)), nil
 	}
+
 	dir := userDirs()[0]
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
@@ -53,6 +54,7 @@ func DefaultPath() (string, error) {
 	if err := checkPrivate(dir); err != nil {
 		return "", err
 	}
+
 	removeAllStale(dir)
 	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), nil
 }
@@ -68,10 +70,12 @@ func usualPaths() (paths []string, err error) {
 			}
 			continue
 		}
+
 		names, _ := fs.Glob(os.DirFS(own), "*.sock") // the pattern is right
 		for _, name := range names {
 			paths = append(paths, filepath.Join(own, name))
 		}
 	}
+
 	return paths, err
 }

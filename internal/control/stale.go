@@ -21,6 +21,7 @@ func removeStale(path string) error {
 	if stale == nil {
 		return err
 	}
+
 	conn, err := net.Dial("unix", path)
 	switch {
 	case err == nil:
@@ -33,6 +34,8 @@ func removeStale(path string) error {
 	case !errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("another program uses %s: stop that, or name another path", path)
 	}
+
+	// The connection was refused: nobody listens.
 	if err := removeSame(path, stale); err != nil {
 		return fmt.Errorf("%s was left behind and cannot be removed: remove it, or name another path: %w", path, err)
 	}
@@ -73,16 +76,19 @@ var byProcess = regexp.MustCompile(`^[0-9]+\.sock$`)
 // or the file system may have none: then it goes without.
 func lockDir(dir string) (unlock func()) {
 	const most, pause = 2 * time.Second, 5 * time.Millisecond
+
 	opened, err := os.Open(dir)
 	if err != nil {
 		return func() {}
 	}
+
 	for until := time.Now().Add(most); time.Now().Before(until); time.Sleep(pause) {
 		err := unix.Flock(int(opened.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
+
 	return func() { opened.Close() }
 }
 
@@ -93,6 +99,7 @@ func peerOf(conn net.Conn) string {
 	if err != nil {
 		return other
 	}
+
 	var cred *unix.Ucred
 	outer := raw.Control(func(fd uintptr) {
 		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
@@ -100,6 +107,7 @@ func peerOf(conn net.Conn) string {
 	if outer != nil || err != nil || cred.Pid == 0 {
 		return other
 	}
+
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cred.Pid))
 	return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(name)), cred.Pid)
 }

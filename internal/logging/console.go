@@ -133,6 +133,7 @@ func (l *Line) summary() string {
 			text = Died + ": " + text
 		}
 	}
+
 	if l.Took == 0 {
 		return Printable(text)
 	}

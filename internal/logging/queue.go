@@ -180,6 +180,7 @@ func (q *Queue) WriteLine(w io.Writer, line string) {
 func (q *Queue) WaitForRoom() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	for q.size > maxQueued/2 && !q.stalled && !q.closed {
 		before := q.written
 		stall := time.AfterFunc(stallTimeout, func() {
@@ -188,6 +189,7 @@ func (q *Queue) WaitForRoom() {
 			q.stalled = q.stalled || q.written == before
 			q.room.Broadcast()
 		})
+
 		q.room.Wait()
 		stall.Stop()
 	}
@@ -197,8 +199,10 @@ func (q *Queue) WaitForRoom() {
 // it does nothing.
 func (q *Queue) add(size int, write func()) {
 	q.reportDropped()
+
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	switch {
 	case q.closed:
 		return
@@ -206,6 +210,7 @@ func (q *Queue) add(size int, write func()) {
 		q.lost++
 		return
 	}
+
 	q.waiting = append(q.waiting, message{size, write})
 	q.size += size
 	q.wakeUp()

@@ -40,6 +40,7 @@ type followups struct {
 
 func makeFollowups(c *config.Route, runner *job.Runner, report func(error)) (*followups, error) {
 	f := &followups{route: c.Name, report: report}
+
 	for _, one := range []struct {
 		key string
 		job.Command
@@ -48,6 +49,7 @@ func makeFollowups(c *config.Route, runner *job.Runner, report func(error)) (*fo
 		if one.Name == "" {
 			continue // there is none
 		}
+
 		j, err := runner.Command(one.Command)
 		if err != nil {
 			at := c.At(one.key)
@@ -58,6 +60,7 @@ func makeFollowups(c *config.Route, runner *job.Runner, report func(error)) (*fo
 		}
 		*one.job = j
 	}
+
 	if c.Notify {
 		f.notifier = new(desktopNotifier)
 	}

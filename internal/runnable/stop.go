@@ -51,9 +51,11 @@ func (g *StopGuard) End() {
 func (g *StopGuard) run(ctx context.Context) {
 	defer close(g.done)
 	defer signal.Stop(g.signals)
+
 	stopping := ctx.Done()
 	var slow <-chan time.Time
 	signals := 0
+
 	for {
 		select {
 		case <-g.release:
@@ -69,6 +71,7 @@ func (g *StopGuard) run(ctx context.Context) {
 			if signals < 2 {
 				continue // it ends ctx
 			}
+
 			g.Runner.Kill()
 			if g.AtOnce || signals > 2 {
 				signal.Reset(s)

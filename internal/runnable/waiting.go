@@ -43,10 +43,12 @@ func (w *WaitLog) Line(e inotify.Event) string {
 func (w *WaitLog) isNews(file string, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	maps.DeleteFunc(w.said, func(_ string, at time.Time) bool { return now.Sub(at) >= sayAgain })
 	if _, said := w.said[file]; said {
 		return false
 	}
+
 	if w.said == nil {
 		w.said = make(map[string]time.Time)
 	}

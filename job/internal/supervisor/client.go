@@ -61,12 +61,16 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
+
 	ours, theirs := os.NewFile(uintptr(fds[0]), "supervisor"), os.NewFile(uintptr(fds[1]), "daemon")
 	defer ours.Close()
+
+	// FileConn duplicates the descriptor.
 	conn, err := net.FileConn(ours)
 	if err != nil {
 		return nil, nil, errors.Join(err, theirs.Close())
 	}
+
 	return conn.(*net.UnixConn), theirs, nil
 }
 

@@ -81,14 +81,18 @@ func (w *fileWriter) Write(b []byte) (n int, err error) {
 	if len(w.files) == 0 {
 		return w.conn.Write(b)
 	}
+
 	rights := unix.UnixRights(w.files...)
 	w.files = nil
 	n, _, err = w.conn.WriteMsgUnix(b, rights, nil)
+
+	// The kernel may take less than all of a message; the files went with its first byte.
 	if err == nil && n < len(b) {
 		var rest int
 		rest, err = w.conn.Write(b[n:])
 		n += rest
 	}
+
 	return n, err
 }
 
