@@ -48,6 +48,7 @@ type IgnoreFiles struct {
 func (a *IgnoreFiles) For(root string) *RootFiles {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	f := a.roots[root]
 	if f == nil {
 		if a.roots == nil {
@@ -212,6 +213,7 @@ func (f *RootFiles) decide(at string, dir bool) (by Line, ignored bool) {
 			} else {
 				rel = at[len(in)+1:]
 			}
+
 			if files := f.in(in); files != nil && files[kind] != nil {
 				if r, ok := lastMatch(files[kind].rules, rel, dir); ok {
 					return files[kind].line(r), !r.negated
@@ -221,10 +223,12 @@ func (f *RootFiles) decide(at string, dir bool) (by Line, ignored bool) {
 				break
 			}
 		}
+
 		if by, r, ok := f.matchAbove(full, dir, kind); ok {
 			return by, !r.negated
 		}
 	}
+
 	by, r, ok := f.matchExclude(full, dir)
 	return by, ok && !r.negated
 }
@@ -236,6 +240,7 @@ func (f *RootFiles) in(dir string) []*ignoreFile {
 	if known {
 		return files
 	}
+
 	for i, name := range fileNames {
 		if file := read(filepath.Join(f.root, dir, name)); file != nil {
 			if files == nil {
@@ -244,6 +249,7 @@ func (f *RootFiles) in(dir string) []*ignoreFile {
 			files[i] = file
 		}
 	}
+
 	f.inside[dir] = files
 	return files
 }
@@ -260,6 +266,7 @@ func (f *RootFiles) matchAbove(full string, dir bool, kind int) (by Line, r rule
 				continue
 			}
 		}
+
 		if r, ok := lastMatch(f.outside[i].rules, rel, dir); ok {
 			return f.outside[i].line(r), r, true
 		}
@@ -326,6 +333,7 @@ func (f *RootFiles) isRootIgnored() bool {
 		if f.prefix[i] != '/' {
 			continue
 		}
+
 		r, ok := rule{}, false
 		for kind := 0; kind < len(fileNames) && !ok; kind++ {
 			_, r, ok = f.matchAbove(f.prefix[:i], true, kind)
@@ -382,6 +390,7 @@ func (f *RootFiles) forget(dir string, moved bool) {
 	if !moved {
 		return
 	}
+
 	clear(f.decided)
 	for other := range f.inside {
 		if strings.HasPrefix(other, dir+"/") {

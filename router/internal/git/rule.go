@@ -23,6 +23,7 @@ type rule struct {
 // nothing.
 func parse(text []byte) (rules []rule) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+
 	n := 0
 	for line := range bytes.Lines(text) {
 		n++
@@ -197,6 +198,7 @@ func lastMatch(rules []rule, rel string, dir bool) (rule, bool) {
 		if r.dirOnly && !dir {
 			continue
 		}
+
 		if r.base && r.glob[0].Match(base) || !r.base && r.glob.Match(rel) {
 			return *r, true
 		}

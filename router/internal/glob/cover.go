@@ -101,6 +101,7 @@ func (g Glob) Shows(path string, hidden []Segment) bool {
 	if path == "" || len(hidden) == 0 {
 		return true
 	}
+
 	for name := range strings.SplitSeq(path, "/") {
 		for _, h := range hidden {
 			if h.Match(name) && !slices.ContainsFunc(g, func(s Segment) bool { return h.covers(s) && s.Match(name) }) {

@@ -108,6 +108,7 @@ func indexOutside(pattern, chars string) int {
 		if depth == 0 && strings.IndexByte(chars, c) >= 0 {
 			return i
 		}
+
 		switch c {
 		case '\\':
 			i++

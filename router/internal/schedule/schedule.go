@@ -54,6 +54,7 @@ func (s *Schedule[T]) Set(t *Timer[T], at time.Time) {
 		s.epoch = at
 	}
 	since := at.Sub(s.epoch)
+
 	i := t.place - 1
 	if i < 0 {
 		i = len(s.heap)
@@ -61,6 +62,7 @@ func (s *Schedule[T]) Set(t *Timer[T], at time.Time) {
 	} else if s.heap[i].at == since {
 		return
 	}
+
 	s.sets++
 	s.move(entry[T]{since, s.sets, t}, i)
 }
@@ -114,10 +116,12 @@ func (s *Schedule[T]) move(e entry[T], i int) {
 		s.heap[i] = e
 		e.timer.place = i + 1
 	}
+
 	for i > 0 && e.before(s.heap[(i-1)/2]) {
 		put(i, s.heap[(i-1)/2])
 		i = (i - 1) / 2
 	}
+
 	for {
 		child := 2*i + 1
 		if child+1 < len(s.heap) && s.heap[child+1].before(s.heap[child]) {
@@ -129,6 +133,7 @@ func (s *Schedule[T]) move(e entry[T], i int) {
 		put(i, s.heap[child])
 		i = child
 	}
+
 	put(i, e)
 }
 
