@@ -92,6 +92,7 @@ func (b *batch) merge(k key, x entry) {
 		b.insert(k, x)
 		return
 	}
+
 	old.event.Mask |= x.event.Mask
 	if x.seq == 0 {
 		old.event.From = cmp.Or(x.event.From, old.event.From)
@@ -99,6 +100,7 @@ func (b *batch) merge(k key, x entry) {
 		old.event.From = cmp.Or(old.event.From, x.event.From)
 		old.seq = x.seq
 	}
+
 	old.pinned = old.pinned || x.pinned
 	old.replacedFile = old.replacedFile || x.replacedFile
 	old.existing = old.existing && x.existing
@@ -159,10 +161,12 @@ func (b *batch) markOpen(e *entry, written time.Time, selfBlocking bool) {
 		return
 	}
 	e.written = written
+
 	if e.openIndex == 0 {
 		b.open = append(b.open, e)
 		e.openIndex, e.opened = len(b.open), written
 	}
+
 	if selfBlocking != e.selfBlocking {
 		e.selfBlocking = selfBlocking
 		if selfBlocking {
@@ -178,26 +182,22 @@ func (b *batch) markClosed(e *entry) {
 	if e.openIndex == 0 {
 		return
 	}
+
+	// The last one takes its place, as they have no order.
 	last := len(b.open) - 1
 	b.open[e.openIndex-1] = b.open[last]
 	b.open[e.openIndex-1].openIndex = e.openIndex
 	b.open[last] = nil
 	b.open = b.open[:last]
+
 	if e.selfBlocking {
 		b.selfBlocking--
 	}
 	e.openIndex, e.opened, e.written, e.selfBlocking = 0, time.Time{}, time.Time{}, false
 }
 
-// noteOpenFiles remembers the files that are open though the batch goes: they were waited
-// for in vain, and nothing else is to wait for their paths again, also when they have
-// been closed, rotated or made anew meanwhile.
-func (b *batch) noteOpenFiles(now time.Time) {
-	for _, e := range b.open {
-		b.noteNeverClosed(keyOf(e.event), now)
-	}
-}
-
+// noteNeverClosed remembers a file that was waited for in vain. Nothing else is to wait for
+// its path again, also when it has been closed, rotated or made anew meanwhile.
 func (b *batch) noteNeverClosed(k key, now time.Time) {
 	b.neverClosed = noteTime(b.neverClosed, k, now, maxNeverClosed)
 }
@@ -223,6 +223,7 @@ func noteTime(times map[key]time.Time, k key, now time.Time, most int) map[key]t
 	if times == nil {
 		times = make(map[key]time.Time)
 	}
+
 	if _, known := times[k]; !known && len(times) >= most {
 		oldest := k
 		for other, at := range times {
@@ -232,6 +233,7 @@ func noteTime(times map[key]time.Time, k key, now time.Time, most int) map[key]t
 		}
 		delete(times, oldest)
 	}
+
 	times[k] = now
 	return times
 }

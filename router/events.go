@@ -20,6 +20,7 @@ func (s *routeState) addAll(events []inotify.Event, now time.Time, by *Submissio
 		if e.Mask&s.subscribed == 0 && e.Mask != 0 {
 			continue
 		}
+
 		outer, ok := s.outermost(e)
 		if ok && delivered {
 			continue
@@ -100,12 +101,14 @@ func (s *routeState) put(k key, e inotify.Event, c *cause, by *Submission, now t
 		by.fail(s.errorf(ErrBusy))
 		return
 	}
+
 	x := entry{event: e, pinned: e.Mask == 0, submissions: by.refAll()}
 	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
 	if by == nil && s.loop.isMuted(k, now) {
 		s.loop.keep(&x)
 		return
 	}
+
 	q.noteNew()
 	q.attribute(c)
 	q.arrivals.note(&q.batch, k, now)
@@ -139,6 +142,7 @@ func (s *routeState) addPinned(e inotify.Event, submissions []*Submission, c *ca
 		}
 		return
 	}
+
 	if q.noteNew() {
 		q.skipDelay()
 	}
@@ -183,8 +187,10 @@ func (s *routeState) takeOut(q *queue, k key, moved, stays bool) {
 	if !ok {
 		return
 	}
+
 	q.markDirty()
 	x := *e
+
 	if stays || e.pinned {
 		x.submissions = nil
 		q.batch.markClosed(e)
@@ -192,6 +198,7 @@ func (s *routeState) takeOut(q *queue, k key, moved, stays bool) {
 	} else {
 		q.batch.remove(k)
 	}
+
 	if moved {
 		s.movedOut = append(s.movedOut, x)
 		s.movedOutAwaited = s.movedOutAwaited || x.submissions != nil
@@ -235,6 +242,8 @@ func (s *routeState) noteNewFile(k key) {
 	e.replacedFile = e.replacedFile || e.event.Mask&gone != 0
 	e.event.Mask &^= gone
 	e.event.From = ""
+
+	// Only that the earlier file was gone may have been wanted.
 	if e.event.Mask&s.rules.want == 0 && !e.pinned {
 		q.batch.remove(k)
 		unrefAll(e.submissions, nil)

@@ -67,9 +67,11 @@ func (q *queue) repositories() (gitDirs, files []string) {
 			continue
 		}
 		seen[k.root] = true
+
 		if dir := q.state.router.gitDirs[k.root]; dir != "" {
 			gitDirs = append(gitDirs, dir)
 		}
+
 		if q.arrivals.paths > 1 {
 			files = append(files, filepath.Join(k.root, k.path))
 		}
@@ -82,9 +84,11 @@ func (q *queue) noteGit(busy bool) {
 	r, g := q.state.router, &q.git
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	now := time.Now()
 	q.markDirty()
 	g.running = false
+
 	if busy && g.since.IsZero() {
 		g.since = now
 	}
@@ -92,6 +96,7 @@ func (q *queue) noteGit(busy bool) {
 	if !g.idle {
 		g.next = now.Add(gitInterval)
 	}
+
 	if r.phase == running {
 		r.update(now)
 	}
@@ -106,6 +111,7 @@ func (r *Router) findRepository(root string) {
 	if err != nil {
 		return // the root is not there yet
 	}
+
 	if dir := git.FindDir(abs); dir != "" {
 		r.mu.Lock()
 		defer r.mu.Unlock()

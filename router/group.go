@@ -63,10 +63,12 @@ func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	g := &Group{watcher: watcher, problem: opts.Problem}
 	if g.problem == nil {
 		g.problem = func(error) {}
 	}
+
 	if err := g.setListeners(listeners, func(err error) error { return err }); err != nil {
 		return nil, errors.Join(err, watcher.Close())
 	}
@@ -145,11 +147,13 @@ func mergeListeners(listeners []Listener) (merged []Listener, err error) {
 		if l.Router == nil {
 			return nil, fmt.Errorf("listener for %q: no router: set one", l.Root)
 		}
+
 		i := slices.IndexFunc(merged, func(other Listener) bool { return other.Root == l.Root && other.Router == l.Router })
 		if i < 0 {
 			merged = append(merged, l)
 			continue
 		}
+
 		merged[i].Notice = noticeBoth(merged[i].Notice, l.Notice)
 		merged[i].Wait = merged[i].Wait || l.Wait
 	}
@@ -183,6 +187,7 @@ func (g *Group) find(l Listener) *subscribedRoot {
 func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
 	l.Router.findRepository(l.Root)
 	root := &subscribedRoot{Listener: l, routes: l.Router.routes.Load()}
+
 	var err error
 	root.handle, err = g.watcher.Add(inotify.Subscription{
 		Root:    l.Root,
@@ -228,14 +233,19 @@ func (g *Group) commit(roots []*subscribedRoot) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.roots = roots
+
 	var errs []error
 	for _, root := range roots {
 		r := root.Router
 		if slices.Contains(g.routers, r) {
 			continue
 		}
+
 		g.routers = append(g.routers, r)
-		r.join(g)
+		r.mu.Lock()
+		r.groups[g] = true
+		r.mu.Unlock()
+
 		if g.routing != nil {
 			errs = append(errs, g.run(r))
 		}
@@ -322,7 +332,9 @@ func (g *Group) run(r *Router) error {
 func (g *Group) Close() error {
 	g.mu.Lock()
 	for _, r := range g.routers {
-		r.leave(g)
+		r.mu.Lock()
+		delete(r.groups, g)
+		r.mu.Unlock()
 	}
 	g.mu.Unlock()
 	return g.watcher.Close()
@@ -350,19 +362,6 @@ func (g *Group) flush() {
 	ctx, cancel := context.WithTimeout(watching, flushTimeout)
 	defer cancel()
 	_ = g.watcher.Flush(ctx)
-}
-
-// join notes that the Group brings events to the router, until leave.
-func (r *Router) join(g *Group) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.groups[g] = true
-}
-
-func (r *Router) leave(g *Group) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.groups, g)
 }
 
 // flushGroups waits until the groups have brought everything that happened before.
@@ -396,15 +395,21 @@ func (g *Group) findOverlaps() {
 				roots = append(roots, root.Root)
 			}
 		}
-		if len(roots) > 1 || r.hasOverlaps() {
-			r.setOverlaps(overlaps(g.watcher, roots))
-		}
+
+		all := overlaps(g.watcher, roots)
+		r.mu.Lock()
+		r.overlaps = all
+		r.mu.Unlock()
 	}
 }
 
 // overlaps returns, for each root that is inside others or the same directory as an earlier
 // one, its places in those, from the outermost on.
 func overlaps(w *inotify.Watcher, roots []string) map[string][]inotify.Location {
+	if len(roots) < 2 {
+		return nil // without asking the watcher, as this is the usual case
+	}
+
 	all := make(map[string][]inotify.Location)
 	for i, root := range roots {
 		outer := slices.DeleteFunc(w.Locations(root), func(at inotify.Location) bool {
@@ -416,18 +421,6 @@ func overlaps(w *inotify.Watcher, roots []string) map[string][]inotify.Location 
 		}
 	}
 	return all
-}
-
-func (r *Router) hasOverlaps() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.overlaps) > 0
-}
-
-func (r *Router) setOverlaps(all map[string][]inotify.Location) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.overlaps = all
 }
 
 // outermost returns an event by the outermost root in which the route is for its path. It

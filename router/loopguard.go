@@ -163,6 +163,7 @@ func (s *routeState) noteRunStart(c *cause, now time.Time) {
 	if s.route.ReadOnly {
 		return
 	}
+
 	r := s.router
 	r.causes = slices.DeleteFunc(r.causes, func(c *cause) bool { return !c.active(now) })
 	if len(r.causes) >= maxCauses {
@@ -214,6 +215,7 @@ func (s *routeState) causeOf(k key, now time.Time) *cause {
 			consider(c)
 		}
 	}
+
 	if q := s.queue(k); q != nil && q.program.repeats(k, now) {
 		consider(q.program.run)
 	}
@@ -307,6 +309,7 @@ func (g *loopGuard) advanceNext(now time.Time) {
 			}
 		}
 	}
+
 	if g.next != nil {
 		g.next.advance(now)
 	}
@@ -410,6 +413,7 @@ func (g *loopGuard) restoreRefused(q *queue) {
 	if g.refused.empty() || q.generation() > 0 {
 		return
 	}
+
 	var before *cause
 	if s.shared == nil && g.stopped != nil {
 		before = &cause{routes: g.stopped.routes[slices.Index(g.stopped.routes, s.route.Name)+1:]}
@@ -418,6 +422,7 @@ func (g *loopGuard) restoreRefused(q *queue) {
 		if !s.stillWants(e) {
 			continue // the routes have changed
 		}
+
 		to := s.makeQueue(keyOf(e.event))
 		if to != q {
 			to.markDirty()

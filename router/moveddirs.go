@@ -83,6 +83,7 @@ func (r *Router) filesBelow(e inotify.Event) (files []string, ok bool) {
 			}
 			return nil // it has just gone, or the watcher has reported the problem
 		}
+
 		rest := strings.TrimPrefix(path, top)
 		switch {
 		case d.IsDir() && r.skipsMoved(e.Root, e.Path+rest, e.From+rest):
@@ -95,6 +96,7 @@ func (r *Router) filesBelow(e inotify.Event) (files []string, ok bool) {
 		}
 		return nil
 	})
+
 	if errors.Is(err, fs.ErrNotExist) {
 		_, err = filepath.EvalSymlinks(e.Root)
 	}

@@ -133,11 +133,13 @@ func (o *outputs) noteGone(k key, e inotify.Event, now time.Time) bool {
 	if isMove {
 		o.moved = nil
 	}
+
 	was, known := o.known[k]
 	delete(o.known, k)
 	if !known || !was.mayRename(now) {
 		return false
 	}
+
 	if was.isLog() {
 		o.freedName, o.freedAt = k, now
 	}
@@ -196,13 +198,16 @@ func (o *outputs) ask(k key, e inotify.Event, isNew bool, now time.Time) {
 			b.markMaybeOutput(x)
 		}
 	}
+
 	if o.questions[k] != nil {
 		return
 	}
+
 	if o.questions == nil {
 		o.questions = make(map[key]*outputQuestion)
 	}
 	o.questions[k] = &outputQuestion{event: e}
+
 	if !o.asking {
 		o.asking = true
 		o.router.runs.Go(o.keepAsking)
@@ -217,6 +222,7 @@ func (o *outputs) keepAsking() {
 		if len(events) == 0 {
 			return
 		}
+
 		began := time.Now()
 		answers := ownOutput(events)
 		pause := min(pauseFactor*time.Since(began), maxPause)
@@ -237,6 +243,7 @@ func (o *outputs) nextQuestions() (ownOutput func([]inotify.Event) []bool, event
 	r := o.router
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	ownOutput = o.state.route.OwnOutput
 	if ownOutput == nil || r.phase == stopped {
 		for k := range o.questions {
@@ -244,6 +251,7 @@ func (o *outputs) nextQuestions() (ownOutput func([]inotify.Event) []bool, event
 		}
 		r.update(time.Now())
 	}
+
 	for _, x := range o.questions {
 		events = append(events, x.event)
 	}
@@ -257,6 +265,7 @@ func (o *outputs) noteAnswers(events []inotify.Event, answers []bool, next time.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
+
 	for i, e := range events {
 		k := keyOf(e)
 		isOwn := i < len(answers) && answers[i]
@@ -269,6 +278,7 @@ func (o *outputs) noteAnswers(events []inotify.Event, answers []bool, next time.
 		}
 		o.resolve(k, isOwn)
 	}
+
 	r.update(now)
 	o.notBefore, o.asking = next, len(o.questions) > 0
 	return o.asking
@@ -281,11 +291,13 @@ func (o *outputs) resolve(k key, isOwn bool) {
 	if !o.state.has(k) {
 		return
 	}
+
 	q := o.state.queue(k)
 	e := q.batch.entries[k]
 	if !e.maybeOutput && !isOwn {
 		return
 	}
+
 	q.markDirty()
 	switch {
 	case isOwn && e.maybeOutput:

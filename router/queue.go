@@ -104,6 +104,7 @@ func (q *queue) countBusy(now time.Time) {
 	if busy == q.busy {
 		return
 	}
+
 	q.busy = busy
 	if busy {
 		q.state.busy++
@@ -179,6 +180,7 @@ func (q *queue) rest(now time.Time) {
 	if s.shared != nil || q.run != nil || len(q.keptForSuccess) > 0 || q.open.asking {
 		return
 	}
+
 	if over := q.times.started.Add(s.route.Debounce); over.After(now) {
 		q.wakeAt(over)
 		return
@@ -195,7 +197,8 @@ func (q *queue) dispatch(now time.Time) {
 	case q.generation() >= maxGeneration:
 		s.loop.refuse(q, now)
 	case q.run != nil:
-		q.run.restart()
+		q.run.restarted = true
+		q.run.cancel(ErrRestarted)
 	case !q.due:
 		s.router.enqueue(q)
 	}
@@ -206,7 +209,9 @@ func (q *queue) start(now time.Time) {
 	s := q.state
 	s.loop.restoreRefused(q)
 	if s.shared != nil {
-		q.batch.noteOpenFiles(now)
+		for _, e := range q.batch.open {
+			q.batch.noteNeverClosed(keyOf(e.event), now) // the batch goes though they are open
+		}
 	}
 	if s.running == 0 {
 		s.newDirs = nil

@@ -105,6 +105,7 @@ func New(opts Options, routes ...Route) (*Router, error) {
 		writers:    inotify.Writers,
 		groups:     make(map[*Group]bool),
 	}
+
 	r.schedule = schedule.New[*queue](&r.mu, r.wake)
 	if err := r.SetRoutes(routes...); err != nil {
 		return nil, err
@@ -143,6 +144,7 @@ func (r *Router) events(batch []inotify.Event, delivered bool) {
 	if r.phase == stopped {
 		return
 	}
+
 	now := time.Now()
 	for _, s := range r.states {
 		s.addAll(batch, now, nil, delivered)
@@ -272,25 +274,22 @@ func (r *Router) enqueue(q *queue) {
 func (r *Router) nextReady() *queue {
 	var best *routeState
 	for _, s := range r.states {
-		s.dropNotDue()
+		for len(s.ready) > 0 && !s.ready[0].due {
+			s.popReady()
+		}
 		if len(s.ready) > 0 && (best == nil || s.running < best.running ||
 			s.running == best.running && s.ready[0].order < best.ready[0].order) {
 			best = s
 		}
 	}
+
 	if best == nil {
 		return nil
 	}
 	return best.popReady()
 }
 
-// dropNotDue takes the queues at the head of ready out that are not due any more.
-func (s *routeState) dropNotDue() {
-	for len(s.ready) > 0 && !s.ready[0].due {
-		s.popReady()
-	}
-}
-
+// popReady takes out the queue at the head of ready.
 func (s *routeState) popReady() *queue {
 	q := s.ready[0]
 	s.ready[0] = nil

@@ -1,11 +1,14 @@
 package router
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/execlog/execlogd/inotify"
 )
 
 // A routeState is a route and everything that is under way for it. The router's lock
@@ -124,7 +127,9 @@ func (s *routeState) update(now time.Time) {
 // do. When none has any more, it lets everything go, or does what OnFailure says.
 func (s *routeState) updateHeld(now time.Time) {
 	s.blocked = slices.ContainsFunc(s.after, func(first *routeState) bool { return first.busy > 0 || first.blocked })
-	held := s.blocked || s.rejecting > 0 || s.hasPreviousRuns()
+	s.previous = slices.DeleteFunc(s.previous, func(old *routeState) bool { return old.running == 0 })
+
+	held := s.blocked || s.rejecting > 0 || len(s.previous) > 0
 	if held == s.held {
 		return
 	}
@@ -147,6 +152,36 @@ func (s *routeState) updateHeld(now time.Time) {
 			q.markDirty()
 		}
 	}
+}
+
+// adopt puts entries that waited elsewhere into the batches of their paths, if the route is
+// for them.
+func (s *routeState) adopt(entries []*entry) {
+	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
+	for _, e := range entries {
+		if !s.stillWants(e) {
+			unrefAll(e.submissions, nil)
+			continue
+		}
+
+		k := keyOf(e.event)
+		q := s.makeQueue(k)
+		q.noteNew()
+		if e.pinned && q.batch.empty() {
+			q.skipDelay()
+		}
+		q.attribute(nil)
+
+		x := *e
+		x.seq = 0
+		q.batch.merge(k, x)
+	}
+}
+
+// stillWants reports whether an entry that waits by other rules is still for the route. If
+// it has CloseWrite it was wanted, whatever the mask is.
+func (s *routeState) stillWants(e *entry) bool {
+	return e.pinned || s.rules.wants(e.event) || e.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(e.event)
 }
 
 // errorf returns an error for those who have submitted something.

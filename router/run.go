@@ -102,12 +102,6 @@ func newRun(q *queue, now time.Time) *activeRun {
 	}
 }
 
-// restart ends the context in favour of newer events. The router's lock must be held.
-func (run *activeRun) restart() {
-	run.restarted = true
-	run.cancel(ErrRestarted)
-}
-
 // execute calls the callback, and lets the next run begin when all is done.
 func (run *activeRun) execute() {
 	growStack(len(run.entries))
@@ -221,8 +215,10 @@ func (run *activeRun) finish() {
 	run.router.mu.Lock()
 	defer run.router.mu.Unlock()
 	r, q, now := run.router, run.queue, time.Now()
+
 	q.markDirty()
 	r.dirty = true // also for a route that is no more, as another may run now
+
 	if q.run == run {
 		q.run = nil
 		q.times.ended = now
@@ -232,6 +228,7 @@ func (run *activeRun) finish() {
 		q.rejecting = false
 		q.state.rejecting--
 	}
+
 	run.settle(now)
 	r.update(now)
 }
@@ -302,6 +299,7 @@ func (q *queue) nextRetry(run *activeRun) (ok bool, backoff time.Duration) {
 	case !q.batch.empty():
 		return true, 0 // something new has come
 	}
+
 	most, backoff := max(maxBackoff, route.Backoff), route.Backoff
 	for range q.retries {
 		backoff = min(2*backoff, most)
@@ -319,11 +317,13 @@ func (q *queue) retry(run *activeRun, now time.Time) {
 	for _, e := range entries {
 		e.submissions = nil
 	}
+
 	if q.batch.empty() {
 		q.skipDelay()
 		q.retries++
 		q.times.retryAt = now.Add(run.Backoff)
 	}
+
 	q.batch.restore(entries)
 }
 
@@ -356,6 +356,7 @@ func (s *routeState) noteGoneInRun(k key, mask inotify.Mask, wanted bool) {
 	if s.route.Retries == 0 || s.running == 0 || mask&(gone|arrived) == 0 {
 		return
 	}
+
 	note := func(run *activeRun) {
 		switch {
 		case run == nil:
@@ -368,6 +369,7 @@ func (s *routeState) noteGoneInRun(k key, mask inotify.Mask, wanted bool) {
 			run.gone[k] = true
 		}
 	}
+
 	if mask&inotify.IsDir == 0 {
 		if q := s.queue(k); q != nil {
 			note(q.run)

@@ -1,12 +1,9 @@
 package router
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/execlog/execlogd/inotify"
 )
 
 // SetRoutes replaces the routes, all of them or, with an error, none. It may be called
@@ -25,6 +22,7 @@ func (r *Router) SetRoutes(routes ...Route) error {
 	if err != nil {
 		return err
 	}
+
 	r.setting.Lock()
 	defer r.setting.Unlock()
 	groups, err := r.apply(set)
@@ -66,7 +64,10 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 	}
 	for name, s := range old {
 		if byName[name] != s {
-			s.retire()
+			// What waits is dropped. Runs go on and mean nothing to other routes.
+			s.retired = true
+			s.after, s.behind = nil, nil
+			s.drop()
 		}
 	}
 	r.byName = byName
@@ -93,6 +94,7 @@ func (r *Router) connect(order []*checkedRoute) {
 	for _, s := range r.states {
 		s.after, s.behind = nil, nil
 	}
+
 	for _, c := range order {
 		s := r.byName[c.route.Name]
 		r.order = append(r.order, s)
@@ -117,10 +119,12 @@ func (s *routeState) change(c *checkedRoute) {
 // gets what waits there. What runs there goes on, and is waited for.
 func newRouteStateFrom(old *routeState, c *checkedRoute) *routeState {
 	s := newRouteState(old.router, c)
+
 	s.held, s.unblocked = old.held, old.unblocked
 	s.previous = append(old.previous, old)
 	s.outputs = old.outputs
 	s.outputs.state = s
+
 	s.loop.stopped = old.loop.stopped
 	s.loop.refused.restore(old.loop.refused.take())
 	for _, q := range slices.SortedFunc(old.allQueues(), func(x, y *queue) int { return x.times.first.Compare(y.times.first) }) {
@@ -128,48 +132,6 @@ func newRouteStateFrom(old *routeState, c *checkedRoute) *routeState {
 		q.keptForSuccess = nil
 	}
 	return s
-}
-
-// retire is the end of a state whose route is no more. What waits is dropped. Runs go on
-// and mean nothing to other routes.
-func (s *routeState) retire() {
-	s.retired = true
-	s.after, s.behind = nil, nil
-	s.drop()
-}
-
-// hasPreviousRuns reports whether runs are under way that began with another Per.
-func (s *routeState) hasPreviousRuns() bool {
-	s.previous = slices.DeleteFunc(s.previous, func(old *routeState) bool { return old.running == 0 })
-	return len(s.previous) > 0
-}
-
-// adopt puts entries that waited elsewhere into the batches of their paths, if the route is
-// for them.
-func (s *routeState) adopt(entries []*entry) {
-	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
-	for _, e := range entries {
-		if !s.stillWants(e) {
-			unrefAll(e.submissions, nil)
-			continue
-		}
-		k := keyOf(e.event)
-		q := s.makeQueue(k)
-		q.noteNew()
-		if e.pinned && q.batch.empty() {
-			q.skipDelay()
-		}
-		q.attribute(nil)
-		x := *e
-		x.seq = 0
-		q.batch.merge(k, x)
-	}
-}
-
-// stillWants reports whether an entry that waits by other rules is still for the route. If
-// it has CloseWrite it was wanted, whatever the mask is.
-func (s *routeState) stillWants(e *entry) bool {
-	return e.pinned || s.rules.wants(e.event) || e.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(e.event)
 }
 
 // dropUnwanted takes out what waits and the route does not want any more.
@@ -181,6 +143,7 @@ func (q *queue) dropUnwanted() {
 			unrefAll(e.submissions, nil)
 		}
 	}
+
 	q.keptForSuccess = slices.DeleteFunc(q.keptForSuccess, func(e *entry) bool {
 		unwanted := !q.state.stillWants(e)
 		if unwanted {

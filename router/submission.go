@@ -33,6 +33,7 @@ func (r *Router) Submit(events ...inotify.Event) *Submission {
 		by.unref(ErrStopped)
 		return by
 	}
+
 	now := time.Now()
 	for _, s := range r.states {
 		s.addAll(events, now, by, false)
@@ -52,11 +53,13 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Submission, er
 	if err != nil {
 		return nil, err
 	}
+
 	by := newSubmission()
 	if r.phase == stopped {
 		by.unref(ErrStopped)
 		return by, nil
 	}
+
 	for _, e := range events {
 		s.addPinned(e, []*Submission{by}, nil)
 	}
@@ -79,6 +82,7 @@ func (r *Router) Offer(route string, events ...inotify.Event) error {
 	if err != nil {
 		return err
 	}
+
 	for _, e := range events {
 		s.addExisting(e)
 	}
