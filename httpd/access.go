@@ -369,24 +369,12 @@ func localAddr(r *http.Request) netip.Addr {
 	return netip.Addr{}
 }
 
-func remoteAddr(r *http.Request) netip.Addr {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return addr.Addr().Unmap()
-}
-
 // isLocal reports whether the client of a connection is on this machine: it comes
 // over the loopback interface or a unix socket.
 func isLocal(r *http.Request) bool {
 	_, unix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
-	return unix || remoteAddr(r).IsLoopback()
-}
-
-func isWildcard(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.AddrPort().Addr().Unmap().IsUnspecified()
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return unix || remote.Addr().Unmap().IsLoopback()
 }
 
 // isMachineAddr reports whether one of the machine's interfaces has the address.

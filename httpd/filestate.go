@@ -174,18 +174,14 @@ func (d *digests) of(f *file) (content uint64, ok bool) {
 
 	// Within a tick of the kernel's clock another write may have the same time.
 	if time.Now().UnixMilli()-version.Ctime/1e6 > livereload.ClockTick {
-		d.remember(version, content)
+		d.mu.Lock()
+		if d.known == nil || len(d.known) == maxDigests {
+			d.known = make(map[livereload.FileVersion]uint64)
+		}
+		d.known[version] = content
+		d.mu.Unlock()
 	}
 	return content, true
-}
-
-func (d *digests) remember(version livereload.FileVersion, content uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.known == nil || len(d.known) == maxDigests {
-		d.known = make(map[livereload.FileVersion]uint64)
-	}
-	d.known[version] = content
 }
 
 // noteServed tells the hub that a request for a URL path is answered with a file.

@@ -26,7 +26,7 @@ import (
 // but not a proxy that the owner has started. A program of the owner or of root that
 // only forwards bytes (ssh -R, socat) is taken for the owner.
 func (s *handler) isOwner(r *http.Request) bool {
-	if s.hasToken(r) {
+	if slices.ContainsFunc(r.CookiesNamed(tokenCookie(r)), func(c *http.Cookie) bool { return s.isToken(c.Value) }) {
 		return true
 	}
 	if !accessOf(r).direct {
@@ -131,11 +131,6 @@ func socketAddr(a netip.AddrPort, wide bool) string {
 
 	fmt.Fprintf(&text, ":%04X", a.Port())
 	return text.String()
-}
-
-// hasToken reports whether a request has the cookie that acceptToken sets.
-func (s *handler) hasToken(r *http.Request) bool {
-	return slices.ContainsFunc(r.CookiesNamed(tokenCookie(r)), func(c *http.Cookie) bool { return s.isToken(c.Value) })
 }
 
 // isToken compares in a time that does not depend on where the two differ.

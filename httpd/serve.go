@@ -60,7 +60,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer stop()
 	defer context.AfterFunc(s.closing, stop)()
 
-	listener := &listenerInfo{wildcard: isWildcard(ln.Addr())}
+	tcp, isTCP := ln.Addr().(*net.TCPAddr)
+	listener := &listenerInfo{wildcard: isTCP && tcp.AddrPort().Addr().Unmap().IsUnspecified()}
 	var conns httpConns
 	srv := &http.Server{
 		Handler: conns.handler(s),

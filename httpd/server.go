@@ -110,7 +110,7 @@ type Server struct {
 // Server holds a file descriptor until Close.
 func New(opts Options) (*Server, error) {
 	s := &Server{
-		statusSubscribers: newStatusSubscribers(),
+		statusSubscribers: statusSubscribers{make(chan struct{}, maxSubscribers), make(chan struct{}, maxSubscribers)},
 		timeouts:          defaultTimeouts,
 	}
 	s.closing, s.close = context.WithCancel(context.Background())

@@ -25,10 +25,6 @@ const maxSubscribers = 32
 // statusSubscribers are semaphores for the streams of status pages.
 type statusSubscribers struct{ owner, others chan struct{} }
 
-func newStatusSubscribers() statusSubscribers {
-	return statusSubscribers{make(chan struct{}, maxSubscribers), make(chan struct{}, maxSubscribers)}
-}
-
 // statusWriteTimeout is how long a status page may take to take what is sent.
 const statusWriteTimeout = 10 * time.Second
 

@@ -49,14 +49,6 @@ func newReadinessProbe(ctx context.Context, s Service) (*readinessProbe, error) 
 	return p, nil
 }
 
-// env is what the service needs to say that it is ready.
-func (p *readinessProbe) env() []string {
-	if p.socket == nil {
-		return nil
-	}
-	return []string{"NOTIFY_SOCKET=" + p.socket.path()}
-}
-
 // await returns nil when the service is ready, or an error when ctx has ended.
 func (p *readinessProbe) await(ctx context.Context) error {
 	if p.socket != nil {
@@ -79,8 +71,10 @@ func (p *readinessProbe) await(ctx context.Context) error {
 }
 
 func (p *readinessProbe) close() {
-	if p.socket != nil {
-		p.socket.close()
+	if s := p.socket; s != nil {
+		s.conn.Close()
+		s.reading.Wait()
+		os.RemoveAll(s.dir)
 	}
 }
 
@@ -140,10 +134,4 @@ func (s *notifySocket) read() {
 			}
 		}
 	}
-}
-
-func (s *notifySocket) close() {
-	s.conn.Close()
-	s.reading.Wait()
-	os.RemoveAll(s.dir)
 }

@@ -106,7 +106,10 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	if err != nil {
 		return s.job.runner.fail(e, err)
 	}
-	req.Env = append(req.Env, probe.env()...)
+	if probe.socket != nil {
+		req.Env = append(req.Env, "NOTIFY_SOCKET="+probe.socket.path())
+	}
+
 	x, err := s.job.start(ctx, req, e, batch)
 	if err != nil {
 		probe.close()

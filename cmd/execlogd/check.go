@@ -51,7 +51,12 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 			note.Text = "note: " + note.Text
 			fmt.Fprintln(stdout, note)
 		}
-		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", *file, summary(&cfg))
+
+		summary := logging.Count(len(cfg.Routes), "route", "routes")
+		if cfg.Serve {
+			summary += ", and a server for " + cfg.Root
+		}
+		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", *file, summary)
 		return err
 	}
 
@@ -63,13 +68,4 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		return fmt.Errorf("%s: at least %d mistakes", *file, len(wrong))
 	}
 	return fmt.Errorf("%s: %s", *file, logging.Count(len(wrong), "mistake", "mistakes"))
-}
-
-// summary is what a configuration asks for, in one line.
-func summary(cfg *config.Config) string {
-	s := logging.Count(len(cfg.Routes), "route", "routes")
-	if cfg.Serve {
-		s += ", and a server for " + cfg.Root
-	}
-	return s
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -36,10 +35,6 @@ func Read(file string) (Config, error) {
 	cfg.Path = path
 	return cfg, wrong.Err()
 }
-
-// withoutBOM returns a text without the byte order mark that some editors put
-// before it.
-func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // parse is Read of a text. Paths in it are relative to dir, which is also the root
 // when it names none.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -66,6 +67,10 @@ type mistakeAt struct {
 
 // NewReport returns a Report on what is wrong in the configuration's file.
 func (cfg *Config) NewReport() *Report { return &Report{file: cfg.File, source: withoutBOM(cfg.Text)} }
+
+// withoutBOM returns a text without the byte order mark that some editors put
+// before it.
+func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // Add adds a mistake, unless there are MaxMistakes.
 func (r *Report) Add(at KeyPath, format string, args ...any) {

@@ -28,7 +28,9 @@ func (r *Runnable) OnlyChanged(c *config.Route, callback router.Callback) router
 			return router.ErrSkipped
 		}
 		if !c.PerFile() {
-			r.contents.setChanged(changed)
+			r.contents.mu.Lock()
+			r.contents.changed = changed
+			r.contents.mu.Unlock()
 		}
 
 		err := callback(ctx, changed)
@@ -47,7 +49,13 @@ func (r *Runnable) OnlyChanged(c *config.Route, callback router.Callback) router
 // WithChangedFiles returns a run without the files that OnlyChanged has left out. It is
 // for Post, which is told of one run before the next begins.
 func (r *Runnable) WithChangedFiles(run router.Run) router.Run {
-	return r.contents.withChangedFiles(run)
+	c := &r.contents
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed != nil {
+		run.Events, c.changed = c.changed, nil
+	}
+	return run
 }
 
 const (
@@ -100,35 +108,15 @@ func (c *contents) compare(batch []inotify.Event) (changed []inotify.Event, seen
 		if e.From != "" {
 			seen[inotify.Event{Root: e.Root, Path: e.From}.Name()] = content{}
 		}
-		if now == (content{}) || !c.has(name, now) {
+
+		c.mu.Lock()
+		before, known := c.digests[name]
+		c.mu.Unlock()
+		if now == (content{}) || !known || before != now.digest {
 			changed = append(changed, e)
 		}
 	}
 	return changed, seen
-}
-
-// setChanged notes what a run is for.
-func (c *contents) setChanged(events []inotify.Event) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.changed = events
-}
-
-// withChangedFiles is Runnable.WithChangedFiles.
-func (c *contents) withChangedFiles(run router.Run) router.Run {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.changed != nil {
-		run.Events, c.changed = c.changed, nil
-	}
-	return run
-}
-
-func (c *contents) has(name string, now content) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	digest, ok := c.digests[name]
-	return ok && digest == now.digest
 }
 
 // remember notes what a run that succeeded found in files. Files that have changed
