@@ -334,9 +334,11 @@ func (s *routeState) hasCausedNothing(now time.Time) bool {
 	if s.loop.events != s.loop.atStart {
 		return false
 	}
+
 	if slices.ContainsFunc(s.router.causes, func(c *cause) bool { return c.active(now) && c.generation(name) > 0 }) {
 		return false
 	}
+
 	for _, other := range s.router.states {
 		for q := range other.allQueues() {
 			if other != s && !q.batch.empty() && q.batch.cause.generation(name) > 0 {

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,17 +8,6 @@ import (
 
 	"github.com/execlog/execlogd/inotify"
 )
-
-// UntilClosed is a Route's Hold without a bound: a file is waited for until nobody has
-// it open for writing. Its last close says so, but not for a file that was there before
-// anybody watched, nor for one that several programs write to, nor where events are
-// missing. So before each run the kernel is asked who has the files of the batch open
-// (inotify.Writers).
-//
-// Where the kernel does not say, events do; of a file that Offer brought, or that is on
-// a network file system, what counts is that it was not written to for Settle. The
-// question opens the file, so if a route asks for Open or CloseNoWrite it is not asked.
-const UntilClosed = time.Duration(math.MaxInt64)
 
 const (
 	// askAgainAfter is how long after an answer the kernel is asked again for files that
@@ -80,6 +68,7 @@ func (q *queue) filesAreClosed(now time.Time) bool {
 	if o.next.IsZero() && q.batch.isBlocked() {
 		o.next = now.Add(askAgainAfter) // the close will be seen before
 	}
+
 	switch {
 	case o.closed:
 		return true
@@ -183,6 +172,7 @@ func (f *fileState) judgeByAge(path string, settle time.Duration) {
 		f.closed = true
 		return
 	}
+
 	age := time.Since(info.ModTime()).Abs() // either clock may be wrong
 	if age >= settle {
 		f.closed = true
@@ -196,6 +186,7 @@ func (x *question) apply(now time.Time) {
 	q := x.queue
 	q.markDirty()
 	q.open.asking, q.open.next = false, time.Time{}
+
 	for _, f := range x.files {
 		e := q.batch.entries[f.key]
 		switch {
@@ -209,6 +200,7 @@ func (x *question) apply(now time.Time) {
 			q.batch.markClosed(e)
 		}
 	}
+
 	q.open.closed = !q.open.changed && !q.batch.isBlocked()
 }
 

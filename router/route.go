@@ -3,6 +3,7 @@ package router
 import (
 	"cmp"
 	"context"
+	"math"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -23,6 +24,17 @@ const (
 	DefaultQuiet    = 200 * time.Millisecond
 	DefaultBackoff  = time.Second
 )
+
+// UntilClosed is a Route's Hold without a bound: a file is waited for until nobody has
+// it open for writing. Its last close says so, but not for a file that was there before
+// anybody watched, nor for one that several programs write to, nor where events are
+// missing. So before each run the kernel is asked who has the files of the batch open
+// (inotify.Writers).
+//
+// Where the kernel does not say, events do; of a file that Offer brought, or that is on
+// a network file system, what counts is that it was not written to for Settle. The
+// question opens the file, so if a route asks for Open or CloseNoWrite it is not asked.
+const UntilClosed = time.Duration(math.MaxInt64)
 
 // maxBackoff is the longest time that Backoff is doubled to.
 const maxBackoff = 5 * time.Minute

@@ -11,44 +11,6 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// Errors of runs, beside a callback's own.
-var (
-	// ErrCancelled is the error of a batch that was not run because a route in After has
-	// failed. It wraps that failure.
-	ErrCancelled = errors.New("cancelled")
-
-	// ErrRestarted is the cause with which the context of a run ends in favour of newer
-	// events, and the error of that run. Its events are in the next. A callback that
-	// returns it has another run.
-	ErrRestarted = errors.New("ended for newer events")
-
-	// ErrKept is the error of a run that could do nothing with its events. A callback
-	// that returns it has failed, and has the events again in the next batch of the
-	// route, or of the path with PerFile. That goes when something new comes, or after
-	// SetRoutes.
-	ErrKept = errors.New("kept for the next run")
-
-	// ErrSkipped is what a callback returns that had nothing to do, because what it makes
-	// is up to date. The Outcome is Skipped, which is a success.
-	ErrSkipped = errors.New("nothing to do")
-
-	// ErrBusy is what Wait returns for an event that was dropped because the route was
-	// running.
-	ErrBusy = errors.New("dropped: the route was running")
-
-	// ErrStopped is what Wait returns for an event that was dropped because the router
-	// has stopped, or the route is no more.
-	ErrStopped = errors.New("dropped: the router stopped")
-)
-
-// A PanicError is the error of a callback that panicked.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
-
 // A Run is one batch of a route and what came of it.
 type Run struct {
 	Route  string
