@@ -156,14 +156,19 @@ func relayKeySignals(reports *gob.Encoder) {
 	}()
 }
 
-// flushKeySignals returns when all signals that have come were reported.
+// flushKeySignals returns when the signals that have come were reported. It sends
+// itself a signal, and waits for that. As another thread may still be taking the
+// signal before, it does so twice. That is not certain, only very likely: a thread may
+// be kept from the processor for that long.
 func flushKeySignals() {
 	select {
 	case <-flushed: // a program has sent one to its group
 	default:
 	}
-	_ = unix.Kill(os.Getpid(), flushSignal)
-	<-flushed
+	for range 2 {
+		_ = unix.Kill(os.Getpid(), flushSignal)
+		<-flushed
+	}
 }
 
 // send sends a report. If the daemon is gone, the stream of orders ends as well.
