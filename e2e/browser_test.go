@@ -138,27 +138,53 @@ func testGenerator(t *testing.T, browser context.Context) {
 	}
 	site, d := serve(t, files)
 	a, b := open(t, browser, d.URL+"/a.html"), open(t, browser, d.URL+"/b.html")
+
+	// The server may look at the files at any moment, so each is replaced as a whole. What
+	// differs comes last: a page that loads again loads files that nobody writes any more.
+	save := func(name string) {
+		t.Helper()
+		if err := replace(filepath.Join(site, name), files[name]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeAll := func(differing string) {
+		t.Helper()
+		for name := range files {
+			if name != differing {
+				save(name)
+			}
+		}
+		save(differing)
+	}
 	generate := func(color string) {
 		t.Helper()
 		files["style.css"] = "p { color: " + color + " }"
-		write(t, site, files)
+		writeAll("style.css")
 		for _, p := range []*tab{a, b} {
 			p.shows("getComputedStyle(document.querySelector('p')).color", color)
 		}
 	}
 
+	// What a page has is known once the server has answered what the page reported.
+	for _, p := range []*tab{a, b} {
+		p.uses("/style.css", "/app.js", "/x.png")
+		p.answered()
+	}
+
 	// The second message arrives, so nothing was sent before it.
-	write(t, site, files)
+	writeAll("style.css")
 	generate("rgb(2, 2, 2)")
 	a.sameLoads(1)
 	b.sameLoads(1)
 
 	files["b.html"] = document("<p>another b<img src=x.png><script src=app.js></script>")
-	write(t, site, files)
+	writeAll("b.html")
 	b.shows("document.body.innerText.trim()", "another b")
 	b.connected()
+	b.uses("/style.css", "/app.js", "/x.png")
+	b.answered()
 	generate("rgb(3, 3, 3)")
-	write(t, site, files)
+	writeAll("style.css")
 	generate("rgb(4, 4, 4)")
 	a.sameLoads(1)
 	b.sameLoads(2)

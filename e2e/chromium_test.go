@@ -63,6 +63,7 @@ type tab struct {
 type tabState struct {
 	sockets  int      // websockets opened
 	infos    int      // handshakes completed: the page has said what it shows
+	answered bool     // the server has answered since the page last reported
 	changes  int      // that it was told of, in our own protocol
 	reported string   // what it reported since its last load: infos and uses
 	errors   []string // in the console
@@ -132,12 +133,17 @@ func (p *tab) observe(event any) {
 		switch text := event.Response.PayloadData; {
 		case bytes.Contains(text, []byte(`"command":"info"`)):
 			p.current.infos++
-			p.current.reported = string(text)
+			p.current.reported, p.current.answered = string(text), false
 		case bytes.Contains(text, []byte(`"command":"uses"`)):
 			p.current.reported += string(text)
+			p.current.answered = false
 		}
 	case *network.EventWebSocketFrameReceived:
-		if bytes.Contains(event.Response.PayloadData, []byte(`"command":"change"`)) {
+		switch text := event.Response.PayloadData; {
+		case bytes.Contains(text, []byte(`"command":"at"`)):
+			p.current.answered = true
+		case bytes.Contains(text, []byte(`"command":"change"`)):
+			p.current.answered = true
 			p.current.changes++
 		}
 	case *runtime.EventExceptionThrown:
@@ -175,6 +181,14 @@ func (p *tab) connected() {
 	p.awaited++
 	if err := eventually(p.ctx, "the page to connect", func() bool { return p.state().infos >= p.awaited }); err != nil {
 		p.t.Fatalf("%v; it has seen %+v", err, p.state())
+	}
+}
+
+// answered waits until the server has answered what the page reported last.
+func (p *tab) answered() {
+	p.t.Helper()
+	if err := eventually(p.ctx, "the server to answer", func() bool { return p.state().answered }); err != nil {
+		p.t.Fatalf("%v; the page has seen %+v", err, p.state())
 	}
 }
 
