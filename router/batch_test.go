@@ -276,3 +276,15 @@ func TestEndlessIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// A file that was there before anybody watched counts as any other once something has
+// happened to it, so that its events say whether it is open.
+func TestAnExistingFileThatChanges(t *testing.T) {
+	var b batch
+	k := key{"/srv", "a"}
+	b.merge(k, entry{event: event("a", inotify.Modify), existing: true})
+	b.merge(k, entry{event: event("a", inotify.Modify)})
+	if b.entries[k].existing {
+		t.Error("it is taken for one that has not changed")
+	}
+}

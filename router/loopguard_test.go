@@ -374,6 +374,25 @@ func TestRefusedFilesRunAgain(t *testing.T) {
 	})
 }
 
+// When the files of a loop run again after another file, the first of them shows that it is
+// one, and the others are refused with it.
+func TestALoopOfManyFilesIsNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(1)
+		sim.play(t, Options{Post: sim.note}, []Route{{Name: "thumb", Per: PerFile, Callback: sim.copies(false, ".thumb")}}, func() {
+			sim.saveAll(40, "%d.jpg")()
+			time.Sleep(long)
+			sim.mu.Lock()
+			sim.runs = 0
+			sim.mu.Unlock()
+			sim.saveAll(1, "%d.png")()
+		})
+		if most := 4 * maxGeneration; sim.runs > most || !sim.ran["0.png"] {
+			t.Errorf("%d runs after one file, want at most %d", sim.runs, most)
+		}
+	})
+}
+
 // A program that appends to its log is reported once. From then on its log alone does
 // not start it again, at whatever times it is written, until somebody asks for that or
 // the log has been left alone for a minute.

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -200,5 +201,34 @@ func TestSourceThatBecomesAnOutput(t *testing.T) {
 	rename(t, root+"/a.md", root+"/out/a.md")
 	if got := <-batches; got != "a.md" {
 		t.Errorf("batch %s, want a.md", got)
+	}
+}
+
+// A directory with too many files stands for them itself.
+func TestMovedDirectoryWithTooManyFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes as many files as are listed of one directory")
+	}
+	root := t.TempDir()
+	write(t, root+"/new/0", "")
+	for i := range maxListed {
+		if err := os.WriteFile(fmt.Sprintf("%s/new/x%d", root, i), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := mustNew(t, Options{}, Route{Name: "r", Callback: discard})
+	batch := []inotify.Event{
+		{Root: root, Path: "old", Mask: inotify.MovedFrom | inotify.IsDir},
+		{Root: root, Path: "new", Mask: inotify.MovedTo | inotify.IsDir, From: "old"},
+	}
+	if got := r.withMovedFiles(batch); !slices.Equal(got, batch) {
+		t.Errorf("%d events for a directory with %d files, want its own two", len(got), maxListed+1)
+	}
+
+	if err := os.Remove(root + "/new/0"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(r.withMovedFiles(batch)), 2+2*maxListed; got != want {
+		t.Errorf("%d events for a directory with %d files, want %d", got, maxListed, want)
 	}
 }

@@ -87,6 +87,27 @@ func TestRetryIsAnnounced(t *testing.T) {
 	})
 }
 
+// A Submission waits for every other route while one of them retries.
+func TestARetryDoesNotEndTheWaitForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		r := mustNew(t, Options{},
+			Route{Name: "fails", Delay: -1, Debounce: -1, Retries: 5, Backoff: 10 * ms, Callback: func(context.Context, []inotify.Event) error {
+				return errors.New("not now")
+			}},
+			Route{Name: "slow", Delay: -1, Debounce: -1, Callback: func(context.Context, []inotify.Event) error {
+				time.Sleep(time.Minute)
+				return nil
+			}})
+		stop := background(t, r)
+		_ = r.Submit(event("a", 0)).Wait(t.Context())
+		if waited := time.Since(start); waited < time.Minute {
+			t.Errorf("Wait returns after %v, while a route runs", waited)
+		}
+		stop()
+	})
+}
+
 // A back-off goes on when the routes are replaced.
 func TestRetryAndSetRoutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
