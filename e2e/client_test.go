@@ -43,7 +43,7 @@ func TestClient(t *testing.T) {
 		{"a reader who scrolls is left alone", testScrolls},
 		{"storage that is forbidden does no harm", testNoStorage},
 		{"a change between serving and socket is caught", testBetween},
-		{"a page that was saved with its badge reloads once", testSavedBadge},
+		{"a page that was saved with its page token reloads once", testSavedPageToken},
 		{"a restarted server is found, and nothing is reloaded", testRestart},
 		{"a change while the server was away reloads the page", testAwayChange},
 		{"a page that the back button brings back catches up", testBack},
@@ -403,7 +403,7 @@ func testBetween(t *testing.T, browser context.Context) {
 
 // A page was saved as a file by the browser: its old page token would always say
 // that it has missed changes. It must not reload again and again.
-func testSavedBadge(t *testing.T, browser context.Context) {
+func testSavedPageToken(t *testing.T, browser context.Context) {
 	page := func(text string) string {
 		return document("<p>" + text + `<script src="livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000" async></script>`)
 	}

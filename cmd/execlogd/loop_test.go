@@ -26,7 +26,7 @@ func TestServersThatWriteWhatStartsThem(t *testing.T) {
 	await := func(t *testing.T, lines <-chan string, want string) {
 		t.Helper()
 		var seen []string
-		for late := time.After(4 * patience); ; {
+		for late := time.After(4 * waitLimit); ; {
 			select {
 			case line := <-lines:
 				seen = append(seen, line)
@@ -65,7 +65,7 @@ env = { STARTS = "`+file+`" }
 		for i := range 5 {
 			save := fmt.Sprintf("in/save%d", i)
 			s.write(save, "")
-			for late := time.Now().Add(patience); !bytes.Contains(text[known:], []byte(save)); time.Sleep(10 * time.Millisecond) {
+			for late := time.Now().Add(waitLimit); !bytes.Contains(text[known:], []byte(save)); time.Sleep(10 * time.Millisecond) {
 				if text, err = os.ReadFile(file); err != nil || time.Now().After(late) {
 					t.Fatalf("%s starts nothing: %v, %q", save, err, text[known:])
 				}

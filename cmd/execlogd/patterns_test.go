@@ -221,7 +221,7 @@ func TestRunSaysThatNoFileMatches(t *testing.T) {
 	go func() {
 		ended <- run(ctx, []string{"run", "-postpone", "-path", t.TempDir(), "-match", "*.x", "true"}, io.Discard, &said)
 	}()
-	for until := time.Now().Add(patience); !strings.Contains(said.String(), "execlogd: note: no file matches yet: *.x\n"); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(waitLimit); !strings.Contains(said.String(), "execlogd: note: no file matches yet: *.x\n"); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("said %q", said.String())
 		}

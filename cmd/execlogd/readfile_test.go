@@ -51,7 +51,7 @@ func soon(t *testing.T, what string, do func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatalf("%s: still reading", what)
 	}
 }
@@ -129,7 +129,7 @@ func TestNothingIsReadFromAPipe(t *testing.T) {
 		t.Error("a pipe is right")
 	}
 	got := make([]byte, 10)
-	if err := pipe.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := pipe.SetReadDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := pipe.Read(got); string(got[:n]) != "data" {

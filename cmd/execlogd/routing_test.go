@@ -31,7 +31,7 @@ type session struct {
 	stop  func() error // and await it
 }
 
-const patience = testenv.Patience
+const waitLimit = testenv.WaitLimit
 
 // begin starts a daemon in a directory with files, which are separated as in
 // a txtar archive: a file x.toml is its configuration, a name with a slash at
@@ -107,7 +107,7 @@ func (s *session) await(text string) string {
 			if ok {
 				continue
 			}
-		case <-time.After(patience):
+		case <-time.After(waitLimit):
 		}
 		s.t.Fatalf("no %q in the log:\n%s", text, strings.Join(s.seen, "\n"))
 	}
@@ -139,7 +139,7 @@ func (s *session) page(path string) (told func() string) {
 		}
 	}
 	next := func() string {
-		ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+		ctx, cancel := context.WithTimeout(s.t.Context(), waitLimit)
 		defer cancel()
 		_, text, err := conn.Read(ctx)
 		if err != nil {
@@ -329,7 +329,7 @@ func TestPagesShowWhatFailed(t *testing.T) {
 	}
 	told := func(command string) string {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		defer cancel()
 		for {
 			_, text, err := conn.Read(ctx)

@@ -56,7 +56,7 @@ func runIn(t *testing.T, dir string, args ...string) *runTest {
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(patience):
+		case <-time.After(waitLimit):
 			cancel()
 			return fmt.Errorf("goes on, and then %w", <-ended)
 		}
@@ -79,7 +79,7 @@ func (r *runTest) next(want string) {
 			return
 		}
 		r.t.Fatalf("got %q, want %q", got, want)
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		r.t.Fatalf("nothing, want %q", want)
 	}
 }

@@ -63,7 +63,7 @@ func startTypist(t *testing.T, argv ...string) *typist {
 		select {
 		case err := <-y.ended:
 			y.ended <- err
-		case <-time.After(patience):
+		case <-time.After(waitLimit):
 			t.Error("it goes on after SIGKILL")
 		}
 	})
@@ -105,7 +105,7 @@ func (y *typist) read() {
 func (y *typist) sees(pattern string) {
 	y.t.Helper()
 	re := regexp.MustCompile(pattern)
-	late := time.After(patience)
+	late := time.After(waitLimit)
 	for {
 		y.mu.Lock()
 		at := re.FindIndex(y.seen)
@@ -155,7 +155,7 @@ func (y *typist) ends(status int) {
 		if got := y.cmd.ProcessState.ExitCode(); got != status {
 			y.t.Errorf("ended with %v, want status %d; on the screen %q", err, status, y.hasSeen())
 		}
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		y.t.Fatalf("goes on; on the screen %q", y.hasSeen())
 	}
 }
@@ -187,7 +187,7 @@ func (y *typist) foreground() int {
 func (y *typist) awaits(what string, holds func() bool) {
 	y.t.Helper()
 	for begin := time.Now(); !holds(); time.Sleep(time.Millisecond) {
-		if time.Since(begin) > patience {
+		if time.Since(begin) > waitLimit {
 			y.t.Fatalf("never %s; on the screen %q", what, y.hasSeen())
 		}
 	}
@@ -496,7 +496,7 @@ func TestSecondSignalKillsTheCommand(t *testing.T) {
 		}
 		cmd.Wait()
 		for begin := time.Now(); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
-			if time.Since(begin) > patience {
+			if time.Since(begin) > waitLimit {
 				t.Fatalf("%v: the command goes on", args)
 			}
 		}

@@ -162,7 +162,7 @@ func TestFileWatchOfMountedFile(t *testing.T) {
 				if text == want {
 					return
 				}
-			case <-time.After(testenv.Patience):
+			case <-time.After(testenv.WaitLimit):
 				t.Fatalf("nobody has noticed %q", want)
 			}
 		}
@@ -184,7 +184,7 @@ func TestFileWatchOfMountedFile(t *testing.T) {
 		if !strings.Contains(err.Error(), file+" was renamed, replaced or removed where it comes from") {
 			t.Errorf("told %v", err)
 		}
-	case <-time.After(testenv.Patience):
+	case <-time.After(testenv.WaitLimit):
 		t.Error("nobody has said that the file was replaced")
 	}
 }

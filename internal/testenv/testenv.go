@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for something that should happen at once.
-const Patience = 30 * time.Second
+// WaitLimit is how long a test waits for something that should happen at once.
+const WaitLimit = 30 * time.Second
 
 // InMountNamespace runs the test once more in a process that has mounts of its own, and
 // reports whether this is that process; the caller returns if it is not. It skips the
