@@ -111,18 +111,43 @@ func TestWakeAfterSleep(t *testing.T) {
 	})
 }
 
-// PreciseSleep sleeps for all of its time, and not for one that Arm leaves to the
-// runtime.
+// If the runtime's timer goes off although it was set anew for later, or stopped, nothing
+// sleeps until then, nor is anything lost.
+func TestFireTooSoonDoesNotSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var (
+			mu   sync.Mutex
+			woke []time.Duration
+		)
+		start := time.Now()
+		var s *Schedule[int]
+		s = New[int](&mu, func(now time.Time) {
+			if _, ok := s.Next(now); ok {
+				woke = append(woke, now.Sub(start))
+			}
+		})
+		s.Sleep = func(d time.Duration) { t.Errorf("slept for %v", d) }
+		s.fire()
+
+		var later Timer[int]
+		mu.Lock()
+		s.Set(&later, start.Add(early+1))
+		s.Arm(start)
+		mu.Unlock()
+		s.fire()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if want := []time.Duration{early + 1}; !slices.Equal(woke, want) {
+			t.Errorf("woke at %v, want %v", woke, want)
+		}
+	})
+}
+
 func TestPreciseSleep(t *testing.T) {
 	start := time.Now()
-	PreciseSleep(early)
+	preciseSleep(early)
 	if took := time.Since(start); took < early {
 		t.Errorf("slept for %v, want %v", took, early)
-	}
-	start = time.Now()
-	PreciseSleep(time.Hour)
-	if took := time.Since(start); took > time.Minute {
-		t.Errorf("slept for %v", took)
 	}
 }
 
