@@ -77,6 +77,7 @@ func (w *Watcher) applySelf(n dirtree.ID, mask Mask) {
 		w.emitRoot(n, mask|IsDir)
 		return
 	}
+
 	for _, s := range w.subscribed[n] {
 		s.endMask = mask & (DeleteSelf | MoveSelf)
 	}

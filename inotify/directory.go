@@ -65,6 +65,7 @@ type dirPath struct {
 func (w *Watcher) dirPath(n dirtree.ID) dirPath {
 	top, x := w.tree.Top(n), w.tree.Node(n)
 	p := dirPath{root: w.rootPaths[top], ino: x.Ino, dev: w.devices[x.Device]}
+
 	var part strings.Builder
 	for _, name := range w.tree.NamesBelow(top, n) {
 		if part.Len()+len(name) > maxOpenPath {
@@ -76,6 +77,7 @@ func (w *Watcher) dirPath(n dirtree.ID) dirPath {
 		}
 		part.Write(name)
 	}
+
 	if part.Len() > 0 {
 		p.parts = append(p.parts, part.String())
 	}
@@ -161,6 +163,7 @@ func (w *Watcher) detach(n dirtree.ID, why detachment) {
 		return
 	}
 	w.tree.Detach(n)
+
 	switch {
 	case w.tree.Node(n).WD == 0:
 		w.removeDir(n)
@@ -229,6 +232,7 @@ func (w *Watcher) lookupPath(n dirtree.ID, nPath, path string) (dir dirtree.ID, 
 	if !ok || rel == "" {
 		return 0, nil
 	}
+
 	names := pathNames(rel)
 	for _, name := range names[:len(names)-1] {
 		if n = w.tree.Lookup(n, []byte(name)); n == 0 {

@@ -75,10 +75,12 @@ func countDirs(root string, skip func(string) bool) (count int) {
 		if err != nil || !d.IsDir() {
 			return nil
 		}
+
 		rel, _ := filepath.Rel(root, p)
 		if skip != nil && rel != "." && skip(rel) {
 			return filepath.SkipDir
 		}
+
 		count++
 		return nil
 	})

@@ -78,6 +78,7 @@ func (m Mask) String() string {
 			m &^= n.bit
 		}
 	}
+
 	if m != 0 || len(names) == 0 {
 		names = append(names, fmt.Sprintf("%#x", uint32(m)))
 	}
@@ -94,8 +95,10 @@ func ParseMask(s string) (Mask, error) {
 		if i < 0 {
 			return 0, fmt.Errorf("unknown event %q: want names of inotify(7) such as modify, moved_to, create or delete", word)
 		}
+
 		m |= maskNames[i].bit
 	}
+
 	if m == 0 {
 		return 0, fmt.Errorf("no event in %q: want names of inotify(7) such as modify, moved_to, create or delete", s)
 	}

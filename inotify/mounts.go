@@ -41,6 +41,7 @@ func (w *Watcher) inTree(paths []string) (entries []dirEntry) {
 		if err != nil {
 			continue
 		}
+
 		for _, p := range paths {
 			dir, name := w.lookupPath(root, rootPath, p)
 			if dir != 0 && !slices.Contains(entries, w.entry(dir, name)) {
@@ -57,6 +58,7 @@ func mountPoints() (points []string) {
 	if err != nil {
 		return nil
 	}
+
 	for line := range strings.Lines(string(list)) {
 		if point, ok := mountPoint(line); ok {
 			points = append(points, point)
@@ -72,6 +74,7 @@ func mountPoint(line string) (string, bool) {
 	if len(fields) < 5 {
 		return "", false
 	}
+
 	var point strings.Builder
 	for rest := fields[4]; rest != ""; {
 		octal := rest[min(1, len(rest)):min(4, len(rest))]
@@ -80,6 +83,7 @@ func mountPoint(line string) (string, bool) {
 			rest = rest[4:]
 			continue
 		}
+
 		point.WriteByte(rest[0])
 		rest = rest[1:]
 	}
@@ -94,6 +98,7 @@ func IsMountedFile(path string) bool {
 	if err != nil || !info.Mode().IsRegular() {
 		return false
 	}
+
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return false
@@ -101,6 +106,7 @@ func IsMountedFile(path string) bool {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return false
 	}
+
 	return slices.Contains(mountPoints(), filepath.Join(dir, filepath.Base(path)))
 }
 
@@ -173,10 +179,12 @@ func (w *Watcher) applyToMountedFiles(rec record) {
 // new. reportNew says that what is another file than before is reported, as by a scan.
 func (w *Watcher) compareMountedFiles(reportNew bool) {
 	w.pending.mountedFiles = false
+
 	entries := w.inTree(w.mountPoints)
 	for _, e := range entries {
 		w.compareMountedFile(e, reportNew)
 	}
+
 	for e, f := range w.mountedFiles.at {
 		if !slices.Contains(entries, e) {
 			w.removeMountedFile(f)
@@ -260,11 +268,13 @@ func (w *Watcher) reportUncovered(at dirEntry) {
 	if !at.exists(w.tree) || !w.tree.Reachable(at.dir) {
 		return
 	}
+
 	dir, err := w.openDir(at.dir, unix.O_PATH)
 	if err != nil {
 		return // the end of the directory is in the queue
 	}
 	defer unix.Close(dir)
+
 	switch st, err := dirfd.Stat(dir, at.name); {
 	case dirfd.IsGone(err):
 		w.emit(at.dir, []byte(at.name), Delete, nil)

@@ -85,6 +85,7 @@ func (w *Watcher) repairNext() (again bool, err error) {
 func (w *Watcher) verifyEntries() {
 	dirty := w.pending.dirty
 	w.pending.dirty = map[dirEntry]verifyFlags{}
+
 	for e, flags := range dirty {
 		switch {
 		case !e.exists(w.tree): // the directory is gone, and the entry with it
@@ -159,15 +160,18 @@ func (w *Watcher) reportUnreported() {
 			continue
 		}
 		delete(w.pending.unreported, n)
+
 		parent := w.tree.Parent(n)
 		if w.pending.isUnreported(w.tree, parent) {
 			continue // it is reported with the directory above
 		}
+
 		if parent != 0 {
 			name := bytes.Clone(w.tree.Name(n))
 			w.emit(parent, name, Delete|IsDir, nil)
 			w.emit(parent, name, Create|IsDir, nil)
 		}
+
 		w.detachBelow(n)
 		w.scan(0, scanRequest{dir: n, kind: scanNew})
 	}
@@ -183,6 +187,7 @@ func (w *Watcher) removeWatches() {
 			unix.InotifyRmWatch(w.kernel.fd, uint32(wd)) // EINVAL: the kernel has removed it already
 		}
 	}
+
 	w.pending.unwanted = w.pending.unwanted[some:]
 	if len(w.pending.unwanted) == 0 {
 		w.pending.unwanted = nil

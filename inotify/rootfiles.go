@@ -33,6 +33,7 @@ func findRootFile(path string) (fd int, f *rootFile, err error) {
 	if err != nil {
 		return -1, nil, &os.PathError{Op: "watch", Path: path, Err: err}
 	}
+
 	st, err := dirfd.Stat(fd, "")
 	if err == nil && st.Kind != unix.DT_REG {
 		err = unix.ENOTDIR
@@ -66,6 +67,7 @@ func (w *Watcher) subscribeFile(s *subscriber) error {
 		}
 		return err
 	}
+
 	w.subs = append(w.subs, s)
 	w.pending.resolve(s) // its path may have changed before it was watched
 	w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
@@ -174,15 +176,18 @@ func (w *Watcher) applyToRootFiles(rec record) {
 		if rec.mask&(Ignored|Unmount) != 0 {
 			s.file.inode = dirfd.Inode{}
 		}
+
 		s.file.moved = s.file.moved || rec.mask&MoveSelf != 0
 		if rec.mask&(Ignored|Unmount|MoveSelf|Attrib) != 0 {
 			w.pending.resolve(s)
 		}
+
 		if rec.mask&Attrib != 0 {
 			if now := lookAtRootFile(s.root); now == nil || !now.inode.Same(s.file.inode) {
 				continue // of a file that another has replaced
 			}
 		}
+
 		if mask := rec.mask & fileMask; mask != 0 {
 			w.emitFile(s, w.withModify(0, rec.wd, []byte(s.root), mask))
 		}
@@ -217,6 +222,7 @@ func (w *Watcher) resyncRootFiles(since time.Time) {
 		if s.file == nil {
 			continue
 		}
+
 		w.emitFile(s, Overflow)
 		if w.watchRootFile(s) != nil {
 			w.pending.resolve(s)
@@ -233,6 +239,7 @@ func (w *Watcher) locateRootFile(s *subscriber) (dir dirtree.ID, name []byte) {
 	if err != nil {
 		return 0, nil
 	}
+
 	for top, topPath := range w.rootPaths {
 		if topPath, err = filepath.EvalSymlinks(topPath); err != nil {
 			continue

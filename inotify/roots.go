@@ -48,6 +48,7 @@ func (w *Watcher) applyToComponents(rec record) {
 func (w *Watcher) watchComponents(s *subscriber) {
 	old := s.components
 	s.components = w.resolve(s.root)
+
 	for _, c := range s.components {
 		names := w.components[c.wd]
 		if names == nil {
@@ -58,6 +59,7 @@ func (w *Watcher) watchComponents(s *subscriber) {
 			names[c.name] = append(names[c.name], s)
 		}
 	}
+
 	for _, c := range old {
 		if !slices.Contains(s.components, c) {
 			w.unwatchComponent(c, s)
@@ -172,20 +174,24 @@ func (w *Watcher) widenMask(mask Mask) {
 	if w.mask|mask == w.mask {
 		return
 	}
+
 	w.mask |= mask
 	for _, s := range w.subs {
 		if s.file != nil && w.watchRootFile(s) != nil {
 			w.pending.resolve(s)
 		}
 	}
+
 	for n := range w.rootPaths {
 		if w.unwatched.get(n, "") != nil {
 			continue
 		}
+
 		fd, err := w.openDir(n, unix.O_PATH)
 		if err != nil {
 			continue // its end is in the queue
 		}
+
 		w.kernel.watch(fd, "", uint32(mask))
 		unix.Close(fd)
 		w.runScan(workers, scanRequest{dir: n, kind: scanWatch})
@@ -313,10 +319,12 @@ func (w *Watcher) loseRoot(s *subscriber) {
 		w.emitFile(s, Delete)
 		return
 	}
+
 	n := s.dir
 	if n == 0 {
 		return
 	}
+
 	w.target = s
 	w.emitRoot(n, s.endMask|IsDir)
 	w.target = nil

@@ -147,6 +147,7 @@ func (w *Watcher) appeared(n dirtree.ID, name []byte, announced bool) {
 	if !w.tree.Reachable(n) {
 		return // everything in n is reported when it is found
 	}
+
 	fd, err := w.openDir(n, unix.O_PATH)
 	if err != nil {
 		var flags verifyFlags
@@ -156,6 +157,7 @@ func (w *Watcher) appeared(n dirtree.ID, name []byte, announced bool) {
 		w.verify(n, name, flags)
 		return
 	}
+
 	w.scanName(n, fd, name, announced)
 	unix.Close(fd)
 }
@@ -311,6 +313,7 @@ func (s *scanner) newDirScan(req scanRequest, buffers *scratch) *dirScan {
 		buffers.buf = make([]byte, 32<<10)
 	}
 	buffers.names, buffers.entries = buffers.names[:0], buffers.entries[:0]
+
 	d := &dirScan{
 		scratch:  buffers,
 		scanner:  s,
@@ -335,6 +338,7 @@ func (d *dirScan) read(fd int) error {
 		}
 		d.changed = st.Ctime >= d.req.since
 	}
+
 	for e, err := range dirfd.Entries(fd, d.buf) {
 		if err != nil {
 			return err
@@ -422,11 +426,13 @@ func (d *dirScan) finish() {
 	if d.changed {
 		w.emit(dir, nil, Modify|IsDir, nil)
 	}
+
 	for i := range d.entries {
 		e := &d.entries[i]
 		if e.wrongWatch != 0 {
 			w.pending.unwanted = append(w.pending.unwanted, e.wrongWatch)
 		}
+
 		switch {
 		case e.kind != unix.DT_DIR:
 			w.removeEntry(dir, e.name, w.tree.Lookup(dir, e.name))
@@ -450,6 +456,7 @@ func (d *dirScan) finishUnwatched(e *scanEntry) {
 		}
 		return
 	}
+
 	if isResourceLimit(e.err) {
 		d.scanner.limit = cmp.Or(d.scanner.limit, e.err)
 	}

@@ -230,6 +230,7 @@ func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) 
 	if err != nil {
 		return nil, fmt.Errorf("resume inotify state: %w", err)
 	}
+
 	w := newWatcher(opts)
 	if w.kernel.fd, err = dupInstance(inotify); err == nil {
 		err = w.kernel.open()
@@ -238,6 +239,7 @@ func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) 
 		w.mountPoints = mountPoints()
 		err = w.resume(s, subs)
 	}
+
 	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.handover.sentinel != 0) {
 		w.kernel.close()
 		return nil, err
@@ -386,6 +388,7 @@ func (w *Watcher) watchesRoots() bool {
 		if err != nil {
 			continue // it is resolved again in any case
 		}
+
 		st, err := dirfd.Stat(fd, "")
 		isWatched := err != nil || !w.hasInode(n, st) || w.isRoot(n, fd)
 		unix.Close(fd)
@@ -427,10 +430,12 @@ func (w *Watcher) rewatchDir(n dirtree.ID) bool {
 		return false
 	}
 	defer unix.Close(fd)
+
 	mask := w.mask
 	if w.tree.Has(n, dirtree.Subscribed) {
 		mask |= rootMask
 	}
+
 	wd, err := w.kernel.watch(fd, "", watchFlags|uint32(mask))
 	if err != nil || w.tree.ByWatch(wd) != 0 {
 		return false
@@ -456,6 +461,7 @@ func kernelWatches(fd int) iter.Seq2[kernelWatch, error] {
 			return
 		}
 		defer f.Close()
+
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
 			rest, ok := strings.CutPrefix(lines.Text(), "inotify ")
@@ -467,6 +473,7 @@ func kernelWatches(fd int) iter.Seq2[kernelWatch, error] {
 				return
 			}
 		}
+
 		if lines.Err() != nil {
 			yield(kernelWatch{}, lines.Err())
 		}
@@ -486,6 +493,7 @@ func parseWatch(line string) (kernelWatch, error) {
 		}
 		values[i], rest = n, after
 	}
+
 	dev := values[2] // the kernel's own kind of number, with 20 bits for the minor
 	return kernelWatch{
 		wd: int32(values[0]), ino: values[1], mask: Mask(values[3]),

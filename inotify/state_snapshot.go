@@ -166,6 +166,7 @@ func decodeSnapshot(b []byte) (*snapshot, error) {
 	case binary.LittleEndian.Uint32(b[snapshotHeader-4:]) != crc32.Checksum(b[snapshotHeader:], castagnoli):
 		return nil, fmt.Errorf("%w: its checksum is wrong", ErrSnapshot)
 	}
+
 	d := &snapshotDecoder{rest: b[snapshotHeader:]}
 	s := d.snapshot()
 	if len(d.rest) > 0 {
@@ -310,6 +311,7 @@ func (d *snapshotDecoder) uvarint(limit uint64) uint64 {
 		d.fail("the number %d where %d is the most", v, limit)
 		return 0
 	}
+
 	d.rest = d.rest[n:]
 	return v
 }

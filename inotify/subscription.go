@@ -248,6 +248,7 @@ func (s *subscriber) shrink() {
 	if s.highWater == 0 {
 		return
 	}
+
 	const keep = 1 << 12 // events
 	for _, events := range []*[]Event{&s.delivering, &s.queued} {
 		if cap(*events) > keep && len(*events) == 0 {
@@ -255,5 +256,6 @@ func (s *subscriber) shrink() {
 		}
 		clear((*events)[len(*events):min(max(s.highWater, len(*events)), cap(*events))])
 	}
+
 	s.highWater = 0
 }

@@ -112,9 +112,11 @@ func (us *unwatchedDirs) remove(n dirtree.ID, name string) bool {
 	if u == nil {
 		return false
 	}
+
 	if u.isPolled() {
 		us.polled--
 	}
+
 	delete(us.dirs[n], name)
 	if len(us.dirs[n]) == 0 {
 		delete(us.dirs, n)
@@ -208,6 +210,7 @@ func (w *Watcher) retryUnreadable(n, child dirtree.ID, name []byte) {
 		}
 		return
 	}
+
 	for in, u := range w.unwatched.dirs[child] {
 		if !u.isPolled() {
 			w.verify(child, []byte(in), 0)

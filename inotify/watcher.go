@@ -115,9 +115,11 @@ func newWatcher(opts Options) *Watcher {
 		pending:      newPending(),
 		consistent:   time.Now(),
 	}
+
 	if w.problem == nil {
 		w.problem = func(error) {}
 	}
+
 	w.content.floor = w.consistent.Add(-clockStep).UnixNano()
 	w.setTree(dirtree.New())
 	return w
@@ -139,12 +141,14 @@ func (w *Watcher) Add(s Subscription) (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch %q: %w", s.Root, err)
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.handover.underway {
 		return nil, ErrClosed
 	}
 	defer w.wake() // Run does what the scan has left pending, and may have to start a timer
+
 	sub := newSubscriber(s, root)
 	err = w.subscribe(sub)
 	w.pollUnseen()
@@ -246,11 +250,13 @@ func (w *Watcher) pruneSkipped(n dirtree.ID) {
 	if skip == nil {
 		return // some subscriber skips nothing
 	}
+
 	for name := range w.unwatched.dirs[n] {
 		if name != "" && skip(name) {
 			w.unwatched.remove(n, name)
 		}
 	}
+
 	for _, c := range w.tree.Children(n) {
 		switch {
 		case !skip(string(w.tree.Name(c))):
@@ -388,10 +394,12 @@ func (w *Watcher) addFlush() (<-chan struct{}, error) {
 	if w.closed {
 		return nil, ErrClosed
 	}
+
 	queued, err := w.kernel.queued()
 	if err != nil || queued == 0 && w.idle {
 		return nil, err
 	}
+
 	f := flush{at: w.kernel.consumed + uint64(queued), done: make(chan struct{})}
 	w.flushes = append(w.flushes, f)
 	w.wake() // Run may sleep
