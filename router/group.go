@@ -186,6 +186,7 @@ func (g *Group) find(l Listener) *subscribedRoot {
 // watched as far as possible.
 func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
 	l.Router.findRepository(l.Root)
+	l.Router.ignoreFiles.Forget(l.Root)
 	root := &subscribedRoot{Listener: l, routes: l.Router.routes.Load()}
 
 	var err error
@@ -273,6 +274,8 @@ func (g *Group) update(root *subscribedRoot) {
 	if same {
 		return
 	}
+
+	root.Router.ignoreFiles.Forget(root.Root)
 	if err := root.handle.Update(routes.mask(root.Root), root.skipDir()); err != nil && !errors.Is(err, inotify.ErrClosed) {
 		g.problem(err)
 	}

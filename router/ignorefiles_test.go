@@ -63,3 +63,53 @@ func TestListenWithIgnoreFiles(t *testing.T) {
 	save("src/x")
 	next("src/x")
 }
+
+// Ignore files that changed while nothing was watched are read again: those of a root that
+// was removed, and those of a directory that no route was for.
+func TestIgnoreFilesThatChangedUnwatched(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "sub/.gitignore"), "old\n")
+	batches := make(chan string, 100)
+	route := Route{
+		Name: "test", Delay: -1, Debounce: -1, IgnoreFiles: true, ReadOnly: true, Mask: inotify.CloseWrite,
+		Callback: func(_ context.Context, batch []inotify.Event) error {
+			batches <- paths(batch)
+			return nil
+		},
+	}
+	r := mustNew(t, Options{}, route)
+	listener := Listener{Root: root, Router: r}
+	g := listenGroup(t, listener)
+	save := func(ignored, want string) {
+		t.Helper()
+		write(t, filepath.Join(root, "sub", ignored), "x")
+		write(t, filepath.Join(root, "sub", want), "x")
+		if got := <-batches; got != "sub/"+want {
+			t.Fatalf("batch %q, want sub/%s", got, want)
+		}
+	}
+	save("old", "a")
+
+	saveUnwatched := func(rules string) {
+		t.Helper()
+		if err := g.watcher.Flush(t.Context()); err != nil { // then the watch is gone
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(root, "sub/.gitignore"), rules)
+	}
+	if err := g.SetListeners(); err != nil {
+		t.Fatal(err)
+	}
+	saveUnwatched("new\n")
+	if err := g.SetListeners(listener); err != nil {
+		t.Fatal(err)
+	}
+	save("new", "old")
+
+	narrow := route
+	narrow.Ignore = []string{"sub"}
+	mustSet(t, r, narrow)
+	saveUnwatched("newer\n")
+	mustSet(t, r, route)
+	save("newer", "new")
+}

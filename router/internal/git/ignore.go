@@ -60,6 +60,14 @@ func (a *IgnoreFiles) For(root string) *RootFiles {
 	return f
 }
 
+// Forget has the ignore files of a root read again. It must be called before directories
+// are watched that were not, as their files may have changed meanwhile.
+func (a *IgnoreFiles) Forget(root string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.roots, root)
+}
+
 // Update is RootFiles.update for a root. It does nothing if nobody has asked for
 // the files of the root.
 func (a *IgnoreFiles) Update(root string, events []inotify.Event) (changed bool) {
