@@ -21,8 +21,7 @@ func (s *routeState) triggerFollowers(run *activeRun) {
 // those behind them if they do not go on then.
 func (s *routeState) noteFailure(q *queue, err error) {
 	for _, b := range s.behind {
-		b.failures.add(q, err)
-		if b.route.OnFailure != Continue {
+		if b.failures.add(q, err) && b.route.OnFailure != Continue {
 			b.noteFailure(q, err)
 		}
 	}
@@ -84,12 +83,19 @@ type failure struct {
 	seq int
 }
 
-func (f *failures) add(q *queue, err error) {
+// add reports whether the failure was not there yet. There may be many ways from one route
+// to another, of which noteFailure is to go on from there once.
+func (f *failures) add(q *queue, err error) bool {
+	id := queueID{q.state, q.key}
+	if f.errs[id].err == err {
+		return false
+	}
 	if f.errs == nil {
 		f.errs = make(map[queueID]failure)
 	}
 	f.seq++
-	f.errs[queueID{q.state, q.key}] = failure{err, f.seq}
+	f.errs[id] = failure{err, f.seq}
+	return true
 }
 
 func (f *failures) remove(q *queue) bool {

@@ -1,7 +1,11 @@
 package router
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -180,4 +184,28 @@ func TestConcurrency(t *testing.T) {
 	for _, tt := range tests {
 		tt.run(t, Options{Concurrency: 2})
 	}
+}
+
+// Routes of which each is after both of the layer before have 2^40 ways to the first.
+func TestFailureOfManyLayers(t *testing.T) {
+	const layers = 40
+	routes := []Route{{Name: "0a", Delay: -1, Callback: func(context.Context, []inotify.Event) error { return errors.New("no") }}}
+	before := []string{"0a"}
+	for i := range layers {
+		var layer []string
+		for _, side := range []string{"a", "b"} {
+			name := fmt.Sprint(i+1, side)
+			layer = append(layer, name)
+			routes = append(routes, Route{Name: name, After: before, Follow: true, Callback: discard})
+		}
+		before = layer
+	}
+	r := mustNew(t, Options{}, routes...)
+	stop := background(t, r)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := r.Submit(inotify.Event{Path: "x"}).Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
+		panic("noteFailure goes each of the ways") // with the lock held, so that nothing else could end
+	}
+	stop()
 }
