@@ -12,7 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // isOwner reports whether a request is the owner's, who may see what the server
@@ -77,9 +78,9 @@ func unixPeerUser(conn *net.UnixConn) (uid int, known bool) {
 		return 0, false
 	}
 
-	var peer *syscall.Ucred
+	var peer *unix.Ucred
 	outer := raw.Control(func(fd uintptr) {
-		peer, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if outer != nil || err != nil {
 		return 0, false
