@@ -100,12 +100,15 @@ func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 // logRest logs how many lines of each kind were left out since its last one.
 func (s *Server) logRest(log *slog.Logger) {
 	s.limits.mu.Lock()
-	defer s.limits.mu.Unlock()
+	kinds := s.limits.kinds
 	for kind := range s.limits.kinds {
-		k, line := &s.limits.kinds[kind], logLines[kind]
-		if k.suppressed > 0 {
-			log.Log(context.Background(), line.level, line.message, "suppressed", k.suppressed)
-			k.suppressed = 0
+		s.limits.kinds[kind].suppressed = 0
+	}
+	s.limits.mu.Unlock()
+
+	for kind, line := range logLines {
+		if n := kinds[kind].suppressed; n > 0 {
+			log.Log(context.Background(), line.level, line.message, "suppressed", n)
 		}
 	}
 }

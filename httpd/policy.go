@@ -115,13 +115,17 @@ type warnings struct {
 // for the same key before.
 func (w *warnings) once(key string, log func() bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.logged[key] || !log() {
-		return
-	}
-
-	if w.logged == nil || len(w.logged) == maxWarnings {
+	known := w.logged[key]
+	if w.logged == nil || len(w.logged) == maxWarnings && !known {
 		w.logged = make(map[string]bool)
 	}
 	w.logged[key] = true
+	w.mu.Unlock()
+
+	// The lock is not held here: other pages must not wait for a slow log.
+	if !known && !log() {
+		w.mu.Lock()
+		delete(w.logged, key)
+		w.mu.Unlock()
+	}
 }

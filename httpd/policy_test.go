@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 )
 
 // Chromium is asked about the same policies in e2e.
@@ -117,6 +118,37 @@ func TestWarningsForget(t *testing.T) {
 	}
 	if logged != 3*maxWarnings || len(w.logged) > maxWarnings {
 		t.Errorf("logged %d lines for %d keys, %d of which are remembered", logged, 3*maxWarnings, len(w.logged))
+	}
+}
+
+// A log that does not get on with a line keeps no other page waiting.
+func TestWarningsDoNotWaitForTheLog(t *testing.T) {
+	var w warnings
+	w.once("known", func() bool { return true })
+	w.once("slow", func() bool {
+		other := make(chan struct{})
+		go func() {
+			defer close(other)
+			w.once("known", func() bool { t.Error("a warning was logged again"); return true })
+		}()
+		select {
+		case <-other:
+		case <-time.After(10 * time.Second):
+			t.Error("another page waits for the log")
+		}
+		return true
+	})
+}
+
+// A warning for which the log had no room is logged the next time.
+func TestWarningThatWasNotLogged(t *testing.T) {
+	var w warnings
+	for _, room := range []bool{false, true} {
+		asked := false
+		w.once("key", func() bool { asked = true; return room })
+		if !asked {
+			t.Error("the warning was taken for logged")
+		}
 	}
 }
 
