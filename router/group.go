@@ -106,16 +106,22 @@ func (g *Group) setListeners(listeners []Listener, judge func(error) error) erro
 
 	// First everything that may fail.
 	var next, added []*subscribedRoot
+	refuse := func(err error) error {
+		for _, root := range added {
+			root.handle.Close()
+		}
+		return err
+	}
 	for _, l := range listeners {
 		root := g.find(l)
 		if root == nil {
-			if root, err = g.subscribe(l); judge(err) != nil {
-				for _, a := range added {
-					a.handle.Close()
-				}
-				return err
+			root, err = g.subscribe(l)
+			if root.handle != nil {
+				added = append(added, root)
 			}
-			added = append(added, root)
+			if judge(err) != nil {
+				return refuse(err)
+			}
 		}
 		next = append(next, root)
 	}
@@ -129,7 +135,10 @@ func (g *Group) setListeners(listeners []Listener, judge func(error) error) erro
 	if len(removed) > 0 {
 		g.flush()
 	}
-	err = g.commit(next)
+	if err := g.commit(next); err != nil {
+		return refuse(err)
+	}
+
 	for _, root := range removed {
 		root.handle.Close()
 	}
@@ -137,7 +146,7 @@ func (g *Group) setListeners(listeners []Listener, judge func(error) error) erro
 		g.update(root) // the routes of its Router may have changed meanwhile
 	}
 	g.findOverlaps()
-	return err
+	return nil
 }
 
 // mergeListeners merges listeners that have the same root and Router, as two subscriptions
@@ -229,29 +238,28 @@ func (l Listener) deliver(events []inotify.Event) {
 	}
 }
 
-// commit makes these the roots of the Group, and runs the routers that are new.
+// commit runs the routers that are new, and makes these the roots of the Group unless a
+// router has run before.
 func (g *Group) commit(roots []*subscribedRoot) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.roots = roots
-
-	var errs []error
 	for _, root := range roots {
 		r := root.Router
 		if slices.Contains(g.routers, r) {
 			continue
 		}
 
-		g.routers = append(g.routers, r)
-		r.mu.Lock()
-		r.groups[g] = true
-		r.mu.Unlock()
-
+		r.noteGroup(g, true) // before a run of it can end
 		if g.routing != nil {
-			errs = append(errs, g.run(r))
+			if err := g.run(r); err != nil {
+				r.noteGroup(g, false)
+				return err
+			}
 		}
+		g.routers = append(g.routers, r)
 	}
-	return errors.Join(errs...)
+	g.roots = roots
+	return nil
 }
 
 // updateRouter changes what is watched for a Router to what its routes ask for now.
@@ -335,9 +343,7 @@ func (g *Group) run(r *Router) error {
 func (g *Group) Close() error {
 	g.mu.Lock()
 	for _, r := range g.routers {
-		r.mu.Lock()
-		delete(r.groups, g)
-		r.mu.Unlock()
+		r.noteGroup(g, false)
 	}
 	g.mu.Unlock()
 	return g.watcher.Close()
@@ -365,6 +371,17 @@ func (g *Group) flush() {
 	ctx, cancel := context.WithTimeout(watching, flushTimeout)
 	defer cancel()
 	_ = g.watcher.Flush(ctx)
+}
+
+// noteGroup notes whether a Group brings events.
+func (r *Router) noteGroup(g *Group, brings bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if brings {
+		r.groups[g] = true
+	} else {
+		delete(r.groups, g)
+	}
 }
 
 // flushGroups waits until the groups have brought everything that happened before.

@@ -81,6 +81,32 @@ func TestSetListenersRefusesWhole(t *testing.T) {
 	if got := <-batches; got != "y" {
 		t.Errorf("got %s, want y", got)
 	}
+
+	ran := mustNew(t, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := ran.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	err = g.SetListeners(Listener{Root: other, Router: r}, Listener{Root: other, Router: ran})
+	if err == nil || !strings.Contains(err.Error(), "Run was called before") {
+		t.Errorf("a router that ran: %v", err)
+	}
+	if err := g.watcher.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := g.Watches(); n != 1 {
+		t.Errorf("%d directories are watched, want 1", n)
+	}
+	write(t, filepath.Join(dir, "z"), "x")
+	select {
+	case got := <-batches:
+		if got != "z" {
+			t.Errorf("got %s, want z", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the root that was watched is not watched any more")
+	}
 }
 
 // What happened below a root before it is removed is delivered, though the watcher is
