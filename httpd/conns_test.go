@@ -39,7 +39,7 @@ func TestBrowsersOverTLS(t *testing.T) {
 	if got := page.closed(t); got != websocket.StatusGoingAway {
 		t.Errorf("closed with %v", got)
 	}
-	s.lone.Wait(t.Context())
+	s.pages.Wait(t.Context())
 }
 
 // introduced opens a websocket by hand, without a goroutine on this side, and

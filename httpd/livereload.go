@@ -50,7 +50,7 @@ func (s *handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 
 	from := accessOf(r)
 	own := from.origin == noOrigin || from.origin == ownOrigin
-	p := livereload.Peer{Conns: &s.lone, SameOrigin: s.root != nil && own}
+	p := livereload.Peer{Conns: &s.pages, SameOrigin: s.root != nil && own}
 	if listener := listenerOf(r.Context()); listener != nil {
 		p.Conns = &listener.pages
 	}

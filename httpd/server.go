@@ -44,7 +44,8 @@ type Options struct {
 	// their Host or Origin; and at Debug, the life of browsers and connections. Lines
 	// above Debug that whoever can connect may cause are limited: of each kind five
 	// at once (50 of policies in pages), then one a minute, which has the number of
-	// lines that were left out before it as "suppressed". Nil discards all.
+	// lines that were left out before it as "suppressed". Close logs how many were left
+	// out last. Nil discards all.
 	Logger *slog.Logger
 
 	// AllowHosts are further names by which the server may be addressed: a
@@ -95,7 +96,7 @@ type Server struct {
 	reported warnings // about policies that pages report
 	private  privateFiles
 	digests  digests
-	lone     livereload.ConnSet // of requests that belong to no Serve
+	pages    livereload.ConnSet // the websockets of requests that belong to no Serve
 
 	statusSubscribers statusSubscribers
 	statusRenderer    status.Renderer
@@ -205,7 +206,7 @@ func (s *Server) Close() error {
 
 	s.close()
 	s.logRest(s.current.Load().log)
-	s.lone.Close()
+	s.pages.Close()
 	s.private.close()
 	return s.current.Load().root.release()
 }
