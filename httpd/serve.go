@@ -52,7 +52,8 @@ var defaultTimeouts = timeouts{
 // accepted ones are served to their end: the socket of a page until the page goes, any
 // other until its next request, which is answered with Connection: close, or until it
 // was idle for two minutes. Serve returns nil after the last of them, or when it is
-// told to stop, as above.
+// told to stop, as above. A connection that the kernel has accepted and Serve has not
+// may get no answer.
 //
 // An address that ln is bound to may be used as Host.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {

@@ -45,10 +45,10 @@ type Watch struct {
 	Unwatched int
 }
 
-// public returns the part of a snapshot that is not for the owner alone. Left out
-// is what says something about the machine or its users: addresses of browsers,
-// places of directories, and of runs the commands, paths, output and the reason of
-// a failure.
+// public returns the part of a snapshot that is not for the owner alone. It leaves
+// out what says something about the machine or its users: addresses of browsers,
+// places of directories, and the commands, paths, output and reasons of failure of
+// runs.
 func (s Snapshot) public() Snapshot {
 	s.Pages = slices.Clone(s.Pages)
 	for i := range s.Pages {
