@@ -35,7 +35,11 @@ func metaPolicies(page []byte) (policies []string) {
 	if !bytes.Contains(page, []byte("y-Policy")) && !bytes.Contains(page, []byte("y-policy")) {
 		return nil
 	}
-	doc, err := html.Parse(bytes.NewReader(bytes.TrimPrefix(page, []byte("\ufeff"))))
+
+	// The body may be long, and this is done at each request. A head that spells
+	// the tag, in a script say, is parsed up to there.
+	head, _, _ := bytes.Cut(page, []byte("<body"))
+	doc, err := html.Parse(bytes.NewReader(bytes.TrimPrefix(head, []byte("\ufeff"))))
 	if err != nil {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,6 +71,17 @@ func TestMetaPolicies(t *testing.T) {
 		if got, want := metaPolicies([]byte(tt.page)), slices.Repeat([]string{"yes"}, tt.want); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, want)
 		}
+	}
+}
+
+// The body of a page with a policy is not parsed at each request.
+func TestMetaPoliciesOfALongPage(t *testing.T) {
+	page := []byte(`<!doctype html><meta http-equiv="Content-Security-Policy" content="yes"><body>` + strings.Repeat("<p>text", 10_000))
+	if n := testing.AllocsPerRun(1, func() { metaPolicies(page) }); n > 1000 {
+		t.Errorf("%.0f allocations", n)
+	}
+	if got := metaPolicies(page); !slices.Equal(got, []string{"yes"}) {
+		t.Errorf("got %q", got)
 	}
 }
 
