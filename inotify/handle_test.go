@@ -7,7 +7,10 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A closed subscription gets nothing more, and directories that no other one asks for are
@@ -136,6 +139,34 @@ func TestUpdateHandle(t *testing.T) {
 				t.Errorf("got\n%swant\n%s", got, tt.want)
 			}
 			checkModel(t, tr)
+		})
+	}
+}
+
+// Update on a tree that is polled reports nothing either, as TestUpdateHandle has it for one that
+// is watched, and no file that is made after it is missed. So it is with Rescan.
+func TestUpdateHandleWherePolled(t *testing.T) {
+	for _, rescan := range []bool{false, true} {
+		t.Run(map[bool]string{false: "Update", true: "Rescan"}[rescan], func(t *testing.T) {
+			tr := newPollFixture(t)
+			tr.watcher.statfs = func(string) (uint32, error) { return unix.NFS_SUPER_MAGIC, nil }
+			tr.do("mkdir a/b\nmkdir x/b\nwrite a/f\nwrite x/b/f")
+			var skipped atomic.Pointer[string]
+			skip := func(p string) bool { return p == *skipped.Load() }
+			skipped.Store(new("x"))
+			h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, SkipDir: skip, Deliver: tr.deliver}))
+			tr.run()
+
+			skipped.Store(new("a"))
+			if rescan {
+				tr.watcher.Rescan(tr.root)
+			} else {
+				tr.must(h.Update(Changes, skip))
+			}
+			if events := tr.flush(); len(events) > 0 {
+				t.Errorf("what was and is left out is reported: %v", events)
+			}
+			tr.expect("write a/g\nwrite x/b/g\nwrite x/g", "modify|close_write|create x/b/g\nmodify|close_write|create x/g")
 		})
 	}
 }

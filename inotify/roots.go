@@ -142,6 +142,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	w.watchComponents(s)
 	w.pending.resolve(s) // its path may have changed before it was watched
 	err = w.runScan(workers, scanRequest{dir: n, kind: scanWatch})
+	w.pollBelow(n) // also what the others skip
 
 	// Mount points that are gone since the last look stay in the list: what they have
 	// uncovered is verified when Run learns that the list has changed.

@@ -280,6 +280,18 @@ func (w *Watcher) pollUnseen() {
 	}
 }
 
+// pollBelow polls what is below dir, whose SkipDir may answer otherwise than before.
+func (w *Watcher) pollBelow(dir dirtree.ID) {
+	for n, names := range w.unwatched.dirs {
+		if !w.tree.Encloses(dir, n) {
+			continue
+		}
+		for name, u := range names {
+			w.pollDir(n, name, u)
+		}
+	}
+}
+
 // pollDir reports what has changed in an unwatched directory since the last snapshot.
 func (w *Watcher) pollDir(n dirtree.ID, name string, u *unwatchedDir) {
 	if !u.isPolled() || !w.tree.Reachable(n) {

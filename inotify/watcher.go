@@ -203,6 +203,7 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 				return other.SkipDir
 			})
 		}})
+		w.pollBelow(s.dir)
 		w.compareMountedFiles(false)
 		w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
 	}
@@ -290,6 +291,7 @@ func (w *Watcher) checkSkipped() {
 	for _, s := range w.subs {
 		if s.dir != 0 && slices.Contains(roots, s.Root) && w.tree.Reachable(s.dir) {
 			w.scan(workers, scanRequest{dir: s.dir, kind: scanSilent})
+			w.pollBelow(s.dir)
 		}
 	}
 }

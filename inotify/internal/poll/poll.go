@@ -13,6 +13,7 @@ import (
 
 // A Snapshot is the content of a directory tree: the entries of each directory,
 // sorted by name. The key is the path below the top of the tree, which itself is "".
+// A directory that was skipped has no key.
 type Snapshot map[string][]Entry
 
 // An Entry is what a Snapshot has of one name in a directory.
@@ -61,7 +62,9 @@ func (s Snapshot) read(fd int, dir string, opts *Options) {
 		case err == nil:
 			s.read(sub, path, opts)
 			unix.Close(sub)
-		case !dirfd.IsGone(err):
+		case dirfd.IsGone(err):
+			s[path] = nil // it was not skipped
+		default:
 			s.copyFrom(opts.Before, path)
 		}
 	}
@@ -128,6 +131,7 @@ type Change struct {
 // Compare calls report with what is not the same in two snapshots of a tree. What
 // is new comes after the directory that it is in; what was in a removed directory
 // is not reported. Something that became a directory, or was one, is removed first.
+// Nothing is reported of what is in a directory that one of the snapshots skips.
 func Compare(before, now Snapshot, report func(Change)) { compareDir(before, now, "", report) }
 
 // compareDir compares the entries of a directory, which are sorted in both.
@@ -155,7 +159,9 @@ func compareDir(before, now Snapshot, dir string, report func(Change)) {
 		if e.IsDir() && was.Name == "" || !e.IsDir() && e != was {
 			report(Change{Path: path, Dir: e.IsDir()})
 		}
-		if e.IsDir() {
+		_, wasRead := before[path]
+		_, isRead := now[path]
+		if e.IsDir() && (was.Name == "" || wasRead == isRead) {
 			compareDir(before, now, path, report)
 		}
 	}

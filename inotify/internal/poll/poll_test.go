@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A snapshot is written as its paths in order: d/ is a directory, f:1 a file in its first
-// version. In a change + is new or changed, and - removed.
+// A snapshot is written as its paths in order: d/ is a directory, d/! one that is skipped, f:1 a
+// file in its first version. In a change + is new or changed, and - removed.
 func TestCompare(t *testing.T) {
 	tests := []struct{ name, before, now, want string }{
 		{"nothing changes", "a/ a/f:1 g:1", "a/ a/f:1 g:1", ""},
@@ -25,6 +25,10 @@ func TestCompare(t *testing.T) {
 		{"a rename is one file removed and one new", "a/ a/f:1 b/", "a/ b/ b/f:1", "-a/f +b/f"},
 		{"a directory takes the name of a file", "x:1", "x/ x/f:1", "-x +x/ +x/f"},
 		{"a file takes the name of a directory", "x/ x/f:1", "x:1", "-x/ +x"},
+		{"a directory is skipped from now on", "a/ a/b/ a/f:1 g:1", "a/! g:2", "+g"},
+		{"a directory is skipped no longer", "a/! g:1", "a/ a/b/ a/f:1 g:2", "+g"},
+		{"a new directory is skipped", "", "a/!", "+a/"},
+		{"a skipped directory is removed", "a/!", "", "-a/"},
 		{"names that begin alike", "a/ a/f:1 a.b:1", "a/ a/f:1 a.b:2", "+a.b"},
 	}
 	for _, tt := range tests {
@@ -51,14 +55,17 @@ func TestCompare(t *testing.T) {
 func snapshot(text string) Snapshot {
 	s := Snapshot{"": nil}
 	for word := range strings.FieldsSeq(text) {
-		name, version, isFile := strings.Cut(word, ":")
+		name, skipped := strings.CutSuffix(word, "!")
+		name, version, isFile := strings.Cut(name, ":")
 		e := Entry{Kind: unix.DT_DIR}
 		if isFile {
 			e.Kind = unix.DT_REG
 			e.Ctime, _ = strconv.ParseInt(version, 10, 64)
 		} else {
 			name = strings.TrimSuffix(name, "/")
-			s[name] = nil
+			if !skipped {
+				s[name] = nil
+			}
 		}
 		dir, base := path.Split(name)
 		dir = strings.TrimSuffix(dir, "/")
