@@ -106,6 +106,7 @@ func (s *routeState) put(k key, e inotify.Event, c *cause, by *Submission, now t
 	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
 	if by == nil && s.loop.isMuted(k, now) {
 		s.loop.keep(&x)
+		q.markDirty() // if it is new it is forgotten again
 		return
 	}
 

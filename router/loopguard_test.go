@@ -444,6 +444,21 @@ func TestReportedFilesAloneAreNoTrigger(t *testing.T) {
 	}
 }
 
+// With PerFile an event that starts nothing leaves no queue.
+func TestMutedFileLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := mustNew(t, Options{}, Route{Name: "r", Per: PerFile, Background: true, Callback: discard})
+		stop := background(t, r)
+		synctest.Wait()
+		r.states[0].loop.reported = map[key]time.Time{keyOf(word("log")[0]): time.Now()}
+		r.Events(word("log"))
+		if n := len(r.states[0].queues); n != 0 {
+			t.Errorf("%d queues are left, want none", n)
+		}
+		stop()
+	})
+}
+
 // Saves and uploads are never taken for a loop, however often they come while
 // runs go on: none of half a million is refused, and each has had its run soon
 // after the last has come.

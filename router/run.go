@@ -209,7 +209,7 @@ func (run *activeRun) settle(now time.Time) {
 			s.triggerFollowers(run)
 		}
 
-	case (run.restarted || errors.Is(run.Err, ErrRestarted)) && continues:
+	case errors.Is(run.Err, ErrRestarted) && continues:
 		if q.batch.empty() {
 			q.skipDelay()
 			q.attribute(run.cause)

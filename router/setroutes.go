@@ -7,9 +7,9 @@ import (
 )
 
 // SetRoutes replaces the routes, all of them or, with an error, none. It may be called
-// before Run and during it; after it the error is ErrStopped. When SetRoutes returns, the
-// Groups that bring events to the Router watch what the new routes ask for. What they
-// cannot watch, their inotify.Options.Problem is told.
+// before Run and during it, but not by a Notice; after Run the error is ErrStopped. When
+// SetRoutes returns, the Groups that bring events to the Router watch what the new routes
+// ask for. What they cannot watch, their inotify.Options.Problem is told.
 //
 // A route that was there before, by its name, goes on. What waits for it stays, by the new
 // rules, unless it is not for the route any more. A run that is under way goes on with the
