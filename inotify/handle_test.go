@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -167,6 +168,36 @@ func TestUpdateHandleWherePolled(t *testing.T) {
 				t.Errorf("what was and is left out is reported: %v", events)
 			}
 			tr.expect("write a/g\nwrite x/b/g\nwrite x/g", "modify|close_write|create x/b/g\nmodify|close_write|create x/g")
+		})
+	}
+}
+
+// A change whose only trace is a newer time is reported, also if Update comes between the change
+// and its record.
+func TestUpdateKeepsNewerTimes(t *testing.T) {
+	tests := []struct {
+		name          string
+		before, after Mask
+		want          string
+	}{
+		{"the same mask", Changes, Changes, "modify|attrib f\n"},
+		{"another mask", Changes, Modify, "modify|attrib f\n"},
+		{"content was not asked for", Attrib, Changes, "attrib f\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := newEmptyFixture(t)
+			tr.do("write f")
+			tr.watcher = openWatcher(t)
+			h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: tt.before, Deliver: tr.deliver}))
+			tr.watcher.content.floor -= int64(time.Hour) // as if it had been added an hour ago
+			minuteAgo := time.Now().Add(-time.Minute)
+			tr.must(os.Chtimes(tr.at("f"), minuteAgo, minuteAgo))
+			tr.must(h.Update(tt.after, nil))
+			tr.run()
+			if got := lines(tr.flush()); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
 		})
 	}
 }

@@ -207,9 +207,9 @@ func (w *Watcher) snapshot() *snapshot {
 //
 // The subscriptions are given again. Those whose Root and Mask the other Watcher had go on: they
 // get all that happened meanwhile, in the kernel's order, as if there had been one Watcher. Their
-// SkipDir must answer as it did. Others are added as by Add, and what no subscription asks for any more is
-// not watched any longer. A root of before that is missing now is no error: its end is reported,
-// and it is watched when it comes back.
+// SkipDir must answer as it did. Others are added as by Add, and what no subscription asks for any
+// more is not watched any longer. A root of before that is missing now is no error: its end is
+// reported, and it is watched when it comes back.
 //
 // Snapshot and instance are compared with each other and with the roots. Where something does not
 // fit, or records are missing, the trees are scanned, and what has changed since the snapshot is

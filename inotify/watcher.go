@@ -131,11 +131,11 @@ func (w *Watcher) setTree(t *dirtree.Tree) {
 	w.oldPaths = dirtree.NewPathBuilder(t, w.subscribed)
 }
 
-// Add watches a tree until the Handle or the Watcher is closed. What is in it already is not reported; what happens from the
-// moment that its directory is found is. An unreadable or missing Root is an
-// *os.PathError, and nothing is watched then. With a *LimitError the subscription
-// holds: what could be watched is watched, and the rest is polled every
-// Options.PollInterval.
+// Add watches a tree until the Handle or the Watcher is closed. What is in it already is
+// not reported. What happens in a directory from the moment that it is found is reported.
+// An unreadable or missing Root is an *os.PathError, and nothing is watched then. With a
+// *LimitError the subscription holds: what could be watched is watched, and the rest is
+// polled every Options.PollInterval.
 func (w *Watcher) Add(s Subscription) (*Handle, error) {
 	root, err := filepath.Abs(s.Root)
 	if err != nil {
@@ -192,9 +192,11 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 	s.SkipDir = skipDir
 
 	var err error
+	began := time.Now()
+	hasNewFiles := mask&Modify&^w.mask != 0 // all, since no subscription has asked for content
 	if s.dir != 0 && w.tree.Reachable(s.dir) {
-		began := time.Now()
 		w.pruneSkipped(s.dir)
+		watches := w.tree.Watches()
 		err = w.runScan(workers, scanRequest{dir: s.dir, kind: scanWatch, formerSkip: func(n dirtree.ID) func(string) bool {
 			return w.skipFuncBy(n, func(other *subscriber) func(path string) bool {
 				if other == s {
@@ -205,6 +207,9 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 		}})
 		w.pollBelow(s.dir)
 		w.compareMountedFiles(false)
+		hasNewFiles = hasNewFiles || w.tree.Watches() > watches
+	}
+	if hasNewFiles { // what was written to them before is not reported
 		w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
 	}
 	w.widenMask(mask)
