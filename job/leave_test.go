@@ -149,7 +149,7 @@ func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 		Leave: []string{"buildserver"}, Grace: 50 * time.Millisecond,
 	})
 	defer endLeft(t, r)
-	w.nobody(0)
+	w.expectNobody(0)
 	if got := sortedNames(r.Left); got != "buildserver sleep" || r.Err != nil {
 		t.Errorf("it left %q, %v", got, r)
 	}
@@ -161,7 +161,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() { cancel(errors.New("stopped when it was " + <-jobs.lines)) }()
 	r := jobs.runWith(ctx, Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
-	w.nobody(0)
+	w.expectNobody(0)
 	if r.Outcome != router.Stopped || r.Left.Count != 0 {
 		t.Errorf("got %v, which left %v", r, r.Left)
 	}

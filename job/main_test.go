@@ -190,7 +190,7 @@ func (w *livenessPipe) script(script string) string {
 
 // expectNobody fails the test if a process holds the pipe when the time is over, or at
 // once if the time is 0, or if none has ever held it.
-func (w *livenessPipe) nobody(wait time.Duration) {
+func (w *livenessPipe) expectNobody(wait time.Duration) {
 	w.t.Helper()
 	if err := w.r.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		w.t.Fatal(err)

@@ -90,7 +90,7 @@ func TestServiceIsReady(t *testing.T) {
 				t.Errorf("the log has %q, want two that are over", got)
 			}
 			s.Stop()
-			w.nobody(0)
+			w.expectNobody(0)
 			for _, r := range jobs.Log().Runs() {
 				if !r.Ready || r.Outcome != router.Restarted && r.Outcome != router.Stopped {
 					t.Errorf("got %+v, want one that was ready, and stopped", r)
@@ -148,7 +148,7 @@ func TestServiceIsCancelled(t *testing.T) {
 	if err := s.Run(ctx, jobs.events()); !errors.Is(err, why) {
 		t.Errorf("got %v, want %v", err, why)
 	}
-	w.nobody(0)
+	w.expectNobody(0)
 }
 
 // A service that is ready outlives the context of its run. Close ends it.
@@ -168,7 +168,7 @@ func TestServiceOutlivesItsRun(t *testing.T) {
 	if err := jobs.Close(); err != nil {
 		t.Error(err)
 	}
-	w.nobody(0)
+	w.expectNobody(0)
 	select {
 	case err := <-died:
 		t.Errorf("a service that was stopped has died: %v", err)
@@ -236,7 +236,7 @@ func TestStopWhileAServiceStarts(t *testing.T) {
 	go func() { ended <- s.Run(t.Context(), jobs.events()) }()
 	jobs.expect("up")
 	s.Stop()
-	w.nobody(0)
+	w.expectNobody(0)
 	if err := <-ended; !errors.Is(err, errStop) {
 		t.Errorf("Run: %v", err)
 	}

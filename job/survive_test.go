@@ -50,7 +50,7 @@ func TestNothingSurvivesTheJob(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			jobs, w := newTestRunner(t), newLivenessPipe(t)
 			r := jobs.run(Command{Shell: w.script(tt.script), Grace: 50 * time.Millisecond})
-			w.nobody(0)
+			w.expectNobody(0)
 			jobs.expect("up")
 			if r.Err != nil || r.Ended.Count == 0 || r.Left.Count != 0 {
 				t.Errorf("got %v, which ended %v and left %v, want success and some that were ended", r, r.Ended, r.Left)
@@ -66,7 +66,7 @@ func TestNothingSurvivesAStop(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() { cancel(errors.New("stopped when it was " + <-jobs.lines)) }()
 			r := jobs.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
-			w.nobody(0)
+			w.expectNobody(0)
 			if r.Outcome != router.Stopped || r.Err.Error() != "stopped when it was up" {
 				t.Errorf("got %v, want the cause of the context", r)
 			}
@@ -83,7 +83,7 @@ func TestNothingSurvivesTheDaemon(t *testing.T) {
 				if err := d.Process.Signal(how); err != nil {
 					t.Fatal(err)
 				}
-				w.nobody(20 * time.Second)
+				w.expectNobody(20 * time.Second)
 			})
 		}
 	}
@@ -98,7 +98,7 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 	if err := jobs.Close(); err != nil {
 		t.Fatal(err)
 	}
-	w.nobody(0)
+	w.expectNobody(0)
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run: %v, want that it was cancelled", err)
 	}
@@ -176,7 +176,7 @@ func TestSupervisorKilled(t *testing.T) {
 	if !errors.Is(r.Err, errSupervisorKilled) {
 		t.Errorf("got %v, want that %v", r, errSupervisorKilled)
 	}
-	w.nobody(20 * time.Second)
+	w.expectNobody(20 * time.Second)
 	if r := jobs.run(Command{Shell: "echo next"}); r.Err != nil {
 		t.Errorf("the next run: %v", r)
 	}
@@ -196,7 +196,7 @@ func TestDaemonAndSupervisorKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.nobody(20 * time.Second)
+	w.expectNobody(20 * time.Second)
 }
 
 func TestIdleSupervisorKilled(t *testing.T) {
@@ -255,7 +255,7 @@ func TestAnotherUsersProcess(t *testing.T) {
 		t.Errorf("the daemon says %q, %v", said, err)
 	}
 	hold.Close()
-	w.nobody(20 * time.Second)
+	w.expectNobody(20 * time.Second)
 }
 
 // systemd sends SIGTERM to a whole control group. That must not end the supervisor

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -126,8 +127,12 @@ func closeOnExec() error {
 
 // flushSignal is a signal that a supervisor process with a terminal sends itself to
 // know that all signals before it were reported. It has a greater number than those,
-// so that the runtime hands it on after them.
+// so that the kernel and the runtime hand it on after them.
 const flushSignal = unix.SIGUSR2
+
+// flushTimeout is how long flushSignal is waited for. A program that sends signals to
+// its group without end may have it dropped.
+const flushTimeout = time.Second
 
 // flushed has an element when flushSignal has come.
 var flushed = make(chan struct{}, 1)
@@ -156,18 +161,35 @@ func relayKeySignals(reports *gob.Encoder) {
 	}()
 }
 
-// flushKeySignals returns when the signals that have come were reported. It sends
-// itself a signal, and waits for that. As another thread may still be taking the
-// signal before, it does so twice. That is not certain, only very likely: a thread may
-// be kept from the processor for that long.
+// flushKeySignals returns when the signals that have come were reported.
 func flushKeySignals() {
 	select {
 	case <-flushed: // a program has sent one to its group
 	default:
 	}
-	for range 2 {
-		_ = unix.Kill(os.Getpid(), flushSignal)
-		<-flushed
+	timeout := time.After(flushTimeout)
+	awaitFlush := func() {
+		select {
+		case <-flushed:
+		case <-timeout:
+		}
+	}
+
+	// When a signal to the process has come, a thread has taken each one before it.
+	pid := os.Getpid()
+	if unix.Kill(pid, flushSignal) == nil {
+		awaitFlush()
+	}
+
+	// That thread may not have handed it on yet, but does so before its next signal.
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return // there are no descriptors left
+	}
+	for _, thread := range threads {
+		if tid, err := strconv.Atoi(thread.Name()); err == nil && unix.Tgkill(pid, tid, flushSignal) == nil {
+			awaitFlush()
+		}
 	}
 }
 

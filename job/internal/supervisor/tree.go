@@ -142,11 +142,7 @@ func (t *tree) supervise() {
 
 		select {
 		case <-t.allReaped:
-			if t.shared {
-				flushKeySignals() // whoever hears of the end knows of the key that has caused it
-			}
-			t.end.Value = int(t.status)
-			send(t.reports, t.end)
+			t.reportEnd()
 			close(t.done)
 			return
 		case <-programEnded:
@@ -162,9 +158,18 @@ func (t *tree) supervise() {
 	}
 
 	t.mu.Lock() // for ever: nothing is reaped any more
+	t.reportEnd()
+	os.Exit(0)
+}
+
+// reportEnd reports how the tree ended. Whoever hears of that knows of the key that
+// has caused it.
+func (t *tree) reportEnd() {
+	if t.shared {
+		flushKeySignals()
+	}
 	t.end.Value = int(t.status)
 	send(t.reports, t.end)
-	os.Exit(0)
 }
 
 // endRest ends what the program has left behind when it has ended.
