@@ -154,9 +154,9 @@ func (s *routeState) updateHeld(now time.Time) {
 	}
 }
 
-// adopt puts entries that waited elsewhere into the batches of their paths, if the route is
+// requeue puts entries that waited elsewhere into the batches of their paths, if the route is
 // for them.
-func (s *routeState) adopt(entries []*entry) {
+func (s *routeState) requeue(entries []*entry) {
 	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.seq, y.seq) })
 	for _, e := range entries {
 		if !s.stillWants(e) {

@@ -247,7 +247,7 @@ func (r *Router) handOver(run *activeRun) bool {
 	if s == nil || r.phase != running {
 		return false
 	}
-	s.adopt(run.entries)
+	s.requeue(run.entries)
 	return true
 }
 

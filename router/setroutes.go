@@ -128,7 +128,7 @@ func newRouteStateFrom(old *routeState, c *checkedRoute) *routeState {
 	s.loop.stopped = old.loop.stopped
 	s.loop.refused.restore(old.loop.refused.take())
 	for _, q := range slices.SortedFunc(old.allQueues(), func(x, y *queue) int { return x.times.first.Compare(y.times.first) }) {
-		s.adopt(slices.Concat(q.keptForSuccess, q.batch.take()))
+		s.requeue(slices.Concat(q.keptForSuccess, q.batch.take()))
 		q.keptForSuccess = nil
 	}
 	return s

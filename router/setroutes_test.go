@@ -197,7 +197,7 @@ func TestSetRoutesAndConcurrency(t *testing.T) {
 	}
 }
 
-func TestSetRoutesAndTickets(t *testing.T) {
+func TestSetRoutesAndSubmissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		route := func(name string, work time.Duration) Route {
 			return Route{Name: name, Delay: time.Second, Callback: func(context.Context, []inotify.Event) error {
