@@ -215,6 +215,9 @@ func (w *Watcher) compareMountedFile(at dirEntry, reportNew bool) {
 
 	same := old != nil && old.inode.Same(f.inode)
 	f.stale = same && old.stale
+	if same && f.wd == 0 {
+		f.inode = old.inode // the next poll reports what has changed since the last one
+	}
 	w.addMountedFile(f)
 	if reportNew && !same {
 		w.emitPresent(at.dir, []byte(at.name))

@@ -96,6 +96,12 @@ func TestRemoteMountedFile(t *testing.T) {
 	tr.wantRemote("conf", "nfs")
 	tr.expect(``, ``)
 	tr.expect(`append out:server/conf`, `modify|close_write|create conf`)
+
+	// Add compares the mounted files with the list of mounts, which is no poll of them.
+	tr.do(`append out:server/conf`)
+	tr.must(tr.add())
+	tr.expect(``, `modify|close_write|create conf`)
+
 	tr.must(unix.Unmount(tr.at("conf"), 0))
 	events := tr.poll()
 	tr.wantEvent(events, "conf", CloseWrite)

@@ -88,6 +88,20 @@ func TestRemoteRoot(t *testing.T) {
 	}
 }
 
+// What is written to a file that is polled is reported by the next poll, also if Update has
+// looked at the file before.
+func TestRemoteRootFile(t *testing.T) {
+	tr := newPollFixture(t)
+	tr.watcher.statfs = func(string) (uint32, error) { return unix.NFS_SUPER_MAGIC, nil }
+	tr.do(`write f`)
+	h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.at("f"), Deliver: tr.deliver}))
+	tr.run()
+	tr.expect(`append f`, `modify|close_write .`)
+	tr.do(`append f`)
+	tr.must(h.Update(Changes|Open, nil))
+	tr.expect(``, `modify|close_write .`)
+}
+
 // A remote file system below the root is polled, and nothing else is.
 func TestRemoteMount(t *testing.T) {
 	if !inSubprocess(t, mountNamespaceAttr()) {

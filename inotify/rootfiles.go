@@ -98,6 +98,9 @@ func (w *Watcher) watchRootFile(s *subscriber) error {
 
 	if old := s.file; old != nil && old.inode.Same(f.inode) {
 		f.stale = old.stale
+		if f.wd == 0 {
+			f.inode = old.inode // the next poll reports what has changed since the last one
+		}
 	}
 	w.unwatchRootFile(s)
 	s.file = f
