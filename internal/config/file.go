@@ -149,6 +149,12 @@ func ReadFile(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if err := checkRegular(file, info); err != nil {
+		return nil, err // it was replaced meanwhile
+	}
 	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err == nil && len(text) > MaxFile {
 		err = fmt.Errorf("%s has more than the %d KiB that a configuration may have: name another file", file, MaxFile>>10)
