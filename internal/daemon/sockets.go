@@ -181,7 +181,6 @@ func unprivilegedPort() int {
 
 // portOwner names the program that listens on a port, if this user may see that.
 func portOwner(port int) string {
-	owner := "another program"
 	for _, inode := range listening(port) {
 		// What may not be read does not match.
 		fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
@@ -194,7 +193,7 @@ func portOwner(port int) string {
 			return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), pid)
 		}
 	}
-	return owner
+	return "another program"
 }
 
 // listening returns the inodes of the sockets that listen on a port, from /proc/net/tcp

@@ -12,6 +12,11 @@ import (
 )
 
 func TestPortTakenNamesWhoHasIt(t *testing.T) {
+	comm, err := os.ReadFile("/proc/self/comm") // the binary has another name with -o
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimSpace(string(comm))
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
@@ -21,7 +26,7 @@ func TestPortTakenNamesWhoHasIt(t *testing.T) {
 		defer ln.Close()
 		port := ln.Addr().(*net.TCPAddr).Port
 		_, err = listenWeb(host, port, nil)
-		want := fmt.Sprintf("port %d is taken by daemon.test (pid %d): stop that, or choose another with -port", port, os.Getpid())
+		want := fmt.Sprintf("port %d is taken by %s (pid %d): stop that, or choose another with -port", port, name, os.Getpid())
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -19,19 +19,19 @@ import (
 // SlowStop is how long a command may take to end before we say that we wait for it.
 const SlowStop = time.Second
 
-// A StopGuard says what is waited for when a stop takes longer than slowStop, and
+// A StopGuard says what is waited for when a stop takes longer than SlowStop, and
 // kills the commands at a second signal.
 type StopGuard struct {
 	Runner *job.Runner
 	Say    func(text string)
 	Again  string // how to stop it again, for people
 
-	// atOnce has the second signal end the process too, which then does not wait
+	// AtOnce has the second signal end the process too, which then does not wait
 	// for the commands that it has killed.
 	AtOnce bool
 
 	signals chan os.Signal
-	release chan struct{} // closed by end
+	release chan struct{} // closed by End
 	done    chan struct{} // closed when run has returned
 }
 
@@ -81,10 +81,13 @@ func (g *StopGuard) run(ctx context.Context) {
 	}
 }
 
+// WaitingFor says that programs, as Running names them, are waited for, and how to kill
+// them.
 func WaitingFor(names, again string) string {
 	return "waiting for " + names + " to end; " + again + " to kill it"
 }
 
+// CtrlCAgain says how to stop a program again that was started on a terminal.
 const CtrlCAgain = "press Ctrl-C again"
 
 // StopAgain says how to stop a program again whose messages go to stderr.
