@@ -10,13 +10,6 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-// What one page asks for holds Hub.mu for at most so many items at a time, so that no
-// page delays the others.
-const (
-	namesAtOnce = 256  // names that a page adds or drops
-	filesAtOnce = 1024 // files that are compared with those of a page
-)
-
 // How many files a page may name, and of how many bytes together. One that names more
 // counts as using everything. So does one that names more than a few, while all pages
 // together name too many different files.

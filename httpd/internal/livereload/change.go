@@ -10,10 +10,6 @@ import (
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 )
 
-// maxAssets is how many files a page is told to fetch again in place. When there are
-// more, loading the page again is less work for everybody.
-const maxAssets = 32
-
 // A change is a set of files that changed together. A page gets one update for all of
 // them.
 //

@@ -2,10 +2,7 @@ package livereload
 
 import (
 	"runtime"
-	"slices"
 	"time"
-
-	"github.com/execlog/execlogd/httpd/internal/filetype"
 )
 
 // A client is a connected page as the Hub knows it, with a mailbox that holds one
@@ -44,55 +41,6 @@ type client struct {
 	url    string
 	remote string
 	opened time.Time // zero until the page has introduced itself
-}
-
-// An update is what a page is told of changes: to load again, or else to fetch assets
-// again in place. The zero update is nothing.
-type update struct {
-	reload *reloadMessage
-	assets []reloadMessage // shared between pages; must not be changed
-}
-
-func (u update) isEmpty() bool { return u.reload == nil && len(u.assets) == 0 }
-
-// merge adds a later update. A reload includes everything else, and so does a list of
-// assets that is too long.
-func (u update) merge(later update) update {
-	switch {
-	case u.reload != nil || later.isEmpty():
-		return u
-	case later.reload != nil || len(u.assets) == 0:
-		return later
-	case u.includes(later.assets):
-		return u // the usual case for a browser that does not read
-	}
-
-	var styles, images []reloadMessage
-	seen := make(map[string]bool)
-	for _, m := range slices.Concat(u.assets, later.assets) {
-		switch {
-		case seen[m.path]:
-		case filetype.Of(m.path).Kind == filetype.StyleSheet:
-			styles = append(styles, m)
-		default:
-			images = append(images, m)
-		}
-		seen[m.path] = true
-	}
-	all := append(styles, images...)
-	if len(all) > maxAssets {
-		return update{reload: new(newReloadMessage(all[0].path[1:], false))}
-	}
-	return update{assets: all}
-}
-
-func (u update) includes(assets []reloadMessage) bool {
-	for _, m := range assets {
-		if !slices.ContainsFunc(u.assets, func(own reloadMessage) bool { return own.path == m.path }) {
-			return false
-		}
-	}
-	return true
 }
 
 // join adds a client whose page may be any, until it says which. What affects the page is
@@ -197,6 +145,55 @@ func (h *Hub) take(c *client) []byte {
 		c.fetches = nil
 	}
 	return joinFrames(news, errors, fetches)
+}
+
+// A cachedMessage is the last message with a cursor. The next page mostly gets the same,
+// except for the digest.
+type cachedMessage struct {
+	key    messageKey
+	head   []byte // of the text, up to the digest
+	tail   []byte // behind the digest
+	digest digest // in frame
+	frame  []byte
+}
+
+// A messageKey differs from another when the messages differ in more than the digest.
+type messageKey struct {
+	number   uint64
+	reload   *reloadMessage
+	asset    *reloadMessage // the first
+	assets   int            // how many
+	reported bool
+}
+
+// message returns the frame that tells a page of the extended protocol its cursor and an
+// update. h.mu must be held.
+func (h *Hub) message(c *client, u update) []byte {
+	key := messageKey{number: h.number, reload: u.reload, assets: len(u.assets), reported: c.page.reported}
+	if len(u.assets) > 0 {
+		key.asset = &u.assets[0]
+	}
+	m := &h.cache
+	if m.key != key || m.head == nil {
+		*m = cachedMessage{key: key}
+		m.head, m.tail = messageText(h.cursor(), u, c.page.reported)
+	}
+
+	// A page that does not report what it uses gets no digest.
+	var d digest
+	var digits []byte
+	if c.page.reported {
+		d = digest{named: c.named, uses: sumOf(c.page.uses), shows: sumOf(c.page.shows)}
+	}
+	if m.frame == nil || m.digest != d {
+		if c.page.reported {
+			digits = d.append(make([]byte, 0, 64))
+		}
+		n := len(m.head) + len(digits) + len(m.tail)
+		frame := appendTextHeader(make([]byte, 0, maxHeader+n), n)
+		m.digest, m.frame = d, append(append(append(frame, m.head...), digits...), m.tail...)
+	}
+	return m.frame
 }
 
 // open makes send be called whenever something is in the mailbox, from now on. send takes

@@ -22,25 +22,6 @@ import (
 // its URL, its plugins and the files that it uses.
 const maxMessage = 64 << 10
 
-// Timeouts is how long a client may take for what.
-type Timeouts struct {
-	Hello time.Duration // to say hello
-	Ping  time.Duration // between two pings
-	Pong  time.Duration // to answer one
-	Write time.Duration // to take what it was sent
-	Close time.Duration // to answer a close frame
-}
-
-// A laptop that sleeps and a network that is lost close no connection, so clients are
-// pinged. A proxy drops a connection without traffic after a minute.
-var defaultTimeouts = Timeouts{
-	Hello: 10 * time.Second,
-	Ping:  30 * time.Second,
-	Pong:  15 * time.Second,
-	Write: 10 * time.Second,
-	Close: 2 * time.Second,
-}
-
 // What a client costs is counted in bytes: of its messages, with messageCost more for
 // each, and one for each file that is compared with those of its page. It may cost
 // burstBytes at once, and then bytesPerSecond. That is enough for a page to name as many

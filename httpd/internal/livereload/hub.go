@@ -65,6 +65,32 @@ const (
 	maxFiles   = 1024
 )
 
+// Timeouts is how long a client may take for what.
+type Timeouts struct {
+	Hello time.Duration // to say hello
+	Ping  time.Duration // between two pings
+	Pong  time.Duration // to answer one
+	Write time.Duration // to take what it was sent
+	Close time.Duration // to answer a close frame
+}
+
+// A laptop that sleeps and a network that is lost close no connection, so clients are
+// pinged. A proxy drops a connection without traffic after a minute.
+var defaultTimeouts = Timeouts{
+	Hello: 10 * time.Second,
+	Ping:  30 * time.Second,
+	Pong:  15 * time.Second,
+	Write: 10 * time.Second,
+	Close: 2 * time.Second,
+}
+
+// What one page asks for holds Hub.mu for at most so many items at a time, so that no
+// page delays the others.
+const (
+	namesAtOnce = 256  // names that a page adds or drops
+	filesAtOnce = 1024 // files that are compared with those of a page
+)
+
 // New returns a Hub without pages. look returns what a request for a canonical path, or
 // for what ListingOf returns, would be answered with now; it is called by many
 // goroutines. New starts no goroutine.
