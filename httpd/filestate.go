@@ -136,7 +136,14 @@ func (f *file) version() livereload.FileVersion {
 	if !ok {
 		return livereload.FileVersion{}
 	}
-	return livereload.FileVersion{Device: stat.Dev, Inode: stat.Ino, Size: stat.Size, Ctime: stat.Ctim.Nano()}
+	dev := uint64(stat.Dev) // 32 bits on MIPS
+	return livereload.FileVersion{Device: dev, Inode: stat.Ino, Size: stat.Size, Ctime: stat.Ctim.Nano()}
+}
+
+// isDistinct reports whether the next write to a file will give it another version.
+// Within a tick of the kernel's clock it may have the same time.
+func isDistinct(v livereload.FileVersion) bool {
+	return time.Now().UnixMilli()-v.Ctime/1e6 > livereload.ClockTick
 }
 
 const (
@@ -172,8 +179,7 @@ func (d *digests) of(f *file) (content uint64, ok bool) {
 	}
 	content = binary.LittleEndian.Uint64(h.Sum(nil))
 
-	// Within a tick of the kernel's clock another write may have the same time.
-	if time.Now().UnixMilli()-version.Ctime/1e6 > livereload.ClockTick {
+	if isDistinct(version) {
 		d.mu.Lock()
 		if d.known == nil || len(d.known) == maxDigests {
 			d.known = make(map[livereload.FileVersion]uint64)
@@ -192,8 +198,8 @@ func (s *handler) noteServed(urlPath string, f *file) {
 	}
 
 	version := f.version()
-	if time.Now().UnixMilli()-version.Ctime/1e6 <= livereload.ClockTick {
-		version = livereload.FileVersion{} // another write may have the same time
+	if !isDistinct(version) {
+		version = livereload.FileVersion{}
 	}
 	s.hub.NoteServed(resource, version)
 }

@@ -99,7 +99,7 @@ func (r *root) now() rootDir {
 	info, err := os.Stat(r.path)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil || r.users == 0 || os.SameFile(info, r.info) {
+	if err != nil || os.SameFile(info, r.info) {
 		return r.dir
 	}
 

@@ -8,7 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // A loadedPage is a page of our client that was loaded as a browser does it: it
@@ -280,6 +283,31 @@ func TestAPageThatHasWhatWasThereInBetween(t *testing.T) {
 		run.Refresh("a.css")
 		p.is(t, "/a.css")
 	})
+	t.Run("loaded within a tick of a save", func(t *testing.T) {
+		run, dir, first := start(t)
+		first.conn.CloseNow()
+		run.awaitBrowsers(t, 0)
+		for i := range 100 {
+			name := fmt.Sprintf("%d.css", i)
+			p := &loadedPage{run: run}
+			write(t, dir, name, "saved")
+			token := p.request(t, "/a.html", []string{"/" + name})
+			f, err := run.current.Load().openRegular(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if isDistinct(f.version()) {
+				continue // it took too long
+			}
+			p.connect(t, "/a.html", token, []string{"/" + name})
+			p.is(t, "at")
+			run.Refresh(name)
+			p.is(t, "/"+name)
+			return
+		}
+		t.Skip("the machine is too slow")
+	})
 	t.Run("fetched between two saves", func(t *testing.T) {
 		run, dir, p := start(t)
 		run.save(t, dir, "a.css")
@@ -427,4 +455,32 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A digest is remembered once no other write can have the time of the last.
+func TestDigestsOfFreshFiles(t *testing.T) {
+	dir := site(t, "a.css")
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Options{Root: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		f, err := s.current.Load().openRegular("a.css")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+
+		version := f.version()
+		for age, want := range []bool{livereload.ClockTick: false, livereload.ClockTick + 1: true} {
+			time.Sleep(time.Until(time.UnixMilli(version.Ctime/1e6 + int64(age))))
+			if _, ok := s.digests.of(f); !ok {
+				t.Fatal("no digest")
+			}
+			if _, ok := s.digests.known[version]; ok != want {
+				t.Errorf("%d ms after the write it is remembered: %v", age, ok)
+			}
+		}
+	})
 }
