@@ -1,6 +1,9 @@
 package httpd
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // A page is told what it has asked for in vain, and nobody else is.
 func TestAPageIsToldItsFailedFetches(t *testing.T) {
@@ -37,6 +40,17 @@ func TestAPageIsToldItsFailedFetches(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	})
+}
+
+// Escaped, a name that is not ASCII takes three times its bytes.
+func TestAPageIsToldAFailedFetchOfALongName(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html")})
+	p := run.open(t, "/a.html")
+	long := strings.Repeat("/"+strings.Repeat("%D1%8F", 120), 4) // 964 bytes
+	run.get(t, "GET", long, "Referer", run.url("/a.html"), "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin")
+	if got, want := p.hear(t), `{"command":"tried","files":["`+long+`"]}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 func TestAStockClientIsToldNoFailedFetches(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 // many failed fetches, for so long, for pages that connect later.
 const (
 	maxFailedFetches = 256
-	maxFetchPath     = 1024 // bytes
+	maxFetchPath     = 3 << 10 // bytes of a canonical path, which has three for one that is escaped
 	fetchLifetime    = time.Minute
 )
 
