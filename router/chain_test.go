@@ -176,6 +176,7 @@ func TestConcurrency(t *testing.T) {
 		{"no more run than may", []fakeRoute{many}, "a@0 b@0 c@0 d@0 e@0", "many:a@0-100 many:b@0-100 many:c@100-200 many:d@100-200 many:e@200-300"},
 		{"what waits for its turn gathers", []fakeRoute{many, one}, "a@0 b@0 x1@10 x2@20", "many:a@0-100 many:b@0-100 one:x1+x2@100-200"},
 		{"many of one route do not keep another waiting", []fakeRoute{many, one}, "a@0 b@0 c@0 d@0 e@0 x@10", "many:a@0-100 many:b@0-100 many:c@100-200 one:x@100-200 many:d@200-300 many:e@200-300"},
+		{"nor one that came later", []fakeRoute{one, many}, "a@0 b@50 c@60 x@70", "many:a@0-100 many:b@50-150 one:x@100-200 many:c@150-250"},
 		{"what is due at the same time runs in order", []fakeRoute{many.with(func(a *fakeRoute) { a.Delay = 50 * ms })}, "a@0 b@0 c@0 d@0 e@0", "many:a@50-150 many:b@50-150 many:c@150-250 many:d@150-250 many:e@250-350"},
 		{"what goes while it waits needs no turn", []fakeRoute{many}, "a@0 b@0 c@0 d@0 c:d@50", "many:a@0-100 many:b@0-100 many:d@100-200"},
 		{"what opens while it waits is held", []fakeRoute{many}, "a@0 b@0 c@0 c:M@50 d@60 c:w@250", "many:a@0-100 many:b@0-100 many:d@100-200 many:c@250-350"},

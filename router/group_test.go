@@ -240,6 +240,16 @@ func TestListenErrors(t *testing.T) {
 		t.Errorf("no router: %v", err)
 	}
 
+	// Of two listeners for one root and Router one may wait for it, and so both do.
+	missing := Listener{Root: filepath.Join(root, "missing"), Router: r}
+	waiting := missing
+	waiting.Wait = true
+	if g, err := NewGroup(inotify.Options{}, missing, waiting); err != nil {
+		t.Errorf("a missing root that one of two waits for: %v", err)
+	} else if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+
 	// The router ran before, so the group ends by itself.
 	over, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -45,6 +45,7 @@ func TestRetries(t *testing.T) {
 		{"those behind do not wait for it", []fakeRoute{retrying(build, "1", 1), behind(reload, "build")}, "a.md@0 x.html@0 y.html@500", "build:a.md@30-130! reload:x.html@130!cancelled reload:y.html@600 build:a.md@1130-1230"},
 		{"but for the run", []fakeRoute{retrying(build, "1", 1), behind(reload, "build")}, "a.md@0 x.html@1080", "build:a.md@30-130! build:a.md@1130-1230 reload:x.html@1230"},
 		{"and follow its success", []fakeRoute{retrying(build, "1", 1), follower}, "a.md@0", "build:a.md@30-130! build:a.md@1130-1230 pages:a.md@1230"},
+		{"what is followed is worked on again though its file is gone", []fakeRoute{build, retrying(pages, "1", 1).with(func(a *fakeRoute) { a.Patterns, a.work = []string{"*.html"}, 100*ms })}, "a.md@0 a.md:d@180", "build:a.md@30-130 pages:a.md@130-230! pages:a.md@1230-1330"},
 		{"what was kept for a success has it", []fakeRoute{retrying(build, "1", 1), keeping(behind(reload, "build"))}, "a.md@0 x.html@0", "build:a.md@30-130! build:a.md@1130-1230 reload:x.html@1230"},
 		{"a timeout is a failure", []fakeRoute{retrying(build, "", 1).with(func(a *fakeRoute) { a.Timeout = 50 * ms })}, "a.md@0", "build:a.md@30-80!timeout build:a.md@1080-1130!timeout"},
 		{"to be ended for newer events is none", []fakeRoute{retrying(build, "2", 1).with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md@0 b.md@50", "build:a.md@30-80!restarted build:a.md+b.md@80-180! build:a.md+b.md@1180-1280"},
