@@ -201,6 +201,23 @@ shell = "mkdir lock && echo two; sleep 1000"
 	}
 }
 
+// A service waits for the end of an old one also if the service between them, which
+// waited for that, is replaced before it begins.
+func TestReloadTwiceReplacesAService(t *testing.T) {
+	const service = "[[route]]\nname = 'service'\nmatch = '*.never'\nservice = true\n"
+	s := begin(t, "-- x.toml --\n"+service+`shell = "trap 'sleep 0.5; rmdir lock; exit' TERM; mkdir lock && echo one; while :; do sleep 0.05; done"`)
+	s.await("msg=one")
+	s.reload(service + "shell = 'echo two; sleep 1000 & wait'\n")
+	s.write("x.toml", service+"shell = 'mkdir lock || echo beside; echo three; sleep 1000 & wait'\n")
+	hangup(t)
+	s.await("msg=three")
+	for _, line := range s.seen {
+		if strings.Contains(line, "msg=beside") {
+			t.Errorf("the third began beside the first: %s", line)
+		}
+	}
+}
+
 // What pages show of a route that failed stays, if the route does.
 func TestReloadKeepsFaults(t *testing.T) {
 	const faulty = `

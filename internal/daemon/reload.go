@@ -49,7 +49,9 @@ func (d *daemon) reload(ctx context.Context) error {
 	}
 
 	select {
-	case <-d.released: // services that the last reload has replaced may hold a port that is needed
+	// What the last reload has replaced may hold a port that is needed, and new runnables
+	// wait for that of the last configuration alone, not for those before it.
+	case <-d.released:
 	case <-ctx.Done():
 		return nil
 	}
