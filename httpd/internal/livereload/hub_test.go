@@ -61,6 +61,27 @@ func (h *Hub) taken(s *client) update {
 	return u
 }
 
+// What a change affects does not count for the next one.
+func TestChangesAreMatchedOneByOne(t *testing.T) {
+	var h Hub
+	c := h.join()
+	defer h.leave(c)
+	h.enter(c, report{shows: []string{"/a.html"}, named: []string{"/a.css", "/b.css", "/c.js"}})
+	for _, tt := range []struct{ change, want string }{
+		{"a.css", "/a.css"},
+		{"b.css", "/b.css"},
+		{"a.css b.css", "/a.css /b.css"},
+		{"c.js", "/c.js !"},
+		{"b.css", "/b.css"},
+		{"d.css", ""},
+	} {
+		h.broadcast(newChange(strings.Fields(tt.change)), nil)
+		if got := told(h.taken(c)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.change, got, tt.want)
+		}
+	}
+}
+
 // However pages come, name files and go, a file knows its pages.
 func TestSubscribersKeepTheirIndexes(t *testing.T) {
 	var h Hub
