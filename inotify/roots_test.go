@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
 // What is found while the root of one subscription is resolved in the tree of another may
@@ -100,5 +102,33 @@ func TestLocations(t *testing.T) {
 		if got := w.Locations(root); !slices.Equal(got, want) {
 			t.Errorf("%s is %v, want %v", root, got, want)
 		}
+	}
+}
+
+// The From of an event is the path that was reported as the old one, or empty: here the
+// directory that a file leaves is renamed between the two records of the file.
+func TestFromIsWhatWasReported(t *testing.T) {
+	tr := newEmptyFixture(t)
+	tr.do("mkdir a\nmkdir b")
+	tr.watcher = openWatcher(t)
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Deliver: tr.deliver}))
+
+	tree := tr.watcher.tree
+	root := tr.watcher.subs[0].dir
+	wd := func(n dirtree.ID) int32 { return tree.Node(n).WD }
+	a, b := wd(tree.Lookup(root, []byte("a"))), wd(tree.Lookup(root, []byte("b")))
+	var buf []byte
+	for _, rec := range []record{
+		{wd: a, mask: MovedFrom, cookie: 7, name: []byte("f")},
+		{wd: wd(root), mask: MovedFrom | IsDir, cookie: 8, name: []byte("a")},
+		{wd: wd(root), mask: MovedTo | IsDir, cookie: 8, name: []byte("c")},
+		{wd: b, mask: MovedTo, cookie: 7, name: []byte("f")},
+	} {
+		buf = appendRecord(buf, rec, 16)
+	}
+	tr.must(tr.watcher.applyBuffer(buf))
+	const want = "moved_from a/f\nmoved_from|isdir a\nmoved_to|isdir c from a\nmoved_to b/f\n"
+	if got := lines(tr.takeEvents()); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
