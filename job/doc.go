@@ -61,9 +61,9 @@
 // under a shell with job control, one program at a time: in the foreground, in a
 // process group that it shares with its supervisor process. While it has the
 // foreground, it gets the signals of the terminal's keys, and Options.KeySignal is
-// told of them. When it ends, the process has the foreground and the terminal's modes
-// back. When it is stopped, the process stops as well, so that the shell that has
-// started that has the terminal.
+// told of them. When it ends, the daemon has the foreground and the terminal's modes
+// back. When it is stopped, the daemon stops as well, and the shell that has started
+// the daemon gets the terminal.
 //
 // # How a run ends
 //

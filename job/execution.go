@@ -38,7 +38,7 @@ type execution struct {
 	mu         sync.Mutex         // guards what follows
 	supervisor *supervisor.Client // nil until it was asked to start the program
 	stopped    bool               // the program was to end
-	over       bool
+	over       bool               // the supervisor process is for others now
 }
 
 // start starts a program, with input unless that is nil, as the execution of an

@@ -82,7 +82,8 @@ func (l *Log) Follow(ctx context.Context) iter.Seq[Run] {
 }
 
 // changesSince returns the runs that have changed after a version, in the order of
-// their last changes, the version now, and what is closed at the next change.
+// their last changes, the version now, and a channel that is closed at the next
+// change.
 func (l *Log) changesSince(version uint64) ([]Run, uint64, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +102,7 @@ func (l *Log) changesSince(version uint64) ([]Run, uint64, <-chan struct{}) {
 	return runs, l.version, l.nextChange()
 }
 
-// nextChange returns what is closed at the next change. l.mu must be held.
+// nextChange returns a channel that is closed at the next change. l.mu must be held.
 func (l *Log) nextChange() <-chan struct{} {
 	if l.changed == nil {
 		l.changed = make(chan struct{})

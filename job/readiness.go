@@ -33,7 +33,6 @@ type readinessProbe struct {
 func newReadinessProbe(ctx context.Context, s Service) (*readinessProbe, error) {
 	p := &readinessProbe{address: s.Address}
 
-	// Otherwise the service would count as ready because of the other program.
 	if p.address != "" && listens(ctx, p.address) {
 		return nil, fmt.Errorf("another program listens on %s: stop that, or choose another port", p.address)
 	}

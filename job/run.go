@@ -281,7 +281,7 @@ func stopCause(cause error) error {
 // maxProcesses is how many processes a Run names.
 const maxProcesses = 10
 
-// A Process is one as a Run has it.
+// A Process is a process that a program has left behind.
 type Process struct {
 	PID  int    `json:"pid"`
 	Name string `json:"name"` // of its program, of which the kernel keeps 15 bytes
@@ -309,7 +309,7 @@ func (p Processes) String() string {
 	return text
 }
 
-// processesOf are processes as a Run has them.
+// processesOf returns how many processes a list has, with the first of them.
 func processesOf(list []supervisor.Process) Processes {
 	p := Processes{Count: len(list)}
 	for _, one := range list[:min(len(list), maxProcesses)] {

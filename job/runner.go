@@ -68,7 +68,7 @@ type Options struct {
 
 	// KeySignal is told of a signal that a key of the Terminal has sent to a
 	// program (SIGINT, SIGQUIT), or that the terminal has hung up (SIGHUP), and
-	// of the run. A goroutine of that run calls it. Nil is nobody.
+	// of the run. A goroutine of that run calls it, before Done. Nil is nobody.
 	KeySignal func(Run, syscall.Signal)
 
 	// Done gets each run when it is over, before its callback returns. It is
