@@ -3,6 +3,7 @@ package job
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -322,13 +323,32 @@ func (x *execution) readOutput(from *os.File, isStderr bool) {
 	}}
 	defer lines.end()
 
+	write := func(p []byte) {
+		x.entry.write(p)
+		lines.write(p)
+	}
+
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		x.entry.write(buf[:n])
-		lines.write(buf[:n])
+		write(buf[:n])
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			write(unread(from)) // the program wrote it in time, and Options.Output is slow
+		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+// unread returns what is in a pipe, without waiting for more.
+func unread(pipe *os.File) []byte {
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	buf := make([]byte, 64<<10) // the capacity of a pipe, see pipe(7)
+	n := 0
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) }) // it does not block
+	return buf[:max(n, 0)]
 }

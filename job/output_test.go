@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestLines(t *testing.T) {
@@ -214,5 +216,31 @@ func TestOutputComesAtOnce(t *testing.T) {
 	jobs.expect("go on")
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// What a program has written is read to the end, however slow Options.Output is.
+func TestSlowOutputLosesNothing(t *testing.T) {
+	const lines = 10_000 // more than one read takes, and less than a pipe holds
+	got := 0
+	r, err := New(Options{Output: func(Line) {
+		if got++; got == 1 {
+			time.Sleep(outputTimeout + 500*time.Millisecond)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+
+	j, err := r.Command(Command{Name: "test", Argv: []string{"seq", strconv.Itoa(lines)}, Dir: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Run(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got != lines {
+		t.Errorf("Output got %d lines, want %d", got, lines)
 	}
 }
