@@ -257,7 +257,9 @@ func (h *Hub) broadcast(c change, seen map[*resource]FileState) (told int) {
 
 	for _, cl := range h.nonReporting {
 		u := c.updateFor(&cl.page)
-		if cl.mask != (mask{}) { // such a page shows a list of names
+		// A page that shows a list of names has a mask as well. The mask is in memory that
+		// nothing else here reads, so it is looked at only when a page is affected.
+		if len(affected) > 0 && cl.mask != (mask{}) {
 			u = u.merge(m.updateFor(cl.mask))
 			cl.mask = mask{}
 		}

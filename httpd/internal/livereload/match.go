@@ -70,8 +70,8 @@ func (h *Hub) affected(c *change) []*resource {
 	return resources
 }
 
-// observeChange takes in what was seen at the resources that a change affects. It returns the
-// hits of which pages have to be told, and the resources whose error is another now.
+// observeChange takes in what was seen at the resources that a change affects. It returns
+// the hits of which pages have to be told, and the resources whose error is another now.
 // Hub.mu must be held.
 func (h *Hub) observeChange(c *change, seen map[*resource]FileState) (hits []hit, errs []*resource) {
 	changed := make(map[*resource]bool)

@@ -282,8 +282,8 @@ func unknownIn(resources []*resource) []*resource {
 	return unknown
 }
 
-// firstLooksAtOnce is how many resources are looked at for the first time before another page
-// has its turn.
+// firstLooksAtOnce is how many resources are looked at for the first time before another
+// page has its turn.
 const firstLooksAtOnce = 16
 
 // lookFirst looks at resources at which nobody has looked, and returns what it saw. When
