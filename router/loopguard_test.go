@@ -185,7 +185,16 @@ func TestLoopsOfManyFilesAreRefused(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, n), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					sim := newSimulation(1)
-					sim.play(t, Options{Concurrency: 4, Post: sim.note}, tt.routes(sim), sim.saveAll(n, tt.save))
+					sim.play(t, Options{Concurrency: 4, Post: sim.note}, tt.routes(sim), func() {
+						sim.saveAll(n, tt.save)()
+						time.Sleep(time.Hour)
+						synctest.Wait()
+						for _, s := range sim.router.states {
+							if s.busy != s.running {
+								t.Errorf("route %q keeps those behind it waiting for %d queues, of which %d run", s.route.Name, s.busy, s.running)
+							}
+						}
+					})
 					sim.wantLoops(t, 1, tt.loops, tt.loop)
 					if sim.runs > n*tt.runs {
 						t.Errorf("%d runs, want at most %d", sim.runs, n*tt.runs)
