@@ -9,6 +9,7 @@ package glob
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,6 +22,8 @@ const maxAlternatives = 1024
 
 // special are the characters that have a meaning in a pattern.
 const special = `*?[]{}\`
+
+var escapeOrStars = regexp.MustCompile(`(?s)\\.|\*+`)
 
 // A Glob is a pattern without braces, split at its slashes.
 type Glob []Segment
@@ -173,6 +176,14 @@ func CompileSegment(part string) (Segment, error) {
 	if !doublestar.ValidatePattern(part) {
 		return Segment{}, errors.New("a class or an escape holds a slash: names have none, cut the pattern there")
 	}
+	// Neighbouring stars mean the same as one, but doublestar says that a*** does
+	// not match a.
+	part = escapeOrStars.ReplaceAllStringFunc(part, func(s string) string {
+		if s[0] == '*' {
+			return "*"
+		}
+		return s
+	})
 
 	if end, ok := strings.CutPrefix(part, "*"); ok && !strings.ContainsAny(end, special) {
 		return Segment{suffix, end}, nil
