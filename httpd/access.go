@@ -102,7 +102,7 @@ func parseAllowedHost(entry string) (string, error) {
 
 	host, ok := hostname(bare)
 	if !ok || strings.Contains(bare, ":") {
-		return "", fmt.Errorf("allow host %q: want a name or an address without a port, or .example.com", entry)
+		return "", fmt.Errorf("host %q: want a name or an address without a port, or .example.com", entry)
 	}
 
 	if bare != entry {
@@ -119,7 +119,7 @@ func parseAllowedOrigin(entry string) (string, error) {
 	case ok:
 		entry = strings.TrimSuffix(entry, impliedPort(origin.Scheme))
 	case entry != "null":
-		return "", fmt.Errorf("allow origin %q: want scheme://host[:port] or null", entry)
+		return "", fmt.Errorf("origin %q: want scheme://host[:port] or null", entry)
 	}
 	return strings.ToLower(entry), nil
 }

@@ -52,7 +52,7 @@ func TestCheckLooksForDirectories(t *testing.T) {
 
 func TestCheckReportsAMistakeOnce(t *testing.T) {
 	for text, want := range map[string]string{
-		"[[route]]\nname = 'a b'\nrun = ['sh']\n":               `x.toml:2:8: name is "a b": want one word without ", = and what does not print` + "\n",
+		"[[route]]\nname = 'a b'\nrun = ['sh']\n":               `x.toml:2:8: name is "a b": want one word without ", = and what does not print, and not "reload" or "names", as in "build"` + "\n",
 		"[[route]]\nname = 'a'\nrun = ['sh']\nshell = 'true'\n": `x.toml:4:9: route "a" has both run and shell: keep one of them` + "\n",
 		"\ufeff[[route]]\nname = 'a'\nrun = ['sh']\n":           "x.toml is right: 1 route\n",
 		"\ufeff[[rout]]\r\nname = 'a'\r\nrun = ['sh']\r\n":      `x.toml:1:3: unknown key "rout": is route meant?` + "\n",

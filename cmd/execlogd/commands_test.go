@@ -99,7 +99,7 @@ func TestWhyTakesTheFlagsOfRun(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"-per many x":     `-per is "many": want one of route, file`,
+		"-per many x":     `-per is "many": want one of file, route`,
 		"run -config f x": "not defined: -config",
 		"-clear":          "takes one path",
 	} {

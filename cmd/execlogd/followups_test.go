@@ -44,7 +44,7 @@ func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 	for text, want := range map[string]string{
 		`on_success = ["no-such-program"]`: `f:4:15: on_success: route "build": command "no-such-program" is in no directory`,
 		`on_failure_run = []`:              "on_failure_run has no program",
-		`on_success = 7`:                   "on_success is a number",
+		`on_success = 7`:                   "on_success is 7",
 		`stop_signal = "SIGNOT"`:           `stop_signal is "SIGNOT": want a signal`,
 		`signal = "HUP"`:                   `route "build" has signal, which is for a program that goes on running: add service = true`,
 	} {

@@ -95,7 +95,7 @@ leave = ["java", "sle*"]
 
 func TestLeaveSaysWhatIsWrong(t *testing.T) {
 	for keys, want := range map[string]string{
-		"run = ['true']\nleave = 1":                        `x.toml:4:9: leave is a number: want true, false, or names of processes, as in ["java", "sccache"]`,
+		"run = ['true']\nleave = 1":                        `x.toml:4:9: leave is 1: want true, false, or names of processes, as in ["java", "sccache"]`,
 		"run = ['true']\nleave = ['a', '[']":               `x.toml:4:15: leave: "[" is no pattern: close its bracket, or put a backslash before it`,
 		"run = ['true']\nservice = true\nleave = ['java']": `x.toml:5:10: route "x" has leave, which is for commands that end: a service is started again with nothing left of it`,
 	} {

@@ -87,7 +87,7 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 	s := begin(t, reloading)
 	s.await("msg=up route=service")
 	for text, want := range map[string]string{
-		"[[route]]\nname = 1\n":                     "x.toml:2:8: name is a number",
+		"[[route]]\nname = 1\n":                     "x.toml:2:8: name is 1",
 		"[[route]]\nname='x'\nrun=['no-such-prog']": "no-such-prog",
 	} {
 		s.write("x.toml", strings.ReplaceAll(text, "run=['x']", "run=['sh']"))

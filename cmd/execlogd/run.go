@@ -231,7 +231,7 @@ func (c *runCommand) sayLeftBehind(r job.Run) {
 // sayNotes says what may be wrong with the patterns.
 func (c *runCommand) sayNotes(ctx context.Context) {
 	for _, note := range c.cfg.Notes() {
-		c.say("note: " + note)
+		c.say("note: " + note.Text)
 	}
 	if len(c.cfg.Patterns) == 0 || len(runnable.Unmatched(ctx, c.router, c.cfg.Paths, []string{c.cfg.Name})) == 0 {
 		return

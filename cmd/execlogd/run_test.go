@@ -194,8 +194,8 @@ func TestRunUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                     "what is to run?",
 		"-match [ true":        `pattern "[": it is no glob`,
-		"-per path true":       `-per is "path": want one of route, file`,
-		"-delay -1s true":      "a time is not negative",
+		"-per path true":       `-per is "path": want one of file, route`,
+		"-delay -1s true":      `-delay is "-1s": want a time with its unit, not negative`,
 		"-timeout 5 true":      `-timeout is "5": want a time with its unit`,
 		"-no true":             "(execlogd run -help lists the flags)",
 		"-events nothing true": `unknown event "nothing"`,

@@ -53,7 +53,7 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 		e.change(change{label: "path", path: rest[0]})
 	}
 	for _, remark := range cfg.Remarks(cfg.paths) {
-		e.line("note", "%s", remark)
+		e.line("note", "%s", remark.Text)
 	}
 	_, err = io.WriteString(stdout, e.text.String())
 	return err

@@ -1,6 +1,9 @@
 package config
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"slices"
+)
 
 // Check reports directories and files that the file names and that do not exist, and
 // patterns that cannot be meant. It looks at the file system. It returns the routes
@@ -40,7 +43,9 @@ func (r *Report) check(at KeyPath, err error) bool {
 }
 
 // fromFile reports whether a value is that of the file, and not of a flag.
-func (cfg *Config) fromFile(flag string) bool { return cfg.File != "" && !cfg.flags[flag] }
+func (cfg *Config) fromFile(flag string) bool {
+	return cfg.File != "" && !slices.Contains(cfg.flags, flag)
+}
 
 // ControlKey returns the key of the control socket. It is false if the socket is not
 // named in the file, or a flag names another.
@@ -63,7 +68,7 @@ func (cfg *Config) Notes() Mistakes {
 
 // Remarks returns what is, or may be, wrong with the patterns of the routes, without
 // positions. Roots are those of every route; nil is for each route its own.
-func (cfg *Config) Remarks(roots []string) []string {
+func (cfg *Config) Remarks(roots []string) Mistakes {
 	r := cfg.NewReport()
 	for i := range cfg.Routes {
 		c := &cfg.Routes[i]
@@ -76,5 +81,5 @@ func (cfg *Config) Remarks(roots []string) []string {
 		r.noteRoute(c.Name, c, own...)
 	}
 
-	return r.texts()
+	return r.mistakes
 }

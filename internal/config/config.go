@@ -53,7 +53,7 @@ type Config struct {
 
 	Routes []Route
 
-	flags map[string]bool // that were given
+	flags []string // that were given beside a file
 }
 
 // defaultDelay is the default of delay in [server].
@@ -78,15 +78,15 @@ func defaultConfig(dir string) Config {
 }
 
 var (
-	logLevels  = []choice[slog.Level]{{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError}}
-	logFormats = []choice[string]{{"auto", "auto"}, {"text", "text"}, {"json", "json"}}
+	logLevels  = choice[slog.Level]{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	logFormats = choice[string]{"auto": "auto", "text": "text", "json": "json"}
 )
 
 // keys are the keys at the top of a file. Those with a help are flags as well.
 func (cfg *Config) keys() []key {
 	return []key{
-		{"log_level", oneOf(&cfg.LogLevel, logLevels...), "info", "log from this `level` on: debug, info, warn or error"},
-		{"log_format", oneOf(&cfg.LogFormat, logFormats...), "auto", "log in this `format`: text, json, or auto, which is text with colours on a terminal"},
+		{"log_level", oneOf(&cfg.LogLevel, logLevels), "info", "log from this `level` on: debug, info, warn or error"},
+		{"log_format", oneOf(&cfg.LogFormat, logFormats), "auto", "log in this `format`: text, json, or auto, which is text with colours on a terminal"},
 		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID", "with -config, listen for execlogd log and trigger on this `socket`"},
 		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
 		{"server", func(t *tables, v value) {
@@ -94,13 +94,12 @@ func (cfg *Config) keys() []key {
 			t.table(v, cfg.serverKeys())
 		}, nil, ""},
 		{"route", func(t *tables, v value) {
-			routes, ok := v.is.([]any)
-			if !ok {
-				t.Add(v.at.key(), "route is %s: begin each route with [[route]]", v.kind())
+			routes, isArray := v.elements()
+			if !isArray {
+				t.Add(v.at.key(), "route is %v: begin each route with [[route]]", v)
 			}
-			cfg.Routes = slices.Grow(cfg.Routes, len(routes))
-			for i, route := range routes {
-				cfg.Routes = append(cfg.Routes, t.route(value{route, v.label, v.at.Element(i)}))
+			for _, route := range routes {
+				cfg.Routes = append(cfg.Routes, t.route(route))
 			}
 		}, nil, ""},
 	}
@@ -116,11 +115,11 @@ func (cfg *Config) serverKeys() []key {
 		{"static", boolean(&cfg.Static), cfg.Static, "serve the files of the root; without it there is only live reload, for\npages of another server or of file: URLs"},
 		{"livereload", boolean(&cfg.LiveReload), cfg.LiveReload, "watch the root and refresh the pages that are open"},
 		{"inject", boolean(&cfg.Inject), cfg.Inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself"},
-		{"delay", duration(&cfg.Delay), cfg.Delay, "gather changes for this `duration` before pages are refreshed; 0s does not wait"},
-		{"debounce", duration(&cfg.Debounce), cfg.Debounce, "wait at least this `duration` between two refreshes; 0s is no limit"},
+		{"delay", duration(&cfg.Delay, none), cfg.Delay, "gather changes for this `duration` before pages are refreshed; 0s does not wait"},
+		{"debounce", duration(&cfg.Debounce, none), cfg.Debounce, "wait at least this `duration` between two refreshes; 0s is no limit"},
 		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
-		{"allow_host", access(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), nil, "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
-		{"allow_origin", access(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), nil, "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
+		{"allow_host", checked(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), nil, "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
+		{"allow_origin", checked(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), nil, "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
 		{"after", names(&cfg.After), nil, ""},
 	}
 }
@@ -146,9 +145,8 @@ func Parse(name, usage string, args []string) (Config, []string, error) {
 	}
 
 	if cfg.File != "" {
-		cfg.flags = make(map[string]bool)
 		flags.Visit(func(f *flag.Flag) {
-			cfg.flags[f.Name] = true
+			cfg.flags = append(cfg.flags, f.Name)
 			cfg.Serve = cfg.Serve || slices.Contains(keyNames(cfg.serverKeys()), strings.ReplaceAll(f.Name, "-", "_"))
 		})
 	}
@@ -157,7 +155,7 @@ func Parse(name, usage string, args []string) (Config, []string, error) {
 
 // parseFlags sets what flags say. Paths in them are relative to dir.
 func (cfg *Config) parseFlags(name, usage, dir string, args []string) (*flag.FlagSet, error) {
-	t := &tables{dir: dir}
+	t := &tables{new(Report), dir}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.StringVar(&cfg.File, "config", cfg.File, "read this `file`, execlogd.toml(5); other flags override it")
 	flags.BoolVar(&cfg.WatchFile, "watch-config", cfg.WatchFile, "read the file of -config again when it changes, as at SIGHUP")

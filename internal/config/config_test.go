@@ -25,7 +25,7 @@ func TestParseConfig(t *testing.T) {
 		{"a free port", "-port 0", func(c *Config) { c.Port = 0 }},
 		{"live reload only", "-static=false", func(c *Config) { c.Static = false }},
 		{"pages left alone", "-inject=false", func(c *Config) { c.Inject = false }},
-		{"no waiting", "-delay 0 -debounce 0s", func(c *Config) { c.Delay, c.Debounce = 0, 0 }},
+		{"no waiting", "-delay 0 -debounce 0s", func(c *Config) { c.Delay, c.Debounce = none, none }},
 		{"two dashes", "--host ::1 --debounce 1s", func(c *Config) { c.Host, c.Debounce = "::1", time.Second }},
 		{"ignored names add to the default", "-ignore a -ignore b/*", func(c *Config) { c.Ignore = []string{"a", "b/*"} }},
 		{"an empty pattern drops the default", "-ignore= -ignore b", func(c *Config) { c.Hidden, c.Ignore = []string{}, []string{"b"} }},
@@ -58,13 +58,12 @@ func TestUsageErrors(t *testing.T) {
 		{"-watch-config", "-watch-config without -config: name a file"},
 		{"-control x", "-control without -config: the socket is for the runs of routes"},
 		{"-port x", `-port is "x": want a number`},
-		{"-delay 5", `-delay is "5": want a time with its unit, as in "100ms", "2s" or "1m30s"`},
-		{"-port 65536", "-port is 65536: want a number from 0 to 65535"},
-		{"-port -1", "-port is -1: want a number from 0 to 65535"},
-		{"-delay -1s", "-delay is -1s: a time is not negative"},
-		{"-debounce -1s", "-debounce is -1s: a time is not negative"},
-		{"-log-level loud", `-log-level is "loud": want one of debug, info, warn, error`},
-		{"-log-format xml", `-log-format is "xml": want one of auto, text, json`},
+		{"-delay 5", `-delay is "5": want a time with its unit, not negative, as in "100ms", "2s" or "1m30s"`},
+		{"-port 65536", `-port is "65536": want a number from 0 to 65535`},
+		{"-port -1", `-port is "-1": want a number from 0 to 65535`},
+		{"-delay -1s", `-delay is "-1s": want a time with its unit, not negative`},
+		{"-log-level loud", `-log-level is "loud": want one of debug, error, info, warn`},
+		{"-log-format xml", `-log-format is "xml": want one of auto, json, text`},
 		{"-static=false -livereload=false", "leave nothing to do"},
 	}
 	for _, tt := range tests {
@@ -151,12 +150,14 @@ func TestConfigurationIsPrivate(t *testing.T) {
 	}
 }
 
-// A service starts with execlogd unless the file says no.
+// A service starts with execlogd unless the file, or -postpone, says no.
 func TestServicesStart(t *testing.T) {
-	for text, want := range map[string]bool{"": false, "start = true": true, "service = true": true, "service = true\nstart = false": false} {
-		cfg := mustParse(t, wrongRoute(text))
-		if got := cfg.Routes[0].Start; got != want {
+	for text, want := range map[string]bool{"": false, "start = true": true, "service = true": true, "start = false\nservice = true": false} {
+		if got := mustParse(t, wrongRoute(text)).Routes[0].Start; got != want {
 			t.Errorf("%s: starts %v, want %v", text, got, want)
 		}
+	}
+	if run, err := ParseRun("", "", []string{"-postpone", "-signal", "hup", "x"}); err != nil || run.Start {
+		t.Errorf("with -postpone starts %v, %v", run.Start, err)
 	}
 }

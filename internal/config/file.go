@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/pelletier/go-toml/v2"
@@ -41,7 +40,7 @@ func Read(file string) (Config, error) {
 func parse(file, dir string, text []byte) (Config, Mistakes) {
 	cfg := defaultConfig(dir)
 	cfg.File, cfg.Text, cfg.Serve = file, text, false
-	t := &tables{Report: *cfg.NewReport(), dir: dir}
+	t := &tables{cfg.NewReport(), dir}
 
 	content := make(map[string]any)
 	if err := toml.Unmarshal(t.source, &content); err != nil {
@@ -76,7 +75,6 @@ func (t *tables) syntaxError(err error) Mistake {
 // checkNames reports names of routes that are there twice, that After names and
 // that are not there, and routes that come after each other in a cycle.
 func (t *tables) checkNames(cfg *Config) {
-	where := sync.OnceValue(func() locations { return locate(t.source) })
 	first := make(map[string]*Route)
 	var routes []*router.Route
 	for i := range cfg.Routes {
@@ -86,7 +84,7 @@ func (t *tables) checkNames(cfg *Config) {
 			first[c.Name] = c
 			routes = append(routes, &c.Route)
 		} else if c.Name != "" {
-			line := where().find(other.At("name")).line
+			line, _ := t.position(other.At("name"))
 			t.Add(c.At("name"), "route %q: there is one of this name in line %d: rename one", c.Name, line)
 		}
 	}

@@ -57,12 +57,8 @@ func (ms Mistakes) Sort() {
 type Report struct {
 	file     string
 	source   []byte
-	mistakes []mistakeAt
-}
-
-type mistakeAt struct {
-	at   KeyPath
-	text string
+	found    locations // in the source; nil while there is no mistake
+	mistakes Mistakes
 }
 
 // NewReport returns a Report on what is wrong in the configuration's file.
@@ -75,26 +71,32 @@ func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufe
 // Add adds a mistake, unless there are MaxMistakes.
 func (r *Report) Add(at KeyPath, format string, args ...any) {
 	if !r.full() {
-		r.mistakes = append(r.mistakes, mistakeAt{at, fmt.Sprintf(format, args...)})
+		line, column := r.position(at)
+		r.mistakes = append(r.mistakes, Mistake{r.file, line, column, fmt.Sprintf(format, args...)})
 	}
 }
 
 func (r *Report) full() bool { return len(r.mistakes) >= MaxMistakes }
 
-// Mistakes returns what was added, in the order of the file.
-func (r *Report) Mistakes() Mistakes {
-	if len(r.mistakes) == 0 {
-		return nil
+// position returns where a value is; zero if neither the value nor a table around it is
+// in the file.
+func (r *Report) position(at KeyPath) (line, column int) {
+	if r.found == nil {
+		r.found = locate(r.source)
 	}
 
-	var all Mistakes
-	where := locate(r.source)
-	for _, m := range r.mistakes {
-		at := where.find(m.at)
-		all = append(all, Mistake{r.file, at.line, at.column, m.text})
+	where := r.found.find(at)
+	if where.Length == 0 {
+		return 0, 0
 	}
-	all.Sort()
-	return all
+	before := r.source[:where.Offset]
+	return bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')
+}
+
+// Mistakes returns what was added, in the order of the file.
+func (r *Report) Mistakes() Mistakes {
+	r.mistakes.Sort()
+	return r.mistakes
 }
 
 // usageError returns the first mistake, of a flag.
@@ -102,15 +104,5 @@ func (r *Report) usageError() error {
 	if len(r.mistakes) == 0 {
 		return nil
 	}
-	return Usagef("%s", r.mistakes[0].text)
-}
-
-// texts returns the mistakes without their positions, in the order in which they were
-// added.
-func (r *Report) texts() []string {
-	var all []string
-	for _, m := range r.mistakes {
-		all = append(all, m.text)
-	}
-	return all
+	return Usagef("%s", r.mistakes[0].Text)
 }

@@ -20,15 +20,6 @@ const (
 	nameEvents = inotify.Create | inotify.Delete | inotify.MovedFrom | inotify.MovedTo | inotify.Attrib
 )
 
-// orNone returns a duration as packages router and job take it, where 0 is the
-// default and less is none.
-func orNone(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
-}
-
 // HTTP returns the options of the HTTP server. Watches is for its status page.
 func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Options {
 	o := httpd.Options{
@@ -66,7 +57,7 @@ func (cfg *Config) private() []string {
 // written that concern a page.
 func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(path string) bool) []router.Route {
 	reload := cfg.pageRoute(ReloadRoute, router.Reload, cfg.Delay, refresh)
-	names := cfg.pageRoute(NamesRoute, nameEvents, max(cfg.Delay, defaultDelay)+cfg.Debounce, recheck)
+	names := cfg.pageRoute(NamesRoute, nameEvents, max(cfg.Delay, defaultDelay)+max(cfg.Debounce, 0), recheck)
 	reload.WaitsFor = func(e inotify.Event) bool { return concerns(e.Path) }
 	names.WaitsFor = reload.WaitsFor
 	return []router.Route{reload, names}
@@ -80,8 +71,8 @@ func (cfg *Config) pageRoute(name string, mask inotify.Mask, delay time.Duration
 		Hidden:   cfg.Hidden,
 		ReadOnly: true,
 		Mask:     mask,
-		Delay:    orNone(delay),
-		Debounce: orNone(cfg.Debounce),
+		Delay:    delay,
+		Debounce: cfg.Debounce,
 		After:    cfg.PagesAfter(),
 
 		// What was saved while a build failed is shown after the next success.

@@ -52,7 +52,10 @@ func CheckIgnore(globs []string, roots ...string) error {
 func checkFlags(patterns []pattern, r *Report, roots ...string) error {
 	for _, p := range patterns {
 		wrong := p.wrong(roots)
-		if wrong != "" && locate(r.source).find(p.keyPath()) == (position{}) {
+		if wrong == "" {
+			continue
+		}
+		if line, _ := r.position(p.keyPath()); line == 0 {
 			return Usagef("-%s: pattern %q: %s", p.key, p.glob, wrong)
 		}
 	}

@@ -26,14 +26,14 @@ type Route struct {
 	Start         bool
 	ChangedOnly   bool
 
-	startSet bool    // Start is what the file says
-	table    KeyPath // in the file
+	recursive bool
+	table     KeyPath // in the file
 }
 
 // defaultRoute returns what a route has that says nothing. Its root and its
 // directory are dir.
 func defaultRoute(dir string) Route {
-	c := Route{Root: dir}
+	c := Route{Root: dir, recursive: true}
 	c.Hidden = router.DefaultIgnore()
 	c.Delay, c.Debounce, c.Quiet = router.DefaultDelay, router.DefaultDebounce, router.DefaultQuiet
 	c.Settle, c.Backoff = router.DefaultSettle, router.DefaultBackoff
@@ -56,10 +56,10 @@ func (c *Route) PerFile() bool { return c.Per == router.PerFile }
 
 // What keys say in words.
 var (
-	pers       = []choice[router.Per]{{"route", router.PerRoute}, {"file", router.PerFile}}
-	onFailures = []choice[router.OnFailure]{{"cancel", router.Cancel}, {"continue", router.Continue}, {"stop", stopService}}
-	onBusies   = []choice[router.OnBusy]{{"queue", router.Queue}, {"restart", router.Restart}, {"ignore", router.Ignore}}
-	inputs     = []choice[job.Input]{{"none", job.NoInput}, {"json", job.JSONLines}, {"nul", job.NULPaths}}
+	pers       = choice[router.Per]{"route": router.PerRoute, "file": router.PerFile}
+	onFailures = choice[router.OnFailure]{"cancel": router.Cancel, "continue": router.Continue, "stop": stopService}
+	onBusies   = choice[router.OnBusy]{"queue": router.Queue, "restart": router.Restart, "ignore": router.Ignore}
+	inputs     = choice[job.Input]{"none": job.NoInput, "json": job.JSONLines, "nul": job.NULPaths}
 )
 
 // holdDefault is the default of hold, for the help.
@@ -79,23 +79,23 @@ func (c *Route) keys() []key {
 		{"ignore", patterns(Patterns{&c.Hidden, &c.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
 		{"gitignore", boolean(&c.IgnoreFiles), nil, ""}, // -ignore-files
 		{"events", events(&c.Mask), "changes of content and of names", "run on these `events` of inotify(7)"},
-		{"delay", pause(&c.Delay), c.Delay, "gather changes for this `duration` before each run"},
-		{"debounce", pause(&c.Debounce), c.Debounce, "wait at least this `duration` between the starts of two runs"},
-		{"quiet", pause(&c.Quiet), c.Quiet, "when many files change, as in a checkout, wait for a pause of this `duration`"},
-		{"settle", pause(&c.Settle), c.Settle, "wait this `duration` after the last write to a file that is still open for writing"},
+		{"delay", duration(&c.Delay, none), c.Delay, "gather changes for this `duration` before each run"},
+		{"debounce", duration(&c.Debounce, none), c.Debounce, "wait at least this `duration` between the starts of two runs"},
+		{"quiet", duration(&c.Quiet, none), c.Quiet, "when many files change, as in a checkout, wait for a pause of this `duration`"},
+		{"settle", duration(&c.Settle, none), c.Settle, "wait this `duration` after the last write to a file that is still open for writing"},
 		{"hold", hold(&c.Hold), holdDefault, "wait at most this `duration` for files that are being written, or \"until closed\" for\nthem to be closed"},
-		{"per", oneOf(&c.Per, pers...), "route", "run once for `what`: route, for everything that has changed, or file, for each file,\nside by side"},
+		{"per", oneOf(&c.Per, pers), "route", "run once for `what`: route, for everything that has changed, or file, for each file,\nside by side"},
 		{"after", names(&c.After), nil, ""},
-		{"on_failure", oneOf(&c.OnFailure, onFailures...), nil, ""},
-		{"on_busy", oneOf(&c.OnBusy, onBusies...), "queue", "do `what` with changes during a run: queue runs the command once more for them,\nrestart ends it and starts it again, ignore drops them"},
-		{"timeout", duration(&c.Timeout), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
+		{"on_failure", oneOf(&c.OnFailure, onFailures), nil, ""},
+		{"on_busy", oneOf(&c.OnBusy, onBusies), "queue", "do `what` with changes during a run: queue runs the command once more for them,\nrestart ends it and starts it again, ignore drops them"},
+		{"timeout", duration(&c.Timeout, 0), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
 		{"retries", number(&c.Retries, 0, 1000), nil, "run a command that failed again this `number` of times, unless a file changes first"},
-		{"backoff", pause(&c.Backoff), c.Backoff, "wait this `duration` before the first retry, and twice as long before each further one"},
-		{"grace", pause(&c.Service.Grace), c.Service.Grace, "kill a command that has not ended this `duration` after it was asked to"},
+		{"backoff", duration(&c.Backoff, none), c.Backoff, "wait this `duration` before the first retry, and twice as long before each further one"},
+		{"grace", duration(&c.Service.Grace, none), c.Service.Grace, "kill a command that has not ended this `duration` after it was asked to"},
 		{"leave", leave(&c.Service.Leave), nil, "let `processes` of this name keep running that the command leaves behind; true is all\n(may be repeated)"},
 		{"stop_signal", signal(&c.Service.StopSignal), "SIGTERM", "ask the command to end by this `signal`"},
 		{"signal", signal(&c.Service.ReloadSignal), nil, "send this `signal` to a command that keeps running when a file changes, and start it\nagain only when it has ended"},
-		{"recursive", inverse(&c.NotRecursive), true, "watch all directories below as well"},
+		{"recursive", boolean(&c.recursive), true, "watch all directories below as well"},
 		{"on_success", followup(&c.OnSuccess), nil, "run this `script` with /bin/sh after each run that succeeds"},
 		{"on_failure_run", followup(&c.OnFailureRun), nil, "run this `script` with /bin/sh after each run that fails"},
 		{"notify", boolean(&c.Notify), nil, "show on the desktop how each run ended"},
@@ -103,22 +103,22 @@ func (c *Route) keys() []key {
 		{"shell", text(&c.Service.Shell, `a line for the shell, as in "make site && cp -r out www"`), nil, "run this `script` with /bin/sh in place of a command"},
 		{"dir", directory(&c.Service.Dir), "the current one", "run in this `directory`"},
 		{"env", environment(&c.Service.Env), nil, "set a variable, `KEY=VALUE`, in the environment of the command (may be repeated)"},
-		{"stdin", oneOf(&c.Service.Input, inputs...), "the terminal, or none without one", "let the command read `what`: none, json, an object on a line for each change, or nul,\nthe paths with a NUL after each"},
-		{"service", boolean(&c.IsService), nil, ""},
+		{"stdin", oneOf(&c.Service.Input, inputs), "the terminal, or none without one", "let the command read `what`: none, json, an object on a line for each change, or nul,\nthe paths with a NUL after each"},
+		{"service", func(t *tables, v value) {
+			boolean(&c.IsService)(t, v)
+			c.Start = c.IsService // unless start, which is below, says otherwise
+		}, nil, ""},
 		{"ready", readiness(&c.Service), nil, ""},
 		{"outputs", patterns(Patterns{List: &c.Outputs}), nil, "do not run for files that match this `pattern`, since the command itself writes them\n(may be repeated)"},
 		{"changed_only", boolean(&c.ChangedOnly), nil, "leave out files with the same content as at the last run, and do not run if there are\nno others"},
 		{"reload", boolean(&c.Reload), nil, ""},
-		{"start", func(t *tables, v value) {
-			c.startSet = true
-			boolean(&c.Start)(t, v)
-		}, nil, ""}, // -postpone
+		{"start", boolean(&c.Start), nil, ""}, // -postpone
 	}
 }
 
 // finish sets what follows from other keys.
 func (c *Route) finish() {
-	c.Roots = []string{c.Root}
+	c.Roots, c.NotRecursive = []string{c.Root}, !c.recursive
 	switch {
 	case c.Mask != 0:
 	case c.PerFile():
@@ -141,7 +141,6 @@ func (c *Route) finish() {
 	}
 	if c.IsService {
 		c.Background = true
-		c.Start = c.Start || !c.startSet
 		c.Service.Startup, c.Timeout = c.Timeout, 0
 	}
 }
@@ -151,7 +150,7 @@ func (t *tables) route(v value) Route {
 	c := defaultRoute(t.dir)
 	c.table = v.at
 	if _, ok := v.is.(map[string]any); !ok {
-		t.wrongType(v, "a table, as after [[route]]")
+		t.unwanted(v, "a table, as after [[route]]")
 		return c
 	}
 

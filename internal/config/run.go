@@ -52,7 +52,7 @@ func ParseRunFlags(name, usage string, args []string) (Run, []string, error) {
 	}
 	cfg := Run{Route: defaultRoute(dir)}
 	cfg.Name, cfg.Service.Input = "run", job.TerminalInput
-	t := &tables{dir: dir}
+	t := &tables{new(Report), dir}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	cfg.define(flags, t)
 	if err := ParseFlags(flags, usage, args); err != nil {
@@ -132,8 +132,8 @@ func (cfg *Run) GoesOn() bool { return cfg.OnBusy == router.Restart || cfg.IsSer
 func (cfg *Run) Whole() inotify.Event { return inotify.Event{Root: cfg.Paths[0], Path: "."} }
 
 // Notes returns what there is to say of patterns that may be wrong.
-func (cfg *Run) Notes() []string {
+func (cfg *Run) Notes() Mistakes {
 	r := new(Report)
 	r.noteRoute("", &cfg.Route, cfg.Paths...)
-	return r.texts()
+	return r.mistakes
 }

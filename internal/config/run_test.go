@@ -57,7 +57,7 @@ func TestFlagsOfRunAreKeysOfARoute(t *testing.T) {
 // asInFile returns a route without the fields that have another default in a file than
 // for execlogd run.
 func asInFile(c Route) Route {
-	c.table, c.Start, c.startSet, c.IgnoreFiles = KeyPath{}, false, false, false
+	c.table, c.Start, c.IgnoreFiles = KeyPath{}, false, false
 	if c.Service.Input == job.TerminalInput {
 		c.Service.Input = job.NoInput
 	}
@@ -66,13 +66,13 @@ func asInFile(c Route) Route {
 
 func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 	for args, want := range map[string]string{
-		"-stop-signal SIGFOO true":    `-stop-signal is "SIGFOO": want a signal, as in "SIGINT"; kill -l lists them`,
-		"-signal STOP true":           `-signal is "STOP", which ends nothing and tells nothing`,
+		"-stop-signal SIGFOO true":    `-stop-signal is "SIGFOO": want a signal other than SIGSTOP and SIGCONT, as in "SIGINT"; kill -l lists them`,
+		"-signal STOP true":           `-signal is "STOP": want a signal other than SIGSTOP`,
 		"-signal HUP -per file true":  "drop -per file",
 		"-recursive=no true":          `-recursive is "no": want true or false`,
 		"-settle 5 true":              `-settle is "5": want a time with its unit`,
-		"-debounce -1s true":          "-debounce is -1s: a time is not negative",
-		"-on-busy wait true":          `-on-busy is "wait": want one of queue, restart, ignore`,
+		"-debounce -1s true":          `-debounce is "-1s": want a time with its unit, not negative`,
+		"-on-busy wait true":          `-on-busy is "wait": want one of ignore, queue, restart`,
 		"-stdin lines true":           `-stdin is "lines": want one of`,
 		"-env A true":                 `-env is "A": want KEY=VALUE`,
 		"-env =x true":                `"" is no name of a variable`,
@@ -98,11 +98,11 @@ func TestKeysWithHelpAreFlags(t *testing.T) {
 	var (
 		n  int
 		on = true
-		r  tables
+		r  = &tables{Report: new(Report)}
 	)
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	defineKeys(flags, &r, []key{
+	defineKeys(flags, r, []key{
 		{"how_often", number(&n, 1, 9), n, "so `number` times"},
 		{"as_well", boolean(&on), nil, "whether to"},
 		{"file_alone", number(&n, 1, 9), nil, ""},
@@ -114,12 +114,12 @@ func TestKeysWithHelpAreFlags(t *testing.T) {
 		t.Error("a key without help is a flag")
 	}
 	for arg, want := range map[string]string{
-		"-how-often=x":  `-how-often is "x": want a number`,
-		"-how-often=10": "-how-often is 10: want a number from 1 to 9",
+		"-how-often=x":  `-how-often is "x": want a number from 1 to 9`,
+		"-how-often=10": `-how-often is "10": want a number from 1 to 9`,
 		"-as-well=x":    `-as-well is "x": want true or false`,
 	} {
 		r.mistakes = nil
-		if err := flags.Parse([]string{arg}); err != nil || len(r.mistakes) != 1 || r.mistakes[0].text != want {
+		if err := flags.Parse([]string{arg}); err != nil || len(r.mistakes) != 1 || r.mistakes[0].Text != want {
 			t.Errorf("%s: got %v %v, want %s", arg, err, r.mistakes, want)
 		}
 	}

@@ -4,27 +4,39 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// A value is a value of a file as go-toml decodes it, or of a flag.
+// A value is a value of a file as go-toml decodes it, or the text of a flag.
 type value struct {
 	is    any
 	label string // its key or flag, as messages call it
 	at    KeyPath
+	flag  bool
 }
 
-// kind names the type of a value in messages.
-func (v value) kind() string {
-	switch v.is.(type) {
+// elements returns the elements of an array.
+func (v value) elements() (all []value, isArray bool) {
+	array, isArray := v.is.([]any)
+	for i, e := range array {
+		all = append(all, value{is: e, label: v.label, at: v.at.Element(i)})
+	}
+	return all, isArray
+}
+
+// String is what a value is in messages.
+func (v value) String() string {
+	switch is := v.is.(type) {
 	case string:
+		if v.flag {
+			return strconv.Quote(is)
+		}
 		return "a string"
-	case int64:
-		return "a number"
+	case int64, bool:
+		return fmt.Sprint(is)
 	case float64:
 		return "a number with a fraction"
-	case bool:
-		return "true or false"
 	case []any:
 		return "an array"
 	case map[string]any:
@@ -38,8 +50,9 @@ type key struct {
 	name   string
 	decode decoder
 
-	// A key with a help is a flag as well. The help has what the flag takes in
-	// backquotes (see keyFlag); the default, if there is one to show, follows it.
+	// A key with a help is a flag as well. The help has a word for what the flag takes
+	// in backquotes; without one the flag is true or false. The default, if there is one
+	// to show, follows the help.
 	byDefault any
 	help      string
 }
@@ -54,20 +67,20 @@ type decoder func(*tables, value)
 // and needs quadratic time for unknown keys. Here every mistake is reported, with
 // what would be right.
 type tables struct {
-	Report
+	*Report
 	dir string // that relative paths are relative to
 }
 
-// wrongType reports that a value is of a type that its key does not take.
-func (t *tables) wrongType(v value, want string) {
-	t.Add(v.at, "%s is %s: want %s", v.label, v.kind(), want)
+// unwanted reports a value that its key does not take.
+func (t *tables) unwanted(v value, want string) {
+	t.Add(v.at, "%s is %v: want %s", v.label, v, want)
 }
 
 // table decodes the members of a table, in the order of the keys.
 func (t *tables) table(v value, keys []key) {
 	members, ok := v.is.(map[string]any)
 	if !ok {
-		t.Add(v.at.key(), "%s is %s: write it as a table, [%[1]s]", v.label, v.kind())
+		t.Add(v.at.key(), "%s is %v: write it as a table, [%[1]s]", v.label, v)
 		return
 	}
 
@@ -75,7 +88,7 @@ func (t *tables) table(v value, keys []key) {
 	for _, k := range keys {
 		known[k.name] = true
 		if is, ok := members[k.name]; ok {
-			k.decode(t, value{is, k.name, v.at.Key(k.name)})
+			k.decode(t, value{is: is, label: k.name, at: v.at.Key(k.name)})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
@@ -93,16 +106,12 @@ func meantKey(name string, keys []key) string {
 		return fmt.Sprintf("is %s meant?", meant)
 	}
 
-	for _, table := range []struct {
-		name string
-		keys []key
-	}{
-		{"[server]", new(Config).serverKeys()},
-		{"a [[route]]", new(Route).keys()},
-		{"the top of the file", new(Config).keys()},
-	} {
-		if meant := Nearest(name, keyNames(table.keys)); meant != "" {
-			return fmt.Sprintf("%s belongs to %s; here is %s", meant, table.name, strings.Join(here, ", "))
+	for _, other := range []struct {
+		table string
+		keys  []key
+	}{{"[server]", new(Config).serverKeys()}, {"a [[route]]", new(Route).keys()}, {"the top of the file", new(Config).keys()}} {
+		if meant := Nearest(name, keyNames(other.keys)); meant != "" {
+			return fmt.Sprintf("%s belongs to %s; here is %s", meant, other.table, strings.Join(here, ", "))
 		}
 	}
 	return "want one of " + strings.Join(here, ", ")
