@@ -45,7 +45,7 @@ func (q *queue) gitIsIdle(now time.Time) bool {
 	s.router.runs.Go(func() {
 		busy := false
 		for _, file := range files {
-			if dir := git.FindDir(filepath.Dir(file)); dir != "" {
+			if _, dir := git.FindDir(filepath.Dir(file)); dir != "" {
 				gitDirs = append(gitDirs, dir)
 			}
 		}
@@ -112,7 +112,7 @@ func (r *Router) findRepository(root string) {
 		return // the root is not there yet
 	}
 
-	if dir := git.FindDir(abs); dir != "" {
+	if _, dir := git.FindDir(abs); dir != "" {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.gitDirs == nil {

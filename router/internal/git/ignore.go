@@ -1,7 +1,9 @@
 package git
 
 import (
+	"cmp"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -49,15 +51,13 @@ func (a *IgnoreFiles) For(root string) *RootFiles {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
-	f := a.roots[root]
-	if f == nil {
-		if a.roots == nil {
-			a.roots = make(map[string]*RootFiles)
-		}
-		f = newRootFiles(root)
-		a.roots[root] = f
+	if a.roots == nil {
+		a.roots = make(map[string]*RootFiles)
 	}
-	return f
+	if a.roots[root] == nil {
+		a.roots[root] = newRootFiles(root)
+	}
+	return a.roots[root]
 }
 
 // Forget has the ignore files of a root read again. It must be called before directories
@@ -88,33 +88,21 @@ type RootFiles struct {
 	mu      sync.Mutex
 	top     string                   // of the work tree
 	prefix  string                   // of the root below top, with a slash after it, or empty
-	inside  map[string][]*ignoreFile // by directory below the root, "" for the root; in the order of fileNames, nil for one that is not there
-	outside []*ignoreFile            // of the directories above the root, from the deepest on, each in the order of fileNames; info/exclude is last
+	files   map[string][]*ignoreFile // by directory below top, "" for top; in the order of fileNames
+	exclude *ignoreFile              // info/exclude; nil before the first look outside the root
 	rootOut bool                     // the root itself is ignored, so those outside do not count
 	looked  time.Time                // when those outside were looked at last
 	changed bool                     // one of them has changed since the last update
-	decided map[string]decision      // for directories below the root, while nothing changes
+	decided map[string]*rule         // by directory below top, while nothing changes; nil if no rule is for it
 }
 
-// A Line is a line of an ignore file.
-type Line struct {
-	File   string // absolute
-	Number int    // from 1 on
-	Text   string
-}
-
-type decision struct {
-	by      Line
-	ignored bool
-}
-
+// An ignoreFile is one of which the rules are known. It has none if there is no regular file
+// that can be read.
 type ignoreFile struct {
 	path  string // absolute
 	rules []rule
 	stamp stamp
 }
-
-func (f *ignoreFile) line(r rule) Line { return Line{File: f.path, Number: r.line, Text: r.text} }
 
 // A stamp differs between two states of a file. It is zero for one that is not there.
 type stamp struct {
@@ -131,23 +119,22 @@ func stampOf(path string) stamp {
 	return stamp{st.Ino, st.Ctim, st.Size}
 }
 
-// read reads an ignore file; nil if there is no regular file that can be read.
 func read(path string) *ignoreFile {
-	// Without O_NONBLOCK a FIFO of that name would block.
+	f := &ignoreFile{path: path, stamp: stampOf(path)}
+	if f.stamp == (stamp{}) {
+		return f
+	}
+
+	// It may be a FIFO by now, which would block without O_NONBLOCK.
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil
+		return f
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return nil
+	if text, err := io.ReadAll(io.LimitReader(file, maxIgnoreFile)); err == nil {
+		f.rules = parse(path, text)
 	}
-	text, err := io.ReadAll(io.LimitReader(file, maxIgnoreFile))
-	if err != nil {
-		return nil
-	}
-	return &ignoreFile{path: path, rules: parse(text)}
+	return f
 }
 
 func newRootFiles(root string) *RootFiles {
@@ -159,14 +146,15 @@ func newRootFiles(root string) *RootFiles {
 // reset finds the work tree and forgets everything that was read. f.mu must be held,
 // or f be new.
 func (f *RootFiles) reset() {
-	f.inside, f.decided = make(map[string][]*ignoreFile), make(map[string]decision)
-	f.outside, f.looked = nil, time.Time{}
+	f.files, f.decided = make(map[string][]*ignoreFile), make(map[string]*rule)
+	f.exclude, f.looked = nil, time.Time{}
 
 	real := f.root
 	if resolved, err := filepath.EvalSymlinks(f.root); err == nil {
 		real = resolved
 	}
-	f.top, f.prefix = workTree(real), ""
+	top, _ := FindDir(real)
+	f.top, f.prefix = cmp.Or(top, real), ""
 	if rel, err := filepath.Rel(f.top, real); err == nil && rel != "." {
 		f.prefix = rel + "/"
 	}
@@ -179,78 +167,77 @@ func (f *RootFiles) Ignored(path string, dir bool) (by Line, ignored bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.looked) > outsideInterval {
-		first := f.outside == nil
+		first := f.exclude == nil
 		if f.readOutside() && !first {
 			f.changed = true
 			clear(f.decided)
 		}
 	}
 
-	for i := 0; i < len(path); i++ {
-		if path[i] == '/' {
-			if d := f.directory(path[:i]); d.ignored {
-				return d.by, true
+	full := f.prefix + path
+	for i := len(f.prefix); i < len(full); i++ {
+		if full[i] != '/' {
+			continue
+		}
+		r, known := f.decided[full[:i]]
+		if !known {
+			if len(f.decided) >= maxDecided {
+				clear(f.decided)
 			}
+			r = f.decide(full[:i], true)
+			f.decided[full[:i]] = r
+		}
+		if r.ignores() {
+			return r.Line, true
 		}
 	}
-	return f.decide(path, dir)
-}
 
-// directory is decide for a directory, from memory if possible. f.mu must be held.
-func (f *RootFiles) directory(path string) decision {
-	d, known := f.decided[path]
-	if !known {
-		if len(f.decided) >= maxDecided {
-			clear(f.decided)
-		}
-		d.by, d.ignored = f.decide(path, true)
-		f.decided[path] = d
+	if r := f.decide(full, dir); r.ignores() {
+		return r.Line, true
 	}
-	return d
+	return Line{}, false
 }
 
-// decide is Ignored for the path alone, without the directories above it: the last
-// matching line of the strongest file decides. f.mu must be held.
-func (f *RootFiles) decide(at string, dir bool) (by Line, ignored bool) {
-	full := f.prefix + at
+// decide returns the rule for a path alone, without the directories above it: the last
+// matching line of the strongest file; nil if there is none. The path is relative to the top
+// of the work tree. f.mu must be held.
+func (f *RootFiles) decide(at string, dir bool) *rule {
 	for kind := range fileNames {
-		for in := path.Dir(at); ; in = path.Dir(in) {
-			rel := at
-			if in == "." {
-				in = ""
-			} else {
-				rel = at[len(in)+1:]
-			}
-
+		for in := parent(at); !f.rootOut || !f.isOutside(in); in = parent(in) {
 			if files := f.in(in); files != nil && files[kind] != nil {
-				if r, ok := lastMatch(files[kind].rules, rel, dir); ok {
-					return files[kind].line(r), !r.negated
+				if r := lastMatch(files[kind].rules, strings.TrimPrefix(at[len(in):], "/"), dir); r != nil {
+					return r
 				}
 			}
 			if in == "" {
 				break
 			}
 		}
-
-		if by, r, ok := f.matchAbove(full, dir, kind); ok {
-			return by, !r.negated
-		}
 	}
 
-	by, r, ok := f.matchExclude(full, dir)
-	return by, ok && !r.negated
+	if f.rootOut {
+		return nil
+	}
+	return lastMatch(f.exclude.rules, at, dir)
 }
 
-// in returns the files of a directory below the root, in the order of fileNames. f.mu
-// must be held.
+// parent returns the directory of a path; empty for the top.
+func parent(at string) string { return at[:max(0, strings.LastIndexByte(at, '/'))] }
+
+// isOutside reports whether a directory, which is above a path in the root or is one above
+// the root, is outside the root.
+func (f *RootFiles) isOutside(dir string) bool { return len(dir) < len(f.prefix)-1 }
+
+// in returns the files of a directory, in the order of fileNames, with nil for those without
+// rules; nil if there are none. readOutside has read those outside the root. f.mu must be held.
 func (f *RootFiles) in(dir string) []*ignoreFile {
-	files, known := f.inside[dir]
+	files, known := f.files[dir]
 	if known {
 		return files
 	}
 
 	for i, name := range fileNames {
-		if file := read(filepath.Join(f.root, dir, name)); file != nil {
+		if file := read(filepath.Join(f.top, dir, name)); file.rules != nil {
 			if files == nil {
 				files = make([]*ignoreFile, len(fileNames))
 			}
@@ -258,102 +245,42 @@ func (f *RootFiles) in(dir string) []*ignoreFile {
 		}
 	}
 
-	f.inside[dir] = files
+	f.files[dir] = files
 	return files
-}
-
-// matchAbove finds the rule that the files of a kind above the root have for a path,
-// which is relative to the top of the work tree. f.mu must be held.
-func (f *RootFiles) matchAbove(full string, dir bool, kind int) (by Line, r rule, ok bool) {
-	above := strings.TrimSuffix(f.prefix, "/")
-	for i := kind; i < len(f.outside)-1 && !f.rootOut; i += len(fileNames) {
-		above = path.Dir(above)
-		rel := full
-		if above != "." {
-			if rel, ok = strings.CutPrefix(full, above+"/"); !ok {
-				continue
-			}
-		}
-
-		if r, ok := lastMatch(f.outside[i].rules, rel, dir); ok {
-			return f.outside[i].line(r), r, true
-		}
-	}
-	return by, r, false
-}
-
-// matchExclude is matchAbove for info/exclude. f.mu must be held.
-func (f *RootFiles) matchExclude(full string, dir bool) (by Line, r rule, ok bool) {
-	if f.rootOut {
-		return by, r, false
-	}
-	file := f.outside[len(f.outside)-1]
-	r, ok = lastMatch(file.rules, full, dir)
-	return file.line(r), r, ok
-}
-
-// outsidePaths returns the paths of the files that outside has, in its order.
-func (f *RootFiles) outsidePaths() (paths []string) {
-	for dir := path.Dir(strings.TrimSuffix(f.prefix, "/")); f.prefix != ""; dir = path.Dir(dir) {
-		for _, name := range fileNames {
-			paths = append(paths, filepath.Join(f.top, dir, name))
-		}
-		if dir == "." {
-			break
-		}
-	}
-	return append(paths, excludeFile(f.top))
 }
 
 // readOutside reads the files outside the root that have changed since the last
 // call, and reports whether one has. f.mu must be held.
 func (f *RootFiles) readOutside() (changed bool) {
 	f.looked = time.Now()
-	old := f.outside
-	f.outside = nil
-	for i, path := range f.outsidePaths() {
-		now := stampOf(path)
-		file := &ignoreFile{path: path}
-		switch {
-		case i < len(old) && old[i].path == path && old[i].stamp == now:
-			file = old[i]
-		case now != stamp{}:
-			changed = true
-			if new := read(path); new != nil {
-				file = new
-			}
-		default:
-			changed = changed || i < len(old)
+	reread := func(old *ignoreFile, path string) *ignoreFile {
+		if old != nil && old.path == path && old.stamp == stampOf(path) {
+			return old
 		}
-		file.stamp = now
-		f.outside = append(f.outside, file)
+		changed = true
+		return read(path)
 	}
 
+	for dir := strings.TrimSuffix(f.prefix, "/"); dir != ""; {
+		dir = parent(dir)
+		if f.files[dir] == nil {
+			f.files[dir] = make([]*ignoreFile, len(fileNames))
+		}
+		for i, name := range fileNames {
+			f.files[dir][i] = reread(f.files[dir][i], filepath.Join(f.top, dir, name))
+		}
+	}
+	f.exclude = reread(f.exclude, excludeFile(f.top))
+
+	// The root is ignored with any directory above it.
 	f.rootOut = false
-	f.rootOut = f.isRootIgnored()
-	return changed
-}
-
-// isRootIgnored reports whether a file outside ignores the root or a directory above
-// it. f.mu must be held.
-func (f *RootFiles) isRootIgnored() bool {
-	for i := range len(f.prefix) {
-		if f.prefix[i] != '/' {
-			continue
-		}
-
-		r, ok := rule{}, false
-		for kind := 0; kind < len(fileNames) && !ok; kind++ {
-			_, r, ok = f.matchAbove(f.prefix[:i], true, kind)
-		}
-		if !ok {
-			_, r, ok = f.matchExclude(f.prefix[:i], true)
-		}
-		if ok && !r.negated {
-			return true
+	for i := range f.prefix {
+		if f.prefix[i] == '/' && f.decide(f.prefix[:i], true).ignores() {
+			f.rootOut = true
+			break
 		}
 	}
-	return false
+	return changed
 }
 
 // update forgets what may not be true any more after events below the root, and
@@ -369,40 +296,22 @@ func (f *RootFiles) update(events []inotify.Event) (changed bool) {
 			continue
 		}
 
-		dir := path.Dir(e.Path)
-		if dir == "." {
-			dir = ""
-		}
-		switch base := path.Base(e.Path); {
-		case e.Mask&inotify.IsDir == 0 && slices.Contains(fileNames, base):
+		at := f.prefix + e.Path
+		switch _, known := f.files[at]; {
+		case e.Mask&inotify.IsDir == 0 && slices.Contains(fileNames, path.Base(at)):
 			if e.Mask&(content|gone|arrived) != 0 {
-				delete(f.inside, dir)
+				delete(f.files, parent(at))
 				clear(f.decided)
 				changed = true
 			}
-		case e.Mask&inotify.IsDir != 0 && e.Mask&(gone|arrived) != 0:
-			f.forget(e.Path, e.Mask&inotify.MovedFrom != 0)
+		case known && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|arrived) != 0:
+			delete(f.files, at)
+			delete(f.decided, at)
+			if e.Mask&inotify.MovedFrom != 0 { // one that was removed had nothing below it any more
+				clear(f.decided)
+				maps.DeleteFunc(f.files, func(other string, _ []*ignoreFile) bool { return strings.HasPrefix(other, at+"/") })
+			}
 		}
 	}
 	return changed
-}
-
-// forget drops what is known of a directory, and if it was moved of those below it.
-// One that was removed had none any more. f.mu must be held.
-func (f *RootFiles) forget(dir string, moved bool) {
-	if _, known := f.inside[dir]; !known {
-		return
-	}
-	delete(f.inside, dir)
-	delete(f.decided, dir)
-	if !moved {
-		return
-	}
-
-	clear(f.decided)
-	for other := range f.inside {
-		if strings.HasPrefix(other, dir+"/") {
-			delete(f.inside, other)
-		}
-	}
 }

@@ -6,35 +6,34 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
 // maxGitFile is the most that a .git file, which names a directory, may have.
 const maxGitFile = 1 << 13
 
-// FindDir returns the git directory of the repository that a directory is in; empty
-// if it is in none. In a linked work tree, or in a submodule, a file called .git
-// names it.
-func FindDir(dir string) string {
+// FindDir returns the top of the work tree that a directory is in, and the git directory of
+// its repository; empty if it is in none. In a linked work tree, or in a submodule, a file
+// called .git names that directory.
+func FindDir(dir string) (top, gitDir string) {
 	for {
 		git := filepath.Join(dir, ".git")
 		info, err := os.Stat(git)
 		switch {
 		case err == nil && info.IsDir():
-			return git
+			return dir, git
 		case err == nil && info.Mode().IsRegular() && info.Size() < maxGitFile:
 			text, err := os.ReadFile(git)
 			name, ok := bytes.CutPrefix(bytes.TrimSpace(text), []byte("gitdir: "))
 			if err != nil || !ok {
-				return ""
+				return dir, ""
 			}
-			return absolute(string(name), dir)
+			return dir, absolute(string(name), dir)
 		}
 
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return ""
+			return "", ""
 		}
 		dir = parent
 	}
@@ -51,28 +50,15 @@ func IsBusy(gitDir string, quiet time.Duration) bool {
 	return err == nil && time.Since(info.ModTime()).Abs() < quiet // either clock may be wrong
 }
 
-// workTree returns the top of the work tree that a directory without symbolic links
-// is in; the directory itself if it is in none.
-func workTree(dir string) string {
-	for top := dir; ; top = filepath.Dir(top) {
-		if _, err := os.Lstat(filepath.Join(top, ".git")); err == nil {
-			return top
-		}
-		if top == filepath.Dir(top) {
-			return dir
-		}
-	}
-}
-
-// excludeFile returns the info/exclude of the repository whose work tree has this
-// top. Linked work trees share that of the main one (commondir).
+// excludeFile returns the info/exclude of the repository whose work tree has this top; empty
+// if there is none. Linked work trees share that of the main one (commondir).
 func excludeFile(top string) string {
-	git := filepath.Join(top, ".git")
-	if text, err := os.ReadFile(git); err == nil {
-		git = absolute(strings.TrimSpace(strings.TrimPrefix(string(text), "gitdir:")), top)
+	dir, git := FindDir(top)
+	if git == "" || dir != top {
+		return ""
 	}
 	if text, err := os.ReadFile(filepath.Join(git, "commondir")); err == nil {
-		git = absolute(strings.TrimSpace(string(text)), git)
+		git = absolute(string(bytes.TrimSpace(text)), git)
 	}
 	return filepath.Join(git, "info", "exclude")
 }

@@ -31,7 +31,7 @@ func TestIsBusy(t *testing.T) {
 		if err := os.Chtimes(dir, at, at); err != nil {
 			t.Fatal(err)
 		}
-		if got := FindDir(filepath.Join(dir, "../src")); got != dir {
+		if _, got := FindDir(filepath.Join(dir, "../src")); got != dir {
 			t.Errorf("%s: the git directory is %q, want %q", tt.name, got, dir)
 		}
 		if got := IsBusy(dir, quiet); got != tt.busy {

@@ -9,19 +9,28 @@ import (
 	"github.com/execlog/execlogd/router/internal/glob"
 )
 
+// A Line is a line of an ignore file.
+type Line struct {
+	File   string // absolute
+	Number int    // from 1 on
+	Text   string
+}
+
 // A rule is a line of an ignore file, in the syntax of gitignore(5).
 type rule struct {
+	Line
 	glob    glob.Glob // relative to the file's directory
 	base    bool      // the pattern has no slash and is for the last name of a path
 	negated bool
 	dirOnly bool
-	text    string
-	line    int
 }
 
-// parse reads the rules of an ignore file. It leaves out lines that can match
+// ignores reports whether the rule, which may be nil for none, has its paths ignored.
+func (r *rule) ignores() bool { return r != nil && !r.negated }
+
+// parse reads the rules of the ignore file of a path. It leaves out lines that can match
 // nothing.
-func parse(text []byte) (rules []rule) {
+func parse(path string, text []byte) (rules []rule) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 
 	n := 0
@@ -30,7 +39,7 @@ func parse(text []byte) (rules []rule) {
 		line = bytes.TrimSuffix(line, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if r, ok := parseLine(string(line)); ok {
-			r.line = n
+			r.File, r.Number = path, n
 			rules = append(rules, r)
 		}
 	}
@@ -42,7 +51,7 @@ func parseLine(line string) (r rule, ok bool) {
 		return r, false
 	}
 	pattern := trimSpaces(line)
-	r.text = pattern
+	r.Text = pattern
 	pattern, r.negated = strings.CutPrefix(pattern, "!")
 	pattern, r.dirOnly = strings.CutSuffix(pattern, "/")
 	if pattern == "" {
@@ -109,10 +118,6 @@ func parseSegment(part string, hasSlash bool) (glob.Segment, bool) {
 			}
 			b.WriteString(part[i : i+2])
 			i += 2
-		case '*':
-			for ; i < len(part) && part[i] == '*'; i++ {
-			}
-			b.WriteByte('*')
 		case '{', '}', ']':
 			b.WriteString(`\` + string(c))
 			i++
@@ -190,8 +195,8 @@ func classChar(s string, i int) (c string, next int) {
 }
 
 // lastMatch returns the last of the rules for a path that is relative to their
-// file's directory.
-func lastMatch(rules []rule, rel string, dir bool) (rule, bool) {
+// file's directory; nil if there is none.
+func lastMatch(rules []rule, rel string, dir bool) *rule {
 	base := path.Base(rel)
 	for i := range slices.Backward(rules) {
 		r := &rules[i]
@@ -200,8 +205,8 @@ func lastMatch(rules []rule, rel string, dir bool) (rule, bool) {
 		}
 
 		if r.base && r.glob[0].Match(base) || !r.base && r.glob.Match(rel) {
-			return *r, true
+			return r
 		}
 	}
-	return rule{}, false
+	return nil
 }
