@@ -117,7 +117,10 @@ func (f *failures) take() error {
 	return first.err
 }
 
-// keepOnly forgets the failures of routes that are not named.
+// keepOnly forgets the failures of routes that are not named, or had another Per.
 func (f *failures) keepOnly(names map[string]bool) {
-	maps.DeleteFunc(f.errs, func(id queueID, _ failure) bool { return id.retired || !names[id.route.Name] })
+	maps.DeleteFunc(f.errs, func(id queueID, _ failure) bool {
+		hadOtherPer := (id.key == key{}) != (id.route.Per == PerRoute)
+		return hadOtherPer || !names[id.route.Name]
+	})
 }

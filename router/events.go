@@ -34,7 +34,7 @@ func (s *routeState) addAll(events []inotify.Event, now time.Time, by *Submissio
 // want changes only what is known already.
 func (s *routeState) add(e inotify.Event, now time.Time, by *Submission) {
 	k := keyOf(e)
-	wanted := s.rules.wants(e) || e.Mask == 0 && s.rules.isFor(e)
+	wanted := s.wants(e) || e.Mask == 0 && s.isFor(e)
 	wanted = s.isEmptyNewFile(k, e) || wanted
 
 	// What the route's own runs have written is neither wanted nor waited for. Both
@@ -44,7 +44,7 @@ func (s *routeState) add(e inotify.Event, now time.Time, by *Submission) {
 		if s.outputs.isOwn(k, e, now) || renamed {
 			wanted = false
 			e.Mask &^= inotify.Modify
-		} else if s.outputs.mustAsk(k, e, now) && s.rules.isFor(e) {
+		} else if s.outputs.mustAsk(k, e, now) && s.isFor(e) {
 			defer s.outputs.ask(k, e, !s.has(k), now)
 		}
 	}
@@ -84,7 +84,7 @@ func (s *routeState) isEmptyNewFile(k key, e inotify.Event) bool {
 	if !s.route.Empty {
 		return false
 	}
-	isNew := s.newFiles[k] || e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create && s.rules.isFor(e)
+	isNew := s.newFiles[k] || e.Mask&(inotify.Create|inotify.IsDir) == inotify.Create && s.isFor(e)
 	if isNew && e.Mask&(content|gone|inotify.MovedTo) == 0 {
 		s.newFiles[k] = true
 	} else {
@@ -103,7 +103,7 @@ func (s *routeState) put(k key, e inotify.Event, c *cause, by *Submission, now t
 	}
 
 	x := entry{event: e, pinned: e.Mask == 0, submissions: by.refAll()}
-	x.event.Mask = cmp.Or(e.Mask&(s.rules.want|inotify.IsDir), e.Mask&inotify.CloseWrite)
+	x.event.Mask = cmp.Or(e.Mask&(s.route.Mask|inotify.IsDir), e.Mask&inotify.CloseWrite)
 	if by == nil && s.loop.isMuted(k, now) {
 		s.loop.keep(&x)
 		q.markDirty() // if it is new it is forgotten again
@@ -122,7 +122,7 @@ func (s *routeState) put(k key, e inotify.Event, c *cause, by *Submission, now t
 func (s *routeState) addExisting(e inotify.Event) {
 	e, _ = s.outermost(e)
 	k := keyOf(e)
-	if s.has(k) || !s.rules.isFor(e) {
+	if s.has(k) || !s.isFor(e) {
 		return
 	}
 	s.put(k, e, nil, nil, time.Now())
@@ -245,7 +245,7 @@ func (s *routeState) noteNewFile(k key) {
 	e.event.From = ""
 
 	// Only that the earlier file was gone may have been wanted.
-	if e.event.Mask&s.rules.want == 0 && !e.pinned {
+	if e.event.Mask&s.route.Mask == 0 && !e.pinned {
 		q.batch.remove(k)
 		unrefAll(e.submissions, nil)
 	}
@@ -275,8 +275,8 @@ func (s *routeState) rename(e inotify.Event, now time.Time) {
 // putMoved puts an entry in under its new path.
 func (s *routeState) putMoved(x entry, now time.Time) {
 	k := keyOf(x.event)
-	empty := s.route.Empty && x.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(x.event)
-	if !s.rules.wants(x.event) && !empty {
+	empty := s.route.Empty && x.event.Mask&inotify.CloseWrite != 0 && s.isFor(x.event)
+	if !s.wants(x.event) && !empty {
 		unrefAll(x.submissions, nil)
 		return
 	}

@@ -453,7 +453,7 @@ func (s *routeState) outermost(e inotify.Event) (outer inotify.Event, ok bool) {
 		return e, false
 	}
 	for _, at := range s.router.overlaps[e.Root] {
-		if other := inRoot(e, at); s.rules.isFor(other) {
+		if other := inRoot(e, at); s.isFor(other) {
 			return other, true
 		}
 	}
@@ -464,7 +464,7 @@ func (s *routeState) outermost(e inotify.Event) (outer inotify.Event, ok bool) {
 // used for its file. With PerFile one file must not have two paths.
 func (s *routeState) canonical(e inotify.Event) inotify.Event {
 	outer, ok := s.outermost(e)
-	if ok || s.route.Per != PerFile || e.Path == "." || e.Mask == 0 || s.rules.isFor(e) {
+	if ok || s.route.Per != PerFile || e.Path == "." || e.Mask == 0 || s.isFor(e) {
 		return outer
 	}
 	if places := s.router.overlaps[e.Root]; len(places) > 0 {

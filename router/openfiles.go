@@ -122,7 +122,7 @@ func (a *asker) take(r *Router) []*question {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	const opens = inotify.Open | inotify.CloseNoWrite
-	mayOpen := !slices.ContainsFunc(r.states, func(s *routeState) bool { return s.rules.want&opens != 0 })
+	mayOpen := !slices.ContainsFunc(r.states, func(s *routeState) bool { return s.route.Mask&opens != 0 })
 
 	var questions []*question
 	for _, q := range a.queues[:min(len(a.queues), maxAsked)] {

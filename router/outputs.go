@@ -318,7 +318,7 @@ func (o *outputs) resolve(k key, isOwn bool) {
 // with each event of a watcher.
 func (s *routeState) isOutputRename(k key, e inotify.Event, now time.Time) bool {
 	if at, ok := s.renamedOutput(k, now); ok {
-		isOther := at == k && e.Mask&arrived != 0 && !s.rules.isOutput(e.From)
+		isOther := at == k && e.Mask&arrived != 0 && !s.isOutput(e.From)
 		if !isOther {
 			s.renamedOutputs[at] = now
 			return true
@@ -333,11 +333,11 @@ func (s *routeState) isOutputRename(k key, e inotify.Event, now time.Time) bool 
 			s.noteRenamedOutput(k, now)
 		}
 		return true
-	case e.From != "" && s.rules.isOutput(e.From) && !s.rules.isOutput(e.Path):
+	case e.From != "" && s.isOutput(e.From) && !s.isOutput(e.Path):
 		s.dropNewBelow(k)
 		s.noteRenamedOutput(k, now)
 		return true
-	case e.Mask&newDir == newDir && len(s.newDirs) < maxOutputs && s.rules.want&inotify.MovedFrom != 0:
+	case e.Mask&newDir == newDir && len(s.newDirs) < maxOutputs && s.route.Mask&inotify.MovedFrom != 0:
 		if s.newDirs == nil {
 			s.newDirs = make(map[key]bool)
 		}

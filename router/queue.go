@@ -159,6 +159,9 @@ func (q *queue) advance(now time.Time) {
 	q.dispatch(now)
 }
 
+// isCurrent reports whether the route is still there and has the Per that the queue is for.
+func (q *queue) isCurrent() bool { return !q.state.isRemoved && q.state.queue(q.key) == q }
+
 // stop has the queue wait until it is dirty.
 func (q *queue) stop() {
 	q.due = false
@@ -177,7 +180,7 @@ func (q *queue) rest(now time.Time) {
 	q.stop()
 	q.delayed = false
 	s := q.state
-	if s.shared != nil || q.run != nil || len(q.keptForSuccess) > 0 || q.open.asking {
+	if s.queues[q.key] != q || q.run != nil || len(q.keptForSuccess) > 0 || q.open.asking {
 		return
 	}
 

@@ -32,7 +32,7 @@ func TestNotRecursive(t *testing.T) {
 		t.Error("a directory is watched")
 	}
 	// A directory that comes stands for nothing below it.
-	if s, err := r.state("flat"); err != nil || s.rules.wants(inotify.Event{Root: "a", Path: "d", Mask: inotify.MovedTo | inotify.IsDir}) {
+	if s, err := r.state("flat"); err != nil || s.wants(inotify.Event{Root: "a", Path: "d", Mask: inotify.MovedTo | inotify.IsDir}) {
 		t.Errorf("a directory that is moved there is wanted (%v)", err)
 	}
 	// Another route that is recursive has it watched for itself.

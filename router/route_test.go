@@ -52,7 +52,7 @@ func TestPatterns(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rs := newBatch(t, Route{Patterns: strings.Fields(tt.patterns), Ignore: []string{}, Mask: inotify.Modify}).rules
+			rs := newBatch(t, Route{Patterns: strings.Fields(tt.patterns), Ignore: []string{}, Mask: inotify.Modify})
 			for _, path := range fields(tt.yes) {
 				if !rs.wants(event(path, inotify.Modify)) {
 					t.Errorf("%q does not match %q", tt.patterns, path)
@@ -90,7 +90,7 @@ func TestIgnore(t *testing.T) {
 			if tt.ignore == "default" {
 				ignore = nil
 			}
-			rs := newBatch(t, Route{Ignore: ignore}).rules
+			rs := newBatch(t, Route{Ignore: ignore})
 			for _, path := range fields(tt.yes) {
 				if !rs.ignores(relative(path)) {
 					t.Errorf("%q does not ignore %q", tt.ignore, path)
@@ -124,7 +124,7 @@ func TestDirectoryEvents(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rs := newBatch(t, Route{Patterns: strings.Fields(tt.patterns), Mask: all}).rules
+			rs := newBatch(t, Route{Patterns: strings.Fields(tt.patterns), Mask: all})
 			if got := rs.wants(words(tt.event)[0]); got != tt.want {
 				t.Errorf("wants %q: %v, want %v", tt.event, got, tt.want)
 			}
@@ -200,7 +200,7 @@ func TestRoots(t *testing.T) {
 		if got := len(r.Explain(root, "x")); got != 1 && !in || got != 2 && in {
 			t.Errorf("%s: %d routes", root, got)
 		}
-		if got := r.states[1].rules.wants(inotify.Event{Root: root, Path: "go/a.go", Mask: inotify.Attrib}); got != in {
+		if got := r.states[1].wants(inotify.Event{Root: root, Path: "go/a.go", Mask: inotify.Attrib}); got != in {
 			t.Errorf("%s: wanted: %v", root, got)
 		}
 	}

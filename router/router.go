@@ -65,9 +65,9 @@ type Router struct {
 	setting     sync.Mutex               // held while the routes change; locked before mu
 
 	mu       sync.Mutex    // guards what follows, and all routeStates and queues
-	states   []*routeState // as the routes were given
-	order    []*routeState // each after those that it waits for
+	states   []*routeState // each after those that it waits for
 	byName   map[string]*routeState
+	removed  map[string]*routeState        // of routes that are no more, of which runs may be under way
 	groups   map[*Group]bool               // that bring events
 	gitDirs  map[string]string             // of roots that are in a repository
 	overlaps map[string][]inotify.Location // for each root its places in others
@@ -229,7 +229,7 @@ func (r *Router) update(now time.Time) {
 		return
 	}
 	r.dirty = false
-	for _, s := range r.order {
+	for _, s := range r.states {
 		s.update(now)
 	}
 	if r.phase != running {

@@ -18,14 +18,13 @@ type routeState struct {
 	*checkedRoute
 
 	// The order of routes.
-	after    []*routeState // the routes in After
-	behind   []*routeState // the routes in whose After this one is
-	previous []*routeState // of the same name, with another Per, of which runs may be under way
-	retired  bool          // the route is no more, or has another Per
+	after     []*routeState // the routes in After
+	behind    []*routeState // the routes in whose After this one is
+	isRemoved bool          // the route is no more
 
 	// Whether anything may go.
 	blocked   bool // a route that comes first has something waiting or running
-	held      bool // by that, by a batch that is being rejected, or by previous
+	held      bool // by that, by a batch that is being rejected, or by a run of previous
 	unblocked time.Time
 	failures  failures // of routes that come first, since it is held
 	loop      loopGuard
@@ -33,6 +32,7 @@ type routeState struct {
 	// What waits and runs.
 	shared    *queue         // of a route with PerRoute; nil otherwise
 	queues    map[key]*queue // of one with PerFile: those that wait, run or remember something
+	previous  []*queue       // from before the route had another Per, of which runs may be under way
 	dirty     []*queue       // that the next update has to look at
 	ready     []*queue       // in the order in which they became due, with some that are not due any more
 	busy      int            // queues that wait or run
@@ -60,12 +60,18 @@ func newRouteState(r *Router, c *checkedRoute) *routeState {
 		causedByNothing: []string{c.route.Name},
 	}
 	s.outputs = &outputs{router: r, state: s}
-	if c.route.Per == PerRoute {
+	s.makeQueues()
+	return s
+}
+
+// makeQueues gives the state new queues.
+func (s *routeState) makeQueues() {
+	s.shared, s.queues = nil, nil
+	if s.route.Per == PerRoute {
 		s.shared = newQueue(s, key{})
 	} else {
 		s.queues = make(map[key]*queue)
 	}
-	return s
 }
 
 // queue returns the queue of a path; nil if there is none.
@@ -127,7 +133,7 @@ func (s *routeState) update(now time.Time) {
 // do. When none has any more, it lets everything go, or does what OnFailure says.
 func (s *routeState) updateHeld(now time.Time) {
 	s.blocked = slices.ContainsFunc(s.after, func(first *routeState) bool { return first.busy > 0 || first.blocked })
-	s.previous = slices.DeleteFunc(s.previous, func(old *routeState) bool { return old.running == 0 })
+	s.previous = slices.DeleteFunc(s.previous, func(q *queue) bool { return q.run == nil })
 
 	held := s.blocked || s.rejecting > 0 || len(s.previous) > 0
 	if held == s.held {
@@ -181,7 +187,7 @@ func (s *routeState) requeue(entries []*entry) {
 // stillWants reports whether an entry that waits by other rules is still for the route. If
 // it has CloseWrite it was wanted, whatever the mask is.
 func (s *routeState) stillWants(e *entry) bool {
-	return e.pinned || s.rules.wants(e.event) || e.event.Mask&inotify.CloseWrite != 0 && s.rules.isFor(e.event)
+	return e.pinned || s.wants(e.event) || e.event.Mask&inotify.CloseWrite != 0 && s.isFor(e.event)
 }
 
 // errorf returns an error for those who have submitted something.

@@ -13,24 +13,24 @@ import (
 	"github.com/execlog/execlogd/router/internal/glob"
 )
 
-// rules say which events a route is for. They are the compiled form of its patterns
-// and its mask, and do not change.
-type rules struct {
-	want     inotify.Mask
-	none     bool // for nothing at all
-	flat     bool // for nothing below the directories in a root
-	content  bool // for the content of files alone: each by itself
-	roots    []string
-	patterns []glob.Glob
-	outputs  []glob.Glob
-	ignore   []glob.Glob    // with outputs, and with the hidden names unless some are spelled out
-	hidden   []glob.Segment // names that are ignored unless the matching pattern spells them out
-	files    func(root string) *git.RootFiles
+// A checkedRoute is a route with its defaults and its compiled patterns. It does not
+// change.
+type checkedRoute struct {
+	route      *Route
+	after      []*checkedRoute // the routes in After
+	subscribed inotify.Mask    // what it asks for, and what says whether a file is complete or gone; 0 if it is for nothing
+
+	content     bool // for the content of files alone: each by itself
+	patterns    []glob.Glob
+	outputGlobs []glob.Glob
+	ignore      []glob.Glob    // with outputGlobs, and with the hidden names unless some are spelled out
+	hidden      []glob.Segment // names that are ignored unless the matching pattern spells them out
+	files       func(root string) *git.RootFiles
 }
 
-// rules checks a route that has its defaults and compiles its patterns. The error
-// names the route and says what to do.
-func (r Route) rules() (*rules, error) {
+// check checks a route and compiles its patterns. The error names the route and says what to
+// do.
+func (r Route) check() (*checkedRoute, error) {
 	switch {
 	case r.Name == "":
 		return nil, errors.New("a route has no name: give it one, for logs and errors to use")
@@ -48,15 +48,15 @@ func (r Route) rules() (*rules, error) {
 		return nil, fmt.Errorf("route %q: timeout %v is negative: use 0 for none", r.Name, r.Timeout)
 	}
 
-	rs := &rules{
-		want:    r.Mask,
-		none:    r.Follow && len(r.Patterns) == 0,
-		flat:    r.NotRecursive,
-		content: r.Per == PerFile && r.Mask&inotify.Create == 0,
-		roots:   slices.Clone(r.Roots),
+	r = r.withDefaults()
+	r.Roots = slices.Clone(r.Roots)
+	c := &checkedRoute{route: &r, content: r.Per == PerFile && r.Mask&inotify.Create == 0}
+	if !r.Follow || len(r.Patterns) > 0 {
+		c.subscribed = r.Mask | gone | arrived | content
 	}
-	var err error
-	if rs.patterns, err = r.compile("pattern", r.Patterns); err != nil {
+
+	patterns, err := r.compile("pattern", r.Patterns)
+	if err != nil {
 		return nil, err
 	}
 	ignore, err := r.compile("ignore pattern", r.Ignore)
@@ -67,9 +67,9 @@ func (r Route) rules() (*rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	rs.outputs = withBelow(outputs)
-	rs.ignore = append(withBelow(ignore), rs.outputs...)
-	return rs, rs.hide(r)
+	c.patterns, c.outputGlobs = patterns, withBelow(outputs)
+	c.ignore = append(withBelow(ignore), c.outputGlobs...)
+	return c, c.hide()
 }
 
 // compile compiles patterns of a kind, which errors name.
@@ -96,8 +96,8 @@ func withBelow(globs []glob.Glob) []glob.Glob {
 
 // hide compiles the patterns of Hidden. They are ignored like those of Ignore,
 // unless a pattern of the route spells out a name that one of them matches.
-func (r *rules) hide(route Route) error {
-	globs, err := route.compile("hidden name", route.Hidden)
+func (c *checkedRoute) hide() error {
+	globs, err := c.route.compile("hidden name", c.route.Hidden)
 	if err != nil {
 		return err
 	}
@@ -105,89 +105,91 @@ func (r *rules) hide(route Route) error {
 	for _, g := range globs {
 		name, ok := g.Name()
 		if !ok {
-			return fmt.Errorf("route %q: hidden names %q: one is a path, not a name: put it into Ignore", route.Name, route.Hidden)
+			return fmt.Errorf("route %q: hidden names %q: one is a path, not a name: put it into Ignore", c.route.Name, c.route.Hidden)
 		}
 		names = append(names, name)
 	}
 
-	if slices.ContainsFunc(r.patterns, func(g glob.Glob) bool { return g.SpellsOut(names) }) {
-		r.hidden = names
+	if slices.ContainsFunc(c.patterns, func(g glob.Glob) bool { return g.SpellsOut(names) }) {
+		c.hidden = names
 	} else {
-		r.ignore = append(r.ignore, withBelow(globs)...)
+		c.ignore = append(c.ignore, withBelow(globs)...)
 	}
 	return nil
 }
 
 // wants reports whether e alone triggers the route.
-func (r *rules) wants(e inotify.Event) bool {
-	return e.Mask&r.want != 0 && r.isFor(e)
+func (c *checkedRoute) wants(e inotify.Event) bool {
+	return e.Mask&c.route.Mask != 0 && c.isFor(e)
 }
 
 // isFor reports whether the route is for the path of e, whatever happened to it.
-func (r *rules) isFor(e inotify.Event) bool {
+func (c *checkedRoute) isFor(e inotify.Event) bool {
 	path := relative(e.Path)
-	return r.in(e.Root) && r.names(path, e.Mask) && !r.isTooDeep(path) && !r.ignores(path) &&
-		!r.fileIgnores(e.Root, path, e.Mask&inotify.IsDir != 0)
+	return c.in(e.Root) && c.names(path, e.Mask) && !c.isTooDeep(path) && !c.ignores(path) &&
+		!c.fileIgnores(e.Root, path, e.Mask&inotify.IsDir != 0)
 }
 
 // isTooDeep reports whether the path is in a directory below a root, and the route
 // is not recursive.
-func (r *rules) isTooDeep(path string) bool { return r.flat && strings.Contains(path, "/") }
+func (c *checkedRoute) isTooDeep(path string) bool {
+	return c.route.NotRecursive && strings.Contains(path, "/")
+}
 
 // in reports whether the route is for anything in a root.
-func (r *rules) in(root string) bool {
-	return !r.none && (len(r.roots) == 0 || slices.Contains(r.roots, root))
+func (c *checkedRoute) in(root string) bool {
+	return c.subscribed != 0 && (len(c.route.Roots) == 0 || slices.Contains(c.route.Roots, root))
 }
 
 // names reports whether the patterns let in the path of an event.
-func (r *rules) names(path string, mask inotify.Mask) bool {
+func (c *checkedRoute) names(path string, mask inotify.Mask) bool {
 	isRootFile := path == "" && mask != 0 && mask&inotify.IsDir == 0 // a root that is a file is named by itself
 	switch {
-	case mask&onlyItself != 0 && r.content:
+	case mask&onlyItself != 0 && c.content:
 		return false
-	case len(r.patterns) == 0 || isRootFile || r.matches(path):
+	case len(c.patterns) == 0 || isRootFile || c.matches(path):
 		return true
 	}
 	// A directory that was moved may stand for the files below it.
 	standsForFiles := mask&moved != 0 && mask&(inotify.IsDir|onlyItself) == inotify.IsDir
-	return standsForFiles && !r.flat && r.canMatchBelow(path)
+	return standsForFiles && !c.route.NotRecursive && c.canMatchBelow(path)
 }
 
 // matches reports whether a pattern matches the path and spells out the hidden names
 // in it.
-func (r *rules) matches(path string) bool {
-	return slices.ContainsFunc(r.patterns, func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, r.hidden) })
+func (c *checkedRoute) matches(path string) bool {
+	return slices.ContainsFunc(c.patterns, func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, c.hidden) })
 }
 
 // canMatchBelow reports whether a pattern can match something below a directory and
 // spells out the hidden names of its path.
-func (r *rules) canMatchBelow(dir string) bool {
-	return slices.ContainsFunc(r.patterns, func(g glob.Glob) bool { return g.CanMatchBelow(dir) && g.Shows(dir, r.hidden) })
+func (c *checkedRoute) canMatchBelow(dir string) bool {
+	return slices.ContainsFunc(c.patterns, func(g glob.Glob) bool { return g.CanMatchBelow(dir) && g.Shows(dir, c.hidden) })
 }
 
 // ignores reports whether the path, or a directory above it, is ignored. The root
 // never is.
-func (r *rules) ignores(path string) bool {
-	return path != "" && glob.MatchAny(r.ignore, path)
+func (c *checkedRoute) ignores(path string) bool {
+	return path != "" && glob.MatchAny(c.ignore, path)
 }
 
 // isOutput reports whether Outputs names the path or a directory above it.
-func (r *rules) isOutput(path string) bool {
-	return len(r.outputs) > 0 && path != "" && glob.MatchAny(r.outputs, relative(path))
+func (c *checkedRoute) isOutput(path string) bool {
+	return len(c.outputGlobs) > 0 && path != "" && glob.MatchAny(c.outputGlobs, relative(path))
 }
 
 // fileIgnores reports whether an ignore file ignores the path.
-func (r *rules) fileIgnores(root, path string, dir bool) bool {
-	if r.files == nil || path == "" {
+func (c *checkedRoute) fileIgnores(root, path string, dir bool) bool {
+	if c.files == nil || path == "" {
 		return false
 	}
-	_, ignored := r.files(root).Ignored(path, dir)
+	_, ignored := c.files(root).Ignored(path, dir)
 	return ignored
 }
 
 // skips reports whether the route is for nothing below a directory.
-func (r *rules) skips(root, dir string) bool {
-	return r.flat || r.ignores(dir) || len(r.patterns) > 0 && !r.canMatchBelow(dir) || r.fileIgnores(root, dir, true)
+func (c *checkedRoute) skips(root, dir string) bool {
+	return c.route.NotRecursive || c.ignores(dir) || len(c.patterns) > 0 && !c.canMatchBelow(dir) || c.fileIgnores(root, dir, true)
 }
 
 // relative is the path of an event with the root as the empty path.
@@ -271,7 +273,7 @@ type Explanation struct {
 func (r *Router) Explain(root, path string) []Explanation {
 	var all []Explanation
 	for _, c := range r.routes.Load().all {
-		if c.rules.in(root) {
+		if c.in(root) {
 			all = append(all, c.explain(root, relative(path)))
 		}
 	}
@@ -286,27 +288,27 @@ func (r *Router) Matcher(route string) (matches func(root, path string) bool, er
 	if i < 0 {
 		return nil, noRoute(route, set)
 	}
-	return func(root, path string) bool { return set.all[i].rules.isFor(inotify.Event{Root: root, Path: path}) }, nil
+	return func(root, path string) bool { return set.all[i].isFor(inotify.Event{Root: root, Path: path}) }, nil
 }
 
 func (c *checkedRoute) explain(root, path string) Explanation {
 	matchesBelow := func(g glob.Glob) bool { return g.Below().Match(path) }
-	letsIn := func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, c.rules.hidden) }
+	letsIn := func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, c.hidden) }
 	x := Explanation{
 		Route:   c.route.Name,
-		Mask:    c.rules.want,
+		Mask:    c.route.Mask,
 		Ignored: firstPattern(c.route.Ignore, matchesBelow),
 		Output:  firstPattern(c.route.Outputs, matchesBelow),
 		Pattern: firstPattern(c.route.Patterns, letsIn),
-		Wanted:  c.rules.names(path, 0) && !c.rules.isTooDeep(path) && !c.rules.ignores(path),
+		Wanted:  c.names(path, 0) && !c.isTooDeep(path) && !c.ignores(path),
 	}
 	if x.Ignored == "" && !x.Wanted {
 		x.Ignored = firstPattern(c.route.Hidden, matchesBelow)
 	}
 
-	if x.Ignored == "" && x.Output == "" && c.rules.files != nil {
+	if x.Ignored == "" && x.Output == "" && c.files != nil {
 		info, err := os.Lstat(filepath.Join(root, path))
-		by, ignored := c.rules.files(root).Ignored(path, err == nil && info.IsDir())
+		by, ignored := c.files(root).Ignored(path, err == nil && info.IsDir())
 		if ignored {
 			x.Ignored, x.IgnoredBy, x.Wanted = by.Text, fmt.Sprintf("%s:%d", by.File, by.Number), false
 		}

@@ -129,7 +129,7 @@ func (run *activeRun) noteReturn() {
 
 	// The events of these are in the next run anyway.
 	inNext := errors.Is(run.Err, ErrRestarted) || errors.Is(run.Err, ErrKept)
-	if run.Outcome == Failed && !inNext && run.router.phase == running && !run.queue.state.retired {
+	if run.Outcome == Failed && !inNext && run.router.phase == running && run.queue.isCurrent() {
 		run.Again, run.Backoff = run.queue.nextRetry(run)
 	}
 }
@@ -200,7 +200,7 @@ func (run *activeRun) finish() {
 func (run *activeRun) settle(now time.Time) {
 	r, q := run.router, run.queue
 	s := q.state
-	continues := r.phase == running && !s.retired
+	continues := r.phase == running && !s.isRemoved
 	switch {
 	case run.Err == nil:
 		q.retries = 0
@@ -209,7 +209,7 @@ func (run *activeRun) settle(now time.Time) {
 			s.triggerFollowers(run)
 		}
 
-	case errors.Is(run.Err, ErrRestarted) && continues:
+	case errors.Is(run.Err, ErrRestarted) && continues && q.isCurrent():
 		if q.batch.empty() {
 			q.skipDelay()
 			q.attribute(run.cause)
@@ -217,7 +217,8 @@ func (run *activeRun) settle(now time.Time) {
 		q.batch.restore(run.entries)
 		return
 
-	case errors.Is(run.Err, ErrRestarted) && r.handOver(run):
+	case errors.Is(run.Err, ErrRestarted) && continues:
+		s.requeue(run.entries)
 		return
 
 	default:
@@ -231,24 +232,22 @@ func (run *activeRun) settle(now time.Time) {
 	for _, e := range run.entries {
 		unrefAll(e.submissions, err)
 	}
+	isKept := errors.Is(run.Err, ErrKept)
+	if !continues || !isKept && !run.Again {
+		return
+	}
+	for _, e := range run.entries {
+		e.submissions = nil
+	}
 	switch {
-	case !continues:
-	case errors.Is(run.Err, ErrKept):
-		q.keepForNew(run)
-	case run.Again:
+	case !q.isCurrent():
+		s.requeue(run.remaining())
+	case isKept:
+		q.keptForNew = q.batch.empty()
+		q.batch.restore(run.entries)
+	default:
 		q.retry(run, now)
 	}
-}
-
-// handOver gives the events of a run to the route of its name, which has another Per now.
-// It reports whether there is one.
-func (r *Router) handOver(run *activeRun) bool {
-	s := r.byName[run.Route]
-	if s == nil || r.phase != running {
-		return false
-	}
-	s.requeue(run.entries)
-	return true
 }
 
 // nextRetry reports whether a run that has failed is followed by another, and after how
@@ -276,10 +275,6 @@ func (q *queue) retry(run *activeRun, now time.Time) {
 	if len(entries) == 0 {
 		return
 	}
-	for _, e := range entries {
-		e.submissions = nil
-	}
-
 	if q.batch.empty() {
 		q.skipDelay()
 		q.retries++
@@ -287,15 +282,6 @@ func (q *queue) retry(run *activeRun, now time.Time) {
 	}
 
 	q.batch.restore(entries)
-}
-
-// keepForNew puts the events of a run back until something new comes.
-func (q *queue) keepForNew(run *activeRun) {
-	for _, e := range run.entries {
-		e.submissions = nil
-	}
-	q.keptForNew = q.batch.empty()
-	q.batch.restore(run.entries)
 }
 
 // noteNew must be called before something new comes into the batch. What was kept, or was

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -16,7 +17,8 @@ import (
 // callback that it began with, and the next does not overlap it; if it returns
 // ErrRestarted, the next run has its events. With the same Per, the failures of routes that
 // come first are not forgotten, nor the generation of a loop. What waits for a route that
-// is no more is dropped; a run of it goes on, and Run waits for it.
+// is no more is dropped; a run of it goes on, and Run waits for it, as does the next run of a
+// route of its name.
 func (r *Router) SetRoutes(routes ...Route) error {
 	set, err := r.check(routes)
 	if err != nil {
@@ -43,35 +45,45 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 		return nil, ErrStopped
 	}
 
-	old, byName := r.byName, make(map[string]*routeState, len(set.all))
-	r.states, r.order = nil, nil
 	before := make(map[*routeState]map[string]bool) // predecessors of those that remember failures
-	for _, c := range set.all {
-		s := old[c.route.Name]
-		switch {
-		case s == nil:
+	for _, s := range r.states {
+		if s.remembersFailures() {
+			before[s] = s.predecessors()
+		}
+	}
+
+	old := r.byName
+	r.states, r.byName = nil, make(map[string]*routeState, len(set.all))
+	for _, c := range set.order {
+		name := c.route.Name
+		s := cmp.Or(old[name], r.removed[name])
+		if s == nil {
 			s = newRouteState(r, c)
-		case s.route.Per != c.route.Per:
-			s = newRouteStateFrom(s, c)
-		default:
-			if s.remembersFailures() {
-				before[s] = s.predecessors()
-			}
+		} else {
 			s.change(c)
 		}
 		r.states = append(r.states, s)
-		byName[c.route.Name] = s
-	}
-	for name, s := range old {
-		if byName[name] != s {
-			// What waits is dropped. Runs go on and mean nothing to other routes.
-			s.retired = true
-			s.after, s.behind = nil, nil
-			s.drop()
+		r.byName[name] = s
+
+		s.after, s.behind = nil, nil
+		for _, first := range c.after {
+			first := r.byName[first.route.Name]
+			s.after = append(s.after, first)
+			first.behind = append(first.behind, s)
 		}
 	}
-	r.byName = byName
-	r.connect(set.order)
+
+	// What waits for a route that is no more is dropped. Its runs go on and mean nothing to
+	// other routes, but if there is one of its name again it must not overlap them.
+	maps.Copy(old, r.removed)
+	maps.DeleteFunc(old, func(name string, s *routeState) bool { return r.byName[name] != nil })
+	for _, s := range old {
+		s.isRemoved = true
+		s.after, s.behind = nil, nil
+		s.drop()
+	}
+	r.removed = old
+	maps.DeleteFunc(r.removed, func(_ string, s *routeState) bool { return s.running == 0 })
 
 	now := time.Now()
 	for s, was := range before {
@@ -89,49 +101,28 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 	return slices.Collect(maps.Keys(r.groups)), nil
 }
 
-// connect sets which routes come first, given the routes in an order in which they do.
-func (r *Router) connect(order []*checkedRoute) {
-	for _, s := range r.states {
-		s.after, s.behind = nil, nil
-	}
-
-	for _, c := range order {
-		s := r.byName[c.route.Name]
-		r.order = append(r.order, s)
-		for _, before := range c.after {
-			first := r.byName[before.route.Name]
-			s.after = append(s.after, first)
-			first.behind = append(first.behind, s)
-		}
-	}
-}
-
-// change gives the state another route of the same name and Per.
+// change gives the state another route of the same name.
 func (s *routeState) change(c *checkedRoute) {
-	s.checkedRoute = c
-	for q := range s.allQueues() {
+	hasOtherPer := s.route.Per != c.route.Per
+	s.checkedRoute, s.isRemoved = c, false
+	old := slices.SortedFunc(s.allQueues(), func(x, y *queue) int { return x.times.first.Compare(y.times.first) })
+	for _, q := range old {
 		q.keptForNew = false
 		q.dropUnwanted()
 	}
-}
+	if !hasOtherPer {
+		return
+	}
 
-// newRouteStateFrom returns the state of a route that has another Per than that of old. It
-// gets what waits there. What runs there goes on, and is waited for.
-func newRouteStateFrom(old *routeState, c *checkedRoute) *routeState {
-	s := newRouteState(old.router, c)
-
-	s.held, s.unblocked = old.held, old.unblocked
-	s.previous = append(old.previous, old)
-	s.outputs = old.outputs
-	s.outputs.state = s
-
-	s.loop.stopped = old.loop.stopped
-	s.loop.refused.restore(old.loop.refused.take())
-	for _, q := range slices.SortedFunc(old.allQueues(), func(x, y *queue) int { return x.times.first.Compare(y.times.first) }) {
+	// What waits goes into other queues. What runs goes on, and is waited for.
+	s.makeQueues()
+	for _, q := range old {
+		q.stop()
+		q.delayed = false
+		s.previous = append(s.previous, q)
 		s.requeue(slices.Concat(q.keptForSuccess, q.batch.take()))
 		q.keptForSuccess = nil
 	}
-	return s
 }
 
 // dropUnwanted takes out what waits and the route does not want any more.

@@ -254,16 +254,21 @@ func TestSetRoutesHandsEventsOn(t *testing.T) {
 	})
 }
 
-// With another Per, the next run waits for those under way, and has the events of one that
-// returns ErrRestarted.
-func TestSetRoutesWithAnotherPer(t *testing.T) {
+// With another Per, or when the route was removed and is there again, the next run waits for
+// those under way, and has the events of one that returns ErrRestarted or ErrKept.
+func TestSetRoutesWhileARunGoesOn(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		err  error
-		want string
+		name    string
+		per     Per
+		removed bool // and added again
+		err     error
+		want    string
 	}{
-		{"a run that ends as ever", nil, "[a c]"},
-		{"one that gives up", ErrRestarted, "[a c+a]"},
+		{"another Per", PerRoute, false, nil, "[a c]"},
+		{"for a run that gives up", PerRoute, false, ErrRestarted, "[a c+a]"},
+		{"for one that keeps its events", PerRoute, false, ErrKept, "[a c+a]"},
+		{"removed and added again", PerFile, true, nil, "[a a]"},
+		{"removed and added again with another Per", PerRoute, true, ErrRestarted, "[a a]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -291,10 +296,17 @@ func TestSetRoutesWithAnotherPer(t *testing.T) {
 				synctest.Wait()
 				r.Events(word("a"))
 				synctest.Wait()
-				for range 2 {
-					mustSet(t, r, Route{Name: "r", Delay: -1, Callback: work(at, nil)})
+				if tt.removed {
+					mustSet(t, r)
 				}
-				r.Events(word("c"))
+				for range 2 {
+					mustSet(t, r, Route{Name: "r", Delay: -1, Per: tt.per, Callback: work(at, nil)})
+				}
+				if tt.removed {
+					r.Events(word("a"))
+				} else {
+					r.Events(word("c"))
+				}
 				time.Sleep(time.Second)
 				close(changed)
 				time.Sleep(time.Second)
