@@ -20,12 +20,12 @@ const (
 // empty.
 type batch struct {
 	entries      map[key]*entry
-	lastSeq      int               // of the entries that were ever made
-	open         []*entry          // whose files are open for writing, in no order
-	selfBlocking int               // how many of open hold back nothing but themselves
-	maybeOutputs int               // how many entries the route's own runs may have written
-	neverClosed  map[key]time.Time // files that were waited for in vain, and when they were last written to
-	cause        *cause            // the run that may have caused all events; nil if there is none
+	lastSeq      int       // of the entries that were ever made
+	open         []*entry  // whose files are open for writing, in no order
+	selfBlocking int       // how many of open hold back nothing but themselves
+	maybeOutputs int       // how many entries the route's own runs may have written
+	neverClosed  pathTimes // files that were waited for in vain, and when they were last written to
+	cause        *cause    // the run that may have caused all events; nil if there is none
 }
 
 // A key is the identity of a path: a route may have several roots.
@@ -89,7 +89,16 @@ func (b *batch) take() []*entry {
 func (b *batch) merge(k key, x entry) {
 	old, ok := b.entries[k]
 	if !ok {
-		b.insert(k, x)
+		if b.entries == nil {
+			b.entries = make(map[key]*entry)
+		}
+		if x.seq == 0 {
+			b.lastSeq++
+			x.seq = b.lastSeq
+		}
+		x.openIndex, x.opened, x.written, x.selfBlocking = 0, time.Time{}, time.Time{}, false
+		x.maybeOutput = false
+		b.entries[k] = &x
 		return
 	}
 
@@ -105,19 +114,6 @@ func (b *batch) merge(k key, x entry) {
 	old.replacedFile = old.replacedFile || x.replacedFile
 	old.existing = old.existing && x.existing
 	old.submissions = append(old.submissions, x.submissions...)
-}
-
-func (b *batch) insert(k key, x entry) {
-	if b.entries == nil {
-		b.entries = make(map[key]*entry)
-	}
-	if x.seq == 0 {
-		b.lastSeq++
-		x.seq = b.lastSeq
-	}
-	x.openIndex, x.opened, x.written, x.selfBlocking = 0, time.Time{}, time.Time{}, false
-	x.maybeOutput = false
-	b.entries[k] = &x
 }
 
 // restore puts back what was taken. It does not change the cause.
@@ -136,15 +132,6 @@ func (b *batch) remove(k key) {
 	b.markClosed(e)
 	b.clearMaybeOutput(e)
 	delete(b.entries, k)
-}
-
-// markMaybeOutput notes that the route's own runs may have written the file of an entry.
-// The batch waits until that is known.
-func (b *batch) markMaybeOutput(e *entry) {
-	if !e.maybeOutput {
-		e.maybeOutput = true
-		b.maybeOutputs++
-	}
 }
 
 func (b *batch) clearMaybeOutput(e *entry) {
@@ -199,31 +186,26 @@ func (b *batch) markClosed(e *entry) {
 // noteNeverClosed remembers a file that was waited for in vain. Nothing else is to wait for
 // its path again, also when it has been closed, rotated or made anew meanwhile.
 func (b *batch) noteNeverClosed(k key, now time.Time) {
-	b.neverClosed = noteTime(b.neverClosed, k, now, maxNeverClosed)
+	b.neverClosed.note(k, now, maxNeverClosed)
 }
 
 // isNeverClosed reports whether a file that is written to now was waited for in vain
 // before, and has not been left alone since.
 func (b *batch) isNeverClosed(k key, now time.Time) bool {
-	last, known := b.neverClosed[k]
-	switch {
-	case !known:
-		return false
-	case now.Sub(last) > forgetNeverClosed:
-		delete(b.neverClosed, k)
-		return false
-	}
-	b.neverClosed[k] = now
-	return true
+	return b.neverClosed.renew(k, now, forgetNeverClosed)
 }
 
-// noteTime sets the time of a path in a map, which may be nil, and returns the map. If
-// the map has as many paths as it may have, the one of the earliest time is forgotten.
-func noteTime(times map[key]time.Time, k key, now time.Time, most int) map[key]time.Time {
-	if times == nil {
-		times = make(map[key]time.Time)
+// pathTimes are the paths of which something was noted, and when. The zero value is none.
+type pathTimes map[key]time.Time
+
+// note notes a path. If there are as many as there may be, that of the earliest time is
+// forgotten.
+func (t *pathTimes) note(k key, now time.Time, most int) {
+	if *t == nil {
+		*t = make(pathTimes)
 	}
 
+	times := *t
 	if _, known := times[k]; !known && len(times) >= most {
 		oldest := k
 		for other, at := range times {
@@ -233,9 +215,21 @@ func noteTime(times map[key]time.Time, k key, now time.Time, most int) map[key]t
 		}
 		delete(times, oldest)
 	}
-
 	times[k] = now
-	return times
+}
+
+// renew reports whether a path was noted and renewed without a longer pause, and renews it.
+func (t pathTimes) renew(k key, now time.Time, pause time.Duration) bool {
+	last, known := t[k]
+	switch {
+	case !known:
+		return false
+	case now.Sub(last) > pause:
+		delete(t, k)
+		return false
+	}
+	t[k] = now
+	return true
 }
 
 // eventsOf returns what a callback gets.

@@ -12,7 +12,7 @@ import (
 
 // addAll adds events that came together, in order, as add does. A watcher delivers what
 // happened to a file once for each root above it, of which the route takes one.
-func (s *routeState) addAll(events []inotify.Event, now time.Time, by *Submission, delivered bool) {
+func (s *routeState) addAll(events []inotify.Event, now time.Time, by []*Submission, delivered bool) {
 	for _, e := range events {
 		if e.Mask&inotify.Overflow != 0 {
 			s.outputs.forget()
@@ -29,10 +29,10 @@ func (s *routeState) addAll(events []inotify.Event, now time.Time, by *Submissio
 	}
 }
 
-// add merges an event that came at now into the batch of its path. It was submitted by a
-// Submission, or came from a watcher if that is nil. An event that the route does not
+// add merges an event that came at now into the batch of its path. It was submitted, or
+// came from a watcher if by is nil. An event that the route does not
 // want changes only what is known already.
-func (s *routeState) add(e inotify.Event, now time.Time, by *Submission) {
+func (s *routeState) add(e inotify.Event, now time.Time, by []*Submission) {
 	k := keyOf(e)
 	wanted := s.wants(e) || e.Mask == 0 && s.isFor(e)
 	wanted = s.isEmptyNewFile(k, e) || wanted
@@ -45,7 +45,7 @@ func (s *routeState) add(e inotify.Event, now time.Time, by *Submission) {
 			wanted = false
 			e.Mask &^= inotify.Modify
 		} else if s.outputs.mustAsk(k, e, now) && s.isFor(e) {
-			defer s.outputs.ask(k, e, !s.has(k), now)
+			defer s.outputs.ask(k, e, s.entry(k) == nil, now)
 		}
 	}
 	if !wanted && s.ignoresUnwanted() {
@@ -72,10 +72,12 @@ func (s *routeState) add(e inotify.Event, now time.Time, by *Submission) {
 	s.trackOpen(k, e.Mask, now)
 }
 
-// has reports whether a path is in a batch.
-func (s *routeState) has(k key) bool {
-	q := s.queue(k)
-	return q != nil && q.batch.entries[k] != nil
+// entry returns the entry of a path; nil if it is in no batch.
+func (s *routeState) entry(k key) *entry {
+	if q := s.queue(k); q != nil {
+		return q.batch.entries[k]
+	}
+	return nil
 }
 
 // isEmptyNewFile reports whether e is the close of a new file to which nothing was
@@ -95,25 +97,37 @@ func (s *routeState) isEmptyNewFile(k key, e inotify.Event) bool {
 
 // put puts the part of e that the route asks for, or that the file was closed, into the
 // entry of its path.
-func (s *routeState) put(k key, e inotify.Event, c *cause, by *Submission, now time.Time) {
-	q := s.makeQueue(k)
-	if q.dropsEvents() {
-		by.fail(s.errorf(ErrBusy))
-		return
-	}
-
-	x := entry{event: e, pinned: e.Mask == 0, submissions: by.refAll()}
+func (s *routeState) put(k key, e inotify.Event, c *cause, by []*Submission, now time.Time) {
+	x := entry{event: e, pinned: e.Mask == 0, submissions: refAll(by)}
 	x.event.Mask = cmp.Or(e.Mask&(s.route.Mask|inotify.IsDir), e.Mask&inotify.CloseWrite)
-	if by == nil && s.loop.isMuted(k, now) {
+	q := s.makeQueue(k)
+	if by == nil && s.loop.reported.renew(k, now, muteReported) && !q.dropsEvents() {
 		s.loop.keep(&x)
 		q.markDirty() // if it is new it is forgotten again
 		return
 	}
+	s.insert(x, c, now, false)
+}
 
-	q.noteNew()
+// insert puts an entry with something new into the batch of its path, unless OnBusy has it
+// dropped. Its event came at a time, which is zero if it was handed on by somebody.
+func (s *routeState) insert(x entry, c *cause, came time.Time, skipDelay bool) (q *queue, ok bool) {
+	k := keyOf(x.event)
+	q = s.makeQueue(k)
+	if q.dropsEvents() {
+		unrefAll(x.submissions, s.errorf(ErrBusy))
+		return q, false
+	}
+
+	if q.noteNew() && skipDelay {
+		q.skipDelay()
+	}
 	q.attribute(c)
-	q.arrivals.note(&q.batch, k, now)
+	if !came.IsZero() {
+		q.arrivals.note(&q.batch, k, came)
+	}
 	q.batch.merge(k, x)
+	return q, true
 }
 
 // addExisting puts in an event of a file that was there before anybody watched, unless
@@ -122,36 +136,19 @@ func (s *routeState) put(k key, e inotify.Event, c *cause, by *Submission, now t
 func (s *routeState) addExisting(e inotify.Event) {
 	e, _ = s.outermost(e)
 	k := keyOf(e)
-	if s.has(k) || !s.isFor(e) {
+	if s.entry(k) != nil || !s.isFor(e) {
 		return
 	}
 	s.put(k, e, nil, nil, time.Now())
-	if s.has(k) {
-		s.queue(k).batch.entries[k].existing = true
+	if x := s.entry(k); x != nil {
+		x.existing = true
 	}
 }
 
 // addPinned puts in an event that the route need not have asked for, without a Delay. It
 // stays, whatever happens to the file.
-func (s *routeState) addPinned(e inotify.Event, submissions []*Submission, c *cause) {
-	e = s.canonical(e)
-	k := keyOf(e)
-	q := s.makeQueue(k)
-	if q.dropsEvents() {
-		for _, by := range submissions {
-			by.fail(s.errorf(ErrBusy))
-		}
-		return
-	}
-
-	if q.noteNew() {
-		q.skipDelay()
-	}
-	for _, by := range submissions {
-		by.ref()
-	}
-	q.attribute(c)
-	q.batch.merge(k, entry{event: e, pinned: true, submissions: slices.Clone(submissions)})
+func (s *routeState) addPinned(e inotify.Event, by []*Submission, c *cause) {
+	s.insert(entry{event: s.canonical(e), pinned: true, submissions: refAll(by)}, c, time.Time{}, true)
 }
 
 // noteGone takes out a path that is gone, unless the route wants to know that. If a
@@ -230,14 +227,11 @@ func (s *routeState) unrefMovedOut() {
 // noteNewFile forgets what was known of an earlier file at a path at which there is
 // another one now.
 func (s *routeState) noteNewFile(k key) {
+	e := s.entry(k)
+	if e == nil {
+		return
+	}
 	q := s.queue(k)
-	if q == nil {
-		return
-	}
-	e, ok := q.batch.entries[k]
-	if !ok {
-		return
-	}
 	q.noteFileChange()
 	q.batch.markClosed(e)
 	e.replacedFile = e.replacedFile || e.event.Mask&gone != 0
@@ -280,17 +274,12 @@ func (s *routeState) putMoved(x entry, now time.Time) {
 		unrefAll(x.submissions, nil)
 		return
 	}
-	q := s.makeQueue(k)
-	if q.dropsEvents() {
-		unrefAll(x.submissions, s.errorf(ErrBusy))
+
+	known := s.entry(k) != nil
+	q, ok := s.insert(x, s.causeOf(k, now), now, false)
+	if !ok {
 		return
 	}
-
-	q.noteNew()
-	q.attribute(s.causeOf(k, now))
-	known := s.has(k)
-	q.arrivals.note(&q.batch, k, now)
-	q.batch.merge(k, x)
 	if x.maybeOutput && !known {
 		s.outputs.ask(k, x.event, true, now)
 	}
@@ -314,14 +303,11 @@ func (s *routeState) trackOpen(k key, mask inotify.Mask, now time.Time) {
 	// have opened the file.
 	timeWasSet := mask&(inotify.Attrib|inotify.CloseWrite) == inotify.Attrib
 
+	e := s.entry(k)
+	if e == nil || !isWrite || timeWasSet {
+		return
+	}
 	q := s.queue(k)
-	if q == nil || !isWrite || timeWasSet {
-		return
-	}
-	e, ok := q.batch.entries[k]
-	if !ok {
-		return
-	}
 	q.noteFileChange()
 	if mask&inotify.CloseWrite != 0 {
 		q.batch.markClosed(e)

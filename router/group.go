@@ -163,23 +163,17 @@ func mergeListeners(listeners []Listener) (merged []Listener, err error) {
 			continue
 		}
 
-		merged[i].Notice = noticeBoth(merged[i].Notice, l.Notice)
+		if first := merged[i].Notice; first == nil {
+			merged[i].Notice = l.Notice
+		} else if l.Notice != nil {
+			merged[i].Notice = func(there bool) {
+				first(there)
+				l.Notice(there)
+			}
+		}
 		merged[i].Wait = merged[i].Wait || l.Wait
 	}
 	return merged, nil
-}
-
-func noticeBoth(first, second func(there bool)) func(there bool) {
-	switch {
-	case first == nil:
-		return second
-	case second == nil:
-		return first
-	}
-	return func(there bool) {
-		first(there)
-		second(there)
-	}
 }
 
 // find returns what is watched for the root and Router of a listener; nil if nothing is.

@@ -65,17 +65,13 @@ func (e *LoopError) Reason() string {
 		files = append(files, fmt.Sprintf("and %d more", more))
 	}
 
-	var others []string
-	for _, name := range e.Routes[min(1, len(e.Routes)):] {
-		others = append(others, fmt.Sprintf("%q", name))
-	}
 	by := ""
-	switch len(others) {
+	switch others := e.Routes[min(1, len(e.Routes)):]; len(others) {
 	case 0:
 	case 1:
-		by = " by way of route " + others[0]
+		by = " by way of route " + quoted(others, ", ")
 	default:
-		by = " by way of routes " + strings.Join(others, ", ")
+		by = " by way of routes " + quoted(others, ", ")
 	}
 	return fmt.Sprintf("a loop%s: %d runs in a row were each triggered only by what the one before may have written, lastly %s",
 		by, maxGeneration-1, strings.Join(files, ", "))
@@ -88,19 +84,6 @@ type cause struct {
 	routes  []string // of the runs that led to one another, the run's own last
 	started time.Time
 	ended   time.Time // from then on it causes nothing; zero if that is not known yet
-}
-
-// newCause returns the cause for a run of the route that starts now and was itself caused
-// by from.
-func (s *routeState) newCause(from *cause, now time.Time) *cause {
-	c := &cause{routes: s.causedByNothing, started: now}
-	if from != nil {
-		c.routes = append(slices.Clip(from.routes[max(0, len(from.routes)-maxCauses+1):]), s.route.Name)
-	}
-	if s.route.OnBusy == Restart {
-		c.ended = now.Add(startup) // program knows what it causes later
-	}
-	return c
 }
 
 // generation returns how many runs of a route led to what the cause causes.
@@ -151,19 +134,26 @@ type loopGuard struct {
 	delayed []*queue // with a delayed batch; those that are not delayed any more are skipped
 	next    *queue   // the delayed queue of the highest generation, which goes next
 
-	stopped  *cause            // of the batch that was refused last
-	refused  batch             // what was not run and goes with a later batch
-	reported map[key]time.Time // files of refused batches, and when each was last written to
+	stopped  *cause    // of the batch that was refused last
+	refused  batch     // what was not run and goes with a later batch
+	reported pathTimes // files of refused batches, which start nothing by themselves, and when each was last written to
 }
 
-// noteRunStart notes that a run of the route starts, which is a cause of events from now
-// on.
-func (s *routeState) noteRunStart(c *cause, now time.Time) {
-	s.loop.atStart = s.loop.events
-	if s.route.ReadOnly {
-		return
+// noteRunStart notes that a run of the route starts, which was itself caused by from, and
+// returns it as a cause of events from now on.
+func (s *routeState) noteRunStart(from *cause, now time.Time) *cause {
+	c := &cause{routes: s.causedByNothing, started: now}
+	if from != nil {
+		c.routes = append(slices.Clip(from.routes[max(0, len(from.routes)-maxCauses+1):]), s.route.Name)
+	}
+	if s.route.OnBusy == Restart {
+		c.ended = now.Add(startup) // program knows what it causes later
 	}
 
+	s.loop.atStart = s.loop.events
+	if s.route.ReadOnly {
+		return c
+	}
 	r := s.router
 	r.causes = slices.DeleteFunc(r.causes, func(c *cause) bool { return !c.active(now) })
 	if len(r.causes) >= maxCauses {
@@ -171,6 +161,7 @@ func (s *routeState) noteRunStart(c *cause, now time.Time) {
 	}
 	r.causes = append(r.causes, c)
 	r.noteCauseEnd(c)
+	return c
 }
 
 // noteRunEnd notes that a run of the route is over; with Background that the program that
@@ -366,7 +357,7 @@ func (g *loopGuard) refuse(q *queue, now time.Time) {
 	for _, e := range run.entries {
 		g.keep(e)
 		if s.route.keepsRunning() {
-			g.reported = noteTime(g.reported, keyOf(e.event), now, maxReported)
+			g.reported.note(keyOf(e.event), now, maxReported)
 		}
 	}
 
@@ -390,21 +381,6 @@ func (g *loopGuard) keep(e *entry) {
 	kept := *e
 	kept.seq, kept.submissions = 0, nil
 	g.refused.merge(keyOf(e.event), kept)
-}
-
-// isMuted reports whether an event of a path, which may have been reported as part of a
-// loop, starts nothing by itself.
-func (g *loopGuard) isMuted(k key, now time.Time) bool {
-	last, reported := g.reported[k]
-	if !reported {
-		return false
-	}
-	if now.Sub(last) >= muteReported {
-		delete(g.reported, k)
-		return false
-	}
-	g.reported[k] = now
-	return true
 }
 
 // restoreRefused puts what was refused back before a batch starts that no run of the route

@@ -605,15 +605,14 @@ func TestCausesAreForgotten(t *testing.T) {
 	s, now := r.states[0], time.Now()
 	var last *cause
 	for range 10 * maxCauses {
-		last = s.newCause(last, now)
-		s.noteRunStart(last, now)
+		last = s.noteRunStart(last, now)
 		s.noteRunEnd(last, now)
 	}
 	if last.length() > maxCauses || len(r.causes) > 1 {
 		t.Errorf("%d runs are remembered that led to the last, and %d as causes of new events", last.length(), len(r.causes))
 	}
 	for range 2 * maxCauses {
-		s.noteRunStart(s.newCause(nil, now), now)
+		s.noteRunStart(nil, now)
 	}
 	if len(r.causes) != maxCauses {
 		t.Errorf("%d runs are considered as causes, want %d", len(r.causes), maxCauses)

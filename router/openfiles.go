@@ -79,19 +79,14 @@ func (q *queue) filesAreClosed(now time.Time) bool {
 	default:
 		o.asking = true
 		q.stop()
-		q.state.asker.add(q)
+		a, r := &q.state.asker, q.state.router
+		a.queues = append(a.queues, q)
+		if !a.running {
+			a.running = true
+			r.runs.Go(func() { a.run(r) })
+		}
 	}
 	return false
-}
-
-// add has a queue asked for.
-func (a *asker) add(q *queue) {
-	a.queues = append(a.queues, q)
-	if !a.running {
-		a.running = true
-		r := q.state.router
-		r.runs.Go(func() { a.run(r) })
-	}
 }
 
 // run asks until there is nothing to ask for.

@@ -99,23 +99,12 @@ func OutcomeOf(err error) Outcome {
 	}
 }
 
+var outcomes = [...]string{"running", "ok", "skipped", "failed", "restarted", "stopped", "cancelled"}
+
 // String is the outcome in one word, such as "ok" or "failed".
 func (o Outcome) String() string {
-	switch o {
-	case Running:
-		return "running"
-	case Succeeded:
-		return "ok"
-	case Skipped:
-		return "skipped"
-	case Failed:
-		return "failed"
-	case Restarted:
-		return "restarted"
-	case Stopped:
-		return "stopped"
-	case Cancelled:
-		return "cancelled"
+	if int(o) >= len(outcomes) {
+		return "unknown"
 	}
-	return "unknown"
+	return outcomes[o]
 }

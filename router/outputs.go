@@ -38,8 +38,7 @@ const foundByScan = inotify.Create | inotify.CloseWrite
 // outputs are the files that the runs of a route are known to have written. The router's
 // lock guards it.
 type outputs struct {
-	router *Router
-	state  *routeState // whose outputs they are now
+	state *routeState
 
 	known     map[key]output
 	moved     *movedOutput // with the latest MovedFrom: the MovedTo may follow
@@ -47,8 +46,7 @@ type outputs struct {
 	freedAt   time.Time
 
 	questions map[key]*outputQuestion
-	asking    bool      // a goroutine asks
-	notBefore time.Time // the next question
+	asking    bool // a goroutine asks, or pauses after it has asked
 }
 
 // An output is a file that a run has, or had, open for writing.
@@ -177,70 +175,58 @@ func (o *outputs) mustAsk(k key, e inotify.Event, now time.Time) bool {
 	if e.Mask&(inotify.Create|inotify.Modify) == 0 && o.questions[k] == nil {
 		return false
 	}
-	if !s.has(k) {
+	x := s.entry(k)
+	if x == nil {
 		return true
 	}
 
 	// The batch waits for a file that is open. If a run has opened it since, the batch
 	// would wait in vain.
-	x := s.queue(k).batch.entries[k]
 	return e.Mask&inotify.Modify != 0 && x.openIndex > 0 && now.Sub(x.asked) >= askOutputAgain
 }
 
 // ask has OwnOutput asked about an event. If the event has made the entry of its path, the
 // batch waits for the answer.
 func (o *outputs) ask(k key, e inotify.Event, isNew bool, now time.Time) {
-	if o.state.has(k) {
-		b := &o.state.queue(k).batch
-		x := b.entries[k]
+	if x := o.state.entry(k); x != nil {
 		x.asked = now
-		if isNew {
-			b.markMaybeOutput(x)
+		if isNew && !x.maybeOutput {
+			x.maybeOutput = true
+			o.state.queue(k).batch.maybeOutputs++
 		}
 	}
 
 	if o.questions[k] != nil {
 		return
 	}
-
 	if o.questions == nil {
 		o.questions = make(map[key]*outputQuestion)
 	}
 	o.questions[k] = &outputQuestion{event: e}
-
 	if !o.asking {
 		o.asking = true
-		o.router.runs.Go(o.keepAsking)
+		o.state.router.runs.Go(o.keepAsking)
 	}
 }
 
 // keepAsking asks until there is no question any more.
 func (o *outputs) keepAsking() {
 	for {
-		time.Sleep(time.Until(o.nextTime()))
 		ownOutput, events := o.nextQuestions()
 		if len(events) == 0 {
 			return
 		}
-
 		began := time.Now()
 		answers := ownOutput(events)
 		pause := min(pauseFactor*time.Since(began), maxPause)
-		if !o.noteAnswers(events, answers, began.Add(pause)) {
-			return
-		}
+		o.noteAnswers(events, answers)
+		time.Sleep(time.Until(began.Add(pause)))
 	}
-}
-
-func (o *outputs) nextTime() time.Time {
-	o.router.mu.Lock()
-	defer o.router.mu.Unlock()
-	return o.notBefore
 }
 
 // nextQuestions returns what is to be asked. Without events, asking is over.
 func (o *outputs) nextQuestions() (ownOutput func([]inotify.Event) []bool, events []inotify.Event) {
-	r := o.router
+	r := o.state.router
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
@@ -259,9 +245,9 @@ func (o *outputs) nextQuestions() (ownOutput func([]inotify.Event) []bool, event
 	return ownOutput, events
 }
 
-// noteAnswers notes which files are outputs. It reports whether there are more questions.
-func (o *outputs) noteAnswers(events []inotify.Event, answers []bool, next time.Time) bool {
-	r := o.router
+// noteAnswers notes which files are outputs.
+func (o *outputs) noteAnswers(events []inotify.Event, answers []bool) {
+	r := o.state.router
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -278,26 +264,19 @@ func (o *outputs) noteAnswers(events []inotify.Event, answers []bool, next time.
 		}
 		o.resolve(k, isOwn)
 	}
-
 	r.update(now)
-	o.notBefore, o.asking = next, len(o.questions) > 0
-	return o.asking
 }
 
 // resolve ends a question. The entry of an output is taken out if nobody else can have
 // made it.
 func (o *outputs) resolve(k key, isOwn bool) {
 	delete(o.questions, k)
-	if !o.state.has(k) {
+	e := o.state.entry(k)
+	if e == nil || !e.maybeOutput && !isOwn {
 		return
 	}
 
 	q := o.state.queue(k)
-	e := q.batch.entries[k]
-	if !e.maybeOutput && !isOwn {
-		return
-	}
-
 	q.markDirty()
 	switch {
 	case isOwn && e.maybeOutput:
@@ -330,12 +309,12 @@ func (s *routeState) isOutputRename(k key, e inotify.Event, now time.Time) bool 
 	switch {
 	case e.Mask&inotify.MovedFrom != 0 && s.isNew(k):
 		if e.Mask&inotify.IsDir != 0 {
-			s.noteRenamedOutput(k, now)
+			s.renamedOutputs.note(k, now, maxRenamedOutputs)
 		}
 		return true
 	case e.From != "" && s.isOutput(e.From) && !s.isOutput(e.Path):
 		s.dropNewBelow(k)
-		s.noteRenamedOutput(k, now)
+		s.renamedOutputs.note(k, now, maxRenamedOutputs)
 		return true
 	case e.Mask&newDir == newDir && len(s.newDirs) < maxOutputs && s.route.Mask&inotify.MovedFrom != 0:
 		if s.newDirs == nil {
@@ -346,10 +325,6 @@ func (s *routeState) isOutputRename(k key, e inotify.Event, now time.Time) bool 
 		delete(s.newDirs, k)
 	}
 	return false
-}
-
-func (s *routeState) noteRenamedOutput(k key, now time.Time) {
-	s.renamedOutputs = noteTime(s.renamedOutputs, k, now, maxRenamedOutputs)
 }
 
 // renamedOutput returns the path, or the directory above it, to which an output was
@@ -381,12 +356,6 @@ func (s *routeState) dropNewBelow(at key) {
 
 // isNew reports whether a path was not there when the last run began.
 func (s *routeState) isNew(k key) bool {
-	if s.newDirs[k] {
-		return true
-	}
-	if !s.has(k) {
-		return false
-	}
-	e := s.queue(k).batch.entries[k]
-	return e.event.Mask&inotify.Create != 0 && !e.replacedFile && !e.pinned
+	e := s.entry(k)
+	return s.newDirs[k] || e != nil && e.event.Mask&inotify.Create != 0 && !e.replacedFile && !e.pinned
 }

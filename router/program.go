@@ -30,15 +30,6 @@ type writeTimes struct {
 	repeats  bool          // the last write came at an interval that was there before
 }
 
-// start notes that a new run starts, because of an event at first.
-func (p *program) start(run *cause, first time.Time) {
-	p.trigger = 0
-	if p.run != nil {
-		p.trigger = first.Sub(p.run.started)
-	}
-	p.run = run
-}
-
 // repeats reports whether a path is written at an interval at which it, or the path that
 // led to the start, was written before. It is called with each event of the path. Just
 // after the start every event is taken to be caused by the program anyway.

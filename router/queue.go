@@ -78,15 +78,13 @@ func (q *queue) noteChange(now time.Time) {
 		q.git = gitCheck{running: q.git.running}
 	}
 	q.times.written = q.batch.lastWrite()
-	if q.wasBlocked && !q.batch.isBlocked() {
-		q.noteAllClosed(now)
+	if !q.wasBlocked || q.batch.isBlocked() {
+		return
 	}
-}
 
-// noteAllClosed notes that the last open file was closed, if the batch waited for that
-// alone. It counts once for a batch, or for a while with UntilClosed, so that a tree
-// that is written all the time cannot postpone the batch for ever.
-func (q *queue) noteAllClosed(now time.Time) {
+	// The last open file was closed. If the batch has waited for that alone, it has its
+	// Delay again: once, or for a while with UntilClosed, so that a tree that is written
+	// all the time cannot postpone the batch for ever.
 	r := q.state.route
 	ready := q.times.ready(r)
 	waited := !q.state.held && (q.run == nil || q.mayRestart()) && now.After(ready)
@@ -202,8 +200,12 @@ func (q *queue) dispatch(now time.Time) {
 	case q.run != nil:
 		q.run.restarted = true
 		q.run.cancel(ErrRestarted)
+	case !q.due && q.inReady: // it keeps its turn
+		q.due = true
 	case !q.due:
-		s.router.enqueue(q)
+		s.router.enqueued++
+		q.due, q.inReady, q.order = true, true, s.router.enqueued
+		s.ready = append(s.ready, q)
 	}
 }
 
@@ -220,15 +222,18 @@ func (q *queue) start(now time.Time) {
 		s.newDirs = nil
 	}
 
-	cause := s.newCause(q.batch.cause, now)
+	cause := s.noteRunStart(q.batch.cause, now)
 	run := newRun(q, now)
 	run.cause, run.ctx = cause, s.router.ctx
 	if s.route.OnBusy == Restart {
 		run.ctx, run.cancel = context.WithCancelCause(run.ctx)
 	}
-	s.noteRunStart(cause, now)
 	if s.route.keepsRunning() {
-		q.program.start(cause, q.times.first)
+		q.program.trigger = 0
+		if last := q.program.run; last != nil {
+			q.program.trigger = q.times.first.Sub(last.started)
+		}
+		q.program.run = cause
 	}
 
 	q.run = run
@@ -240,14 +245,7 @@ func (q *queue) start(now time.Time) {
 	s.router.runs.Go(run.execute)
 }
 
-// keepForSuccess takes the batch out because a route that comes first has failed.
-func (q *queue) keepForSuccess(now time.Time) {
-	q.markDirty()
-	q.keptForSuccess = append(q.keptForSuccess, q.batch.take()...)
-	q.countBusy(now)
-}
-
-// restoreKept puts back what keepForSuccess took out, and has the next update look at
+// restoreKept puts back what was kept for a success, and has the next update look at
 // the batch.
 func (q *queue) restoreKept(now time.Time) {
 	if len(q.keptForSuccess) == 0 && q.batch.empty() {

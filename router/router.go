@@ -73,8 +73,7 @@ type Router struct {
 	overlaps map[string][]inotify.Location // for each root its places in others
 
 	phase      phase
-	called     bool                    // Run was
-	ctx        context.Context         // of callbacks; set when Run was called
+	ctx        context.Context         // of callbacks; nil before Run
 	kill       context.CancelCauseFunc // ends ctx
 	maxRunning int                     // callbacks at once
 	running    int                     // callbacks
@@ -180,10 +179,9 @@ func (r *Router) Run(ctx context.Context) error {
 func (r *Router) begin(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.called {
+	if r.ctx != nil {
 		return errors.New("router: Run was called before: make a new Router for another run")
 	}
-	r.called = true
 	r.ctx, r.kill = context.WithCancelCause(context.WithoutCancel(ctx))
 	if ctx.Err() != nil {
 		return nil
@@ -202,24 +200,22 @@ func (r *Router) begin(ctx context.Context) error {
 // wait is the rest of Run after begin.
 func (r *Router) wait(ctx context.Context) {
 	<-ctx.Done()
-	r.stop()
+
+	// No run starts from now on, and all events are ignored.
+	r.mu.Lock()
+	r.phase = stopped
+	r.schedule.StopAll()
+	for _, s := range r.states {
+		s.drop()
+	}
+	r.mu.Unlock()
+
 	kill := time.AfterFunc(r.grace, func() {
 		r.kill(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
 	})
 	defer kill.Stop()
 	r.runs.Wait()
 	r.kill(nil)
-}
-
-// stop drops what waits. No run starts after it, and all events are ignored.
-func (r *Router) stop() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.phase = stopped
-	r.schedule.StopAll()
-	for _, s := range r.states {
-		s.drop()
-	}
 }
 
 // update does whatever is to be done after something has changed: it starts runs and sets
@@ -255,17 +251,6 @@ func (r *Router) wake(now time.Time) {
 		q.markDirty()
 	}
 	r.update(now)
-}
-
-// enqueue has a queue that is due wait for its turn.
-func (r *Router) enqueue(q *queue) {
-	q.due = true
-	if q.inReady {
-		return
-	}
-	r.enqueued++
-	q.inReady, q.order = true, r.enqueued
-	q.state.ready = append(q.state.ready, q)
 }
 
 // nextReady takes out the queue whose turn it is: that of the route of which the fewest

@@ -42,11 +42,11 @@ type routeState struct {
 
 	// What is remembered of files.
 	outputs         *outputs
-	renamedOutputs  map[key]time.Time // names that outputs were renamed to, or had, and the last event of each
-	newDirs         map[key]bool      // directories that were made since the last run began
-	newFiles        map[key]bool      // files that were made, and neither closed nor written to; with Empty
-	movedOut        []entry           // what the latest MovedFrom took out: the MovedTo may follow
-	movedOutAwaited bool              // a Submission waits for some of that
+	renamedOutputs  pathTimes    // names that outputs were renamed to, or had, and the last event of each
+	newDirs         map[key]bool // directories that were made since the last run began
+	newFiles        map[key]bool // files that were made, and neither closed nor written to; with Empty
+	movedOut        []entry      // what the latest MovedFrom took out: the MovedTo may follow
+	movedOutAwaited bool         // a Submission waits for some of that
 
 	causedByNothing []string // the route's name alone, for causes without a cause
 }
@@ -59,7 +59,7 @@ func newRouteState(r *Router, c *checkedRoute) *routeState {
 		newFiles:        make(map[key]bool),
 		causedByNothing: []string{c.route.Name},
 	}
-	s.outputs = &outputs{router: r, state: s}
+	s.outputs = &outputs{state: s}
 	s.makeQueues()
 	return s
 }
@@ -151,7 +151,9 @@ func (s *routeState) updateHeld(now time.Time) {
 			q.restoreKept(now)
 		case q.batch.empty():
 		case failure != nil && s.route.OnFailure == Keep:
-			q.keepForSuccess(now)
+			q.markDirty()
+			q.keptForSuccess = append(q.keptForSuccess, q.batch.take()...)
+			q.countBusy(now)
 		case failure != nil && s.route.OnFailure == Cancel:
 			q.reject(newRun(q, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
 		default:
@@ -170,17 +172,9 @@ func (s *routeState) requeue(entries []*entry) {
 			continue
 		}
 
-		k := keyOf(e.event)
-		q := s.makeQueue(k)
-		q.noteNew()
-		if e.pinned && q.batch.empty() {
-			q.skipDelay()
-		}
-		q.attribute(nil)
-
 		x := *e
 		x.seq = 0
-		q.batch.merge(k, x)
+		s.insert(x, nil, time.Time{}, e.pinned)
 	}
 }
 

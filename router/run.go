@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -331,16 +332,7 @@ func (s *routeState) noteGoneInRun(k key, mask inotify.Mask, wanted bool) {
 
 // remaining returns the entries of a run whose files are still there.
 func (run *activeRun) remaining() []*entry {
-	if len(run.gone) == 0 {
-		return run.entries
-	}
-	var remaining []*entry
-	for _, e := range run.entries {
-		if e.pinned || !run.isGone(keyOf(e.event)) {
-			remaining = append(remaining, e)
-		}
-	}
-	return remaining
+	return slices.DeleteFunc(slices.Clone(run.entries), func(e *entry) bool { return !e.pinned && run.isGone(keyOf(e.event)) })
 }
 
 // isGone reports whether the path, or a directory above it, went away during the run.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,7 +37,7 @@ func (r *Router) Submit(events ...inotify.Event) *Submission {
 
 	now := time.Now()
 	for _, s := range r.states {
-		s.addAll(events, now, by, false)
+		s.addAll(events, now, []*Submission{by}, false)
 	}
 	r.update(now)
 	by.unref(nil)
@@ -122,41 +123,27 @@ func (by *Submission) Wait(ctx context.Context) error {
 // newSubmission returns a Submission with one reference, which is the caller's.
 func newSubmission() *Submission { return &Submission{done: make(chan struct{}), refs: 1} }
 
-func (by *Submission) ref() {
-	by.mu.Lock()
-	defer by.mu.Unlock()
-	by.refs++
-}
-
-// refAll takes a reference for an entry, and returns the submissions of that: none for nil.
-func (by *Submission) refAll() []*Submission {
-	if by == nil {
-		return nil
-	}
-	by.ref()
-	return []*Submission{by}
-}
-
-// fail notes an error. The same error of many events counts once.
-func (by *Submission) fail(err error) {
-	if by == nil {
-		return
-	}
+// unref gives up a reference and notes an error. The same error of many events counts once.
+func (by *Submission) unref(err error) {
 	by.mu.Lock()
 	defer by.mu.Unlock()
 	if err != nil && (len(by.errs) == 0 || by.errs[len(by.errs)-1] != err) {
 		by.errs = append(by.errs, err)
 	}
-}
-
-func (by *Submission) unref(err error) {
-	by.fail(err)
-	by.mu.Lock()
-	defer by.mu.Unlock()
 	by.refs--
 	if by.refs == 0 {
 		close(by.done)
 	}
+}
+
+// refAll takes references for an entry.
+func refAll(submissions []*Submission) []*Submission {
+	for _, by := range submissions {
+		by.mu.Lock()
+		by.refs++
+		by.mu.Unlock()
+	}
+	return slices.Clone(submissions)
 }
 
 // unrefAll gives up the references of an entry.
