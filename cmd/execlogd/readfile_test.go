@@ -18,12 +18,12 @@ var unreadable = map[string]struct {
 	put  func(path string) error
 	want string
 }{
-	"FIFO": {func(path string) error { return syscall.Mkfifo(path, 0o600) }, "is a pipe, which can be read but once: save what comes from it in a file"},
+	"FIFO": {func(path string) error { return syscall.Mkfifo(path, 0o600) }, "is a FIFO: name a regular file"},
 	"link to a FIFO": {func(path string) error {
 		_ = syscall.Mkfifo(path+".fifo", 0o600)
 		return os.Symlink(path+".fifo", path)
-	}, "is a pipe, "},
-	"directory":       {func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory: name a file in it"},
+	}, "is a FIFO: name a regular file"},
+	"directory":       {func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory: name a regular file"},
 	"endless device":  {func(path string) error { return os.Symlink("/dev/zero", path) }, "is a device: name a regular file"},
 	"terminal":        {func(path string) error { return os.Symlink("/dev/ptmx", path) }, "is a device: name a regular file"},
 	"socket":          {leaveSocket, "is a socket: name a regular file"},

@@ -52,7 +52,7 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	} else {
 		e.change(change{label: "path", path: rest[0]})
 	}
-	for _, remark := range cfg.Remarks(cfg.paths) {
+	for _, remark := range cfg.Notes() {
 		e.line("note", "%s", remark.Text)
 	}
 	_, err = io.WriteString(stdout, e.text.String())

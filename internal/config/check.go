@@ -53,33 +53,14 @@ func (cfg *Config) ControlKey() (at KeyPath, ok bool) {
 	return KeyPath{}.Key("control"), cfg.Control != "" && cfg.fromFile("control")
 }
 
-// Notes returns what may be wrong with the patterns.
+// Notes returns what is, or may be, wrong with the patterns.
 func (cfg *Config) Notes() Mistakes {
 	r := cfg.NewReport()
 	if cfg.Reloads() {
 		r.notePatterns("", ignorePatterns(cfg.Ignore), cfg.Root)
 	}
 	for i := range cfg.Routes {
-		c := &cfg.Routes[i]
-		r.noteRoute(c.Name, c, c.Root)
+		r.noteRoute(cfg.Routes[i].Name, &cfg.Routes[i])
 	}
 	return r.Mistakes()
-}
-
-// Remarks returns what is, or may be, wrong with the patterns of the routes, without
-// positions. Roots are those of every route; nil is for each route its own.
-func (cfg *Config) Remarks(roots []string) Mistakes {
-	r := cfg.NewReport()
-	for i := range cfg.Routes {
-		c := &cfg.Routes[i]
-		own := roots
-		if own == nil {
-			own = []string{c.Root}
-		}
-
-		r.checkPatterns(c.patterns(), own...)
-		r.noteRoute(c.Name, c, own...)
-	}
-
-	return r.mistakes
 }

@@ -49,11 +49,9 @@ func parse(file, dir string, text []byte) (Config, Mistakes) {
 	t.table(value{is: content}, cfg.keys())
 	t.checkNames(&cfg)
 
-	switch idle := len(cfg.Routes) == 0 && len(t.mistakes) == 0; {
-	case idle && !cfg.Serve:
-		t.Add(KeyPath{}, "there is nothing to do: add a [server] table, or a [[route]]")
-	case idle && !cfg.Static && !cfg.LiveReload:
-		t.Add(KeyPath{}, "static = false and livereload = false leave nothing to do: drop one of them, or add a [[route]]")
+	serves := cfg.Serve && (cfg.Static || cfg.LiveReload)
+	if len(cfg.Routes) == 0 && !serves && len(t.mistakes) == 0 {
+		t.Add(KeyPath{}, "there is nothing to do: add a [[route]], or a [server] table with static or livereload")
 	}
 	return cfg, t.Mistakes()
 }
@@ -79,10 +77,8 @@ func (t *tables) checkNames(cfg *Config) {
 	var routes []*router.Route
 	for i := range cfg.Routes {
 		c := &cfg.Routes[i]
-		other, twice := first[c.Name]
-		if !twice {
-			first[c.Name] = c
-			routes = append(routes, &c.Route)
+		if other := first[c.Name]; other == nil {
+			first[c.Name], routes = c, append(routes, &c.Route)
 		} else if c.Name != "" {
 			line, _ := t.position(other.At("name"))
 			t.Add(c.At("name"), "route %q: there is one of this name in line %d: rename one", c.Name, line)
@@ -92,9 +88,14 @@ func (t *tables) checkNames(cfg *Config) {
 	known := slices.Sorted(maps.Keys(first))
 	check := func(at KeyPath, after []string) {
 		for _, name := range after {
-			if first[name] == nil && !t.full() {
-				t.Add(at.Text(name), "after names a route %q%s", name, meantRoute(name, known))
+			if first[name] != nil || t.full() {
+				continue
 			}
+			want := "name a [[route]]"
+			if meant := Nearest(name, known); meant != "" {
+				want = fmt.Sprintf("is %q meant?", meant)
+			}
+			t.Add(at.Text(name), "after names a route %q that is not there: %s", name, want)
 		}
 	}
 	check(KeyPath{}.Key("server").Key("after"), cfg.After)
@@ -108,21 +109,6 @@ func (t *tables) checkNames(cfg *Config) {
 	}
 }
 
-// meantRoute says what an unknown name of a route may have been meant to be.
-func meantRoute(name string, known []string) string {
-	const most = 20 // names that anybody reads
-	meant := Nearest(name, known)
-	switch {
-	case meant != "":
-		return fmt.Sprintf(" that is not there: is %q meant?", meant)
-	case len(known) == 0:
-		return ", and there is no [[route]]: write it, or take it out"
-	case len(known) > most:
-		return fmt.Sprintf(" that is not there: want one of %q and %d more", known[:most], len(known)-most)
-	}
-	return fmt.Sprintf(" that is not there: want one of %q", known)
-}
-
 // MaxFile is how many bytes a configuration may have.
 const MaxFile = 1 << 20
 
@@ -130,52 +116,38 @@ const MaxFile = 1 << 20
 // one: others may be without an end, and what is read from them is lost for those
 // whom it is for. It never blocks.
 func ReadFile(file string) ([]byte, error) {
-	if file == "-" || isDescriptor(file) {
-		return nil, fmt.Errorf("%s has no place of its own, but paths in a configuration are relative to that, and SIGHUP reads it again: save it in a file and name that", file)
-	}
-	// To open a pipe would already wake its writer, so this looks first.
-	info, err := os.Stat(file)
+	path, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRegular(file, info); err != nil {
-		return nil, err
+	// An open file, as that of <(command) in a shell.
+	if dir := filepath.Dir(path); file == "-" || path == "/dev/stdin" || dir == "/dev/fd" || dir == "/proc/self/fd" {
+		return nil, fmt.Errorf("%s has no place of its own, but paths in a configuration are relative to that, and SIGHUP reads it again: save it in a file and name that", file)
 	}
 
+	// To open a pipe would already wake its writer, so this looks first, and once more
+	// at what was opened.
+	isRegular := func(info fs.FileInfo, err error) error {
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is %s: name a regular file", file, FileKind(info))
+		}
+		return err
+	}
+	if err := isRegular(os.Stat(file)); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err = f.Stat(); err != nil {
+	if err := isRegular(f.Stat()); err != nil {
 		return nil, err
 	}
-	if err := checkRegular(file, info); err != nil {
-		return nil, err // it was replaced meanwhile
-	}
+
 	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err == nil && len(text) > MaxFile {
 		err = fmt.Errorf("%s has more than the %d KiB that a configuration may have: name another file", file, MaxFile>>10)
 	}
 	return text, err
-}
-
-// isDescriptor reports whether a path names an open file, as that of <(command) in
-// a shell.
-func isDescriptor(file string) bool {
-	path, err := filepath.Abs(file)
-	return err == nil && (path == "/dev/stdin" || slices.Contains([]string{"/dev/fd", "/proc/self/fd"}, filepath.Dir(path)))
-}
-
-// checkRegular says what to do about a file that is not a regular one.
-func checkRegular(file string, info fs.FileInfo) error {
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
-		return nil
-	case mode&fs.ModeNamedPipe != 0:
-		return fmt.Errorf("%s is a pipe, which can be read but once: save what comes from it in a file and name that", file)
-	case mode.IsDir():
-		return fmt.Errorf("%s is a directory: name a file in it", file)
-	}
-	return fmt.Errorf("%s is %s: name a regular file", file, FileKind(info))
 }

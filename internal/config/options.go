@@ -2,9 +2,8 @@ package config
 
 import (
 	"log/slog"
-	"path/filepath"
+	"maps"
 	"slices"
-	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
@@ -32,23 +31,13 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 	}
 
 	if cfg.Static {
-		o.Root, o.Private = cfg.Root, cfg.private()
+		o.Root = cfg.Root
 	}
-
+	if cfg.Static && cfg.File != "" {
+		// It may have secrets in the environment of jobs.
+		o.Private = slices.Compact([]string{cfg.Path, Resolve(cfg.Path)})
+	}
 	return o
-}
-
-// private lists the files that visitors never get: the configuration, which may
-// have secrets in the environment of jobs, and what it is a link to.
-func (cfg *Config) private() []string {
-	if cfg.File == "" {
-		return nil
-	}
-	paths := []string{cfg.Path}
-	if real, err := filepath.EvalSymlinks(cfg.Path); err == nil && real != cfg.Path {
-		paths = append(paths, real)
-	}
-	return paths
 }
 
 // PageRoutes returns the routes that refresh pages: ReloadRoute calls refresh, and
@@ -56,29 +45,27 @@ func (cfg *Config) private() []string {
 // written, and what a build removes it makes again. Both wait only for files being
 // written that concern a page.
 func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(path string) bool) []router.Route {
-	reload := cfg.pageRoute(ReloadRoute, router.Reload, cfg.Delay, refresh)
-	names := cfg.pageRoute(NamesRoute, nameEvents, max(cfg.Delay, defaultDelay)+max(cfg.Debounce, 0), recheck)
-	reload.WaitsFor = func(e inotify.Event) bool { return concerns(e.Path) }
-	names.WaitsFor = reload.WaitsFor
-	return []router.Route{reload, names}
-}
-
-func (cfg *Config) pageRoute(name string, mask inotify.Mask, delay time.Duration, callback router.Callback) router.Route {
-	return router.Route{
-		Name:     name,
+	reload := router.Route{
+		Name:     ReloadRoute,
 		Roots:    []string{cfg.Root},
 		Ignore:   cfg.Ignore,
 		Hidden:   cfg.Hidden,
 		ReadOnly: true,
-		Mask:     mask,
-		Delay:    delay,
+		Mask:     router.Reload,
+		Delay:    cfg.Delay,
 		Debounce: cfg.Debounce,
 		After:    cfg.PagesAfter(),
+		WaitsFor: func(e inotify.Event) bool { return concerns(e.Path) },
 
 		// What was saved while a build failed is shown after the next success.
 		OnFailure: router.Keep,
-		Callback:  callback,
+		Callback:  refresh,
 	}
+
+	names := reload
+	names.Name, names.Mask, names.Callback = NamesRoute, nameEvents, recheck
+	names.Delay = max(cfg.Delay, defaultDelay) + max(cfg.Debounce, 0)
+	return []router.Route{reload, names}
 }
 
 // Reloads reports whether there are pages to refresh.
@@ -138,20 +125,14 @@ func (cfg *Config) byName() map[string]*Route {
 
 // Roots returns what the routes listen to, each once: directories, and files.
 func (cfg *Config) Roots() []string {
-	var roots []string
+	roots := make(map[string]bool)
 	if cfg.Reloads() {
-		roots = append(roots, cfg.Root)
+		roots[cfg.Root] = true
 	}
-	for i := range cfg.Routes {
-		roots = append(roots, cfg.Routes[i].Root)
+	for _, c := range cfg.Routes {
+		roots[c.Root] = true
 	}
-
-	seen := make(map[string]bool)
-	return slices.DeleteFunc(roots, func(root string) bool {
-		before := seen[root]
-		seen[root] = true
-		return before
-	})
+	return slices.Sorted(maps.Keys(roots))
 }
 
 // WaitsFor reports whether a root need not exist at the start.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,27 +19,25 @@ type pattern struct {
 
 func (p pattern) keyPath() KeyPath { return p.list.Text(p.glob) }
 
-// patterns are the patterns of the route.
-func (c *Route) patterns() []pattern {
-	var all []pattern
-	for _, list := range []struct {
-		key   string
-		globs []string
-	}{{"match", c.Patterns}, {"ignore", c.Ignore}, {"outputs", c.Outputs}} {
-		for _, glob := range list.globs {
-			all = append(all, pattern{list.key, glob, c.At(list.key)})
-		}
+func patternsOf(key string, list KeyPath, globs []string) (all []pattern) {
+	for _, glob := range globs {
+		all = append(all, pattern{key, glob, list})
 	}
 	return all
 }
 
+// patterns are the patterns of the route.
+func (c *Route) patterns() []pattern {
+	return slices.Concat(
+		patternsOf("match", c.At("match"), c.Patterns),
+		patternsOf("ignore", c.At("ignore"), c.Ignore),
+		patternsOf("outputs", c.At("outputs"), c.Outputs),
+	)
+}
+
 // ignorePatterns are the patterns of ignore in [server], or of a flag -ignore.
 func ignorePatterns(globs []string) []pattern {
-	var all []pattern
-	for _, glob := range globs {
-		all = append(all, pattern{"ignore", glob, KeyPath{}.Key("server").Key("ignore")})
-	}
-	return all
+	return patternsOf("ignore", KeyPath{}.Key("server").Key("ignore"), globs)
 }
 
 // CheckIgnore returns a UsageError for the first pattern of a flag -ignore that
@@ -132,10 +131,17 @@ func (p pattern) belowRoot(roots []string) (rest string, ok bool) {
 // roots.
 func (p pattern) existsBelow(roots []string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(p.glob, "/"), "/")
-	return slices.ContainsFunc(roots, func(root string) bool {
-		_, err := os.Lstat(filepath.Join(root, first))
-		return err == nil
-	})
+	return inAny(roots, first, exists)
+}
+
+// inAny reports whether a path in one of the roots is what a function says.
+func inAny(roots []string, rel string, is func(path string) bool) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return is(filepath.Join(root, rel)) })
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // note says what a pattern may be meant to be that may also be right as it is. It is
@@ -149,11 +155,7 @@ func (p pattern) note(roots []string) string {
 	}
 	parts := p.commaParts()
 	isName := func(part string) bool { return len(filepath.Ext(part)) > 1 || strings.HasSuffix(part, "/") }
-	isFile := func(root string) bool {
-		_, err := os.Lstat(filepath.Join(root, p.glob))
-		return err == nil
-	}
-	if all(parts, isName) && !slices.ContainsFunc(roots, isFile) {
+	if all(parts, isName) && !inAny(roots, p.glob, exists) {
 		return fmt.Sprintf(`a comma is part of a name: is %q meant?`, "{"+strings.Join(parts, ",")+"}")
 	}
 
@@ -172,7 +174,8 @@ func (p pattern) note(roots []string) string {
 		}
 		return fmt.Sprintf("patterns are relative to the root, and %s is not below that: it %s", dir, what)
 	}
-	if p.key == "match" && p.isDir(roots) {
+	isGlob := strings.ContainsAny(p.glob, `*?[{\`) || strings.HasSuffix(p.glob, "/")
+	if p.key == "match" && !isGlob && inAny(roots, p.glob, IsDir) {
 		return fmt.Sprintf("it is for the directory itself, and not for what is in it: is %q meant?", p.glob+"/")
 	}
 	return ""
@@ -187,8 +190,7 @@ func (p pattern) withSlashes(roots []string) (meant string, ok bool) {
 	}
 	c := after[0]
 	isPlain := '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_'
-	isBelow := func(root string) bool { return before != "" && IsDir(filepath.Join(root, before)) }
-	return strings.ReplaceAll(p.glob, `\`, "/"), isPlain || slices.ContainsFunc(roots, isBelow)
+	return strings.ReplaceAll(p.glob, `\`, "/"), isPlain || before != "" && inAny(roots, before, IsDir)
 }
 
 // elsewhere returns the directory with which the pattern begins, if that is an
@@ -213,16 +215,10 @@ func (p pattern) elsewhere(roots []string) (dir string, ok bool) {
 	return dir, dir[0] == '/' && (IsDir(dir) || strings.Count(above, "/") > 1 && IsDir(above))
 }
 
-// isDir reports whether the pattern is the path of a directory in a root.
-func (p pattern) isDir(roots []string) bool {
-	return !strings.ContainsAny(p.glob, `*?[{\`) && !strings.HasSuffix(p.glob, "/") &&
-		slices.ContainsFunc(roots, func(root string) bool { return IsDir(filepath.Join(root, p.glob)) })
-}
-
-// noteRoute reports what may be wrong with the patterns of a route below its roots.
-// The notes begin with the name of the route, if that is not empty.
-func (r *Report) noteRoute(name string, c *Route, roots ...string) {
-	r.notePatterns(name, c.patterns(), roots...)
+// noteRoute reports what is, or may be, wrong with the patterns of a route. The notes
+// begin with the name of the route, if that is not empty.
+func (r *Report) noteRoute(name string, c *Route) {
+	r.notePatterns(name, c.patterns(), c.Roots...)
 	for _, conflict := range c.Conflicts() {
 		r.Add(c.At("match").Text(conflict.Pattern), "%spattern %q in match lets nothing in: the pattern %q keeps all of it out", ofRoute(name), conflict.Pattern, conflict.By)
 	}
@@ -230,7 +226,7 @@ func (r *Report) noteRoute(name string, c *Route, roots ...string) {
 
 func (r *Report) notePatterns(route string, patterns []pattern, roots ...string) {
 	for _, p := range patterns {
-		if note := p.note(roots); note != "" {
+		if note := cmp.Or(p.wrong(roots), p.note(roots)); note != "" {
 			r.Add(p.keyPath(), "%spattern %q in %s: %s", ofRoute(route), p.glob, p.key, note)
 		}
 	}

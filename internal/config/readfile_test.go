@@ -44,7 +44,7 @@ func TestReadFileThatBecomesAPipe(t *testing.T) {
 		switch {
 		case err == nil && string(text) != "[server]":
 			t.Fatalf("read %q from the pipe", text)
-		case err != nil && !strings.Contains(err.Error(), "is a pipe"):
+		case err != nil && !strings.Contains(err.Error(), "is a FIFO"):
 			t.Fatal(err)
 		}
 	}

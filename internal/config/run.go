@@ -3,7 +3,6 @@ package config
 import (
 	"flag"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/execlog/execlogd/inotify"
@@ -18,6 +17,8 @@ type Run struct {
 	Paths         []string // to listen to, absolute
 	Clear         bool     // the terminal before each run
 	ExitOnFailure bool
+
+	restart, postpone bool
 }
 
 // ParseRun reads the flags of execlogd run, and the command that follows them.
@@ -66,6 +67,10 @@ func ParseRunFlags(name, usage string, args []string) (Run, []string, error) {
 		cfg.Paths = []string{dir}
 	}
 	cfg.Root = cfg.Paths[0]
+	cfg.Start = !cfg.postpone
+	if cfg.restart {
+		cfg.OnBusy = router.Restart
+	}
 	cfg.IsService = cfg.Service.ReloadSignal != 0 // it goes on, and is told of changes
 	cfg.finish()
 	cfg.Roots = cfg.Paths
@@ -87,19 +92,8 @@ func (cfg *Run) define(flags *flag.FlagSet, t *tables) {
 
 	cfg.IgnoreFiles = true
 	flags.BoolVar(&cfg.IgnoreFiles, "ignore-files", true, "ignore what .gitignore, .ignore and .git/info/exclude files ignore")
-	flags.BoolFunc("restart", "end the command when a file changes while it runs, and start it again, as for a server:\n-on-busy restart", func(s string) error {
-		if on, err := strconv.ParseBool(s); err != nil || !on {
-			return err
-		}
-		cfg.OnBusy = router.Restart
-		return nil
-	})
-	cfg.Start = true
-	flags.BoolFunc("postpone", "do not run before the first change", func(s string) error {
-		postpone, err := strconv.ParseBool(s)
-		cfg.Start = !postpone
-		return err
-	})
+	flags.BoolVar(&cfg.restart, "restart", false, "end the command when a file changes while it runs, and start it again, as for a server:\n-on-busy restart")
+	flags.BoolVar(&cfg.postpone, "postpone", false, "do not run before the first change")
 	flags.BoolVar(&cfg.Clear, "clear", false, "clear the terminal before each run")
 	flags.BoolVar(&cfg.ExitOnFailure, "exit-on-failure", false, "end at the first run that fails, with its exit status")
 }
@@ -134,6 +128,6 @@ func (cfg *Run) Whole() inotify.Event { return inotify.Event{Root: cfg.Paths[0],
 // Notes returns what there is to say of patterns that may be wrong.
 func (cfg *Run) Notes() Mistakes {
 	r := new(Report)
-	r.noteRoute("", &cfg.Route, cfg.Paths...)
+	r.noteRoute("", &cfg.Route)
 	return r.mistakes
 }
