@@ -205,7 +205,7 @@ func (j *Job) RunWith(ctx context.Context, batch []inotify.Event, env ...string)
 	}
 	defer j.runner.remove(x)
 
-	stop := context.AfterFunc(ctx, x.stop)
+	stop := context.AfterFunc(ctx, func() { x.stop(false) })
 	defer stop()
 	return x.finish(ctx)
 }
@@ -257,39 +257,48 @@ func (j *Job) requestFor(batch []inotify.Event) (supervisor.Request, error) {
 	return r, err
 }
 
-// start starts what prepare has returned, unless ctx has ended.
+// start starts what prepare has returned, unless ctx has ended. The caller must remove
+// the execution from the Runner when it is over.
 func (j *Job) start(ctx context.Context, req supervisor.Request, e *entry, batch []inotify.Event) (*execution, error) {
+	r := j.runner
+	x := &execution{runner: r, entry: e, written: make(chan struct{})}
+	if err := r.add(x); err != nil {
+		return nil, r.skip(e, err)
+	}
+
+	// Only now is ctx asked: who ends it first and then calls Kill misses no execution.
 	if err := context.Cause(ctx); err != nil {
-		return nil, j.runner.skip(e, err)
+		r.remove(x)
+		return nil, r.skip(e, err)
 	}
 
-	x, err := j.runner.start(req, j.input.encode(batch), j.input == TerminalInput, e)
-	switch {
-	case errors.Is(err, errClosed):
-		return nil, j.runner.skip(e, err)
-	case errors.Is(err, unix.E2BIG) && slices.Contains(j.request.Argv, pathsPlaceholder):
-		return nil, j.runner.fail(e, tooLong(len(batch), "arguments", size(req)))
-	case err != nil:
-		return nil, j.runner.fail(e, startError(req, err))
+	err := x.start(req, j.input.encode(batch), j.input == TerminalInput)
+	if err == nil {
+		return x, nil
 	}
-
-	return x, nil
+	r.remove(x)
+	if errors.Is(err, unix.E2BIG) && slices.Contains(j.request.Argv, pathsPlaceholder) {
+		err = tooLong(len(batch), "arguments", size(req))
+	} else {
+		err = startError(req, err)
+	}
+	return nil, r.fail(e, err)
 }
 
 // skip notes that a run was stopped before it began.
 func (r *Runner) skip(e *entry, cause error) error {
-	return r.done(e, ending{err: stopCause(cause), stopped: true, exit: -1})
+	return r.done(e, func(run *Run) { run.Err, run.stopped, run.Exit = stopCause(cause), true, -1 })
 }
 
 // fail notes that a run did not start.
 func (r *Runner) fail(e *entry, err error) error {
-	return r.done(e, ending{err: err, exit: -1})
+	return r.done(e, func(run *Run) { run.Err, run.Exit = err, -1 })
 }
 
-// done notes how a run ended, tells Options.Done of it and returns its *Error, or
-// nil if it succeeded.
-func (r *Runner) done(e *entry, how ending) error {
-	run := e.end(how)
+// done notes how a run ended, as note has it, tells Options.Done of it and returns its
+// *Error, or nil if it succeeded.
+func (r *Runner) done(e *entry, note func(*Run)) error {
+	run := e.end(note)
 	if r.opts.Done != nil {
 		r.opts.Done(run)
 	}

@@ -32,12 +32,14 @@ var (
 	errSupervisorKilled = errors.New("its supervisor process was killed, and what it had started with it")
 )
 
-// A startupError is the error of a service that was not ready in time.
-type startupError string
+// An endError says why a run was ended, and is context.Canceled or
+// context.DeadlineExceeded, as errors.Is has it, without saying so.
+type endError struct {
+	error
+	kind error
+}
 
-func (e startupError) Error() string { return string(e) }
-
-func (startupError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (e endError) Unwrap() []error { return []error{e.error, e.kind} }
 
 // programName is what errors call a command: the name of its program, and if that
 // is a shell, the beginning of its script.

@@ -39,24 +39,12 @@ type execution struct {
 	mu         sync.Mutex         // guards what follows
 	supervisor *supervisor.Client // nil until it was asked to start the program
 	stopped    bool               // the program was to end
+	killed     bool               // without a grace
 	over       bool               // the supervisor process is for others now
 }
 
-// start starts a program, with input unless that is nil, as the execution of an
-// entry of the log. The caller must remove the execution from the Runner when it is
-// over. The error is the error number of the start, or says what could not be had.
-func (r *Runner) start(req supervisor.Request, input []byte, fromTerminal bool, e *entry) (*execution, error) {
-	x := &execution{runner: r, entry: e, written: make(chan struct{})}
-	if err := r.add(x); err != nil {
-		return nil, err
-	}
-	if err := x.start(req, input, fromTerminal); err != nil {
-		r.remove(x)
-		return nil, err
-	}
-	return x, nil
-}
-
+// start starts a program, with input unless that is nil. The error is the error number
+// of the start, or says what could not be had.
 func (x *execution) start(req supervisor.Request, input []byte, fromTerminal bool) (err error) {
 	opts := x.runner.opts
 	defer func() {
@@ -142,7 +130,6 @@ func (x *execution) launch(req supervisor.Request, stdin, stdout, stderr *os.Fil
 	if err == nil && answer.Kind == supervisor.Started {
 		return answer.Value, nil
 	}
-	x.reclaimTerminal(s)
 	x.end()
 	if err != nil {
 		s.Close()
@@ -156,52 +143,34 @@ func (x *execution) launch(req supervisor.Request, stdin, stdout, stderr *os.Fil
 // before that. From the moment that the program may run, the supervisor process is
 // that of the execution.
 func (x *execution) request(s *supervisor.Client, req supervisor.Request, stdin, stdout, stderr *os.File) error {
-	if t := x.runner.opts.Terminal; t != nil {
-		t.lend(s.PID())
-	}
+	terminal := x.runner.opts.Terminal
+	terminal.lend(s.PID())
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err := s.Run(req, stdin, stdout, stderr); err != nil {
-		x.reclaimTerminal(s)
+		terminal.reclaim(s.PID())
 		return err
 	}
 	x.supervisor = s
 	if x.stopped {
-		s.Stop()
+		s.Stop(x.killed)
 	}
 	return nil
 }
 
-// reclaimTerminal takes the terminal back from the group of a supervisor process, if
-// that has it.
-func (x *execution) reclaimTerminal(s *supervisor.Client) {
-	if t := x.runner.opts.Terminal; t != nil {
-		t.reclaim(s.PID())
-	}
-}
-
-// stop asks for the end of the program and of all that it has started. It does not
-// wait.
-func (x *execution) stop() {
+// stop asks for the end of the program and of all that it has started, without a grace
+// if it is to be killed. It does not wait. A program that has not started yet is ended
+// when it has.
+func (x *execution) stop(kill bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.stopped || x.over {
+	if x.over || x.killed || x.stopped && !kill {
 		return
 	}
-	x.stopped = true
+	x.stopped, x.killed = true, kill
 	if x.supervisor != nil {
-		x.supervisor.Stop()
-	}
-}
-
-// kill is stop without a grace.
-func (x *execution) kill() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.supervisor != nil && !x.over {
-		x.stopped = true
-		x.supervisor.Kill()
+		x.supervisor.Stop(kill)
 	}
 }
 
@@ -216,8 +185,10 @@ func (x *execution) signal(s syscall.Signal) bool {
 	return x.supervisor.Signal(s) == nil
 }
 
-// end notes that the program has ended: the supervisor process is for others now.
+// end notes that the program has ended: the supervisor process and the terminal are for
+// others now.
 func (x *execution) end() {
+	x.runner.opts.Terminal.reclaim(x.supervisor.PID())
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.over = true
@@ -230,25 +201,11 @@ func (x *execution) wasStopped() bool {
 	return x.stopped
 }
 
-// finish returns when nothing of the execution is left, and notes how the run ended.
-// Where it was stopped, ctx says why.
+// finish returns when no process of the execution is left and the output was read, and
+// notes how the run ended. Where it was stopped, ctx says why.
 func (x *execution) finish(ctx context.Context) error {
-	end, err := x.wait()
-	if err != nil {
-		return x.runner.fail(x.entry, err)
-	}
-	var cause error
-	if x.wasStopped() {
-		cause = stopCause(cmp.Or(context.Cause(ctx), errStop)) // errStop is that of Close
-	}
-	return x.runner.done(x.entry, endingOf(end, cause))
-}
-
-// wait returns when no process is left and the output was read.
-func (x *execution) wait() (supervisor.Report, error) {
 	s := x.supervisor
 	end, err := s.Wait(x.note)
-	x.reclaimTerminal(s)
 	x.end()
 
 	if err != nil {
@@ -259,16 +216,23 @@ func (x *execution) wait() (supervisor.Report, error) {
 			group = s.PID()
 		}
 		_ = unix.Kill(-group, unix.SIGKILL)
-		err = errSupervisorKilled
 	}
-
 	x.finishCopies(len(end.Left) > 0)
+
 	if err != nil || end.Unkillable > 0 || len(end.Left) > 0 {
 		s.Close() // it has ended
 	} else {
 		x.runner.giveBack(s)
 	}
-	return end, err
+	if err != nil {
+		return x.runner.fail(x.entry, errSupervisorKilled)
+	}
+
+	var cause error
+	if x.wasStopped() {
+		cause = stopCause(cmp.Or(context.Cause(ctx), errStop)) // errStop is that of Close
+	}
+	return x.runner.done(x.entry, func(run *Run) { run.end(end, cause) })
 }
 
 // note acts on what a supervisor process reports while the program runs.

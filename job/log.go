@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -29,8 +30,8 @@ type Log struct {
 // Runs returns all runs that are remembered, the oldest first. Argv and Events
 // must not be changed; the output is the caller's.
 func (l *Log) Runs() []Run {
-	runs, _, _ := l.changesSince(0)
-	slices.SortFunc(runs, func(a, b Run) int { return cmp.Compare(a.ID, b.ID) })
+	runs := l.Recent(math.MaxInt, maxOutput)
+	slices.Reverse(runs)
 	return runs
 }
 
@@ -87,17 +88,12 @@ func (l *Log) Follow(ctx context.Context) iter.Seq[Run] {
 func (l *Log) changesSince(version uint64) ([]Run, uint64, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var changed []*entry
-	for _, e := range l.entries {
-		if e.version > version {
-			changed = append(changed, e)
-		}
-	}
-	slices.SortFunc(changed, func(a, b *entry) int { return cmp.Compare(a.version, b.version) })
+	entries := slices.DeleteFunc(slices.Clone(l.entries), func(e *entry) bool { return e.version <= version })
+	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.version, b.version) })
 
-	runs := make([]Run, len(changed))
-	for i, e := range changed {
-		runs[i] = e.snapshot(maxOutput)
+	var runs []Run
+	for _, e := range entries {
+		runs = append(runs, e.snapshot(maxOutput))
 	}
 	return runs, l.version, l.nextChange()
 }
@@ -193,18 +189,16 @@ func (e *entry) write(p []byte) {
 	e.noteChange()
 }
 
-// end notes how the run ended, and returns it.
-func (e *entry) end(how ending) Run {
+// end notes how the run ended, as note has it but for the Outcome, and returns it.
+func (e *entry) end(note func(*Run)) Run {
 	e.log.mu.Lock()
 	defer e.log.mu.Unlock()
 	r := &e.run
+	note(r)
 	if e.service {
-		how = how.ofService(r.Ready)
+		r.endService()
 	}
-	r.Took = time.Since(r.Start)
-	r.Outcome, r.Err, r.stopped = router.OutcomeOf(how.err), how.err, how.stopped
-	r.Exit, r.Signal = how.exit, how.signal
-	r.Ended, r.Left = how.ended, how.left
+	r.Took, r.Outcome = time.Since(r.Start), router.OutcomeOf(r.Err)
 
 	e.log.forget()
 	e.noteChange()

@@ -53,7 +53,7 @@ func TestLogForgets(t *testing.T) {
 				}
 				var id int
 				fmt.Sscan(step, &id)
-				entries[id].end(ending{})
+				entries[id].end(succeeds)
 			}
 			if got := history(l); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
@@ -74,7 +74,7 @@ func TestFollow(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			fmt.Fprintf(writerTo{e}, "output %d\n", i)
 			time.Sleep(10 * time.Second)
-			e.end(ending{err: errors.New("exit status 1")})
+			e.end(func(r *Run) { r.Err = errors.New("exit status 1") })
 			time.Sleep(10 * time.Second)
 		}
 		cancel()
@@ -102,7 +102,7 @@ func TestRecent(t *testing.T) {
 		e := l.begin(Run{}, false)
 		fmt.Fprintf(writerTo{e}, "output %d", i)
 		if i != 1 {
-			e.end(ending{})
+			e.end(succeeds)
 		}
 	}
 	var got []string
@@ -123,7 +123,7 @@ func TestChanged(t *testing.T) {
 	}{
 		{"begins", func() { e = l.begin(Run{}, false) }},
 		{"has output", func() { e.write([]byte("x")) }},
-		{"ends", func() { e.end(ending{}) }},
+		{"ends", func() { e.end(succeeds) }},
 	} {
 		changed, also := l.Changed(), l.Changed()
 		select {
@@ -141,6 +141,8 @@ func TestChanged(t *testing.T) {
 		}
 	}
 }
+
+func succeeds(*Run) {}
 
 type writerTo struct{ e *entry }
 
@@ -186,7 +188,7 @@ func TestLogConcurrently(t *testing.T) {
 				for range 10 {
 					e.write([]byte(strings.Repeat("x", 1000)))
 				}
-				e.end(ending{})
+				e.end(succeeds)
 			}
 		})
 	}

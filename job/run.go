@@ -119,8 +119,8 @@ type runJSON struct {
 	Signal  int       `json:"signal,omitempty"`
 	Output  string    `json:"output"`
 
-	Ended *Processes `json:"ended,omitempty"`
-	Left  *Processes `json:"left,omitempty"`
+	Ended Processes `json:"ended,omitzero"`
+	Left  Processes `json:"left,omitzero"`
 }
 
 // MarshalJSON has the paths of the events without the rest of them, the State, and
@@ -130,19 +130,13 @@ func (r Run) MarshalJSON() ([]byte, error) {
 		ID: r.ID, Route: r.Route, Command: r.Argv, Dir: r.Dir,
 		Paths: []string{}, Count: r.Batch,
 		Start: r.Start, Seconds: r.Took.Seconds(), State: r.State(), PID: r.PID,
-		Exit: r.Exit, Signal: int(r.Signal), Output: string(r.Output),
+		Exit: r.Exit, Signal: int(r.Signal), Output: string(r.Output), Ended: r.Ended, Left: r.Left,
 	}
 	for _, e := range r.Events {
 		j.Paths = append(j.Paths, e.Name())
 	}
 	if r.Outcome == router.Failed {
 		j.Failure = r.Err.Error()
-	}
-	if r.Ended.Count > 0 {
-		j.Ended = &r.Ended
-	}
-	if r.Left.Count > 0 {
-		j.Left = &r.Left
 	}
 
 	// Whether <, > and & are escaped is for the encoder that calls this to say.
@@ -164,15 +158,10 @@ func (r *Run) UnmarshalJSON(text []byte) error {
 		ID: j.ID, Route: j.Route, Argv: j.Command, Dir: j.Dir, Batch: j.Count,
 		Start: j.Start, Took: time.Duration(j.Seconds * float64(time.Second)), PID: j.PID,
 		Exit: j.Exit, Signal: syscall.Signal(j.Signal), Output: []byte(j.Output), Written: int64(len(j.Output)),
+		Ended: j.Ended, Left: j.Left,
 	}
 	for _, path := range j.Paths {
 		r.Events = append(r.Events, inotify.Event{Path: path})
-	}
-	if j.Ended != nil {
-		r.Ended = *j.Ended
-	}
-	if j.Left != nil {
-		r.Left = *j.Left
 	}
 
 	switch j.State {
@@ -194,64 +183,46 @@ func (r *Run) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// An ending is what becomes known of a run when it is over.
-type ending struct {
-	err         error // nil if it succeeded
-	stopped     bool  // from outside
-	exit        int
-	signal      syscall.Signal
-	ended, left Processes
-}
-
-// endingOf judges what a supervisor process reports of the end of a run. The cause
-// is why the run was stopped, or nil.
-func endingOf(end supervisor.Report, cause error) ending {
-	status := syscall.WaitStatus(end.Value)
-	e := ending{stopped: cause != nil, exit: status.ExitStatus(), ended: processesOf(end.Killed), left: processesOf(end.Left)}
+// end notes what a supervisor process reports of the end of the run. The cause is why
+// the run was stopped, or nil.
+func (r *Run) end(report supervisor.Report, cause error) {
+	status := syscall.WaitStatus(report.Value)
+	r.stopped, r.Exit = cause != nil, status.ExitStatus()
+	r.Ended, r.Left = processesOf(report.Killed), processesOf(report.Left)
 	if status.Signaled() {
-		e.signal = status.Signal()
+		r.Signal = status.Signal()
 	}
 
 	switch {
-	case end.Unkillable > 0: // a failure, even of a run that was stopped
-		e.err = fmt.Errorf("%d of its processes cannot be ended: they are another user's, or wait for a device", end.Unkillable)
-	case cause != nil:
-		e.err = cause
-	case status.Signaled():
-		e.err = errors.New(killedBy(status))
-	case e.exit != 0:
-		e.err = fmt.Errorf("exit status %d", e.exit)
-	}
-	return e
-}
-
-// ofService returns the ending for a service. A service is to go on until it is
-// stopped, so it has failed whatever its exit status is.
-func (e ending) ofService(ready bool) ending {
-	switch {
-	case e.stopped:
-	case e.exit < 0 && e.signal == 0: // it did not start
-	case ready && e.err == nil:
-		e.err = errors.New("ended by itself, with exit status 0")
-	case ready:
-	case e.err == nil:
-		e.err = errEarly
-	default:
-		e.err = fmt.Errorf("%w before it was ready", e.err)
-	}
-	return e
-}
-
-// killedBy says which signal ended a program. It did not come from us.
-func killedBy(status syscall.WaitStatus) string {
-	s := "killed by " + signalName(status.Signal())
-	switch {
+	case report.Unkillable > 0: // a failure, even of a run that was stopped
+		r.Err = fmt.Errorf("%d of its processes cannot be ended: they are another user's, or wait for a device", report.Unkillable)
+	case r.stopped:
+		r.Err = cause
 	case status.CoreDump():
-		s += " (core dumped)"
-	case status.Signal() == unix.SIGKILL:
-		s += ", perhaps because memory ran out"
+		r.Err = fmt.Errorf("killed by %s (core dumped)", signalName(r.Signal))
+	case r.Signal == unix.SIGKILL: // which did not come from us
+		r.Err = errors.New("killed by SIGKILL, perhaps because memory ran out")
+	case r.Signal != 0:
+		r.Err = fmt.Errorf("killed by %s", signalName(r.Signal))
+	case r.Exit != 0:
+		r.Err = fmt.Errorf("exit status %d", r.Exit)
 	}
-	return s
+}
+
+// endService says of a service that has ended why it has failed. A service is to go on
+// until it is stopped, so that is a failure whatever its exit status is.
+func (r *Run) endService() {
+	started := r.Exit >= 0 || r.Signal != 0
+	switch {
+	case r.stopped || !started:
+	case r.Ready && r.Err == nil:
+		r.Err = errors.New("ended by itself, with exit status 0")
+	case r.Ready:
+	case r.Err == nil:
+		r.Err = errEarly
+	default:
+		r.Err = fmt.Errorf("%w before it was ready", r.Err)
+	}
 }
 
 // signalName is the name of a signal, as in "SIGTERM".
@@ -262,18 +233,11 @@ func signalName(s syscall.Signal) string {
 	return fmt.Sprintf("signal %d", int(s)) // a real-time signal
 }
 
-// A stopError is the error of a run that was stopped for a reason of the caller's.
-type stopError struct{ error }
-
-func (e stopError) Unwrap() error { return e.error }
-
-func (stopError) Is(target error) bool { return target == context.Canceled }
-
 // stopCause makes the cause of a stop the error of the run: one that OutcomeOf does
 // not judge as a failure, unless the time of the run was up.
 func stopCause(cause error) error {
 	if router.OutcomeOf(cause) == router.Failed && !errors.Is(cause, context.DeadlineExceeded) {
-		return stopError{cause}
+		return endError{cause, context.Canceled}
 	}
 	return cause
 }

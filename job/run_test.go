@@ -75,7 +75,7 @@ func TestHowARunEnds(t *testing.T) {
 			cause = stopCause(cause)
 		}
 
-		r := e.end(endingOf(tt.report, cause))
+		r := e.end(func(r *Run) { r.end(tt.report, cause) })
 
 		got := r.State()
 		if r.Err != nil {

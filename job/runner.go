@@ -131,7 +131,7 @@ func (r *Runner) Close() error {
 	closed := r.closed
 	r.closed = true
 	for x := range r.executions {
-		x.stop()
+		x.stop(false)
 	}
 	r.mu.Unlock()
 
@@ -151,7 +151,7 @@ func (r *Runner) Kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for x := range r.executions {
-		x.kill()
+		x.stop(true)
 	}
 }
 

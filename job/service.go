@@ -155,7 +155,7 @@ func (s *Server) newInstance(ctx context.Context, x *execution, probe *readiness
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	over, setOver := context.WithCancel(context.WithoutCancel(ctx))
 	i := &instance{execution: x, probe: probe, cancel: cancel, over: over}
-	context.AfterFunc(ctx, x.stop)
+	context.AfterFunc(ctx, func() { x.stop(false) })
 
 	go func() {
 		defer x.runner.remove(x)
@@ -202,5 +202,5 @@ func (s Service) startupError() error {
 	if s.Address != "" && s.Notify {
 		missing = "it sent no READY=1, or " + missing
 	}
-	return startupError(fmt.Sprintf("not ready after %v: %s", s.Startup, missing))
+	return endError{fmt.Errorf("not ready after %v: %s", s.Startup, missing), context.DeadlineExceeded}
 }

@@ -107,30 +107,39 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 	}
 }
 
-// A program that Close finds before its supervisor process was asked to start it is
-// ended as soon as it has started.
-func TestCloseEndsWhatIsAboutToStart(t *testing.T) {
-	jobs := newTestRunner(t)
-	j := jobs.job(Command{Argv: []string{"sleep", "20"}})
-	req, e, err := j.prepare(jobs.events())
+// prepared returns an execution that is about to start a program.
+func (jobs *testRunner) prepared(argv ...string) (*execution, supervisor.Request) {
+	jobs.t.Helper()
+	req, e, err := jobs.job(Command{Argv: argv}).prepare(jobs.events())
 	if err != nil {
-		t.Fatal(err)
+		jobs.t.Fatal(err)
 	}
-	x := &execution{runner: jobs.Runner, entry: e, written: make(chan struct{})}
-	if err := jobs.add(x); err != nil {
-		t.Fatal(err)
-	}
-	defer jobs.remove(x)
+	return &execution{runner: jobs.Runner, entry: e, written: make(chan struct{})}, req
+}
 
-	x.stop()
-	if err := x.start(req, nil, false); err != nil {
-		t.Fatal(err)
-	}
-	if err := x.finish(t.Context()); !errors.Is(err, errStop) {
-		t.Errorf("the run ended with %v", err)
-	}
-	if r := jobs.lastRun(); r.Signal != syscall.SIGTERM {
-		t.Errorf("got %v, want that it was stopped", r)
+// A program that Close or Kill finds before its supervisor process was asked to start
+// it is ended as soon as it has started.
+func TestWhatIsAboutToStartIsEnded(t *testing.T) {
+	for signal, end := range map[syscall.Signal]func(*testRunner, *execution){
+		syscall.SIGTERM: func(_ *testRunner, x *execution) { x.stop(false) }, // as Close does, which waits
+		syscall.SIGKILL: func(jobs *testRunner, _ *execution) { jobs.Kill() },
+	} {
+		jobs := newTestRunner(t)
+		x, req := jobs.prepared("sleep", "20")
+		if err := jobs.add(x); err != nil {
+			t.Fatal(err)
+		}
+		end(jobs, x)
+		if err := x.start(req, nil, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.finish(t.Context()); !errors.Is(err, errStop) {
+			t.Errorf("the run ended with %v", err)
+		}
+		if r := jobs.lastRun(); r.Signal != signal {
+			t.Errorf("got %v, want that %v ended it", r, signal)
+		}
+		jobs.remove(x)
 	}
 }
 
@@ -147,12 +156,7 @@ func TestSupervisorIsUsedAgain(t *testing.T) {
 // A supervisor process whose program did not start is for other executions.
 func TestFailedStartLetsGoOfTheSupervisor(t *testing.T) {
 	jobs := newTestRunner(t)
-	j := jobs.job(Command{Argv: []string{"true"}})
-	req, e, err := j.prepare(jobs.events())
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := &execution{runner: jobs.Runner, entry: e, written: make(chan struct{})}
+	x, req := jobs.prepared("true")
 	req.Path = filepath.Join(jobs.dir, "none")
 	if err := x.start(req, nil, false); !errors.Is(err, syscall.ENOENT) {
 		t.Fatalf("it started: %v", err)

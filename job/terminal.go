@@ -112,35 +112,45 @@ func withoutTTOU(call func() error) error {
 }
 
 // lend gives the terminal to a process group, if this process has it to give. The
-// group is to have it until it is reclaimed.
+// group is to have it until it is reclaimed. Without a Terminal it does nothing.
 func (t *Terminal) lend(group int) {
+	if t == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.borrower == 0 {
 		t.borrower = group
 		if !t.OnDemand {
-			t.give()
+			t.give(nil)
 		}
 	}
 }
 
-// give puts the borrower into the foreground, if this process is there. t.mu must be
-// held.
-func (t *Terminal) give() {
+// give puts the borrower into the foreground, if this process is there, with the modes
+// that its program had set; nil are those that there are. t.mu must be held.
+func (t *Terminal) give(modes *unix.Termios) {
 	if t.lent || !t.InForeground() {
 		return
 	}
 	if t.Lending != nil {
 		t.Lending()
 	}
-	if m, err := t.Modes(); err == nil {
+
+	if modes != nil {
+		_ = t.SetModes(modes)
+	} else if m, err := t.Modes(); err == nil {
 		t.original = *m
 	}
 	t.lent = t.setForeground(t.borrower) == nil
 }
 
-// reclaim takes the terminal back from a group that has ended.
+// reclaim takes the terminal back from a group that has ended. Without a Terminal it
+// does nothing.
 func (t *Terminal) reclaim(group int) {
+	if t == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.borrower != group {
@@ -161,35 +171,25 @@ func (t *Terminal) takeBack() bool {
 	t.lent = false
 
 	group, err := t.foreground()
-	if err != nil {
-		t.hungUp()
-		return false
+	if err == nil {
+		// A program below the supervisor process, which leads the borrower's
+		// group, may have made a group of its own, as shells do for their jobs.
+		isOurs := group == t.self || group == t.borrower ||
+			slices.ContainsFunc(supervisor.Descendants(t.borrower), func(p supervisor.Process) bool { return p.Group == group })
+		if exists := unix.Kill(-group, 0) == nil; exists && !isOurs {
+			return false
+		}
+		err = t.setForeground(t.self)
 	}
-	isOurs := group == t.self || group == t.borrower || t.isBelowBorrower(group)
-	if exists := unix.Kill(-group, 0) == nil; exists && !isOurs {
+	if err != nil {
+		if t.HungUp != nil {
+			t.HungUp()
+		}
 		return false
 	}
 
-	if t.setForeground(t.self) != nil {
-		t.hungUp()
-		return false
-	}
 	_ = t.SetModes(&t.original) // it may be hung up
 	return true
-}
-
-func (t *Terminal) hungUp() {
-	if t.HungUp != nil {
-		t.HungUp()
-	}
-}
-
-// isBelowBorrower reports whether a process group is of programs that the borrower
-// has started, such as a shell's jobs. t.mu must be held.
-func (t *Terminal) isBelowBorrower(group int) bool {
-	// The group is called after its leader, the supervisor process.
-	below := supervisor.Descendants(t.borrower)
-	return slices.ContainsFunc(below, func(p supervisor.Process) bool { return p.Group == group })
 }
 
 // pause is for a program that a signal has stopped. It stops this process as well,
@@ -200,13 +200,15 @@ func (t *Terminal) pause(group, program int, by syscall.Signal) {
 	t.mu.Lock()
 	asks := by == unix.SIGTTIN || by == unix.SIGTTOU
 	if asks && t.OnDemand && !t.lent && t.InForeground() {
-		t.give()
+		t.give(nil)
 		t.mu.Unlock()
 		resume(group, program)
 		return
 	}
-	modes, err := t.Modes()
-	had := t.lent
+	var modes *unix.Termios
+	if m, err := t.Modes(); err == nil && t.lent {
+		modes = m
+	}
 	t.takeBack()
 	t.mu.Unlock()
 
@@ -214,15 +216,7 @@ func (t *Terminal) pause(group, program int, by syscall.Signal) {
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if had && err == nil && t.InForeground() {
-		if t.Lending != nil {
-			t.Lending()
-		}
-		_ = t.SetModes(modes) // those of the program
-		t.lent = t.setForeground(t.borrower) == nil
-	} else {
-		t.give()
-	}
+	t.give(modes)
 	resume(group, program)
 }
 
@@ -252,7 +246,7 @@ func (t *Terminal) Continue() {
 	switch {
 	case t.lent || !t.InForeground():
 	case t.borrower != 0 && !t.OnDemand:
-		t.give()
+		t.give(nil)
 		_ = unix.Kill(-t.borrower, unix.SIGCONT)
 	case t.Returned != nil:
 		t.Returned()

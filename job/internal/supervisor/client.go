@@ -85,12 +85,15 @@ func (c *Client) Run(r Request, stdin, stdout, stderr *os.File) error {
 	return c.orders.Encode(order{Kind: runProgram, Request: r})
 }
 
-// Stop asks for the end of what runs. Where the supervisor process is gone, that has
-// ended already.
-func (c *Client) Stop() { _ = c.orders.Encode(order{Kind: stopTree}) }
-
-// Kill is Stop without a grace.
-func (c *Client) Kill() { _ = c.orders.Encode(order{Kind: killTree}) }
+// Stop asks for the end of what runs, without a grace if it is to be killed. Where the
+// supervisor process is gone, that has ended already.
+func (c *Client) Stop(kill bool) {
+	o := order{Kind: stopTree}
+	if kill {
+		o.Kind = killTree
+	}
+	_ = c.orders.Encode(o)
+}
 
 // Signal asks to send the program itself a signal.
 func (c *Client) Signal(s syscall.Signal) error {
