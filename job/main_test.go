@@ -27,8 +27,9 @@ func TestMain(m *testing.M) {
 		daemon()
 	case "immune":
 		immune()
-	case "first":
-		if err := first(); err != nil {
+	case "first", "terminal":
+		run := map[string]func() error{"first": first, "terminal": onTerminal}[os.Getenv("JOB_TEST")]
+		if err := run(); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
