@@ -118,10 +118,17 @@ func (jobs *testRunner) run(c Command, paths ...string) Run {
 	return jobs.runWith(jobs.t.Context(), c, paths...)
 }
 
+// runWith is run with a context. A run that hangs is stopped, so that it fails the test.
 func (jobs *testRunner) runWith(ctx context.Context, c Command, paths ...string) Run {
 	jobs.t.Helper()
+	hangs := errors.New("it hangs")
+	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, hangs)
+	defer cancel()
 	err := jobs.job(c).Run(ctx, jobs.events(paths...))
 	r := jobs.lastRun()
+	if r.Err == hangs {
+		jobs.t.Fatalf("it hangs: %v", r)
+	}
 	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Run.Err != r.Err) || (err == nil) != (r.Err == nil) {
 		jobs.t.Errorf("error %v does not go with the run %v", err, r)
 	}
