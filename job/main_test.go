@@ -126,7 +126,7 @@ func (jobs *testRunner) runWith(ctx context.Context, c Command, paths ...string)
 	defer cancel()
 	err := jobs.job(c).Run(ctx, jobs.events(paths...))
 	r := jobs.lastRun()
-	if r.Err == hangs {
+	if errors.Is(r.Err, hangs) {
 		jobs.t.Fatalf("it hangs: %v", r)
 	}
 	if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Run.Err != r.Err) || (err == nil) != (r.Err == nil) {

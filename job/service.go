@@ -106,8 +106,8 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	if err != nil {
 		return s.job.runner.fail(e, err)
 	}
-	if probe.socket != nil {
-		req.Env = append(req.Env, "NOTIFY_SOCKET="+probe.socket.path())
+	if s.service.Notify {
+		req.Env = append(req.Env, "NOTIFY_SOCKET="+probe.socket())
 	}
 
 	x, err := s.job.start(ctx, req, e, batch)

@@ -26,22 +26,22 @@ func (r *Runner) Writing(route string, files ...string) []bool {
 		return writing
 	}
 
-	wanted := make(map[fileID][]int) // indexes of files
+	ids := make([]fileID, len(files)) // zero for what is no regular file
+	open := make(map[fileID]bool)
 	for i, name := range files {
 		if id, ok := regularFile(os.Lstat(name)); ok {
-			wanted[id] = append(wanted[id], i)
+			ids[i], open[id] = id, false
 		}
 	}
-	if len(wanted) == 0 {
+	if len(open) == 0 {
 		return writing
 	}
 
 	for _, p := range supervisor.Descendants(supervisors...) {
-		for id := range openForWriting(p.PID, wanted) {
-			for _, i := range wanted[id] {
-				writing[i] = true
-			}
-		}
+		findOpen(p.PID, open)
+	}
+	for i, id := range ids {
+		writing[i] = open[id]
 	}
 	return writing
 }
@@ -60,9 +60,9 @@ func WriterOf(file string) (w Writer, ok bool) {
 	if !ok {
 		return Writer{}, false
 	}
-	wanted := map[fileID][]int{id: {0}}
+	open := map[fileID]bool{id: false}
 	for _, p := range supervisor.Processes() {
-		if len(openForWriting(p.PID, wanted)) > 0 {
+		if findOpen(p.PID, open); open[id] {
 			// A program may change its name at any time.
 			name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "comm"))
 			return Writer{p.PID, strings.TrimSuffix(string(name), "\n")}, err == nil
@@ -109,36 +109,24 @@ func regularFile(info os.FileInfo, err error) (id fileID, ok bool) {
 	return fileID{uint64(stat.Dev), stat.Ino}, true // 32 bits on some architectures
 }
 
-// openForWriting returns those of the wanted files that a process has open for
-// writing.
-func openForWriting(pid int, wanted map[fileID][]int) map[fileID]bool {
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
-	open, err := os.Open(filepath.Join(dir, "fd"))
+// findOpen sets those of the files to true that a process has open for writing.
+func findOpen(pid int, files map[fileID]bool) {
+	process := filepath.Join("/proc", strconv.Itoa(pid))
+	dir, err := os.Open(filepath.Join(process, "fd"))
 	if err != nil {
-		return nil // the process is gone, or another user's
+		return // the process is gone, or another user's
 	}
-	defer open.Close()
-	names, err := open.Readdirnames(-1)
-	if err != nil {
-		return nil
-	}
+	defer dir.Close()
 
-	var found map[fileID]bool
+	names, _ := dir.Readdirnames(-1) // the process may end meanwhile
 	for _, fd := range names {
-		id, ok := regularFile(os.Stat(filepath.Join(dir, "fd", fd)))
-		if !ok || wanted[id] == nil || found[id] {
+		id, ok := regularFile(os.Stat(filepath.Join(process, "fd", fd)))
+		if found, isWanted := files[id]; !ok || !isWanted || found {
 			continue
 		}
-		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", fd))
-		if err != nil || !isWritable(info) {
-			continue
-		}
-		if found == nil {
-			found = make(map[fileID]bool)
-		}
-		found[id] = true
+		info, err := os.ReadFile(filepath.Join(process, "fdinfo", fd))
+		files[id] = err == nil && isWritable(info)
 	}
-	return found
 }
 
 // isWritable reports whether a descriptor can be written to, by the flags in

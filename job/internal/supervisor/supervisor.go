@@ -55,12 +55,12 @@ func serve(shared bool) error {
 
 	in := &fileReader{socket: socketFD}
 	orders := gob.NewDecoder(in)
-	var t *tree // the last that was started; nil if there is none
+	t := endedTree() // the last that was started
 	for {
 		var o order
 		if err := orders.Decode(&o); err != nil { // the daemon is gone
 			t.order(stopTree)
-			t.wait()
+			<-t.done
 			return nil
 		}
 

@@ -59,10 +59,7 @@ func start(r Request, files []int, reports *gob.Encoder, shared bool) *tree {
 		unix.Close(fd)
 	}
 	if err != nil {
-		errno, ok := err.(syscall.Errno)
-		if !ok {
-			errno = unix.EINVAL
-		}
+		errno, _ := err.(syscall.Errno) // it is one
 		send(reports, Report{Kind: Failed, Value: int(errno)})
 		return nil
 	}
@@ -95,29 +92,23 @@ func fork(r Request, files []int, shared bool) (pid int, err error) {
 	})
 }
 
-// order gives an order to the tree, if there is one and something is left of it.
+// endedTree returns a tree of which nothing is left.
+func endedTree() *tree {
+	t := &tree{done: make(chan struct{}), reaped: true}
+	close(t.done)
+	return t
+}
+
+// order gives an order to the tree, if something is left of it.
 func (t *tree) order(kind orderKind) {
-	if t == nil {
-		return
-	}
 	select {
 	case t.orders <- kind:
 	case <-t.done:
 	}
 }
 
-// wait returns when nothing of the tree is left.
-func (t *tree) wait() {
-	if t != nil {
-		<-t.done
-	}
-}
-
 // signalProgram sends a signal to the program itself, if it has not ended.
 func (t *tree) signalProgram(s syscall.Signal) {
-	if t == nil {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.reaped {
