@@ -118,8 +118,7 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 	}
 	c.terminal.begin(c.cfg.Start)
 	stop := runnable.StopGuard{Runner: c.runner, Say: c.say, Again: runnable.StopAgain(c.stderr)}
-	stop.Start(ctx)
-	defer stop.End()
+	defer stop.Start(ctx)()
 	return group.Run(ctx)
 }
 

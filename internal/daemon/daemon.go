@@ -39,8 +39,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 
 	if d.runner != nil {
 		stop := runnable.StopGuard{Runner: d.runner, Say: func(text string) { d.log.Warn(text) }, Again: runnable.StopAgain(opts.Stderr), AtOnce: true}
-		stop.Start(ctx)
-		defer stop.End()
+		defer stop.Start(ctx)()
 	}
 	if cfg.File != "" {
 		var end context.CancelCauseFunc

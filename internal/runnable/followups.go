@@ -18,14 +18,6 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// A followupError is an error of a command that cannot follow a run.
-type followupError struct {
-	error
-	at config.KeyPath
-}
-
-func (e followupError) Unwrap() error { return e.error }
-
 // followupTimeout bounds what follows a run whose own time is up.
 const followupTimeout = time.Minute
 
@@ -33,13 +25,14 @@ const followupTimeout = time.Minute
 // the desktop.
 type followups struct {
 	route                string
-	onSuccess, onFailure *job.Job         // nil for none
-	notifier             *desktopNotifier // nil for none
-	report               func(error)      // is told what is wrong with a follow-up
+	onSuccess, onFailure *job.Job // nil for none
+	notifies             bool
+	cannotNotify         sync.Once   // reports why
+	report               func(error) // is told what is wrong with a follow-up
 }
 
 func makeFollowups(c *config.Route, runner *job.Runner, report func(error)) (*followups, error) {
-	f := &followups{route: c.Name, report: report}
+	f := &followups{route: c.Name, notifies: c.Notify, report: report}
 
 	for _, one := range []struct {
 		key string
@@ -52,17 +45,9 @@ func makeFollowups(c *config.Route, runner *job.Runner, report func(error)) (*fo
 
 		j, err := runner.Command(one.Command)
 		if err != nil {
-			at := c.At(one.key)
-			if len(one.Argv) > 0 {
-				at = at.Element(0)
-			}
-			return nil, followupError{fmt.Errorf("%s: %w", one.key, err), at}
+			return nil, newCommandError(fmt.Errorf("%s: %w", one.key, err), c.At(one.key), one.Command)
 		}
 		*one.job = j
-	}
-
-	if c.Notify {
-		f.notifier = new(desktopNotifier)
 	}
 	return f, nil
 }
@@ -70,7 +55,7 @@ func makeFollowups(c *config.Route, runner *job.Runner, report func(error)) (*fo
 // after returns a callback with its follow-ups. They are part of the run, so that they
 // come before the next one, but how they end changes nothing.
 func (f *followups) after(callback router.Callback) router.Callback {
-	if f.onSuccess == nil && f.onFailure == nil && f.notifier == nil {
+	if f.onSuccess == nil && f.onFailure == nil && !f.notifies {
 		return callback
 	}
 	return func(ctx context.Context, batch []inotify.Event) error {
@@ -93,9 +78,9 @@ func (f *followups) run(ctx context.Context, batch []inotify.Event, err error) {
 		defer cancel()
 	}
 
-	if f.notifier != nil {
-		if problem := f.notifier.notify(ctx, f.route, err); problem != nil {
-			f.report(problem)
+	if f.notifies {
+		if problem := notify(ctx, f.route, err); problem != nil {
+			f.cannotNotify.Do(func() { f.report(fmt.Errorf("notify: %w", problem)) })
 		}
 	}
 
@@ -112,38 +97,25 @@ func (f *followups) run(ctx context.Context, batch []inotify.Event, err error) {
 	}
 }
 
-// A desktopNotifier shows on the desktop how runs ended, by notify-send(1).
-type desktopNotifier struct{ reported sync.Once }
-
 // notifyTimeout is how long notify-send may take.
 const notifyTimeout = 5 * time.Second
 
-// notify shows how a run ended. It returns why that cannot be done, but only once.
-func (n *desktopNotifier) notify(ctx context.Context, route string, err error) (problem error) {
-	program, lookErr := exec.LookPath("notify-send")
-	switch {
-	case !hasSessionBus():
-		problem = errors.New("there is no session bus, as on a desktop: DBUS_SESSION_BUS_ADDRESS names none")
-	case lookErr != nil:
-		problem = errors.New("notify-send is in no directory of PATH: install it (libnotify-bin), or take notify out")
-	default:
-		problem = sendNotification(ctx, program, route, err)
+// notify shows on the desktop how a run ended, by notify-send(1). It returns why that
+// cannot be done.
+func notify(ctx context.Context, route string, result error) error {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	_, err := os.Stat(filepath.Join(dir, "bus"))
+	if os.Getenv("DBUS_SESSION_BUS_ADDRESS") == "" && (dir == "" || err != nil) {
+		return errors.New("there is no session bus, as on a desktop: DBUS_SESSION_BUS_ADDRESS names none")
 	}
-
-	isFirst := false
-	if problem != nil {
-		n.reported.Do(func() { isFirst = true })
-	}
-	if !isFirst {
-		return nil
-	}
-	return fmt.Errorf("notify: %w", problem)
-}
-
-func sendNotification(ctx context.Context, program, route string, err error) error {
-	urgency, text := "normal", "ok"
+	program, err := exec.LookPath("notify-send")
 	if err != nil {
-		urgency, text = "critical", err.Error()
+		return errors.New("notify-send is in no directory of PATH: install it (libnotify-bin), or take notify out")
+	}
+
+	urgency, text := "normal", "ok"
+	if result != nil {
+		urgency, text = "critical", result.Error()
 	}
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
@@ -154,17 +126,4 @@ func sendNotification(ctx context.Context, program, route string, err error) err
 		return fmt.Errorf("notify-send: %w %s", err, out)
 	}
 	return nil
-}
-
-// hasSessionBus reports whether there is a desktop's bus to talk to.
-func hasSessionBus() bool {
-	if os.Getenv("DBUS_SESSION_BUS_ADDRESS") != "" {
-		return true
-	}
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		return false
-	}
-	_, err := os.Stat(filepath.Join(dir, "bus"))
-	return err == nil
 }

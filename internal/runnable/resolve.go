@@ -1,6 +1,7 @@
 package runnable
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 
@@ -31,8 +32,8 @@ func Resolve(cfg *config.Config, runner *job.Runner, died, report func(route str
 	var routes []Route
 	for _, c := range cfg.Check(r) {
 		run, err := New(c, runner, func(err error) { died(c.Name, err) }, func(err error) { report(c.Name, err) })
-		if err != nil {
-			r.Add(CommandKey(c, err), "%v", err)
+		if wrong, ok := errors.AsType[*commandError](err); ok {
+			r.Add(wrong.at, "%v", wrong)
 		}
 		routes = append(routes, Route{Route: c, Runnable: run})
 	}

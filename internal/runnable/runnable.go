@@ -49,42 +49,67 @@ func newRunnable(callback router.Callback, stop func()) *Runnable {
 	return &Runnable{callback: callback, stop: stop, ctx: ctx, cancel: cancel, done: make(chan struct{})}
 }
 
-// New makes what a route runs. It calls died when a service ends by itself,
-// and report with what is wrong with a follow-up.
+// New makes what a route runs. It calls died when a service ends by itself, and report
+// with what is wrong with a follow-up. The error is a *commandError.
 func New(c *config.Route, runner *job.Runner, died, report func(error)) (*Runnable, error) {
-	nothing := func() {}
 	f, err := makeFollowups(c, runner, report)
 	if err != nil {
 		return nil, err
 	}
 
+	succeed := func(context.Context, []inotify.Event) error { return nil }
+	r := newRunnable(succeed, func() {})
 	switch {
 	case !c.HasCommand():
-		return newRunnable(f.after(succeed), nothing), nil
 	case c.IsService:
-		var r *Runnable
 		service := c.Service
 		service.Died = func(err error) {
 			r.contents.forget() // any save starts it again
 			died(err)
 			f.run(context.Background(), nil, err) // the runner ends it when it is closed
 		}
-		s, err := runner.Service(service)
-		if err != nil {
-			return nil, err
+		var s *job.Server
+		if s, err = runner.Service(service); err == nil {
+			r.callback, r.stop = s.Run, s.Stop
 		}
-		r = newRunnable(f.after(s.Run), s.Stop)
-		return r, nil
+	default:
+		var j *job.Job
+		if j, err = runner.Command(c.Service.Command); err == nil {
+			r.callback = j.Run
+		}
 	}
-	j, err := runner.Command(c.Service.Command)
 	if err != nil {
-		return nil, err
+		key := "run"
+		if c.Service.Shell != "" {
+			key = "shell"
+		}
+		return nil, newCommandError(err, c.At(key), c.Service.Command)
 	}
-	return newRunnable(f.after(j.Run), nothing), nil
+
+	r.callback = f.after(r.callback)
+	return r, nil
 }
 
-// succeed is the callback of a route without a command.
-func succeed(context.Context, []inotify.Event) error { return nil }
+// A commandError says what is wrong with a command, and where in the configuration.
+type commandError struct {
+	error
+	at config.KeyPath
+}
+
+func (e *commandError) Unwrap() error { return e.error }
+
+// newCommandError returns an error of the command that a key is for: of the argument
+// that is wrong, if it has arguments.
+func newCommandError(err error, at config.KeyPath, c job.Command) *commandError {
+	if len(c.Argv) > 0 {
+		index := 0
+		if wrong, ok := errors.AsType[*job.ArgumentError](err); ok {
+			index = wrong.Index
+		}
+		at = at.Element(index)
+	}
+	return &commandError{err, at}
+}
 
 // WaitFor makes the runnable wait for the end of another one.
 func (r *Runnable) WaitFor(other *Runnable) { r.predecessor = other.done }
@@ -130,21 +155,6 @@ func (r *Runnable) End() {
 	r.cancel(errRouteChanged)
 	r.stop()
 	close(r.done)
-}
-
-// CommandKey returns the key of the command that an error is about,
-// or of the argument that is wrong.
-func CommandKey(c *config.Route, err error) config.KeyPath {
-	if wrong, ok := errors.AsType[followupError](err); ok {
-		return wrong.at
-	}
-	if len(c.Service.Argv) == 0 {
-		return c.At("shell")
-	}
-	if wrong, ok := errors.AsType[*job.ArgumentError](err); ok {
-		return c.At("run").Element(wrong.Index)
-	}
-	return c.At("run").Element(0)
 }
 
 // RealPath returns the path of the file of an event. If that is the root, it may be a

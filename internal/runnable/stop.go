@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,36 +30,32 @@ type StopGuard struct {
 	// AtOnce has the second signal end the process too, which then does not wait
 	// for the commands that it has killed.
 	AtOnce bool
-
-	signals chan os.Signal
-	release chan struct{} // closed by End
-	done    chan struct{} // closed when run has returned
 }
 
-// Start starts to wait for the end of ctx. end must be called.
-func (g *StopGuard) Start(ctx context.Context) {
-	g.signals, g.release, g.done = make(chan os.Signal, 8), make(chan struct{}), make(chan struct{})
-	signal.Notify(g.signals, os.Interrupt, syscall.SIGTERM)
-	go g.run(ctx)
+// Start starts to wait for the end of ctx. The function that it returns must be called
+// when everything has stopped.
+func (g StopGuard) Start(ctx context.Context) (end func()) {
+	signals, release := make(chan os.Signal, 8), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { g.wait(ctx, signals, release) })
+
+	return func() {
+		signal.Stop(signals)
+		close(release)
+		waiting.Wait()
+	}
 }
 
-// End is called when everything has stopped.
-func (g *StopGuard) End() {
-	close(g.release)
-	<-g.done
-}
-
-func (g *StopGuard) run(ctx context.Context) {
-	defer close(g.done)
-	defer signal.Stop(g.signals)
-
+// wait returns when release is closed.
+func (g StopGuard) wait(ctx context.Context, signals <-chan os.Signal, release <-chan struct{}) {
 	stopping := ctx.Done()
 	var slow <-chan time.Time
-	signals := 0
+	taken := 0
 
 	for {
 		select {
-		case <-g.release:
+		case <-release:
 			return
 		case <-stopping:
 			stopping, slow = nil, time.After(SlowStop)
@@ -66,14 +63,13 @@ func (g *StopGuard) run(ctx context.Context) {
 			if names := Running(g.Runner); names != "" {
 				g.Say(WaitingFor(names, g.Again))
 			}
-		case s := <-g.signals:
-			signals++
-			if signals < 2 {
+		case s := <-signals:
+			if taken++; taken < 2 {
 				continue // it ends ctx
 			}
 
 			g.Runner.Kill()
-			if g.AtOnce || signals > 2 {
+			if g.AtOnce || taken > 2 {
 				signal.Reset(s)
 				_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -15,19 +16,16 @@ import (
 // many files it gives up, and returns none.
 func Unmatched(ctx context.Context, r *router.Router, roots, routes []string) []string {
 	const mostFiles, mostMatches = 20_000, 2_000_000
-	type unmatchedRoute struct {
-		route   string
-		matches func(root, path string) bool
-	}
-	var left []unmatchedRoute
+	left := make(map[string]func(root, path string) bool)
 	for _, route := range routes {
 		if matches, err := r.Matcher(route); err == nil {
-			left = append(left, unmatchedRoute{route, matches})
+			left[route] = matches
 		}
 	}
 
 	enough := errors.New("enough")
 	files, tried := 0, 0
+	isEnough := func() bool { return len(left) == 0 || ctx.Err() != nil || files > mostFiles || tried > mostMatches }
 	for _, root := range roots {
 		if config.IsFile(root) || !config.IsDir(root) {
 			return nil // a file matches by itself; in a missing directory anything may come
@@ -37,12 +35,12 @@ func Unmatched(ctx context.Context, r *router.Router, roots, routes []string) []
 			rel, _ := config.Below(root, path)
 			files, tried = files+1, tried+len(left)
 			switch {
-			case len(left) == 0 || ctx.Err() != nil || files > mostFiles || tried > mostMatches:
+			case isEnough():
 				return enough
 			case err != nil || rel == ".":
 				return nil
 			}
-			left = slices.DeleteFunc(left, func(c unmatchedRoute) bool { return c.matches(root, rel) })
+			maps.DeleteFunc(left, func(_ string, matches func(root, path string) bool) bool { return matches(root, rel) })
 			if d.IsDir() && r.SkipDir(root, rel) {
 				return fs.SkipDir
 			}
@@ -52,13 +50,8 @@ func Unmatched(ctx context.Context, r *router.Router, roots, routes []string) []
 			break
 		}
 	}
-	if len(left) == 0 || ctx.Err() != nil || files > mostFiles || tried > mostMatches {
+	if isEnough() {
 		return nil
 	}
-
-	var none []string
-	for _, c := range left {
-		none = append(none, c.route)
-	}
-	return none
+	return slices.DeleteFunc(slices.Clone(routes), func(route string) bool { return left[route] == nil })
 }
