@@ -85,8 +85,7 @@ type Job struct {
 	// look for the program.
 	request supervisor.Request
 
-	isShell   bool
-	isService bool
+	isShell bool
 }
 
 // Command checks a command and returns it as a Job. A program that cannot be
@@ -207,7 +206,7 @@ func (j *Job) RunWith(ctx context.Context, batch []inotify.Event, env ...string)
 
 	stop := context.AfterFunc(ctx, func() { x.stop(false) })
 	defer stop()
-	return x.finish(ctx)
+	return x.finish(ctx, (*Run).end)
 }
 
 // prepare returns what to run for a batch, with a new entry of the log. If that
@@ -223,7 +222,7 @@ func (j *Job) prepare(batch []inotify.Event) (supervisor.Request, *entry, error)
 	e := j.runner.log.begin(Run{
 		Route: j.name, Argv: argv, Dir: req.Dir,
 		Events: slices.Clone(batch[:min(len(batch), maxEvents)]), Batch: len(batch),
-	}, j.isService)
+	})
 	if err != nil {
 		err = j.runner.fail(e, err)
 	}

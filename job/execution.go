@@ -202,8 +202,8 @@ func (x *execution) wasStopped() bool {
 }
 
 // finish returns when no process of the execution is left and the output was read, and
-// notes how the run ended. Where it was stopped, ctx says why.
-func (x *execution) finish(ctx context.Context) error {
+// has judge note how the run ended. Where it was stopped, ctx says why.
+func (x *execution) finish(ctx context.Context, judge func(*Run, supervisor.Report, error)) error {
 	s := x.supervisor
 	end, err := s.Wait(x.note)
 	x.end()
@@ -232,7 +232,7 @@ func (x *execution) finish(ctx context.Context) error {
 	if x.wasStopped() {
 		cause = stopCause(cmp.Or(context.Cause(ctx), errStop)) // errStop is that of Close
 	}
-	return x.runner.done(x.entry, func(run *Run) { run.end(end, cause) })
+	return x.runner.done(x.entry, func(run *Run) { judge(run, end, cause) })
 }
 
 // note acts on what a supervisor process reports while the program runs.

@@ -107,12 +107,12 @@ func (l *Log) nextChange() <-chan struct{} {
 }
 
 // begin adds a run that begins now, and gives it its ID.
-func (l *Log) begin(r Run, service bool) *entry {
+func (l *Log) begin(r Run) *entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lastID++
 	r.ID, r.Start, r.Outcome = l.lastID, time.Now(), router.Running
-	e := &entry{log: l, run: r, service: service}
+	e := &entry{log: l, run: r}
 	l.entries = append(l.entries, e)
 	l.forget()
 	e.noteChange()
@@ -138,7 +138,6 @@ type entry struct {
 	version uint64 // of the log at the last change
 	run     Run    // without its output
 	output  tail
-	service bool // the run is one of a service
 }
 
 // update changes the entry, and returns the run as it is then, without its output.
@@ -195,9 +194,6 @@ func (e *entry) end(note func(*Run)) Run {
 	defer e.log.mu.Unlock()
 	r := &e.run
 	note(r)
-	if e.service {
-		r.endService()
-	}
 	r.Took, r.Outcome = time.Since(r.Start), router.OutcomeOf(r.Err)
 
 	e.log.forget()

@@ -48,7 +48,7 @@ func TestLogForgets(t *testing.T) {
 			entries := []*entry{nil}
 			for step := range strings.FieldsSeq(tt.steps) {
 				if step == "+" {
-					entries = append(entries, l.begin(Run{}, false))
+					entries = append(entries, l.begin(Run{}))
 					continue
 				}
 				var id int
@@ -70,7 +70,7 @@ func TestFollow(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		quick, slow := follow(ctx, l, 0), follow(ctx, l, 35*time.Second)
 		for i := range 2 {
-			e := l.begin(Run{Route: "r"}, false)
+			e := l.begin(Run{Route: "r"})
 			time.Sleep(10 * time.Second)
 			fmt.Fprintf(writerTo{e}, "output %d\n", i)
 			time.Sleep(10 * time.Second)
@@ -99,7 +99,7 @@ func TestRecent(t *testing.T) {
 		t.Errorf("at first %v", got)
 	}
 	for i := range 3 {
-		e := l.begin(Run{}, false)
+		e := l.begin(Run{})
 		fmt.Fprintf(writerTo{e}, "output %d", i)
 		if i != 1 {
 			e.end(succeeds)
@@ -121,7 +121,7 @@ func TestChanged(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"begins", func() { e = l.begin(Run{}, false) }},
+		{"begins", func() { e = l.begin(Run{}) }},
 		{"has output", func() { e.write([]byte("x")) }},
 		{"ends", func() { e.end(succeeds) }},
 	} {
@@ -184,7 +184,7 @@ func TestLogConcurrently(t *testing.T) {
 		})
 		writers.Go(func() {
 			for range 100 {
-				e := l.begin(Run{Route: "r"}, false)
+				e := l.begin(Run{Route: "r"})
 				for range 10 {
 					e.write([]byte(strings.Repeat("x", 1000)))
 				}

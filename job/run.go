@@ -209,12 +209,12 @@ func (r *Run) end(report supervisor.Report, cause error) {
 	}
 }
 
-// endService says of a service that has ended why it has failed. A service is to go on
-// until it is stopped, so that is a failure whatever its exit status is.
-func (r *Run) endService() {
-	started := r.Exit >= 0 || r.Signal != 0
+// endService is end for a service. A service is to go on until it is stopped, so it has
+// failed whatever its exit status is.
+func (r *Run) endService(report supervisor.Report, cause error) {
+	r.end(report, cause)
 	switch {
-	case r.stopped || !started:
+	case r.stopped:
 	case r.Ready && r.Err == nil:
 		r.Err = errors.New("ended by itself, with exit status 0")
 	case r.Ready:

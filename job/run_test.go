@@ -69,13 +69,17 @@ func TestHowARunEnds(t *testing.T) {
 		{"a service cannot be stopped", supervisor.Report{Unkillable: 1}, errStop, "ready", "failed: 1 of its processes cannot be ended: they are another user's, or wait for a device"},
 	}
 	for _, tt := range tests {
-		e := (&Log{size: 1}).begin(Run{Ready: tt.service == "ready"}, tt.service != "")
+		e := (&Log{size: 1}).begin(Run{Ready: tt.service == "ready"})
+		judge := (*Run).end
+		if tt.service != "" {
+			judge = (*Run).endService
+		}
 		cause := tt.cause
 		if cause != nil {
 			cause = stopCause(cause)
 		}
 
-		r := e.end(func(r *Run) { r.end(tt.report, cause) })
+		r := e.end(func(r *Run) { judge(r, tt.report, cause) })
 
 		got := r.State()
 		if r.Err != nil {

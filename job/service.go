@@ -78,7 +78,6 @@ func (r *Runner) Service(s Service) (*Server, error) {
 	}
 
 	s.Startup = cmp.Or(s.Startup, DefaultStartup)
-	j.isService = true
 	return &Server{job: j, service: s}, nil
 }
 
@@ -160,7 +159,7 @@ func (s *Server) newInstance(ctx context.Context, x *execution, probe *readiness
 	go func() {
 		defer x.runner.remove(x)
 		defer cancel(nil)
-		i.err = x.finish(ctx)
+		i.err = x.finish(ctx, (*Run).endService)
 		probe.close()
 		died := x.entry.now().Ready && !x.wasStopped()
 		setOver()

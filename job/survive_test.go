@@ -133,7 +133,7 @@ func TestWhatIsAboutToStartIsEnded(t *testing.T) {
 		if err := x.start(req, nil, false); err != nil {
 			t.Fatal(err)
 		}
-		if err := x.finish(t.Context()); !errors.Is(err, errStop) {
+		if err := x.finish(t.Context(), (*Run).end); !errors.Is(err, errStop) {
 			t.Errorf("the run ended with %v", err)
 		}
 		if r := jobs.lastRun(); r.Signal != signal {
