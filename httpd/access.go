@@ -117,7 +117,7 @@ func parseAllowedOrigin(entry string) (string, error) {
 	origin, ok := parseOrigin(entry)
 	switch {
 	case ok:
-		entry = strings.TrimSuffix(entry, impliedPort(origin.Scheme))
+		entry = strings.TrimSuffix(entry, impliedPorts[origin.Scheme])
 	case entry != "null":
 		return "", fmt.Errorf("origin %q: want scheme://host[:port] or null", entry)
 	}
@@ -174,8 +174,12 @@ func (rules *accessRules) allows(host string, r *http.Request) bool {
 	if err != nil {
 		return false
 	}
+	tcp, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr) // else it is a unix socket
+	if ok && tcp.AddrPort().Addr().Unmap().WithZone("") == addr {
+		return true
+	}
 	listener := listenerOf(r.Context())
-	return addr == localAddr(r) || listener != nil && listener.wildcard && isMachineAddr(addr)
+	return listener != nil && listener.wildcard && isMachineAddr(addr)
 }
 
 // originKind judges an Origin header in lower case.
@@ -291,57 +295,43 @@ func parseOrigin(text string) (*url.URL, bool) {
 	return u, ok && strings.EqualFold(bare.String(), text)
 }
 
+// impliedPorts are the ports that an origin of a scheme leaves out, as written behind a
+// host.
+var impliedPorts = map[string]string{"http": ":80", "https": ":443"}
+
 // sameHost compares two hosts with optional ports, where the port that scheme
 // implies may be left out.
 func sameHost(scheme, a, b string) bool {
-	port := impliedPort(scheme)
+	port := impliedPorts[scheme]
 	return strings.EqualFold(strings.TrimSuffix(a, port), strings.TrimSuffix(b, port))
-}
-
-// impliedPort is the port that an origin of a scheme leaves out, as written
-// behind a host.
-func impliedPort(scheme string) string {
-	switch scheme {
-	case "http":
-		return ":80"
-	case "https":
-		return ":443"
-	}
-	return ""
 }
 
 // hostname cuts the port from host[:port] and returns the rest in one
 // spelling: lower case, no final dot, an address without brackets and zone.
 func hostname(hostport string) (host string, ok bool) {
 	u := url.URL{Host: hostport}
-	host, port := u.Hostname(), u.Port()
+	host = u.Hostname()
 
-	if strings.HasPrefix(hostport, "[") || strings.Count(hostport, ":") > 1 {
-		return ipv6Literal(hostport, host, port)
+	// Nothing may be left beside a host, with brackets if it has colons, and a port.
+	written := host
+	if strings.Contains(host, ":") {
+		written = "[" + host + "]"
+	}
+	if port := u.Port(); port != "" {
+		written += ":" + port
+	}
+	if written != hostport {
+		return "", false
 	}
 
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().WithZone("").String(), true
+	}
 	if host == "" || len(host) > 253 || strings.Contains("."+host, "..") || strings.ContainsFunc(host, notInName) {
 		return "", false
 	}
-	if rest := hostport[len(u.Hostname()):]; rest != "" && (port == "" || rest != ":"+port) {
-		return "", false
-	}
-
-	if addr, err := netip.ParseAddr(host); err == nil {
-		host = addr.String()
-	}
 	return host, true
-}
-
-// ipv6Literal is hostname for an IPv6 address.
-func ipv6Literal(hostport, host, port string) (string, bool) {
-	addr, err := netip.ParseAddr(host)
-	rest, found := strings.CutPrefix(hostport, "["+host+"]")
-	if err != nil || !found || !addr.Is6() || rest != "" && (port == "" || rest != ":"+port) {
-		return "", false
-	}
-	return addr.Unmap().WithZone("").String(), true
 }
 
 // notInName reports what no host name has. The underscore is no letter of
@@ -358,15 +348,6 @@ func isLoopback(host string) bool {
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback()
-}
-
-// localAddr is the address that a request's connection came to, the zero Addr
-// where there is none (a unix socket).
-func localAddr(r *http.Request) netip.Addr {
-	if tcp, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().WithZone("")
-	}
-	return netip.Addr{}
 }
 
 // isLocal reports whether the client of a connection is on this machine: it comes

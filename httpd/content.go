@@ -11,7 +11,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/inject"
@@ -35,25 +34,15 @@ const (
 // errChanging is the error of a file that changes all the time.
 var errChanging = errors.New("the file changes while it is read")
 
-// A contentReader is where the content of a file comes from.
-type contentReader interface {
-	io.ReadSeeker
-	io.ReaderAt
-}
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // load makes the content of a regular file ready to be sent, and updates the file's
 // info to match. The content of a small file is that of one moment: the file is the
 // same after the last byte was read as before the first.
 func (f *file) load() error {
-	f.content = f.File
-	var text []byte
 	start := time.Now()
 	for try := 1; f.Size() <= wholeLimit; try++ {
-		if int64(len(text)) <= f.Size() {
-			text = make([]byte, f.Size()+1) // one more shows that there is more
-		}
+		text := make([]byte, f.Size()+1) // one more shows that there is more
 		n, err := f.ReadAt(text, 0)
 		if err != nil && err != io.EOF {
 			return err
@@ -70,27 +59,25 @@ func (f *file) load() error {
 		complete := n > 0 || !isFresh(f.FileInfo, readTimeout) || elapsed >= readTimeout
 		switch {
 		case consistent && complete:
-			f.content, f.checksum = bytes.NewReader(text[:n]), crc32.Checksum(text[:n], castagnoli)
+			f.content, f.whole = io.NewSectionReader(bytes.NewReader(text), 0, int64(n)), true
+			f.checksum = crc32.Checksum(text[:n], castagnoli)
 			return nil
 		case elapsed >= readTimeout && try >= minReads:
-			return &fs.PathError{Op: "read", Path: f.name, Err: errChanging}
+			return errChanging
 		case elapsed >= spinTime:
 			time.Sleep(time.Millisecond)
 		default:
 			runtime.Gosched()
 		}
 	}
+	f.content = io.NewSectionReader(f.File, 0, f.Size())
 	return nil
 }
 
 // isFresh reports whether a file changed less than age ago, so that it may be in the
 // middle of a save.
 func isFresh(info fs.FileInfo, age time.Duration) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return false
-	}
-	since := time.Since(time.Unix(stat.Ctim.Unix()))
+	since := time.Since(time.Unix(statOf(info).Ctim.Unix()))
 	return 0 <= since && since < age
 }
 
@@ -99,9 +86,8 @@ func isFresh(info fs.FileInfo, age time.Duration) bool {
 // programs cannot set it, except where a name came or went: a file that another has
 // replaced by rename is complete and has not changed.
 func sameState(a, b fs.FileInfo) bool {
-	before, ok := a.Sys().(*syscall.Stat_t)
-	after, alsoOK := b.Sys().(*syscall.Stat_t)
-	return ok && alsoOK && os.SameFile(a, b) && before.Size == after.Size && before.Mtim == after.Mtim &&
+	before, after := statOf(a), statOf(b)
+	return os.SameFile(a, b) && before.Size == after.Size && before.Mtim == after.Mtim &&
 		(before.Ctim == after.Ctim || before.Nlink != after.Nlink)
 }
 
@@ -114,7 +100,7 @@ const longestWrite = 2 * time.Second
 // write it has the times that it has afterwards, and what the client got then would be
 // taken for the file for as long as the file stays as it is.
 func (f *file) setValidators(h http.Header, variant string) (modified time.Time) {
-	if f.content == f.File && isFresh(f.FileInfo, longestWrite) {
+	if !f.whole && isFresh(f.FileInfo, longestWrite) {
 		return time.Time{}
 	}
 	h.Set("ETag", f.etag(variant))
@@ -125,34 +111,21 @@ func (f *file) setValidators(h http.Header, variant string) (modified time.Time)
 // was read whole. It has the time of the last status change, as programs such as
 // cp -p and rsync -t set the time of modification at will.
 func (f *file) etag(variant string) string {
-	stat, ok := f.Sys().(*syscall.Stat_t)
-	if !ok {
-		return ""
-	}
+	stat := statOf(f)
 	return fmt.Sprintf(`"%x-%x-%x-%x%s"`, stat.Ino, stat.Ctim.Nano(), stat.Size, f.checksum, variant)
-}
-
-// checkedWriter returns a writer for an answer with the content of the file. The
-// caller must end it with close.
-func (f *file) checkedWriter(w http.ResponseWriter) *checkedWriter {
-	c := &checkedWriter{ResponseWriter: w}
-	if f.content == f.File {
-		c.file = f
-	}
-	return c
 }
 
 // A checkedWriter passes an answer on, except the last bytes of its body. Those it
 // keeps until the file has been read to its end and is still what it was. Otherwise
-// the client would have a mixture of two versions and take it for one of them.
+// the client would have a mixture of two versions and take it for one of them, so the
+// connection is broken.
 //
 // It does without sendfile(2), which sends pages of the kernel's cache: what is
 // written to the file later would change what is still on its way, even after the file
 // was compared. On the loopback interface a copy takes half the time, too.
 type checkedWriter struct {
 	http.ResponseWriter
-	file    *file // nil for a file that was read whole, which needs no check
-	changed bool
+	file *file
 }
 
 // copySize is how much is read at a time.
@@ -161,20 +134,17 @@ const copySize = 64 << 10
 var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
 
 // ReadFrom implements [io.ReaderFrom], by which net/http and io.Copy send a body.
-func (c *checkedWriter) ReadFrom(src io.Reader) (written int64, err error) {
-	if c.file == nil {
-		buf := copyBuffers.Get().(*[copySize]byte)
-		defer copyBuffers.Put(buf)
-		return io.CopyBuffer(struct{ io.Writer }{c.ResponseWriter}, src, buf[:])
-	}
+func (c checkedWriter) ReadFrom(src io.Reader) (written int64, err error) {
+	first, second := copyBuffers.Get().(*[copySize]byte), copyBuffers.Get().(*[copySize]byte)
+	defer copyBuffers.Put(first)
+	defer copyBuffers.Put(second)
 
-	kept, next := make([]byte, 0, copySize), make([]byte, copySize)
+	kept, next := first[:0], second[:]
 	for more := true; more; {
 		n, err := io.ReadFull(src, next)
 		more = err == nil
-		if !more && !c.file.isUnchanged() {
-			c.changed = true
-			return written, errChanging
+		if !more && !c.file.whole && !c.file.isUnchanged() {
+			panic(http.ErrAbortHandler)
 		}
 
 		sent, err := c.Write(kept)
@@ -191,12 +161,4 @@ func (c *checkedWriter) ReadFrom(src io.Reader) (written int64, err error) {
 func (f *file) isUnchanged() bool {
 	now, err := f.Stat()
 	return err == nil && sameState(f.FileInfo, now)
-}
-
-// close breaks the connection if the file changed before it was sent whole, so that
-// the client knows, and keeps nothing of it.
-func (c *checkedWriter) close() {
-	if c.changed {
-		panic(http.ErrAbortHandler)
-	}
 }

@@ -64,7 +64,7 @@ func (s *handler) openRequested(name string, slash bool) (*file, error) {
 
 	if err == nil && slash && !f.IsDir() {
 		f.Close()
-		return nil, notFound(name)
+		return nil, fs.ErrNotExist
 	}
 
 	return f, err
@@ -105,16 +105,13 @@ func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 	}
 
 	s.noteServed(r.URL.Path, f)
-	checked := f.checkedWriter(w)
-	defer checked.close()
 	w.Header().Set("Content-Type", f.contentType(head))
 	token := tokenOf(r)
+	content, variant := f.content, ""
 	if page, ok := s.inject(w.Header(), r, f, head, token); ok {
-		modified := f.setValidators(w.Header(), "-"+token.String())
-		http.ServeContent(checked, r, "", modified, page)
-		return
+		content, variant = page, "-"+token.String()
 	}
-	http.ServeContent(checked, r, "", f.setValidators(w.Header(), ""), f.content)
+	http.ServeContent(checkedWriter{w, f}, r, "", f.setValidators(w.Header(), variant), content)
 }
 
 // head makes the content ready to be sent. It returns as much of its beginning as it
@@ -143,7 +140,7 @@ func (f *file) contentType(head []byte) string {
 
 // inject returns f with the script element in it. ok is false if f is no page, if
 // pages do not get the script, or if the request is not for a page to be shown.
-func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, token livereload.PageToken) (page io.ReadSeeker, ok bool) {
+func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, token livereload.PageToken) (page *io.SectionReader, ok bool) {
 	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		return nil, false
 	}
@@ -204,7 +201,7 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 	token.Missing = true
 	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
-		s.serveOwnPage(w, r, http.StatusNotFound, token, notFoundTemplate, nil)
+		s.serveOwnPage(w, r, http.StatusNotFound, token, "not-found", nil)
 		return
 	}
 	defer f.Close()
@@ -215,50 +212,52 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 	}
 
 	s.noteServed("/"+urlpath.NotFound, f)
-	checked := f.checkedWriter(w)
-	defer checked.close()
 	w.Header().Set("Content-Type", f.contentType(head))
 	content, ok := s.inject(w.Header(), r, f, head, token)
 	if !ok {
-		content = io.NewSectionReader(f.content, 0, f.Size())
+		content = f.content
 	}
-	writeWhole(checked, r, http.StatusNotFound, content)
+	writeWhole(checkedWriter{w, f}, r, http.StatusNotFound, content)
 }
 
 // writeWhole answers with all of content, without ranges and conditions.
-func writeWhole(w http.ResponseWriter, r *http.Request, code int, content io.ReadSeeker) {
-	size, err := content.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = content.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		refuse(w, http.StatusInternalServerError, "this file cannot be read")
-		return
-	}
-
-	w.Header().Set("Content-Length", fmt.Sprint(size))
+func writeWhole(w http.ResponseWriter, r *http.Request, code int, content interface {
+	io.Reader
+	Size() int64
+},
+) {
+	w.Header().Set("Content-Length", fmt.Sprint(content.Size()))
 	w.WriteHeader(code)
 	if r.Method != http.MethodHead {
-		io.CopyN(w, content, size) // an error here means that the client has gone
+		io.CopyN(w, content, content.Size()) // an error here means that the client has gone
 	}
 }
 
-// serveOwnPage answers with a page of our own.
-func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, token livereload.PageToken, page *pageTemplate, about any) {
-	var script template.HTML
-	var statusURL template.URL
+// serveOwnPage answers with a page of our own, from the template of that name.
+func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int, token livereload.PageToken, name string, about any) {
+	page := struct {
+		About  any
+		Script template.HTML // "" for no script
+		Style  template.CSS
+		Status template.URL // "" for no link to the status page
+	}{About: about, Style: template.CSS(styleCSS)}
 	if s.live && isNavigation(r) {
-		script = template.HTML(token.Element(r))
-		statusURL = template.URL(livereload.PathToTop(r) + statusPath[1:] + "/")
+		page.Script = template.HTML(token.Element(r))
+		page.Status = template.URL(livereload.PathToTop(r) + statusPath[1:] + "/")
 	}
-	text, err := page.render(about, script, statusURL)
-	if err != nil {
-		s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
-		refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
+	var text bytes.Buffer
+	if err := ownPages.ExecuteTemplate(&text, name, page); err != nil {
+		s.serveRenderError(w, r, err)
 		return
 	}
 
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Add("Vary", "Sec-Fetch-Dest")
-	writeWhole(w, r, code, bytes.NewReader(text))
+	writeWhole(w, r, code, bytes.NewReader(text.Bytes()))
+}
+
+// serveRenderError answers for an error in a template of our own.
+func (s *handler) serveRenderError(w http.ResponseWriter, r *http.Request, err error) {
+	s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
+	refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
 }

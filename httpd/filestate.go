@@ -22,13 +22,10 @@ import (
 // after Close, and if no files are served.
 func (s *Server) fileState(resource string) livereload.FileState {
 	now, ok := s.acquire()
-	if !ok {
+	if !ok || now.root == nil {
 		return livereload.FileState{}
 	}
 	defer now.root.release()
-	if now.root == nil {
-		return livereload.FileState{}
-	}
 	return now.fileState(resource)
 }
 
@@ -66,10 +63,7 @@ func (s *handler) fileState(resource string) livereload.FileState {
 // openState is the state of a file that could be opened. listing says that a
 // directory's list of names is meant and not what is shown at its path.
 func (s *handler) openState(resource string, f *file, listing bool) livereload.FileState {
-	stat, ok := f.Sys().(*syscall.Stat_t)
-	if !ok {
-		return livereload.FileState{}
-	}
+	stat := statOf(f)
 	state := livereload.FileState{Kind: livereload.Regular, Name: f.name, Version: f.version(), Changed: stat.Ctim.Nano() / 1e6}
 
 	if f.IsDir() {
@@ -102,9 +96,7 @@ func (s *handler) missingState(resource, name string) livereload.FileState {
 		if err != nil || !info.IsDir() {
 			return state
 		}
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			state.Changed = stat.Ctim.Nano() / 1e6
-		}
+		state.Changed = statOf(info).Ctim.Nano() / 1e6
 
 		next, rest, more := strings.Cut(name, "/")
 		if !more {
@@ -132,10 +124,7 @@ func sumOfNames(entries []fs.DirEntry) (all uint64) {
 }
 
 func (f *file) version() livereload.FileVersion {
-	stat, ok := f.Sys().(*syscall.Stat_t)
-	if !ok {
-		return livereload.FileVersion{}
-	}
+	stat := statOf(f)
 	dev := uint64(stat.Dev) // 32 bits on MIPS
 	return livereload.FileVersion{Device: dev, Inode: stat.Ino, Size: stat.Size, Ctime: stat.Ctim.Nano()}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
@@ -17,18 +16,14 @@ import (
 // another in its place, and a request keeps the one that it began with.
 type handler struct {
 	*Server
-	log         *slog.Logger
-	root        *root  // nil when no files are served
-	directory   string // Root as an absolute path, "" when no files are served
-	private     privateList
-	live        bool // live reload is on
-	injects     bool // the script is put into pages
-	rules       *accessRules
-	token       string // of the owner; "" when there is none
-	grace       time.Duration
-	watches     func() []Watch
-	runs        func(runs, output int) []Run
-	runsChanged func() <-chan struct{}
+	opts         Options
+	log          *slog.Logger
+	root         *root    // nil when no files are served
+	directory    string   // Root as an absolute path, "" when no files are served
+	privatePaths []string // absolute
+	live         bool     // live reload is on
+	injects      bool     // the script is put into pages
+	rules        *accessRules
 
 	replaced context.Context // ends when another handler is in its place, or the Server is closed
 	cancel   context.CancelFunc
@@ -41,20 +36,12 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 		return nil, err
 	}
 	next := &handler{
-		Server:      s,
-		log:         cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		private:     privateList{known: &s.private},
-		live:        !opts.NoLiveReload,
-		injects:     !opts.NoLiveReload && !opts.NoInject,
-		rules:       rules,
-		token:       opts.Token,
-		grace:       cmp.Or(opts.Grace, DefaultGrace),
-		watches:     opts.Watches,
-		runs:        opts.Runs,
-		runsChanged: opts.RunsChanged,
-	}
-	if next.runsChanged == nil {
-		next.runsChanged = func() <-chan struct{} { return nil }
+		Server:  s,
+		opts:    opts,
+		log:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		live:    !opts.NoLiveReload,
+		injects: !opts.NoLiveReload && !opts.NoInject,
+		rules:   rules,
 	}
 
 	for _, path := range opts.Private {
@@ -62,7 +49,7 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 		if err != nil {
 			return nil, fmt.Errorf("private: %w", err)
 		}
-		next.private.paths = append(next.private.paths, path)
+		next.privatePaths = append(next.privatePaths, path)
 	}
 
 	if opts.Root != "" {
@@ -101,7 +88,20 @@ func (s *Server) Change(opts Options) error {
 			return nil, err
 		}
 
-		if !s.replaceHandler(before, next) {
+		s.replacing.Lock()
+		defer s.replacing.Unlock()
+		unused, closed := before, s.closing.Err() != nil
+		if closed {
+			unused = next
+		} else {
+			s.current.Store(next)
+		}
+
+		unused.cancel()
+		if next.root != before.root {
+			unused.root.release()
+		}
+		if closed {
 			return nil, http.ErrServerClosed
 		}
 		return next.liveConfig(), nil
@@ -111,25 +111,6 @@ func (s *Server) Change(opts Options) error {
 // liveConfig is what live reload has to know of the handler.
 func (s *handler) liveConfig() *livereload.Config {
 	return &livereload.Config{Directory: s.directory, Enabled: s.live, Logger: s.log}
-}
-
-// replaceHandler puts next in the place of before, and releases the root that is not
-// needed any more. After Close it changes nothing and returns false.
-func (s *Server) replaceHandler(before, next *handler) bool {
-	s.replacing.Lock()
-	defer s.replacing.Unlock()
-
-	unused, open := before, s.closing.Err() == nil
-	if open {
-		s.current.Store(next)
-	} else {
-		unused = next
-	}
-	unused.cancel()
-	if next.root != before.root {
-		unused.root.release()
-	}
-	return open
 }
 
 // acquire returns the handler for a request, whose root must be released after it. ok

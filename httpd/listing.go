@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"bytes"
 	"cmp"
 	_ "embed"
 	"html/template"
@@ -27,30 +26,7 @@ var ownPagesHTML string
 //go:embed style.css
 var styleCSS string
 
-var (
-	listingTemplate  = newPageTemplate("listing")
-	notFoundTemplate = newPageTemplate("not-found")
-)
-
-// A pageTemplate is a page of our own.
-type pageTemplate struct{ *template.Template }
-
-func newPageTemplate(name string) *pageTemplate {
-	return &pageTemplate{template.Must(template.New("").Parse(ownPagesHTML)).Lookup(name)}
-}
-
-// render renders the page. The script element and the link to the status page may be
-// empty.
-func (p *pageTemplate) render(about any, script template.HTML, status template.URL) ([]byte, error) {
-	var text bytes.Buffer
-	err := p.Execute(&text, struct {
-		About  any
-		Script template.HTML
-		Style  template.CSS
-		Status template.URL
-	}{about, script, template.CSS(styleCSS), status})
-	return text.Bytes(), err
-}
+var ownPages = template.Must(template.New("").Parse(ownPagesHTML))
 
 // A listing is what the page of a directory shows.
 type listing struct {
@@ -63,11 +39,9 @@ type listing struct {
 
 // A heading is the link above a column that sorts the listing by it.
 type heading struct {
-	link
-	Unit   string
-	Class  string
+	column
+	Href   template.URL
 	Sorted string // for aria-sort; "" if the listing is not sorted by it
-	Arrow  string // shows the same
 }
 
 type link struct {
@@ -103,7 +77,7 @@ func (s *handler) serveListing(w http.ResponseWriter, r *http.Request, name stri
 
 	token := tokenOf(r)
 	token.Listing, token.Names = true, sumOfNames(found)
-	s.serveOwnPage(w, r, http.StatusOK, token, listingTemplate, about)
+	s.serveOwnPage(w, r, http.StatusOK, token, "listing", about)
 }
 
 // entry describes what a link to name would lead to. ok is false if a request for it
@@ -204,16 +178,22 @@ func humanSize(n int64) string {
 
 // A column is what a listing can be sorted by.
 type column struct {
-	key, title, unit, class string
-	descending              bool // unless the query says otherwise
-	compare                 func(a, b entry) int
+	Key, Title, Unit string
+	descending       bool // unless the query says otherwise
+	compare          func(a, b entry) int
 }
 
 // columns are those of a listing. The largest and the newest are what one looks for.
 var columns = []column{
-	{"name", "Name", "", "", false, compareNames},
-	{"size", "Size", "", "size", true, func(a, b entry) int { return cmp.Compare(a.Bytes, b.Bytes) }},
-	{"date", "Changed", "UTC", "time", true, func(a, b entry) int { return a.Modified.Compare(b.Modified) }},
+	{"name", "Name", "", false, compareNames},
+	{"size", "Size", "", true, func(a, b entry) int { return cmp.Compare(a.Bytes, b.Bytes) }},
+	{"date", "Changed", "UTC", true, func(a, b entry) int { return a.Modified.Compare(b.Modified) }},
+}
+
+// directions are values of the query and of aria-sort, by whether it is descending.
+var directions = map[bool]struct{ order, sorted string }{
+	false: {"asc", "ascending"},
+	true:  {"desc", "descending"},
 }
 
 // An order is how a listing is sorted.
@@ -225,36 +205,27 @@ type order struct {
 // parseOrder parses ?sort=size&order=desc. What is not understood means by name, and in
 // the column's own order.
 func parseOrder(query url.Values) order {
-	by := columns[0]
-	for _, c := range columns {
-		if c.key == query.Get("sort") {
-			by = c
+	i := slices.IndexFunc(columns, func(c column) bool { return c.Key == query.Get("sort") })
+	by := columns[max(i, 0)]
+	for descending, d := range directions {
+		if d.order == query.Get("order") {
+			return order{by, descending}
 		}
-	}
-
-	switch query.Get("order") {
-	case "asc":
-		return order{by, false}
-	case "desc":
-		return order{by, true}
 	}
 	return order{by, by.descending}
 }
 
 // compare puts directories first, and what is equal in order of names.
 func (o order) compare(a, b entry) int {
-	if a.Dir != b.Dir {
-		if a.Dir {
-			return -1
-		}
+	switch {
+	case a.Dir && !b.Dir:
+		return -1
+	case b.Dir && !a.Dir:
 		return 1
+	case o.descending:
+		return cmp.Or(o.by.compare(b, a), compareNames(a, b))
 	}
-
-	c := o.by.compare(a, b)
-	if o.descending {
-		c = -c
-	}
-	return cmp.Or(c, compareNames(a, b))
+	return cmp.Or(o.by.compare(a, b), compareNames(a, b))
 }
 
 // compareNames sorts as people do: case matters least.
@@ -264,35 +235,18 @@ func compareNames(a, b entry) int {
 
 // headings link to the other orders. That of the column by which the listing is
 // sorted reverses the order.
-func (o order) headings() []heading {
-	var all []heading
+func (o order) headings() (all []heading) {
 	for _, c := range columns {
-		h := heading{link: link{Name: c.title}, Unit: c.unit, Class: c.class}
-
-		next := order{c, c.descending}
-		if c.key == o.by.key {
-			next.descending = !o.descending
-			h.Sorted, h.Arrow = "ascending", "↑"
-			if o.descending {
-				h.Sorted, h.Arrow = "descending", "↓"
-			}
+		h, descending := heading{column: c}, c.descending
+		if c.Key == o.by.Key {
+			h.Sorted, descending = directions[o.descending].sorted, !o.descending
 		}
 
-		h.Href = next.href()
+		h.Href = "./"
+		if c.Key != columns[0].Key || descending {
+			h.Href = template.URL("./?sort=" + c.Key + "&order=" + directions[descending].order)
+		}
 		all = append(all, h)
 	}
-
 	return all
-}
-
-// href is the URL of the order, relative to the listing.
-func (o order) href() template.URL {
-	if o.by.key == columns[0].key && !o.descending {
-		return "./"
-	}
-	direction := "asc"
-	if o.descending {
-		direction = "desc"
-	}
-	return template.URL("./?sort=" + o.by.key + "&order=" + direction)
 }

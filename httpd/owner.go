@@ -136,7 +136,7 @@ func socketAddr(a netip.AddrPort, wide bool) string {
 
 // isToken compares in a time that does not depend on where the two differ.
 func (s *handler) isToken(text string) bool {
-	return s.token != "" && subtle.ConstantTimeCompare([]byte(text), []byte(s.token)) == 1
+	return s.opts.Token != "" && subtle.ConstantTimeCompare([]byte(text), []byte(s.opts.Token)) == 1
 }
 
 // tokenCookie is the name of the cookie with the token. Browsers have one set of

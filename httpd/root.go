@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -25,8 +26,7 @@ type root struct {
 
 	mu    sync.Mutex
 	dir   rootDir
-	info  fs.FileInfo // of dir
-	users int         // who may open files in it; the last of them closes it
+	users int // who may open files in it; the last of them closes it
 }
 
 // openRoot opens a directory that is to be served. It makes sure that the directory
@@ -41,15 +41,20 @@ func openRoot(name string, before *root) (*root, error) {
 		return before, nil
 	}
 
-	dir, info, err := openDir(path)
+	dir, err := openDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	if err := dir.checkProc(); err != nil {
+	listed, err := reopen(dir.handle)
+	if err != nil {
 		dir.close()
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errors.New("/proc is not mounted: files cannot be opened without it")
+		}
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	return &root{path: path, dir: dir, info: info, users: 1}, nil
+	listed.Close()
+	return &root{path: path, dir: dir, users: 1}, nil
 }
 
 // A rootDir is an open directory, in the two forms in which files are opened beneath
@@ -57,34 +62,19 @@ func openRoot(name string, before *root) (*root, error) {
 type rootDir struct {
 	*os.Root
 	handle *os.File
+	info   fs.FileInfo
 }
 
-func openDir(path string) (rootDir, fs.FileInfo, error) {
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return rootDir{}, nil, err
+func openDir(path string) (dir rootDir, err error) {
+	if dir.Root, err = os.OpenRoot(path); err != nil {
+		return dir, err
 	}
-
-	handle, err := root.Open(".")
-	if err != nil {
-		root.Close()
-		return rootDir{}, nil, err
+	if dir.handle, err = dir.Open("."); err != nil {
+		dir.Root.Close()
+		return dir, err
 	}
-
-	info, err := handle.Stat()
-	return rootDir{root, handle}, info, err
-}
-
-// checkProc makes sure that files can be opened through /proc.
-func (d rootDir) checkProc() error {
-	f, err := reopen(d.handle)
-	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("/proc is not mounted: files cannot be opened without it")
-	}
-	if err == nil {
-		f.Close()
-	}
-	return err
+	dir.info, err = dir.handle.Stat()
+	return dir, err
 }
 
 func (d rootDir) close() error {
@@ -99,12 +89,12 @@ func (r *root) now() rootDir {
 	info, err := os.Stat(r.path)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil || os.SameFile(info, r.info) {
+	if err != nil || os.SameFile(info, r.dir.info) {
 		return r.dir
 	}
 
-	if dir, info, err := openDir(r.path); err == nil {
-		r.dir, r.info = dir, info
+	if dir, err := openDir(r.path); err == nil {
+		r.dir = dir
 	}
 	return r.dir
 }
@@ -144,11 +134,15 @@ type file struct {
 	name string // relative to the root, as the request has it
 	real string // the same file's name without symbolic links
 
-	content  contentReader // see load
-	checksum uint32        // of all of the content, if it was read whole
+	content  *io.SectionReader // see load
+	whole    bool              // content was read whole
+	checksum uint32            // of content, if it was
 }
 
 func (f *file) Name() string { return f.name }
+
+// statOf returns what the kernel said of a file.
+func statOf(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
 
 // open opens a regular file or a directory beneath the root. Nothing else is ever
 // opened, as the program at the other end of a FIFO would notice, and so would a
@@ -205,7 +199,7 @@ func (s *handler) openRegular(name string) (*file, error) {
 	f, err := s.open(name)
 	if err == nil && f.IsDir() {
 		f.Close()
-		return nil, notFound(name)
+		return nil, fs.ErrNotExist
 	}
 	return f, err
 }
@@ -230,9 +224,9 @@ func (s *handler) check(root *os.Root, real string, info fs.FileInfo) error {
 	case info.IsDir():
 		return nil
 	case !info.Mode().IsRegular():
-		return notFound(real)
-	case s.private.has(root, real, info):
-		return notServed(real)
+		return fs.ErrNotExist
+	case s.private.hide(s.privatePaths, root, real, info):
+		return errNotServed
 	}
 	return nil
 }
@@ -267,7 +261,7 @@ func resolve(root *os.Root, dir, name string) (real string, err error) {
 		}
 
 		if base := path.Base(real); base != "." && urlpath.IsHidden(base) {
-			return "", notServed(name)
+			return "", errNotServed
 		}
 	}
 
@@ -278,7 +272,7 @@ func resolve(root *os.Root, dir, name string) (real string, err error) {
 // the rule for hidden names. links is how many more links may be followed.
 func follow(root *os.Root, dir, target string, links *int) (real string, err error) {
 	if path.IsAbs(target) {
-		return "", notServed(target) // as os.Root has it, even if it leads back into the root
+		return "", errNotServed // as os.Root has it, even if it leads back into the root
 	}
 
 	real = dir
@@ -287,7 +281,7 @@ func follow(root *os.Root, dir, target string, links *int) (real string, err err
 		case part == "" || part == ".":
 			continue
 		case part == ".." && real == ".":
-			return "", notServed(target)
+			return "", errNotServed
 		case part == "..":
 			real = path.Dir(real)
 			continue
@@ -304,7 +298,7 @@ func follow(root *os.Root, dir, target string, links *int) (real string, err err
 		}
 
 		if *links--; *links < 0 {
-			return "", &fs.PathError{Op: "open", Path: next, Err: syscall.ELOOP}
+			return "", syscall.ELOOP
 		}
 		link, err := root.Readlink(next)
 		if err != nil {
@@ -317,15 +311,7 @@ func follow(root *os.Root, dir, target string, links *int) (real string, err err
 	return real, nil
 }
 
-func notFound(name string) error {
-	return &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-}
-
-var errNotServed = errors.New("not to be served")
-
-// notServed is the error of a name that leads to something that no client may have.
+// errNotServed is the error of a name that leads to something that no client may have.
 // The answer is the same as for what is not there, but nothing else is served in its
 // place.
-func notServed(name string) error {
-	return &fs.PathError{Op: "open", Path: name, Err: errNotServed}
-}
+var errNotServed = errors.New("not to be served")

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +107,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // shutdown stops srv: what runs gets the grace period, and what is left is cut.
 func (s *Server) shutdown(srv *http.Server, pages *livereload.ConnSet) {
 	now := s.current.Load()
-	grace, cancel := context.WithTimeout(context.Background(), max(now.grace, 0))
+	grace, cancel := context.WithTimeout(context.Background(), max(cmp.Or(now.opts.Grace, DefaultGrace), 0))
 	defer cancel()
 	err := srv.Shutdown(grace)
 	if err == nil {

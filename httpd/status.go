@@ -86,8 +86,7 @@ func (s *handler) serveStatus(w http.ResponseWriter, r *http.Request) {
 		}
 		page, err := status.RenderPage(s.snapshot(), s.viewer(r))
 		if err != nil {
-			s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
-			refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
+			s.serveRenderError(w, r, err)
 			return
 		}
 		serveText(w, r, "text/html; charset=utf-8", string(page))
@@ -142,7 +141,13 @@ func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	conn := http.NewResponseController(w)
 	defer conn.SetWriteDeadline(time.Time{})
 
-	changed := func() [2]<-chan struct{} { return [2]<-chan struct{}{s.hub.Changed(), s.runsChanged()} }
+	changed := func() (either [2]<-chan struct{}) {
+		either[0] = s.hub.Changed()
+		if s.opts.RunsChanged != nil {
+			either[1] = s.opts.RunsChanged()
+		}
+		return either
+	}
 	render := func() []byte {
 		main, err := s.statusRenderer.Main(s.snapshot(), viewer)
 		if err != nil {
@@ -164,8 +169,8 @@ func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 func (s *handler) snapshot() status.Snapshot {
 	shot := status.Snapshot{Snapshot: s.hub.Snapshot(status.MaxPages, status.MaxUses)}
 
-	if s.runs != nil {
-		for _, r := range s.runs(status.MaxRuns, status.MaxRunOutput) {
+	if s.opts.Runs != nil {
+		for _, r := range s.opts.Runs(status.MaxRuns, status.MaxRunOutput) {
 			shot.Runs = append(shot.Runs, status.Run{
 				ID: r.ID, Route: r.Route, Command: r.Command, Paths: r.Paths, Batch: r.Batch, Start: r.Start, Took: r.Took,
 				State: string(r.State), Outcome: r.Outcome, Output: r.Output, LeftBehind: r.LeftBehind,
@@ -173,8 +178,8 @@ func (s *handler) snapshot() status.Snapshot {
 		}
 	}
 
-	if s.watches != nil {
-		for _, w := range s.watches() {
+	if s.opts.Watches != nil {
+		for _, w := range s.opts.Watches() {
 			shot.Watches = append(shot.Watches, status.Watch(w))
 		}
 	}

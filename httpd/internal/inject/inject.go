@@ -109,7 +109,7 @@ func isLiveReload(tag html.Token) bool {
 
 // Splice returns a file of that size with an element put into it at off. It needs no
 // memory for the file, whatever its size.
-func Splice(file io.ReaderAt, size, off int64, element string) io.ReadSeeker {
+func Splice(file io.ReaderAt, size, off int64, element string) *io.SectionReader {
 	return io.NewSectionReader(splice{file, off, element}, 0, size+int64(len(element)))
 }
 
