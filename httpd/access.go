@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
 // Access control. A page anywhere on the web can make a browser send requests to a
@@ -18,14 +20,18 @@ import (
 // of ours, which a name whose DNS was rebound to us is not, and the page behind a
 // websocket must be one that may listen.
 
-// An access is what is known of who sent a request. It is resolved once, before
-// the request is answered, and kept in the request's context.
+// An access is what is known of who sent a request, and when. It is resolved once,
+// before the request is answered, and kept in the request's context.
 type access struct {
 	host    string // Host in one spelling, without the port; "" if Host names no host
 	allowed bool   // the server may be addressed as host
 	reached string // host[:port] by which the browser reached us, which a proxy may have replaced in Host
 	direct  bool   // sent by a program on this machine, with nothing in between that speaks for somebody else
 	origin  originKind
+
+	// cursor is from before anything is read for the answer: what changes from then on
+	// is told to the page that the request gets.
+	cursor livereload.Cursor
 }
 
 // An originKind is whose page sent a request, by its Origin header.
@@ -216,8 +222,9 @@ func (rules *accessRules) originKind(text string, a access) originKind {
 // admit resolves the access of a request and answers a request that is not for a
 // host of ours. ok is false if it did, else the request that is returned has the
 // access in its context.
-func (s *handler) admit(w http.ResponseWriter, r *http.Request) (admitted *http.Request, ok bool) {
+func (s *handler) admit(w http.ResponseWriter, r *http.Request, at livereload.Cursor) (admitted *http.Request, ok bool) {
 	a := s.rules.resolve(r)
+	a.cursor = at
 	if a.allowed {
 		return r.WithContext(context.WithValue(r.Context(), accessKey{}, a)), true
 	}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
@@ -22,12 +21,12 @@ import (
 // they were when the last byte of them has been read.
 const wholeLimit = inject.ScanLimit
 
-// A small file that changes while it is read is read again, for readTimeout in all.
-// In the first moments there is no pause between, as most saves take less than a
-// millisecond. It is read at least so often, as a read may be slow on a busy machine.
+// A small file that changes while it is read is read again, for readTimeout in all. The
+// pause between is short, as most saves take less than a millisecond. It is read at
+// least so often, as a read may be slow on a busy machine.
 const (
 	readTimeout = 100 * time.Millisecond
-	spinTime    = 10 * time.Millisecond
+	readPause   = 100 * time.Microsecond
 	minReads    = 50
 )
 
@@ -64,11 +63,8 @@ func (f *file) load() error {
 			return nil
 		case elapsed >= readTimeout && try >= minReads:
 			return errChanging
-		case elapsed >= spinTime:
-			time.Sleep(time.Millisecond)
-		default:
-			runtime.Gosched()
 		}
+		time.Sleep(readPause)
 	}
 	f.content = io.NewSectionReader(f.File, 0, f.Size())
 	return nil

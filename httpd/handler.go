@@ -130,7 +130,7 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 		refuse(w, http.StatusBadRequest, "the request target must be a path")
 		return
 	}
-	r, ok := s.admit(w, r)
+	r, ok := s.admit(w, r, at)
 	if !ok {
 		return
 	}
@@ -150,7 +150,7 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	case s.live && (path == statusPath || strings.HasPrefix(path, statusPath+"/")):
 		s.serveStatus(w, r)
 	case s.root != nil:
-		s.serveFile(w, withToken(r, at))
+		s.serveFile(w, r)
 	default:
 		refuse(w, http.StatusNotFound, "no files are served here, only /livereload.js, /livereload and "+statusPath+"/")
 	}

@@ -86,10 +86,11 @@ func (s *handler) entry(dir *file, name string) (e entry, ok bool) {
 	if urlpath.IsHidden(name) {
 		return entry{}, false
 	}
-	info, err := s.stat(dir, name)
+	found, _, info, err := s.find(dir.real, name)
 	if err != nil {
 		return entry{}, false
 	}
+	found.Close()
 
 	e = entry{link: linkTo(name), Dir: info.IsDir(), Modified: info.ModTime().UTC()}
 	if e.Dir {
@@ -158,22 +159,17 @@ func printable(name string) string {
 
 // humanSize formats a size with at most three digits.
 func humanSize(n int64) string {
-	if n < 1000 {
-		return strconv.FormatInt(n, 10) + " B"
-	}
-
-	size, units := float64(n), "kMGTPE"
-	for size /= 1000; size >= 999.5; size /= 1000 {
-		units = units[1:]
+	size, unit := float64(n), 0
+	for ; size >= 999.5; size /= 1000 {
+		unit++
 	}
 
 	// From 9.95 on it would round to 10.0, which has a digit too many.
 	digits := 0
-	if size < 9.95 {
+	if unit > 0 && size < 9.95 {
 		digits = 1
 	}
-
-	return strconv.FormatFloat(size, 'f', digits, 64) + " " + units[:1] + "B"
+	return strconv.FormatFloat(size, 'f', digits, 64) + " " + []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}[unit]
 }
 
 // A column is what a listing can be sorted by.

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -79,19 +78,9 @@ func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(livereload.Script))
 }
 
-type tokenKey struct{}
-
-// withToken puts the token of the page that answers r into its context. The cursor
-// must be from before anything is read for the answer: what changes from then on is
-// told to the page.
-func withToken(r *http.Request, at livereload.Cursor) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), tokenKey{}, livereload.PageToken{Cursor: at}))
-}
-
 // tokenOf returns the token of the page that answers r.
 func tokenOf(r *http.Request) livereload.PageToken {
-	token, _ := r.Context().Value(tokenKey{}).(livereload.PageToken)
-	return token
+	return livereload.PageToken{Cursor: accessOf(r).cursor}
 }
 
 // noteFailedFetch tells the hub that a request is answered with an error, if the

@@ -12,19 +12,22 @@ import (
 
 // A logKind is a kind of log line that whoever can connect may cause as often as
 // he likes.
-type logKind int
+type logKind struct {
+	level   slog.Level
+	message string
+	burst   int
+}
 
-const (
-	hostRefused logKind = iota
-	originRefused
-	policyInPage   // found in a file
-	policyReported // by a page
-	noDescriptor
-	notAccepted // connections
-	fileUnreadable
-	pageNotRendered
-	handlerPanicked
-	logKinds // how many there are
+var (
+	hostRefused     = logKind{slog.LevelInfo, "host refused", logBurst}
+	originRefused   = logKind{slog.LevelInfo, "origin refused", logBurst}
+	policyInPage    = logKind{slog.LevelWarn, "page's policy blocks live reload", logPolicyBurst} // found in a file
+	policyReported  = logKind{slog.LevelWarn, "page's policy blocks live reload", logBurst}       // by a page
+	noDescriptor    = logKind{slog.LevelError, "no file descriptor left", logBurst}
+	notAccepted     = logKind{slog.LevelError, "connection not accepted", logBurst}
+	fileUnreadable  = logKind{slog.LevelError, "file unreadable", logBurst}
+	pageNotRendered = logKind{slog.LevelError, "page not rendered", logBurst}
+	handlerPanicked = logKind{slog.LevelError, "request panicked", logBurst}
 )
 
 // Of each kind a burst of lines is logged at once, and then one in each interval. The
@@ -36,39 +39,23 @@ const (
 	logInterval    = time.Minute
 )
 
-// logLines has what all lines of a kind have in common.
-var logLines = [logKinds]struct {
-	level   slog.Level
-	message string
-	burst   int
-}{
-	hostRefused:     {slog.LevelInfo, "host refused", logBurst},
-	originRefused:   {slog.LevelInfo, "origin refused", logBurst},
-	policyInPage:    {slog.LevelWarn, "page's policy blocks live reload", logPolicyBurst},
-	policyReported:  {slog.LevelWarn, "page's policy blocks live reload", logBurst},
-	noDescriptor:    {slog.LevelError, "no file descriptor left", logBurst},
-	notAccepted:     {slog.LevelError, "connection not accepted", logBurst},
-	fileUnreadable:  {slog.LevelError, "file unreadable", logBurst},
-	pageNotRendered: {slog.LevelError, "page not rendered", logBurst},
-	handlerPanicked: {slog.LevelError, "request panicked", logBurst},
-}
-
 // logLimits limits the log lines of each kind. Lines that are left out are counted,
 // and the next line of their kind says how many they were; logRest says so at the
 // end. The zero logLimits has logged nothing.
 type logLimits struct {
 	mu    sync.Mutex
-	kinds [logKinds]struct {
-		ratelimit.Bucket
-		suppressed int // lines since the last that was logged
-	}
+	kinds map[logKind]*logLimit
+}
+
+type logLimit struct {
+	ratelimit.Bucket
+	suppressed int // lines since the last that was logged
 }
 
 // logLimited logs a line if there is room for one of its kind, and reports whether it
 // did. Args are as in [slog.Logger.Log].
 func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
-	line := logLines[kind]
-	if !log.Enabled(context.Background(), line.level) {
+	if !log.Enabled(context.Background(), kind.level) {
 		return false
 	}
 	suppressed, ok := s.limits.admit(kind)
@@ -79,7 +66,7 @@ func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
 	if suppressed > 0 {
 		args = append(args, "suppressed", suppressed)
 	}
-	log.Log(context.Background(), line.level, line.message, args...)
+	log.Log(context.Background(), kind.level, kind.message, args...)
 	return true
 }
 
@@ -88,12 +75,20 @@ func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
 func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := &l.kinds[kind]
-	if k.Take(logInterval, time.Duration(logLines[kind].burst)*logInterval) > 0 {
-		k.suppressed++
+	limit := l.kinds[kind]
+	if limit == nil {
+		limit = new(logLimit)
+		if l.kinds == nil {
+			l.kinds = make(map[logKind]*logLimit)
+		}
+		l.kinds[kind] = limit
+	}
+
+	if limit.Take(logInterval, time.Duration(kind.burst)*logInterval) > 0 {
+		limit.suppressed++
 		return 0, false
 	}
-	suppressed, k.suppressed = k.suppressed, 0
+	suppressed, limit.suppressed = limit.suppressed, 0
 	return suppressed, true
 }
 
@@ -101,14 +96,12 @@ func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 func (s *Server) logRest(log *slog.Logger) {
 	s.limits.mu.Lock()
 	kinds := s.limits.kinds
-	for kind := range s.limits.kinds {
-		s.limits.kinds[kind].suppressed = 0
-	}
+	s.limits.kinds = nil
 	s.limits.mu.Unlock()
 
-	for kind, line := range logLines {
-		if n := kinds[kind].suppressed; n > 0 {
-			log.Log(context.Background(), line.level, line.message, "suppressed", n)
+	for kind, limit := range kinds {
+		if limit.suppressed > 0 {
+			log.Log(context.Background(), kind.level, kind.message, "suppressed", limit.suppressed)
 		}
 	}
 }

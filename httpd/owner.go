@@ -52,7 +52,14 @@ func isOwnUser(uid, own int) bool {
 // not tell, as in a container without /proc, or when the program is gone.
 func peerUser(r *http.Request) (uid int, known bool) {
 	if conn, ok := r.Context().Value(connKey{}).(*net.UnixConn); ok {
-		return unixPeerUser(conn)
+		err := control(conn, func(fd int) error {
+			peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+			if err == nil {
+				uid = int(peer.Uid)
+			}
+			return err
+		})
+		return uid, err == nil
 	}
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -70,23 +77,6 @@ func peerUser(r *http.Request) (uid int, known bool) {
 		}
 	}
 	return 0, false
-}
-
-func unixPeerUser(conn *net.UnixConn) (uid int, known bool) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, false
-	}
-
-	var peer *unix.Ucred
-	outer := raw.Control(func(fd uintptr) {
-		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if outer != nil || err != nil {
-		return 0, false
-	}
-
-	return int(peer.Uid), true
 }
 
 // socketUser looks a TCP socket up in one of the kernel's tables (proc(5)), by

@@ -78,23 +78,16 @@ func (d directive) allowingSelf() string {
 // blockingDirective returns the directive of a policy that keeps a page from
 // opening a websocket to the server that it came from (CSP 3, 2.2.1 and 6.7.2).
 func blockingDirective(policy string) (d directive, blocks bool) {
-	directives := make(map[string]directive)
-	for text := range strings.SplitSeq(policy, ";") {
-		d := directive(strings.Fields(text))
-		if len(d) == 0 {
-			continue
-		}
-		d[0] = strings.ToLower(d[0])
-		if _, ok := directives[d[0]]; !ok { // of two with one name the first counts
-			directives[d[0]] = d
+	for _, name := range []string{"connect-src", "default-src"} {
+		for text := range strings.SplitSeq(policy, ";") {
+			d := directive(strings.Fields(text))
+			if len(d) > 0 && strings.EqualFold(d[0], name) { // of two with one name the first counts
+				d[0] = name
+				return d, !slices.ContainsFunc(d[1:], opensSocket)
+			}
 		}
 	}
-
-	d, ok := directives["connect-src"]
-	if !ok {
-		d, ok = directives["default-src"]
-	}
-	return d, ok && !slices.ContainsFunc(d[1:], opensSocket)
+	return nil, false
 }
 
 // opensSocket reports whether a source expression allows a websocket to the

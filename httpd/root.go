@@ -152,46 +152,16 @@ func statOf(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat
 // Whatever the name goes through, links included, stays beneath the root. The kernel
 // or os.Root ensures that at every step; names are not relied upon.
 func (s *handler) open(name string) (*file, error) {
-	root := s.root.now()
-	found, real, err := openPath(root, name)
+	found, real, info, err := s.find(".", name)
 	if err != nil {
 		return nil, err
 	}
 	defer found.Close()
-
-	info, err := found.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.check(root.Root, real, info); err != nil {
-		return nil, err
-	}
 	f, err := reopen(found)
 	if err != nil {
 		return nil, err
 	}
 	return &file{File: f, FileInfo: info, name: name, real: real}, nil
-}
-
-// openPath returns a descriptor with O_PATH for what a name leads to, and the name of
-// that without links.
-func openPath(root rootDir, name string) (found *os.File, real string, err error) {
-	// Few names have a link in them. For the rest one system call is enough.
-	fd, err := unix.Openat2(int(root.handle.Fd()), name, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
-	runtime.KeepAlive(root.handle)
-	if err == nil {
-		return os.NewFile(uintptr(fd), name), name, nil
-	}
-
-	// There is a link, or nothing, or the kernel or a sandbox does not know the call.
-	if real, err = resolve(root.Root, ".", name); err != nil {
-		return nil, "", err
-	}
-	found, err = root.OpenFile(real, unix.O_PATH, 0)
-	return found, real, err
 }
 
 // openRegular is open for callers that want no directory.
@@ -204,31 +174,49 @@ func (s *handler) openRegular(name string) (*file, error) {
 	return f, err
 }
 
-// stat returns the info of what open would open for a name in a directory.
-func (s *handler) stat(dir *file, name string) (fs.FileInfo, error) {
-	root := s.root.now().Root
-	real, err := resolve(root, dir.real, name)
+// find returns a descriptor with O_PATH for what a name in a directory leads to, and the
+// name without links and the info of that. The error is one if it is not to be served.
+func (s *handler) find(dir, name string) (found *os.File, real string, info fs.FileInfo, err error) {
+	root := s.root.now()
+	found, real, err = openPath(root, dir, name)
 	if err != nil {
-		return nil, err
+		return nil, "", nil, err
 	}
-	info, err := root.Lstat(real)
+
+	info, err = found.Stat()
+	switch {
+	case err != nil || info.IsDir():
+	case !info.Mode().IsRegular():
+		err = fs.ErrNotExist
+	case s.private.hide(s.privatePaths, root.Root, real, info):
+		err = errNotServed
+	}
 	if err != nil {
-		return nil, err
+		found.Close()
 	}
-	return info, s.check(root, real, info)
+	return found, real, info, err
 }
 
-// check returns an error if a file is not to be served.
-func (s *handler) check(root *os.Root, real string, info fs.FileInfo) error {
-	switch {
-	case info.IsDir():
-		return nil
-	case !info.Mode().IsRegular():
-		return fs.ErrNotExist
-	case s.private.hide(s.privatePaths, root, real, info):
-		return errNotServed
+// openPath returns a descriptor with O_PATH for what a name in a directory leads to, and
+// the name of that without links.
+func openPath(root rootDir, dir, name string) (found *os.File, real string, err error) {
+	// Few names have a link in them. For the rest one system call is enough.
+	real = path.Join(dir, name)
+	fd, err := unix.Openat2(int(root.handle.Fd()), real, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	runtime.KeepAlive(root.handle)
+	if err == nil {
+		return os.NewFile(uintptr(fd), real), real, nil
 	}
-	return nil
+
+	// There is a link, or nothing, or the kernel or a sandbox does not know the call.
+	if real, err = resolve(root.Root, dir, name); err != nil {
+		return nil, "", err
+	}
+	found, err = root.OpenFile(real, unix.O_PATH, 0)
+	return found, real, err
 }
 
 // reopen opens for reading what a descriptor with O_PATH refers to.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/livereload"
@@ -32,15 +33,15 @@ const (
 
 // Timeouts are how long a client may take.
 type timeouts struct {
-	header time.Duration // to send the header of a request, from its first byte on
-	body   time.Duration // to send a body, which nobody wants
-	taking time.Duration // to take anything at all of what it was sent
+	header  time.Duration // to send the header of a request, from its first byte on
+	body    time.Duration // to send a body, which nobody wants
+	receive time.Duration // to receive anything at all of what it was sent
 }
 
 var defaultTimeouts = timeouts{
-	header: 10 * time.Second,
-	body:   5 * time.Second,
-	taking: 2 * time.Minute,
+	header:  10 * time.Second,
+	body:    5 * time.Second,
+	receive: 2 * time.Minute,
 }
 
 // Serve answers connections from ln until ctx ends or Close is called, and then
@@ -68,7 +69,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler: conns.handler(s),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			setUserTimeout(conn, s.timeouts.taking)
+			setUserTimeout(conn, s.timeouts.receive)
 			return context.WithValue(ctx, connKey{}, conn)
 		},
 		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, listenerKey{}, listener) },
@@ -89,8 +90,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		served <- err // for the wait below
 	}
 	if errors.Is(err, net.ErrClosed) {
+		// Nothing new is accepted: wait for the last connection and then for the last
+		// page. Idle connections are not closed, as http.Server.SetKeepAlivesEnabled
+		// would: a request may be on its way.
 		err = nil
-		conns.waitForLast(ctx, &listener.pages)
+		conns.final.Store(true)
+		if conns.all.Wait(ctx) == nil {
+			listener.pages.Wait(ctx)
+		}
 	}
 
 	listener.pages.Close()
@@ -131,15 +138,21 @@ func (s *Server) shutdown(srv *http.Server, pages *livereload.ConnSet) {
 // takes a byte now and then is not affected. Without the option the answer has no
 // bound.
 func setUserTimeout(conn net.Conn, d time.Duration) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	if raw, err := tcp.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = control(tcp, func(fd int) error {
+			return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 		})
 	}
+}
+
+// control calls do with the descriptor of a connection.
+func control(conn syscall.Conn, do func(fd int) error) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	outer := raw.Control(func(fd uintptr) { err = do(int(fd)) })
+	return cmp.Or(outer, err)
 }
 
 // connKey is the key of a request's net.Conn in its context.
@@ -166,9 +179,9 @@ type httpConns struct {
 	all   waitgroup.Group
 	final atomic.Bool // no more are accepted: the next request of each is its last
 
-	mu     sync.Mutex
-	silent map[net.Conn]struct{} // those that have not sent a request yet
-	unused waitgroup.Group       // counts silent
+	// Those that have not sent a request yet, and how many they are.
+	waiting      sync.Map // of net.Conn
+	waitingCount waitgroup.Group
 }
 
 // track is an http.Server's ConnState. It hears of a new connection before
@@ -177,55 +190,34 @@ func (c *httpConns) track(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		c.all.Add()
-		c.addSilent(conn)
+		c.waitingCount.Add()
+		c.waiting.Store(conn, nil)
 	case http.StateActive:
 		// The request is there and may yet be dropped, until the handler runs.
 	case http.StateIdle:
-		c.removeSilent(conn)
+		c.requested(conn)
 	case http.StateHijacked, http.StateClosed:
-		c.removeSilent(conn)
+		c.requested(conn)
 		c.all.Done()
 	}
 }
 
-func (c *httpConns) addSilent(conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.silent == nil {
-		c.silent = make(map[net.Conn]struct{})
-	}
-	c.silent[conn] = struct{}{}
-	c.unused.Add()
-}
-
-func (c *httpConns) removeSilent(conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.silent[conn]; ok {
-		delete(c.silent, conn)
-		c.unused.Done()
+// requested notes that a connection has sent a request, or is gone.
+func (c *httpConns) requested(conn net.Conn) {
+	if _, waited := c.waiting.LoadAndDelete(conn); waited {
+		c.waitingCount.Done()
 	}
 }
 
 // handler notes that a connection has sent its request before h answers it.
 func (c *httpConns) handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.removeSilent(r.Context().Value(connKey{}).(net.Conn))
+		c.requested(r.Context().Value(connKey{}).(net.Conn))
 		if c.final.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		h.ServeHTTP(w, r)
 	})
-}
-
-// waitForLast waits, once nothing new is accepted, for the last connection and then
-// for the last page, or until ctx ends. Idle connections are not closed, as
-// http.Server.SetKeepAlivesEnabled would: a request may be on its way.
-func (c *httpConns) waitForLast(ctx context.Context, pages *livereload.ConnSet) {
-	c.final.Store(true)
-	if c.all.Wait(ctx) == nil {
-		pages.Wait(ctx)
-	}
 }
 
 // waitForNew lets the requests come that are on their way, once nothing new is
@@ -235,13 +227,9 @@ func (c *httpConns) waitForNew(srv *http.Server) {
 	srv.SetKeepAlivesEnabled(false)
 	ctx, cancel := context.WithTimeout(context.Background(), newConnTimeout)
 	defer cancel()
-	if c.unused.Wait(ctx) == nil {
-		return
-	}
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.silent {
-		conn.Close()
+	if c.waitingCount.Wait(ctx) != nil {
+		for conn := range c.waiting.Range {
+			conn.(net.Conn).Close()
+		}
 	}
 }

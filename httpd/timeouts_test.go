@@ -110,7 +110,7 @@ func TestAnswerThatNobodyReads(t *testing.T) {
 	const size = 64 << 20 // more than socket buffers hold
 	dir := t.TempDir()
 	write(t, dir, "big.zip", strings.Repeat("x", size))
-	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.taking = 2 * time.Second })
+	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.receive = 2 * time.Second })
 
 	idle := run.download(t, "/big.zip")
 	defer idle.conn.Close()

@@ -5,6 +5,7 @@ package inject
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -65,11 +66,8 @@ func Offset(head []byte) (off int, ok bool) {
 // isUTF16 recognises UTF-16 by its byte order mark or, as the first character
 // of a page is an ASCII one, by a zero byte among the first two.
 func isUTF16(head []byte) bool {
-	if len(head) < 2 {
-		return false
-	}
-	return head[0] == 0xfe && head[1] == 0xff || head[0] == 0xff && head[1] == 0xfe ||
-		head[0] == 0 || head[1] == 0
+	mark := string(head[:min(len(head), 2)])
+	return mark == "\xfe\xff" || mark == "\xff\xfe" || len(mark) == 2 && strings.Contains(mark, "\x00")
 }
 
 // hasLiveReload reports whether a page has a script element that loads a LiveReload
@@ -86,25 +84,18 @@ func hasLiveReload(head []byte) bool {
 		case html.ErrorToken:
 			return false
 		case html.StartTagToken, html.SelfClosingTagToken:
-			if isLiveReload(z.Token()) {
+			tag := z.Token()
+			i := slices.IndexFunc(tag.Attr, func(a html.Attribute) bool { return a.Key == "src" })
+			if tag.Data != "script" || i < 0 {
+				continue
+			}
+			src, _, _ := strings.Cut(tag.Attr[i].Val, "#")
+			src, _, _ = strings.Cut(src, "?")
+			if strings.HasSuffix(src, "livereload.js") || strings.HasSuffix(src, "livereload.min.js") {
 				return true
 			}
 		}
 	}
-}
-
-func isLiveReload(tag html.Token) bool {
-	if tag.Data != "script" {
-		return false
-	}
-	for _, attr := range tag.Attr {
-		if attr.Key == "src" {
-			src, _, _ := strings.Cut(attr.Val, "#")
-			src, _, _ = strings.Cut(src, "?")
-			return strings.HasSuffix(src, "livereload.js") || strings.HasSuffix(src, "livereload.min.js")
-		}
-	}
-	return false
 }
 
 // Splice returns a file of that size with an element put into it at off. It needs no

@@ -15,14 +15,10 @@ type Bucket struct {
 // there is enough. A cost must not be larger than the capacity.
 func (b *Bucket) Take(cost, capacity time.Duration) (wait time.Duration) {
 	now := time.Now()
-	full := now
-	if b.full.After(now) {
-		full = b.full
+	missing := max(b.full.Sub(now), 0) + cost
+	if missing > capacity {
+		return missing - capacity
 	}
-	full = full.Add(cost)
-	if wait = full.Sub(now) - capacity; wait > 0 {
-		return wait
-	}
-	b.full = full
+	b.full = now.Add(missing)
 	return 0
 }

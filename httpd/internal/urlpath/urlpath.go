@@ -88,11 +88,8 @@ func Canonical(path string) string {
 }
 
 func isUnescaped(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	return c == '/' || c == '-' || c == '.' || c == '_' || c == '~'
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '/' || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
 // maxLength is the length of the longest path that the kernel takes, PATH_MAX.
