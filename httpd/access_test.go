@@ -116,10 +116,7 @@ func TestHostOfAWildcardListener(t *testing.T) {
 	_, port, _ := net.SplitHostPort(run.addr)
 	run.addr = "127.0.0.1:" + port
 	hosts := []string{"0.0.0.0:" + port, "localhost"}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
+	addrs := must(net.InterfaceAddrs())(t)
 	for _, a := range addrs {
 		if ip := a.(*net.IPNet).IP; ip.To4() != nil {
 			hosts = append(hosts, ip.String())
@@ -128,14 +125,10 @@ func TestHostOfAWildcardListener(t *testing.T) {
 		}
 	}
 	for _, host := range hosts {
-		if resp, _ := run.get(t, "GET", "/", "Host", host); resp.StatusCode != 200 {
-			t.Errorf("%s: %s", host, resp.Status)
-		}
+		run.status(t, 200, "GET", "/", "Host", host)
 	}
 	for _, host := range []string{"198.51.100.7", "evil.example"} {
-		if resp, _ := run.get(t, "GET", "/", "Host", host); resp.StatusCode != 403 {
-			t.Errorf("%s: %s", host, resp.Status)
-		}
+		run.status(t, 403, "GET", "/", "Host", host)
 	}
 }
 
@@ -296,9 +289,7 @@ func TestTwoOriginsAreNone(t *testing.T) {
 // CVE-2025-24010, GHSA-67mh-4wv8-2f99, CVE-2025-30359: nothing lets a page of
 // another origin read, and nothing but the client may be embedded elsewhere.
 func TestNoCORS(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "a.js", "secret()")
-	write(t, root, "index.html", "secret")
+	root := tree(t, "a.js", "secret()", "index.html", "secret")
 	run := serve(t, Options{Root: root})
 	for _, path := range []string{"/", "/a.js", "/none", "/livereload.js", "/livereload"} {
 		resp, _ := run.get(t, "GET", path, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
@@ -350,9 +341,7 @@ func TestMalformedRequests(t *testing.T) {
 			}
 		})
 	}
-	if resp, _ := run.get(t, "GET", "/"); resp.StatusCode != 200 {
-		t.Errorf("afterwards: %s", resp.Status)
-	}
+	run.status(t, 200, "GET", "/")
 }
 
 // What New says of an entry can be asked beforehand.

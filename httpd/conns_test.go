@@ -36,9 +36,7 @@ func TestBrowsersOverTLS(t *testing.T) {
 		page.expect(t, "/"+name)
 	}
 	s.Close()
-	if got := page.closed(t); got != websocket.StatusGoingAway {
-		t.Errorf("closed with %v", got)
-	}
+	page.closed(t, websocket.StatusGoingAway)
 	s.pages.Wait(t.Context())
 }
 
@@ -46,10 +44,7 @@ func TestBrowsersOverTLS(t *testing.T) {
 // returns when the server knows its page.
 func (r *running) introduced(t testing.TB) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", r.addr))(t)
 	t.Cleanup(func() { conn.Close() })
 	io.WriteString(conn, introduction())
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -130,10 +125,7 @@ func (n narrow) Accept() (net.Conn, error) {
 
 // Who asks and does not listen gets so many answers and no more.
 func TestWhoAsksAndDoesNotListenIsDropped(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	s := newServer(t, Options{})
 	s.hub.Timeouts.Write = time.Hour
 	run := serveListener(t, s, narrow{ln.(*net.TCPListener)})
@@ -141,6 +133,7 @@ func TestWhoAsksAndDoesNotListenIsDropped(t *testing.T) {
 	ping := append([]byte{0x89, 0x80 | 125, 0, 0, 0, 0}, make([]byte, 125)...)
 	many := bytes.Repeat(ping, 1000)
 	conn.SetWriteDeadline(time.Now().Add(time.Minute))
+	var err error
 	for err == nil {
 		_, err = conn.Write(many)
 	}

@@ -70,9 +70,7 @@ func TestAFileThatIsRewrittenWhileItIsSent(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(root, tt.file)), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			check(t, os.MkdirAll(filepath.Dir(filepath.Join(root, tt.file)), 0o755))
 			stop := rewrite(t, filepath.Join(root, tt.file), tt.head, tt.size)
 			defer stop()
 			run := serve(t, Options{Root: root})
@@ -123,10 +121,7 @@ func TestAFileThatIsRewrittenWhileItIsSent(t *testing.T) {
 // tryGet is get for an answer that may be cut.
 func (r *running) tryGet(t testing.TB, path string, headers ...string) (*http.Response, string, error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", r.url(path), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := must(http.NewRequestWithContext(t.Context(), "GET", r.url(path), nil))(t)
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
@@ -178,13 +173,10 @@ func TestALargeFileThatChangesWhileItIsSent(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := t.TempDir()
-			write(t, root, "big.zip", strings.Repeat("A", size))
+			root := tree(t, "big.zip", strings.Repeat("A", size))
 			run := serve(t, Options{Root: root})
 			big := run.download(t, "/big.zip")
-			if err := change(filepath.Join(root, "big.zip")); err != nil {
-				t.Fatal(err)
-			}
+			check(t, change(filepath.Join(root, "big.zip")))
 			if n, err := big.wait(); err == nil || n >= size {
 				t.Errorf("got %d bytes of %d, %v: the answer looks whole", n, size, err)
 			}
@@ -209,25 +201,19 @@ func (w noLength) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // Where the client is not told the length, the end of the answer is not told either.
 func TestALargeFileThatChangesWhileItIsSentInChunks(t *testing.T) {
 	const size = 64 << 20
-	root := t.TempDir()
-	write(t, root, "big.zip", strings.Repeat("A", size))
+	root := tree(t, "big.zip", strings.Repeat("A", size))
 	s := newServer(t, Options{Root: root})
 	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(noLength{w}, r) }))
 	web.Config.ErrorLog = log.New(io.Discard, "", 0)
 	web.Start()
 	defer web.Close()
-	resp, err := http.Get(web.URL + "/big.zip")
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(http.Get(web.URL + "/big.zip"))(t)
 	defer resp.Body.Close()
 	if resp.ContentLength != -1 {
 		t.Fatalf("Content-Length %d, want none", resp.ContentLength)
 	}
 
-	if err := os.Truncate(filepath.Join(root, "big.zip"), size/2); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Truncate(filepath.Join(root, "big.zip"), size/2))
 	if n, err := io.Copy(io.Discard, resp.Body); err == nil {
 		t.Errorf("got %d bytes of %d: the answer looks whole", n, size)
 	}
@@ -236,8 +222,7 @@ func TestALargeFileThatChangesWhileItIsSentInChunks(t *testing.T) {
 // A large file that was just written may be in the middle of that, with the times
 // that it has afterwards: what a client got of it then is not the file for ever.
 func TestALargeFileThatWasJustWrittenHasNoValidators(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "small.zip", "A")
+	root := tree(t, "small.zip", "A")
 	run := serve(t, Options{Root: root})
 	if resp, _ := run.get(t, "GET", "/small.zip"); resp.Header.Get("ETag") == "" || resp.Header.Get("Last-Modified") == "" {
 		t.Errorf("a small file, which was read whole: %v", resp.Header)
@@ -270,29 +255,20 @@ func TestETagOfAFileWithItsTimePutBack(t *testing.T) {
 	name := filepath.Join(root, "big.zip")
 	write(t, root, "big.zip", strings.Repeat("A", wholeLimit+1))
 	past := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(name, past, past); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Chtimes(name, past, past))
 	s := newServer(t, Options{Root: root})
 	etag := func() (string, fs.FileInfo) {
 		t.Helper()
-		f, err := s.current.Load().open("big.zip")
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := must(s.current.Load().open("big.zip"))(t)
 		defer f.Close()
-		if err := f.load(); err != nil {
-			t.Fatal(err)
-		}
+		check(t, f.load())
 		return f.etag(""), f.FileInfo
 	}
 
 	before, old := etag()
 	for {
 		write(t, root, "big.zip", strings.Repeat("B", wholeLimit+1))
-		if err := os.Chtimes(name, past, past); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Chtimes(name, past, past))
 		after, now := etag()
 		if now.Size() != old.Size() || !now.ModTime().Equal(old.ModTime()) || !os.SameFile(old, now) {
 			t.Fatal("size, time of modification and inode are not what they were")
@@ -336,13 +312,10 @@ func TestALargeFileThatIsReplacedWhileItIsSent(t *testing.T) {
 		"linked":  func(name string) error { return os.Link(name, name+".link") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := t.TempDir()
-			write(t, root, "big.zip", strings.Repeat("A", size))
+			root := tree(t, "big.zip", strings.Repeat("A", size))
 			run := serve(t, Options{Root: root})
 			big := run.download(t, "/big.zip")
-			if err := change(filepath.Join(root, "big.zip")); err != nil {
-				t.Fatal(err)
-			}
+			check(t, change(filepath.Join(root, "big.zip")))
 			if n, err := big.wait(); err != nil || n != size {
 				t.Errorf("got %d bytes of %d, %v: the download was broken, though the file is as it was", n, size, err)
 			}
@@ -354,8 +327,7 @@ func TestALargeFileThatIsReplacedWhileItIsSent(t *testing.T) {
 // sendfile(2).
 func TestWhatWasSentStaysAsItWas(t *testing.T) {
 	const size = wholeLimit + 4096
-	root := t.TempDir()
-	write(t, root, "a.bin", strings.Repeat("A", size))
+	root := tree(t, "a.bin", strings.Repeat("A", size))
 	s := newServer(t, Options{Root: root, NoLiveReload: true})
 	sent := make(chan struct{})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -364,16 +336,10 @@ func TestWhatWasSentStaysAsItWas(t *testing.T) {
 		close(sent)
 	}))
 	defer web.Close()
-	resp, err := http.Get(web.URL + "/a.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(http.Get(web.URL + "/a.bin"))(t)
 	defer resp.Body.Close()
 	<-sent
-	f, err := os.OpenFile(root+"/a.bin", os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must(os.OpenFile(root+"/a.bin", os.O_WRONLY, 0))(t)
 	defer f.Close()
 	if _, err := f.WriteAt(bytes.Repeat([]byte("B"), size), 0); err != nil {
 		t.Fatal(err)
@@ -387,16 +353,11 @@ func TestWhatWasSentStaysAsItWas(t *testing.T) {
 // A file that is found empty a moment after it was written is in the middle of
 // a save; one that is empty is served so.
 func TestEmptyFiles(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "empty.txt", "")
+	root := tree(t, "empty.txt", "")
 	run := serve(t, Options{Root: root})
-	if resp, body := run.get(t, "GET", "/empty.txt"); resp.StatusCode != 200 || body != "" {
-		t.Errorf("%s %q", resp.Status, body)
-	}
+	run.shows(t, "", "/empty.txt")
 	write(t, root, "page.txt", "before")
-	if err := os.Truncate(root+"/page.txt", 0); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Truncate(root+"/page.txt", 0))
 	truncated := time.Now()
 	done := make(chan struct{})
 	go func() {

@@ -30,9 +30,7 @@ func asNobody(t *testing.T, do func()) {
 func openToAll(t testing.TB, dir string, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Chmod(filepath.Join(dir, name), 0o755))
 	}
 	for up := dir; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
 		os.Chmod(up, 0o755)
@@ -41,16 +39,12 @@ func openToAll(t testing.TB, dir string, names ...string) {
 
 func remove(t testing.TB, dir, name string) {
 	t.Helper()
-	if err := os.Remove(filepath.Join(dir, name)); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Remove(filepath.Join(dir, name)))
 }
 
 func rename(t testing.TB, dir, from, to string) {
 	t.Helper()
-	if err := os.Rename(filepath.Join(dir, from), filepath.Join(dir, to)); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Rename(filepath.Join(dir, from), filepath.Join(dir, to)))
 }
 
 // What is gone is an error of the pages that used it, and reloads nobody; what
@@ -143,9 +137,7 @@ func TestAFileThatCannotBeReadIsAnError(t *testing.T) {
 		{"a.html", 0, run.Refresh, []string{"errors: Cannot read /a.html"}},
 		{"a.html", 0o644, run.Recheck, []string{"/a.html !", "errors:"}},
 	} {
-		if err := os.Chmod(filepath.Join(dir, step.name), step.mode); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Chmod(filepath.Join(dir, step.name), step.mode))
 		asNobody(t, func() { step.tell(step.name) })
 		p.is(t, step.want...)
 		p.expectNothing(t)

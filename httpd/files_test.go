@@ -98,9 +98,7 @@ func TestHiddenFilesAreNotThere(t *testing.T) {
 	if strings.Contains(list, `"./.b`) || strings.Contains(list, `"./.d`) || !strings.Contains(list, `"./x.txt"`) {
 		t.Errorf("listing: %s", list)
 	}
-	if resp, _ := run.get(t, "GET", "/.ENV"); resp.StatusCode != 404 {
-		t.Errorf("upper case: %s", resp.Status)
-	}
+	run.status(t, 404, "GET", "/.ENV")
 }
 
 // outside has a root, and beside it what must never be served.
@@ -116,12 +114,8 @@ func outside(t *testing.T) (root string) {
 
 func symlink(t *testing.T, target, name string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(target, name); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.MkdirAll(filepath.Dir(name), 0o755))
+	check(t, os.Symlink(target, name))
 }
 
 // CVE-2026-41612, CVE-2021-23430, CVE-2024-43800, GHSA-g7r4-m6w7-qqqr,
@@ -177,9 +171,7 @@ func TestLinksDoNotLeadOut(t *testing.T) {
 		t.Error("the listing shows what leads out")
 	}
 	for _, path := range []string{"/fine.txt", "/finedir/inner.txt"} {
-		if resp, body := run.get(t, "GET", path); body != "inner" {
-			t.Errorf("%s, a link within: %s", path, resp.Status)
-		}
+		run.shows(t, "inner", path)
 	}
 }
 
@@ -221,13 +213,10 @@ func TestUnreadableFilesAreForbidden(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root reads everything")
 	}
-	root := t.TempDir()
-	write(t, root, "a.txt", "")
+	root := tree(t, "a.txt", "")
 	os.Chmod(root+"/a.txt", 0)
 	run := serve(t, Options{Root: root})
-	if resp, _ := run.get(t, "GET", "/a.txt"); resp.StatusCode != 403 {
-		t.Errorf("got %s", resp.Status)
-	}
+	run.status(t, 403, "GET", "/a.txt")
 }
 
 func TestContentTypes(t *testing.T) {
@@ -294,9 +283,7 @@ func TestInjectedPagesAreWholeResponses(t *testing.T) {
 	if resp.StatusCode != 206 || body != want[at-2:at+len(run.element("/"))+2] {
 		t.Errorf("range: %s %q", resp.Status, body)
 	}
-	if resp, _ = run.get(t, "GET", "/big.html", "If-None-Match", etag); resp.StatusCode != 304 {
-		t.Errorf("conditional: %s", resp.Status)
-	}
+	run.status(t, 304, "GET", "/big.html", "If-None-Match", etag)
 	resp, body = run.get(t, "GET", "/big.html", "Sec-Fetch-Dest", "empty")
 	if body != big || resp.Header.Get("ETag") == etag || resp.Header.Get("Vary") != "Sec-Fetch-Dest" {
 		t.Errorf("fetched by a script: %d bytes, want %d; headers %v", len(body), len(big), resp.Header)
@@ -309,8 +296,7 @@ func TestInjectedPagesAreWholeResponses(t *testing.T) {
 }
 
 func TestRangesAndConditionsOfFiles(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "a.mp4", "0123456789")
+	root := tree(t, "a.mp4", "0123456789")
 	run := serve(t, Options{Root: root})
 	resp, _ := run.get(t, "GET", "/a.mp4")
 	etag, modified := resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")
@@ -338,23 +324,15 @@ func TestRangesAndConditionsOfFiles(t *testing.T) {
 
 // A file that is replaced by one of the same size and time is another file.
 func TestETagTellsFilesApart(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "a.css", "old")
-	write(t, root, ".new", "new")
+	root := tree(t, "a.css", "old", ".new", "new")
 	at := time.Now().Add(-time.Hour)
 	for _, name := range []string{"a.css", ".new"} {
-		if err := os.Chtimes(filepath.Join(root, name), at, at); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Chtimes(filepath.Join(root, name), at, at))
 	}
 	run := serve(t, Options{Root: root})
 	resp, _ := run.get(t, "GET", "/a.css")
-	if err := os.Rename(root+"/.new", root+"/a.css"); err != nil {
-		t.Fatal(err)
-	}
-	if resp, body := run.get(t, "GET", "/a.css", "If-None-Match", resp.Header.Get("ETag")); body != "new" {
-		t.Errorf("got %s %q", resp.Status, body)
-	}
+	check(t, os.Rename(root+"/.new", root+"/a.css"))
+	run.shows(t, "new", "/a.css", "If-None-Match", resp.Header.Get("ETag"))
 }
 
 func TestMissingPages(t *testing.T) {
@@ -375,9 +353,7 @@ func TestMissingPages(t *testing.T) {
 	if resp, body = run.get(t, "GET", "/none.css", "Sec-Fetch-Dest", "style"); resp.StatusCode != 404 || body != "not found\n" {
 		t.Errorf("a style sheet: %s %q", resp.Status, body)
 	}
-	if resp, _ = run.get(t, "GET", "/404.html"); resp.StatusCode != 200 {
-		t.Errorf("by its own address: %s", resp.Status)
-	}
+	run.status(t, 200, "GET", "/404.html")
 }
 
 // Every entry's link leads to it, whatever bytes its name has, and no name is
@@ -391,9 +367,7 @@ func TestListing(t *testing.T) {
 	for _, name := range names {
 		write(t, root, name, "content of "+name)
 	}
-	if err := os.Mkdir(root+"/sub dir", 0o755); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Mkdir(root+"/sub dir", 0o755))
 	run := serve(t, Options{Root: root})
 	resp, list := run.get(t, "GET", "/")
 	if resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(list, run.listingElement("/")) {
@@ -435,14 +409,10 @@ func TestListingIsSorted(t *testing.T) {
 		size int
 	}{{"B", 20}, {"a", 3}, {"c", 100}, {"d2/x", 0}, {"d1/x", 0}} {
 		write(t, root, f.name, strings.Repeat("x", f.size))
-		if err := os.Chtimes(filepath.Join(root, f.name), day, day.AddDate(0, 0, i)); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Chtimes(filepath.Join(root, f.name), day, day.AddDate(0, 0, i)))
 	}
 	for i, dir := range []string{"d1", "d2"} {
-		if err := os.Chtimes(filepath.Join(root, dir), day, day.AddDate(0, 0, 10+i)); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Chtimes(filepath.Join(root, dir), day, day.AddDate(0, 0, 10+i)))
 	}
 	run := serve(t, Options{Root: root})
 	const byName, bySize, byDate = "./", "./?sort=size&order=desc", "./?sort=date&order=desc"
@@ -457,10 +427,7 @@ func TestListingIsSorted(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, body := run.get(t, "GET", "/"+tt.query)
-		doc, err := html.Parse(strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		doc := must(html.Parse(strings.NewReader(body)))(t)
 		var names, sorted, links []string
 		for n := range doc.Descendants() {
 			switch attr := attributes(n); {
@@ -548,9 +515,9 @@ func FuzzFileName(f *testing.F) {
 }
 
 func BenchmarkServeFile(b *testing.B) {
-	root := b.TempDir()
-	write(b, root, "a.css", strings.Repeat("p { color: red }\n", 600))
-	write(b, root, "a.html", "<!doctype html><head><title>x</title></head>"+strings.Repeat("<p>text\n", 1200))
+	root := tree(b,
+		"a.css", strings.Repeat("p { color: red }\n", 600),
+		"a.html", "<!doctype html><head><title>x</title></head>"+strings.Repeat("<p>text\n", 1200))
 	run := serve(b, Options{Root: root})
 	for _, name := range []string{"a.css", "a.html"} {
 		b.Run(name, func(b *testing.B) {
@@ -558,10 +525,7 @@ func BenchmarkServeFile(b *testing.B) {
 			defer client.CloseIdleConnections()
 			b.ReportAllocs()
 			for b.Loop() {
-				resp, err := client.Get(run.url("/" + name))
-				if err != nil {
-					b.Fatal(err)
-				}
+				resp := must(client.Get(run.url("/" + name)))(b)
 				n, _ := io.Copy(io.Discard, resp.Body)
 				resp.Body.Close()
 				b.SetBytes(n)

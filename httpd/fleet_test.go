@@ -109,9 +109,7 @@ func startFleet(b *testing.B, role string, n, size int, addr ...string) *fleet {
 	if err1 != nil || err2 != nil {
 		b.Fatal(err1, err2)
 	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
+	check(b, cmd.Start())
 	b.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
@@ -135,10 +133,7 @@ func (f *fleet) line(b *testing.B) string {
 
 // time is when the other process was done with one round.
 func (f *fleet) time(b *testing.B) time.Duration {
-	d, err := time.ParseDuration(f.line(b))
-	if err != nil {
-		b.Fatal(err)
-	}
+	d := must(time.ParseDuration(f.line(b)))(b)
 	return d
 }
 

@@ -24,9 +24,7 @@ import (
 
 func (r *running) change(t testing.TB, opts Options) {
 	t.Helper()
-	if err := r.Change(opts); err != nil {
-		t.Fatal(err)
-	}
+	check(t, r.Change(opts))
 }
 
 // perRoot is how often a server has its root open.
@@ -35,10 +33,7 @@ const perRoot = 2
 // opened says how often this process has a file open.
 func opened(t testing.TB, name string) (n int) {
 	t.Helper()
-	fds, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := must(filepath.Glob("/proc/self/fd/*"))(t)
 	for _, fd := range fds {
 		if target, err := os.Readlink(fd); err == nil && target == name {
 			n++
@@ -85,8 +80,7 @@ func TestOptionsChangeUnderLoad(t *testing.T) {
 	const roots, files = 8, 50
 	opts := make([]Options, roots)
 	for i := range opts {
-		dir := t.TempDir()
-		write(t, dir, "d/index.html", fmt.Sprintf("<p>root %d", i))
+		dir := tree(t, "d/index.html", fmt.Sprintf("<p>root %d", i))
 		for j := range files {
 			write(t, dir, fmt.Sprintf("list/%d.%d.txt", i, j), "")
 		}
@@ -273,9 +267,7 @@ func TestPagesMoveToAnotherRoot(t *testing.T) {
 func TestPagesThatWereAwayWhenTheRootMoved(t *testing.T) {
 	one, two := site(t, "a.html", "x.css"), t.TempDir()
 	for _, name := range []string{"a.html", "x.css"} {
-		if err := os.Link(filepath.Join(one, name), filepath.Join(two, name)); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Link(filepath.Join(one, name), filepath.Join(two, name)))
 	}
 	for name, changes := range map[string][]Options{
 		"at once":                 {{Root: two}},
@@ -320,9 +312,7 @@ func TestPagesThatWereAwayWhenTheRootMoved(t *testing.T) {
 func TestPagesThatAreNotInTheNewRoot(t *testing.T) {
 	one, two := site(t, "a.html", "b.html"), site(t, "b.html")
 	openToAll(t, two)
-	if err := os.Chmod(filepath.Join(two, "b.html"), 0); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Chmod(filepath.Join(two, "b.html"), 0))
 	run := serve(t, Options{Root: one})
 	a, b := run.open(t, "/a.html"), run.open(t, "/b.html")
 	asNobody(t, func() { run.change(t, Options{Root: two}) })
@@ -342,9 +332,7 @@ func TestFilesComeAndGo(t *testing.T) {
 	elsewhere.greet(t, "http://elsewhere/")
 
 	run.change(t, Options{})
-	if resp, _ := run.get(t, "GET", "/"); resp.StatusCode != http.StatusNotFound {
-		t.Errorf("no root: %s", resp.Status)
-	}
+	run.status(t, http.StatusNotFound, "GET", "/")
 	ours.is(t, "errors:")
 	elsewhere.expectNothing(t)
 	run.Refresh("b.css")
@@ -372,14 +360,10 @@ func TestSameRootTellsNothing(t *testing.T) {
 	dir := site(t, "a.html")
 	run := serve(t, Options{Root: dir})
 	p := run.open(t, "/a.html")
-	if err := os.Rename(dir, dir+"+"); err != nil { // as a build does
-		t.Fatal(err)
-	}
+	check(t, os.Rename(dir, dir+"+")) // as a build does
 	run.change(t, Options{Root: dir + "/.", NoInject: true, Grace: time.Second})
 	p.expectNothing(t)
-	if _, body := run.get(t, "GET", "/a.html"); body != "<p>a.html" {
-		t.Errorf("got %q", body)
-	}
+	run.shows(t, "<p>a.html", "/a.html")
 }
 
 func TestAllowedNamesChangeAtOnce(t *testing.T) {
@@ -388,9 +372,7 @@ func TestAllowedNamesChangeAtOnce(t *testing.T) {
 	try := func(one, two int) {
 		t.Helper()
 		for name, want := range map[string]int{"one.example": one, "two.example": two} {
-			if resp, _ := run.get(t, "GET", "/a.html", "Host", name); resp.StatusCode != want {
-				t.Errorf("host %s: %s, want %d", name, resp.Status, want)
-			}
+			run.status(t, want, "GET", "/a.html", "Host", name)
 			c, _, err := run.tryDial(t, "/livereload", "Origin", "https://"+name)
 			if got := err == nil; got != (want == 200) {
 				t.Errorf("origin %s: %v", name, err)
@@ -425,9 +407,7 @@ func TestARefusedChangeChangesNothing(t *testing.T) {
 		if err := run.Change(opts); err == nil || err.Error() != want.Error() {
 			t.Errorf("%s: Change says %v, New %v", name, err, want)
 		}
-		if resp, body := run.get(t, "GET", "/a.html", "Host", "one.example"); resp.StatusCode != 200 || body != run.element("/a.html")+content {
-			t.Errorf("%s: then %s %q", name, resp.Status, body)
-		}
+		run.shows(t, run.element("/a.html")+content, "/a.html", "Host", "one.example")
 		p.expectNothing(t)
 		content = "<p>" + name // the same again would not be a change
 		write(t, dir, "a.html", content)
@@ -457,9 +437,7 @@ func TestLiveReloadOffAndOn(t *testing.T) {
 
 	run.change(t, Options{Root: dir, NoLiveReload: true})
 	for _, path := range []string{"/livereload", "/livereload.js", "/.execlogd/", "/.execlogd/events"} {
-		if resp, _ := run.get(t, "GET", path); resp.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: %s", path, resp.Status)
-		}
+		run.status(t, http.StatusNotFound, "GET", path)
 	}
 	if resp, body := run.get(t, "GET", "/a.html"); body != "<p>a.html" || resp.Header.Get("Cache-Control") != "" {
 		t.Errorf("got %q, Cache-Control %q", body, resp.Header.Get("Cache-Control"))
@@ -523,10 +501,7 @@ func (s *failingListener) Accept() (conn net.Conn, err error) {
 
 // The logger, and what the status page shows, are options like others.
 func TestTheLogAndTheStatusPageChange(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	run := serveListener(t, newServer(t, Options{}), &failingListener{Listener: ln})
 	status := serveOn(t, run.Server, "127.0.0.1:0")
 	_, lines := status.events(t)
@@ -574,8 +549,7 @@ func TestBlockedPageIsLoggedForEachRoot(t *testing.T) {
 }
 
 func TestTheGraceIsTheLatest(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "big.zip", strings.Repeat("x", 32<<20))
+	dir := tree(t, "big.zip", strings.Repeat("x", 32<<20))
 	run := serve(t, Options{Root: dir, Grace: time.Hour})
 	run.download(t, "/big.zip")
 	run.change(t, Options{Root: dir, Grace: -1})

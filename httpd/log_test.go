@@ -51,10 +51,7 @@ func TestLogIsLimited(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log lockedLog
-				s, err := New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := must(New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))}))(t)
 				defer s.Close()
 				asked, said := 0, 0
 				ask := func(times int, want ...string) {
@@ -116,10 +113,7 @@ func TestSuppressedPolicyIsLoggedLater(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedLog
-		s, err := New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := must(New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))}))(t)
 		defer s.Close()
 		for range 4 {
 			for i := range pages {
@@ -140,14 +134,10 @@ func TestSuppressedPolicyIsLoggedLater(t *testing.T) {
 func exhaust(t testing.TB) (end func()) {
 	t.Helper()
 	var before syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
+	check(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before))
 	none := before
 	none.Cur = 0
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
-		t.Fatal(err)
-	}
+	check(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
 	end = func() { syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before) }
 	t.Cleanup(end)
 	return end
@@ -156,8 +146,7 @@ func exhaust(t testing.TB) (end func()) {
 // When descriptors have run out, for files and for connections, the log says so,
 // and not with each request.
 func TestDescriptorsRunOut(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "a.txt", "a")
+	root := tree(t, "a.txt", "a")
 	var log lockedLog
 	logged := func(what string) int { return strings.Count(log.String(), "level=ERROR msg=\""+what) }
 	run := serve(t, Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -166,10 +155,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		var client http.Client // keeps its connection
 		defer client.CloseIdleConnections()
 		get := func() int {
-			resp, err := client.Get(run.url("/a.txt"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			resp := must(client.Get(run.url("/a.txt")))(t)
 			io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 			return resp.StatusCode
@@ -188,14 +174,8 @@ func TestDescriptorsRunOut(t *testing.T) {
 		}
 	})
 	t.Run("connections", func(t *testing.T) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+		conn := must(net.Dial("tcp", ln.Addr().String()))(t)
 		defer conn.Close()
 		end := exhaust(t)
 		defer end()
@@ -253,9 +233,7 @@ func TestSubscribersDoNotKeepTheOwnerOut(t *testing.T) {
 			t.Fatal("somebody behind a proxy counts as the owner")
 		}
 	}
-	if resp, _ := run.get(t, "GET", "/.execlogd/events", header, client); resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("one more is answered with %s", resp.Status)
-	}
+	run.status(t, http.StatusServiceUnavailable, "GET", "/.execlogd/events", header, client)
 	resp, lines := run.events(t)
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("with %d others who follow the status page, the owner is answered with %s", maxSubscribers, resp.Status)

@@ -51,10 +51,7 @@ func exchange(t testing.TB, conn net.Conn, request string) string {
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	answer := must(io.ReadAll(conn))(t)
 	return string(answer)
 }
 
@@ -99,10 +96,7 @@ func TestPrivateIsForDirectRequests(t *testing.T) {
 			if !strings.Contains(request, "\nConnection:") {
 				request += "\r\nConnection: close"
 			}
-			conn, err := net.Dial("tcp", run.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := must(net.Dial("tcp", run.addr))(t)
 			answer := exchange(t, conn, request+"\r\n\r\n")
 			if strings.Contains(tt.lines, "Host:") {
 				if got := showsPrivate(t, answer); got != tt.private {
@@ -121,27 +115,17 @@ func TestPrivateIsForOurUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root, who can be somebody else")
 	}
-	dir, err := os.MkdirTemp("", "execlogd-owner-") // which others may enter
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := must(os.MkdirTemp("", "execlogd-owner-"))(t) // which others may enter
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Chmod(dir, 0o755))
 	s := newServer(t, secretOptions(t))
 	run := serveOn(t, s, "127.0.0.1:0")
 	run6 := serveOn(t, s, "[::]:0")
 	_, port6, _ := net.SplitHostPort(run6.addr)
 	socket := filepath.Join(dir, "socket")
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("unix", socket))(t)
 	serveListener(t, s, ln)
-	if err := os.Chmod(socket, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Chmod(socket, 0o777))
 	for _, to := range []struct{ name, network, addr string }{
 		{"tcp", "tcp", run.addr},
 		{"tcp6", "tcp", "[::1]:" + port6},
@@ -161,10 +145,7 @@ func TestPrivateIsForOurUser(t *testing.T) {
 // askAs asks for the status page in a process of another user.
 func askAs(t testing.TB, uid int, network, addr string) string {
 	t.Helper()
-	self, err := os.Open("/proc/self/exe") // which a user may not reach by its path
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must(os.Open("/proc/self/exe"))(t) // which a user may not reach by its path
 	defer self.Close()
 	cmd := exec.Command("/proc/self/fd/3", "-test.run=^TestAsk$")
 	cmd.ExtraFiles = []*os.File{self}
@@ -184,10 +165,7 @@ func TestAsk(t *testing.T) {
 	if network == "" {
 		t.Skip("it is part of TestPrivateIsForOurUser")
 	}
-	conn, err := net.Dial(network, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial(network, addr))(t)
 	fmt.Print(exchange(t, conn, "GET /.execlogd/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
@@ -205,25 +183,16 @@ func TestPeerIsUnknown(t *testing.T) {
 	if isOwnUser(overflowUser, overflowUser) {
 		t.Error("a user that has no id here is taken for the server's")
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer ln.Close()
-	conn, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", ln.Addr().String()))(t)
 	peer := netip.MustParseAddrPort(conn.LocalAddr().String())
 	own := netip.MustParseAddrPort(conn.RemoteAddr().String())
 	// The kernel shows the end that no program has accepted yet as root's.
 	if uid, known := socketUser("/proc/net/tcp", own, peer); known {
 		t.Errorf("a connection that nobody has accepted is of user %d", uid)
 	}
-	far, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	far := must(ln.Accept())(t)
 	defer far.Close()
 	if uid, known := socketUser("/proc/net/tcp", peer, own); !known || uid != os.Geteuid() {
 		t.Errorf("an open connection is of user %d, %v", uid, known)
@@ -236,29 +205,17 @@ func TestPeerIsUnknown(t *testing.T) {
 
 // tokenClient is a browser that is somewhere else, behind a proxy.
 func tokenClient(t testing.TB) *http.Client {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	jar := must(cookiejar.New(nil))(t)
 	return &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
 func ask(t testing.TB, c *http.Client, url string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := must(http.NewRequestWithContext(t.Context(), "GET", url, nil))(t)
 	req.Header.Set("X-Forwarded-For", "10.0.0.7")
-	resp, err := c.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(c.Do(req))(t)
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := must(io.ReadAll(resp.Body))(t)
 	return resp, string(body)
 }
 
@@ -278,10 +235,7 @@ func TestTokenShowsAll(t *testing.T) {
 		// What follows has it too, and the site has not.
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", run.url("/.execlogd/events"), nil)
 		req.Header.Set("X-Forwarded-For", "10.0.0.7")
-		stream, err := c.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		stream := must(c.Do(req))(t)
 		lines := bufio.NewScanner(stream.Body)
 		if now := next(t, lines); !showsPrivate(t, now) {
 			t.Errorf("the stream has %s", now)
@@ -321,15 +275,11 @@ func TestWrongTokenShowsNothing(t *testing.T) {
 			t.Errorf("the cookie %q shows all", token)
 		}
 	}
-	if resp, _ := run.get(t, "GET", "/.execlogd/?token=TOKEN123", "Sec-Fetch-Site", "cross-site"); resp.StatusCode != 403 {
-		t.Errorf("from another site: %s", resp.Status)
-	}
+	run.status(t, 403, "GET", "/.execlogd/?token=TOKEN123", "Sec-Fetch-Site", "cross-site")
 	opts := secretOptions(t)
 	opts.Token = ""
 	without := serve(t, opts)
-	if resp, _ := without.get(t, "GET", "/.execlogd/?token="); resp.StatusCode != 403 {
-		t.Errorf("without a token an empty one is: %s", resp.Status)
-	}
+	without.status(t, 403, "GET", "/.execlogd/?token=")
 }
 
 // Behind a proxy nobody knows on which machine the browser is: neither a page
@@ -356,10 +306,7 @@ func TestLoopbackPagesAreOnThisMachine(t *testing.T) {
 // BenchmarkOwner is what it costs to ask the kernel whose a connection is.
 func BenchmarkOwner(b *testing.B) {
 	run := serve(b, Options{})
-	conn, err := net.Dial("tcp", run.addr)
-	if err != nil {
-		b.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", run.addr))(b)
 	defer conn.Close()
 	r := at(run.addr, "GET", "/", run.addr)
 	r.RemoteAddr = conn.LocalAddr().String()

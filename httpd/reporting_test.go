@@ -87,10 +87,7 @@ func (r *running) info(t testing.TB, path string, fields map[string]any) *ourPag
 		request["path"] = path
 	}
 	maps.Copy(request, fields)
-	text, err := json.Marshal(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := must(json.Marshal(request))(t)
 	p.say(t, string(text))
 	return p
 }
@@ -414,9 +411,7 @@ func TestUsesOfNonsense(t *testing.T) {
 			for _, f := range frames {
 				p.say(t, f)
 			}
-			if got := p.closed(t); got != websocket.StatusInvalidFramePayloadData {
-				t.Errorf("closed with %v", got)
-			}
+			p.closed(t, websocket.StatusInvalidFramePayloadData)
 		})
 	}
 	t.Run("uses before info", func(t *testing.T) {

@@ -22,14 +22,10 @@ import (
 // What is in a hidden directory is published by a link that names it, as
 // releases, pnpm and ConfigMaps need.
 func TestLinksToHiddenFiles(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, ".env", "secret")
-	write(t, root, ".git/config", "secret")
-	write(t, root, ".git/.ssh/key", "secret")
-	write(t, root, "in/.env", "secret")
-	write(t, root, ".releases/42/index.html", "release 42")
-	write(t, root, "..2026_11/map.txt", "of a ConfigMap")
-	write(t, root, "node_modules/.pnpm/m@1/node_modules/m/m.js", "module")
+	root := tree(t,
+		".env", "secret", ".git/config", "secret", ".git/.ssh/key", "secret", "in/.env", "secret",
+		".releases/42/index.html", "release 42", "..2026_11/map.txt", "of a ConfigMap",
+		"node_modules/.pnpm/m@1/node_modules/m/m.js", "module")
 	for name, target := range map[string]string{
 		"env.txt": ".env", "chain.txt": "env.txt", "git": ".git", "round": ".git/../.git", "dots": ".git/./", "in/up.txt": "../.env",
 		"indir": "in", "ssh": ".git/.ssh", "index.html": ".env", "env.html": ".env", "404.html": ".env", "back": ".git/.ssh/..",
@@ -52,9 +48,7 @@ func TestLinksToHiddenFiles(t *testing.T) {
 	for path, want := range map[string]string{
 		"/current/": "release 42", "/current/index.html": "release 42", "/copy": "release 42", "/map.txt": "of a ConfigMap", "/node_modules/m/m.js": "module",
 	} {
-		if resp, body := run.get(t, "GET", path); resp.StatusCode != 200 || body != want {
-			t.Errorf("%s: %s %q, want %q", path, resp.Status, body, want)
-		}
+		run.shows(t, want, path)
 	}
 	if _, list := run.get(t, "GET", "/in/"); strings.Contains(list, "up.txt") {
 		t.Errorf("the listing shows a link to a hidden file: %s", list)
@@ -75,9 +69,7 @@ func TestPrivateFiles(t *testing.T) {
 	write(t, root, "in/site.toml~", "elsewhere")
 	link := func(name string) {
 		t.Helper()
-		if err := os.Link(conf, filepath.Join(root, name)); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Link(conf, filepath.Join(root, name)))
 	}
 	link("hard.txt")
 	link("in/index.html")
@@ -105,23 +97,17 @@ func TestPrivateFiles(t *testing.T) {
 	// Saved by rename, in place, and by delete and create: each time what there
 	// is now is private, and every earlier file that still has a name.
 	write(t, root, ".new", "secret two")
-	if err := os.Rename(root+"/.new", conf); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Rename(root+"/.new", conf))
 	link("second.txt")
 	refused("/site.toml", "/hard.txt", "/second.txt")
-	if err := os.Remove(conf); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Remove(conf))
 	refused("/second.txt")
 	write(t, root, "site.toml", "secret three")
 	link("third.txt")
 	refused("/site.toml", "/hard.txt", "/second.txt", "/third.txt", "/soft.txt")
 
 	for path, want := range map[string]string{"/in/a.txt": "a", "/site.tomls": "another", "/in/site.toml~": "elsewhere"} {
-		if resp, body := run.get(t, "GET", path); body != want {
-			t.Errorf("%s, which is not private: %s %q", path, resp.Status, body)
-		}
+		run.shows(t, want, path)
 	}
 	_, list := run.get(t, "GET", "/")
 	if strings.Contains(strings.ReplaceAll(list, "./site.tomls", ""), "./site.toml") || strings.Contains(list, "hard.txt") || !strings.Contains(list, "site.tomls") {
@@ -131,12 +117,8 @@ func TestPrivateFiles(t *testing.T) {
 	// The list is that of the options of the moment.
 	other := t.TempDir() + "/other.toml"
 	write(t, filepath.Dir(other), "other.toml", "secret")
-	if err := os.Link(other, root+"/other.txt"); err != nil {
-		t.Fatal(err)
-	}
-	if resp, _ := run.get(t, "GET", "/other.txt"); resp.StatusCode != 200 {
-		t.Errorf("before it is private: %s", resp.Status)
-	}
+	check(t, os.Link(other, root+"/other.txt"))
+	run.status(t, 200, "GET", "/other.txt")
 	run.change(t, Options{Root: root, NoLiveReload: true, Private: []string{other}})
 	refused("/other.txt", "/third.txt")
 }
@@ -149,9 +131,7 @@ func TestPrivateFilesAreForgotten(t *testing.T) {
 	defer known.close()
 	for i := range 5 {
 		write(t, dir, "new", "secret")
-		if err := os.Rename(filepath.Join(dir, "new"), conf); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Rename(filepath.Join(dir, "new"), conf))
 		if info := known.note(conf); info == nil || !known.have(info) {
 			t.Fatal("the private file is not known")
 		}
@@ -161,9 +141,7 @@ func TestPrivateFilesAreForgotten(t *testing.T) {
 	}
 
 	for i := range 2 * maxPrivate {
-		if err := os.Rename(conf, fmt.Sprint(conf, i)); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Rename(conf, fmt.Sprint(conf, i)))
 		write(t, dir, "site.toml", "secret")
 		known.note(conf)
 	}
@@ -175,8 +153,7 @@ func TestPrivateFilesAreForgotten(t *testing.T) {
 // What a page says it uses is looked at as a request would: a private file, a
 // FIFO and a socket are not there.
 func TestPagesLearnNothingOfPrivateFiles(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "site.toml", "secret")
+	root := tree(t, "site.toml", "secret")
 	opened := fifo(t, root+"/pipe")
 	run := serve(t, Options{Root: root, Private: []string{root + "/site.toml"}})
 	now, _ := run.acquire()
@@ -203,13 +180,8 @@ func (r *running) answer(path string) *httptest.ResponseRecorder {
 // server that does so fails the test at once.
 func fifo(t testing.TB, name string) (opened <-chan struct{}) {
 	t.Helper()
-	if err := syscall.Mkfifo(name, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	own, err := os.OpenFile(name, unix.O_PATH, 0) // by which it is reached when it has another name
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, syscall.Mkfifo(name, 0o644))
+	own := must(os.OpenFile(name, unix.O_PATH, 0))(t) // by which it is reached when it has another name
 	path := fmt.Sprintf("/proc/self/fd/%d", own.Fd())
 
 	var once sync.Once
@@ -272,26 +244,17 @@ func TestOnlyRegularFiles(t *testing.T) {
 		fifos = append(fifos, fifo(t, filepath.Join(root, name)))
 	}
 	symlink(t, "fifo.html", root+"/link.html")
-	if err := os.Mkdir(root+"/index.html", 0o755); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Mkdir(root+"/index.html", 0o755))
 	write(t, root, "a.txt", "")
-	socket, err := net.Listen("unix", root+"/socket")
-	if err != nil {
-		t.Fatal(err)
-	}
+	socket := must(net.Listen("unix", root+"/socket"))(t)
 	defer socket.Close()
 	if os.Geteuid() == 0 {
-		if err := unix.Mknod(root+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
-			t.Fatal(err)
-		}
+		check(t, unix.Mknod(root+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 	}
 	run := serve(t, Options{Root: root})
 	for _, path := range []string{"/fifo.html", "/fifo", "/link.html", "/link", "/404.html", "/none", "/in/index.html", "/socket", "/null", "/in/x"} {
 		for _, method := range []string{"GET", "HEAD"} {
-			if resp, _ := run.get(t, method, path); resp.StatusCode != 404 {
-				t.Errorf("%s %s: %s", method, path, resp.Status)
-			}
+			run.status(t, 404, method, path)
 			notOpened(t, method+" "+path, fifos...)
 		}
 	}
@@ -309,8 +272,7 @@ func TestOnlyRegularFiles(t *testing.T) {
 // A FIFO that takes a file's place again and again is never opened either:
 // there is no moment between the look and the open.
 func TestAFileThatIsAFIFONowAndThen(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, ".file", "content")
+	root := tree(t, ".file", "content")
 	opened := fifo(t, root+"/.fifo")
 	run := serve(t, Options{Root: root, NoLiveReload: true})
 	stop, stopped := make(chan struct{}), make(chan struct{})

@@ -13,10 +13,7 @@ import (
 
 func TestBlockedPagesAreLogged(t *testing.T) {
 	var said bytes.Buffer
-	s, err := New(Options{Logger: slog.New(slog.NewTextHandler(&said, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must(New(Options{Logger: slog.New(slog.NewTextHandler(&said, nil))}))(t)
 	defer s.Close()
 	for _, page := range []string{"http://127.0.0.1/a", "http://127.0.0.1/a", "http://127.0.0.1/b", ""} {
 		r := httptest.NewRequest(http.MethodGet, "/livereload.js?blocked=connect-src", nil)

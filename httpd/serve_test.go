@@ -21,10 +21,7 @@ type plainConn struct {
 
 func (r *running) dialPlain(t testing.TB) *plainConn {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", r.addr))(t)
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	return &plainConn{conn, bufio.NewReader(conn)}
@@ -34,10 +31,7 @@ func (r *running) dialPlain(t testing.TB) *plainConn {
 func (c *plainConn) ask(t testing.TB) (again bool) {
 	t.Helper()
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	resp, err := http.ReadResponse(c.lines, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(http.ReadResponse(c.lines, nil))(t)
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("%s %v", resp.Status, err)
@@ -54,10 +48,7 @@ func (c *plainConn) isOver() bool {
 // serveOpen is serve for tests that close the listener.
 func serveOpen(t testing.TB, opts Options) (*running, net.Listener) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	return serveListener(t, newServer(t, opts), ln), ln
 }
 
@@ -86,9 +77,7 @@ func (r *running) returns(t testing.TB) {
 // When the listener is closed, the connections are served to their end.
 func TestConnectionsSurviveTheirListener(t *testing.T) {
 	const size = 32 << 20 // more than socket buffers hold
-	dir := t.TempDir()
-	write(t, dir, "index.html", "<p>hi")
-	write(t, dir, "big.zip", strings.Repeat("x", size))
+	dir := tree(t, "index.html", "<p>hi", "big.zip", strings.Repeat("x", size))
 	run, ln := serveOpen(t, Options{Root: dir})
 	page := run.dial(t)
 	page.greet(t, run.url("/"))
@@ -145,8 +134,7 @@ func TestServeReturnsAfterTheLastConnection(t *testing.T) {
 // Serve can be told to stop while it waits for the last connections.
 func TestStoppingWithoutAListener(t *testing.T) {
 	const size = 32 << 20
-	dir := t.TempDir()
-	write(t, dir, "big.zip", strings.Repeat("x", size))
+	dir := tree(t, "big.zip", strings.Repeat("x", size))
 	for name, stop := range map[string]func(*running){
 		"context": func(r *running) { r.stop() },
 		"close":   func(r *running) { r.Close() },
@@ -162,9 +150,7 @@ func TestStoppingWithoutAListener(t *testing.T) {
 			run.goesOn(t)
 			begun := time.Now()
 			stop(run)
-			if got := page.closed(t); got != websocket.StatusGoingAway {
-				t.Errorf("closed with %v, want %v", got, websocket.StatusGoingAway)
-			}
+			page.closed(t, websocket.StatusGoingAway)
 			run.returns(t)
 			if took := time.Since(begun); took > 3*time.Second {
 				t.Errorf("took %v", took)

@@ -29,20 +29,40 @@ func TestMain(m *testing.M) {
 func write(t testing.TB, dir, name, content string) {
 	t.Helper()
 	file := filepath.Join(dir, name)
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	check(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	check(t, os.WriteFile(file, []byte(content), 0o644))
+}
+
+// tree makes a directory of files, whose names and contents come in pairs.
+func tree(t testing.TB, files ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for i := 0; i < len(files); i += 2 {
+		write(t, dir, files[i], files[i+1])
+	}
+	return dir
+}
+
+// check ends the test if there is an error.
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
+}
+
+// must returns a value, and ends the test if there is an error instead.
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return value
 	}
 }
 
 func newServer(t testing.TB, opts Options) *Server {
 	t.Helper()
-	s, err := New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must(New(opts))(t)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -69,10 +89,7 @@ func serve(t testing.TB, opts Options, prepare ...func(*Server)) *running {
 
 func serveOn(t testing.TB, s *Server, addr string) *running {
 	t.Helper()
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("tcp", addr))(t)
 	return serveListener(t, s, ln)
 }
 
@@ -94,10 +111,7 @@ func (r *running) url(path string) string { return "http://" + r.addr + path }
 // get requests a path without following redirects. Headers come in pairs.
 func (r *running) get(t testing.TB, method, path string, headers ...string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, r.url(path), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := must(http.NewRequestWithContext(t.Context(), method, r.url(path), nil))(t)
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "Host" {
 			req.Host = headers[i+1]
@@ -109,26 +123,33 @@ func (r *running) get(t testing.TB, method, path string, headers ...string) (*ht
 		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(client.Do(req))(t)
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := must(io.ReadAll(resp.Body))(t)
 	return resp, string(body)
+}
+
+// status compares the status of an answer.
+func (r *running) status(t testing.TB, want int, method, path string, headers ...string) {
+	t.Helper()
+	if resp, body := r.get(t, method, path, headers...); resp.StatusCode != want {
+		t.Errorf("%s %s %q: %s %q, want %d", method, path, headers, resp.Status, body, want)
+	}
+}
+
+// shows compares the content of an answer to GET.
+func (r *running) shows(t testing.TB, want, path string, headers ...string) {
+	t.Helper()
+	if resp, body := r.get(t, "GET", path, headers...); resp.StatusCode != 200 || body != want {
+		t.Errorf("%s %q: %s %q, want %q", path, headers, resp.Status, body, want)
+	}
 }
 
 // raw sends bytes as they are and returns the status line of the answer, ""
 // when the connection is closed without one.
 func (r *running) raw(t testing.TB, text string) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", r.addr))(t)
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	io.WriteString(conn, text)
@@ -147,16 +168,10 @@ type download struct {
 
 func (r *running) download(t testing.TB, path string) download {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", r.addr))(t)
 	t.Cleanup(func() { conn.Close() })
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(http.ReadResponse(bufio.NewReader(conn), nil))(t)
 	return download{resp, conn}
 }
 
@@ -167,17 +182,14 @@ func (d download) wait() (n int64, err error) {
 }
 
 func TestNewSaysWhatIsWrongWithTheRoot(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "file", "")
+	dir := tree(t, "file", "")
 	tests := []struct{ name, root, want string }{
 		{"missing", filepath.Join(dir, "none"), "no such file or directory"},
 		{"not a directory", filepath.Join(dir, "file"), "not a directory"},
 	}
 	if os.Getuid() != 0 {
 		locked := filepath.Join(dir, "locked")
-		if err := os.Mkdir(locked, 0o100); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Mkdir(locked, 0o100))
 		tests = append(tests, struct{ name, root, want string }{"not readable", locked, "permission denied"})
 	}
 	for _, tt := range tests {
@@ -236,10 +248,7 @@ func (brokenListener) Accept() (net.Conn, error) { return nil, os.ErrInvalid }
 
 func TestServeReturnsTheListenersError(t *testing.T) {
 	s := newServer(t, Options{})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	if err := s.Serve(t.Context(), brokenListener{ln}); !errors.Is(err, os.ErrInvalid) {
 		t.Errorf("got %v, want %v", err, os.ErrInvalid)
 	}
@@ -276,9 +285,7 @@ func TestStoppingClosesWebSockets(t *testing.T) {
 			page.greet(t, "http://elsewhere/")
 			stop(run)
 			for _, c := range []*pageClient{silent, page} {
-				if got := c.closed(t); got != websocket.StatusGoingAway {
-					t.Errorf("closed with %v, want %v", got, websocket.StatusGoingAway)
-				}
+				c.closed(t, websocket.StatusGoingAway)
 			}
 			<-run.done
 		})
@@ -287,10 +294,7 @@ func TestStoppingClosesWebSockets(t *testing.T) {
 
 func TestCloseClosesWebSocketsOfAHandler(t *testing.T) {
 	s := newServer(t, Options{})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	srv := &http.Server{Handler: s}
 	served := make(chan error)
 	go func() { served <- srv.Serve(ln) }()
@@ -300,21 +304,14 @@ func TestCloseClosesWebSocketsOfAHandler(t *testing.T) {
 	page := run.dial(t)
 	page.greet(t, "http://elsewhere/")
 	s.Close()
-	if got := page.closed(t); got != websocket.StatusGoingAway {
-		t.Errorf("closed with %v, want %v", got, websocket.StatusGoingAway)
-	}
-	if resp, _ := run.get(t, "GET", "/livereload.js"); resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("after Close: %s", resp.Status)
-	}
+	page.closed(t, websocket.StatusGoingAway)
+	run.status(t, http.StatusServiceUnavailable, "GET", "/livereload.js")
 }
 
 // A browser opens connections in advance; they must not delay the end.
 func TestStoppingDoesNotWaitForSilentConnections(t *testing.T) {
 	run := serve(t, Options{Grace: time.Hour})
-	conn, err := net.Dial("tcp", run.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", run.addr))(t)
 	defer conn.Close()
 	run.get(t, "GET", "/livereload.js") // accepted later than conn
 	begun := time.Now()
@@ -329,18 +326,12 @@ func TestStoppingDoesNotWaitForSilentConnections(t *testing.T) {
 // comes as the server stops, nobody else can answer it.
 func TestStoppingAnswersTheRequestThatIsOnItsWay(t *testing.T) {
 	run := serve(t, Options{Root: t.TempDir()})
-	conn, err := net.Dial("tcp", run.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", run.addr))(t)
 	defer conn.Close()
 	run.get(t, "GET", "/") // connections are accepted in turn
 	run.stop()
 	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", run.addr)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(http.ReadResponse(bufio.NewReader(conn), nil))(t)
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("got %s", resp.Status)
@@ -349,8 +340,7 @@ func TestStoppingAnswersTheRequestThatIsOnItsWay(t *testing.T) {
 
 func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 	const size = 32 << 20 // more than socket buffers hold
-	dir := t.TempDir()
-	write(t, dir, "big.zip", strings.Repeat("x", size))
+	dir := tree(t, "big.zip", strings.Repeat("x", size))
 	tests := []struct {
 		name  string
 		grace time.Duration
@@ -405,33 +395,24 @@ func TestServeWaitsForBrowsersWithinGrace(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	go slow.listen()
-	if got := slow.closed(t); got != websocket.StatusGoingAway {
-		t.Errorf("closed with %v", got)
-	}
+	slow.closed(t, websocket.StatusGoingAway)
 	<-run.done
 }
 
 func TestNoLiveReloadServesFilesOnly(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "index.html", "<p>hi")
-	write(t, dir, "livereload.js", "mine")
+	dir := tree(t, "index.html", "<p>hi", "livereload.js", "mine")
 	run := serve(t, Options{Root: dir, NoLiveReload: true})
 	if resp, body := run.get(t, "GET", "/"); body != "<p>hi" || resp.Header.Get("Cache-Control") != "" {
 		t.Errorf("got %q, Cache-Control %q", body, resp.Header.Get("Cache-Control"))
 	}
-	if _, body := run.get(t, "GET", "/livereload.js"); body != "mine" {
-		t.Errorf("got %q", body)
-	}
+	run.shows(t, "mine", "/livereload.js")
 	run.Refresh("index.html")
 }
 
 // Without injection a page is what its file is, for every request, and the
 // rest of live reload is there. Pages of our own are not the site's.
 func TestNoInjectLeavesPagesAlone(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "a.html", "<p>hi")
-	write(t, dir, "404.html", "<p>gone")
-	write(t, dir, "list/x", "")
+	dir := tree(t, "a.html", "<p>hi", "404.html", "<p>gone", "list/x", "")
 	run := serve(t, Options{Root: dir, NoInject: true})
 	resp, body := run.get(t, "GET", "/a.html", "Sec-Fetch-Dest", "document")
 	if body != "<p>hi" || resp.Header.Get("Cache-Control") != "no-cache" || resp.Header.Get("Vary") != "" {
@@ -458,29 +439,17 @@ func TestNoFilesServesLiveReloadOnly(t *testing.T) {
 	if got := resp.Header.Get("Cross-Origin-Resource-Policy"); got != "cross-origin" {
 		t.Errorf("Cross-Origin-Resource-Policy %q", got)
 	}
-	if resp, _ := run.get(t, "GET", "/livereload.js", "If-None-Match", resp.Header.Get("ETag")); resp.StatusCode != 304 {
-		t.Errorf("conditional: %s", resp.Status)
-	}
-	if resp, _ := run.get(t, "GET", "/"); resp.StatusCode != 404 {
-		t.Errorf("/: %s", resp.Status)
-	}
-	if resp, _ := run.get(t, "GET", "/livereload"); resp.StatusCode != 426 {
-		t.Errorf("/livereload without an upgrade: %s", resp.Status)
-	}
+	run.status(t, 304, "GET", "/livereload.js", "If-None-Match", resp.Header.Get("ETag"))
+	run.status(t, 404, "GET", "/")
+	run.status(t, 426, "GET", "/livereload")
 }
 
 // A site cannot shadow what is ours.
 func TestOurURLsComeFirst(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "livereload.js", "mine")
-	write(t, dir, "livereload/index.html", "mine")
+	dir := tree(t, "livereload.js", "mine", "livereload/index.html", "mine")
 	run := serve(t, Options{Root: dir})
-	if _, body := run.get(t, "GET", "/livereload.js"); body != livereload.Script {
-		t.Errorf("got %.20q", body)
-	}
-	if resp, _ := run.get(t, "GET", "/livereload"); resp.StatusCode != 426 {
-		t.Errorf("/livereload: %s", resp.Status)
-	}
+	run.shows(t, livereload.Script, "/livereload.js")
+	run.status(t, 426, "GET", "/livereload")
 }
 
 func TestOnlyGETAndHEAD(t *testing.T) {

@@ -18,9 +18,7 @@ import (
 // The status page is nobody's but ours: a site cannot be in its place, another
 // site cannot ask for it or frame it, and what it loads is beside it.
 func TestStatusPageIsProtected(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, ".execlogd/index.html", "mine")
-	write(t, root, ".execlogd/mine.html", "mine")
+	root := tree(t, ".execlogd/index.html", "mine", ".execlogd/mine.html", "mine")
 	run := serve(t, Options{Root: root})
 	for _, path := range []string{"/.execlogd/", "/.execlogd/status.css", "/.execlogd/status.js", "/.execlogd/status.svg"} {
 		resp, body := run.get(t, "GET", path, "Sec-Fetch-Site", "same-origin")
@@ -67,19 +65,14 @@ func TestStatusPageIsProtected(t *testing.T) {
 		t.Errorf("redirected to %s, which a proxy's prefix breaks", resp.Header.Get("Location"))
 	}
 	bare := serve(t, Options{Root: root, NoLiveReload: true})
-	if resp, _ := bare.get(t, "GET", "/.execlogd/"); resp.StatusCode != 404 {
-		t.Errorf("without live reload: %s", resp.Status)
-	}
+	bare.status(t, 404, "GET", "/.execlogd/")
 }
 
 // rows are the texts of the elements in the list of that id in the status page, with
 // one space between words and without times.
 func rows(t testing.TB, page, id string) (texts []string) {
 	t.Helper()
-	doc, err := html.Parse(strings.NewReader(page))
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc := must(html.Parse(strings.NewReader(page)))(t)
 	for n := range doc.Descendants() {
 		if !slices.Contains(n.Attr, html.Attribute{Key: "id", Val: id}) {
 			continue
@@ -145,9 +138,7 @@ func TestStatusShowsErrors(t *testing.T) {
 	dir := site(t, "a.html", "style.css")
 	run := serve(t, Options{Root: dir})
 	run.open(t, "/a.html", "/style.css")
-	if err := os.Remove(filepath.Join(dir, "style.css")); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Remove(filepath.Join(dir, "style.css")))
 	run.Recheck("style.css")
 	run.SetError("build", &PageError{Title: "build <failed>", Text: "line 1\nline 2"})
 	run.SetError("lint", &PageError{Title: "lint", Paths: []string{"a.html", "b/"}})
@@ -178,18 +169,12 @@ func TestWatchesAreShown(t *testing.T) {
 // events opens the stream and returns its lines.
 func (r *running) events(t testing.TB, headers ...string) (*http.Response, *bufio.Scanner) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", r.url("/.execlogd/events"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := must(http.NewRequestWithContext(t.Context(), "GET", r.url("/.execlogd/events"), nil))(t)
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := must(client.Do(req))(t)
 	t.Cleanup(func() { resp.Body.Close() })
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)

@@ -36,16 +36,12 @@ func TestRequestTimeouts(t *testing.T) {
 		{"a header that comes byte by byte", "GET / HTTP/1.1\r\nHost: localhost\r\nX: ", "x", 0},
 		{"nothing at all", "", "", 0},
 	}
-	dir := t.TempDir()
-	write(t, dir, "a.html", "<p>a")
+	dir := tree(t, "a.html", "<p>a")
 	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.body, s.timeouts.header = bound, bound })
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := net.Dial("tcp", run.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := must(net.Dial("tcp", run.addr))(t)
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(20 * time.Second))
 			io.WriteString(conn, tt.request)
@@ -81,21 +77,14 @@ func TestRequestTimeouts(t *testing.T) {
 
 // Keep-alive goes on where no body was announced.
 func TestKeepAlive(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "a.html", "<p>a")
+	dir := tree(t, "a.html", "<p>a")
 	run := serve(t, Options{Root: dir})
-	conn, err := net.Dial("tcp", run.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(net.Dial("tcp", run.addr))(t)
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	for range 3 {
 		fmt.Fprint(conn, "GET /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-		resp, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		resp := must(http.ReadResponse(in, nil))(t)
 		io.Copy(io.Discard, resp.Body)
 		if resp.Close {
 			t.Error("the connection is closed")
@@ -108,8 +97,7 @@ func TestKeepAlive(t *testing.T) {
 func TestAnswerThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 20 // more than socket buffers hold
-	dir := t.TempDir()
-	write(t, dir, "big.zip", strings.Repeat("x", size))
+	dir := tree(t, "big.zip", strings.Repeat("x", size))
 	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.receive = 2 * time.Second })
 
 	idle := run.download(t, "/big.zip")

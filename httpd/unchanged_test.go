@@ -193,9 +193,7 @@ func TestATouchAffectsNoPage(t *testing.T) {
 	p := run.browse(t, "/a.html", "/a.css", "/app.js")
 	now := time.Now()
 	for _, name := range []string{"a.html", "a.css", "app.js"} {
-		if err := os.Chtimes(filepath.Join(dir, name), now, now); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Chtimes(filepath.Join(dir, name), now, now))
 	}
 	run.Refresh("a.html", "a.css", "app.js")
 	p.expectNothing(t)
@@ -229,9 +227,7 @@ func TestAPageThatDoesNotSayWhenItWasServed(t *testing.T) {
 // Of a large file the content is not compared.
 func TestALargeFileIsNotCompared(t *testing.T) {
 	dir := site(t, "a.html", "large.js")
-	if err := os.Truncate(filepath.Join(dir, "large.js"), digestLimit+1); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Truncate(filepath.Join(dir, "large.js"), digestLimit+1))
 	old(t, dir)
 	run := serve(t, Options{Root: dir})
 	p := run.browse(t, "/a.html", "/large.js")
@@ -292,10 +288,7 @@ func TestAPageThatHasWhatWasThereInBetween(t *testing.T) {
 			p := &loadedPage{run: run}
 			write(t, dir, name, "saved")
 			token := p.request(t, "/a.html", []string{"/" + name})
-			f, err := run.current.Load().openRegular(name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := must(run.current.Load().openRegular(name))(t)
 			defer f.Close()
 			if isDistinct(f.version()) {
 				continue // it took too long
@@ -445,10 +438,7 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 				if path == "path" {
 					continue
 				}
-				text, err := os.ReadFile(filepath.Join(dir, path))
-				if err != nil {
-					t.Fatal(err)
-				}
+				text := must(os.ReadFile(filepath.Join(dir, path)))(t)
 				if got != string(text) {
 					t.Fatalf("page %d has %q of %s, and there is %q", i, got, path, text)
 				}
@@ -461,15 +451,9 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 func TestDigestsOfFreshFiles(t *testing.T) {
 	dir := site(t, "a.css")
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Options{Root: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := must(New(Options{Root: dir}))(t)
 		defer s.Close()
-		f, err := s.current.Load().openRegular("a.css")
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := must(s.current.Load().openRegular("a.css"))(t)
 		defer f.Close()
 
 		version := f.version()

@@ -78,9 +78,7 @@ const clientHello = `{"command":"hello","protocols":["http://livereload.com/prot
 
 func (c *pageClient) say(t testing.TB, text string) {
 	t.Helper()
-	if err := c.conn.Write(context.Background(), websocket.MessageText, []byte(text)); err != nil {
-		t.Fatal(err)
-	}
+	check(t, c.conn.Write(context.Background(), websocket.MessageText, []byte(text)))
 }
 
 // hear returns the next message.
@@ -121,9 +119,7 @@ func (c *pageClient) sync(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := c.conn.Ping(ctx); err != nil {
-		t.Fatal(err)
-	}
+	check(t, c.conn.Ping(ctx))
 }
 
 // expectNothing makes sure that the server has sent nothing: what it sent
@@ -161,18 +157,19 @@ func (c *pageClient) expect(t testing.TB, want ...string) {
 	}
 }
 
-// closed returns the status with which the server closes.
-func (c *pageClient) closed(t testing.TB) websocket.StatusCode {
+// closed compares the status with which the server closes.
+func (c *pageClient) closed(t testing.TB, want websocket.StatusCode) {
 	t.Helper()
 	select {
 	case text, open := <-c.heard:
 		if open {
 			t.Fatalf("got %s, want a close", text)
 		}
-		return websocket.CloseStatus(c.err)
+		if got := websocket.CloseStatus(c.err); got != want {
+			t.Errorf("closed with %v, want %v (%v)", got, want, c.err)
+		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("not closed")
-		return 0
 	}
 }
 
@@ -225,8 +222,7 @@ func TestUpdatesWaitForInfo(t *testing.T) {
 
 // A page that was answered with 404.html says so in the socket's path.
 func TestAMissingPageIsReloadedWith404HTML(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "404.html", "<p>none")
+	dir := tree(t, "404.html", "<p>none")
 	run := serve(t, Options{Root: dir})
 	_, body := run.get(t, "GET", "/gone")
 	if !strings.HasPrefix(body, run.missingElement("/gone")) {
@@ -282,16 +278,12 @@ func TestFramesOfNonsense(t *testing.T) {
 				kind = websocket.MessageBinary
 			}
 			for i, frame := range tt.frames {
-				if err := c.conn.Write(t.Context(), kind, []byte(frame)); err != nil {
-					t.Fatal(err)
-				}
+				check(t, c.conn.Write(t.Context(), kind, []byte(frame)))
 				if i < len(tt.frames)-1 {
 					c.hear(t) // the answer to hello
 				}
 			}
-			if got := c.closed(t); got != tt.want {
-				t.Errorf("closed with %v, want %v (%v)", got, tt.want, c.err)
-			}
+			c.closed(t, tt.want)
 		})
 	}
 	t.Run("ignored", func(t *testing.T) {
@@ -310,7 +302,7 @@ func TestFramesOfNonsense(t *testing.T) {
 
 func TestWhoSaysNothingIsDropped(t *testing.T) {
 	run := serve(t, Options{}, func(s *Server) { s.hub.Timeouts.Hello = 10 * time.Millisecond })
-	run.dial(t).closed(t)
+	run.dial(t).closed(t, -1) // without a word
 }
 
 // A peer that is gone without a word does not answer pings.
@@ -340,10 +332,7 @@ func TestWhoNeverReadsIsDropped(t *testing.T) {
 	lively.greet(t, "http://elsewhere/")
 
 	dialer := net.Dialer{}
-	conn, err := dialer.Dial("tcp", run.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must(dialer.Dial("tcp", run.addr))(t)
 	defer conn.Close()
 	conn.(*net.TCPConn).SetReadBuffer(4096)
 	fmt.Fprintf(conn, "GET /livereload HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
