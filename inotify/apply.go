@@ -7,18 +7,8 @@ import (
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
 
-// applyBuffer applies the records of one read, and delivers their events.
-func (w *Watcher) applyBuffer(buf []byte) error {
-	complete, err := w.applyRecords(buf)
-	w.deliver()
-	if complete {
-		w.endFlushes()
-	}
-	return err
-}
-
-// applyRecords reports whether nothing is left to do after the records of buf.
-func (w *Watcher) applyRecords(buf []byte) (complete bool, err error) {
+// applyBuffer applies the records of one read. It returns complete when nothing is left to do.
+func (w *Watcher) applyBuffer(buf []byte) (complete bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.content.now = time.Now().UnixNano()

@@ -373,9 +373,10 @@ func BenchmarkApply(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := w.applyBuffer(buf); err != nil {
+		if _, err := w.applyBuffer(buf); err != nil {
 			b.Fatal(err)
 		}
+		w.deliver()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/event")
 }

@@ -339,10 +339,11 @@ func closed(c <-chan struct{}) bool {
 func (s *differential) step() bool {
 	n, err := s.watcher.read()
 	if errors.Is(err, unix.EAGAIN) {
-		again, err := s.watcher.repair()
+		complete, err := s.watcher.repair()
 		s.must(err)
+		s.watcher.deliver()
 		s.compare("pending work")
-		return again
+		return !complete
 	}
 	s.must(err)
 	for rec, err := range records(s.watcher.kernel.buf[:n]) {

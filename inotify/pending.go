@@ -51,22 +51,6 @@ type pending struct {
 	mountedFiles bool                      // the mounted files are to be compared with the list of mounts
 }
 
-// A workKind is a kind of pending work.
-type workKind uint8
-
-const (
-	noWork workKind = iota
-	overflowWork
-	rootsWork
-	dirtyWork
-	unscannedWork
-	unreportedWork
-	detachedWork
-	unwantedWork
-	skipWork
-	mountedFilesWork
-)
-
 func newPending() pending {
 	return pending{
 		roots:      map[*subscriber]struct{}{},
@@ -81,32 +65,6 @@ func newPending() pending {
 func (p *pending) empty() bool {
 	return !p.overflow && !p.mountedFiles &&
 		len(p.roots)+len(p.dirty)+len(p.unscanned)+len(p.unreported)+len(p.detached)+len(p.unwanted)+len(p.skipChecks) == 0
-}
-
-// next returns the kind of work to be done first, or noWork. What belongs to
-// directories that are not reachable has to wait for them.
-func (p *pending) next(t *dirtree.Tree) workKind {
-	switch {
-	case p.overflow:
-		return overflowWork
-	case len(p.roots) > 0:
-		return rootsWork
-	case anyKey(p.dirty, func(e dirEntry) bool { return !e.exists(t) || t.Reachable(e.dir) }):
-		return dirtyWork
-	case anyKey(p.unscanned, t.Reachable):
-		return unscannedWork
-	case anyKey(p.unreported, t.Reachable):
-		return unreportedWork
-	case len(p.detached) > 0:
-		return detachedWork
-	case len(p.unwanted) > 0:
-		return unwantedWork
-	case len(p.skipChecks) > 0:
-		return skipWork
-	case p.mountedFiles:
-		return mountedFilesWork
-	}
-	return noWork
 }
 
 // anyKey reports whether is returns true for a key of m.

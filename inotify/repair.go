@@ -16,18 +16,9 @@ import (
 const removalBatch = 512
 
 // repair does the next part of the work that had to wait until the queue was empty. It
-// returns true when the queue is to be read again, because the work may have queued records
-// or made more work.
-func (w *Watcher) repair() (again bool, err error) {
-	again, err = w.repairNext()
-	w.deliver()
-	if !again {
-		w.endFlushes()
-	}
-	return again, err
-}
-
-func (w *Watcher) repairNext() (again bool, err error) {
+// returns complete when nothing is left to do. Otherwise the queue is to be read again, because
+// the work may have queued records or made more work.
+func (w *Watcher) repair() (complete bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -37,47 +28,46 @@ func (w *Watcher) repairNext() (again bool, err error) {
 		w.pending.overflow = true
 	}
 
-	switch w.pending.next(w.tree) {
-	case overflowWork:
+	// The order matters: some work makes other work unnecessary. What belongs to directories
+	// that are not reachable has to wait for them.
+	switch p, t := &w.pending, w.tree; {
+	case p.overflow:
 		w.resync()
-	case rootsWork:
+	case len(p.roots) > 0:
 		w.resolveRoots()
-	case dirtyWork:
+	case anyKey(p.dirty, func(e dirEntry) bool { return !e.exists(t) || t.Reachable(e.dir) }):
 		w.verifyEntries()
-	case unscannedWork:
-		for n := range w.pending.unscanned {
-			if w.tree.Reachable(n) {
-				delete(w.pending.unscanned, n)
+	case anyKey(p.unscanned, t.Reachable):
+		for n := range p.unscanned {
+			if t.Reachable(n) {
+				delete(p.unscanned, n)
 				w.scan(0, scanRequest{dir: n, kind: scanNew})
 			}
 		}
-	case unreportedWork:
+	case anyKey(p.unreported, t.Reachable):
 		w.reportUnreported()
-	case detachedWork:
+	case len(p.detached) > 0:
 		// These directories are nowhere in the tree. They were deleted or moved out of it, or
 		// were not where the tree had them and no record says where they are.
 		//
 		// The second record of a rename cannot be missing by now. The entry that the directory
 		// was moved away from is verified first, and to look it up takes the lock of its parent,
 		// which the kernel holds until both records are queued.
-		for n := range w.pending.detached {
+		for n := range p.detached {
 			w.dropSubtree(n)
 		}
-	case unwantedWork:
+	case len(p.unwanted) > 0:
 		w.removeWatches()
-	case skipWork:
+	case len(p.skipChecks) > 0:
 		w.checkSkipped()
-	case mountedFilesWork:
+	case p.mountedFiles:
 		w.compareMountedFiles(true)
-	case noWork:
-		if w.poll() {
-			return true, nil
-		}
+	case !w.poll():
 		w.consistent = time.Now()
 		w.shortageReported = len(w.unwatched.retries) > 0
-		return false, nil
+		return true, nil
 	}
-	return true, nil
+	return false, nil
 }
 
 // verifyEntries verifies the dirty entries. Those of a directory that is not reachable wait

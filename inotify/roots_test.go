@@ -46,19 +46,12 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 			return false
 		}
 		must(err)
-		must(w.applyBuffer(w.kernel.buf[:n]))
+		_, err = w.applyBuffer(w.kernel.buf[:n])
+		must(err)
 		return true
 	}
-	rest := func() {
-		for again := true; again; {
-			for read() {
-			}
-			again, err = w.repair()
-			must(err)
-		}
-	}
 	must(os.Remove(inner))
-	rest()
+	must(w.drain(t.Context()))
 	must(os.Mkdir(inner, 0o755))
 	for read() { // the outer tree is scanned, and the inner root is to be resolved
 	}
@@ -66,7 +59,7 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	must(os.WriteFile(filepath.Join(inner, "c", "f"), []byte("x"), 0o644))
 	_, err = w.repair() // the inner root is resolved before their records are read
 	must(err)
-	rest()
+	must(w.drain(t.Context()))
 	for root, path := range map[string]string{dir: "a/c/f", inner: "c/f"} {
 		if got[root][path]&scanMask != scanMask {
 			t.Errorf("%s got %v, want %s with %v", root, got[root], path, scanMask)
@@ -126,7 +119,9 @@ func TestFromIsWhatWasReported(t *testing.T) {
 	} {
 		buf = appendRecord(buf, rec, 16)
 	}
-	tr.must(tr.watcher.applyBuffer(buf))
+	_, err := tr.watcher.applyBuffer(buf)
+	tr.must(err)
+	tr.watcher.deliver()
 	const want = "moved_from a/f\nmoved_from|isdir a\nmoved_to|isdir c from a\nmoved_to b/f\n"
 	if got := lines(tr.takeEvents()); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

@@ -468,20 +468,25 @@ func (w *Watcher) yield() {
 func (w *Watcher) drain(ctx context.Context) error {
 	for ctx.Err() == nil {
 		n, err := w.read()
+		isEmpty, complete := errors.Is(err, unix.EAGAIN), false
 		switch {
-		case errors.Is(err, unix.EAGAIN):
-			if again, err := w.repair(); !again {
-				return err
-			}
+		case isEmpty:
+			complete, err = w.repair()
 		case err != nil:
 			return os.NewSyscallError("read inotify", err)
 		default:
-			if err := w.applyBuffer(w.kernel.buf[:n]); err != nil {
-				return err
-			}
-			if n < len(w.kernel.buf)/2 { // there is hardly more to read
-				w.yield()
-			}
+			complete, err = w.applyBuffer(w.kernel.buf[:n])
+		}
+
+		w.deliver()
+		if complete {
+			w.endFlushes()
+		}
+		if err != nil || isEmpty && complete {
+			return err
+		}
+		if !isEmpty && n < len(w.kernel.buf)/2 { // there is hardly more to read
+			w.yield()
 		}
 	}
 	return nil
