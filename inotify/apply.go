@@ -43,8 +43,7 @@ func (w *Watcher) apply(rec record) {
 	switch {
 	case n == 0:
 		// The watch is of a file, or of a component, or was removed.
-		w.applyToMountedFiles(rec)
-		w.applyToRootFiles(rec)
+		w.applyToFiles(rec)
 		w.handover.apply(rec)
 	case rec.mask&(Ignored|Unmount) != 0:
 		w.watchEnded(n, rec.mask)

@@ -123,6 +123,14 @@ func (w *Watcher) withModify(n dirtree.ID, wd int32, name []byte, mask Mask) Mas
 	return mask | Modify
 }
 
+// noteReported notes that something is reported which no record has told.
+func (w *Watcher) noteReported(wd int32, name []byte, mask Mask) {
+	if w.mask&Modify != 0 {
+		w.content.now = time.Now().UnixNano()
+		w.content.reported(w.contentKey(wd, name), mask)
+	}
+}
+
 // statFile looks at name in the directory n, or at what that path leads to if n is 0.
 func (w *Watcher) statFile(n dirtree.ID, name []byte) (dirfd.Inode, error) {
 	if n == 0 {

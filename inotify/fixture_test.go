@@ -232,7 +232,7 @@ func (tr *fixture) watches() (count int) {
 		if _, err := fmt.Sscanf(lines.Text(), "inotify wd:%x", &wd); err != nil {
 			continue
 		}
-		if tr.watcher.tree.ByWatch(wd) != 0 || len(tr.watcher.components[wd]) == 0 && len(tr.watcher.mountedFiles.byWatch[wd])+len(tr.watcher.rootFiles[wd]) == 0 {
+		if tr.watcher.tree.ByWatch(wd) != 0 || len(tr.watcher.components[wd])+len(tr.watcher.files[wd]) == 0 {
 			count++
 		}
 	}

@@ -90,7 +90,7 @@ func TestCloseHandle(t *testing.T) {
 				checkModel(t, tr)
 				if len(tt.keep) == 0 {
 					tr.watcher.mu.Lock()
-					if n := len(tr.watcher.components) + len(tr.watcher.subscribed) + len(tr.watcher.rootPaths) + len(tr.watcher.rootFiles); n > 0 {
+					if n := len(tr.watcher.components) + len(tr.watcher.subscribed) + len(tr.watcher.rootPaths) + len(tr.watcher.files); n > 0 {
 						t.Errorf("%d things are remembered of roots that are closed", n)
 					}
 					tr.watcher.mu.Unlock()

@@ -106,7 +106,7 @@ func (w *Watcher) verifyEntry(e dirEntry, flags verifyFlags) {
 	}
 	st, err := dirfd.Stat(fd, e.name)
 	if err != nil && !isNotThere(err) {
-		w.failed(&os.PathError{Op: "look at", Path: w.path(e.dir) + "/" + e.name, Err: err}, again)
+		w.failed(&os.PathError{Op: "look at", Path: w.filePath(e), Err: err}, again)
 		return
 	}
 
@@ -171,9 +171,7 @@ func (w *Watcher) reportUnreported() {
 func (w *Watcher) removeWatches() {
 	some := min(len(w.pending.unwanted), removalBatch)
 	for _, wd := range w.pending.unwanted[:some] {
-		isUsed := w.tree.ByWatch(wd) != 0 || len(w.components[wd]) > 0 ||
-			len(w.mountedFiles.byWatch[wd]) > 0 || len(w.rootFiles[wd]) > 0
-		if !isUsed {
+		if w.tree.ByWatch(wd) == 0 && len(w.components[wd])+len(w.files[wd]) == 0 {
 			unix.InotifyRmWatch(w.kernel.fd, uint32(wd)) // EINVAL: the kernel has removed it already
 		}
 	}

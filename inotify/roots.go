@@ -75,6 +75,14 @@ func (w *Watcher) unwatchComponent(c component, s *subscriber) {
 	}
 }
 
+// unwatchComponents ends the watches of all components of the path of s's root.
+func (w *Watcher) unwatchComponents(s *subscriber) {
+	for _, c := range s.components {
+		w.unwatchComponent(c, s)
+	}
+	s.components = nil
+}
+
 // resolve follows a path name by name, and watches each directory before it looks for the name
 // in it. A directory that may not be watched is passed over. It ends early where the path does.
 func (w *Watcher) resolve(path string) (components []component) {
@@ -117,7 +125,6 @@ func (w *Watcher) subscribe(s *subscriber) error {
 		w.subs = append(w.subs, s)
 		w.pending.resolve(s)
 		w.resolveRoots()
-		w.pending.mountedFiles = true // the mask of their watches may have grown
 		return nil
 	case errors.Is(err, unix.ENOTDIR):
 		if fileErr := w.subscribeFile(s); s.file != nil {
@@ -177,6 +184,7 @@ func (w *Watcher) widenMask(mask Mask) {
 	}
 
 	w.mask |= mask
+	w.pending.mountedFiles = true
 	for _, s := range w.subs {
 		if s.file != nil && w.watchRootFile(s) != nil {
 			w.pending.resolve(s)
@@ -315,9 +323,9 @@ func (w *Watcher) setRoot(s *subscriber, n dirtree.ID) {
 
 // loseRoot takes s away from its root, if it has one, and reports that.
 func (w *Watcher) loseRoot(s *subscriber) {
-	if s.file != nil {
-		w.unwatchRootFile(s)
-		w.emitFile(s, Delete)
+	if f := s.file; f != nil {
+		w.removeFile(f)
+		w.emitFile(f, Delete)
 		return
 	}
 
@@ -370,7 +378,10 @@ func (w *Watcher) Locations(root string) []Location {
 	}
 	dir, name := w.subs[i].dir, []byte(nil)
 	if w.subs[i].file != nil {
-		dir, name = w.locateRootFile(w.subs[i])
+		path, _ := filepath.EvalSymlinks(w.subs[i].root)
+		for _, e := range w.inTree([]string{path}) {
+			dir, name = e.dir, []byte(e.name)
+		}
 	}
 	if dir == 0 || !w.paths.Locate(dir, name) {
 		return nil

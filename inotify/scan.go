@@ -23,9 +23,6 @@ const watchFlags = unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 // rootMask is what a root itself is watched for in addition to Watcher.mask.
 const rootMask = DeleteSelf | MoveSelf
 
-// fileMask is what a watch on a single file reports of its content.
-const fileMask = Modify | CloseWrite | Attrib | Access | Open | CloseNoWrite
-
 // A scanKind says which directories a scan enters and what it reports.
 type scanKind uint8
 
@@ -557,11 +554,6 @@ func (w *Watcher) isInPlace(n dirtree.ID) bool {
 	}
 	unix.Close(fd)
 	return true
-}
-
-// watchFile adds a watch for the file open as fd.
-func (w *Watcher) watchFile(fd int) (wd int32, err error) {
-	return w.kernel.watch(fd, "", uint32(w.mask&fileMask|Attrib|MoveSelf))
 }
 
 // remote returns the name of the remote file system that name in the directory open as fd is

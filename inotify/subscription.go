@@ -3,7 +3,6 @@ package inotify
 import (
 	"path"
 	"slices"
-	"time"
 
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
 )
@@ -42,13 +41,13 @@ type Subscription struct {
 // A subscriber is a Subscription with its place in the tree and its events.
 type subscriber struct {
 	Subscription
-	root       string      // absolute path
-	dir        dirtree.ID  // of its root; 0 while there is none
-	file       *rootFile   // its root, if that is a file
-	components []component // of its root's path; they are watched
-	endMask    Mask        // how its root will end, as far as is known
-	muted      bool        // no events, because Add is under way
-	closed     bool        // Handle.Close was called
+	root       string       // absolute path
+	dir        dirtree.ID   // of its root; 0 while there is none
+	file       *watchedFile // its root, if that is a file
+	components []component  // of its root's path; they are watched
+	endMask    Mask         // how its root will end, as far as is known
+	muted      bool         // no events, because Add is under way
+	closed     bool         // Handle.Close was called
 
 	queued     []Event // guarded by Watcher.mu
 	delivering []Event // of the goroutine that delivers
@@ -124,10 +123,7 @@ func (w *Watcher) emitRoot(n dirtree.ID, mask Mask) {
 // emitPresent queues the event that a scan reports of a file: it is there, or it is
 // another than before.
 func (w *Watcher) emitPresent(n dirtree.ID, name []byte) {
-	if w.mask&Modify != 0 {
-		w.content.now = time.Now().UnixNano()
-		w.content.reported(w.contentKey(w.tree.Node(n).WD, name), scanMask)
-	}
+	w.noteReported(w.tree.Node(n).WD, name, scanMask)
 	w.emit(n, name, scanMask, nil)
 }
 

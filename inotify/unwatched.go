@@ -257,8 +257,7 @@ func (w *Watcher) poll() bool {
 
 	if w.unwatched.interval > 0 {
 		w.retryWatches()
-		w.pollMountedFiles()
-		w.pollRootFiles()
+		w.pollFiles()
 		for n, names := range maps.Clone(w.unwatched.dirs) {
 			for name, u := range names {
 				w.pollDir(n, name, u)

@@ -73,9 +73,9 @@ type Watcher struct {
 	target     *subscriber                         // alone gets events; nil is everybody
 
 	components   map[int32]map[string][]*subscriber // of the paths of roots, by watch and name
-	rootFiles    map[int32][]*subscriber            // whose root is a file, by its watch
+	files        map[int32][]*watchedFile           // by watch; 0 has those that are polled
 	mountPoints  []string                           // when the list was read last
-	mountedFiles mountedFiles
+	mountedFiles struct{ at map[dirEntry]*watchedFile }
 	unwatched    unwatchedDirs
 	renames      renameLog
 	content      contentTimes
@@ -102,24 +102,24 @@ func New(opts Options) (*Watcher, error) {
 // newWatcher returns a Watcher without descriptors.
 func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
-		problem:      opts.Problem,
-		statfs:       dirfd.Filesystem,
-		kernel:       newInstance(),
-		mask:         internalMask,
-		subscribed:   map[dirtree.ID][]*subscriber{},
-		rootPaths:    map[dirtree.ID]string{},
-		components:   map[int32]map[string][]*subscriber{},
-		rootFiles:    map[int32][]*subscriber{},
-		mountedFiles: mountedFiles{at: map[dirEntry]*mountedFile{}, byWatch: map[int32][]*mountedFile{}},
-		unwatched:    newUnwatchedDirs(opts.PollInterval),
-		pending:      newPending(),
-		consistent:   time.Now(),
+		problem:    opts.Problem,
+		statfs:     dirfd.Filesystem,
+		kernel:     newInstance(),
+		mask:       internalMask,
+		subscribed: map[dirtree.ID][]*subscriber{},
+		rootPaths:  map[dirtree.ID]string{},
+		components: map[int32]map[string][]*subscriber{},
+		files:      map[int32][]*watchedFile{},
+		unwatched:  newUnwatchedDirs(opts.PollInterval),
+		pending:    newPending(),
+		consistent: time.Now(),
 	}
 
 	if w.problem == nil {
 		w.problem = func(error) {}
 	}
 
+	w.mountedFiles.at = map[dirEntry]*watchedFile{}
 	w.content.floor = w.consistent.Add(-clockStep).UnixNano()
 	w.setTree(dirtree.New())
 	return w
@@ -234,11 +234,10 @@ func (h *Handle) Close() {
 	w.subs = slices.DeleteFunc(slices.Clone(w.subs), func(other *subscriber) bool { return other == s })
 	s.queued = nil
 	delete(w.pending.roots, s)
-	for _, c := range s.components {
-		w.unwatchComponent(c, s)
+	w.unwatchComponents(s)
+	if s.file != nil {
+		w.removeFile(s.file)
 	}
-	s.components = nil
-	w.unwatchRootFile(s)
 	if n := s.dir; n != 0 {
 		w.unsetRoot(s)
 		parent := w.tree.Parent(n)
