@@ -116,6 +116,9 @@ func (w *Watcher) applyDir(n dirtree.ID, rec record) {
 	child := w.tree.Lookup(n, rec.name)
 	switch {
 	case rec.mask&Create != 0:
+		if w.tree.Has(child, dirtree.Silent) { // by Rescan, which was ahead of this record
+			w.detach(child, detachment{})
+		}
 		w.appeared(n, rec.name, true)
 	case rec.mask&Delete != 0:
 		w.detach(child, detachment{})

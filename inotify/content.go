@@ -1,6 +1,7 @@
 package inotify
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -114,7 +115,10 @@ func (w *Watcher) withModify(n dirtree.ID, wd int32, name []byte, mask Mask) Mas
 	if err != nil || st.Kind != unix.DT_REG {
 		return mask // what became of it is in the queue
 	}
-	known := st.Mtime == file.mtime || st.Mtime <= max(w.content.floor, file.reported) || file.created && st.Size == 0
+	isNews := func(s *subscriber) bool { return s.Mask&Modify != 0 && s.since < st.Mtime }
+	known := st.Mtime == file.mtime || st.Mtime <= max(w.content.floor, file.reported) || file.created && st.Size == 0 ||
+		n != 0 && !w.anySubscriber(n, isNews) ||
+		n == 0 && !slices.ContainsFunc(w.subs, func(s *subscriber) bool { return s.root == string(name) && isNews(s) })
 	file.mtime, file.created = st.Mtime, false
 	if known {
 		return mask

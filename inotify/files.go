@@ -227,7 +227,7 @@ func (w *Watcher) subscribeFile(s *subscriber) error {
 
 	w.subs = append(w.subs, s)
 	w.pending.resolve(s) // its path may have changed before it was watched
-	w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
+	s.since = began.Add(-clockStep).UnixNano()
 	return err
 }
 

@@ -172,17 +172,22 @@ func TestUpdateHandleWherePolled(t *testing.T) {
 	}
 }
 
-// A change whose only trace is a newer time is reported, also if Update comes between the change
-// and its record.
-func TestUpdateKeepsNewerTimes(t *testing.T) {
+// A change whose only trace is a newer time is reported, also if Update, or Add of another root,
+// comes between the change and its record.
+func TestNewerTimesAreKept(t *testing.T) {
 	tests := []struct {
 		name          string
 		before, after Mask
+		add           string
 		want          string
 	}{
-		{"the same mask", Changes, Changes, "modify|attrib f\n"},
-		{"another mask", Changes, Modify, "modify|attrib f\n"},
-		{"content was not asked for", Attrib, Changes, "attrib f\n"},
+		{"the same mask", Changes, Changes, "", "modify|attrib f\n"},
+		{"another mask", Changes, Modify, "", "modify|attrib f\n"},
+		{"content was not asked for", Attrib, Changes, "", "attrib f\n"},
+		{"another directory is added", Changes, Changes, "out:.", "modify|attrib f\n"},
+		{"the same directory is added", Changes, Changes, ".", "modify|attrib f\n"},
+		{"a file is added", Changes, Changes, "f", "modify|attrib f\n"},
+		{"content is asked for by another root", Attrib, Attrib, ".", "attrib f\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -191,15 +196,42 @@ func TestUpdateKeepsNewerTimes(t *testing.T) {
 			tr.watcher = openWatcher(t)
 			h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: tt.before, Deliver: tr.deliver}))
 			tr.watcher.content.floor -= int64(time.Hour) // as if it had been added an hour ago
+			tr.watcher.subs[0].since -= int64(time.Hour)
 			minuteAgo := time.Now().Add(-time.Minute)
 			tr.must(os.Chtimes(tr.at("f"), minuteAgo, minuteAgo))
 			tr.must(h.Update(tt.after, nil))
+			if tt.add != "" {
+				tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.at(tt.add)}))
+			}
 			tr.run()
 			if got := lines(tr.flush()); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
+}
+
+// A directory that is made while Rescan looks is reported with what is in it, although the scan is
+// ahead of its record.
+func TestRescanLosesNothing(t *testing.T) {
+	tr := newEmptyFixture(t)
+	tr.do("mkdir a/b")
+	tr.watcher = openWatcher(t)
+	var armed atomic.Bool
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Deliver: tr.deliver, SkipDir: func(p string) bool {
+		if p == "a" && armed.CompareAndSwap(true, false) {
+			tr.do("mkdir a/new/below\nwrite a/new/below/f")
+		}
+		return false
+	}}))
+	tr.read()
+	armed.Store(true)
+	tr.watcher.Rescan(tr.root)
+	const want = "create|isdir a/new\ncreate|isdir a/new/below\nmodify|close_write|create a/new/below/f\n"
+	if got := lines(tr.read()); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	checkModel(t, tr.run())
 }
 
 // While the rules change again and again, every file that is made in directories

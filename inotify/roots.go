@@ -157,8 +157,7 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	slices.Sort(w.mountPoints)
 	w.mountPoints = slices.Compact(w.mountPoints)
 	w.compareMountedFiles(false)
-	w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
-
+	s.since = began.Add(-clockStep).UnixNano()
 	return w.subscribeError(s, err)
 }
 

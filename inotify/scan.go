@@ -482,8 +482,11 @@ func (d *dirScan) finishDir(e *scanEntry) {
 		if w.target != nil && w.anySubscriber(n, func(sub *subscriber) bool { return sub != w.target }) {
 			w.pending.unscanned[n] = struct{}{} // this scan reports to one subscriber alone
 		}
-		if below.kind.reports() {
+		switch {
+		case below.kind.reports():
 			w.detachBelow(n)
+		case below.kind == scanSilent:
+			w.tree.SetFlags(n, dirtree.Silent, 0)
 		}
 	}
 	if below.kind.reports() && !e.announced && (isNew || d.req.kind == scanAll) {

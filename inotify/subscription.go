@@ -47,6 +47,7 @@ type subscriber struct {
 	components []component  // of its root's path; they are watched
 	endMask    Mask         // how its root will end, as far as is known
 	muted      bool         // no events, because Add is under way
+	since      int64        // changes until then count as reported to it; in ns since 1970
 	closed     bool         // Handle.Close was called
 
 	queued     []Event // guarded by Watcher.mu

@@ -187,13 +187,13 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 	if mask == 0 {
 		mask = Changes
 	}
+	hasNewFiles := mask&Modify&^s.Mask != 0 // all, since it has not asked for content
 	s.Mask = mask
 	formerSkip := s.SkipDir
 	s.SkipDir = skipDir
 
 	var err error
 	began := time.Now()
-	hasNewFiles := mask&Modify&^w.mask != 0 // all, since no subscription has asked for content
 	if s.dir != 0 && w.tree.Reachable(s.dir) {
 		w.pruneSkipped(s.dir)
 		watches := w.tree.Watches()
@@ -210,7 +210,7 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 		hasNewFiles = hasNewFiles || w.tree.Watches() > watches
 	}
 	if hasNewFiles { // what was written to them before is not reported
-		w.content.floor = max(w.content.floor, began.Add(-clockStep).UnixNano())
+		s.since = began.Add(-clockStep).UnixNano()
 	}
 	w.widenMask(mask)
 	w.pollUnseen()

@@ -60,6 +60,7 @@ type Flags uint8
 const (
 	Root       Flags = 1 << iota // it has no parent, and its path is known
 	Subscribed                   // subscriptions start here
+	Silent                       // what is in it was not reported when it was found
 	free                         // the node is not in use
 )
 
