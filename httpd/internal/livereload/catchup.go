@@ -40,24 +40,6 @@ type report struct {
 	hasDigest bool
 }
 
-// newReport parses the info of a page. A page that knows no cursor has seen what its
-// token says.
-func newReport(r request, token PageToken) report {
-	p := report{
-		shows:   shownPaths(r.Path, token),
-		named:   parsePaths(r.Uses),
-		usesAll: r.All,
-		missing: token.Missing,
-		served:  token.Cursor,
-		seen:    token.Cursor,
-	}
-	if r.Seen != "" {
-		p.seen = parseCursor(r.Seen)
-	}
-	p.digest, p.hasDigest = parseDigest(r.Digest)
-	return p
-}
-
 // shownPaths returns the paths of the resources that a page at path shows.
 func shownPaths(path string, token PageToken) []string {
 	path, ok := urlpath.Parse(path)
@@ -87,15 +69,28 @@ func parsePaths(texts []string) []string {
 // introduce takes in what a page reports of itself, and leaves in its mailbox its cursor,
 // its errors and what it has missed. It returns how many files it compared.
 func (h *Hub) introduce(c *client, r request, token PageToken) (compared int) {
-	p := newReport(r, token)
-	seen := h.lookFirst(h.enter(c, p))
+	p := report{
+		shows:   shownPaths(r.Path, token),
+		named:   parsePaths(r.Uses),
+		usesAll: r.All,
+		missing: token.Missing,
+		served:  token.Cursor,
+		seen:    token.Cursor, // if the page knows no other
+	}
+	if r.Seen != "" {
+		p.seen = parseCursor(r.Seen)
+	}
+	p.digest, p.hasDigest = parseDigest(r.Digest)
+
+	h.enter(c, p)
+	seen := h.lookFirst(slices.Concat(c.page.shows, c.page.uses))
 	p.outdated = token.Listing && h.isOutdated(p.shows, token)
 	return h.catchUp(c, p, seen)
 }
 
-// enter replaces the page of a client by one that reports, and returns its resources at
-// which nobody has looked. What is left in the mailbox until catchUp is dropped.
-func (h *Hub) enter(c *client, p report) (unknown []*resource) {
+// enter replaces the page of a client by one that reports. What is left in the mailbox
+// until catchUp is dropped.
+func (h *Hub) enter(c *client, p report) {
 	h.mu.Lock()
 	c.catchingUp = true
 	h.mu.Unlock()
@@ -107,10 +102,6 @@ func (h *Hub) enter(c *client, p report) (unknown []*resource) {
 	h.setShown(c, p.shows)
 	h.mu.Unlock()
 	h.nameUses(c, p.named)
-
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return append(unknownIn(c.page.shows), unknownIn(c.page.uses)...)
 }
 
 // nameUses adds to what a page uses, and returns the resources that are new to it. Of one
@@ -170,20 +161,21 @@ func (h *Hub) catchUp(c *client, p report, seen map[*resource]FileState) (compar
 
 	h.mu.Lock()
 	c.pending = c.page.withoutError(before.merge(replayed)).merge(c.pending)
-	h.compareContent(c, c.page.shows)
 	h.mu.Unlock()
-	h.compareAll(c, c.page.uses)
+	h.compareContent(c, c.page.shows)
+	h.compareContent(c, c.page.uses)
 
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.addFailedFetches(c)
+	h.mu.Unlock()
 	h.answer(c)
 	return compared
 }
 
 // answer ends the catching up of a page: it is told its cursor and its errors at least.
-// h.mu must be held.
 func (h *Hub) answer(c *client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	c.cursorDue, c.errorsDue, c.catchingUp = true, true, false
 	c.notify()
 }
@@ -202,7 +194,7 @@ func (h *Hub) missedBy(c *client, p report, seen map[*resource]FileState) (u upd
 
 	if p.seen.Epoch == h.epoch {
 		changes, ok := h.since(p.seen.Number)
-		if ok && !slices.ContainsFunc(changes, change.isLost) {
+		if ok && !slices.ContainsFunc(changes, func(c change) bool { return c.lost }) {
 			c.baseline = p.seen.Number
 			same := h.isUnchanged(c, p) && p.hasDigest
 			return update{}, slices.Clone(changes), replay{seen, p.seen.Time, same}
@@ -274,22 +266,16 @@ func (h *Hub) replayAll(p *page, changes []change, past replay) (u update, compa
 		h.mu.Lock()
 		for end := compared + filesAtOnce; len(changes) > 0 && compared < end; changes = changes[1:] {
 			u = u.merge(h.replay(p, &changes[0], past))
-			compared += changes[0].comparisons(p)
+			compared += 1 + len(changes[0].files)
+			for _, f := range changes[0].files {
+				if f.isDir {
+					compared += len(p.uses)
+				}
+			}
 		}
 		h.mu.Unlock()
 	}
 	return u, compared
-}
-
-// comparisons returns about how many files replay compares.
-func (c *change) comparisons(p *page) int {
-	n := 1 + len(c.files)
-	for _, f := range c.files {
-		if f.isDir {
-			n += len(p.uses)
-		}
-	}
-	return n
 }
 
 // replay returns what a change of the past means to a page. h.mu must be held.
@@ -300,12 +286,25 @@ func (h *Hub) replay(p *page, c *change, past replay) (u update) {
 	case c.lost:
 		return update{reload: &missed}
 	}
-	if p.hasResources() {
-		m := newMatch(c, h.missedHits(c, p, past), nil)
-		defer m.end()
-		u = u.merge(m.updateFor(m.maskOf(p)))
+	if len(p.shows)+len(p.uses) == 0 {
+		return u
 	}
-	return u
+
+	hits := h.missedHits(c, p, past)
+	if len(hits) == 0 {
+		return u
+	}
+
+	m := newMatch(c, hits, nil)
+	defer m.end()
+	var k mask
+	for _, r := range p.shows {
+		k.shows |= r.hits
+	}
+	for _, r := range p.uses {
+		k.uses |= r.hits
+	}
+	return u.merge(m.updateFor(k))
 }
 
 // missedHits returns those of the hits of a past change that a page has missed. A page
@@ -330,16 +329,10 @@ func (h *Hub) missedHits(c *change, p *page, past replay) []hit {
 // but not since before it was served. It returns how many files it compared.
 func (h *Hub) addUses(c *client, paths []string, age time.Duration) (compared int) {
 	added := h.nameUses(c, paths)
-	h.mu.Lock()
-	unknown := unknownIn(added)
-	h.mu.Unlock()
-	past := replay{seen: h.lookFirst(unknown), since: time.Now().Add(-age - latency).UnixMilli()}
-
+	past := replay{seen: h.lookFirst(added), since: time.Now().Add(-age - latency).UnixMilli()}
 	if len(added) > 0 {
 		compared = h.catchUpUses(c, added, past)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.answer(c)
 	return compared
 }
@@ -365,7 +358,7 @@ func (h *Hub) catchUpUses(c *client, added []*resource, past replay) (compared i
 	c.pending = before.merge(replayed).merge(c.pending)
 	h.notifyChanged()
 	h.mu.Unlock()
-	h.compareAll(c, added)
+	h.compareContent(c, added)
 	return compared
 }
 
@@ -376,16 +369,13 @@ func (h *Hub) show(c *client, paths []string) map[*resource]FileState {
 	if c.reports {
 		h.addFailedFetches(c)
 	}
-	unknown := unknownIn(c.page.shows)
 	h.mu.Unlock()
-	return h.lookFirst(unknown)
+	return h.lookFirst(c.page.shows)
 }
 
 // showURL takes in that a page shows something else without having been loaded.
 func (h *Hub) showURL(c *client, paths []string) {
 	h.show(c, paths)
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.compareContent(c, c.page.shows)
 	h.answer(c)
 }
@@ -429,12 +419,10 @@ func (h *Hub) watchListing(c *client, href string, token PageToken) {
 	shows := []string{ListingOf(path)}
 	seen := h.show(c, shows)
 	h.catchUpUses(c, c.page.shows, replay{seen: seen})
-	outdated := h.isOutdated(shows, token)
-
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if outdated {
+	if h.isOutdated(shows, token) {
+		h.mu.Lock()
 		c.pending = c.pending.merge(update{reload: &missed})
+		h.mu.Unlock()
 	}
 	h.answer(c)
 }

@@ -223,7 +223,7 @@ func TestWhatAPageNamesMayHaveChangedMeanwhile(t *testing.T) {
 
 // A bounded number of failed fetches is remembered.
 func TestFailedFetchesAreBounded(t *testing.T) {
-	var h Hub
+	h := New(Config{}, nil)
 	for i := range 2 * maxFailedFetches {
 		h.NoteFailedFetch("http://h/a.html", fmt.Sprint("/", i))
 	}
@@ -234,7 +234,7 @@ func TestFailedFetchesAreBounded(t *testing.T) {
 
 // A page that connects is told the failed fetches of the last minute.
 func TestFailedFetchesExpire(t *testing.T) {
-	var h Hub
+	h := New(Config{}, nil)
 	c := h.join()
 	c.url = "http://h/a.html"
 	h.NoteFailedFetch(c.url, "/old.json")

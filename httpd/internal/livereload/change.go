@@ -31,9 +31,8 @@ type change struct {
 // newChange returns the change of the content of files. The paths are relative to the
 // root; a slash at the end makes one a directory with everything below it.
 func newChange(paths []string) change {
-	c := change{files: changedFiles(paths)}
-	c.paths = pathsOf(c.files, false)
-
+	c := newFileChange(paths, false)
+	c.reloadShown = make(map[string]*reloadMessage)
 	var styles, images []reloadMessage
 	for _, f := range c.files {
 		switch f.kind() {
@@ -45,9 +44,9 @@ func newChange(paths []string) change {
 			c.reloadAll = firstReload(c.reloadAll, f.name)
 		case filetype.Document:
 			c.reloadUnlocated = firstReload(c.reloadUnlocated, f.name)
-			c.addShown(f.name)
+			fallthrough
 		case filetype.NotLoaded:
-			c.addShown(f.name)
+			c.reloadShown[f.name] = firstReload(nil, f.name)
 		}
 	}
 
@@ -58,22 +57,6 @@ func newChange(paths []string) change {
 	return c
 }
 
-// newNameChange returns the change of names that came or went. It has no rule for
-// pages that do not report what they use.
-func newNameChange(paths []string) change {
-	c := change{files: changedFiles(paths), names: true}
-	c.paths = pathsOf(c.files, true)
-	return c
-}
-
-// addShown makes the pages that show a file load again.
-func (c *change) addShown(name string) {
-	if c.reloadShown == nil {
-		c.reloadShown = make(map[string]*reloadMessage)
-	}
-	c.reloadShown[name] = new(newReloadMessage(name, false))
-}
-
 // firstReload returns m, or if that is nil a reload for a file.
 func firstReload(m *reloadMessage, name string) *reloadMessage {
 	if m == nil {
@@ -82,9 +65,34 @@ func firstReload(m *reloadMessage, name string) *reloadMessage {
 	return m
 }
 
-func (c *change) isEmpty() bool { return len(c.files) == 0 }
+// newFileChange returns a change without a rule for pages that do not report what they
+// use. With names it is of names that came or went.
+func newFileChange(paths []string, names bool) change {
+	c := change{names: names}
+	seen := make(map[changedFile]bool)
+	for _, p := range paths {
+		f := newChangedFile(p)
+		if urlpath.IsHidden(f.name) || seen[f] {
+			continue
+		}
+		seen[f] = true
 
-func (c change) isLost() bool { return c.lost }
+		// Of a directory, resources below it are looked for one by one.
+		if !f.isDir {
+			for _, path := range urlpath.PathsOf(f.name) {
+				c.paths = append(c.paths, changedPath{urlpath.Canonical(path), len(c.files)})
+			}
+		}
+		if names {
+			dir := strings.TrimSuffix(path.Dir("/"+f.name), "/") + "/"
+			c.paths = append(c.paths, changedPath{ListingOf(urlpath.Canonical(dir)), len(c.files)})
+		}
+		c.files = append(c.files, f)
+	}
+	return c
+}
+
+func (c *change) isEmpty() bool { return len(c.files) == 0 }
 
 // updateFor returns what the change means to a page that does not report what it uses.
 func (c *change) updateFor(p *page) update {
@@ -117,21 +125,6 @@ type changedFile struct {
 	isDir bool   // the directory changed as a whole
 }
 
-// changedFiles returns the files of paths that may be served, each once.
-func changedFiles(paths []string) []changedFile {
-	var files []changedFile
-	seen := make(map[changedFile]bool)
-	for _, p := range paths {
-		f := newChangedFile(p)
-		if urlpath.IsHidden(f.name) || seen[f] {
-			continue
-		}
-		seen[f] = true
-		files = append(files, f)
-	}
-	return files
-}
-
 // newChangedFile parses a path that may begin or end with a slash, and be "." or "/"
 // for the root.
 func newChangedFile(p string) changedFile {
@@ -150,28 +143,6 @@ func (f changedFile) title() string {
 // path returns the path of the resource that is the file itself.
 func (f changedFile) path() string {
 	return urlpath.Canonical("/" + f.title())
-}
-
-// shownAt returns the paths of the resources that may lead to the file. A directory
-// has none: resources below it are looked for one by one.
-func (f changedFile) shownAt() []string {
-	if f.isDir {
-		return nil
-	}
-	paths := urlpath.PathsOf(f.name)
-	for i := range paths {
-		paths[i] = urlpath.Canonical(paths[i])
-	}
-	return paths
-}
-
-// listing returns the path of the resource that lists the file's directory.
-func (f changedFile) listing() string {
-	dir := path.Dir("/" + f.name)
-	if dir != "/" {
-		dir += "/"
-	}
-	return listingPrefix + urlpath.Canonical(dir)
 }
 
 // kind goes by the name. A directory that changed as a whole may have files of any
@@ -198,24 +169,11 @@ func (f changedFile) rank() int {
 	return lastRank
 }
 
-// A changedPath is the path of a resource that a changed file may affect.
+// A changedPath is the path of a resource that a changed file may affect: one at which it
+// is shown, or when names came or went the list of its directory.
 type changedPath struct {
 	path string
 	file int // index in change.files
-}
-
-// pathsOf returns the paths at which files are shown, and when names came or went also
-// the lists that their names are in.
-func pathsOf(files []changedFile, names bool) (paths []changedPath) {
-	for i, f := range files {
-		for _, path := range f.shownAt() {
-			paths = append(paths, changedPath{path, i})
-		}
-		if names {
-			paths = append(paths, changedPath{f.listing(), i})
-		}
-	}
-	return paths
 }
 
 const hiddenExplanation = "none: hidden files are not served"

@@ -1,6 +1,7 @@
 package livereload
 
 import (
+	"math"
 	"runtime"
 	"time"
 )
@@ -49,9 +50,6 @@ func (h *Hub) join() *client {
 	c := &client{hub: h, shownErrors: noErrors}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.clients == nil {
-		h.clients = make(map[*client]struct{})
-	}
 	h.clients[c] = struct{}{}
 	h.updateNonReporting(c)
 	return c
@@ -116,7 +114,7 @@ func (c *client) deliver(u update, of *change, rec *Change) bool {
 }
 
 // take empties the mailbox and returns what was in it as frames; nil is nothing.
-func (h *Hub) take(c *client) []byte {
+func (h *Hub) take(c *client) (frames []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c.catchingUp {
@@ -126,74 +124,62 @@ func (h *Hub) take(c *client) []byte {
 	u := c.pending
 	c.pending = update{}
 	if !c.extended {
-		return u.frames()
+		if u.reload != nil {
+			return u.reload.frame
+		}
+		for _, asset := range u.assets {
+			frames = append(frames, asset.frame...)
+		}
+		return frames
 	}
 
-	var news, errors, fetches []byte
 	if !c.reloading && (c.cursorDue || !u.isEmpty()) {
 		c.cursorDue, c.reloading = false, u.reload != nil
-		news = h.message(c, u)
+		frames = h.message(c, u)
 	}
 	if c.errorsDue && !h.muted {
 		c.errorsDue = false
 		if frame, hash := errorsMessage(h.errorsOf(&c.page)); hash != c.shownErrors {
-			c.shownErrors, errors = hash, frame
+			c.shownErrors = hash
+			frames = append(frames, frame...)
 		}
 	}
 	if len(c.fetches) > 0 && !c.reloading {
-		fetches = failedFetchesMessage(c.fetches)
+		frames = append(frames, encode(failedFetchesMessage{"tried", c.fetches})...)
 		c.fetches = nil
 	}
-	return joinFrames(news, errors, fetches)
-}
-
-// A cachedMessage is the last message with a cursor. The next page mostly gets the same,
-// except for the digest.
-type cachedMessage struct {
-	key    messageKey
-	head   []byte // of the text, up to the digest
-	tail   []byte // behind the digest
-	digest digest // in frame
-	frame  []byte
+	return frames
 }
 
 // A messageKey differs from another when the messages differ in more than the digest.
 type messageKey struct {
-	number   uint64
-	reload   *reloadMessage
-	asset    *reloadMessage // the first
-	assets   int            // how many
-	reported bool
+	number uint64
+	reload *reloadMessage
+	asset  *reloadMessage // the first
+	assets int            // how many
 }
 
 // message returns the frame that tells a page of the extended protocol its cursor and an
 // update. h.mu must be held.
 func (h *Hub) message(c *client, u update) []byte {
-	key := messageKey{number: h.number, reload: u.reload, assets: len(u.assets), reported: c.page.reported}
+	// The next page mostly gets the same text, except for the digest.
+	key := messageKey{number: h.number, reload: u.reload, assets: len(u.assets)}
 	if len(u.assets) > 0 {
 		key.asset = &u.assets[0]
 	}
-	m := &h.cache
-	if m.key != key || m.head == nil {
-		*m = cachedMessage{key: key}
-		m.head, m.tail = messageText(h.cursor(), u, c.page.reported)
+	if h.lastText == nil || h.lastKey != key {
+		h.lastKey, h.lastText = key, messageText(Cursor{h.epoch, h.number, h.time}, u)
 	}
 
 	// A page that does not report what it uses gets no digest.
-	var d digest
-	var digits []byte
+	end := make([]byte, 0, 64)
 	if c.page.reported {
-		d = digest{named: c.named, uses: sumOf(c.page.uses), shows: sumOf(c.page.shows)}
+		d := digest{named: c.named, uses: sumOf(c.page.uses), shows: sumOf(c.page.shows)}
+		end = append(d.append(append(end, `,"digest":"`...)), '"')
 	}
-	if m.frame == nil || m.digest != d {
-		if c.page.reported {
-			digits = d.append(make([]byte, 0, 64))
-		}
-		n := len(m.head) + len(digits) + len(m.tail)
-		frame := appendTextHeader(make([]byte, 0, maxHeader+n), n)
-		m.digest, m.frame = d, append(append(append(frame, m.head...), digits...), m.tail...)
-	}
-	return m.frame
+	end = append(end, '}')
+	n := len(h.lastText) + len(end)
+	return append(append(appendTextHeader(make([]byte, 0, maxHeader+n), n), h.lastText...), end...)
 }
 
 // open makes send be called whenever something is in the mailbox, from now on. send takes
@@ -219,9 +205,9 @@ func (c *client) notify() {
 	c.hub.enqueue(c)
 }
 
-// sendFirstMax is how many clients are sent their updates in less time than it takes to
-// wake a goroutine or two.
-const sendFirstMax = 8
+// sendFirst is how many clients are sent their updates in less time than it takes to wake
+// a goroutine or two.
+const sendFirst = 8
 
 // maxSenders is how many goroutines send at once. A write does not wait, so more of them
 // than processors are of no use.
@@ -238,28 +224,21 @@ func (h *Hub) enqueue(c *client) {
 	h.queue = append(h.queue, c)
 	if h.senders < min(len(h.queue), maxSenders) {
 		h.senders++
-		go h.sendQueue()
+		go h.sendQueue(math.MaxInt)
 	}
 }
 
-// sendQueue is a sender.
-func (h *Hub) sendQueue() {
-	for c := h.dequeue(); c != nil; c = h.dequeue() {
-		c.send()
-	}
-}
-
-// sendFirst is a sender that the caller has counted. It hands over to a goroutine after
-// the first few clients.
-func (h *Hub) sendFirst() {
-	for range sendFirstMax {
+// sendQueue is a sender that the caller has counted. After most clients it hands over to
+// a goroutine.
+func (h *Hub) sendQueue(most int) {
+	for range most {
 		c := h.dequeue()
 		if c == nil {
 			return
 		}
 		c.send()
 	}
-	go h.sendQueue()
+	go h.sendQueue(math.MaxInt)
 }
 
 // dequeue takes a client from the queue. It returns nil when there is none, and counts

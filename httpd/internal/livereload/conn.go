@@ -1,7 +1,9 @@
 package livereload
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,12 +58,9 @@ type conn struct {
 	token  PageToken
 
 	// For the goroutine that reads.
-	greeted    bool // the client has said hello
-	extended   bool // it speaks our protocol
-	reports    bool // and its page reports what it uses
-	introduced bool
-	budget     ratelimit.Bucket
-	compared   int // files that were compared for it since the last message
+	greeted  bool // the client has said hello
+	budget   ratelimit.Bucket
+	compared int // files that were compared for it since the last message
 }
 
 // ServeWebSocket upgrades a request of a page that may listen, and returns. The page is
@@ -151,7 +150,9 @@ func (c *conn) throttle(cost int) error {
 		if wait == 0 {
 			return nil
 		}
-		if !c.net.sleep(wait) {
+		select {
+		case <-time.After(wait):
+		case <-c.net.done:
 			return net.ErrClosed
 		}
 	}
@@ -166,25 +167,26 @@ func (c *conn) handle(text []byte) error {
 			return net.ErrClosed // it has left while it waited
 		}
 	}
-	r, err := parseRequest(text)
-	if err != nil {
+	var r *request // nil is null
+	if err := json.Unmarshal(text, &r); err != nil || r == nil {
 		return &closeError{websocket.StatusInvalidFramePayloadData, "want a JSON object"}
 	}
 	if !c.greeted {
-		return c.greet(r)
+		return c.greet(*r)
 	}
 
-	c.handleRequest(r)
-	if r.Command == "info" && !c.introduced {
-		c.introduced = true
+	c.handleRequest(*r)
+	if r.Command == "info" && !c.introduced() {
 		c.hub.open(c.client, c.send)
 	}
 	return nil
 }
 
+func (c *conn) introduced() bool { return c.client.send != nil }
+
 // greet answers the hello.
 func (c *conn) greet(r request) error {
-	if !r.isHello() {
+	if r.Command != "hello" || !slices.Contains(r.Protocols, officialProtocol) {
 		return &closeError{websocket.StatusProtocolError, "want hello with " + officialProtocol}
 	}
 	c.greeted = true
@@ -193,7 +195,6 @@ func (c *conn) greet(r request) error {
 		return c.net.send(textFrame([]byte(officialHello)))
 	}
 
-	c.extended = true
 	c.hub.mu.Lock()
 	c.client.extended = true
 	c.hub.mu.Unlock()
@@ -209,14 +210,14 @@ func (c *conn) handleRequest(r request) {
 	}
 
 	switch {
-	case r.Command == "info" && c.extended && c.peer.SameOrigin && r.Path != "":
-		c.reports = true
+	case r.Command == "info" && c.client.extended && c.peer.SameOrigin && r.Path != "":
 		c.compared = c.hub.introduce(c.client, r, c.token)
-	case r.Command == "uses" && c.reports:
-		c.compared = c.hub.addUses(c.client, parsePaths(r.Uses), r.age())
-	case r.Command == "url" && c.reports:
+	case r.Command == "uses" && c.client.reports:
+		age := min(cmp.Or(max(r.Age, 0), defaultAge), 1e9)
+		c.compared = c.hub.addUses(c.client, parsePaths(r.Uses), time.Duration(age*float64(time.Millisecond)))
+	case r.Command == "url" && c.client.reports:
 		c.hub.showURL(c.client, shownPaths(r.Path, c.token))
-	case r.Command == "info" && !c.introduced:
+	case r.Command == "info" && !c.introduced():
 		c.introduceOther(r)
 	case r.Command == "info" || r.Command == "url":
 		c.hub.setPage(c.client, c.locate(r.URL))
@@ -226,7 +227,7 @@ func (c *conn) handleRequest(r request) {
 // introduceOther takes in a page that does not report what it uses.
 func (c *conn) introduceOther(r request) {
 	seen := c.token.Cursor
-	if c.extended && r.Seen != "" {
+	if c.client.extended && r.Seen != "" {
 		seen = parseCursor(r.Seen)
 	}
 
@@ -240,10 +241,10 @@ func (c *conn) introduceOther(r request) {
 	if c.token.Listing && p.located {
 		c.hub.watchListing(c.client, r.URL, c.token)
 	}
-	if c.extended {
+	if c.client.extended {
 		c.hub.mu.Lock()
-		defer c.hub.mu.Unlock()
 		c.client.reloading = false
+		c.hub.mu.Unlock()
 		c.hub.answer(c.client)
 	}
 }
@@ -273,7 +274,13 @@ func (c *conn) sent() { c.hub.sent(c.client) }
 
 // ping makes sure that the client is still there, and does so again after a while.
 func (c *conn) ping() {
-	if !c.set.join(c) {
+	c.set.mu.Lock()
+	_, open := c.set.conns[c]
+	if open {
+		c.set.Add()
+	}
+	c.set.mu.Unlock()
+	if !open {
 		return // the timer was too late to be stopped
 	}
 	defer c.set.Done()
@@ -330,17 +337,6 @@ func (s *ConnSet) remove(c *conn) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	s.Done()
-}
-
-// join adds a goroutine to the group if a connection is still in the set.
-func (s *ConnSet) join(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.conns[c]
-	if ok {
-		s.Add()
-	}
-	return ok
 }
 
 // Close sends all connections a close frame, also those that are still to come. It does

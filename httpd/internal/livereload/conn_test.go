@@ -1,8 +1,10 @@
 package livereload
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,24 +18,49 @@ import (
 
 const extendedClientHello = `{"command":"hello","protocols":["` + officialProtocol + `","` + extendedProtocol + `"]}`
 
-// connect opens a websocket to a hub, and returns the set that the connection is in.
-func connect(t *testing.T, h *Hub, opts *websocket.DialOptions) (*websocket.Conn, *ConnSet) {
+// serveHub serves the websocket of a hub, and returns its URL and the set that the
+// connections are in.
+func serveHub(t *testing.T, h *Hub) (string, *ConnSet) {
 	t.Helper()
 	set := new(ConnSet)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeWebSocket(w, r, Peer{Conns: set, SameOrigin: true, IsOwn: func(*url.URL) bool { return true }})
 	}))
-	ws, _, err := websocket.Dial(t.Context(), srv.URL, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		ws.CloseNow()
 		set.Cut()
 		set.Wait(context.Background())
 		srv.Close()
 	})
+	return srv.URL, set
+}
+
+// connect opens a websocket to a hub.
+func connect(t *testing.T, h *Hub, opts *websocket.DialOptions) (*websocket.Conn, *ConnSet) {
+	t.Helper()
+	url, set := serveHub(t, h)
+	ws, _, err := websocket.Dial(t.Context(), url, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ws.CloseNow() })
 	return ws, set
+}
+
+// What comes in one packet with the request is not lost.
+func TestMessageBehindTheRequestIsRead(t *testing.T) {
+	address, _ := serveHub(t, newHub(t.TempDir()))
+	peer, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	hello := extendedClientHello + strings.Repeat(" ", 2*readBuffer)
+	fmt.Fprintf(peer, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n\x81\xfe%c%c\x00\x00\x00\x00%s", len(hello)>>8, len(hello)&0xff, hello)
+	peer.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if answer, err := bufio.NewReader(peer).ReadString('}'); !strings.HasSuffix(answer, `"serverName":"execlogd"}`) {
+		t.Errorf("got %q, %v", answer, err)
+	}
 }
 
 // A client is pinged again and again.

@@ -2,14 +2,10 @@ package livereload
 
 import (
 	"cmp"
-	"errors"
 	"hash/maphash"
-	"io/fs"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // A PageError is what pages show in place of what they would be.
@@ -42,32 +38,26 @@ func (h *Hub) SetError(source string, e *PageError) {
 	defer h.mu.Unlock()
 
 	i, found := slices.BinarySearchFunc(h.setErrors, source, func(e sourcedError, source string) int { return cmp.Compare(e.source, source) })
-	switch {
-	case found && e == nil:
+	if found {
 		h.setErrors = slices.Delete(h.setErrors, i, i+1)
-	case found:
-		h.setErrors[i] = newSourcedError(source, e)
-	case e == nil:
+	} else if e == nil {
 		return
-	default:
-		h.setErrors = slices.Insert(h.setErrors, i, newSourcedError(source, e))
 	}
 
+	if e != nil {
+		s := sourcedError{source: source, err: new(*e), about: newChange(e.Paths), paths: make(map[string]bool)}
+		for _, file := range s.about.files {
+			if file.isDir {
+				s.dirs = append(s.dirs, file.path())
+			}
+		}
+		for _, p := range s.about.paths {
+			s.paths[p.path] = true
+		}
+		h.setErrors = slices.Insert(h.setErrors, i, s)
+	}
 	h.notifyChanged()
 	h.errorsChanged()
-}
-
-func newSourcedError(source string, e *PageError) sourcedError {
-	s := sourcedError{source: source, err: new(*e), about: newChange(e.Paths), paths: make(map[string]bool)}
-	for _, file := range s.about.files {
-		if file.isDir {
-			s.dirs = append(s.dirs, file.path())
-		}
-		for _, path := range file.shownAt() {
-			s.paths[path] = true
-		}
-	}
-	return s
 }
 
 // errorsChanged has pages told their errors, where they are others than they were told.
@@ -83,17 +73,11 @@ func (h *Hub) errorsChanged() {
 
 // affects reports whether a page shows the error.
 func (s *sourcedError) affects(p *page) bool {
-	switch {
-	case len(s.err.Paths) == 0, slices.ContainsFunc(p.shows, s.isAbout):
-		return true
-	case p.reported:
-		return slices.ContainsFunc(p.uses, s.isAbout)
+	isAbout := func(r *resource) bool {
+		return s.paths[r.path] || slices.ContainsFunc(s.dirs, func(dir string) bool { return isBelow(r.path, dir) })
 	}
-	return !s.about.updateFor(p).isEmpty()
-}
-
-func (s *sourcedError) isAbout(r *resource) bool {
-	return s.paths[r.path] || slices.ContainsFunc(s.dirs, func(dir string) bool { return isBelow(r.path, dir) })
+	return len(s.err.Paths) == 0 || slices.ContainsFunc(p.shows, isAbout) || slices.ContainsFunc(p.uses, isAbout) ||
+		!p.reported && !s.about.updateFor(p).isEmpty()
 }
 
 // errorsOf returns the errors of a page: those of its files, then those that were set.
@@ -106,7 +90,7 @@ func (h *Hub) errorsOf(p *page) []*PageError {
 		}
 	}
 
-	for r := range h.resourcesOf(p) {
+	for _, r := range slices.Concat(p.shows, p.uses) {
 		add(r.err)
 	}
 	for i := range h.setErrors {
@@ -167,18 +151,6 @@ func (e *PageError) equal(other *PageError) bool {
 		return e == other
 	}
 	return e.Title == other.Title && e.Text == other.Text
-}
-
-// unreadableError returns the error of a file that is there and cannot be read.
-func unreadableError(s FileState) *PageError {
-	reason := "The file cannot be read."
-	if errno, ok := errors.AsType[syscall.Errno](s.Err); ok {
-		reason = "The file cannot be read: " + errno.Error() + "."
-	}
-	if errors.Is(s.Err, fs.ErrPermission) {
-		reason += " Give the user that runs the server permission to read it."
-	}
-	return &PageError{Title: "Cannot read " + validUTF8(path.Join("/", s.Name)), Text: reason}
 }
 
 // goneError returns the error of a file that was there.

@@ -83,9 +83,7 @@ func (c *client) addFailedFetch(path string) {
 	}
 }
 
-func failedFetchesMessage(files []string) []byte {
-	return encode(struct {
-		Command string   `json:"command"`
-		Files   []string `json:"files"`
-	}{"tried", files})
+type failedFetchesMessage struct {
+	Command string   `json:"command"`
+	Files   []string `json:"files"`
 }

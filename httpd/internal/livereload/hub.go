@@ -52,7 +52,9 @@ type Hub struct {
 	queue   []*client // that have something to be sent; see enqueue
 	senders int       // goroutines that send it
 	scratch []*client // kept for broadcast
-	cache   cachedMessage
+
+	lastKey  messageKey // of the last message with a cursor
+	lastText []byte     // of it, up to the digest
 
 	records []Change      // of the last changes, for Snapshot
 	changed chan struct{} // nil, or closed when a snapshot would be another; see Changed
@@ -100,6 +102,10 @@ func New(config Config, look func(path string) FileState) *Hub {
 		epoch:    rand.Text()[:10],
 		look:     look,
 		time:     time.Now().UnixMilli(),
+
+		clients:   make(map[*client]struct{}),
+		resources: make(map[string]*resource),
+		broken:    make(map[*resource]struct{}),
 	}
 	h.config.Store(&config)
 	return h
@@ -112,7 +118,7 @@ func (h *Hub) Refresh(paths []string) { h.tell(newChange(paths)) }
 
 // Recheck is Refresh for names that came or went, and files that can be read or not
 // any more. Pages are told as far as that makes a difference to them.
-func (h *Hub) Recheck(paths []string) { h.tell(newNameChange(paths)) }
+func (h *Hub) Recheck(paths []string) { h.tell(newFileChange(paths, true)) }
 
 // tell tells pages of a change, after a look at the resources that it affects.
 func (h *Hub) tell(c change) {
@@ -183,7 +189,7 @@ func (h *Hub) forgetFiles() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.resources {
-		r.forget()
+		*r = resource{path: r.path, subscribers: r.subscribers}
 	}
 	clear(h.broken)
 	h.rootSince = h.number + 1
@@ -199,10 +205,10 @@ func (h *Hub) forgetFiles() {
 // reloadAll makes every page load again, as all files may be others. What was seen at
 // the resources is in seen. It returns how many pages were told.
 func (h *Hub) reloadAll(all change, seen map[*resource]FileState) (told int) {
-	defer h.sendFirst()
+	defer h.sendQueue(sendFirst)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.senders++ // for sendFirst
+	h.senders++ // sendQueue
 
 	h.muted = false
 	h.observeChange(&all, seen)
@@ -225,10 +231,10 @@ func (h *Hub) reloadAll(all change, seen map[*resource]FileState) (told int) {
 // It waits for none of them. It sends the first few of the updates itself, which is
 // faster than to wake a goroutine that does.
 func (h *Hub) broadcast(c change, seen map[*resource]FileState) (told int) {
-	defer h.sendFirst()
+	defer h.sendQueue(sendFirst)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.senders++ // for sendFirst
+	h.senders++ // sendQueue
 
 	hits, errs := h.observeChange(&c, seen)
 	h.remember(c)
@@ -238,7 +244,7 @@ func (h *Hub) broadcast(c change, seen map[*resource]FileState) (told int) {
 	affected := m.clients(h.scratch[:0])
 
 	for _, cl := range affected {
-		if cl.mask.hasError() {
+		if (cl.mask.shows|cl.mask.uses)&errorBit != 0 {
 			cl.errorsDue = true
 			cl.notify()
 		}
@@ -275,11 +281,10 @@ func (h *Hub) remember(c change) {
 	h.number++
 	h.time = time.Now().UnixMilli()
 	if len(c.files) > maxFiles {
-		everyone := &missed
-		if c.names {
-			everyone = nil
+		c = change{lost: true, names: c.names}
+		if !c.names {
+			c.reloadAll = &missed
 		}
-		c = change{reloadAll: everyone, lost: true, names: c.names}
 	}
 
 	c.time = h.time
@@ -303,11 +308,6 @@ func (h *Hub) since(number uint64) (changes []change, ok bool) {
 func (h *Hub) Cursor() Cursor {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.cursor()
-}
-
-// cursor is Cursor; h.mu must be held.
-func (h *Hub) cursor() Cursor {
 	return Cursor{h.epoch, h.number, h.time}
 }
 

@@ -36,7 +36,7 @@ func TestWhatABrowserMissedIsMerged(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var h Hub
+			h := New(Config{}, nil)
 			s := h.join()
 			defer h.leave(s)
 			for changed := range strings.SplitSeq(tt.changes, "|") {
@@ -63,7 +63,7 @@ func (h *Hub) taken(s *client) update {
 
 // What a change affects does not count for the next one.
 func TestChangesAreMatchedOneByOne(t *testing.T) {
-	var h Hub
+	h := New(Config{}, nil)
 	c := h.join()
 	defer h.leave(c)
 	h.enter(c, report{shows: []string{"/a.html"}, named: []string{"/a.css", "/b.css", "/c.js"}})
@@ -84,7 +84,7 @@ func TestChangesAreMatchedOneByOne(t *testing.T) {
 
 // However pages come, name files and go, a file knows its pages.
 func TestSubscribersKeepTheirIndexes(t *testing.T) {
-	var h Hub
+	h := New(Config{}, nil)
 	rng := rand.New(rand.NewPCG(1, 2))
 	some := func() (paths []string) {
 		for range rng.IntN(5) {
@@ -150,7 +150,7 @@ func TestSubscribersKeepTheirIndexes(t *testing.T) {
 func TestBrowsersAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		var h Hub
+		h := New(Config{}, nil)
 		urls := []string{"/a", "/b", "/slow"}
 		heard := make([]string, len(urls))
 		for i, url := range urls {
@@ -196,7 +196,7 @@ func TestBrowsersAreTold(t *testing.T) {
 // affects them or not.
 func TestAPageCostsABroadcastNoMemory(t *testing.T) {
 	allocs := func(pages int, changed string) float64 {
-		var h Hub
+		h := New(Config{}, nil)
 		for i := range pages {
 			s := h.join()
 			if i%2 == 0 {
@@ -238,7 +238,7 @@ func BenchmarkBroadcast(b *testing.B) {
 		{"stock/mix", []string{"a.html", "b.css", "c.png", "d.css"}, false},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			var h Hub
+			h := New(Config{}, nil)
 			for i := range pages {
 				s := h.join()
 				letter := fmt.Sprintf("%c", 'a'+i%26)
@@ -271,7 +271,7 @@ func BenchmarkBroadcast(b *testing.B) {
 
 // The messages of a change are written while others wait for the hub.
 func BenchmarkTake(b *testing.B) {
-	var h Hub
+	h := New(Config{}, nil)
 	var clients []*client
 	for i := range 1000 {
 		s := h.join()
@@ -294,7 +294,7 @@ func BenchmarkTake(b *testing.B) {
 
 // Who was told to load again need not be told again.
 func TestAPageThatReloadsIsNotToldToReload(t *testing.T) {
-	var h Hub
+	h := New(Config{}, nil)
 	stays, leaves := h.join(), h.join()
 	leaves.reloading = true
 	if told := h.reloadAll(newChange([]string{"/"}), nil); told != 1 {
@@ -307,7 +307,7 @@ func TestAPageThatReloadsIsNotToldToReload(t *testing.T) {
 
 // Names are bounded in all; a page with few of them is always known exactly.
 func TestNamesAreBounded(t *testing.T) {
-	var h Hub
+	h := New(Config{}, nil)
 	var clients []*client
 	add := func(names int) *client {
 		s := h.join()

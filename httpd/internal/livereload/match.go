@@ -2,7 +2,6 @@ package livereload
 
 import (
 	"cmp"
-	"iter"
 	"maps"
 	"math/bits"
 	"slices"
@@ -16,19 +15,18 @@ type hit struct {
 
 // hits returns the resources that a change affects: all of them, or if p is not nil at
 // least those of that page. Hub.mu must be held.
-func (h *Hub) hits(c *change, p *page) []hit {
-	if len(h.resources) == 0 {
-		return nil
-	}
-
-	var hits []hit
+func (h *Hub) hits(c *change, p *page) (hits []hit) {
 	for i, f := range c.files {
-		if f.isDir {
-			dir := f.path()
-			for r := range h.resourcesOf(p) {
-				if isBelow(r.path, dir) {
-					hits = append(hits, hit{r, i})
-				}
+		if !f.isDir {
+			continue
+		}
+		below, dir := maps.Values(h.resources), f.path()
+		if p != nil {
+			below = slices.Values(slices.Concat(p.shows, p.uses))
+		}
+		for r := range below {
+			if isBelow(r.path, dir) {
+				hits = append(hits, hit{r, i})
 			}
 		}
 	}
@@ -38,22 +36,6 @@ func (h *Hub) hits(c *change, p *page) []hit {
 		}
 	}
 	return hits
-}
-
-// resourcesOf yields the resources of a page, or all if p is nil. Hub.mu must be held.
-func (h *Hub) resourcesOf(p *page) iter.Seq[*resource] {
-	if p == nil {
-		return maps.Values(h.resources)
-	}
-	return func(yield func(*resource) bool) {
-		for _, list := range [][]*resource{p.shows, p.uses} {
-			for _, r := range list {
-				if !yield(r) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // affected returns the resources that a change affects, each once.
@@ -105,8 +87,6 @@ const (
 	errorBit = 1 << 63
 )
 
-func (m mask) hasError() bool { return (m.shows|m.uses)&errorBit != 0 }
-
 // A match is what one change means to the pages that report what they use. While there
 // is one, resource.hits says which files affect a resource. It costs nothing for a page
 // that is not affected. The zero match affects none.
@@ -124,30 +104,24 @@ func newMatch(c *change, hits []hit, errs []*resource) (m match) {
 		return m
 	}
 
-	bit := m.number(c, hits)
-	for _, hit := range hits {
-		m.add(hit.resource, bit[hit.file])
+	add := func(r *resource, bits uint64) {
+		if r.hits == 0 {
+			m.resources = append(m.resources, r)
+		}
+		r.hits |= bits
 	}
 	for _, r := range errs {
-		m.add(r, errorBit)
+		add(r, errorBit)
 	}
-	return m
-}
 
-// number gives each file with a hit a bit, in the order in which pages fetch them.
-func (m *match) number(c *change, hits []hit) map[int]uint64 {
-	var order []int
+	// Each file with a hit has a bit, in the order in which pages fetch them.
 	bit := make(map[int]uint64)
 	for _, hit := range hits {
-		if _, known := bit[hit.file]; !known {
-			bit[hit.file] = 0
-			order = append(order, hit.file)
-		}
+		bit[hit.file] = 0
 	}
-	slices.SortFunc(order, func(a, b int) int {
+	order := slices.SortedFunc(maps.Keys(bit), func(a, b int) int {
 		return cmp.Or(cmp.Compare(c.files[a].rank(), c.files[b].rank()), cmp.Compare(a, b))
 	})
-
 	for i, file := range order {
 		i = min(i, lastFile)
 		bit[file] = 1 << i
@@ -160,14 +134,11 @@ func (m *match) number(c *change, hits []hit) map[int]uint64 {
 			m.inPlace |= bit[file]
 		}
 	}
-	return bit
-}
 
-func (m *match) add(r *resource, bits uint64) {
-	if r.hits == 0 {
-		m.resources = append(m.resources, r)
+	for _, hit := range hits {
+		add(hit.resource, bit[hit.file])
 	}
-	r.hits |= bits
+	return m
 }
 
 // end makes room for the next match.
@@ -195,36 +166,22 @@ func (m *match) clients(list []*client) []*client {
 	return list
 }
 
-// maskOf returns the mask of one page, by going through its resources.
-func (m *match) maskOf(p *page) (k mask) {
-	if len(m.resources) == 0 {
-		return mask{}
-	}
-	for _, r := range p.shows {
-		k.shows |= r.hits
-	}
-	for _, r := range p.uses {
-		k.uses |= r.hits
-	}
-	return k
-}
-
 // updateFor returns the update for a mask. Pages with the same mask share it.
 func (m *match) updateFor(k mask) update {
-	reloads := (k.shows | k.uses&^m.inPlace) &^ errorBit
-	if reloads != 0 {
-		return m.reload(reloads)
+	reloads, fetched := (k.shows|k.uses&^m.inPlace)&^errorBit, k.uses&m.inPlace
+	n := bits.OnesCount64(fetched)
+	if reloads == 0 && n > maxAssets {
+		reloads = fetched
 	}
-
-	fetched := k.uses & m.inPlace
-	switch n := bits.OnesCount64(fetched); {
+	switch {
+	case reloads != 0:
+		return update{reload: &m.files[bits.TrailingZeros64(reloads)]} // for the first of them
 	case n == 0:
 		return update{}
-	case n > maxAssets:
-		return m.reload(fetched)
 	case n == len(m.files):
 		return update{assets: m.files}
 	}
+
 	assets := m.assets[fetched]
 	if assets == nil {
 		for i := range m.files {
@@ -238,9 +195,4 @@ func (m *match) updateFor(k mask) update {
 		m.assets[fetched] = assets
 	}
 	return update{assets: assets}
-}
-
-// reload loads a page again for the first of some files.
-func (m *match) reload(files uint64) update {
-	return update{reload: &m.files[bits.TrailingZeros64(files)]}
 }

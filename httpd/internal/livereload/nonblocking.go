@@ -46,9 +46,13 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	h.net = newNonblockingConn(conn, h.group, h.timeout)
+
+	// What came behind the request is in the buffer of the new reader.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	h.net = newNonblockingConn(conn, bytes.Clone(early), h.group, h.timeout)
-	return h.net, bufio.NewReadWriter(bufio.NewReaderSize(h.net, readBuffer), bufio.NewWriterSize(h.net, writeBuffer)), nil
+	reader := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), h.net), max(readBuffer, len(early)))
+	reader.Peek(len(early))
+	return h.net, bufio.NewReadWriter(reader, bufio.NewWriterSize(h.net, writeBuffer)), nil
 }
 
 // A nonblockingConn is a connection whose Write does not wait for the peer. What the peer
@@ -58,7 +62,6 @@ type nonblockingConn struct {
 	net.Conn
 	fd      int              // of the socket, until the connection is closed; -1 where a write cannot be tried, as under TLS
 	socket  io.Closer        // closes the connection without a word
-	early   []byte           // came behind the request and has not been read yet
 	group   *waitgroup.Group // of the goroutine
 	timeout time.Duration    // for the peer to take what it was sent
 
@@ -68,12 +71,12 @@ type nonblockingConn struct {
 	whenIdle func()     // is called once the goroutine has sent all
 	ending   bool       // no more messages are sent
 	closed   bool
-	done     chan struct{} // closed with the connection; nil when nobody waits for that
+	done     chan struct{} // closed with the connection
 	reason   error         // why it was closed
 }
 
-func newNonblockingConn(conn net.Conn, early []byte, group *waitgroup.Group, timeout time.Duration) *nonblockingConn {
-	c := &nonblockingConn{Conn: conn, fd: -1, socket: conn, early: early, group: group, timeout: timeout}
+func newNonblockingConn(conn net.Conn, group *waitgroup.Group, timeout time.Duration) *nonblockingConn {
+	c := &nonblockingConn{Conn: conn, fd: -1, socket: conn, group: group, timeout: timeout, done: make(chan struct{})}
 	switch conn := conn.(type) {
 	case *net.TCPConn:
 		c.fd = descriptor(conn.SyscallConn())
@@ -91,19 +94,6 @@ func descriptor(raw interface{ Control(func(fd uintptr)) error }, err error) int
 		raw.Control(func(n uintptr) { fd = int(n) })
 	}
 	return fd
-}
-
-// Read implements net.Conn.
-func (c *nonblockingConn) Read(p []byte) (int, error) {
-	if len(c.early) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.early)
-	c.early = c.early[n:]
-	if len(c.early) == 0 {
-		c.early = nil
-	}
-	return n, nil
 }
 
 // send writes whole frames past the websocket, whose own frames are one write each.
@@ -222,9 +212,7 @@ func (c *nonblockingConn) close(reason error) error {
 	c.reason = cmp.Or(c.reason, reason)
 
 	if !c.closed {
-		if c.done != nil {
-			close(c.done)
-		}
+		close(c.done)
 		c.closed, c.backlog = true, nil
 		c.socket.Close()
 	}
@@ -237,35 +225,12 @@ func (c *nonblockingConn) Close() error {
 	return nil
 }
 
-// sleep waits for d, and reports whether the connection is still open then.
-func (c *nonblockingConn) sleep(d time.Duration) bool {
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return false
-	}
-	if c.done == nil {
-		c.done = make(chan struct{})
-	}
-	done := c.done
-	c.mu.Unlock()
-
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-done:
-		return false
-	}
-}
-
 // isOver reports whether the connection is closed, or the peer has hung up and nothing
 // more comes from it.
 func (c *nonblockingConn) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.fd < 0 || len(c.early) > 0 {
+	if c.closed || c.fd < 0 {
 		return c.closed
 	}
 	var next [1]byte

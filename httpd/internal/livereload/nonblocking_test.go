@@ -32,7 +32,7 @@ func pipe(t *testing.T, timeout time.Duration) (*nonblockingConn, *waitgroup.Gro
 		t.Fatal(err)
 	}
 	var c waitgroup.Group
-	l := newNonblockingConn(conn, []byte("early"), &c, timeout)
+	l := newNonblockingConn(conn, &c, timeout)
 	t.Cleanup(func() {
 		peer.Close()
 		l.Close()
@@ -123,28 +123,11 @@ func TestBacklogIsBounded(t *testing.T) {
 	}
 }
 
-func TestBytesBehindTheRequestAreReadFirst(t *testing.T) {
-	l, _, peer := pipe(t, time.Minute)
-	io.WriteString(peer, "later")
-	var got string
-	for len(got) < len("earlylater") {
-		buf := make([]byte, 3)
-		n, err := l.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got += string(buf[:n])
-	}
-	if got != "earlylater" {
-		t.Errorf("read %q", got)
-	}
-}
-
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		b := &conn{net: newNonblockingConn(near, nil, new(waitgroup.Group), time.Second)}
+		b := &conn{net: newNonblockingConn(near, new(waitgroup.Group), time.Second)}
 		spend := func(cost int, want time.Duration) {
 			t.Helper()
 			start := time.Now()

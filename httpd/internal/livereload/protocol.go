@@ -1,12 +1,11 @@
 package livereload
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"slices"
-	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/filetype"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
@@ -40,32 +39,9 @@ type request struct {
 	Age    float64  `json:"age"`    // ms since the first of the uses may have been loaded
 }
 
-// parseRequest parses a message. Unknown fields are ignored.
-func parseRequest(text []byte) (request, error) {
-	var r *request
-	if err := json.Unmarshal(text, &r); err != nil {
-		return request{}, err
-	}
-	if r == nil {
-		return request{}, errors.New("null is no request")
-	}
-	return *r, nil
-}
-
-func (r request) isHello() bool {
-	return r.Command == "hello" && slices.Contains(r.Protocols, officialProtocol)
-}
-
-// defaultAge is the age of uses for which the page gives none: longer than a page takes
-// to gather them on a slow machine.
-const defaultAge = 2 * time.Second
-
-func (r request) age() time.Duration {
-	if r.Age <= 0 {
-		return defaultAge
-	}
-	return time.Duration(min(r.Age, 1e9) * float64(time.Millisecond))
-}
+// defaultAge is the age of uses, in ms, for which the page gives none: longer than a page
+// takes to gather them on a slow machine.
+const defaultAge = 2000
 
 // A reloadMessage is a reload command of the official protocol, ready to be sent. It is
 // shared between pages and must not be changed.
@@ -110,94 +86,40 @@ func (u update) merge(later update) update {
 		return u
 	case later.reload != nil || len(u.assets) == 0:
 		return later
-	case u.includes(later.assets):
-		return u // the usual case for a browser that does not read
 	}
 
-	var styles, images []reloadMessage
-	seen := make(map[string]bool)
-	for _, m := range slices.Concat(u.assets, later.assets) {
-		switch {
-		case seen[m.path]:
-		case filetype.Of(m.path).Kind == filetype.StyleSheet:
-			styles = append(styles, m)
-		default:
-			images = append(images, m)
-		}
-		seen[m.path] = true
+	// Nothing new is the usual case for a browser that does not read.
+	has := func(m reloadMessage) bool {
+		return slices.ContainsFunc(u.assets, func(own reloadMessage) bool { return own.path == m.path })
 	}
-	all := append(styles, images...)
+	if !slices.ContainsFunc(later.assets, func(m reloadMessage) bool { return !has(m) }) {
+		return u
+	}
+
+	all := slices.Concat(u.assets, slices.DeleteFunc(slices.Clone(later.assets), has))
+	slices.SortStableFunc(all, func(a, b reloadMessage) int { // style sheets, then images
+		return cmp.Compare(filetype.Of(a.path).Kind, filetype.Of(b.path).Kind)
+	})
 	if len(all) > maxAssets {
 		return update{reload: new(newReloadMessage(all[0].path[1:], false))}
 	}
 	return update{assets: all}
 }
 
-func (u update) includes(assets []reloadMessage) bool {
-	for _, m := range assets {
-		if !slices.ContainsFunc(u.assets, func(own reloadMessage) bool { return own.path == m.path }) {
-			return false
-		}
+// messageText returns the text of the message that tells a cursor and an update, up to
+// where the digest belongs.
+func messageText(at Cursor, u update) []byte {
+	if u.isEmpty() {
+		return fmt.Appendf(nil, `{"command":"at","seen":"%s"`, at)
 	}
-	return true
-}
-
-// frames returns an update for a client of the official protocol: a frame for each file.
-func (u update) frames() []byte {
-	if u.reload != nil {
-		return u.reload.frame
-	}
-	frames := make([][]byte, len(u.assets))
-	for i, asset := range u.assets {
-		frames[i] = asset.frame
-	}
-	return joinFrames(frames...)
-}
-
-// files returns the canonical paths of the files of an update.
-func (u update) files() []string {
 	files := []string{}
-	switch {
-	case u.reload == &missed:
-	case u.reload != nil:
+	if u.reload != nil && u.reload != &missed {
 		files = append(files, urlpath.Canonical(u.reload.path))
-	default:
-		for _, m := range u.assets {
-			files = append(files, urlpath.Canonical(m.path))
-		}
 	}
-	return files
-}
-
-// A messageHeader begins the messages of the extended protocol that have a cursor.
-type messageHeader struct {
-	Command string `json:"command"`
-	Seen    string `json:"seen"`
-	Digest  string `json:"digest,omitempty"`
-}
-
-// messageText returns the text of a message, with a gap for the digest if it has one.
-func messageText(at Cursor, u update, hasDigest bool) (head, tail []byte) {
-	header := messageHeader{Command: "at", Seen: at.String()}
-	if hasDigest {
-		header.Digest = "*"
+	for _, m := range u.assets {
+		files = append(files, urlpath.Canonical(m.path))
 	}
-	text := marshal(header)
-	if !u.isEmpty() {
-		header.Command = "change"
-		text = marshal(struct {
-			messageHeader
-			Reload bool     `json:"reload"`
-			Files  []string `json:"files"`
-		}{header, u.reload != nil, u.files()})
-	}
-	if !hasDigest {
-		return text, nil
-	}
-
-	const gap = `"digest":"`
-	n := bytes.Index(text, []byte(gap)) + len(gap)
-	return text[:n:n], text[n+1:]
+	return fmt.Appendf(nil, `{"command":"change","seen":"%s","reload":%t,"files":%s`, at, u.reload != nil, marshal(files))
 }
 
 // marshal returns the JSON of a message, which is made of structs, strings, numbers and
@@ -241,20 +163,4 @@ func appendTextHeader(b []byte, n int) []byte {
 	default:
 		return binary.BigEndian.AppendUint64(append(b, finalText, length64), uint64(n))
 	}
-}
-
-// joinFrames joins frames, to be written at once. A single one, which is the usual case,
-// is not copied.
-func joinFrames(frames ...[]byte) []byte {
-	var joined []byte
-	for _, frame := range frames {
-		switch {
-		case len(frame) == 0:
-		case joined == nil:
-			joined = slices.Clip(frame) // it is shared: what is appended must get an array of its own
-		default:
-			joined = append(joined, frame...)
-		}
-	}
-	return joined
 }

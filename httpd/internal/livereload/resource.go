@@ -1,6 +1,13 @@
 package livereload
 
-import "strings"
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+)
 
 // A FileState is what a request for a path would have been answered with when somebody
 // looked. The zero FileState is not known.
@@ -24,10 +31,6 @@ const (
 	Regular             // the answer is the file
 	Unreadable          // the answer is an error, as the file cannot be read
 )
-
-func (k FileKind) String() string {
-	return [...]string{"unknown", "missing", "directory", "regular", "unreadable"}[k]
-}
 
 // A FileVersion differs from another when a file was written, replaced or touched, as
 // far as the kernel's clock tells one moment from the next.
@@ -91,9 +94,6 @@ type subscriber struct {
 func (h *Hub) subscribe(path string, s subscriber) (r *resource, index int32) {
 	r = h.resources[path]
 	if r == nil {
-		if h.resources == nil {
-			h.resources = make(map[string]*resource)
-		}
 		r = &resource{path: path}
 		h.resources[path] = r
 	}
@@ -223,7 +223,14 @@ func (r *resource) errorFor(now FileState) *PageError {
 	case strings.HasPrefix(r.path, listingPrefix):
 		return nil
 	case now.Kind == Unreadable:
-		return unreadableError(now)
+		reason := "The file cannot be read."
+		if errno, ok := errors.AsType[syscall.Errno](now.Err); ok {
+			reason = "The file cannot be read: " + errno.Error() + "."
+		}
+		if errors.Is(now.Err, fs.ErrPermission) {
+			reason += " Give the user that runs the server permission to read it."
+		}
+		return &PageError{Title: "Cannot read " + validUTF8(path.Join("/", now.Name)), Text: reason}
 	case now.Kind == Missing && r.readable.Kind != Unknown, now.Kind == Directory && r.readable.Kind == Regular:
 		return goneError(r.readable.Name)
 	}
@@ -242,18 +249,9 @@ func (h *Hub) setError(r *resource, err *PageError) {
 	r.err = err
 	if err == nil {
 		delete(h.broken, r)
-		return
+	} else {
+		h.broken[r] = struct{}{}
 	}
-	if h.broken == nil {
-		h.broken = make(map[*resource]struct{})
-	}
-	h.broken[r] = struct{}{}
-}
-
-// forget forgets what is known of the content, when the files are those of another root.
-func (r *resource) forget() {
-	r.state, r.readable, r.err = FileState{}, FileState{}, nil
-	r.announced, r.delivered, r.untold = false, 0, FileVersion{}
 }
 
 // isBelow reports whether the path of a resource is that of a directory or below it. dir
@@ -271,51 +269,38 @@ func sumOf(resources []*resource) (sum uint64) {
 	return sum
 }
 
-// unknownIn returns the resources at which nobody has looked.
-func unknownIn(resources []*resource) []*resource {
-	var unknown []*resource
-	for _, r := range resources {
-		if r.state.Kind == Unknown {
-			unknown = append(unknown, r)
-		}
-	}
-	return unknown
-}
-
 // firstLooksAtOnce is how many resources are looked at for the first time before another
 // page has its turn.
 const firstLooksAtOnce = 16
 
-// lookFirst looks at resources at which nobody has looked, and returns what it saw. When
-// many pages come at once, as after a restart, one of them looks and the others wait.
-// They take turns, so that a page with few files does not wait for one with many.
-func (h *Hub) lookFirst(unknown []*resource) map[*resource]FileState {
+// lookFirst looks at those of a page's resources at which nobody has looked, and returns
+// what it saw. When many pages come at once, as after a restart, one of them looks and the
+// others wait. They take turns, so that a page with few files does not wait for one with
+// many.
+func (h *Hub) lookFirst(resources []*resource) map[*resource]FileState {
 	seen := make(map[*resource]FileState)
-	for len(unknown) > 0 {
-		n := min(len(unknown), firstLooksAtOnce)
-		h.lookFirstAt(unknown[:n], seen)
-		unknown = unknown[n:]
+	for some := range slices.Chunk(h.unknownIn(resources), firstLooksAtOnce) {
+		h.looking.Lock()
+		states := h.lookAt(h.unknownIn(some)) // others may have looked meanwhile
+
+		h.mu.Lock()
+		for r, now := range states {
+			seen[r] = now
+			if r.state.Kind == Unknown {
+				h.observe(r, now, true)
+			}
+		}
+		h.mu.Unlock()
+		h.looking.Unlock()
 	}
 	return seen
 }
 
-func (h *Hub) lookFirstAt(unknown []*resource, seen map[*resource]FileState) {
-	h.looking.Lock()
-	defer h.looking.Unlock()
-
-	h.mu.Lock()
-	unknown = unknownIn(unknown) // others may have looked meanwhile
-	h.mu.Unlock()
-	states := h.lookAt(unknown)
-
+// unknownIn returns the resources at which nobody has looked.
+func (h *Hub) unknownIn(resources []*resource) []*resource {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for r, now := range states {
-		seen[r] = now
-		if r.state.Kind == Unknown {
-			h.observe(r, now, true)
-		}
-	}
+	return slices.DeleteFunc(slices.Clone(resources), func(r *resource) bool { return r.state.Kind != Unknown })
 }
 
 // lookAt looks at resources. Where no files are served there is nothing to see.

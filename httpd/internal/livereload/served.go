@@ -23,20 +23,21 @@ type servedFile struct {
 // note notes which version is served after a number of changes.
 func (s *servedFiles) note(path string, version FileVersion, number uint64) {
 	was, known := s.files[path]
-	switch {
-	case !known && len(s.files) == maxServed:
+	if !known && len(s.files) == maxServed {
 		s.forget(number)
-		was.since = s.since
-	case !known:
-		was.since = s.since
-	case was.version != version:
-		was.since = was.last + 1 // the other version was served until then
 	}
-
 	if s.files == nil {
 		s.files = make(map[string]servedFile)
 	}
-	s.files[path] = servedFile{version, was.since, number}
+
+	since := was.since
+	switch {
+	case !known:
+		since = s.since
+	case was.version != version:
+		since = was.last + 1 // the other version was served until then
+	}
+	s.files[path] = servedFile{version, since, number}
 }
 
 // forget forgets what was served until now.
@@ -57,15 +58,23 @@ func (h *Hub) NoteServed(path string, version FileVersion) {
 
 // compareContent compares what a page may have of resources that it has come to use with
 // what was seen there. Where it is not certain that they are the same, the next change of
-// the file is told whatever the content is. h.mu must be held.
+// the file is told whatever the content is.
 //
 // A page that does not say when it was served, as one that links the script itself, is
 // taken to have what was seen. But if that has not been told yet it is: the file may
 // have been saved between the loading of the page and the look.
 func (h *Hub) compareContent(c *client, resources []*resource) {
-	if c.pending.reload != nil {
-		return // it will come again with others
+	for some := range slices.Chunk(resources, filesAtOnce) {
+		h.mu.Lock()
+		if c.pending.reload == nil { // else it will come again with others
+			h.compareSome(c, some)
+		}
+		h.mu.Unlock()
 	}
+}
+
+// compareSome is compareContent for at most filesAtOnce resources. h.mu must be held.
+func (h *Hub) compareSome(c *client, resources []*resource) {
 	for _, r := range resources {
 		file, known := h.served.files[r.path]
 		certain := known && c.loadedAt >= file.since && r.state.Kind == Regular && r.state.Version == file.version
@@ -76,26 +85,10 @@ func (h *Hub) compareContent(c *client, resources []*resource) {
 		switch {
 		case c.loadKnown && !certain:
 			r.delivered = 0
-		case r.isOnlyOf(c):
-			r.delivered = r.state.Sum
+		case len(r.subscribers) <= 2 && !slices.ContainsFunc(r.subscribers, func(s subscriber) bool { return s.client != c }):
+			r.delivered = r.state.Sum // no other page has it: this one shows it and uses it
 		case r.delivered != r.state.Sum:
 			r.delivered = 0
 		}
 	}
-}
-
-// compareAll is compareContent for many resources. h.mu must not be held.
-func (h *Hub) compareAll(c *client, resources []*resource) {
-	for some := range slices.Chunk(resources, filesAtOnce) {
-		h.mu.Lock()
-		h.compareContent(c, some)
-		h.mu.Unlock()
-	}
-}
-
-// isOnlyOf reports whether no other page has the resource. One page has it twice at most:
-// it shows it and uses it.
-func (r *resource) isOnlyOf(c *client) bool {
-	return len(r.subscribers) <= 2 &&
-		!slices.ContainsFunc(r.subscribers, func(s subscriber) bool { return s.client != c })
 }

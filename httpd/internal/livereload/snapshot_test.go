@@ -8,7 +8,7 @@ import (
 
 // However much happens, a snapshot stays small.
 func TestSnapshotIsBounded(t *testing.T) {
-	var h Hub
+	h := New(Config{}, nil)
 	for range 100 {
 		h.describe(h.join(), strings.Repeat("x", 1<<16), "[::1]:5")
 	}
@@ -30,7 +30,7 @@ func TestSnapshotIsBounded(t *testing.T) {
 // BenchmarkSnapshot is how long a status page holds everybody up while ten
 // thousand pages are open.
 func BenchmarkSnapshot(b *testing.B) {
-	var h Hub
+	h := New(Config{}, nil)
 	for i := range 10_000 {
 		h.describe(h.join(), fmt.Sprintf("http://h/%d.html", i), "")
 	}
