@@ -48,9 +48,10 @@ var (
 )
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"count": count,
 	"more":  more,
 	"short": func(text string) string { return shorten(text, maxText) },
+	"last":  func(text string) string { return lastOf(text, maxErrorText) },
+	"join":  strings.Join,
 }).Parse(pageHTML))
 
 // A Viewer is who looks at the page.
@@ -103,20 +104,17 @@ func render(name string, s Snapshot, v Viewer) ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// A view is what the templates show: a Snapshot in words, sorted and cut to
-// size.
+// A view is what the templates show: a Snapshot, and in place of its lists rows in
+// words, sorted and cut to size.
 type view struct {
+	Snapshot
 	Now       time.Time
 	Owner     bool
-	Open      int
 	Pages     []pageRow
 	MorePages int
-	Changed   uint64
 	Changes   []changeRow
 	Runs      []runRow
 	Watched   int // directories
-	Watches   []Watch
-	Errors    []errorRow
 }
 
 // A row's Key stays the same as long as the row is about the same thing. The
@@ -145,10 +143,6 @@ type runRow struct {
 	Output  string
 }
 
-type errorRow struct {
-	Title, Text, Paths string
-}
-
 // A link names a page. Href is empty where no link may lead.
 type link struct{ Name, Href string }
 
@@ -158,9 +152,8 @@ func newView(s Snapshot, v Viewer) view {
 	}
 
 	out := view{
-		Now: time.Now(), Owner: v.Owner,
-		Open: s.Open, MorePages: s.Open - len(s.Pages), Pages: pageRows(s.Pages, v.Host),
-		Changed: s.Changed, Watches: s.Watches,
+		Snapshot: s, Now: time.Now(), Owner: v.Owner,
+		Pages: pageRows(s.Pages, v.Host), MorePages: s.Open - len(s.Pages),
 	}
 	for _, c := range s.Changes {
 		out.Changes = append(out.Changes, changeRow{c, effects(c.Affected, v.Host)})
@@ -171,9 +164,6 @@ func newView(s Snapshot, v Viewer) view {
 	for _, w := range s.Watches {
 		out.Watched += w.Watched
 	}
-	for _, e := range s.Errors {
-		out.Errors = append(out.Errors, errorRow{shorten(e.Title, maxText), lastOf(e.Text, maxErrorText), strings.Join(e.Paths, ", ")})
-	}
 	return out
 }
 
@@ -183,7 +173,15 @@ func newView(s Snapshot, v Viewer) view {
 func pageRows(pages []livereload.OpenPage, host string) []pageRow {
 	var rows []pageRow
 	for _, p := range pages {
-		row := pageRow{link: linkTo(p.URL, host), Since: p.Since, Summary: usesSummary(p), MoreUses: p.Used - len(p.Uses)}
+		row := pageRow{link: linkTo(p.URL, host), Since: p.Since, Summary: count(p.Used, "file"), MoreUses: p.Used - len(p.Uses)}
+		switch {
+		case !p.Reports:
+			row.Summary = "does not say"
+		case !p.Known:
+			row.Summary = "may use any file"
+		case p.Used == 0:
+			row.Summary = "no other file"
+		}
 		if addr, err := netip.ParseAddr(p.Remote); err == nil && !addr.Unmap().IsLoopback() {
 			row.Remote = p.Remote
 		}
@@ -207,18 +205,6 @@ func pageRows(pages []livereload.OpenPage, host string) []pageRow {
 		rows[i].Key = fmt.Sprint(rows[i].Name, " ", n)
 	}
 	return rows
-}
-
-func usesSummary(p livereload.OpenPage) string {
-	switch {
-	case !p.Reports:
-		return "does not say"
-	case !p.Known:
-		return "may use any file"
-	case p.Used == 0:
-		return "no other file"
-	}
-	return count(p.Used, "file")
 }
 
 // An effect is what a change did to pages. The same page in several tabs is one.
@@ -289,23 +275,16 @@ func linkTo(href, host string) link {
 	}
 	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 
-	var l link
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		l.Name = bare.String()
-	case sameHost(u, host):
-		l = link{cmp.Or(u.Path, "/"), bare.String()}
-	default:
+	l := link{Name: bare.String()}
+	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; port != "" && u.Host != "" {
 		l = link{u.Host + u.Path, bare.String()}
+		// Hosts are compared without the port that the scheme implies.
+		if strings.EqualFold(strings.TrimSuffix(u.Host, port), strings.TrimSuffix(host, port)) {
+			l.Name = cmp.Or(u.Path, "/")
+		}
 	}
 	l.Name = cmp.Or(shorten(l.Name, maxText), "a page that does not say where it is")
 	return l
-}
-
-// sameHost compares hosts without the port that the scheme implies.
-func sameHost(u *url.URL, host string) bool {
-	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
-	return strings.EqualFold(strings.TrimSuffix(u.Host, port), strings.TrimSuffix(host, port))
 }
 
 func count(n int, one string) string {
