@@ -99,6 +99,13 @@ const color = "getComputedStyle(document.querySelector('p')).color"
 
 func paint(n int) string { return fmt.Sprintf("p { color: %s }", rgb(n)) }
 
+// repaint saves the style sheet of a site, and waits until the page shows it.
+func (p *tab) repaint(site string, n int) {
+	p.t.Helper()
+	write(p.t, site, map[string]string{"style.css": paint(n)})
+	p.shows(color, rgb(n))
+}
+
 func rgb(n int) string { return fmt.Sprintf("rgb(%d, %[1]d, %[1]d)", n) }
 
 // watchColors records the colour of the paragraph in window.seen, each frame.
@@ -117,8 +124,7 @@ func testNoFlash(t *testing.T, browser context.Context) {
 	})
 	p := open(t, browser, slow+"/")
 	p.do(watchColors)
-	write(t, site, map[string]string{"style.css": paint(2)})
-	p.shows(color, rgb(2))
+	p.repaint(site, 2)
 	p.shows("[...seen].join(' ')", rgb(1)+" "+rgb(2))
 	p.shows("document.styleSheets.length", "1")
 	p.sameLoads(1)
@@ -128,14 +134,13 @@ func testNoFlash(t *testing.T, browser context.Context) {
 }
 
 func testShadow(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{
+	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<div id="host"></div><script>
 			host.attachShadow({ mode: "open" }).innerHTML = '<link rel="stylesheet" href="shadow.css"><b>text</b><img src="a.png">'</script>`),
 		"style.css":  paint(1),
 		"shadow.css": "b { z-index: 1 }",
 		"a.png":      picture(t, 1),
 	})
-	p := open(t, browser, d.URL+"/")
 	p.uses("/shadow.css", "/a.png")
 	write(t, site, map[string]string{"shadow.css": "b { z-index: 2 }", "a.png": picture(t, 2)})
 	p.shows("getComputedStyle(host.shadowRoot.querySelector('b')).zIndex", "2")
@@ -144,27 +149,22 @@ func testShadow(t *testing.T, browser context.Context) {
 }
 
 func testImport(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{
+	site, p := openSite(t, browser, map[string]string{
 		"index.html":     document("<p>text"),
 		"style.css":      "@import 'css/middle.css';",
 		"css/middle.css": "@import 'inner.css'; b { color: red }",
 		"css/inner.css":  paint(1),
 	})
-	p := open(t, browser, d.URL+"/")
 	p.shows(color, rgb(1))
 	p.do(watchColors)
 	for n := 2; n <= 9; n++ {
 		time.Sleep(90 * time.Millisecond) // some while the last are being fetched
 		// A file that is read between truncation and write is empty.
-		if err := replace(filepath.Join(site, "css/inner.css"), paint(n)); err != nil {
-			t.Fatal(err)
-		}
+		save(t, site, "css/inner.css", paint(n))
 		if n%3 != 0 {
 			continue
 		}
-		if err := replace(filepath.Join(site, "style.css"), fmt.Sprintf("@import 'css/middle.css'; i { z-index: %d }", n)); err != nil {
-			t.Fatal(err)
-		}
+		save(t, site, "style.css", fmt.Sprintf("@import 'css/middle.css'; i { z-index: %d }", n))
 	}
 	p.shows(color, rgb(9))
 	p.shows("document.styleSheets.length", "1")
@@ -173,7 +173,7 @@ func testImport(t *testing.T, browser context.Context) {
 }
 
 func testAdopted(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{
+	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<script type="module">
 			const sheet = new CSSStyleSheet();
 			sheet.replaceSync(await (await fetch("/own.css")).text());
@@ -181,7 +181,6 @@ func testAdopted(t *testing.T, browser context.Context) {
 		"style.css": "",
 		"own.css":   paint(1),
 	})
-	p := open(t, browser, d.URL+"/")
 	p.shows(color, rgb(1))
 	p.uses("/own.css")
 	write(t, site, map[string]string{"own.css": paint(2)})
@@ -190,15 +189,13 @@ func testAdopted(t *testing.T, browser context.Context) {
 }
 
 func testUnused(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
-	p := open(t, browser, d.URL+"/")
+	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p.uses("/style.css")
 	write(t, site, map[string]string{
 		"other.css": paint(7), "other.js": "", "other.json": "{}", "other.png": picture(t, 1), "other.html": "<p>", "a/style.css": paint(8),
 	})
 	time.Sleep(quietTime) // nothing must come of it
-	write(t, site, map[string]string{"style.css": paint(2)})
-	p.shows(color, rgb(2))
+	p.repaint(site, 2)
 	p.sameLoads(1)
 	if changes := p.state().changes; changes != 1 {
 		t.Errorf("the page was told of %d changes, want 1", changes)
@@ -209,22 +206,22 @@ func testImages(t *testing.T, browser context.Context) {
 	svg := func(n int) string {
 		return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="1"><g id="x"/></svg>`, n)
 	}
-	site, d := serve(t, map[string]string{
-		"index.html": `<!doctype html><link rel="icon" href="a.svg"><link rel="stylesheet" href="style.css">` +
+	site, p := openSite(t, browser, map[string]string{
+		"index.html": `<!doctype html><link rel="icon" href="/a.svg"><link rel="stylesheet" href="style.css"><input type="image" src="a.svg">` +
+			`<video poster="a.svg"></video><object data="a.svg"></object><svg><image href="a.svg"/></svg>` +
 			`<img src="a.svg"><picture><source srcset="b.svg 2x, a.svg 1x"><img src="b.svg"></picture><svg><use href="a.svg#x"/></svg>` +
 			`<p style="background: url(a.svg)">text<div></div><iframe srcdoc="<img src=a.svg>"></iframe>`,
 		"style.css": "@media (min-width: 1px) { div { --image: url(a.svg); background: var(--image), url('a.svg') } }",
 		"a.svg":     svg(1),
 		"b.svg":     svg(1),
 	})
-	p := open(t, browser, d.URL+"/")
 	p.shows("document.querySelector('img').naturalWidth", "1")
 	p.uses("/a.svg", "/b.svg")
 	write(t, site, map[string]string{"a.svg": svg(2)})
 	p.shows("document.querySelector('img').naturalWidth", "2")
 	p.shows("document.querySelector('picture img').naturalWidth", "2")
 	p.shows("getComputedStyle(document.querySelector('div')).backgroundImage.match(/livereload=/g).length", "2")
-	p.shows("document.documentElement.outerHTML.match(/a[.]svg[?]livereload=/g)?.length", "5")
+	p.shows("document.documentElement.outerHTML.match(/a[.]svg[?]livereload=/g)?.length", "9")
 	p.shows("document.querySelector('use').getAttribute('href').endsWith('#x')", "true")
 	p.shows("document.querySelector('iframe').contentDocument.querySelector('img').naturalWidth", "2")
 	p.shows("document.documentElement.outerHTML.includes('b.svg?')", "false")
@@ -255,8 +252,7 @@ func testLoadedBy(t *testing.T, browser context.Context) {
 		a.shows("window.old + ' ' + document.readyState", "undefined complete")
 		a.sameLoads(i + 2)
 	}
-	write(t, site, map[string]string{"style.css": paint(2)})
-	b.shows(color, rgb(2))
+	b.repaint(site, 2)
 	b.sameLoads(1)
 	if changes := b.state().changes; changes != 1 {
 		t.Errorf("the other page was told of %d changes, want 1", changes)
@@ -264,11 +260,10 @@ func testLoadedBy(t *testing.T, browser context.Context) {
 }
 
 func testMissing(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{
+	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<link rel="stylesheet" href="late.css"><img src="late.png"><script src="late.js"></script>`),
 		"style.css":  "",
 	})
-	p := open(t, browser, d.URL+"/")
 	p.allowErrors("404", "MIME type")
 	p.uses("/late.css", "/late.png", "/late.js")
 	write(t, site, map[string]string{"late.css": paint(1)})
@@ -340,8 +335,7 @@ func testState(t *testing.T, browser context.Context) {
 }
 
 func testBrokenMeanwhile(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{"index.html": form("zero"), "style.css": ""})
-	p := open(t, browser, d.URL+"/")
+	site, p := openSite(t, browser, map[string]string{"index.html": form("zero"), "style.css": ""})
 	p.keys("[name=text]", "half a sen")
 	write(t, site, map[string]string{"index.html": document("<h1>broken</h1><!--")})
 	p.shows("document.querySelector('h1').innerText", "broken")
@@ -358,8 +352,7 @@ func testScrolls(t *testing.T, browser context.Context) {
 		return document(`<h1>` + title + `</h1><div id="late" style="height: 2000px"></div>` +
 			`<script>addEventListener("load", () => setTimeout(() => late.style.height = "5000px", 1500))</script>`)
 	}
-	site, d := serve(t, map[string]string{"index.html": page("zero"), "style.css": ""})
-	p := open(t, browser, d.URL+"/")
+	site, p := openSite(t, browser, map[string]string{"index.html": page("zero"), "style.css": ""})
 	p.shows("late.style.height", "5000px")
 	p.do("scrollTo(0, 4000)")
 	write(t, site, map[string]string{"index.html": page("one")})
@@ -374,8 +367,7 @@ func testNoStorage(t *testing.T, browser context.Context) {
 	page := func(text string) string {
 		return `<!doctype html><link rel="icon" href="data:,"><p>` + text + `<script>Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError") } })</script>`
 	}
-	site, d := serve(t, map[string]string{"index.html": page("zero")})
-	p := open(t, browser, d.URL+"/")
+	site, p := openSite(t, browser, map[string]string{"index.html": page("zero")})
 	write(t, site, map[string]string{"index.html": page("one")})
 	p.shows("document.querySelector('p').innerText", "one")
 }
@@ -407,15 +399,13 @@ func testSavedPageToken(t *testing.T, browser context.Context) {
 	page := func(text string) string {
 		return document("<p>" + text + `<script src="livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000" async></script>`)
 	}
-	site, d := serve(t, map[string]string{"index.html": page("zero"), "style.css": paint(1)})
-	p := open(t, browser, d.URL+"/")
+	site, p := openSite(t, browser, map[string]string{"index.html": page("zero"), "style.css": paint(1)})
 	time.Sleep(quietTime)
 	p.sameLoads(2)
 	write(t, site, map[string]string{"index.html": page("one")})
 	p.shows("document.querySelector('p').innerText", "one")
 	p.connected()
-	write(t, site, map[string]string{"style.css": paint(2)})
-	p.shows(color, rgb(2))
+	p.repaint(site, 2)
 	time.Sleep(quietTime)
 	p.sameLoads(3)
 }
@@ -453,8 +443,7 @@ func testRestart(t *testing.T, browser context.Context) {
 		time.Sleep(4 * time.Second) // until sockets that fail would be held back
 		write(t, site, map[string]string{"unused.css": ""})
 	})
-	write(t, site, map[string]string{"style.css": paint(2)})
-	p.shows(color, rgb(2))
+	p.repaint(site, 2)
 	p.shows("window.visits", "7")
 }
 
@@ -468,13 +457,11 @@ func testAwayChange(t *testing.T, browser context.Context) {
 }
 
 func testBack(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": paint(1)})
-	p := open(t, browser, d.URL+"/")
+	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": paint(1)})
 	p.uses("/style.css")
 	p.do(`addEventListener("pageshow", event => window.kept = event.persisted); location = "/next.html"`)
 	p.connected()
-	write(t, site, map[string]string{"style.css": paint(2)})
-	p.shows(color, rgb(2))
+	p.repaint(site, 2)
 	p.do("history.back()")
 	p.shows("document.querySelector('p').innerText + window.kept", "texttrue")
 	p.shows(color, rgb(2))
@@ -486,8 +473,7 @@ func testFrozen(t *testing.T, browser context.Context) {
 	p.uses("/style.css")
 	p.allowErrors("Page entered Back-Forward Cache") // Chromium's word for it
 	devtools(p, cdppage.SetWebLifecycleState, cdppage.SetWebLifecycleStateParams{State: cdppage.SetWebLifecycleStateStateFrozen})
-	write(t, site, map[string]string{"style.css": paint(2)})
-	other.shows(color, rgb(2))
+	other.repaint(site, 2)
 	devtools(p, cdppage.SetWebLifecycleState, cdppage.SetWebLifecycleStateParams{State: cdppage.SetWebLifecycleStateStateActive})
 	p.hide(true)
 	p.hide(false)
@@ -495,8 +481,7 @@ func testFrozen(t *testing.T, browser context.Context) {
 }
 
 func testHidden(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{"index.html": document("<p>zero"), "style.css": paint(1)})
-	p := open(t, browser, d.URL+"/")
+	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>zero"), "style.css": paint(1)})
 	p.uses("/style.css")
 	p.hide(true)
 	p.shows("document.visibilityState", "hidden")
@@ -539,20 +524,14 @@ const panel = "[...document.documentElement.children].find(e => e.shadowRoot)?.s
 
 func testOverlay(t *testing.T, browser context.Context) {
 	const name = "<b onclick=x>.css"
-	site, d := serve(t, map[string]string{
+	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text <input autofocus><link rel="stylesheet" href="` + url.PathEscape(name) + `">`),
 		"style.css":  "div, section { display: none !important }",
 		name:         paint(1),
 	})
-	p := open(t, browser, d.URL+"/")
 	p.uses("/style.css", "/%3Cb%20onclick%3Dx%3E.css")
-	remove := func(name string) {
-		if err := os.Remove(filepath.Join(site, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
 
-	remove(name)
+	remove(t, site, name)
 	p.shows(panel+".textContent.includes('"+name+"')", "true")
 	p.shows(panel+".querySelector('b')", "null")
 	p.shows(panel+".getAttribute('role')", "alert")
@@ -563,7 +542,7 @@ func testOverlay(t *testing.T, browser context.Context) {
 
 	p.press(kb.Escape)
 	p.shows(panel, "undefined")
-	remove("style.css")
+	remove(t, site, "style.css")
 	p.shows(panel+".querySelectorAll('h2').length", "2") // they are others
 	p.do(panel + ".querySelector('button').click()")
 	p.shows(panel, "undefined")
@@ -587,9 +566,7 @@ func testPhone(t *testing.T, browser context.Context) {
 	for _, p := range []*tab{old, fit} {
 		devtools(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 800, DeviceScaleFactor: 1, Mobile: true})
 	}
-	if err := os.Remove(filepath.Join(site, "style.css")); err != nil {
-		t.Fatal(err)
-	}
+	remove(t, site, "style.css")
 	const size = "getComputedStyle(" + panel + ").fontSize"
 	fit.shows(size, "15px")
 	old.shows(size, "36px")
@@ -597,12 +574,11 @@ func testPhone(t *testing.T, browser context.Context) {
 }
 
 func testFrames(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{
+	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<iframe src="inner.html"></iframe>`),
 		"inner.html": document("<p>zero"),
 		"style.css":  paint(1),
 	})
-	p := open(t, browser, d.URL+"/")
 	p.connected() // the frame
 	const inner = "document.querySelector('iframe').contentDocument.querySelector('p').innerText"
 	p.do("window.visits = 7")
@@ -630,9 +606,7 @@ func testPolicy(t *testing.T, browser context.Context) {
 	write(t, site, map[string]string{"part.css": paint(2)})
 	header.shows(color, rgb(2))
 	meta.shows(color, rgb(2))
-	if err := os.Remove(filepath.Join(site, "style.css")); err != nil {
-		t.Fatal(err)
-	}
+	remove(t, site, "style.css")
 	header.shows("getComputedStyle("+panel+").position", "fixed")
 	meta.shows("getComputedStyle("+panel+").position", "fixed")
 	header.sameLoads(1)

@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
 )
 
 // The protocols of the websocket: LiveReload's version, and our extension of it.
@@ -52,59 +53,35 @@ func dialLive(ctx context.Context, client *http.Client, base string, header http
 	if err != nil {
 		return nil, err
 	}
-	p := &liveClient{conn: conn, messages: make(chan string, 10000), gone: make(chan struct{})}
-	if err := p.hello(shake, protocols); err != nil {
-		conn.CloseNow()
-		return nil, err
-	}
-	go p.read(ctx)
-	// The answer to a ping proves that the daemon has read what was sent before it.
-	if err := p.send(shake, info); err != nil {
-		return nil, err
-	}
-	return p, conn.Ping(shake)
-}
 
-// hello is the handshake, in which the client speaks first.
-func (p *liveClient) hello(ctx context.Context, protocols []string) error {
-	if err := p.send(ctx, map[string]any{"command": "hello", "protocols": protocols}); err != nil {
-		return err
-	}
-	_, data, err := p.conn.Read(ctx)
-	if err != nil {
-		return fmt.Errorf("wait for the server's hello: %w", err)
-	}
+	// The client speaks first.
 	var hello struct {
 		Command   string
 		Protocols []string
 	}
-	if err := json.Unmarshal(data, &hello); err != nil {
-		return fmt.Errorf("first message %q: %w", data, err)
+	err = errors.Join(wsjson.Write(shake, conn, map[string]any{"command": "hello", "protocols": protocols}), wsjson.Read(shake, conn, &hello))
+	if err == nil && (hello.Command != "hello" || !slices.Equal(hello.Protocols, protocols)) {
+		err = fmt.Errorf("the first message %+v is no hello that offers %s", hello, protocols)
 	}
-	if hello.Command != "hello" || !slices.Equal(hello.Protocols, protocols) {
-		return fmt.Errorf("first message %q is no hello that offers %s", data, protocols)
-	}
-	return nil
-}
-
-func (p *liveClient) send(ctx context.Context, message any) error {
-	data, err := json.Marshal(message)
 	if err != nil {
-		return err
+		conn.CloseNow()
+		return nil, err
 	}
-	return p.conn.Write(ctx, websocket.MessageText, data)
-}
 
-func (p *liveClient) read(ctx context.Context) {
-	defer close(p.gone)
-	for {
-		_, data, err := p.conn.Read(ctx)
-		if err != nil {
-			p.err = err
-			return
+	p := &liveClient{conn: conn, messages: make(chan string, 10000), gone: make(chan struct{})}
+	go func() {
+		defer close(p.gone)
+		for {
+			_, data, err := conn.Read(ctx)
+			if err != nil {
+				p.err = err
+				return
+			}
+			p.messages <- string(data)
 		}
-		p.messages <- string(data)
-	}
+	}()
+	// The answer to a ping proves that the daemon has read what was sent before it.
+	return p, errors.Join(wsjson.Write(shake, conn, info), conn.Ping(shake))
 }
 
 // next waits at most limit for a message.

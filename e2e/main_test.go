@@ -105,6 +105,21 @@ func write(t testing.TB, dir string, files map[string]string) {
 	}
 }
 
+// save replaces a file in a directory.
+func save(t testing.TB, dir, name, content string) {
+	t.Helper()
+	if err := replace(filepath.Join(dir, name), content); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t testing.TB, dir, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // replace saves a file by rename: it writes a hidden file beside it and renames that
 // over it.
 func replace(path, content string) error {

@@ -7,9 +7,7 @@ import (
 	"regexp"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/chromedp"
 )
 
 // The status page is live: it changes without moving the focus, and keeps open what
@@ -21,9 +19,7 @@ func TestStatusPage(t *testing.T) {
 		"other.html": document("<p>other"),
 		"style.css":  "",
 	})
-	p := newTab(t, browser)
-	p.navigate(d.URL + "/.execlogd/")
-	p.shows("state.textContent", "Live")
+	p := openStatus(t, browser, d.URL+"/.execlogd/")
 	p.shows("[...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length", "3") // pages, changes, runs
 	p.shows("watches.innerText.replace(/\\s+/g, ' ').trim()", site+" 1 0")
 
@@ -44,14 +40,20 @@ func TestStatusPage(t *testing.T) {
 	write(t, site, map[string]string{"nobody.log": "x"})
 	p.shows("changes.querySelector('.more').innerText", "concerns no open page")
 	p.shows("document.activeElement === link && link.isConnected", "true")
-	if errs := p.state().errors; len(errs) > 0 {
-		t.Errorf("console: %q", errs)
-	}
 
+	p.allowErrors("net::ERR_")
 	if err := d.signal("TERM"); err != nil {
 		t.Fatal(err)
 	}
 	p.shows("state.textContent", "Not connected; trying again")
+}
+
+// openStatus opens a status page in a new tab, and returns when it is live.
+func openStatus(t *testing.T, browser context.Context, url string) *tab {
+	t.Helper()
+	p := openUnconnected(t, browser, url)
+	p.shows("state.textContent", "Live")
+	return p
 }
 
 // The status page shows the runs of routes while they go on, and keeps open what the
@@ -82,9 +84,7 @@ run = ["true"]
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newTab(t, browser)
-	p.navigate(d.URL + "/.execlogd/")
-	p.shows("state.textContent", "Live")
+	p := openStatus(t, browser, d.URL+"/.execlogd/")
 	p.shows("runs.checkVisibility()", "false")
 
 	write(t, dir, map[string]string{"src/a.md": "x"})
@@ -104,20 +104,13 @@ run = ["true"]
 	p.shows("text.textContent.endsWith('first</b>\\nsecond\\n')", "true")
 	p.shows("[first.isConnected, first.querySelector('details').open, text.scrollTop, document.activeElement === first.querySelector('summary')].join()", "true,true,50,true")
 	p.shows("getComputedStyle(first.querySelector('.outcome')).color === getComputedStyle(first.querySelector('.name')).color", "false")
-	if errs := p.state().errors; len(errs) > 0 {
-		t.Errorf("console: %q", errs)
-	}
 
 	front := startProxy(t, d, (*httputil.ProxyRequest).SetXForwarded, httptest.NewServer).String() + "/preview/.execlogd/"
-	away := newTab(t, browser)
-	away.navigate(front)
-	away.shows("state.textContent", "Live")
+	away := openStatus(t, browser, front)
 	away.shows("guest.checkVisibility()", "true")
 	away.shows("runs.lastElementChild.querySelector('div').innerText.replace(/[\\d.]+m?s/, 'TIME').trim().split(/\\s*\\n\\s*/).join()", "build failed after TIME,1 file")
 
-	owners := newTab(t, browser)
-	owners.navigate(front + regexp.MustCompile(`\?token=\S+`).FindString(d.stderr.String()))
-	owners.shows("state.textContent", "Live")
+	owners := openStatus(t, browser, front+regexp.MustCompile(`\?token=\S+`).FindString(d.stderr.String()))
 	owners.shows("guest.checkVisibility()", "false")
 	owners.shows("location.href", front)
 	owners.shows("runs.lastElementChild.querySelector('.list').innerText", "a.md")
@@ -130,21 +123,14 @@ func TestStatusPageWithoutScript(t *testing.T) {
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
 	front := startProxy(t, d, func(*httputil.ProxyRequest) {}, httptest.NewServer)
 	open(t, browser, d.URL+"/")
-	p := newTab(t, browser)
-	p.navigate(front.String() + "/preview/.execlogd/")
-	p.shows("state.textContent", "Live")
+	p := openStatus(t, browser, front.String()+"/preview/.execlogd/")
 	const look = "[pages.innerText, [...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length, getComputedStyle(totals).display].join().replace(/[\\d:]+ (AM|PM|UTC)/g, 'TIME')"
 	live, err := evaluate[string](p, look)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-		return err
-	}), chromedp.Navigate(front.String()+"/preview/.execlogd/"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	devtools(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	p.navigate(front.String() + "/preview/.execlogd/")
 	p.shows("state.textContent.startsWith('as of')", "true")
 	p.shows(look, live)
 }

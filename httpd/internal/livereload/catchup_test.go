@@ -34,13 +34,8 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHub(dir)
-			c := h.join()
-			defer h.leave(c)
-			c.extended = true
-			b := PageToken{Cursor: Cursor{"EARLIER", 7, tt.served}}
-			h.introduce(c, request{Path: "/a.html", Uses: tt.uses}, b)
-			if got := answers(t, h.take(c)); got != tt.want {
+			_, got := introduced(t, newHub(dir), Cursor{"EARLIER", 7, tt.served}, tt.uses...)
+			if got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -52,33 +47,43 @@ func TestNamesChangeBeforeTheSocketOpens(t *testing.T) {
 	tests := []struct {
 		name   string
 		served int64 // ms before the change
-		do     func(t *testing.T, dir string)
-		path   string
+		change string
 		want   string
 	}{
-		{"a file was deleted", 5000, func(t *testing.T, dir string) { removeFile(t, dir, "x.css") }, "x.css", "at | errors: /x.css is gone"},
-		{"its own file was deleted", 5000, func(t *testing.T, dir string) { removeFile(t, dir, "a.html") }, "a.html", "at | errors: /a.html is gone"},
-		{"a file came", 5000, func(t *testing.T, dir string) { writeFile(t, dir, "none.css", "!") }, "none.css", "/none.css"},
-		{"another file came", 5000, func(t *testing.T, dir string) { writeFile(t, dir, "other.css", "!") }, "other.css", "at"},
-		{"a file came before the page was served", -500, func(t *testing.T, dir string) { writeFile(t, dir, "none.css", "!") }, "none.css", "at"},
+		{"a file was deleted", 5000, "-x.css", "at | errors: /x.css is gone"},
+		{"its own file was deleted", 5000, "-a.html", "at | errors: /a.html is gone"},
+		{"a file came", 5000, "+none.css", "/none.css"},
+		{"another file came", 5000, "+other.css", "at"},
+		{"a file came before the page was served", -500, "+none.css", "at"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := makeFiles(t, "a.html", "x.css")
 			h := newHub(dir)
 			h.age(tt.served)
-			b := PageToken{Cursor: h.Cursor()}
-			tt.do(t, dir)
-			h.Recheck([]string{tt.path})
-			c := h.join()
-			defer h.leave(c)
-			c.extended = true
-			h.introduce(c, request{Path: "/a.html", Uses: []string{"/x.css", "/none.css"}}, b)
-			if got := answers(t, h.take(c)); got != tt.want {
+			served := h.Cursor()
+			if name := tt.change[1:]; tt.change[0] == '+' {
+				writeFile(t, dir, name, "!")
+			} else if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			h.Recheck([]string{tt.change[1:]})
+			if _, got := introduced(t, h, served, "/x.css", "/none.css"); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
+}
+
+// introduced opens /a.html, which was served at a moment and uses some files, and returns
+// what it is told.
+func introduced(t *testing.T, h *Hub, served Cursor, uses ...string) (c *client, told string) {
+	t.Helper()
+	c = h.join()
+	t.Cleanup(func() { h.leave(c) })
+	c.extended = true
+	h.introduce(c, request{Path: "/a.html", Uses: uses}, PageToken{Cursor: served})
+	return c, answers(t, h.take(c))
 }
 
 // A page is served, and before its socket is open, things change.
@@ -190,23 +195,12 @@ func writeFile(t testing.TB, dir, name, text string) {
 	}
 }
 
-func removeFile(t testing.TB, dir, name string) {
-	t.Helper()
-	if err := os.Remove(filepath.Join(dir, name)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A page names what it has found, and when it may have begun to read that. What
 // changed since is told, and nothing older.
 func TestWhatAPageNamesMayHaveChangedMeanwhile(t *testing.T) {
 	dir := makeFiles(t, "a.html", "x.js", "y.js")
 	h := newHub(dir)
-	c := h.join()
-	c.extended = true
-	h.introduce(c, request{Path: "/a.html"}, PageToken{Cursor: h.Cursor()})
-	h.take(c)
-
+	c, _ := introduced(t, h, h.Cursor())
 	h.Refresh([]string{"x.js"})
 	h.age(5000)
 	h.Refresh([]string{"y.js"})
@@ -268,12 +262,11 @@ func (r reply) String() string {
 		}
 		return s
 	case "errors":
-		var s strings.Builder
-		s.WriteString("errors:")
+		s := "errors:"
 		for _, e := range r.Errors {
-			s.WriteString(" " + e.Title)
+			s += " " + e.Title
 		}
-		return s.String()
+		return s
 	}
 	return r.Command
 }

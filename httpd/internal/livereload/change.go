@@ -154,19 +154,14 @@ func (f changedFile) kind() filetype.Kind {
 	return filetype.Of(f.name).Kind
 }
 
-// lastRank is the rank of files that are not fetched again in place.
-const lastRank = 2
-
-// rank orders what our client fetches in place: style sheets, then images. Our client
-// does so for more kinds of images than livereload-js.
-func (f changedFile) rank() int {
-	switch f.kind() {
-	case filetype.StyleSheet:
-		return 0
-	case filetype.Image, filetype.ModernImage:
-		return 1
+// rank is the order in which our client fetches files: what it fetches again in place,
+// style sheets first, then all else, as filetype.Resource. It fetches more kinds of images
+// in place than livereload-js.
+func (f changedFile) rank() filetype.Kind {
+	if k := f.kind(); k >= filetype.StyleSheet {
+		return k
 	}
-	return lastRank
+	return filetype.Resource
 }
 
 // A changedPath is the path of a resource that a changed file may affect: one at which it

@@ -10,8 +10,9 @@ import (
 
 // A PageError is what pages show in place of what they would be.
 type PageError struct {
-	Title, Text string   // plain text; of a longer Text the last 16 KiB are shown
-	Paths       []string // of the files whose pages show it; none is every page
+	Title string   `json:"title"` // this and Text are plain text
+	Text  string   `json:"text"`  // of a longer one the last 16 KiB are shown
+	Paths []string `json:"-"`     // of the files whose pages show it; none is every page
 }
 
 // How many errors a page is told, and how much of each.
@@ -129,19 +130,15 @@ var _, noErrors = errorsMessage(nil)
 // errorsMessage returns the frame of the message that replaces a page's errors, and its
 // hash.
 func errorsMessage(list []*PageError) (frame []byte, hash uint64) {
-	type text struct {
-		Title string `json:"title"`
-		Text  string `json:"text"`
-	}
-	texts := []text{}
+	short := []PageError{}
 	for _, e := range list {
-		texts = append(texts, text{e.Title[:min(len(e.Title), maxErrorTitle)], e.Text[max(0, len(e.Text)-maxErrorText):]})
+		short = append(short, PageError{Title: e.Title[:min(len(e.Title), maxErrorTitle)], Text: e.Text[max(0, len(e.Text)-maxErrorText):]})
 	}
 
 	frame = encode(struct {
-		Command string `json:"command"`
-		Errors  []text `json:"errors"`
-	}{"errors", texts})
+		Command string      `json:"command"`
+		Errors  []PageError `json:"errors"`
+	}{"errors", short})
 	return frame, maphash.Bytes(errorsSeed, frame)
 }
 

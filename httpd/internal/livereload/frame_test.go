@@ -1,15 +1,15 @@
 package livereload
 
 import (
-	"bufio"
 	"context"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
+	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
 // A websocket library at the other end reads each message as it was, also one
@@ -21,7 +21,7 @@ func TestALibraryReadsTextFrames(t *testing.T) {
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The library answers the handshake; the frames are written past it.
-		raw := &rawConn{ResponseWriter: w}
+		raw := &hijacker{ResponseWriter: w, group: new(waitgroup.Group), timeout: time.Minute}
 		conn, err := websocket.Accept(raw, r, nil)
 		if err != nil {
 			t.Error(err)
@@ -29,7 +29,7 @@ func TestALibraryReadsTextFrames(t *testing.T) {
 		}
 		defer conn.CloseNow()
 		for _, text := range texts {
-			if _, err := raw.conn.Write(textFrame([]byte(text))); err != nil {
+			if err := raw.net.send(textFrame([]byte(text))); err != nil {
 				t.Error(err)
 			}
 		}
@@ -55,16 +55,4 @@ func TestALibraryReadsTextFrames(t *testing.T) {
 	if _, _, err := conn.Read(context.Background()); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
 		t.Errorf("behind the messages: %v", err)
 	}
-}
-
-// A rawConn is a ResponseWriter that remembers the connection that it gives away.
-type rawConn struct {
-	http.ResponseWriter
-	conn net.Conn
-}
-
-func (r *rawConn) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(r.ResponseWriter).Hijack()
-	r.conn = conn
-	return conn, rw, err
 }

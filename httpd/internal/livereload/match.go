@@ -5,6 +5,8 @@ import (
 	"maps"
 	"math/bits"
 	"slices"
+
+	"github.com/execlog/execlogd/httpd/internal/filetype"
 )
 
 // A hit is a resource that a changed file affects.
@@ -126,7 +128,7 @@ func newMatch(c *change, hits []hit, errs []*resource) (m match) {
 		i = min(i, lastFile)
 		bit[file] = 1 << i
 		f := c.files[file]
-		inPlace := f.rank() < lastRank
+		inPlace := f.rank() < filetype.Resource
 		if len(m.files) == i {
 			m.files = append(m.files, newReloadMessage(f.title(), inPlace))
 		}

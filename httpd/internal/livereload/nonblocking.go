@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/waitgroup"
@@ -78,22 +79,14 @@ type nonblockingConn struct {
 func newNonblockingConn(conn net.Conn, group *waitgroup.Group, timeout time.Duration) *nonblockingConn {
 	c := &nonblockingConn{Conn: conn, fd: -1, socket: conn, group: group, timeout: timeout, done: make(chan struct{})}
 	switch conn := conn.(type) {
-	case *net.TCPConn:
-		c.fd = descriptor(conn.SyscallConn())
-	case *net.UnixConn:
-		c.fd = descriptor(conn.SyscallConn())
+	case syscall.Conn:
+		if raw, err := conn.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) { c.fd = int(fd) })
+		}
 	case *tls.Conn:
 		c.socket = conn.NetConn() // its own Close may wait for the peer
 	}
 	return c
-}
-
-func descriptor(raw interface{ Control(func(fd uintptr)) error }, err error) int {
-	fd := -1
-	if err == nil {
-		raw.Control(func(n uintptr) { fd = int(n) })
-	}
-	return fd
 }
 
 // send writes whole frames past the websocket, whose own frames are one write each.
@@ -154,18 +147,18 @@ func (c *nonblockingConn) tryWrite(p []byte) (int, error) {
 	if c.fd < 0 {
 		return 0, nil
 	}
-	n, err := unix.Write(c.fd, p)
-	for err == unix.EINTR {
-		n, err = unix.Write(c.fd, p)
+	for {
+		n, err := unix.Write(c.fd, p)
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EAGAIN:
+			return 0, nil
+		case unix.EINTR:
+		default:
+			return 0, os.NewSyscallError("write", err)
+		}
 	}
-
-	switch {
-	case err == unix.EAGAIN:
-		return 0, nil
-	case err != nil:
-		return 0, os.NewSyscallError("write", err)
-	}
-	return n, nil
 }
 
 // flush sends the backlog, and closes the connection when the peer does not take it.

@@ -27,18 +27,6 @@ type page struct {
 	usesIndex  []int32
 }
 
-// index returns where the page keeps its index among the subscribers of a resource;
-// see subscriber.at.
-func (p *page) index(at int32) *int32 {
-	if at < 0 {
-		return &p.showsIndex[^at]
-	}
-	return &p.usesIndex[at]
-}
-
-// hasResources reports whether a change can match the page by its resources.
-func (p *page) hasResources() bool { return len(p.shows)+len(p.uses) > 0 }
-
 // isBroken reports whether loading the page again would show an error.
 func (p *page) isBroken() bool {
 	return len(p.shows) > 0 && p.shows[0].err != nil

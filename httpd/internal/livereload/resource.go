@@ -110,7 +110,11 @@ func (h *Hub) unsubscribe(r *resource, index int32) {
 	if index != last {
 		moved := r.subscribers[last]
 		r.subscribers[index] = moved
-		*moved.client.page.index(moved.at) = index
+		if p := &moved.client.page; moved.at < 0 {
+			p.showsIndex[^moved.at] = index
+		} else {
+			p.usesIndex[moved.at] = index
+		}
 	}
 	r.subscribers[last] = subscriber{}
 	r.subscribers = r.subscribers[:last]

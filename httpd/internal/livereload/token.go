@@ -1,7 +1,6 @@
 package livereload
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -27,16 +26,13 @@ func (c Cursor) String() string {
 func parseCursor(text string) Cursor {
 	epoch, rest, _ := strings.Cut(text, ".")
 	digits, time, timed := strings.Cut(rest, ".")
-	number, err := strconv.ParseUint(digits, 10, 64)
+	c := Cursor{Epoch: epoch}
+	var err error
+	if c.Number, err = strconv.ParseUint(digits, 10, 64); err == nil && timed {
+		c.Time, err = strconv.ParseInt(time, 10, 64)
+	}
 	if err != nil {
 		return Cursor{}
-	}
-
-	c := Cursor{Epoch: epoch, Number: number}
-	if timed {
-		if c.Time, err = strconv.ParseInt(time, 10, 64); err != nil {
-			return Cursor{}
-		}
 	}
 	return c
 }
@@ -92,13 +88,11 @@ func parsePageToken(query string) PageToken {
 	text, missing := strings.CutSuffix(text, ",missing")
 	t := PageToken{Cursor: parseCursor(text), Missing: missing, Listing: listing}
 
+	var err error
 	if listing {
-		var err error
-		if t.Names, err = strconv.ParseUint(names, 16, 64); err != nil {
-			return PageToken{}
-		}
+		t.Names, err = strconv.ParseUint(names, 16, 64)
 	}
-	if t.Cursor == (Cursor{}) {
+	if err != nil || t.Cursor == (Cursor{}) {
 		return PageToken{}
 	}
 	return t
@@ -122,14 +116,6 @@ func (d digest) append(b []byte) []byte {
 
 // parseDigest parses what append formats.
 func parseDigest(text string) (d digest, ok bool) {
-	named, sums, _ := strings.Cut(text, "-")
-	uses, shows, _ := strings.Cut(sums, "-")
-	var errs [3]error
-	d.named, errs[0] = strconv.Atoi(named)
-	d.uses, errs[1] = strconv.ParseUint(uses, 16, 64)
-	d.shows, errs[2] = strconv.ParseUint(shows, 16, 64)
-	if cmp.Or(errs[:]...) != nil || d.named < 0 {
-		return digest{}, false
-	}
-	return d, true
+	_, err := fmt.Sscanf(text, "%d-%x-%x", &d.named, &d.uses, &d.shows)
+	return d, err == nil && d.named >= 0
 }

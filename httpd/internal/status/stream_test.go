@@ -83,12 +83,8 @@ func TestStreamIsPaced(t *testing.T) {
 	}
 }
 
-func TestStreamEndsWithItsClient(t *testing.T) {
-	never := func() (none [2]<-chan struct{}) { return none }
-	Stream(t.Context(), never, func() []byte { return nil }, func(string) error { return errors.New("gone") })
-}
-
-// Every line of what is rendered is a line of the event, however it ends.
+// Every line of what is rendered is a line of the event, however it ends. The stream ends
+// with its client.
 func TestEventLines(t *testing.T) {
 	never := func() (none [2]<-chan struct{}) { return none }
 	var sent string
