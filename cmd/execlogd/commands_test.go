@@ -255,7 +255,7 @@ func TestWatchErrors(t *testing.T) {
 		{[]string{"watch", "-json", "-0"}, "drop one of them", 2},
 		{[]string{"watch", "-ignore", "["}, "it is no glob", 2},
 		{[]string{"watch", "/no/such"}, "create it, or name another", 1},
-		{[]string{"wacht"}, "It is no command (run, check, log, trigger, watch, why)", 2},
+		{[]string{"wacht"}, "It is no command (check, log, run, trigger, watch, why)", 2},
 	} {
 		err := run(t.Context(), tt.args, io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || exitStatus(err) != tt.status {

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 
@@ -39,10 +38,15 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return config.Usagef("what is %q? execlogd log takes flags alone", flags.Arg(0))
 	}
 
-	conn, err := control.Dial(path)
+	target := "/log"
+	if follow {
+		target += "?follow"
+	}
+	res, err := control.Do(ctx, path, http.MethodGet, target, nil)
 	if err != nil {
 		return err
 	}
+	defer res.Body.Close()
 
 	queue := logging.NewQueue(nil)
 	defer queue.Close()
@@ -53,28 +57,13 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		lines.SetEscapeHTML(false)
 		print = func(r job.Run) error { return lines.Encode(r) }
 	}
-	return readLog(ctx, conn, follow, print)
+	return readLog(ctx, res.Body, print)
 }
 
-// readLog asks for the runs over a connection and prints them until the daemon has sent
-// all, or with follow until ctx or the daemon ends. It closes the connection.
-func readLog(ctx context.Context, conn net.Conn, follow bool, print func(job.Run) error) error {
-	defer conn.Close()
-	url := "http://execlogd/log"
-	if follow {
-		url += "?follow"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	res, err := control.Client(conn).Do(req)
-	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	defer res.Body.Close()
-
-	for lines := json.NewDecoder(res.Body); ; {
+// readLog prints the runs that the daemon sends, until it has sent all, or ctx or the
+// daemon ends.
+func readLog(ctx context.Context, runs io.Reader, print func(job.Run) error) error {
+	for lines := json.NewDecoder(runs); ; {
 		var r job.Run
 		err := lines.Decode(&r)
 		if ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

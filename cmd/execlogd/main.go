@@ -26,8 +26,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,7 +37,6 @@ import (
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/daemon"
 	"github.com/execlog/execlogd/internal/logging"
-	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -76,47 +77,45 @@ func quitOnKey() {
 
 	go func() {
 		<-quit
-		activeTerminal.Load().restore()
+		if t := activeTerminal.Load(); t != nil {
+			t.keys.off() // which restores the modes of the terminal
+		}
 		fmt.Fprintln(os.Stderr, "execlogd: quit at once by SIGQUIT")
 		os.Exit(128 + int(syscall.SIGQUIT))
 	}()
 }
 
-func exitStatus(err error) int {
-	_, usage := errors.AsType[config.UsageError](err)
-	failedThere, isTrigger := errors.AsType[failedTrigger](err)
-	failed, isRun := errors.AsType[failedRun](err)
+// A statusError is the failure of a command that was run, with the exit status for it.
+type statusError struct {
+	error
+	status int
+}
 
-	switch {
-	case err == nil:
-		return 0
-	case isRun:
-		return runnable.ExitStatus(failed.error)
-	case isTrigger:
-		return failedThere.Status
-	case usage:
+func (e statusError) Unwrap() error { return e.error }
+
+func exitStatus(err error) int {
+	if failed, ok := errors.AsType[statusError](err); ok {
+		return failed.status
+	}
+	if _, ok := errors.AsType[config.UsageError](err); ok {
 		return 2
 	}
-	return 1
+	if err != nil {
+		return 1
+	}
+	return 0
 }
 
-// A command is what a first argument without a dash names.
-type command struct {
-	name string
-	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+// commands are what a first argument without a dash names.
+var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
+	"run": runOnChanges, "check": check, "log": showLog, "trigger": trigger, "watch": watch, "why": why,
 }
-
-var commands = []command{{"run", runOnChanges}, {"check", check}, {"log", showLog}, {"trigger", trigger}, {"watch", watch}, {"why", why}}
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	start := serve
-	name := ""
-	for _, c := range commands {
-		if len(args) > 0 && args[0] == c.name {
-			start, name, args = c.run, c.name, args[1:]
-			break
-		}
+	start, name := serve, ""
+	if len(args) > 0 && commands[args[0]] != nil {
+		start, name, args = commands[args[0]], args[0], args[1:]
 	}
 
 	err := start(ctx, args, stdout, stderr)
@@ -137,7 +136,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	load := func() (config.Config, error) {
 		cfg, rest, err := config.Parse("execlogd", usage, args)
 		if err == nil && len(rest) > 0 {
-			err = config.Usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], commandNames())
+			err = config.Usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], strings.Join(slices.Sorted(maps.Keys(commands)), ", "))
 		}
 		return cfg, err
 	}
@@ -147,14 +146,6 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr})
-}
-
-func commandNames() string {
-	var names []string
-	for _, c := range commands {
-		names = append(names, c.name)
-	}
-	return strings.Join(names, ", ")
 }
 
 const usage = `Usage: execlogd [flags]

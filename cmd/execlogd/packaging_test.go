@@ -77,9 +77,9 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 			t.Errorf("execlogd(1) has no -%s", flag[1])
 		}
 	}
-	for _, c := range commands {
-		if !strings.Contains(text, "\n.It Cm "+c.name+"\n") {
-			t.Errorf("execlogd(1) has no %s", c.name)
+	for name := range commands {
+		if !strings.Contains(text, "\n.It Cm "+name+"\n") {
+			t.Errorf("execlogd(1) has no %s", name)
 		}
 	}
 }

@@ -35,11 +35,6 @@ runs, there are keys: Enter runs it again, p pauses, q quits, ? lists the keys. 
 -stdin none, where it cannot, there are always keys.
 `
 
-// A failedRun is the failure that ended execlogd run -exit-on-failure.
-type failedRun struct{ error }
-
-func (f failedRun) Unwrap() error { return f.error }
-
 // runOnChanges runs a command on changes until ctx ends.
 func runOnChanges(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, err := config.ParseRun("execlogd run", runUsage, args)
@@ -102,7 +97,11 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer group.Close()
-	c.say("watching " + logging.WatchedCount(group.Watches(), c.cfg.Paths) + c.terminal.hint())
+	watching := "watching " + logging.WatchedCount(group.Watches(), c.cfg.Paths)
+	if c.terminal != nil {
+		watching += "; ? lists keys"
+	}
+	c.say(watching)
 	sayMissing(c.say, c.cfg.Paths)
 
 	var notes sync.WaitGroup
@@ -128,7 +127,18 @@ func (c *runCommand) newRouter() (_ *router.Router, err error) {
 		return nil, err
 	}
 
-	callback := c.terminal.unlessPaused(c.afterClear(c.runnable.Run))
+	clears := c.cfg.Clear && logging.IsTerminal(c.stdout)
+	callback := func(ctx context.Context, batch []inotify.Event) error {
+		if c.terminal.keep(batch) {
+			return errPaused
+		}
+		if clears {
+			const home, screen, history = "\x1b[H", "\x1b[2J", "\x1b[3J"
+			_, _ = io.WriteString(c.outputs.stdout, home+screen+history)
+		}
+		return c.runnable.Run(ctx, batch)
+	}
+
 	route := c.cfg.Route.Route
 	route.Callback = c.runnable.OnlyChanged(&c.cfg.Route, callback)
 	route.OwnOutput = runnable.OwnOutput(c.runner, route.Name)
@@ -147,61 +157,45 @@ func (c *runCommand) trigger(events ...inotify.Event) error {
 	return err
 }
 
-// afterClear returns a callback that clears the terminal first, with -clear.
-func (c *runCommand) afterClear(callback router.Callback) router.Callback {
-	if !c.cfg.Clear || !logging.IsTerminal(c.stdout) {
-		return callback
-	}
-	const home, screen, history = "\x1b[H", "\x1b[2J", "\x1b[3J"
-	return func(ctx context.Context, batch []inotify.Event) error {
-		_, _ = io.WriteString(c.outputs.stdout, home+screen+history)
-		return callback(ctx, batch)
-	}
-}
-
 // post says how a run ended.
 func (c *runCommand) post(run router.Run) {
 	run = c.runnable.WithChangedFiles(run)
 	run.Err = runnable.AdviseOnLoop(run.Err, "name it with -outputs or -ignore")
 
 	took := run.Took.Round(time.Millisecond)
+	text := fmt.Sprintf("%v after %v", run.Err, took)
 	switch {
 	case run.Outcome != router.Succeeded && run.Outcome != router.Failed:
 		return // it was stopped, skipped or paused
 	case run.Again:
-		c.say(fmt.Sprintf("%v after %v, %s%s", run.Err, took, logging.AgainIn(run.Backoff), c.about(run)))
-	case run.Err != nil && c.cfg.ExitOnFailure:
-		c.end(failedRun{fmt.Errorf("%w%s", run.Err, c.about(run))})
-	case c.terminal.ended(run):
-		c.end(nil) // as a shell script ends after Ctrl-C
+		c.say(text + ", " + logging.AgainIn(run.Backoff) + c.about(run))
+		return
 	case run.Err == nil:
-		c.say(fmt.Sprintf("%s: ok after %v%s", c.program(), took, c.about(run)))
+		program := "sh"
+		if c.cfg.Service.Shell == "" {
+			program = filepath.Base(c.cfg.Service.Argv[0])
+		}
+		text = fmt.Sprintf("%s: ok after %v", program, took)
 	case errors.As(run.Err, new(*router.LoopError)), errors.Is(run.Err, router.ErrKept):
-		c.say(fmt.Sprintf("%v%s", run.Err, c.about(run))) // nothing ran that took any time
-	default:
-		c.say(fmt.Sprintf("%v after %v%s", run.Err, took, c.about(run)))
+		text = run.Err.Error() // nothing ran that took any time
 	}
+	c.over(run, text+c.about(run))
 }
 
 // died says how a command ended that is told of changes by -signal. The next change
 // starts it again.
-func (c *runCommand) died(err error) {
-	switch {
-	case c.cfg.ExitOnFailure:
-		c.end(failedRun{err})
-	case c.terminal.ended(router.Run{Err: err}):
-		c.end(nil)
-	default:
-		c.say(err.Error())
-	}
-}
+func (c *runCommand) died(err error) { c.over(router.Run{Err: err}, err.Error()) }
 
-// program is the name of the command in messages.
-func (c *runCommand) program() string {
-	if c.cfg.Service.Shell != "" {
-		return "sh"
+// over says how a run ended, unless execlogd ends with it.
+func (c *runCommand) over(run router.Run, text string) {
+	switch {
+	case run.Err != nil && c.cfg.ExitOnFailure:
+		c.end(statusError{fmt.Errorf("%w%s", run.Err, c.about(run)), runnable.ExitStatus(run.Err)})
+	case c.terminal.ended(run):
+		c.end(nil) // as a shell script ends after Ctrl-C
+	default:
+		c.say(text)
 	}
-	return filepath.Base(c.cfg.Service.Argv[0])
 }
 
 // about names the file of a run with -per file, at the end of a message.

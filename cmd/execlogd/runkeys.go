@@ -56,19 +56,19 @@ func (k *keyReader) on() {
 	if k.active || k.closed {
 		return
 	}
+
 	before, err := k.terminal.Modes()
+	if err == nil {
+		single := *before
+		single.Lflag &^= unix.ICANON | unix.ECHO
+		single.Cc[unix.VMIN], single.Cc[unix.VTIME] = 1, 0
+		err = k.terminal.SetModes(&single)
+	}
 	if err != nil {
 		k.hungUp()
 		return
 	}
 
-	single := *before
-	single.Lflag &^= unix.ICANON | unix.ECHO
-	single.Cc[unix.VMIN], single.Cc[unix.VTIME] = 1, 0
-	if k.terminal.SetModes(&single) != nil {
-		k.hungUp()
-		return
-	}
 	k.active, k.before = true, before
 	_ = k.file.SetReadDeadline(time.Time{})
 	k.changed.Broadcast()

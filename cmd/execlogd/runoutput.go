@@ -56,7 +56,9 @@ func (c *runCommand) jobOptions() job.Options {
 	if logging.IsTerminal(c.stderr) {
 		opts.Stderr, _ = c.stderr.(*os.File)
 	}
-	c.terminal.lend(&opts)
+	if t := c.terminal; t != nil && t.lends {
+		opts.Terminal, opts.KeySignal = t.terminal, t.signalTyped
+	}
 	return opts
 }
 

@@ -139,28 +139,6 @@ func (t *runTerminal) close() {
 	activeTerminal.CompareAndSwap(t, nil)
 }
 
-// restore restores the modes of the terminal before the process ends at once.
-func (t *runTerminal) restore() {
-	if t != nil {
-		t.keys.off()
-	}
-}
-
-// hint is the end of the line that says what is watched.
-func (t *runTerminal) hint() string {
-	if t == nil {
-		return ""
-	}
-	return "; ? lists keys"
-}
-
-// lend lets jobs have the terminal.
-func (t *runTerminal) lend(opts *job.Options) {
-	if t != nil && t.lends {
-		opts.Terminal, opts.KeySignal = t.terminal, t.signalTyped
-	}
-}
-
 // press does what a key is for.
 func (t *runTerminal) press(key byte) {
 	switch key {
@@ -182,15 +160,13 @@ func (t *runTerminal) again() {
 	events := t.last
 	t.mu.Unlock()
 
-	if events == nil {
-		if t.c.cfg.NeedsPath() {
-			t.c.say("nothing has changed yet that the command could run for")
-			return
-		}
-		events = []inotify.Event{t.c.cfg.Whole()}
-	}
-	if err := t.c.trigger(events...); err != nil {
-		t.c.say(err.Error())
+	switch {
+	case events != nil:
+		t.run(events...)
+	case t.c.cfg.NeedsPath():
+		t.c.say("nothing has changed yet that the command could run for")
+	default:
+		t.run(t.c.cfg.Whole())
 	}
 }
 
@@ -209,31 +185,24 @@ func (t *runTerminal) pause() {
 		t.c.say("goes on")
 	default:
 		t.c.say("goes on with what has changed")
-		if err := t.c.trigger(changes...); err != nil {
-			t.c.say(err.Error())
-		}
+		t.run(changes...)
+	}
+}
+
+func (t *runTerminal) run(events ...inotify.Event) {
+	if err := t.c.trigger(events...); err != nil {
+		t.c.say(err.Error())
 	}
 }
 
 // errPaused is the error of runs that did not start because of a pause.
 var errPaused = fmt.Errorf("paused: %w", context.Canceled)
 
-// unlessPaused returns a callback that keeps what has changed for later during a
-// pause.
-func (t *runTerminal) unlessPaused(callback router.Callback) router.Callback {
-	if t == nil {
-		return callback
-	}
-	return func(ctx context.Context, batch []inotify.Event) error {
-		if t.keep(batch) {
-			return errPaused
-		}
-		return callback(ctx, batch)
-	}
-}
-
-// keep keeps a batch, each path once, and reports true if there is a pause.
+// keep keeps a batch for later, each path once, and reports true if there is a pause.
 func (t *runTerminal) keep(batch []inotify.Event) bool {
+	if t == nil {
+		return false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.paused {
@@ -289,13 +258,10 @@ func (t *runTerminal) signalTyped(r job.Run, s syscall.Signal) {
 
 // ignoresInterrupts reports whether a process ignores SIGINT (proc_pid_status(5)).
 func ignoresInterrupts(pid int) bool {
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return false
-	}
-	_, rest, _ := strings.Cut(string(status), "\nSigIgn:\t")
-	line, _, _ := strings.Cut(rest, "\n")
-	mask, err := strconv.ParseUint(line, 16, 64)
+	status, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status") // empty if it has ended
+	_, ignored, _ := strings.Cut(string(status), "\nSigIgn:\t")
+	var mask uint64
+	_, err := fmt.Sscanf(ignored, "%x", &mask)
 	return err == nil && mask>>(syscall.SIGINT-1)&1 == 1
 }
 
@@ -319,10 +285,7 @@ func (t *runTerminal) ended(run router.Run) bool {
 	if !ok {
 		return false
 	}
-	switch e.Run.Signal {
-	case syscall.SIGINT, syscall.SIGQUIT:
-		return true
-	}
-	exit := e.Run.Exit - 128
-	return exit == int(syscall.SIGINT) && typed.interrupts > 0 || exit == int(syscall.SIGQUIT) && typed.quit
+	signal, exit := e.Run.Signal, syscall.Signal(e.Run.Exit-128)
+	return signal == syscall.SIGINT || signal == syscall.SIGQUIT ||
+		exit == syscall.SIGINT && typed.interrupts > 0 || exit == syscall.SIGQUIT && typed.quit
 }

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -46,32 +45,19 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		}
 		paths = append(paths, path)
 	}
-	conn, err := control.Dial(socket)
-	if err != nil {
-		return err
-	}
-	return requestRun(ctx, conn, flags.Arg(0), paths, noWait)
-}
-
-// requestRun requests a run over a connection, which it closes.
-func requestRun(ctx context.Context, conn net.Conn, route string, paths []string, noWait bool) error {
-	defer conn.Close()
-	query := url.Values{"route": {route}}
+	query := url.Values{"route": {flags.Arg(0)}}
 	if noWait {
 		query.Set("nowait", "")
 	}
+
 	// A path may have any byte but NUL.
 	body := strings.NewReader(strings.Join(paths, "\x00"))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://execlogd/trigger?"+query.Encode(), body)
-	if err != nil {
-		return err
-	}
-	res, err := control.Client(conn).Do(req)
+	res, err := control.Do(ctx, socket, http.MethodPost, "/trigger?"+query.Encode(), body)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("not waited for any longer: the run goes on")
 	case err != nil:
-		return fmt.Errorf("control socket: the daemon has gone, or is of another version: %w", err)
+		return err
 	}
 	defer res.Body.Close()
 
@@ -80,12 +66,7 @@ func requestRun(ctx context.Context, conn net.Conn, route string, paths []string
 		return fmt.Errorf("control socket: %s: the daemon is of another version: %w", res.Status, err)
 	}
 	if answer.Failure != "" {
-		return failedTrigger{answer}
+		return statusError{errors.New(answer.Failure), answer.Status}
 	}
 	return nil
 }
-
-// A failedTrigger is a run that has failed, or that the daemon has refused.
-type failedTrigger struct{ control.TriggerResult }
-
-func (f failedTrigger) Error() string { return f.Failure }

@@ -73,23 +73,15 @@ func parseWatch(args []string) (watchConfig, error) {
 	if err := config.CheckIgnore(ignore, roots...); err != nil {
 		return cfg, err
 	}
-	var err error
-	cfg.ignored, err = ignorer(ignore)
-	return cfg, err
-}
 
-// ignorer returns a function that reports whether a path matches one of the patterns,
-// as those of a route do.
-func ignorer(ignore []string) (func(path string) bool, error) {
-	if len(ignore) == 0 {
-		return func(string) bool { return false }, nil
-	}
-	route := router.Route{Name: "watch", Ignore: ignore, Callback: noCallback}
+	// What is ignored is what a route ignores that hides nothing by itself.
+	route := router.Route{Name: "watch", Ignore: ignore, Hidden: []string{}, Callback: noCallback}
 	r, err := router.New(router.Options{}, route)
 	if err != nil {
-		return nil, config.UsageError{Err: err}
+		return cfg, config.UsageError{Err: err}
 	}
-	return func(path string) bool { return r.SkipDir("", path) }, nil
+	cfg.ignored = func(path string) bool { return r.SkipDir("", path) }
+	return cfg, nil
 }
 
 // watch prints events until ctx ends.
@@ -169,7 +161,11 @@ func (cfg watchConfig) print(out *bufio.Writer, e inotify.Event) {
 		out.WriteString(e.Name())
 		out.WriteByte(0)
 	case cfg.json:
-		printJSON(out, e)
+		line := eventLine{Time: time.Now(), Root: e.Root, Path: e.Path, From: e.From, Events: strings.Split(e.Mask.String(), "|")}
+		if !utf8.ValidString(e.Path + e.From) {
+			line.PathBytes, line.FromBytes = []byte(e.Path), []byte(e.From)
+		}
+		_ = json.NewEncoder(out).Encode(line) // Flush has the error
 	default:
 		fmt.Fprintf(out, "%-24s %s", e.Mask, inotify.Quote(e.Name()))
 		if e.From != "" {
@@ -177,18 +173,6 @@ func (cfg watchConfig) print(out *bufio.Writer, e inotify.Event) {
 		}
 		out.WriteByte('\n')
 	}
-}
-
-func printJSON(out *bufio.Writer, e inotify.Event) {
-	line := eventLine{Time: time.Now(), Root: e.Root, Path: e.Path, From: e.From, Events: strings.Split(e.Mask.String(), "|")}
-	if !utf8.ValidString(e.Path + e.From) {
-		line.PathBytes, line.FromBytes = []byte(e.Path), []byte(e.From)
-	}
-	text, err := json.Marshal(line)
-	if err != nil {
-		panic(err) // it is strings and a time
-	}
-	out.Write(append(text, '\n'))
 }
 
 // An eventLine is an event as -json prints it. A path that is not UTF-8 is there as

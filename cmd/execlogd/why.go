@@ -42,15 +42,29 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 		}
 	}
 
-	routes, err := cfg.router()
+	var routes []router.Route
+	if cfg.Reloads() {
+		routes = append(routes, cfg.PageRoutes(noCallback, noCallback, nil)...)
+	}
+	for _, c := range cfg.Routes {
+		c.Callback = noCallback
+		routes = append(routes, c.Route)
+	}
+	r, err := router.New(router.Options{}, routes...)
 	if err != nil {
 		return config.UsageError{Err: err}
 	}
-	e := &explanation{cfg: cfg, routes: routes}
-	if len(rest) == 2 {
-		e.rename(rest[0], rest[1])
-	} else {
+
+	e := &explanation{cfg: cfg, router: r}
+	if len(rest) == 1 {
 		e.change(change{label: "path", path: rest[0]})
+	} else {
+		from, to := rest[0], rest[1]
+		e.change(change{label: "from", path: from, event: inotify.MovedFrom})
+		e.change(change{label: "to", path: to, event: inotify.MovedTo, from: from})
+		if slashIfDir(from)+slashIfDir(to) != "" {
+			e.line("note", "what is in the directory counts as renamed as well, each file by its own path")
+		}
 	}
 	for _, remark := range cfg.Notes() {
 		e.line("note", "%s", remark.Text)
@@ -59,15 +73,9 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	return err
 }
 
-// A whyConfig is the command line of execlogd why, checked.
-type whyConfig struct {
-	config.Config
-	paths []string // that execlogd run listens to; nil for the daemon
-}
-
 // parseWhy reads the flags of the daemon, or those of run if they come after that
 // word, or if only run has one of them. It returns what follows them.
-func parseWhy(args []string) (whyConfig, []string, error) {
+func parseWhy(args []string) (config.Config, []string, error) {
 	if len(args) > 1 && args[0] == "run" {
 		return parseWhyRun(args[1:])
 	}
@@ -79,44 +87,19 @@ func parseWhy(args []string) (whyConfig, []string, error) {
 			return parseWhyRun(args)
 		}
 	}
-
-	return whyConfig{Config: cfg}, rest, err
+	return cfg, rest, err
 }
 
 // parseWhyRun reads the flags of run.
-func parseWhyRun(args []string) (whyConfig, []string, error) {
+func parseWhyRun(args []string) (config.Config, []string, error) {
 	run, rest, err := config.ParseRunFlags("execlogd why run", whyUsage, args)
-	return whyConfig{config.Config{Routes: []config.Route{run.Route}}, run.Paths}, rest, err
-}
-
-// roots returns the directories that are listened to, each once.
-func (cfg *whyConfig) roots() []string {
-	switch {
-	case cfg.paths != nil:
-		return cfg.paths
-	case cfg.Serve && !cfg.LiveReload:
-		return append(cfg.Roots(), cfg.Root)
-	}
-	return cfg.Roots()
-}
-
-// router returns a router with the routes, which do nothing.
-func (cfg *whyConfig) router() (*router.Router, error) {
-	var routes []router.Route
-	if cfg.Reloads() {
-		routes = append(routes, cfg.PageRoutes(noCallback, noCallback, nil)...)
-	}
-	for _, c := range cfg.Routes {
-		c.Callback = noCallback
-		routes = append(routes, c.Route)
-	}
-	return router.New(router.Options{}, routes...)
+	return config.Config{Routes: []config.Route{run.Route}}, rest, err
 }
 
 // An explanation is what execlogd why prints.
 type explanation struct {
-	cfg    whyConfig
-	routes *router.Router
+	cfg    config.Config
+	router *router.Router
 	text   strings.Builder
 }
 
@@ -133,21 +116,15 @@ type change struct {
 	from  string       // the old path after a rename; empty without one
 }
 
-// rename explains a rename of a path to another.
-func (e *explanation) rename(from, to string) {
-	e.change(change{label: "from", path: from, event: inotify.MovedFrom})
-	e.change(change{label: "to", path: to, event: inotify.MovedTo, from: from})
-	if slashIfDir(from)+slashIfDir(to) != "" {
-		e.line("note", "what is in the directory counts as renamed as well, each file by its own path")
-	}
-}
-
 // change explains a change of one path.
 func (e *explanation) change(c change) {
 	e.line(c.label, "%s", inotify.Quote(c.path)+kindOf(c.path))
 	// The path may lead to the roots by symbolic links.
 	real := config.ResolveDir(c.path)
-	roots := e.cfg.roots()
+	roots := e.cfg.Roots()
+	if e.cfg.Serve && !e.cfg.LiveReload {
+		roots = append(roots, e.cfg.Root)
+	}
 	found := false
 	for _, root := range roots {
 		rel, ok := config.Below(config.Resolve(root), real)
@@ -156,7 +133,7 @@ func (e *explanation) change(c change) {
 		}
 		found = true
 		e.line("root", "%s", inotify.Quote(root))
-		verdicts := e.routes.Explain(root, rel)
+		verdicts := e.router.Explain(root, rel)
 		if len(verdicts) == 0 {
 			e.line("routes", "none: -livereload=false")
 		}
@@ -226,22 +203,17 @@ func (e *explanation) route(c change, v router.Explanation, root, rel string) (t
 // outputPattern returns the pattern in the outputs of a route that matches a path;
 // empty if there is none.
 func (e *explanation) outputPattern(route, root, path string) string {
-	if path == "" {
-		return ""
-	}
-
 	rel, ok := config.Below(config.Resolve(root), config.ResolveDir(path))
-	if !ok {
+	if path == "" || !ok {
 		return ""
 	}
 
-	for _, v := range e.routes.Explain(root, rel) {
-		if v.Route == route {
-			return v.Output
-		}
+	all := e.router.Explain(root, rel)
+	i := slices.IndexFunc(all, func(v router.Explanation) bool { return v.Route == route })
+	if i < 0 {
+		return ""
 	}
-
-	return ""
+	return all[i].Output
 }
 
 // kindOf says what is at a path; empty for a plain file.

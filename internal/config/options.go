@@ -130,7 +130,9 @@ func (cfg *Config) Roots() []string {
 		roots[cfg.Root] = true
 	}
 	for _, c := range cfg.Routes {
-		roots[c.Root] = true
+		for _, root := range c.Roots {
+			roots[root] = true
+		}
 	}
 	return slices.Sorted(maps.Keys(roots))
 }

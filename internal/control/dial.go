@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -12,9 +13,34 @@ import (
 	"syscall"
 )
 
-// Dial connects to the daemon that has its control socket at a path, or with an empty
+// Do sends a request to the daemon at a path, as dial has it. The target is the path of
+// a URL, and its query.
+func Do(ctx context.Context, path, method, target string, body io.Reader) (*http.Response, error) {
+	conn, err := dial(path)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequestWithContext(ctx, method, "http://execlogd"+target, body)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	client := http.Client{Transport: &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DisableKeepAlives: true, // the connection is for this request
+	}}
+	res, err := client.Do(req)
+	if err != nil {
+		conn.Close() // which may not have been used
+		return nil, fmt.Errorf("control socket: the daemon has gone, or is of another version: %w", err)
+	}
+	return res, nil
+}
+
+// dial connects to the daemon that has its control socket at a path, or with an empty
 // path to the only daemon that has one where it is by default.
-func Dial(path string) (net.Conn, error) {
+func dial(path string) (net.Conn, error) {
 	if path != "" {
 		at, err := filepath.Abs(path) // as the daemon has it
 		if err != nil {
@@ -52,13 +78,4 @@ func Dial(path string) (net.Conn, error) {
 		return nil, forbidden
 	}
 	return nil, errors.New("no daemon with a configuration file runs here: start one, or name its socket with -control")
-}
-
-// Client returns an HTTP client whose one request goes over a connection, whatever host
-// its URL names.
-func Client(conn net.Conn) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
-		DisableKeepAlives: true,
-	}}
 }
