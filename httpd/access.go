@@ -229,7 +229,7 @@ func (s *handler) admit(w http.ResponseWriter, r *http.Request, at livereload.Cu
 		return r.WithContext(context.WithValue(r.Context(), accessKey{}, a)), true
 	}
 
-	s.logLimited(s.log, hostRefused, "host", clip(r.Host), "remote", r.RemoteAddr)
+	s.logLimited(hostRefused, "host", clip(r.Host), "remote", r.RemoteAddr)
 	if a.host == "" {
 		refuse(w, http.StatusBadRequest, "the Host header names no host")
 	} else {
@@ -238,24 +238,16 @@ func (s *handler) admit(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	return nil, false
 }
 
-// admitOrigin answers a websocket request of a page that may not listen. ok is
-// false if it did.
-func (s *handler) admitOrigin(w http.ResponseWriter, r *http.Request) (ok bool) {
-	why := ""
-
-	switch accessOf(r).origin {
-	case invalidOrigin:
-		why = "the Origin header names no origin"
-	case foreignOrigin:
-		origin := strings.ToLower(r.Header.Get("Origin"))
-		why = fmt.Sprintf("pages of %q may not listen here; if they should, start the server with -allow-origin %s", origin, origin)
-	default:
-		return true
+// refuseOrigin answers a websocket request of a page that may not listen.
+func (s *handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
+	origin := r.Header.Get("Origin")
+	s.logLimited(originRefused, "origin", clip(origin), "remote", r.RemoteAddr)
+	if accessOf(r).origin == invalidOrigin {
+		refuse(w, http.StatusForbidden, "the Origin header names no origin")
+		return
 	}
-
-	s.logLimited(s.log, originRefused, "origin", clip(r.Header.Get("Origin")), "remote", r.RemoteAddr)
-	refuse(w, http.StatusForbidden, why)
-	return false
+	origin = strings.ToLower(origin)
+	refuse(w, http.StatusForbidden, fmt.Sprintf("pages of %q may not listen here; if they should, start the server with -allow-origin %s", origin, origin))
 }
 
 // isForwarded reports whether the header of a request shows a proxy. There are more

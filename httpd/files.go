@@ -98,20 +98,37 @@ func redirectToDir(w http.ResponseWriter, r *http.Request) {
 // serveContent answers with a regular file, with the script in it if it is a page.
 // http.ServeContent sees to ranges and conditions.
 func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
-	head, err := f.head()
+	content, variant, err := s.content(w.Header(), r, r.URL.Path, f, tokenOf(r))
 	if err != nil {
 		s.serveError(w, r, err)
 		return
 	}
-
-	s.noteServed(r.URL.Path, f)
-	w.Header().Set("Content-Type", f.contentType(head))
-	token := tokenOf(r)
-	content, variant := f.content, ""
-	if page, ok := s.inject(w.Header(), r, f, head, token); ok {
-		content, variant = page, "-"+token.String()
-	}
 	http.ServeContent(checkedWriter{w, f}, r, "", f.setValidators(w.Header(), variant), content)
+}
+
+// content loads a file that answers a request for a URL path, and sets its Content-Type.
+// It returns the content with the script element in it, and what tells it from other
+// contents of the same file. The element is left out if the file is no page, if pages do
+// not get the script, or if the request is not for a page to be shown.
+func (s *handler) content(h http.Header, r *http.Request, urlPath string, f *file, token livereload.PageToken) (content *io.SectionReader, variant string, err error) {
+	head, err := f.head()
+	if err != nil {
+		return nil, "", err
+	}
+	s.noteServed(urlPath, f)
+	contentType := filetype.ContentType(f.name, head, int64(len(head)) < f.Size())
+	h.Set("Content-Type", contentType)
+	if !s.injects || !strings.HasPrefix(contentType, "text/html") {
+		return f.content, "", nil
+	}
+
+	h.Add("Vary", "Sec-Fetch-Dest")
+	off, ok := inject.Offset(head)
+	if !ok || !isNavigation(r) {
+		return f.content, "", nil
+	}
+	s.checkPolicies(f, head)
+	return inject.Splice(f.content, f.Size(), int64(off), token.Element(r)), "-" + token.String(), nil
 }
 
 // head makes the content ready to be sent. It returns as much of its beginning as it
@@ -131,27 +148,6 @@ func (f *file) head() ([]byte, error) {
 		return nil, err
 	}
 	return head[:n], nil
-}
-
-// contentType returns the file's Content-Type, given its head.
-func (f *file) contentType(head []byte) string {
-	return filetype.ContentType(f.name, head, int64(len(head)) < f.Size())
-}
-
-// inject returns f with the script element in it. ok is false if f is no page, if
-// pages do not get the script, or if the request is not for a page to be shown.
-func (s *handler) inject(h http.Header, r *http.Request, f *file, head []byte, token livereload.PageToken) (page *io.SectionReader, ok bool) {
-	if !s.injects || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
-		return nil, false
-	}
-	h.Add("Vary", "Sec-Fetch-Dest")
-	off, ok := inject.Offset(head)
-	if !ok || !isNavigation(r) {
-		return nil, false
-	}
-
-	s.checkPolicies(f, head)
-	return inject.Splice(f.content, f.Size(), int64(off), token.Element(r)), true
 }
 
 // isNavigation reports whether the answer will be shown as a page. What a script
@@ -174,13 +170,13 @@ func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) 
 	case errors.Is(err, fs.ErrClosed):
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		s.logLimited(s.log, noDescriptor, "path", clip(r.URL.Path), "err", err)
+		s.logLimited(noDescriptor, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusServiceUnavailable, "the server has too many files open")
 	case errors.Is(err, errChanging):
 		w.Header().Set("Retry-After", "1")
 		refuse(w, http.StatusServiceUnavailable, "this file is being written")
 	case errors.Is(err, syscall.EIO):
-		s.logLimited(s.log, fileUnreadable, "path", clip(r.URL.Path), "err", err)
+		s.logLimited(fileUnreadable, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this file cannot be read")
 	default: // not there, a name that is none, or a link that leads out
 		s.serveNotFound(w, r)
@@ -205,17 +201,10 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	head, err := f.head()
+	content, _, err := s.content(w.Header(), r, "/"+urlpath.NotFound, f, token)
 	if err != nil {
 		refuse(w, http.StatusNotFound, "not found")
 		return
-	}
-
-	s.noteServed("/"+urlpath.NotFound, f)
-	w.Header().Set("Content-Type", f.contentType(head))
-	content, ok := s.inject(w.Header(), r, f, head, token)
-	if !ok {
-		content = f.content
 	}
 	writeWhole(checkedWriter{w, f}, r, http.StatusNotFound, content)
 }
@@ -258,6 +247,6 @@ func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int,
 
 // serveRenderError answers for an error in a template of our own.
 func (s *handler) serveRenderError(w http.ResponseWriter, r *http.Request, err error) {
-	s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
+	s.logLimited(pageNotRendered, "path", clip(r.URL.Path), "err", err)
 	refuse(w, http.StatusInternalServerError, "this page cannot be rendered")
 }

@@ -43,11 +43,12 @@ func ExplainNames(path string) string { return livereload.ExplainNames(path) }
 
 // serveWebSocket hands the request of a page that may listen to the hub.
 func (s *handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	if !s.admitOrigin(w, r) {
+	from := accessOf(r)
+	if from.origin == invalidOrigin || from.origin == foreignOrigin {
+		s.refuseOrigin(w, r)
 		return
 	}
 
-	from := accessOf(r)
 	own := from.origin == noOrigin || from.origin == ownOrigin
 	p := livereload.Peer{Conns: &s.pages, SameOrigin: s.root != nil && own}
 	if listener := listenerOf(r.Context()); listener != nil {
@@ -66,7 +67,7 @@ func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 	if directive := r.URL.Query().Get("blocked"); directive != "" {
 		page, directive := clip(r.Referer()), clip(directive)
 		s.reported.once(page+"\x00"+directive, func() bool {
-			return s.logLimited(s.log, policyReported, "page", page, "directive", directive, "remote", r.RemoteAddr)
+			return s.logLimited(policyReported, "page", page, "directive", directive, "remote", r.RemoteAddr)
 		})
 	}
 
@@ -89,12 +90,8 @@ func tokenOf(r *http.Request) livereload.PageToken {
 // does not ask for HTML.
 func (s *handler) noteFailedFetch(r *http.Request) {
 	dest, site := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Fetch-Site")
-	switch {
-	case !s.live:
-		return
-	case dest != "" && dest != "empty", site != "" && site != "same-origin":
-		return
-	case dest == "" && strings.Contains(r.Header.Get("Accept"), "text/html"):
+	isFetch := dest == "empty" || dest == "" && !strings.Contains(r.Header.Get("Accept"), "text/html")
+	if !s.live || !isFetch || site != "" && site != "same-origin" {
 		return
 	}
 

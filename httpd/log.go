@@ -54,8 +54,8 @@ type logLimit struct {
 
 // logLimited logs a line if there is room for one of its kind, and reports whether it
 // did. Args are as in [slog.Logger.Log].
-func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
-	if !log.Enabled(context.Background(), kind.level) {
+func (s *handler) logLimited(kind logKind, args ...any) bool {
+	if !s.log.Enabled(context.Background(), kind.level) {
 		return false
 	}
 	suppressed, ok := s.limits.admit(kind)
@@ -66,7 +66,7 @@ func (s *Server) logLimited(log *slog.Logger, kind logKind, args ...any) bool {
 	if suppressed > 0 {
 		args = append(args, "suppressed", suppressed)
 	}
-	log.Log(context.Background(), kind.level, kind.message, args...)
+	s.log.Log(context.Background(), kind.level, kind.message, args...)
 	return true
 }
 
@@ -93,7 +93,7 @@ func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 }
 
 // logRest logs how many lines of each kind were left out since its last one.
-func (s *Server) logRest(log *slog.Logger) {
+func (s *handler) logRest() {
 	s.limits.mu.Lock()
 	kinds := s.limits.kinds
 	s.limits.kinds = nil
@@ -101,7 +101,7 @@ func (s *Server) logRest(log *slog.Logger) {
 
 	for kind, limit := range kinds {
 		if limit.suppressed > 0 {
-			log.Log(context.Background(), kind.level, kind.message, "suppressed", limit.suppressed)
+			s.log.Log(context.Background(), kind.level, kind.message, "suppressed", limit.suppressed)
 		}
 	}
 }
@@ -112,16 +112,16 @@ type errorLog struct{ server *Server }
 // Write logs one message. Most are about a client that does not speak HTTP; those
 // that are about a fault of ours or of the machine are known by how they begin.
 func (l errorLog) Write(text []byte) (int, error) {
-	s, log := l.server, l.server.current.Load().log
+	s := l.server.current.Load()
 	line := strings.TrimSuffix(string(text), "\n")
 
 	if err, ok := strings.CutPrefix(line, "http: Accept error: "); ok {
-		s.logLimited(log, notAccepted, "err", err)
+		s.logLimited(notAccepted, "err", err)
 	} else if what, ok := strings.CutPrefix(line, "http: panic serving "); ok {
 		err, stack, _ := strings.Cut(what, "\n")
-		s.logLimited(log, handlerPanicked, "err", err, "stack", stack)
+		s.logLimited(handlerPanicked, "err", err, "stack", stack)
 	} else {
-		log.Debug(line)
+		s.log.Debug(line)
 	}
 
 	return len(text), nil

@@ -22,7 +22,7 @@ func (s *handler) checkPolicies(f *file, head []byte) {
 		}
 		key := strings.Join([]string{s.directory, f.name, clip(d.String())}, "\x00")
 		s.warned.once(key, func() bool {
-			return s.logLimited(s.log, policyInPage, "path", f.name, "directive", clip(d.String()), "want", clip(d.allowingSelf()))
+			return s.logLimited(policyInPage, "path", f.name, "directive", clip(d.String()), "want", clip(d.allowingSelf()))
 		})
 	}
 }

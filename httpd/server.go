@@ -98,7 +98,7 @@ type Server struct {
 	digests  digests
 	pages    livereload.ConnSet // the websockets of requests that belong to no Serve
 
-	statusSubscribers statusSubscribers
+	statusSubscribers map[bool]chan struct{} // semaphores: that of the owner, and that of all others
 	statusRenderer    status.Renderer
 
 	replacing sync.Mutex // held while current is replaced or given up
@@ -111,7 +111,7 @@ type Server struct {
 // Server holds a file descriptor until Close.
 func New(opts Options) (*Server, error) {
 	s := &Server{
-		statusSubscribers: statusSubscribers{make(chan struct{}, maxSubscribers), make(chan struct{}, maxSubscribers)},
+		statusSubscribers: map[bool]chan struct{}{true: make(chan struct{}, maxSubscribers), false: make(chan struct{}, maxSubscribers)},
 		timeouts:          defaultTimeouts,
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
@@ -205,8 +205,9 @@ func (s *Server) Close() error {
 	}
 
 	s.close()
-	s.logRest(s.current.Load().log)
+	now := s.current.Load()
+	now.logRest()
 	s.pages.Close()
 	s.private.close()
-	return s.current.Load().root.release()
+	return now.root.release()
 }

@@ -22,9 +22,6 @@ const statusPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; i
 // all others together. So others cannot keep the owner out.
 const maxSubscribers = 32
 
-// statusSubscribers are semaphores for the streams of status pages.
-type statusSubscribers struct{ owner, others chan struct{} }
-
 // statusWriteTimeout is how long a status page may take to take what is sent.
 const statusWriteTimeout = 10 * time.Second
 
@@ -116,10 +113,7 @@ func (s *handler) viewer(r *http.Request) status.Viewer {
 // server stops or its options change. After that the client asks again.
 func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	viewer := s.viewer(r)
-	places := s.statusSubscribers.others
-	if viewer.Owner {
-		places = s.statusSubscribers.owner
-	}
+	places := s.statusSubscribers[viewer.Owner]
 	select {
 	case places <- struct{}{}:
 		defer func() { <-places }()
@@ -151,7 +145,7 @@ func (s *handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	render := func() []byte {
 		main, err := s.statusRenderer.Main(s.snapshot(), viewer)
 		if err != nil {
-			s.logLimited(s.log, pageNotRendered, "path", clip(r.URL.Path), "err", err)
+			s.logLimited(pageNotRendered, "path", clip(r.URL.Path), "err", err)
 		}
 		return main
 	}

@@ -107,14 +107,9 @@ var types = map[string]Type{
 	".zip":         {"application/zip", NotLoaded},
 }
 
-// Extension returns the extension of a name in lower case, with its dot.
-func Extension(name string) string {
-	return strings.ToLower(path.Ext(name))
-}
-
 // Of returns the type of a file by its name. The zero Type is an unknown one.
 func Of(name string) Type {
-	return types[Extension(name)]
+	return types[strings.ToLower(path.Ext(name))]
 }
 
 // ContentType returns the Content-Type of a file: by its name, else by the machine's
@@ -123,7 +118,7 @@ func Of(name string) Type {
 func ContentType(name string, head []byte, cut bool) string {
 	known := Of(name).ContentType
 	if known == "" {
-		known = cmp.Or(mime.TypeByExtension(Extension(name)), http.DetectContentType(head))
+		known = cmp.Or(mime.TypeByExtension(path.Ext(name)), http.DetectContentType(head))
 	}
 	if !strings.HasPrefix(known, "text/html") {
 		return known
