@@ -2,7 +2,7 @@ package httpd
 
 import (
 	"bytes"
-	"errors"
+	"cmp"
 	"io"
 	"io/fs"
 	"log"
@@ -21,28 +21,13 @@ import (
 // head, if it is one.
 func rewrite(t testing.TB, name, head string, size int) (stop func()) {
 	t.Helper()
-	over, done := make(chan struct{}), make(chan struct{})
-	save := func(letter string) {
-		if err := os.WriteFile(name, []byte(head+strings.Repeat(letter, size)), 0o644); err != nil {
+	save := func(i int) {
+		if err := os.WriteFile(name, []byte(head+strings.Repeat(string("AB"[i%2]), size)), 0o644); err != nil {
 			t.Error(err)
 		}
 	}
-	save("A")
-	go func() {
-		defer close(done)
-		for letter := "B"; ; letter = map[string]string{"A": "B", "B": "A"}[letter] {
-			select {
-			case <-over:
-				return
-			default:
-				save(letter)
-			}
-		}
-	}()
-	return func() {
-		close(over)
-		<-done
-	}
+	save(1)
+	return repeat(save)
 }
 
 // A page that is saved in place in a loop: whatever comes with a status of
@@ -121,11 +106,7 @@ func TestAFileThatIsRewrittenWhileItIsSent(t *testing.T) {
 // tryGet is get for an answer that may be cut.
 func (r *running) tryGet(t testing.TB, path string, headers ...string) (*http.Response, string, error) {
 	t.Helper()
-	req := must(http.NewRequestWithContext(t.Context(), "GET", r.url(path), nil))(t)
-	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := http.DefaultTransport.RoundTrip(request(t, "GET", r.url(path), headers...))
 	if err != nil {
 		return nil, "", err
 	}
@@ -134,54 +115,52 @@ func (r *running) tryGet(t testing.TB, path string, headers ...string) (*http.Re
 	return resp, string(body), err
 }
 
-// A large file that changes while it is sent: the client has not got all of it
-// when the connection breaks.
+// patch writes one byte into a file.
+func patch(name string, flag int, at int64) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|flag, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	f.Seek(at, io.SeekStart)
+	_, err = f.WriteString("B")
+	return err
+}
+
+// A large file that changes while it is sent: the client has not got all of it when the
+// connection breaks. One that loses its name, or gets another, as when it is replaced by
+// rename, has not changed: the download goes on to its end.
 func TestALargeFileThatChangesWhileItIsSent(t *testing.T) {
 	const size = 64 << 20 // more than socket buffers hold
-	for name, change := range map[string]func(name string) error{
-		"written in place": func(name string) error {
-			f, err := os.OpenFile(name, os.O_WRONLY, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			_, err = f.WriteAt([]byte("B"), size-1)
-			return err
-		},
-		"written in place, and given its old time": func(name string) error {
+	tests := []struct {
+		name   string
+		change func(name string) error
+		whole  bool
+	}{
+		{"written in place", func(name string) error { return patch(name, 0, size-1) }, false},
+		{"written in place, and given its old time", func(name string) error {
 			before, err := os.Stat(name)
-			if err != nil {
-				return err
-			}
-			f, err := os.OpenFile(name, os.O_WRONLY, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			_, err = f.WriteAt([]byte("B"), size-1)
-			return errors.Join(err, os.Chtimes(name, time.Time{}, before.ModTime()))
-		},
-		"truncated": func(name string) error { return os.Truncate(name, size/2) },
-		"appended to": func(name string) error {
-			f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			_, err = f.WriteString("B")
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
+			return cmp.Or(err, patch(name, 0, size-1), os.Chtimes(name, time.Time{}, before.ModTime()))
+		}, false},
+		{"truncated", func(name string) error { return os.Truncate(name, size/2) }, false},
+		{"appended to", func(name string) error { return patch(name, os.O_APPEND, 0) }, false},
+		{"replaced", func(name string) error {
+			return cmp.Or(os.WriteFile(name+".new", []byte("B"), 0o644), os.Rename(name+".new", name))
+		}, true},
+		{"removed", os.Remove, true},
+		{"linked", func(name string) error { return os.Link(name, name+".link") }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			root := tree(t, "big.zip", strings.Repeat("A", size))
 			run := serve(t, Options{Root: root})
 			big := run.download(t, "/big.zip")
-			check(t, change(filepath.Join(root, "big.zip")))
-			if n, err := big.wait(); err == nil || n >= size {
-				t.Errorf("got %d bytes of %d, %v: the answer looks whole", n, size, err)
+			check(t, tt.change(filepath.Join(root, "big.zip")))
+			if n, err := big.wait(); (err == nil && n == size) != tt.whole {
+				t.Errorf("got %d bytes of %d, %v; want all: %v", n, size, err, tt.whole)
 			}
-			if resp, body := run.get(t, "HEAD", "/big.zip"); resp.StatusCode != 200 || body != "" {
-				t.Errorf("then HEAD: %s", resp.Status)
+			if !tt.whole {
+				run.status(t, 200, "HEAD", "/big.zip")
 			}
 		})
 	}
@@ -286,41 +265,13 @@ func TestETagOfAFileWithItsTimePutBack(t *testing.T) {
 // settledETag waits until a file that was just written has an ETag.
 func (r *running) settledETag(t testing.TB, path string) string {
 	t.Helper()
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	tag := ""
+	await(t, func() bool {
 		resp, _ := r.get(t, "HEAD", path)
-		if tag := resp.Header.Get("ETag"); tag != "" {
-			return tag
-		}
-		if time.Since(start) > longestWrite+time.Minute {
-			t.Fatalf("%s has no ETag: %v", path, resp.Header)
-		}
-	}
-}
-
-// A large file that loses its name, or gets another, while it is sent, as when it
-// is replaced by rename, has not changed: the download goes on to its end.
-func TestALargeFileThatIsReplacedWhileItIsSent(t *testing.T) {
-	const size = 64 << 20 // more than socket buffers hold
-	for name, change := range map[string]func(name string) error{
-		"replaced": func(name string) error {
-			if err := os.WriteFile(name+".new", []byte("B"), 0o644); err != nil {
-				return err
-			}
-			return os.Rename(name+".new", name)
-		},
-		"removed": os.Remove,
-		"linked":  func(name string) error { return os.Link(name, name+".link") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			root := tree(t, "big.zip", strings.Repeat("A", size))
-			run := serve(t, Options{Root: root})
-			big := run.download(t, "/big.zip")
-			check(t, change(filepath.Join(root, "big.zip")))
-			if n, err := big.wait(); err != nil || n != size {
-				t.Errorf("got %d bytes of %d, %v: the download was broken, though the file is as it was", n, size, err)
-			}
-		})
-	}
+		tag = resp.Header.Get("ETag")
+		return tag != ""
+	}, path+" has no ETag")
+	return tag
 }
 
 // What has left for the socket does not change any more, as it would with

@@ -196,11 +196,7 @@ func TestListingsAreRefreshed(t *testing.T) {
 	}
 	ours := run.info(t, "/d/", map[string]any{"token": tokenIn(t, body)})
 	ours.is(t, "at")
-	stock, _, err := run.tryDial(t, "/livereload?"+tokenIn(t, body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	go stock.listen()
+	stock := run.dialFor(t, tokenIn(t, body))
 	defer stock.conn.CloseNow()
 	stock.greet(t, run.url("/d/"))
 
@@ -250,11 +246,7 @@ func TestAListingMissesNoName(t *testing.T) {
 			fields["token"] = tokenIn(t, old)
 			run.info(t, "/d/", fields).is(t, " !")
 		}
-		stock, _, err := run.tryDial(t, "/livereload?"+tokenIn(t, old))
-		if err != nil {
-			t.Fatal(err)
-		}
-		go stock.listen()
+		stock := run.dialFor(t, tokenIn(t, old))
 		stock.greet(t, run.url("/d/"))
 		stock.expect(t, "/ !")
 		stock.conn.CloseNow()

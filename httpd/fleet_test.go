@@ -3,6 +3,7 @@ package httpd
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -14,7 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // fleetSize is how many pages are open in the benchmark.
@@ -75,9 +77,8 @@ func memoryInUse() int64 {
 
 // monotonic is the machine's clock, on which processes agree.
 func monotonic() time.Duration {
-	var ts syscall.Timespec
-	const clockMonotonic = 1
-	syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&ts)), 0)
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
 	return time.Duration(ts.Nano())
 }
 
@@ -190,9 +191,7 @@ func bareWriter(n, size int) error {
 // introduction is all that a page has to say, with a ping behind it whose
 // answer shows that it was heard.
 func introduction() string {
-	return "GET /livereload HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n" +
-		string(maskedFrame(clientHello)) + string(maskedFrame(`{"command":"info","plugins":{},"url":"http://elsewhere/a/page.html"}`)) +
+	return upgrade + string(maskedFrame(clientHello)) + string(maskedFrame(`{"command":"info","plugins":{},"url":"http://elsewhere/a/page.html"}`)) +
 		"\x89\x80\x00\x00\x00\x00"
 }
 
@@ -214,7 +213,7 @@ func readFleet(n, size int, addr, intro string) error {
 		if err != nil {
 			return err
 		}
-		if err := errorsOf(syscall.Connect(fd, peer), introduce(fd, intro)); err != nil {
+		if err := cmp.Or(syscall.Connect(fd, peer), introduce(fd, intro)); err != nil {
 			return err
 		}
 		event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)}
@@ -229,15 +228,6 @@ func readFleet(n, size int, addr, intro string) error {
 		}
 		fmt.Println(monotonic())
 	}
-}
-
-func errorsOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func introduce(fd int, intro string) error {

@@ -1,14 +1,11 @@
 package httpd
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,27 +44,14 @@ func opened(t testing.TB, name string) (n int) {
 // their root is, or is about to be, served by.
 func keepChanging(t testing.TB, s *Server, opts []Options) (stop func()) {
 	t.Helper()
-	over := make(chan struct{})
-	var changing sync.WaitGroup
-	changing.Go(func() {
-		for i := 1; ; i++ {
-			select {
-			case <-over:
-				return
-			default:
-			}
-			next := opts[i%len(opts)]
-			write(t, next.Root, "d/new", fmt.Sprintf("<p>root %d", i))
-			rename(t, next.Root, "d/new", "d/index.html")
-			if err := s.Change(next); err != nil {
-				t.Error(err)
-			}
+	return repeat(func(i int) {
+		next := opts[(i+1)%len(opts)]
+		write(t, next.Root, "d/new", fmt.Sprintf("<p>root %d", i+1))
+		rename(t, next.Root, "d/new", "d/index.html")
+		if err := s.Change(next); err != nil {
+			t.Error(err)
 		}
 	})
-	return func() {
-		close(over)
-		changing.Wait()
-	}
 }
 
 // rootPage is such a page: the number that the script is given, if there is
@@ -87,20 +71,12 @@ func TestOptionsChangeUnderLoad(t *testing.T) {
 		opts[i] = Options{Root: dir, NoInject: i%2 == 1}
 	}
 	run := serve(t, opts[0])
-	var client http.Client
-	defer client.CloseIdleConnections()
 	get := func(path string) string {
-		resp, err := client.Get(run.url(path))
-		if err != nil {
-			t.Error(err)
-			return ""
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
+		resp, body, err := run.tryGet(t, path)
 		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s %v", path, resp.Status, err)
+			t.Errorf("%s: %v %v", path, resp, err)
 		}
-		return string(body)
+		return body
 	}
 	entry := regexp.MustCompile(`href="\./(\d+)\.\d+\.txt"`)
 	stop := keepChanging(t, run.Server, opts)
@@ -139,12 +115,7 @@ func TestOptionsChangeUnderLoad(t *testing.T) {
 		return total
 	}
 	// Who has an answer may have it a moment before the root is let go.
-	for start := time.Now(); open() != perRoot && time.Since(start) < time.Minute; {
-		time.Sleep(time.Millisecond)
-	}
-	if n := open(); n != perRoot {
-		t.Errorf("roots are open %d times, want %d", n, perRoot)
-	}
+	await(t, func() bool { return open() == perRoot }, "another root than the last is open")
 }
 
 // A page with an earlier number than its root's is told to load again. One with
@@ -161,8 +132,7 @@ func TestNoPageIsAheadOfItsRoot(t *testing.T) {
 	for range 64 { // who often wait for one another
 		asking.Go(func() {
 			for range 200 {
-				w := httptest.NewRecorder()
-				s.ServeHTTP(w, at("127.0.0.1:8000", "GET", "/d/", "localhost"))
+				w := s.answerTo(at("127.0.0.1:8000", "GET", "/d/", "localhost"))
 				m := rootPage.FindStringSubmatch(w.Body.String())
 				if m == nil {
 					t.Errorf("got %q", w.Body)
@@ -196,11 +166,7 @@ func TestTheRootBeforeIsClosed(t *testing.T) {
 	if n, err := big.wait(); err != nil || n != size {
 		t.Errorf("got %d bytes of %d, %v", n, size, err)
 	}
-	for deadline := time.Now().Add(time.Minute); opened(t, one) > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the root before is still open")
-		}
-	}
+	await(t, func() bool { return opened(t, one) == 0 }, "the root before is still open")
 	run.change(t, Options{})
 	if n := opened(t, two); n != 0 {
 		t.Errorf("the root that nobody uses is open %d times", n)
@@ -294,11 +260,7 @@ func TestPagesThatWereAwayWhenTheRootMoved(t *testing.T) {
 			}
 			p.again(t, run).is(t, " !")
 			run.info(t, "/a.html", map[string]any{"token": served, "uses": p.uses}).is(t, " !")
-			stock, _, err := run.tryDial(t, "/livereload?"+served)
-			if err != nil {
-				t.Fatal(err)
-			}
-			go stock.listen()
+			stock := run.dialFor(t, served)
 			stock.greet(t, run.url("/a.html"))
 			stock.expect(t, "/ !")
 			stock.conn.CloseNow()
@@ -464,24 +426,6 @@ func TestLiveReloadOffAndOn(t *testing.T) {
 	p.is(t, "/a.html !")
 }
 
-// A log that many goroutines write.
-type lockedLog struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // A failingListener fails to accept the first connection.
 type failingListener struct {
 	net.Listener
@@ -534,7 +478,7 @@ func TestTheLogAndTheStatusPageChange(t *testing.T) {
 // A page of the same name in another root is another page.
 func TestBlockedPageIsLoggedForEachRoot(t *testing.T) {
 	var log lockedLog
-	opts := Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	opts := Options{Logger: log.logger()}
 	run := serve(t, opts)
 	for range 2 {
 		opts.Root = t.TempDir()

@@ -22,10 +22,7 @@ import (
 // is told of each of them, and of no other.
 func TestAPageWithThousandsOfFiles(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html", "img/0.png", "img/3999.png", "img/4000.png")})
-	var names []string
-	for i := range 4000 {
-		names = append(names, fmt.Sprintf("/img/%d.png", i))
-	}
+	names := numbered(4000, "/img/%d.png")
 	p := run.open(t, "/a.html", names[:2000]...)
 	for part := range slices.Chunk(names[2000:], 500) {
 		p.use(t, nil, part...)
@@ -56,11 +53,7 @@ func TestAPageDoesNotWaitForThoseWithMoreFiles(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html")})
 	var large []*ourPage
 	for i := range 10 {
-		var names []string
-		for n := range 4000 {
-			names = append(names, fmt.Sprintf("/no/%d/%d", i, n))
-		}
-		large = append(large, run.info(t, "/", map[string]any{"uses": names}))
+		large = append(large, run.info(t, "/", map[string]any{"uses": numbered(4000, fmt.Sprintf("/no/%d/%%d", i))}))
 	}
 	await(t, func() bool {
 		return slices.ContainsFunc(run.hub.Snapshot(len(large), 1).Pages, func(p livereload.OpenPage) bool { return p.Used == 4000 })
@@ -112,10 +105,7 @@ func TestABrowserThatTalksAllTheTime(t *testing.T) {
 // What changes while a page is introduced, and its past is looked through, is told.
 func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 	run := serve(t, Options{Root: site(t, "a.html", "a.css")})
-	many := make([]string, 700)
-	for i := range many {
-		many[i] = fmt.Sprintf("some/%d.js", i)
-	}
+	many := numbered(700, "some/%d.js")
 	seen := run.hub.Cursor()
 	for range 200 {
 		run.Refresh(many...)
@@ -147,11 +137,7 @@ func TestNothingIsMissedDuringAnIntroduction(t *testing.T) {
 // strangeNames are about as many names as a message has room for, none of which
 // leads to a file.
 func strangeNames(set int) string {
-	var names strings.Builder
-	for i := range 4000 {
-		fmt.Fprintf(&names, `,"/no/%d/%d"`, set, i)
-	}
-	return names.String()[1:]
+	return strings.Join(numbered(4000, fmt.Sprintf(`"/no/%d/%%d"`, set)), ",")
 }
 
 // A hostilePage says what it likes as fast as the server listens.
@@ -191,9 +177,7 @@ func (h *hostilePage) connect() error {
 	}
 	h.conn = conn
 	context.AfterFunc(h.ctx, func() { conn.Close() })
-	fmt.Fprintf(conn, "GET /livereload HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-	conn.Write(maskedFrame(ourClientHello))
+	conn.Write(append([]byte(upgrade), maskedFrame(ourClientHello)...))
 	h.tasks.Go(func() { io.Copy(io.Discard, conn) })
 	return nil
 }
@@ -233,10 +217,7 @@ func BenchmarkHostilePages(b *testing.B) {
 func hostileRound(b *testing.B, acts func(*hostilePage) error) {
 	run := serve(b, Options{Root: site(b, "a.html", "a.css")})
 	dir := run.current.Load().directory
-	many := make([]string, 500)
-	for i := range many {
-		many[i] = fmt.Sprintf("some/%d.js", i)
-	}
+	many := numbered(500, "some/%d.js")
 	for range 200 {
 		run.Refresh(many...)
 	}

@@ -1,20 +1,43 @@
 package httpd
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
+
+// A log that many goroutines write.
+type lockedLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lockedLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // lines are the lines of a log so far, without times.
 func (l *lockedLog) lines() []string {
@@ -51,13 +74,13 @@ func TestLogIsLimited(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log lockedLog
-				s := must(New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))}))(t)
+				s := must(New(Options{Root: root, Logger: log.logger()}))(t)
 				defer s.Close()
 				asked, said := 0, 0
 				ask := func(times int, want ...string) {
 					t.Helper()
 					for range times {
-						s.ServeHTTP(httptest.NewRecorder(), request(asked))
+						s.answerTo(request(asked))
 						asked++
 					}
 					lines := log.lines()[said:]
@@ -89,15 +112,27 @@ func TestLogIsLimited(t *testing.T) {
 	}
 }
 
+// A page whose policy is reported gets the script again, and is named once.
+func TestReportedPoliciesAreLogged(t *testing.T) {
+	var log lockedLog
+	run := serve(t, Options{Logger: log.logger()})
+	for _, page := range []string{"http://127.0.0.1/a", "http://127.0.0.1/a", "http://127.0.0.1/b", ""} {
+		run.shows(t, livereload.Script, "/livereload.js?blocked=connect-src", "Referer", page)
+	}
+	if lines := strings.Count(log.String(), "page's policy blocks live reload"); lines != 3 {
+		t.Errorf("%d lines for 3 pages:\n%s", lines, &log)
+	}
+}
+
 // One kind of line does not keep another from being logged, and the first host that is
 // refused is named.
 func TestLogLimitsArePerKind(t *testing.T) {
 	var log lockedLog
-	s := newServer(t, Options{Root: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := newServer(t, Options{Root: t.TempDir(), Logger: log.logger()})
 	for range 100 {
-		s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", "/", "preview.example.com"))
+		s.answerTo(at("127.0.0.1:8000", "GET", "/", "preview.example.com"))
 	}
-	s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", "/livereload", "localhost:8000", "Origin", "http://one.example"))
+	s.answerTo(at("127.0.0.1:8000", "GET", "/livereload", "localhost:8000", "Origin", "http://one.example"))
 	lines := log.lines()
 	if n := len(lines); n > 10 || !strings.Contains(lines[0], "host=preview.example.com") || !strings.Contains(lines[n-1], "origin=http://one.example") {
 		t.Errorf("%d lines: %.1000s", n, strings.Join(lines, ""))
@@ -113,11 +148,11 @@ func TestSuppressedPolicyIsLoggedLater(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedLog
-		s := must(New(Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))}))(t)
+		s := must(New(Options{Root: root, Logger: log.logger()}))(t)
 		defer s.Close()
 		for range 4 {
 			for i := range pages {
-				s.ServeHTTP(httptest.NewRecorder(), at("127.0.0.1:8000", "GET", fmt.Sprintf("/%03d.html", i), "localhost:8000"))
+				s.answerTo(at("127.0.0.1:8000", "GET", fmt.Sprintf("/%03d.html", i), "localhost:8000"))
 			}
 			time.Sleep(time.Hour)
 		}
@@ -149,7 +184,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	root := tree(t, "a.txt", "a")
 	var log lockedLog
 	logged := func(what string) int { return strings.Count(log.String(), "level=ERROR msg=\""+what) }
-	run := serve(t, Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	run := serve(t, Options{Root: root, Logger: log.logger()})
 
 	t.Run("files", func(t *testing.T) {
 		var client http.Client // keeps its connection
@@ -188,22 +223,12 @@ func TestDescriptorsRunOut(t *testing.T) {
 	})
 }
 
-// await waits until a condition holds.
-func await(t testing.TB, holds func() bool, otherwise string) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal(otherwise)
-		}
-	}
-}
-
 // A panic while a request is answered is an error, and logged with its stack, and
 // not with each request.
 func TestPanicsOfHandlersAreLogged(t *testing.T) {
 	var log lockedLog
 	run := serve(t, Options{
-		Logger:  slog.New(slog.NewTextHandler(&log, nil)),
+		Logger:  log.logger(),
 		Watches: func() []Watch { panic("no watches here") },
 	})
 	for range 20 {
@@ -217,28 +242,5 @@ func TestPanicsOfHandlersAreLogged(t *testing.T) {
 		if !strings.Contains(lines[0], want) {
 			t.Errorf("there is no %q in %.300s", want, lines[0])
 		}
-	}
-}
-
-// Others cannot keep the owner from following the status page.
-func TestSubscribersDoNotKeepTheOwnerOut(t *testing.T) {
-	run := serve(t, secretOptions(t))
-	const header, client = "X-Forwarded-For", "10.0.0.7"
-	for range maxSubscribers {
-		resp, lines := run.events(t, header, client)
-		if resp.StatusCode != http.StatusOK {
-			t.Fatal(resp.Status)
-		}
-		if showsPrivate(t, next(t, lines)) {
-			t.Fatal("somebody behind a proxy counts as the owner")
-		}
-	}
-	run.status(t, http.StatusServiceUnavailable, "GET", "/.execlogd/events", header, client)
-	resp, lines := run.events(t)
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("with %d others who follow the status page, the owner is answered with %s", maxSubscribers, resp.Status)
-	}
-	if !showsPrivate(t, next(t, lines)) {
-		t.Error("the owner is taken for somebody else")
 	}
 }

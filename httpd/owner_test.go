@@ -59,10 +59,11 @@ func exchange(t testing.TB, conn net.Conn, request string) string {
 // somebody else.
 func TestPrivateIsForDirectRequests(t *testing.T) {
 	run := serve(t, secretOptions(t))
-	tests := []struct {
+	type test struct {
 		name, lines string // of the request; US is our address
 		private     bool
-	}{
+	}
+	tests := []test{
 		{"plain", "GET / HTTP/1.1|Host: US", true},
 		{"localhost", "GET / HTTP/1.1|Host: localhost:8000", true},
 		{"a browser", "GET / HTTP/1.1|Host: US|Connection: keep-alive, close|Cache-Control: max-age=0|sec-ch-ua: \"Chromium\"|Upgrade-Insecure-Requests: 1|" +
@@ -75,20 +76,15 @@ func TestPrivateIsForDirectRequests(t *testing.T) {
 		{"the rest of an upgrade", "GET / HTTP/1.1|Host: US|Connection: upgrade, close", false},
 		{"a header that is for one hop and not there", "GET / HTTP/1.1|Host: US|Connection: close, X-Trace", false},
 	}
-	for _, header := range []string{
-		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "x-forwarded-port", "Forwarded", "Via",
-		"X-Real-IP", "X-Client-IP", "X-Cluster-Client-IP", "True-Client-IP", "CF-Connecting-IP", "CF-Ray", "CDN-Loop", "Fastly-Client-IP",
-		"Fly-Client-IP", "X-Envoy-External-Address", "X-Original-URL", "X-Original-Host", "X-Amzn-Trace-Id", "X-Request-Id", "Client-IP",
-		"Tailscale-User-Login", "Remote-User", "Proxy-Connection", "Traceparent", "Early-Data", "Max-Forwards", "SSL-Client-Cert",
-	} {
-		tests = append(tests, struct {
-			name, lines string
-			private     bool
-		}{header, "GET / HTTP/1.1|Host: US|" + header + ": 10.0.0.7", false})
-		tests = append(tests, struct {
-			name, lines string
-			private     bool
-		}{header + ", empty", "GET / HTTP/1.1|Host: US|" + header + ":", false})
+	for header := range strings.FieldsSeq(`
+		X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Prefix x-forwarded-port Forwarded Via X-Real-IP X-Client-IP
+		X-Cluster-Client-IP True-Client-IP CF-Connecting-IP CF-Ray CDN-Loop Fastly-Client-IP Fly-Client-IP X-Envoy-External-Address
+		X-Original-URL X-Original-Host X-Amzn-Trace-Id X-Request-Id Client-IP Tailscale-User-Login Remote-User Proxy-Connection
+		Traceparent Early-Data Max-Forwards SSL-Client-Cert`) {
+		for _, value := range []string{"10.0.0.7", ""} {
+			line := header + ": " + value
+			tests = append(tests, test{line, "GET / HTTP/1.1|Host: US|" + line, false})
+		}
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -96,7 +92,7 @@ func TestPrivateIsForDirectRequests(t *testing.T) {
 			if !strings.Contains(request, "\nConnection:") {
 				request += "\r\nConnection: close"
 			}
-			conn := must(net.Dial("tcp", run.addr))(t)
+			conn := run.connect(t)
 			answer := exchange(t, conn, request+"\r\n\r\n")
 			if strings.Contains(tt.lines, "Host:") {
 				if got := showsPrivate(t, answer); got != tt.private {
@@ -211,9 +207,7 @@ func tokenClient(t testing.TB) *http.Client {
 
 func ask(t testing.TB, c *http.Client, url string) (*http.Response, string) {
 	t.Helper()
-	req := must(http.NewRequestWithContext(t.Context(), "GET", url, nil))(t)
-	req.Header.Set("X-Forwarded-For", "10.0.0.7")
-	resp := must(c.Do(req))(t)
+	resp := must(c.Do(request(t, "GET", url, "X-Forwarded-For", "10.0.0.7")))(t)
 	defer resp.Body.Close()
 	body := must(io.ReadAll(resp.Body))(t)
 	return resp, string(body)
@@ -233,17 +227,14 @@ func TestTokenShowsAll(t *testing.T) {
 			t.Errorf("%s leads to %s: %s", path, resp.Request.URL, body)
 		}
 		// What follows has it too, and the site has not.
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", run.url("/.execlogd/events"), nil)
-		req.Header.Set("X-Forwarded-For", "10.0.0.7")
-		stream := must(c.Do(req))(t)
+		stream := must(c.Do(request(t, "GET", run.url("/.execlogd/events"), "X-Forwarded-For", "10.0.0.7")))(t)
 		lines := bufio.NewScanner(stream.Body)
 		if now := next(t, lines); !showsPrivate(t, now) {
 			t.Errorf("the stream has %s", now)
 		}
 		stream.Body.Close()
 		for path, want := range map[string]int{"/.execlogd/": 1, "/": 0, "/a/": 0} {
-			req, _ := http.NewRequest("GET", run.url(path), nil)
-			if cookies := c.Jar.Cookies(req.URL); len(cookies) != want {
+			if cookies := c.Jar.Cookies(request(t, "GET", run.url(path)).URL); len(cookies) != want {
 				t.Errorf("%s is sent %v", path, cookies)
 			}
 		}
@@ -306,8 +297,7 @@ func TestLoopbackPagesAreOnThisMachine(t *testing.T) {
 // BenchmarkOwner is what it costs to ask the kernel whose a connection is.
 func BenchmarkOwner(b *testing.B) {
 	run := serve(b, Options{})
-	conn := must(net.Dial("tcp", run.addr))(b)
-	defer conn.Close()
+	conn := run.connect(b)
 	r := at(run.addr, "GET", "/", run.addr)
 	r.RemoteAddr = conn.LocalAddr().String()
 	r = r.WithContext(context.WithValue(r.Context(), connKey{}, conn))

@@ -1,9 +1,7 @@
 package httpd
 
 import (
-	"bytes"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -88,21 +86,14 @@ func TestMetaPoliciesOfALongPage(t *testing.T) {
 // What a policy blocks is said once, and again when the policy is another.
 func TestBlockedPageIsLoggedOnce(t *testing.T) {
 	root := t.TempDir()
-	var log bytes.Buffer
+	var log lockedLog
 	page := func(policy string) string {
 		return `<!doctype html><meta http-equiv="Content-Security-Policy" content="` + policy + `"><p>text`
 	}
 	write(t, root, "a/index.html", page("default-src https:"))
 	write(t, root, "b.html", page("connect-src 'none'"))
 	write(t, root, "c.html", page("default-src 'self'"))
-	run := serve(t, Options{Root: root, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))})
+	run := serve(t, Options{Root: root, Logger: log.logger()})
 	for _, path := range []string{"/a/", "/a/index.html", "/b", "/b.html", "/c.html"} {
 		run.get(t, "GET", path)
 	}
@@ -112,11 +103,13 @@ func TestBlockedPageIsLoggedOnce(t *testing.T) {
 	run.stop()
 	<-run.done
 	const line = `level=WARN msg="page's policy blocks live reload" path=%s directive=%q want=%q` + "\n"
-	want := fmt.Sprintf(line, "a/index.html", "default-src https:", "connect-src 'self' https:") +
-		fmt.Sprintf(line, "b.html", "connect-src 'none'", "connect-src 'self'") +
-		fmt.Sprintf(line, "b.html", "connect-src http:", "connect-src 'self' http:")
-	if log.String() != want {
-		t.Errorf("got\n%swant\n%s", &log, want)
+	want := []string{
+		fmt.Sprintf(line, "a/index.html", "default-src https:", "connect-src 'self' https:"),
+		fmt.Sprintf(line, "b.html", "connect-src 'none'", "connect-src 'self'"),
+		fmt.Sprintf(line, "b.html", "connect-src http:", "connect-src 'self' http:"),
+	}
+	if got := log.lines(); !slices.Equal(got, want) {
+		t.Errorf("got\n%swant\n%s", strings.Join(got, ""), strings.Join(want, ""))
 	}
 }
 
@@ -150,18 +143,6 @@ func TestWarningsDoNotWaitForTheLog(t *testing.T) {
 		}
 		return true
 	})
-}
-
-// A warning for which the log had no room is logged the next time.
-func TestWarningThatWasNotLogged(t *testing.T) {
-	var w warnings
-	for _, room := range []bool{false, true} {
-		asked := false
-		w.once("key", func() bool { asked = true; return room })
-		if !asked {
-			t.Error("the warning was taken for logged")
-		}
-	}
 }
 
 // FuzzBlockingDirective: the directive that the log proposes opens the socket.

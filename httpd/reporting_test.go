@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -66,20 +65,11 @@ func (r *running) info(t testing.TB, path string, fields map[string]any) *ourPag
 	if q, ok := fields["token"]; ok {
 		query = q.(string)
 	}
-	c, resp, err := r.tryDial(t, "/livereload?"+query)
-	if err != nil {
-		t.Fatalf("dial: %v (%v)", err, resp)
-	}
-	go c.listen()
+	c := r.dialFor(t, query)
 	c.say(t, ourClientHello)
 	if got := c.hear(t); got != ourHello {
 		t.Fatalf("got %s, want %s", got, ourHello)
 	}
-	t.Cleanup(func() {
-		c.conn.CloseNow()
-		for range c.heard {
-		}
-	})
 	p := &ourPage{pageClient: c, path: path}
 	p.uses, _ = fields["uses"].([]string)
 	request := map[string]any{"command": "info", "plugins": map[string]any{}, "url": r.url(path)}
@@ -237,9 +227,7 @@ func TestConcerns(t *testing.T) {
 	p := run.open(t, "/a.html", "/x.css", "/later.js")
 	check("a page that says what it uses", "a.html x.css later.js", "index.html other.css app.log data.json .env")
 	p.conn.CloseNow()
-	for run.browsers() > 0 {
-		runtime.Gosched()
-	}
+	run.awaitBrowsers(t, 0)
 
 	c := run.dial(t)
 	c.greet(t, run.url("/"))
@@ -363,11 +351,7 @@ func TestUsesOfNonsense(t *testing.T) {
 	t.Run("too many", func(t *testing.T) {
 		p := run.open(t, "/a.html")
 		for i := 0; i <= 4096; i += 1000 {
-			var uses []string
-			for j := range 1000 {
-				uses = append(uses, fmt.Sprintf("/%d.css", i+j))
-			}
-			p.use(t, nil, uses...)
+			p.use(t, nil, numbered(1000, fmt.Sprintf("/%d.%%d.css", i))...)
 			p.is(t, "at")
 		}
 		run.Refresh("other.css")
@@ -383,11 +367,7 @@ func TestUsesOfNonsense(t *testing.T) {
 	t.Run("too long", func(t *testing.T) {
 		p := run.open(t, "/a.html")
 		for i := range 40 {
-			var uses []string
-			for j := range 5 {
-				uses = append(uses, fmt.Sprintf("/%s%d.%d", strings.Repeat("x", 4000), i, j))
-			}
-			p.use(t, nil, uses...)
+			p.use(t, nil, numbered(5, fmt.Sprintf("/%s%d.%%d", strings.Repeat("x", 4000), i))...)
 			p.is(t, "at")
 		}
 		if p.last.Digest != "" {
@@ -400,17 +380,15 @@ func TestUsesOfNonsense(t *testing.T) {
 		run.Refresh("other.css")
 		p.is(t, "/other.css")
 	})
-	for name, frames := range map[string][]string{
-		"uses of numbers": {`{"command":"uses","uses":[1]}`},
-		"uses no list":    {`{"command":"uses","uses":"/a"}`},
-		"path no text":    {`{"command":"info","path":7}`},
-		"age no number":   {`{"command":"uses","age":"old"}`},
+	for name, frame := range map[string]string{
+		"uses of numbers": `{"command":"uses","uses":[1]}`,
+		"uses no list":    `{"command":"uses","uses":"/a"}`,
+		"path no text":    `{"command":"info","path":7}`,
+		"age no number":   `{"command":"uses","age":"old"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := run.open(t, "/a.html")
-			for _, f := range frames {
-				p.say(t, f)
-			}
+			p.say(t, frame)
 			p.closed(t, websocket.StatusInvalidFramePayloadData)
 		})
 	}

@@ -3,7 +3,6 @@ package httpd
 import (
 	"fmt"
 	"net"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,16 +34,9 @@ func TestLinksToHiddenFiles(t *testing.T) {
 		symlink(t, target, filepath.Join(root, name))
 	}
 	run := serve(t, Options{Root: root, NoLiveReload: true})
-	for _, path := range []string{
+	run.refuses(t,
 		"/env.txt", "/chain.txt", "/git/config", "/git/", "/git", "/round/config", "/dots/config", "/in/up.txt", "/indir/.env",
-		"/ssh/key", "/index.html", "/", "/env", "/env.html", "/404.html", "/back/config", "/back/.ssh/key", "/none",
-	} {
-		for _, method := range []string{"GET", "HEAD"} {
-			if resp, body := run.get(t, method, path); resp.StatusCode != 404 || strings.Contains(body, "secret") {
-				t.Errorf("%s %s: %s %q", method, path, resp.Status, body)
-			}
-		}
-	}
+		"/ssh/key", "/index.html", "/", "/env", "/env.html", "/404.html", "/back/config", "/back/.ssh/key", "/none")
 	for path, want := range map[string]string{
 		"/current/": "release 42", "/current/index.html": "release 42", "/copy": "release 42", "/map.txt": "of a ConfigMap", "/node_modules/m/m.js": "module",
 	} {
@@ -77,21 +69,7 @@ func TestPrivateFiles(t *testing.T) {
 	symlink(t, "site.toml", root+"/soft.txt")
 	symlink(t, "..", root+"/in/up")
 	run := serve(t, Options{Root: root, NoLiveReload: true, Private: []string{conf, root + "/none.toml"}})
-	refused := func(paths ...string) {
-		t.Helper()
-		for _, path := range paths {
-			for _, headers := range [][]string{nil, {"Range", "bytes=0-3"}, {"Sec-Fetch-Dest", "empty"}} {
-				resp, body := run.get(t, "GET", path, headers...)
-				if resp.StatusCode != 404 || strings.Contains(body, "sec") {
-					t.Errorf("%s %v: %s %q", path, headers, resp.Status, body)
-				}
-			}
-			if resp, _ := run.get(t, "HEAD", path); resp.StatusCode != 404 || resp.Header.Get("ETag") != "" {
-				t.Errorf("HEAD %s: %s with ETag %q", path, resp.Status, resp.Header.Get("ETag"))
-			}
-		}
-	}
-	refused("/site.toml", "/hard.txt", "/in/", "/in/index.html", "/404.html", "/soft.txt", "/in/up/site.toml", "/none",
+	run.refuses(t, "/site.toml", "/hard.txt", "/in/", "/in/index.html", "/404.html", "/soft.txt", "/in/up/site.toml", "/none",
 		"/site.toml~", "/site.toml.bak", "/site.toml.gz", "/%23site.toml%23")
 
 	// Saved by rename, in place, and by delete and create: each time what there
@@ -99,12 +77,12 @@ func TestPrivateFiles(t *testing.T) {
 	write(t, root, ".new", "secret two")
 	check(t, os.Rename(root+"/.new", conf))
 	link("second.txt")
-	refused("/site.toml", "/hard.txt", "/second.txt")
+	run.refuses(t, "/site.toml", "/hard.txt", "/second.txt")
 	check(t, os.Remove(conf))
-	refused("/second.txt")
+	run.refuses(t, "/second.txt")
 	write(t, root, "site.toml", "secret three")
 	link("third.txt")
-	refused("/site.toml", "/hard.txt", "/second.txt", "/third.txt", "/soft.txt")
+	run.refuses(t, "/site.toml", "/hard.txt", "/second.txt", "/third.txt", "/soft.txt")
 
 	for path, want := range map[string]string{"/in/a.txt": "a", "/site.tomls": "another", "/in/site.toml~": "elsewhere"} {
 		run.shows(t, want, path)
@@ -120,7 +98,7 @@ func TestPrivateFiles(t *testing.T) {
 	check(t, os.Link(other, root+"/other.txt"))
 	run.status(t, 200, "GET", "/other.txt")
 	run.change(t, Options{Root: root, NoLiveReload: true, Private: []string{other}})
-	refused("/other.txt", "/third.txt")
+	run.refuses(t, "/other.txt", "/third.txt")
 }
 
 // A private file that was replaced is held open only as long as it has a name.
@@ -164,15 +142,6 @@ func TestPagesLearnNothingOfPrivateFiles(t *testing.T) {
 		}
 	}
 	notOpened(t, "looking at it", opened)
-}
-
-// answer is what a request gets without a connection.
-func (r *running) answer(path string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest("GET", path, nil)
-	req.Host = "localhost"
-	rec := httptest.NewRecorder()
-	r.ServeHTTP(rec, req)
-	return rec
 }
 
 // fifo makes a FIFO to which somebody wants to write, and returns a channel that
@@ -275,62 +244,34 @@ func TestAFileThatIsAFIFONowAndThen(t *testing.T) {
 	root := tree(t, ".file", "content")
 	opened := fifo(t, root+"/.fifo")
 	run := serve(t, Options{Root: root, NoLiveReload: true})
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	defer func() { close(stop); <-stopped }()
-	go func() {
-		defer close(stopped)
-		for names := []string{".file", ".fifo"}; ; names[0], names[1] = names[1], names[0] {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			os.Link(filepath.Join(root, names[0]), root+"/.new")
-			os.Rename(root+"/.new", root+"/flip.txt")
-		}
-	}()
-	codes := make(map[int]int)
-	for start := time.Now(); len(codes) < 2 && time.Since(start) < time.Minute || time.Since(start) < 200*time.Millisecond; {
-		codes[run.answer("/flip.txt").Code]++
-		notOpened(t, "a request", opened)
-	}
-	if codes[200] == 0 || codes[404] == 0 {
-		t.Errorf("answers by status: %v, want some of each", codes)
-	}
+	stop := repeat(func(i int) {
+		os.Link(filepath.Join(root, []string{".file", ".fifo"}[i%2]), root+"/.new")
+		os.Rename(root+"/.new", root+"/flip.txt")
+	})
+	defer stop()
+	run.flips(t, func(string) { notOpened(t, "a request", opened) })
 }
 
 // The root is what its path leads to at the time of a request.
 func TestARootThatIsReplacedIsServed(t *testing.T) {
 	top := t.TempDir()
 	at := func(name string) string { return filepath.Join(top, name) }
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, release := range []string{"1", "2"} {
-		must(os.Mkdir(at(release), 0o755))
+		check(t, os.Mkdir(at(release), 0o755))
 		write(t, at(release), "f.txt", release)
 	}
-	must(os.Symlink(at("1"), at("root")))
+	check(t, os.Symlink(at("1"), at("root")))
 	run := serve(t, Options{Root: at("root")})
-	expect := func(when string, code int, text string) {
-		t.Helper()
-		if resp, body := run.get(t, "GET", "/f.txt"); resp.StatusCode != code || code == 200 && body != text {
-			t.Errorf("%s: %s %q", when, resp.Status, body)
-		}
-	}
-	expect("at first", 200, "1")
+	run.shows(t, "1", "/f.txt") // at first
 
-	must(os.Symlink(at("2"), at("tmp")))
-	must(os.Rename(at("tmp"), at("root")))
-	expect("after the link was turned", 200, "2")
+	check(t, os.Symlink(at("2"), at("tmp")))
+	check(t, os.Rename(at("tmp"), at("root")))
+	run.shows(t, "2", "/f.txt") // after the link was turned
 
-	must(os.RemoveAll(at("2")))
-	expect("after it was deleted", 404, "")
+	check(t, os.RemoveAll(at("2")))
+	run.status(t, 404, "GET", "/f.txt") // after it was deleted
 
-	must(os.Mkdir(at("2"), 0o755))
+	check(t, os.Mkdir(at("2"), 0o755))
 	write(t, at("2"), "f.txt", "2 again")
-	expect("after it was made again", 200, "2 again")
+	run.shows(t, "2 again", "/f.txt") // after it was made again
 }

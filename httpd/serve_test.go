@@ -2,10 +2,11 @@ package httpd
 
 import (
 	"bufio"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -21,16 +22,15 @@ type plainConn struct {
 
 func (r *running) dialPlain(t testing.TB) *plainConn {
 	t.Helper()
-	conn := must(net.Dial("tcp", r.addr))(t)
-	t.Cleanup(func() { conn.Close() })
+	conn := r.connect(t)
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	return &plainConn{conn, bufio.NewReader(conn)}
 }
 
 // ask sends a request and reports whether the connection may be used again.
-func (c *plainConn) ask(t testing.TB) (again bool) {
+func (c *plainConn) ask(t testing.TB, headers ...string) (again bool) {
 	t.Helper()
-	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n"+strings.Join(headers, "")+"\r\n")
 	resp := must(http.ReadResponse(c.lines, nil))(t)
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
@@ -82,8 +82,8 @@ func TestConnectionsSurviveTheirListener(t *testing.T) {
 	page := run.dial(t)
 	page.greet(t, run.url("/"))
 	big := run.download(t, "/big.zip")
-	early, idle, upgrade := run.dialPlain(t), run.dialPlain(t), run.dialPlain(t)
-	if !idle.ask(t) || !upgrade.ask(t) { // connections are accepted in turn
+	early, idle, socket := run.dialPlain(t), run.dialPlain(t), run.dialPlain(t)
+	if !idle.ask(t) || !socket.ask(t) { // connections are accepted in turn
 		t.Fatal("connections are not kept")
 	}
 
@@ -98,16 +98,15 @@ func TestConnectionsSurviveTheirListener(t *testing.T) {
 			t.Errorf("the %s connection was not closed behind its answer", name)
 		}
 	}
-	fmt.Fprintf(upgrade, "GET /livereload HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-	if resp, err := http.ReadResponse(upgrade.lines, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+	io.WriteString(socket, upgrade)
+	if resp, err := http.ReadResponse(socket.lines, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Errorf("the socket of a page: %v, %v", resp, err)
 	}
 	run.awaitBrowsers(t, 2)
 	if n, err := big.wait(); err != nil || n != size {
 		t.Errorf("got %d bytes of %d, %v", n, size, err)
 	}
-	upgrade.Close()
+	socket.Close()
 	run.awaitBrowsers(t, 1)
 	run.goesOn(t)
 	run.Refresh("a.css")
@@ -135,10 +134,7 @@ func TestServeReturnsAfterTheLastConnection(t *testing.T) {
 func TestStoppingWithoutAListener(t *testing.T) {
 	const size = 32 << 20
 	dir := tree(t, "big.zip", strings.Repeat("x", size))
-	for name, stop := range map[string]func(*running){
-		"context": func(r *running) { r.stop() },
-		"close":   func(r *running) { r.Close() },
-	} {
+	for name, stop := range stops {
 		t.Run(name, func(t *testing.T) {
 			run, ln := serveOpen(t, Options{Root: dir, Grace: 50 * time.Millisecond})
 			page := run.dial(t)
@@ -159,5 +155,100 @@ func TestStoppingWithoutAListener(t *testing.T) {
 				t.Error("the idle connection is still open")
 			}
 		})
+	}
+}
+
+// A client that does not send what it announced holds its connection for a bounded
+// time. If there is an answer it comes at once.
+func TestRequestTimeouts(t *testing.T) {
+	const bound = time.Second // in which a busy client can send its header
+	tests := []struct {
+		name, request string
+		trickle       string // a byte of which comes now and then
+		status        int    // 0: no answer
+	}{
+		{"a body that never comes", "POST /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 405},
+		{"a large body that never comes", "PUT /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n", "", 405},
+		{"a chunked body that never comes", "POST /a.html HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "", 405},
+		{"a body that is asked for first", "PUT /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n", "", 405},
+		{"a GET with a body that never comes", "GET /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 200},
+		{"a HEAD with one", "HEAD /a.html HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 200},
+		{"one for another host", "POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 10\r\n\r\n", "", 403},
+		{"a body that comes byte by byte", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", "x", 405},
+		{"a page's socket with one", "GET /livereload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 426},
+		{"a status page with one", "GET /.execlogd/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "", 200},
+		{"a header that never ends", "GET / HTTP/1.1\r\nHost: localhost\r\n", "", 0},
+		{"a header that comes byte by byte", "GET / HTTP/1.1\r\nHost: localhost\r\nX: ", "x", 0},
+		{"nothing at all", "", "", 0},
+	}
+	dir := tree(t, "a.html", "<p>a")
+	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.body, s.timeouts.header = bound, bound })
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			conn := run.connect(t)
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			io.WriteString(conn, tt.request)
+			defer repeat(func(int) {
+				time.Sleep(bound / 10)
+				io.WriteString(conn, tt.trickle)
+			})()
+			in := bufio.NewReader(conn)
+			if tt.status != 0 {
+				resp, err := http.ReadResponse(in, &http.Request{Method: strings.Fields(tt.request)[0]})
+				if err != nil {
+					t.Fatalf("no answer: %v", err)
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != tt.status || !resp.Close {
+					t.Errorf("%s, to be closed %v, %v; want %d", resp.Status, resp.Close, err, tt.status)
+				}
+			}
+			if rest, err := io.ReadAll(in); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the connection is held; %q", rest)
+			}
+		})
+	}
+}
+
+// Keep-alive goes on where no body was announced.
+func TestKeepAlive(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir()})
+	conn := run.dialPlain(t)
+	for range 3 {
+		if !conn.ask(t, "Content-Length: 0\r\n") {
+			t.Error("the connection is closed")
+		}
+	}
+}
+
+// A client that takes nothing of an answer loses it; one that takes a little now
+// and then gets all of it, however long that takes.
+func TestAnswerThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	const size = 64 << 20 // more than socket buffers hold
+	dir := tree(t, "big.zip", strings.Repeat("x", size))
+	run := serve(t, Options{Root: dir}, func(s *Server) { s.timeouts.receive = 2 * time.Second })
+
+	idle := run.download(t, "/big.zip")
+	defer idle.conn.Close()
+	alive := run.download(t, "/big.zip")
+	defer alive.conn.Close()
+	var got int64
+	for start := time.Now(); time.Since(start) < 5*time.Second; {
+		n, err := io.CopyN(io.Discard, alive.Body, 200<<10)
+		got += n
+		if err != nil {
+			t.Fatalf("who reads slowly has lost its answer after %d bytes and %v: %v", got, time.Since(start), err)
+		}
+		time.Sleep(20 * time.Millisecond) // it is slow
+	}
+	n, err := alive.wait()
+	if err != nil || got+n != size {
+		t.Errorf("who reads slowly got %d bytes of %d, %v", got+n, size, err)
+	}
+
+	idle.conn.SetReadDeadline(time.Now().Add(time.Minute))
+	if n, err := idle.wait(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || n == size {
+		t.Errorf("who read nothing got %d bytes of %d, %v", n, size, err)
 	}
 }

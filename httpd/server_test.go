@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +45,44 @@ func tree(t testing.TB, files ...string) (dir string) {
 	return dir
 }
 
+// numbered are n names, made from a format with a number.
+func numbered(n int, format string) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprintf(format, i))
+	}
+	return names
+}
+
+// repeat does something again and again until stop is called.
+func repeat(do func(i int)) (stop func()) {
+	over := make(chan struct{})
+	var repeating sync.WaitGroup
+	repeating.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-over:
+				return
+			default:
+				do(i)
+			}
+		}
+	})
+	return func() {
+		close(over)
+		repeating.Wait()
+	}
+}
+
+// await waits until a condition holds.
+func await(t testing.TB, holds func() bool, otherwise string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(otherwise)
+		}
+	}
+}
+
 // check ends the test if there is an error.
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -74,6 +114,12 @@ type running struct {
 	stop context.CancelFunc
 	done <-chan struct{}
 	err  error // what Serve returned, once done is closed
+}
+
+// stops are the ways to end Serve.
+var stops = map[string]func(*running){
+	"context": func(r *running) { r.stop() },
+	"close":   func(r *running) { r.Close() },
 }
 
 // serve starts a server on a port of the loopback interface and stops it at
@@ -108,10 +154,10 @@ func serveListener(t testing.TB, s *Server, ln net.Listener) *running {
 
 func (r *running) url(path string) string { return "http://" + r.addr + path }
 
-// get requests a path without following redirects. Headers come in pairs.
-func (r *running) get(t testing.TB, method, path string, headers ...string) (*http.Response, string) {
+// request makes a request. Headers come in pairs.
+func request(t testing.TB, method, url string, headers ...string) *http.Request {
 	t.Helper()
-	req := must(http.NewRequestWithContext(t.Context(), method, r.url(path), nil))(t)
+	req := must(http.NewRequestWithContext(t.Context(), method, url, nil))(t)
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "Host" {
 			req.Host = headers[i+1]
@@ -119,6 +165,13 @@ func (r *running) get(t testing.TB, method, path string, headers ...string) (*ht
 			req.Header.Set(headers[i], headers[i+1])
 		}
 	}
+	return req
+}
+
+// get requests a path without following redirects. Headers come in pairs.
+func (r *running) get(t testing.TB, method, path string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	req := request(t, method, r.url(path), headers...)
 	client := http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -145,12 +198,35 @@ func (r *running) shows(t testing.TB, want, path string, headers ...string) {
 	}
 }
 
+// refuses makes sure that nothing is served at some paths, whatever the request.
+func (r *running) refuses(t testing.TB, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		for _, headers := range [][]string{nil, {"Range", "bytes=0-3"}, {"Sec-Fetch-Dest", "empty"}} {
+			resp, body := r.get(t, "GET", path, headers...)
+			if resp.StatusCode != 404 || strings.Contains(body, "sec") {
+				t.Errorf("%s %v: %s %q", path, headers, resp.Status, body)
+			}
+		}
+		if resp, _ := r.get(t, "HEAD", path); resp.StatusCode != 404 || resp.Header.Get("ETag") != "" {
+			t.Errorf("HEAD %s: %s with ETag %q", path, resp.Status, resp.Header.Get("ETag"))
+		}
+	}
+}
+
+// connect opens a connection, until the end of the test.
+func (r *running) connect(t testing.TB) net.Conn {
+	t.Helper()
+	conn := must(net.Dial("tcp", r.addr))(t)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // raw sends bytes as they are and returns the status line of the answer, ""
 // when the connection is closed without one.
 func (r *running) raw(t testing.TB, text string) string {
 	t.Helper()
-	conn := must(net.Dial("tcp", r.addr))(t)
-	defer conn.Close()
+	conn := r.connect(t)
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	io.WriteString(conn, text)
 	line, err := bufio.NewReader(conn).ReadString('\n')
@@ -168,8 +244,7 @@ type download struct {
 
 func (r *running) download(t testing.TB, path string) download {
 	t.Helper()
-	conn := must(net.Dial("tcp", r.addr))(t)
-	t.Cleanup(func() { conn.Close() })
+	conn := r.connect(t)
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
 	resp := must(http.ReadResponse(bufio.NewReader(conn), nil))(t)
 	return download{resp, conn}
@@ -203,17 +278,14 @@ func TestNewSaysWhatIsWrongWithTheRoot(t *testing.T) {
 }
 
 func TestServeReturnsNilWhenToldToStop(t *testing.T) {
-	stops := map[string]func(*running){
-		"context": func(r *running) { r.stop() },
-		"close":   func(r *running) { r.Close() },
-		"twice":   func(r *running) { r.Close(); r.Close(); r.stop() },
-		"from many goroutines": func(r *running) {
-			var wg sync.WaitGroup
-			for range 8 {
-				wg.Go(func() { r.Close() })
-			}
-			wg.Wait()
-		},
+	stops := maps.Clone(stops)
+	stops["twice"] = func(r *running) { r.Close(); r.Close(); r.stop() }
+	stops["from many goroutines"] = func(r *running) {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() { r.Close() })
+		}
+		wg.Wait()
 	}
 	for name, stop := range stops {
 		t.Run(name, func(t *testing.T) {
@@ -275,10 +347,7 @@ func TestServeAgainAndOnSeveralListeners(t *testing.T) {
 }
 
 func TestStoppingClosesWebSockets(t *testing.T) {
-	for name, stop := range map[string]func(*running){
-		"context": func(r *running) { r.stop() },
-		"close":   func(r *running) { r.Close() },
-	} {
+	for name, stop := range stops {
 		t.Run(name, func(t *testing.T) {
 			run := serve(t, Options{})
 			silent, page := run.dial(t), run.dial(t)
@@ -294,13 +363,10 @@ func TestStoppingClosesWebSockets(t *testing.T) {
 
 func TestCloseClosesWebSocketsOfAHandler(t *testing.T) {
 	s := newServer(t, Options{})
-	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	srv := &http.Server{Handler: s}
-	served := make(chan error)
-	go func() { served <- srv.Serve(ln) }()
-	defer func() { srv.Close(); <-served }()
+	web := httptest.NewServer(s)
+	defer web.Close()
 
-	run := &running{Server: s, addr: ln.Addr().String()}
+	run := &running{Server: s, addr: web.Listener.Addr().String()}
 	page := run.dial(t)
 	page.greet(t, "http://elsewhere/")
 	s.Close()
@@ -311,9 +377,8 @@ func TestCloseClosesWebSocketsOfAHandler(t *testing.T) {
 // A browser opens connections in advance; they must not delay the end.
 func TestStoppingDoesNotWaitForSilentConnections(t *testing.T) {
 	run := serve(t, Options{Grace: time.Hour})
-	conn := must(net.Dial("tcp", run.addr))(t)
-	defer conn.Close()
-	run.get(t, "GET", "/livereload.js") // accepted later than conn
+	run.dialPlain(t)
+	run.get(t, "GET", "/livereload.js") // accepted later
 	begun := time.Now()
 	run.stop()
 	<-run.done
@@ -326,16 +391,10 @@ func TestStoppingDoesNotWaitForSilentConnections(t *testing.T) {
 // comes as the server stops, nobody else can answer it.
 func TestStoppingAnswersTheRequestThatIsOnItsWay(t *testing.T) {
 	run := serve(t, Options{Root: t.TempDir()})
-	conn := must(net.Dial("tcp", run.addr))(t)
-	defer conn.Close()
+	conn := run.dialPlain(t)
 	run.get(t, "GET", "/") // connections are accepted in turn
 	run.stop()
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", run.addr)
-	resp := must(http.ReadResponse(bufio.NewReader(conn), nil))(t)
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Errorf("got %s", resp.Status)
-	}
+	conn.ask(t)
 }
 
 func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"golang.org/x/net/html"
 )
 
@@ -169,12 +171,8 @@ func TestWatchesAreShown(t *testing.T) {
 // events opens the stream and returns its lines.
 func (r *running) events(t testing.TB, headers ...string) (*http.Response, *bufio.Scanner) {
 	t.Helper()
-	req := must(http.NewRequestWithContext(t.Context(), "GET", r.url("/.execlogd/events"), nil))(t)
-	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp := must(client.Do(req))(t)
+	resp := must(client.Do(request(t, "GET", r.url("/.execlogd/events"), headers...)))(t)
 	t.Cleanup(func() { resp.Body.Close() })
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
@@ -241,34 +239,32 @@ func TestEventsTellOfRuns(t *testing.T) {
 	}
 }
 
+// So many follow the status page and no more, and others cannot keep the owner out.
 func TestStatusSubscribersAreFew(t *testing.T) {
-	run := serve(t, Options{Root: t.TempDir()})
-	first, lines := run.events(t)
-	next(t, lines)
-	for range maxSubscribers - 1 {
-		resp, _ := run.events(t)
-		if resp.StatusCode != 200 {
-			t.Fatal(resp.Status)
+	run := serve(t, secretOptions(t))
+	for _, headers := range [][]string{{"X-Forwarded-For", "10.0.0.7"}, nil} {
+		var first *http.Response
+		for range maxSubscribers {
+			resp, lines := run.events(t, headers...)
+			if resp.StatusCode != 200 || showsPrivate(t, next(t, lines)) != (headers == nil) {
+				t.Fatalf("%s; what is for the owner is shown, or not shown to the owner: %v", resp.Status, headers)
+			}
+			first = cmp.Or(first, resp)
 		}
-	}
-	if resp, _ := run.get(t, "GET", "/.execlogd/events"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("one more: %s", resp.Status)
-	}
-	first.Body.Close()
-	for {
-		resp, _ := run.events(t)
-		if resp.StatusCode == 200 {
-			break
+		if resp, _ := run.get(t, "GET", "/.execlogd/events", headers...); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("one more: %s", resp.Status)
 		}
-		resp.Body.Close()
+		first.Body.Close()
+		await(t, func() bool {
+			resp, _ := run.events(t, headers...)
+			defer resp.Body.Close()
+			return resp.StatusCode == 200
+		}, "one who has gone leaves no room")
 	}
 }
 
 func TestStoppingEndsStreams(t *testing.T) {
-	for name, stop := range map[string]func(*running){
-		"context": func(r *running) { r.stop() },
-		"close":   func(r *running) { r.Close() },
-	} {
+	for name, stop := range stops {
 		t.Run(name, func(t *testing.T) {
 			run := serve(t, Options{Root: t.TempDir(), Grace: time.Minute})
 			_, lines := run.events(t)
@@ -281,5 +277,66 @@ func TestStoppingEndsStreams(t *testing.T) {
 				t.Errorf("the stream ended with %v", err)
 			}
 		})
+	}
+}
+
+// describe formats a change with the pages that it affected.
+func describe(rec livereload.Change) string {
+	var s strings.Builder
+	s.WriteString(fmt.Sprint(rec.Number))
+	for _, f := range rec.Files {
+		s.WriteString(" " + f)
+	}
+	var pages []string
+	for _, c := range rec.Affected {
+		effect := c.File
+		if c.Reload {
+			effect += " !"
+		}
+		_, path, _ := strings.Cut(strings.TrimPrefix(c.URL, "http://"), "/")
+		pages = append(pages, fmt.Sprintf("/%s %s %s", path, [...]string{"may use", "shows", "uses"}[c.Reason], effect))
+	}
+	slices.Sort(pages)
+	return s.String() + ": " + strings.Join(pages, ", ")
+}
+
+func TestSnapshot(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html", "x.css")})
+	changed := run.hub.Changed()
+	a := run.open(t, "/a.html", "/x.css", "/none.png")
+	<-changed
+	stock := run.dial(t)
+	stock.greet(t, run.url("/b.html"))
+	changed = run.hub.Changed()
+	run.Refresh("x.css")
+	<-changed
+	a.is(t, "/x.css")
+	run.Refresh("a.html", "y.js")
+	run.Recheck("a.html")
+	run.SetError("job", &PageError{Title: "failed"})
+
+	shot := run.hub.Snapshot(10, 10)
+	if shot.Open != 2 || len(shot.Pages) != 2 || len(shot.Errors) != 1 {
+		t.Fatalf("got %+v", shot)
+	}
+	p, q := shot.Pages[0], shot.Pages[1]
+	if p.URL != run.url("/a.html") || p.Remote != "127.0.0.1" || !p.Reports || !p.Known || p.Since.IsZero() || !slices.Equal(p.Uses, []string{"/x.css", "/none.png"}) {
+		t.Errorf("our page: %+v", p)
+	}
+	if q.URL != run.url("/b.html") || q.Reports || q.Known || len(q.Uses) != 0 {
+		t.Errorf("the stock page: %+v", q)
+	}
+	want := []string{
+		"3 a.html: ",
+		"2 a.html y.js: /a.html shows /a.html !, /b.html may use /y.js !",
+		"1 x.css: /a.html uses /x.css, /b.html may use /x.css",
+	}
+	for i, r := range shot.Changes {
+		if r.Time.IsZero() || r.Names != (i == 0) || describe(r) != want[i] {
+			t.Errorf("got %s, want %s", describe(r), want[i])
+		}
+	}
+	if one := run.hub.Snapshot(1, 1); one.Open != 2 || len(one.Pages) != 1 {
+		t.Errorf("asked for one page, got %d", len(one.Pages))
 	}
 }

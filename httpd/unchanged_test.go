@@ -1,10 +1,13 @@
 package httpd
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,14 +86,18 @@ func old(t testing.TB, dir string) {
 func TestFilesThatAreWrittenAgainWithTheSameContent(t *testing.T) {
 	names := []string{"a.html", "b.html", "a.css", "b.css", "app.js", "x.png", "d/index.html", "d/e.html"}
 	content := func(name string) string { return "<p>" + name }
-	again := map[string]func(t *testing.T, run *running, dir string, content func(string) string){
-		"in place": func(t *testing.T, run *running, dir string, content func(string) string) {
-			for _, name := range names {
-				write(t, dir, name, content(name))
-			}
+	type contents func(name string) string
+	save := func(t *testing.T, dir string, content contents) {
+		for _, name := range names {
+			write(t, dir, name, content(name))
+		}
+	}
+	again := map[string]func(t *testing.T, run *running, dir string, content contents){
+		"in place": func(t *testing.T, run *running, dir string, content contents) {
+			save(t, dir, content)
 			run.Refresh(names...)
 		},
-		"by rename": func(t *testing.T, run *running, dir string, content func(string) string) {
+		"by rename": func(t *testing.T, run *running, dir string, content contents) {
 			for _, name := range names {
 				write(t, dir, name+".new", content(name))
 				rename(t, dir, name+".new", name)
@@ -98,30 +105,22 @@ func TestFilesThatAreWrittenAgainWithTheSameContent(t *testing.T) {
 			run.Refresh(names...)
 			run.Recheck(names...)
 		},
-		"after all was removed": func(t *testing.T, run *running, dir string, content func(string) string) {
+		"after all was removed": func(t *testing.T, run *running, dir string, content contents) {
 			for _, name := range names {
 				remove(t, dir, name)
 			}
-			for _, name := range names {
-				write(t, dir, name, content(name))
-			}
+			save(t, dir, content)
 			run.Recheck(names...)
 			run.Refresh(names...)
 		},
-		"emptied in between": func(t *testing.T, run *running, dir string, content func(string) string) {
-			for _, name := range names {
-				write(t, dir, name, "")
-			}
+		"emptied in between": func(t *testing.T, run *running, dir string, content contents) {
+			save(t, dir, func(string) string { return "" })
 			run.Recheck(names...)
-			for _, name := range names {
-				write(t, dir, name, content(name))
-			}
+			save(t, dir, content)
 			run.Refresh(names...)
 		},
-		"as a directory": func(t *testing.T, run *running, dir string, content func(string) string) {
-			for _, name := range names {
-				write(t, dir, name, content(name))
-			}
+		"as a directory": func(t *testing.T, run *running, dir string, content contents) {
+			save(t, dir, content)
 			run.Refresh("/")
 		},
 	}
@@ -146,13 +145,8 @@ func TestFilesThatAreWrittenAgainWithTheSameContent(t *testing.T) {
 			}
 
 			// One style sheet differs: the pages that use it fetch it in place.
-			version := content
-			content = func(name string) string {
-				if name == "a.css" {
-					return "p {}"
-				}
-				return version(name)
-			}
+			changed := map[string]string{"a.css": "p {}"}
+			content = func(name string) string { return cmp.Or(changed[name], "<p>"+name) }
 			write(t, run, dir, content)
 			a.is(t, "/a.css")
 			d.is(t, "/a.css")
@@ -164,13 +158,7 @@ func TestFilesThatAreWrittenAgainWithTheSameContent(t *testing.T) {
 			a.expectNothing(t)
 
 			// One page differs: it is loaded again, and no other.
-			second := content
-			content = func(name string) string {
-				if name == "b.html" {
-					return "<p>another b"
-				}
-				return second(name)
-			}
+			changed["b.html"] = "<p>another b"
 			write(t, run, dir, content)
 			b.is(t, "/b.html !")
 			a.expectNothing(t)
@@ -253,32 +241,27 @@ func TestAPageThatHasWhatWasThereInBetween(t *testing.T) {
 		run.Refresh("a.css")
 		second.is(t, "/a.css")
 	})
-	t.Run("loaded before a save and connected after it", func(t *testing.T) {
-		run, dir, first := start(t)
-		first.conn.CloseNow()
-		run.awaitBrowsers(t, 0)
-		p := &loadedPage{run: run}
-		token := p.request(t, "/a.html", []string{"/a.css"})
-		write(t, dir, "a.css", "after")
-		p.connect(t, "/a.html", token, []string{"/a.css"})
-		p.is(t, "at")
-		run.Refresh("a.css")
-		p.is(t, "/a.css")
-	})
-	t.Run("loaded before a save that another page was served after", func(t *testing.T) {
-		run, dir, first := start(t)
-		first.conn.CloseNow()
-		run.awaitBrowsers(t, 0)
-		p := &loadedPage{run: run}
-		token := p.request(t, "/a.html", []string{"/a.css"})
-		write(t, dir, "a.css", "after")
-		old(t, dir)
-		run.answer("/a.css")
-		p.connect(t, "/a.html", token, []string{"/a.css"})
-		p.is(t, "at")
-		run.Refresh("a.css")
-		p.is(t, "/a.css")
-	})
+	for name, meanwhile := range map[string]func(run *running, dir string){
+		"loaded before a save and connected after it": func(*running, string) {},
+		"loaded before a save that another page was served after": func(run *running, dir string) {
+			old(t, dir)
+			run.answer("/a.css")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run, dir, first := start(t)
+			first.conn.CloseNow()
+			run.awaitBrowsers(t, 0)
+			p := &loadedPage{run: run}
+			token := p.request(t, "/a.html", []string{"/a.css"})
+			write(t, dir, "a.css", "after")
+			meanwhile(run, dir)
+			p.connect(t, "/a.html", token, []string{"/a.css"})
+			p.is(t, "at")
+			run.Refresh("a.css")
+			p.is(t, "/a.css")
+		})
+	}
 	t.Run("loaded within a tick of a save", func(t *testing.T) {
 		run, dir, first := start(t)
 		first.conn.CloseNow()
@@ -385,10 +368,7 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 				}
 				dirty[name] = true
 			case 2:
-				var names []string
-				for name := range dirty {
-					names = append(names, name)
-				}
+				names := slices.Collect(maps.Keys(dirty))
 				clear(dirty)
 				note("refresh %v", names)
 				run.Refresh(names...)
@@ -418,10 +398,7 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 				old(t, dir)
 			}
 		}
-		var names []string
-		for name := range dirty {
-			names = append(names, name)
-		}
+		names := slices.Collect(maps.Keys(dirty))
 		note("refresh %v at last", names)
 		run.Refresh(names...)
 		for i, p := range pages {

@@ -1,17 +1,25 @@
 package httpd
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 	"github.com/execlog/execlogd/httpd/internal/livereload"
+	"go.uber.org/goleak"
 )
 
 // A pageClient is the browser's end of a websocket.
@@ -37,7 +45,13 @@ func (c *pageClient) listen() {
 // dial opens a websocket. Headers come in pairs.
 func (r *running) dial(t testing.TB, headers ...string) *pageClient {
 	t.Helper()
-	c, resp, err := r.tryDial(t, "/livereload", headers...)
+	return r.dialFor(t, "", headers...)
+}
+
+// dialFor opens the websocket of a page that was served with a token.
+func (r *running) dialFor(t testing.TB, token string, headers ...string) *pageClient {
+	t.Helper()
+	c, resp, err := r.tryDial(t, "/livereload?"+token, headers...)
 	if err != nil {
 		t.Fatalf("dial: %v (%v)", err, resp)
 	}
@@ -51,7 +65,6 @@ func (r *running) dial(t testing.TB, headers ...string) *pageClient {
 }
 
 // tryDial opens a websocket from which nobody reads.
-
 func (r *running) tryDial(t testing.TB, path string, headers ...string) (*pageClient, *http.Response, error) {
 	opts := &websocket.DialOptions{HTTPHeader: http.Header{}, HTTPClient: &http.Client{Transport: &http.Transport{}}}
 	for i := 0; i < len(headers); i += 2 {
@@ -228,11 +241,7 @@ func TestAMissingPageIsReloadedWith404HTML(t *testing.T) {
 	if !strings.HasPrefix(body, run.missingElement("/gone")) {
 		t.Fatalf("got %q", body)
 	}
-	missing, _, err := run.tryDial(t, "/livereload?"+livereload.PageToken{Cursor: run.hub.Cursor(), Missing: true}.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	go missing.listen()
+	missing := run.dialFor(t, livereload.PageToken{Cursor: run.hub.Cursor(), Missing: true}.String())
 	other := run.dial(t)
 	missing.greet(t, run.url("/gone"))
 	other.greet(t, run.url("/"))
@@ -331,12 +340,9 @@ func TestWhoNeverReadsIsDropped(t *testing.T) {
 	lively := run.dial(t)
 	lively.greet(t, "http://elsewhere/")
 
-	dialer := net.Dialer{}
-	conn := must(dialer.Dial("tcp", run.addr))(t)
-	defer conn.Close()
+	conn := run.connect(t)
 	conn.(*net.TCPConn).SetReadBuffer(4096)
-	fmt.Fprintf(conn, "GET /livereload HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+	io.WriteString(conn, upgrade)
 	conn.Write(maskedFrame(clientHello))
 	conn.Write(maskedFrame(`{"command":"info","url":"http://elsewhere/"}`))
 	run.awaitBrowsers(t, 2)
@@ -353,6 +359,10 @@ func TestWhoNeverReadsIsDropped(t *testing.T) {
 	}
 }
 
+// upgrade is the request for a page's socket.
+const upgrade = "GET /livereload HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+
 // maskedFrame is a text frame as a client sends it, with a mask of zeros.
 func maskedFrame(text string) []byte {
 	head := []byte{0x81, 0x80 | 126, byte(len(text) >> 8), byte(len(text)), 0, 0, 0, 0}
@@ -364,11 +374,124 @@ func (s *Server) browsers() int { return s.hub.Conns() }
 // awaitBrowsers returns when n browsers are connected.
 func (r *running) awaitBrowsers(t testing.TB, n int) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for r.browsers() != n {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d browsers, want %d", r.browsers(), n)
-		}
-		time.Sleep(time.Millisecond)
+	await(t, func() bool { return r.browsers() == n }, fmt.Sprintf("there are not %d browsers", n))
+}
+
+// Under TLS no write can be tried. The rest is the same.
+func TestBrowsersOverTLS(t *testing.T) {
+	s := newServer(t, Options{})
+	srv := httptest.NewTLSServer(s)
+	defer srv.Close()
+	conn, _, err := websocket.Dial(t.Context(), srv.URL+"/livereload", &websocket.DialOptions{HTTPClient: srv.Client()})
+	if err != nil {
+		t.Fatal(err)
 	}
+	page := &pageClient{conn: conn, heard: make(chan string, 100)}
+	go page.listen()
+	page.greet(t, "http://elsewhere/")
+	for i := range 20 {
+		name := fmt.Sprintf("%d.css", i)
+		s.Refresh(name)
+		page.expect(t, "/"+name)
+	}
+	s.Close()
+	page.closed(t, websocket.StatusGoingAway)
+	s.pages.Wait(t.Context())
+}
+
+// introduced opens a websocket by hand, without a goroutine on this side, and
+// returns when the server knows its page.
+func (r *running) introduced(t testing.TB) net.Conn {
+	t.Helper()
+	conn := r.connect(t)
+	io.WriteString(conn, introduction())
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	heard, buf := "", make([]byte, 4096)
+	for !strings.HasSuffix(heard, "\x8a\x00") {
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Fatalf("heard %q: %v", heard, err)
+		}
+		heard += string(buf[:n])
+	}
+	return conn
+}
+
+// Half of a hundred browsers do not answer the close frame, and changes are on
+// their way to all of them.
+func TestStoppingLeavesNoGoroutine(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	run := serve(t, Options{Grace: 50 * time.Millisecond})
+	var answering sync.WaitGroup
+	for i := range 100 {
+		conn := run.introduced(t)
+		if i%2 == 0 {
+			answering.Go(func() {
+				conn.Write([]byte{0x88, 0x80, 0, 0, 0, 0}) // a close frame, too
+				io.Copy(io.Discard, conn)
+			})
+		}
+	}
+	for i := range 100 {
+		run.Refresh(fmt.Sprintf("%d.css", i))
+	}
+	run.stop()
+	<-run.done
+	if n := run.browsers(); n != 0 {
+		t.Errorf("%d browsers are left", n)
+	}
+	answering.Wait()
+	goleak.VerifyNone(t, before)
+}
+
+// A browser at rest is one goroutine, which waits for it to speak.
+func TestABrowserAtRestIsOneGoroutine(t *testing.T) {
+	run := serve(t, Options{})
+	for range 10 {
+		run.introduced(t)
+	}
+	run.Refresh("a.css")
+	var stacks []byte
+	atRest := func() bool {
+		stacks = make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		handlers := bytes.Count(stacks, []byte("net/http.(*conn).serve("))
+		ours := bytes.Count(stacks, []byte("created by github.com/execlog/execlogd/httpd/internal/livereload.(*conn).readNext"))
+		senders := bytes.Count(stacks, []byte("livereload.(*Hub).sendQueue("))
+		return handlers == 0 && ours == 10 && senders == 0
+	}
+	await(t, atRest, "ten browsers at rest are not ten goroutines")
+}
+
+// A narrow listener's connections have little room in the kernel for what is
+// not read.
+type narrow struct{ *net.TCPListener }
+
+func (n narrow) Accept() (net.Conn, error) {
+	conn, err := n.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	conn.SetWriteBuffer(4096)
+	return conn, nil
+}
+
+// Who asks and does not listen gets so many answers and no more.
+func TestWhoAsksAndDoesNotListenIsDropped(t *testing.T) {
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	s := newServer(t, Options{})
+	s.hub.Timeouts.Write = time.Hour
+	run := serveListener(t, s, narrow{ln.(*net.TCPListener)})
+	conn := run.introduced(t)
+	ping := append([]byte{0x89, 0x80 | 125, 0, 0, 0, 0}, make([]byte, 125)...)
+	many := bytes.Repeat(ping, 1000)
+	conn.SetWriteDeadline(time.Now().Add(time.Minute))
+	var err error
+	for err == nil {
+		_, err = conn.Write(many)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("still there")
+	}
+	run.awaitBrowsers(t, 0)
 }
