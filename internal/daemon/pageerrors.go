@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"sync"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -15,17 +17,14 @@ import (
 // pageErrors shows on pages that a route has failed that they wait for. The zero value
 // shows nothing.
 type pageErrors struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // not held while files are looked at
 	server *httpd.Server
 	routes []string // those that pages wait for
-	shown  map[errorSource]bool
+	shown  map[errorSource]*httpd.PageError
 }
 
 // An errorSource is what failed: a route, or a file of a route with per = "file".
 type errorSource struct{ route, path string }
-
-// key is what the server calls the source.
-func (s errorSource) key() string { return s.route + "\x00" + s.path }
 
 // note shows the error of a run that is over, or removes the one before.
 func (e *pageErrors) note(run router.Run, perFile bool) {
@@ -49,35 +48,46 @@ func (e *pageErrors) set(route, path string, err error) {
 	if !slices.Contains(e.routes, route) {
 		return
 	}
-	if err == nil {
-		e.remove(errorSource{route, path})
-		return
+	var shown *httpd.PageError
+	if err != nil {
+		shown = &httpd.PageError{Title: route + ": " + err.Error()}
+		if failed, ok := errors.AsType[*job.Error](err); ok {
+			shown.Text = logging.StripControls(string(failed.Run.Output))
+		}
 	}
-	if e.shown == nil {
-		e.shown = make(map[errorSource]bool)
-	}
-	e.shown[errorSource{route, path}] = true
-	e.server.SetError(errorSource{route, path}.key(), pageError(route, err))
+	e.show(errorSource{route, path}, shown)
 }
 
-// remove removes an error. e.mu must be held.
-func (e *pageErrors) remove(what errorSource) {
-	delete(e.shown, what)
-	e.server.SetError(what.key(), nil)
+// show shows an error, or removes it if it is nil. e.mu must be held.
+func (e *pageErrors) show(what errorSource, err *httpd.PageError) {
+	if e.shown == nil {
+		e.shown = make(map[errorSource]*httpd.PageError)
+	}
+	if e.shown[what] = err; err == nil {
+		delete(e.shown, what)
+	}
+	e.server.SetError(what.route+"\x00"+what.path, err)
 }
 
 // forgetGone removes the errors of files of a route that do not exist any more: no run
 // will succeed for them.
 func (e *pageErrors) forgetGone(route string) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	for what := range e.shown {
+	shown := maps.Clone(e.shown)
+	e.mu.Unlock()
+
+	for what, was := range shown {
 		if what.path == "" || what.route != route {
 			continue
 		}
-		if _, err := os.Lstat(what.path); errors.Is(err, os.ErrNotExist) {
-			e.remove(what)
+		if _, err := os.Lstat(what.path); !errors.Is(err, os.ErrNotExist) {
+			continue
 		}
+		e.mu.Lock()
+		if e.shown[what] == was { // and no run has failed for a new file since then
+			e.show(what, nil)
+		}
+		e.mu.Unlock()
 	}
 }
 
@@ -91,17 +101,9 @@ func (e *pageErrors) follow(server *httpd.Server, cfg *resolvedConfig) {
 		e.routes = cfg.BeforePages()
 	}
 	for what := range e.shown {
-		if !cfg.keeps(what.route) || !slices.Contains(e.routes, what.route) {
-			e.remove(what)
+		kept := func(r runnable.Route) bool { return r.Kept && r.Name == what.route }
+		if !slices.Contains(e.routes, what.route) || !slices.ContainsFunc(cfg.resolved, kept) {
+			e.show(what, nil)
 		}
 	}
-}
-
-// pageError returns what pages show of an error.
-func pageError(route string, err error) *httpd.PageError {
-	shown := &httpd.PageError{Title: route + ": " + err.Error()}
-	if failed, ok := errors.AsType[*job.Error](err); ok {
-		shown.Text = logging.StripControls(string(failed.Run.Output))
-	}
-	return shown
 }

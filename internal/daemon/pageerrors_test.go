@@ -16,13 +16,6 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-func TestPagesShowOutputWithoutColours(t *testing.T) {
-	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
-	if got := pageError("build", failed).Text; got != "why\n" {
-		t.Errorf("got %q", got)
-	}
-}
-
 // An error of a file goes when a run of it succeeds, and when the file is gone: then no
 // run of it comes any more.
 func TestPageErrorsOfFiles(t *testing.T) {
@@ -67,7 +60,11 @@ func TestPageErrorsOfFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e.note(router.Run{Route: "build", Events: []inotify.Event{{Root: dir, Path: "."}}, Outcome: router.Failed, Err: errors.New("something is wrong in whole")}, false)
+	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("something is wrong in whole"), Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
+	e.note(router.Run{Route: "build", Events: []inotify.Event{{Root: dir, Path: "."}}, Outcome: router.Failed, Err: failed}, false)
+	if text := e.shown[errorSource{"build", ""}].Text; text != "why\n" {
+		t.Errorf("pages show the output %q, want it without colours", text)
+	}
 	run("one", true)
 	run("two", true)
 	if got := shown(); got != "one two whole" {
