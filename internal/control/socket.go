@@ -27,9 +27,6 @@ type Socket struct {
 	remove sync.Once
 }
 
-// Path is where the socket was made.
-func (s *Socket) Path() string { return s.path }
-
 // Close closes the socket and removes its file, unless another file is there by now.
 // It may be called more than once.
 func (s *Socket) Close() error {

@@ -5,56 +5,46 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/control"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/router"
 )
 
 // controlSockets returns the control socket of a configuration: at the path that it names,
 // or at the default path, where it does without if there is an error. A socket that is
-// open at the path is kept.
+// open at the path, and whose file still exists, is kept.
 func (d *daemon) controlSockets(cfg config.Config) ([]net.Listener, error) {
-	switch {
-	case d.runner == nil:
+	if d.runner == nil {
 		return nil, nil // nobody asks for runs
-	case d.hasControl(cfg):
-		return d.control.sockets(), nil
-	case cfg.Control != "":
-		ln, err := control.Listen(cfg.Control)
-		if err != nil {
-			return nil, controlError(&cfg, err)
-		}
-		return []net.Listener{ln}, nil
 	}
 
-	path, err := control.DefaultPath()
+	path, err := cfg.Control, error(nil)
+	if path == "" {
+		path, err = control.DefaultPath()
+	}
 	if err == nil {
+		if open := d.control.sockets(); len(open) > 0 && open[0].(*control.Socket).IsAt(path) {
+			return open, nil
+		}
 		var ln net.Listener
 		if ln, err = control.Listen(path); err == nil {
 			return []net.Listener{ln}, nil
 		}
 	}
+	if cfg.Control != "" {
+		return nil, controlError(&cfg, err)
+	}
 	d.log.Warn("no control socket", "err", err)
 	return nil, nil
-}
-
-// hasControl reports whether the open control socket is at the path of a configuration,
-// and its file still exists.
-func (d *daemon) hasControl(cfg config.Config) bool {
-	open := d.control.sockets()
-	if len(open) == 0 {
-		return false
-	}
-	s := open[0].(*control.Socket)
-	path := cfg.Control
-	if path == "" && d.cfg.Control == "" {
-		path = s.Path()
-	}
-	return path != "" && s.IsAt(path)
 }
 
 // controlError returns the error of a control socket that cannot be made, with the flag or
@@ -106,17 +96,93 @@ func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 	_ = flush.Flush() // the first run may be long in coming
 	ready := make(map[uint64]bool)
 	for r := range d.runner.Log().Follow(r.Context()) {
-		runs := r.Outcome == router.Running
-		if runs && (!r.Ready || ready[r.ID]) {
-			continue
-		}
-		if runs {
-			ready[r.ID] = true
-		} else {
+		if r.Outcome != router.Running {
 			delete(ready, r.ID)
+		} else if !r.Ready || ready[r.ID] {
+			continue
+		} else {
+			ready[r.ID] = true
 		}
 		if lines.Encode(r) != nil || flush.Flush() != nil {
 			return
 		}
 	}
+}
+
+// maxTriggerSize bounds the paths of a trigger, in bytes.
+const maxTriggerSize = 16 << 20
+
+// serveTrigger runs a route for the paths in the body, with a NUL between them, and
+// answers when the run is over; with ?nowait at once.
+func (d *daemon) serveTrigger(w http.ResponseWriter, r *http.Request) {
+	answer := func(code int, failure string, status int) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		_ = json.NewEncoder(w).Encode(control.TriggerResult{Failure: failure, Status: status}) // the client may be gone
+	}
+
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTriggerSize))
+	if err != nil {
+		answer(http.StatusBadRequest, "the paths cannot be read: "+err.Error(), 1)
+		return
+	}
+	var paths []string
+	if len(body) > 0 {
+		paths = strings.Split(string(body), "\x00")
+	}
+
+	query := r.URL.Query()
+	events, err := d.active.Load().triggerEvents(query.Get("route"), paths)
+	if err != nil {
+		answer(http.StatusBadRequest, err.Error(), 2)
+		return
+	}
+	submission, err := d.pipeline.router.Trigger(query.Get("route"), events...)
+	switch {
+	case err != nil:
+		answer(http.StatusBadRequest, err.Error(), 1)
+		return
+	case query.Has("nowait"):
+		answer(http.StatusAccepted, "", 0)
+		return
+	}
+	if err := submission.Wait(r.Context()); err != nil {
+		answer(http.StatusOK, err.Error(), runnable.ExitStatus(err))
+		return
+	}
+	answer(http.StatusOK, "", 0)
+}
+
+// triggerEvents returns the events for a trigger of a route: of each path, which is
+// absolute, or of the root of the route.
+func (c *resolvedConfig) triggerEvents(route string, paths []string) ([]inotify.Event, error) {
+	var names []string
+	for _, c := range c.Routes {
+		names = append(names, c.Name)
+	}
+	i := slices.Index(names, route)
+	if i < 0 {
+		if meant := config.Nearest(route, names); meant != "" {
+			return nil, fmt.Errorf("no route %q: is %s meant?", route, meant)
+		}
+		return nil, fmt.Errorf("no route %q: want one of %s", route, strings.Join(names, ", "))
+	}
+
+	to := c.Routes[i]
+	if len(paths) == 0 && to.PerFile() {
+		return nil, fmt.Errorf("route %q runs for each file: name files below %s", route, to.Root)
+	}
+	if len(paths) == 0 {
+		return []inotify.Event{{Root: to.Root, Path: "."}}, nil
+	}
+	var events []inotify.Event
+	for _, path := range paths {
+		// The path may lead through links, and so may the root.
+		rel, ok := config.Below(config.Resolve(to.Root), config.ResolveDir(path))
+		if !ok {
+			return nil, fmt.Errorf("%s is not below the root of route %q, %s: name what is", inotify.Quote(path), route, to.Root)
+		}
+		events = append(events, inotify.Event{Root: to.Root, Path: rel})
+	}
+	return events, nil
 }

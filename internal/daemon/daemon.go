@@ -9,7 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"sync"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/internal/config"
@@ -37,15 +41,14 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	}
 	defer d.release()
 
-	if d.runner != nil {
+	if cfg.File != "" {
 		stop := runnable.StopGuard{Runner: d.runner, Say: func(text string) { d.log.Warn(text) }, Again: runnable.StopAgain(opts.Stderr), AtOnce: true}
 		defer stop.Start(ctx)()
-	}
-	if cfg.File != "" {
-		var end context.CancelCauseFunc
-		ctx, end = context.WithCancelCause(ctx)
-		defer end(nil)
-		defer d.handleHangups(end)()
+
+		ctx, d.end = context.WithCancelCause(ctx)
+		defer d.end(nil)
+		signal.Notify(d.hangups, syscall.SIGHUP)
+		defer signal.Stop(d.hangups)
 	}
 
 	d.announce()
@@ -55,7 +58,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 		d.notify("STOPPING=1\nSTATUS=stopping")
 		d.log.Info("stopping", "cause", context.Cause(ctx))
 	})
-	err = runTasks(ctx, d.tasks()...)
+	err = runTasks(ctx, d.tasks(cfg)...)
 	if !stop() {
 		<-stopping // so that it is said before the end
 	}
@@ -64,14 +67,14 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 
 // A daemon holds everything that was acquired.
 type daemon struct {
-	cfg    config.Config // the active one; of the goroutine that reloads it, or before Run works
+	active atomic.Pointer[resolvedConfig]
 	load   func() (config.Config, error)
 	stderr io.Writer
 	log    *slog.Logger
 	logs   *logging.SwapHandler // behind log
 	queue  *logging.Queue       // through which everything goes to stderr
 
-	server     *httpd.Server // nil if there never is HTTP
+	server     *httpd.Server // without sockets while nothing is served
 	token      string        // lets the owner see all of the status page; the same until the daemon ends
 	tokenShown bool
 	web        listenerSet
@@ -84,6 +87,8 @@ type daemon struct {
 	notes    map[string]bool // on patterns, that were logged for the active configuration
 	control  listenerSet
 
+	end            context.CancelCauseFunc // ends the daemon; nil without a configuration file
+	hangups        chan os.Signal
 	reloadRequests chan struct{}  // holds one
 	released       chan struct{}  // closed when everything is released that the last reload has replaced
 	background     sync.WaitGroup // of what a reload leaves to do
@@ -92,8 +97,8 @@ type daemon struct {
 // newDaemon acquires everything that a configuration needs, or nothing.
 func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 	d := &daemon{
-		cfg: cfg, load: opts.Load, stderr: opts.Stderr, token: rand.Text(),
-		reloadRequests: make(chan struct{}, 1), released: make(chan struct{}),
+		load: opts.Load, stderr: opts.Stderr, token: rand.Text(),
+		hangups: make(chan os.Signal, 1), reloadRequests: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
 	d.queue = logging.NewQueue(func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) })
@@ -114,7 +119,10 @@ func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
-	if err := d.openServer(); err != nil {
+	active := &resolvedConfig{cfg, routes}
+	d.active.Store(active)
+
+	if err := d.openServer(cfg); err != nil {
 		return nil, err
 	}
 	controls, err := d.controlSockets(cfg)
@@ -126,7 +134,6 @@ func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 
 	// With a file, a reload may bring something to watch.
 	if len(cfg.Roots()) > 0 || cfg.File != "" {
-		active := &resolvedConfig{cfg, routes}
 		if d.pipeline, err = d.newPipeline(active); err != nil {
 			return nil, err
 		}
@@ -154,24 +161,18 @@ func (d *daemon) release() {
 
 // tasks are what runs until the daemon ends, in the order in which they are stopped: what
 // brings events comes first, what they lead to after it.
-func (d *daemon) tasks() []task {
+func (d *daemon) tasks(cfg config.Config) []task {
 	var tasks []task
-	if d.cfg.WatchFile {
+	if cfg.WatchFile {
 		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
-		w := &fileWatch{path: d.cfg.Path, text: d.cfg.Text, changed: d.requestReload, problem: problem}
+		w := &fileWatch{path: cfg.Path, text: cfg.Text, changed: d.requestReload, problem: problem}
 		tasks = append(tasks, task{"watch configuration", w.run})
 	}
-	if d.cfg.File != "" {
-		tasks = append(tasks, task{"reload", d.reloadOnRequest})
+	if cfg.File != "" {
+		tasks = append(tasks, task{"handle SIGHUP", d.handleHangups}, task{"reload", d.reloadOnRequest})
 	}
 	if d.pipeline != nil {
-		tasks = append(tasks, task{"watch", d.pipeline.run})
+		tasks = append(tasks, task{"watch", d.pipeline.group.Run})
 	}
-	if d.server != nil {
-		tasks = append(tasks, task{"serve", d.web.run})
-	}
-	if d.runner != nil {
-		tasks = append(tasks, task{"control", d.control.run})
-	}
-	return tasks
+	return append(tasks, task{"serve", d.web.run}, task{"control", d.control.run})
 }

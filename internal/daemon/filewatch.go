@@ -64,9 +64,9 @@ func (w *fileWatch) watchNames(ctx context.Context) error {
 	}
 
 	var routes []router.Route
-	for _, n := range names {
+	for _, name := range names {
 		routes = append(routes, router.Route{
-			Name: n.path(), Roots: []string{n.dir}, Patterns: []string{"/" + escapeGlob.Replace(n.base)},
+			Name: name, Roots: []string{filepath.Dir(name)}, Patterns: []string{"/" + escapeGlob.Replace(filepath.Base(name))},
 			Ignore: []string{}, Mask: router.Reload | inotify.Create, ReadOnly: true, Callback: compare,
 		})
 	}
@@ -76,13 +76,14 @@ func (w *fileWatch) watchNames(ctx context.Context) error {
 	}
 
 	var listeners []router.Listener
-	for _, n := range names {
+	for _, name := range names {
 		// The file may have changed before it was watched.
-		if _, err := r.Trigger(n.path(), inotify.Event{Path: "."}); err != nil {
+		if _, err := r.Trigger(name, inotify.Event{Path: "."}); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(listeners, func(l router.Listener) bool { return l.Root == n.dir }) {
-			listeners = append(listeners, router.Listener{Root: n.dir, Router: r})
+		dir := filepath.Dir(name)
+		if !slices.ContainsFunc(listeners, func(l router.Listener) bool { return l.Root == dir }) {
+			listeners = append(listeners, router.Listener{Root: dir, Router: r})
 		}
 	}
 	group, err := router.NewGroup(inotify.Options{Problem: w.problem}, listeners...)
@@ -109,29 +110,25 @@ func (w *fileWatch) compare() {
 	w.changed()
 }
 
-// A fileName is a name that leads to the file: its own, or that of a link to it.
-type fileName struct{ dir, base string }
-
-func (n fileName) path() string { return filepath.Join(n.dir, n.base) }
-
-// names returns the names that lead to the file, in directories that exist and may
-// be watched.
-func (w *fileWatch) names() (names []fileName) {
+// names returns the paths that lead to the file, its own and those of links to it, in
+// directories that exist and may be watched.
+func (w *fileWatch) names() (names []string) {
 	const maxLinks = 40 // as in path_resolution(7)
-	path := w.path
+	path := filepath.Clean(w.path)
 	for range maxLinks {
-		n := fileName{filepath.Dir(path), filepath.Base(path)}
-		if config.CheckDir("directory", n.dir, "") == nil && !slices.Contains(names, n) {
-			names = append(names, n)
+		dir := filepath.Dir(path)
+		if config.CheckDir("directory", dir, "") == nil && !slices.Contains(names, path) {
+			names = append(names, path)
 		}
+
 		target, err := os.Readlink(path)
 		if err != nil {
 			break
 		}
 		if !filepath.IsAbs(target) {
-			target = filepath.Join(n.dir, target)
+			target = filepath.Join(dir, target)
 		}
-		path = target
+		path = filepath.Clean(target)
 	}
 	return names
 }

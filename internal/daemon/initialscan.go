@@ -33,33 +33,29 @@ func isInitialScan(c *config.Route, batch []inotify.Event) bool {
 // offerPresent offers a route the files that exist, as if they had just been made. The
 // tree is watched already, so no file is missed. What cannot be read is skipped: the
 // watcher has reported it.
-func (p *pipeline) offerPresent(c *config.Route) error {
+func (p *pipeline) offerPresent(c *config.Route) (err error) {
 	const came = inotify.Create | inotify.MovedTo | inotify.Modify | inotify.CloseWrite
 	offer := func(path string) error {
 		return p.router.Offer(c.Name, inotify.Event{Root: c.Root, Path: path, Mask: came})
 	}
+
 	if config.IsFile(c.Root) {
-		return unlessStopped(offer("."))
-	}
-
-	// The slash follows a root that is a symbolic link.
-	err := filepath.WalkDir(c.Root+"/", func(path string, d fs.DirEntry, err error) error {
-		rel, _ := config.Below(c.Root, path)
-		switch {
-		case err != nil:
+		err = offer(".")
+	} else {
+		// The slash follows a root that is a symbolic link.
+		err = filepath.WalkDir(c.Root+"/", func(path string, d fs.DirEntry, err error) error {
+			rel, _ := config.Below(c.Root, path)
+			switch {
+			case err != nil:
+				return nil
+			case d.IsDir() && rel != "." && p.router.SkipDir(c.Root, rel):
+				return fs.SkipDir
+			case d.Type().IsRegular():
+				return offer(rel)
+			}
 			return nil
-		case d.IsDir() && rel != "." && p.router.SkipDir(c.Root, rel):
-			return fs.SkipDir
-		case d.Type().IsRegular():
-			return offer(rel)
-		}
-		return nil
-	})
-	return unlessStopped(err)
-}
-
-// unlessStopped returns an error, but nil if it is that the router has stopped.
-func unlessStopped(err error) error {
+		})
+	}
 	if errors.Is(err, router.ErrStopped) {
 		return nil
 	}

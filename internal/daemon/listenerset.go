@@ -10,93 +10,88 @@ import (
 // A listenerSet is the sockets at which something is served. They may be replaced
 // while it is.
 type listenerSet struct {
+	// serve closes the socket when it returns, which it does when its context ends, or
+	// when the socket was closed and the last connection has ended.
 	serve func(context.Context, net.Listener) error
 
-	mu     sync.Mutex  // guards what follows
-	open   []*listener // that take connections
-	served []*listener // those, and closed ones that still have connections
-	ctx    context.Context
-	fail   context.CancelCauseFunc // ends the run; nil before it
-	wg     sync.WaitGroup          // of the goroutines that serve
-}
+	mu   sync.Mutex     // guards what follows
+	open []net.Listener // that take connections; the slice is not changed
+	wg   sync.WaitGroup // of the goroutines that serve
 
-// A listener is a socket of a listenerSet.
-type listener struct {
-	net.Listener
-	stop context.CancelFunc // ends what is served there; nil before the run
+	// Both are nil before run. A call of close ends serving, and the next sockets are
+	// served in another context.
+	running, serving context.Context
+	fail             context.CancelCauseFunc // ends running
+	stop             context.CancelFunc      // ends serving
 }
 
 // sockets are those that take connections, in their order.
-func (s *listenerSet) sockets() (lns []net.Listener) {
+func (s *listenerSet) sockets() []net.Listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range s.open {
-		lns = append(lns, l.Listener)
-	}
-	return lns
+	return s.open
 }
 
 // run serves at all sockets that there are and come, until ctx ends or serving at one
 // of them fails, and waits for all that is served.
 func (s *listenerSet) run(ctx context.Context) error {
 	s.mu.Lock()
-	s.ctx, s.fail = context.WithCancelCause(ctx)
-	for _, l := range s.open {
-		s.start(l)
+	s.running, s.fail = context.WithCancelCause(ctx)
+	s.serving, s.stop = context.WithCancel(s.running)
+	for _, ln := range s.open {
+		s.start(ln)
 	}
 	s.mu.Unlock()
 
-	<-s.ctx.Done()
+	<-s.running.Done()
 	s.mu.Lock()
-	s.open = nil
+	s.open = nil // and no other is started from here on
 	s.mu.Unlock()
 	s.wg.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}
-	return context.Cause(s.ctx)
+	return context.Cause(s.running)
 }
 
 // start serves at a socket. s.mu must be held.
-func (s *listenerSet) start(l *listener) {
-	ctx, stop := context.WithCancel(s.ctx)
-	l.stop = stop
-	s.served = append(s.served, l)
+func (s *listenerSet) start(ln net.Listener) {
+	serving := s.serving
 	s.wg.Go(func() {
-		if err := s.serve(ctx, l.Listener); err != nil {
+		if err := s.serve(serving, ln); err != nil {
 			s.fail(err)
 		}
-		stop()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.served = slices.DeleteFunc(s.served, func(other *listener) bool { return other == l })
 	})
 }
 
 // replace serves at these sockets from now on. The others are closed; connections
-// that were made there go on.
+// that were made there go on. When run has ended, or is about to, these are closed.
 func (s *listenerSet) replace(sockets []net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var next []*listener
-	for _, socket := range sockets {
-		i := slices.IndexFunc(s.open, func(l *listener) bool { return l.Listener == socket })
-		if i >= 0 {
-			next = append(next, s.open[i])
-			continue
-		}
-		l := &listener{Listener: socket}
-		next = append(next, l)
-		if s.fail != nil {
-			s.start(l)
+	if s.running != nil && s.running.Err() != nil {
+		closeExcept(sockets, nil)
+		return
+	}
+
+	closeExcept(s.open, sockets)
+	if s.running != nil {
+		for _, ln := range sockets {
+			if !slices.Contains(s.open, ln) {
+				s.start(ln)
+			}
 		}
 	}
-	for _, l := range s.open {
-		if !slices.Contains(next, l) {
-			l.Close()
+	s.open = sockets
+}
+
+// closeExcept closes sockets that are not to be kept.
+func closeExcept(sockets, kept []net.Listener) {
+	for _, ln := range sockets {
+		if !slices.Contains(kept, ln) {
+			ln.Close()
 		}
 	}
-	s.open = next
 }
 
 // close closes all sockets and ends what is served, without waiting, also at sockets
@@ -104,11 +99,10 @@ func (s *listenerSet) replace(sockets []net.Listener) {
 func (s *listenerSet) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range s.served {
-		l.stop()
+	if s.running != nil {
+		s.stop()
+		s.serving, s.stop = context.WithCancel(s.running)
 	}
-	for _, l := range s.open {
-		l.Close()
-	}
+	closeExcept(s.open, nil)
 	s.open = nil
 }

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/execlog/execlogd/internal/control"
 )
@@ -28,12 +31,41 @@ func TestActivatedSocketStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	web := listenerSet{}
-	web.replace(activatedSockets(map[string][]net.Listener{"http": {ln}}))
+	web.replace(socketsForHTTP(map[string][]net.Listener{"http": {ln}}))
 	web.close()
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("it is gone: %v", err)
 	}
 	if _, err := control.Listen(path); err == nil || !strings.Contains(err.Error(), "listens on "+path) {
 		t.Errorf("as a control socket: %v", err)
+	}
+}
+
+// When serving at one socket has failed, one that comes later is closed, and nobody has
+// to wait for it.
+func TestNoSocketIsServedAfterAFailure(t *testing.T) {
+	broken, served := errors.New("broken"), 0
+	set := listenerSet{serve: func(context.Context, net.Listener) error {
+		served++
+		return broken
+	}}
+	listen := func() *net.TCPListener {
+		ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ln.Close() })
+		return ln
+	}
+	set.replace([]net.Listener{listen()})
+	if err := set.run(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("it ended with %v, want %v", err, broken)
+	}
+
+	late := listen()
+	set.replace([]net.Listener{late})
+	set.wg.Wait()
+	if err := late.SetDeadline(time.Now()); !errors.Is(err, net.ErrClosed) || served != 1 {
+		t.Errorf("served at %d sockets, want 1; the late one: %v", served, err)
 	}
 }

@@ -1,6 +1,15 @@
 package daemon
 
-import sd "github.com/coreos/go-systemd/v22/daemon"
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/execlog/execlogd/internal/logging"
+)
 
 // notify tells systemd the state of the service (sd_notify(3)). Without NOTIFY_SOCKET it
 // does nothing. An error is only logged: systemd decides what it means for the service.
@@ -8,4 +17,65 @@ func (d *daemon) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		d.log.Warn("systemd not told", "err", err)
 	}
+}
+
+// notifyReady tells systemd that the daemon is ready, again after a reload, and what it
+// does.
+func (d *daemon) notifyReady() { d.notify("READY=1\nSTATUS=" + d.status()) }
+
+// announce tells the user and systemd that the daemon is ready: its sockets take
+// connections and every directory is watched.
+func (d *daemon) announce() {
+	d.say(d.status())
+	d.showToken()
+	d.notifyReady()
+}
+
+// showToken writes, once, the address at which the owner sees all of the status page, as
+// soon as there is a socket. The token is in no later line of the log, and not in the
+// status that systemd shows to every user.
+func (d *daemon) showToken() {
+	sockets := d.web.sockets()
+	if d.tokenShown || !d.active.Load().Reloads() || len(sockets) == 0 {
+		return
+	}
+	d.tokenShown = true
+	d.say("status page", slog.String("url", siteURL(sockets[0])+".execlogd/?token="+d.token))
+}
+
+// say writes a line to stderr that is no part of the log, in order with the log: the
+// text and the values of the attributes. If the log is JSON it is an entry.
+func (d *daemon) say(text string, attrs ...slog.Attr) {
+	if d.active.Load().LogFormat == "json" {
+		d.log.LogAttrs(context.Background(), slog.LevelInfo, text, attrs...)
+		return
+	}
+	for _, a := range attrs {
+		text += " " + a.Value.String()
+	}
+	fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", text)
+}
+
+// status says in one line what the daemon does.
+func (d *daemon) status() string {
+	cfg := d.active.Load()
+	var parts []string
+	if cfg.Serve {
+		what := "live reload for "
+		if cfg.Static {
+			what = "serving "
+		}
+		var addresses []string
+		for _, ln := range d.web.sockets() {
+			addresses = append(addresses, address(ln))
+		}
+		parts = append(parts, what+cfg.Root+" on "+strings.Join(addresses, " and "))
+	}
+	if n := len(cfg.Routes); n > 0 {
+		parts = append(parts, logging.Count(n, "route", "routes"))
+	}
+	if p := d.pipeline; p != nil {
+		parts = append(parts, "watching "+logging.WatchedCount(p.group.Watches(), cfg.Roots()))
+	}
+	return strings.Join(parts, ", ")
 }

@@ -1,28 +1,24 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/router"
 )
 
 // A pipeline takes what changes in the file system to jobs and pages: a watcher, a
-// router, and the configuration that both go by, which may be replaced.
+// router, which go by the active configuration.
 type pipeline struct {
 	d      *daemon
 	router *router.Router
 	group  *router.Group
-
-	mu     sync.Mutex
-	active *resolvedConfig
 }
 
 // A resolvedConfig is a configuration with what its routes run. It does not change.
@@ -31,15 +27,10 @@ type resolvedConfig struct {
 	resolved []runnable.Route // the routes of the file
 }
 
-// keeps reports whether a route is as it was in the configuration before.
-func (c *resolvedConfig) keeps(route string) bool {
-	return slices.ContainsFunc(c.resolved, func(f runnable.Route) bool { return f.Kept && f.Name == route })
-}
-
 // newPipeline watches the roots of a configuration, and triggers the routes that are to
 // run at the start. Events are kept until run is called.
 func (d *daemon) newPipeline(cfg *resolvedConfig) (*pipeline, error) {
-	p := &pipeline{d: d, active: cfg}
+	p := &pipeline{d: d}
 	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post}
 
 	var err error
@@ -57,13 +48,6 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (*pipeline, error) {
 	return p, nil
 }
 
-// now is the configuration that the pipeline goes by.
-func (p *pipeline) now() *resolvedConfig {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.active
-}
-
 // prepare checks the routes of another configuration, and watches its roots beside those
 // of the active one, or with an error none of them. Nothing comes of it until replace is
 // called.
@@ -71,40 +55,28 @@ func (p *pipeline) prepare(cfg *resolvedConfig) error {
 	if _, err := router.New(router.Options{}, p.routes(cfg)...); err != nil {
 		return config.UsageError{Err: err}
 	}
-	return p.group.SetListeners(append(p.listeners(p.now()), p.listeners(cfg)...)...)
+	return p.group.SetListeners(append(p.listeners(p.d.active.Load()), p.listeners(cfg)...)...)
 }
 
 // dropRoots ends the watch of the roots that are not in the active configuration.
 func (p *pipeline) dropRoots() {
 	// Only a root to add could be an error, and there is none.
-	if err := p.group.SetListeners(p.listeners(p.now())...); err != nil {
+	if err := p.group.SetListeners(p.listeners(p.d.active.Load())...); err != nil {
 		p.d.log.Error("watch", "err", err)
 	}
 }
 
-// replace makes another configuration the active one, for which prepare was called. What
-// is as it was goes on. Routes that are new and are to run at the start are triggered. An
-// error means that the pipeline has ended.
+// replace makes router and watcher go by another configuration, for which prepare was
+// called, and which is the active one already: a run of a new route may end before
+// SetRoutes returns. What is as it was goes on. Routes that are new and are to run at the
+// start are triggered. An error means that the pipeline has ended.
 func (p *pipeline) replace(cfg *resolvedConfig) error {
-	// This comes first: a run of a new route may end before SetRoutes returns.
-	p.mu.Lock()
-	p.active = cfg
-	p.mu.Unlock()
-
 	p.router.SetConcurrency(cfg.Jobs)
 	if err := p.router.SetRoutes(p.routes(cfg)...); err != nil {
 		return err
 	}
 	p.dropRoots()
 	return p.start(cfg)
-}
-
-// run watches until ctx ends.
-func (p *pipeline) run(ctx context.Context) error {
-	var noting sync.WaitGroup
-	defer noting.Wait()
-	noting.Go(func() { p.noteUnmatched(ctx, p.now(), nil) })
-	return p.group.Run(ctx)
 }
 
 // routes returns the routes of a configuration for the router: those of the file, and
@@ -157,29 +129,50 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 
 // post is called with each run that is over, before the routes that wait for it go on.
 func (p *pipeline) post(run router.Run) {
-	d, cfg := p.d, p.now()
+	d := p.d
+	cfg := d.active.Load()
 	run.Err = runnable.AdviseOnLoop(run.Err, "name it in outputs or ignore")
-	isInitialScan := func(c config.Route) bool { return c.Name == run.Route && isInitialScan(&c, run.Events) }
-	if slices.ContainsFunc(cfg.Routes, isInitialScan) {
+
+	// The routes that tell pages are not among those of the file.
+	i := slices.IndexFunc(cfg.resolved, func(r runnable.Route) bool { return r.Name == run.Route })
+	if i < 0 {
+		d.logRun(run)
+		return
+	}
+	route := cfg.resolved[i]
+	if isInitialScan(route.Route, run.Events) {
 		d.log.Debug("files listed", "route", run.Route, "took", run.Took, "err", run.Err)
 		return
 	}
-	for _, route := range cfg.resolved {
-		if route.Name == run.Route {
-			run = route.Runnable.WithChangedFiles(run)
-		}
-	}
 
+	run = route.Runnable.WithChangedFiles(run)
 	d.logRun(run)
 	p.suspendServices(cfg, run)
-	for _, c := range cfg.Routes {
-		if c.Name != run.Route {
-			continue
-		}
-		d.errors.note(run, c.PerFile())
-		if c.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {
-			// The route is there, and takes it after those that it waits for.
-			_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})
+	d.errors.note(run, route.PerFile())
+	if route.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {
+		// The route is there, and takes it after those that it waits for.
+		_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})
+	}
+}
+
+// suspendServices is told of each run. It stops services with on_failure = "stop" when a
+// route that they come after fails, and starts them at the next success of one.
+func (p *pipeline) suspendServices(cfg *resolvedConfig, run router.Run) {
+	failed := run.Outcome == router.Failed || run.Outcome == router.Cancelled
+	for _, s := range cfg.resolved {
+		first := slices.Contains(s.After, run.Route)
+		// A success may have come too early, when another failed.
+		cancelled := s.Name == run.Route && run.Outcome == router.Cancelled
+		switch {
+		case !s.StopOnFailure:
+		case failed && (first || cancelled):
+			if !s.Runnable.Suspended.Swap(true) {
+				p.d.log.Info(logging.Suspended, "route", s.Name, "after", run.Route)
+			}
+			s.Runnable.Stop()
+		case first && run.Err == nil && s.Runnable.Suspended.Swap(false):
+			// The route is there, and waits for all that come first.
+			_, _ = p.router.Trigger(s.Name, inotify.Event{Root: s.Root, Path: "."})
 		}
 	}
 }

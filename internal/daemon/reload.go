@@ -2,18 +2,64 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"os"
 	"slices"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
 )
 
+// handleHangups requests a reload at SIGHUP, until ctx ends. If the signal comes because
+// the terminal is gone, it ends the daemon instead.
+func (d *daemon) handleHangups(ctx context.Context) error {
+	for {
+		select {
+		case <-d.hangups:
+			if hasHungUp(d.stderr) {
+				d.end(errors.New("the terminal is gone"))
+			}
+			d.requestReload()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// hasHungUp reports whether w is a terminal that is gone.
+func hasHungUp(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+
+	var asked error
+	err = conn.Control(func(fd uintptr) { _, asked = unix.IoctlGetTermios(int(fd), unix.TCGETS) })
+	return err == nil && errors.Is(asked, unix.EIO)
+}
+
+// requestReload requests a reload, and does not wait for it.
+func (d *daemon) requestReload() {
+	select {
+	case d.reloadRequests <- struct{}{}:
+	default: // one is requested already
+	}
+}
+
 // reloadOnRequest loads the configuration anew whenever that is requested.
 func (d *daemon) reloadOnRequest(ctx context.Context) error {
 	defer d.background.Wait()
+	first := d.active.Load()
+	d.background.Go(func() { d.noteUnmatched(ctx, first, nil) })
 	for {
 		select {
 		case <-d.reloadRequests:
@@ -27,7 +73,7 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 			} else {
 				d.log.Info("configuration loaded", "now", d.status())
 			}
-			d.notify("READY=1\nSTATUS=" + d.status())
+			d.notifyReady()
 		case <-ctx.Done():
 			return nil
 		}
@@ -56,15 +102,18 @@ func (d *daemon) reload(ctx context.Context) error {
 		return nil
 	}
 
-	old := d.pipeline.now()
+	old := d.active.Load()
 	next := &candidate{cfg: &resolvedConfig{cfg, found}}
-	before := make(map[string]runnable.Route)
+	unused := make(map[string]runnable.Route) // those of the old ones that have no place in the new
 	for _, r := range old.resolved {
-		before[r.Name] = r
+		unused[r.Name] = r
 	}
 	for i := range found {
-		if r, ok := before[found[i].Name]; ok {
+		if r, ok := unused[found[i].Name]; ok {
 			found[i].Inherit(r)
+			if found[i].Kept {
+				delete(unused, r.Name)
+			}
 		}
 	}
 	if err := next.prepare(d); err != nil {
@@ -75,20 +124,16 @@ func (d *daemon) reload(ctx context.Context) error {
 		return err
 	}
 
-	used := make(map[*runnable.Runnable]bool)
-	for _, r := range next.cfg.resolved {
-		used[r.Runnable] = true
-	}
 	d.released = make(chan struct{})
 	d.background.Go(func() {
 		defer close(d.released)
 		for _, r := range old.resolved {
-			if !used[r.Runnable] {
+			if _, ok := unused[r.Name]; ok {
 				r.Runnable.End()
 			}
 		}
 	})
-	d.background.Go(func() { d.pipeline.noteUnmatched(ctx, next.cfg, old.resolved) })
+	d.background.Go(func() { d.noteUnmatched(ctx, next.cfg, old.resolved) })
 	return nil
 }
 
@@ -97,7 +142,6 @@ func (d *daemon) reload(ctx context.Context) error {
 type candidate struct {
 	cfg           *resolvedConfig
 	web, controls []net.Listener
-	watched       bool // its roots are
 }
 
 // prepare acquires all that the configuration needs. With an error the caller must
@@ -112,37 +156,22 @@ func (c *candidate) prepare(d *daemon) (err error) {
 	if err = d.pipeline.prepare(c.cfg); err != nil {
 		return err
 	}
-	c.watched = true
-
 	// This comes last, as it changes the server at once.
-	if err = d.server.Change(d.serverOptions(c.cfg.Config)); err != nil {
-		return explainServer(err)
-	}
-	return nil
+	return explainServer(d.server.Change(d.serverOptions(c.cfg.Config)))
 }
 
 // discard releases what was acquired for the candidate alone.
 func (c *candidate) discard(d *daemon) {
-	for _, ln := range c.web {
-		if !slices.Contains(d.web.sockets(), ln) && !slices.Contains(d.activated, ln) {
-			ln.Close()
-		}
-	}
-	for _, ln := range c.controls {
-		if !slices.Contains(d.control.sockets(), ln) {
-			ln.Close()
-		}
-	}
-	if c.watched {
-		d.pipeline.dropRoots()
-	}
+	closeExcept(c.web, slices.Concat(d.web.sockets(), d.activated))
+	closeExcept(c.controls, d.control.sockets())
+	d.pipeline.dropRoots()
 }
 
 // apply makes the configuration the active one. An error means that the daemon is
 // ending.
 func (c *candidate) apply(d *daemon) error {
 	cfg := c.cfg.Config
-	d.cfg = cfg
+	d.active.Store(c.cfg)
 	d.logs.Set(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
 	d.logNotes(cfg)
 	d.control.replace(c.controls)
@@ -154,12 +183,4 @@ func (c *candidate) apply(d *daemon) error {
 	d.showToken()
 	d.errors.follow(d.server, c.cfg)
 	return d.pipeline.replace(c.cfg)
-}
-
-// requestReload requests a reload, and does not wait for it.
-func (d *daemon) requestReload() {
-	select {
-	case d.reloadRequests <- struct{}{}:
-	default: // one is requested already
-	}
 }

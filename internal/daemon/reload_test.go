@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,5 +55,26 @@ func TestDiscard(t *testing.T) {
 	}
 	if now := d.web.sockets(); len(now) != 1 || now[0] != socket {
 		t.Errorf("the sockets are %v, want %v", now, socket)
+	}
+
+	// Sockets from systemd stay: they are had once.
+	passed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer passed.Close()
+	d.activated = []net.Listener{passed}
+	sockets, err := d.webSockets(cfg)
+	(&candidate{web: sockets}).discard(d)
+	if err != nil || len(sockets) != 1 {
+		t.Fatalf("from systemd: %v, %v", sockets, err)
+	}
+	conn, err := net.Dial("tcp", passed.Addr().String())
+	if err != nil {
+		t.Fatalf("after a refusal: %v", err)
+	}
+	conn.Close()
+	if _, err := d.webSockets(config.Config{}); err == nil {
+		t.Error("they may be given up")
 	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 
@@ -14,22 +15,22 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// openServer makes the server and opens its sockets. Where only a reload may bring a
-// server, it makes one without sockets.
-func (d *daemon) openServer() (err error) {
-	if !d.cfg.Serve && d.cfg.File == "" {
-		return nil
+// openServer makes the server and opens its sockets. Where only a reload may bring
+// something to serve, it makes one without sockets.
+func (d *daemon) openServer(cfg config.Config) (err error) {
+	if d.activated, err = passedSockets(); err != nil {
+		return fmt.Errorf("sockets from systemd: %w", err)
 	}
-	if d.cfg.Serve {
-		if err := config.CheckDir("root", d.cfg.Root, "name another with -root"); err != nil {
+	if cfg.Serve {
+		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
 			return err
 		}
 	}
-	if d.server, err = httpd.New(d.serverOptions(d.cfg)); err != nil {
+	if d.server, err = httpd.New(d.serverOptions(cfg)); err != nil {
 		return explainServer(err)
 	}
 
-	sockets, err := d.webSockets(d.cfg)
+	sockets, err := d.webSockets(cfg)
 	if err != nil {
 		return err
 	}
@@ -38,9 +39,9 @@ func (d *daemon) openServer() (err error) {
 	return nil
 }
 
-// explainServer returns the error for options that the server has refused.
+// explainServer returns the error for options that the server has refused, or nil.
 func explainServer(err error) error {
-	if _, noRoot := errors.AsType[*fs.PathError](err); noRoot {
+	if _, noRoot := errors.AsType[*fs.PathError](err); noRoot || err == nil {
 		return err
 	}
 	return config.UsageError{Err: err} // an -allow flag
@@ -68,13 +69,9 @@ const everything = "/"
 func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 	var paths []string
 	for _, e := range batch {
-		switch {
-		case e.Mask&inotify.IsDir == 0:
-			paths = append(paths, e.Path)
-		case e.From != "":
-			paths = append(paths, e.Path+"/")
-		default:
-			// Files in a directory that was moved into the root have events of their own.
+		// Files in a directory that was moved into the root have events of their own.
+		if e.Mask&inotify.IsDir == 0 || e.From != "" {
+			paths = append(paths, sitePath(e))
 		}
 	}
 	d.log.Debug("changed", "paths", paths)
@@ -86,15 +83,19 @@ func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
 	var paths []string
 	for _, e := range batch {
-		path := e.Path
-		if e.Mask&inotify.IsDir != 0 {
-			path += "/"
-		}
-		paths = append(paths, path)
+		paths = append(paths, sitePath(e))
 	}
 	d.log.Debug("names changed", "paths", paths)
 	d.server.Recheck(paths...)
 	return nil
+}
+
+// sitePath returns the path of an event as httpd.Server.Refresh has it.
+func sitePath(e inotify.Event) string {
+	if e.Mask&inotify.IsDir != 0 {
+		return e.Path + "/"
+	}
+	return e.Path
 }
 
 // watches returns what the status page shows of the watcher.
@@ -103,7 +104,7 @@ func (d *daemon) watches() []httpd.Watch {
 	if p == nil {
 		return nil
 	}
-	return []httpd.Watch{{Root: strings.Join(p.now().Roots(), ", "), Watched: p.group.Watches(), Unwatched: p.group.Unwatched()}}
+	return []httpd.Watch{{Root: strings.Join(d.active.Load().Roots(), ", "), Watched: p.group.Watches(), Unwatched: p.group.Unwatched()}}
 }
 
 // runs returns the last runs for the status page.

@@ -7,8 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/execlog/execlogd/internal/config"
 )
 
 func TestPortTakenNamesWhoHasIt(t *testing.T) {
@@ -93,7 +91,7 @@ func TestHandedOver(t *testing.T) {
 		{"descriptors that are no listeners", map[string][]net.Listener{"inotify": {nil}}, 0},
 	}
 	for _, tt := range tests {
-		if got := activatedSockets(tt.named); len(got) != tt.want {
+		if got := socketsForHTTP(tt.named); len(got) != tt.want {
 			t.Errorf("%s: %d sockets, want %d", tt.name, len(got), tt.want)
 		}
 	}
@@ -117,28 +115,3 @@ type fakeListener struct{ addr net.Addr }
 func (l fakeListener) Addr() net.Addr            { return l.addr }
 func (l fakeListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (l fakeListener) Close() error              { return nil }
-
-// Sockets from systemd are had once, and kept though what is to be served there
-// is refused.
-func TestSocketsFromSystemdStay(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	d := &daemon{activated: []net.Listener{ln}}
-	(&candidate{web: d.activated}).discard(d)
-	sockets, err := d.webSockets(config.Config{Serve: true})
-	if err != nil || len(sockets) != 1 {
-		t.Fatalf("after a refusal: %v, %v", sockets, err)
-	}
-	conn, err := net.Dial("tcp", sockets[0].Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close()
-	d.web.replace(sockets)
-	if _, err := d.webSockets(config.Config{}); err == nil {
-		t.Error("they may be given up")
-	}
-}

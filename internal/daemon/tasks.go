@@ -18,9 +18,22 @@ type task struct {
 func runTasks(ctx context.Context, tasks ...task) error {
 	working, end := context.WithCancel(ctx)
 	defer end()
-	stops := make([]func() error, len(tasks))
-	for i, t := range tasks {
-		stops[i] = start(context.WithoutCancel(ctx), t, end)
+	var stops []func() error
+	for _, t := range tasks {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan error, 1)
+		go func() {
+			defer end()
+			err := t.run(ctx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", t.name, err)
+			}
+			done <- err
+		}()
+		stops = append(stops, func() error {
+			cancel()
+			return <-done
+		})
 	}
 
 	<-working.Done()
@@ -29,23 +42,4 @@ func runTasks(ctx context.Context, tasks ...task) error {
 		errs = append(errs, stop())
 	}
 	return errors.Join(errs...)
-}
-
-// start starts a task, and calls ended when it has returned. The function that start
-// returns stops the task and waits for it.
-func start(ctx context.Context, t task, ended func()) (stop func() error) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() {
-		defer ended()
-		err := t.run(ctx)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", t.name, err)
-		}
-		done <- err
-	}()
-	return func() error {
-		cancel()
-		return <-done
-	}
 }

@@ -1,13 +1,16 @@
 package daemon
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -97,6 +100,7 @@ func (d *daemon) serviceDied(route string, err error) {
 
 // logOptions returns the options of a configuration for the log.
 func logOptions(cfg *config.Config) logging.Options {
+	const journalSocket = "/run/systemd/journal/socket" // of systemd-journald
 	o := logging.Options{
 		Level: cfg.LogLevel, Format: logging.Format(cfg.LogFormat), NoColor: os.Getenv("NO_COLOR") != "",
 		JournalStream: os.Getenv("JOURNAL_STREAM"), JournalSocket: journalSocket,
@@ -107,5 +111,46 @@ func logOptions(cfg *config.Config) logging.Options {
 	return o
 }
 
-// journalSocket is where systemd-journald listens.
-const journalSocket = "/run/systemd/journal/socket"
+// logNotes logs the notes on the patterns of a configuration that were not logged for the
+// one before.
+func (d *daemon) logNotes(cfg config.Config) {
+	said := make(map[string]bool)
+	for _, note := range cfg.Notes() {
+		said[note.Text] = true
+		switch {
+		case d.notes[note.Text]:
+		case note.Line > 0:
+			d.log.Warn(note.Error())
+		default:
+			d.log.Warn(note.Text) // of a flag
+		}
+	}
+	d.notes = said
+}
+
+// noteUnmatched logs which routes match no file that exists. Routes that old has with the
+// same patterns are left out. It walks the roots, and returns early when ctx ends.
+func (d *daemon) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []runnable.Route) {
+	known := make(map[string]bool)
+	patternsOf := func(c *config.Route) string {
+		return fmt.Sprintf("%q %q %q %q %q", c.Name, c.Root, c.Patterns, c.Ignore, c.Hidden)
+	}
+	for _, f := range old {
+		known[patternsOf(f.Route)] = true
+	}
+
+	fresh := make(map[string][]string) // by their root
+	match := make(map[string][]string)
+	for _, f := range cfg.resolved {
+		if len(f.Patterns) > 0 && !known[patternsOf(f.Route)] {
+			fresh[f.Root] = append(fresh[f.Root], f.Name)
+			match[f.Name] = f.Patterns
+		}
+	}
+
+	for _, root := range cfg.Roots() {
+		for _, route := range runnable.Unmatched(ctx, d.pipeline.router, []string{root}, fresh[root]) {
+			d.log.Info("no file matches yet", "route", route, "match", match[route])
+		}
+	}
+}
