@@ -107,7 +107,7 @@ func (f *file) setValidators(h http.Header, variant string) (modified time.Time)
 // was read whole. It has the time of the last status change, as programs such as
 // cp -p and rsync -t set the time of modification at will.
 func (f *file) etag(variant string) string {
-	stat := statOf(f)
+	stat := statOf(f.FileInfo)
 	return fmt.Sprintf(`"%x-%x-%x-%x%s"`, stat.Ino, stat.Ctim.Nano(), stat.Size, f.checksum, variant)
 }
 

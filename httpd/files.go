@@ -118,7 +118,7 @@ func (s *handler) content(h http.Header, r *http.Request, urlPath string, f *fil
 	s.noteServed(urlPath, f)
 	contentType := filetype.ContentType(f.name, head, int64(len(head)) < f.Size())
 	h.Set("Content-Type", contentType)
-	if !s.injects || !strings.HasPrefix(contentType, "text/html") {
+	if !s.live || s.opts.NoInject || !strings.HasPrefix(contentType, "text/html") {
 		return f.content, "", nil
 	}
 

@@ -63,7 +63,7 @@ func (s *handler) fileState(resource string) livereload.FileState {
 // openState is the state of a file that could be opened. listing says that a
 // directory's list of names is meant and not what is shown at its path.
 func (s *handler) openState(resource string, f *file, listing bool) livereload.FileState {
-	stat := statOf(f)
+	stat := statOf(f.FileInfo)
 	state := livereload.FileState{Kind: livereload.Regular, Name: f.name, Version: f.version(), Changed: stat.Ctim.Nano() / 1e6}
 
 	if f.IsDir() {
@@ -124,7 +124,7 @@ func sumOfNames(entries []fs.DirEntry) (all uint64) {
 }
 
 func (f *file) version() livereload.FileVersion {
-	stat := statOf(f)
+	stat := statOf(f.FileInfo)
 	dev := uint64(stat.Dev) // 32 bits on MIPS
 	return livereload.FileVersion{Device: dev, Inode: stat.Ino, Size: stat.Size, Ctime: stat.Ctim.Nano()}
 }

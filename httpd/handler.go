@@ -22,7 +22,6 @@ type handler struct {
 	directory    string   // Root as an absolute path, "" when no files are served
 	privatePaths []string // absolute
 	live         bool     // live reload is on
-	injects      bool     // the script is put into pages
 	rules        *accessRules
 
 	replaced context.Context // ends when another handler is in its place, or the Server is closed
@@ -36,12 +35,11 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 		return nil, err
 	}
 	next := &handler{
-		Server:  s,
-		opts:    opts,
-		log:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		live:    !opts.NoLiveReload,
-		injects: !opts.NoLiveReload && !opts.NoInject,
-		rules:   rules,
+		Server: s,
+		opts:   opts,
+		log:    cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		live:   !opts.NoLiveReload,
+		rules:  rules,
 	}
 
 	for _, path := range opts.Private {

@@ -44,7 +44,7 @@ const (
 // end. The zero logLimits has logged nothing.
 type logLimits struct {
 	mu    sync.Mutex
-	kinds map[logKind]*logLimit
+	kinds map[logKind]logLimit
 }
 
 type logLimit struct {
@@ -76,20 +76,18 @@ func (l *logLimits) admit(kind logKind) (suppressed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	limit := l.kinds[kind]
-	if limit == nil {
-		limit = new(logLimit)
-		if l.kinds == nil {
-			l.kinds = make(map[logKind]*logLimit)
-		}
-		l.kinds[kind] = limit
+	ok = limit.Take(logInterval, time.Duration(kind.burst)*logInterval) == 0
+	if ok {
+		suppressed, limit.suppressed = limit.suppressed, 0
+	} else {
+		limit.suppressed++
 	}
 
-	if limit.Take(logInterval, time.Duration(kind.burst)*logInterval) > 0 {
-		limit.suppressed++
-		return 0, false
+	if l.kinds == nil {
+		l.kinds = make(map[logKind]logLimit)
 	}
-	suppressed, limit.suppressed = limit.suppressed, 0
-	return suppressed, true
+	l.kinds[kind] = limit
+	return suppressed, ok
 }
 
 // logRest logs how many lines of each kind were left out since its last one.

@@ -48,17 +48,12 @@ func metaPolicies(page []byte) (policies []string) {
 		if n.DataAtom != atom.Meta || n.Parent.DataAtom != atom.Head {
 			continue
 		}
-		var equiv, content string
+		attributes := make(map[string]string)
 		for _, a := range n.Attr {
-			switch a.Key {
-			case "http-equiv":
-				equiv = a.Val
-			case "content":
-				content = a.Val
-			}
+			attributes[a.Key] = a.Val
 		}
-		if strings.EqualFold(equiv, "content-security-policy") {
-			policies = append(policies, content)
+		if strings.EqualFold(attributes["http-equiv"], "content-security-policy") {
+			policies = append(policies, attributes["content"])
 		}
 	}
 	return policies

@@ -139,8 +139,6 @@ type file struct {
 	checksum uint32            // of content, if it was
 }
 
-func (f *file) Name() string { return f.name }
-
 // statOf returns what the kernel said of a file.
 func statOf(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
 
@@ -201,7 +199,9 @@ func (s *handler) find(dir, name string) (found *os.File, real string, info fs.F
 // the name of that without links.
 func openPath(root rootDir, dir, name string) (found *os.File, real string, err error) {
 	// Few names have a link in them. For the rest one system call is enough.
-	real = path.Join(dir, name)
+	if real = name; dir != "." {
+		real = path.Join(dir, name)
+	}
 	fd, err := unix.Openat2(int(root.handle.Fd()), real, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,

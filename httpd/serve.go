@@ -38,12 +38,6 @@ type timeouts struct {
 	receive time.Duration // to receive anything at all of what it was sent
 }
 
-var defaultTimeouts = timeouts{
-	header:  10 * time.Second,
-	body:    5 * time.Second,
-	receive: 2 * time.Minute,
-}
-
 // Serve answers connections from ln until ctx ends or Close is called, and then
 // returns nil. An error of the listener is returned. In either case ln is closed and
 // the sockets of pages are closed with status 1001. Running requests get

@@ -112,7 +112,7 @@ type Server struct {
 func New(opts Options) (*Server, error) {
 	s := &Server{
 		statusSubscribers: map[bool]chan struct{}{true: make(chan struct{}, maxSubscribers), false: make(chan struct{}, maxSubscribers)},
-		timeouts:          defaultTimeouts,
+		timeouts:          timeouts{header: 10 * time.Second, body: 5 * time.Second, receive: 2 * time.Minute},
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 

@@ -328,6 +328,7 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 		uses := []string{"/x.css", "/y.js"}
 		pages := make([]*loadedPage, 3)
 		tokens := make([]string, len(pages)) // of those that are loaded and not connected
+		loaded := make([]string, len(pages)) // their paths
 		dirty := make(map[string]bool)
 
 		// act has a page do what it was told. To a page that has just connected
@@ -379,13 +380,11 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 					pages[i].conn.CloseNow()
 				}
 				pages[i] = &loadedPage{run: run}
-				tokens[i] = pages[i].request(t, path, uses)
-				pages[i].got["path"] = path
+				tokens[i], loaded[i] = pages[i].request(t, path, uses), path
 			case 4:
 				if pages[i] != nil && tokens[i] != "" {
 					note("page %d connects", i)
-					path := pages[i].got["path"]
-					pages[i].connect(t, path, tokens[i], uses)
+					pages[i].connect(t, loaded[i], tokens[i], uses)
 					tokens[i] = ""
 					act(i, true)
 				}
@@ -406,15 +405,11 @@ func TestPagesEndWithWhatIsThere(t *testing.T) {
 				continue
 			}
 			if tokens[i] != "" {
-				path := p.got["path"]
 				note("page %d connects at last", i)
-				p.connect(t, path, tokens[i], uses)
+				p.connect(t, loaded[i], tokens[i], uses)
 			}
 			act(i, tokens[i] != "")
 			for path, got := range p.got {
-				if path == "path" {
-					continue
-				}
 				text := must(os.ReadFile(filepath.Join(dir, path)))(t)
 				if got != string(text) {
 					t.Fatalf("page %d has %q of %s, and there is %q", i, got, path, text)
