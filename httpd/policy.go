@@ -16,13 +16,13 @@ import (
 // the script comes before everything else.
 func (s *handler) checkPolicies(f *file, head []byte) {
 	for _, policy := range metaPolicies(head) {
-		d, blocks := blockingDirective(policy)
-		if !blocks {
+		blocked, want := blockingDirective(policy)
+		if blocked == "" {
 			continue
 		}
-		key := strings.Join([]string{s.directory, f.name, clip(d.String())}, "\x00")
-		s.warned.once(key, func() bool {
-			return s.logLimited(policyInPage, "path", f.name, "directive", clip(d.String()), "want", clip(d.allowingSelf()))
+		blocked = clip(blocked)
+		s.warned.once(strings.Join([]string{s.directory, f.name, blocked}, "\x00"), func() bool {
+			return s.logLimited(policyInPage, "path", f.name, "directive", blocked, "want", clip(want))
 		})
 	}
 }
@@ -59,30 +59,26 @@ func metaPolicies(page []byte) (policies []string) {
 	return policies
 }
 
-// A directive is one rule of a policy: its name and its sources.
-type directive []string
-
-func (d directive) String() string { return strings.Join(d, " ") }
-
-// allowingSelf is a directive that allows what d does and our socket.
-func (d directive) allowingSelf() string {
-	sources := slices.DeleteFunc(slices.Clone(d[1:]), func(source string) bool { return strings.EqualFold(source, "'none'") })
-	return strings.TrimSpace("connect-src 'self' " + strings.Join(sources, " "))
-}
-
-// blockingDirective returns the directive of a policy that keeps a page from
-// opening a websocket to the server that it came from (CSP 3, 2.2.1 and 6.7.2).
-func blockingDirective(policy string) (d directive, blocks bool) {
+// blockingDirective returns the directive of a policy, its name and its sources, that
+// keeps a page from opening a websocket to the server that it came from (CSP 3, 2.2.1 and
+// 6.7.2), and one that allows what it does and our socket. Both are "" if there is none.
+func blockingDirective(policy string) (blocked, want string) {
 	for _, name := range []string{"connect-src", "default-src"} {
 		for text := range strings.SplitSeq(policy, ";") {
-			d := directive(strings.Fields(text))
-			if len(d) > 0 && strings.EqualFold(d[0], name) { // of two with one name the first counts
-				d[0] = name
-				return d, !slices.ContainsFunc(d[1:], opensSocket)
+			d := strings.Fields(text)
+			if len(d) == 0 || !strings.EqualFold(d[0], name) {
+				continue
 			}
+			if slices.ContainsFunc(d, opensSocket) {
+				return "", "" // of two with one name the first counts
+			}
+
+			blocked = strings.Join(append([]string{name}, d[1:]...), " ")
+			d = slices.DeleteFunc(d, func(source string) bool { return strings.EqualFold(source, "'none'") })
+			return blocked, strings.Join(append([]string{"connect-src 'self'"}, d[1:]...), " ")
 		}
 	}
-	return nil, false
+	return "", ""
 }
 
 // opensSocket reports whether a source expression allows a websocket to the

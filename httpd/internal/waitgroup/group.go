@@ -11,13 +11,16 @@ import (
 type Group struct {
 	mu    sync.Mutex
 	n     int
-	empty chan struct{} // closed when n drops to 0; nil when nobody waits
+	empty chan struct{} // closed when n drops to 0
 }
 
 // Add adds one.
 func (g *Group) Add() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.n == 0 {
+		g.empty = make(chan struct{})
+	}
 	g.n++
 }
 
@@ -25,25 +28,19 @@ func (g *Group) Add() {
 func (g *Group) Done() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.n--
-	if g.n == 0 && g.empty != nil {
+	if g.n--; g.n == 0 {
 		close(g.empty)
-		g.empty = nil
 	}
 }
 
 // Wait returns nil once the group is empty, or the cause when ctx ends before.
 func (g *Group) Wait(ctx context.Context) error {
 	g.mu.Lock()
-	if g.n == 0 {
-		g.mu.Unlock()
+	n, empty := g.n, g.empty
+	g.mu.Unlock()
+	if n == 0 {
 		return nil
 	}
-	if g.empty == nil {
-		g.empty = make(chan struct{})
-	}
-	empty := g.empty
-	g.mu.Unlock()
 
 	select {
 	case <-empty:
