@@ -15,6 +15,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
 )
 
 // do runs a script of one command a line. Words with a space or with bytes that do not
@@ -127,7 +129,7 @@ func system(name, path, other string) error {
 	case "mv":
 		return unix.Rename(path, other)
 	case "exchange":
-		return exchange(path, other, "")
+		return unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
 	case "symlink":
 		return os.Symlink(path, other)
 	case "link":
@@ -144,11 +146,7 @@ func system(name, path, other string) error {
 	case "mmap":
 		return withFile(path, os.O_RDWR, writeMapped)
 	case "tmpfile":
-		err := writeUnnamed(path, "text", "")
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			return unsupportedError{err}
-		}
-		return err
+		return writeUnnamed(path)
 	case "remake":
 		return remakeDir(path)
 	case "mount":
@@ -250,6 +248,20 @@ func writeMapped(f *os.File) error {
 	}
 	m[0]++
 	return errors.Join(unix.Msync(m, unix.MS_SYNC), unix.Munmap(m))
+}
+
+// writeUnnamed makes a file that gets its name when it is complete.
+func writeUnnamed(path string) error {
+	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return unsupportedError{err}
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte("text"))
+	return errors.Join(err, unix.Linkat(unix.AT_FDCWD, dirfd.Path(fd, ""), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW))
 }
 
 // remakeDir removes a directory and makes another one with the same inode number.

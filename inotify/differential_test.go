@@ -81,11 +81,10 @@ func newDifferential(t testing.TB, seed uint64, writers int) *differential {
 		mkdir pin
 		write a/f`)
 	s.read()
-	s.replay = newReplay(s.root)
+	s.replay = newReplay(s.root, nil)
 	for i := range writers {
 		s.writers = append(s.writers, &writer{
-			rand: rand.New(rand.NewPCG(seed, uint64(i))), root: s.root, out: s.outside,
-			noLinks: seed%2 == 0,
+			rand: rand.New(rand.NewPCG(seed, uint64(i))), dirs: s.another(s.root, nil), noLinks: seed%2 == 0,
 		})
 	}
 	if seed%2 == 0 {
@@ -273,7 +272,7 @@ func (s *differential) firstScan() {
 	<-s.write()
 	checkReported(s.t, s.root, s.flush(), added)
 	stop()
-	s.replay = newReplay(s.root)
+	s.replay = newReplay(s.root, nil)
 	s.live()
 }
 
@@ -281,8 +280,8 @@ func (s *differential) firstScan() {
 func (s *differential) addBelow() {
 	s.do(`mkdir inner/a`)
 	s.read()
-	s.replay = newReplay(s.root)
-	s.writers[0].root = s.at("inner")
+	s.replay = newReplay(s.root, nil)
+	s.writers[0].dirs.root = s.at("inner")
 	s.addMore(s.at("inner"))
 	s.check()
 }
@@ -310,7 +309,7 @@ func (s *differential) addMore(root string) *fixture {
 	stop()
 	s.replay.check(s.t)
 
-	r := newReplay(root)
+	r := newReplay(root, nil)
 	s.follow()
 	r.apply(more.takeEvents())
 	r.check(s.t)

@@ -3,6 +3,7 @@ package inotify
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,13 +14,14 @@ import (
 // documentation and nothing else.
 type replay struct {
 	root      string
+	skip      func(string) bool
 	dirs      map[string]bool            // what is there; true is a directory
 	movedAway map[string]map[string]bool // what was below the path of a MovedFrom
 	log       []string
 }
 
-func newReplay(root string) *replay {
-	return &replay{root: root, dirs: listTree(root), movedAway: map[string]map[string]bool{}}
+func newReplay(root string, skip func(string) bool) *replay {
+	return &replay{root: root, skip: skip, dirs: listTree(root, skip), movedAway: map[string]map[string]bool{}}
 }
 
 func (r *replay) note(format string, args ...any) {
@@ -39,6 +41,8 @@ func (r *replay) applyOne(e Event) {
 	switch {
 	case dir && e.Mask&Modify != 0:
 		r.forgetMissing(e.Path)
+	case e.Path == "." && e.Mask&(DeleteSelf|MoveSelf) != 0:
+		clear(r.dirs)
 	case e.Path == ".":
 	case e.Mask&MovedFrom != 0:
 		r.movedAway[e.Path] = r.remove(e.Path)
@@ -89,7 +93,7 @@ func (r *replay) forgetMissing(dir string) {
 // check compares the replay with the disk.
 func (r *replay) check(t testing.TB) {
 	t.Helper()
-	disk := listTree(r.root)
+	disk := listTree(r.root, r.skip)
 	for p, dir := range disk {
 		switch believed, ok := r.dirs[p]; {
 		case !ok:
@@ -105,15 +109,18 @@ func (r *replay) check(t testing.TB) {
 	}
 }
 
-// listTree returns what is below root; true is a directory.
-func listTree(root string) map[string]bool {
+// listTree returns what is below root and not in a directory that is skipped; true is a directory.
+func listTree(root string, skip func(string) bool) map[string]bool {
 	dirs := map[string]bool{}
-	filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
-		if rel, _ := filepath.Rel(root, p); rel != "." && err == nil {
-			dirs[rel] = d.IsDir()
+	err := walkTree(root, skip, func(_ *os.Root, at string, names []os.DirEntry) error {
+		for _, e := range names {
+			dirs[path.Join(at, e.Name())] = e.IsDir()
 		}
 		return nil
 	})
+	if err != nil {
+		panic(err) // nothing changes meanwhile
+	}
 	return dirs
 }
 
@@ -133,7 +140,7 @@ func checkReported(t testing.TB, root string, events []Event, since time.Time) {
 			}
 		}
 	}
-	for p, dir := range listTree(root) {
+	for p, dir := range listTree(root, nil) {
 		if !dir && changed(filepath.Join(root, p)).After(since) && !reported[p] {
 			t.Errorf("%q changed, and no event has reported that", p)
 		}

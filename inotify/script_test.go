@@ -215,8 +215,12 @@ func (s *scriptRun) finish() {
 	}
 	s.hookMu.Unlock()
 	for _, r := range s.readers {
-		if r.replay != nil {
-			s.compare(r)
+		if r.replay == nil {
+			continue
+		}
+		r.replay.check(s.t)
+		if s.t.Failed() && s.live {
+			s.t.Logf("the live reader got\n%s", strings.Join(r.replay.log, "\n"))
 		}
 	}
 	if s.stop == nil {
@@ -227,38 +231,6 @@ func (s *scriptRun) finish() {
 	if n := s.watcher.Unwatched(); n != 0 || s.watcher.unwatched.timeout() >= 0 {
 		s.t.Errorf("%d directories have no watch, and the next poll is in %d ms", n, s.watcher.unwatched.timeout())
 	}
-}
-
-// compare checks that the events of r have led to what is on the disk.
-func (s *scriptRun) compare(r *reader) {
-	s.t.Helper()
-	disk := s.list(r)
-	for p, dir := range disk {
-		if believed, ok := r.replay.dirs[p]; !ok || believed != dir {
-			s.t.Errorf("%s exists (directory: %t), but by the events not (exists: %t, directory: %t)", Quote(p), dir, ok, believed)
-		}
-	}
-	for p := range r.replay.dirs {
-		if _, ok := disk[p]; !ok {
-			s.t.Errorf("%s is gone, and no event has reported that", Quote(p))
-		}
-	}
-	if s.t.Failed() && s.live {
-		s.t.Logf("the live reader got\n%s", strings.Join(r.replay.log, "\n"))
-	}
-}
-
-// list returns what r should know; true is a directory.
-func (s *scriptRun) list(r *reader) map[string]bool {
-	s.t.Helper()
-	dirs := map[string]bool{}
-	s.must(walkTree(r.sub.Root, r.sub.SkipDir, func(_ *os.Root, at string, names []os.DirEntry) error {
-		for _, e := range names {
-			dirs[path.Join(at, e.Name())] = e.IsDir()
-		}
-		return nil
-	}))
-	return dirs
 }
 
 func (s *scriptRun) print(line string) {
@@ -297,18 +269,8 @@ func (s *scriptRun) sync() {
 		r.events = nil
 		s.mu.Unlock()
 		if r.replay != nil {
-			r.follow(events)
+			r.replay.apply(events)
 		}
-	}
-}
-
-// follow replays events, with what the package documentation says of a root that is gone.
-func (r *reader) follow(events []Event) {
-	for _, e := range events {
-		if e.Path == "." && e.Mask&(DeleteSelf|MoveSelf) != 0 {
-			clear(r.replay.dirs)
-		}
-		r.replay.apply([]Event{e})
 	}
 }
 
@@ -411,8 +373,7 @@ func (s *scriptRun) add(r *reader) error {
 	s.moreRoots = append(s.moreRoots, sub.Root)
 	const names = Create | Delete | MovedFrom | MovedTo
 	if sub.Mask == 0 || sub.Mask&names == names {
-		r.replay = newReplay(sub.Root)
-		r.replay.dirs = s.list(r)
+		r.replay = newReplay(sub.Root, r.sub.SkipDir)
 	}
 	if s.live && s.stop == nil {
 		s.stop = s.start()

@@ -34,9 +34,9 @@ func runWatchLimit(t *testing.T, seed uint64) {
 		tr.setWatchLimit(1000)
 	}
 	tr.watcher.Add(Subscription{Root: tr.root, Deliver: tr.deliver}) // with an error or without
-	r := newReplay(tr.root)
+	r := newReplay(tr.root, nil)
 	stop := tr.start()
-	wr := writer{rand: rand.New(rand.NewPCG(seed, 0)), root: tr.root, out: tr.outside}
+	wr := writer{rand: rand.New(rand.NewPCG(seed, 0)), dirs: tr.another(tr.root, nil)}
 	for range 12 {
 		tr.setWatchLimit(wr.rand.IntN(6))
 		for range 12 {
