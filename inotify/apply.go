@@ -76,17 +76,15 @@ func (w *Watcher) applySelf(n dirtree.ID, mask Mask) {
 // applyFile handles an event of something in n that is not a directory. The tree does not
 // hold files.
 func (w *Watcher) applyFile(n dirtree.ID, rec record) {
-	rec.mask = w.withModify(n, rec.wd, rec.name, rec.mask)
-	switch {
-	case rec.mask&MovedFrom != 0:
-		w.emit(n, rec.name, rec.mask, nil)
+	var from *departure
+	if rec.mask&MovedTo != 0 {
+		from = w.departureOf(rec.cookie)
+		w.renames.noteArrival(w.tree, n, rec.name)
+	}
+	w.emit(n, rec.name, w.withModify(n, rec.wd, rec.name, rec.mask), from)
+	if rec.mask&MovedFrom != 0 {
 		w.noteDeparture(n, rec, false)
 		w.verifyExchange(n, rec.name)
-	case rec.mask&MovedTo != 0:
-		w.emit(n, rec.name, rec.mask, w.departureOf(rec.cookie))
-		w.renames.noteArrival(w.tree, n, rec.name)
-	default:
-		w.emit(n, rec.name, rec.mask, nil)
 	}
 
 	// A directory of that name was found by a scan before its own record, or this is half

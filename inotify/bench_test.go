@@ -32,9 +32,7 @@ func benchTree(b *testing.B) (root string, dirs []string) {
 			}
 		}
 		for _, dir := range next {
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				b.Fatal(err)
-			}
+			must(b, os.Mkdir(dir, 0o755))
 		}
 		dirs = append(dirs, next...)
 		level = next
@@ -63,13 +61,10 @@ func BenchmarkWatchTree(b *testing.B) {
 	b.Run("floor", func(b *testing.B) {
 		for b.Loop() {
 			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-			if err != nil {
-				b.Fatal(err)
-			}
+			must(b, err)
 			for _, dir := range dirs {
-				if _, err := unix.InotifyAddWatch(fd, dir, uint32(internalMask|Modify|CloseWrite)); err != nil {
-					b.Fatal(err)
-				}
+				_, err = unix.InotifyAddWatch(fd, dir, uint32(internalMask|Modify|CloseWrite))
+				must(b, err)
 			}
 			b.StopTimer()
 			unix.Close(fd)
@@ -88,9 +83,7 @@ func BenchmarkWatchTree(b *testing.B) {
 			if err == nil {
 				_, err = w.Add(Subscription{Root: root})
 			}
-			if err != nil {
-				b.Fatal(err)
-			}
+			must(b, err)
 			b.StopTimer()
 			runtime.GC()
 			runtime.ReadMemStats(&after)
@@ -119,16 +112,13 @@ func fill(b *testing.B, dir string) {
 	var files [2]*os.File
 	for i := range files {
 		f, err := os.Create(fmt.Sprintf("%s/file%d", dir, i))
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		defer f.Close()
 		files[i] = f
 	}
 	for i := range filled {
-		if _, err := files[i%2].WriteAt([]byte{'x'}, 0); err != nil {
-			b.Fatal(err)
-		}
+		_, err := files[i%2].WriteAt([]byte{'x'}, 0)
+		must(b, err)
 	}
 }
 
@@ -140,13 +130,10 @@ func BenchmarkDrain(b *testing.B) {
 	b.Run("floor", func(b *testing.B) {
 		dir := benchDir(b)
 		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		defer unix.Close(fd)
-		if _, err := unix.InotifyAddWatch(fd, dir, uint32(Modify)); err != nil {
-			b.Fatal(err)
-		}
+		_, err = unix.InotifyAddWatch(fd, dir, uint32(Modify))
+		must(b, err)
 		buf := make([]byte, 64<<10)
 		for b.Loop() {
 			b.StopTimer()
@@ -161,23 +148,18 @@ func BenchmarkDrain(b *testing.B) {
 	b.Run("watcher", func(b *testing.B) {
 		dir := benchDir(b)
 		w, err := New(Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		defer w.Close()
 		events := 0
 		count := func(batch []Event) { events += len(batch) }
-		if _, err := w.Add(Subscription{Root: dir, Mask: Modify, Deliver: count}); err != nil {
-			b.Fatal(err)
-		}
+		_, err = w.Add(Subscription{Root: dir, Mask: Modify, Deliver: count})
+		must(b, err)
 		b.ReportAllocs()
 		for b.Loop() {
 			b.StopTimer()
 			fill(b, dir)
 			b.StartTimer()
-			if err := w.drain(context.Background()); err != nil {
-				b.Fatal(err)
-			}
+			must(b, w.drain(context.Background()))
 		}
 		if events < b.N*filled {
 			b.Fatalf("%d events of %d", events, b.N*filled)
@@ -192,104 +174,61 @@ func BenchmarkLatency(b *testing.B) {
 	const pause = 200 * time.Microsecond
 	measure := func(b *testing.B, dir string, seen <-chan time.Time) {
 		f, err := os.Create(dir + "/file")
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		defer f.Close()
 		var took []time.Duration
 		for b.Loop() {
 			time.Sleep(pause)
 			start := time.Now()
-			if _, err := f.WriteAt([]byte{'x'}, 0); err != nil {
-				b.Fatal(err)
-			}
+			_, err = f.WriteAt([]byte{'x'}, 0)
+			must(b, err)
 			took = append(took, (<-seen).Sub(start))
 		}
 		b.ReportMetric(float64(median(took).Nanoseconds()), "ns-median")
 		b.ReportMetric(0, "ns/op")
 	}
-	b.Run("floor", func(b *testing.B) {
-		dir := benchDir(b)
-		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := unix.InotifyAddWatch(fd, dir, uint32(Modify|Delete)); err != nil {
-			b.Fatal(err)
-		}
-		seen := make(chan time.Time, 1)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			buf := make([]byte, 64<<10)
-			for {
-				n, err := unix.Read(fd, buf)
-				now := time.Now()
-				if err != nil {
-					return
-				}
-				for rec := range records(buf[:n]) {
-					if rec.mask&Delete != 0 {
+	for _, epoll := range []bool{false, true} {
+		b.Run(map[bool]string{false: "floor", true: "floor with epoll"}[epoll], func(b *testing.B) {
+			dir := benchDir(b)
+			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+			must(b, err)
+			defer unix.Close(fd)
+			waiter, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+			must(b, err)
+			defer unix.Close(waiter)
+			must(b, unix.EpollCtl(waiter, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}))
+			_, err = unix.InotifyAddWatch(fd, dir, uint32(Modify|Delete))
+			must(b, err)
+			seen := make(chan time.Time, 1)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				buf := make([]byte, 64<<10)
+				for {
+					if epoll {
+						var ready [1]unix.EpollEvent
+						unix.EpollWait(waiter, ready[:], -1)
+					}
+					n, err := unix.Read(fd, buf)
+					now := time.Now()
+					if rec, _, _ := cutRecord(buf[:max(n, 0)]); err != nil || rec.mask&Delete != 0 {
 						return
 					}
+					seen <- now
 				}
-				seen <- now
-			}
-		}()
-		measure(b, dir, seen)
-		os.Remove(dir + "/file")
-		<-ended
-		unix.Close(fd)
-	})
-	b.Run("floor with epoll", func(b *testing.B) {
-		dir := benchDir(b)
-		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer unix.Close(fd)
-		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-		if err == nil {
-			err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN})
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer unix.Close(epoll)
-		if _, err := unix.InotifyAddWatch(fd, dir, uint32(Modify|Delete)); err != nil {
-			b.Fatal(err)
-		}
-		seen := make(chan time.Time, 1)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			buf := make([]byte, 64<<10)
-			for {
-				var ready [1]unix.EpollEvent
-				unix.EpollWait(epoll, ready[:], -1)
-				n, err := unix.Read(fd, buf)
-				now := time.Now()
-				if rec, _, _ := cutRecord(buf[:max(n, 0)]); err != nil || rec.mask&Delete != 0 {
-					return
-				}
-				seen <- now
-			}
-		}()
-		measure(b, dir, seen)
-		os.Remove(dir + "/file")
-		<-ended
-	})
+			}()
+			measure(b, dir, seen)
+			os.Remove(dir + "/file")
+			<-ended
+		})
+	}
 	b.Run("watcher", func(b *testing.B) {
 		dir := benchDir(b)
 		w, err := New(Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		seen := make(chan time.Time, 1)
 		_, err = w.Add(Subscription{Root: dir, Mask: Modify, Deliver: func([]Event) { seen <- time.Now() }})
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		ended := make(chan error)
 		go func() { ended <- w.Run(context.Background()) }()
 		measure(b, dir, seen)
@@ -314,32 +253,21 @@ func BenchmarkRename(b *testing.B) {
 				if below == 0 {
 					sub = dir + "/a"
 				}
-				if err := os.MkdirAll(sub, 0o755); err != nil {
-					b.Fatal(err)
-				}
+				must(b, os.MkdirAll(sub, 0o755))
 				for j := range min(999, below) {
-					if err := os.Mkdir(fmt.Sprintf("%s/%d", sub, j), 0o755); err != nil {
-						b.Fatal(err)
-					}
+					must(b, os.Mkdir(fmt.Sprintf("%s/%d", sub, j), 0o755))
 				}
 			}
 			w, err := New(Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
+			must(b, err)
 			defer w.Close()
-			if _, err := w.Add(Subscription{Root: dir, Mask: MovedTo}); err != nil {
-				b.Fatal(err)
-			}
+			_, err = w.Add(Subscription{Root: dir, Mask: MovedTo})
+			must(b, err)
 			from, to := dir+"/a", dir+"/b"
 			for b.Loop() {
-				if err := os.Rename(from, to); err != nil {
-					b.Fatal(err)
-				}
+				must(b, os.Rename(from, to))
 				from, to = to, from
-				if err := w.drain(context.Background()); err != nil {
-					b.Fatal(err)
-				}
+				must(b, w.drain(context.Background()))
 			}
 		})
 	}
@@ -350,16 +278,11 @@ func BenchmarkRename(b *testing.B) {
 func BenchmarkApply(b *testing.B) {
 	dir := benchDir(b)
 	w, err := New(Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	must(b, err)
 	defer w.Close()
-	if err := os.MkdirAll(dir+"/some/where/below", 0o755); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := w.Add(Subscription{Root: dir, Mask: Modify}); err != nil {
-		b.Fatal(err)
-	}
+	must(b, os.MkdirAll(dir+"/some/where/below", 0o755))
+	_, err = w.Add(Subscription{Root: dir, Mask: Modify})
+	must(b, err)
 	below := w.tree.Lookup(w.tree.Lookup(w.subs[0].dir, []byte("some")), []byte("where"))
 	wd := w.tree.Node(w.tree.Lookup(below, []byte("below"))).WD
 	var buf []byte
@@ -373,9 +296,8 @@ func BenchmarkApply(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.applyBuffer(buf); err != nil {
-			b.Fatal(err)
-		}
+		_, err = w.applyBuffer(buf)
+		must(b, err)
 		w.deliver()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/event")

@@ -111,10 +111,7 @@ func TestContentTimesAfterOverflowAndHandover(t *testing.T) {
 				tr.fillQueue("d")
 				tr.read()
 			} else {
-				file, state, err := tr.watcher.Handover()
-				tr.must(err)
-				defer file.Close()
-				tr.resume(savedState{file, state})
+				tr.resume(tr.handOver())
 				tr.read()
 			}
 			for _, step := range []struct{ do, want string }{{"chmod f", ""}, {"touch f", "f"}, {"mmap f", "f"}} {

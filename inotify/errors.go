@@ -90,12 +90,8 @@ func countDirs(root string, skip func(string) bool) (count int) {
 // isResourceLimit reports whether err means that watches, descriptors or memory have
 // run out, of which there may be more later.
 func isResourceLimit(err error) bool {
-	for _, errno := range []error{unix.ENOSPC, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
+	errno, _ := errors.AsType[unix.Errno](err)
+	return errno == unix.ENOSPC || errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOMEM
 }
 
 // A RemoteError says that a directory is on a file system that other machines may

@@ -37,9 +37,7 @@ func TestInstanceLimit(t *testing.T) {
 	if !inSubprocess(t, userNamespace()) {
 		return
 	}
-	if err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("1"), 0); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("1"), 0))
 	openWatcher(t)
 	_, err := New(Options{})
 	limit, ok := errors.AsType[*LimitError](err)

@@ -52,9 +52,7 @@ func newFixture(t testing.TB, sub Subscription) *fixture {
 // openWatcher opens a watcher that is closed when the test ends.
 func openWatcher(t testing.TB) *Watcher {
 	w, err := New(Options{Problem: func(err error) { t.Log("problem:", err) }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Error(err)
@@ -207,8 +205,13 @@ func (tr *fixture) takeEvents() []Event {
 
 func (tr *fixture) must(err error) {
 	tr.t.Helper()
+	must(tr.t, err)
+}
+
+func must(t testing.TB, err error) {
 	if err != nil {
-		tr.t.Fatal(err)
+		t.Helper()
+		t.Fatal(err)
 	}
 }
 

@@ -129,9 +129,7 @@ func TestUpdateHandle(t *testing.T) {
 			tr.watcher = openWatcher(t)
 			h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: CloseWrite, SkipDir: skip("x"), Deliver: tr.deliver}))
 			tr.run()
-			if err := h.Update(tt.mask, tt.skip); err != nil {
-				t.Fatal(err)
-			}
+			must(t, h.Update(tt.mask, tt.skip))
 			if events := tr.flush(); len(events) > 0 {
 				t.Errorf("existing files are reported: %v", events)
 			}

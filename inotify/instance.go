@@ -28,11 +28,6 @@ type instance struct {
 	consumed uint64 // bytes read from fd
 }
 
-// newInstance returns an instance without descriptors.
-func newInstance() instance {
-	return instance{fd: -1, epoll: -1, wakeup: -1, mounts: -1, buf: make([]byte, 64<<10)}
-}
-
 // open acquires the descriptors. It keeps fd when there is one.
 func (in *instance) open() (err error) {
 	// Every scan opens directories by this path.
@@ -132,12 +127,6 @@ func (in *instance) read() (int, error) {
 			return n, err
 		}
 	}
-}
-
-// queued returns how many bytes there are to read.
-func (in *instance) queued() (int, error) {
-	n, err := unix.IoctlGetInt(in.fd, unix.TIOCINQ) // alias FIONREAD
-	return n, os.NewSyscallError("ioctl FIONREAD", err)
 }
 
 // watch adds a watch for name in the directory open as fd, or for the file that fd

@@ -140,9 +140,7 @@ func BenchmarkRecords(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, err := range records(buf) {
-			if err != nil {
-				b.Fatal(err)
-			}
+			must(b, err)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/record")

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -44,41 +43,21 @@ func (w *Watcher) inTree(paths []string) (entries []dirEntry) {
 }
 
 // mountPoints returns all mount points; none if the list cannot be read.
-func mountPoints() (points []string) {
-	list, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return nil
-	}
+func mountPoints() []string {
+	list, _ := os.ReadFile(mountinfo)
+	return parseMountPoints(string(list))
+}
 
-	for line := range strings.Lines(string(list)) {
-		if point, ok := mountPoint(line); ok {
-			points = append(points, point)
+// parseMountPoints returns the fifth field of each line of mountinfo, in which white space and
+// backslashes are escaped.
+func parseMountPoints(list string) (points []string) {
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(list) {
+		if fields := strings.Fields(line); len(fields) > 4 {
+			points = append(points, unescape.Replace(fields[4]))
 		}
 	}
 	return points
-}
-
-// mountPoint returns the fifth field of a line of mountinfo, in which white space and backslashes
-// are octal escapes.
-func mountPoint(line string) (string, bool) {
-	fields := strings.Fields(line)
-	if len(fields) < 5 {
-		return "", false
-	}
-
-	var point strings.Builder
-	for rest := fields[4]; rest != ""; {
-		octal := rest[min(1, len(rest)):min(4, len(rest))]
-		if c, err := strconv.ParseUint(octal, 8, 8); rest[0] == '\\' && err == nil {
-			point.WriteByte(byte(c))
-			rest = rest[4:]
-			continue
-		}
-
-		point.WriteByte(rest[0])
-		rest = rest[1:]
-	}
-	return point.String(), true
 }
 
 // IsMountedFile reports whether path is a regular file on which a single file is mounted, according

@@ -33,11 +33,9 @@ func TestMountedFileResume(t *testing.T) {
 	tr.mountFile()
 	tr.must(tr.watcher.wait()) // for the list of mounts
 	tr.read()
-	file, state, err := tr.watcher.Handover()
-	tr.must(err)
-	defer file.Close()
+	h := tr.handOver()
 	tr.do(`append out:conf`)
-	tr.resume(savedState{file, state})
+	tr.resume(h)
 	tr.wantEvent(tr.read(), "conf", Modify)
 	tr.do(`append out:conf`)
 	tr.wantEvent(tr.read(), "conf", Modify)
@@ -82,15 +80,7 @@ func TestRemoteMountedFile(t *testing.T) {
 		write out:server/conf text
 		write conf covered
 		bind out:server/conf conf`)
-	var here unix.Stat_t
-	tr.must(unix.Stat(tr.root, &here))
-	tr.watcher.statfs = func(path string) (uint32, error) {
-		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil || st.Dev == here.Dev {
-			return unix.EXT4_SUPER_MAGIC, err
-		}
-		return unix.NFS_SUPER_MAGIC, nil
-	}
+	tr.makeOthersRemote()
 	tr.must(tr.add())
 	tr.run()
 	tr.wantRemote("conf", "nfs")
@@ -113,17 +103,13 @@ func TestRemoteMountedFile(t *testing.T) {
 	}
 }
 
-func TestMountPoint(t *testing.T) {
-	for line, want := range map[string]string{
-		`36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw`: "/mnt",
-		`36 35 98:0 / /a\040b\134c\ rw - ext3 /dev/root rw`:         `/a b\c\`,
-		`36 35 98:0 / /\101\9 rw - ext3 /dev/root rw`:               `/A\9`,
-	} {
-		if got, ok := mountPoint(line); got != want || !ok {
-			t.Errorf("%s: got %q, want %q", line, got, want)
-		}
-	}
-	if _, ok := mountPoint("36 35"); ok {
-		t.Error("a short line has a mount point")
+func TestMountPoints(t *testing.T) {
+	const list = `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw
+36 35 98:0 / /a\040b\134c\ rw - ext3 /dev/root rw
+36 35 98:0 / /\011\0120 rw - ext3 /dev/root rw
+36 35
+`
+	if got, want := parseMountPoints(list), []string{"/mnt", `/a b\c\`, "/\t\n0"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -51,16 +51,6 @@ type pending struct {
 	mountedFiles bool                      // the mounted files are to be compared with the list of mounts
 }
 
-func newPending() pending {
-	return pending{
-		roots:      map[*subscriber]struct{}{},
-		dirty:      map[dirEntry]verifyFlags{},
-		unscanned:  map[dirtree.ID]struct{}{},
-		unreported: map[dirtree.ID]struct{}{},
-		detached:   map[dirtree.ID]detachment{},
-	}
-}
-
 // empty reports whether there is no work at all.
 func (p *pending) empty() bool {
 	return !p.overflow && !p.mountedFiles &&

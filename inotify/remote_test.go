@@ -30,6 +30,19 @@ func (tr *pollFixture) wantRemote(path, fs string) {
 	}
 }
 
+// makeOthersRemote makes every file system but that of the root remote.
+func (tr *pollFixture) makeOthersRemote() {
+	var here unix.Stat_t
+	tr.must(unix.Stat(tr.root, &here))
+	tr.watcher.statfs = func(path string) (uint32, error) {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil || st.Dev == here.Dev {
+			return unix.EXT4_SUPER_MAGIC, err
+		}
+		return unix.NFS_SUPER_MAGIC, nil
+	}
+}
+
 // TestRemoteRoot makes the file system of the root another one.
 func TestRemoteRoot(t *testing.T) {
 	tests := []struct {
@@ -118,15 +131,7 @@ func TestRemoteMount(t *testing.T) {
 					t.Skip("mounting needs a privilege:", err)
 				}
 			}
-			var here unix.Stat_t
-			tr.must(unix.Stat(tr.root, &here))
-			tr.watcher.statfs = func(path string) (uint32, error) {
-				var st unix.Stat_t
-				if err := unix.Stat(path, &st); err != nil || st.Dev == here.Dev {
-					return unix.EXT4_SUPER_MAGIC, err
-				}
-				return unix.NFS_SUPER_MAGIC, nil
-			}
+			tr.makeOthersRemote()
 			if late {
 				tr.must(tr.add())
 				tr.run()
@@ -136,7 +141,10 @@ func TestRemoteMount(t *testing.T) {
 				tr.watcher.mountsChanged() // Run does it too, when it gets to it
 				tr.watcher.wake()
 				tr.watcher.mu.Unlock()
-				tr.expect(`mkdir mnt/sub`, tr.lateMount())
+				tr.expect(`mkdir mnt/sub`, `
+					delete|isdir mnt
+					create|isdir mnt
+					create|isdir mnt/sub`)
 			} else {
 				mount()
 				tr.do(`mkdir mnt/sub`)
@@ -161,14 +169,6 @@ func TestRemoteMount(t *testing.T) {
 	}
 }
 
-// lateMount is what is reported of a mount in whose directory there is another one.
-func (tr *pollFixture) lateMount() string {
-	return `
-		delete|isdir mnt
-		create|isdir mnt
-		create|isdir mnt/sub`
-}
-
 // TestFUSE has a real file system whose files change without the knowledge of the kernel.
 func TestFUSE(t *testing.T) {
 	bindfs, err := exec.LookPath("bindfs")
@@ -187,9 +187,8 @@ func TestFUSE(t *testing.T) {
 		t.Skipf("mounting needs a privilege: %s", strings.TrimSpace(string(out)))
 	}
 	defer unix.Unmount(tr.at("mnt"), unix.MNT_DETACH)
-	if _, err := os.Stat(tr.at("mnt/dir/f")); err != nil {
-		t.Fatal(err)
-	}
+	_, err = os.Stat(tr.at("mnt/dir/f"))
+	must(t, err)
 	tr.must(tr.add())
 	tr.run()
 	tr.wantRemote("mnt", "fuse")

@@ -17,19 +17,11 @@ import (
 // scanned, and written to before it had a watch.
 func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 	w, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer w.Close()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	dir := t.TempDir()
 	inner := filepath.Join(dir, "a")
-	must(os.Mkdir(inner, 0o755))
+	must(t, os.Mkdir(inner, 0o755))
 	got := make(map[string]map[string]Mask)
 	for _, root := range []string{dir, inner} {
 		got[root] = make(map[string]Mask)
@@ -38,28 +30,28 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 				got[root][e.Path] |= e.Mask
 			}
 		}})
-		must(err)
+		must(t, err)
 	}
 	read := func() bool {
 		n, err := w.read()
 		if errors.Is(err, unix.EAGAIN) {
 			return false
 		}
-		must(err)
+		must(t, err)
 		_, err = w.applyBuffer(w.kernel.buf[:n])
-		must(err)
+		must(t, err)
 		return true
 	}
-	must(os.Remove(inner))
-	must(w.drain(t.Context()))
-	must(os.Mkdir(inner, 0o755))
+	must(t, os.Remove(inner))
+	must(t, w.drain(t.Context()))
+	must(t, os.Mkdir(inner, 0o755))
 	for read() { // the outer tree is scanned, and the inner root is to be resolved
 	}
-	must(os.Mkdir(filepath.Join(inner, "c"), 0o755))
-	must(os.WriteFile(filepath.Join(inner, "c", "f"), []byte("x"), 0o644))
+	must(t, os.Mkdir(filepath.Join(inner, "c"), 0o755))
+	must(t, os.WriteFile(filepath.Join(inner, "c", "f"), []byte("x"), 0o644))
 	_, err = w.repair() // the inner root is resolved before their records are read
-	must(err)
-	must(w.drain(t.Context()))
+	must(t, err)
+	must(t, w.drain(t.Context()))
 	for root, path := range map[string]string{dir: "a/c/f", inner: "c/f"} {
 		if got[root][path]&scanMask != scanMask {
 			t.Errorf("%s got %v, want %s with %v", root, got[root], path, scanMask)
@@ -69,20 +61,15 @@ func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
 
 func TestLocations(t *testing.T) {
 	w, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer w.Close()
 	dir := t.TempDir()
 	inner, link, aside := filepath.Join(dir, "a", "b"), filepath.Join(dir, "link"), filepath.Join(dir, "aside")
-	if err := errors.Join(os.MkdirAll(inner, 0o755), os.Mkdir(aside, 0o755), os.Symlink(inner, link)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(os.MkdirAll(inner, 0o755), os.Mkdir(aside, 0o755), os.Symlink(inner, link)))
 	skipAside := func(path string) bool { return path == "aside" }
 	for _, root := range []string{inner, aside, dir, link} {
-		if _, err := w.Add(Subscription{Root: root, SkipDir: skipAside}); err != nil {
-			t.Fatal(err)
-		}
+		_, err = w.Add(Subscription{Root: root, SkipDir: skipAside})
+		must(t, err)
 	}
 	both := []Location{{dir, "a/b"}, {inner, "."}, {link, "."}}
 	for root, want := range map[string][]Location{

@@ -27,26 +27,14 @@ const rootMask = DeleteSelf | MoveSelf
 type scanKind uint8
 
 const (
-	scanNew       scanKind = iota // enters directories that the tree does not have, and reports everything
-	scanAll                       // enters every directory, and reports everything
-	scanChanged                   // enters every directory, and reports what has changed since a time
-	scanWatch                     // enters every directory, and reports to other subscribers what is new to them
-	scanSilent                    // enters every directory, and reports nothing
-	scanNewSilent                 // enters directories that the tree does not have, and reports nothing
+	scanNew     scanKind = iota // enters directories that the tree does not have, and reports everything
+	scanAll                     // enters every directory, and reports everything
+	scanChanged                 // enters every directory, and reports what has changed since a time
+	scanWatch                   // enters every directory, and reports to other subscribers what is new to them
+	scanSilent                  // enters every directory, and reports nothing
 )
 
 func (k scanKind) reports() bool { return k == scanNew || k == scanAll || k == scanChanged }
-
-func (k scanKind) entersKnown() bool { return k != scanNew && k != scanNewSilent }
-
-// inNewDir returns the kind for what lies in a directory that the tree did not have.
-// observed says that a subscriber who gets events watches it.
-func (k scanKind) inNewDir(observed bool) scanKind {
-	if k == scanChanged || k == scanWatch && observed {
-		return scanAll
-	}
-	return k
-}
 
 // A scanRequest is one directory to be scanned.
 type scanRequest struct {
@@ -54,9 +42,10 @@ type scanRequest struct {
 	kind  scanKind
 	since int64 // for scanChanged: report files with a change (ctime, in ns) since then; otherwise 0
 
-	// formerSkip returns what was skipped in a directory until now: it is watched without a
-	// report. Nil says that the same is skipped as before.
-	formerSkip func(dir dirtree.ID) (skip func(name string) bool)
+	// former is the subscriber whose SkipDir was skipDir until now; nil is none. What that has
+	// left out is watched without a report.
+	former  *subscriber
+	skipDir func(path string) bool
 }
 
 // A scanner scans directories, adds watches for the directories in them, and enters those
@@ -123,19 +112,18 @@ func (w *Watcher) reportLimit(err error) {
 // scanName scans the directory that is name in n, which is open as fd. announced says that
 // its creation is reported already.
 func (w *Watcher) scanName(n dirtree.ID, fd int, name []byte, announced bool) {
-	s := w.newScanner()
-	s.scanEntry(scanRequest{dir: n, kind: scanNew}, fd, scanEntry{name: name, announced: announced})
-	w.reportLimit(s.limit)
+	w.reportLimit(w.scanEntry(scanRequest{dir: n, kind: scanNew}, fd, scanEntry{name: name, announced: announced}))
 }
 
-// scanEntry does a request for one entry alone, which is a directory.
-func (s *scanner) scanEntry(req scanRequest, fd int, e scanEntry) {
-	buffers := new(scratch)
+// scanEntry does a request for one entry alone, which is a directory. The error is as of runScan.
+func (w *Watcher) scanEntry(req scanRequest, fd int, e scanEntry) error {
+	s, buffers := w.newScanner(), new(scratch)
 	d := s.newDirScan(req, buffers)
 	e.kind = unix.DT_DIR
 	d.add(fd, e)
 	d.finish()
 	s.work(buffers, false)
+	return s.limit
 }
 
 // appeared handles a directory that has appeared under name in n. announced says that its
@@ -205,8 +193,15 @@ func (s *scanner) work(buffers *scratch, unshared bool) {
 // scanDir does one request. The lock is held on entry and on return.
 func (s *scanner) scanDir(req scanRequest, buffers *scratch, unshared bool) {
 	w := s.w
-	if u := w.unwatched.get(req.dir, ""); u != nil {
-		s.scanUnwatchedRoot(req, u)
+	if u := w.unwatched.get(req.dir, ""); u != nil { // a root, which is polled
+		if req.kind.reports() && req.kind != scanChanged {
+			again := *u
+			again.seen, again.reportFirst = nil, true
+			w.unwatched.put(w.entry(req.dir, nil), &again)
+		}
+		if u.lacksResources() {
+			s.limit = u.reason
+		}
 		return
 	}
 
@@ -240,7 +235,7 @@ func (w *Watcher) scanFailed(req scanRequest, err error) {
 	case isNotThere(err):
 		// It is found by verifying its entry, and scanned then.
 		w.verify(parent, w.tree.Name(req.dir), 0)
-		if req.kind.entersKnown() {
+		if req.kind != scanNew {
 			w.pending.reportAnew(req.dir)
 		} else {
 			w.pending.unscanned[req.dir] = struct{}{}
@@ -252,18 +247,6 @@ func (w *Watcher) scanFailed(req scanRequest, err error) {
 				w.scan(0, req)
 			}
 		})
-	}
-}
-
-// scanUnwatchedRoot does a request in a root that has no watch: it is polled.
-func (s *scanner) scanUnwatchedRoot(req scanRequest, u *unwatchedDir) {
-	if req.kind.reports() && req.kind != scanChanged {
-		again := *u
-		again.seen, again.reportFirst = nil, true
-		s.w.unwatched.put(s.w.entry(req.dir, nil), &again)
-	}
-	if u.lacksResources() {
-		s.limit = u.reason
 	}
 }
 
@@ -317,11 +300,11 @@ func (s *scanner) newDirScan(req scanRequest, buffers *scratch) *dirScan {
 		req:      req,
 		mask:     watchFlags | uint32(s.w.mask),
 		dev:      s.w.devices[s.w.tree.Node(req.dir).Device],
-		skip:     s.w.skipFunc(req.dir),
+		skip:     s.w.skipFunc(req.dir, nil, nil),
 		observed: s.w.anySubscriber(req.dir, func(sub *subscriber) bool { return !sub.muted }),
 	}
-	if req.formerSkip != nil {
-		d.wasSkip = req.formerSkip(req.dir)
+	if req.former != nil {
+		d.wasSkip = s.w.skipFunc(req.dir, req.former, req.skipDir)
 	}
 	return d
 }
@@ -475,9 +458,12 @@ func (d *dirScan) finishDir(e *scanEntry) {
 	below := d.req
 	below.dir = n
 	if isNew {
-		below = scanRequest{dir: n, kind: d.req.kind.inNewDir(d.observed)}
-		if d.wasSkip != nil && d.wasSkip(string(e.name)) {
+		below = scanRequest{dir: n, kind: d.req.kind}
+		switch {
+		case d.wasSkip != nil && d.wasSkip(string(e.name)):
 			below.kind = scanSilent
+		case d.req.kind == scanChanged || d.req.kind == scanWatch && d.observed:
+			below.kind = scanAll
 		}
 		if w.target != nil && w.anySubscriber(n, func(sub *subscriber) bool { return sub != w.target }) {
 			w.pending.unscanned[n] = struct{}{} // this scan reports to one subscriber alone
@@ -496,7 +482,7 @@ func (d *dirScan) finishDir(e *scanEntry) {
 	// Where a link count tells how many subdirectories there are, a directory with two links
 	// need not be read when its files are of no interest.
 	hasNoDirs := d.dev.countsSubdirs && d.dev.has(e.inode) && e.inode.Links == 2
-	if (isNew || d.req.kind.entersKnown()) && (below.kind.reports() || !hasNoDirs) {
+	if (isNew || d.req.kind != scanNew) && (below.kind.reports() || !hasNoDirs) {
 		d.scanner.requests = append(d.scanner.requests, below)
 	}
 }
@@ -513,11 +499,18 @@ func (w *Watcher) place(parent dirtree.ID, e *scanEntry) (n dirtree.ID, isNew bo
 	x := w.tree.Node(n)
 	x.Device, x.Ino = dev, e.inode.Ino
 
-	switch old := w.tree.Parent(n); {
-	case old == parent && string(w.tree.Name(n)) == string(e.name):
+	old := w.tree.Parent(n)
+	if old == parent && string(w.tree.Name(n)) == string(e.name) {
 		return n, false
-	case old != 0 && w.isInPlace(n):
-		return 0, false
+	}
+	if old != 0 {
+		if fd, err := w.openDir(n, unix.O_PATH); err == nil { // it is where the tree has it
+			unix.Close(fd)
+			return 0, false
+		}
+	}
+
+	switch {
 	case w.tree.Encloses(n, parent):
 		// A directory cannot lie below itself: one of the two places is wrong, unless it is a
 		// root, which can only have an alias there.
@@ -547,16 +540,6 @@ func (w *Watcher) place(parent dirtree.ID, e *scanEntry) (n dirtree.ID, isNew bo
 	}
 	w.attach(n, parent, e.name)
 	return n, true
-}
-
-// isInPlace asks the disk whether n is where the tree has it.
-func (w *Watcher) isInPlace(n dirtree.ID) bool {
-	fd, err := w.openDir(n, unix.O_PATH)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	return true
 }
 
 // remote returns the name of the remote file system that name in the directory open as fd is

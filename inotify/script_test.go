@@ -34,16 +34,12 @@ var updateFlag = flag.Bool("update", false, "make the events that come the ones 
 // checkModel must agree.
 func TestScripts(t *testing.T) {
 	files, err := scripts.ReadDir("testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, f := range files {
 		name := strings.TrimSuffix(f.Name(), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			text, err := scripts.ReadFile("testdata/" + f.Name())
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			sc := parseScript(string(text))
 			attr := sc.processAttr()
 			if attr == nil && !sc.has("exec") {
@@ -54,9 +50,7 @@ func TestScripts(t *testing.T) {
 			}
 			if newScriptRun(t, sc, false).play() {
 				err = os.WriteFile(filepath.Join("testdata", f.Name()), []byte(sc.String()), 0o644)
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 			}
 			if !t.Failed() && !sc.has("go", "later", "overflow", "mount", "bind", "overlay") {
 				newScriptRun(t, sc, true).play()

@@ -34,24 +34,17 @@ func TestFirstProcess(t *testing.T) {
 		t.Skip("is run by other tests")
 	}
 	w, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Add(Subscription{Root: root}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	_, err = w.Add(Subscription{Root: root})
+	must(t, err)
 	ended := make(chan error)
 	go func() { ended <- w.Run(context.Background()) }()
 	file, state, err := w.Handover()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if err := <-ended; err != nil && !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
 	}
-	if err := unix.Sendmsg(4, []byte{1}, unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
-		t.Fatal(err)
-	}
+	must(t, unix.Sendmsg(4, []byte{1}, unix.UnixRights(int(file.Fd())), nil, 0))
 	out := os.NewFile(3, "snapshot")
 	out.Write(state)
 	out.Close()
@@ -601,13 +594,9 @@ func BenchmarkHandover(b *testing.B) {
 	if err == nil {
 		_, err = w.Add(Subscription{Root: root})
 	}
-	if err != nil {
-		b.Fatal(err)
-	}
+	must(b, err)
 	start := time.Now()
-	if err := w.runScan(workers, scanRequest{dir: w.subs[0].dir, kind: scanWatch}); err != nil {
-		b.Fatal(err)
-	}
+	must(b, w.runScan(workers, scanRequest{dir: w.subs[0].dir, kind: scanWatch}))
 	rescan := time.Since(start)
 	var leave, back time.Duration
 	var state []byte

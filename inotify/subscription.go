@@ -170,12 +170,8 @@ func (w *Watcher) sameSubscriptions(a, b dirtree.ID) bool {
 
 // skipFunc returns a function that reports whether a name in n is skipped by all who
 // watch n; nil when one of them skips nothing. The function may be called without the lock.
-func (w *Watcher) skipFunc(n dirtree.ID) func(name string) bool {
-	return w.skipFuncBy(n, func(s *subscriber) func(path string) bool { return s.SkipDir })
-}
-
-// skipFuncBy is skipFunc where skipDir returns the SkipDir of each subscriber.
-func (w *Watcher) skipFuncBy(n dirtree.ID, skipDir func(*subscriber) func(path string) bool) func(name string) bool {
+// Of former, unless it is nil, skipDir is asked in place of its own.
+func (w *Watcher) skipFunc(n dirtree.ID, former *subscriber, skipDir func(path string) bool) func(name string) bool {
 	type question struct {
 		skip func(string) bool
 		dir  string // with a slash at its end, or empty
@@ -192,7 +188,10 @@ func (w *Watcher) skipFuncBy(n dirtree.ID, skipDir func(*subscriber) func(path s
 			prefix = dir + "/"
 		}
 		for _, s := range m.Subscriptions {
-			skip := skipDir(s)
+			skip := s.SkipDir
+			if s == former {
+				skip = skipDir
+			}
 			if skip == nil {
 				return nil
 			}
@@ -215,7 +214,7 @@ func (w *Watcher) skipFuncBy(n dirtree.ID, skipDir func(*subscriber) func(path s
 
 // skipped reports whether name in n is skipped by all who watch n.
 func (w *Watcher) skipped(n dirtree.ID, name []byte) bool {
-	skip := w.skipFunc(n)
+	skip := w.skipFunc(n, nil, nil)
 	return skip != nil && skip(string(name))
 }
 

@@ -36,19 +36,19 @@ type unwatchedDir struct {
 // lacksResources reports whether the directory can be watched as soon as there is room.
 func (u *unwatchedDir) lacksResources() bool { return isResourceLimit(u.reason) }
 
-func (u *unwatchedDir) remote() (*RemoteError, bool) { return errors.AsType[*RemoteError](u.reason) }
+// remoteFS returns the remote file system that the directory is on, or "".
+func (u *unwatchedDir) remoteFS() string {
+	if remote, ok := errors.AsType[*RemoteError](u.reason); ok {
+		return remote.FS
+	}
+	return ""
+}
 
 // isPolled reports whether the directory can be read.
-func (u *unwatchedDir) isPolled() bool {
-	_, remote := u.remote()
-	return remote || u.lacksResources()
-}
+func (u *unwatchedDir) isPolled() bool { return u.remoteFS() != "" || u.lacksResources() }
 
 // stableInos reports whether files keep their inode numbers. A FUSE server need not remember them.
-func (u *unwatchedDir) stableInos() bool {
-	remote, ok := u.remote()
-	return !ok || remote.FS != "fuse"
-}
+func (u *unwatchedDir) stableInos() bool { return u.remoteFS() != "fuse" }
 
 // is reports whether st is of this directory.
 func (u *unwatchedDir) is(st dirfd.Inode) bool {
@@ -179,10 +179,6 @@ func (w *Watcher) Unwatched() (count int) {
 func (w *Watcher) addUnwatched(req scanRequest, e *scanEntry) (isNew bool) {
 	u := &unwatchedDir{reason: e.err, inode: e.inode, reportFirst: req.kind.reports()}
 	path := w.path(req.dir) + "/" + string(e.name)
-	remote, isRemote := u.remote()
-	if isRemote {
-		remote.Path = path
-	}
 	old := w.unwatched.get(req.dir, string(e.name))
 	known := old != nil && old.isPolled() == u.isPolled() && old.is(u.inode)
 	if known && (!req.kind.reports() || req.kind == scanChanged) {
@@ -192,8 +188,8 @@ func (w *Watcher) addUnwatched(req scanRequest, e *scanEntry) (isNew bool) {
 	w.unwatched.put(w.entry(req.dir, e.name), u)
 	switch {
 	case known:
-	case isRemote:
-		w.problem(u.reason)
+	case u.remoteFS() != "":
+		w.problem(&RemoteError{Path: path, FS: u.remoteFS()})
 	case !u.lacksResources(): // reportLimit reports that of all together
 		w.problem(&os.PathError{Op: "watch", Path: path, Err: u.reason})
 	}
@@ -315,7 +311,7 @@ func (w *Watcher) pollDir(n dirtree.ID, name string, u *unwatchedDir) {
 	}
 
 	opts := poll.Options{StableInos: u.stableInos(), Before: u.seen}
-	if skip := w.skipFunc(n); skip != nil {
+	if skip := w.skipFunc(n, nil, nil); skip != nil {
 		opts.Skip = func(path string) bool { return skip(poll.Join(name, path)) }
 	}
 	now := poll.Take(fd, opts)
@@ -395,9 +391,7 @@ func (w *Watcher) retryWatch(n dirtree.ID, name string, u *unwatchedDir) (room b
 	if name == "" {
 		n, err = w.retryRoot(n, u)
 	} else if fd, openErr := w.openDir(n, unix.O_PATH); openErr == nil { // otherwise there may be room all the same
-		s := w.newScanner()
-		s.scanEntry(scanRequest{dir: n, kind: scanNewSilent}, fd, scanEntry{name: []byte(name), ino: u.inode.Ino})
-		err = s.limit
+		err = w.scanEntry(scanRequest{dir: n, kind: scanSilent}, fd, scanEntry{name: []byte(name), ino: u.inode.Ino})
 		unix.Close(fd)
 	}
 
@@ -426,7 +420,7 @@ func (w *Watcher) retryRoot(n dirtree.ID, u *unwatchedDir) (dirtree.ID, error) {
 	other := w.tree.ByWatch(wd)
 	if other == 0 {
 		w.tree.SetWatch(n, wd)
-		return n, w.runScan(workers, scanRequest{dir: n, kind: scanNewSilent})
+		return n, w.runScan(workers, scanRequest{dir: n, kind: scanSilent})
 	}
 	subs := w.subscribed[n]
 	delete(w.subscribed, n)

@@ -25,9 +25,7 @@ func inSubprocess(t *testing.T, attr *syscall.SysProcAttr) bool {
 		return true
 	}
 	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer self.Close()
 	// By descriptor: another user may not be able to reach the file by path.
 	cmd := exec.Command("/proc/self/fd/3", "-test.run=^"+t.Name()+"$", "-test.v",

@@ -104,14 +104,20 @@ func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
 		problem:    opts.Problem,
 		statfs:     dirfd.Filesystem,
-		kernel:     newInstance(),
+		kernel:     instance{fd: -1, epoll: -1, wakeup: -1, mounts: -1, buf: make([]byte, 64<<10)},
 		mask:       internalMask,
 		subscribed: map[dirtree.ID][]*subscriber{},
 		rootPaths:  map[dirtree.ID]string{},
 		components: map[int32]map[string][]*subscriber{},
 		files:      map[int32][]*watchedFile{},
 		unwatched:  newUnwatchedDirs(opts.PollInterval),
-		pending:    newPending(),
+		pending: pending{
+			roots:      map[*subscriber]struct{}{},
+			dirty:      map[dirEntry]verifyFlags{},
+			unscanned:  map[dirtree.ID]struct{}{},
+			unreported: map[dirtree.ID]struct{}{},
+			detached:   map[dirtree.ID]detachment{},
+		},
 		consistent: time.Now(),
 	}
 
@@ -197,14 +203,7 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 	if s.dir != 0 && w.tree.Reachable(s.dir) {
 		w.pruneSkipped(s.dir)
 		watches := w.tree.Watches()
-		err = w.runScan(workers, scanRequest{dir: s.dir, kind: scanWatch, formerSkip: func(n dirtree.ID) func(string) bool {
-			return w.skipFuncBy(n, func(other *subscriber) func(path string) bool {
-				if other == s {
-					return formerSkip
-				}
-				return other.SkipDir
-			})
-		}})
+		err = w.runScan(workers, scanRequest{dir: s.dir, kind: scanWatch, former: s, skipDir: formerSkip})
 		w.pollBelow(s.dir)
 		w.compareMountedFiles(false)
 		hasNewFiles = hasNewFiles || w.tree.Watches() > watches
@@ -251,7 +250,7 @@ func (h *Handle) Close() {
 
 // pruneSkipped takes the directories below n that all subscribers skip out of the tree.
 func (w *Watcher) pruneSkipped(n dirtree.ID) {
-	skip := w.skipFunc(n)
+	skip := w.skipFunc(n, nil, nil)
 	if skip == nil {
 		return // some subscriber skips nothing
 	}
@@ -401,9 +400,9 @@ func (w *Watcher) addFlush() (<-chan struct{}, error) {
 		return nil, ErrClosed
 	}
 
-	queued, err := w.kernel.queued()
+	queued, err := unix.IoctlGetInt(w.kernel.fd, unix.TIOCINQ) // alias FIONREAD
 	if err != nil || queued == 0 && w.idle {
-		return nil, err
+		return nil, os.NewSyscallError("ioctl FIONREAD", err)
 	}
 
 	f := flush{at: w.kernel.consumed + uint64(queued), done: make(chan struct{})}

@@ -21,19 +21,12 @@ import (
 
 func TestAddErrors(t *testing.T) {
 	w, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer w.Close()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]error{
-		filepath.Join(dir, "missing"):         unix.ENOENT,
-		filepath.Join(dir, "file", "missing"): unix.ENOTDIR,
-	} {
-		if _, err := w.Add(Subscription{Root: path}); !errors.Is(err, want) {
+	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	for path, want := range map[string]error{"missing": unix.ENOENT, "file/missing": unix.ENOTDIR} {
+		if _, err := w.Add(Subscription{Root: filepath.Join(dir, path)}); !errors.Is(err, want) {
 			t.Errorf("Add(%q): %v, want %v", path, err, want)
 		}
 	}
@@ -44,9 +37,7 @@ func TestAddErrors(t *testing.T) {
 
 func TestCloseEndsRunAndFlush(t *testing.T) {
 	w, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ended := make(chan error)
 	go func() { ended <- w.Run(context.Background()) }()
 	for range 3 {
@@ -143,9 +134,7 @@ func openFiles(t *testing.T) map[int]string {
 	t.Helper()
 	files := map[int]string{}
 	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, e := range entries {
 		target, _ := os.Readlink("/proc/self/fd/" + e.Name()) // it may be closed by now
 		fd, _ := strconv.Atoi(e.Name())
@@ -196,13 +185,10 @@ func TestIdleProcess(t *testing.T) {
 		t.Skip("is run by another test")
 	}
 	w := openWatcher(t)
-	if _, err := w.Add(Subscription{Root: root}); err != nil {
-		t.Fatal(err)
-	}
+	_, err := w.Add(Subscription{Root: root})
+	must(t, err)
 	go w.Run(context.Background())
-	if err := w.Flush(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, w.Flush(context.Background()))
 	os.Stdout.WriteString("idle\n")
 	select {} // to be killed
 }
@@ -255,15 +241,11 @@ func contextSwitches(t *testing.T, pid int) (count int) {
 	}
 	for _, task := range tasks {
 		status, err := os.ReadFile(task)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		_, value, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:\t")
 		value, _, _ = strings.Cut(value, "\n")
 		n, err := strconv.Atoi(value)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		count += n
 	}
 	return count
@@ -289,20 +271,14 @@ func TestRunStopsAndGoesOn(t *testing.T) {
 // A process with too many open files gets EMFILE too.
 func TestNewWithoutDescriptorsDoesNotBlameTheInstances(t *testing.T) {
 	var before unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
 	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &before)
 	fd, err := unix.Dup(0) // the lowest that is free
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	unix.Close(fd)
 	for spare := range 3 {
 		limit := unix.Rlimit{Cur: uint64(fd + spare), Max: before.Max}
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			t.Fatal(err)
-		}
+		must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
 		w, err := New(Options{})
 		if err == nil {
 			w.Close()

@@ -16,16 +16,12 @@ func TestWriters(t *testing.T) {
 	open := func(name string, flags int) *os.File {
 		t.Helper()
 		f, err := os.OpenFile(at(name), flags, 0o644)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		t.Cleanup(func() { f.Close() })
 		return f
 	}
 	for _, name := range []string{"closed", "read", "written", "updated", "two", "linked", "renamed", "mapped", "unmapped"} {
-		if err := os.WriteFile(at(name), []byte("content"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(at(name), []byte("content"), 0o644))
 	}
 	open("read", os.O_RDONLY)
 	open("written", os.O_WRONLY)
@@ -37,9 +33,7 @@ func TestWriters(t *testing.T) {
 	for name, keep := range map[string]bool{"mapped": true, "unmapped": false} {
 		f := open(name, os.O_RDWR)
 		page, err := unix.Mmap(int(f.Fd()), 0, 7, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		f.Close()
 		if keep {
 			t.Cleanup(func() { _ = unix.Munmap(page) })
@@ -51,9 +45,7 @@ func TestWriters(t *testing.T) {
 		os.Link(at("linked"), at("link")), os.Rename(at("renamed"), at("new")),
 		os.Symlink("written", at("symlink")),
 	} {
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 	}
 	tests := []struct {
 		name string
@@ -98,14 +90,10 @@ func TestWritersOfOthers(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "file")
 	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	for up := path; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
-		if err := os.Chmod(up, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Chmod(up, 0o755))
 	}
 	answer := make(chan WriterState)
 	go func() {
@@ -130,9 +118,7 @@ func TestWritersOfOthers(t *testing.T) {
 
 func BenchmarkWriters(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "file")
-	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		b.Fatal(err)
-	}
+	must(b, os.WriteFile(path, nil, 0o644))
 	for b.Loop() {
 		if Writers(path) != NoWriter {
 			b.Fatal("a file without a writer has one")

@@ -90,35 +90,24 @@ func readDir(fd int, stableInos bool) ([]Entry, error) {
 		}
 		e := Entry{Name: string(found.Name), Kind: found.Kind}
 		if !e.IsDir() {
-			e, err = stat(fd, e.Name, stableInos)
-			if dirfd.IsGone(err) {
+			st, err := dirfd.Stat(fd, e.Name)
+			switch {
+			case dirfd.IsGone(err):
 				continue
-			}
-			if err != nil {
+			case err != nil:
 				return nil, err
+			case st.Kind != unix.DT_DIR: // a directory is what its entries are
+				e.Ctime, e.Size = st.Ctime, st.Size
+				if stableInos {
+					e.Ino = st.Ino
+				}
 			}
+			e.Kind = st.Kind
 		}
 		entries = append(entries, e)
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.Clip(entries), nil
-}
-
-// stat returns the entry of name in the directory open as fd.
-func stat(fd int, name string, stableInos bool) (Entry, error) {
-	st, err := dirfd.Stat(fd, name)
-	if err != nil {
-		return Entry{}, err
-	}
-	e := Entry{Name: name, Kind: st.Kind}
-	if e.IsDir() {
-		return e, nil // it is what its entries are
-	}
-	e.Ctime, e.Size = st.Ctime, st.Size
-	if stableInos {
-		e.Ino = st.Ino
-	}
-	return e, nil
 }
 
 // A Change is the difference between two snapshots in one path.
@@ -132,10 +121,10 @@ type Change struct {
 // is new comes after the directory that it is in; what was in a removed directory
 // is not reported. Something that became a directory, or was one, is removed first.
 // Nothing is reported of what is in a directory that one of the snapshots skips.
-func Compare(before, now Snapshot, report func(Change)) { compareDir(before, now, "", report) }
+func Compare(before, now Snapshot, report func(Change)) { compare(before, now, "", report) }
 
-// compareDir compares the entries of a directory, which are sorted in both.
-func compareDir(before, now Snapshot, dir string, report func(Change)) {
+// compare compares what is in a directory. The entries are sorted in both.
+func compare(before, now Snapshot, dir string, report func(Change)) {
 	old := before[dir]
 	removed := func(e Entry) {
 		report(Change{Path: Join(dir, e.Name), Dir: e.IsDir(), Removed: true})
@@ -162,7 +151,7 @@ func compareDir(before, now Snapshot, dir string, report func(Change)) {
 		_, wasRead := before[path]
 		_, isRead := now[path]
 		if e.IsDir() && (was.Name == "" || wasRead == isRead) {
-			compareDir(before, now, path, report)
+			compare(before, now, path, report)
 		}
 	}
 	for _, e := range old {
