@@ -35,6 +35,7 @@ func TestCheckLooksForDirectories(t *testing.T) {
 		{"[server]\nroot = 'dir'\n", "x.toml is right: 0 routes, and a server for dir\n"},
 		{"[server]\nroot = 'no'\n", `x.toml:2:8: root "no" does not exist: create it, or name another` + "\n"},
 		{"[server]\nroot = 'plain'\n", `x.toml:2:8: root "plain" is not a directory: name another` + "\n"},
+		{"[server]\nroot = 'plain/no'\n", `x.toml:2:8: root "plain/no" does not exist: create it, or name another` + "\n"},
 		{wrongRoute("root = 'no'"), `x.toml:4:8: root "no" does not exist: create it, or name another, or add wait = true` + "\n"},
 		{wrongRoute("dir = 'no'"), `x.toml:4:7: dir "no" does not exist: create it, or name another` + "\n"},
 		{"[[route]]\nname = 'x'\nrun = ['sh']", "x.toml is right: 1 route\n"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 )
@@ -60,7 +61,7 @@ func (cfg *Config) Notes() Mistakes {
 		r.notePatterns("", ignorePatterns(cfg.Ignore), cfg.Root)
 	}
 	for i := range cfg.Routes {
-		r.noteRoute(cfg.Routes[i].Name, &cfg.Routes[i])
+		r.noteRoute(fmt.Sprintf("route %q: ", cfg.Routes[i].Name), &cfg.Routes[i])
 	}
 	return r.Mistakes()
 }

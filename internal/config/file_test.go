@@ -26,37 +26,9 @@ func mustParse(t *testing.T, text string) Config {
 	return cfg
 }
 
-func TestFileSetsWhatFlagsDo(t *testing.T) {
-	tests := []struct {
-		text string
-		want func(*Config)
-	}{
-		{"[server]", func(*Config) {}},
-		{"[server]\nroot = 'www'", func(c *Config) { c.Root = "/dir/www" }},
-		{"[server]\nroot = '/srv/../www'", func(c *Config) { c.Root = "/www" }},
-		{"server = { host = '::1', port = 0 }", func(c *Config) { c.Host, c.Port = "::1", 0 }},
-		{"server.static = false", func(c *Config) { c.Static = false }},
-		{"[server]\nlivereload = false\ninject = false", func(c *Config) { c.LiveReload, c.Inject = false, false }},
-		{"[server]\ndelay = '0s'\ndebounce = '1m'", func(c *Config) { c.Delay, c.Debounce = none, time.Minute }},
-		{"[server]\nignore = 'a'", func(c *Config) { c.Ignore = []string{"a"} }},
-		{"[server]\nignore = ['', 'a', 'b/**']", func(c *Config) {
-			c.Hidden, c.Ignore = []string{}, []string{"a", "b/**"}
-		}},
-		{"[server]\nallow_host = ['a', '.b']\nallow_origin = ['null']", func(c *Config) { c.AllowHosts, c.AllowOrigins = []string{"a", ".b"}, []string{"null"} }},
-		{"log_level = 'debug'\nlog_format = 'json'\njobs = 2\n[server]", func(c *Config) { c.LogLevel, c.LogFormat, c.Jobs = slog.LevelDebug, "json", 2 }},
-	}
-	for _, tt := range tests {
-		want := defaultConfig("/dir")
-		want.File, want.Text = "x.toml", []byte(tt.text)
-		tt.want(&want)
-		if got := mustParse(t, tt.text); !reflect.DeepEqual(got, want) {
-			t.Errorf("%s\n got %+v\nwant %+v", tt.text, got, want)
-		}
-	}
-}
-
 func TestFileHasRoutes(t *testing.T) {
 	cfg := mustParse(t, `
+jobs = 2
 [[route]]
 name = "build"
 root = "src"
@@ -127,39 +99,30 @@ PORT = "8080"
 	if !reflect.DeepEqual(serve, want) {
 		t.Errorf(" got %+v\nwant %+v", serve, want)
 	}
-	if cfg.Serve {
-		t.Error("routes alone are served over HTTP")
+	if cfg.Serve || cfg.Jobs != 2 {
+		t.Errorf("routes alone are served over HTTP: %v; %d jobs, want 2", cfg.Serve, cfg.Jobs)
 	}
 }
 
-func TestHold(t *testing.T) {
+// For package router 0 is the default, and less than 0 is none. In a file 0s is none.
+func TestDurationsOfARoute(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"":                                    0, // by per
 		"hold = '40s'":                        40 * time.Second,
-		"hold = '0s'":                         -1,
+		"hold = '0s'":                         none,
 		"hold = 'until closed'":               router.UntilClosed,
 		"per = 'file'":                        0,
 		"per = 'file'\nhold = '1h'":           time.Hour,
 		"per = 'file'\nhold = 'until closed'": router.UntilClosed,
 	} {
-		cfg := mustParse(t, "[[route]]\nname = 'x'\nrun = ['x']\n"+text)
-		if got := cfg.Routes[0].Hold; got != want {
+		if got := mustParse(t, wrongRoute(text)).Routes[0].Hold; got != want {
 			t.Errorf("%s: got %v, want %v", text, got, want)
 		}
 	}
-}
 
-// For package router 0 is the default, and less than 0 is none. In a file 0s is none.
-func TestNoDuration(t *testing.T) {
-	cfg := mustParse(t, wrongRoute("delay = '0s'\ndebounce = '0s'\nquiet = '0s'\nsettle = '0s'\nbackoff = '0s'\ngrace = '0s'\ntimeout = '0s'"))
-	c := cfg.Routes[0]
-	for key, d := range map[string]time.Duration{"delay": c.Delay, "debounce": c.Debounce, "quiet": c.Quiet, "settle": c.Settle, "backoff": c.Backoff, "grace": c.Service.Grace} {
-		if d >= 0 {
-			t.Errorf("%s is %v, want none", key, d)
-		}
-	}
-	if c.Timeout != 0 {
-		t.Errorf("timeout is %v, want no limit", c.Timeout)
+	c := mustParse(t, wrongRoute("delay = '0s'\ndebounce = '0s'\nquiet = '0s'\nsettle = '0s'\nbackoff = '0s'\ngrace = '0s'\ntimeout = '0s'")).Routes[0]
+	if got := []time.Duration{c.Delay, c.Debounce, c.Quiet, c.Settle, c.Backoff, c.Service.Grace, c.Timeout}; !slices.Equal(got, []time.Duration{none, none, none, none, none, none, 0}) {
+		t.Errorf("delays are %v, want none, and for timeout no limit", got)
 	}
 }
 
@@ -169,8 +132,7 @@ func TestDefaultEvents(t *testing.T) {
 		"per = 'file'":      "modify|moved_to",
 		"events = 'attrib'": "attrib",
 	} {
-		cfg := mustParse(t, "[[route]]\nname = 'x'\nrun = ['x']\n"+text)
-		if got := cfg.Routes[0].Mask.String(); got != want {
+		if got := mustParse(t, wrongRoute(text)).Routes[0].Mask.String(); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
 	}
@@ -290,7 +252,7 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 }
 
 func TestWhenThereIsAServer(t *testing.T) {
-	const route = "[[route]]\nname = 'x'\nrun = ['x']\n"
+	route := wrongRoute("")
 	tests := []struct {
 		text, flags string
 		want        bool

@@ -83,44 +83,35 @@ func (cfg *Config) PagesAfter() []string {
 }
 
 // BeforePages returns PagesAfter, and the routes that those come after, and so on.
-func (cfg *Config) BeforePages() []string { return cfg.withPredecessors(cfg.PagesAfter()) }
+func (cfg *Config) BeforePages() (names []string) {
+	for _, c := range cfg.withPredecessors(cfg.PagesAfter()) {
+		names = append(names, c.Name)
+	}
+	return names
+}
 
 // MayRetry reports whether one of the routes, or of those that they come after, is
 // run again when it has failed.
 func (cfg *Config) MayRetry(names []string) bool {
-	byName := cfg.byName()
-	return slices.ContainsFunc(cfg.withPredecessors(names), func(name string) bool { return byName[name].Retries > 0 })
+	return slices.ContainsFunc(cfg.withPredecessors(names), func(c *Route) bool { return c.Retries > 0 })
 }
 
-// withPredecessors returns the names of routes, and of all that come before these by
+// withPredecessors returns the routes of some names, and all that come before these by
 // After, each once.
-func (cfg *Config) withPredecessors(names []string) []string {
-	byName := cfg.byName()
-	seen := make(map[string]bool)
-	var all []string
-	add := func(names []string) {
-		for _, name := range names {
-			if !seen[name] {
-				seen[name] = true
-				all = append(all, name)
-			}
+func (cfg *Config) withPredecessors(names []string) (all []*Route) {
+	left := make(map[string]*Route)
+	for i := range cfg.Routes {
+		left[cfg.Routes[i].Name] = &cfg.Routes[i]
+	}
+
+	for todo := slices.Clone(names); len(todo) > 0; todo = todo[1:] {
+		if c := left[todo[0]]; c != nil {
+			delete(left, c.Name)
+			all = append(all, c)
+			todo = append(todo, c.After...)
 		}
 	}
-
-	add(names)
-	for i := 0; i < len(all); i++ {
-		add(byName[all[i]].After)
-	}
 	return all
-}
-
-// byName returns the routes by their names.
-func (cfg *Config) byName() map[string]*Route {
-	byName := make(map[string]*Route, len(cfg.Routes))
-	for i := range cfg.Routes {
-		byName[cfg.Routes[i].Name] = &cfg.Routes[i]
-	}
-	return byName
 }
 
 // Roots returns what the routes listen to, each once: directories, and files.

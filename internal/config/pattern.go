@@ -215,26 +215,19 @@ func (p pattern) elsewhere(roots []string) (dir string, ok bool) {
 	return dir, dir[0] == '/' && (IsDir(dir) || strings.Count(above, "/") > 1 && IsDir(above))
 }
 
-// noteRoute reports what is, or may be, wrong with the patterns of a route. The notes
-// begin with the name of the route, if that is not empty.
-func (r *Report) noteRoute(name string, c *Route) {
-	r.notePatterns(name, c.patterns(), c.Roots...)
+// noteRoute reports what is, or may be, wrong with the patterns of a route. Each note
+// begins with a prefix.
+func (r *Report) noteRoute(prefix string, c *Route) {
+	r.notePatterns(prefix, c.patterns(), c.Roots...)
 	for _, conflict := range c.Conflicts() {
-		r.Add(c.At("match").Text(conflict.Pattern), "%spattern %q in match lets nothing in: the pattern %q keeps all of it out", ofRoute(name), conflict.Pattern, conflict.By)
+		r.Add(c.At("match").Text(conflict.Pattern), "%spattern %q in match lets nothing in: the pattern %q keeps all of it out", prefix, conflict.Pattern, conflict.By)
 	}
 }
 
-func (r *Report) notePatterns(route string, patterns []pattern, roots ...string) {
+func (r *Report) notePatterns(prefix string, patterns []pattern, roots ...string) {
 	for _, p := range patterns {
 		if note := cmp.Or(p.wrong(roots), p.note(roots)); note != "" {
-			r.Add(p.keyPath(), "%spattern %q in %s: %s", ofRoute(route), p.glob, p.key, note)
+			r.Add(p.keyPath(), "%spattern %q in %s: %s", prefix, p.glob, p.key, note)
 		}
 	}
-}
-
-func ofRoute(name string) string {
-	if name == "" {
-		return ""
-	}
-	return fmt.Sprintf("route %q: ", name)
 }

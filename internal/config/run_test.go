@@ -2,8 +2,6 @@ package config
 
 import (
 	"errors"
-	"flag"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -66,19 +64,12 @@ func asInFile(c Route) Route {
 
 func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 	for args, want := range map[string]string{
-		"-stop-signal SIGFOO true":    `-stop-signal is "SIGFOO": want a signal other than SIGSTOP and SIGCONT, as in "SIGINT"; kill -l lists them`,
 		"-signal STOP true":           `-signal is "STOP": want a signal other than SIGSTOP`,
 		"-signal HUP -per file true":  "drop -per file",
 		"-recursive=no true":          `-recursive is "no": want true or false`,
-		"-settle 5 true":              `-settle is "5": want a time with its unit`,
-		"-debounce -1s true":          `-debounce is "-1s": want a time with its unit, not negative`,
 		"-on-busy wait true":          `-on-busy is "wait": want one of ignore, queue, restart`,
-		"-stdin lines true":           `-stdin is "lines": want one of`,
 		"-env A true":                 `-env is "A": want KEY=VALUE`,
 		"-env =x true":                `"" is no name of a variable`,
-		"-env EXECLOGD_PATH=x true":   "EXECLOGD_PATH: variables of this name are set for every job",
-		"-outputs [ true":             `-outputs: pattern "[": it is no glob`,
-		"-events modfy true":          `unknown event "modfy": is modify meant?`,
 		"-shell date true":            `there are both -shell and a command, "true": drop one of them`,
 		"-service true":               "not defined: -service",
 		"-restart=perhaps -path . ls": `invalid boolean value "perhaps" for -restart`,
@@ -89,38 +80,6 @@ func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "0:0") {
 			t.Errorf("%s: %v has a position in a file", args, err)
-		}
-	}
-}
-
-// A row of the table with a help is a flag.
-func TestKeysWithHelpAreFlags(t *testing.T) {
-	var (
-		n  int
-		on = true
-		r  = &tables{Report: new(Report)}
-	)
-	flags := flag.NewFlagSet("", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	defineKeys(flags, r, []key{
-		{"how_often", number(&n, 1, 9), n, "so `number` times"},
-		{"as_well", boolean(&on), nil, "whether to"},
-		{"file_alone", number(&n, 1, 9), nil, ""},
-	})
-	if err := flags.Parse([]string{"-how-often", "7", "-as-well=false", "rest"}); err != nil || len(r.mistakes) > 0 || n != 7 || on || flags.Arg(0) != "rest" {
-		t.Errorf("got %d, %v, then %q, with %v %v", n, on, flags.Args(), err, r.mistakes)
-	}
-	if flags.Lookup("file-alone") != nil {
-		t.Error("a key without help is a flag")
-	}
-	for arg, want := range map[string]string{
-		"-how-often=x":  `-how-often is "x": want a number from 1 to 9`,
-		"-how-often=10": `-how-often is "10": want a number from 1 to 9`,
-		"-as-well=x":    `-as-well is "x": want true or false`,
-	} {
-		r.mistakes = nil
-		if err := flags.Parse([]string{arg}); err != nil || len(r.mistakes) != 1 || r.mistakes[0].Text != want {
-			t.Errorf("%s: got %v %v, want %s", arg, err, r.mistakes, want)
 		}
 	}
 }
