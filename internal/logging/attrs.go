@@ -1,8 +1,10 @@
 package logging
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -46,15 +48,29 @@ func (p Paths) MarshalText() ([]byte, error) {
 	return fmt.Appendf(nil, "%s and %d more", p[0], len(p)-1), nil
 }
 
-// allAttrs returns the attributes that a logger adds, followed by those of the
-// record.
-func allAttrs(added []slog.Attr, r slog.Record) []slog.Attr {
-	all := added[:len(added):len(added)]
+// An attrsHandler hands each record to a function with all of its attributes: those that
+// the logger adds, followed by those of the record.
+type attrsHandler struct {
+	slog.Handler             // what writes a record as text, for handle
+	attrs        []slog.Attr // added by WithAttrs
+	handle       func(ctx context.Context, text slog.Handler, r slog.Record, attrs []slog.Attr) error
+}
+
+func (h attrsHandler) Handle(ctx context.Context, r slog.Record) error {
+	all := slices.Clone(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		all = append(all, a)
 		return true
 	})
-	return all
+	return h.handle(ctx, h.Handler, r, all)
+}
+
+func (h attrsHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return attrsHandler{h.Handler.WithAttrs(attrs), slices.Concat(h.attrs, attrs), h.handle}
+}
+
+func (h attrsHandler) WithGroup(name string) slog.Handler {
+	return attrsHandler{h.Handler.WithGroup(name), h.attrs, h.handle}
 }
 
 // isOutput reports whether a record with these attributes is a line that a command

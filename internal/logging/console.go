@@ -22,39 +22,25 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// A consoleHandler writes for people at a terminal. Records about a route become
-// lines in columns; tint writes the others.
-type consoleHandler struct {
-	slog.Handler             // tint's, which writes to console
-	attrs        []slog.Attr // added by WithAttrs
-	console      *Console
-}
-
-func newConsoleHandler(w io.Writer, o Options) *consoleHandler {
+// newConsoleHandler returns a handler that writes for people at a terminal. Records about
+// a route become lines in columns; tint writes the others. Each call of w.Write gets one
+// record.
+func newConsoleHandler(w io.Writer, o Options) slog.Handler {
 	c := &Console{w: w, layout: time.TimeOnly, noColor: o.NoColor}
 	for _, name := range o.Routes {
 		c.routeWidth = max(c.routeWidth, utf8.RuneCountInString(name))
 	}
-	others := tint.NewTextHandler(lockedWriter{c}, &tint.Options{Level: o.Level, TimeFormat: c.layout, NoColor: c.noColor})
-	return &consoleHandler{Handler: others, console: c}
+	others := tint.NewTextHandler(w, &tint.Options{Level: o.Level, TimeFormat: c.layout, NoColor: c.noColor})
+	return attrsHandler{Handler: others, handle: c.handle}
 }
 
-func (h *consoleHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &consoleHandler{h.Handler.WithAttrs(attrs), append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...), h.console}
-}
-
-func (h *consoleHandler) WithGroup(name string) slog.Handler {
-	return &consoleHandler{h.Handler.WithGroup(name), h.attrs, h.console}
-}
-
-func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
-	attrs := allAttrs(h.attrs, r)
+func (c *Console) handle(ctx context.Context, others slog.Handler, r slog.Record, attrs []slog.Attr) error {
 	line := Line{Time: r.Time, Message: r.Message}
 	for _, a := range attrs {
 		line.setAttr(a)
 	}
 	if line.Route == "" || r.Level < slog.LevelInfo {
-		return h.Handler.Handle(ctx, r)
+		return others.Handle(ctx, r)
 	}
 
 	switch {
@@ -72,7 +58,7 @@ func (h *consoleHandler) Handle(ctx context.Context, r slog.Record) error {
 			line.Message += ":" // the note lists the processes
 		}
 	}
-	return h.console.Write(line)
+	return c.Write(line)
 }
 
 // A Line is what a terminal shows about a route.
@@ -250,13 +236,4 @@ func (c *Console) paint(colour, text string) string {
 		return text
 	}
 	return colour + text + reset
-}
-
-// A lockedWriter writes the lines of other handlers between those of the console.
-type lockedWriter struct{ console *Console }
-
-func (w lockedWriter) Write(line []byte) (int, error) {
-	w.console.mu.Lock()
-	defer w.console.mu.Unlock()
-	return w.console.w.Write(line)
 }

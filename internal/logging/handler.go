@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -56,27 +57,32 @@ func NewHandler(w io.Writer, q *Queue, o Options) slog.Handler {
 
 // IsTerminal reports whether w is a terminal, or another character device.
 func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	info := fileInfo(w)
+	return info != nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // isJournal reports whether w leads to the journal. JOURNAL_STREAM alone does not
 // say so: it is inherited by programs whose output goes elsewhere.
 func isJournal(w io.Writer, stream string) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	if err != nil {
+	info := fileInfo(w)
+	if info == nil {
 		return false
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && stream == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+}
+
+// fileInfo returns what is known of the file that w is, or nil.
+func fileInfo(w io.Writer) fs.FileInfo {
+	f, ok := w.(*os.File)
+	if !ok {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	return info
 }
 
 // A SwapHandler passes records on to another handler, which Set replaces. Loggers

@@ -14,20 +14,14 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-// A journalHandler sends records to systemd's journal. The route and the paths are
-// fields of an entry, so that journalctl EXECLOGD_ROUTE=build finds it. Where
-// journald cannot be reached, as in a container, it writes lines that begin with
+// newJournalHandler returns a handler that sends records to systemd's journal. The route
+// and the paths are fields of an entry, so that journalctl EXECLOGD_ROUTE=build finds it.
+// Where journald cannot be reached, as in a container, it writes lines that begin with
 // their priority (sd-daemon(3)).
 //
 // go-systemd's journal package does not serve: it allows one value for each field,
 // and we have several paths.
-type journalHandler struct {
-	slog.Handler // writes into journal.text
-	journal      *journal
-	attrs        []slog.Attr // added by WithAttrs
-}
-
-func newJournalHandler(w io.Writer, q *Queue, o Options) *journalHandler {
+func newJournalHandler(w io.Writer, q *Queue, o Options) slog.Handler {
 	j := &journal{w: w, queue: q, to: &net.UnixAddr{Name: o.JournalSocket, Net: "unixgram"}}
 	j.conn, j.connErr = net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
 
@@ -41,41 +35,7 @@ func newJournalHandler(w io.Writer, q *Queue, o Options) *journalHandler {
 			return a
 		},
 	})
-	return &journalHandler{Handler: text, journal: j}
-}
-
-func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
-	attrs := allAttrs(h.attrs, r)
-	text := r.Message
-	if !isOutput(attrs) {
-		var err error
-		if text, err = h.journal.render(ctx, h.Handler, r); err != nil {
-			return err
-		}
-	}
-	h.journal.send(text, priority(r.Level), attrs)
-	return nil
-}
-
-func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &journalHandler{h.Handler.WithAttrs(attrs), h.journal, append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
-}
-
-func (h *journalHandler) WithGroup(name string) slog.Handler {
-	return &journalHandler{h.Handler.WithGroup(name), h.journal, h.attrs}
-}
-
-// priority returns the priority of syslog(3) for a level.
-func priority(l slog.Level) string {
-	switch {
-	case l >= slog.LevelError:
-		return "3"
-	case l >= slog.LevelWarn:
-		return "4"
-	case l >= slog.LevelInfo:
-		return "6"
-	}
-	return "7"
+	return attrsHandler{Handler: text, handle: j.handle}
 }
 
 // A journal is the socket for journald. The handlers derived from one another share
@@ -94,34 +54,52 @@ type journal struct {
 	text bytes.Buffer
 }
 
-// render returns a record as text without the final newline. h writes into j.text.
-func (j *journal) render(ctx context.Context, h slog.Handler, r slog.Record) (string, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.text.Reset()
-	err := h.Handle(ctx, r)
-	return strings.TrimSuffix(j.text.String(), "\n"), err
-}
+// handle queues a record as an entry. Its text is what h writes into j.text, or the line
+// alone that a command wrote. If the entry cannot be sent, the text is written as lines.
+func (j *journal) handle(ctx context.Context, h slog.Handler, r slog.Record, attrs []slog.Attr) error {
+	text := r.Message
+	if !isOutput(attrs) {
+		j.mu.Lock()
+		j.text.Reset()
+		err := h.Handle(ctx, r)
+		text = strings.TrimSuffix(j.text.String(), "\n")
+		j.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
 
-// send queues an entry. If it cannot be sent, its text is written as lines.
-func (j *journal) send(text, priority string, attrs []slog.Attr) {
+	level := priority(r.Level)
 	e := entry{}
 	e.add("MESSAGE", text)
-	e.add("PRIORITY", priority)
+	e.add("PRIORITY", level)
 	e.add("SYSLOG_IDENTIFIER", "execlogd")
 	for _, a := range attrs {
 		e.addAttr(a)
 	}
-
 	j.queue.add(e.Len(), func() {
 		err := j.connErr
 		if err == nil {
 			_, err = j.conn.WriteToUnix(e.Bytes(), j.to)
 		}
 		if err != nil {
-			fmt.Fprintf(j.w, "<%s>%s\n", priority, strings.ReplaceAll(text, "\n", "\n<"+priority+">"))
+			fmt.Fprintf(j.w, "<%s>%s\n", level, strings.ReplaceAll(text, "\n", "\n<"+level+">"))
 		}
 	})
+	return nil
+}
+
+// priority returns the priority of syslog(3) for a level.
+func priority(l slog.Level) string {
+	switch {
+	case l >= slog.LevelError:
+		return "3"
+	case l >= slog.LevelWarn:
+		return "4"
+	case l >= slog.LevelInfo:
+		return "6"
+	}
+	return "7"
 }
 
 // An entry is one entry of the journal in its native format

@@ -45,12 +45,8 @@ func TestJournalGetsFields(t *testing.T) {
 	conn := listen()
 	var lines bytes.Buffer
 	q := NewQueue(nil)
-	h := newJournalHandler(&lines, q, Options{JournalSocket: socket})
-	t.Cleanup(func() {
-		q.close(time.Minute)
-		h.journal.conn.Close()
-	})
-	log := slog.New(h)
+	log := slog.New(newJournalHandler(&lines, q, Options{JournalSocket: socket}))
+	t.Cleanup(func() { q.close(time.Minute) })
 	next := func() string {
 		t.Helper()
 		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {

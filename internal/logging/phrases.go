@@ -44,13 +44,11 @@ const (
 // LeftBehind says in words which processes a run has left behind; "" if none.
 func LeftBehind(r job.Run) string {
 	var said []string
-	for _, one := range []struct {
-		what string
-		job.Processes
-	}{{EndedBehind, r.Ended}, {LeftRunning, r.Left}} {
-		if one.Count > 0 {
-			said = append(said, one.what+": "+one.String())
-		}
+	if r.Ended.Count > 0 {
+		said = append(said, EndedBehind+": "+r.Ended.String())
+	}
+	if r.Left.Count > 0 {
+		said = append(said, LeftRunning+": "+r.Left.String())
 	}
 	return strings.Join(said, "; ")
 }

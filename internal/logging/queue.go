@@ -33,11 +33,11 @@ type Queue struct {
 	size    int        // bytes of what waits and of what is being written
 	written int        // messages
 	stalled bool       // nothing was written for a timeout that somebody waited for
+	more    *sync.Cond // something waits, or it is closed
 	room    *sync.Cond // half of the queue is free, or it is stalled or closed
 	lost    int        // messages dropped since the last call of dropped
 	closed  bool
 
-	wake chan struct{} // holds 1 when there is something to write
 	done chan struct{} // closed when all is written after Close
 }
 
@@ -54,8 +54,8 @@ func NewQueue(dropped func(n int)) *Queue {
 	if dropped == nil {
 		dropped = func(int) {}
 	}
-	q := &Queue{dropped: dropped, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	q.room = sync.NewCond(&q.mu)
+	q := &Queue{dropped: dropped, done: make(chan struct{})}
+	q.more, q.room = sync.NewCond(&q.mu), sync.NewCond(&q.mu)
 	go q.run()
 	return q
 }
@@ -63,29 +63,29 @@ func NewQueue(dropped func(n int)) *Queue {
 // run writes the messages until the queue is closed and empty.
 func (q *Queue) run() {
 	defer close(q.done)
+	q.mu.Lock()
 	for {
-		q.mu.Lock()
-		batch, closed := q.waiting, q.closed
-		q.waiting = nil
-		q.mu.Unlock()
-
-		if len(batch) == 0 {
-			if closed {
-				return
-			}
-			<-q.wake
-			continue
+		for len(q.waiting) == 0 && !q.closed {
+			q.more.Wait()
 		}
+		batch := q.waiting
+		if len(batch) == 0 {
+			q.mu.Unlock()
+			return
+		}
+
+		q.waiting = nil
 		for _, m := range batch {
+			q.mu.Unlock()
 			m.write()
 			q.mu.Lock()
+
 			q.size -= m.size
 			q.written++
 			q.stalled = false
 			if q.size <= maxQueued/2 {
 				q.room.Broadcast()
 			}
-			q.mu.Unlock()
 			q.reportDropped()
 		}
 	}
@@ -97,10 +97,10 @@ func (q *Queue) run() {
 func (q *Queue) Close() { q.close(flushTimeout) }
 
 func (q *Queue) close(timeout time.Duration) {
-	q.reportDropped()
 	q.mu.Lock()
+	q.reportDropped()
 	q.closed = true
-	q.wakeUp()
+	q.more.Signal()
 	q.room.Broadcast()
 	q.mu.Unlock()
 
@@ -112,17 +112,12 @@ func (q *Queue) close(timeout time.Duration) {
 
 // Writer returns a writer to w that never blocks and never fails. Each Write is a
 // message.
-func (q *Queue) Writer(w io.Writer) io.Writer { return queueWriter{q, w} }
-
-type queueWriter struct {
-	queue *Queue
-	w     io.Writer
-}
-
-func (w queueWriter) Write(p []byte) (int, error) {
-	text := bytes.Clone(p)
-	w.queue.add(len(text), func() { w.w.Write(text) })
-	return len(p), nil
+func (q *Queue) Writer(w io.Writer) io.Writer {
+	return writerFunc(func(p []byte) error {
+		text := bytes.Clone(p)
+		q.add(len(text), func() { w.Write(text) })
+		return nil
+	})
 }
 
 // WaitingWriter returns a writer to w for what must not be dropped. Write returns
@@ -130,31 +125,23 @@ func (w queueWriter) Write(p []byte) (int, error) {
 // reader who does not read, and returns [ErrNotRead]: then the text may be written
 // later, or never.
 func (q *Queue) WaitingWriter(ctx context.Context, w io.Writer) io.Writer {
-	return waitingWriter{ctx, q, w}
-}
-
-type waitingWriter struct {
-	ctx   context.Context
-	queue *Queue
-	w     io.Writer
-}
-
-func (w waitingWriter) Write(p []byte) (int, error) {
-	text := bytes.Clone(p) // it may be written after the return
-	written := make(chan error, 1)
-
-	// A message without size is never dropped.
-	w.queue.add(0, func() {
-		_, err := w.w.Write(text)
-		written <- err
+	return writerFunc(func(p []byte) error {
+		text := bytes.Clone(p)         // it may be written after the return
+		written := q.write(0, w, text) // without a size it is never dropped
+		select {
+		case err := <-written:
+			return err
+		case <-ctx.Done():
+			return q.await(written, flushTimeout)
+		}
 	})
-	var err error
-	select {
-	case err = <-written:
-	case <-w.ctx.Done():
-		err = w.queue.await(written, flushTimeout)
-	}
-	if err != nil {
+}
+
+// A writerFunc writes all of a text, or fails.
+type writerFunc func(text []byte) error
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	if err := f(p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -164,12 +151,17 @@ func (w waitingWriter) Write(p []byte) (int, error) {
 // same terminal follows it. It does not wait for a reader who does not read: then
 // the line is written later, or dropped.
 func (q *Queue) WriteLine(w io.Writer, line string) {
+	_ = q.await(q.write(len(line), w, []byte(line)), stallTimeout)
+}
+
+// write queues a text as a message of so many bytes. The error comes when it is written.
+func (q *Queue) write(size int, w io.Writer, text []byte) <-chan error {
 	written := make(chan error, 1)
-	q.add(len(line), func() {
-		_, err := io.WriteString(w, line)
+	q.add(size, func() {
+		_, err := w.Write(text)
 		written <- err
 	})
-	_ = q.await(written, stallTimeout)
+	return written
 }
 
 // WaitForRoom slows down a caller who logs faster than the log is written, such as
@@ -198,22 +190,19 @@ func (q *Queue) WaitForRoom() {
 // add queues a message of so many bytes, or drops it. It never waits. After Close
 // it does nothing.
 func (q *Queue) add(size int, write func()) {
-	q.reportDropped()
-
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.reportDropped()
 
 	switch {
 	case q.closed:
-		return
 	case q.size+size > maxQueued:
 		q.lost++
-		return
+	default:
+		q.waiting = append(q.waiting, message{size, write})
+		q.size += size
+		q.more.Signal()
 	}
-
-	q.waiting = append(q.waiting, message{size, write})
-	q.size += size
-	q.wakeUp()
 }
 
 // await waits for a message to be written, for the timeout at most. While the queue
@@ -241,23 +230,15 @@ func (q *Queue) await(written <-chan error, timeout time.Duration) error {
 }
 
 // reportDropped calls dropped once half of the queue is free. Earlier, each message
-// that is written would make room for one more report.
+// that is written would make room for one more report. q.mu must be held; it is not
+// during the call.
 func (q *Queue) reportDropped() {
-	q.mu.Lock()
 	lost := q.lost
 	if lost == 0 || q.size > maxQueued/2 || q.closed {
-		q.mu.Unlock()
 		return
 	}
 	q.lost = 0
 	q.mu.Unlock()
+	defer q.mu.Lock()
 	q.dropped(lost)
-}
-
-// wakeUp makes run look at the queue. q.mu must be held.
-func (q *Queue) wakeUp() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
 }
