@@ -12,7 +12,7 @@ import (
 
 func TestAfter(t *testing.T) {
 	site := []fakeRoute{build, styles, behind(pages, "build", "css")}
-	tests := []scenario{
+	for _, tt := range []scenario{
 		{"a route waits while another runs that comes first", []fakeRoute{build, reload}, "a.md@0 x.html@10", "build:a.md@30-130 reload:x.html@130"},
 		{"it waits while that one has something waiting", []fakeRoute{build, reload}, "x.html@0 a.md@90", "build:a.md@120-220 reload:x.html@220"},
 		{"it gathers meanwhile", []fakeRoute{build, reload}, "a.md@0 x.html@10 y.html@70 z.html@129", "build:a.md@30-130 reload:x.html+y.html+z.html@130"},
@@ -78,8 +78,7 @@ func TestAfter(t *testing.T) {
 		{"who goes all the same has not", []fakeRoute{
 			failing(styles, "1"), continuing(behind(build, "css")), reload,
 		}, "a.scss@0 a.md@10 x.html@20", "css:a.scss@30-130! build:a.md@130-230 reload:x.html@230"},
-	}
-	for _, tt := range tests {
+	} {
 		tt.run(t, Options{Grace: -1})
 	}
 }
@@ -87,7 +86,7 @@ func TestAfter(t *testing.T) {
 func TestPerFile(t *testing.T) {
 	thumbs := fakeRoute{Route: Route{Name: "t", Delay: 100 * ms, Debounce: -1, Per: PerFile}}
 	slow := thumbs.with(func(a *fakeRoute) { a.work = 300 * ms })
-	tests := []scenario{
+	for _, tt := range []scenario{
 		{"each file has its own delay", []fakeRoute{thumbs}, "a@0 b@60 a@90", "t:a@100 t:b@160"},
 		{"different files run side by side", []fakeRoute{slow}, "a@0 b@10", "t:a@100-400 t:b@110-410"},
 		{"one file does not", []fakeRoute{slow}, "a@0 a@150 a@170", "t:a@100-400 t:a@400-700"},
@@ -103,15 +102,14 @@ func TestPerFile(t *testing.T) {
 		{"one that is followed is so when the last file is done", []fakeRoute{slow, behind(pages, "t")}, "a@0 b@100", "t:a@100-400 t:b@200-500 pages:a+b@500"},
 		{"a file that fails cancels what waits", []fakeRoute{failing(slow, "1"), behind(pages, "t")}, "a@0 b@100", "t:a@100-400! t:b@200-500 pages:b@500!cancelled"},
 		{"a file that fails and then does not is made good", []fakeRoute{failing(slow, "1"), behind(pages, "t")}, "a@0 b@100 a@200", "t:a@100-400! t:b@200-500 t:a@400-700 pages:b+a@700"},
-	}
-	for _, tt := range tests {
+	} {
 		tt.run(t, Options{Grace: -1})
 	}
 }
 
 func TestEmptyFiles(t *testing.T) {
 	uploads := fakeRoute{Route: Route{Name: "u", Delay: 100 * ms, Debounce: -1, Per: PerFile, Empty: true}}
-	tests := []scenario{
+	for _, tt := range []scenario{
 		{"a new file is heeded when it is closed", []fakeRoute{uploads}, "a:c@0 a:w@500", "u:a@600"},
 		{"also if that comes as one event", []fakeRoute{uploads}, "a:cw@0", "u:a@100"},
 		{"also in the batch of a whole route", []fakeRoute{uploads.with(func(a *fakeRoute) { a.Per = PerRoute })}, "a:c@0 b@10 a:w@20", "u:b+a@110"},
@@ -127,8 +125,7 @@ func TestEmptyFiles(t *testing.T) {
 		{"or its directory", []fakeRoute{uploads.with(func(a *fakeRoute) { a.Mask = inotify.Modify })}, "d/a:c@0 d/a:w@1 d/>e/@50", "u:e/a@150"},
 		{"what is renamed while it is open is not the one that was made", []fakeRoute{uploads.with(func(a *fakeRoute) { a.Mask = inotify.Modify })}, "d/a:c@0 d/>e/@50 d/a:w@100", ""},
 		{"who does not ask for it hears nothing", []fakeRoute{uploads.with(func(a *fakeRoute) { a.Empty = false })}, "a:c@0 a:w@1", ""},
-	}
-	for _, tt := range tests {
+	} {
 		tt.run(t, Options{Grace: -1})
 	}
 }
@@ -137,7 +134,7 @@ func TestOnBusy(t *testing.T) {
 	queue := fakeRoute{Route: Route{Name: "r", Delay: 100 * ms, Debounce: -1}, work: 1000 * ms}
 	ignore := queue.with(func(a *fakeRoute) { a.OnBusy = Ignore })
 	restart := queue.with(func(a *fakeRoute) { a.OnBusy = Restart })
-	tests := []scenario{
+	for _, tt := range []scenario{
 		{"queue: what comes makes one further run", []fakeRoute{queue}, "a@0 b@200 c@300", "r:a@100-1100 r:b+c@1100-2100"},
 
 		{"ignore: what comes during a run is dropped", []fakeRoute{ignore}, "a@0 b@200 c@1000", "r:a@100-1100"},
@@ -163,8 +160,7 @@ func TestOnBusy(t *testing.T) {
 		{"restart: runs start a debounce apart", []fakeRoute{restart.with(func(a *fakeRoute) { a.Debounce = 500 * ms })}, "a@0 b@150", "r:a@100-600!restarted r:a+b@600-1600"},
 		{"restart: it waits for what comes first, still running", []fakeRoute{build, behind(restart, "build").with(func(a *fakeRoute) { a.Follow = true; a.work = 10_000 * ms })}, "a.md@0 b.md@500", "build:a.md@30-130 r:a.md@130-630!restarted build:b.md@530-630 r:a.md+b.md@630-10630"},
 		{"restart: it is no failure", []fakeRoute{restart, behind(pages, "r")}, "a@0 b@200", "r:a@100-300!restarted r:a+b@300-1300 pages:a+b@1300"},
-	}
-	for _, tt := range tests {
+	} {
 		tt.run(t, Options{Grace: -1})
 	}
 }
@@ -172,7 +168,7 @@ func TestOnBusy(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	many := fakeRoute{Route: Route{Name: "many", Delay: -1, Debounce: -1, Per: PerFile, Hold: DefaultHold, Ignore: []string{"x*"}}, work: 100 * ms}
 	one := fakeRoute{Route: Route{Name: "one", Patterns: []string{"x*"}, Delay: -1, Debounce: -1}, work: 100 * ms}
-	tests := []scenario{
+	for _, tt := range []scenario{
 		{"no more run than may", []fakeRoute{many}, "a@0 b@0 c@0 d@0 e@0", "many:a@0-100 many:b@0-100 many:c@100-200 many:d@100-200 many:e@200-300"},
 		{"what waits for its turn gathers", []fakeRoute{many, one}, "a@0 b@0 x1@10 x2@20", "many:a@0-100 many:b@0-100 one:x1+x2@100-200"},
 		{"many of one route do not keep another waiting", []fakeRoute{many, one}, "a@0 b@0 c@0 d@0 e@0 x@10", "many:a@0-100 many:b@0-100 many:c@100-200 one:x@100-200 many:d@200-300 many:e@200-300"},
@@ -181,8 +177,7 @@ func TestConcurrency(t *testing.T) {
 		{"what goes while it waits needs no turn", []fakeRoute{many}, "a@0 b@0 c@0 d@0 c:d@50", "many:a@0-100 many:b@0-100 many:d@100-200"},
 		{"what opens while it waits is held", []fakeRoute{many}, "a@0 b@0 c@0 c:M@50 d@60 c:w@250", "many:a@0-100 many:b@0-100 many:d@100-200 many:c@250-350"},
 		{"what comes first may come up while it waits", []fakeRoute{many, behind(one, "build"), build}, "a@0 b@0 x@0 a.md@90", "many:a@0-100 many:b@0-100 many:a.md@100-200 build:a.md@120-220 one:x@220-320"},
-	}
-	for _, tt := range tests {
+	} {
 		tt.run(t, Options{Concurrency: 2})
 	}
 }

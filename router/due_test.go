@@ -1,6 +1,7 @@
 package router
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +64,7 @@ var noLogs = Route{Delay: 100 * ms, Debounce: -1, WaitsFor: func(e inotify.Event
 func TestTiming(t *testing.T) {
 	debounced := Route{Delay: 100 * ms, Debounce: 500 * ms}
 	instant := Route{Delay: -1, Debounce: -1}
+	bounded := Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms}
 	tests := []struct {
 		name         string
 		route        Route
@@ -100,71 +102,21 @@ func TestTiming(t *testing.T) {
 		{"a write and its close are", timing, 0, "a:M@0 a:M@5000 a:w@5200", "a@2000 a@5300"},
 		{"a bound of its own", Route{Delay: 100 * ms, Debounce: -1, Settle: 300 * ms}, 0, "a:M@0 a:M@250", "a@550"},
 		{"without settling nothing is held", Route{Delay: 100 * ms, Debounce: -1, Settle: -1}, 0, "a:M@0 a:w@150", "a@100"},
-		{
-			"a log that is never quiet gets through after Hold",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
-			0,
-			"a:M@0 a:M@300 a:M@600 a:M@900 a:M@1200", "a@1100 a@2300",
-		},
-		{
-			"a log that used up Hold holds back nothing else",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
-			0,
-			"l:M@0 l:M@600 l:M@1000 b@1800 l:M@1850 l:M@2500 l:M@3200", "l@1100 b+l@1900 l@3600",
-		},
-		{
-			"also when it was closed",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
-			0,
-			"l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1410",
-		},
-		{
-			"or made anew",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
-			0,
-			"l:M@0 l:M@600 l:M@1000 l:d@1200 l:c@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1410",
-		},
-		{
-			"or rotated, under its old name and its new one",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms, Mask: inotify.Modify},
-			0,
-			"l:M@0 l:M@600 l:M@1000 l>l.1@1200 l.1:M@1300 b@1310 l.1:M@1400 l:c@1500 l:M@1510 c@1520 l:M@1600", "l@1100 l.1+b@1410 l+c@1620",
-		},
-		{
-			"but not for ever",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
-			0,
-			"l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@700000 b@700010 l:w@700500", "l@1100 l+b@700600",
-		},
-		{
-			"a log that is quiet in between holds back nothing twice either",
-			timing,
-			0,
-			"l:M@0 b@10 l:M@5000 c@5010 l:M@9000 d@9010", "l+b@2000 l+c@5110 l+d@9110",
-		},
-		{
-			"a log that waits takes nothing from the delay of others",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms},
-			0,
-			"l:M@0 l:M@600 l:M@1000 l:M@1500 b@1800 c@1850 l:M@1860", "l@1100 l+b+c@1900",
-		},
+		{"a log that is never quiet gets through after Hold", bounded, 0, "a:M@0 a:M@300 a:M@600 a:M@900 a:M@1200", "a@1100 a@2300"},
+		{"a log that used up Hold holds back nothing else", bounded, 0, "l:M@0 l:M@600 l:M@1000 b@1800 l:M@1850 l:M@2500 l:M@3200", "l@1100 b+l@1900 l@3600"},
+		{"also when it was closed", bounded, 0, "l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1410"},
+		{"or made anew", bounded, 0, "l:M@0 l:M@600 l:M@1000 l:d@1200 l:c@1200 l:M@1300 b@1310 l:w@1700", "l@1100 l+b@1410"},
+		{"or rotated, under its old name and its new one", Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms, Mask: inotify.Modify}, 0, "l:M@0 l:M@600 l:M@1000 l>l.1@1200 l.1:M@1300 b@1310 l.1:M@1400 l:c@1500 l:M@1510 c@1520 l:M@1600", "l@1100 l.1+b@1410 l+c@1620"},
+		{"but not for ever", bounded, 0, "l:M@0 l:M@600 l:M@1000 l:w@1200 l:M@700000 b@700010 l:w@700500", "l@1100 l+b@700600"},
+		{"a log that is quiet in between holds back nothing twice either", timing, 0, "l:M@0 b@10 l:M@5000 c@5010 l:M@9000 d@9010", "l+b@2000 l+c@5110 l+d@9110"},
+		{"a log that waits takes nothing from the delay of others", bounded, 0, "l:M@0 l:M@600 l:M@1000 l:M@1500 b@1800 c@1850 l:M@1860", "l@1100 l+b+c@1900"},
 		{"a file that is not worth waiting for holds back nothing else", noLogs, 0, "x.log:M@0 b@10 x.log:M@300 x.log:M@600 c:M@700 x.log:M@900 c:w@950", "x.log+b@110 x.log+c@1050"},
 		{"and itself until it is complete", noLogs, 0, "x.log:M@0 x.log:M@1500 x.log:w@2500", "x.log@2600"},
 		{"Hold can be none", Route{Delay: 100 * ms, Debounce: -1, Hold: -1}, 0, "a:M@0 a:M@90", "a@100"},
-		{
-			"Hold counts from when the batch could go",
-			Route{Delay: 100 * ms, Debounce: -1, Hold: 500 * ms},
-			1000 * ms,
-			"a@0 b:M@200 b:M@1000 b:M@1500", "a@100 b@1600",
-		},
+		{"Hold counts from when the batch could go", Route{Delay: 100 * ms, Debounce: -1, Hold: 500 * ms}, 1000 * ms, "a@0 b:M@200 b:M@1000 b:M@1500", "a@100 b@1600"},
 		{"a removed file holds nothing", timing, 0, "b@0 a:M@0 a:d@500", "b@600"},
 		{"a file renamed away holds nothing", timing, 0, "b@0 a:M@0 a:f@500", "b@600"},
-		{
-			"a removed file that is still written holds nothing",
-			Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify | inotify.Delete},
-			0,
-			"a:M@0 a:d@10 a:M@20", "a@100",
-		},
+		{"a removed file that is still written holds nothing", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify | inotify.Delete}, 0, "a:M@0 a:d@10 a:M@20", "a@100"},
 		{"a file renamed while open is held under its new name", timing, 0, "a:M@0 a>b@50 b:w@400", "b@500"},
 		{"a replaced file is not open", timing, 0, "a:M@0 a:t@50", "a@100"},
 		{"a file found by a scan is not open", timing, 0, "a:cmw@0", "a@100"},
@@ -172,18 +124,8 @@ func TestTiming(t *testing.T) {
 		{"nor for closed", timing, 0, "a:M@0 a:Ma@50 a:w@900", "a@1000"},
 		{"a close alone triggers nothing", timing, 0, "a:w@0", ""},
 		{"a close triggers a route that asks for it", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.CloseWrite}, 0, "a:M@0 a:w@900", "a@1000"},
-		{
-			"files made one after another are announced in time",
-			Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Create},
-			0,
-			"a:c@0 b:c@60 c:c@120", "a+b@100 c@220",
-		},
-		{
-			"a file made and slowly filled is held as well",
-			Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Create},
-			0,
-			"a:c@0 a:M@10 a:M@500 a:w@600", "a@700",
-		},
+		{"files made one after another are announced in time", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Create}, 0, "a:c@0 b:c@60 c:c@120", "a+b@100 c@220"},
+		{"a file made and slowly filled is held as well", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Create}, 0, "a:c@0 a:M@10 a:M@500 a:w@600", "a@700"},
 
 		{"a slow temporary file vanishes at its rename", timing, 0, "t:c@0 t:M@1 t:M@400 t:w@500 t>a@501", "a@600"},
 		{"what is gone again is not dispatched", timing, 0, "a@0 a:d@50", ""},
@@ -192,22 +134,10 @@ func TestTiming(t *testing.T) {
 		{"an event that nobody asked for does nothing", timing, 0, "a:a@0 a:c@1 a:d@2", ""},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				rec := &recorder{start: time.Now(), work: tt.work}
-				tt.route.Name, tt.route.Callback = "test", rec.run
-				r := mustNew(t, Options{}, tt.route)
-				stop := background(t, r)
-				synctest.Wait()
-
-				play(t, time.Now(), tt.events, r.Events)
-				time.Sleep(long)
-				stop()
-
-				if got := rec.String(); got != tt.runs {
-					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
-				}
-			})
+		inBubble(t, tt.name, func(t *testing.T) {
+			if got := timed(t, Options{}, tt.route, tt.work, tt.events, nil, nil); got != tt.runs {
+				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+			}
 		})
 	}
 }
@@ -234,33 +164,27 @@ func TestSaves(t *testing.T) {
 	for _, tt := range tests {
 		// The kernel hands events over one at a time or many together.
 		for _, together := range []bool{false, true} {
-			name := tt.writer + ", event by event"
-			if together {
-				name = tt.writer + ", in one read"
-			}
-			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					rec := &recorder{start: time.Now()}
-					r := mustNew(t, Options{}, Route{Name: "reload", Mask: Reload, Delay: 100 * ms, Callback: rec.run})
-					stop := background(t, r)
-					synctest.Wait()
+			inBubble(t, fmt.Sprintf("%s, in one read: %t", tt.writer, together), func(t *testing.T) {
+				rec := &recorder{start: time.Now()}
+				r := mustNew(t, Options{}, Route{Name: "reload", Mask: Reload, Delay: 100 * ms, Callback: rec.run})
+				stop := background(t, r)
+				synctest.Wait()
 
-					events := words(tt.events)
-					if together {
-						r.Events(events)
-					} else {
-						for _, e := range events {
-							r.Events([]inotify.Event{e})
-							time.Sleep(ms)
-						}
+				events := words(tt.events)
+				if together {
+					r.Events(events)
+				} else {
+					for _, e := range events {
+						r.Events([]inotify.Event{e})
+						time.Sleep(ms)
 					}
-					time.Sleep(long)
-					stop()
+				}
+				time.Sleep(long)
+				stop()
 
-					if got := rec.batches(); !slices.Equal(got, []string{tt.batch}) {
-						t.Errorf("events %q\n got batches %q\nwant one, %q", tt.events, got, tt.batch)
-					}
-				})
+				if got := rec.batches(); !slices.Equal(got, []string{tt.batch}) {
+					t.Errorf("events %q\n got batches %q\nwant one, %q", tt.events, got, tt.batch)
+				}
 			})
 		}
 	}

@@ -163,12 +163,10 @@ type scenario struct {
 }
 
 func (p scenario) run(t *testing.T, opts Options) {
-	t.Run(p.name, func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			if got := runRoutes(t, opts, p.events, p.routes...); got != p.runs {
-				t.Errorf("events %q\n got runs %s\nwant runs %s", p.events, got, p.runs)
-			}
-		})
+	inBubble(t, p.name, func(t *testing.T) {
+		if got := runRoutes(t, opts, p.events, p.routes...); got != p.runs {
+			t.Errorf("events %q\n got runs %s\nwant runs %s", p.events, got, p.runs)
+		}
 	})
 }
 

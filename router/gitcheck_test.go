@@ -48,28 +48,16 @@ func TestQuiet(t *testing.T) {
 		{"each file by itself does not wait", plain.with(func(r *Route) { r.Per = PerFile }), files("f", 10, 0, 0), strings.TrimSpace(strings.Repeat("1@30 ", 10))},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				rec := &recorder{start: start}
-				tt.route.Name, tt.route.Callback, tt.route.ReadOnly = "test", rec.run, true
-				r := mustNew(t, Options{Concurrency: -1}, tt.route)
-				r.schedule.Sleep = func(time.Duration) {}
-				stop := background(t, r)
-				synctest.Wait()
-				play(t, start, tt.events, r.Events)
-				time.Sleep(long)
-				stop()
-
-				var got []string
-				for run := range strings.FieldsSeq(rec.String()) {
-					batch, at, _ := strings.Cut(run, "@")
-					got = append(got, fmt.Sprintf("%d@%s", strings.Count(batch, "+")+1, at))
-				}
-				if runs := strings.Join(got, " "); runs != tt.runs {
-					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, runs, tt.runs)
-				}
-			})
+		inBubble(t, tt.name, func(t *testing.T) {
+			tt.route.ReadOnly = true
+			var got []string
+			for run := range strings.FieldsSeq(timed(t, Options{Concurrency: -1}, tt.route, 0, tt.events, nil, nil)) {
+				batch, at, _ := strings.Cut(run, "@")
+				got = append(got, fmt.Sprintf("%d@%s", strings.Count(batch, "+")+1, at))
+			}
+			if runs := strings.Join(got, " "); runs != tt.runs {
+				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, runs, tt.runs)
+			}
 		})
 	}
 }
@@ -147,9 +135,7 @@ func TestIndexLock(t *testing.T) {
 				}
 				save()
 				time.Sleep(time.Second)
-				if err := os.Remove(lock); err != nil {
-					t.Fatal(err)
-				}
+				remove(t, lock)
 				time.Sleep(time.Second)
 				stop()
 				if got := len(rec.batches()); got != 2 {

@@ -20,10 +20,7 @@ func reports(t *testing.T) (*Router, <-chan string) {
 	batches := make(chan string, 100)
 	return mustNew(t, Options{}, Route{
 		Name: "test", Delay: 50 * ms, Debounce: -1,
-		Callback: func(_ context.Context, batch []inotify.Event) error {
-			batches <- paths(batch)
-			return nil
-		},
+		Callback: to(batches),
 	}), batches
 }
 
@@ -74,9 +71,7 @@ func TestListenSaves(t *testing.T) {
 			rename(t, filepath.Join(root, "sub", "sedABC"), filepath.Join(root, "sub", "page.html"))
 		}, "sub/page.html"},
 		{"removed and written anew", func(t *testing.T) {
-			if err := os.Remove(filepath.Join(root, "sub", "page.html")); err != nil {
-				t.Fatal(err)
-			}
+			remove(t, filepath.Join(root, "sub", "page.html"))
 			write(t, filepath.Join(root, "sub", "page.html"), "newest")
 		}, "sub/page.html"},
 		{"in a directory that did not exist", func(t *testing.T) { write(t, filepath.Join(root, "a/b/c.html"), "c") }, "a/b/c.html"},
@@ -293,6 +288,28 @@ func write(t *testing.T, path, content string) {
 func rename(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mkdir(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flush waits until everything that has happened was delivered.
+func flush(t *testing.T, g *Group) {
+	t.Helper()
+	if err := g.watcher.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,8 +1,6 @@
 package router
 
 import (
-	"context"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -20,10 +18,7 @@ func TestListenWithIgnoreFiles(t *testing.T) {
 	batches := make(chan string, 100)
 	r := mustNew(t, Options{}, Route{
 		Name: "test", Delay: -1, Debounce: -1, IgnoreFiles: true,
-		Callback: func(_ context.Context, batch []inotify.Event) error {
-			batches <- paths(batch)
-			return nil
-		},
+		Callback: to(batches),
 	})
 	g := listenGroup(t, Listener{Root: root, Router: r})
 	if n := g.Watches(); n != 2 {
@@ -42,9 +37,7 @@ func TestListenWithIgnoreFiles(t *testing.T) {
 	next("src/x")
 
 	write(t, filepath.Join(root, ".gitignore"), "/src/\n")
-	if err := g.watcher.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	flush(t, g)
 	save("src/x")
 	save("a.log")
 	next("a.log")
@@ -54,12 +47,8 @@ func TestListenWithIgnoreFiles(t *testing.T) {
 		t.Errorf("%d directories are watched, want 4: one that is ignored since stays", n)
 	}
 
-	if err := os.Remove(filepath.Join(root, ".gitignore")); err != nil {
-		t.Fatal(err)
-	}
-	if err := g.watcher.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	remove(t, filepath.Join(root, ".gitignore"))
+	flush(t, g)
 	save("src/x")
 	next("src/x")
 }
@@ -72,10 +61,7 @@ func TestIgnoreFilesThatChangedUnwatched(t *testing.T) {
 	batches := make(chan string, 100)
 	route := Route{
 		Name: "test", Delay: -1, Debounce: -1, IgnoreFiles: true, ReadOnly: true, Mask: inotify.CloseWrite,
-		Callback: func(_ context.Context, batch []inotify.Event) error {
-			batches <- paths(batch)
-			return nil
-		},
+		Callback: to(batches),
 	}
 	r := mustNew(t, Options{}, route)
 	listener := Listener{Root: root, Router: r}
@@ -92,9 +78,7 @@ func TestIgnoreFilesThatChangedUnwatched(t *testing.T) {
 
 	saveUnwatched := func(rules string) {
 		t.Helper()
-		if err := g.watcher.Flush(t.Context()); err != nil { // then the watch is gone
-			t.Fatal(err)
-		}
+		flush(t, g)
 		write(t, filepath.Join(root, "sub/.gitignore"), rules)
 	}
 	if err := g.SetListeners(); err != nil {

@@ -65,141 +65,90 @@ func TestLoopsAreRefused(t *testing.T) {
 			return ErrRestarted
 		}}}}, []string{"a"}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				sim := newSimulation(1)
-				var routes []Route
-				for _, a := range tt.routes {
-					a.Callback = cmpOr(a.Callback, sim.fakeCallback(a))
-					routes = append(routes, a.Route)
+		inBubble(t, tt.name, func(t *testing.T) {
+			sim := newSimulation(1)
+			var routes []Route
+			for _, a := range tt.routes {
+				if a.Callback == nil {
+					a.Callback = sim.fakeCallback(a)
 				}
-				sim.play(t, Options{Grace: -1, Post: sim.note}, routes, func() { sim.router.Events(words("x.j x.a")) })
-				sim.wantLoops(t, 1, 1, tt.loop)
-				if most := 2 * maxGeneration * len(tt.routes); sim.runs > most {
-					t.Errorf("%d runs, want at most %d", sim.runs, most)
-				}
-			})
+				routes = append(routes, a.Route)
+			}
+			sim.play(t, Options{Grace: -1, Post: sim.note}, routes, func() { sim.router.Events(words("x.j x.a")) })
+			sim.wantLoops(t, 1, 1, tt.loop)
+			if most := 2 * maxGeneration * len(tt.routes); sim.runs > most {
+				t.Errorf("%d runs, want at most %d", sim.runs, most)
+			}
 		})
 	}
-}
-
-func cmpOr(a, b Callback) Callback {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // Loops of many files are refused after a few runs for each file, with one
 // message for all files or nearly so.
 func TestLoopsOfManyFilesAreRefused(t *testing.T) {
+	var sim *simulation
+	copies := func(replace bool, suffixes ...string) Callback {
+		return func(ctx context.Context, batch []inotify.Event) error {
+			return sim.copies(replace, suffixes...)(ctx, batch)
+		}
+	}
 	perFile := func(name, pattern string, do Callback) Route {
 		return Route{Name: name, Patterns: []string{pattern}, Per: PerFile, Debounce: -1, Callback: do}
 	}
+	a, b := perFile("a", "*.a", copies(true, ".b")), perFile("b", "*.b", copies(true, ".a"))
+	plainA, ofAll := perFile("a", "*.a", copies(true)), b.with(func(r *Route) { r.Per = PerRoute })
+	follower := perFile("b", "*.b", copies(true, ".a")).with(func(r *Route) { r.Patterns, r.After, r.Follow = nil, []string{"a"}, true })
+	service := ofAll.with(func(r *Route) {
+		r.OnBusy = Restart
+		r.Callback = func(ctx context.Context, batch []inotify.Event) error {
+			err := b.Callback(ctx, batch)
+			<-ctx.Done()
+			return err
+		}
+	})
+	again := func(ctx context.Context, batch []inotify.Event) error {
+		return errors.Join(b.Callback(ctx, batch), b.Callback(ctx, batch), b.Callback(ctx, batch))
+	}
 	tests := []struct {
 		name   string
-		routes func(*simulation) []Route
-		save   string
-		runs   int // for each file, at most
-		loops  int // at most
-		loop   []string
+		routes []Route // all of which are in the loop
+		runs   int     // for each file, at most
+		loops  int     // at most
 	}{
-		{
-			"thumbnails of thumbnails",
-			func(s *simulation) []Route { return []Route{perFile("thumb", "*", s.copies(false, ".thumb"))} },
-			"%d.jpg", 10, 1,
-			[]string{"thumb"},
-		},
-		{
-			"thumbnails of thumbnails in two sizes",
-			func(s *simulation) []Route { return []Route{perFile("thumb", "*", s.copies(false, ".s", ".l"))} },
-			"%d.jpg", 20, 1,
-			[]string{"thumb"},
-		},
-		{
-			"two routes by file",
-			func(s *simulation) []Route {
-				return []Route{perFile("a", "*.a", s.copies(true, ".b")), perFile("b", "*.b", s.copies(true, ".a"))}
-			},
-			"%d.a", 50, 2,
-			[]string{"a", "b"},
-		},
-		{
-			"one by file and one of all",
-			func(s *simulation) []Route {
-				b := perFile("b", "*.b", s.copies(true, ".a"))
-				b.Per = PerRoute
-				return []Route{perFile("a", "*.a", s.copies(true, ".b")), b}
-			},
-			"%d.a", 50, 3,
-			[]string{"a", "b"},
-		},
-		{
-			"one of all that waits for the other",
-			func(s *simulation) []Route {
-				b := perFile("b", "*.b", s.copies(true, ".a"))
-				b.Per, b.After = PerRoute, []string{"a"}
-				return []Route{perFile("a", "*.a", s.copies(true, ".b")), b}
-			},
-			"%d.a", 50, 1,
-			[]string{"a", "b"},
-		},
-		{
-			"a service that writes as it starts",
-			func(s *simulation) []Route {
-				b := perFile("b", "*.b", func(ctx context.Context, batch []inotify.Event) error {
-					err := s.copies(true, ".a")(ctx, batch)
-					<-ctx.Done()
-					return err
-				})
-				b.Per, b.OnBusy = PerRoute, Restart
-				return []Route{perFile("a", "*.a", s.copies(true, ".b")), b}
-			},
-			"%d.a", 50, 8,
-			[]string{"a", "b"},
-		},
-		{
-			"one that follows",
-			func(s *simulation) []Route {
-				b := Route{Name: "b", After: []string{"a"}, Follow: true, Per: PerFile, Debounce: -1, Callback: s.copies(true, ".a")}
-				return []Route{perFile("a", "*.a", s.copies(true)), b}
-			},
-			"%d.a", 50, 2,
-			[]string{"a", "b"},
-		},
-		{
-			"one that follows and writes again and again",
-			func(s *simulation) []Route {
-				again := func(ctx context.Context, batch []inotify.Event) error {
-					return errors.Join(s.copies(true, ".a")(ctx, batch), s.copies(true, ".a")(ctx, batch), s.copies(true, ".a")(ctx, batch))
-				}
-				b := Route{Name: "b", After: []string{"a"}, Follow: true, Callback: again}
-				return []Route{{Name: "a", Patterns: []string{"*.a"}, Callback: s.copies(true)}, b}
-			},
-			"%d.a", 50, 1,
-			[]string{"a", "b"},
-		},
+		{"thumbnails of thumbnails", []Route{perFile("thumb", "*", copies(false, ".thumb"))}, 10, 1},
+		{"thumbnails of thumbnails in two sizes", []Route{perFile("thumb", "*", copies(false, ".s", ".l"))}, 20, 1},
+		{"two routes by file", []Route{a, b}, 50, 2},
+		{"one by file and one of all", []Route{a, ofAll}, 50, 3},
+		{"one of all that waits for the other", []Route{a, ofAll.with(func(r *Route) { r.After = []string{"a"} })}, 50, 1},
+		{"a service that writes as it starts", []Route{a, service}, 50, 8},
+		{"one that follows", []Route{plainA, follower}, 50, 2},
+		{"one that follows and writes again and again", []Route{
+			plainA.with(func(r *Route) { r.Per, r.Debounce = PerRoute, 0 }),
+			{Name: "b", After: []string{"a"}, Follow: true, Callback: again},
+		}, 50, 1},
 	}
 	for _, tt := range tests {
 		for _, n := range []int{1, 5, 40} {
-			t.Run(fmt.Sprintf("%s/%d", tt.name, n), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					sim := newSimulation(1)
-					sim.play(t, Options{Concurrency: 4, Post: sim.note}, tt.routes(sim), func() {
-						sim.saveAll(n, tt.save)()
-						time.Sleep(time.Hour)
-						synctest.Wait()
-						for _, s := range sim.router.states {
-							if s.busy != s.running {
-								t.Errorf("route %q keeps those behind it waiting for %d queues, of which %d run", s.route.Name, s.busy, s.running)
-							}
+			inBubble(t, fmt.Sprintf("%s/%d", tt.name, n), func(t *testing.T) {
+				sim = newSimulation(1)
+				sim.play(t, Options{Concurrency: 4, Post: sim.note}, tt.routes, func() {
+					sim.saveAll(n, "%d.a")
+					time.Sleep(time.Hour)
+					synctest.Wait()
+					for _, s := range sim.router.states {
+						if s.busy != s.running {
+							t.Errorf("route %q keeps those behind it waiting for %d queues, of which %d run", s.route.Name, s.busy, s.running)
 						}
-					})
-					sim.wantLoops(t, 1, tt.loops, tt.loop)
-					if sim.runs > n*tt.runs {
-						t.Errorf("%d runs, want at most %d", sim.runs, n*tt.runs)
 					}
 				})
+				var loop []string
+				for _, route := range tt.routes {
+					loop = append(loop, route.Name)
+				}
+				sim.wantLoops(t, 1, tt.loops, loop)
+				if sim.runs > n*tt.runs {
+					t.Errorf("%d runs, want at most %d", sim.runs, n*tt.runs)
+				}
 			})
 		}
 	}
@@ -226,25 +175,23 @@ func TestServersThatTriggerThemselvesAreRefused(t *testing.T) {
 		{"at once, and again and again", []writeAt{{"out", ms}}, writeAt{"log", 900 * ms}},
 	} {
 		for way := range new(server).routes() {
-			t.Run(tt.name+"/"+way, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					sim, srv := newSimulation(1), &server{writes: tt.writes, every: tt.every}
-					sim.serve(t, srv, way, nil, func() {
-						sim.router.Trigger("server", inotify.Event{Path: "."})
-						time.Sleep(time.Hour)
-						starts := srv.starts.Load()
-						if starts > 30 {
-							t.Errorf("%d starts in an hour", starts)
-						}
+			inBubble(t, tt.name+"/"+way, func(t *testing.T) {
+				sim, srv := newSimulation(1), &server{writes: tt.writes, every: tt.every}
+				sim.serve(t, srv, way, nil, func() {
+					sim.router.Trigger("server", inotify.Event{Path: "."})
+					time.Sleep(time.Hour)
+					starts := srv.starts.Load()
+					if starts > 30 {
+						t.Errorf("%d starts in an hour", starts)
+					}
 
-						sim.router.Events(word("save"))
-						time.Sleep(10 * s)
-						if srv.starts.Load() == starts {
-							t.Error("a save does not start it again")
-						}
-					})
-					sim.wantLoops(t, 1, math.MaxInt, []string{"server"})
+					sim.router.Events(word("save"))
+					time.Sleep(10 * s)
+					if srv.starts.Load() == starts {
+						t.Error("a save does not start it again")
+					}
 				})
+				sim.wantLoops(t, 1, math.MaxInt, []string{"server"})
 			})
 		}
 	}
@@ -252,42 +199,16 @@ func TestServersThatTriggerThemselvesAreRefused(t *testing.T) {
 
 func TestNoLoops(t *testing.T) {
 	pages := reload.with(func(a *fakeRoute) { a.Patterns, a.After = nil, []string{"r"} })
-	tests := []scenario{
+	for _, tt := range []scenario{
 		{"an output that is named does not trigger", []fakeRoute{selfWriting.with(func(a *fakeRoute) { a.Outputs = []string{"out"} })}, "a@0", "r:a@0-800"},
 		{"nor does what is below it", []fakeRoute{writing(selfWriting, "out/x/y").with(func(a *fakeRoute) { a.Outputs = []string{"out/"} })}, "a@0", "r:a@0-800"},
 		{"but it triggers others", []fakeRoute{selfWriting.with(func(a *fakeRoute) { a.Outputs = []string{"out"} }), pages}, "a@0", "r:a@0-800 reload:a+out@800"},
-		{
-			"an event while nothing runs shows that there is no loop",
-			[]fakeRoute{writing(selfWriting, "")},
-			"a@0 a@700 a@1500 a@2300 a@2500 a@3100 a@3900 a@4700 a@5500",
-			"r:a@0-800 r:a@800-1600 r:a@1600-2400 r:a@2500-3300 r:a@3300-4100 r:a@4100-4900 r:a@5100-5900 r:a@6300-7100",
-		},
-		{
-			"what comes between runs is not delayed",
-			[]fakeRoute{writing(selfWriting, "")},
-			"a@0 a@900 a@1800 a@2700 a@3600 a@4500 a@5400 a@6300",
-			"r:a@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300 r:a@5400-6200 r:a@6300-7100",
-		},
-		{
-			"a route that changes nothing is not delayed",
-			[]fakeRoute{selfWriting.with(func(a *fakeRoute) { a.work, a.lastWriting, a.ReadOnly = 40*ms, 9, true })},
-			"a@0",
-			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@120-160 r:out@160-200 r:out@200-240 r:out@240-280 r:out@280-320 r:out@320-360 r:out@360-400",
-		},
-		{
-			"what comes while Post is not done is not delayed",
-			[]fakeRoute{withSlowPost(selfWriting).with(func(a *fakeRoute) { a.work, a.writes = 10*ms, "" })},
-			"a@0 a@40 a@100 a@160 a@220 a@280 a@340",
-			"r:a@0-10 r:a@60-70 r:a@120-130 r:a@180-190 r:a@240-250 r:a@300-310 r:a@360-370",
-		},
-		{
-			"what comes while another route runs is not delayed",
-			[]fakeRoute{writing(selfWriting, ""), copying("j", long, "").with(func(a *fakeRoute) { a.Patterns = []string{"*.j"} })},
-			"x.j@0 a@900 a@1800 a@2700 a@3600 a@4500",
-			"j:x.j@0-3600000 r:x.j@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300",
-		},
-	}
-	for _, tt := range tests {
+		{"an event while nothing runs shows that there is no loop", []fakeRoute{writing(selfWriting, "")}, "a@0 a@700 a@1500 a@2300 a@2500 a@3100 a@3900 a@4700 a@5500", "r:a@0-800 r:a@800-1600 r:a@1600-2400 r:a@2500-3300 r:a@3300-4100 r:a@4100-4900 r:a@5100-5900 r:a@6300-7100"},
+		{"what comes between runs is not delayed", []fakeRoute{writing(selfWriting, "")}, "a@0 a@900 a@1800 a@2700 a@3600 a@4500 a@5400 a@6300", "r:a@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300 r:a@5400-6200 r:a@6300-7100"},
+		{"a route that changes nothing is not delayed", []fakeRoute{selfWriting.with(func(a *fakeRoute) { a.work, a.lastWriting, a.ReadOnly = 40*ms, 9, true })}, "a@0", "r:a@0-40 r:out@40-80 r:out@80-120 r:out@120-160 r:out@160-200 r:out@200-240 r:out@240-280 r:out@280-320 r:out@320-360 r:out@360-400"},
+		{"what comes while Post is not done is not delayed", []fakeRoute{withSlowPost(selfWriting).with(func(a *fakeRoute) { a.work, a.writes = 10*ms, "" })}, "a@0 a@40 a@100 a@160 a@220 a@280 a@340", "r:a@0-10 r:a@60-70 r:a@120-130 r:a@180-190 r:a@240-250 r:a@300-310 r:a@360-370"},
+		{"what comes while another route runs is not delayed", []fakeRoute{writing(selfWriting, ""), copying("j", long, "").with(func(a *fakeRoute) { a.Patterns = []string{"*.j"} })}, "x.j@0 a@900 a@1800 a@2700 a@3600 a@4500", "j:x.j@0-3600000 r:x.j@0-800 r:a@900-1700 r:a@1800-2600 r:a@2700-3500 r:a@3600-4400 r:a@4500-5300"},
+	} {
 		tt.run(t, Options{Grace: -1})
 	}
 }
@@ -296,12 +217,11 @@ func TestNoLoops(t *testing.T) {
 func TestDelayedFilesGoOneAfterTheOther(t *testing.T) {
 	// Runs of 900 ms; the first four save x and y.
 	files := copying("f", 900*ms, "x y").with(func(a *fakeRoute) { a.Per, a.Patterns, a.lastWriting = PerFile, nil, 4 })
-	tests := []scenario{
+	for _, tt := range []scenario{
 		{"until nothing comes of one", []fakeRoute{files}, "x@0 y@10", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:x@2035-2935 f:y@2935-3835"},
 		{"or an event of any path comes that no run can have caused", []fakeRoute{files}, "x@0 y@10 z@1900", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:x@1900-2800 f:y@1900-2800 f:z@1900-2800"},
 		{"except the one of a file that has gone away", []fakeRoute{files}, "x@0 y@10 x:d@1850", "f:x@0-900 f:y@10-910 f:x@900-1800 f:y@910-1810 f:y@2035-2935"},
-	}
-	for _, tt := range tests {
+	} {
 		tt.run(t, Options{Grace: -1})
 	}
 }
@@ -309,21 +229,10 @@ func TestDelayedFilesGoOneAfterTheOther(t *testing.T) {
 // What was refused goes with the next event that no run can have caused.
 func TestARefusedBatchGoesWithTheNext(t *testing.T) {
 	fast := selfWriting.with(func(a *fakeRoute) { a.work, a.lastWriting = 40*ms, 8 })
-	tests := []scenario{
-		{
-			"in one run",
-			[]fakeRoute{fast},
-			"a@0 b@15000 c@16000",
-			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 r:out@6620!loop r:out+b@15000-15040 r:c@16000-16040",
-		},
-		{
-			"who waits for a loop is cancelled with it",
-			[]fakeRoute{fast, behind(pages, "r")},
-			"a@0",
-			"r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 pages:a+out@6620!cancelled r:out@6620!loop",
-		},
-	}
-	for _, tt := range tests {
+	for _, tt := range []scenario{
+		{"in one run", []fakeRoute{fast}, "a@0 b@15000 c@16000", "r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 r:out@6620!loop r:out+b@15000-15040 r:c@16000-16040"},
+		{"who waits for a loop is cancelled with it", []fakeRoute{fast, behind(pages, "r")}, "a@0", "r:a@0-40 r:out@40-80 r:out@80-120 r:out@220-260 r:out@460-500 r:out@900-940 r:out@1740-1780 r:out@3380-3420 pages:a+out@6620!cancelled r:out@6620!loop"},
+	} {
 		tt.run(t, Options{Grace: -1})
 	}
 }
@@ -333,9 +242,9 @@ func TestFileAfterALoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(1)
 		sim.play(t, Options{Post: sim.note}, []Route{{Name: "thumb", Per: PerFile, Callback: sim.copies(false, ".thumb")}}, func() {
-			sim.saveAll(1, "%d.jpg")()
+			sim.saveAll(1, "%d.jpg")
 			time.Sleep(long)
-			sim.saveAll(1, "%d.png")()
+			sim.saveAll(1, "%d.png")
 		})
 		sim.wantLoops(t, 2, 2, []string{"thumb"})
 		if !sim.ran["0.png"] || !sim.ran["0.png.thumb"] {
@@ -367,14 +276,14 @@ func TestRefusedFilesRunAgain(t *testing.T) {
 			return nil
 		}
 		sim.play(t, Options{Post: sim.note}, []Route{{Name: "r", Per: PerFile, Debounce: -1, Callback: work}}, func() {
-			sim.saveAll(1, "first%d")()
+			sim.saveAll(1, "first%d")
 			time.Sleep(long)
 			sim.mu.Lock()
 			if len(sim.loops) != 1 || paths(sim.loops[0].Events) != "run8+other" {
 				t.Errorf("refused %v, want run8 and other", sim.loops)
 			}
 			sim.mu.Unlock()
-			sim.saveAll(1, "last%d")()
+			sim.saveAll(1, "last%d")
 		})
 		sim.wantLoops(t, 1, 1, []string{"r"})
 		if !sim.ran["last0"] || !sim.ran["run8"] || !sim.ran["other"] {
@@ -389,12 +298,12 @@ func TestALoopOfManyFilesIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(1)
 		sim.play(t, Options{Post: sim.note}, []Route{{Name: "thumb", Per: PerFile, Callback: sim.copies(false, ".thumb")}}, func() {
-			sim.saveAll(40, "%d.jpg")()
+			sim.saveAll(40, "%d.jpg")
 			time.Sleep(long)
 			sim.mu.Lock()
 			sim.runs = 0
 			sim.mu.Unlock()
-			sim.saveAll(1, "%d.png")()
+			sim.saveAll(1, "%d.png")
 		})
 		if most := 4 * maxGeneration; sim.runs > most || !sim.ran["0.png"] {
 			t.Errorf("%d runs after one file, want at most %d", sim.runs, most)
@@ -412,42 +321,40 @@ func TestReportedFilesAloneAreNoTrigger(t *testing.T) {
 		appends = append(appends, writeAt{"log", at})
 	}
 	for way := range new(server).routes() {
-		t.Run(way, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				sim, srv := newSimulation(1), &server{writes: appends}
-				sim.serve(t, srv, way, nil, func() {
-					sim.router.Trigger("server", inotify.Event{Path: "."})
-					time.Sleep(90 * s)
-					synctest.Wait()
-					if n := len(sim.loops); n != 1 {
-						t.Errorf("the log is reported %d times, want once", n)
-					}
+		inBubble(t, way, func(t *testing.T) {
+			sim, srv := newSimulation(1), &server{writes: appends}
+			sim.serve(t, srv, way, nil, func() {
+				sim.router.Trigger("server", inotify.Event{Path: "."})
+				time.Sleep(90 * s)
+				synctest.Wait()
+				if n := len(sim.loops); n != 1 {
+					t.Errorf("the log is reported %d times, want once", n)
+				}
 
-					sim.router.Events(word("save"))
-					time.Sleep(s)
-					starts := srv.starts.Load()
-					for range 1000 {
-						sim.router.Events(word("log"))
-						time.Sleep(sim.between(50*ms, 5*s))
-					}
-					if n := srv.starts.Load() - starts; n != 0 {
-						t.Errorf("the log that was reported has started it %d times", n)
-					}
-
-					sim.router.Trigger("server", word("log")...)
-					time.Sleep(s)
-					if n := srv.starts.Load() - starts; n != 1 {
-						t.Errorf("there are %d starts when the log is asked for, want one", n)
-					}
-
-					time.Sleep(4 * time.Minute) // which is two after the last append
-					starts = srv.starts.Load()
+				sim.router.Events(word("save"))
+				time.Sleep(s)
+				starts := srv.starts.Load()
+				for range 1000 {
 					sim.router.Events(word("log"))
-					time.Sleep(s)
-					if srv.starts.Load() == starts {
-						t.Error("a save of the log that was left alone does not start it")
-					}
-				})
+					time.Sleep(sim.between(50*ms, 5*s))
+				}
+				if n := srv.starts.Load() - starts; n != 0 {
+					t.Errorf("the log that was reported has started it %d times", n)
+				}
+
+				sim.router.Trigger("server", word("log")...)
+				time.Sleep(s)
+				if n := srv.starts.Load() - starts; n != 1 {
+					t.Errorf("there are %d starts when the log is asked for, want one", n)
+				}
+
+				time.Sleep(4 * time.Minute) // which is two after the last append
+				starts = srv.starts.Load()
+				sim.router.Events(word("log"))
+				time.Sleep(s)
+				if srv.starts.Load() == starts {
+					t.Error("a save of the log that was left alone does not start it")
+				}
 			})
 		})
 	}
@@ -513,23 +420,21 @@ func TestHonestEventsAreNoLoop(t *testing.T) {
 		}},
 	} {
 		for seed := range uint64(3) {
-			t.Run(fmt.Sprintf("%s/seed %d", tt.name, seed), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					sim := newSimulation(seed)
-					sim.play(t, Options{Concurrency: 4, Post: sim.note}, tt.routes(sim), func() {
-						for i := range events {
-							sim.router.Events(word(fmt.Sprintf("%d.up", i)))
-							time.Sleep(tt.pause(sim))
-						}
-						time.Sleep(30 * s)
-						sim.mu.Lock()
-						defer sim.mu.Unlock()
-						if n := len(sim.ran); n != events {
-							t.Errorf("%d of %d files have run", n, events)
-						}
-					})
-					sim.wantLoops(t, 0, 0, nil)
+			inBubble(t, fmt.Sprintf("%s/seed %d", tt.name, seed), func(t *testing.T) {
+				sim := newSimulation(seed)
+				sim.play(t, Options{Concurrency: 4, Post: sim.note}, tt.routes(sim), func() {
+					for i := range events {
+						sim.router.Events(word(fmt.Sprintf("%d.up", i)))
+						time.Sleep(tt.pause(sim))
+					}
+					time.Sleep(30 * s)
+					sim.mu.Lock()
+					defer sim.mu.Unlock()
+					if n := len(sim.ran); n != events {
+						t.Errorf("%d of %d files have run", n, events)
+					}
 				})
+				sim.wantLoops(t, 0, 0, nil)
 			})
 		}
 	}
@@ -544,18 +449,16 @@ func TestHonestEventsAreNoLoop(t *testing.T) {
 		"by the minute": func(*simulation) time.Duration { return time.Minute },
 	} {
 		for way := range new(server).routes() {
-			t.Run(name+"/"+way, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					sim := newSimulation(1)
-					build := Route{Name: "build", Delay: -1, Debounce: -1, Callback: sleep(sim, 100*ms, 4*s)}
-					sim.serve(t, new(server), way, []Route{build}, func() {
-						for range events {
-							sim.router.Events(word("main.go"))
-							time.Sleep(pause(sim))
-						}
-					})
-					sim.wantLoops(t, 0, 0, nil)
+			inBubble(t, name+"/"+way, func(t *testing.T) {
+				sim := newSimulation(1)
+				build := Route{Name: "build", Delay: -1, Debounce: -1, Callback: sleep(sim, 100*ms, 4*s)}
+				sim.serve(t, new(server), way, []Route{build}, func() {
+					for range events {
+						sim.router.Events(word("main.go"))
+						time.Sleep(pause(sim))
+					}
 				})
+				sim.wantLoops(t, 0, 0, nil)
 			})
 		}
 	}
@@ -722,11 +625,9 @@ func (s *simulation) copies(replace bool, suffixes ...string) Callback {
 }
 
 // saveAll saves files of these names at once.
-func (s *simulation) saveAll(n int, name string) func() {
-	return func() {
-		for i := range n {
-			s.router.Events(word(fmt.Sprintf(name, i)))
-		}
+func (s *simulation) saveAll(n int, name string) {
+	for i := range n {
+		s.router.Events(word(fmt.Sprintf(name, i)))
 	}
 }
 

@@ -193,10 +193,7 @@ func TestSourceThatBecomesAnOutput(t *testing.T) {
 	write(t, root+"/a.md", "x")
 	write(t, root+"/out/x", "x")
 	batches := make(chan string, 100)
-	r := mustNew(t, Options{}, Route{Name: "build", Outputs: []string{"/out/"}, Mask: anyChange, Callback: func(_ context.Context, batch []inotify.Event) error {
-		batches <- paths(batch)
-		return nil
-	}})
+	r := mustNew(t, Options{}, Route{Name: "build", Outputs: []string{"/out/"}, Mask: anyChange, Callback: to(batches)})
 	listen(t, Listener{Root: root, Router: r})
 	rename(t, root+"/a.md", root+"/out/a.md")
 	if got := <-batches; got != "a.md" {
@@ -225,9 +222,7 @@ func TestMovedDirectoryWithTooManyFiles(t *testing.T) {
 		t.Errorf("%d events for a directory with %d files, want its own two", len(got), maxListed+1)
 	}
 
-	if err := os.Remove(root + "/new/0"); err != nil {
-		t.Fatal(err)
-	}
+	remove(t, root+"/new/0")
 	if got, want := len(r.withMovedFiles(batch)), 2+2*maxListed; got != want {
 		t.Errorf("%d events for a directory with %d files, want %d", got, maxListed, want)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -113,6 +114,44 @@ func (r *recorder) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return strings.Join(r.runs, " ")
+}
+
+// timed plays events to a route in fake time, and returns its runs as a recorder does. The
+// router has been changed by prepare, and events are handed over by send, if these are not
+// nil.
+func timed(t *testing.T, opts Options, route Route, work time.Duration, events string, prepare func(*Router), send func(*Router, []inotify.Event)) string {
+	rec := &recorder{start: time.Now(), work: work}
+	route.Name, route.Callback = "test", rec.run
+	r := mustNew(t, opts, route)
+	r.schedule.Sleep = func(time.Duration) {}
+	if prepare != nil {
+		prepare(r)
+	}
+	stop := background(t, r)
+	synctest.Wait()
+	play(t, rec.start, events, func(batch []inotify.Event) {
+		if send != nil {
+			send(r, batch)
+		} else {
+			r.Events(batch)
+		}
+	})
+	time.Sleep(long)
+	stop()
+	return rec.String()
+}
+
+// inBubble is a subtest in fake time.
+func inBubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
+// to returns a callback that sends the paths of its batches.
+func to(batches chan<- string) Callback {
+	return func(_ context.Context, batch []inotify.Event) error {
+		batches <- paths(batch)
+		return nil
+	}
 }
 
 // batches is the runs without their times.

@@ -1,11 +1,11 @@
 package router
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -44,43 +44,31 @@ func TestUntilClosed(t *testing.T) {
 		{"a new name for a file that is written", file, ".x>open1000@0 open1000:w@1001", "open1000@1101"},
 		{"of whom nobody knows the events say it", file, "unknown:M@0 unknown:w@3000", "unknown@3100"},
 		{"and no event is for ever", file, "unknown:M@0 unknown:M@10000", ""},
-		{"a bound is one", file.held(2000 * ms), "open9999:M@0 open9999:M@1000 open9999:M@2000 open9999:M@3000", "open9999@2100 open9999@5000"},
+		{"a bound is one", file.with(func(r *Route) { r.Hold = 2000 * ms }), "open9999:M@0 open9999:M@1000 open9999:M@2000 open9999:M@3000", "open9999@2100 open9999@5000"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				rec := &recorder{start: time.Now()}
-				tt.route.Name, tt.route.Callback = "test", rec.run
-				r := mustNew(t, Options{}, tt.route)
-				var k kernel
-				r.writers = func(path string) inotify.WriterState {
-					name := filepath.Base(path)
-					until, ok := strings.CutPrefix(name, "open")
-					if open, err := time.ParseDuration(until + "ms"); ok && err == nil && time.Since(rec.start) < open {
-						return inotify.HasWriter
-					}
-					if name == "unknown" {
-						return inotify.UnknownWriter
-					}
-					if k.isOpen(name) {
-						return inotify.HasWriter
-					}
-					return inotify.NoWriter
+		inBubble(t, tt.name, func(t *testing.T) {
+			var k kernel
+			start := time.Now()
+			writers := func(path string) inotify.WriterState {
+				name := filepath.Base(path)
+				until, ok := strings.CutPrefix(name, "open")
+				open, err := time.ParseDuration(until + "ms")
+				switch {
+				case name == "unknown":
+					return inotify.UnknownWriter
+				case ok && err == nil && time.Since(start) < open, k.isOpen(name):
+					return inotify.HasWriter
 				}
-				stop := background(t, r)
-				synctest.Wait()
-
-				play(t, time.Now(), tt.events, func(events []inotify.Event) {
-					k.note(events)
-					r.Events(events)
-				})
-				time.Sleep(10 * time.Minute)
-				stop()
-
-				if got := rec.String(); got != tt.runs {
-					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
-				}
+				return inotify.NoWriter
+			}
+			got := timed(t, Options{}, tt.route, 0, tt.events, func(r *Router) { r.writers = writers }, func(r *Router, events []inotify.Event) {
+				k.note(events)
+				r.Events(events)
 			})
+			if got != tt.runs {
+				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+			}
 		})
 	}
 }
@@ -115,8 +103,40 @@ func (k *kernel) isOpen(path string) bool {
 	return k.open[path]
 }
 
-// held returns the route with another Hold.
-func (r Route) held(hold time.Duration) Route {
-	r.Hold = hold
-	return r
+func TestWaiting(t *testing.T) {
+	file := timing
+	file.Per = PerFile
+	tests := []struct {
+		name         string
+		route        Route
+		events, told string
+	}{
+		{"nothing is waited for", timing, "a@0 b@500 b@1000", ""},
+		{"what is waited for briefly is not told", timing, "a:M@0 a:M@900 a:w@1050", ""},
+		{"what is waited for longer is told once", timing, "a:M@0 a:M@1500 a:M@2500 a:M@3500", "a@1100"},
+		{"each file is", timing, "a:M@0 b:M@500 a:M@1500 b:M@2500 c:M@3000 c:M@4000", "a@1100 b@1500 c@4000"},
+		{"what is written at once while another is waited for is not", timing, "a:M@0 a:M@1500 b:M@2000 b:w@2010 a:M@3000", "a@1100"},
+		{"each time", timing, "a:M@0 a:w@1500 a:M@5000 a:w@6500", "a@1100 a@6100"},
+		{"a log that is known is not", timing, "l:M@0 b@10 l:M@5000 c@5010 l:M@9000 d@9010", "l@1100"},
+		{"nor what is not worth waiting for", noLogs, "x.log:M@0 b@10 x.log:M@1500 x.log:M@3000 x.log:M@4500", ""},
+		{"a file by itself is", file, "a:M@0 b:M@500 b:w@1500 a:M@100000 a:w@100010", "a@1100"},
+	}
+	for _, tt := range tests {
+		inBubble(t, tt.name, func(t *testing.T) {
+			start := time.Now()
+			var mu sync.Mutex
+			var told []string
+			waiting := func(route string, e inotify.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, fmt.Sprintf("%s:%s@%d", route, e.Path, time.Since(start).Milliseconds()))
+			}
+			timed(t, Options{Waiting: waiting}, tt.route, 0, tt.events, func(r *Router) {
+				r.writers = func(string) inotify.WriterState { return inotify.UnknownWriter }
+			}, nil)
+			if got := strings.ReplaceAll(strings.Join(told, " "), "test:", ""); got != tt.told {
+				t.Errorf("events %q\n got %q\nwant %q", tt.events, got, tt.told)
+			}
+		})
+	}
 }

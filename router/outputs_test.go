@@ -60,39 +60,28 @@ func TestOwnOutput(t *testing.T) {
 		{"a file that is renamed before somebody has looked", Route{Delay: 100 * ms, Debounce: -1, Mask: inotify.Modify}, 0, "log:M@0 slow@2 b:M@3 b>log.1@4", "slow@102"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				rec := &recorder{start: time.Now(), work: tt.work}
-				looked := make(map[string]bool)
-				tt.route.Name, tt.route.Callback = "test", rec.run
-				tt.route.OwnOutput = func(events []inotify.Event) []bool {
-					var own []bool
-					for _, e := range events {
-						if e.Path == "slow" {
-							time.Sleep(20 * ms)
-						}
-						once := strings.Contains(e.Path, "once") && !looked[e.Path]
-						late := e.Path == "late" && looked[e.Path]
-						looked[e.Path] = true
-						own = append(own, once || late || strings.Contains(e.Path, "log"))
+		inBubble(t, tt.name, func(t *testing.T) {
+			looked := make(map[string]bool)
+			tt.route.OwnOutput = func(events []inotify.Event) []bool {
+				var own []bool
+				for _, e := range events {
+					if e.Path == "slow" {
+						time.Sleep(20 * ms)
 					}
-					return own
+					once := strings.Contains(e.Path, "once") && !looked[e.Path]
+					late := e.Path == "late" && looked[e.Path]
+					looked[e.Path] = true
+					own = append(own, once || late || strings.Contains(e.Path, "log"))
 				}
-				r := mustNew(t, Options{}, tt.route)
-				stop := background(t, r)
+				return own
+			}
+			got := timed(t, Options{}, tt.route, tt.work, tt.events, nil, func(r *Router, events []inotify.Event) {
+				r.Events(events)
 				synctest.Wait()
-
-				play(t, time.Now(), tt.events, func(events []inotify.Event) {
-					r.Events(events)
-					synctest.Wait()
-				})
-				time.Sleep(long)
-				stop()
-
-				if got := rec.String(); got != tt.runs {
-					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
-				}
 			})
+			if got != tt.runs {
+				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+			}
 		})
 	}
 }

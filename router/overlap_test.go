@@ -187,10 +187,7 @@ func TestOverlappingRootsTurn(t *testing.T) {
 	batches := make(chan string, 100)
 	r := mustNew(t, Options{}, Route{
 		Name: "test", Delay: 50 * time.Millisecond, Debounce: -1,
-		Callback: func(_ context.Context, batch []inotify.Event) error {
-			batches <- paths(batch)
-			return nil
-		},
+		Callback: to(batches),
 	})
 	listen(t, Listener{Root: dir, Router: r}, Listener{Root: link, Router: r, Notice: func(there bool) {
 		if there {

@@ -53,17 +53,15 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 // and every event ends in a run that is over.
 func TestManyChains(t *testing.T) {
 	for seed := range uint64(100) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 1))}
-				m.router = mustNew(t, Options{Concurrency: 1 + m.dice(4), Post: m.note}, m.routes()...)
-				stop := background(t, m.router)
-				sent := m.play()
-				m.await(t)
-				time.Sleep(long)
-				stop()
-				m.check(t, sent)
-			})
+		inBubble(t, fmt.Sprint("seed ", seed), func(t *testing.T) {
+			m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 1))}
+			m.router = mustNew(t, Options{Concurrency: 1 + m.dice(4), Post: m.note}, m.routes()...)
+			stop := background(t, m.router)
+			sent := m.play()
+			m.await(t)
+			time.Sleep(long)
+			stop()
+			m.check(t, sent)
 		})
 	}
 }
@@ -72,30 +70,28 @@ func TestManyChains(t *testing.T) {
 // timing, OnBusy, OnFailure and callbacks.
 func TestManyChainsAreReplaced(t *testing.T) {
 	for seed := range uint64(100) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 2))}
-				opts := Options{Concurrency: 1 + m.dice(4), Post: m.note}
-				routes := m.routes()
-				m.router = mustNew(t, opts, routes...)
-				stop := background(t, m.router)
-				m.meanwhile = func() {
-					if m.dice(10) > 0 {
-						return
-					}
-					for i := range routes {
-						routes[i].Delay, routes[i].Debounce = time.Duration(m.dice(3)-1)*20*ms, time.Duration(m.dice(3)-1)*50*ms
-						routes[i].OnBusy, routes[i].OnFailure = OnBusy(m.dice(2)), OnFailure(m.dice(2))
-						routes[i].Callback = m.callback(time.Duration(m.dice(100))*ms, m.dice(40))
-					}
-					mustSet(t, m.router, routes...)
+		inBubble(t, fmt.Sprint("seed ", seed), func(t *testing.T) {
+			m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 2))}
+			opts := Options{Concurrency: 1 + m.dice(4), Post: m.note}
+			routes := m.routes()
+			m.router = mustNew(t, opts, routes...)
+			stop := background(t, m.router)
+			m.meanwhile = func() {
+				if m.dice(10) > 0 {
+					return
 				}
-				sent := m.play()
-				m.await(t)
-				time.Sleep(long)
-				stop()
-				m.check(t, sent)
-			})
+				for i := range routes {
+					routes[i].Delay, routes[i].Debounce = time.Duration(m.dice(3)-1)*20*ms, time.Duration(m.dice(3)-1)*50*ms
+					routes[i].OnBusy, routes[i].OnFailure = OnBusy(m.dice(2)), OnFailure(m.dice(2))
+					routes[i].Callback = m.callback(time.Duration(m.dice(100))*ms, m.dice(40))
+				}
+				mustSet(t, m.router, routes...)
+			}
+			sent := m.play()
+			m.await(t)
+			time.Sleep(long)
+			stop()
+			m.check(t, sent)
 		})
 	}
 }

@@ -54,37 +54,35 @@ func TestOutcomes(t *testing.T) {
 		}, `level=ERROR msg="route failed" route=r took=0s err="panic: no such page" stack="goroutine `},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				logger, out := logged()
-				calls := 0
-				r := mustNew(t, Options{Logger: logger}, Route{
-					Name: "r", Timeout: time.Second,
-					Callback: func(ctx context.Context, batch []inotify.Event) error {
-						if calls++; calls > 1 {
-							return nil
-						}
-						return tt.callback(ctx, batch)
-					},
-				})
-				stop := background(t, r)
-				r.Events(word("a"))
-				time.Sleep(long)
-				r.Events(word("b"))
-				time.Sleep(long)
-				stop()
-
-				first, rest, _ := strings.Cut(out.String(), "\n")
-				if !strings.HasPrefix(first, tt.log) {
-					t.Errorf("got log %s\nwant    %s", first, tt.log)
-				}
-				if want := `level=DEBUG msg="route ran" route=r took=0s paths=1` + "\n"; rest != want {
-					t.Errorf("the next run logged %q, want %q", rest, want)
-				}
-				if strings.Contains(first, "stack=") && !strings.Contains(first, "TestOutcomes") {
-					t.Errorf("the stack does not lead to the panic: %s", first)
-				}
+		inBubble(t, tt.name, func(t *testing.T) {
+			logger, out := logged()
+			calls := 0
+			r := mustNew(t, Options{Logger: logger}, Route{
+				Name: "r", Timeout: time.Second,
+				Callback: func(ctx context.Context, batch []inotify.Event) error {
+					if calls++; calls > 1 {
+						return nil
+					}
+					return tt.callback(ctx, batch)
+				},
 			})
+			stop := background(t, r)
+			r.Events(word("a"))
+			time.Sleep(long)
+			r.Events(word("b"))
+			time.Sleep(long)
+			stop()
+
+			first, rest, _ := strings.Cut(out.String(), "\n")
+			if !strings.HasPrefix(first, tt.log) {
+				t.Errorf("got log %s\nwant    %s", first, tt.log)
+			}
+			if want := `level=DEBUG msg="route ran" route=r took=0s paths=1` + "\n"; rest != want {
+				t.Errorf("the next run logged %q, want %q", rest, want)
+			}
+			if strings.Contains(first, "stack=") && !strings.Contains(first, "TestOutcomes") {
+				t.Errorf("the stack does not lead to the panic: %s", first)
+			}
 		})
 	}
 }
@@ -109,54 +107,52 @@ func TestLifecycle(t *testing.T) {
 		{"without grace a run ends at once", 1500, long, -1, "a@1300", "a@1400 context canceled@1500", 1500},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				var mu sync.Mutex
-				var runs []string
-				note := func(what string) {
-					mu.Lock()
-					defer mu.Unlock()
-					runs = append(runs, fmt.Sprintf("%s@%d", what, time.Since(start).Milliseconds()))
-				}
-				r := mustNew(t, Options{Grace: tt.grace}, Route{Name: "r", Delay: 100 * ms, Callback: func(ctx context.Context, batch []inotify.Event) error {
-					note(paths(batch))
-					if tt.work == 0 {
-						return nil
-					}
-					select {
-					case <-time.After(tt.work):
-						note("done")
-					case <-ctx.Done():
-						note(ctx.Err().Error())
-					}
-					return ctx.Err()
-				}})
-				var returned time.Duration
-				ended := make(chan struct{})
-				go func() {
-					defer close(ended)
-					time.Sleep(time.Second)
-					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(tt.stop)*ms-time.Second)
-					defer cancel()
-					if err := r.Run(ctx); err != nil {
-						t.Errorf("Run: %v", err)
-					}
-					returned = time.Since(start)
-				}()
-				play(t, time.Now(), tt.events, r.Events)
-				<-ended
-				time.Sleep(long)
-
+		inBubble(t, tt.name, func(t *testing.T) {
+			start := time.Now()
+			var mu sync.Mutex
+			var runs []string
+			note := func(what string) {
 				mu.Lock()
 				defer mu.Unlock()
-				if got := strings.Join(runs, " "); got != tt.runs {
-					t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+				runs = append(runs, fmt.Sprintf("%s@%d", what, time.Since(start).Milliseconds()))
+			}
+			r := mustNew(t, Options{Grace: tt.grace}, Route{Name: "r", Delay: 100 * ms, Callback: func(ctx context.Context, batch []inotify.Event) error {
+				note(paths(batch))
+				if tt.work == 0 {
+					return nil
 				}
-				if got := int(returned.Milliseconds()); got != tt.returned {
-					t.Errorf("Run returned at %d, want %d", got, tt.returned)
+				select {
+				case <-time.After(tt.work):
+					note("done")
+				case <-ctx.Done():
+					note(ctx.Err().Error())
 				}
-			})
+				return ctx.Err()
+			}})
+			var returned time.Duration
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				time.Sleep(time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(tt.stop)*ms-time.Second)
+				defer cancel()
+				if err := r.Run(ctx); err != nil {
+					t.Errorf("Run: %v", err)
+				}
+				returned = time.Since(start)
+			}()
+			play(t, time.Now(), tt.events, r.Events)
+			<-ended
+			time.Sleep(long)
+
+			mu.Lock()
+			defer mu.Unlock()
+			if got := strings.Join(runs, " "); got != tt.runs {
+				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
+			}
+			if got := int(returned.Milliseconds()); got != tt.returned {
+				t.Errorf("Run returned at %d, want %d", got, tt.returned)
+			}
 		})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -54,9 +53,7 @@ func TestSetListeners(t *testing.T) {
 	saved(b, "3")
 	at()
 	write(t, filepath.Join(b, "4"), "x")
-	if err := g.watcher.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	flush(t, g)
 	at(b, a)
 	saved(a, "5")
 }
@@ -92,9 +89,7 @@ func TestSetListenersRefusesWhole(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "Run was called before") {
 		t.Errorf("a router that ran: %v", err)
 	}
-	if err := g.watcher.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	flush(t, g)
 	if n := g.Watches(); n != 1 {
 		t.Errorf("%d directories are watched, want 1", n)
 	}
@@ -113,9 +108,7 @@ func TestSetListenersRefusesWhole(t *testing.T) {
 // busy with something else when SetListeners is called.
 func TestSetListenersDeliversWhatIsQueued(t *testing.T) {
 	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
-	if err := os.Mkdir(other, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	mkdir(t, other)
 	r, batches := reports(t)
 	busy, release := make(chan struct{}), make(chan struct{})
 	stays := Listener{Root: other, Router: r, Notice: func(bool) {
@@ -123,9 +116,7 @@ func TestSetListenersDeliversWhatIsQueued(t *testing.T) {
 		<-release
 	}}
 	g := listenGroup(t, stays, Listener{Root: dir, Router: r})
-	if err := os.Remove(other); err != nil {
-		t.Fatal(err)
-	}
+	remove(t, other)
 	<-busy
 	write(t, filepath.Join(dir, "x"), "1")
 
@@ -189,9 +180,7 @@ func TestSetListenersLosesNothing(t *testing.T) {
 	}
 	close(done)
 	changing.Wait()
-	if err := g.watcher.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	flush(t, g)
 	if err := r.Submit(inotify.Event{Root: dir, Path: "last"}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -209,9 +198,7 @@ func TestSetListenersAndNotices(t *testing.T) {
 	dir := t.TempDir()
 	stays, goes := filepath.Join(dir, "stays"), filepath.Join(dir, "goes")
 	for _, root := range []string{stays, goes} {
-		if err := os.Mkdir(root, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		mkdir(t, root)
 	}
 	notices := make(chan string, 10)
 	listener := func(root, note string, r *Router) Listener {
@@ -223,9 +210,7 @@ func TestSetListenersAndNotices(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, root := range []string{goes, stays} {
-		if err := os.Remove(root); err != nil {
-			t.Fatal(err)
-		}
+		remove(t, root)
 	}
 	if got := <-notices; got != "first false" {
 		t.Errorf("got %q, want the first Notice of the root that stays", got)

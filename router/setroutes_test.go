@@ -112,12 +112,10 @@ func TestSetRoutes(t *testing.T) {
 		{"a loop is not forgotten", []fakeRoute{writing(build, "a.md")}, []fakeRoute{writing(build, "a.md")}, "a.md@0", 350 * ms, brokenLoop},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				if got := replaced(t, tt.events, tt.at, tt.first, tt.second); got != tt.runs {
-					t.Errorf("events %q\n got runs %s\nwant runs %s", tt.events, got, tt.runs)
-				}
-			})
+		inBubble(t, tt.name, func(t *testing.T) {
+			if got := replaced(t, tt.events, tt.at, tt.first, tt.second); got != tt.runs {
+				t.Errorf("events %q\n got runs %s\nwant runs %s", tt.events, got, tt.runs)
+			}
 		})
 	}
 }
@@ -270,51 +268,49 @@ func TestSetRoutesWhileARunGoesOn(t *testing.T) {
 		{"removed and added again", PerFile, true, nil, "[a a]"},
 		{"removed and added again with another Per", PerRoute, true, ErrRestarted, "[a a]"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				changed := make(chan struct{})
-				var mu sync.Mutex
-				var got []string
-				var running atomic.Int32
-				work := func(ends <-chan struct{}, err error) Callback {
-					return func(_ context.Context, batch []inotify.Event) error {
-						if running.Add(1) > 1 {
-							t.Error("runs overlap")
-						}
-						defer running.Add(-1)
-						mu.Lock()
-						got = append(got, paths(batch))
-						mu.Unlock()
-						<-ends
-						return err
+		inBubble(t, tt.name, func(t *testing.T) {
+			changed := make(chan struct{})
+			var mu sync.Mutex
+			var got []string
+			var running atomic.Int32
+			work := func(ends <-chan struct{}, err error) Callback {
+				return func(_ context.Context, batch []inotify.Event) error {
+					if running.Add(1) > 1 {
+						t.Error("runs overlap")
 					}
+					defer running.Add(-1)
+					mu.Lock()
+					got = append(got, paths(batch))
+					mu.Unlock()
+					<-ends
+					return err
 				}
-				at := make(chan struct{})
-				close(at)
-				r := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Per: PerFile, Callback: work(changed, tt.err)})
-				stop := background(t, r)
-				synctest.Wait()
+			}
+			at := make(chan struct{})
+			close(at)
+			r := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Per: PerFile, Callback: work(changed, tt.err)})
+			stop := background(t, r)
+			synctest.Wait()
+			r.Events(word("a"))
+			synctest.Wait()
+			if tt.removed {
+				mustSet(t, r)
+			}
+			for range 2 {
+				mustSet(t, r, Route{Name: "r", Delay: -1, Per: tt.per, Callback: work(at, nil)})
+			}
+			if tt.removed {
 				r.Events(word("a"))
-				synctest.Wait()
-				if tt.removed {
-					mustSet(t, r)
-				}
-				for range 2 {
-					mustSet(t, r, Route{Name: "r", Delay: -1, Per: tt.per, Callback: work(at, nil)})
-				}
-				if tt.removed {
-					r.Events(word("a"))
-				} else {
-					r.Events(word("c"))
-				}
-				time.Sleep(time.Second)
-				close(changed)
-				time.Sleep(time.Second)
-				stop()
-				if s := fmt.Sprint(got); s != tt.want {
-					t.Errorf("runs with %s, want %s", s, tt.want)
-				}
-			})
+			} else {
+				r.Events(word("c"))
+			}
+			time.Sleep(time.Second)
+			close(changed)
+			time.Sleep(time.Second)
+			stop()
+			if s := fmt.Sprint(got); s != tt.want {
+				t.Errorf("runs with %s, want %s", s, tt.want)
+			}
 		})
 	}
 }
@@ -329,9 +325,7 @@ func testLosesNothing(t *testing.T, same bool) {
 	const writers, saves, changes = 4, 150, 30
 	dir := t.TempDir()
 	for w := range writers {
-		if err := os.Mkdir(filepath.Join(dir, fmt.Sprint(w)), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		mkdir(t, filepath.Join(dir, fmt.Sprint(w)))
 	}
 	var mu sync.Mutex
 	last := make(map[string]string) // what a run has read, by path
@@ -375,9 +369,7 @@ func testLosesNothing(t *testing.T, same bool) {
 		time.Sleep(5 * ms)
 	}
 	writing.Wait()
-	if err := g.watcher.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	flush(t, g)
 
 	// All that is written was read, as soon as the last run is over.
 	if err := r.Submit(inotify.Event{Root: dir, Path: "0/0"}).Wait(t.Context()); err != nil {
@@ -399,15 +391,10 @@ func testLosesNothing(t *testing.T, same bool) {
 func TestSetRoutesChangesWhatIsWatched(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a", "b", "b/c"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		mkdir(t, filepath.Join(dir, name))
 	}
 	batches := make(chan string, 100)
-	route := Route{Name: "r", Delay: -1, Debounce: -1, ReadOnly: true, Mask: inotify.CloseWrite, Callback: func(_ context.Context, batch []inotify.Event) error {
-		batches <- paths(batch)
-		return nil
-	}}
+	route := Route{Name: "r", Delay: -1, Debounce: -1, ReadOnly: true, Mask: inotify.CloseWrite, Callback: to(batches)}
 	r := mustNew(t, Options{}, route)
 	g := listenGroup(t, Listener{Root: dir, Router: r})
 	tests := []struct {

@@ -61,32 +61,30 @@ func TestSubmit(t *testing.T) {
 		{"with the router the wait ends", []fakeRoute{build.with(func(a *fakeRoute) { a.Delay = 2 * long })}, "a.md", "", int(long / ms), "dropped: the router stopped", ""},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				before := 0 * ms
-				if strings.Contains(tt.events, "@-") {
-					before = 50 * ms
-				}
-				returned, got := never, ""
-				runs := runRoutesWith(t, Options{}, before, func(r *Router) {
-					submission := r.Submit(words(tt.submit)...)
-					start := time.Now()
-					go func() {
-						err := submission.Wait(context.WithoutCancel(t.Context()))
-						returned = int(time.Since(start).Milliseconds())
-						if err != nil {
-							got = err.Error()
-						}
-					}()
-				}, tt.events, tt.routes...)
-				synctest.Wait()
-				if runs != tt.runs {
-					t.Errorf("\n got runs %s\nwant runs %s", runs, tt.runs)
-				}
-				if returned != tt.returned || got != tt.err {
-					t.Errorf("Wait returned at %d with %q\nwant at %d with %q", returned, got, tt.returned, tt.err)
-				}
-			})
+		inBubble(t, tt.name, func(t *testing.T) {
+			before := 0 * ms
+			if strings.Contains(tt.events, "@-") {
+				before = 50 * ms
+			}
+			returned, got := never, ""
+			runs := runRoutesWith(t, Options{}, before, func(r *Router) {
+				submission := r.Submit(words(tt.submit)...)
+				start := time.Now()
+				go func() {
+					err := submission.Wait(context.WithoutCancel(t.Context()))
+					returned = int(time.Since(start).Milliseconds())
+					if err != nil {
+						got = err.Error()
+					}
+				}()
+			}, tt.events, tt.routes...)
+			synctest.Wait()
+			if runs != tt.runs {
+				t.Errorf("\n got runs %s\nwant runs %s", runs, tt.runs)
+			}
+			if returned != tt.returned || got != tt.err {
+				t.Errorf("Wait returned at %d with %q\nwant at %d with %q", returned, got, tt.returned, tt.err)
+			}
 		})
 	}
 }
