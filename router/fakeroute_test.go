@@ -44,21 +44,16 @@ type runLog struct {
 // and one that failed ! and, if it was not its own fault, why.
 func runRoutes(t *testing.T, opts Options, events string, routes ...fakeRoute) string {
 	t.Helper()
-	return runRoutesWith(t, opts, 0, func(*Router) {}, events, routes...)
+	return runRoutesWith(t, opts, 0, func(*runLog) {}, events, routes...)
 }
 
 // runRoutesWith is runRoutes with something else to do at the time 0. There may be events
 // before it.
-func runRoutesWith(t *testing.T, opts Options, early time.Duration, do func(*Router), events string, routes ...fakeRoute) string {
+func runRoutesWith(t *testing.T, opts Options, early time.Duration, do func(*runLog), events string, routes ...fakeRoute) string {
 	t.Helper()
 	s := &runLog{start: time.Now().Add(early), runs: make(map[string]int)}
-	var all []Route
-	for _, a := range routes {
-		a.Callback = s.callback(a)
-		all = append(all, a.Route)
-	}
 	opts.Post = s.note
-	s.router = mustNew(t, opts, all...)
+	s.router = mustNew(t, opts, s.routes(routes)...)
 	s.router.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 	stop := background(t, s.router)
 	synctest.Wait()
@@ -66,14 +61,25 @@ func runRoutesWith(t *testing.T, opts Options, early time.Duration, do func(*Rou
 	played := make(chan struct{})
 	go func() {
 		defer close(played)
-		play(t, s.start, events, s.events)
+		play(t, s.start, events, s.router.Events)
 	}()
 	time.Sleep(early)
-	do(s.router)
+	do(s)
 	<-played
 	time.Sleep(time.Until(s.start.Add(long)))
 	stop()
 	return s.String()
+}
+
+// routes gives routes their callbacks, if they have none of their own.
+func (s *runLog) routes(routes []fakeRoute) (all []Route) {
+	for _, a := range routes {
+		if a.Callback == nil {
+			a.Callback = s.callback(a)
+		}
+		all = append(all, a.Route)
+	}
+	return all
 }
 
 func (s *runLog) callback(a fakeRoute) Callback {
@@ -87,7 +93,7 @@ func (s *runLog) callback(a fakeRoute) Callback {
 			ctx = context.WithoutCancel(ctx)
 		}
 		if a.lastWriting == 0 || run <= a.lastWriting {
-			wrote := time.AfterFunc(cmp.Or(a.writesAfter, a.work/2), func() { s.events(words(a.writes)) })
+			wrote := time.AfterFunc(cmp.Or(a.writesAfter, a.work/2), func() { s.router.Events(words(a.writes)) })
 			defer wrote.Stop()
 		}
 		select {
@@ -104,14 +110,6 @@ func (s *runLog) callback(a fakeRoute) Callback {
 		}
 		return nil
 	}
-}
-
-// events hands events to the router.
-func (s *runLog) events(batch []inotify.Event) {
-	s.mu.Lock()
-	r := s.router
-	s.mu.Unlock()
-	r.Events(batch)
 }
 
 func (s *runLog) note(f Run) {

@@ -66,15 +66,11 @@ func TestLoopsAreRefused(t *testing.T) {
 		}}}}, []string{"a"}},
 	} {
 		inBubble(t, tt.name, func(t *testing.T) {
-			sim := newSimulation(1)
-			var routes []Route
-			for _, a := range tt.routes {
-				if a.Callback == nil {
-					a.Callback = sim.fakeCallback(a)
-				}
-				routes = append(routes, a.Route)
-			}
-			sim.play(t, Options{Grace: -1, Post: sim.note}, routes, func() { sim.router.Events(words("x.j x.a")) })
+			sim, log := newSimulation(1), &runLog{runs: make(map[string]int)}
+			sim.play(t, Options{Grace: -1, Post: sim.note}, log.routes(tt.routes), func() {
+				log.router = sim.router
+				sim.router.Events(words("x.j x.a"))
+			})
 			sim.wantLoops(t, 1, 1, tt.loop)
 			if most := 2 * maxGeneration * len(tt.routes); sim.runs > most {
 				t.Errorf("%d runs, want at most %d", sim.runs, most)
@@ -588,20 +584,6 @@ func (s *simulation) logNormal(median time.Duration, sigma float64) time.Duratio
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return time.Duration(float64(median) * math.Exp(sigma*s.rnd.NormFloat64()))
-}
-
-// fakeCallback is the callback of a fakeRoute that does nothing but work and write.
-func (s *simulation) fakeCallback(a fakeRoute) Callback {
-	return func(ctx context.Context, _ []inotify.Event) error {
-		wrote := time.AfterFunc(a.writesAfter, func() { s.router.Events(words(a.writes)) })
-		defer wrote.Stop()
-		select {
-		case <-time.After(a.work):
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // copies is a callback that writes other files of the names that it gets, with

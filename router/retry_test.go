@@ -109,51 +109,25 @@ func TestARetryDoesNotEndTheWaitForOthers(t *testing.T) {
 	})
 }
 
-// A back-off goes on when the routes are replaced.
-func TestRetryAndSetRoutes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &runLog{start: time.Now(), runs: make(map[string]int)}
-		a := failing(build, "1").with(func(a *fakeRoute) { a.Retries = 1 })
-		a.Callback = s.callback(a)
-		s.router = mustNew(t, Options{Post: s.note}, a.Route)
-		stop := background(t, s.router)
-		synctest.Wait()
-		s.router.Events(words("a.md"))
-		time.Sleep(500 * ms)
-		mustSet(t, s.router, a.Route)
-		time.Sleep(long)
-		stop()
-		if got, want := s.String(), "build:a.md@30-130! build:a.md@1130-1230"; got != want {
-			t.Errorf("got runs %s, want %s", got, want)
-		}
-	})
-}
-
 // What was kept goes with the next event, delays no other route, and goes at once when the
 // routes are replaced.
 func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &runLog{start: time.Now(), runs: make(map[string]int)}
-		route := build.Route
-		route.Retries = 3 // which is for others
 		runs := 0
-		route.Callback = func(context.Context, []inotify.Event) error {
-			if runs++; runs > 3 {
-				return nil
+		kept := build.with(func(a *fakeRoute) {
+			a.Retries = 3 // which is for others
+			a.Callback = func(context.Context, []inotify.Event) error {
+				if runs++; runs > 3 {
+					return nil
+				}
+				return fmt.Errorf("too long: %w", ErrKept)
 			}
-			return fmt.Errorf("too long: %w", ErrKept)
-		}
-		after := reload.Route
-		after.Callback = discard
-		s.router = mustNew(t, Options{Post: s.note}, route, after)
-		stop := background(t, s.router)
-		synctest.Wait()
-		play(t, s.start, "a.md@0 x.html@1000 b.md@5000 c.md@6000 c.md:d@6500", s.events)
-		time.Sleep(time.Until(s.start.Add(7 * time.Second)))
-		mustSet(t, s.router, route, after)
-		time.Sleep(long)
-		stop()
-		if got, want := s.String(), "build:a.md@30! reload:x.html@1100 build:a.md+b.md@5030! build:a.md+b.md+c.md@6030! build:a.md+b.md@7000"; got != want {
+		})
+		got := runRoutesWith(t, Options{}, 0, func(s *runLog) {
+			time.Sleep(7 * time.Second)
+			mustSet(t, s.router, s.routes([]fakeRoute{kept, reload})...)
+		}, "a.md@0 x.html@1000 b.md@5000 c.md@6000 c.md:d@6500", kept, reload)
+		if want := "build:a.md@30! reload:x.html@1100 build:a.md+b.md@5030! build:a.md+b.md+c.md@6030! build:a.md+b.md@7000"; got != want {
 			t.Errorf("got runs %s, want %s", got, want)
 		}
 	})

@@ -17,35 +17,6 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-// replaced plays events to a router with the first routes, which gets the second ones
-// at a time, and returns all runs as runRoutes does.
-func replaced(t *testing.T, events string, at time.Duration, first, second []fakeRoute) string {
-	t.Helper()
-	s := &runLog{start: time.Now(), runs: make(map[string]int)}
-	routes := func(routes []fakeRoute) (all []Route) {
-		for _, a := range routes {
-			a.Callback = s.callback(a)
-			all = append(all, a.Route)
-		}
-		return all
-	}
-	s.router = mustNew(t, Options{Grace: -1, Post: s.note}, routes(first)...)
-	stop := background(t, s.router)
-	synctest.Wait()
-
-	played := make(chan struct{})
-	go func() {
-		defer close(played)
-		play(t, s.start, events, s.events)
-	}()
-	time.Sleep(at)
-	mustSet(t, s.router, routes(second)...)
-	<-played
-	time.Sleep(time.Until(s.start.Add(long)))
-	stop()
-	return s.String()
-}
-
 func mustSet(t testing.TB, r *Router, routes ...Route) {
 	t.Helper()
 	if err := r.SetRoutes(routes...); err != nil {
@@ -56,6 +27,7 @@ func mustSet(t testing.TB, r *Router, routes ...Route) {
 func TestSetRoutes(t *testing.T) {
 	thumbs := fakeRoute{Route: Route{Name: "t", Debounce: -1, Per: PerFile}, work: 100 * ms}
 	slow := build.with(func(a *fakeRoute) { a.work = 1000 * ms })
+	retried := failing(build, "1").with(func(a *fakeRoute) { a.Retries = 1 })
 	// The programs of the route have files open that end in .log, which the first
 	// route knows after 100 ms, and the second one never.
 	service := fakeRoute{Route: Route{Name: "s", Delay: 100 * ms, Debounce: -1, OwnOutput: func(events []inotify.Event) []bool {
@@ -109,11 +81,16 @@ func TestSetRoutes(t *testing.T) {
 		{"a run that began before it could be restarted is not", []fakeRoute{slow}, []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-1030 build:b.md@1030-2030"},
 		{"one that could is", []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, []fakeRoute{slow.with(func(a *fakeRoute) { a.OnBusy = Restart })}, "a.md@0 b.md@200", 100 * ms, "build:a.md@30-230!restarted build:a.md+b.md@230-1230"},
 		{"what was refused as a loop goes on with another Per", []fakeRoute{writing(build, "a.md")}, []fakeRoute{build.with(func(a *fakeRoute) { a.Per = PerFile })}, "a.md@0 b.md@9000", 8000 * ms, brokenLoop + " build:b.md@9030-9130 build:a.md@9130-9230"},
+		{"a back-off goes on", []fakeRoute{retried}, []fakeRoute{retried}, "a.md@0", 500 * ms, "build:a.md@30-130! build:a.md@1130-1230"},
 		{"a loop is not forgotten", []fakeRoute{writing(build, "a.md")}, []fakeRoute{writing(build, "a.md")}, "a.md@0", 350 * ms, brokenLoop},
 	}
 	for _, tt := range tests {
 		inBubble(t, tt.name, func(t *testing.T) {
-			if got := replaced(t, tt.events, tt.at, tt.first, tt.second); got != tt.runs {
+			got := runRoutesWith(t, Options{Grace: -1}, 0, func(s *runLog) {
+				time.Sleep(tt.at)
+				mustSet(t, s.router, s.routes(tt.second)...)
+			}, tt.events, tt.first...)
+			if got != tt.runs {
 				t.Errorf("events %q\n got runs %s\nwant runs %s", tt.events, got, tt.runs)
 			}
 		})
@@ -224,49 +201,22 @@ func TestSetRoutesAndSubmissions(t *testing.T) {
 	})
 }
 
-// The next run has the events of one that returned ErrRestarted because its command had
-// changed.
-func TestSetRoutesHandsEventsOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		changed := make(chan struct{})
-		var post, got []string
-		r := mustNew(t, Options{Post: func(f Run) { post = append(post, mark(f.Err)) }}, Route{Name: "r", Delay: -1, Callback: func(context.Context, []inotify.Event) error {
-			<-changed
-			return fmt.Errorf("changed: %w", ErrRestarted)
-		}})
-		stop := background(t, r)
-		synctest.Wait()
-		r.Events(words("a b"))
-		synctest.Wait()
-		mustSet(t, r, Route{Name: "r", Delay: -1, Callback: func(_ context.Context, batch []inotify.Event) error {
-			got = append(got, paths(batch))
-			return nil
-		}})
-		r.Events(word("c"))
-		close(changed)
-		time.Sleep(time.Second)
-		stop()
-		if fmt.Sprint(post, got) != "[!restarted ] [a+b+c]" {
-			t.Errorf("runs %v, then runs with %v", post, got)
-		}
-	})
-}
-
 // With another Per, or when the route was removed and is there again, the next run waits for
 // those under way, and has the events of one that returns ErrRestarted or ErrKept.
 func TestSetRoutesWhileARunGoesOn(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		per     Per
+		was, is Per
 		removed bool // and added again
 		err     error
 		want    string
 	}{
-		{"another Per", PerRoute, false, nil, "[a c]"},
-		{"for a run that gives up", PerRoute, false, ErrRestarted, "[a c+a]"},
-		{"for one that keeps its events", PerRoute, false, ErrKept, "[a c+a]"},
-		{"removed and added again", PerFile, true, nil, "[a a]"},
-		{"removed and added again with another Per", PerRoute, true, ErrRestarted, "[a a]"},
+		{"another Per", PerFile, PerRoute, false, nil, "[a c]"},
+		{"for a run that gives up", PerFile, PerRoute, false, ErrRestarted, "[a c+a]"},
+		{"for one that keeps its events", PerFile, PerRoute, false, ErrKept, "[a c+a]"},
+		{"for one of the same Per that gives up", PerRoute, PerRoute, false, ErrRestarted, "[a a+c]"},
+		{"removed and added again", PerFile, PerFile, true, nil, "[a a]"},
+		{"removed and added again with another Per", PerFile, PerRoute, true, ErrRestarted, "[a a]"},
 	} {
 		inBubble(t, tt.name, func(t *testing.T) {
 			changed := make(chan struct{})
@@ -288,7 +238,7 @@ func TestSetRoutesWhileARunGoesOn(t *testing.T) {
 			}
 			at := make(chan struct{})
 			close(at)
-			r := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Per: PerFile, Callback: work(changed, tt.err)})
+			r := mustNew(t, Options{}, Route{Name: "r", Delay: -1, Per: tt.was, Callback: work(changed, tt.err)})
 			stop := background(t, r)
 			synctest.Wait()
 			r.Events(word("a"))
@@ -297,7 +247,7 @@ func TestSetRoutesWhileARunGoesOn(t *testing.T) {
 				mustSet(t, r)
 			}
 			for range 2 {
-				mustSet(t, r, Route{Name: "r", Delay: -1, Per: tt.per, Callback: work(at, nil)})
+				mustSet(t, r, Route{Name: "r", Delay: -1, Per: tt.is, Callback: work(at, nil)})
 			}
 			if tt.removed {
 				r.Events(word("a"))

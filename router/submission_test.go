@@ -67,8 +67,8 @@ func TestSubmit(t *testing.T) {
 				before = 50 * ms
 			}
 			returned, got := never, ""
-			runs := runRoutesWith(t, Options{}, before, func(r *Router) {
-				submission := r.Submit(words(tt.submit)...)
+			runs := runRoutesWith(t, Options{}, before, func(s *runLog) {
+				submission := s.router.Submit(words(tt.submit)...)
 				start := time.Now()
 				go func() {
 					err := submission.Wait(context.WithoutCancel(t.Context()))
@@ -117,8 +117,8 @@ func TestSubmitAfterTheEnd(t *testing.T) {
 
 func TestTrigger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		runs := runRoutesWith(t, Options{}, 0, func(r *Router) {
-			if _, err := r.Trigger("css", inotify.Event{Root: "/srv", Path: "."}); err != nil {
+		runs := runRoutesWith(t, Options{}, 0, func(s *runLog) {
+			if _, err := s.router.Trigger("css", inotify.Event{Root: "/srv", Path: "."}); err != nil {
 				t.Error(err)
 			}
 		}, "", build, styles, behind(pages, "css"))
@@ -138,8 +138,8 @@ func TestOffer(t *testing.T) {
 	each := fakeRoute{Route: Route{Name: "each", Patterns: []string{"*.x"}, Mask: inotify.Attrib | Reload, Delay: 100 * ms, Debounce: -1, Per: PerFile}}
 	others := fakeRoute{Route: Route{Name: "others", Patterns: []string{"*.x"}, Mask: inotify.Delete}}
 	synctest.Test(t, func(t *testing.T) {
-		runs := runRoutesWith(t, Options{}, 10*ms, func(r *Router) {
-			if err := r.Offer("each", words("a.x:cw open.x:cmw gone.x:cm b.y:cm .dir/c.x:cm")...); err != nil {
+		runs := runRoutesWith(t, Options{}, 10*ms, func(s *runLog) {
+			if err := s.router.Offer("each", words("a.x:cw open.x:cmw gone.x:cm b.y:cm .dir/c.x:cm")...); err != nil {
 				t.Error(err)
 			}
 		}, "open.x:M@-10 gone.x:d@50 open.x:w@500", each, others)
@@ -229,7 +229,7 @@ func TestASkippedRunHasSucceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var runs []string
-		r, err := New(Options{Post: func(f Run) {
+		r := mustNew(t, Options{Post: func(f Run) {
 			mu.Lock()
 			defer mu.Unlock()
 			runs = append(runs, fmt.Sprintf("%s: %v, %v", f.Route, f.Outcome, f.Err))
@@ -237,22 +237,13 @@ func TestASkippedRunHasSucceeded(t *testing.T) {
 			Route{Name: "build", Retries: 3, Callback: func(context.Context, []inotify.Event) error {
 				return fmt.Errorf("all is as it was: %w", ErrSkipped)
 			}},
-			Route{Name: "pages", After: []string{"build"}, ReadOnly: true, Callback: func(context.Context, []inotify.Event) error { return nil }},
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.Run(ctx) }()
+			Route{Name: "pages", After: []string{"build"}, ReadOnly: true, Callback: discard})
+		stop := background(t, r)
 		if err := r.Submit(inotify.Event{Path: "a.md"}).Wait(t.Context()); err != nil {
 			t.Errorf("Wait returns %v", err)
 		}
 		time.Sleep(time.Hour)
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 		if got, want := strings.Join(runs, "; "), "build: skipped, <nil>; pages: ok, <nil>"; got != want {
 			t.Errorf("got runs %s\nwant %s", got, want)
 		}
