@@ -64,18 +64,6 @@ func (b *batch) isBlocked() bool {
 // only themselves. It does for an empty one.
 func (b *batch) allSelfBlocking() bool { return b.selfBlocking == len(b.entries) }
 
-// lastWrite returns when a file that holds the batch back was last written to; zero if
-// none does.
-func (b *batch) lastWrite() time.Time {
-	var last time.Time
-	for _, e := range b.open {
-		if !e.selfBlocking || b.allSelfBlocking() {
-			last = later(last, e.written)
-		}
-	}
-	return last
-}
-
 // take empties the batch and returns its entries in the order in which their paths came.
 func (b *batch) take() []*entry {
 	entries := slices.AppendSeq(make([]*entry, 0, len(b.entries)), maps.Values(b.entries))

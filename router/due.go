@@ -1,6 +1,9 @@
 package router
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // dueTimes are the times that say when a batch may go. A zero time is long ago: what
 // it stands for has not happened and delays nothing.
@@ -18,11 +21,8 @@ type dueTimes struct {
 
 // ready returns when the batch may go if none of its files is open.
 func (t dueTimes) ready(r *Route) time.Time {
-	ready := t.first.Add(r.Delay)
-	for _, other := range []time.Time{t.started.Add(r.Debounce), t.ended, t.retryAt, t.unblocked, t.delayed, t.quiet} {
-		ready = later(ready, other)
-	}
-	return ready
+	times := [...]time.Time{t.first.Add(r.Delay), t.started.Add(r.Debounce), t.ended, t.retryAt, t.unblocked, t.delayed, t.quiet}
+	return slices.MaxFunc(times[:], time.Time.Compare)
 }
 
 // due returns when the batch may go. With UntilClosed that counts only when none of

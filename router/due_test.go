@@ -16,45 +16,6 @@ const ms = time.Millisecond
 // long is enough for every bound to pass.
 const long = time.Hour
 
-func TestDue(t *testing.T) {
-	route := &Route{Delay: 100 * ms, Debounce: 300 * ms, Settle: 2000 * ms, Hold: 5000 * ms}
-	epoch := time.Unix(1e9, 0)
-	at := func(ms int) time.Time {
-		if ms < 0 {
-			return time.Time{}
-		}
-		return epoch.Add(time.Duration(ms) * time.Millisecond)
-	}
-	const never = -1
-	tests := []struct {
-		name                                                    string
-		first, started, ended, freed, delayed, written, release int
-		due                                                     int
-	}{
-		{"a first batch waits for the delay", 1000, never, never, never, never, never, never, 1100},
-		{"a batch soon after a run waits for the debounce", 1000, 900, 910, never, never, never, never, 1200},
-		{"a batch long after a run does not", 1000, 500, 510, never, never, never, never, 1100},
-		{"a run that took long is waited for", 1000, 500, 1700, never, never, never, never, 1700},
-		{"an open file is waited for", 1000, never, never, never, never, 1050, never, 3050},
-		{"a file that was quiet for long is not", 3000, never, never, never, never, 500, never, 3100},
-		{"a file that is written for ever is not", 1000, never, never, never, never, 6050, never, 6100},
-		{"the hold counts from when the run was over", 1000, 500, 4000, never, never, 8900, never, 9000},
-		{"a close that released the batch starts the delay again", 1000, never, never, never, never, never, 1500, 1600},
-		{"that delay is within the hold", 1000, never, never, never, never, never, 6050, 6100},
-		{"a route that comes first is waited for", 1000, 500, 510, 1700, never, never, never, 1700},
-		{"the hold counts from when that was done", 1000, never, never, 4000, never, 8900, never, 9000},
-		{"what may be a loop waits", 1000, 500, 1010, never, 1300, never, never, 1300},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			m := dueTimes{first: at(tt.first), started: at(tt.started), ended: at(tt.ended), unblocked: at(tt.freed), delayed: at(tt.delayed), written: at(tt.written), released: at(tt.release)}
-			if got := m.due(route); !got.Equal(at(tt.due)) {
-				t.Errorf("due at %d, want %d", got.Sub(epoch).Milliseconds(), tt.due)
-			}
-		})
-	}
-}
-
 // timing is a route with Delay 100 ms, no Debounce and the default bounds.
 var timing = Route{Delay: 100 * ms, Debounce: -1}
 

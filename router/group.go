@@ -113,15 +113,16 @@ func (g *Group) setListeners(listeners []Listener, judge func(error) error) erro
 		return err
 	}
 	for _, l := range listeners {
-		root := g.find(l)
-		if root == nil {
-			root, err = g.subscribe(l)
-			if root.handle != nil {
-				added = append(added, root)
-			}
-			if judge(err) != nil {
-				return refuse(err)
-			}
+		if i := slices.IndexFunc(g.roots, func(root *subscribedRoot) bool { return root.isSame(l) }); i >= 0 {
+			next = append(next, g.roots[i])
+			continue
+		}
+		root, err := g.subscribe(l)
+		if root.handle != nil {
+			added = append(added, root)
+		}
+		if judge(err) != nil {
+			return refuse(err)
 		}
 		next = append(next, root)
 	}
@@ -157,7 +158,7 @@ func mergeListeners(listeners []Listener) (merged []Listener, err error) {
 			return nil, fmt.Errorf("listener for %q: no router: set one", l.Root)
 		}
 
-		i := slices.IndexFunc(merged, func(other Listener) bool { return other.Root == l.Root && other.Router == l.Router })
+		i := slices.IndexFunc(merged, l.isSame)
 		if i < 0 {
 			merged = append(merged, l)
 			continue
@@ -176,13 +177,9 @@ func mergeListeners(listeners []Listener) (merged []Listener, err error) {
 	return merged, nil
 }
 
-// find returns what is watched for the root and Router of a listener; nil if nothing is.
-func (g *Group) find(l Listener) *subscribedRoot {
-	i := slices.IndexFunc(g.roots, func(root *subscribedRoot) bool { return root.Root == l.Root && root.Router == l.Router })
-	if i < 0 {
-		return nil
-	}
-	return g.roots[i]
+// isSame reports whether both listeners have the same root and Router.
+func (l Listener) isSame(other Listener) bool {
+	return other.Root == l.Root && other.Router == l.Router
 }
 
 // subscribe watches the root of a listener. If the error is an *inotify.LimitError it is
@@ -398,7 +395,8 @@ func mayChangeOverlaps(e inotify.Event) bool {
 	return e.Mask&arrived != 0 && (e.Mask&inotify.IsDir != 0 || e.Path == ".")
 }
 
-// findOverlaps finds how the roots of each router overlap now.
+// findOverlaps finds, for each root that is inside others or the same directory as an earlier
+// one of its router, its places in those, from the outermost on.
 func (g *Group) findOverlaps() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -410,31 +408,23 @@ func (g *Group) findOverlaps() {
 			}
 		}
 
-		all := overlaps(g.watcher, roots)
+		all := make(map[string][]inotify.Location)
+		for i, root := range roots {
+			if len(roots) == 1 {
+				break // as usual: nobody need ask the watcher
+			}
+			outer := slices.DeleteFunc(g.watcher.Locations(root), func(at inotify.Location) bool {
+				j := slices.Index(roots, at.Root)
+				return j < 0 || j == i || at.Path == "." && j > i
+			})
+			if len(outer) > 0 {
+				all[root] = outer
+			}
+		}
 		r.mu.Lock()
 		r.overlaps = all
 		r.mu.Unlock()
 	}
-}
-
-// overlaps returns, for each root that is inside others or the same directory as an earlier
-// one, its places in those, from the outermost on.
-func overlaps(w *inotify.Watcher, roots []string) map[string][]inotify.Location {
-	if len(roots) < 2 {
-		return nil // without asking the watcher, as this is the usual case
-	}
-
-	all := make(map[string][]inotify.Location)
-	for i, root := range roots {
-		outer := slices.DeleteFunc(w.Locations(root), func(at inotify.Location) bool {
-			j := slices.Index(roots, at.Root)
-			return j < 0 || j == i || at.Path == "." && j > i
-		})
-		if len(outer) > 0 {
-			all[root] = outer
-		}
-	}
-	return all
 }
 
 // outermost returns an event by the outermost root in which the route is for its path. It

@@ -148,31 +148,22 @@ func (x *question) ask(writers func(string) inotify.WriterState) {
 		if x.mayOpen {
 			writer = writers(path)
 		}
-		switch {
-		case writer == inotify.NoWriter:
-			f.closed = true
-		case writer == inotify.HasWriter:
-			f.open = true
-		case writer == inotify.RemoteWriter, writer == inotify.UnknownWriter && f.existing:
-			f.judgeByAge(path, x.settle)
+		f.open, f.closed = writer == inotify.HasWriter, writer == inotify.NoWriter
+		if writer != inotify.RemoteWriter && (writer != inotify.UnknownWriter || !f.existing) {
+			continue
 		}
-	}
-}
 
-// judgeByAge takes a file for closed if it was last written to settle ago, because
-// nothing else can be known of it.
-func (f *fileState) judgeByAge(path string, settle time.Duration) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		f.closed = true
-		return
-	}
-
-	age := time.Since(info.ModTime()).Abs() // either clock may be wrong
-	if age >= settle {
-		f.closed = true
-	} else {
-		f.open, f.next = true, time.Now().Add(settle-age)
+		// As nothing else can be known of it, what counts is when it was last written to.
+		info, err := os.Lstat(path)
+		if err != nil {
+			f.closed = true
+			continue
+		}
+		age := time.Since(info.ModTime()).Abs() // either clock may be wrong
+		f.open, f.closed = age < x.settle, age >= x.settle
+		if f.open {
+			f.next = time.Now().Add(x.settle - age)
+		}
 	}
 }
 

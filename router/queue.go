@@ -77,7 +77,12 @@ func (q *queue) noteChange(now time.Time) {
 		q.times.first, q.times.released = now, time.Time{}
 		q.git = gitCheck{running: q.git.running}
 	}
-	q.times.written = q.batch.lastWrite()
+	q.times.written = time.Time{}
+	for _, e := range q.batch.open {
+		if !e.selfBlocking || q.batch.allSelfBlocking() { // it holds back the batch
+			q.times.written = later(q.times.written, e.written)
+		}
+	}
 	if !q.wasBlocked || q.batch.isBlocked() {
 		return
 	}

@@ -55,34 +55,26 @@ func (r Route) check() (*checkedRoute, error) {
 		c.subscribed = r.Mask | gone | arrived | content
 	}
 
-	patterns, err := r.compile("pattern", r.Patterns)
-	if err != nil {
-		return nil, err
-	}
-	ignore, err := r.compile("ignore pattern", r.Ignore)
-	if err != nil {
-		return nil, err
-	}
-	outputs, err := r.compile("output pattern", r.Outputs)
-	if err != nil {
-		return nil, err
-	}
-	c.patterns, c.outputGlobs = patterns, withBelow(outputs)
-	c.ignore = append(withBelow(ignore), c.outputGlobs...)
-	return c, c.hide()
-}
-
-// compile compiles patterns of a kind, which errors name.
-func (r Route) compile(kind string, patterns []string) ([]glob.Glob, error) {
-	var all []glob.Glob
-	for _, p := range patterns {
-		globs, err := glob.Compile(p)
-		if err != nil {
-			return nil, fmt.Errorf("route %q: %s %q: %w", r.Name, kind, p, err)
+	var ignore, outputs, hidden []glob.Glob
+	for _, list := range []struct {
+		kind     string
+		patterns []string
+		globs    *[]glob.Glob
+	}{
+		{"pattern", r.Patterns, &c.patterns}, {"ignore pattern", r.Ignore, &ignore},
+		{"output pattern", r.Outputs, &outputs}, {"hidden name", r.Hidden, &hidden},
+	} {
+		for _, p := range list.patterns {
+			globs, err := glob.Compile(p)
+			if err != nil {
+				return nil, fmt.Errorf("route %q: %s %q: %w", r.Name, list.kind, p, err)
+			}
+			*list.globs = append(*list.globs, globs...)
 		}
-		all = append(all, globs...)
 	}
-	return all, nil
+	c.outputGlobs = withBelow(outputs)
+	c.ignore = append(withBelow(ignore), c.outputGlobs...)
+	return c, c.hide(hidden)
 }
 
 // withBelow returns globs that also match everything below what these match.
@@ -94,13 +86,9 @@ func withBelow(globs []glob.Glob) []glob.Glob {
 	return all
 }
 
-// hide compiles the patterns of Hidden. They are ignored like those of Ignore,
-// unless a pattern of the route spells out a name that one of them matches.
-func (c *checkedRoute) hide() error {
-	globs, err := c.route.compile("hidden name", c.route.Hidden)
-	if err != nil {
-		return err
-	}
+// hide has the globs of Hidden ignored like those of Ignore, unless a pattern of the route
+// spells out a name that one of them matches.
+func (c *checkedRoute) hide(globs []glob.Glob) error {
 	var names []glob.Segment
 	for _, g := range globs {
 		name, ok := g.Name()

@@ -129,9 +129,16 @@ func (run *activeRun) noteReturn() {
 	}
 
 	// The events of these are in the next run anyway.
+	q := run.queue
 	inNext := errors.Is(run.Err, ErrRestarted) || errors.Is(run.Err, ErrKept)
-	if run.Outcome == Failed && !inNext && run.router.phase == running && run.queue.isCurrent() {
-		run.Again, run.Backoff = run.queue.nextRetry(run)
+	run.Again = run.Outcome == Failed && !inNext && run.router.phase == running && q.isCurrent() &&
+		q.retries < q.state.route.Retries && len(run.remaining()) > 0
+	if run.Again && q.batch.empty() { // nothing new has come
+		first := q.state.route.Backoff
+		run.Backoff = first
+		for range q.retries {
+			run.Backoff = min(2*run.Backoff, max(maxBackoff, first))
+		}
 	}
 }
 
@@ -233,55 +240,34 @@ func (run *activeRun) settle(now time.Time) {
 	for _, e := range run.entries {
 		unrefAll(e.submissions, err)
 	}
-	isKept := errors.Is(run.Err, ErrKept)
-	if !continues || !isKept && !run.Again {
-		return
+	if continues && (run.Again || errors.Is(run.Err, ErrKept)) {
+		run.putBack(now)
 	}
-	for _, e := range run.entries {
+}
+
+// putBack puts the events of a run that has failed back: for a retry, whose back-off ends
+// early if something new comes, or until then. Submissions do not wait for them any more.
+func (run *activeRun) putBack(now time.Time) {
+	q, entries := run.queue, run.entries
+	if run.Again {
+		entries = run.remaining()
+	}
+	for _, e := range entries {
 		e.submissions = nil
 	}
+
 	switch {
 	case !q.isCurrent():
-		s.requeue(run.remaining())
-	case isKept:
-		q.keptForNew = q.batch.empty()
-		q.batch.restore(run.entries)
-	default:
-		q.retry(run, now)
-	}
-}
-
-// nextRetry reports whether a run that has failed is followed by another, and after how
-// long.
-func (q *queue) nextRetry(run *activeRun) (ok bool, backoff time.Duration) {
-	route := q.state.route
-	switch {
-	case q.retries >= route.Retries || len(run.remaining()) == 0:
-		return false, 0
-	case !q.batch.empty():
-		return true, 0 // something new has come
-	}
-
-	most, backoff := max(maxBackoff, route.Backoff), route.Backoff
-	for range q.retries {
-		backoff = min(2*backoff, most)
-	}
-	return true, backoff
-}
-
-// retry puts the events of a run that has failed back. They wait for the back-off, unless
-// something new has come meanwhile. Submissions do not wait for them any more.
-func (q *queue) retry(run *activeRun, now time.Time) {
-	entries := run.remaining()
-	if len(entries) == 0 {
+		q.state.requeue(entries)
 		return
-	}
-	if q.batch.empty() {
+	case !q.batch.empty() || len(entries) == 0:
+	case run.Again:
 		q.skipDelay()
 		q.retries++
 		q.times.retryAt = now.Add(run.Backoff)
+	default:
+		q.keptForNew = true
 	}
-
 	q.batch.restore(entries)
 }
 
