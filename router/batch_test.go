@@ -121,6 +121,7 @@ func TestRenamesOfOthers(t *testing.T) {
 		events []inotify.Event
 		batch  string
 	}{
+		{"a file of the same name", []inotify.Event{event("x", inotify.Modify), elsewhere(event("x", inotify.Modify))}, "x+x"},
 		{"a directory of another root", []inotify.Event{event("d/a", inotify.Modify), elsewhere(event("d/", inotify.MovedFrom))}, "d/a"},
 		{"a rename in another root", []inotify.Event{
 			event("a", inotify.Modify), event("a", inotify.MovedFrom),

@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -78,20 +77,14 @@ func burst(b *testing.B, events []inotify.Event, per Per, runs int32) time.Durat
 			return nil
 		}},
 		Route{Name: "rest", Patterns: []string{"src/**/*.go"}, Callback: discard})
-	ctx, cancel := context.WithCancel(b.Context())
-	ended := make(chan error)
-	go func() { ended <- r.Run(ctx) }()
-
+	stop := background(b, r)
 	start := cpuTime(b)
 	for read := range slices.Chunk(events, burstRead) {
 		r.Events(read)
 	}
 	<-done
 	cost := cpuTime(b) - start
-	cancel()
-	if err := <-ended; err != nil {
-		b.Fatal(err)
-	}
+	stop()
 	if calls.Load() != runs || files.Load() != burstFiles || followed.Load() != burstFiles {
 		b.Fatalf("%d runs with %d files, %d followed; want %d, %d, %[5]d", calls.Load(), files.Load(), followed.Load(), runs, burstFiles)
 	}
@@ -111,13 +104,7 @@ func cpuTime(b *testing.B) time.Duration {
 func BenchmarkCatchUp(b *testing.B) {
 	ran := make(chan struct{})
 	r := mustNew(b, Options{Post: func(Run) { ran <- struct{}{} }}, Route{Name: "r", Delay: -1, Debounce: -1, Callback: discard})
-	g, err := NewGroup(inotify.Options{}, Listener{Root: b.TempDir(), Router: r})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan error)
-	go func() { done <- g.Run(ctx) }()
+	listen(b, Listener{Root: b.TempDir(), Router: r})
 	start := cpuTime(b)
 	n := 0
 	for b.Loop() {
@@ -126,8 +113,4 @@ func BenchmarkCatchUp(b *testing.B) {
 		n++
 	}
 	b.ReportMetric(float64((cpuTime(b)-start).Nanoseconds())/float64(n), "cpu-ns/op")
-	cancel()
-	if err := errors.Join(<-done, g.Close()); err != nil {
-		b.Fatal(err)
-	}
 }

@@ -3,9 +3,11 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,13 +27,13 @@ func reports(t *testing.T) (*Router, <-chan string) {
 }
 
 // listen runs the listeners until the test ends. When it returns they are watching.
-func listen(t *testing.T, listeners ...Listener) {
+func listen(t testing.TB, listeners ...Listener) {
 	t.Helper()
 	listenGroup(t, listeners...)
 }
 
 // listenGroup is listen, and returns the Group.
-func listenGroup(t *testing.T, listeners ...Listener) *Group {
+func listenGroup(t testing.TB, listeners ...Listener) *Group {
 	t.Helper()
 	g, err := NewGroup(inotify.Options{}, listeners...)
 	if err != nil {
@@ -50,6 +52,14 @@ func listenGroup(t *testing.T, listeners ...Listener) *Group {
 		}
 	})
 	return g
+}
+
+// listeners returns listeners for roots with one Router.
+func listeners(r *Router, roots ...string) (all []Listener) {
+	for _, root := range roots {
+		all = append(all, Listener{Root: root, Router: r})
+	}
+	return all
 }
 
 // Each save is one batch with the name of the file. A second batch would be read in the
@@ -312,4 +322,170 @@ func flush(t *testing.T, g *Group) {
 	if err := g.watcher.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// runsOf returns a Post callback and a channel with the runs that it was called with:
+// route:paths, the paths sorted, and a mark for an error.
+func runsOf() (post func(Run), runs <-chan string) {
+	told := make(chan string, 100)
+	return func(f Run) {
+		names := strings.Split(paths(f.Events), "+")
+		slices.Sort(names)
+		told <- f.Route + ":" + strings.Join(names, "+") + mark(f.Err)
+	}, told
+}
+
+// A build writes files until its last instruction, in a tree whose pages are watched.
+// Pages reload once for each build, with everything, and not when it fails. One reload
+// too many would be read in the place of the next.
+func TestBuildThenReload(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "public", "index.html"), "old")
+	post, runs := runsOf()
+	build := func(_ context.Context, batch []inotify.Event) error {
+		for i := range 50 {
+			write(t, filepath.Join(root, "public", fmt.Sprintf("%d.html", i)), "new")
+		}
+		write(t, filepath.Join(root, "public", "index.html"), "new")
+		if batch[0].Path == "wrong.md" {
+			return errors.New("no template")
+		}
+		return nil
+	}
+	r := mustNew(t, Options{Post: post},
+		Route{Name: "build", Patterns: []string{"*.md"}, Delay: 10 * ms, Debounce: -1, Callback: build},
+		Route{Name: "reload", Patterns: []string{"index.html", "*.css"}, Delay: -1, Debounce: -1, After: []string{"build"}, Follow: true, Callback: discard})
+	listen(t, Listener{Root: root, Router: r})
+
+	for i := range 30 {
+		name := fmt.Sprintf("%d.md", i)
+		write(t, filepath.Join(root, name), "text")
+		want := []string{"build:" + name, "reload:" + name + "+public/index.html"}
+		if got := []string{<-runs, <-runs}; !slices.Equal(got, want) {
+			t.Fatalf("runs %q, want %q", got, want)
+		}
+	}
+	write(t, filepath.Join(root, "wrong.md"), "text")
+	want := []string{"build:wrong.md!", "reload:public/index.html!cancelled"}
+	if got := []string{<-runs, <-runs}; !slices.Equal(got, want) {
+		t.Fatalf("runs %q, want %q", got, want)
+	}
+	write(t, filepath.Join(root, "new.css"), "a{}")
+	if got := <-runs; got != "reload:new.css" {
+		t.Errorf("run %q, want reload:new.css", got)
+	}
+}
+
+// A callback that saves what triggers it as its last act is refused as a loop.
+func TestLoopOfFiles(t *testing.T) {
+	root := t.TempDir()
+	post, runs := runsOf()
+	r := mustNew(t, Options{Post: post}, Route{
+		Name: "fmt", Patterns: []string{"*.go"}, Delay: 10 * ms, Debounce: -1,
+		Callback: func(context.Context, []inotify.Event) error {
+			write(t, filepath.Join(root, "a.go"), "package a")
+			return nil
+		},
+	})
+	listen(t, Listener{Root: root, Router: r})
+	write(t, filepath.Join(root, "a.go"), "package  a")
+	for range maxGeneration {
+		if got := <-runs; got != "fmt:a.go" {
+			t.Fatalf("run %q, want fmt:a.go", got)
+		}
+	}
+	if got := <-runs; got != "fmt:a.go!loop" {
+		t.Errorf("run %q, want it refused as a loop", got)
+	}
+}
+
+// What is ignored triggers nothing and is not watched. When an ignore file changes, also
+// one above the root, the next events are judged by the new one, also in a directory that
+// was not watched so far.
+func TestListenWithIgnoreFiles(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, ".gitignore"), "/out/\n*.log\n")
+	write(t, filepath.Join(root, "out/deep/x"), "")
+	write(t, filepath.Join(root, "src/x"), "")
+	batches := make(chan string, 100)
+	r := mustNew(t, Options{}, Route{
+		Name: "test", Delay: -1, Debounce: -1, IgnoreFiles: true,
+		Callback: to(batches),
+	})
+	g := listenGroup(t, Listener{Root: root, Router: r})
+	if n := g.Watches(); n != 2 {
+		t.Errorf("%d directories are watched, want 2", n)
+	}
+	next := func(want string) {
+		t.Helper()
+		if got := <-batches; got != want {
+			t.Fatalf("batch %q, want %q", got, want)
+		}
+	}
+	save := func(path string) { write(t, filepath.Join(root, path), "new") }
+	save("out/deep/x")
+	save("a.log")
+	save("src/x")
+	next("src/x")
+
+	write(t, filepath.Join(root, ".gitignore"), "/src/\n")
+	flush(t, g)
+	save("src/x")
+	save("a.log")
+	next("a.log")
+	save("out/deep/x")
+	next("out/deep/x")
+	if n := g.Watches(); n != 4 {
+		t.Errorf("%d directories are watched, want 4: one that is ignored since stays", n)
+	}
+
+	remove(t, filepath.Join(root, ".gitignore"))
+	flush(t, g)
+	save("src/x")
+	next("src/x")
+}
+
+// Ignore files that changed while nothing was watched are read again: those of a root that
+// was removed, and those of a directory that no route was for.
+func TestIgnoreFilesThatChangedUnwatched(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "sub/.gitignore"), "old\n")
+	batches := make(chan string, 100)
+	route := Route{
+		Name: "test", Delay: -1, Debounce: -1, IgnoreFiles: true, ReadOnly: true, Mask: inotify.CloseWrite,
+		Callback: to(batches),
+	}
+	r := mustNew(t, Options{}, route)
+	listener := Listener{Root: root, Router: r}
+	g := listenGroup(t, listener)
+	save := func(ignored, want string) {
+		t.Helper()
+		write(t, filepath.Join(root, "sub", ignored), "x")
+		write(t, filepath.Join(root, "sub", want), "x")
+		if got := <-batches; got != "sub/"+want {
+			t.Fatalf("batch %q, want sub/%s", got, want)
+		}
+	}
+	save("old", "a")
+
+	saveUnwatched := func(rules string) {
+		t.Helper()
+		flush(t, g)
+		write(t, filepath.Join(root, "sub/.gitignore"), rules)
+	}
+	if err := g.SetListeners(); err != nil {
+		t.Fatal(err)
+	}
+	saveUnwatched("new\n")
+	if err := g.SetListeners(listener); err != nil {
+		t.Fatal(err)
+	}
+	save("new", "old")
+
+	narrow := route
+	narrow.Ignore = []string{"sub"}
+	mustSet(t, r, narrow)
+	saveUnwatched("newer\n")
+	mustSet(t, r, route)
+	save("newer", "new")
 }

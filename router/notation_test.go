@@ -177,7 +177,7 @@ func mustNew(t testing.TB, opts Options, routes ...Route) *Router {
 }
 
 // background runs the router until the returned stop, which waits for it.
-func background(t *testing.T, r *Router) (stop func()) {
+func background(t testing.TB, r *Router) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

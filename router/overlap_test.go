@@ -86,11 +86,7 @@ func TestOverlappingRootsByFile(t *testing.T) {
 					return nil
 				},
 			})
-			var listeners []Listener
-			for _, root := range roots {
-				listeners = append(listeners, Listener{Root: root, Router: r})
-			}
-			listen(t, listeners...)
+			listen(t, listeners(r, roots...)...)
 			defer close(goOn) // before the router is waited for
 
 			for range 3 {
@@ -118,11 +114,7 @@ func TestOverlappingRootsInOneBatch(t *testing.T) {
 			write(t, dir+"/in/f", "old")
 			roots := o.roots(t, dir)
 			r, batches := reports(t)
-			var listeners []Listener
-			for _, root := range roots {
-				listeners = append(listeners, Listener{Root: root, Router: r})
-			}
-			listen(t, listeners...)
+			listen(t, listeners(r, roots...)...)
 
 			write(t, dir+"/in/f", "new")
 			_, want, _ := strings.Cut(o.want, ":")
@@ -161,7 +153,7 @@ func TestOverlappingRootsOneIsFor(t *testing.T) {
 	write(t, dir+"/.hidden/in/f", "old")
 	roots := []string{dir, dir + "/.hidden/in"}
 	r, batches := reports(t)
-	listen(t, Listener{Root: roots[0], Router: r}, Listener{Root: roots[1], Router: r})
+	listen(t, listeners(r, roots...)...)
 	write(t, dir+"/.hidden/in/f", "new")
 	if got := <-batches; got != "f" {
 		t.Errorf("batch %s, want f", got)

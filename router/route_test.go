@@ -237,16 +237,8 @@ func TestNewErrors(t *testing.T) {
 		{"two slashes", []Route{pattern("a//b")}, `route "r": pattern "a//b": there is no name before, after or between its slashes: write one`},
 		{"a slash alone", []Route{pattern("/")}, `route "r": pattern "/": there is no name before, after or between its slashes: write one`},
 		{"a slash in a class", []Route{pattern("a[/]b")}, `route "r": pattern "a[/]b": a class or an escape holds a slash: names have none, cut the pattern there`},
-		{
-			"braces without end",
-			[]Route{pattern(strings.Repeat("{a,b}", 40))},
-			`route "r": pattern "` + strings.Repeat("{a,b}", 40) + `": its braces make more than 1024 patterns: use fewer, or several patterns`,
-		},
-		{
-			"a wrong ignore pattern",
-			[]Route{{Name: "r", Callback: discard, Ignore: []string{"["}}},
-			`route "r": ignore pattern "[": it is no glob: close each [ and {, or write \ before one that is meant as it is`,
-		},
+		{"braces without end", []Route{pattern(strings.Repeat("{a,b}", 40))}, `route "r": pattern "` + strings.Repeat("{a,b}", 40) + `": its braces make more than 1024 patterns: use fewer, or several patterns`},
+		{"a wrong ignore pattern", []Route{{Name: "r", Callback: discard, Ignore: []string{"["}}}, `route "r": ignore pattern "[": it is no glob: close each [ and {, or write \ before one that is meant as it is`},
 		{"a wrong output pattern", []Route{{Name: "r", Callback: discard, Outputs: []string{""}}}, `route "r": output pattern "": it is empty: write ** for everything`},
 	}
 	for _, tt := range tests {

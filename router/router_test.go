@@ -157,19 +157,8 @@ func TestLifecycle(t *testing.T) {
 	}
 }
 
-func TestRunTwice(t *testing.T) {
-	r := mustNew(t, Options{})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := r.Run(ctx); err != nil {
-		t.Errorf("first Run: %v", err)
-	}
-	if err := r.Run(ctx); err == nil || !strings.Contains(err.Error(), "Run was called before") {
-		t.Errorf("second Run: %v", err)
-	}
-}
-
-// A context that is over before Run starts nothing, whatever was kept.
+// A context that is over before Run starts nothing, whatever was kept. A second Run is an
+// error.
 func TestRunAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := &recorder{start: time.Now()}
@@ -177,53 +166,11 @@ func TestRunAfterTheEnd(t *testing.T) {
 		r.Events(word("a"))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := r.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
+		if err := r.Run(ctx); err != nil || rec.String() != "" {
+			t.Errorf("first Run: %v, runs %q", err, rec)
 		}
-		if got := rec.String(); got != "" {
-			t.Errorf("runs %q after the end", got)
-		}
-	})
-}
-
-func TestRoutesAreIndependent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		slow := &recorder{start: time.Now(), work: time.Second}
-		quick := &recorder{start: time.Now()}
-		r := mustNew(t, Options{},
-			Route{Name: "slow", Patterns: []string{"*.md"}, Debounce: -1, Callback: slow.run},
-			Route{Name: "quick", Debounce: -1, Callback: quick.run})
-		stop := background(t, r)
-		synctest.Wait()
-		play(t, time.Now(), "a.md@0 b.md@100 c@200", r.Events)
-		time.Sleep(long)
-		stop()
-		if got, want := slow.String(), "a.md@30 b.md@1030"; got != want {
-			t.Errorf("slow runs %q, want %q", got, want)
-		}
-		if got, want := quick.String(), "a.md@30 b.md@130 c@230"; got != want {
-			t.Errorf("quick runs %q, want %q", got, want)
-		}
-	})
-}
-
-func TestRootsAreKeptApart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var names []string
-		r := mustNew(t, Options{}, Route{Name: "r", Callback: func(_ context.Context, batch []inotify.Event) error {
-			for _, e := range batch {
-				names = append(names, e.Name())
-			}
-			return nil
-		}})
-		stop := background(t, r)
-		a, b := event("x", inotify.Modify|inotify.CloseWrite), event("x", inotify.Modify|inotify.CloseWrite)
-		b.Root = "/home"
-		r.Events([]inotify.Event{a, b})
-		time.Sleep(long)
-		stop()
-		if got, want := strings.Join(names, " "), "/srv/x /home/x"; got != want {
-			t.Errorf("batch %q, want %q", got, want)
+		if err := r.Run(ctx); err == nil || !strings.Contains(err.Error(), "Run was called before") {
+			t.Errorf("second Run: %v", err)
 		}
 	})
 }
@@ -300,17 +247,41 @@ func BenchmarkDispatch(b *testing.B) {
 		ran <- struct{}{}
 		return nil
 	}})
-	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan error)
-	go func() { done <- r.Run(ctx) }()
+	stop := background(b, r)
 	save := word("a")
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Events(save)
 		<-ran
 	}
-	cancel()
-	if err := <-done; err != nil {
-		b.Fatal(err)
+	stop()
+}
+
+func TestOutcomeOf(t *testing.T) {
+	failure := errors.New("exit status 1")
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"no error", nil, "ok"},
+		{"nothing to do", fmt.Errorf("as it was: %w", ErrSkipped), "skipped"},
+		{"a failure", failure, "failed"},
+		{"a timeout", fmt.Errorf("stopped at its timeout: %w", context.DeadlineExceeded), "failed"},
+		{"a loop", &LoopError{}, "failed"},
+		{"too many paths", fmt.Errorf("too long: %w", ErrKept), "failed"},
+		{"newer events", fmt.Errorf("%w: %w", ErrRestarted, failure), "restarted"},
+		{"the end of the router", context.Canceled, "stopped"},
+		{"another route in its place", errors.Join(ErrRestarted, context.Canceled), "stopped"},
+		{"a panic", &PanicError{Value: 1}, "failed"},
+		{"a panic when it was to end", fmt.Errorf("%w: %w", ErrRestarted, &PanicError{Value: 1}), "failed"},
+		{"a failure of a route before it", fmt.Errorf("%w: %w", ErrCancelled, failure), "cancelled"},
+		{"a panic of a route before it", fmt.Errorf("%w: %w", ErrCancelled, &PanicError{Value: 1}), "cancelled"},
+		{"a stop of a route before it", fmt.Errorf("%w: %w", ErrCancelled, context.Canceled), "cancelled"},
+	}
+	for _, tt := range tests {
+		if got := OutcomeOf(tt.err).String(); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
 	}
 }

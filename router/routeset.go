@@ -1,10 +1,13 @@
 package router
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -168,4 +171,153 @@ func quoted(names []string, between string) string {
 		all = append(all, strconv.Quote(name))
 	}
 	return strings.Join(all, between)
+}
+
+// SetRoutes replaces the routes, all of them or, with an error, none. It may be called
+// before Run and during it, but not by a Notice; after Run the error is ErrStopped. When
+// SetRoutes returns, the Groups that bring events to the Router watch what the new routes
+// ask for. What they cannot watch, their inotify.Options.Problem is told.
+//
+// A route that was there before, by its name, goes on. What waits for it stays, by the new
+// rules, unless it is not for the route any more. A run that is under way goes on with the
+// callback that it began with, and the next does not overlap it; if it returns
+// ErrRestarted, the next run has its events. With the same Per, the failures of routes that
+// come first are not forgotten, nor the generation of a loop. What waits for a route that
+// is no more is dropped; a run of it goes on, and Run waits for it, as does the next run of a
+// route of its name.
+func (r *Router) SetRoutes(routes ...Route) error {
+	set, err := r.check(routes)
+	if err != nil {
+		return err
+	}
+
+	r.setting.Lock()
+	defer r.setting.Unlock()
+	groups, err := r.apply(set)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		g.updateRouter(r)
+	}
+	return nil
+}
+
+// apply makes the set the routes of the Router, and returns the Groups that watch for it.
+func (r *Router) apply(set *routeSet) ([]*Group, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase == stopped {
+		return nil, ErrStopped
+	}
+
+	before := make(map[*routeState]map[string]bool) // predecessors of those that remember failures
+	for _, s := range r.states {
+		if s.remembersFailures() {
+			before[s] = s.predecessors()
+		}
+	}
+
+	old := r.byName
+	r.states, r.byName = nil, make(map[string]*routeState, len(set.all))
+	for _, c := range set.order {
+		name := c.route.Name
+		s := cmp.Or(old[name], r.removed[name])
+		if s == nil {
+			s = newRouteState(r, c)
+		} else {
+			s.change(c)
+		}
+		r.states = append(r.states, s)
+		r.byName[name] = s
+
+		s.after, s.behind = nil, nil
+		for _, first := range c.after {
+			first := r.byName[first.route.Name]
+			s.after = append(s.after, first)
+			first.behind = append(first.behind, s)
+		}
+	}
+
+	// What waits for a route that is no more is dropped. Its runs go on and mean nothing to
+	// other routes, but if there is one of its name again it must not overlap them.
+	maps.Copy(old, r.removed)
+	maps.DeleteFunc(old, func(name string, s *routeState) bool { return r.byName[name] != nil })
+	for _, s := range old {
+		s.isRemoved = true
+		s.after, s.behind = nil, nil
+		s.drop()
+	}
+	r.removed = old
+	maps.DeleteFunc(r.removed, func(_ string, s *routeState) bool { return s.running == 0 })
+
+	now := time.Now()
+	for s, was := range before {
+		is := s.predecessors()
+		s.failures.keepOnly(is)
+		if !maps.Equal(was, is) {
+			for q := range s.allQueues() {
+				q.restoreKept(now) // what has failed may not come first any more
+			}
+		}
+	}
+	r.routes.Store(set)
+	r.dirty = true // even if no queue is: another may run now, or nothing may come first any more
+	r.update(now)
+	return slices.Collect(maps.Keys(r.groups)), nil
+}
+
+// change gives the state another route of the same name.
+func (s *routeState) change(c *checkedRoute) {
+	hasOtherPer := s.route.Per != c.route.Per
+	s.checkedRoute, s.isRemoved = c, false
+	old := slices.SortedFunc(s.allQueues(), func(x, y *queue) int { return x.times.first.Compare(y.times.first) })
+	for _, q := range old {
+		q.keptForNew = false
+		q.dropUnwanted()
+	}
+	if !hasOtherPer {
+		return
+	}
+
+	// What waits goes into other queues. What runs goes on, and is waited for.
+	s.makeQueues()
+	for _, q := range old {
+		q.stop()
+		q.delayed = false
+		s.previous = append(s.previous, q)
+		s.requeue(slices.Concat(q.keptForSuccess, q.batch.take()))
+		q.keptForSuccess = nil
+	}
+}
+
+// dropUnwanted takes out what waits and the route does not want any more.
+func (q *queue) dropUnwanted() {
+	q.markDirty()
+	for _, k := range slices.Collect(maps.Keys(q.batch.entries)) {
+		if e := q.batch.entries[k]; !q.state.stillWants(e) {
+			q.batch.remove(k)
+			unrefAll(e.submissions, nil)
+		}
+	}
+
+	q.keptForSuccess = slices.DeleteFunc(q.keptForSuccess, func(e *entry) bool {
+		unwanted := !q.state.stillWants(e)
+		if unwanted {
+			unrefAll(e.submissions, nil)
+		}
+		return unwanted
+	})
+}
+
+// drop drops everything that waits.
+func (s *routeState) drop() {
+	s.unrefMovedOut()
+	for q := range s.allQueues() {
+		q.stop()
+		for _, e := range slices.Concat(q.keptForSuccess, q.batch.take()) {
+			unrefAll(e.submissions, ErrStopped)
+		}
+		q.keptForSuccess = nil
+	}
 }

@@ -61,8 +61,10 @@ func (r Route) check() (*checkedRoute, error) {
 		patterns []string
 		globs    *[]glob.Glob
 	}{
-		{"pattern", r.Patterns, &c.patterns}, {"ignore pattern", r.Ignore, &ignore},
-		{"output pattern", r.Outputs, &outputs}, {"hidden name", r.Hidden, &hidden},
+		{"pattern", r.Patterns, &c.patterns},
+		{"ignore pattern", r.Ignore, &ignore},
+		{"output pattern", r.Outputs, &outputs},
+		{"hidden name", r.Hidden, &hidden},
 	} {
 		for _, p := range list.patterns {
 			globs, err := glob.Compile(p)

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -31,10 +30,7 @@ func TestNamesThatAreSpelledOutAreNotHidden(t *testing.T) {
 	}
 	for _, tt := range tests {
 		patterns := strings.Fields(tt.patterns)
-		r, err := New(Options{}, Route{Name: "x", Patterns: patterns, Callback: func(context.Context, []inotify.Event) error { return nil }})
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := mustNew(t, Options{}, Route{Name: "x", Patterns: patterns, Callback: discard})
 		wants := func(path string) bool { return r.Explain("", path)[0].Wanted }
 		for path := range strings.FieldsSeq(tt.paths) {
 			if !wants(path) {
@@ -59,7 +55,6 @@ func TestNamesThatAreSpelledOutAreNotHidden(t *testing.T) {
 
 // What is ignored by name is so whatever is spelled out.
 func TestIgnoreIsStrongerThanWhatIsSpelledOut(t *testing.T) {
-	callback := func(context.Context, []inotify.Event) error { return nil }
 	for _, route := range []Route{
 		{Ignore: []string{".*"}, Hidden: DefaultIgnore()},
 		{Ignore: []string{".*"}},
@@ -67,17 +62,14 @@ func TestIgnoreIsStrongerThanWhatIsSpelledOut(t *testing.T) {
 		{Ignore: []string{".env"}, Hidden: []string{".*"}},
 		{Outputs: []string{".env"}},
 	} {
-		route.Name, route.Patterns, route.Callback = "x", []string{".env"}, callback
-		r, err := New(Options{}, route)
-		if err != nil {
-			t.Fatal(err)
-		}
+		route.Name, route.Patterns, route.Callback = "x", []string{".env"}, discard
+		r := mustNew(t, Options{}, route)
 		if v := r.Explain("", ".env")[0]; v.Wanted || v.Ignored+v.Output == "" {
 			t.Errorf("%q: got %+v", route.Ignore, v)
 		}
 	}
 	for _, hidden := range []string{"a/.*", "/.*", ".x/", "**"} {
-		if _, err := New(Options{}, Route{Name: "x", Hidden: []string{hidden}, Callback: callback}); err == nil || !strings.Contains(err.Error(), "put it into Ignore") {
+		if _, err := New(Options{}, Route{Name: "x", Hidden: []string{hidden}, Callback: discard}); err == nil || !strings.Contains(err.Error(), "put it into Ignore") {
 			t.Errorf("%s as a hidden name: %v", hidden, err)
 		}
 	}
@@ -115,6 +107,63 @@ func TestConflicts(t *testing.T) {
 		}
 		if !slices.Equal(got, strings.Fields(tt.want)) {
 			t.Errorf("match %s, ignore %s: got %q, want %q", tt.patterns, tt.ignore, got, tt.want)
+		}
+	}
+}
+
+// A route that is not recursive is for what is directly in its roots, and has no
+// directory below watched.
+func TestNotRecursive(t *testing.T) {
+	flat := Route{Name: "flat", NotRecursive: true, Patterns: []string{"*.md"}, Roots: []string{"a"}, Callback: discard}
+	r := mustNew(t, Options{}, flat)
+	matches, err := r.Matcher("flat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"x.md": true, "d/x.md": false, "d/e/x.md": false, "x.txt": false} {
+		if got := matches("a", path); got != want {
+			t.Errorf("it is for %s: %v, want %v", path, got, want)
+		}
+		if got := r.Explain("a", path)[0].Wanted; got != want {
+			t.Errorf("Explain says of %s that it is wanted: %v, want %v", path, got, want)
+		}
+	}
+	if !r.SkipDir("a", "d") {
+		t.Error("a directory is watched")
+	}
+	// A directory that comes stands for nothing below it.
+	if s, err := r.state("flat"); err != nil || s.wants(inotify.Event{Root: "a", Path: "d", Mask: inotify.MovedTo | inotify.IsDir}) {
+		t.Errorf("a directory that is moved there is wanted (%v)", err)
+	}
+	// Another route that is recursive has it watched for itself.
+	deep := flat
+	deep.Name, deep.NotRecursive = "deep", false
+	if r = mustNew(t, Options{}, flat, deep); r.SkipDir("a", "d") {
+		t.Error("a directory is not watched for the route that is recursive")
+	}
+}
+
+func TestExplain(t *testing.T) {
+	r := mustNew(t, Options{},
+		Route{Name: "all", Ignore: []string{".*", "node_modules"}, Outputs: []string{"/out"}, Callback: discard},
+		Route{Name: "go", Patterns: []string{"*.mod", "cmd/**/*.{go,s}"}, Mask: inotify.Delete, Callback: discard},
+		Route{Name: "elsewhere", Roots: []string{"other"}, Callback: discard},
+	)
+	const all, mod = Reload, inotify.Delete
+	tests := []struct {
+		path string
+		want [2]Explanation
+	}{
+		{"a.txt", [2]Explanation{{"all", all, "", "", true, "", ""}, {"go", mod, "", "", false, "", ""}}},
+		{"x/go.mod", [2]Explanation{{"all", all, "", "", true, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+		{"cmd/x/y.s", [2]Explanation{{"all", all, "", "", true, "", ""}, {"go", mod, "", "cmd/**/*.{go,s}", true, "", ""}}},
+		{"a/node_modules/go.mod", [2]Explanation{{"all", all, "node_modules", "", false, "", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+		{".git/go.mod", [2]Explanation{{"all", all, ".*", "", false, "", ""}, {"go", mod, ".*", "*.mod", false, "", ""}}},
+		{"out/x/go.mod", [2]Explanation{{"all", all, "", "", false, "/out", ""}, {"go", mod, "", "*.mod", true, "", ""}}},
+	}
+	for _, tt := range tests {
+		if got := r.Explain("", tt.path); [2]Explanation(got) != tt.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", tt.path, got, tt.want)
 		}
 	}
 }

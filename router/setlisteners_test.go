@@ -25,11 +25,7 @@ func TestSetListeners(t *testing.T) {
 	g := listenGroup(t)
 	at := func(roots ...string) {
 		t.Helper()
-		var listeners []Listener
-		for _, root := range roots {
-			listeners = append(listeners, Listener{Root: root, Router: r})
-		}
-		if err := g.SetListeners(listeners...); err != nil {
+		if err := g.SetListeners(listeners(r, roots...)...); err != nil {
 			t.Fatal(err)
 		}
 		if n := g.Watches(); n != len(roots) {
@@ -166,11 +162,8 @@ func TestSetListenersLosesNothing(t *testing.T) {
 				return
 			default:
 			}
-			listeners := []Listener{stays}
-			if n%2 == 0 {
-				listeners = []Listener{{Root: other, Router: r}, stays}
-			}
-			if err := g.SetListeners(listeners...); err != nil {
+			all := []Listener{stays, {Root: other, Router: r}}
+			if err := g.SetListeners(all[:1+n%2]...); err != nil {
 				t.Error(err)
 			}
 		}
