@@ -93,18 +93,14 @@ func (tr *pollFixture) useFIFOs() {
 
 	stop := tr.start()
 	defer stop()
-	for _, step := range []func() error{
-		func() error { return unix.Mkfifo(tr.at("late"), 0o644) },
-		func() error { return unix.Rename(tr.at("d/p"), tr.at("d/p2")) },
-		func() error { return unix.Chmod(tr.at("d/p2"), 0o600) },
-		func() error { return errors.Join(unix.Rmdir(tr.at("out:root")), unix.Mkfifo(tr.at("out:root"), 0o644)) },
-		func() error {
-			return errors.Join(unix.Unlink(tr.at("out:file")), unix.Mkfifo(tr.at("out:file"), 0o644))
-		},
-		func() error { return unix.Mkfifo(tr.at("out:polled/p2"), 0o644) },
+	for _, step := range []string{
+		"mkfifo late", "mv d/p d/p2", "chmod d/p2 600", "rmdir out:root; mkfifo out:root",
+		"unlink out:file; mkfifo out:file", "mkfifo out:polled/p2",
 	} {
-		if err := step(); err != nil {
-			tr.t.Error(err)
+		for line := range strings.SplitSeq(step, "; ") {
+			if err := tr.doLine(line); err != nil {
+				tr.t.Error(err)
+			}
 		}
 		if err := tr.watcher.Flush(tr.t.Context()); err != nil {
 			tr.t.Error(err)

@@ -42,8 +42,7 @@ func TestCloseHandle(t *testing.T) {
 				tr := newEmptyFixture(t)
 				tr.watcher = openWatcher(t)
 				tr.do("mkdir a/b/d\nmkdir c\nwrite f")
-				var mu sync.Mutex
-				var late []Event
+				closed := tr.another(tr.root, tr.watcher)
 				keep := func() {
 					for _, sub := range tt.keep {
 						sub.Root, sub.Deliver = tr.at(sub.Root), tr.deliver
@@ -56,11 +55,7 @@ func TestCloseHandle(t *testing.T) {
 				}
 				var handles []*Handle
 				for _, sub := range tt.drop {
-					sub.Root, sub.Deliver = tr.at(sub.Root), func(events []Event) {
-						mu.Lock()
-						defer mu.Unlock()
-						late = append(late, events...)
-					}
+					sub.Root, sub.Deliver = tr.at(sub.Root), closed.deliver
 					handles = append(handles, tr.mustAdd(tr.watcher.Add(sub)))
 				}
 				if first != "kept" {
@@ -77,16 +72,12 @@ func TestCloseHandle(t *testing.T) {
 				}
 				tr.flush()
 
-				mu.Lock()
-				late = nil
-				mu.Unlock()
+				closed.takeEvents()
 				tr.do("write a/b/d/x\nwrite c/x\nwrite f\nmkdir new/er\nwrite new/er/x\nmv a away\nwrite away/y\nmv away a")
 				tr.flush()
-				mu.Lock()
-				if len(late) > 0 {
+				if late := closed.takeEvents(); len(late) > 0 {
 					t.Errorf("after Close: %v", late)
 				}
-				mu.Unlock()
 				checkModel(t, tr)
 				if len(tt.keep) == 0 {
 					tr.watcher.mu.Lock()

@@ -113,20 +113,7 @@ func (in *instance) wait(timeout int) (mountsChanged bool, err error) {
 
 // wake ends the wait that is under way, or the next one.
 func (in *instance) wake() {
-	if in.wakeup >= 0 {
-		unix.Write(in.wakeup, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // fails only when it has been woken very often
-	}
-}
-
-// read reads records into buf. It returns EAGAIN when the queue is empty.
-func (in *instance) read() (int, error) {
-	for {
-		n, err := unix.Read(in.fd, in.buf)
-		if !errors.Is(err, unix.EINTR) {
-			in.consumed += uint64(max(n, 0))
-			return n, err
-		}
-	}
+	unix.Write(in.wakeup, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // fails when it is closed, or woken very often
 }
 
 // watch adds a watch for name in the directory open as fd, or for the file that fd

@@ -22,55 +22,35 @@ func appendRecord(buf []byte, rec record, size int) []byte {
 
 func TestRecords(t *testing.T) {
 	long := strings.Repeat("n", 255)
+	rec := func(wd int32, mask Mask, cookie uint32, name string, size int) []byte {
+		return appendRecord(nil, record{wd, mask, cookie, []byte(name)}, size)
+	}
+	create := rec(1, Create, 0, "f", 16)
 	tests := []struct {
 		name string
 		buf  []byte
 		want string // a record a line, in the end the error
 	}{
 		{"nothing holds nothing", nil, ""},
+		{"a record of the directory itself has no name", rec(1, DeleteSelf, 0, "", 0), `1 delete_self 0 ""`},
+		{"the padding is no part of the name", create, `1 create 0 "f"`},
+		{"a name may fill its field", rec(1, Create, 0, "sixteen bytes it", 16), `1 create 0 "sixteen bytes it"`},
+		{"a name has up to 255 bytes", rec(1, Create, 0, long, 256), `1 create 0 "` + long + `"`},
+		{"a name has any bytes", rec(1, Create, 0, "\xff\n", 16), `1 create 0 "\xff\n"`},
+		{"an overflow has no watch", rec(-1, Overflow, 0, "", 0), `-1 q_overflow 0 ""`},
 		{
-			"a record of the directory itself has no name",
-			appendRecord(nil, record{wd: 1, mask: DeleteSelf}, 0), `1 delete_self 0 ""`,
-		},
-		{
-			"the padding is no part of the name",
-			appendRecord(nil, record{wd: 1, mask: Create, name: []byte("f")}, 16), `1 create 0 "f"`,
-		},
-		{
-			"a name may fill its field",
-			appendRecord(nil, record{wd: 1, mask: Create, name: []byte("sixteen bytes it")}, 16), `1 create 0 "sixteen bytes it"`,
-		},
-		{
-			"a name has up to 255 bytes",
-			appendRecord(nil, record{wd: 1, mask: Create, name: []byte(long)}, 256), `1 create 0 "` + long + `"`,
-		},
-		{
-			"a name has any bytes",
-			appendRecord(nil, record{wd: 1, mask: Create, name: []byte("\xff\n")}, 16), `1 create 0 "\xff\n"`,
-		},
-		{
-			"an overflow has no watch",
-			appendRecord(nil, record{wd: -1, mask: Overflow}, 0), `-1 q_overflow 0 ""`,
-		},
-		{
-			"records follow each other", appendRecord(appendRecord(nil,
-				record{wd: 1, mask: MovedFrom | IsDir, cookie: 7, name: []byte("a")}, 16),
-				record{wd: 2, mask: MovedTo | IsDir, cookie: 7, name: []byte("b")}, 32),
+			"records follow each other", append(rec(1, MovedFrom|IsDir, 7, "a", 16), rec(2, MovedTo|IsDir, 7, "b", 32)...),
 			"1 moved_from|isdir 7 \"a\"\n2 moved_to|isdir 7 \"b\"",
 		},
 		{"half a header is an error", make([]byte, 15), "inotify record cut off after 15 of 16 bytes"},
-		{
-			"half a name is an error",
-			appendRecord(nil, record{wd: 1, mask: Create, name: []byte("f")}, 16)[:31], "inotify record of 32 bytes holds 31",
-		},
+		{"half a name is an error", create[:31], "inotify record of 32 bytes holds 31"},
 		{
 			"a length beyond all memory is an error",
 			append(make([]byte, 12), 0xff, 0xff, 0xff, 0xff), "inotify record of 4294967311 bytes holds 16",
 		},
 		{
 			"records before an error are yielded",
-			append(appendRecord(nil, record{wd: 1, mask: Create, name: []byte("f")}, 16), 0),
-			"1 create 0 \"f\"\ninotify record cut off after 1 of 16 bytes",
+			append(bytes.Clone(create), 0), "1 create 0 \"f\"\ninotify record cut off after 1 of 16 bytes",
 		},
 	}
 	for _, tt := range tests {

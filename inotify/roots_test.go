@@ -2,8 +2,6 @@ package inotify
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -16,59 +14,40 @@ import (
 // be new to that one as well: here a directory that was made after the outer one was
 // scanned, and written to before it had a watch.
 func TestRootFoundIsNewsForTheTreeAround(t *testing.T) {
-	w, err := New(Options{})
-	must(t, err)
-	defer w.Close()
-	dir := t.TempDir()
-	inner := filepath.Join(dir, "a")
-	must(t, os.Mkdir(inner, 0o755))
-	got := make(map[string]map[string]Mask)
-	for _, root := range []string{dir, inner} {
-		got[root] = make(map[string]Mask)
-		_, err := w.Add(Subscription{Root: root, Deliver: func(events []Event) {
-			for _, e := range events {
-				got[root][e.Path] |= e.Mask
-			}
-		}})
-		must(t, err)
-	}
-	read := func() bool {
+	tr := newFixture(t, Subscription{})
+	tr.do("mkdir a")
+	tr.read()
+	w := tr.watcher
+	inner := tr.another(tr.at("a"), w)
+	inner.add()
+
+	tr.do("rmdir a")
+	tr.must(w.drain(t.Context()))
+	tr.do("mkdir a")
+	for { // the outer tree is scanned, and the inner root is to be resolved
 		n, err := w.read()
 		if errors.Is(err, unix.EAGAIN) {
-			return false
+			break
 		}
-		must(t, err)
+		tr.must(err)
 		_, err = w.applyBuffer(w.kernel.buf[:n])
-		must(t, err)
-		return true
+		tr.must(err)
 	}
-	must(t, os.Remove(inner))
-	must(t, w.drain(t.Context()))
-	must(t, os.Mkdir(inner, 0o755))
-	for read() { // the outer tree is scanned, and the inner root is to be resolved
-	}
-	must(t, os.Mkdir(filepath.Join(inner, "c"), 0o755))
-	must(t, os.WriteFile(filepath.Join(inner, "c", "f"), []byte("x"), 0o644))
-	_, err = w.repair() // the inner root is resolved before their records are read
-	must(t, err)
-	must(t, w.drain(t.Context()))
-	for root, path := range map[string]string{dir: "a/c/f", inner: "c/f"} {
-		if got[root][path]&scanMask != scanMask {
-			t.Errorf("%s got %v, want %s with %v", root, got[root], path, scanMask)
-		}
-	}
+	tr.do("mkdir a/c\nwrite a/c/f")
+	_, err := w.repair() // the inner root is resolved before their records are read
+	tr.must(err)
+	tr.must(w.drain(t.Context()))
+	tr.wantEvent(tr.takeEvents(), "a/c/f", scanMask)
+	inner.wantEvent(inner.takeEvents(), "c/f", scanMask)
 }
 
 func TestLocations(t *testing.T) {
-	w, err := New(Options{})
-	must(t, err)
-	defer w.Close()
-	dir := t.TempDir()
-	inner, link, aside := filepath.Join(dir, "a", "b"), filepath.Join(dir, "link"), filepath.Join(dir, "aside")
-	must(t, errors.Join(os.MkdirAll(inner, 0o755), os.Mkdir(aside, 0o755), os.Symlink(inner, link)))
+	tr := newEmptyFixture(t)
+	tr.do("mkdir a/b\nmkdir aside\nsymlink a/b link")
+	w, dir, inner, link, aside := openWatcher(t), tr.root, tr.at("a/b"), tr.at("link"), tr.at("aside")
 	skipAside := func(path string) bool { return path == "aside" }
 	for _, root := range []string{inner, aside, dir, link} {
-		_, err = w.Add(Subscription{Root: root, SkipDir: skipAside})
+		_, err := w.Add(Subscription{Root: root, SkipDir: skipAside})
 		must(t, err)
 	}
 	both := []Location{{dir, "a/b"}, {inner, "."}, {link, "."}}

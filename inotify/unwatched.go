@@ -64,17 +64,19 @@ type unwatchedDirs struct {
 	dirs   map[dirtree.ID]map[string]*unwatchedDir // by directory and name; of a root, itself and ""
 	unseen []dirEntry                              // polled ones without a snapshot
 
-	interval time.Duration // negative is never
+	interval time.Duration // between two polls, or two times to retry
+	off      bool          // nothing is polled
 	polled   int           // polled directories and files
 	retries  []func()      // see Watcher.retryLater
 	next     time.Time     // when the timer goes off, if it runs
 }
 
 func newUnwatchedDirs(interval time.Duration) unwatchedDirs {
-	if interval == 0 {
-		interval = defaultPoll
+	us := unwatchedDirs{interval: interval, off: interval < 0, dirs: map[dirtree.ID]map[string]*unwatchedDir{}}
+	if interval <= 0 {
+		us.interval = defaultPoll
 	}
-	return unwatchedDirs{interval: interval, dirs: map[dirtree.ID]map[string]*unwatchedDir{}}
+	return us
 }
 
 // get returns the unwatched directory that is name in n, or the root n when name is empty; nil is none.
@@ -133,21 +135,13 @@ func (us *unwatchedDirs) addPolled() {
 // startTimer starts the timer unless it runs.
 func (us *unwatchedDirs) startTimer() {
 	if !us.hasTimer() {
-		us.next = time.Now().Add(us.pause())
+		us.next = time.Now().Add(us.interval)
 	}
 }
 
 // hasTimer reports whether the timer runs.
 func (us *unwatchedDirs) hasTimer() bool {
-	return us.polled > 0 && us.interval > 0 || len(us.retries) > 0
-}
-
-// pause returns the time between two polls. Retries take place even if nothing is polled.
-func (us *unwatchedDirs) pause() time.Duration {
-	if us.interval < 0 {
-		return defaultPoll
-	}
-	return us.interval
+	return us.polled > 0 && !us.off || len(us.retries) > 0
 }
 
 // due reports whether there is anything to poll or to retry now.
@@ -251,7 +245,7 @@ func (w *Watcher) poll() bool {
 		retry()
 	}
 
-	if w.unwatched.interval > 0 {
+	if !w.unwatched.off {
 		w.retryWatches()
 		w.pollFiles()
 		for n, names := range maps.Clone(w.unwatched.dirs) {
@@ -260,7 +254,7 @@ func (w *Watcher) poll() bool {
 			}
 		}
 	}
-	w.unwatched.next = time.Now().Add(w.unwatched.pause())
+	w.unwatched.next = time.Now().Add(w.unwatched.interval)
 	return true
 }
 

@@ -490,9 +490,11 @@ func (w *Watcher) drain(ctx context.Context) error {
 	return nil
 }
 
-// read reads into the buffer of the instance. It returns EAGAIN when the queue is empty.
+// read reads records into the buffer of the instance. It returns EAGAIN when the queue is empty.
 func (w *Watcher) read() (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.kernel.read()
+	n, err := unix.Read(w.kernel.fd, w.kernel.buf) // which does not wait, so that no signal ends it
+	w.kernel.consumed += uint64(max(n, 0))
+	return n, err
 }

@@ -254,17 +254,12 @@ func contextSwitches(t *testing.T, pid int) (count int) {
 func TestRunStopsAndGoesOn(t *testing.T) {
 	tr := newFixture(t, Subscription{Mask: Create})
 	for _, name := range []string{"one", "two"} {
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error)
-		go func() { ended <- tr.watcher.Run(ctx) }()
+		stop := tr.start()
 		tr.do("write " + name)
 		if got, want := lines(tr.flush()), "create "+name+"\n"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		stop()
 	}
 }
 
