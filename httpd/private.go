@@ -23,9 +23,8 @@ const maxPrivate = 64
 // the last. Each is held open with O_PATH, so that its inode number is not given to
 // another file.
 type privateFiles struct {
-	mu     sync.Mutex
-	files  []privateFile // the newest last
-	closed bool
+	mu    sync.Mutex
+	files []privateFile // the newest last
 }
 
 type privateFile struct {
@@ -82,7 +81,7 @@ func (p *privateFiles) note(path string) fs.FileInfo {
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if opened, err := held.Stat(); err == nil && !p.closed {
+	if opened, err := held.Stat(); err == nil {
 		p.forget()
 		p.files = append(p.files, privateFile{opened, held})
 	} else {
@@ -114,12 +113,12 @@ func (p *privateFiles) have(info fs.FileInfo) bool {
 	return slices.ContainsFunc(p.files, func(f privateFile) bool { return os.SameFile(f.info, info) })
 }
 
-// close closes the files that are held. No more are remembered.
+// close closes the files that are held.
 func (p *privateFiles) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range p.files {
 		f.held.Close()
 	}
-	p.files, p.closed = nil, true
+	p.files = nil
 }

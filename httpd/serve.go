@@ -186,17 +186,14 @@ func (c *httpConns) track(conn net.Conn, state http.ConnState) {
 		c.all.Add()
 		c.waitingCount.Add()
 		c.waiting.Store(conn, nil)
-	case http.StateActive:
-		// The request is there and may yet be dropped, until the handler runs.
-	case http.StateIdle:
-		c.requested(conn)
 	case http.StateHijacked, http.StateClosed:
 		c.requested(conn)
 		c.all.Done()
 	}
 }
 
-// requested notes that a connection has sent a request, or is gone.
+// requested notes that a connection has sent a request, or is gone. A request that is
+// there may yet be dropped, until the handler runs.
 func (c *httpConns) requested(conn net.Conn) {
 	if _, waited := c.waiting.LoadAndDelete(conn); waited {
 		c.waitingCount.Done()

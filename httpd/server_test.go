@@ -416,6 +416,7 @@ func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 			if !tt.whole {
 				<-run.done
 			}
+			time.Sleep(2 * newConnTimeout) // after which connections without a request are closed
 			n, err := big.wait()
 			if whole := err == nil && n == size; whole != tt.whole {
 				t.Errorf("read %d of %d bytes, error %v", n, size, err)

@@ -53,9 +53,12 @@ func TestGroupWithContext(t *testing.T) {
 			t.Errorf("the wait returned %v, want %v", err, enough)
 		}
 
-		g.Done()
-		if err := g.Wait(t.Context()); err != nil {
-			t.Errorf("the empty group is waited for: %v", err)
+		for range 2 {
+			g.Done()
+			if err := g.Wait(t.Context()); err != nil {
+				t.Errorf("the empty group is waited for: %v", err)
+			}
+			g.Add()
 		}
 	})
 }
