@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -45,12 +46,13 @@ func (e endError) Unwrap() []error { return []error{e.error, e.kind} }
 // is a shell, the beginning of its script.
 func programName(argv []string) string {
 	name := filepath.Base(argv[0])
-	script, ok := shellScript(argv)
-	if !ok {
+	index := scriptIndex(argv[1:])
+	if index < 0 || !slices.Contains(shells, programNamed(argv[0])) {
 		return name
 	}
 
 	const maxLength = 40
+	script := argv[1+index]
 	line, _, more := strings.Cut(strings.TrimSpace(script), "\n")
 	if more || len(line) > maxLength {
 		script = strings.ToValidUTF8(line[:min(len(line), maxLength)], "") + "…"

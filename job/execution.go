@@ -49,7 +49,9 @@ func (x *execution) start(req supervisor.Request, input []byte, fromTerminal boo
 	opts := x.runner.opts
 	defer func() {
 		if err != nil {
-			x.closePipes()
+			for _, f := range append(x.outputs, x.input) {
+				_ = f.Close() // the input may be nil
+			}
 		}
 	}()
 
@@ -97,15 +99,6 @@ func (x *execution) start(req supervisor.Request, input []byte, fromTerminal boo
 		x.copiers.Go(func() { x.readOutput(r, isStderr) })
 	}
 	return nil
-}
-
-func (x *execution) closePipes() {
-	if x.input != nil {
-		x.input.Close()
-	}
-	for _, f := range x.outputs {
-		f.Close()
-	}
 }
 
 // launch has a supervisor process start the program, and returns the process id of

@@ -43,30 +43,23 @@ func (e *ArgumentError) Unwrap() error { return e.Err }
 // *ArgumentError.
 func checkArguments(argv []string) error {
 	for i, arg := range argv {
-		var err error
+		err := checkPlaceholders(argv, i)
 		if strings.Contains(arg, "\x00") {
 			err = errors.New("has a NUL byte, which no argument can hold: take it out")
-		} else {
-			err = checkPlaceholders(argv, i)
+		}
+		if err == nil {
+			continue
 		}
 
-		if err != nil {
-			return &ArgumentError{i, fmt.Errorf("%s %w", describeArgument(argv, i), err)}
+		what := "argument"
+		if i == 0 {
+			what = "command"
+		} else if isShellScript(argv, i) {
+			what = "script"
 		}
+		return &ArgumentError{i, fmt.Errorf("%s %q %w", what, arg, err)}
 	}
 	return nil
-}
-
-// describeArgument returns what errors call an argument.
-func describeArgument(argv []string, i int) string {
-	what := "argument"
-	switch {
-	case i == 0:
-		what = "command"
-	case isShellScript(argv, i):
-		what = "script"
-	}
-	return fmt.Sprintf("%s %q", what, argv[i])
 }
 
 // checkPlaceholders says what is wrong with the placeholders of one argument. It looks
@@ -303,15 +296,4 @@ func scriptIndex(args []string) int {
 func isCommandOption(arg string) bool {
 	isShort := len(arg) > 1 && arg[0] == '-' && arg[1] != '-'
 	return isShort && strings.Contains(arg, "c") || isLongCodeOption(arg)
-}
-
-// shellScript returns the script of a command that is a shell with one.
-func shellScript(argv []string) (script string, ok bool) {
-	if !slices.Contains(shells, programNamed(argv[0])) {
-		return "", false
-	}
-	if k := scriptIndex(argv[1:]); k >= 0 {
-		return argv[1+k], true
-	}
-	return "", false
 }

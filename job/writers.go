@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -46,29 +45,21 @@ func (r *Runner) Writing(route string, files ...string) []bool {
 	return writing
 }
 
-// A Writer is a process that has a file open for writing.
-type Writer struct {
-	PID  int
-	Name string // of its program, as ps(1) shows it, whatever bytes that has
-}
-
 // WriterOf finds a process of this machine that has a file open for writing. It is
 // not ok if there is none that we may look at: a daemon without privilege may look
 // at those of its own user. It reads all of /proc.
-func WriterOf(file string) (w Writer, ok bool) {
+func WriterOf(file string) (w Process, ok bool) {
 	id, ok := regularFile(os.Lstat(file))
 	if !ok {
-		return Writer{}, false
+		return Process{}, false
 	}
 	open := map[fileID]bool{id: false}
 	for _, p := range supervisor.Processes() {
 		if findOpen(p.PID, open); open[id] {
-			// A program may change its name at any time.
-			name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "comm"))
-			return Writer{p.PID, strings.TrimSuffix(string(name), "\n")}, err == nil
+			return Process{p.PID, p.Name}, true
 		}
 	}
-	return Writer{}, false
+	return Process{}, false
 }
 
 // supervisorsOf lists the process ids of the supervisor processes that run something
@@ -79,17 +70,12 @@ func (r *Runner) supervisorsOf(route string) []int {
 
 	var pids []int
 	for x := range r.executions {
-		if x.entry.run.Route != route {
-			continue
-		}
-
 		x.mu.Lock()
-		if x.supervisor != nil && !x.over {
+		if x.entry.run.Route == route && x.supervisor != nil && !x.over {
 			pids = append(pids, x.supervisor.PID())
 		}
 		x.mu.Unlock()
 	}
-
 	return pids
 }
 
@@ -102,10 +88,7 @@ func regularFile(info os.FileInfo, err error) (id fileID, ok bool) {
 	if err != nil || !info.Mode().IsRegular() {
 		return fileID{}, false
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fileID{}, false
-	}
+	stat := info.Sys().(*syscall.Stat_t)
 	return fileID{uint64(stat.Dev), stat.Ino}, true // 32 bits on some architectures
 }
 

@@ -33,8 +33,8 @@ func checkPrivate(dir string) error {
 	if err != nil {
 		return err
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || int(stat.Uid) != os.Getuid() || info.Mode().Perm()&0o077 != 0 {
+	stat := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || int(stat.Uid) != os.Getuid() || info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("control socket: %s is not a directory of user %d alone: remove it, or name a socket with -control", dir, os.Getuid())
 	}
 	return nil

@@ -94,20 +94,18 @@ func lockDir(dir string) (unlock func()) {
 
 // peerOf names the program at the other end of a unix socket.
 func peerOf(conn net.Conn) string {
-	other := "another program"
-	raw, err := conn.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		return other
+	var pid int32
+	if raw, err := conn.(*net.UnixConn).SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+				pid = cred.Pid
+			}
+		})
+	}
+	if pid == 0 {
+		return "another program"
 	}
 
-	var cred *unix.Ucred
-	outer := raw.Control(func(fd uintptr) {
-		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if outer != nil || err != nil || cred.Pid == 0 {
-		return other
-	}
-
-	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cred.Pid))
-	return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(name)), cred.Pid)
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(name)), pid)
 }

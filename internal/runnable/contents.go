@@ -167,6 +167,7 @@ func readContent(name string) content {
 		return content{}
 	}
 	defer f.Close()
+
 	if info, err = f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return content{} // it was replaced meanwhile
 	}
@@ -183,9 +184,6 @@ func readContent(name string) content {
 }
 
 func stampOf(info os.FileInfo) fileStamp {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fileStamp{}
-	}
+	stat := info.Sys().(*syscall.Stat_t)
 	return fileStamp{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
 }

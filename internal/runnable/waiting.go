@@ -31,7 +31,7 @@ func (w *WaitLog) Line(e inotify.Event) string {
 
 	who := "a program"
 	if writer, ok := job.WriterOf(RealPath(e)); ok {
-		who = fmt.Sprintf("%s (%d)", writer.Name, writer.PID)
+		who = writer.String()
 	}
 	name := e.Path
 	if name == "." { // the root is a file

@@ -78,13 +78,10 @@ type fileWriter struct {
 }
 
 func (w *fileWriter) Write(b []byte) (n int, err error) {
-	if len(w.files) == 0 {
-		return w.conn.Write(b)
+	if len(w.files) > 0 {
+		n, _, err = w.conn.WriteMsgUnix(b, unix.UnixRights(w.files...), nil)
+		w.files = nil
 	}
-
-	rights := unix.UnixRights(w.files...)
-	w.files = nil
-	n, _, err = w.conn.WriteMsgUnix(b, rights, nil)
 
 	// The kernel may take less than all of a message; the files went with its first byte.
 	if err == nil && n < len(b) {
@@ -92,7 +89,6 @@ func (w *fileWriter) Write(b []byte) (n int, err error) {
 		rest, err = w.conn.Write(b[n:])
 		n += rest
 	}
-
 	return n, err
 }
 
