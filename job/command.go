@@ -90,15 +90,13 @@ type Job struct {
 
 // Command checks a command and returns it as a Job. A program that cannot be
 // found is an error here, unless it is built later.
-func (r *Runner) Command(c Command) (*Job, error) {
-	j, err := r.job(c)
-	if err != nil {
-		return nil, fmt.Errorf("route %q: %w", c.Name, err)
-	}
-	return j, nil
-}
+func (r *Runner) Command(c Command) (_ *Job, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("route %q: %w", c.Name, err)
+		}
+	}()
 
-func (r *Runner) job(c Command) (*Job, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -40,6 +41,9 @@ func checkPrivate(dir string) error {
 	return nil
 }
 
+// byProcess are the names of sockets that are called after a process.
+var byProcess = regexp.MustCompile(`^[0-9]+\.sock$`)
+
 // DefaultPath is where a daemon makes its socket that was not told a path. It makes the
 // directory if need be, and removes from it what daemons left behind that were killed.
 func DefaultPath() (string, error) {
@@ -55,7 +59,14 @@ func DefaultPath() (string, error) {
 		return "", err
 	}
 
-	removeAllStale(dir)
+	// A socket that is called after a process may have been left behind. Others stay.
+	defer lockDir(dir)()
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if byProcess.MatchString(e.Name()) {
+			_ = removeStale(filepath.Join(dir, e.Name())) // else it stays
+		}
+	}
 	return filepath.Join(dir, fmt.Sprintf("%d.sock", os.Getpid())), nil
 }
 

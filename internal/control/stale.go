@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -55,21 +53,6 @@ func removeSame(path string, seen fs.FileInfo) error {
 	}
 	return os.Remove(path)
 }
-
-// removeAllStale removes the sockets in a directory of ours that daemons left
-// behind which were killed.
-func removeAllStale(dir string) {
-	defer lockDir(dir)()
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		if byProcess.MatchString(e.Name()) {
-			_ = removeStale(filepath.Join(dir, e.Name())) // else it stays
-		}
-	}
-}
-
-// byProcess are the names of sockets that are called after a process.
-var byProcess = regexp.MustCompile(`^[0-9]+\.sock$`)
 
 // lockDir keeps other daemons from making and removing control sockets in a
 // directory until unlock. Somebody may hold such a lock for reasons of their own,

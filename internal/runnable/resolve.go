@@ -43,22 +43,16 @@ func Resolve(cfg *config.Config, runner *job.Runner, died, report func(route str
 // Inherit takes over the runnable of the route that had the name before, if it is to go
 // on. Otherwise the new runnable waits for the end of the old one.
 func (r *Route) Inherit(old Route) {
-	if r.canInherit(old) {
+	// What is run does not depend on when, nor on where the route is in the file.
+	spec := func(c *config.Route) any {
+		return []any{c.Per, c.IsService, c.Service, c.Notify, c.OnSuccess, c.OnFailureRun}
+	}
+	// A service that is suspended begins anew if it may not have to be any more.
+	resumes := old.Runnable.Suspended.Load() && (r.StopOnFailure != old.StopOnFailure || !slices.Equal(r.After, old.After))
+
+	if !resumes && reflect.DeepEqual(spec(old.Route), spec(r.Route)) {
 		r.Runnable, r.Kept = old.Runnable, true
 	} else {
-		r.Runnable.WaitFor(old.Runnable)
+		r.Runnable.predecessor = old.Runnable.done
 	}
-}
-
-// canInherit reports whether a route runs the same as before. A service that is
-// suspended begins anew if it may not have to be any more.
-func (r *Route) canInherit(old Route) bool {
-	resumes := old.Runnable.Suspended.Load() && (r.StopOnFailure != old.StopOnFailure || !slices.Equal(r.After, old.After))
-	return !resumes && r.Per == old.Per && reflect.DeepEqual(runnableSpec(old.Route), runnableSpec(r.Route))
-}
-
-// runnableSpec returns what the runnable of a route depends on, for a comparison. It
-// does not depend on when the route runs, nor on where the route is in the file.
-func runnableSpec(c *config.Route) any {
-	return []any{c.IsService, c.Service, c.Notify, c.OnSuccess, c.OnFailureRun}
 }

@@ -111,9 +111,6 @@ func newCommandError(err error, at config.KeyPath, c job.Command) *commandError 
 	return &commandError{err, at}
 }
 
-// WaitFor makes the runnable wait for the end of another one.
-func (r *Runnable) WaitFor(other *Runnable) { r.predecessor = other.done }
-
 // Run is the callback of the route.
 func (r *Runnable) Run(ctx context.Context, batch []inotify.Event) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -157,9 +154,9 @@ func (r *Runnable) End() {
 	close(r.done)
 }
 
-// RealPath returns the path of the file of an event. If that is the root, it may be a
+// realPath returns the path of the file of an event. If that is the root, it may be a
 // link to the file.
-func RealPath(e inotify.Event) string {
+func realPath(e inotify.Event) string {
 	if e.Path == "." {
 		return config.Resolve(e.Root)
 	}
@@ -173,7 +170,7 @@ func OwnOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
 	return func(events []inotify.Event) []bool {
 		var files []string
 		for _, e := range events {
-			files = append(files, RealPath(e))
+			files = append(files, realPath(e))
 		}
 
 		writing := runner.Writing(route, files...)

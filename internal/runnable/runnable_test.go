@@ -18,7 +18,7 @@ func TestRunWaitsForThePredecessor(t *testing.T) {
 		return nil
 	}
 	first, second := newRunnable(callback, func() {}), newRunnable(callback, func() {})
-	second.WaitFor(first)
+	second.predecessor = first.done
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := second.Run(ctx, nil); !errors.Is(err, context.Canceled) || ran > 0 {

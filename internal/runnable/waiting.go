@@ -30,7 +30,7 @@ func (w *WaitLog) Line(e inotify.Event) string {
 	}
 
 	who := "a program"
-	if writer, ok := job.WriterOf(RealPath(e)); ok {
+	if writer, ok := job.WriterOf(realPath(e)); ok {
 		who = writer.String()
 	}
 	name := e.Path

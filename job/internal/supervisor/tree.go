@@ -196,16 +196,21 @@ func (t *tree) follow(kind orderKind) {
 	}
 }
 
-// killAgain sends SIGKILL, and looks at what the last one has done.
+// killAgain sends SIGKILL to every process of the tree, and looks at what the last one has done.
 func (t *tree) killAgain(now time.Time) {
 	if t.killed.IsZero() {
 		t.killed = now
 	}
-	n := t.kill()
-	if n == 0 && t.leaving {
+	t.signalGroup(unix.SIGKILL)
+	members := t.members()
+	for _, p := range members {
+		p.signal(unix.SIGKILL)
+	}
+
+	if len(members) == 0 && t.leaving {
 		t.end.Left = t.staying()
 	} else if now.Sub(t.killed) > killTimeout {
-		t.end.Unkillable = max(n, 1)
+		t.end.Unkillable = max(len(members), 1)
 	}
 	t.due = time.After(killInterval)
 }
@@ -260,16 +265,6 @@ func (t *tree) terminate(by syscall.Signal) (outside []Process) {
 		}
 	}
 	return outside
-}
-
-// kill sends SIGKILL to every process of the tree, and returns how many it saw.
-func (t *tree) kill() int {
-	t.signalGroup(unix.SIGKILL)
-	members := t.members()
-	for _, p := range members {
-		p.signal(unix.SIGKILL)
-	}
-	return len(members)
 }
 
 // signalGroup sends signals to the program's group and returns that. It does nothing
