@@ -1,6 +1,8 @@
 package job
 
 import (
+	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"os"
 	"os/exec"
@@ -31,24 +33,23 @@ func writer(b *testing.B) string {
 		0x0f, 0x05, // syscall
 	}
 	const base, header = 0x400000, 64 + 56
-	elf := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-	le := binary.LittleEndian
-	elf = le.AppendUint16(elf, 2)  // an executable
-	elf = le.AppendUint16(elf, 62) // for amd64
-	elf = le.AppendUint32(elf, 1)
-	elf = le.AppendUint64(elf, base+header) // which begins here
-	elf = le.AppendUint64(elf, 64)          // where the program header is
-	elf = append(elf, make([]byte, 8+4)...)
-	for _, v := range []uint16{64, 56, 1, 0, 0, 0} {
-		elf = le.AppendUint16(elf, v)
-	}
-	elf = le.AppendUint32(elf, 1) // to be loaded
-	elf = le.AppendUint32(elf, 5) // read and executed
-	for _, v := range []uint64{0, base, base, uint64(header + len(code)), uint64(header + len(code)), 0x1000} {
-		elf = le.AppendUint64(elf, v)
+	size := uint64(header + len(code))
+	var program bytes.Buffer
+	for _, part := range []any{
+		elf.Header64{
+			Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+			Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
+			Entry: base + header, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
+		},
+		elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Vaddr: base, Paddr: base, Filesz: size, Memsz: size, Align: 0x1000},
+		code,
+	} {
+		if err := binary.Write(&program, binary.LittleEndian, part); err != nil {
+			b.Fatal(err)
+		}
 	}
 	path := filepath.Join(b.TempDir(), "writer")
-	if err := os.WriteFile(path, append(elf, code...), 0o700); err != nil {
+	if err := os.WriteFile(path, program.Bytes(), 0o700); err != nil {
 		b.Fatal(err)
 	}
 	return path
@@ -59,82 +60,68 @@ func writer(b *testing.B) string {
 // package os/exec takes. The medians are what a person waits for.
 func BenchmarkStart(b *testing.B) {
 	program := writer(b)
-	b.Run("floor", func(b *testing.B) {
-		var first, whole []time.Duration
-		for b.Loop() {
-			start := time.Now()
-			var p [2]int
-			if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
-				b.Fatal(err)
+	measure := func(name string, run func(b *testing.B) (first time.Time)) {
+		b.Run(name, func(b *testing.B) {
+			var first, whole []time.Duration
+			for b.Loop() {
+				start := time.Now()
+				wrote := run(b)
+				first, whole = append(first, wrote.Sub(start)), append(whole, time.Since(start))
 			}
-			pid, err := syscall.ForkExec(program, []string{program}, &syscall.ProcAttr{Files: []uintptr{0, uintptr(p[1]), uintptr(p[1])}})
-			if err != nil {
-				b.Fatal(err)
-			}
-			syscall.Close(p[1])
-			if n, err := syscall.Read(p[0], make([]byte, 1)); n != 1 {
-				b.Fatal(err)
-			}
-			first = append(first, time.Since(start))
-			if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
-				b.Fatal(err)
-			}
-			syscall.Close(p[0])
-			whole = append(whole, time.Since(start))
-		}
-		medians(b, first, whole)
-	})
-	b.Run("os-exec", func(b *testing.B) {
-		var first, whole []time.Duration
-		for b.Loop() {
-			start := time.Now()
-			cmd := exec.Command(program)
-			out, err := cmd.StdoutPipe()
-			if err == nil {
-				err = cmd.Start()
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
-			if n, err := out.Read(make([]byte, 1)); n != 1 {
-				b.Fatal(err)
-			}
-			first = append(first, time.Since(start))
-			if err := cmd.Wait(); err != nil {
-				b.Fatal(err)
-			}
-			whole = append(whole, time.Since(start))
-		}
-		medians(b, first, whole)
-	})
-	b.Run("job", func(b *testing.B) {
-		var first, whole []time.Duration
-		wrote := make(chan time.Time, 1)
-		r, err := New(Options{Output: func(Line) { wrote <- time.Now() }})
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer r.Close()
-		j, err := r.Command(Command{Name: "bench", Argv: []string{program, "{path}"}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		batch := (&testRunner{dir: "/"}).events("tmp")
-		for b.Loop() {
-			start := time.Now()
-			if err := j.Run(b.Context(), batch); err != nil {
-				b.Fatal(err)
-			}
-			whole = append(whole, time.Since(start))
-			first = append(first, (<-wrote).Sub(start))
-		}
-		medians(b, first, whole)
-	})
-}
+			slices.Sort(first)
+			slices.Sort(whole)
+			b.ReportMetric(float64(first[len(first)/2].Microseconds()), "µs-first")
+			b.ReportMetric(float64(whole[len(whole)/2].Microseconds()), "µs-whole")
+		})
+	}
 
-func medians(b *testing.B, first, whole []time.Duration) {
-	slices.Sort(first)
-	slices.Sort(whole)
-	b.ReportMetric(float64(first[len(first)/2].Microseconds()), "µs-first")
-	b.ReportMetric(float64(whole[len(whole)/2].Microseconds()), "µs-whole")
+	measure("floor", func(b *testing.B) time.Time {
+		var p [2]int
+		if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+			b.Fatal(err)
+		}
+		pid, err := syscall.ForkExec(program, []string{program}, &syscall.ProcAttr{Files: []uintptr{0, uintptr(p[1]), uintptr(p[1])}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		syscall.Close(p[1])
+		if n, err := syscall.Read(p[0], make([]byte, 1)); n != 1 {
+			b.Fatal(err)
+		}
+		wrote := time.Now()
+		if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
+			b.Fatal(err)
+		}
+		syscall.Close(p[0])
+		return wrote
+	})
+	measure("os-exec", func(b *testing.B) time.Time {
+		cmd := exec.Command(program)
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n, err := out.Read(make([]byte, 1)); n != 1 {
+			b.Fatal(err)
+		}
+		wrote := time.Now()
+		if err := cmd.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		return wrote
+	})
+
+	wrote := make(chan time.Time, 1)
+	jobs := newTestRunnerWith(b, Options{Output: func(Line) { wrote <- time.Now() }})
+	jobs.dir = "/"
+	j, batch := jobs.job(Command{Argv: []string{program, "{path}"}}), jobs.events("tmp")
+	measure("job", func(b *testing.B) time.Time {
+		if err := j.Run(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+		return <-wrote
+	})
 }

@@ -73,6 +73,10 @@ func TestLists(t *testing.T) {
 		{"lines of a variable", Command{Shell: `printf %s "$EXECLOGD_PATHS"`}, strings.Join(lines, "\n")},
 		{"the first", Command{Shell: `printf %s "$EXECLOGD_PATH"`}, all[0]},
 		{"the root", Command{Argv: []string{"printf", "%s %s", "{root}", "{root}/x"}}, jobs.dir + " " + jobs.dir + "/x"},
+		{
+			"a part of an argument", Command{Argv: []string{"printf", "%s ", "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}},
+			"--out=" + all[0] + ".gz @" + all[0] + " file://" + all[0] + " " + jobs.dir + "/a/" + jobs.dir + " " + jobs.dir + ":/x:ro ",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

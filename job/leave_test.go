@@ -1,8 +1,6 @@
 package job
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -158,9 +156,7 @@ func TestLeaveEndsOthersBySIGKILL(t *testing.T) {
 // A run that is stopped leaves nothing.
 func TestStopLeavesNothing(t *testing.T) {
 	jobs, w := newTestRunner(t), newLivenessPipe(t)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	go func() { cancel(errors.New("stopped when it was " + <-jobs.lines)) }()
-	r := jobs.runWith(ctx, Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
+	r := jobs.stopAt("up", Command{Shell: w.script("setsid sleep 1000 & echo up; sleep 1000"), Leave: []string{"*"}})
 	w.expectNobody(0)
 	if r.Outcome != router.Stopped || r.Left.Count != 0 {
 		t.Errorf("got %v, which left %v", r, r.Left)

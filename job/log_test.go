@@ -205,12 +205,7 @@ func TestLogConcurrently(t *testing.T) {
 // The log has each run, and Done is told of it when it is over.
 func TestRecord(t *testing.T) {
 	var told []Run
-	r, err := New(Options{Done: func(r Run) { told = append(told, r) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	jobs := &testRunner{Runner: r, t: t, dir: t.TempDir()}
+	jobs := newTestRunnerWith(t, Options{Done: func(r Run) { told = append(told, r) }})
 	start := time.Now()
 	got := jobs.run(Command{Name: "build", Argv: []string{"sh", "-c", "echo $$; exit 3", "{path}"}}, "a", "b")
 	if len(told) != 1 || told[0].ID != got.ID {

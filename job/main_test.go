@@ -72,20 +72,22 @@ func immune() {
 // A testRunner is a Runner with the lines that its programs write.
 type testRunner struct {
 	*Runner
-	t     *testing.T
+	t     testing.TB
 	dir   string // an empty directory
 	lines chan string
 }
 
-func newTestRunner(t *testing.T) *testRunner {
+func newTestRunner(t testing.TB) *testRunner {
 	t.Helper()
 	return newTestRunnerWith(t, Options{})
 }
 
-func newTestRunnerWith(t *testing.T, opts Options) *testRunner {
+func newTestRunnerWith(t testing.TB, opts Options) *testRunner {
 	t.Helper()
 	jobs := &testRunner{t: t, dir: t.TempDir(), lines: make(chan string, 10_000)}
-	opts.Output = func(l Line) { jobs.lines <- l.Text }
+	if opts.Output == nil {
+		opts.Output = func(l Line) { jobs.lines <- l.Text }
+	}
 	r, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +169,17 @@ func (jobs *testRunner) expect(want string) {
 	case <-time.After(20 * time.Second):
 		jobs.t.Fatalf("no job says %q", want)
 	}
+}
+
+// stopAt runs a command, and stops it when it writes a line.
+func (jobs *testRunner) stopAt(line string, c Command) Run {
+	jobs.t.Helper()
+	ctx, cancel := context.WithCancelCause(jobs.t.Context())
+	go func() {
+		jobs.expect(line)
+		cancel(errors.New("stopped when it was " + line))
+	}()
+	return jobs.runWith(ctx, c)
 }
 
 // A livenessPipe is a named pipe that is open for writing as long as one of the

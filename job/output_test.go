@@ -177,20 +177,7 @@ func TestOutputsAreKeptApart(t *testing.T) {
 			defer mu.Unlock()
 			got = append(got, fmt.Sprint(l.Text, " ", l.Stderr))
 		}
-		r, err := New(tt.opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		j, err := r.Command(Command{Name: "test", Shell: "echo out; echo err >&2", Dir: "/"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := j.Run(t.Context(), nil); err != nil {
-			t.Error(err)
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
+		newTestRunnerWith(t, tt.opts).run(Command{Shell: "echo out; echo err >&2"})
 		slices.Sort(got)
 		slices.Sort(tt.want)
 		if !slices.Equal(got, tt.want) {
@@ -223,24 +210,12 @@ func TestOutputComesAtOnce(t *testing.T) {
 func TestSlowOutputLosesNothing(t *testing.T) {
 	const lines = 10_000 // more than one read takes, and less than a pipe holds
 	got := 0
-	r, err := New(Options{Output: func(Line) {
+	jobs := newTestRunnerWith(t, Options{Output: func(Line) {
 		if got++; got == 1 {
 			time.Sleep(outputTimeout + 500*time.Millisecond)
 		}
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-
-	j, err := r.Command(Command{Name: "test", Argv: []string{"seq", strconv.Itoa(lines)}, Dir: "/"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := j.Run(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if got != lines {
+	if r := jobs.run(Command{Argv: []string{"seq", strconv.Itoa(lines)}}); r.Err != nil || got != lines {
 		t.Errorf("Output got %d lines, want %d", got, lines)
 	}
 }

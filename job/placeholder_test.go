@@ -11,7 +11,7 @@ import (
 
 // Words of a command are separated by spaces; an underscore is a space in a word.
 func words(command string) []string {
-	list := strings.Fields(command)
+	list := strings.Split(command, " ")
 	for i, w := range list {
 		list[i] = strings.ReplaceAll(w, "_", " ")
 	}
@@ -20,128 +20,54 @@ func words(command string) []string {
 
 // Arguments are refused in which a name could be code, and the error has their index.
 func TestNamesWouldBeCode(t *testing.T) {
-	const (
-		shape  = "may be read as code"
-		script = "would run the names of files as code"
-		known  = "is code for "
-	)
-	tests := []struct{ command, want string }{
-		// Shells, at any place in the command.
-		{"sh -c cat_{path}", script},
-		{"/bin/sh -c cat_{root}/x", script},
-		{"sh -c {path}", script},
-		{"sh -ce {path}", script},
-		{"sh -c -e {path}", script},
-		{"sh -c -- {path}", script},
-		{"sh -c {paths}", script},
-		{"bash -o errexit -c rm_{path}", script},
-		{"bash -euo pipefail -c rm_{path}", script},
-		{"bash --init-file x -c {path}", script},
-		{"bash --norc -c {root}", script},
-		{"deno eval {path}", known},
-		{"xterm -e {path}", known},
-		{"env sh -c echo_{path}", script},
-		{"env -i A=b sh -c {path}", script},
-		{"nice -n 5 dash -ec {path}", script},
-		{"timeout -s KILL 5 zsh -c {path}", script},
-		{"setsid sh -c {path}", script},
-		{"sudo -u www sh -c {path}", script},
-		{"docker exec web sh -c {path}", script},
-		{"xargs -0 sh -c {path}", script},
-		{"find . -exec sh -c {path} ;", script},
-		{"fish --command {path}", script},
-		{"fish -c{path}", known + "fish"},
-		{"busybox sh -c {path}", script},
+	tests := []struct {
+		want     string
+		commands []string
+	}{
+		{"would run the names of files as code", []string{ // for a shell, at any place in the command
+			"sh -c cat_{path}", "/bin/sh -c cat_{root}/x", "sh -c {path}", "sh -ce {path}", "sh -c -e {path}", "sh -c -- {path}", "sh -c {paths}",
+			"bash -o errexit -c rm_{path}", "bash -euo pipefail -c rm_{path}", "bash --init-file x -c {path}", "bash --norc -c {root}",
+			"env sh -c echo_{path}", "env -i A=b sh -c {path}", "nice -n 5 dash -ec {path}", "timeout -s KILL 5 zsh -c {path}", "setsid sh -c {path}",
+			"sudo -u www sh -c {path}", "docker exec web sh -c {path}", "xargs -0 sh -c {path}", "find . -exec sh -c {path} ;",
+			"fish --command {path}", "busybox sh -c {path}",
+		}},
+		{"is code for python", []string{"python -c {path}", "python3.11 -Ic {path}", "env python3 -c {path}"}},
+		{"is code for lua", []string{"lua5.4 -e {path}"}},
+		{"is code for make", []string{"make {path}", "make SRC={path}", "nice make -j 4 {paths}"}},
+		{"is code for ", []string{
+			// By an option.
+			"deno eval {path}", "xterm -e {path}", "fish -c{path}",
+			"perl -e {path}", "perl -ne {path}", "perl -e{path}", "ruby -e {path}", "node --eval={path}", "node -p {path}", "php -r {path}",
+			"awk {path} file", "mawk -F : {path}", "sed {path} file", "sed -i -e {path} file", "psql -c {path}", "vim -c {path}", "su www -c {path}",
+			"env -S {path}", "flock lock -c {path}", "git -c core.pager={path} log", "npx -c {path}", "rsync -e {path} a b",
+			"find . -execdir {path} ;", "anything --eval {path}", "anything --exec={path}",
 
-		// Other interpreters, by their options.
-		{"python -c {path}", known + "python"},
-		{"python3.11 -Ic {path}", known + "python"},
-		{"env python3 -c {path}", known + "python"},
-		{"perl -e {path}", known + "perl"},
-		{"perl -ne {path}", known + "perl"},
-		{"perl -e{path}", known + "perl"},
-		{"ruby -e {path}", known + "ruby"},
-		{"node --eval={path}", known + "node"},
-		{"node -p {path}", known + "node"},
-		{"php -r {path}", known + "php"},
-		{"lua5.4 -e {path}", known + "lua"},
-		{"awk {path} file", known + "awk"},
-		{"mawk -F : {path}", known + "mawk"},
-		{"sed {path} file", known + "sed"},
-		{"sed -i -e {path} file", known + "sed"},
-		{"psql -c {path}", known + "psql"},
-		{"vim -c {path}", known + "vim"},
-		{"su www -c {path}", known + "su"},
-		{"env -S {path}", known + "env"},
-		{"flock lock -c {path}", known + "flock"},
-		{"git -c core.pager={path} log", known + "git"},
-		{"npx -c {path}", known + "npx"},
-		{"rsync -e {path} a b", known + "rsync"},
-		{"find . -execdir {path} ;", known + "find"},
-		{"anything --eval {path}", known + "anything"},
-		{"anything --exec={path}", known + "anything"},
-
-		// Programs that read every argument as code.
-		{"make {path}", known + "make"},
-		{"make SRC={path}", known + "make"},
-		{"nice make -j 4 {paths}", known + "make"},
-		{"ssh host {path}", known + "ssh"},
-		{"ssh -o ProxyCommand={path} host", known + "ssh"},
-		{"ssh host cat {path}", known + "ssh"},
-		{"watch cat {path}", known + "watch"},
-		{"tmux display-message {path}", known + "tmux"},
-		{"parallel gzip {path}", known + "parallel"},
-		{"perl -ne print {path}", known + "perl -n and -p"},
-		{"perl -lpi -e s/a/b/ {paths}", known + "perl -n and -p"},
-
-		// The shape alone, whatever the program.
-		{"unknown eval_{path}", shape},
-		{"unknown {path}_", shape},
-		{"unknown '{path}'", shape},
-		{"unknown \"{path}\"", shape},
-		{"unknown open({path})", shape},
-		{"unknown [{path}]", shape},
-		{"unknown {{path}}", shape},
-		{"unknown ${path}", shape},
-		{"unknown #{path}", shape},
-		{"unknown `{path}`", shape},
-		{"unknown x;{path}", shape},
-		{"unknown {path};x", shape},
-		{"unknown {path}|x", shape},
-		{"unknown <{path}", shape},
-		{"unknown >{path}", shape},
-		{"unknown {path}&", shape},
-		{"unknown *{path}", shape},
-		{"unknown x\n{path}", shape},
-		{"unknown x,{path}", shape},
-		{"unknown \\{path}", shape},
-		{"unknown !{path}", shape},
-		{"unknown a=b={path}", shape},
-		{"scp x host:{path}", shape},
-		{"ssh host cat_{path}", shape},
-		{"awk /{path}/_{print} file", shape},
-		{"python -c open('{path}')", shape},
-		{"perl -e print_'{root}'", shape},
-
-		{"{path} x", "would run the file"},
-		{"{paths}", "would run the file"},
-		{"{root}/x", "has {root}, which is filled in for arguments alone"},
-		{"echo x{paths}", "has more than {paths}"},
+			// All arguments are code.
+			"ssh host {path}", "ssh -o ProxyCommand={path} host", "ssh host cat {path}",
+			"watch cat {path}", "tmux display-message {path}", "parallel gzip {path}",
+		}},
+		{"is code for perl -n and -p", []string{"perl -ne print {path}", "perl -lpi -e s/a/b/ {paths}"}},
+		{"may be read as code", []string{ // by the shape alone, whatever the program
+			"unknown eval_{path}", "unknown {path}_", "unknown '{path}'", `unknown "{path}"`, "unknown open({path})", "unknown [{path}]", "unknown {{path}}",
+			"unknown ${path}", "unknown #{path}", "unknown `{path}`", "unknown x;{path}", "unknown {path};x", "unknown {path}|x", "unknown <{path}", "unknown >{path}",
+			"unknown {path}&", "unknown *{path}", "unknown x\n{path}", "unknown x,{path}", "unknown \\{path}", "unknown !{path}", "unknown a=b={path}",
+			"scp x host:{path}", "ssh host cat_{path}", "awk /{path}/_{print} file", "python -c open('{path}')", "perl -e print_'{root}'",
+		}},
+		{"would run the file", []string{"{path} x", "{paths}"}},
+		{"has {root}, which is filled in for arguments alone", []string{"{root}/x"}},
+		{"has more than {paths}", []string{"echo x{paths}"}},
 	}
 	for _, tt := range tests {
-		argv := []string(nil)
-		if strings.Contains(tt.command, "\n") {
-			argv = strings.SplitN(tt.command, " ", 2)
-		} else {
-			argv = words(tt.command)
-		}
-		err := checkArguments(argv)
-		if err == nil {
-			t.Errorf("%q is taken", argv)
-			continue
-		}
-		if at := err.(*ArgumentError).Index; !strings.Contains(err.Error(), tt.want) || !placeholders.MatchString(argv[at]) {
-			t.Errorf("%q: argument %d: %v; want %q", argv, at, err, tt.want)
+		for _, command := range tt.commands {
+			argv := words(command)
+			err := checkArguments(argv)
+			if err == nil {
+				t.Errorf("%q is taken", argv)
+				continue
+			}
+			if at := err.(*ArgumentError).Index; !strings.Contains(err.Error(), tt.want) || !placeholders.MatchString(argv[at]) {
+				t.Errorf("%q: argument %d: %v; want %q", argv, at, err, tt.want)
+			}
 		}
 	}
 }
@@ -240,15 +166,4 @@ func pwned(t *testing.T, dir string) (found bool) {
 		t.Fatal(err)
 	}
 	return found
-}
-
-// Each name arrives unchanged.
-func TestPartsOfArguments(t *testing.T) {
-	jobs := newTestRunner(t)
-	r := jobs.run(Command{Argv: []string{"printf", `%s\n`, "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}}, "$(x) ;.y")
-	p := jobs.dir + "/$(x) ;.y"
-	want := strings.Join([]string{"--out=" + p + ".gz", "@" + p, "file://" + p, jobs.dir + "/a/" + jobs.dir, jobs.dir + ":/x:ro", ""}, "\n")
-	if string(r.Output) != want {
-		t.Errorf("got %q, want %q", r.Output, want)
-	}
 }

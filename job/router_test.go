@@ -12,12 +12,7 @@ import (
 // A Job and a Server can be the callback of a route, and the route's timeout ends them.
 func TestRoute(t *testing.T) {
 	done := make(chan Run, 1)
-	r, err := New(Options{Done: func(r Run) { done <- r }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	jobs := &testRunner{Runner: r, t: t, dir: t.TempDir()}
+	jobs := newTestRunnerWith(t, Options{Done: func(r Run) { done <- r }})
 	service := jobs.server(Service{Notify: true, Command: Command{Shell: "sleep 1000"}})
 	for _, callback := range []router.Callback{jobs.job(Command{Shell: "sleep 1000"}).Run, service.Run} {
 		routes, err := router.New(router.Options{}, router.Route{Name: "test", Settle: -1, Timeout: 50 * time.Millisecond, Callback: callback})

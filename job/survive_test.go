@@ -63,9 +63,7 @@ func TestNothingSurvivesAStop(t *testing.T) {
 	for _, tt := range escapes {
 		t.Run(tt.name, func(t *testing.T) {
 			jobs, w := newTestRunner(t), newLivenessPipe(t)
-			ctx, cancel := context.WithCancelCause(t.Context())
-			go func() { cancel(errors.New("stopped when it was " + <-jobs.lines)) }()
-			r := jobs.runWith(ctx, Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
+			r := jobs.stopAt("up", Command{Shell: w.script(tt.script + "; sleep 1000"), Grace: 50 * time.Millisecond})
 			w.expectNobody(0)
 			if r.Outcome != router.Stopped || r.Err.Error() != "stopped when it was up" {
 				t.Errorf("got %v, want the cause of the context", r)
@@ -298,13 +296,8 @@ func TestGrace(t *testing.T) {
 			if tt.signal == syscall.SIGKILL {
 				grace = 50 * time.Millisecond
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			go func() {
-				jobs.expect("up")
-				cancel()
-			}()
-			r := jobs.runWith(ctx, Command{Shell: tt.script, Grace: grace})
-			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Outcome != router.Stopped || r.Err != context.Canceled {
+			r := jobs.stopAt("up", Command{Shell: tt.script, Grace: grace})
+			if string(r.Output) != tt.output || r.Signal != tt.signal || r.Outcome != router.Stopped || !errors.Is(r.Err, context.Canceled) {
 				t.Errorf("got %v by signal %d with output %q, want signal %d and %q", r, r.Signal, r.Output, tt.signal, tt.output)
 			}
 			if r.Took > 10*time.Second {

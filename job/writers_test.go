@@ -105,24 +105,14 @@ func TestOpensForWriting(t *testing.T) {
 
 // BenchmarkWriting is the cost of a question while a program is running.
 func BenchmarkWriting(b *testing.B) {
-	r, err := New(Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer r.Close()
-	dir := b.TempDir()
-	up := make(chan struct{})
-	r.opts.Output = func(Line) { close(up) }
-	j, err := r.Command(Command{Name: "test", Shell: "exec 3>>log; echo up; sleep 1000", Dir: dir})
-	if err != nil {
-		b.Fatal(err)
-	}
+	jobs := newTestRunner(b)
+	j := jobs.job(Command{Shell: "exec 3>>log; echo up; sleep 1000"})
 	ctx, stop := context.WithCancel(b.Context())
 	done := make(chan error)
-	go func() { done <- j.Run(ctx, nil) }()
-	<-up
+	go func() { done <- j.Run(ctx, jobs.events()) }()
+	jobs.expect("up")
 	for b.Loop() {
-		r.Writing("test", filepath.Join(dir, "log"))
+		jobs.Writing("test", filepath.Join(jobs.dir, "log"))
 	}
 	stop()
 	<-done
