@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -172,16 +173,13 @@ assert int(status["SigBlk"], 16) == 0, status["SigBlk"]
 
 // The daemon ignores SIGPIPE. A program whose reader has gone still ends.
 func TestSIGPIPEIsNotIgnored(t *testing.T) {
-	startDaemon(t, `ignored=$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/$$/status); [ $((0x$ignored >> 12 & 1)) = 0 ] && echo up || echo "$ignored"`)
+	startDaemon(t, exec.Command(os.Args[0], `ignored=$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/$$/status); [ $((0x$ignored >> 12 & 1)) = 0 ] && echo up || echo "$ignored"`))
 }
 
 func TestDirectory(t *testing.T) {
 	jobs := newTestRunner(t)
 	sub := filepath.Join(jobs.dir, "sub dir")
-	write(t, filepath.Join(sub, "here.sh"), "#!/bin/sh\npwd\n")
-	if err := os.Chmod(filepath.Join(sub, "here.sh"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, filepath.Join(sub, "here.sh"), "#!/bin/sh\npwd\n")
 	tests := []struct {
 		name string
 		c    Command
@@ -206,11 +204,7 @@ func TestRelativeDirectoriesOfPATHDoNotCount(t *testing.T) {
 	jobs := newTestRunner(t)
 	t.Chdir(jobs.dir)
 	for _, dir := range []string{".", "bin", "absolute"} {
-		path := filepath.Join(jobs.dir, dir, "tool")
-		write(t, path, "#!/bin/sh\necho "+dir+"\n")
-		if err := os.Chmod(path, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		writeProgram(t, filepath.Join(jobs.dir, dir, "tool"), "#!/bin/sh\necho "+dir+"\n")
 	}
 
 	const relative = ":.:bin:./bin"
@@ -230,16 +224,11 @@ func TestRelativeDirectoriesOfPATHDoNotCount(t *testing.T) {
 // A program that a build makes is looked for when it is to run.
 func TestProgramIsBuiltLater(t *testing.T) {
 	jobs := newTestRunner(t)
-	j, err := jobs.Command(Command{Name: "test", Argv: []string{"./made"}, Dir: jobs.dir, BuiltLater: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := jobs.job(Command{Argv: []string{"./made"}, Dir: jobs.dir, BuiltLater: true})
 	if err := j.Run(t.Context(), jobs.events("a")); err == nil || !strings.Contains(err.Error(), jobs.dir+`/made" is not there`) {
 		t.Errorf("without it: %v", err)
 	}
-	if err := os.Symlink("/bin/true", filepath.Join(jobs.dir, "made")); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, filepath.Join(jobs.dir, "made"), "#!/bin/sh\n")
 	if err := j.Run(t.Context(), jobs.events("a")); err != nil {
 		t.Error(err)
 	}
@@ -275,6 +264,9 @@ func TestCommandErrors(t *testing.T) {
 		{Command{Argv: []string{"echo", "is {path}"}}, `argument "is {path}" may be read as code, and with it what a file is called: let {path} stand alone, follow key= or be part of a path; a script has it as "$EXECLOGD_PATH", or as an argument, as in sh -c 'echo "$1"' sh {path}`},
 		{Command{Argv: []string{"perl", "-e", "{path}"}}, `argument "{path}" is code for perl, and with it what a file is called: write "$EXECLOGD_PATH" in a script, or have it read the name as another argument`},
 		{Command{Argv: []string{"make", "SRC={path}"}}, `argument "SRC={path}" is code for make, and with it what a file is called: write "$$EXECLOGD_PATH" in a recipe of the makefile, with both $`},
+		{Command{Argv: []string{"true"}, Leave: []string{"["}}, `leave: "[" is no pattern: close its bracket, or put a backslash before it`},
+		{Command{Argv: []string{"true"}, Leave: []string{""}}, `leave: "" is no name: want that of a program, as in "java"`},
+		{Command{Argv: []string{"true"}, Leave: []string{"bin/java"}}, `leave: "bin/java" has a slash, which the name of a process has not: write "java"`},
 		{Command{Argv: []string{"true"}, Input: 9}, `there is no input 9: take NoInput, JSONLines, NULPaths or TerminalInput`},
 	}
 	for _, tt := range tests {
@@ -293,14 +285,9 @@ func TestCommandErrors(t *testing.T) {
 func TestFailures(t *testing.T) {
 	jobs := newTestRunner(t)
 	script := filepath.Join(jobs.dir, "script")
-	write(t, script, "#!/no/interpreter\n")
+	writeProgram(t, script, "#!/no/interpreter\n")
 	binary := filepath.Join(jobs.dir, "binary")
-	write(t, binary, "\x00\x01")
-	for _, p := range []string{script, binary} {
-		if err := os.Chmod(p, 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeProgram(t, binary, "\x00\x01")
 	long := strings.Repeat("x", maxVariable)
 	tests := []struct {
 		c    Command
@@ -334,10 +321,7 @@ func TestFailures(t *testing.T) {
 func TestGoneSince(t *testing.T) {
 	jobs := newTestRunner(t)
 	program := filepath.Join(jobs.dir, "bin", "program")
-	write(t, program, "#!/bin/sh\n")
-	if err := os.Chmod(program, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, program, "#!/bin/sh\n")
 	j := jobs.job(Command{Argv: []string{program}, Dir: filepath.Dir(program)})
 	for _, step := range []struct{ remove, want string }{
 		{program, `program: "` + program + `" is not there any more: install it again: no such file or directory`},
@@ -421,6 +405,15 @@ func TestSideBySide(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+// writeProgram is write for a file that can be executed.
+func writeProgram(t *testing.T, path, content string) {
+	t.Helper()
+	write(t, path, content)
+	if err := os.Chmod(path, 0o700); err != nil {
+		t.Fatal(err)
 	}
 }
 

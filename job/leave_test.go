@@ -2,7 +2,6 @@ package job
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -49,10 +48,7 @@ func endLeft(t *testing.T, r Run) {
 func buildServer(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	write(t, filepath.Join(dir, "buildserver"), "#!/bin/sh\n"+sleeping(1)+"\necho >"+dir+"/up\nwait\n")
-	if err := os.Chmod(filepath.Join(dir, "buildserver"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, filepath.Join(dir, "buildserver"), "#!/bin/sh\n"+sleeping(1)+"\necho >"+dir+"/up\nwait\n")
 	if err := syscall.Mkfifo(filepath.Join(dir, "up"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -160,22 +156,5 @@ func TestStopLeavesNothing(t *testing.T) {
 	w.expectNobody(0)
 	if r.Outcome != router.Stopped || r.Left.Count != 0 {
 		t.Errorf("got %v, which left %v", r, r.Left)
-	}
-}
-
-func TestLeaveIsChecked(t *testing.T) {
-	jobs := newTestRunner(t)
-	for name, want := range map[string]string{
-		"[":        `route "test": leave: "[" is no pattern: close its bracket, or put a backslash before it`,
-		"":         `route "test": leave: "" is no name: want that of a program, as in "java"`,
-		"bin/java": `route "test": leave: "bin/java" has a slash, which the name of a process has not: write "java"`,
-	} {
-		if _, err := jobs.Command(Command{Name: "test", Argv: []string{"true"}, Leave: []string{name}}); err == nil || err.Error() != want {
-			t.Errorf("%q: got %v, want %s", name, err, want)
-		}
-	}
-	_, err := jobs.Service(Service{Command: Command{Name: "test", Argv: []string{"true"}, Leave: []string{"x"}}})
-	if want := `route "test": leave is for commands that end: nothing of a service stays when it is started again`; err == nil || err.Error() != want {
-		t.Errorf("a service: got %v, want %s", err, want)
 	}
 }

@@ -16,15 +16,14 @@ import (
 
 // history lists the runs of a log: 1 is over, 2… is running.
 func history(l *Log) string {
-	var s []string
+	var s strings.Builder
 	for _, r := range l.Runs() {
-		mark := ""
+		fmt.Fprintf(&s, " %d", r.ID)
 		if r.Outcome == router.Running {
-			mark = "…"
+			s.WriteString("…")
 		}
-		s = append(s, fmt.Sprintf("%d%s", r.ID, mark))
 	}
-	return strings.Join(s, " ")
+	return strings.TrimSpace(s.String())
 }
 
 func TestLogForgets(t *testing.T) {
@@ -72,7 +71,7 @@ func TestFollow(t *testing.T) {
 		for i := range 2 {
 			e := l.begin(Run{Route: "r"})
 			time.Sleep(10 * time.Second)
-			fmt.Fprintf(writerTo{e}, "output %d\n", i)
+			e.write(fmt.Appendf(nil, "output %d\n", i))
 			time.Sleep(10 * time.Second)
 			e.end(func(r *Run) { r.Err = errors.New("exit status 1") })
 			time.Sleep(10 * time.Second)
@@ -100,7 +99,7 @@ func TestRecent(t *testing.T) {
 	}
 	for i := range 3 {
 		e := l.begin(Run{})
-		fmt.Fprintf(writerTo{e}, "output %d", i)
+		e.write(fmt.Appendf(nil, "output %d", i))
 		if i != 1 {
 			e.end(succeeds)
 		}
@@ -126,29 +125,23 @@ func TestChanged(t *testing.T) {
 		{"ends", func() { e.end(succeeds) }},
 	} {
 		changed, also := l.Changed(), l.Changed()
-		select {
-		case <-changed:
-			t.Errorf("changed before it %s", step.name)
-		default:
-		}
+		before := isClosed(changed)
 		step.do()
-		for _, c := range []<-chan struct{}{changed, also} {
-			select {
-			case <-c:
-			default:
-				t.Errorf("not changed when it %s", step.name)
-			}
+		if before || !isClosed(changed) || !isClosed(also) {
+			t.Errorf("changed before it %s: %v, then: %v and %v", step.name, before, isClosed(changed), isClosed(also))
 		}
 	}
 }
 
 func succeeds(*Run) {}
 
-type writerTo struct{ e *entry }
-
-func (w writerTo) Write(p []byte) (int, error) {
-	w.e.write(p)
-	return len(p), nil
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // follow notes what a follower sees that sleeps after each run.
@@ -157,8 +150,7 @@ func follow(ctx context.Context, l *Log, sleep time.Duration) *[]string {
 	var seen []string
 	go func() {
 		for r := range l.Follow(ctx) {
-			how := r.State()
-			seen = append(seen, strings.TrimSpace(fmt.Sprintf("%v #%d %s %s", time.Since(start), r.ID, how, r.Output)))
+			seen = append(seen, strings.TrimSpace(fmt.Sprintf("%v #%d %s %s", time.Since(start), r.ID, r.State(), r.Output)))
 			time.Sleep(sleep)
 		}
 	}()

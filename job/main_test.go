@@ -187,7 +187,7 @@ func (jobs *testRunner) stopAt(line string, c Command) Run {
 type livenessPipe struct {
 	t    *testing.T
 	path string
-	r    *os.File
+	fd   int
 }
 
 func newLivenessPipe(t *testing.T) *livenessPipe {
@@ -196,12 +196,12 @@ func newLivenessPipe(t *testing.T) *livenessPipe {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
-	return &livenessPipe{t, path, r}
+	t.Cleanup(func() { syscall.Close(fd) })
+	return &livenessPipe{t, path, fd}
 }
 
 // script returns a script whose processes hold the pipe open.
@@ -213,55 +213,29 @@ func (w *livenessPipe) script(script string) string {
 // once if the time is 0, or if none has ever held it.
 func (w *livenessPipe) expectNobody(wait time.Duration) {
 	w.t.Helper()
-	if err := w.r.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		w.t.Fatal(err)
-	}
-	read := w.readNow
-	if wait > 0 {
-		read = func() ([]byte, error) { return io.ReadAll(w.r) }
-	}
-	said, err := read()
-	if err != nil {
-		w.t.Errorf("a process has survived: %v", err)
-	}
-	if len(said) == 0 {
-		w.t.Error("nothing has run")
-	}
-}
-
-// readNow reads without waiting.
-func (w *livenessPipe) readNow() (said []byte, err error) {
-	raw, err := w.r.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	if err := w.r.SetReadDeadline(time.Time{}); err != nil {
-		return nil, err
-	}
-	buf := make([]byte, 100)
-	var readErr error
-	err = raw.Read(func(fd uintptr) bool {
-		for n := 1; n > 0 && readErr == nil; {
-			n, readErr = syscall.Read(int(fd), buf)
-			said = append(said, buf[:max(n, 0)]...)
+	said, buf := 0, make([]byte, 100)
+	for end := time.Now().Add(wait); ; {
+		n, err := syscall.Read(w.fd, buf)
+		said += max(0, n)
+		switch {
+		case n > 0:
+		case err == syscall.EAGAIN && time.Now().Before(end):
+			time.Sleep(5 * time.Millisecond)
+		case err != nil:
+			w.t.Errorf("a process has survived: %v", err)
+			return
+		case said == 0:
+			w.t.Error("nothing has run")
+			return
+		default:
+			return
 		}
-		return true
-	})
-	return said, errors.Join(err, readErr)
+	}
 }
 
 // startDaemon starts a daemon that runs a script. It returns when the script has
-// written "up".
-func startDaemon(t *testing.T, script string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], script)
-	startAs(t, cmd)
-	return cmd
-}
-
-// startAs is startDaemon for a command that is this program. It returns the rest of the
-// output.
-func startAs(t *testing.T, cmd *exec.Cmd) io.Reader {
+// written "up", with the rest of the output.
+func startDaemon(t *testing.T, cmd *exec.Cmd) io.Reader {
 	t.Helper()
 	cmd.Env = append(os.Environ(), "JOB_TEST=daemon")
 	cmd.Stderr = os.Stderr

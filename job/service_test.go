@@ -252,6 +252,7 @@ func TestServiceErrors(t *testing.T) {
 		want string
 	}{
 		{Service{Command: Command{Name: "s"}}, `route "s": there is no command: name a program, or write a shell script`},
+		{Service{Command: Command{Name: "s", Shell: "true", Leave: []string{"x"}}}, `route "s": leave is for commands that end: nothing of a service stays when it is started again`},
 		{Service{Address: "8080", Command: Command{Name: "s", Shell: "true"}}, `route "s": address "8080": want a host and a port, as in 127.0.0.1:8080: address 8080: missing port in address`},
 	} {
 		if _, err := jobs.Service(tt.s); err == nil || err.Error() != tt.want {

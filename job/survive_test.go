@@ -77,7 +77,8 @@ func TestNothingSurvivesTheDaemon(t *testing.T) {
 		for _, tt := range escapes {
 			t.Run(signalName(how)+" "+tt.name, func(t *testing.T) {
 				w := newLivenessPipe(t)
-				d := startDaemon(t, w.script(tt.script+"; sleep 1000"))
+				d := exec.Command(os.Args[0], w.script(tt.script+"; sleep 1000"))
+				startDaemon(t, d)
 				if err := d.Process.Signal(how); err != nil {
 					t.Fatal(err)
 				}
@@ -187,7 +188,8 @@ func TestSupervisorKilled(t *testing.T) {
 // When daemon and supervisor process are killed, the kernel kills the program.
 func TestDaemonAndSupervisorKilled(t *testing.T) {
 	w := newLivenessPipe(t)
-	d := startDaemon(t, w.script(`echo up; exec sleep 1000`))
+	d := exec.Command(os.Args[0], w.script(`echo up; exec sleep 1000`))
+	startDaemon(t, d)
 	below := supervisor.Descendants(d.Process.Pid)
 	process := below[0] // the only child
 	for _, step := range []struct {
@@ -247,7 +249,7 @@ func TestAnotherUsersProcess(t *testing.T) {
 	defer hold.Close()
 	cmd := exec.Command(filepath.Join(dir, "daemon"), w.script("JOB_TEST=immune "+dir+"/immune <"+end))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out := startAs(t, cmd)
+	out := startDaemon(t, cmd)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
