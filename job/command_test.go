@@ -75,7 +75,8 @@ func TestLists(t *testing.T) {
 		{"the first", Command{Shell: `printf %s "$EXECLOGD_PATH"`}, all[0]},
 		{"the root", Command{Argv: []string{"printf", "%s %s", "{root}", "{root}/x"}}, jobs.dir + " " + jobs.dir + "/x"},
 		{
-			"a part of an argument", Command{Argv: []string{"printf", "%s ", "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}},
+			"a part of an argument",
+			Command{Argv: []string{"printf", "%s ", "--out={path}.gz", "@{path}", "file://{path}", "{root}/a/{root}", "{root}:/x:ro"}},
 			"--out=" + all[0] + ".gz @" + all[0] + " file://" + all[0] + " " + jobs.dir + "/a/" + jobs.dir + " " + jobs.dir + ":/x:ro ",
 		},
 	}
