@@ -381,20 +381,19 @@ func (h *Hub) showURL(c *client, paths []string) {
 }
 
 // catchUpOther sets the page of a client that does not report what it uses, and leaves in
-// its mailbox what it has missed since the change of a number: all that affects the page
-// and came later, and nothing else.
-func (h *Hub) catchUpOther(c *client, p page, number uint64) {
+// its mailbox what it has missed since a cursor of this Hub: all that affects the page and
+// came later, and nothing else.
+func (h *Hub) catchUpOther(c *client, p page, seen Cursor) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.replacePage(c, p)
-	c.pending = update{}
-	if number > h.number {
-		return // not a number of ours
+	if seen.Epoch != h.epoch || seen.Number > h.number {
+		return
 	}
 
-	c.baseline = number
+	c.baseline = seen.Number
 	c.pending = update{reload: &missed}
-	if changes, ok := h.since(number); ok {
+	if changes, ok := h.since(seen.Number); ok {
 		c.pending = update{}
 		for i := range changes {
 			c.pending = c.pending.merge(h.replay(&c.page, &changes[i], replay{}))

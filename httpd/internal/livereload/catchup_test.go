@@ -112,13 +112,13 @@ func TestAPageHearsWhatChangedBeforeItsSocketOpened(t *testing.T) {
 			for _, p := range tt.before {
 				h.Refresh([]string{p})
 			}
-			number := h.Cursor().Number
+			seen := h.Cursor()
 			for _, p := range tt.during {
 				h.Refresh([]string{p})
 			}
 			c := h.join()
 			defer h.leave(c)
-			h.catchUpOther(c, newPage("http://h/a.html", isAt("h"), dir), number)
+			h.catchUpOther(c, newPage("http://h/a.html", isAt("h"), dir), seen)
 			if got := told(h.taken(c)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

@@ -137,7 +137,7 @@ func (h *Hub) take(c *client) (frames []byte) {
 		c.cursorDue, c.reloading = false, u.reload != nil
 		frames = h.message(c, u)
 	}
-	if c.errorsDue && !h.muted {
+	if c.errorsDue && h.config.Load().Enabled {
 		c.errorsDue = false
 		if frame, hash := errorsMessage(h.errorsOf(&c.page)); hash != c.shownErrors {
 			c.shownErrors = hash

@@ -49,7 +49,6 @@ type Peer struct {
 type conn struct {
 	ws     *websocket.Conn
 	net    *nonblockingConn // beneath ws
-	set    *ConnSet
 	hub    *Hub
 	client *client
 	pinger *time.Timer
@@ -80,7 +79,7 @@ func (h *Hub) ServeWebSocket(w http.ResponseWriter, r *http.Request, p Peer) {
 	ws.SetReadLimit(maxMessage)
 
 	c := &conn{
-		ws: ws, net: hijacked.net, set: p.Conns, hub: h, client: h.join(),
+		ws: ws, net: hijacked.net, hub: h, client: h.join(),
 		remote: r.RemoteAddr, peer: p, token: parsePageToken(r.URL.RawQuery),
 	}
 	c.net.SetReadDeadline(time.Now().Add(h.Timeouts.Hello))
@@ -123,7 +122,7 @@ func (c *conn) readNext() {
 	c.logger().Debug("browser gone", "remote", c.remote, "err", reason)
 	c.pinger.Stop()
 	c.hub.leave(c.client)
-	c.set.remove(c)
+	c.peer.Conns.remove(c)
 }
 
 // read returns the next message, once the client has not cost too much for that.
@@ -232,12 +231,7 @@ func (c *conn) introduceOther(r request) {
 	}
 
 	p := c.locate(r.URL)
-	if seen.Epoch == c.hub.epoch {
-		c.hub.catchUpOther(c.client, p, seen.Number)
-	} else {
-		c.hub.setPage(c.client, p)
-	}
-
+	c.hub.catchUpOther(c.client, p, seen)
 	if c.token.Listing && p.located {
 		c.hub.watchListing(c.client, r.URL, c.token)
 	}
@@ -260,8 +254,8 @@ func (c *conn) locate(href string) page {
 
 // send sends what is in the mailbox, and does not wait until it has left.
 func (c *conn) send() {
-	c.set.Add()
-	defer c.set.Done()
+	c.peer.Conns.Add()
+	defer c.peer.Conns.Done()
 	if frames := c.hub.take(c.client); frames != nil {
 		if err := c.net.send(frames); err != nil {
 			c.net.close(err)
@@ -274,16 +268,16 @@ func (c *conn) sent() { c.hub.sent(c.client) }
 
 // ping makes sure that the client is still there, and does so again after a while.
 func (c *conn) ping() {
-	c.set.mu.Lock()
-	_, open := c.set.conns[c]
+	c.peer.Conns.mu.Lock()
+	_, open := c.peer.Conns.conns[c]
 	if open {
-		c.set.Add()
+		c.peer.Conns.Add()
 	}
-	c.set.mu.Unlock()
+	c.peer.Conns.mu.Unlock()
 	if !open {
 		return // the timer was too late to be stopped
 	}
-	defer c.set.Done()
+	defer c.peer.Conns.Done()
 
 	ctx, cancel := context.WithTimeout(context.Background(), c.hub.Timeouts.Pong)
 	defer cancel()

@@ -43,7 +43,6 @@ type Hub struct {
 	time      int64    // of the last change, or of the start; ms since 1970
 	history   []change // the last changes
 	rootSince uint64   // the first change that pages of this root may have been told of
-	muted     bool     // pages are told of no errors
 
 	setErrors []sourcedError // set by SetError, sorted by source
 	served    servedFiles
@@ -159,7 +158,6 @@ func (h *Hub) Reconfigure(replace func() (*Config, error)) error {
 	if err != nil {
 		return err
 	}
-	h.config.Store(next)
 
 	// From here on pages come from the new root. Those of the old one have a cursor
 	// from before the next change, as a request takes its cursor before its files.
@@ -167,14 +165,13 @@ func (h *Hub) Reconfigure(replace func() (*Config, error)) error {
 	if moved {
 		h.forgetFiles()
 	}
+	h.config.Store(next)
 	switch {
 	case !next.Enabled:
-		h.mu.Lock()
-		h.muted = true
-		h.mu.Unlock()
 	case !before.Enabled, moved && next.Directory != "":
 		all := newChange([]string{"/"})
-		told := h.reloadAll(all, h.lookAt(h.affected(&all)))
+		all.lost = true // all files may be others
+		told := h.broadcast(all, h.lookAt(h.affected(&all)))
 		next.Logger.Debug("pages start over", "browsers", told)
 	case moved:
 		h.mu.Lock()
@@ -202,31 +199,9 @@ func (h *Hub) forgetFiles() {
 	h.notifyChanged()
 }
 
-// reloadAll makes every page load again, as all files may be others. What was seen at
-// the resources is in seen. It returns how many pages were told.
-func (h *Hub) reloadAll(all change, seen map[*resource]FileState) (told int) {
-	defer h.sendQueue(sendFirst)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.senders++ // sendQueue
-
-	h.muted = false
-	h.observeChange(&all, seen)
-	all.lost = true
-	h.remember(all)
-	h.errorsChanged()
-	rec := h.record(&all)
-	for c := range h.clients {
-		if c.deliver(update{reload: all.reloadAll}, &all, rec) {
-			told++
-		}
-	}
-	return told
-}
-
-// broadcast leaves in the mailbox of every page what a change means to it. What was seen
-// at the resources that the change affects is in seen. It returns how many pages were
-// told.
+// broadcast leaves in the mailbox of every page what a change means to it: if it is lost,
+// that the page loads again. What was seen at the resources that the change affects is in
+// seen. It returns how many pages were told.
 //
 // It waits for none of them. It sends the first few of the updates itself, which is
 // faster than to wake a goroutine that does.
@@ -239,6 +214,16 @@ func (h *Hub) broadcast(c change, seen map[*resource]FileState) (told int) {
 	hits, errs := h.observeChange(&c, seen)
 	h.remember(c)
 	rec := h.record(&c)
+	if c.lost {
+		h.errorsChanged()
+		for cl := range h.clients {
+			if cl.deliver(update{reload: c.reloadAll}, &c, rec) {
+				told++
+			}
+		}
+		return told
+	}
+
 	m := newMatch(&c, hits, errs)
 	defer m.end()
 	affected := m.clients(h.scratch[:0])

@@ -297,7 +297,9 @@ func TestAPageThatReloadsIsNotToldToReload(t *testing.T) {
 	h := New(Config{}, nil)
 	stays, leaves := h.join(), h.join()
 	leaves.reloading = true
-	if told := h.reloadAll(newChange([]string{"/"}), nil); told != 1 {
+	c := newChange([]string{"/"})
+	c.lost = true
+	if told := h.broadcast(c, nil); told != 1 {
 		t.Errorf("told %d pages, want 1", told)
 	}
 	if stays.pending.reload == nil || leaves.pending.reload != nil {
