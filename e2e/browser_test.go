@@ -16,11 +16,7 @@ import (
 )
 
 func TestBrowser(t *testing.T) {
-	browser := startChromium(t)
-	tests := []struct {
-		name string
-		run  func(*testing.T, context.Context)
-	}{
+	runTests(t, []browserTest{
 		{"a saved page shows itself", testPage},
 		{"a saved style sheet keeps the page's state", testStyle},
 		{"a page that is not concerned stays", testOtherPage},
@@ -32,10 +28,20 @@ func TestBrowser(t *testing.T) {
 		{"a listing shows what comes and goes", testListing},
 		{"a page that links the script by hand is kept fresh", testByHand},
 		{"after a burst of saves a page shows the last", testBursts},
-	}
+	})
+}
+
+type browserTest struct {
+	name string
+	run  func(t *testing.T, browser context.Context)
+}
+
+// runTests runs tests in one browser, side by side, as they wait most of the time.
+func runTests(t *testing.T, tests []browserTest) {
+	browser := startChromium(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel() // they wait most of the time
+			t.Parallel()
 			tt.run(t, browser)
 		})
 	}
@@ -48,8 +54,7 @@ func testPage(t *testing.T, browser context.Context) {
 	})
 	p.shows("document.body.innerText.trim()", "zero")
 
-	write(t, site, map[string]string{"index.html": document("<p>one")})
-	p.shows("document.body.innerText.trim()", "one")
+	p.edit(site, "index.html", document("<p>one"), "document.body.innerText.trim()", "one")
 
 	p.connected()
 	save(t, site, "index.html", document("<p>two"))
@@ -93,8 +98,7 @@ func testOtherPage(t *testing.T, browser context.Context) {
 	})
 	a, b := open(t, browser, d.URL+"/a/"), open(t, browser, d.URL+"/b/")
 
-	write(t, site, map[string]string{"a/index.html": document("<p>one")})
-	a.shows("document.body.innerText.trim()", "one")
+	a.edit(site, "a/index.html", document("<p>one"), "document.body.innerText.trim()", "one")
 
 	// The second message arrives, so nothing was sent to b before it.
 	b.repaint(site, 2)
@@ -175,42 +179,39 @@ func testShapes(t *testing.T, browser context.Context) {
 			p := open(t, browser, d.URL+"/")
 			p.shows("document.body.innerText.trim()", "zero")
 			p.shows("document.scripts.length - document.querySelectorAll('script:not([src])').length", "1")
-			write(t, site, map[string]string{"index.html": strings.Replace(shape.html, "zero", "one", 1)})
-			p.shows("document.body.innerText.trim()", "one")
+			p.edit(site, "index.html", strings.Replace(shape.html, "zero", "one", 1), "document.body.innerText.trim()", "one")
 		})
 	}
 }
 
 func testNextDoor(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{"style.css": paint(1)}, "-static=false")
-	write(t, site, map[string]string{"index.html": foreignDocument(d, "zero")})
-	files := http.FileServer(http.Dir(site))
-	neighbour := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The server distinguishes changes by the second, and the test is faster.
-		w.Header().Set("Cache-Control", "no-store")
-		files.ServeHTTP(w, r)
-	}))
-	t.Cleanup(neighbour.Close)
-	p := open(t, browser, neighbour.URL+"/")
-	staysFresh(t, p, site, d)
+	staysFresh(t, browser, func(site string) string {
+		files := http.FileServer(http.Dir(site))
+		neighbour := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// The server distinguishes changes by the second, and the test is faster.
+			w.Header().Set("Cache-Control", "no-store")
+			files.ServeHTTP(w, r)
+		}))
+		t.Cleanup(neighbour.Close)
+		return neighbour.URL + "/"
+	})
 }
 
 func testFromDisk(t *testing.T, browser context.Context) {
-	site, d := serve(t, map[string]string{"style.css": paint(1)}, "-static=false")
-	write(t, site, map[string]string{"index.html": foreignDocument(d, "zero")})
-	p := open(t, browser, "file://"+filepath.Join(site, "index.html"))
-	staysFresh(t, p, site, d)
+	staysFresh(t, browser, func(site string) string { return "file://" + filepath.Join(site, "index.html") })
 }
 
 // staysFresh changes the style sheet of a foreignDocument, then the page itself, and
-// checks that the tab shows it.
-func staysFresh(t *testing.T, p *tab, site string, d *daemon) {
+// checks that a tab shows it. What address returns for the directory is the page's URL.
+func staysFresh(t *testing.T, browser context.Context, address func(site string) string) {
 	t.Helper()
+	site, d := serve(t, map[string]string{"style.css": paint(1)}, "-static=false")
+	write(t, site, map[string]string{"index.html": foreignDocument(d, "zero")})
+	p := open(t, browser, address(site))
 	p.shows("document.body.innerText.trim()", "zero")
 	p.repaint(site, 2)
 	p.sameLoads(1)
-	write(t, site, map[string]string{"index.html": foreignDocument(d, "one")})
-	p.shows("document.body.innerText.trim()", "one")
+	p.edit(site, "index.html", foreignDocument(d, "one"), "document.body.innerText.trim()", "one")
 }
 
 func testStock(t *testing.T, browser context.Context) {
@@ -231,8 +232,7 @@ func testStock(t *testing.T, browser context.Context) {
 	p.repaint(site, 2)
 	p.sameLoads(1)
 
-	write(t, site, map[string]string{"index.html": page("one")})
-	p.shows("document.body.innerText.trim()", "one")
+	p.edit(site, "index.html", page("one"), "document.body.innerText.trim()", "one")
 	p.connected()
 
 	// It does not get the messages that only our own client knows.
@@ -271,8 +271,7 @@ func testByHand(t *testing.T, browser context.Context) {
 	}
 	site, p := openSite(t, browser, map[string]string{"index.html": page("zero"), "style.css": ""}, "-inject=false")
 	p.shows("document.scripts.length", "1")
-	write(t, site, map[string]string{"index.html": page("one")})
-	p.shows("document.body.innerText.trim()", "one")
+	p.edit(site, "index.html", page("one"), "document.body.innerText.trim()", "one")
 	p.sameLoads(2)
 }
 

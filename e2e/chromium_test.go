@@ -220,6 +220,13 @@ func (p *tab) shows(expression, want string) {
 	}
 }
 
+// edit writes a file in a directory, and polls an expression as shows does.
+func (p *tab) edit(dir, name, content, expression, want string) {
+	p.t.Helper()
+	write(p.t, dir, map[string]string{name: content})
+	p.shows(expression, want)
+}
+
 // do runs JavaScript in the page.
 func (p *tab) do(script string) {
 	p.t.Helper()

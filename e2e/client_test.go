@@ -18,17 +18,12 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
-	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
 
 // TestClient tests what our own client does and other LiveReload clients do not.
 func TestClient(t *testing.T) {
-	browser := startChromium(t)
-	tests := []struct {
-		name string
-		run  func(*testing.T, context.Context)
-	}{
+	runTests(t, []browserTest{
 		{"a page never shows itself without its styles", testNoFlash},
 		{"overlapping saves of an imported sheet end in the last", testImport},
 		{"what is in a shadow root is swapped as well", testShadow},
@@ -55,13 +50,7 @@ func TestClient(t *testing.T) {
 		{"a frame with a client of its own sees to itself", testFrames},
 		{"a page behind a policy of 'self' has it all", testPolicy},
 		{"a policy that forbids the socket is named in the log", testForbidden},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel() // they wait most of the time
-			tt.run(t, browser)
-		})
-	}
+	})
 }
 
 // The script that is served, without comments and white space, is the one in the
@@ -102,8 +91,7 @@ func paint(n int) string { return fmt.Sprintf("p { color: %s }", rgb(n)) }
 // repaint saves the style sheet of a site, and waits until the page shows it.
 func (p *tab) repaint(site string, n int) {
 	p.t.Helper()
-	write(p.t, site, map[string]string{"style.css": paint(n)})
-	p.shows(color, rgb(n))
+	p.edit(site, "style.css", paint(n), color, rgb(n))
 }
 
 func rgb(n int) string { return fmt.Sprintf("rgb(%d, %[1]d, %[1]d)", n) }
@@ -183,8 +171,7 @@ func testAdopted(t *testing.T, browser context.Context) {
 	})
 	p.shows(color, rgb(1))
 	p.uses("/own.css")
-	write(t, site, map[string]string{"own.css": paint(2)})
-	p.shows(color, rgb(2))
+	p.edit(site, "own.css", paint(2), color, rgb(2))
 	p.sameLoads(2)
 }
 
@@ -217,8 +204,7 @@ func testImages(t *testing.T, browser context.Context) {
 	})
 	p.shows("document.querySelector('img').naturalWidth", "1")
 	p.uses("/a.svg", "/b.svg")
-	write(t, site, map[string]string{"a.svg": svg(2)})
-	p.shows("document.querySelector('img').naturalWidth", "2")
+	p.edit(site, "a.svg", svg(2), "document.querySelector('img').naturalWidth", "2")
 	p.shows("document.querySelector('picture img').naturalWidth", "2")
 	p.shows("getComputedStyle(document.querySelector('div')).backgroundImage.match(/livereload=/g).length", "2")
 	p.shows("document.documentElement.outerHTML.match(/a[.]svg[?]livereload=/g)?.length", "9")
@@ -248,8 +234,7 @@ func testLoadedBy(t *testing.T, browser context.Context) {
 			t.Fatal(err)
 		}
 		a.do("window.old = true")
-		write(t, site, map[string]string{name: string(content) + " "})
-		a.shows("window.old + ' ' + document.readyState", "undefined complete")
+		a.edit(site, name, string(content)+" ", "window.old + ' ' + document.readyState", "undefined complete")
 		a.sameLoads(i + 2)
 	}
 	b.repaint(site, 2)
@@ -266,12 +251,9 @@ func testMissing(t *testing.T, browser context.Context) {
 	})
 	p.allowErrors("404", "MIME type")
 	p.uses("/late.css", "/late.png", "/late.js")
-	write(t, site, map[string]string{"late.css": paint(1)})
-	p.shows(color, rgb(1))
-	write(t, site, map[string]string{"late.png": picture(t, 3)})
-	p.shows("document.querySelector('img').naturalWidth", "3")
-	write(t, site, map[string]string{"late.js": "window.came = true"})
-	p.shows("window.came", "true")
+	p.edit(site, "late.css", paint(1), color, rgb(1))
+	p.edit(site, "late.png", picture(t, 3), "document.querySelector('img').naturalWidth", "3")
+	p.edit(site, "late.js", "window.came = true", "window.came", "true")
 }
 
 // A page uses files by fetch and does not read the answers, which Chromium does not
@@ -286,11 +268,9 @@ func testTried(t *testing.T, browser context.Context) {
 	other.allowErrors("404")
 	p.uses("/a/early.json", "/a/data/late%20one.json")
 	other.uses("/b/early.json", "/b/data/late%20one.json")
-	write(t, site, map[string]string{"a/early.json": "{}"})
-	p.shows("document.querySelector('p').innerText.trim()", "zeroearly.json?x")
+	p.edit(site, "a/early.json", "{}", "document.querySelector('p').innerText.trim()", "zeroearly.json?x")
 	p.uses("/a/early.json", "/a/data/late%20one.json")
-	write(t, site, map[string]string{"a/data/late one.json": "{}"})
-	p.shows("document.querySelector('p').innerText.includes('late')", "true")
+	p.edit(site, "a/data/late one.json", "{}", "document.querySelector('p').innerText.includes('late')", "true")
 	other.sameLoads(1)
 }
 
@@ -337,11 +317,9 @@ func testState(t *testing.T, browser context.Context) {
 func testBrokenMeanwhile(t *testing.T, browser context.Context) {
 	site, p := openSite(t, browser, map[string]string{"index.html": form("zero"), "style.css": ""})
 	p.keys("[name=text]", "half a sen")
-	write(t, site, map[string]string{"index.html": document("<h1>broken</h1><!--")})
-	p.shows("document.querySelector('h1').innerText", "broken")
+	p.edit(site, "index.html", document("<h1>broken</h1><!--"), "document.querySelector('h1').innerText", "broken")
 	p.connected()
-	write(t, site, map[string]string{"index.html": form("mended")})
-	p.shows("document.querySelector('h1').innerText", "mended")
+	p.edit(site, "index.html", form("mended"), "document.querySelector('h1').innerText", "mended")
 	p.shows("document.querySelector('[name=text]').value", "half a sen")
 }
 
@@ -355,8 +333,7 @@ func testScrolls(t *testing.T, browser context.Context) {
 	site, p := openSite(t, browser, map[string]string{"index.html": page("zero"), "style.css": ""})
 	p.shows("late.style.height", "5000px")
 	p.do("scrollTo(0, 4000)")
-	write(t, site, map[string]string{"index.html": page("one")})
-	p.shows("document.querySelector('h1').innerText + document.readyState", "onecomplete")
+	p.edit(site, "index.html", page("one"), "document.querySelector('h1').innerText + document.readyState", "onecomplete")
 	devtools(p, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: 100, Y: 100, DeltaX: 1, DeltaY: -300})
 	p.shows("late.style.height", "5000px")
 	time.Sleep(quietTime / 3)
@@ -368,8 +345,7 @@ func testNoStorage(t *testing.T, browser context.Context) {
 		return `<!doctype html><link rel="icon" href="data:,"><p>` + text + `<script>Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError") } })</script>`
 	}
 	site, p := openSite(t, browser, map[string]string{"index.html": page("zero")})
-	write(t, site, map[string]string{"index.html": page("one")})
-	p.shows("document.querySelector('p').innerText", "one")
+	p.edit(site, "index.html", page("one"), "document.querySelector('p').innerText", "one")
 }
 
 func testBetween(t *testing.T, browser context.Context) {
@@ -402,8 +378,7 @@ func testSavedPageToken(t *testing.T, browser context.Context) {
 	site, p := openSite(t, browser, map[string]string{"index.html": page("zero"), "style.css": paint(1)})
 	time.Sleep(quietTime)
 	p.sameLoads(2)
-	write(t, site, map[string]string{"index.html": page("one")})
-	p.shows("document.querySelector('p').innerText", "one")
+	p.edit(site, "index.html", page("one"), "document.querySelector('p').innerText", "one")
 	p.connected()
 	p.repaint(site, 2)
 	time.Sleep(quietTime)
@@ -506,13 +481,8 @@ func testLeaving(t *testing.T, browser context.Context) {
 		p.connected()
 		p.do(fmt.Sprintf("location = '/next.html?%d'", i))
 		p.connected()
-		// At once, before its websocket is open.
-		if err := chromedp.Do(p.ctx, chromedp.Navigate(d.URL+"/?"+fmt.Sprint(i))); err != nil {
-			t.Fatal(err)
-		}
-		if err := chromedp.Do(p.ctx, chromedp.Navigate(d.URL+"/next.html")); err != nil {
-			t.Fatal(err)
-		}
+		p.navigate(fmt.Sprint(d.URL, "/?", i))
+		p.navigate(d.URL + "/next.html") // at once, before its websocket is open
 		p.awaited = p.state().infos
 		p.do("location.reload()")
 		p.connected()
@@ -546,11 +516,9 @@ func testOverlay(t *testing.T, browser context.Context) {
 	p.shows(panel+".querySelectorAll('h2').length", "2") // they are others
 	p.do(panel + ".querySelector('button').click()")
 	p.shows(panel, "undefined")
-	write(t, site, map[string]string{name: paint(2)})
-	p.shows(color, rgb(2))
+	p.edit(site, name, paint(2), color, rgb(2))
 	p.shows(panel+".querySelectorAll('h2').length", "1")
-	write(t, site, map[string]string{"style.css": ""})
-	p.shows(panel, "undefined")
+	p.edit(site, "style.css", "", panel, "undefined")
 	p.sameLoads(1)
 }
 
@@ -582,8 +550,7 @@ func testFrames(t *testing.T, browser context.Context) {
 	p.connected() // the frame
 	const inner = "document.querySelector('iframe').contentDocument.querySelector('p').innerText"
 	p.do("window.visits = 7")
-	write(t, site, map[string]string{"inner.html": document("<p>one")})
-	p.shows(inner, "one")
+	p.edit(site, "inner.html", document("<p>one"), inner, "one")
 	p.shows("window.visits", "7")
 }
 
@@ -603,14 +570,13 @@ func testPolicy(t *testing.T, browser context.Context) {
 	for _, p := range []*tab{header, meta} {
 		p.uses("/part.css")
 	}
-	write(t, site, map[string]string{"part.css": paint(2)})
-	header.shows(color, rgb(2))
+	header.edit(site, "part.css", paint(2), color, rgb(2))
 	meta.shows(color, rgb(2))
 	remove(t, site, "style.css")
-	header.shows("getComputedStyle("+panel+").position", "fixed")
-	meta.shows("getComputedStyle("+panel+").position", "fixed")
-	header.sameLoads(1)
-	meta.sameLoads(1)
+	for _, p := range []*tab{header, meta} {
+		p.shows("getComputedStyle("+panel+").position", "fixed")
+		p.sameLoads(1)
+	}
 }
 
 func testForbidden(t *testing.T, browser context.Context) {

@@ -28,8 +28,7 @@ func TestStatusPage(t *testing.T) {
 	p.shows("pages.querySelector('.name').innerText", "/")
 	p.do("window.link = pages.querySelector('.name'); link.focus()")
 
-	write(t, site, map[string]string{"index.html": document("<p>new")})
-	p.shows("changes.querySelector('.files').innerText.trim()", "index.html")
+	p.edit(site, "index.html", document("<p>new"), "changes.querySelector('.files').innerText.trim()", "index.html")
 	p.shows("changes.querySelector('.effects').innerText.includes('/index.html')", "true")
 	p.shows("changed.innerText", "1")
 	first.connected()
@@ -37,8 +36,7 @@ func TestStatusPage(t *testing.T) {
 	open(t, browser, d.URL+"/other.html")
 	p.shows("[...pages.querySelectorAll('.name')].map(e => e.innerText).join()", "/,/other.html")
 	p.shows("document.getElementById('open').innerText", "2")
-	write(t, site, map[string]string{"nobody.log": "x"})
-	p.shows("changes.querySelector('.more').innerText", "concerns no open page")
+	p.edit(site, "nobody.log", "x", "changes.querySelector('.more').innerText", "concerns no open page")
 	p.shows("document.activeElement === link && link.isConnected", "true")
 
 	p.allowErrors("net::ERR_")
@@ -87,8 +85,7 @@ run = ["true"]
 	p := openStatus(t, browser, d.URL+"/.execlogd/")
 	p.shows("runs.checkVisibility()", "false")
 
-	write(t, dir, map[string]string{"src/a.md": "x"})
-	p.shows("runs.querySelector('.head')?.innerText", "build running")
+	p.edit(dir, "src/a.md", "x", "runs.querySelector('.head')?.innerText", "build running")
 	p.shows("runs.querySelector('pre').textContent.endsWith('100\\n<b>first</b>\\n')", "true")
 	p.shows("runs.querySelector('.list').innerText", "a.md")
 	p.do(`window.first = runs.firstElementChild
@@ -99,8 +96,7 @@ run = ["true"]
 	write(t, dir, map[string]string{"src/b.txt": "x"})
 	p.shows("runs.firstElementChild.querySelector('.head').innerText.replace(/[\\d.]+m?s$/, 'TIME')", "check done after TIME")
 	p.shows("runs.firstElementChild.querySelector('details')", "null")
-	write(t, dir, map[string]string{"go": ""})
-	p.shows("first.querySelector('.outcome').innerText.startsWith('exit status 3 after ')", "true")
+	p.edit(dir, "go", "", "first.querySelector('.outcome').innerText.startsWith('exit status 3 after ')", "true")
 	p.shows("text.textContent.endsWith('first</b>\\nsecond\\n')", "true")
 	p.shows("[first.isConnected, first.querySelector('details').open, text.scrollTop, document.activeElement === first.querySelector('summary')].join()", "true,true,50,true")
 	p.shows("getComputedStyle(first.querySelector('.outcome')).color === getComputedStyle(first.querySelector('.name')).color", "false")

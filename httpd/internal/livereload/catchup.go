@@ -32,11 +32,10 @@ type report struct {
 	shows     []string // paths of resources
 	named     []string // paths of what it uses; "" for what is no path
 	usesAll   bool     // it uses more than it may name
-	missing   bool     // it shows 404.html, and not the file that its URL names
 	outdated  bool     // it shows a list of names that are others by now
-	served    Cursor   // from before any of it was loaded
-	seen      Cursor   // what it was told last
-	digest    digest   // of what it had then
+	token     PageToken
+	seen      Cursor // what it was told last
+	digest    digest // of what it had then
 	hasDigest bool
 }
 
@@ -73,8 +72,7 @@ func (h *Hub) introduce(c *client, r request, token PageToken) (compared int) {
 		shows:   shownPaths(r.Path, token),
 		named:   parsePaths(r.Uses),
 		usesAll: r.All,
-		missing: token.Missing,
-		served:  token.Cursor,
+		token:   token,
 		seen:    token.Cursor, // if the page knows no other
 	}
 	if r.Seen != "" {
@@ -97,7 +95,7 @@ func (h *Hub) enter(c *client, p report) {
 	h.dropUses(&c.page)
 
 	h.mu.Lock()
-	h.replacePage(c, page{reported: !p.usesAll, usesAll: p.usesAll, missing: p.missing})
+	h.replacePage(c, page{reported: !p.usesAll})
 	c.named = 0
 	h.setShown(c, p.shows)
 	h.mu.Unlock()
@@ -141,7 +139,7 @@ func (h *Hub) nameSome(c *client, paths []string) {
 		p.size += len(path)
 
 		if len(p.uses) > maxUses || p.size > maxUseBytes || len(p.uses) > fewUses && len(h.resources) > maxNames {
-			p.reported, p.usesAll = false, true // nameUses drops what it uses
+			p.reported = false // nameUses drops what it uses
 			h.updateNonReporting(c)
 			return
 		}
@@ -155,7 +153,7 @@ func (h *Hub) catchUp(c *client, p report, seen map[*resource]FileState) (compar
 	h.mu.Lock()
 	c.pending, c.reloading = update{}, false // changes from now on are left there
 	before, changes, past := h.missedBy(c, p, seen)
-	c.loadedAt, c.loadKnown = p.served.Number, p.served.Epoch == h.epoch
+	c.loadedAt, c.loadKnown = p.token.Number, p.token.Epoch == h.epoch
 	h.mu.Unlock()
 	replayed, compared := h.replayAll(&c.page, changes, past)
 
@@ -209,16 +207,16 @@ func (h *Hub) missedBy(c *client, p report, seen map[*resource]FileState) (u upd
 // isUnchanged reports whether the files that the page's digest covers are as they were.
 // If what the page showed is gone, that becomes an error. h.mu must be held.
 func (h *Hub) isUnchanged(c *client, p report) bool {
-	if !p.hasDigest {
-		return !c.page.usesAll
+	if !c.page.reported || !p.hasDigest {
+		return c.page.reported
 	}
-	if c.page.usesAll || p.digest.named > len(p.named) {
+	if p.digest.named > len(p.named) {
 		return false
 	}
 
 	shows := c.page.shows
 	sameShows := sumOf(shows) == p.digest.shows
-	if !sameShows && !p.missing && len(shows) > 0 && shows[0].neverExisted() {
+	if !sameShows && !p.token.Missing && len(shows) > 0 && shows[0].neverExisted() {
 		h.setError(shows[0], goneError(shows[0].state.Name))
 	}
 	return sameShows && sumOf(h.resourcesAt(p.named[:p.digest.named])) == p.digest.uses

@@ -19,7 +19,7 @@ type change struct {
 	files []changedFile
 	paths []changedPath
 	names bool  // names came or went, or files can be read or not; content is as it was
-	lost  bool  // it had too many files, which were not kept
+	lost  bool  // it had too many files, which were not kept, or any file may be another
 	time  int64 // ms since 1970, once it is in the history
 
 	reloadAll       *reloadMessage            // all pages load again; nil: no

@@ -14,10 +14,9 @@ type page struct {
 	located bool     // its URL says which file it shows
 	files   []string // the names of the files that it may show; one at least if located
 
-	// Reported by the page, in our protocol.
+	// Reported by the page, in our protocol. One that uses more than it may report counts
+	// as one that does not report.
 	reported bool        // all that it uses is in uses
-	usesAll  bool        // it uses more than it may report, so it counts as using everything
-	missing  bool        // it shows 404.html, and not the file that its URL names
 	shows    []*resource // what it shows, the file first
 	uses     []*resource // what else it uses
 	size     int         // bytes of the paths of uses
