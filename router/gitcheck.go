@@ -2,6 +2,7 @@ package router
 
 import (
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/execlog/execlogd/router/internal/git"
@@ -35,68 +36,53 @@ func (q *queue) gitIsIdle(now time.Time) bool {
 		return false
 	}
 
-	gitDirs, files := q.repositories()
-	if len(gitDirs)+len(files) == 0 {
-		return true
-	}
-	g.running = true
-	q.stop()
-	quiet := s.route.Quiet
-	s.router.runs.Go(func() {
-		busy := false
-		for _, file := range files {
-			if _, dir := git.FindDir(filepath.Dir(file)); dir != "" {
-				gitDirs = append(gitDirs, dir)
-			}
-		}
-		for _, dir := range gitDirs {
-			busy = busy || git.IsBusy(dir, quiet)
-		}
-		q.noteGit(busy)
-	})
-	return false
-}
-
-// repositories returns the git directories of the roots that are in a repository, and of
-// each root with several changed files one file, which may be in another repository, or
-// in one that is new.
-func (q *queue) repositories() (gitDirs, files []string) {
+	// The git directories of the roots that are in a repository, and of each root with
+	// several changed files one file, which may be in another, or in one that is new.
+	var gitDirs, files []string
 	seen := make(map[string]bool)
 	for k := range q.batch.entries {
 		if seen[k.root] {
 			continue
 		}
 		seen[k.root] = true
-
-		if dir := q.state.router.gitDirs[k.root]; dir != "" {
+		if dir := s.router.gitDirs[k.root]; dir != "" {
 			gitDirs = append(gitDirs, dir)
 		}
-
 		if q.arrivals.paths > 1 {
 			files = append(files, filepath.Join(k.root, k.path))
 		}
 	}
-	return gitDirs, files
+	if len(gitDirs)+len(files) == 0 {
+		return true
+	}
+
+	g.running = true
+	q.stop()
+	quiet := s.route.Quiet
+	s.router.runs.Go(func() {
+		for _, file := range files {
+			if _, dir := git.FindDir(filepath.Dir(file)); dir != "" {
+				gitDirs = append(gitDirs, dir)
+			}
+		}
+		q.noteGit(slices.ContainsFunc(gitDirs, func(dir string) bool { return git.IsBusy(dir, quiet) }))
+	})
+	return false
 }
 
-// noteGit notes what a look has found.
+// noteGit notes whether a look has found a git command at work.
 func (q *queue) noteGit(busy bool) {
 	r, g := q.state.router, &q.git
 	r.mu.Lock()
 	defer r.mu.Unlock()
-
 	now := time.Now()
 	q.markDirty()
 	g.running = false
-
 	if busy && g.since.IsZero() {
 		g.since = now
 	}
 	g.idle = !busy || now.Sub(g.since) >= longestBurst
-	if !g.idle {
-		g.next = now.Add(gitInterval)
-	}
-
+	g.next = now.Add(gitInterval) // if it is not idle
 	if r.phase == running {
 		r.update(now)
 	}

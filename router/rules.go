@@ -137,7 +137,7 @@ func (c *checkedRoute) names(path string, mask inotify.Mask) bool {
 	switch {
 	case mask&onlyItself != 0 && c.content:
 		return false
-	case len(c.patterns) == 0 || isRootFile || c.matches(path):
+	case len(c.patterns) == 0 || isRootFile || slices.ContainsFunc(c.patterns, func(g glob.Glob) bool { return c.letsIn(g, path) }):
 		return true
 	}
 	// A directory that was moved may stand for the files below it.
@@ -145,10 +145,9 @@ func (c *checkedRoute) names(path string, mask inotify.Mask) bool {
 	return standsForFiles && !c.route.NotRecursive && c.canMatchBelow(path)
 }
 
-// matches reports whether a pattern matches the path and spells out the hidden names
-// in it.
-func (c *checkedRoute) matches(path string) bool {
-	return slices.ContainsFunc(c.patterns, func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, c.hidden) })
+// letsIn reports whether a glob matches the path and spells out the hidden names in it.
+func (c *checkedRoute) letsIn(g glob.Glob, path string) bool {
+	return g.Match(path) && g.Shows(path, c.hidden)
 }
 
 // canMatchBelow reports whether a pattern can match something below a directory and
@@ -283,13 +282,12 @@ func (r *Router) Matcher(route string) (matches func(root, path string) bool, er
 
 func (c *checkedRoute) explain(root, path string) Explanation {
 	matchesBelow := func(g glob.Glob) bool { return g.Below().Match(path) }
-	letsIn := func(g glob.Glob) bool { return g.Match(path) && g.Shows(path, c.hidden) }
 	x := Explanation{
 		Route:   c.route.Name,
 		Mask:    c.route.Mask,
 		Ignored: firstPattern(c.route.Ignore, matchesBelow),
 		Output:  firstPattern(c.route.Outputs, matchesBelow),
-		Pattern: firstPattern(c.route.Patterns, letsIn),
+		Pattern: firstPattern(c.route.Patterns, func(g glob.Glob) bool { return c.letsIn(g, path) }),
 		Wanted:  c.names(path, 0) && !c.isTooDeep(path) && !c.ignores(path),
 	}
 	if x.Ignored == "" && !x.Wanted {

@@ -185,14 +185,13 @@ func CompileSegment(part string) (Segment, error) {
 		return s
 	})
 
-	if end, ok := strings.CutPrefix(part, "*"); ok && !strings.ContainsAny(end, special) {
-		return Segment{suffix, end}, nil
-	}
-	if start, ok := strings.CutSuffix(part, "*"); ok && !strings.ContainsAny(start, special) {
-		return Segment{prefix, start}, nil
-	}
-	if !strings.ContainsAny(part, special) {
+	switch i := strings.IndexAny(part, special); {
+	case i < 0:
 		return Segment{literal, part}, nil
+	case part[i] == '*' && i == len(part)-1 && i > 0:
+		return Segment{prefix, part[:i]}, nil
+	case part[i] == '*' && i == 0 && !strings.ContainsAny(part[1:], special):
+		return Segment{suffix, part[1:]}, nil
 	}
 	return Segment{wildcard, part}, nil
 }
@@ -250,12 +249,7 @@ func (g Glob) Match(path string) bool {
 
 // MatchAny reports whether one of the globs matches the path.
 func MatchAny(globs []Glob, path string) bool {
-	for _, g := range globs {
-		if g.Match(path) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(globs, func(g Glob) bool { return g.Match(path) })
 }
 
 // CanMatchBelow reports whether the glob can match a path below the directory.
