@@ -342,8 +342,11 @@ func isMovedDir(e inotify.Event) bool { return e.Mask&moved != 0 && e.Mask&inoti
 // were renamed in it, for which the kernel has none. It looks at the file system, so the
 // router's lock must not be held.
 func (r *Router) withMovedFiles(batch []inotify.Event) []inotify.Event {
+	if !slices.ContainsFunc(batch, isMovedDir) { // as usual, so it must be quick
+		return batch
+	}
 	if !slices.ContainsFunc(batch, func(e inotify.Event) bool { return isMovedDir(e) && !r.skipsMoved(e.Root, e.Path, e.From) }) {
-		return batch // as usual, or no route is for what is in them
+		return batch // no route is for what is in them
 	}
 
 	var all []inotify.Event
