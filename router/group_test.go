@@ -430,6 +430,7 @@ func TestListenWithIgnoreFiles(t *testing.T) {
 
 	write(t, filepath.Join(root, ".gitignore"), "/src/\n")
 	flush(t, g)
+	flush(t, g) // and for the scan that the change has led to
 	save("src/x")
 	save("a.log")
 	next("a.log")

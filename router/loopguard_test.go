@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -157,22 +156,21 @@ func TestServersThatTriggerThemselvesAreRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		writes []writeAt
-		every  writeAt
 	}{
-		{"at once", []writeAt{{"out", ms}}, writeAt{}},
-		{"soon", []writeAt{{"out", 700 * ms}}, writeAt{}},
-		{"after more than a second", []writeAt{{"out", 1200 * ms}}, writeAt{}},
-		{"after long", []writeAt{{"out", 20 * s}}, writeAt{}},
-		{"at two times", []writeAt{{"a", 400 * ms}, {"b", 3 * s}}, writeAt{}},
-		{"at three times", []writeAt{{"a", 1200 * ms}, {"b", 2 * s}, {"c", 5 * s}}, writeAt{}},
-		{"a file of another name each time", []writeAt{{"N.out", 1500 * ms}}, writeAt{}},
-		{"again and again", nil, writeAt{"log", 300 * ms}},
-		{"again and again, slowly", nil, writeAt{"log", 4 * s}},
-		{"at once, and again and again", []writeAt{{"out", ms}}, writeAt{"log", 900 * ms}},
+		{"at once", []writeAt{{"out", ms}}},
+		{"soon", []writeAt{{"out", 700 * ms}}},
+		{"after more than a second", []writeAt{{"out", 1200 * ms}}},
+		{"after long", []writeAt{{"out", 20 * s}}},
+		{"at two times", []writeAt{{"a", 400 * ms}, {"b", 3 * s}}},
+		{"at three times", []writeAt{{"a", 1200 * ms}, {"b", 2 * s}, {"c", 5 * s}}},
+		{"a file of another name each time", []writeAt{{"N.out", 1500 * ms}}},
+		{"again and again", every(300*ms, 2*time.Hour)},
+		{"again and again, slowly", every(4*s, 2*time.Hour)},
+		{"at once, and again and again", append([]writeAt{{"out", ms}}, every(900*ms, 2*time.Hour)...)},
 	} {
 		for way := range new(server).routes() {
 			inBubble(t, tt.name+"/"+way, func(t *testing.T) {
-				sim, srv := newSimulation(1), &server{writes: tt.writes, every: tt.every}
+				sim, srv := newSimulation(1), &server{writes: tt.writes}
 				sim.serve(t, srv, way, nil, func() {
 					sim.router.Trigger("server", inotify.Event{Path: "."})
 					time.Sleep(time.Hour)
@@ -312,13 +310,9 @@ func TestALoopOfManyFilesIsNotRepeated(t *testing.T) {
 // the log has been left alone for a minute.
 func TestReportedFilesAloneAreNoTrigger(t *testing.T) {
 	const s = time.Second
-	var appends []writeAt // for two minutes after each start
-	for at := 300 * ms; at < 2*time.Minute; at += 300 * ms {
-		appends = append(appends, writeAt{"log", at})
-	}
 	for way := range new(server).routes() {
 		inBubble(t, way, func(t *testing.T) {
-			sim, srv := newSimulation(1), &server{writes: appends}
+			sim, srv := newSimulation(1), &server{writes: every(300*ms, 2*time.Minute)}
 			sim.serve(t, srv, way, nil, func() {
 				sim.router.Trigger("server", inotify.Event{Path: "."})
 				time.Sleep(90 * s)
@@ -626,7 +620,6 @@ func (s *simulation) serve(t *testing.T, srv *server, way string, others []Route
 type server struct {
 	router *Router
 	writes []writeAt
-	every  writeAt // again and again; zero is not at all
 	starts atomic.Int64
 	stop   context.CancelFunc // of the one that runs
 	over   chan struct{}      // closed when that is over
@@ -636,6 +629,14 @@ type server struct {
 type writeAt struct {
 	path string // N in it is the number of the start
 	at   time.Duration
+}
+
+// every is writes to a log at an interval, for so long.
+func every(interval, most time.Duration) (all []writeAt) {
+	for at := interval; at < most; at += interval {
+		all = append(all, writeAt{"log", at})
+	}
+	return all
 }
 
 // routes are the two ways to have a server.
@@ -649,29 +650,13 @@ func (s *server) routes() map[string]Route {
 // run is a server in the foreground, for a route that restarts it.
 func (s *server) run(ctx context.Context, _ []inotify.Event) error {
 	start, number := time.Now(), s.starts.Add(1)
-	save := func(path string) {
-		path = strings.ReplaceAll(path, "N", strconv.FormatInt(number, 10))
-		s.router.Events(word(path))
-	}
-	sleep := func(until time.Duration) bool {
-		select {
-		case <-time.After(time.Until(start.Add(until))):
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}
 	for _, w := range s.writes {
-		if !sleep(w.at) {
+		select {
+		case <-time.After(time.Until(start.Add(w.at))):
+			s.router.Events(word(strings.ReplaceAll(w.path, "N", fmt.Sprint(number))))
+		case <-ctx.Done():
 			return ctx.Err()
 		}
-		save(w.path)
-	}
-	for at := s.every.at; at > 0; at += s.every.at {
-		if !sleep(at) {
-			return ctx.Err()
-		}
-		save(s.every.path)
 	}
 	<-ctx.Done()
 	return ctx.Err()

@@ -116,6 +116,21 @@ func (r *recorder) String() string {
 	return strings.Join(r.runs, " ")
 }
 
+// A timedRow is a row of a table: events, and the runs of a route that they lead to.
+type timedRow struct {
+	name         string
+	route        Route
+	work         time.Duration
+	events, runs string
+}
+
+func (row timedRow) check(t *testing.T, runs string) {
+	t.Helper()
+	if runs != row.runs {
+		t.Errorf("events %q\n got runs %q\nwant runs %q", row.events, runs, row.runs)
+	}
+}
+
 // timed plays events to a route in fake time, and returns its runs as a recorder does. The
 // router has been changed by prepare, and events are handed over by send, if these are not
 // nil.

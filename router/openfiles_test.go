@@ -20,31 +20,27 @@ func TestUntilClosed(t *testing.T) {
 	all := Route{Delay: 100 * ms, Debounce: -1, Hold: UntilClosed}
 	settled := file
 	settled.Settle = long
-	tests := []struct {
-		name         string
-		route        Route
-		events, runs string
-	}{
-		{"a save is not delayed", file, "a@0", "a@100"},
-		{"nor is it without a delay", instant, "a@0", "a@0"},
-		{"a writer that pauses for long is waited for", file, "a:c@0 a:M@1 a:M@3500 a:M@9000 a:w@9001", "a@9101"},
-		{"whatever Settle says", settled, "a:M@0 a:M@1000 a:M@40000 a:w@41500", "a@41600"},
-		{"and one that never pauses", file, "a:M@0 a:M@1000 a:M@2000 a:M@3000 a:M@40000 a:M@41000 a:w@41500", "a@41600"},
-		{"without a delay the close is enough", instant, "a:M@0 a:M@3500 a:w@9000", "a@9000"},
-		{"by all files together as well", all, "a:M@0 b@10 a:M@3500 a:w@9000", "a+b@9100"},
-		{"files do not wait for each other", file, "a:M@0 b@10 a:M@3500 a:w@9000", "b@110 a@9100"},
-		{"a writer that opens it again soon is waited for", file, "a:M@0 a:w@500 a:M@550 a:w@900 a:M@950 a:M@4000 a:w@4100", "a@4200"},
-		{"a file that is renamed while it is written is waited for", file, "part:M@0 part>a@500 a:M@4000 a:w@5000", "a@5100"},
-		{"what is removed meanwhile is nothing", file, "a:M@0 a:M@3500 a:d@4000", ""},
-		{"a file that never is closed never runs", file, "a:M@0 a:M@100000", ""},
+	tests := []timedRow{
+		{"a save is not delayed", file, 0, "a@0", "a@100"},
+		{"nor is it without a delay", instant, 0, "a@0", "a@0"},
+		{"a writer that pauses for long is waited for", file, 0, "a:c@0 a:M@1 a:M@3500 a:M@9000 a:w@9001", "a@9101"},
+		{"whatever Settle says", settled, 0, "a:M@0 a:M@1000 a:M@40000 a:w@41500", "a@41600"},
+		{"and one that never pauses", file, 0, "a:M@0 a:M@1000 a:M@2000 a:M@3000 a:M@40000 a:M@41000 a:w@41500", "a@41600"},
+		{"without a delay the close is enough", instant, 0, "a:M@0 a:M@3500 a:w@9000", "a@9000"},
+		{"by all files together as well", all, 0, "a:M@0 b@10 a:M@3500 a:w@9000", "a+b@9100"},
+		{"files do not wait for each other", file, 0, "a:M@0 b@10 a:M@3500 a:w@9000", "b@110 a@9100"},
+		{"a writer that opens it again soon is waited for", file, 0, "a:M@0 a:w@500 a:M@550 a:w@900 a:M@950 a:M@4000 a:w@4100", "a@4200"},
+		{"a file that is renamed while it is written is waited for", file, 0, "part:M@0 part>a@500 a:M@4000 a:w@5000", "a@5100"},
+		{"what is removed meanwhile is nothing", file, 0, "a:M@0 a:M@3500 a:d@4000", ""},
+		{"a file that never is closed never runs", file, 0, "a:M@0 a:M@100000", ""},
 
-		{"who else has it open is waited for", file, "open1000:M@0 open1000:w@10", "open1000@2200"},
-		{"until its close is seen", file, "open1000:M@0 open1000:w@10 open1000:w@1100", "open1000@1200"},
-		{"a close that nobody saw is found out", file, "open1000:M@0", "open1000@2200"},
-		{"a new name for a file that is written", file, ".x>open1000@0 open1000:w@1001", "open1000@1101"},
-		{"of whom nobody knows the events say it", file, "unknown:M@0 unknown:w@3000", "unknown@3100"},
-		{"and no event is for ever", file, "unknown:M@0 unknown:M@10000", ""},
-		{"a bound is one", file.with(func(r *Route) { r.Hold = 2000 * ms }), "open9999:M@0 open9999:M@1000 open9999:M@2000 open9999:M@3000", "open9999@2100 open9999@5000"},
+		{"who else has it open is waited for", file, 0, "open1000:M@0 open1000:w@10", "open1000@2200"},
+		{"until its close is seen", file, 0, "open1000:M@0 open1000:w@10 open1000:w@1100", "open1000@1200"},
+		{"a close that nobody saw is found out", file, 0, "open1000:M@0", "open1000@2200"},
+		{"a new name for a file that is written", file, 0, ".x>open1000@0 open1000:w@1001", "open1000@1101"},
+		{"of whom nobody knows the events say it", file, 0, "unknown:M@0 unknown:w@3000", "unknown@3100"},
+		{"and no event is for ever", file, 0, "unknown:M@0 unknown:M@10000", ""},
+		{"a bound is one", file.with(func(r *Route) { r.Hold = 2000 * ms }), 0, "open9999:M@0 open9999:M@1000 open9999:M@2000 open9999:M@3000", "open9999@2100 open9999@5000"},
 	}
 	for _, tt := range tests {
 		inBubble(t, tt.name, func(t *testing.T) {
@@ -66,9 +62,7 @@ func TestUntilClosed(t *testing.T) {
 				k.note(events)
 				r.Events(events)
 			})
-			if got != tt.runs {
-				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
-			}
+			tt.check(t, got)
 		})
 	}
 }

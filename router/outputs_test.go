@@ -23,12 +23,7 @@ func TestOwnOutput(t *testing.T) {
 	closes.Mask = inotify.CloseWrite
 	perFile := timing
 	perFile.Per = PerFile
-	tests := []struct {
-		name         string
-		route        Route
-		work         time.Duration
-		events, runs string
-	}{
+	tests := []timedRow{
 		{"what a route writes does not trigger it", all, 0, "log:c@0 log:M@1 log:M@300 log:M@600", ""},
 		{"nor each file by itself", perFile, 0, "log:c@0 log:M@1 a@1 log:M@300", "a@101"},
 		{"nor hold it back", timing, 0, "log:M@0 a@40 log:M@80 log:M@400", "a@140"},
@@ -79,9 +74,7 @@ func TestOwnOutput(t *testing.T) {
 				r.Events(events)
 				synctest.Wait()
 			})
-			if got != tt.runs {
-				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
-			}
+			tt.check(t, got)
 		})
 	}
 }

@@ -26,12 +26,7 @@ func TestTiming(t *testing.T) {
 	debounced := Route{Delay: 100 * ms, Debounce: 500 * ms}
 	instant := Route{Delay: -1, Debounce: -1}
 	bounded := Route{Delay: 100 * ms, Debounce: -1, Hold: 1000 * ms}
-	tests := []struct {
-		name         string
-		route        Route
-		work         time.Duration
-		events, runs string
-	}{
+	tests := []timedRow{
 		{"nothing happens, nothing runs", timing, 0, "", ""},
 		{"a lone save runs after the delay", timing, 0, "a@0", "a@100"},
 		{"a burst is one run", timing, 0, "b@0 a@60 b@90", "b+a@100"},
@@ -96,9 +91,7 @@ func TestTiming(t *testing.T) {
 	}
 	for _, tt := range tests {
 		inBubble(t, tt.name, func(t *testing.T) {
-			if got := timed(t, Options{}, tt.route, tt.work, tt.events, nil, nil); got != tt.runs {
-				t.Errorf("events %q\n got runs %q\nwant runs %q", tt.events, got, tt.runs)
-			}
+			tt.check(t, timed(t, Options{}, tt.route, tt.work, tt.events, nil, nil))
 		})
 	}
 }
