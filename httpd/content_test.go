@@ -292,9 +292,7 @@ func TestWhatWasSentStaysAsItWas(t *testing.T) {
 	<-sent
 	f := must(os.OpenFile(root+"/a.bin", os.O_WRONLY, 0))(t)
 	defer f.Close()
-	if _, err := f.WriteAt(bytes.Repeat([]byte("B"), size), 0); err != nil {
-		t.Fatal(err)
-	}
+	must(f.WriteAt(bytes.Repeat([]byte("B"), size), 0))(t)
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || len(body) != size || bytes.Contains(body, []byte("B")) {
 		t.Errorf("%d bytes, of which %d were written after the file was sent, %v", len(body), bytes.Count(body, []byte("B")), err)

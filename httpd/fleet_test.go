@@ -119,9 +119,7 @@ func startFleet(b *testing.B, role string, n, size int, addr ...string) *fleet {
 }
 
 func (f *fleet) say(b *testing.B, line string) {
-	if _, err := io.WriteString(f.in, line+"\n"); err != nil {
-		b.Fatal(err)
-	}
+	must(io.WriteString(f.in, line+"\n"))(b)
 }
 
 func (f *fleet) line(b *testing.B) string {

@@ -48,9 +48,7 @@ func exchange(t testing.TB, conn net.Conn, request string) string {
 	t.Helper()
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Minute))
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
-	}
+	must(io.WriteString(conn, request))(t)
 	answer := must(io.ReadAll(conn))(t)
 	return string(answer)
 }

@@ -429,9 +429,7 @@ func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 func TestUnresponsiveBrowserIsCutAfterGrace(t *testing.T) {
 	run := serve(t, Options{Grace: 20 * time.Millisecond}, func(s *Server) { s.hub.Timeouts.Close = time.Hour })
 	// Nobody reads from it, so nobody answers the close frame.
-	if _, _, err := run.tryDial(t, "/livereload"); err != nil {
-		t.Fatal(err)
-	}
+	run.dialMute(t, "")
 	run.awaitBrowsers(t, 1)
 	run.stop()
 	<-run.done
@@ -443,10 +441,7 @@ func TestUnresponsiveBrowserIsCutAfterGrace(t *testing.T) {
 // Within the grace period a browser may take its time to answer the close frame.
 func TestServeWaitsForBrowsersWithinGrace(t *testing.T) {
 	run := serve(t, Options{Grace: time.Minute}, func(s *Server) { s.hub.Timeouts.Close = time.Hour })
-	slow, _, err := run.tryDial(t, "/livereload")
-	if err != nil {
-		t.Fatal(err)
-	}
+	slow := run.dialMute(t, "")
 	run.awaitBrowsers(t, 1)
 	run.stop()
 	select {
