@@ -37,11 +37,7 @@ func tokenIn(t testing.TB, page string) string {
 // Whatever address a page has, and whatever prefix a proxy cuts from it, its
 // script is the one at the top of the site.
 func TestTheScriptIsFoundBelowAPrefix(t *testing.T) {
-	root := t.TempDir()
-	for _, name := range []string{"index.html", "a/index.html", "a/b.html", "a b/c%/d?.html", "list/x"} {
-		write(t, root, name, "<title>t</title>")
-	}
-	run := serve(t, Options{Root: root})
+	run := serve(t, Options{Root: site(t, "index.html", "a/index.html", "a/b.html", "a b/c%/d?.html", "list/x")})
 	tests := []struct{ path, want string }{
 		{"/", ""},
 		{"/index.html", ""},

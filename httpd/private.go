@@ -32,16 +32,20 @@ type privateFile struct {
 	held *os.File
 }
 
-// hide reports whether a regular file beneath the root is private: one of the paths
+// isPrivate reports whether a regular file beneath the root is private: one of the paths
 // leads to it, by whatever name or link it was reached, or did so before, or it is a copy
 // that an editor or a tool has put beside one.
-func (p *privateFiles) hide(paths []string, root *os.Root, real string, info fs.FileInfo) bool {
+func (p *privateFiles) isPrivate(paths []string, root *os.Root, real string, info fs.FileInfo) bool {
 	for _, private := range paths {
 		if now := p.note(private); now != nil && os.SameFile(now, info) {
 			return true
 		}
-		if isCopyName(path.Base(real), filepath.Base(private)) && sameDir(root, path.Dir(real), filepath.Dir(private)) {
-			return true
+		if isCopyName(path.Base(real), filepath.Base(private)) {
+			dir, err := root.Stat(path.Dir(real))
+			beside, besideErr := os.Stat(filepath.Dir(private))
+			if err == nil && besideErr == nil && os.SameFile(dir, beside) {
+				return true
+			}
 		}
 	}
 	return p.have(info)
@@ -53,14 +57,6 @@ func isCopyName(name, original string) bool {
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "#"), original)
 	next, _ := utf8.DecodeRuneInString(rest)
 	return ok && rest != "" && !unicode.IsLetter(next) && !unicode.IsDigit(next)
-}
-
-// sameDir reports whether a directory beneath the root is the one at a path
-// elsewhere.
-func sameDir(root *os.Root, beneath, elsewhere string) bool {
-	a, err := root.Stat(beneath)
-	b, otherErr := os.Stat(elsewhere)
-	return err == nil && otherErr == nil && os.SameFile(a, b)
 }
 
 // note remembers the file that a private path leads to now, and returns its info, or

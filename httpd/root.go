@@ -186,7 +186,7 @@ func (s *handler) find(dir, name string) (found *os.File, real string, info fs.F
 	case err != nil || info.IsDir():
 	case !info.Mode().IsRegular():
 		err = fs.ErrNotExist
-	case s.private.hide(s.privatePaths, root.Root, real, info):
+	case s.private.isPrivate(s.privatePaths, root.Root, real, info):
 		err = errNotServed
 	}
 	if err != nil {
