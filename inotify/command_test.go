@@ -148,7 +148,7 @@ func system(name, path, other string) error {
 	case "tmpfile":
 		return writeUnnamed(path)
 	case "remake":
-		return remakeDir(path)
+		return remake(path)
 	case "mount":
 		return privileged(unix.Mount("tmpfs", path, "tmpfs", 0, "size=1m"))
 	case "bind":
@@ -264,8 +264,8 @@ func writeUnnamed(path string) error {
 	return errors.Join(err, unix.Linkat(unix.AT_FDCWD, dirfd.Path(fd, ""), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW))
 }
 
-// remakeDir removes a directory and makes another one with the same inode number.
-func remakeDir(path string) error {
+// remake removes a directory or file and makes another one with the same inode number.
+func remake(path string) error {
 	var before, now unix.Stat_t
 	if err := unix.Stat(path, &before); err != nil {
 		return err
@@ -274,11 +274,15 @@ func remakeDir(path string) error {
 		return err
 	}
 	for range 100 {
-		err := errors.Join(unix.Mkdir(path, 0o755), unix.Stat(path, &now))
+		err := unix.Mknod(path, before.Mode, 0)
+		if before.Mode&unix.S_IFMT == unix.S_IFDIR {
+			err = unix.Mkdir(path, 0o755)
+		}
+		err = errors.Join(err, unix.Stat(path, &now))
 		if err != nil || now.Ino == before.Ino {
 			return err
 		}
-		if err := unix.Rmdir(path); err != nil {
+		if err := os.Remove(path); err != nil {
 			return err
 		}
 	}

@@ -211,9 +211,7 @@ func (w *Watcher) dropSubtree(n dirtree.ID) {
 		}
 	}
 
-	list := w.tree.Subtree(n)
-	for i := len(list) - 1; i >= 0; i-- {
-		x := list[i]
+	for _, x := range slices.Backward(w.tree.Subtree(n)) {
 		if w.tree.Has(x, dirtree.Subscribed) || w.tree.Child(x) != 0 {
 			continue
 		}

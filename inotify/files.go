@@ -216,7 +216,6 @@ func (w *Watcher) pollFiles() {
 
 // subscribeFile starts s at its root, which is a file.
 func (w *Watcher) subscribeFile(s *subscriber) error {
-	began := time.Now()
 	w.widenMask(s.Mask)
 	w.watchComponents(s)
 	err := w.watchRootFile(s)
@@ -227,7 +226,6 @@ func (w *Watcher) subscribeFile(s *subscriber) error {
 
 	w.subs = append(w.subs, s)
 	w.pending.resolve(s) // its path may have changed before it was watched
-	s.since = began.Add(-clockStep).UnixNano()
 	return err
 }
 

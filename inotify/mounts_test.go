@@ -62,6 +62,22 @@ func TestMountedFileOverflow(t *testing.T) {
 	checkModelOf(t, tr)
 }
 
+// Update has the watches of mounted files report what it asks for.
+func TestMountedFileUpdate(t *testing.T) {
+	if !inSubprocess(t, mountNamespaceAttr()) {
+		return
+	}
+	tr := newEmptyFixture(t)
+	tr.mountFile()
+	tr.watcher = openWatcher(t)
+	h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: Attrib, Deliver: tr.deliver}))
+	tr.read()
+	tr.must(h.Update(Changes, nil))
+	tr.read()
+	tr.do(`append out:conf`)
+	tr.wantEvent(tr.read(), "conf", Modify)
+}
+
 func checkModelOf(t *testing.T, tr *fixture) {
 	t.Helper()
 	defer tr.start()()

@@ -118,6 +118,7 @@ func (w *Watcher) resolve(path string) (components []component) {
 
 // subscribe starts s at its root.
 func (w *Watcher) subscribe(s *subscriber) error {
+	s.since = time.Now().Add(-clockStep).UnixNano()
 	fd, err := openRoot(s.root)
 	switch {
 	case errors.Is(err, unix.ENOENT) && s.Wait:
@@ -137,7 +138,6 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	defer unix.Close(fd)
 
 	// What the scan finds may be new to other subscribers, but is not reported to this one.
-	began := time.Now()
 	s.muted = true
 	defer func() { s.muted = false }()
 	w.widenMask(s.Mask)
@@ -157,7 +157,6 @@ func (w *Watcher) subscribe(s *subscriber) error {
 	slices.Sort(w.mountPoints)
 	w.mountPoints = slices.Compact(w.mountPoints)
 	w.compareMountedFiles(false)
-	s.since = began.Add(-clockStep).UnixNano()
 	return w.subscribeError(s, err)
 }
 

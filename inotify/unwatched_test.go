@@ -291,6 +291,21 @@ func TestWatchLimit(t *testing.T) {
 		}
 		checkModel(t, tr.fixture)
 	})
+	t.Run("no watch for a root that is a file", func(t *testing.T) {
+		tr := newPollFixture(t)
+		tr.do(`write f`)
+		tr.setWatchLimit(0)
+		_, err := tr.watcher.Add(Subscription{Root: tr.at("f"), Deliver: tr.deliver})
+		wantLimit(t, err)
+		tr.run()
+		tr.expect(`append f`, `modify|close_write .`)
+		tr.setWatchLimit(100)
+		tr.expect(`append f`, `modify|close_write .`)
+		tr.wantUnwatched(0, false)
+		tr.expect(`append f`, `
+			modify .
+			close_write .`)
+	})
 	t.Run("a Flush without a watch for its mark", func(t *testing.T) {
 		tr := newPollFixture(t)
 		tr.must(tr.add())
