@@ -25,9 +25,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 			tr.do(`
 				mkdir out:tree/e
 				write out:tree/e/f` + "\n" + tt.before)
-			tr.must(tr.add())
-			tr.run()
-			tr.flush()
+			tr.begin()
 			restore := tr.noDescriptors()
 			tr.do(tt.script)
 			tr.flush()

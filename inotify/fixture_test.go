@@ -42,11 +42,16 @@ func newEmptyFixture(t testing.TB) *fixture {
 
 func newFixture(t testing.TB, sub Subscription) *fixture {
 	tr := newEmptyFixture(t)
-	tr.watcher = openWatcher(t)
-	sub.Root = tr.root
-	sub.Deliver = tr.deliver
-	tr.mustAdd(tr.watcher.Add(sub))
+	tr.watch(sub)
 	return tr
+}
+
+// watch opens a watcher of the root.
+func (tr *fixture) watch(sub Subscription) *Handle {
+	tr.t.Helper()
+	tr.watcher = openWatcher(tr.t)
+	sub.Root, sub.Deliver = tr.root, tr.deliver
+	return tr.mustAdd(tr.watcher.Add(sub))
 }
 
 // openWatcher opens a watcher that is closed when the test ends.

@@ -117,8 +117,7 @@ func TestUpdateHandle(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tr := newEmptyFixture(t)
 			tr.do("mkdir a/b\nmkdir x/b\nwrite a/f\nwrite x/b/f")
-			tr.watcher = openWatcher(t)
-			h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: CloseWrite, SkipDir: skip("x"), Deliver: tr.deliver}))
+			h := tr.watch(Subscription{Mask: CloseWrite, SkipDir: skip("x")})
 			tr.run()
 			must(t, h.Update(tt.mask, tt.skip))
 			if events := tr.flush(); len(events) > 0 {
@@ -182,8 +181,7 @@ func TestNewerTimesAreKept(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tr := newEmptyFixture(t)
 			tr.do("write f")
-			tr.watcher = openWatcher(t)
-			h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: tt.before, Deliver: tr.deliver}))
+			h := tr.watch(Subscription{Mask: tt.before})
 			tr.watcher.content.floor -= int64(time.Hour) // as if it had been added an hour ago
 			tr.watcher.subs[0].since -= int64(time.Hour)
 			minuteAgo := time.Now().Add(-time.Minute)

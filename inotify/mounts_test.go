@@ -69,8 +69,7 @@ func TestMountedFileUpdate(t *testing.T) {
 	}
 	tr := newEmptyFixture(t)
 	tr.mountFile()
-	tr.watcher = openWatcher(t)
-	h := tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Mask: Attrib, Deliver: tr.deliver}))
+	h := tr.watch(Subscription{Mask: Attrib})
 	tr.read()
 	tr.must(h.Update(Changes, nil))
 	tr.read()

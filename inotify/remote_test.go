@@ -133,9 +133,7 @@ func TestRemoteMount(t *testing.T) {
 			}
 			tr.makeOthersRemote()
 			if late {
-				tr.must(tr.add())
-				tr.run()
-				tr.flush()
+				tr.begin()
 				mount()
 				tr.watcher.mu.Lock()
 				tr.watcher.mountsChanged() // Run does it too, when it gets to it

@@ -69,8 +69,7 @@ func TestLocations(t *testing.T) {
 func TestFromIsWhatWasReported(t *testing.T) {
 	tr := newEmptyFixture(t)
 	tr.do("mkdir a\nmkdir b")
-	tr.watcher = openWatcher(t)
-	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.root, Deliver: tr.deliver}))
+	tr.watch(Subscription{})
 
 	tree := tr.watcher.tree
 	root := tr.watcher.subs[0].dir

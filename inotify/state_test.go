@@ -180,8 +180,8 @@ func TestResumeRepairs(t *testing.T) {
 	changes := []string{"close_write", " d/f\n", " d/new/g\n", "|isdir z"}
 	tests := []struct {
 		name    string
-		spoil   func(tr *fixture, h *savedState)
-		between func(tr *fixture, h *savedState)
+		before  func(tr *fixture, h *savedState) // before the changes
+		after   func(tr *fixture, h *savedState)
 		scanned bool // a scan after an Overflow must follow
 	}{
 		{"all fits", nil, nil, false},
@@ -223,11 +223,7 @@ func TestResumeRepairs(t *testing.T) {
 			h.file = os.NewFile(uintptr(fd), "another")
 			tr.t.Cleanup(func() { h.file.Close() })
 		}, nil, true},
-		{"the queue overflowed", nil, func(tr *fixture, _ *savedState) {
-			for i := range queueLength() {
-				tr.must(os.Chmod(tr.at([]string{"d", "d/e"}[i%2]), 0o755))
-			}
-		}, true},
+		{"the queue overflowed", func(tr *fixture, _ *savedState) { tr.fillQueue("d/e") }, nil, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -236,15 +232,12 @@ func TestResumeRepairs(t *testing.T) {
 			tr.do(before)
 			time.Sleep(50 * time.Millisecond) // time stamps before and after must differ
 			h := tr.handOverInSubprocess()
-			if tt.spoil != nil {
-				tt.spoil(tr, &h)
-			}
-			if tt.between != nil && tt.name == "the queue overflowed" {
-				tt.between(tr, &h)
+			if tt.before != nil {
+				tt.before(tr, &h)
 			}
 			tr.do(between)
-			if tt.between != nil && tt.name != "the queue overflowed" {
-				tt.between(tr, &h)
+			if tt.after != nil {
+				tt.after(tr, &h)
 			}
 			time.Sleep(50 * time.Millisecond) // a scan must not find it by being early
 			tr.resume(h)

@@ -80,6 +80,14 @@ func (tr *pollFixture) add() error {
 	return err
 }
 
+// begin subscribes, and reads what is queued.
+func (tr *pollFixture) begin() {
+	tr.t.Helper()
+	tr.must(tr.add())
+	tr.run()
+	tr.flush()
+}
+
 // takeProblems returns the problems since it was called last.
 func (tr *pollFixture) takeProblems() []error {
 	tr.mu.Lock()
@@ -165,9 +173,7 @@ func TestWatchLimit(t *testing.T) {
 	}
 	t.Run("reached after Add", func(t *testing.T) {
 		tr := newPollFixture(t)
-		tr.must(tr.add())
-		tr.run()
-		tr.flush()
+		tr.begin()
 		tr.setWatchLimit(0)
 		tr.expect(`
 			mkdir a/b
@@ -308,9 +314,7 @@ func TestWatchLimit(t *testing.T) {
 	})
 	t.Run("a Flush without a watch for its mark", func(t *testing.T) {
 		tr := newPollFixture(t)
-		tr.must(tr.add())
-		tr.run()
-		tr.flush()
+		tr.begin()
 		tr.setWatchLimit(0)
 		for i := range 50 {
 			name := strconv.Itoa(i)
@@ -322,9 +326,7 @@ func TestWatchLimit(t *testing.T) {
 	})
 	t.Run("an overflow: what was polled is known", func(t *testing.T) {
 		tr := newPollFixture(t)
-		tr.must(tr.add())
-		tr.run()
-		tr.flush()
+		tr.begin()
 		tr.setWatchLimit(0)
 		tr.expect(`mkdir a/b`, `
 			create|isdir a
