@@ -135,6 +135,13 @@ func (w *Watcher) noteReported(wd int32, name []byte, mask Mask) {
 	}
 }
 
+// emitPresent queues the event that a scan reports of a file: it is there, or it is
+// another than before.
+func (w *Watcher) emitPresent(n dirtree.ID, name []byte) {
+	w.noteReported(w.tree.Node(n).WD, name, scanMask)
+	w.emit(n, name, scanMask, nil)
+}
+
 // statFile looks at name in the directory n, or at what that path leads to if n is 0.
 func (w *Watcher) statFile(n dirtree.ID, name []byte) (dirfd.Inode, error) {
 	if n == 0 {

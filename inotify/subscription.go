@@ -121,13 +121,6 @@ func (w *Watcher) emitRoot(n dirtree.ID, mask Mask) {
 	w.queue(w.paths.Matches()[:1], mask, false)
 }
 
-// emitPresent queues the event that a scan reports of a file: it is there, or it is
-// another than before.
-func (w *Watcher) emitPresent(n dirtree.ID, name []byte) {
-	w.noteReported(w.tree.Node(n).WD, name, scanMask)
-	w.emit(n, name, scanMask, nil)
-}
-
 // queue queues an event of the place that w.paths has located, for some of its matches.
 // hasFrom says that w.oldPaths has located the old place.
 func (w *Watcher) queue(matches []match, mask Mask, hasFrom bool) {
