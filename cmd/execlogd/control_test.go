@@ -38,13 +38,13 @@ shell = "printf 'why\\033[2J'; exit 3"
 
 func TestLogPrintsWhatRan(t *testing.T) {
 	s := begin(t, twoRoutes)
-	s.write("a b.md", "text\n")
-	s.await("msg=done")
-	s.write("x.bad", "text\n")
-	s.await("msg=failed")
+	s.Write("a b.md", "text\n")
+	s.Await("msg=done")
+	s.Write("x.bad", "text\n")
+	s.Await("msg=failed")
 
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{
@@ -52,7 +52,7 @@ func TestLogPrintsWhatRan(t *testing.T) {
 		`fails  ✗ sh -c "printf 'why\\033[2J'; exit 3": exit status 3 after 1ms DIR/x.bad`,
 		`fails  ┃ why\x1b[2J`,
 	} {
-		lines := strings.Split(strings.ReplaceAll(out.String(), s.dir, "DIR"), "\n")
+		lines := strings.Split(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "\n")
 		if i < len(lines) {
 			lines[i] = regexpTook.ReplaceAllString(lines[i], " after 1ms ")
 		}
@@ -64,13 +64,13 @@ func TestLogPrintsWhatRan(t *testing.T) {
 
 func TestLogFollowsAsJSON(t *testing.T) {
 	s := begin(t, twoRoutes)
-	s.write("a.md", "text\n")
-	s.await("msg=done")
+	s.Write("a.md", "text\n")
+	s.Await("msg=done")
 	ctx, cancel := context.WithCancel(t.Context())
 	read, write := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"log", "-f", "-json", "-control", s.dir + "/control.sock"}, write, io.Discard)
+		ended <- run(ctx, []string{"log", "-f", "-json", "-control", s.Dir + "/control.sock"}, write, io.Discard)
 		write.Close()
 	}()
 	lines := bufio.NewScanner(read)
@@ -84,10 +84,10 @@ func TestLogFollowsAsJSON(t *testing.T) {
 		return r
 	}
 	r := next()
-	if r.Route != "build" || r.Outcome != router.Succeeded || string(r.Output) != "text\nend\n" || r.Batch != 1 || r.Events[0].Name() != s.dir+"/a.md" || r.Dir != s.dir || r.ID != 1 || r.Exit != 0 {
+	if r.Route != "build" || r.Outcome != router.Succeeded || string(r.Output) != "text\nend\n" || r.Batch != 1 || r.Events[0].Name() != s.Dir+"/a.md" || r.Dir != s.Dir || r.ID != 1 || r.Exit != 0 {
 		t.Errorf("got %+v", r)
 	}
-	s.write("x.bad", "text\n")
+	s.Write("x.bad", "text\n")
 	if r := next(); r.Route != "fails" || r.Outcome != router.Failed || r.Exit != 3 || r.Err.Error() != "exit status 3" {
 		t.Errorf("got %+v", r)
 	}
@@ -115,20 +115,20 @@ match = "*.late"
 timeout = "1ms"
 shell = "exec sleep 1000"
 `)
-	s.write("a.md", "text\n")
-	s.await("msg=up")
-	s.write("a.md", "text\n")
-	if line := s.await("msg=restarted"); !strings.Contains(line, "level=INFO") {
+	s.Write("a.md", "text\n")
+	s.Await("msg=up")
+	s.Write("a.md", "text\n")
+	if line := s.Await("msg=restarted"); !strings.Contains(line, "level=INFO") {
 		t.Error(line)
 	}
-	s.await("msg=up")
-	s.write("a.late", "text\n")
-	s.await(`level=ERROR msg=failed route=late`)
+	s.Await("msg=up")
+	s.Write("a.late", "text\n")
+	s.Await(`level=ERROR msg=failed route=late`)
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	got := regexp.MustCompile(`(?m)^\S+ \S+ | after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.dir, "DIR"), "")
+	got := regexp.MustCompile(`(?m)^\S+ \S+ | after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "")
 	want := `slow   ■ restarted DIR/a.md
 slow   • running DIR/a.md
 late   ✗ sh -c "exec sleep 1000": stopped at its timeout of 1ms: context deadline exceeded DIR/a.late
@@ -136,10 +136,10 @@ late   ✗ sh -c "exec sleep 1000": stopped at its timeout of 1ms: context deadl
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
-	if line := s.await("route=slow"); !strings.Contains(line, "level=INFO msg=stopped") {
+	if line := s.Await("route=slow"); !strings.Contains(line, "level=INFO msg=stopped") {
 		t.Error(line)
 	}
 }
@@ -157,21 +157,21 @@ match = "*.c"
 service = true
 shell = "echo up; read status <held; exit $status"
 `)
-	s.fifo("held")
-	s.awaitAll("msg=up", "msg=done route=app")
+	s.Fifo("held")
+	s.AwaitAll("msg=up", "msg=done route=app")
 	for _, status := range []string{"7", "0"} {
-		s.write("held", status)
-		if line := s.await(`level=ERROR msg="service has died" took=`); !strings.Contains(line, "exit status "+status) {
+		s.Write("held", status)
+		if line := s.Await(`level=ERROR msg="service has died" took=`); !strings.Contains(line, "exit status "+status) {
 			t.Error(line)
 		}
-		s.write("x.c", "1")
-		s.awaitAll("msg=up", "msg=done route=app")
+		s.Write("x.c", "1")
+		s.AwaitAll("msg=up", "msg=done route=app")
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	got := regexp.MustCompile(`(?m)^\S+ \S+ |app +| after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.dir, "DIR"), "")
+	got := regexp.MustCompile(`(?m)^\S+ \S+ |app +| after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "")
 	want := `✗ service has died: sh -c "echo up; read status <held; exit $status": exit status 7 DIR
 ┃ up
 ✗ service has died: sh -c "echo up; read status <held; exit $status": ended by itself, with exit status 0 DIR/x.c
@@ -189,15 +189,15 @@ func TestLogEndsWithTheDaemon(t *testing.T) {
 	ended := make(chan error, 1)
 	read, write := io.Pipe()
 	go func() {
-		ended <- run(t.Context(), []string{"log", "-f", "-json", "-control", s.dir + "/control.sock"}, write, io.Discard)
+		ended <- run(t.Context(), []string{"log", "-f", "-json", "-control", s.Dir + "/control.sock"}, write, io.Discard)
 		write.Close()
 	}()
-	s.write("a.md", "text\n")
+	s.Write("a.md", "text\n")
 	if _, err := read.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	go io.Copy(io.Discard, read)
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 	if err := <-ended; err != nil {
@@ -258,7 +258,7 @@ func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
 		t.Error(err)
 	}
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 
@@ -280,10 +280,10 @@ func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
 			t.Errorf("%s: log: %v", what, err)
 		}
 		s := begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
-		if err := s.stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
-		if said := strings.Join(s.seen, "\n"); !strings.Contains(said, "level=WARN msg=\"no control socket\"") {
+		if said := strings.Join(s.Seen, "\n"); !strings.Contains(said, "level=WARN msg=\"no control socket\"") {
 			t.Errorf("%s: daemon: %s", what, said)
 		}
 	}

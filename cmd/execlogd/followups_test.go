@@ -11,30 +11,6 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-// What follows a run is told of it and changes nothing of how it ended.
-func TestCommandsAfterARun(t *testing.T) {
-	s := begin(t, `
--- x.toml --
-[[route]]
-name = "build"
-match = "*.md"
-debounce = "0s"
-env = { WHO = "me" }
-run = ["sh", "-c", "exit $(cat \"$1\")", "sh", "{path}"]
-on_success = ["sh", "-c", "echo \"$EXECLOGD_ROUTE $EXECLOGD_STATUS $EXECLOGD_EXIT $WHO ${EXECLOGD_PATH##*/}\" >>log.txt"]
-on_failure_run = "echo \"$EXECLOGD_STATUS $EXECLOGD_EXIT\" >>log.txt; exit 9"
-`)
-	s.write("good.md", "0\n")
-	s.await("msg=done route=build")
-	s.write("bad.md", "3\n")
-	s.await(`on_failure_run: sh -c`)
-	s.await("exit status 3")
-	got, err := os.ReadFile(filepath.Join(s.dir, "log.txt"))
-	if want := "build ok 0 me good.md\nfailed 3\n"; err != nil || string(got) != want {
-		t.Errorf("got %q %v, want %q", got, err, want)
-	}
-}
-
 func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 	runner, err := job.New(job.Options{})
 	if err != nil {

@@ -46,22 +46,6 @@ func TestRunHeedsIgnoreFiles(t *testing.T) {
 	}
 }
 
-// A route does so if it says it.
-func TestRouteHeedsIgnoreFiles(t *testing.T) {
-	dir, files := ignoringTree(t)
-	route := func(name string) string {
-		return "[[route]]\nname = \"" + name + "\"\nroot = \"" + dir + "\"\nrun = [\"echo\", \"" + name + " has\", \"{path}\"]\n"
-	}
-	s := begin(t, "\n-- x.toml --\n"+route("some")+"gitignore = true\n"+route("all"))
-	files.save("out/made")
-	s.await("all has " + dir + "/out/made")
-	files.save("src/x")
-	s.awaitAll("all has "+dir+"/src/x", "some has "+dir+"/src/x")
-	if ran := s.words("some has .*/made"); len(ran) > 0 {
-		t.Errorf("what git ignores: %q", ran)
-	}
-}
-
 // why names the line that ignores a path.
 func TestWhyNamesIgnoreFile(t *testing.T) {
 	dir, files := ignoringTree(t)

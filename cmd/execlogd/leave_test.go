@@ -48,16 +48,16 @@ leave = ["java", "sle*"]
 		}
 		return n
 	}
-	s.write("x.a", "1")
-	gone := pid(s.await(`msg="ended what it left behind" route=ends`))
-	s.await("msg=done route=ends")
-	s.write("x.b", "1")
-	stays := pid(s.await(`msg="left running" route=leaves`))
+	s.Write("x.a", "1")
+	gone := pid(s.Await(`msg="ended what it left behind" route=ends`))
+	s.Await("msg=done route=ends")
+	s.Write("x.b", "1")
+	stays := pid(s.Await(`msg="left running" route=leaves`))
 	defer syscall.Kill(stays, syscall.SIGKILL)
-	s.await("msg=done route=leaves")
+	s.Await("msg=done route=leaves")
 
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-json", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"log", "-json", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	none := job.Processes{}
@@ -76,7 +76,7 @@ leave = ["java", "sle*"]
 		}
 	}
 	out.Reset()
-	if err := run(t.Context(), []string{"log", "-control", s.dir + "/control.sock"}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"/x.a; ended what it left behind: sleep (", "/x.b; left running: sleep ("} {
@@ -85,7 +85,7 @@ leave = ["java", "sle*"]
 		}
 	}
 
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 	if syscall.Kill(gone, 0) == nil || syscall.Kill(stays, 0) != nil {

@@ -117,37 +117,6 @@ func TestMissingPathSaysHowToWait(t *testing.T) {
 	}
 }
 
-// A route may have a single file as its root, one that comes later too.
-func TestRouteListensToSingleFile(t *testing.T) {
-	s := begin(t, `
--- app.conf --
-1
--- x.toml --
-[[route]]
-name = "one"
-root = "app.conf"
-per = "file"
-start = true
-run = ["echo", "one has", "{path}"]
-[[route]]
-name = "later"
-root = "etc/later.conf"
-wait = true
-match = "*.go"
-run = ["echo", "later has", "{path}"]
-`)
-	s.await("one has " + s.dir + "/app.conf")
-	s.await("msg=done route=one")
-	if err := os.Mkdir(filepath.Join(s.dir, "etc"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s.write("etc/later.conf", "1")
-	s.await("later has " + s.dir + "/etc/later.conf")
-	s.await("msg=done route=later")
-	s.write("app.conf", "2")
-	s.await("one has " + s.dir + "/app.conf")
-}
-
 // watch prints what happens to a single file.
 func TestWatchSingleFile(t *testing.T) {
 	dir := t.TempDir()

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // A server that writes below its root when it has started is started a few times
@@ -26,7 +27,7 @@ func TestServersThatWriteWhatStartsThem(t *testing.T) {
 	await := func(t *testing.T, lines <-chan string, want string) {
 		t.Helper()
 		var seen []string
-		for late := time.After(4 * waitLimit); ; {
+		for late := time.After(4 * testenv.WaitLimit); ; {
 			select {
 			case line := <-lines:
 				seen = append(seen, line)
@@ -51,7 +52,7 @@ service = true
 run = ["sh", "-c", "echo $EXECLOGD_PATHS >>\"$STARTS\"; date +%N >in/.out; mv in/.out in/out; sleep 100"]
 env = { STARTS = "`+file+`" }
 `)
-		await(t, s.lines, `lastly out: name it in outputs or ignore"`)
+		await(t, s.Log, `lastly out: name it in outputs or ignore"`)
 		if n := starts(t, file); n > most {
 			t.Errorf("started %d times, want at most %d", n, most)
 		}
@@ -64,8 +65,8 @@ env = { STARTS = "`+file+`" }
 		known := len(text)
 		for i := range 5 {
 			save := fmt.Sprintf("in/save%d", i)
-			s.write(save, "")
-			for late := time.Now().Add(waitLimit); !bytes.Contains(text[known:], []byte(save)); time.Sleep(10 * time.Millisecond) {
+			s.Write(save, "")
+			for late := time.Now().Add(testenv.WaitLimit); !bytes.Contains(text[known:], []byte(save)); time.Sleep(10 * time.Millisecond) {
 				if text, err = os.ReadFile(file); err != nil || time.Now().After(late) {
 					t.Fatalf("%s starts nothing: %v, %q", save, err, text[known:])
 				}
@@ -88,108 +89,4 @@ env = { STARTS = "`+file+`" }
 			t.Errorf("started %d times, want at most %d", n, most)
 		}
 	})
-}
-
-// A generator that makes its pages anew beside their place, and swaps the
-// directories, has one run and one reload for each save.
-func TestGeneratorThatSwapsItsOutputs(t *testing.T) {
-	s := begin(t, `-- out/index.html --
-<title>0</title>
--- src/a.md --
-0
--- gen.sh --
-set -e
-mkdir -p out.new/sub
-cp src/a.md out.new/a.md
-echo "<title>$(cat src/a.md)</title>" >out.new/index.html
-echo "<title>$(cat src/a.md)</title>" >out.new/sub/b.html
-mv out out.old
-mv out.new out
-rm -rf out.old
--- x.toml --
-[server]
-root = "out"
-port = 0
-after = ["build"]
-[[route]]
-name = "build"
-outputs = ["out/"]
-run = ["sh", "gen.sh"]
-`)
-	told := s.page("/")
-	for i := range 10 {
-		s.write("src/a.md", fmt.Sprint(i+1))
-		if m := told(); !strings.Contains(m, `"command":"reload"`) {
-			t.Fatalf("build %d: told %s", i+1, m)
-		}
-		if got, want := s.get("/"), fmt.Sprintf("<title>%d</title>", i+1); !strings.Contains(got, want) {
-			t.Fatalf("build %d: reloaded to %q", i+1, got)
-		}
-	}
-	s.write("src/end", "")
-	s.await("src/end")
-	runs := 0
-	for _, line := range s.seen {
-		if strings.Contains(line, "route=build") && !strings.Contains(line, "src/end") {
-			runs++
-			if !strings.Contains(line, "msg=done") || !strings.Contains(line, "path="+s.dir+"/src/a.md ") {
-				t.Errorf("a run that is no save's: %s", line)
-			}
-		}
-	}
-	if runs != 10 {
-		t.Errorf("%d runs for 10 saves", runs)
-	}
-}
-
-// A checkout of many files is one reload.
-func TestCheckoutIsOneReload(t *testing.T) {
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip(err)
-	}
-	s := begin(t, `-- .git/ --
--- site/index.html --
-<title>start</title>
--- x.toml --
-[server]
-root = "site"
-port = 0
-`, "-log-level", "debug")
-	git := func(args ...string) {
-		t.Helper()
-		cmd := exec.Command("git", append([]string{"-C", s.dir, "-c", "user.name=n", "-c", "user.email=e"}, args...)...)
-		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("git %q: %v\n%s", args, err, out)
-		}
-	}
-	git("init", "-q", "-b", "main")
-	for _, branch := range []string{"one", "two"} {
-		git("checkout", "-q", "-b", branch)
-		s.write("site/index.html", "<title>"+branch+"</title>")
-		for i := range 300 {
-			s.write(fmt.Sprintf("site/d%d/%d.js", i/20, i), branch)
-		}
-		git("add", "-A", "site")
-		git("commit", "-q", "-m", branch)
-	}
-	s.write("site/first.css", "1")
-	for content, names := false, false; !content || !names; { // until here it was us
-		line := s.await("changed")
-		isLast := strings.Contains(line, "first.css")
-		content = content || isLast && strings.Contains(line, "msg=changed")
-		names = names || isLast && strings.Contains(line, "names changed")
-	}
-	told := s.page("/")
-	git("checkout", "-q", "one")
-	if m := told(); !strings.Contains(m, `"command":"reload"`) {
-		t.Errorf("told %s", m)
-	}
-	if got := s.get("/"); !strings.Contains(got, "one") {
-		t.Errorf("reloaded to %q", got)
-	}
-	s.write("site/last.css", "1")
-	if m := told(); !strings.Contains(m, "last.css") {
-		t.Errorf("told %s once more", m)
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -109,13 +110,13 @@ func TestPatternsThatMayBeWrong(t *testing.T) {
 			t.Errorf("check: %q and %v, want %s", out, err, said)
 		}
 		s := begin(t, "-- x.toml --\n"+text)
-		if err := s.stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
-		for line := range s.lines {
-			s.seen = append(s.seen, line)
+		for line := range s.Log {
+			s.Seen = append(s.Seen, line)
 		}
-		if all := strings.Join(s.seen, "\n"); !strings.Contains(strings.ReplaceAll(strings.ReplaceAll(all, `\"`, `"`), `\\`, `\`), "5:9: route \"x\": pattern "+fmt.Sprintf("%q", pattern)[:3]) || !strings.Contains(all, "level=WARN") {
+		if all := strings.Join(s.Seen, "\n"); !strings.Contains(strings.ReplaceAll(strings.ReplaceAll(all, `\"`, `"`), `\\`, `\`), "5:9: route \"x\": pattern "+fmt.Sprintf("%q", pattern)[:3]) || !strings.Contains(all, "level=WARN") {
 			t.Errorf("daemon: %s, want %s", all, said)
 		}
 		var why bytes.Buffer
@@ -124,7 +125,7 @@ func TestPatternsThatMayBeWrong(t *testing.T) {
 		}
 	}
 	s := begin(t, "-- x.toml --\n[server]\nport = 0\n", "-ignore", "out ")
-	if line := strings.Join(s.seen, "\n"); !strings.Contains(line, `level=WARN msg="pattern \"out \" in ignore: spaces at its ends`) {
+	if line := strings.Join(s.Seen, "\n"); !strings.Contains(line, `level=WARN msg="pattern \"out \" in ignore: spaces at its ends`) {
 		t.Errorf("-ignore: %s", line)
 	}
 	for _, args := range [][]string{{"-match", "*.md", "-ignore", "*.md"}, {"-match", "out/*.md", "-outputs", "out/"}} {
@@ -157,33 +158,9 @@ func TestSpelledOutNamesTrigger(t *testing.T) {
 		t.Error(err)
 	}
 	s := begin(t, "-- .github/workflows/ --\n-- x.toml --\n[[route]]\nname = 'x'\nmatch = '.github/**/*.yml'\nrun = ['echo', 'ran']\n")
-	s.write(".github/workflows/ci.yml", "x")
-	if line := s.await("msg=done"); !strings.Contains(line, "ci.yml") {
+	s.Write(".github/workflows/ci.yml", "x")
+	if line := s.Await("msg=done"); !strings.Contains(line, "ci.yml") {
 		t.Error(line)
-	}
-}
-
-// A route that matches no file is logged once.
-func TestRoutesThatMatchNoFileAreLogged(t *testing.T) {
-	const some, none = "[[route]]\nname = 'some'\nmatch = '*.md'\nrun = ['true']\n", "[[route]]\nname = 'none'\nmatch = ['*.x', '*.y']\nrun = ['true']\n"
-	s := begin(t, "-- a/b/c.md --\n-- .git/x.x --\n-- x.toml --\n"+some+none)
-	if line := s.await("no file matches yet"); !strings.Contains(line, "level=INFO") || !strings.Contains(line, `route=none match="[*.x *.y]"`) {
-		t.Error(line)
-	}
-	load := func(text string) {
-		s.write("x.toml", text)
-		hangup(t)
-	}
-	load(some + none + strings.ReplaceAll(none, "none", "more"))
-	if line := s.await("no file matches yet"); !strings.Contains(line, "route=more") {
-		t.Error(line)
-	}
-	load(some + strings.Replace(none, "*.y", "*.z", 1))
-	if line := s.await("no file matches yet"); !strings.Contains(line, `route=none match="[*.x *.z]"`) {
-		t.Error(line)
-	}
-	if err := s.stop(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -221,7 +198,7 @@ func TestRunSaysThatNoFileMatches(t *testing.T) {
 	go func() {
 		ended <- run(ctx, []string{"run", "-postpone", "-path", t.TempDir(), "-match", "*.x", "true"}, io.Discard, &said)
 	}()
-	for until := time.Now().Add(waitLimit); !strings.Contains(said.String(), "execlogd: note: no file matches yet: *.x\n"); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(testenv.WaitLimit); !strings.Contains(said.String(), "execlogd: note: no file matches yet: *.x\n"); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("said %q", said.String())
 		}

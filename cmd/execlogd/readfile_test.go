@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // unreadable are kinds of files that are refused as a configuration, with the errors.
@@ -26,19 +26,10 @@ var unreadable = map[string]struct {
 	"directory":       {func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory: name a regular file"},
 	"endless device":  {func(path string) error { return os.Symlink("/dev/zero", path) }, "is a device: name a regular file"},
 	"terminal":        {func(path string) error { return os.Symlink("/dev/ptmx", path) }, "is a device: name a regular file"},
-	"socket":          {leaveSocket, "is a socket: name a regular file"},
+	"socket":          {testenv.LeaveSocket, "is a socket: name a regular file"},
 	"too much":        {func(path string) error { return os.WriteFile(path, make([]byte, config.MaxFile+1), 0o600) }, "has more than the 1024 KiB that a configuration may have"},
 	"without an end":  {func(path string) error { _ = os.WriteFile(path, nil, 0o600); return os.Truncate(path, 1<<40) }, "has more than the 1024 KiB"},
 	"link to nothing": {func(path string) error { return os.Symlink("nothing", path) }, "no such file"},
-}
-
-func leaveSocket(path string) error {
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return err
-	}
-	ln.SetUnlinkOnClose(false)
-	return ln.Close()
 }
 
 // soon fails the test if do does not return.
@@ -51,7 +42,7 @@ func soon(t *testing.T, what string, do func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(waitLimit):
+	case <-time.After(testenv.WaitLimit):
 		t.Fatalf("%s: still reading", what)
 	}
 }
@@ -82,11 +73,11 @@ func TestReloadRefusesOtherFiles(t *testing.T) {
 	for what, tt := range unreadable {
 		t.Run(what, func(t *testing.T) {
 			s := begin(t, "-- x.toml --\n"+oneRoute, "-watch-config")
-			next := filepath.Join(s.dir, "next")
+			next := filepath.Join(s.Dir, "next")
 			if err := tt.put(next); err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join(s.dir, "x.toml")
+			file := filepath.Join(s.Dir, "x.toml")
 			if info, err := os.Lstat(next); err == nil && info.IsDir() {
 				os.Remove(file)
 			}
@@ -94,16 +85,16 @@ func TestReloadRefusesOtherFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !strings.Contains(tt.want, "no such file") { // that it is gone is not noticed
-				if line := s.await("msg=\"configuration "); !strings.Contains(line, "refused") || !strings.Contains(line, tt.want) {
+				if line := s.Await("msg=\"configuration "); !strings.Contains(line, "refused") || !strings.Contains(line, tt.want) {
 					t.Errorf("-watch-config: %s, want %s", line, tt.want)
 				}
 			}
-			hangup(t)
-			if line := s.await("msg=\"configuration "); !strings.Contains(line, "refused") || !strings.Contains(line, tt.want) {
+			s.Hangup()
+			if line := s.Await("msg=\"configuration "); !strings.Contains(line, "refused") || !strings.Contains(line, tt.want) {
 				t.Errorf("SIGHUP: %s, want %s", line, tt.want)
 			}
 			soon(t, "stop", func() {
-				if err := s.stop(); err != nil {
+				if err := s.Stop(); err != nil {
 					t.Error(err)
 				}
 			})
@@ -129,7 +120,7 @@ func TestNothingIsReadFromAPipe(t *testing.T) {
 		t.Error("a pipe is right")
 	}
 	got := make([]byte, 10)
-	if err := pipe.SetReadDeadline(time.Now().Add(waitLimit)); err != nil {
+	if err := pipe.SetReadDeadline(time.Now().Add(testenv.WaitLimit)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := pipe.Read(got); string(got[:n]) != "data" {

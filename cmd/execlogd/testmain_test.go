@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -26,3 +29,17 @@ func TestMain(m *testing.M) {
 		os.Exit(status)
 	}))
 }
+
+const waitLimit = testenv.WaitLimit
+
+// begin starts a daemon as testenv.Begin does.
+func begin(t *testing.T, archive string, args ...string) *testenv.Session {
+	t.Helper()
+	daemon := func(ctx context.Context, args []string, stderr io.Writer) error {
+		return run(ctx, args, io.Discard, stderr)
+	}
+	return testenv.Begin(t, daemon, archive, args...)
+}
+
+// oneRoute is a configuration for tests to which routes do not matter.
+const oneRoute = "[[route]]\nname = 'r'\nmatch = '*.r'\nrun = ['true']\n"

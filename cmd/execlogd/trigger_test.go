@@ -32,7 +32,7 @@ run = ["true"]
 
 func TestTrigger(t *testing.T) {
 	s := begin(t, triggering)
-	t.Chdir(s.dir)
+	t.Chdir(s.Dir)
 	if err := os.Symlink("src", "link"); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestTrigger(t *testing.T) {
 	ran := func() string {
 		text, _ := os.ReadFile("ran")
 		os.Remove("ran")
-		return strings.ReplaceAll(string(text), s.dir, "DIR")
+		return strings.ReplaceAll(string(text), s.Dir, "DIR")
 	}
 	for _, tt := range []struct {
 		args, status string
@@ -59,9 +59,9 @@ func TestTrigger(t *testing.T) {
 		{"each", "0", 2, `route "each" runs for each file: name files below DIR/src`, ""},
 		{"each src/x.txt", "0", 0, "", ""},
 	} {
-		s.write("status", tt.status)
+		s.Write("status", tt.status)
 		err := ask(strings.Fields(tt.args)...)
-		if exitStatus(err) != tt.want || err != nil && !strings.Contains(strings.ReplaceAll(err.Error(), s.dir, "DIR"), tt.failure) {
+		if exitStatus(err) != tt.want || err != nil && !strings.Contains(strings.ReplaceAll(err.Error(), s.Dir, "DIR"), tt.failure) {
 			t.Errorf("%s: %v, status %d; want %d, %s", tt.args, err, exitStatus(err), tt.want, tt.failure)
 		}
 		if got := ran(); got != tt.ran {
@@ -71,9 +71,9 @@ func TestTrigger(t *testing.T) {
 	if err := ask(); exitStatus(err) != 2 || !strings.Contains(err.Error(), "which route is to run?") {
 		t.Errorf("without a route: %v", err)
 	}
-	s.write("status", "7")
+	s.Write("status", "7")
 	if err := ask("-n", "build"); err != nil {
 		t.Errorf("-n: %v", err)
 	}
-	s.await("exit status 7")
+	s.Await("exit status 7")
 }

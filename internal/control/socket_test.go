@@ -9,22 +9,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-)
 
-// leftBehind makes a socket as a program leaves it that is killed.
-func leftBehind(t *testing.T, path string) {
-	t.Helper()
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.SetUnlinkOnClose(false)
-	ln.Close()
-}
+	"github.com/execlog/execlogd/internal/testenv"
+)
 
 func TestSocketIsPrivate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.sock")
-	leftBehind(t, path)
+	if err := testenv.LeaveSocket(path); err != nil {
+		t.Fatal(err)
+	}
 	ln, err := Listen(path)
 	if err != nil {
 		t.Fatalf("one that was left behind: %v", err)
@@ -81,7 +74,9 @@ func TestListenErrors(t *testing.T) {
 func TestOneOfManyTakesTheSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.sock")
 	for range 50 {
-		leftBehind(t, path)
+		if err := testenv.LeaveSocket(path); err != nil {
+			t.Fatal(err)
+		}
 		won := make(chan *Socket, 8)
 		var wg sync.WaitGroup
 		for range cap(won) {

@@ -2,6 +2,7 @@
 package testenv
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -53,4 +54,14 @@ func BindFile(t *testing.T, from, to string) {
 		t.Skip("mounting takes a privilege:", err)
 	}
 	t.Cleanup(func() { syscall.Unmount(to, syscall.MNT_DETACH) })
+}
+
+// LeaveSocket makes a socket as a program leaves it that is killed.
+func LeaveSocket(path string) error {
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	ln.SetUnlinkOnClose(false)
+	return ln.Close()
 }

@@ -1,10 +1,9 @@
-package main
+package daemon
 
 import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -49,22 +48,15 @@ start = true
 after = "each"
 shell = "echo last"
 `, "IN", in))
-	s.await("msg=last")
-	if got := s.words(`got [^"]*`); !slices.Equal(got, []string{"got /a.csv", `got /deep/er/e \xff.csv`}) {
+	s.Await("msg=last")
+	if got := s.Words(`got [^"]*`); !slices.Equal(got, []string{"got /a.csv", `got /deep/er/e \xff.csv`}) {
 		t.Errorf("it %q", got)
 	}
 	if err := os.WriteFile(filepath.Join(in, "f.csv"), []byte("1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.await("got /f.csv")
-	s.await("msg=done route=each")
-}
-
-// words are all that a pattern matches in the log so far, sorted.
-func (s *session) words(pattern string) []string {
-	words := regexp.MustCompile(pattern).FindAllString(strings.Join(s.seen, "\n"), -1)
-	slices.Sort(words)
-	return words
+	s.Await("got /f.csv")
+	s.Await("msg=done route=each")
 }
 
 // A file that is made and stays empty counts when it is closed, and one that was
@@ -80,7 +72,7 @@ root = "in"
 per = "file"
 run = ["echo", "got", "{path}"]
 `)
-	in := func(name string) string { return filepath.Join(s.dir, "in", name) }
+	in := func(name string) string { return filepath.Join(s.Dir, "in", name) }
 	if err := exec.Command("touch", in("old"), in("new")).Run(); err != nil {
 		t.Fatal(err)
 	}
@@ -95,17 +87,17 @@ run = ["echo", "got", "{path}"]
 			t.Fatal(err)
 		}
 	}
-	s.awaitAll("got "+in("old"), "got "+in("new"))
+	s.AwaitAll("got "+in("old"), "got "+in("new"))
 	if _, err := slow.WriteString("late"); err != nil {
 		t.Fatal(err)
 	}
 	if err := slow.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.await("got " + in("slow"))
-	s.write("in/last", "1")
-	s.await("got " + in("last"))
-	if got, want := s.words("got [^\"]*"), []string{"got " + in("last"), "got " + in("new"), "got " + in("old"), "got " + in("slow")}; !slices.Equal(got, want) {
+	s.Await("got " + in("slow"))
+	s.Write("in/last", "1")
+	s.Await("got " + in("last"))
+	if got, want := s.Words("got [^\"]*"), []string{"got " + in("last"), "got " + in("new"), "got " + in("old"), "got " + in("slow")}; !slices.Equal(got, want) {
 		t.Errorf("it %q, want %q", got, want)
 	}
 }
@@ -121,15 +113,45 @@ start = true
 run = ["echo", "NAME", "has", "{path}"]
 `
 	s := begin(t, "\n-- in/a.csv --\n1\n-- x.toml --"+strings.ReplaceAll(route, "NAME", "one"))
-	s.await("one has")
-	s.await("msg=done route=one")
-	s.write("x.toml", strings.ReplaceAll(route, "NAME", "one")+strings.ReplaceAll(route, "NAME", "two"))
-	hangup(t)
-	s.await("two has")
-	s.await("msg=done route=two")
-	s.write("in/b.csv", "1")
-	s.awaitAll("one has "+s.dir+"/in/b.csv", "two has "+s.dir+"/in/b.csv")
-	if runs := s.words("one has .*/in/a.csv"); len(runs) != 1 {
+	s.Await("one has")
+	s.Await("msg=done route=one")
+	s.Load(strings.ReplaceAll(route, "NAME", "one") + strings.ReplaceAll(route, "NAME", "two"))
+	s.Await("two has")
+	s.Await("msg=done route=two")
+	s.Write("in/b.csv", "1")
+	s.AwaitAll("one has "+s.Dir+"/in/b.csv", "two has "+s.Dir+"/in/b.csv")
+	if runs := s.Words("one has .*/in/a.csv"); len(runs) != 1 {
 		t.Errorf("one ran %d times for what was there", len(runs))
 	}
+}
+
+// A route may have a single file as its root, one that comes later too.
+func TestRouteListensToSingleFile(t *testing.T) {
+	s := begin(t, `
+-- app.conf --
+1
+-- x.toml --
+[[route]]
+name = "one"
+root = "app.conf"
+per = "file"
+start = true
+run = ["echo", "one has", "{path}"]
+[[route]]
+name = "later"
+root = "etc/later.conf"
+wait = true
+match = "*.go"
+run = ["echo", "later has", "{path}"]
+`)
+	s.Await("one has " + s.Dir + "/app.conf")
+	s.Await("msg=done route=one")
+	if err := os.Mkdir(filepath.Join(s.Dir, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.Write("etc/later.conf", "1")
+	s.Await("later has " + s.Dir + "/etc/later.conf")
+	s.Await("msg=done route=later")
+	s.Write("app.conf", "2")
+	s.Await("one has " + s.Dir + "/app.conf")
 }
