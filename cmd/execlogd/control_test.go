@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/execlog/execlogd/internal/control"
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -44,9 +45,7 @@ func TestLogPrintsWhatRan(t *testing.T) {
 	s.Await("msg=failed")
 
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
 	for i, want := range []string{
 		`build  ✓ ok after 1ms "DIR/a b.md"`,
 		`fails  ✗ sh -c "printf 'why\\033[2J'; exit 3": exit status 3 after 1ms DIR/x.bad`,
@@ -78,9 +77,7 @@ func TestLogFollowsAsJSON(t *testing.T) {
 		if !lines.Scan() {
 			t.Fatal("no more")
 		}
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, json.Unmarshal(lines.Bytes(), &r))
 		return r
 	}
 	r := next()
@@ -118,16 +115,12 @@ shell = "exec sleep 1000"
 	s.Write("a.md", "text\n")
 	s.Await("msg=up")
 	s.Write("a.md", "text\n")
-	if line := s.Await("msg=restarted"); !strings.Contains(line, "level=INFO") {
-		t.Error(line)
-	}
+	s.Await("msg=restarted", "level=INFO")
 	s.Await("msg=up")
 	s.Write("a.late", "text\n")
 	s.Await(`level=ERROR msg=failed route=late`)
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
 	got := regexp.MustCompile(`(?m)^\S+ \S+ | after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "")
 	want := `slow   ■ restarted DIR/a.md
 slow   • running DIR/a.md
@@ -136,12 +129,8 @@ late   ✗ sh -c "exec sleep 1000": stopped at its timeout of 1ms: context deadl
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if err := s.Stop(); err != nil {
-		t.Error(err)
-	}
-	if line := s.Await("route=slow"); !strings.Contains(line, "level=INFO msg=stopped") {
-		t.Error(line)
-	}
+	s.Stop()
+	s.Await("route=slow", "level=INFO msg=stopped")
 }
 
 // A service that has died is told from a run that failed, whatever its status, and
@@ -161,16 +150,12 @@ shell = "echo up; read status <held; exit $status"
 	s.AwaitAll("msg=up", "msg=done route=app")
 	for _, status := range []string{"7", "0"} {
 		s.Write("held", status)
-		if line := s.Await(`level=ERROR msg="service has died" took=`); !strings.Contains(line, "exit status "+status) {
-			t.Error(line)
-		}
+		s.Await(`level=ERROR msg="service has died" took=`, "exit status "+status)
 		s.Write("x.c", "1")
 		s.AwaitAll("msg=up", "msg=done route=app")
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
 	got := regexp.MustCompile(`(?m)^\S+ \S+ |app +| after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "")
 	want := `✗ service has died: sh -c "echo up; read status <held; exit $status": exit status 7 DIR
 ┃ up
@@ -197,9 +182,7 @@ func TestLogEndsWithTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	go io.Copy(io.Discard, read)
-	if err := s.Stop(); err != nil {
-		t.Error(err)
-	}
+	s.Stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
@@ -224,9 +207,7 @@ func TestLogFindsTheDaemon(t *testing.T) {
 	if err := log(); err != nil {
 		t.Error(err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "other"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Mkdir(filepath.Join(dir, "other"), 0o700))
 	other, err := control.Listen(filepath.Join(dir, "execlogd", "other.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -258,9 +239,7 @@ func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
 		t.Error(err)
 	}
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	if err := s.Stop(); err != nil {
-		t.Error(err)
-	}
+	s.Stop()
 
 	// What others could have put there is of no use.
 	other := filepath.Join(dir, "other")
@@ -273,16 +252,12 @@ func TestLogFindsTheDaemonWithoutASession(t *testing.T) {
 		if os.Getuid() != 0 && what == "another user's" {
 			continue // takes root to make
 		}
-		if err := errors.Join(os.RemoveAll(own), do()); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, errors.Join(os.RemoveAll(own), do()))
 		if err := log(); err == nil || !strings.Contains(err.Error(), own+" is not a directory of user ") {
 			t.Errorf("%s: log: %v", what, err)
 		}
 		s := begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
+		s.Stop()
 		if said := strings.Join(s.Seen, "\n"); !strings.Contains(said, "level=WARN msg=\"no control socket\"") {
 			t.Errorf("%s: daemon: %s", what, said)
 		}

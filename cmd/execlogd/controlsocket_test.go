@@ -56,22 +56,16 @@ func TestControlSocketTakesThePlaceOfNothingElse(t *testing.T) {
 			s := begin(t, "-- x.toml --\ncontrol = 'right.sock'\n"+oneRoute)
 			s.Load("control = '" + there + "'\n" + oneRoute)
 			stays("SIGHUP", s.Await("msg=\"configuration "), "x.toml:1:11: control: "+said)
-			if err := s.Stop(); err != nil {
-				t.Error(err)
-			}
+			s.Stop()
 
-			if err := os.WriteFile(file, []byte("control = 'c'\n"+oneRoute), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testenv.Check(t, os.WriteFile(file, []byte("control = 'c'\n"+oneRoute), 0o600))
 			err = run(t.Context(), []string{"-config", file}, io.Discard, io.Discard)
 			stays("start", fmt.Sprint(err), "x.toml:1:11: control: "+said)
 			var out strings.Builder
 			_ = run(t.Context(), []string{"check", "-config", file}, &out, io.Discard)
 			stays("check", out.String(), "x.toml:1:11: control: "+said)
 
-			if err := os.WriteFile(file, []byte(oneRoute), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testenv.Check(t, os.WriteFile(file, []byte(oneRoute), 0o600))
 			err = run(t.Context(), []string{"-config", file, "-control", there}, io.Discard, io.Discard)
 			stays("flag", fmt.Sprint(err), "-control: "+said)
 		})

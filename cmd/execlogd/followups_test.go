@@ -8,6 +8,7 @@ import (
 
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -25,9 +26,7 @@ func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 		`signal = "HUP"`:                   `route "build" has signal, which is for a program that goes on running: add service = true`,
 	} {
 		file := filepath.Join(t.TempDir(), "f")
-		if err := os.WriteFile(file, []byte("[[route]]\nname = 'build'\nrun = ['true']\n"+text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.WriteFile(file, []byte("[[route]]\nname = 'build'\nrun = ['true']\n"+text), 0o600))
 		cfg, err := config.Read(file)
 		if err == nil {
 			_, wrong := runnable.Resolve(&cfg, runner, nil, nil)
@@ -43,9 +42,7 @@ func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 func TestNotify(t *testing.T) {
 	bin := t.TempDir()
 	script := "#!/bin/sh\nfor arg; do printf '%s|' \"$arg\"; done >>" + bin + "/told\necho >>" + bin + "/told\n"
-	if err := os.WriteFile(bin+"/notify-send", []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(bin+"/notify-send", []byte(script), 0o755))
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")
 	t.Setenv("XDG_RUNTIME_DIR", bin)
@@ -109,9 +106,7 @@ func TestStopSignal(t *testing.T) {
 // Only what is directly in the root counts, and only that is watched.
 func TestRunNotRecursive(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.MkdirAll(dir+"/sub/deep", 0o755); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.MkdirAll(dir+"/sub/deep", 0o755))
 	r := runIn(t, dir, "-path", dir, "-recursive=false", "-postpone", "-per", "file", "-delay", "0s", "--", "sh", "-c", `echo "${EXECLOGD_PATH##*/}"`)
 	r.next("execlogd: watching 1 directory")
 	r.save("sub/below")

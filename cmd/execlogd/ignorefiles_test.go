@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // ignoringTree makes a directory with what git ignores in it.
@@ -13,13 +15,9 @@ func ignoringTree(t *testing.T) (dir string, r *runTest) {
 	t.Helper()
 	dir = t.TempDir()
 	for _, sub := range []string{"out", "src"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
 	}
-	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("# made\n/out/\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("# made\n/out/\n"), 0o644))
 	return dir, &runTest{t: t, dir: dir}
 }
 
@@ -56,9 +54,7 @@ func TestWhyNamesIgnoreFile(t *testing.T) {
 		"-path " + dir + " -ignore " + "made": "ignored by the pattern made\n",
 	} {
 		var out strings.Builder
-		if err := run(t.Context(), append(append([]string{"why", "run"}, strings.Fields(args)...), dir+"/out/made"), &out, io.Discard); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, run(t.Context(), append(append([]string{"why", "run"}, strings.Fields(args)...), dir+"/out/made"), &out, io.Discard))
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: no %q in\n%s", args, want, &out)
 		}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -57,16 +58,12 @@ leave = ["java", "sle*"]
 	s.Await("msg=done route=leaves")
 
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"log", "-json", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, run(t.Context(), []string{"log", "-json", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
 	none := job.Processes{}
 	want := map[string]job.Process{"ends": {PID: gone, Name: "sleep"}, "leaves": {PID: stays, Name: "sleep"}}
 	for lines := json.NewDecoder(&out); lines.More(); {
 		var r job.Run
-		if err := lines.Decode(&r); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, lines.Decode(&r))
 		is, other := r.Ended, r.Left
 		if r.Route == "leaves" {
 			is, other = other, is
@@ -76,18 +73,14 @@ leave = ["java", "sle*"]
 		}
 	}
 	out.Reset()
-	if err := run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
 	for _, text := range []string{"/x.a; ended what it left behind: sleep (", "/x.b; left running: sleep ("} {
 		if !strings.Contains(out.String(), text) {
 			t.Errorf("no %s in\n%s", text, out.String())
 		}
 	}
 
-	if err := s.Stop(); err != nil {
-		t.Error(err)
-	}
+	s.Stop()
 	if syscall.Kill(gone, 0) == nil || syscall.Kill(stays, 0) != nil {
 		t.Errorf("after the daemon: %v of the one that was ended, %v of the other", syscall.Kill(gone, 0), syscall.Kill(stays, 0))
 	}
@@ -131,9 +124,7 @@ i=0; while cat /proc/[0-9]*/stat | grep -q ') Z 1 ' && [ $i -lt 200 ]; do sleep 
 		t.Fatal(err)
 	}
 	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, cmd.Start())
 	lines := bufio.NewScanner(out)
 	defer func() {
 		_ = cmd.Process.Kill()
@@ -152,8 +143,6 @@ i=0; while cat /proc/[0-9]*/stat | grep -q ') Z 1 ' && [ $i -lt 200 ]; do sleep 
 		t.Fatalf("want %q, got\n%s", text, seen.String())
 	}
 	await("ok after")
-	if err := os.WriteFile(filepath.Join(dir, "x.go"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(filepath.Join(dir, "x.go"), nil, 0o600))
 	await("none is left")
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // A path may be a single file, which is heard of however it is saved, whatever the
@@ -15,13 +17,9 @@ func TestRunListensToSingleFiles(t *testing.T) {
 	dir := t.TempDir()
 	r := &runTest{t: t, dir: dir}
 	r.save("app.conf")
-	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Mkdir(filepath.Join(dir, "real"), 0o755))
 	r.save("real/linked")
-	if err := os.Symlink("real/linked", filepath.Join(dir, "link")); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Symlink("real/linked", filepath.Join(dir, "link")))
 	r = runIn(t, dir, "-path", dir+"/app.conf", "-path", dir+"/link", "-match", "*.go", "-per", "file", "--", "echo", "{path}")
 	r.next("execlogd: watching 2 files")
 	r.save("other")
@@ -30,14 +28,10 @@ func TestRunListensToSingleFiles(t *testing.T) {
 		func() { r.save("app.conf") },
 		func() {
 			r.save("app.conf~")
-			if err := os.Rename(dir+"/app.conf~", dir+"/app.conf"); err != nil {
-				t.Fatal(err)
-			}
+			testenv.Check(t, os.Rename(dir+"/app.conf~", dir+"/app.conf"))
 		},
 		func() {
-			if err := os.Remove(dir + "/app.conf"); err != nil {
-				t.Fatal(err)
-			}
+			testenv.Check(t, os.Remove(dir+"/app.conf"))
 			r.save("app.conf")
 		},
 	} {
@@ -77,18 +71,14 @@ func TestRunWaitsForItsPath(t *testing.T) {
 	r.next("execlogd: watching 0 directories")
 	r.next("execlogd: DIR/a/b is not there yet; waiting for it")
 	for _, is := range []string{"is there", "is there again"} {
-		if err := os.MkdirAll(dir+"/a/b", 0o755); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.MkdirAll(dir+"/a/b", 0o755))
 		r.next("execlogd: DIR/a/b " + is)
 		r.next("ran")
 		r.next("execlogd: echo: ok after *")
 		r.save("a/b/file")
 		r.next("ran")
 		r.next("execlogd: echo: ok after *")
-		if err := os.RemoveAll(dir + "/a"); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.RemoveAll(dir+"/a"))
 		r.next("execlogd: DIR/a/b is gone; waiting for it to come back")
 		r.next("ran") // the file is gone
 		r.next("execlogd: echo: ok after *")
@@ -102,9 +92,7 @@ func TestRunWaitsForItsPath(t *testing.T) {
 func TestMissingPathSaysHowToWait(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "x.toml")
-	if err := os.WriteFile(config, []byte("[[route]]\nname = \"a\"\nroot = \"missing\"\nrun = [\"true\"]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(config, []byte("[[route]]\nname = \"a\"\nroot = \"missing\"\nrun = [\"true\"]\n"), 0o644))
 	for args, want := range map[string]string{
 		"run -path " + dir + "/missing true": `path "` + dir + `/missing" does not exist: create it, or name another with -path, or add -wait`,
 		"watch " + dir + "/missing":          `path "` + dir + `/missing" does not exist: create it, or name another, or add -wait`,
@@ -146,9 +134,7 @@ func TestWhyOfRootThatIsFile(t *testing.T) {
 	r := &runTest{t: t, dir: dir}
 	r.save("app.conf")
 	var out strings.Builder
-	if err := run(t.Context(), []string{"why", "run", "-path", dir + "/app.conf", "-match", "*.go", dir + "/app.conf"}, &out, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, run(t.Context(), []string{"why", "run", "-path", dir + "/app.conf", "-match", "*.go", dir + "/app.conf"}, &out, io.Discard))
 	if !strings.Contains(out.String(), "triggered by") {
 		t.Errorf("got\n%s", &out)
 	}

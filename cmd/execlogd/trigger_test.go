@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 const triggering = `
@@ -33,9 +35,7 @@ run = ["true"]
 func TestTrigger(t *testing.T) {
 	s := begin(t, triggering)
 	t.Chdir(s.Dir)
-	if err := os.Symlink("src", "link"); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Symlink("src", "link"))
 	ask := func(args ...string) error {
 		return run(t.Context(), append([]string{"trigger", "-control", "control.sock"}, args...), io.Discard, io.Discard)
 	}

@@ -15,9 +15,7 @@ import (
 
 func TestSocketIsPrivate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.sock")
-	if err := testenv.LeaveSocket(path); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, testenv.LeaveSocket(path))
 	ln, err := Listen(path)
 	if err != nil {
 		t.Fatalf("one that was left behind: %v", err)
@@ -38,9 +36,7 @@ func TestSocketIsPrivate(t *testing.T) {
 	if ln, err = Listen(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)))
 	ln.Close()
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("the file of somebody else is gone: %v", err)
@@ -74,9 +70,7 @@ func TestListenErrors(t *testing.T) {
 func TestOneOfManyTakesTheSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.sock")
 	for range 50 {
-		if err := testenv.LeaveSocket(path); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, testenv.LeaveSocket(path))
 		won := make(chan *Socket, 8)
 		var wg sync.WaitGroup
 		for range cap(won) {

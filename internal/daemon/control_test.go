@@ -22,23 +22,17 @@ func TestControlSocketsLeftBehindGo(t *testing.T) {
 		t.Setenv(name, "")
 	}
 	own := filepath.Join(temp, fmt.Sprint("execlogd-", os.Getuid()))
-	if err := os.Mkdir(own, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Mkdir(own, 0o700))
 	in := func(name string) string { return filepath.Join(own, name) }
 	for _, name := range []string{"1.sock", fmt.Sprint(os.Getpid(), ".sock"), "named.sock"} {
-		if err := testenv.LeaveSocket(in(name)); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, testenv.LeaveSocket(in(name)))
 	}
 	live, err := control.Listen(in("2.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer live.Close()
-	if err := os.WriteFile(in("3.sock"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(in("3.sock"), nil, 0o600))
 	there := func() (names []string) {
 		entries, err := os.ReadDir(own)
 		if err != nil {
@@ -54,9 +48,7 @@ func TestControlSocketsLeftBehindGo(t *testing.T) {
 	if got := strings.Join(there(), " "); got != "2.sock 3.sock named.sock own.sock" {
 		t.Errorf("there are %s", got)
 	}
-	if err := s.Stop(); err != nil {
-		t.Error(err)
-	}
+	s.Stop()
 	if got := strings.Join(there(), " "); got != "2.sock 3.sock named.sock" {
 		t.Errorf("after its end there are %s", got)
 	}
@@ -72,19 +64,13 @@ func TestReloadLooksForTheControlSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("d", filepath.Join(s.Dir, "e")); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Symlink("d", filepath.Join(s.Dir, "e")))
 	s.Load(strings.Replace(text, "d/", "e/", 1))
-	if line := s.Await("msg=\"configuration "); !strings.Contains(line, "loaded") {
-		t.Error(line)
-	}
+	s.Await("msg=\"configuration ", "loaded")
 	if info, err := os.Lstat(path); err != nil || !os.SameFile(first, info) {
 		t.Errorf("by another name: %v", err)
 	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Remove(path))
 	s.Reload(text)
 	conn, err := net.Dial("unix", path)
 	if err != nil {

@@ -27,18 +27,10 @@ func TestFileWatchOfChangingLink(t *testing.T) {
 	go func() { ended <- w.run(ctx) }()
 	link := func(to, text string) {
 		target := filepath.Join(dir, to)
-		if err := os.Mkdir(target, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(target, "y.toml"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(to+"/y.toml", file+"~"); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(file+"~", file); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.Mkdir(target, 0o700))
+		testenv.Check(t, os.WriteFile(filepath.Join(target, "y.toml"), []byte(text), 0o600))
+		testenv.Check(t, os.Symlink(to+"/y.toml", file+"~"))
+		testenv.Check(t, os.Rename(file+"~", file))
 	}
 	for n, until := 0, time.Now().Add(3*time.Second); time.Now().Before(until); n++ {
 		name := string(rune('a' + n%2))
@@ -56,9 +48,7 @@ func TestFileWatchOfChangingLink(t *testing.T) {
 	}
 
 	// The directory that the link leads to now is watched as well.
-	if err := os.WriteFile(filepath.Join(dir, "last", "y.toml"), []byte("written"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(filepath.Join(dir, "last", "y.toml"), []byte("written"), 0o600))
 	for <-seen != "written" {
 	}
 	cancel()
@@ -71,15 +61,11 @@ func TestFileWatchOfChangingLink(t *testing.T) {
 func TestFileWatchSkipsForbiddenDirectories(t *testing.T) {
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
-	for _, err := range []error{
+	testenv.Check(t,
 		os.Chmod(filepath.Dir(dir), 0o755),
 		os.Mkdir(secret, 0),
 		os.Symlink("secret/x.toml", filepath.Join(dir, "x.toml")),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	)
 	w := &fileWatch{path: filepath.Join(dir, "x.toml")}
 	names := make(chan []string)
 	go func() {
@@ -102,9 +88,7 @@ func TestFileWatchBesideALog(t *testing.T) {
 	file := filepath.Join(dir, "[x]*.toml")
 	save := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	save("one")
 	changed := make(chan struct{}, 10)
@@ -168,17 +152,11 @@ func TestFileWatchOfMountedFile(t *testing.T) {
 		}
 	}
 	await("at first")
-	if err := os.WriteFile(outside, []byte("written outside"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(outside, []byte("written outside"), 0o644))
 	await("written outside")
 
-	if err := os.WriteFile(outside+"~", []byte("saved by rename"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(outside+"~", outside); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(outside+"~", []byte("saved by rename"), 0o644))
+	testenv.Check(t, os.Rename(outside+"~", outside))
 	select {
 	case err := <-told:
 		if !strings.Contains(err.Error(), file+" was renamed, replaced or removed where it comes from") {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // A route by file that runs at the start does so once for each file that is
@@ -16,18 +18,12 @@ import (
 func TestStartRunsForEachFileThatIsThere(t *testing.T) {
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in")
-	for _, err := range []error{
+	testenv.Check(t,
 		os.MkdirAll(filepath.Join(dir, "real/deep/er"), 0o755), os.Mkdir(filepath.Join(dir, "real/old"), 0o755), os.Mkdir(filepath.Join(dir, "real/.hidden"), 0o755),
 		os.Symlink("real", in), os.Symlink("b.txt", filepath.Join(in, "link.csv")),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	)
 	for _, name := range []string{"a.csv", "b.txt", ".hidden/c.csv", "old/d.csv", "deep/er/e \xff.csv"} {
-		if err := os.WriteFile(filepath.Join(in, name), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.WriteFile(filepath.Join(in, name), nil, 0o644))
 	}
 	s := begin(t, strings.ReplaceAll(`
 -- x.toml --
@@ -52,9 +48,7 @@ shell = "echo last"
 	if got := s.Words(`got [^"]*`); !slices.Equal(got, []string{"got /a.csv", `got /deep/er/e \xff.csv`}) {
 		t.Errorf("it %q", got)
 	}
-	if err := os.WriteFile(filepath.Join(in, "f.csv"), []byte("1"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.WriteFile(filepath.Join(in, "f.csv"), []byte("1"), 0o644))
 	s.Await("got /f.csv")
 	s.Await("msg=done route=each")
 }
@@ -73,27 +67,19 @@ per = "file"
 run = ["echo", "got", "{path}"]
 `)
 	in := func(name string) string { return filepath.Join(s.Dir, "in", name) }
-	if err := exec.Command("touch", in("old"), in("new")).Run(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, exec.Command("touch", in("old"), in("new")).Run())
 	slow, err := os.Create(in("slow"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{
+	testenv.Check(t,
 		os.Symlink("old", in("link")), os.Link(in("old"), in("hard")), os.Mkdir(in("dir"), 0o755), syscall.Mkfifo(in("pipe"), 0o644),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	)
 	s.AwaitAll("got "+in("old"), "got "+in("new"))
 	if _, err := slow.WriteString("late"); err != nil {
 		t.Fatal(err)
 	}
-	if err := slow.Close(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, slow.Close())
 	s.Await("got " + in("slow"))
 	s.Write("in/last", "1")
 	s.Await("got " + in("last"))
@@ -146,9 +132,7 @@ run = ["echo", "later has", "{path}"]
 `)
 	s.Await("one has " + s.Dir + "/app.conf")
 	s.Await("msg=done route=one")
-	if err := os.Mkdir(filepath.Join(s.Dir, "etc"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Mkdir(filepath.Join(s.Dir, "etc"), 0o755))
 	s.Write("etc/later.conf", "1")
 	s.Await("later has " + s.Dir + "/etc/later.conf")
 	s.Await("msg=done route=later")

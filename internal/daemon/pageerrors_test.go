@@ -12,6 +12,7 @@ import (
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -56,9 +57,7 @@ func TestPageErrorsOfFiles(t *testing.T) {
 		e.note(r, true)
 	}
 	for _, name := range []string{"one", "two", "three"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
 	}
 	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("something is wrong in whole"), Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
 	e.note(router.Run{Route: "build", Events: []inotify.Event{{Root: dir, Path: "."}}, Outcome: router.Failed, Err: failed}, false)
@@ -74,9 +73,7 @@ func TestPageErrorsOfFiles(t *testing.T) {
 	if got := shown(); got != "two whole" {
 		t.Errorf("after a success, errors of %q are shown", got)
 	}
-	if err := os.Remove(filepath.Join(dir, "two")); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Remove(filepath.Join(dir, "two")))
 	run("three", false)
 	if got := shown(); got != "whole" {
 		t.Errorf("after a file is gone, errors of %q are shown", got)

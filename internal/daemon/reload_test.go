@@ -19,6 +19,7 @@ import (
 	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -85,9 +86,7 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 		"[[route]]\nname='x'\nrun=['no-such-prog']": "no-such-prog",
 	} {
 		s.Load(strings.ReplaceAll(text, "run=['x']", "run=['sh']"))
-		if line := s.Await("configuration refused, the old one stays"); !strings.Contains(line, want) {
-			t.Errorf("got %s, want %s", line, want)
-		}
+		s.Await("configuration refused, the old one stays", want)
 	}
 	s.Fifo("held")
 	s.Write("a.md", "1")
@@ -100,15 +99,11 @@ func TestReloadWhenTheFileChanges(t *testing.T) {
 	s := begin(t, oneRouteFiles, "-watch-config")
 	rename := func(from, to string) {
 		t.Helper()
-		if err := os.Rename(filepath.Join(s.Dir, from), filepath.Join(s.Dir, to)); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.Rename(filepath.Join(s.Dir, from), filepath.Join(s.Dir, to)))
 	}
 	link := func(to, name string) {
 		t.Helper()
-		if err := os.Symlink(to, filepath.Join(s.Dir, name)); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.Symlink(to, filepath.Join(s.Dir, name)))
 	}
 	routes := func(n int) string { return strings.Repeat("[[route]]\nname='NAME'\nmatch='*.x'\nshell='echo x'\n", n) }
 	numbered := func(n int) string {
@@ -137,9 +132,7 @@ func TestReloadWhenTheFileChanges(t *testing.T) {
 			continue
 		}
 		change(numbered(n))
-		if line := s.Await(`msg="configuration loaded"`); !strings.Contains(line, fmt.Sprint(n, " routes,")) {
-			t.Errorf("want %d routes: %s", n, line)
-		}
+		s.Await(`msg="configuration loaded"`, fmt.Sprint(n, " routes,"))
 	}
 	s.Write("v2/y.toml", numbered(6)) // which is no change
 	s.Write("a.x", "1")
@@ -327,9 +320,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		"log_format = 'json'\n" + strings.Replace(changed, "port = 0", "host = '192.0.2.1'", 1): "192.0.2.1",
 	} {
 		s.Load(text)
-		if line := s.Await(`msg="configuration refused, the old one stays"`); !strings.Contains(line, want) {
-			t.Errorf("got %s, want %s", line, want)
-		}
+		s.Await(`msg="configuration refused, the old one stays"`, want)
 		if page := s.get("/"); !strings.Contains(page, "first") {
 			t.Errorf("%s: serves %s", want, page)
 		}
@@ -436,9 +427,7 @@ func TestDiscard(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.toml")
 	read := func(text string) config.Config {
 		t.Helper()
-		if err := os.WriteFile(file, []byte("[server]\nroot = '"+site+"'\nport = 0\n"+text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, os.WriteFile(file, []byte("[server]\nroot = '"+site+"'\nport = 0\n"+text), 0o600))
 		cfg, err := config.Read(file)
 		if err != nil {
 			t.Fatal(err)
@@ -454,13 +443,9 @@ func TestDiscard(t *testing.T) {
 
 	cfg := read("host = '127.0.0.2'\n[[route]]\nname = 'r'\nroot = '" + other + "'\nrun = ['true']\n")
 	routes, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
-	if err := wrong.Err(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, wrong.Err())
 	c := &candidate{cfg: &resolvedConfig{cfg, routes}}
-	if err := c.prepare(d); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, c.prepare(d))
 	if n := d.pipeline.group.Watches(); n != watches+1 {
 		t.Errorf("%d directories are watched for the candidate, want %d", n, watches+1)
 	}

@@ -40,9 +40,6 @@ run = ["echo", "for", "{path}"]
 	s.Await(`msg=done route=one path=` + s.Dir + "/a/x.txt")
 	s.Write("b/$(x)", "1")
 	s.Await(`msg="for ` + s.Dir + `/b/$(x)" route=two`)
-	if err := s.Stop(); err != nil {
-		t.Error(err)
-	}
 }
 
 const site = `
@@ -96,9 +93,7 @@ func TestPagesStayWhenTheBuildFails(t *testing.T) {
 	s.Write("src/a.md", "1")
 	s.Await("msg=begun")
 	s.Write("held", "3")
-	if line := s.Await(`level=ERROR`); !strings.Contains(line, "route=build") || !strings.Contains(line, "exit status 3") {
-		t.Error(line)
-	}
+	s.Await(`level=ERROR`, "route=build", "exit status 3")
 	// What comes after the failure does not wait for the next success.
 	if m := insist(told, func() { s.Write("public/x.css", "1") }); !strings.Contains(m, "x.css") {
 		t.Errorf("told %s, want the style sheet alone", m)
@@ -199,9 +194,7 @@ shell = "echo up; read line <held; exit 7"
 	s.Await(`msg=up route=app`)
 	s.isTold(told, `"command":"reload"`)
 	s.Write("held", "")
-	if line := s.Await("service has died"); !strings.Contains(line, "route=app") || !strings.Contains(line, "exit status 7") {
-		t.Error(line)
-	}
+	s.Await("service has died", "route=app", "exit status 7")
 }
 
 // A service that is not to outlive a failure before it is stopped by that, and
@@ -270,9 +263,7 @@ run = ["true"]
 	in := func(name string) string { return filepath.Join(s.Dir, name) }
 	link := func(how func(string, string) error, from, to string) {
 		t.Helper()
-		if err := how(from, in(to)); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, how(from, in(to)))
 	}
 	link(os.Link, in("x.toml"), "hard.txt")
 	link(os.Symlink, "x.toml", "soft.txt")

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // A route with changed_only runs for files whose content differs from that of the
@@ -56,17 +58,13 @@ run = ["sh", "run.sh"]
 	save("done", "a.md b.md", "a.md", "a", "b.md", "b") // for the first time
 	save("done", "b.md", "a.md", "a", "b.md", "b2")     // a is as it was
 	save("done", "new.md", "b.md", "b2", "new.md", "x") // and now b
-	if err := os.Rename(filepath.Join(s.Dir, "src/new.md"), filepath.Join(s.Dir, "src/b.md")); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Rename(filepath.Join(s.Dir, "src/new.md"), filepath.Join(s.Dir, "src/b.md")))
 	save("done", "a.md b.md new.md", "a.md", "a2")
 
 	// After a failure everything counts, as somebody has to try again.
 	s.Write("broken", "")
 	save("failed", "a.md", "a.md", "a3")
-	if err := os.Remove(filepath.Join(s.Dir, "broken")); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Remove(filepath.Join(s.Dir, "broken")))
 	save("done", "a.md b.md", "b.md", "x", "a.md", "a3")
 }
 
@@ -170,9 +168,7 @@ settle = "1m"
 	for i := range n - 1 {
 		s.Write(fmt.Sprint("in/", strings.Repeat("x", 200), i), "1")
 	}
-	if err := open.Close(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, open.Close())
 	line := s.Await("msg=failed route=all")
 	const want = `the 700 paths are too long for EXECLOGD_PATHS (a variable has 128 KiB at most): have them on standard input (stdin nul, as xargs -0 reads it), or a run for each file (per file): they are kept for the next run`
 	if !strings.Contains(line, want) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -49,9 +50,7 @@ func TestJournalGetsFields(t *testing.T) {
 	t.Cleanup(func() { q.close(time.Minute) })
 	next := func() string {
 		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Check(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
 		buf := make([]byte, 1<<18)
 		n, err := conn.Read(buf)
 		if err != nil {
@@ -81,9 +80,7 @@ func TestJournalGetsFields(t *testing.T) {
 
 	// journald is restarted: another socket has the address.
 	conn.Close()
-	if err := os.Remove(socket); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, os.Remove(socket))
 	conn = listen()
 	defer conn.Close()
 	log.Warn("m", "k", "v")

@@ -19,10 +19,10 @@ import (
 // A Session is a daemon with a configuration, in a directory of its own.
 type Session struct {
 	Dir  string
-	URL  string       // of its pages
-	Log  chan string  // lines that are not awaited yet; closed at its end
-	Seen []string     // those that were
-	Stop func() error // waits for its end
+	URL  string      // of its pages
+	Log  chan string // lines that are not awaited yet; closed at its end
+	Seen []string    // those that were
+	Stop func()      // waits for its end, which must be without an error
 
 	t *testing.T
 }
@@ -52,15 +52,13 @@ func Begin(t *testing.T, run func(ctx context.Context, args []string, stderr io.
 		}
 	}()
 
-	s.Stop = sync.OnceValue(func() error {
+	s.Stop = sync.OnceFunc(func() {
 		cancel()
-		return <-ended
-	})
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(s.Stop)
 	s.Await("execlogd: ")
 	return s
 }
@@ -70,22 +68,23 @@ func (s *Session) Write(name, text string) {
 	s.t.Helper()
 	path := filepath.Join(s.Dir, name)
 	if strings.HasSuffix(name, "/") {
-		s.check(os.MkdirAll(path, 0o755))
+		Check(s.t, os.MkdirAll(path, 0o755))
 		return
 	}
-	s.check(os.MkdirAll(filepath.Dir(path), 0o755))
-	s.check(os.WriteFile(path, []byte(text), 0o644))
+	Check(s.t, os.MkdirAll(filepath.Dir(path), 0o755))
+	Check(s.t, os.WriteFile(path, []byte(text), 0o644))
 }
 
 // Fifo makes a pipe with a name, on which a job can be held up.
 func (s *Session) Fifo(name string) {
 	s.t.Helper()
-	s.check(syscall.Mkfifo(filepath.Join(s.Dir, name), 0o644))
+	Check(s.t, syscall.Mkfifo(filepath.Join(s.Dir, name), 0o644))
 }
 
-// Await returns the next line of the log that has text in it. The session goes on at the
-// server that the line names, if it does.
-func (s *Session) Await(text string) string {
+// Await returns the next line of the log that has text in it, and reports what else is
+// wanted there and missing. The session goes on at the server that the line names, if it
+// does.
+func (s *Session) Await(text string, also ...string) string {
 	s.t.Helper()
 	for {
 		select {
@@ -94,6 +93,11 @@ func (s *Session) Await(text string) string {
 			if strings.Contains(line, text) {
 				if at := regexp.MustCompile(`http://[^ ,"/]+`).FindString(line); at != "" {
 					s.URL = at
+				}
+				for _, want := range also {
+					if !strings.Contains(line, want) {
+						s.t.Errorf("no %q in %s", want, line)
+					}
 				}
 				return line
 			}
@@ -139,7 +143,7 @@ func (s *Session) Reload(text string) {
 // Hangup sends SIGHUP.
 func (s *Session) Hangup() {
 	s.t.Helper()
-	s.check(syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	Check(s.t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 }
 
 // Get returns the status and the body of the answer to a request for a path, which may
@@ -147,20 +151,13 @@ func (s *Session) Hangup() {
 func (s *Session) Get(path, host string) (status int, body string) {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.URL+path, nil)
-	s.check(err)
+	Check(s.t, err)
 	req.Host = host
 	res, err := http.DefaultClient.Do(req)
-	s.check(err)
+	Check(s.t, err)
 	defer http.DefaultClient.CloseIdleConnections()
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	s.check(err)
+	Check(s.t, err)
 	return res.StatusCode, string(text)
-}
-
-func (s *Session) check(err error) {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
 }

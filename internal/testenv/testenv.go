@@ -14,6 +14,16 @@ import (
 // WaitLimit is how long a test waits for something that should happen at once.
 const WaitLimit = 30 * time.Second
 
+// Check ends the test at the first of these that is an error.
+func Check(t testing.TB, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // InMountNamespace runs the test once more in a process that has mounts of its own, and
 // reports whether this is that process; the caller returns if it is not. It skips the
 // test where such a process takes a privilege.
