@@ -268,16 +268,17 @@ func (c *conn) sent() { c.hub.sent(c.client) }
 
 // ping makes sure that the client is still there, and does so again after a while.
 func (c *conn) ping() {
-	c.peer.Conns.mu.Lock()
-	_, open := c.peer.Conns.conns[c]
+	set := c.peer.Conns
+	set.mu.Lock()
+	_, open := set.conns[c]
 	if open {
-		c.peer.Conns.Add()
+		set.Add()
 	}
-	c.peer.Conns.mu.Unlock()
+	set.mu.Unlock()
 	if !open {
 		return // the timer was too late to be stopped
 	}
-	defer c.peer.Conns.Done()
+	defer set.Done()
 
 	ctx, cancel := context.WithTimeout(context.Background(), c.hub.Timeouts.Pong)
 	defer cancel()
