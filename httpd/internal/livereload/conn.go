@@ -151,7 +151,7 @@ func (c *conn) throttle(cost int) error {
 		}
 		select {
 		case <-time.After(wait):
-		case <-c.net.done:
+		case <-c.net.gone():
 			return net.ErrClosed
 		}
 	}

@@ -72,12 +72,12 @@ type nonblockingConn struct {
 	whenIdle func()     // is called once the goroutine has sent all
 	ending   bool       // no more messages are sent
 	closed   bool
-	done     chan struct{} // closed with the connection
+	done     chan struct{} // see gone
 	reason   error         // why it was closed
 }
 
 func newNonblockingConn(conn net.Conn, group *waitgroup.Group, timeout time.Duration) *nonblockingConn {
-	c := &nonblockingConn{Conn: conn, fd: -1, socket: conn, group: group, timeout: timeout, done: make(chan struct{})}
+	c := &nonblockingConn{Conn: conn, fd: -1, socket: conn, group: group, timeout: timeout}
 	switch conn := conn.(type) {
 	case syscall.Conn:
 		if raw, err := conn.SyscallConn(); err == nil {
@@ -205,7 +205,9 @@ func (c *nonblockingConn) close(reason error) error {
 	c.reason = cmp.Or(c.reason, reason)
 
 	if !c.closed {
-		close(c.done)
+		if c.done != nil {
+			close(c.done)
+		}
 		c.closed, c.backlog = true, nil
 		c.socket.Close()
 	}
@@ -216,6 +218,20 @@ func (c *nonblockingConn) close(reason error) error {
 func (c *nonblockingConn) Close() error {
 	c.close(nil)
 	return nil
+}
+
+// gone returns a channel that is closed with the connection. Few connections are ever
+// asked for it, so that most do without.
+func (c *nonblockingConn) gone() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.closed {
+			close(c.done)
+		}
+	}
+	return c.done
 }
 
 // isOver reports whether the connection is closed, or the peer has hung up and nothing
