@@ -62,6 +62,36 @@ func TestMountedFileOverflow(t *testing.T) {
 	checkModelOf(t, tr)
 }
 
+// A mounted file for which there is no watch is polled until there is room.
+func TestMountedFileWatchLimit(t *testing.T) {
+	if !inSubprocess(t, mountNamespaceAttr()) {
+		return
+	}
+	tr := newPollFixture(t)
+	tr.begin()
+	tr.setWatchLimit(0)
+	tr.mountFile()
+	tr.watcher.mu.Lock()
+	tr.watcher.mountsChanged() // Run does it too, when it gets to it
+	tr.watcher.wake()
+	tr.watcher.mu.Unlock()
+	tr.wantEvent(tr.poll(), "conf", scanMask)
+	if problems := tr.takeProblems(); len(problems) != 1 {
+		t.Errorf("problems %q, want one", problems)
+	} else {
+		wantLimit(t, problems[0])
+	}
+	tr.expect(`append out:conf`, `modify|close_write|create conf`)
+
+	tr.setWatchLimit(100)
+	tr.expect(`append out:conf`, `modify|close_write|create conf`)
+	tr.wantUnwatched(0, false)
+	tr.expect(`append out:conf`, `close_write conf`)
+	if problems := tr.takeProblems(); len(problems) > 0 {
+		t.Errorf("again: %v", problems[0])
+	}
+}
+
 // Update has the watches of mounted files report what it asks for.
 func TestMountedFileUpdate(t *testing.T) {
 	if !inSubprocess(t, mountNamespaceAttr()) {
