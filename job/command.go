@@ -121,7 +121,17 @@ func (r *Runner) Command(c Command) (_ *Job, err error) {
 			return nil, fmt.Errorf("directory %q is not there: create it, or name another", j.request.Dir)
 		}
 	}
-	return j, j.findProgram(c.BuiltLater)
+
+	// Look for the program, if it can be known already.
+	program, isPath := j.request.Argv[0], strings.Contains(j.request.Argv[0], "/")
+	if j.request.Dir == "" && isPath && !filepath.IsAbs(program) {
+		return j, nil // it is relative to the root of the batch
+	}
+	j.request.Path, err = lookPath(program, j.request.Dir, j.request.Env)
+	if c.BuiltLater && isPath && errors.Is(err, fs.ErrNotExist) {
+		j.request.Path, err = "", nil // each run looks for it
+	}
+	return j, err
 }
 
 // check says what is wrong with a command, before its arguments are looked at.
@@ -163,23 +173,6 @@ func CheckLeave(name string) error {
 		return fmt.Errorf("%q is no name: want that of a program, as in %q", name, "java")
 	}
 	return nil
-}
-
-// findProgram looks for the program, if it can be known already.
-func (j *Job) findProgram(builtLater bool) error {
-	r := &j.request
-	program := r.Argv[0]
-	isPath := strings.Contains(program, "/")
-	if r.Dir == "" && isPath && !filepath.IsAbs(program) {
-		return nil // it is relative to the root of the batch
-	}
-
-	path, err := lookPath(program, r.Dir, r.Env)
-	if builtLater && isPath && errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	r.Path = path
-	return err
 }
 
 // Run runs the command with a batch and returns when nothing of it is left,

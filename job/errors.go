@@ -101,10 +101,8 @@ func tooLong(paths int, what, size string) error {
 // size says how long the arguments and the environment of a request are.
 func size(r supervisor.Request) string {
 	n := 0
-	for _, list := range [][]string{r.Argv, r.Env} {
-		for _, s := range list {
-			n += len(s) + 1
-		}
+	for _, s := range slices.Concat(r.Argv, r.Env) {
+		n += len(s) + 1
 	}
 	return fmt.Sprintf("%d bytes in %d arguments and %d variables", n, len(r.Argv), len(r.Env))
 }

@@ -43,9 +43,6 @@ func expand(argv []string, batch []inotify.Event) ([]string, error) {
 	if len(batch) > 0 {
 		path, root = name(batch[0]), absolute(batch[0].Root)
 	}
-	needsEvent := func(arg string) bool {
-		return strings.Contains(arg, pathPlaceholder) || strings.Contains(arg, rootPlaceholder)
-	}
 	replacer := strings.NewReplacer(pathPlaceholder, path, rootPlaceholder, root)
 
 	var expanded []string
@@ -53,7 +50,7 @@ func expand(argv []string, batch []inotify.Event) ([]string, error) {
 		switch {
 		case arg == pathsPlaceholder:
 			expanded = append(expanded, names(batch)...)
-		case len(batch) == 0 && needsEvent(arg):
+		case len(batch) == 0 && placeholders.MatchString(arg):
 			return nil, errors.New("there is no path to fill in: no event has led to this run")
 		default:
 			expanded = append(expanded, replacer.Replace(arg))

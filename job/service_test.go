@@ -176,39 +176,32 @@ func TestServiceOutlivesItsRun(t *testing.T) {
 	}
 }
 
-// Died is told when a service ends that was ready, and the next run starts it again.
+// Died is told when a service ends that was ready, whatever its exit status, and the
+// next run starts it again.
 func TestServiceDies(t *testing.T) {
-	jobs := newTestRunner(t)
-	died := make(chan error, 1)
-	s := jobs.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "echo $$; exec sleep 1000"}})
-	for range 2 {
-		if err := s.Run(t.Context(), jobs.events()); err != nil {
-			t.Fatal(err)
+	for signal, want := range map[syscall.Signal]string{
+		syscall.SIGKILL: "killed by SIGKILL, perhaps because memory ran out",
+		syscall.SIGUSR1: "ended by itself, with exit status 0",
+	} {
+		jobs := newTestRunner(t)
+		died := make(chan error, 1)
+		s := jobs.server(Service{
+			Died:    func(err error) { died <- err },
+			Command: Command{Argv: []string{"sh", "-c", `trap 'exit 0' USR1; echo up; while :; do sleep 0.01; done`}},
+		})
+		for range 2 {
+			if err := s.Run(t.Context(), jobs.events()); err != nil {
+				t.Fatal(err)
+			}
+			jobs.expect("up")
+			if err := syscall.Kill(jobs.lastRun().PID, signal); err != nil {
+				t.Fatal(err)
+			}
+			err := <-died
+			if e, ok := errors.AsType[*Error](err); !ok || !e.Run.Died() || e.Run.Err.Error() != want {
+				t.Errorf("it died with %v, want %s", err, want)
+			}
 		}
-		r := jobs.Log().Runs()
-		if err := syscall.Kill(r[len(r)-1].PID, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-died; err == nil || !strings.HasSuffix(err.Error(), "killed by SIGKILL, perhaps because memory ran out") {
-			t.Errorf("got %v", err)
-		}
-	}
-}
-
-// A service that ends with status 0 has failed as well.
-func TestServiceEnds(t *testing.T) {
-	jobs := newTestRunner(t)
-	died := make(chan error, 1)
-	s := jobs.server(Service{Died: func(err error) { died <- err }, Command: Command{Shell: "exit 0"}})
-	if err := s.Run(t.Context(), jobs.events()); err != nil {
-		t.Fatal(err)
-	}
-	const want = "ended by itself, with exit status 0"
-	if err := <-died; err == nil || err.Error() != `sh -c "exit 0": `+want {
-		t.Errorf("it died with %v", err)
-	}
-	if r := jobs.lastRun(); !r.Died() || r.Err.Error() != want || r.Exit != 0 {
-		t.Errorf("got %+v", r)
 	}
 }
 

@@ -11,20 +11,15 @@ import (
 func TestWriting(t *testing.T) {
 	jobs := newTestRunner(t)
 	for _, name := range []string{"read", "closed", "mine", "both"} {
-		if err := os.WriteFile(filepath.Join(jobs.dir, name), []byte("x\n"), 0o644); err != nil {
+		write(t, filepath.Join(jobs.dir, name), "x\n")
+	}
+	for _, name := range []string{"mine", "both"} {
+		f, err := os.OpenFile(filepath.Join(jobs.dir, name), os.O_WRONLY, 0)
+		if err != nil {
 			t.Fatal(err)
 		}
+		defer f.Close()
 	}
-	mine, err := os.OpenFile(filepath.Join(jobs.dir, "mine"), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mine.Close()
-	both, err := os.OpenFile(filepath.Join(jobs.dir, "both"), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer both.Close()
 	tests := []struct {
 		file    string
 		writing bool

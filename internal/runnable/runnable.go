@@ -175,24 +175,15 @@ func OwnOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
 
 		writing := runner.Writing(route, files...)
 		for i, name := range files {
-			writing[i] = writing[i] || isOwnOutput(name)
+			file, _ := os.Stat(name) // nil without one, which is the same as no other
+			for _, own := range []*os.File{os.Stdout, os.Stderr} {
+				if ours, err := own.Stat(); err == nil && ours.Mode().IsRegular() && os.SameFile(file, ours) {
+					writing[i] = true
+				}
+			}
 		}
 		return writing
 	}
-}
-
-// isOwnOutput reports whether a file is our standard output or standard error.
-func isOwnOutput(name string) bool {
-	file, err := os.Stat(name)
-	if err != nil || !file.Mode().IsRegular() {
-		return false
-	}
-	for _, own := range []*os.File{os.Stdout, os.Stderr} {
-		if info, err := own.Stat(); err == nil && os.SameFile(file, info) {
-			return true
-		}
-	}
-	return false
 }
 
 // ExitStatus is the exit status of the command that an error is of, or as a shell

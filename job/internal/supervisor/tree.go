@@ -54,7 +54,18 @@ type tree struct {
 // start starts a program, reports that, and supervises its tree until nothing is
 // left of it. It closes the files. It returns nil if the program did not start.
 func start(r Request, files []int, reports *gob.Encoder, shared bool) *tree {
-	pid, err := fork(r, files, shared)
+	pid, err := 0, error(unix.EBADF) // a process without descriptors left gets no files
+	if len(files) == 3 {
+		// The program leads a session and a process group, so that it has no terminal
+		// at which it could wait for an answer; or, if it shares the terminal, it is
+		// in those of the supervisor process. If that dies first, the kernel kills it.
+		pid, err = syscall.ForkExec(r.Path, r.Argv, &syscall.ProcAttr{
+			Dir:   r.Dir,
+			Env:   r.Env,
+			Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
+			Sys:   &syscall.SysProcAttr{Setsid: !shared, Pdeathsig: unix.SIGKILL},
+		})
+	}
 	for _, fd := range files {
 		unix.Close(fd)
 	}
@@ -74,22 +85,6 @@ func start(r Request, files []int, reports *gob.Encoder, shared bool) *tree {
 	go t.reap()
 	go t.supervise()
 	return t
-}
-
-// fork starts a program as the leader of a session and a process group, so that it
-// has no terminal at which it could wait for an answer; or, if it shares the
-// terminal, in those of the supervisor process. If that dies first, the kernel kills
-// the program.
-func fork(r Request, files []int, shared bool) (pid int, err error) {
-	if len(files) != 3 {
-		return 0, unix.EBADF
-	}
-	return syscall.ForkExec(r.Path, r.Argv, &syscall.ProcAttr{
-		Dir:   r.Dir,
-		Env:   r.Env,
-		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
-		Sys:   &syscall.SysProcAttr{Setsid: !shared, Pdeathsig: unix.SIGKILL},
-	})
 }
 
 // endedTree returns a tree of which nothing is left.
