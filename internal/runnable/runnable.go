@@ -175,7 +175,7 @@ func OwnOutput(runner *job.Runner, route string) func([]inotify.Event) []bool {
 
 		writing := runner.Writing(route, files...)
 		for i, name := range files {
-			file, _ := os.Stat(name) // nil without one, which is the same as no other
+			file, _ := os.Stat(name) // SameFile takes nil for another file
 			for _, own := range []*os.File{os.Stdout, os.Stderr} {
 				if ours, err := own.Stat(); err == nil && ours.Mode().IsRegular() && os.SameFile(file, ours) {
 					writing[i] = true
