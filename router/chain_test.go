@@ -288,27 +288,6 @@ func TestRetryIsAnnounced(t *testing.T) {
 	})
 }
 
-// A Submission waits for every other route while one of them retries.
-func TestARetryDoesNotEndTheWaitForOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		r := mustNew(t, Options{},
-			Route{Name: "fails", Delay: -1, Debounce: -1, Retries: 5, Backoff: 10 * ms, Callback: func(context.Context, []inotify.Event) error {
-				return errors.New("not now")
-			}},
-			Route{Name: "slow", Delay: -1, Debounce: -1, Callback: func(context.Context, []inotify.Event) error {
-				time.Sleep(time.Minute)
-				return nil
-			}})
-		stop := background(t, r)
-		_ = r.Submit(event("a", 0)).Wait(t.Context())
-		if waited := time.Since(start); waited < time.Minute {
-			t.Errorf("Wait returns after %v, while a route runs", waited)
-		}
-		stop()
-	})
-}
-
 // What was kept goes with the next event, delays no other route, and goes at once when the
 // routes are replaced.
 func TestKept(t *testing.T) {

@@ -53,16 +53,7 @@ func TestPatterns(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			rs := newBatch(t, Route{Patterns: strings.Fields(tt.patterns), Ignore: []string{}, Mask: inotify.Modify})
-			for _, path := range fields(tt.yes) {
-				if !rs.wants(event(path, inotify.Modify)) {
-					t.Errorf("%q does not match %q", tt.patterns, path)
-				}
-			}
-			for _, path := range fields(tt.no) {
-				if rs.wants(event(path, inotify.Modify)) {
-					t.Errorf("%q matches %q", tt.patterns, path)
-				}
-			}
+			areFor(t, tt.yes, tt.no, func(path string) bool { return rs.wants(event(path, inotify.Modify)) })
 		})
 	}
 }
@@ -91,16 +82,7 @@ func TestIgnore(t *testing.T) {
 				ignore = nil
 			}
 			rs := newBatch(t, Route{Ignore: ignore})
-			for _, path := range fields(tt.yes) {
-				if !rs.ignores(relative(path)) {
-					t.Errorf("%q does not ignore %q", tt.ignore, path)
-				}
-			}
-			for _, path := range fields(tt.no) {
-				if rs.ignores(relative(path)) {
-					t.Errorf("%q ignores %q", tt.ignore, path)
-				}
-			}
+			areFor(t, tt.yes, tt.no, func(path string) bool { return rs.ignores(relative(path)) })
 		})
 	}
 }
@@ -150,16 +132,7 @@ func TestSkipDir(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := mustNew(t, Options{}, tt.routes...)
-			for _, dir := range fields(tt.yes) {
-				if !r.SkipDir("", dir) {
-					t.Errorf("%q is not skipped", dir)
-				}
-			}
-			for _, dir := range fields(tt.no) {
-				if r.SkipDir("", dir) {
-					t.Errorf("%q is skipped", dir)
-				}
-			}
+			areFor(t, tt.yes, tt.no, func(dir string) bool { return r.SkipDir("", dir) })
 		})
 	}
 }
@@ -262,9 +235,16 @@ func parents(path string) iter.Seq[string] {
 	}
 }
 
-// fields is strings.Fields for paths that may hold a newline.
-func fields(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+// areFor checks that something is so for paths, which may hold a newline, and not for others.
+func areFor(t *testing.T, yes, no string, is func(path string) bool) {
+	t.Helper()
+	for want, paths := range map[bool]string{true: yes, false: no} {
+		for _, path := range strings.FieldsFunc(paths, func(r rune) bool { return r == ' ' }) {
+			if is(path) != want {
+				t.Errorf("%q: %v, want %v", path, !want, want)
+			}
+		}
+	}
 }
 
 // Events that match nothing: what a busy tree costs a route that is not for it.

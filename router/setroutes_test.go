@@ -142,32 +142,18 @@ func TestSetRoutesAfterRun(t *testing.T) {
 
 // A run of a route that is no more counts for Concurrency. SetConcurrency lets more run.
 func TestSetRoutesAndConcurrency(t *testing.T) {
-	for most, want := range map[int]string{1: "map[a:0s b:1s]", 2: "map[a:0s b:0s]", -1: "map[a:0s b:0s]"} {
-		synctest.Test(t, func(t *testing.T) {
-			start := time.Now()
-			began := make(map[string]time.Duration)
-			var mu sync.Mutex
-			route := func(name string, work time.Duration) Route {
-				return Route{Name: name, Patterns: []string{name}, Delay: -1, Callback: func(context.Context, []inotify.Event) error {
-					mu.Lock()
-					began[name] = time.Since(start)
-					mu.Unlock()
-					time.Sleep(work)
-					return nil
-				}}
-			}
-			r := mustNew(t, Options{Concurrency: 1}, route("a", time.Second))
-			stop := background(t, r)
-			synctest.Wait()
-			r.Events(word("a"))
-			synctest.Wait()
-			mustSet(t, r, route("b", 0))
-			r.Events(word("b"))
-			r.SetConcurrency(most)
-			time.Sleep(2 * time.Second)
-			stop()
-			if fmt.Sprint(began) != want {
-				t.Errorf("with %d callbacks at once, began %v, want %s", most, began, want)
+	first := fakeRoute{Route: Route{Name: "a", Patterns: []string{"a"}, Delay: -1}, work: time.Second}
+	second := fakeRoute{Route: Route{Name: "b", Patterns: []string{"b"}, Delay: -1}}
+	for most, want := range map[int]string{1: "a:a@0-1000 b:b@1000", 2: "a:a@0-1000 b:b@0", -1: "a:a@0-1000 b:b@0"} {
+		inBubble(t, fmt.Sprint(most), func(t *testing.T) {
+			got := runRoutesWith(t, Options{Concurrency: 1}, 0, func(s *runLog) {
+				synctest.Wait()
+				mustSet(t, s.router, s.routes([]fakeRoute{second})...)
+				s.router.Events(word("b"))
+				s.router.SetConcurrency(most)
+			}, "a@0", first)
+			if got != want {
+				t.Errorf("with %d callbacks at once, got runs %s, want %s", most, got, want)
 			}
 		})
 	}

@@ -32,6 +32,7 @@ func TestSubmit(t *testing.T) {
 		{"an event without a mask is wanted whatever is asked for", []fakeRoute{build}, "a.md:", "", 130, "", "build:a.md@30-130"},
 		{"but not by routes whose patterns are for others", []fakeRoute{build}, "x:", "", 0, "", ""},
 		{"the last of several runs counts", []fakeRoute{build, styles.with(func(a *fakeRoute) { a.work = 500 * ms })}, "a.md a.scss", "", 530, "", "build:a.md@30-130 css:a.scss@30-530"},
+		{"also while another retries", []fakeRoute{failing(styles, "all").with(func(a *fakeRoute) { a.Retries, a.Backoff = 2, 10*ms }), build.with(func(a *fakeRoute) { a.work = 500 * ms })}, "a.md a.scss", "", 530, `route "css": exit status 1`, "build:a.md@30-530 css:a.scss@30-130! css:a.scss@140-240! css:a.scss@260-360!"},
 		{"what follows counts too", []fakeRoute{build, pages.with(func(a *fakeRoute) { a.work = 70 * ms })}, "a.md", "", 200, "", "build:a.md@30-130 pages:a.md@130-200"},
 		{"what waits behind counts too", []fakeRoute{build, reload}, "a.md x.html", "", 130, "", "build:a.md@30-130 reload:x.html@130"},
 		{"what others do does not", []fakeRoute{build, reload}, "x.html", "a.md@150", 100, "", "reload:x.html@100 build:a.md@180-280"},
