@@ -65,13 +65,16 @@ type runCommand struct {
 	cfg            config.Run
 	stdin          *os.File
 	stdout, stderr io.Writer
-	outputs        runOutputs
-	end            context.CancelCauseFunc // ends it all; nil is success
-	runner         *job.Runner
-	runnable       *runnable.Runnable
-	router         *router.Router
-	terminal       *runTerminal // nil without one
-	waits          runnable.WaitLog
+
+	toStdout, toStderr io.Writer      // which the command writes to
+	lines              *logging.Queue // to standard error
+
+	end      context.CancelCauseFunc // ends it all; nil is success
+	runner   *job.Runner
+	runnable *runnable.Runnable
+	router   *router.Router
+	terminal *runTerminal // nil without one
+	waits    runnable.WaitLog
 }
 
 // run watches the paths and runs the command until ctx ends.
@@ -134,7 +137,7 @@ func (c *runCommand) newRouter() (_ *router.Router, err error) {
 		}
 		if clears {
 			const home, screen, history = "\x1b[H", "\x1b[2J", "\x1b[3J"
-			_, _ = io.WriteString(c.outputs.stdout, home+screen+history)
+			_, _ = io.WriteString(c.toStdout, home+screen+history)
 		}
 		return c.runnable.Run(ctx, batch)
 	}
@@ -231,10 +234,7 @@ func (c *runCommand) sayNotes(ctx context.Context) {
 	}
 
 	why := ""
-	hasIgnoreFile := func(root string) bool {
-		_, err := os.Lstat(filepath.Join(root, ".gitignore"))
-		return err == nil
-	}
+	hasIgnoreFile := func(root string) bool { return config.IsFile(filepath.Join(root, ".gitignore")) }
 	if c.cfg.IgnoreFiles && slices.ContainsFunc(c.cfg.Paths, hasIgnoreFile) {
 		why = " (what git ignores counts only with -ignore-files=false)"
 	}

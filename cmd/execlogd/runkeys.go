@@ -18,7 +18,6 @@ import (
 type keyReader struct {
 	terminal *job.Terminal
 	press    func(key byte) // called for each key, by the goroutine that reads
-	hungUp   func()         // called when the terminal is gone
 
 	file *os.File // the terminal opened once more, without blocking
 
@@ -32,12 +31,12 @@ type keyReader struct {
 }
 
 // newKeyReader returns a keyReader that is off. It must be closed.
-func newKeyReader(terminal *job.Terminal, press func(key byte), hungUp func()) (*keyReader, error) {
+func newKeyReader(terminal *job.Terminal, press func(key byte)) (*keyReader, error) {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/dev/tty", Err: err}
 	}
-	k := &keyReader{terminal: terminal, press: press, hungUp: hungUp, file: os.NewFile(uintptr(fd), "/dev/tty"), done: make(chan struct{})}
+	k := &keyReader{terminal: terminal, press: press, file: os.NewFile(uintptr(fd), "/dev/tty"), done: make(chan struct{})}
 	k.changed.L = &k.mu
 
 	// Without deadlines a read could not be interrupted.
@@ -65,7 +64,7 @@ func (k *keyReader) on() {
 		err = k.terminal.SetModes(&single)
 	}
 	if err != nil {
-		k.hungUp()
+		k.terminal.HungUp()
 		return
 	}
 
@@ -122,7 +121,7 @@ func (k *keyReader) read() {
 			k.press(one[0])
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.EINTR):
 		default:
-			k.hungUp()
+			k.terminal.HungUp()
 			return
 		}
 	}

@@ -11,17 +11,10 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-// runOutputs are the standard streams of execlogd run. Where both lead to the same
-// file they have one queue, so that lines do not mix. The command waits for what it
-// writes to be read, as under a shell. Our own lines are dropped when nobody reads
-// them.
-type runOutputs struct {
-	stdout, stderr io.Writer      // for the command
-	queue          *logging.Queue // to standard error
-}
-
-// openOutputs opens the outputs. The function that it returns writes what is left in
-// them.
+// openOutputs opens the outputs of execlogd run. Where both lead to the same file they
+// have one queue, so that lines do not mix. The command waits for what it writes to be
+// read, as under a shell. Our own lines are dropped when nobody reads them. The function
+// that it returns writes what is left in the queues.
 func (c *runCommand) openOutputs(ctx context.Context) (closeAll func()) {
 	errs := logging.NewQueue(func(n int) {
 		c.say(logging.Count(n, "line was", "lines were") + " dropped, as nobody read them")
@@ -32,7 +25,7 @@ func (c *runCommand) openOutputs(ctx context.Context) (closeAll func()) {
 		out = logging.NewQueue(nil)
 	}
 
-	c.outputs = runOutputs{out.WaitingWriter(ctx, c.stdout), errs.WaitingWriter(ctx, c.stderr), errs}
+	c.toStdout, c.toStderr, c.lines = out.WaitingWriter(ctx, c.stdout), errs.WaitingWriter(ctx, c.stderr), errs
 
 	return func() {
 		var closing sync.WaitGroup
@@ -44,7 +37,7 @@ func (c *runCommand) openOutputs(ctx context.Context) (closeAll func()) {
 
 // say prints a line for the user.
 func (c *runCommand) say(text string) {
-	c.outputs.queue.WriteLine(c.stderr, "execlogd: "+text+"\n")
+	c.lines.WriteLine(c.stderr, "execlogd: "+text+"\n")
 }
 
 // jobOptions returns how to run the command. It writes to terminals itself.
@@ -69,9 +62,9 @@ func (c *runCommand) printOutput(l job.Line) {
 		end = ""
 	}
 
-	to := c.outputs.stdout
+	to := c.toStdout
 	if l.Stderr {
-		to = c.outputs.stderr
+		to = c.toStderr
 	}
 
 	if _, err := io.WriteString(to, l.Text+end); err != nil {

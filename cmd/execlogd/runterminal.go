@@ -14,9 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -58,7 +57,7 @@ var activeTerminal atomic.Pointer[runTerminal]
 // openTerminal opens the terminal that controls the process. It returns nil unless
 // the standard streams are that terminal.
 func (c *runCommand) openTerminal() (*runTerminal, error) {
-	if !sameTerminal(c.stdin, c.stdout) && !sameTerminal(c.stdin, c.stderr) {
+	if !logging.IsTerminal(c.stdin) || !sameOutput(c.stdin, c.stdout) && !sameOutput(c.stdin, c.stderr) {
 		return nil, nil
 	}
 	terminal, err := job.OpenTerminal(c.stdin)
@@ -68,24 +67,13 @@ func (c *runCommand) openTerminal() (*runTerminal, error) {
 
 	t := &runTerminal{c: c, terminal: terminal, lends: c.cfg.Service.Input != job.NoInput && !c.cfg.PerFile()}
 	terminal.HungUp = func() { c.end(nil) }
-	if t.keys, err = newKeyReader(terminal, t.press, terminal.HungUp); err != nil {
+	if t.keys, err = newKeyReader(terminal, t.press); err != nil {
 		return nil, err
 	}
 	terminal.OnDemand = c.cfg.GoesOn()
 	terminal.Lending, terminal.Returned = t.keys.off, t.keys.on
 	activeTerminal.Store(t)
 	return t, nil
-}
-
-// sameTerminal reports whether both are one terminal.
-func sameTerminal(in *os.File, out io.Writer) bool {
-	file, ok := out.(*os.File)
-	if !ok || in == nil {
-		return false
-	}
-	var a, b unix.Stat_t
-	return unix.Fstat(int(in.Fd()), &a) == nil && unix.Fstat(int(file.Fd()), &b) == nil &&
-		a.Mode&unix.S_IFMT == unix.S_IFCHR && b.Mode&unix.S_IFMT == unix.S_IFCHR && a.Rdev == b.Rdev
 }
 
 // begin starts to handle SIGTSTP and SIGCONT, and to read keys. When a run is about
@@ -95,10 +83,9 @@ func (t *runTerminal) begin(starts bool) {
 		return
 	}
 	signals := make(chan os.Signal, 8)
-	done := make(chan struct{})
+	var handling sync.WaitGroup
 	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGCONT)
-	go func() {
-		defer close(done)
+	handling.Go(func() {
 		for s := range signals {
 			if s == syscall.SIGTSTP {
 				t.terminal.Suspend()
@@ -106,11 +93,11 @@ func (t *runTerminal) begin(starts bool) {
 				t.terminal.Continue()
 			}
 		}
-	}()
+	})
 	t.stop = func() {
 		signal.Stop(signals)
 		close(signals)
-		<-done
+		handling.Wait()
 	}
 
 	isForCommand := starts && t.lends && !t.terminal.OnDemand
@@ -149,7 +136,7 @@ func (t *runTerminal) press(key byte) {
 	case 'q':
 		t.c.end(nil)
 	case '?':
-		_, _ = io.WriteString(t.c.outputs.stderr, keyHelp+"\n")
+		_, _ = io.WriteString(t.c.toStderr, keyHelp+"\n")
 	}
 }
 
