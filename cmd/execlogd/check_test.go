@@ -107,17 +107,6 @@ func TestCheckStopsAtManyMistakes(t *testing.T) {
 	}
 }
 
-func TestCheckUsage(t *testing.T) {
-	for _, args := range [][]string{{"check"}, {"check", "x.toml"}, {"check", "-config", "x", "y"}, {"check", "-conf", "x"}} {
-		if err := run(t.Context(), args, io.Discard, io.Discard); exitStatus(err) != 2 {
-			t.Errorf("%v: %v, want a usage error", args, err)
-		}
-	}
-	if err := run(t.Context(), []string{"check", "-config", "/no/such"}, io.Discard, io.Discard); exitStatus(err) != 1 {
-		t.Errorf("no such file: %v", err)
-	}
-}
-
 // With a mistake in the file nothing starts, and the error is one line.
 func TestWrongFileStartsNothing(t *testing.T) {
 	dir := t.TempDir()

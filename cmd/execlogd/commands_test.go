@@ -13,130 +13,84 @@ import (
 	"testing"
 )
 
+// output returns what a command prints, with DIR for a directory.
+func output(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	var out strings.Builder
+	if err := run(t.Context(), args, &out, io.Discard); err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	return strings.ReplaceAll(out.String(), dir, "DIR")
+}
+
+// words returns the words of a command line. In a word, ~ stands for a space.
+func words(line string) []string {
+	all := strings.Fields(line)
+	for i := range all {
+		all[i] = strings.ReplaceAll(all[i], "~", " ")
+	}
+	return all
+}
+
 func TestWhy(t *testing.T) {
-	root := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(root, "a b"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(root, ".x.toml")
-	if err := os.WriteFile(file, []byte("[[route]]\nname = 'each'\nper = 'file'\nrun = ['true']\n[[route]]\nname = 'all'\nrun = ['true']\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	tests := []struct{ args, path, want string }{
-		{"", "x.css", "route    reload: triggered by modify|moved_to\npages    those that use it fetch it again in place, and so does every page "},
-		{"", "x.css", "route    names: triggered by attrib|moved_from|moved_to|create|delete\npages    those that use or show it say when it is gone"},
-		{"", "a b", "pages    those that use or show something in it are loaded again, and so is every page"},
-		{"", ".git/x", "route    reload: ignored by the pattern .*\n"},
-		{"-ignore *.css", "x.css", "route    reload: ignored by the pattern *.css\n"},
-		{"-livereload=false", "x.css", "routes   none: -livereload=false\n"},
-		{"", "../x", "root     none: it is not below "},
-		{"", "x", "path     " + root + "/x (not there now)\n"},
-		{"", "a b", `path     "` + root + `/a b" (a directory)` + "\n"},
-		{"-config " + file, "x", "route    each: triggered by modify|moved_to, or when it is new, empty and closed\n"},
-		{"-config " + file, "x", "route    all: triggered by modify|moved_from|moved_to|create|delete\n"},
-	}
-	for _, tt := range tests {
-		args := append([]string{"why", "-root", root}, strings.Fields(tt.args)...)
-		var out strings.Builder
-		if err := run(t.Context(), append(args, root+"/"+tt.path), &out, io.Discard); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(out.String(), tt.want) {
-			t.Errorf("%s %s: no %q in\n%s", tt.args, tt.path, tt.want, out.String())
-		}
-	}
-	if err := run(t.Context(), []string{"why"}, io.Discard, io.Discard); exitStatus(err) != 2 {
-		t.Errorf("why without a path: %v, want a usage error", err)
-	}
-}
-
-func TestWhyOfARename(t *testing.T) {
-	root := t.TempDir()
-	if err := os.Mkdir(filepath.Join(root, "dir"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	tests := []struct{ args, from, to, want string }{
-		{"-path ROOT -match *.go", "x.go", "y.md", "from     ROOT/x.go (not there now)\nroot     ROOT\nroute    run: triggered by moved_from, for the pattern *.go\n"},
-		{"-path ROOT -match *.go", "x.go", "y.md", "to       ROOT/y.md (not there now)\nroot     ROOT\nroute    run: no pattern matches\n"},
-		{"-path ROOT -events modify,moved_to", "x", "y", "route    run: moved_from is not among its events\n"},
-		{"-path ROOT -events modify,moved_to", "x", "y", "route    run: triggered by moved_to\n"},
-		{"-path ROOT -outputs out/", "out", "out.old", "route    run: an output of its own runs that is renamed, for the pattern out/ in its outputs\n"},
-		{"-path ROOT -match *.go", "dir", "else", "note     what is in the directory counts as renamed as well, each file by its own path\n"},
-	}
-	for _, tt := range tests {
-		args := strings.Fields(strings.ReplaceAll("why "+tt.args, "ROOT", root))
-		var out strings.Builder
-		if err := run(t.Context(), append(args, filepath.Join(root, tt.from), filepath.Join(root, tt.to)), &out, io.Discard); err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.ReplaceAll(out.String(), root, "ROOT"); !strings.Contains(got, tt.want) {
-			t.Errorf("%s %s %s: no %q in\n%s", tt.args, tt.from, tt.to, tt.want, got)
-		}
-	}
-}
-
-func TestWhyTakesTheFlagsOfRun(t *testing.T) {
-	root := t.TempDir()
-	tests := []struct{ args, path, want string }{
-		{"-path ROOT -match *.go", "x.go", "route    run: triggered by modify|moved_from|moved_to|create|delete, for the pattern *.go\n"},
-		{"-path ROOT -match *.go", "x.md", "route    run: no pattern matches\n"},
-		{"run -path ROOT -ignore *.go", "x.go", "route    run: ignored by the pattern *.go\n"},
-		{"-path ROOT -path ROOT/below -outputs out/", "below/out/x", "root     ROOT/below\nroute    run: written by its own runs, for the pattern out/ in its outputs\n"},
-		{"-path ROOT -per file", "x", "route    run: triggered by modify|moved_to, or when it is new, empty and closed\n"},
-		{"-path ROOT -changed-only", "x", "delete, unless it has in it what it had at the last run\n"},
-		{"-path ROOT -recursive=false", "a/x", "route    run: not directly in the root, and recursive is false\n"},
-		{"-path ROOT -recursive=false", "x", "route    run: triggered by modify"},
-		{"-path ROOT/else -restart", "x", "root     none: it is not below ROOT/else, so nothing happens\n"},
-	}
-	for _, tt := range tests {
-		args := strings.Fields(strings.ReplaceAll("why "+tt.args, "ROOT", root))
-		var out strings.Builder
-		if err := run(t.Context(), append(args, root+"/"+tt.path), &out, io.Discard); err != nil {
-			t.Errorf("%s: %v", tt.args, err)
-		}
-		if got := strings.ReplaceAll(out.String(), root, "ROOT"); !strings.Contains(got, tt.want) {
-			t.Errorf("%s %s: no %q in\n%s", tt.args, tt.path, tt.want, got)
-		}
-	}
-	for args, want := range map[string]string{
-		"-per many x":     `-per is "many": want one of file, route`,
-		"run -config f x": "not defined: -config",
-		"-clear":          "takes one path",
-	} {
-		err := run(t.Context(), strings.Fields("why "+args), io.Discard, io.Discard)
-		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want a usage error with %s", args, err, want)
-		}
-	}
-}
-
-func TestWhyFollowsSymbolicLinks(t *testing.T) {
 	dir := t.TempDir()
-	for _, d := range []string{"site", "else"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+	t.Chdir(dir)
+	for _, d := range []string{"site/a b", "else"} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for link, to := range map[string]string{"link": "site", "site/out": "../else", "site/in": "."} {
-		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+		if err := os.Symlink(to, link); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tests := []struct{ root, path, want string }{
-		{"link", "site/a/x.css", "route    reload: triggered by"},
-		{"site", "link/x.css", "route    reload: triggered by"},
-		{"link", "link/x.css", "route    reload: triggered by"},
-		{"site", "site/in/x.css", "route    reload: triggered by"},
-		{"site", "site/out/x.css", "root     none: DIR/else/x.css, which it is, is not below DIR/site, so nothing happens"},
-		{"site", "site/out", "route    reload: triggered by"}, // the link itself
+	if err := os.WriteFile("site/.x.toml", []byte("[[route]]\nname = 'each'\nper = 'file'\nrun = ['true']\n[[route]]\nname = 'all'\nrun = ['true']\n"), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	for _, tt := range tests {
-		var out strings.Builder
-		if err := run(t.Context(), []string{"why", "-root", filepath.Join(dir, tt.root), filepath.Join(dir, tt.path)}, &out, io.Discard); err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.ReplaceAll(out.String(), dir, "DIR"); !strings.Contains(got, tt.want) {
-			t.Errorf("-root %s %s: no %q in\n%s", tt.root, tt.path, tt.want, got)
+	for _, tt := range []struct{ args, want string }{
+		{"-root site site/x.css", "route    reload: triggered by modify|moved_to\npages    those that use it fetch it again in place, and so does every page "},
+		{"-root site site/x.css", "route    names: triggered by attrib|moved_from|moved_to|create|delete\npages    those that use or show it say when it is gone"},
+		{"-root site site/a~b", "pages    those that use or show something in it are loaded again, and so is every page"},
+		{"-root site site/.git/x", "route    reload: ignored by the pattern .*\n"},
+		{"-root site -ignore *.css site/x.css", "route    reload: ignored by the pattern *.css\n"},
+		{"-root site -livereload=false site/x.css", "routes   none: -livereload=false\n"},
+		{"-root site x", "root     none: it is not below DIR/site, so nothing happens\n"},
+		{"-root site site/x", "path     DIR/site/x (not there now)\n"},
+		{"-root site site/a~b", `path     "DIR/site/a b" (a directory)` + "\n"},
+		{"-config site/.x.toml site/x", "route    each: triggered by modify|moved_to, or when it is new, empty and closed\n"},
+		{"-config site/.x.toml site/x", "route    all: triggered by modify|moved_from|moved_to|create|delete\n"},
+
+		// Symbolic links.
+		{"-root link site/a/x.css", "route    reload: triggered by"},
+		{"-root site link/x.css", "route    reload: triggered by"},
+		{"-root link link/x.css", "route    reload: triggered by"},
+		{"-root site site/in/x.css", "route    reload: triggered by"},
+		{"-root site site/out/x.css", "root     none: DIR/else/x.css, which it is, is not below DIR/site, so nothing happens"},
+		{"-root site site/out", "route    reload: triggered by"}, // the link itself
+
+		// The flags of run.
+		{"-match *.go x.go", "route    run: triggered by modify|moved_from|moved_to|create|delete, for the pattern *.go\n"},
+		{"-match *.go x.md", "route    run: no pattern matches\n"},
+		{"run -ignore *.go x.go", "route    run: ignored by the pattern *.go\n"},
+		{"-path . -path below -outputs out/ below/out/x", "root     DIR/below\nroute    run: written by its own runs, for the pattern out/ in its outputs\n"},
+		{"-per file x", "route    run: triggered by modify|moved_to, or when it is new, empty and closed\n"},
+		{"-changed-only x", "delete, unless it has in it what it had at the last run\n"},
+		{"-recursive=false a/x", "route    run: not directly in the root, and recursive is false\n"},
+		{"-recursive=false x", "route    run: triggered by modify"},
+		{"-path site/.x.toml -match *.go site/.x.toml", "triggered by"}, // every pattern is for a root that is a file
+		{"-path else -restart x", "root     none: it is not below DIR/else, so nothing happens\n"},
+
+		// Renames.
+		{"-match *.go x.go y.md", "from     DIR/x.go (not there now)\nroot     DIR\nroute    run: triggered by moved_from, for the pattern *.go\n"},
+		{"-match *.go x.go y.md", "to       DIR/y.md (not there now)\nroot     DIR\nroute    run: no pattern matches\n"},
+		{"-events modify,moved_to x y", "route    run: moved_from is not among its events\n"},
+		{"-events modify,moved_to x y", "route    run: triggered by moved_to\n"},
+		{"-path . -outputs out/ out out.old", "route    run: an output of its own runs that is renamed, for the pattern out/ in its outputs\n"},
+		{"-match *.go site away", "note     what is in the directory counts as renamed as well, each file by its own path\n"},
+	} {
+		if got := output(t, dir, words("why "+tt.args)...); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: no %q in\n%s", tt.args, tt.want, got)
 		}
 	}
 }
@@ -243,23 +197,43 @@ func TestWatchNotRecursive(t *testing.T) {
 	}
 }
 
-func TestWatchErrors(t *testing.T) {
+func TestWrongCommandLines(t *testing.T) {
 	for _, tt := range []struct {
-		args   []string
+		args   string
 		want   string
 		status int
 	}{
-		{[]string{"watch", "-events", "foo"}, `unknown event "foo"`, 2},
-		{[]string{"watch", "-evnts", "foo"}, "(execlogd watch -help lists the flags)", 2},
-		{[]string{"why", "-rot", "x"}, "(execlogd why -help lists the flags)", 2},
-		{[]string{"watch", "-json", "-0"}, "drop one of them", 2},
-		{[]string{"watch", "-ignore", "["}, "it is no glob", 2},
-		{[]string{"watch", "/no/such"}, "create it, or name another", 1},
-		{[]string{"wacht"}, "It is no command (check, log, run, trigger, watch, why)", 2},
+		{"wacht", "It is no command (check, log, run, trigger, watch, why)", 2},
+		{"watch -events foo", `unknown event "foo"`, 2},
+		{"watch -evnts foo", "(execlogd watch -help lists the flags)", 2},
+		{"watch -json -0", "drop one of them", 2},
+		{"watch -ignore [", "it is no glob", 2},
+		{"watch /no/such", "create it, or name another", 1},
+		{"why", "takes one path, or two", 2},
+		{"why -rot x", "(execlogd why -help lists the flags)", 2},
+		{"why -per many x", `-per is "many": want one of file, route`, 2},
+		{"why run -config f x", "not defined: -config", 2},
+		{"why -clear", "takes one path", 2},
+		{"check", "takes a file", 2},
+		{"check x.toml", "takes a file", 2},
+		{"check -config x y", "takes a file", 2},
+		{"check -config /no/such", "no such file", 1},
+		{"log x", `what is "x"?`, 2},
+		{"trigger", "which route is to run?", 2},
+		{"run", "what is to run?", 2},
+		{"run -match [ true", `pattern "[": it is no glob`, 2},
+		{"run -timeout 5 true", `-timeout is "5": want a time with its unit`, 2},
+		{"run -no true", "(execlogd run -help lists the flags)", 2},
+		{"run -path /no/such true", `path "/no/such" does not exist: create it, or name another with -path, or add -wait`, 1},
+		{"run no-such-program", `command "no-such-program" is in no directory of PATH`, 1},
+		{"run make~&&~./x", "execlogd run -shell 'make && ./x'", 2},
+		{"run go~test~./...", "execlogd run -shell 'go test ./...'", 2},
+		{"run echo~'a'~>b", `execlogd run -shell 'echo '\''a'\'' >b'`, 2},
+		{"run ls|wc", "execlogd run -shell 'ls|wc'", 2},
 	} {
-		err := run(t.Context(), tt.args, io.Discard, io.Discard)
+		err := run(t.Context(), words(tt.args), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || exitStatus(err) != tt.status {
-			t.Errorf("%v: %v (%d), want %s (%d)", tt.args, err, exitStatus(err), tt.want, tt.status)
+			t.Errorf("%s: %v (%d), want %s (%d)", tt.args, err, exitStatus(err), tt.want, tt.status)
 		}
 	}
 }

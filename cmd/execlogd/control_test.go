@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,19 +43,18 @@ func TestLogPrintsWhatRan(t *testing.T) {
 	s.Write("x.bad", "text\n")
 	s.Await("msg=failed")
 
-	var out bytes.Buffer
-	testenv.Check(t, run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
+	out := output(t, s.Dir, "log", "-control", s.Dir+"/control.sock")
 	for i, want := range []string{
 		`build  ✓ ok after 1ms "DIR/a b.md"`,
 		`fails  ✗ sh -c "printf 'why\\033[2J'; exit 3": exit status 3 after 1ms DIR/x.bad`,
 		`fails  ┃ why\x1b[2J`,
 	} {
-		lines := strings.Split(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "\n")
+		lines := strings.Split(out, "\n")
 		if i < len(lines) {
 			lines[i] = regexpTook.ReplaceAllString(lines[i], " after 1ms ")
 		}
 		if i >= len(lines) || !strings.HasSuffix(strings.TrimSpace(lines[i]), want) {
-			t.Errorf("line %d: want %s in\n%s", i, want, out.String())
+			t.Errorf("line %d: want %s in\n%s", i, want, out)
 		}
 	}
 }
@@ -119,9 +117,8 @@ shell = "exec sleep 1000"
 	s.Await("msg=up")
 	s.Write("a.late", "text\n")
 	s.Await(`level=ERROR msg=failed route=late`)
-	var out bytes.Buffer
-	testenv.Check(t, run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
-	got := regexp.MustCompile(`(?m)^\S+ \S+ | after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "")
+	out := output(t, s.Dir, "log", "-control", s.Dir+"/control.sock")
+	got := regexp.MustCompile(`(?m)^\S+ \S+ | after \S+`).ReplaceAllString(out, "")
 	want := `slow   ■ restarted DIR/a.md
 slow   • running DIR/a.md
 late   ✗ sh -c "exec sleep 1000": stopped at its timeout of 1ms: context deadline exceeded DIR/a.late
@@ -154,9 +151,8 @@ shell = "echo up; read status <held; exit $status"
 		s.Write("x.c", "1")
 		s.AwaitAll("msg=up", "msg=done route=app")
 	}
-	var out bytes.Buffer
-	testenv.Check(t, run(t.Context(), []string{"log", "-control", s.Dir + "/control.sock"}, &out, io.Discard))
-	got := regexp.MustCompile(`(?m)^\S+ \S+ |app +| after \S+`).ReplaceAllString(strings.ReplaceAll(out.String(), s.Dir, "DIR"), "")
+	out := output(t, s.Dir, "log", "-control", s.Dir+"/control.sock")
+	got := regexp.MustCompile(`(?m)^\S+ \S+ |app +| after \S+`).ReplaceAllString(out, "")
 	want := `✗ service has died: sh -c "echo up; read status <held; exit $status": exit status 7 DIR
 ┃ up
 ✗ service has died: sh -c "echo up; read status <held; exit $status": ended by itself, with exit status 0 DIR/x.c

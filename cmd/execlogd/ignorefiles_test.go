@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,14 +48,12 @@ func TestWhyNamesIgnoreFile(t *testing.T) {
 	dir, files := ignoringTree(t)
 	files.save("out/made")
 	for args, want := range map[string]string{
-		"-path " + dir:                        "ignored by the pattern /out/ in " + dir + "/.gitignore:2",
+		"-path " + dir:                        "ignored by the pattern /out/ in DIR/.gitignore:2",
 		"-ignore-files=false -path " + dir:    "triggered by",
 		"-path " + dir + " -ignore " + "made": "ignored by the pattern made\n",
 	} {
-		var out strings.Builder
-		testenv.Check(t, run(t.Context(), append(append([]string{"why", "run"}, strings.Fields(args)...), dir+"/out/made"), &out, io.Discard))
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%s: no %q in\n%s", args, want, &out)
+		if out := output(t, dir, strings.Fields("why run "+args+" "+dir+"/out/made")...); !strings.Contains(out, want) {
+			t.Errorf("%s: no %q in\n%s", args, want, out)
 		}
 	}
 }

@@ -127,15 +127,3 @@ func TestWatchSingleFile(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
-
-// why knows that a root which is a file is what it is for.
-func TestWhyOfRootThatIsFile(t *testing.T) {
-	dir := t.TempDir()
-	r := &runTest{t: t, dir: dir}
-	r.save("app.conf")
-	var out strings.Builder
-	testenv.Check(t, run(t.Context(), []string{"why", "run", "-path", dir + "/app.conf", "-match", "*.go", dir + "/app.conf"}, &out, io.Discard))
-	if !strings.Contains(out.String(), "triggered by") {
-		t.Errorf("got\n%s", &out)
-	}
-}

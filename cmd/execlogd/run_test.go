@@ -190,44 +190,6 @@ func TestRunRestarts(t *testing.T) {
 	r.next("ended") // before run returns
 }
 
-func TestRunUsage(t *testing.T) {
-	for args, want := range map[string]string{
-		"":                     "what is to run?",
-		"-match [ true":        `pattern "[": it is no glob`,
-		"-per path true":       `-per is "path": want one of file, route`,
-		"-delay -1s true":      `-delay is "-1s": want a time with its unit, not negative`,
-		"-timeout 5 true":      `-timeout is "5": want a time with its unit`,
-		"-no true":             "(execlogd run -help lists the flags)",
-		"-events nothing true": `unknown event "nothing"`,
-	} {
-		err := run(t.Context(), append([]string{"run"}, strings.Fields(args)...), io.Discard, io.Discard)
-		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %s", args, err, want)
-		}
-	}
-	for script, want := range map[string]string{
-		"make && ./x":    "execlogd run -shell 'make && ./x'",
-		"go test ./...":  "execlogd run -shell 'go test ./...'",
-		"echo 'a' >b":    `execlogd run -shell 'echo '\''a'\'' >b'`,
-		"ls|wc":          "execlogd run -shell 'ls|wc'",
-		"./no such.sh\n": "execlogd run -shell './no such.sh\n'",
-	} {
-		err := run(t.Context(), []string{"run", "-match", "*.go", script}, io.Discard, io.Discard)
-		if exitStatus(err) != 2 || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want a usage error with %s", script, err, want)
-		}
-	}
-	for args, want := range map[string]string{
-		"-path /no/such true": `path "/no/such" does not exist: create it, or name another with -path, or add -wait`,
-		"no-such-program":     `command "no-such-program" is in no directory of PATH`,
-	} {
-		err := run(t.Context(), append([]string{"run"}, strings.Fields(args)...), io.Discard, io.Discard)
-		if exitStatus(err) != 1 || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %s", args, err, want)
-		}
-	}
-}
-
 // terminal opens a pseudo-terminal, and returns both ends.
 func terminal(t *testing.T) (screen, program *os.File) {
 	t.Helper()
@@ -250,42 +212,27 @@ func terminal(t *testing.T) (screen, program *os.File) {
 	return screen, program
 }
 
-// A command writes to a terminal itself.
-func TestRunLeavesTheTerminalToTheCommand(t *testing.T) {
+// A command writes to a terminal itself, which -clear clears before.
+func TestRunWritesToATerminal(t *testing.T) {
 	screen, program := terminal(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() {
-		ended <- run(ctx, []string{"run", "-path", t.TempDir(), "--", "sh", "-c", "test -t 1 && ! test -t 2 && ! test -t 0 && printf 50%%; echo elsewhere >&2; printf '\\r100%%'; sleep 1000"}, program, io.Discard)
-	}()
-	got := make([]byte, len("50%\r100%"))
-	if _, err := io.ReadFull(screen, got); err != nil || string(got) != "50%\r100%" {
-		t.Errorf("got %q %v", got, err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	for want, args := range map[string][]string{
+		"50%\r100%":                 {"sh", "-c", "test -t 1 && ! test -t 2 && ! test -t 0 && printf 50%%; echo elsewhere >&2; printf '\\r100%%'; sleep 1000"},
+		"\x1b[H\x1b[2J\x1b[3Jshown": {"-clear", "--", "sh", "-c", "printf shown; sleep 1000"},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- run(ctx, append([]string{"run", "-path", t.TempDir()}, args...), program, io.Discard) }()
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(screen, got); err != nil || string(got) != want {
+			t.Errorf("got %q %v, want %q", got, err, want)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := program.WriteString("still open"); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestRunClearsATerminal(t *testing.T) {
-	screen, program := terminal(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() {
-		ended <- run(ctx, []string{"run", "-clear", "-path", t.TempDir(), "echo", "shown"}, program, io.Discard)
-	}()
-	got := make([]byte, len("\x1b[H\x1b[2J\x1b[3Jshown"))
-	if _, err := io.ReadFull(screen, got); err != nil || string(got) != "\x1b[H\x1b[2J\x1b[3Jshown" {
-		t.Errorf("got %q %v", got, err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 }

@@ -68,9 +68,6 @@ func TestTrigger(t *testing.T) {
 			t.Errorf("%s: ran for %q, want %q", tt.args, got, tt.ran)
 		}
 	}
-	if err := ask(); exitStatus(err) != 2 || !strings.Contains(err.Error(), "which route is to run?") {
-		t.Errorf("without a route: %v", err)
-	}
 	s.Write("status", "7")
 	if err := ask("-n", "build"); err != nil {
 		t.Errorf("-n: %v", err)
