@@ -137,18 +137,6 @@ func TestOwnersAddress(t *testing.T) {
 	}
 }
 
-// A server that comes with a later configuration has its owner told then.
-func TestOwnersAddressComesWithTheServer(t *testing.T) {
-	s := begin(t, "-- site/index.html --\n-- x.toml --\n"+oneRoute)
-	s.Load("[server]\nroot = 'site'\nport = 0\n")
-	s.AwaitAll("execlogd: status page http://127.0.0.1:", `msg="configuration loaded"`)
-	for _, line := range s.Seen[:1] {
-		if strings.Contains(line, "token") {
-			t.Errorf("without a server: %q", line)
-		}
-	}
-}
-
 func TestStatusPageShowsWhatRan(t *testing.T) {
 	s := begin(t, `
 -- site/ --
