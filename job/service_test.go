@@ -197,7 +197,12 @@ func TestServiceDies(t *testing.T) {
 			if err := syscall.Kill(jobs.lastRun().PID, signal); err != nil {
 				t.Fatal(err)
 			}
-			err := <-died
+			var err error
+			select {
+			case err = <-died:
+			case <-time.After(20 * time.Second):
+				t.Fatal("Died is not told")
+			}
 			if e, ok := errors.AsType[*Error](err); !ok || !e.Run.Died() || e.Run.Err.Error() != want {
 				t.Errorf("it died with %v, want %s", err, want)
 			}
