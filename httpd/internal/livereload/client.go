@@ -124,8 +124,11 @@ func (h *Hub) take(c *client) (frames []byte) {
 	u := c.pending
 	c.pending = update{}
 	if !c.extended {
-		if u.reload != nil {
+		switch {
+		case u.reload != nil:
 			return u.reload.frame
+		case len(u.assets) == 1:
+			return u.assets[0].frame // all pages share it
 		}
 		for _, asset := range u.assets {
 			frames = append(frames, asset.frame...)
