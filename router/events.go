@@ -103,11 +103,12 @@ func (s *routeState) isEmptyNewFile(k key, e inotify.Event) bool {
 func (s *routeState) put(k key, e inotify.Event, c *cause, by []*Submission, now time.Time) {
 	x := entry{event: e, pinned: e.Mask == 0, submissions: refAll(by)}
 	x.event.Mask = cmp.Or(e.Mask&(s.route.Mask|inotify.IsDir), e.Mask&inotify.CloseWrite)
-	q := s.makeQueue(k)
-	if by == nil && s.loop.reported.renew(k, now, muteReported) && !q.dropsEvents() {
-		s.loop.keep(&x)
-		q.markDirty() // if it is new it is forgotten again
-		return
+	if by == nil && s.loop.reported.renew(k, now, muteReported) {
+		if q := s.makeQueue(k); !q.dropsEvents() {
+			s.loop.keep(&x)
+			q.markDirty() // if it is new it is forgotten again
+			return
+		}
 	}
 	s.insert(x, c, now, false)
 }
@@ -306,11 +307,14 @@ func (s *routeState) trackOpen(k key, mask inotify.Mask, now time.Time) {
 	// have opened the file.
 	timeWasSet := mask&(inotify.Attrib|inotify.CloseWrite) == inotify.Attrib
 
-	e := s.entry(k)
-	if e == nil || !isWrite || timeWasSet {
+	q := s.queue(k)
+	if q == nil || !isWrite || timeWasSet {
 		return
 	}
-	q := s.queue(k)
+	e := q.batch.entries[k]
+	if e == nil {
+		return
+	}
 	q.noteFileChange()
 	if mask&inotify.CloseWrite != 0 {
 		q.batch.markClosed(e)
