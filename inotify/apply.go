@@ -44,7 +44,6 @@ func (w *Watcher) apply(rec record) {
 	case n == 0:
 		// The watch is of a file, or of a component, or was removed.
 		w.applyToFiles(rec)
-		w.handover.apply(rec)
 	case rec.mask&(Ignored|Unmount) != 0:
 		w.watchEnded(n, rec.mask)
 	case len(rec.name) == 0:
@@ -184,6 +183,9 @@ func (w *Watcher) relabel(moved, n dirtree.ID, rec record) {
 	from := w.departureOf(rec.cookie) // after attach, which may have removed its directory
 	w.emit(n, rec.name, rec.mask, from)
 	w.verify(n, rec.name, 0)
+	if w.state.isReplay {
+		w.pending.reportAnew(moved)
+	}
 
 	switch {
 	case w.skipped(n, rec.name):

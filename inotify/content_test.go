@@ -96,12 +96,12 @@ func TestContentTimesAreBounded(t *testing.T) {
 	}
 }
 
-// What was reported before an overflow, or before a Handover, is not reported again, and
+// What was reported before an overflow, or before a restart, is not reported again, and
 // what changes after it is.
-func TestContentTimesAfterOverflowAndHandover(t *testing.T) {
-	for _, what := range []string{"overflow", "handover"} {
+func TestContentTimesAfterOverflowAndRestart(t *testing.T) {
+	for _, what := range []string{"overflow", "restart"} {
 		t.Run(what, func(t *testing.T) {
-			tr := newFixture(t, Subscription{})
+			tr, saved := newStateFixture(t)
 			tr.do("mkdir d\nwrite f")
 			tr.read()
 			tr.must(tr.waitForClock())
@@ -109,7 +109,8 @@ func TestContentTimesAfterOverflowAndHandover(t *testing.T) {
 				tr.fillQueue("d")
 				tr.read()
 			} else {
-				tr.resume(tr.handOver())
+				tr.leave(saved)
+				tr.resume(saved)
 				tr.read()
 			}
 			for _, step := range []struct{ do, want string }{{"chmod f", ""}, {"touch f", "f"}, {"mmap f", "f"}} {

@@ -336,7 +336,7 @@ func closed(c <-chan struct{}) bool {
 
 // step does one turn of Run, and reports whether there was anything to do.
 func (s *differential) step() bool {
-	n, err := s.watcher.read()
+	buf, err := s.watcher.read()
 	if errors.Is(err, unix.EAGAIN) {
 		complete, err := s.watcher.repair()
 		s.must(err)
@@ -345,7 +345,7 @@ func (s *differential) step() bool {
 		return !complete
 	}
 	s.must(err)
-	for rec, err := range records(s.watcher.kernel.buf[:n]) {
+	for rec, err := range records(buf) {
 		s.must(err)
 		s.watcher.apply(rec)
 		s.watcher.deliver()

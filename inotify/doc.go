@@ -61,6 +61,12 @@
 // descriptors or memory ran out is looked at again then. A directory without permission is
 // reported as a problem, and watched when its mode allows it.
 //
+// Restarts: with Options.State and Options.Instance a Watcher goes on where that of another
+// process ended, also after kill -9. What happened in between waits in the kernel's queue.
+// Events that may not have been delivered before come again, in order; a directory that was
+// renamed among them is reported anew. Both files are to be kept together, for example in the
+// descriptor store of systemd (FDSTORE in sd_notify(3)).
+//
 // # How to read the events
 //
 // A file that is written in place is Modify, as often as the kernel reports it, and then
@@ -85,7 +91,8 @@
 //
 // # Requirements and cost
 //
-// Linux 4.11 (statx) and /proc are required; openat2 (5.6) saves system calls. A directory takes
+// Linux 4.11 (statx) and /proc are required, and 4.18 for Options.Instance; openat2 (5.6) saves
+// system calls. A directory takes
 // about 60 bytes and its name, and about a kilobyte in the kernel. A rename of a directory costs
 // the same whatever is below it. Nothing runs while nothing happens, unless something has to be
 // polled. `go test -bench . ./inotify` shows the figures, and those of the kernel alone.

@@ -28,7 +28,7 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 	w, s := h.w, h.s
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.handover.underway || s.closed {
+	if w.closed || s.closed {
 		return ErrClosed
 	}
 	defer w.wake() // Run does what the scan has left pending, and may have to start a timer

@@ -24,18 +24,18 @@ func (tr *fixture) mountFile() {
 		bind out:conf conf`)
 }
 
-// What happens to a mounted file between a Handover and Resume is reported.
+// What happens to a mounted file between two watchers is reported.
 func TestMountedFileResume(t *testing.T) {
 	if !inSubprocess(t, mountNamespaceAttr()) {
 		return
 	}
-	tr := newFixture(t, Subscription{})
+	tr, saved := newStateFixture(t)
 	tr.mountFile()
 	tr.must(tr.watcher.wait()) // for the list of mounts
 	tr.read()
-	h := tr.handOver()
+	tr.leave(saved)
 	tr.do(`append out:conf`)
-	tr.resume(h)
+	tr.resume(saved)
 	tr.wantEvent(tr.read(), "conf", Modify)
 	tr.do(`append out:conf`)
 	tr.wantEvent(tr.read(), "conf", Modify)

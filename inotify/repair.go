@@ -24,9 +24,6 @@ func (w *Watcher) repair() (complete bool, err error) {
 	if w.closed {
 		return false, ErrClosed
 	}
-	if w.handover.recordsMissing() {
-		w.pending.overflow = true
-	}
 
 	// The order matters: some work makes other work unnecessary. What belongs to directories
 	// that are not reachable has to wait for them.
@@ -62,9 +59,12 @@ func (w *Watcher) repair() (complete bool, err error) {
 		w.checkSkipped()
 	case p.mountedFiles:
 		w.compareMountedFiles(true)
+	case w.state.mayHaveUnknown:
+		w.state.mayHaveUnknown = !w.removeUnknownWatches()
 	case !w.poll():
 		w.consistent = time.Now()
 		w.shortageReported = len(w.unwatched.retries) > 0
+		w.save()
 		return true, nil
 	}
 	return false, nil

@@ -1,263 +1,530 @@
 package inotify
 
-// This file and state_snapshot.go are for restarts that lose nothing: the inotify instance and
-// a table of its watches outlive the process, in the descriptor store of systemd. Nothing in the
-// daemon calls Handover and Resume yet. The change that makes the daemon keep its state over a
-// restart wires them in, or replaces them.
-
 import (
 	"bufio"
-	"context"
-	"encoding/hex"
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/inotify/internal/dirfd"
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
+	"github.com/execlog/execlogd/internal/statelog"
 )
 
-// handoverTime is how long a Handover waits for an empty queue.
-const handoverTime = time.Second
+// This file is for restarts that lose nothing: the inotify instance outlives the process in the
+// descriptor store of systemd, and the file of Options.State holds what the Watcher knows. The
+// kernel's records are read into memory that this file shares, and the file is brought up to date
+// before they are overwritten. So it makes no difference how the process ends.
 
-// A handover is what Handover and Resume need of a Watcher that runs.
-type handover struct {
-	underway bool               // Handover was called
-	stop     context.CancelFunc // ends Run, if it was ever called
+// A record of the file begins with its kind.
+const (
+	changesOfTree   = 'T' // uvarint length of the roots, or 0 if they are as they were, roots, changes of the tree
+	recordsOfKernel = 'R' // which are to be applied to the tree once more
+)
 
-	// sentinel is the watch that a Handover has removed after all others. Its
-	// IN_IGNORED record is the last of what Resume has to read. 0 when that was
-	// read, or none is expected.
-	sentinel int32
+// maxKeptRecords bounds the bytes of the kernel's records that are saved while there is work to do. When
+// there are more, everything is scanned instead.
+const maxKeptRecords = 16 << 20
+
+// The shared memory of the file holds three words and the buffer into which records are read. The
+// records in the buffer are not finished unless it begins with a word that is 0.
+const (
+	pendingWord    = 0  // not 0 while the tree may not be what the records say
+	consistentWord = 8  // Watcher.consistent, in ns since 1970
+	unknownWord    = 16 // state.mayHaveUnknown, not 0 for true
+	sharedBuffer   = 4 << 10
+)
+
+// maxDevices is how many devices the nodes of a tree can tell apart; see dirtree.Node.
+const maxDevices = 1 << 16
+
+var errState = errors.New("the state of the watcher is damaged")
+
+// A state keeps the file of Options.State. Without one, log is nil.
+type state struct {
+	log    *statelog.Log
+	failed bool   // the log cannot be written
+	roots  []byte // what appendRoots returned when it was written last
+	record []byte // to be used again
+
+	isPending, consistent, hasUnknown, firstRecord *atomic.Uint64 // words of the shared memory
+
+	used        int // bytes of the buffer that may not be zero
+	keptRecords int // bytes of the kernel's records that were saved since the tree was
+
+	// Of the process before:
+	unfinished [][]byte    // records of the kernel, until they are read
+	saved      []savedRoot // its subscriptions that were not added again, until Run
+	resumed    bool        // that it had any, until Run
+
+	// isReplay says that some events may come for the second time. A subscriber cannot take along
+	// twice what is in a directory that is renamed, so that is reported anew.
+	isReplay       bool
+	mayHaveUnknown bool // the instance may have watches that nobody needs
+	watchList      *os.File
+	watchLines     *bufio.Scanner
 }
 
-// apply handles a record of a watch that is not known.
-func (h *handover) apply(rec record) {
-	if rec.wd == h.sentinel && rec.mask&Ignored != 0 {
-		h.sentinel = 0
-	}
+// A savedRoot is the root of a subscription of the process before.
+type savedRoot struct {
+	path, skipKey string
+	dir           dirtree.ID // 0 if there was none, or a file
 }
 
-// recordsMissing reports whether records are missing, when the queue is empty: the sentinel must
-// have been among them, or another process has read the queue.
-func (h *handover) recordsMissing() bool {
-	missing := h.sentinel != 0
-	h.sentinel = 0
-	return missing
-}
-
-// setStop has Handover call stop to end Run. It returns false when the Watcher is closed, or is
-// about to be.
-func (w *Watcher) setStop(stop context.CancelFunc) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.handover.stop = stop
-	return !w.closed && !w.handover.underway
-}
-
-// isClosing reports whether the Watcher is closed, or is about to be.
-func (w *Watcher) isClosing() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closed || w.handover.underway
-}
-
-// Handover ends the Watcher as Close does, but its inotify instance lives on. The file is a
-// duplicate of its descriptor (close-on-exec, to be closed by the caller), the bytes are a
-// snapshot of the table of its watches. Resume in this or another process goes on with both.
-// What happens in between waits in the kernel's queue, which must not be read until then. The
-// snapshot is good for one Resume, on this machine and until it is booted again.
-//
-// What is queued is read and delivered first, by Run or, when none is under way, by Handover. A
-// Run under way then returns nil. If there is no end to it within a second, the rest stays queued
-// and Resume scans all trees. Deliver must not call Handover. It returns ErrClosed when the Watcher
-// is closed; after any other error the Watcher is closed, and the instance with it.
-func (w *Watcher) Handover() (*os.File, []byte, error) {
-	w.mu.Lock()
-	if w.closed || w.handover.underway {
-		w.mu.Unlock()
-		return nil, nil, ErrClosed
-	}
-	w.handover.underway = true
-	if w.handover.stop != nil {
-		w.handover.stop()
-	}
-	w.mu.Unlock()
-
-	w.running.Lock()
-	file, state, err := w.saveState()
-	w.running.Unlock()
-	if err != nil {
-		err = fmt.Errorf("hand inotify state over: %w", err)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		if file != nil {
-			file.Close()
-		}
-		return nil, nil, err
-	}
-	return file, state, nil
-}
-
-// saveState is Handover while nothing reads.
-func (w *Watcher) saveState() (*os.File, []byte, error) {
-	boot, err := bootID()
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), handoverTime)
-	defer cancel()
-	if err := w.drain(ctx); err != nil {
-		return nil, nil, err
-	}
-
+// Instance returns a duplicate of the descriptor of the inotify instance, which is close-on-exec
+// and belongs to the caller. It is meant for Options.Instance of a later process, and must not be
+// read before.
+func (w *Watcher) Instance() (*os.File, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return nil, nil, ErrClosed
+		return nil, ErrClosed
 	}
-	sentinel, err := w.kernel.addSentinel()
-	if err != nil {
-		return nil, nil, err
-	}
-	s := w.snapshot()
-	s.boot, s.sentinel = boot, sentinel
-	s.intact = s.intact && ctx.Err() == nil
 	fd, err := unix.FcntlInt(uintptr(w.kernel.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, os.NewSyscallError("fcntl", err)
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return os.NewFile(uintptr(fd), "inotify"), s.encode(), nil
+	return os.NewFile(uintptr(fd), "inotify"), nil
 }
 
-// addSentinel puts a record at the end of the kernel's queue: the IN_IGNORED of a watch on a file
-// that is used for nothing else.
-func (in *instance) addSentinel() (wd int32, err error) {
-	file, err := unix.MemfdCreate("execlogd-sentinel", unix.MFD_CLOEXEC)
+// openState takes over what is in the file. It takes over the instance too, if that is not nil
+// and has the watches of the roots. If it has not, and something is in the file, cold is true:
+// all directories need a watch, and nothing is known of what has happened.
+func (w *Watcher) openState(file, instance *os.File) (cold bool, err error) {
+	s := &w.state
+	log, records, err := statelog.Open(file)
 	if err != nil {
-		return 0, os.NewSyscallError("memfd_create", err)
+		return false, fmt.Errorf("open state: %w", err)
 	}
-	defer unix.Close(file)
-	if wd, err = in.watch(file, "", unix.IN_ATTRIB); err != nil {
-		return 0, os.NewSyscallError("inotify_add_watch", err)
+	s.log = log
+	s.isPending, s.consistent = log.Word(pendingWord), log.Word(consistentWord)
+	s.hasUnknown, s.firstRecord = log.Word(unknownWord), log.Word(sharedBuffer)
+	w.kernel.buf = log.Shared()[sharedBuffer : sharedBuffer+len(w.kernel.buf)]
+	s.used = unfinishedSize(w.kernel.buf)
+	clear(w.kernel.buf[s.used:])
+
+	if err := w.loadState(records); err != nil || len(w.rootPaths) == 0 {
+		w.tree.Track()
+		w.finishRecords()
+		return false, s.log.Rewrite()
 	}
-	_, err = unix.InotifyRmWatch(in.fd, uint32(wd))
-	return wd, os.NewSyscallError("inotify_rm_watch", err)
+	s.resumed = true
+	if instance != nil {
+		if w.kernel.fd, err = dupInstance(instance); err != nil {
+			return false, err
+		}
+	}
+	if w.kernel.fd >= 0 && w.watchesRoots() {
+		for _, buf := range s.unfinished {
+			s.keptRecords += len(buf)
+		}
+		if s.used > 0 {
+			s.unfinished = append(s.unfinished, bytes.Clone(w.kernel.buf[:s.used]))
+		}
+		w.pending.overflow = s.isPending.Load() != 0
+		s.isReplay = len(s.unfinished) > 0
+		s.mayHaveUnknown = s.isReplay || w.pending.overflow || s.hasUnknown.Load() != 0
+		store(s.hasUnknown, s.mayHaveUnknown)
+		return false, nil
+	}
+
+	if w.kernel.fd >= 0 {
+		unix.Close(w.kernel.fd)
+		w.kernel.fd = -1
+	}
+	s.unfinished = nil
+	store(s.isPending, true)
+	w.finishRecords()
+	return true, nil
 }
 
-// snapshot returns what w knows. It shares the tree with w.
-func (w *Watcher) snapshot() *snapshot {
-	s := &snapshot{
-		intact:     !w.limitReported && len(w.unwatched.dirs)+len(w.unwatched.retries) == 0,
-		consistent: w.consistent,
-		mask:       w.mask,
-		devices:    w.devices,
-		tree:       w.tree,
-		rootPaths:  w.rootPaths,
-		others:     slices.Clone(w.pending.unwanted),
+// loadState makes the tree and the roots of the records in the file. After an error nothing has
+// changed.
+func (w *Watcher) loadState(records [][]byte) error {
+	// The last roots count, all changes of the tree, and the kernel's records after the last of those.
+	var roots []byte
+	var changes, unfinished [][]byte
+	for _, r := range records {
+		kind := r[0]
+		r = r[1:]
+		if kind == recordsOfKernel {
+			unfinished = append(unfinished, r)
+			continue
+		}
+
+		unfinished = nil
+		length, n := binary.Uvarint(r)
+		if n <= 0 || length > uint64(len(r)-n) {
+			return errState
+		}
+		if r = r[n:]; length > 0 {
+			roots = r[:length]
+		}
+		changes = append(changes, r[length:])
 	}
 
-	for n := range w.tree.All() {
-		switch wd := w.tree.Node(n).WD; {
-		case wd > 0 && !w.tree.Reachable(n):
-			s.others = append(s.others, wd)
-		case wd <= 0 && w.tree.Parent(n) != 0:
-			s.intact = false
-		}
+	d := stateDecoder{rest: roots}
+	mask := Mask(d.uvarint())
+	devices := make([]device, min(d.count(3), maxDevices))
+	for i := range devices {
+		devices[i] = device{major: uint32(d.uvarint()), minor: uint32(d.uvarint()), countsSubdirs: d.uvarint() == 1}
 	}
-	for wd := range w.components {
-		s.others = append(s.others, wd)
+	rootPaths := map[dirtree.ID]string{}
+	for range d.count(2) {
+		n := dirtree.ID(d.uvarint())
+		rootPaths[n] = d.string()
+	}
+	saved := make([]savedRoot, d.count(3))
+	for i := range saved {
+		saved[i] = savedRoot{path: d.string(), skipKey: d.string(), dir: dirtree.ID(d.uvarint())}
+	}
+	tree, err := dirtree.Load(changes, len(devices))
+	if d.bad || len(d.rest) > 0 || err != nil {
+		return errors.Join(errState, err)
 	}
 
-	// The last poll of a polled file is not saved.
-	addFile := func(wd int32) {
-		if wd == 0 {
-			s.intact = false
-		} else {
-			s.others = append(s.others, wd)
+	// A root that is polled is not in the tree: it is added as if it were new.
+	maps.DeleteFunc(rootPaths, func(n dirtree.ID, _ string) bool { return !tree.Contains(n) || !tree.Has(n, dirtree.Root) })
+	saved = slices.DeleteFunc(saved, func(r savedRoot) bool { return r.dir != 0 && !tree.Contains(r.dir) })
+	for n := range tree.All() {
+		if _, ok := rootPaths[n]; tree.Has(n, dirtree.Root) && !ok {
+			return errState
 		}
 	}
-	for _, f := range w.mountedFiles.at {
-		addFile(f.wd)
+	w.setTree(tree)
+	w.mask, w.devices, w.rootPaths = mask|internalMask, devices, rootPaths
+	w.state.roots, w.state.saved, w.state.unfinished = roots, saved, unfinished
+	w.consistent = time.Unix(0, int64(w.state.consistent.Load()))
+	w.content.floor = w.consistent.UnixNano()
+	return nil
+}
+
+// A stateDecoder takes the roots apart. After an error it returns zeros.
+type stateDecoder struct {
+	rest []byte
+	bad  bool
+}
+
+func (d *stateDecoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.rest, d.bad = nil, true
+		return 0
 	}
-	for _, sub := range w.subs {
-		if sub.file != nil {
-			addFile(sub.file.wd)
-		}
-		root := savedRoot{path: sub.root, mask: sub.Mask}
-		if sub.dir != 0 && w.tree.Reachable(sub.dir) {
-			root.dir = sub.dir
-		}
-		s.roots = append(s.roots, root)
+	d.rest = d.rest[n:]
+	return v
+}
+
+// count takes the count of things that take at least size bytes each.
+func (d *stateDecoder) count(size int) int {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)/size) {
+		d.rest, d.bad = nil, true
+		return 0
 	}
-	slices.Sort(s.others)
+	return int(n)
+}
+
+func (d *stateDecoder) string() string {
+	n := d.count(1)
+	s := string(d.rest[:n])
+	d.rest = d.rest[n:]
 	return s
 }
 
-// Resume goes on where another Watcher ended with Handover, most often in a process that is gone.
-// The file is left to the caller, who closes it in any case. Nothing is delivered before Run.
-//
-// The subscriptions are given again. Those whose Root and Mask the other Watcher had go on: they
-// get all that happened meanwhile, in the kernel's order, as if there had been one Watcher. Their
-// SkipDir must answer as it did. Others are added as by Add, and what no subscription asks for any
-// more is not watched any longer. A root of before that is missing now is no error: its end is
-// reported, and it is watched when it comes back.
-//
-// Snapshot and instance are compared with each other and with the roots. Where something does not
-// fit, or records are missing, the trees are scanned, and what has changed since the snapshot is
-// reported after an Overflow event, as if the queue had been full. A directory whose watch is gone
-// without a record is reported anew with all in it. A forged snapshot that agrees with the file
-// system is not noticed; keep it where only its owner can write.
-//
-// The error is ErrSnapshot, wrapped, when the snapshot cannot be used; or as of New; or as of Add
-// for a subscription that is new. With a *LimitError of the latter the Watcher is returned as well.
-func Resume(opts Options, inotify *os.File, state []byte, subs ...Subscription) (*Watcher, error) {
-	s, err := decodeSnapshot(state)
-	if err == nil {
-		var boot [16]byte
-		if boot, err = bootID(); err == nil && boot != s.boot {
-			err = fmt.Errorf("%w: it is of boot %x, this is boot %x", ErrSnapshot, s.boot, boot)
+// appendRoots appends everything but the tree, as loadState takes it apart.
+func (w *Watcher) appendRoots(b []byte) []byte {
+	appendString := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+
+	b = binary.AppendUvarint(b, uint64(w.mask))
+	b = binary.AppendUvarint(b, uint64(len(w.devices)))
+	for _, d := range w.devices {
+		b = binary.AppendUvarint(b, uint64(d.major))
+		b = binary.AppendUvarint(b, uint64(d.minor))
+		counts := byte(0)
+		if d.countsSubdirs {
+			counts = 1
 		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("resume inotify state: %w", err)
+		b = append(b, counts)
 	}
 
-	w := newWatcher(opts)
-	if w.kernel.fd, err = dupInstance(inotify); err == nil {
-		err = w.kernel.open()
+	b = binary.AppendUvarint(b, uint64(len(w.rootPaths)))
+	for _, n := range slices.Sorted(maps.Keys(w.rootPaths)) {
+		b = binary.AppendUvarint(b, uint64(n))
+		appendString(w.rootPaths[n])
 	}
-	if err == nil {
-		w.mountPoints = mountPoints()
-		err = w.resume(s, subs)
+	b = binary.AppendUvarint(b, uint64(len(w.subs)))
+	for _, sub := range w.subs {
+		appendString(sub.root)
+		appendString(sub.SkipKey)
+		b = binary.AppendUvarint(b, uint64(sub.dir))
 	}
-
-	if _, limited := errors.AsType[*LimitError](err); err != nil && !(limited && w.handover.sentinel != 0) {
-		w.kernel.close()
-		return nil, err
-	}
-	return w, err
+	return b
 }
 
-// bootID returns the number of this boot of the kernel (random(4)).
-func bootID() (boot [16]byte, err error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+// save brings the file up to date, and marks the records in the buffer as finished. All events that
+// they have led to must have been delivered. While they have left work to do, they themselves are
+// saved, to be applied once more to the tree of before. mu must be held.
+func (w *Watcher) save() {
+	s := &w.state
+	if s.log == nil || len(s.unfinished) > 0 {
+		return
+	}
+
+	isQueued := slices.ContainsFunc(w.subs, func(s *subscriber) bool { return len(s.queued) > 0 })
+	var err error
+	if isQueued || !w.pending.empty() {
+		err = s.saveRecords(w.kernel.buf[:s.used])
+	} else if err = w.saveTree(); err == nil {
+		isPolling := len(w.unwatched.dirs)+len(w.unwatched.retries) > 0 || w.limitReported
+		store(s.isPending, isPolling)
+		store(s.hasUnknown, s.mayHaveUnknown)
+		s.consistent.Store(uint64(w.consistent.UnixNano()))
+	}
+	if err != nil && !s.failed {
+		s.failed = true
+		w.problem(fmt.Errorf("the next start will not know what has happened before it: %w", err))
+	}
+	w.finishRecords()
+}
+
+// saveRecords appends a record of the file that holds records of the kernel.
+func (s *state) saveRecords(buf []byte) error {
+	s.keptRecords += len(buf)
+	switch {
+	case len(buf) == 0:
+		return nil
+	case s.keptRecords > maxKeptRecords:
+		store(s.isPending, true)
+		return nil
+	}
+	s.record = append(append(s.record[:0], recordsOfKernel), buf...)
+	return s.log.Append(s.record)
+}
+
+// saveTree appends a record of the file that says what has changed in the roots and the tree.
+func (w *Watcher) saveTree() error {
+	s := &w.state
+	var roots []byte
+	s.record = w.appendRoots(s.record[:0])
+	if !bytes.Equal(s.record, s.roots) {
+		s.roots = bytes.Clone(s.record)
+		roots = s.roots
+	}
+
+	hadRecords := s.keptRecords > 0
+	s.keptRecords, s.isReplay = 0, false
+	if s.log.Grown() {
+		s.record = append(binary.AppendUvarint(append(s.record[:0], changesOfTree), uint64(len(s.roots))), s.roots...)
+		return s.log.Rewrite(w.tree.AppendAll(s.record))
+	}
+	s.record = append(binary.AppendUvarint(append(s.record[:0], changesOfTree), uint64(len(roots))), roots...)
+	before := len(s.record)
+	s.record = w.tree.AppendChanges(s.record)
+	if len(roots) == 0 && len(s.record) == before && !hadRecords {
+		return nil
+	}
+	return s.log.Append(s.record)
+}
+
+// store makes a word of the shared memory 1 for true, and 0 for false.
+func store(word *atomic.Uint64, is bool) {
+	value := uint64(0)
+	if is {
+		value = 1
+	}
+	word.Store(value)
+}
+
+func (s *state) close() error {
+	if s.log == nil {
+		return nil
+	}
+	if s.watchList != nil {
+		s.watchList.Close()
+	}
+	return s.log.Close()
+}
+
+// finishRecords marks the records in the buffer as finished.
+func (w *Watcher) finishRecords() {
+	if s := &w.state; s.firstRecord.Load() != 0 {
+		s.firstRecord.Store(0) // before the rest, of which nothing counts from here on
+		clear(w.kernel.buf[:s.used])
+	}
+}
+
+// unfinishedSize returns how many bytes of records buf begins with. What follows them is zero.
+func unfinishedSize(buf []byte) (size int) {
+	for {
+		rec, n, err := cutRecord(buf[size:])
+		if err != nil || rec.wd == 0 {
+			return size
+		}
+		size += n
+	}
+}
+
+// watchesRoots reports whether the instance watches every root that is where it was, under the
+// watch descriptor that the tree has.
+func (w *Watcher) watchesRoots() bool {
+	for n, path := range w.rootPaths {
+		fd, err := openRoot(path)
+		if err != nil {
+			continue // its end is among the records
+		}
+		st, err := dirfd.Stat(fd, "")
+		isOther := err == nil && w.hasInode(n, st) && (w.kernel.isUnwatched(fd) || !w.isRoot(n, fd))
+		unix.Close(fd)
+		if isOther {
+			return false
+		}
+	}
+	return true
+}
+
+// isUnwatched reports whether the instance had no watch on the directory open as fd, and may add one.
+func (in *instance) isUnwatched(fd int) bool {
+	_, err := unix.InotifyAddWatch(in.fd, dirfd.Path(fd, ""), unix.IN_MASK_CREATE|unix.IN_CREATE)
+	return !errors.Is(err, unix.EEXIST)
+}
+
+// watchBatch is how many watches are looked at between two reads.
+const watchBatch = 2000
+
+// removeUnknownWatches has the watches removed that nobody needs. The process before may have added some
+// that it had no time to save. It looks at a part of them, and reports whether there are no more.
+func (w *Watcher) removeUnknownWatches() (done bool) {
+	s := &w.state
+	if s.watchList == nil {
+		f, err := os.Open("/proc/self/fdinfo/" + strconv.Itoa(w.kernel.fd)) // proc(5)
+		if err != nil {
+			return true
+		}
+		s.watchList = f
+		s.watchLines = bufio.NewScanner(f)
+	}
+
+	for range watchBatch {
+		if !s.watchLines.Scan() {
+			s.watchList.Close()
+			s.watchList, s.watchLines = nil, nil
+			return true
+		}
+		rest, ok := strings.CutPrefix(s.watchLines.Text(), "inotify wd:") // in hex
+		digits, _, _ := strings.Cut(rest, " ")
+		if wd, err := strconv.ParseInt(digits, 16, 32); ok && err == nil && w.tree.ByWatch(int32(wd)) == 0 {
+			w.pending.unwanted = append(w.pending.unwanted, int32(wd))
+		}
+	}
+	return false
+}
+
+// rewatch adds a watch to every directory that is still where the tree has it, as if the tree had
+// none, and has everything scanned.
+func (w *Watcher) rewatch() {
+	w.pending.overflow = true
+	w.tree.EndWatches()
+	w.renumberDevices()
+
+	var lost []dirtree.ID
+	for root := range w.rootPaths {
+		for _, n := range w.tree.Subtree(root) {
+			if !w.rewatchDir(n) {
+				lost = append(lost, n)
+			}
+		}
+	}
+	for _, n := range slices.Backward(lost) {
+		w.watchEnded(n, Ignored)
+	}
+}
+
+// renumberDevices corrects the devices of the roots, which may have other numbers since another
+// boot.
+func (w *Watcher) renumberDevices() {
+	for n, path := range w.rootPaths {
+		st, err := dirfd.StatPath(path)
+		if x := w.tree.Node(n); err == nil && st.Ino == x.Ino {
+			d := &w.devices[x.Device]
+			d.major, d.minor = st.Major, st.Minor
+		}
+	}
+}
+
+// rewatchDir reports whether n is where the tree has it and could be watched.
+func (w *Watcher) rewatchDir(n dirtree.ID) bool {
+	fd, err := w.openDir(n, unix.O_PATH)
 	if err != nil {
-		return boot, err
+		return false
 	}
-	digits := strings.ReplaceAll(strings.TrimSpace(string(text)), "-", "")
-	if n, err := hex.Decode(boot[:], []byte(digits[:min(len(digits), 32)])); err != nil || n != len(boot) {
-		return boot, fmt.Errorf("boot id %q is no UUID", text)
+	defer unix.Close(fd)
+
+	mask := w.mask
+	if w.tree.Has(n, dirtree.Root) {
+		mask |= rootMask
 	}
-	return boot, nil
+	wd, err := w.kernel.watch(fd, "", watchFlags|uint32(mask))
+	if err != nil || w.tree.ByWatch(wd) != 0 {
+		return false
+	}
+	w.tree.SetWatch(n, wd)
+	return true
+}
+
+// takeSaved makes s go on with a root of the process before, and reports whether there is one. What
+// has happened meanwhile is in the kernel's queue, or is found by a scan of everything.
+func (w *Watcher) takeSaved(s *subscriber) bool {
+	i := slices.IndexFunc(w.state.saved, func(r savedRoot) bool { return r.path == s.root })
+	if i < 0 {
+		return false
+	}
+	root := w.state.saved[i]
+	w.state.saved = slices.Delete(w.state.saved, i, i+1)
+
+	w.widenMask(s.Mask)
+	w.subs = append(w.subs, s)
+	if root.dir != 0 {
+		w.setRoot(s, root.dir)
+	}
+	w.watchComponents(s)
+	if s.dir == 0 && w.watchRootFile(s) != nil {
+		w.pending.resolve(s)
+	}
+	if s.dir != 0 && s.SkipKey != root.skipKey {
+		w.pruneSkipped(s.dir)
+		w.pending.skipChecks = append(w.pending.skipChecks, s.Root)
+	}
+	w.compareMountedFiles(false) // so that what is queued of them is understood
+	return true
+}
+
+// dropSaved stops to watch what the process before has watched and nobody has added again.
+func (w *Watcher) dropSaved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.state.resumed {
+		return
+	}
+	w.state.saved, w.state.resumed = nil, false
+	for n := range w.rootPaths {
+		if len(w.subscribed[n]) == 0 {
+			w.tree.SetFlags(n, 0, dirtree.Root)
+			delete(w.rootPaths, n)
+			w.dropSubtree(n)
+		}
+	}
+	w.mountsChanged()
 }
 
 // dupInstance duplicates the descriptor of an inotify instance.
@@ -277,226 +544,7 @@ func dupInstance(file *os.File) (fd int, err error) {
 
 	if what, err := os.Readlink(dirfd.Path(fd, "")); err != nil || what != "anon_inode:inotify" {
 		unix.Close(fd)
-		return -1, fmt.Errorf("resume inotify state: %s is no inotify instance: %q", file.Name(), what)
+		return -1, fmt.Errorf("%s is no inotify instance: %q", file.Name(), what)
 	}
 	return fd, os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
-}
-
-// resume takes over what s has.
-func (w *Watcher) resume(s *snapshot, subs []Subscription) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.mask, w.devices, w.consistent = s.mask|internalMask, s.devices, s.consistent
-	w.setTree(s.tree)
-	w.pending.overflow = !s.intact
-	w.content.floor = s.consistent.UnixNano()
-
-	fits, err := w.compareWatches(s.others)
-	if err != nil {
-		return err
-	}
-	added, err := w.restoreRoots(s, subs)
-	if err != nil {
-		return err
-	}
-	for n := range s.rootPaths {
-		if len(w.subscribed[n]) == 0 {
-			w.dropSubtree(n)
-		}
-	}
-	if !fits || !w.watchesRoots() {
-		w.rewatch()
-	}
-	w.handover.sentinel = s.sentinel
-
-	var limits error
-	for _, sub := range added {
-		err := w.subscribe(sub)
-		if _, limited := errors.AsType[*LimitError](err); err != nil && !limited {
-			return err
-		}
-		limits = errors.Join(limits, err)
-	}
-	w.mountsChanged()
-	w.compareMountedFiles(false) // so that what is queued of them is understood
-	return limits
-}
-
-// restoreRoots gives the subscriptions the roots that they had, and returns those that had none.
-func (w *Watcher) restoreRoots(s *snapshot, subs []Subscription) (added []*subscriber, err error) {
-	roots := slices.Clone(s.roots)
-	for _, asked := range subs {
-		path, err := filepath.Abs(asked.Root)
-		if err != nil {
-			return nil, fmt.Errorf("watch %q: %w", asked.Root, err)
-		}
-		sub := newSubscriber(asked, path)
-		i := slices.IndexFunc(roots, func(r savedRoot) bool { return r.path == path && r.mask == sub.Mask })
-		if i < 0 {
-			added = append(added, sub)
-			continue
-		}
-
-		w.subs = append(w.subs, sub)
-		if n := roots[i].dir; n != 0 {
-			w.setRoot(sub, n)
-		}
-		w.watchComponents(sub)
-		if sub.dir == 0 {
-			_ = w.watchRootFile(sub) // if it is one; otherwise the root is resolved later
-		}
-		roots = slices.Delete(roots, i, i+1)
-	}
-	return added, nil
-}
-
-// compareWatches compares the tree with the watches that the kernel has, and reports whether they
-// are of the same instance. A watch may be missing, for the record of its end must be in the queue;
-// one that is not known may not be there.
-func (w *Watcher) compareWatches(others []int32) (fits bool, err error) {
-	w.generation = 1
-	fits = true
-	for kw, err := range kernelWatches(w.kernel.fd) {
-		if err != nil {
-			return false, err
-		}
-		n := w.tree.ByWatch(kw.wd)
-		if n == 0 {
-			if _, known := slices.BinarySearch(others, kw.wd); !known {
-				w.pending.overflow = true
-			}
-			w.pending.unwanted = append(w.pending.unwanted, kw.wd)
-			continue
-		}
-
-		// Only simple file systems have the kernel's own inode numbers in stat(2).
-		const all = Mask(unix.IN_ALL_EVENTS)
-		x := w.tree.Node(n)
-		x.Generation = w.generation
-		d := w.devices[x.Device]
-		sameInode := !d.countsSubdirs || kw.ino == x.Ino && kw.major == d.major && kw.minor == d.minor
-		fits = fits && sameInode && w.mask&all&^kw.mask == 0
-	}
-	return fits, nil
-}
-
-// watchesRoots reports whether the instance watches every root that is where it was, under the
-// descriptor that the tree has.
-func (w *Watcher) watchesRoots() bool {
-	for n, subs := range w.subscribed {
-		fd, err := openRoot(subs[0].root)
-		if err != nil {
-			continue // it is resolved again in any case
-		}
-
-		st, err := dirfd.Stat(fd, "")
-		isWatched := err != nil || !w.hasInode(n, st) || w.isRoot(n, fd)
-		unix.Close(fd)
-		if !isWatched {
-			return false
-		}
-	}
-	return true
-}
-
-// rewatch keeps the names, and adds watches to all directories that are still where the tree has
-// them, as if it had none. Then everything is scanned.
-func (w *Watcher) rewatch() {
-	w.pending.overflow = true
-	for n := range w.tree.All() {
-		if x := w.tree.Node(n); x.WD != 0 && x.Generation == w.generation {
-			w.pending.unwanted = append(w.pending.unwanted, x.WD) // unless it is found again
-		}
-	}
-	w.tree.EndWatches()
-
-	var lost []dirtree.ID
-	for root := range w.rootPaths {
-		for _, n := range w.tree.Subtree(root) {
-			if !w.rewatchDir(n) {
-				lost = append(lost, n)
-			}
-		}
-	}
-	for _, n := range slices.Backward(lost) {
-		w.watchEnded(n, Ignored)
-	}
-}
-
-// rewatchDir reports whether n is where the tree has it and could be watched.
-func (w *Watcher) rewatchDir(n dirtree.ID) bool {
-	fd, err := w.openDir(n, unix.O_PATH)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-
-	mask := w.mask
-	if w.tree.Has(n, dirtree.Subscribed) {
-		mask |= rootMask
-	}
-
-	wd, err := w.kernel.watch(fd, "", watchFlags|uint32(mask))
-	if err != nil || w.tree.ByWatch(wd) != 0 {
-		return false
-	}
-	w.tree.SetWatch(n, wd)
-	return true
-}
-
-// A kernelWatch is a watch as /proc/pid/fdinfo lists it (proc(5)).
-type kernelWatch struct {
-	wd           int32
-	mask         Mask
-	ino          uint64
-	major, minor uint32
-}
-
-// kernelWatches yields the watches of an instance.
-func kernelWatches(fd int) iter.Seq2[kernelWatch, error] {
-	return func(yield func(kernelWatch, error) bool) {
-		f, err := os.Open("/proc/self/fdinfo/" + strconv.Itoa(fd))
-		if err != nil {
-			yield(kernelWatch{}, err)
-			return
-		}
-		defer f.Close()
-
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			rest, ok := strings.CutPrefix(lines.Text(), "inotify ")
-			if !ok {
-				continue
-			}
-			kw, err := parseWatch(rest)
-			if !yield(kw, err) || err != nil {
-				return
-			}
-		}
-
-		if lines.Err() != nil {
-			yield(kernelWatch{}, lines.Err())
-		}
-	}
-}
-
-// parseWatch parses "wd:1 ino:2 sdev:3 mask:4 ...", all in hex.
-func parseWatch(line string) (kernelWatch, error) {
-	var values [4]uint64
-	rest := line
-	for i, key := range [...]string{"wd:", "ino:", "sdev:", "mask:"} {
-		field, after, _ := strings.Cut(rest, " ")
-		digits, ok := strings.CutPrefix(field, key)
-		n, err := strconv.ParseUint(digits, 16, 64)
-		if !ok || err != nil {
-			return kernelWatch{}, fmt.Errorf("fdinfo line %q without %q", line, key)
-		}
-		values[i], rest = n, after
-	}
-
-	dev := values[2] // the kernel's own kind of number, with 20 bits for the minor
-	return kernelWatch{
-		wd: int32(values[0]), ino: values[1], mask: Mask(values[3]),
-		major: uint32(dev >> 20), minor: uint32(dev & (1<<20 - 1)),
-	}, nil
 }

@@ -31,6 +31,10 @@ type Subscription struct {
 	// Several goroutines may call it at once. Nil leaves nothing out.
 	SkipDir func(path string) bool
 
+	// SkipKey stands for what SkipDir leaves out, with Options.State: when a later process adds
+	// the Root with another key, the directories below it are looked at again.
+	SkipKey string
+
 	// Deliver gets the events, in the order of the kernel's queue. It runs in
 	// the goroutine of Run, so nothing is read from the kernel until it returns.
 	// The slice is reused after that; the strings in it may be kept. Deliver must

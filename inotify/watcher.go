@@ -37,6 +37,26 @@ type Options struct {
 	// no watch gets one as soon as there is room. While there is no such
 	// directory no timer runs. 0 is 2 s; negative is never.
 	PollInterval time.Duration
+
+	// State, if not nil, is a file that is open for reading and writing, and in which the
+	// Watcher keeps what it knows, at every moment. A later process whose Watcher gets the same
+	// file goes on where this one ended, however it ended. The file belongs to the Watcher until
+	// Close, which leaves it open. What cannot be used, also of another boot or version, is
+	// ignored. A file that others can write is not safe to use.
+	//
+	// What has happened in between is delivered by Run to the subscriptions that are added before,
+	// if their Root was watched before. Add reports nothing of such a Root that has become
+	// missing; its end is an event. Events of which it is not certain that they were delivered
+	// are delivered, so some may come twice.
+	State *os.File
+
+	// Instance, if not nil, is the inotify instance of the Watcher that has written State, as
+	// its method Instance returned it. Nothing must have read it since. It is left to the caller,
+	// who may close it. With it, everything that has happened in between is in the kernel's
+	// queue, and nothing is scanned. Without it, or when the queue was full, everything is
+	// scanned after an Overflow event, and what was changed since State was last known to be
+	// complete is reported.
+	Instance *os.File
 }
 
 // internalMask is what the tree itself needs to know of every directory.
@@ -54,13 +74,13 @@ type Watcher struct {
 	running   sync.Mutex // held by Run; locked before mu
 	delivered bool       // there were events since yield; for the goroutine that delivers
 
-	mu       sync.Mutex // guards what follows, and the descriptors against Close
-	kernel   instance
-	closed   bool
-	handover handover
-	idle     bool // Run waits, for the kernel's queue alone
-	woken    bool // Run is to look at something else
-	flushes  []flush
+	mu      sync.Mutex // guards what follows, and the descriptors against Close
+	kernel  instance
+	closed  bool
+	state   state
+	idle    bool // Run waits, for the kernel's queue alone
+	woken   bool // Run is to look at something else
+	flushes []flush
 
 	mask       Mask // of every watch
 	subs       []*subscriber
@@ -91,11 +111,22 @@ type Watcher struct {
 // *LimitError.
 func New(opts Options) (*Watcher, error) {
 	w := newWatcher(opts)
-	if err := w.kernel.open(); err != nil {
-		w.kernel.close()
-		return nil, err
+	var cold bool
+	var err error
+	if opts.State != nil {
+		cold, err = w.openState(opts.State, opts.Instance)
 	}
+	if err == nil {
+		err = w.kernel.open()
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.kernel.close(), w.state.close())
+	}
+
 	w.mountPoints = mountPoints()
+	if cold {
+		w.rewatch()
+	}
 	return w, nil
 }
 
@@ -150,12 +181,15 @@ func (w *Watcher) Add(s Subscription) (*Handle, error) {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.handover.underway {
+	if w.closed {
 		return nil, ErrClosed
 	}
 	defer w.wake() // Run does what the scan has left pending, and may have to start a timer
 
 	sub := newSubscriber(s, root)
+	if w.takeSaved(sub) {
+		return &Handle{w, sub}, nil
+	}
 	err = w.subscribe(sub)
 	w.pollUnseen()
 	if !slices.Contains(w.subs, sub) {
@@ -172,21 +206,20 @@ func (w *Watcher) Watches() int {
 }
 
 // Run reads the kernel's events and hands them to the subscribers. It returns nil when
-// ctx ends or the Watcher is handed over, and an error when reading fails. Only one Run
-// may be under way. What the kernel has queued when ctx ends is for the next Run.
+// ctx ends, and an error when reading fails. Only one Run may be under way. What the kernel has queued when ctx ends is for the next Run.
 func (w *Watcher) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	if !w.running.TryLock() {
-		if w.isClosing() {
+		if w.isClosed() {
 			return ErrClosed
 		}
 		return errors.New("inotify watcher runs already")
 	}
 	defer w.running.Unlock()
-	if !w.setStop(cancel) {
+	if w.isClosed() {
 		return ErrClosed
 	}
+	w.dropSaved()
+	defer w.saveLast()
 	defer context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -203,7 +236,21 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// Close ends Run and gives the inotify instance with all its watches back to the kernel.
+func (w *Watcher) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
+// saveLast is save at the end of Run.
+func (w *Watcher) saveLast() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.save()
+}
+
+// Close ends Run and gives the inotify instance with all its watches back to the kernel, unless
+// another process has a descriptor of it.
 // It waits until Run has returned. Further calls do nothing.
 func (w *Watcher) Close() error {
 	w.mu.Lock()
@@ -223,7 +270,7 @@ func (w *Watcher) Close() error {
 		close(f.done)
 	}
 	w.flushes = nil
-	return w.kernel.close()
+	return errors.Join(w.kernel.close(), w.state.close())
 }
 
 // A flush is a call of Flush that waits. It is over when so many bytes have been read from
@@ -330,7 +377,7 @@ func (w *Watcher) yield() {
 // drain reads until the queue is empty and nothing is pending.
 func (w *Watcher) drain(ctx context.Context) error {
 	for ctx.Err() == nil {
-		n, err := w.read()
+		buf, err := w.read()
 		isEmpty, complete := errors.Is(err, unix.EAGAIN), false
 		switch {
 		case isEmpty:
@@ -338,7 +385,7 @@ func (w *Watcher) drain(ctx context.Context) error {
 		case err != nil:
 			return os.NewSyscallError("read inotify", err)
 		default:
-			complete, err = w.applyBuffer(w.kernel.buf[:n])
+			complete, err = w.applyBuffer(buf)
 		}
 
 		w.deliver()
@@ -348,7 +395,7 @@ func (w *Watcher) drain(ctx context.Context) error {
 		if err != nil || isEmpty && complete {
 			return err
 		}
-		if !isEmpty && n < len(w.kernel.buf)/2 { // there is hardly more to read
+		if !isEmpty && len(buf) < len(w.kernel.buf)/2 { // there is hardly more to read
 			w.yield()
 		}
 	}
@@ -356,10 +403,19 @@ func (w *Watcher) drain(ctx context.Context) error {
 }
 
 // read reads records into the buffer of the instance. It returns EAGAIN when the queue is empty.
-func (w *Watcher) read() (int, error) {
+func (w *Watcher) read() ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	s := &w.state
+	if len(s.unfinished) > 0 {
+		buf := s.unfinished[0]
+		s.unfinished = s.unfinished[1:]
+		return buf, nil
+	}
+
+	w.save()
 	n, err := unix.Read(w.kernel.fd, w.kernel.buf) // which does not wait, so that no signal ends it
-	w.kernel.consumed += uint64(max(n, 0))
-	return n, err
+	s.used = max(n, 0)
+	w.kernel.consumed += uint64(s.used)
+	return w.kernel.buf[:s.used], err
 }

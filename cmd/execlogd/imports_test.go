@@ -16,8 +16,8 @@ const module = "github.com/execlog/execlogd/"
 // rooms. A package may import all of its rooms; what a room may import is said here.
 var (
 	mayImport = map[string][]string{
-		"inotify":      {},
-		"router":       {"inotify"},
+		"inotify":      {"internal/statelog"},
+		"router":       {"inotify", "internal/statelog"},
 		"httpd":        {"inotify"},
 		"job":          {"inotify", "router"}, // router for the outcome of a run
 		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/runnable"},
@@ -45,12 +45,13 @@ var (
 
 		"job/internal/supervisor": {},
 
-		"internal/config":  {"inotify", "router", "httpd", "job"},
-		"internal/testenv": {}, // for tests alone
-		"internal/control": {"internal/config"},
+		"internal/config":   {"inotify", "router", "httpd", "job"},
+		"internal/statelog": {},
+		"internal/testenv":  {}, // for tests alone
+		"internal/control":  {"internal/config"},
 		"internal/daemon": {
 			"inotify", "router", "job", "httpd",
-			"internal/config", "internal/control", "internal/logging", "internal/runnable",
+			"internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog",
 		},
 		"internal/runnable": {"inotify", "router", "job", "internal/config", "internal/control", "internal/logging"},
 		"internal/logging":  {"inotify", "router", "job"},

@@ -238,7 +238,9 @@ func FuzzOpen(f *testing.F) {
 	content, _ := os.ReadFile(file.Name())
 	f.Add(content[:headerSize], content[recordsAt:])
 	f.Fuzz(func(t *testing.T, header, records []byte) {
-		file := newFile(t)
+		file, err := Memory("fuzz")
+		check(t, err)
+		defer file.Close()
 		file.WriteAt(header, 0)
 		file.WriteAt(records, recordsAt)
 		l, got := open(t, file)

@@ -38,6 +38,9 @@ type Tree struct {
 	seed   maphash.Seed
 
 	version uint64 // changes with every path and flag; see PathBuilder
+
+	tracks  bool // see Track
+	unsaved []ID // with the flag unsaved
 }
 
 // A Node is what a Tree knows of one directory.
@@ -62,6 +65,7 @@ const (
 	Subscribed                   // subscriptions start here
 	Silent                       // what is in it was not reported when it was found
 	free                         // the node is not in use
+	unsaved                      // AppendChanges is to write it
 )
 
 // New returns an empty Tree.
@@ -81,7 +85,7 @@ func (t *Tree) Add(wd int32, device uint16, ino uint64) ID {
 	}
 	t.version++ // n may have been another directory
 
-	t.nodes[n] = Node{Device: device, Ino: ino}
+	t.nodes[n] = Node{Device: device, Ino: ino, flags: t.nodes[n].flags & unsaved}
 	if wd != 0 {
 		t.SetWatch(n, wd)
 	}
@@ -93,6 +97,7 @@ func (t *Tree) SetWatch(n ID, wd int32) {
 	t.nodes[n].WD = wd
 	t.watches.set(wd, n)
 	t.count++
+	t.changed(n)
 }
 
 // EndWatch notes that n, which must have no children, is not watched any more.
@@ -104,12 +109,14 @@ func (t *Tree) EndWatch(n ID) {
 		t.count--
 	}
 	x.WD, x.Ino = 0, 0
+	t.changed(n)
 }
 
 // EndWatches takes the watch descriptors of all directories away.
 func (t *Tree) EndWatches() {
 	for n := range t.All() {
 		t.nodes[n].WD = 0
+		t.changed(n)
 	}
 	t.watches, t.count = watchTable{}, 0
 }
@@ -118,7 +125,7 @@ func (t *Tree) EndWatches() {
 func (t *Tree) Remove(n ID) {
 	t.Detach(n)
 	t.EndWatch(n)
-	t.nodes[n] = Node{next: t.free, flags: free}
+	t.nodes[n] = Node{next: t.free, flags: free | t.nodes[n].flags&unsaved}
 	t.free = n
 }
 
@@ -141,6 +148,7 @@ func (t *Tree) Attach(n, parent ID, name []byte) {
 	}
 	t.insert(n)
 	t.filled++
+	t.changed(n)
 }
 
 // Detach takes n, with all below it, away from its parent. It does nothing to a
@@ -163,6 +171,7 @@ func (t *Tree) Detach(n ID) {
 	}
 	t.wasted += int(x.nameLen)
 	x.parent, x.prev, x.next, x.nameLen = 0, 0, 0, 0
+	t.changed(n)
 	t.compactNames()
 }
 
@@ -218,6 +227,11 @@ func (t *Tree) All() iter.Seq[ID] {
 	}
 }
 
+// Contains reports whether there is a directory with this ID.
+func (t *Tree) Contains(n ID) bool {
+	return n > 0 && int(n) < len(t.nodes) && t.nodes[n].flags&free == 0
+}
+
 // Watches counts the directories with a watch.
 func (t *Tree) Watches() int { return t.count }
 
@@ -251,6 +265,7 @@ func (t *Tree) Has(n ID, flag Flags) bool { return t.nodes[n].flags&flag != 0 }
 func (t *Tree) SetFlags(n ID, set, clear Flags) {
 	t.version++
 	t.nodes[n].flags = t.nodes[n].flags&^clear | set
+	t.changed(n)
 }
 
 // Top returns the directory above n that has no parent, which may be n.
