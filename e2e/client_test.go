@@ -500,6 +500,7 @@ func testOverlay(t *testing.T, browser context.Context) {
 		name:         paint(1),
 	})
 	p.uses("/style.css", "/%3Cb%20onclick%3Dx%3E.css")
+	p.answered() // the server has looked at them
 
 	remove(t, site, name)
 	p.shows(panel+".textContent.includes('"+name+"')", "true")
