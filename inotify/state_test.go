@@ -483,9 +483,12 @@ func TestWatcherProcess(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := out.Encode([]Event{}); err != nil { // it is ready
-		t.Fatal(err)
-	}
+	go func() {
+		err := w.Flush(context.Background()) // until then the file does not have the root
+		if err = errors.Join(err, out.Encode([]Event{})); err != nil {
+			panic(err)
+		}
+	}()
 	t.Fatal(w.Run(context.Background()))
 }
 

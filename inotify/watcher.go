@@ -56,6 +56,8 @@ type Options struct {
 	// queue, and nothing is scanned. Without it, or when the queue was full, everything is
 	// scanned after an Overflow event, and what was changed since State was last known to be
 	// complete is reported.
+	//
+	// A root is in State from the first Flush on that returns after its Add.
 	Instance *os.File
 }
 

@@ -15,7 +15,7 @@ import (
 // A server that writes below its root when it has started is started a few times
 // and no more, and then it is said what to do about it.
 func TestServersThatWriteWhatStartsThem(t *testing.T) {
-	const most = 12
+	const most = 60 // some 10; more on a busy machine, where the times of writes vary
 	// What has ended is counted as well.
 	starts := func(t *testing.T, file string) int {
 		text, err := os.ReadFile(file)
