@@ -512,7 +512,7 @@ func (s *differential) killed() {
 
 	kill := s.startProcess(saved)
 	for written := s.write(); !closed(written); {
-		time.Sleep(time.Duration(s.writers[0].rand.IntN(3000)) * time.Microsecond)
+		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 		kill()
 		kill = s.startProcess(saved)
 	}
