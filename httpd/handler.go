@@ -138,15 +138,23 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 		return
 	}
 
+	listener := listenerOf(r.Context())
+	statusOnly := listener != nil && listener.statusOnly
+
 	// These are all URLs that there are. Ours come first, so that a site cannot
 	// shadow them.
 	switch path := r.URL.Path; {
+	case statusOnly && path == "/":
+		w.Header().Set("Location", "."+statusPath+"/")
+		w.WriteHeader(http.StatusSeeOther)
+	case (s.live || statusOnly) && (path == statusPath || strings.HasPrefix(path, statusPath+"/")):
+		s.serveStatus(w, r)
+	case statusOnly:
+		refuse(w, http.StatusNotFound, "only "+statusPath+"/ is served here")
 	case s.live && path == "/livereload":
 		s.serveWebSocket(w, r)
 	case s.live && path == "/livereload.js":
 		s.serveScript(w, r)
-	case s.live && (path == statusPath || strings.HasPrefix(path, statusPath+"/")):
-		s.serveStatus(w, r)
 	case s.root != nil:
 		s.serveFile(w, r)
 	default:

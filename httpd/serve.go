@@ -53,12 +53,22 @@ type timeouts struct {
 //
 // An address that ln is bound to may be used as Host.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	return s.serveListener(ctx, ln, &listenerInfo{})
+}
+
+// ServeStatus is Serve for a listener at which nothing but the status page is served,
+// also with Options.NoLiveReload. Who may see what is as it is at other listeners.
+func (s *Server) ServeStatus(ctx context.Context, ln net.Listener) error {
+	return s.serveListener(ctx, ln, &listenerInfo{statusOnly: true})
+}
+
+func (s *Server) serveListener(ctx context.Context, ln net.Listener, listener *listenerInfo) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(s.closing, stop)()
 
 	tcp, isTCP := ln.Addr().(*net.TCPAddr)
-	listener := &listenerInfo{wildcard: isTCP && tcp.AddrPort().Addr().Unmap().IsUnspecified()}
+	listener.wildcard = isTCP && tcp.AddrPort().Addr().Unmap().IsUnspecified()
 	var conns httpConns
 	srv := &http.Server{
 		Handler: conns.handler(s),
@@ -156,8 +166,9 @@ type listenerKey struct{}
 
 // A listenerInfo is what the requests of one Serve have in common.
 type listenerInfo struct {
-	wildcard bool               // the listener is bound to every address
-	pages    livereload.ConnSet // the websockets that these requests became
+	wildcard   bool               // the listener is bound to every address
+	statusOnly bool               // nothing but the status page is served
+	pages      livereload.ConnSet // the websockets that these requests became
 }
 
 // listenerOf returns what is known of the listener of a request; nil where the

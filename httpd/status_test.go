@@ -3,7 +3,9 @@ package httpd
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -339,4 +341,41 @@ func TestSnapshot(t *testing.T) {
 	if one := run.hub.Snapshot(1, 1); one.Open != 2 || len(one.Pages) != 1 {
 		t.Errorf("asked for one page, got %d", len(one.Pages))
 	}
+}
+
+// A listener for the status page serves nothing else, and serves it also where there is
+// no live reload. At a unix socket the kernel says who asks.
+func TestServeStatus(t *testing.T) {
+	opts := secretOptions(t)
+	opts.NoLiveReload = true
+	check(t, os.WriteFile(filepath.Join(opts.Root, "a.txt"), []byte("file"), 0o644))
+	s := newServer(t, opts)
+	socket := filepath.Join(t.TempDir(), "status.sock")
+	ln := must(net.Listen("unix", socket))(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.ServeStatus(ctx, ln) }()
+
+	for _, tt := range []struct{ path, host, want string }{
+		{"/", "localhost", "303 See Other"},
+		{"/.execlogd", "localhost", "302 Found"},
+		{"/.execlogd/", "localhost", "200 OK"},
+		{"/.execlogd/", "preview.example.com", "200 OK"},
+		{"/.execlogd/", "evil.example", "403 Forbidden"},
+		{"/.execlogd/status.js", "localhost", "200 OK"},
+		{"/a.txt", "localhost", "404 Not Found"},
+		{"/livereload.js", "localhost", "404 Not Found"},
+		{"/livereload", "localhost", "404 Not Found"},
+	} {
+		answer := exchange(t, must(net.Dial("unix", socket))(t), "GET "+tt.path+" HTTP/1.1\r\nHost: "+tt.host+"\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(answer, "HTTP/1.1 "+tt.want+"\r\n") {
+			t.Errorf("%s of %s: %.60q, want %s", tt.path, tt.host, answer, tt.want)
+		}
+		if tt.path == "/.execlogd/" && tt.want == "200 OK" && showsPrivate(t, answer) != (tt.host == "localhost") {
+			t.Errorf("%s of %s: what is private is shown to the wrong one", tt.path, tt.host)
+		}
+	}
+
+	stop()
+	check(t, <-done)
 }

@@ -79,6 +79,7 @@ type daemon struct {
 	tokenShown bool
 	web        listenerSet
 	activated  []net.Listener // sockets from systemd, for web
+	statusPage listenerSet    // sockets from systemd, for the status page alone
 
 	runner   *job.Runner // nil without a configuration file
 	pipeline *pipeline   // nil when there is nothing to watch
@@ -153,6 +154,7 @@ func (d *daemon) release() {
 	}
 	d.control.close()
 	d.web.close()
+	d.statusPage.close()
 	if d.server != nil {
 		d.server.Close()
 	}
@@ -174,5 +176,5 @@ func (d *daemon) tasks(cfg config.Config) []task {
 	if d.pipeline != nil {
 		tasks = append(tasks, task{"watch", d.pipeline.group.Run})
 	}
-	return append(tasks, task{"serve", d.web.run}, task{"control", d.control.run})
+	return append(tasks, task{"serve", d.web.run}, task{"serve status", d.statusPage.run}, task{"control", d.control.run})
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/execlog/execlogd/internal/control"
 )
 
@@ -25,13 +27,17 @@ func TestActivatedSocketStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.FileListener(f) // as activation.ListenersWithNames has it
+	copied, err := unix.Dup(int(f.Fd()))
 	f.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
+	passed, err := sortSockets([]*os.File{os.NewFile(uintptr(copied), "http")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	web := listenerSet{}
-	web.replace(socketsForHTTP(map[string][]net.Listener{"http": {ln}}))
+	web.replace(passed.http)
 	web.close()
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("it is gone: %v", err)

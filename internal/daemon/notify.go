@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"strings"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -32,15 +34,21 @@ func (d *daemon) announce() {
 }
 
 // showToken writes, once, the address at which the owner sees all of the status page, as
-// soon as there is a socket. The token is in no later line of the log, and not in the
-// status that systemd shows to every user.
+// soon as there is a socket: of TCP if there is one, to which browsers can connect. The
+// token is in no later line of the log, and not in the status that systemd shows to
+// every user.
 func (d *daemon) showToken() {
-	sockets := d.web.sockets()
-	if d.tokenShown || !d.active.Load().Reloads() || len(sockets) == 0 {
+	sockets := d.statusPage.sockets()
+	if d.active.Load().Reloads() {
+		sockets = slices.Concat(d.web.sockets(), sockets)
+	}
+	if d.tokenShown || len(sockets) == 0 {
 		return
 	}
 	d.tokenShown = true
-	d.say("status page", slog.String("url", siteURL(sockets[0])+".execlogd/?token="+d.token))
+
+	at := max(slices.IndexFunc(sockets, func(ln net.Listener) bool { return siteURL(ln) != "/" }), 0)
+	d.say("status page", slog.String("url", siteURL(sockets[at])+".execlogd/?token="+d.token))
 }
 
 // say writes a line to stderr that is no part of the log, in order with the log: the
@@ -65,11 +73,10 @@ func (d *daemon) status() string {
 		if cfg.Static {
 			what = "serving "
 		}
-		var addresses []string
-		for _, ln := range d.web.sockets() {
-			addresses = append(addresses, address(ln))
-		}
-		parts = append(parts, what+cfg.Root+" on "+strings.Join(addresses, " and "))
+		parts = append(parts, what+cfg.Root+" on "+addresses(d.web.sockets()))
+	}
+	if sockets := d.statusPage.sockets(); len(sockets) > 0 {
+		parts = append(parts, "status page on "+addresses(sockets))
 	}
 	if n := len(cfg.Routes); n > 0 {
 		parts = append(parts, logging.Count(n, "route", "routes"))

@@ -18,9 +18,12 @@ import (
 // openServer makes the server and opens its sockets. Where only a reload may bring
 // something to serve, it makes one without sockets.
 func (d *daemon) openServer(cfg config.Config) (err error) {
-	if d.activated, err = passedSockets(); err != nil {
-		return fmt.Errorf("sockets from systemd: %w", err)
+	passed, err := takePassedSockets()
+	if err != nil {
+		return fmt.Errorf("socket from systemd: %w", err)
 	}
+	d.activated = passed.http
+	d.statusPage.replace(passed.status)
 	if cfg.Serve {
 		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
 			return err
@@ -35,6 +38,7 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 		return err
 	}
 	d.web.serve = d.server.Serve
+	d.statusPage.serve = d.server.ServeStatus
 	d.web.replace(sockets)
 	return nil
 }
@@ -50,10 +54,10 @@ func explainServer(err error) error {
 // serverOptions returns the options of a configuration for the server, with what the
 // status page shows of the daemon.
 func (d *daemon) serverOptions(cfg config.Config) httpd.Options {
-	if !cfg.Serve {
-		return httpd.Options{Logger: d.log, NoLiveReload: true}
+	o := httpd.Options{Logger: d.log, NoLiveReload: true, Watches: d.watches}
+	if cfg.Serve {
+		o = cfg.HTTP(d.log, d.watches)
 	}
-	o := cfg.HTTP(d.log, d.watches)
 	o.Token = d.token
 	if d.runner != nil {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed

@@ -4,37 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/internal/config"
 )
-
-// passedSockets returns the sockets for HTTP that systemd has passed (sd_listen_fds(3)).
-// It returns them once.
-func passedSockets() ([]net.Listener, error) {
-	named, err := activation.ListenersWithNames()
-	return socketsForHTTP(named), err
-}
-
-// socketsForHTTP returns those that are called "http", or all of them if none is called
-// that. A descriptor that is no listener is nil in the lists.
-func socketsForHTTP(named map[string][]net.Listener) (lns []net.Listener) {
-	if http := named["http"]; len(http) > 0 {
-		named = map[string][]net.Listener{"http": http}
-	}
-	for _, name := range slices.Sorted(maps.Keys(named)) {
-		lns = append(lns, named[name]...)
-	}
-	return slices.DeleteFunc(lns, func(ln net.Listener) bool { return ln == nil })
-}
 
 // webSockets returns the sockets at which a configuration has HTTP served: those that
 // systemd has passed, or one that it opens. Open sockets are kept if the address has not
@@ -44,6 +24,8 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	switch {
 	case !cfg.Serve && len(open) > 0 && len(d.activated) > 0:
 		return nil, errors.New("the server has its sockets from systemd: to be without it takes a restart")
+	case !cfg.Serve && len(d.activated) > 0:
+		return nil, errors.New("systemd has passed sockets for HTTP, and nothing is served: add a [server] table, or stop and disable the socket unit")
 	case !cfg.Serve:
 		return nil, nil
 	case len(d.activated) > 0:
@@ -142,4 +124,13 @@ func address(ln net.Listener) string {
 		return siteURL(ln) + " and every other address of this machine"
 	}
 	return siteURL(ln)
+}
+
+// addresses returns where sockets answer, for people.
+func addresses(lns []net.Listener) string {
+	var all []string
+	for _, ln := range lns {
+		all = append(all, address(ln))
+	}
+	return strings.Join(all, " and ")
 }

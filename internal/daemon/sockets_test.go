@@ -78,25 +78,6 @@ func TestListenBesideOneself(t *testing.T) {
 	}
 }
 
-func TestHandedOver(t *testing.T) {
-	http, other := new(net.TCPListener), new(net.UnixListener)
-	tests := []struct {
-		name  string
-		named map[string][]net.Listener
-		want  int
-	}{
-		{"none", nil, 0},
-		{"the one called http", map[string][]net.Listener{"http": {http, nil}, "status": {other}}, 1},
-		{"all when none is called http", map[string][]net.Listener{"execlogd.socket": {http, other}}, 2},
-		{"descriptors that are no listeners", map[string][]net.Listener{"inotify": {nil}}, 0},
-	}
-	for _, tt := range tests {
-		if got := socketsForHTTP(tt.named); len(got) != tt.want {
-			t.Errorf("%s: %d sockets, want %d", tt.name, len(got), tt.want)
-		}
-	}
-}
-
 func TestAddress(t *testing.T) {
 	for addr, want := range map[net.Addr]string{
 		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000}: "http://127.0.0.1:8000/",
