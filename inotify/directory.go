@@ -204,7 +204,7 @@ func (w *Watcher) removeDir(n dirtree.ID) {
 // dropSubtree takes n and all below it out of the tree, and has their watches removed.
 // A root that lies below stays.
 func (w *Watcher) dropSubtree(n dirtree.ID) {
-	w.pending.mountedFiles = w.pending.mountedFiles || len(w.mountedFiles.at) > 0
+	w.pending.mountedFiles = w.pending.mountedFiles || len(w.mountedFiles) > 0
 	for _, x := range w.tree.Subtree(n) {
 		if w.tree.Has(x, dirtree.Subscribed) {
 			w.detach(x, detachment{}) // with all that is below it

@@ -106,7 +106,7 @@ func (w *Watcher) watchFile(sub *subscriber, at dirEntry, old *watchedFile) (*wa
 	if sub != nil {
 		sub.file = f
 	} else {
-		w.mountedFiles.at[at] = f
+		w.mountedFiles[at] = f
 	}
 	return f, full
 }
@@ -116,7 +116,7 @@ func (w *Watcher) removeFile(f *watchedFile) {
 	if f.sub != nil {
 		f.sub.file = nil
 	} else {
-		delete(w.mountedFiles.at, f.at)
+		delete(w.mountedFiles, f.at)
 	}
 	if isLast := removeFrom(w.files, f.wd, f); f.wd == 0 {
 		w.unwatched.polled--
@@ -298,7 +298,7 @@ func (w *Watcher) compareMountedFiles(reportNew bool) {
 
 	entries := w.inTree(w.mountPoints)
 	for _, at := range entries {
-		old := w.mountedFiles.at[at]
+		old := w.mountedFiles[at]
 		f, err := w.watchFile(nil, at, old)
 		switch {
 		case f != nil:
@@ -318,7 +318,7 @@ func (w *Watcher) compareMountedFiles(reportNew bool) {
 		}
 	}
 
-	for at, f := range w.mountedFiles.at {
+	for at, f := range w.mountedFiles {
 		if !slices.Contains(entries, at) {
 			w.removeFile(f)
 			w.reportUncovered(at)

@@ -28,12 +28,22 @@ type savedState struct {
 // newStateFixture is newFixture for a watcher that keeps its state.
 func newStateFixture(t testing.TB) (*fixture, *savedState) {
 	tr := newEmptyFixture(t)
+	saved := tr.newState()
+	tr.resume(saved)
+	return tr, saved
+}
+
+// newState closes the watcher of tr, and returns the place for what others leave.
+func (tr *fixture) newState() *savedState {
+	tr.t.Helper()
+	if tr.watcher != nil {
+		tr.must(tr.watcher.Close())
+	}
 	file, err := statelog.Memory("state")
 	tr.must(err)
 	saved := &savedState{file: file}
-	t.Cleanup(func() { saved.close() })
-	tr.resume(saved)
-	return tr, saved
+	tr.t.Cleanup(saved.close)
+	return saved
 }
 
 func (s *savedState) close() {
@@ -365,10 +375,7 @@ func TestDamagedState(t *testing.T) {
 // that does not leave them out, and the other way round.
 func TestResumeWithOtherSkips(t *testing.T) {
 	tr := newEmptyFixture(t)
-	file, err := statelog.Memory("state")
-	tr.must(err)
-	saved := &savedState{file: file}
-	t.Cleanup(saved.close)
+	saved := tr.newState()
 	tr.do(`
 		mkdir old/sub
 		mkdir new/sub`)
@@ -430,11 +437,7 @@ func TestDifferentialRestart(t *testing.T) {
 }
 
 func (s *differential) restarted() {
-	file, err := statelog.Memory("state")
-	s.must(err)
-	saved := &savedState{file: file}
-	defer saved.close()
-	s.must(s.watcher.Close())
+	saved := s.newState()
 	s.resume(saved)
 	s.read()
 	for written := s.write(); !closed(written); {
@@ -504,12 +507,7 @@ func TestKill(t *testing.T) {
 }
 
 func (s *differential) killed() {
-	file, err := statelog.Memory("state")
-	s.must(err)
-	saved := &savedState{file: file}
-	defer saved.close()
-	s.must(s.watcher.Close())
-
+	saved := s.newState()
 	kill := s.startProcess(saved)
 	for written := s.write(); !closed(written); {
 		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
@@ -646,11 +644,7 @@ func TestDifferentialCrash(t *testing.T) {
 }
 
 func (s *differential) crashing() {
-	file, err := statelog.Memory("state")
-	s.must(err)
-	saved := &savedState{file: file}
-	defer saved.close()
-	s.must(s.watcher.Close())
+	saved := s.newState()
 	s.resume(saved)
 	s.read()
 	s.watcher.dropSaved()

@@ -97,7 +97,7 @@ type Watcher struct {
 	components   map[int32]map[string][]*subscriber // of the paths of roots, by watch and name
 	files        map[int32][]*watchedFile           // by watch; 0 has those that are polled
 	mountPoints  []string                           // when the list was read last
-	mountedFiles struct{ at map[dirEntry]*watchedFile }
+	mountedFiles map[dirEntry]*watchedFile
 	unwatched    unwatchedDirs
 	renames      renameLog
 	content      contentTimes
@@ -158,7 +158,7 @@ func newWatcher(opts Options) *Watcher {
 		w.problem = func(error) {}
 	}
 
-	w.mountedFiles.at = map[dirEntry]*watchedFile{}
+	w.mountedFiles = map[dirEntry]*watchedFile{}
 	w.content.floor = w.consistent.Add(-clockStep).UnixNano()
 	w.setTree(dirtree.New())
 	return w

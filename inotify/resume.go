@@ -1,0 +1,262 @@
+package inotify
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/inotify/internal/dirtree"
+	"github.com/execlog/execlogd/internal/statelog"
+)
+
+// This file takes over what the Watcher of an earlier process has left: its State, and its inotify
+// instance, if there is one.
+
+// Instance returns a duplicate of the descriptor of the inotify instance, which is close-on-exec
+// and belongs to the caller. It is meant for Options.Instance of a later process, and must not be
+// read before.
+func (w *Watcher) Instance() (*os.File, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, ErrClosed
+	}
+	fd, err := unix.FcntlInt(uintptr(w.kernel.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), "inotify"), nil
+}
+
+// openState takes over what is in the file. It takes over the instance too, if that is not nil
+// and has the watches of the roots. If it has not, and something is in the file, cold is true:
+// all directories need a watch, and nothing is known of what has happened.
+func (w *Watcher) openState(file, instance *os.File) (cold bool, err error) {
+	s := &w.state
+	log, records, err := statelog.Open(file)
+	if err != nil {
+		return false, fmt.Errorf("open state: %w", err)
+	}
+	s.log = log
+	s.isPending, s.consistent = log.Word(pendingWord), log.Word(consistentWord)
+	s.hasUnknown, s.firstRecord = log.Word(unknownWord), log.Word(sharedBuffer)
+	w.kernel.buf = log.Shared()[sharedBuffer : sharedBuffer+len(w.kernel.buf)]
+	s.used = unfinishedSize(w.kernel.buf)
+	clear(w.kernel.buf[s.used:])
+
+	if err := w.loadState(records); err != nil || len(w.rootPaths) == 0 {
+		w.tree.Track()
+		w.finishRecords()
+		return false, s.log.Rewrite()
+	}
+	s.resumed = true
+	if instance != nil {
+		if w.kernel.fd, err = dupInstance(instance); err != nil {
+			return false, err
+		}
+	}
+	if w.kernel.fd >= 0 && w.watchesRoots() {
+		for _, buf := range s.unfinished {
+			s.keptRecords += len(buf)
+		}
+		if s.used > 0 {
+			s.unfinished = append(s.unfinished, bytes.Clone(w.kernel.buf[:s.used]))
+		}
+		w.pending.overflow = s.isPending.Load() != 0
+		s.isReplay = len(s.unfinished) > 0
+		s.mayHaveUnknown = s.isReplay || w.pending.overflow || s.hasUnknown.Load() != 0
+		store(s.hasUnknown, s.mayHaveUnknown)
+		return false, nil
+	}
+
+	if w.kernel.fd >= 0 {
+		unix.Close(w.kernel.fd)
+		w.kernel.fd = -1
+	}
+	s.unfinished = nil
+	store(s.isPending, true)
+	w.finishRecords()
+	return true, nil
+}
+
+// watchesRoots reports whether the instance watches every root that is where it was, under the
+// watch descriptor that the tree has.
+func (w *Watcher) watchesRoots() bool {
+	for n, path := range w.rootPaths {
+		fd, err := openRoot(path)
+		if err != nil {
+			continue // its end is among the records
+		}
+		st, err := dirfd.Stat(fd, "")
+		isOther := err == nil && w.hasInode(n, st) && (w.kernel.isUnwatched(fd) || !w.isRoot(n, fd))
+		unix.Close(fd)
+		if isOther {
+			return false
+		}
+	}
+	return true
+}
+
+// isUnwatched reports whether the instance had no watch on the directory open as fd, and may add one.
+func (in *instance) isUnwatched(fd int) bool {
+	_, err := unix.InotifyAddWatch(in.fd, dirfd.Path(fd, ""), unix.IN_MASK_CREATE|unix.IN_CREATE)
+	return !errors.Is(err, unix.EEXIST)
+}
+
+// watchBatch is how many watches are looked at between two reads.
+const watchBatch = 2000
+
+// removeUnknownWatches has the watches removed that nobody needs. The process before may have added some
+// that it had no time to save. It looks at a part of them, and reports whether there are no more.
+func (w *Watcher) removeUnknownWatches() (done bool) {
+	s := &w.state
+	if s.watchList == nil {
+		f, err := os.Open("/proc/self/fdinfo/" + strconv.Itoa(w.kernel.fd)) // proc(5)
+		if err != nil {
+			return true
+		}
+		s.watchList = f
+		s.watchLines = bufio.NewScanner(f)
+	}
+
+	for range watchBatch {
+		if !s.watchLines.Scan() {
+			s.watchList.Close()
+			s.watchList, s.watchLines = nil, nil
+			return true
+		}
+		rest, ok := strings.CutPrefix(s.watchLines.Text(), "inotify wd:") // in hex
+		digits, _, _ := strings.Cut(rest, " ")
+		if wd, err := strconv.ParseInt(digits, 16, 32); ok && err == nil && w.tree.ByWatch(int32(wd)) == 0 {
+			w.pending.unwanted = append(w.pending.unwanted, int32(wd))
+		}
+	}
+	return false
+}
+
+// rewatch adds a watch to every directory that is still where the tree has it, as if the tree had
+// none, and has everything scanned.
+func (w *Watcher) rewatch() {
+	w.pending.overflow = true
+	w.tree.EndWatches()
+	w.renumberDevices()
+
+	var lost []dirtree.ID
+	for root := range w.rootPaths {
+		for _, n := range w.tree.Subtree(root) {
+			if !w.rewatchDir(n) {
+				lost = append(lost, n)
+			}
+		}
+	}
+	for _, n := range slices.Backward(lost) {
+		w.watchEnded(n, Ignored)
+	}
+}
+
+// renumberDevices corrects the devices of the roots, which may have other numbers since another
+// boot.
+func (w *Watcher) renumberDevices() {
+	for n, path := range w.rootPaths {
+		st, err := dirfd.StatPath(path)
+		if x := w.tree.Node(n); err == nil && st.Ino == x.Ino {
+			d := &w.devices[x.Device]
+			d.major, d.minor = st.Major, st.Minor
+		}
+	}
+}
+
+// rewatchDir reports whether n is where the tree has it and could be watched.
+func (w *Watcher) rewatchDir(n dirtree.ID) bool {
+	fd, err := w.openDir(n, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+
+	mask := w.mask
+	if w.tree.Has(n, dirtree.Root) {
+		mask |= rootMask
+	}
+	wd, err := w.kernel.watch(fd, "", watchFlags|uint32(mask))
+	if err != nil || w.tree.ByWatch(wd) != 0 {
+		return false
+	}
+	w.tree.SetWatch(n, wd)
+	return true
+}
+
+// takeSaved makes s go on with a root of the process before, and reports whether there is one. What
+// has happened meanwhile is in the kernel's queue, or is found by a scan of everything.
+func (w *Watcher) takeSaved(s *subscriber) bool {
+	i := slices.IndexFunc(w.state.saved, func(r savedRoot) bool { return r.path == s.root })
+	if i < 0 {
+		return false
+	}
+	root := w.state.saved[i]
+	w.state.saved = slices.Delete(w.state.saved, i, i+1)
+
+	w.widenMask(s.Mask)
+	w.subs = append(w.subs, s)
+	if root.dir != 0 {
+		w.setRoot(s, root.dir)
+	}
+	w.watchComponents(s)
+	if s.dir == 0 && w.watchRootFile(s) != nil {
+		w.pending.resolve(s)
+	}
+	if s.dir != 0 && s.SkipKey != root.skipKey {
+		w.pruneSkipped(s.dir)
+		w.pending.skipChecks = append(w.pending.skipChecks, s.Root)
+	}
+	w.compareMountedFiles(false) // so that what is queued of them is understood
+	return true
+}
+
+// dropSaved stops to watch what the process before has watched and nobody has added again.
+func (w *Watcher) dropSaved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.state.resumed {
+		return
+	}
+	w.state.saved, w.state.resumed = nil, false
+	for n := range w.rootPaths {
+		if len(w.subscribed[n]) == 0 {
+			w.tree.SetFlags(n, 0, dirtree.Root)
+			delete(w.rootPaths, n)
+			w.dropSubtree(n)
+		}
+	}
+	w.mountsChanged()
+}
+
+// dupInstance duplicates the descriptor of an inotify instance.
+func dupInstance(file *os.File) (fd int, err error) {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd = -1
+	ctlErr := conn.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	if ctlErr != nil {
+		return -1, ctlErr
+	}
+	if err != nil {
+		return -1, os.NewSyscallError("fcntl", err)
+	}
+
+	if what, err := os.Readlink(dirfd.Path(fd, "")); err != nil || what != "anon_inode:inotify" {
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s is no inotify instance: %q", file.Name(), what)
+	}
+	return fd, os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
+}
