@@ -16,7 +16,11 @@ ROOT     ?= examples/site
 PORT     ?= 8000
 FUZZTIME ?= 20s
 ROUNDS   ?= 100
-VERSION  := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+
+tree    := $(shell tools/version)
+VERSION ?= $(word 1,$(tree))
+COMMIT  ?= $(word 2,$(tree))
+DATE    ?= $(word 3,$(tree))
 
 # Modules apart from ours: test-only and developers' requirements, and an example.
 MODULES := . e2e tools examples/goserver
@@ -35,7 +39,7 @@ run: build ## serve ROOT (examples/site) on PORT (8000)
 	bin/execlogd -root $(ROOT) -port $(PORT)
 
 build: ## bin/execlogd
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/execlogd ./cmd/execlogd
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o bin/execlogd ./cmd/execlogd
 
 test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromium, systemd
 	$(call test,./...)

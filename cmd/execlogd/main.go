@@ -40,9 +40,6 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-// version is set by the Makefile.
-var version = "dev"
-
 func main() {
 	job.Supervise() // in a supervisor process of package job, this is all
 	// A write to a pipe that nobody reads any more, as in 2>&1 | head, is an
@@ -123,7 +120,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err = io.WriteString(stdout, string(help))
 	}
 	if errors.Is(err, config.ErrVersion) {
-		_, err = fmt.Fprintln(stdout, "execlogd", version)
+		_, err = fmt.Fprintln(stdout, versionLine())
 	}
 	if wrong, ok := errors.AsType[config.UsageError](err); ok {
 		return config.UsageError{Err: wrong.Err, Command: name}

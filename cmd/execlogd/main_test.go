@@ -58,3 +58,15 @@ func TestExitStatus(t *testing.T) {
 		}
 	}
 }
+
+func TestVersionNamesCommitAndDate(t *testing.T) {
+	version, commit, date = "v1.2.3", "abc1234", "2026-11-28"
+	t.Cleanup(func() { version, commit, date = "", "", "" })
+	var out strings.Builder
+	if err := run(t.Context(), []string{"-version"}, &out, &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "execlogd v1.2.3 (commit abc1234, 2026-11-28)\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}

@@ -159,7 +159,7 @@ func (cfg *Config) parseFlags(name, usage, dir string, args []string) (*flag.Fla
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.StringVar(&cfg.File, "config", cfg.File, "read this `file`, execlogd.toml(5); other flags override it")
 	flags.BoolVar(&cfg.WatchFile, "watch-config", cfg.WatchFile, "read the file of -config again when it changes, as at SIGHUP")
-	showVersion := flags.Bool("version", false, "print the version")
+	showVersion := flags.Bool("version", false, "print the version, and the commit and date that it was built from")
 	defineKeys(flags, t, cfg.keys())
 	defineKeys(flags, t, cfg.serverKeys())
 
