@@ -10,17 +10,22 @@ UNITDIR     := $(PREFIX)/lib/systemd/system
 TMPFILESDIR := $(PREFIX)/lib/tmpfiles.d
 MANDIR      := $(PREFIX)/share/man
 DOCDIR      := $(PREFIX)/share/doc/execlogd
+BASHDIR     := $(PREFIX)/share/bash-completion/completions
+ZSHDIR      := $(PREFIX)/share/zsh/site-functions
+FISHDIR     := $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR     ?=
 
+OUT      := bin/execlogd
+LDFLAGS  :=
 ROOT     ?= examples/site
 PORT     ?= 8000
 FUZZTIME ?= 20s
 ROUNDS   ?= 100
 
 tree    := $(shell tools/version)
-VERSION ?= $(word 1,$(tree))
-COMMIT  ?= $(word 2,$(tree))
-DATE    ?= $(word 3,$(tree))
+VERSION := $(word 1,$(tree))
+COMMIT  := $(word 2,$(tree))
+DATE    := $(word 3,$(tree))
 
 # Modules apart from ours: test-only and developers' requirements, and an example.
 MODULES := . e2e tools examples/goserver
@@ -39,7 +44,7 @@ run: build ## serve ROOT (examples/site) on PORT (8000)
 	bin/execlogd -root $(ROOT) -port $(PORT)
 
 build: ## bin/execlogd
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o bin/execlogd ./cmd/execlogd
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
 
 test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromium, systemd
 	$(call test,./...)
@@ -47,7 +52,7 @@ test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromi
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny zsh=zsh fish=fish bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
@@ -98,22 +103,34 @@ units: build ## systemd accepts the units, and the sandbox is strict
 		systemd-analyze security --offline=true --threshold=15 bin/unit$(UNITDIR)/execlogd.service | tail -n 1; \
 	else echo 'units: skipped: systemd-analyze is not there'; fi
 
+# execlogd(1) describes all commands, and is the page of each: man execlogd-run.
+pages = $(addprefix execlogd-,$(addsuffix .1,$(shell sed -n 's/^\.It Cm //p' packaging/man/execlogd.1)))
+
 install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root has no Go
-	@! command -v go >/dev/null || $(MAKE) --silent build
-	install -D bin/execlogd $(DESTDIR)$(BINDIR)/execlogd
+	@! command -v go >/dev/null || [ ! -d cmd ] || $(MAKE) --silent build
+	install -D $(OUT) $(DESTDIR)$(BINDIR)/execlogd
 	sed 's|@BINDIR@|$(BINDIR)|' packaging/systemd/execlogd.service | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd.service
 	install -D -m 644 packaging/systemd/execlogd.socket $(DESTDIR)$(UNITDIR)/execlogd.socket
 	install -D -m 644 packaging/systemd/execlogd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/execlogd.conf
-	install -D -m 644 packaging/execlogd.toml $(DESTDIR)$(DOCDIR)/execlogd.toml
+	install -D -m 644 -t $(DESTDIR)$(DOCDIR) packaging/execlogd.toml packaging/sysctl.d/60-inotify.conf
 	install -D -m 644 packaging/man/execlogd.1 $(DESTDIR)$(MANDIR)/man1/execlogd.1
 	install -D -m 644 packaging/man/execlogd.toml.5 $(DESTDIR)$(MANDIR)/man5/execlogd.toml.5
-	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || $(tell-systemd)
+	@for page in $(pages); do ln -sf execlogd.1 $(DESTDIR)$(MANDIR)/man1/$$page; done
+	install -D -m 644 packaging/completions/execlogd.bash $(DESTDIR)$(BASHDIR)/execlogd
+	install -D -m 644 packaging/completions/execlogd.zsh $(DESTDIR)$(ZSHDIR)/_execlogd
+	install -D -m 644 packaging/completions/execlogd.fish $(DESTDIR)$(FISHDIR)/execlogd.fish
+	@$(unless-staged) { systemctl daemon-reload; systemd-tmpfiles --create $(TMPFILESDIR)/execlogd.conf; }
 
-tell-systemd = { systemctl daemon-reload; systemd-tmpfiles --create $(TMPFILESDIR)/execlogd.conf; }
+# Before what concerns this machine, and not a directory from which a package is made.
+unless-staged = [ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] ||
 
-uninstall: ## what install put there; /srv/www stays
+uninstall: ## what install put there, and the service; /srv/www stays
+	@$(unless-staged) [ ! -e $(UNITDIR)/execlogd.service ] || systemctl --quiet disable --now execlogd.socket execlogd.service
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(UNITDIR)/execlogd.service $(UNITDIR)/execlogd.socket $(TMPFILESDIR)/execlogd.conf)
-	rm -f $(addprefix $(DESTDIR),$(DOCDIR)/execlogd.toml $(MANDIR)/man1/execlogd.1 $(MANDIR)/man5/execlogd.toml.5)
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man5/execlogd.toml.5 $(addprefix man1/,execlogd.1 $(pages)))
+	rm -f $(addprefix $(DESTDIR),$(BASHDIR)/execlogd $(ZSHDIR)/_execlogd $(FISHDIR)/execlogd.fish)
+	rm -rf $(DESTDIR)$(DOCDIR)
+	@$(unless-staged) systemctl daemon-reload
 
 clean: ## what was built
 	rm -rf bin e2e/node_modules e2e/artifacts

@@ -31,14 +31,19 @@ type LimitError struct {
 
 func (e *LimitError) Unwrap() error { return e.Err }
 
-// Error returns one line that ends in the command that raises the limit.
+// Error returns one line that ends in the command that raises the limit, and in the file
+// where that stays for the next boot.
 func (e *LimitError) Error() string {
-	if e.Root == "" {
-		return fmt.Sprintf("no inotify instance left: this user has all of %s=%d in use; raise it: sysctl %[1]s=%[3]d",
-			e.Limit, e.Value, max(2*e.Value, 512))
+	stays := ""
+	if strings.HasPrefix(e.Limit, "fs.") { // that of a user namespace goes with it
+		stays = "; for good in /etc/sysctl.d/60-inotify.conf"
 	}
-	return fmt.Sprintf("no inotify watch left for %s: it has %d directories, and %s=%d counts all programs of this user; raise it: sysctl %[3]s=%[5]d",
-		Quote(e.Root), e.Needed, e.Limit, e.Value, max(2*(e.Value+e.Needed), 8192))
+	if e.Root == "" {
+		return fmt.Sprintf("no inotify instance left: this user has all of %s=%d in use; raise it: sysctl %[1]s=%[3]d%[4]s",
+			e.Limit, e.Value, max(2*e.Value, 512), stays)
+	}
+	return fmt.Sprintf("no inotify watch left for %s: it has %d directories, and %s=%d counts all programs of this user; raise it: sysctl %[3]s=%[5]d%[6]s",
+		Quote(e.Root), e.Needed, e.Limit, e.Value, max(2*(e.Value+e.Needed), 8192), stays)
 }
 
 // watchLimit returns the error for a root below which something got no watch,

@@ -15,7 +15,7 @@ func TestLimitText(t *testing.T) {
 	}{
 		{
 			LimitError{Limit: "fs.inotify.max_user_watches", Value: 8192, Needed: 20000, Root: "/srv/www", Err: unix.ENOSPC},
-			"no inotify watch left for /srv/www: it has 20000 directories, and fs.inotify.max_user_watches=8192 counts all programs of this user; raise it: sysctl fs.inotify.max_user_watches=56384",
+			"no inotify watch left for /srv/www: it has 20000 directories, and fs.inotify.max_user_watches=8192 counts all programs of this user; raise it: sysctl fs.inotify.max_user_watches=56384; for good in /etc/sysctl.d/60-inotify.conf",
 		},
 		{
 			LimitError{Limit: "user.max_inotify_watches", Value: 5, Needed: 9, Root: "/srv/my files", Err: unix.ENOSPC},
@@ -23,7 +23,7 @@ func TestLimitText(t *testing.T) {
 		},
 		{
 			LimitError{Limit: "fs.inotify.max_user_instances", Value: 128, Err: unix.EMFILE},
-			"no inotify instance left: this user has all of fs.inotify.max_user_instances=128 in use; raise it: sysctl fs.inotify.max_user_instances=512",
+			"no inotify instance left: this user has all of fs.inotify.max_user_instances=128 in use; raise it: sysctl fs.inotify.max_user_instances=512; for good in /etc/sysctl.d/60-inotify.conf",
 		},
 	}
 	for _, tt := range tests {

@@ -111,8 +111,11 @@ var commands = map[string]func(ctx context.Context, args []string, stdout, stder
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	start, name := serve, ""
-	if len(args) > 0 && commands[args[0]] != nil {
+	switch {
+	case len(args) > 0 && commands[args[0]] != nil:
 		start, name, args = commands[args[0]], args[0], args[1:]
+	case len(args) > 0 && args[0] == "complete": // for shells, and in no list of commands
+		start, name, args = complete, args[0], args[1:]
 	}
 
 	err := start(ctx, args, stdout, stderr)

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -63,23 +64,38 @@ func TestExampleDirectories(t *testing.T) {
 	}
 }
 
+// The section of a command has its flags. Those that are keys of the configuration are in
+// execlogd.toml(5), and those of why are the flags of the daemon and of run.
 func TestManualHasEveryCommandAndFlag(t *testing.T) {
 	text, keys := read(t, manual), read(t, fileManual)
-	var flags strings.Builder
-	for _, args := range [][]string{{"-help"}, {"run", "-help"}, {"log", "-help"}, {"trigger", "-help"}} {
-		if err := run(t.Context(), args, &flags, io.Discard); err != nil {
+	sections := strings.Split(text, "\n.It Cm ")
+	section := func(verb string) string {
+		if verb == "" {
+			return sections[0]
+		}
+		i := slices.IndexFunc(sections, func(s string) bool { return strings.HasPrefix(s, verb+"\n") })
+		if i < 0 {
+			t.Errorf("execlogd(1) has no %s", verb)
+			return ""
+		}
+		return sections[i]
+	}
+
+	verbs := []string{""}
+	for verb := range commands {
+		verbs = append(verbs, verb)
+	}
+	for _, verb := range verbs {
+		section := section(verb)
+		var help strings.Builder
+		if err := run(t.Context(), append(strings.Fields(verb), "-help"), &help, io.Discard); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for _, flag := range regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(flags.String(), -1) {
-		isKey := strings.Contains(keys, "\n.It Ic "+strings.ReplaceAll(flag[1], "-", "_")+"\n")
-		if !isKey && !regexp.MustCompile(`\n\.It Fl `+flag[1]+`[ \n]`).MatchString(text) {
-			t.Errorf("execlogd(1) has no -%s", flag[1])
-		}
-	}
-	for name := range commands {
-		if !strings.Contains(text, "\n.It Cm "+name+"\n") {
-			t.Errorf("execlogd(1) has no %s", name)
+		for _, flag := range regexp.MustCompile(`(?m)^  -([a-z0-9-]+)`).FindAllStringSubmatch(help.String(), -1) {
+			isKey := strings.Contains(keys, "\n.It Ic "+strings.ReplaceAll(flag[1], "-", "_")+"\n")
+			if !isKey && verb != "why" && !regexp.MustCompile(`(?m)^[.](It )?Fl `+flag[1]+`\b`).MatchString(section) {
+				t.Errorf("execlogd(1) has no -%s at %q", flag[1], verb)
+			}
 		}
 	}
 }

@@ -94,13 +94,16 @@ func routeName(to *string) decoder {
 	})
 }
 
+// oneOfWords is what messages have before the words that a key takes.
+const oneOfWords = "one of "
+
 // A choice maps the words that a key may have as its value to what they mean.
 type choice[T any] map[string]T
 
 // oneOf decodes one of several words.
 func oneOf[T any](to *T, choices choice[T]) decoder {
 	words := slices.Sorted(maps.Keys(choices))
-	return parsed(to, "one of "+strings.Join(words, ", "), func(s string) (T, bool) {
+	return parsed(to, oneOfWords+strings.Join(words, ", "), func(s string) (T, bool) {
 		is, ok := choices[s]
 		return is, ok
 	})
@@ -234,7 +237,7 @@ func events(to *inotify.Mask) decoder {
 	known := strings.Split(allEvents.String(), "|")
 	all := strings.Join(known, ", ")
 
-	return list("events, of "+all, func(s string) error {
+	return list(oneOfWords+all, func(s string) error {
 		mask, err := inotify.ParseMask(s)
 		if err == nil && mask&^allEvents == 0 {
 			*to |= mask
@@ -244,7 +247,7 @@ func events(to *inotify.Mask) decoder {
 		if meant := Nearest(s, known); meant != "" {
 			return fmt.Errorf("unknown event %q: is %s meant?", s, meant)
 		}
-		return fmt.Errorf("unknown event %q: want one of %s", s, all)
+		return fmt.Errorf("unknown event %q: want %s%s", s, oneOfWords, all)
 	})
 }
 

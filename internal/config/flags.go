@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -75,6 +76,24 @@ func defineKeys(flags *flag.FlagSet, t *tables, keys []key) {
 			flags.BoolFunc(name, k.help, set)
 		}
 	}
+}
+
+// Choices returns the words that the flag for a key takes; nil if it takes others.
+func Choices(flag string) []string {
+	for _, k := range slices.Concat(new(Config).keys(), new(Route).keys()) {
+		if flagName(k.name) != flag {
+			continue
+		}
+		// The decoder has the words, and names them when it gets none of them.
+		t := &tables{Report: new(Report)}
+		k.decode(t, value{is: "", flag: true})
+		for _, wrong := range t.Mistakes() {
+			if _, words, ok := strings.Cut(wrong.Text, "want "+oneOfWords); ok {
+				return strings.Split(words, ", ")
+			}
+		}
+	}
+	return nil
 }
 
 func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }

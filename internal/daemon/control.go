@@ -64,6 +64,7 @@ func controlError(cfg *config.Config, err error) error {
 func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /log", d.serveLog)
+	mux.HandleFunc("GET /routes", d.serveRoutes)
 	mux.HandleFunc("POST /trigger", d.serveTrigger)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
@@ -77,6 +78,13 @@ func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// serveRoutes sends the names of the routes, one a line.
+func (d *daemon) serveRoutes(w http.ResponseWriter, _ *http.Request) {
+	for _, route := range d.active.Load().Routes {
+		fmt.Fprintln(w, route.Name)
+	}
 }
 
 // serveLog sends the runs that are remembered, as one JSON object a line. With ?follow it
