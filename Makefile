@@ -22,7 +22,7 @@ PORT     ?= 8000
 FUZZTIME ?= 20s
 ROUNDS   ?= 100
 
-tree    := $(shell tools/version)
+tree    := $(shell tools/version 2>/dev/null)
 VERSION := $(word 1,$(tree))
 COMMIT  := $(word 2,$(tree))
 DATE    := $(word 3,$(tree))
@@ -36,7 +36,7 @@ test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce screenshot torture cover units install uninstall clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce screenshot torture cover units install uninstall deb rpm release clean help
 
 check: fmt vet lint types test benchonce units ## what a change must pass (default)
 
@@ -44,7 +44,7 @@ run: build ## serve ROOT (examples/site) on PORT (8000)
 	bin/execlogd -root $(ROOT) -port $(PORT)
 
 build: ## bin/execlogd
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
 
 test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromium, systemd
 	$(call test,./...)
@@ -52,7 +52,7 @@ test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromi
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny zsh=zsh fish=fish bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
@@ -131,6 +131,37 @@ uninstall: ## what install put there, and the service; /srv/www stays
 	rm -f $(addprefix $(DESTDIR),$(BASHDIR)/execlogd $(ZSHDIR)/_execlogd $(FISHDIR)/execlogd.fish)
 	rm -rf $(DESTDIR)$(DOCDIR)
 	@$(unless-staged) systemctl daemon-reload
+
+# Packages and archives are for these. The same commit makes the same bytes.
+ARCHS   := amd64 arm64
+RELEASE := bin/release
+export SOURCE_DATE_EPOCH := $(shell date -u -d '$(DATE)' +%s 2>/dev/null || echo 0)
+# Of v1.2.3-4-gabc1234, four commits after a tag, 1.2.3+4.gabc1234; without a tag 0 and the date.
+export PACKAGE_VERSION := $(shell echo '$(VERSION)' | sed -E -e 's/^v?([0-9]+\.[0-9])/\1/; t tag' \
+	-e 's/^/0-$(subst -,,$(DATE))./; :tag' -e 's/-(alpha|beta|rc)/~\1/; s/-/+/; s/-/./g')
+
+deb: ## packages for Debian, for amd64 and arm64, in bin/release
+rpm: ## packages for distributions with rpm, likewise
+deb rpm: $(addprefix stage-,$(ARCHS))
+	@mkdir -p $(RELEASE)
+	@for arch in $(ARCHS); do ARCH=$$arch $(tool) nfpm package --config packaging/nfpm.yaml --packager $@ --target $(RELEASE); done
+
+release: ## packages, and archives with SBOMs, and SHA256SUMS of all, in bin/release
+	@rm -f $(RELEASE)/execlogd[-_]* $(RELEASE)/SHA256SUMS
+	@$(MAKE) --silent deb rpm
+	@for arch in $(ARCHS); do \
+		name=execlogd-$(VERSION)-linux-$$arch; \
+		tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=u+w,go-w,a+rX --mtime=@$(SOURCE_DATE_EPOCH) \
+			--transform "s|^bin/$$arch/|bin/|" --transform "s|^|$$name/|" Makefile README.md CHANGELOG.md LICENSE docs packaging bin/$$arch/execlogd \
+			| gzip -9n >$(RELEASE)/$$name.tar.gz; \
+		$(tool) cyclonedx-gomod bin -json -std -noserial -notimestamp -version $(VERSION) -output $(RELEASE)/$$name.cdx.json bin/$$arch/execlogd; \
+	done
+	@cd $(RELEASE) && sha256sum execlogd[-_]* >SHA256SUMS
+
+stage-%: # what a package consists of, below bin/ARCH/root
+	@rm -rf bin/$*/root
+	@$(MAKE) --silent install GOARCH=$* OUT=bin/$*/execlogd LDFLAGS='-s -w' DESTDIR=$(CURDIR)/bin/$*/root PREFIX=/usr
+	@packaging/package/finish bin/$*/root
 
 clean: ## what was built
 	rm -rf bin e2e/node_modules e2e/artifacts

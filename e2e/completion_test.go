@@ -15,6 +15,7 @@ import (
 
 // TestCompletion types command lines in real shells, and presses Tab.
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	site, completions := t.TempDir(), absolute(t, "../packaging/completions")
 	const config = "[server]\n[[route]]\nname = \"build\"\nmatch = \"*.md\"\nrun = [\"true\"]\n[[route]]\nname = \"thumbnails\"\nmatch = \"*.png\"\nrun = [\"true\"]\n"
 	write(t, site, map[string]string{"site.toml": config})
@@ -45,7 +46,7 @@ func TestCompletion(t *testing.T) {
 			write(t, home, map[string]string{"site.toml": ""})
 			cmd := exec.Command(path, shell.args...)
 			cmd.Dir = home
-			cmd.Env = []string{"HOME=" + home, "TERM=xterm", "LC_ALL=C.UTF-8", "PATH=" + filepath.Dir(execlogd) + ":/usr/bin:/bin"}
+			cmd.Env = []string{"HOME=" + home, "TERM=xterm", "LC_ALL=C.UTF-8", "GORACE=atexit_sleep_ms=0", "PATH=" + filepath.Dir(execlogd) + ":/usr/bin:/bin"}
 			keyboard, screen := onTerminal(t, cmd)
 
 			for i, line := range [][2]string{

@@ -42,7 +42,7 @@ func TestUninstallLeavesNothing(t *testing.T) {
 	// What an archive has, and no Go.
 	const root = "/run/execlogd-1.2.3"
 	h.run("mkdir", root)
-	cp := exec.Command("cp", "--recursive", "--parents", "Makefile", "bin/execlogd", "packaging", "tools/version", h.path(root))
+	cp := exec.Command("cp", "--recursive", "--parents", "Makefile", "bin/execlogd", "packaging", h.path(root))
 	cp.Dir = ".."
 	if out, err := cp.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
