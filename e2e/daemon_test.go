@@ -44,7 +44,12 @@ func startDaemon(t testing.TB, dir string, args ...string) (*daemon, error) {
 // launch runs execlogd in dir and does not wait for it. The process ends with the
 // test.
 func launch(t testing.TB, dir string, args ...string) (*daemon, error) {
-	d := &daemon{cmd: exec.Command(execlogd, args...), stderr: new(syncBuffer), ended: make(chan struct{})}
+	return launchCommand(t, dir, exec.Command(execlogd, args...))
+}
+
+// launchCommand runs execlogd by another command, which becomes it.
+func launchCommand(t testing.TB, dir string, cmd *exec.Cmd) (*daemon, error) {
+	d := &daemon{cmd: cmd, stderr: new(syncBuffer), ended: make(chan struct{})}
 	d.cmd.Dir = dir
 	d.cmd.Stderr = d.stderr
 	// If the test itself is killed, no cleanup runs.
