@@ -21,6 +21,8 @@ ROOT     ?= examples/site
 PORT     ?= 8000
 FUZZTIME ?= 20s
 ROUNDS   ?= 100
+SOURCE   ?= .
+PAUSE    ?= 1s
 
 tree    := $(shell tools/version 2>/dev/null)
 VERSION := $(word 1,$(tree))
@@ -36,7 +38,7 @@ test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce screenshot torture cover units install uninstall deb rpm release clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce screenshot torture losses cover units install uninstall deb rpm release clean help
 
 check: fmt vet lint types test benchonce units ## what a change must pass (default)
 
@@ -92,6 +94,9 @@ screenshot: deps ## docs/save.gif: a save in an editor, and the page beside it
 
 torture: ## a million random operations on real trees, or ROUNDS (100) rounds a mode; TMPDIR says where
 	cd inotify && go test -count=1 -timeout 0 -run Differential -rounds $(ROUNDS)
+
+losses: deps ## what ROUNDS (100) restarts of each kind lose; SOURCE is the tree to measure
+	cd e2e && go test -count=1 -timeout 0 -v -run 'TestLosses|TestLostRequests' -losses $(ROUNDS) -pause $(PAUSE) -source $(abspath $(SOURCE)) .
 
 cover: ## the share of statements that unit tests reach
 	@mkdir -p bin && go test -coverprofile bin/cover.out ./... && go tool cover -func bin/cover.out | tail -n 1

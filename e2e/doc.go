@@ -21,6 +21,7 @@
 //	examples_test.go   examples/goserver and examples/inbox
 //	systemd_test.go    make install, systemctl, socket activation
 //	install_test.go    tools/install-missing
+//	losses_test.go     files and requests that restarts lose (make losses)
 //	screenshot_test.go makes the GIF of README
 //
 // What they use:
