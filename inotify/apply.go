@@ -11,7 +11,8 @@ import (
 func (w *Watcher) applyBuffer(buf []byte) (complete bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.content.now = time.Now().UnixNano()
+	w.asked = time.Now()
+	w.content.now = w.asked.UnixNano()
 	for rec, err := range records(buf) {
 		if err != nil {
 			return false, err

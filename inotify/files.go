@@ -234,7 +234,7 @@ func (w *Watcher) subscribeFile(s *subscriber) error {
 func (w *Watcher) watchRootFile(s *subscriber) error {
 	_, err := w.watchFile(s, dirEntry{name: s.root}, s.file)
 	if errors.Is(err, unix.ENOSPC) {
-		return watchLimit(s.root, nil, err)
+		return w.watchLimit(s.root, nil, err)
 	}
 	return err
 }
@@ -307,7 +307,7 @@ func (w *Watcher) compareMountedFiles(reportNew bool) {
 			}
 			if err != nil && !w.limitReported {
 				w.limitReported = true
-				w.problem(watchLimit(w.rootPaths[w.tree.Top(at.dir)], nil, err))
+				w.problem(w.watchLimit(w.rootPaths[w.tree.Top(at.dir)], nil, err))
 			}
 			continue
 		case !isNotThere(err):

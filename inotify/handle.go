@@ -22,7 +22,8 @@ type Handle struct {
 // leaves out now are watched no longer. Events that the kernel has queued already are
 // delivered by the new Mask.
 //
-// An error is ErrClosed, or a *LimitError as of Add, with which the change holds.
+// An error is ErrClosed, or one with which the change holds: a *LimitError as of Add, or that of
+// Options.Scanning, with which Run watches the rest.
 // Deliver must not call Update.
 func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 	w, s := h.w, h.s
@@ -32,6 +33,7 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 		return ErrClosed
 	}
 	defer w.wake() // Run does what the scan has left pending, and may have to start a timer
+	defer w.beginAdding()()
 
 	if mask == 0 {
 		mask = Changes
@@ -56,6 +58,9 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 	}
 	w.widenMask(mask)
 	w.pollUnseen()
+	if w.stopped != nil {
+		return w.stopped
+	}
 	return w.subscribeError(s, err)
 }
 
@@ -69,8 +74,13 @@ func (h *Handle) Close() {
 	if s.closed {
 		return
 	}
-	s.closed = true
 	defer w.wake() // Run removes the watches
+	w.unsubscribe(s)
+}
+
+// unsubscribe ends a subscription, or what there is of it.
+func (w *Watcher) unsubscribe(s *subscriber) {
+	s.closed = true
 
 	// A copy, since the list may be in use by deliver.
 	w.subs = slices.DeleteFunc(slices.Clone(w.subs), func(other *subscriber) bool { return other == s })

@@ -63,8 +63,7 @@ func (in *instance) initError(err error) error {
 	if errors.Is(err, unix.EMFILE) {
 		if fd, dupErr := unix.FcntlInt(uintptr(in.wakeup), unix.F_DUPFD_CLOEXEC, 0); dupErr == nil {
 			unix.Close(fd)
-			limit, value := lowerLimit("fs.inotify.max_user_instances", "user.max_inotify_instances")
-			return &LimitError{Limit: limit, Value: value, Err: err}
+			return newLimitError("fs.inotify.max_user_instances", "user.max_inotify_instances", err)
 		}
 	}
 	return os.NewSyscallError("inotify_init1", err)

@@ -24,6 +24,7 @@ func (w *Watcher) repair() (complete bool, err error) {
 	if w.closed {
 		return false, ErrClosed
 	}
+	w.asked = time.Now()
 
 	// The order matters: some work makes other work unnecessary. What belongs to directories
 	// that are not reachable has to wait for them.
@@ -186,7 +187,8 @@ func (w *Watcher) removeWatches() {
 // every directory, and reports what has changed since the queue was last known to be complete.
 // A name that was removed meanwhile is reported as a change of its directory.
 func (w *Watcher) resync() {
-	since := w.consistent.Add(-clockStep)
+	consistent := w.consistent
+	since := consistent.Add(-clockStep)
 	now := time.Now()
 	w.consistent = now
 	w.pending.overflow = false
@@ -203,6 +205,10 @@ func (w *Watcher) resync() {
 		requests = append(requests, scanRequest{dir: n, kind: scanChanged, since: since.UnixNano()})
 	}
 	w.scan(workers, requests...)
+	if w.stopped != nil {
+		w.pending.overflow, w.consistent = true, consistent
+		return // it is done again, from the beginning
+	}
 	w.prune()
 
 	w.compareMountedFiles(true) // the scan has reported those that have changed

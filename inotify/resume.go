@@ -143,8 +143,9 @@ func (w *Watcher) removeUnknownWatches() (done bool) {
 }
 
 // rewatch adds a watch to every directory that is still where the tree has it, as if the tree had
-// none, and has everything scanned.
-func (w *Watcher) rewatch() {
+// none, and has everything scanned. It ends early with the error of Options.Scanning.
+func (w *Watcher) rewatch() error {
+	defer w.beginAdding()()
 	w.pending.overflow = true
 	w.tree.EndWatches()
 	w.renumberDevices()
@@ -152,6 +153,10 @@ func (w *Watcher) rewatch() {
 	var lost []dirtree.ID
 	for root := range w.rootPaths {
 		for _, n := range w.tree.Subtree(root) {
+			w.looked.Add(1)
+			if w.mustStop() {
+				return w.stopped
+			}
 			if !w.rewatchDir(n) {
 				lost = append(lost, n)
 			}
@@ -160,6 +165,7 @@ func (w *Watcher) rewatch() {
 	for _, n := range slices.Backward(lost) {
 		w.watchEnded(n, Ignored)
 	}
+	return nil
 }
 
 // renumberDevices corrects the devices of the roots, which may have other numbers since another

@@ -167,7 +167,7 @@ func (w *Watcher) subscribeError(s *subscriber, err error) error {
 		return nil
 	}
 	w.limitReported = true
-	err = watchLimit(s.root, s.SkipDir, err)
+	err = w.watchLimit(s.root, s.SkipDir, err)
 	if _, isLimit := errors.AsType[*LimitError](err); !isLimit {
 		w.problem(err)
 		return nil

@@ -3,9 +3,12 @@ package inotify
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -63,6 +66,8 @@ type scanner struct {
 	idle     int   // workers that wait
 	large    bool  // there are several workers
 	limit    error // a resource ran out; see isResourceLimit
+
+	stopped atomic.Bool // the scan ends early
 }
 
 func (w *Watcher) newScanner(requests ...scanRequest) *scanner {
@@ -72,22 +77,62 @@ func (w *Watcher) newScanner(requests ...scanRequest) *scanner {
 }
 
 // runScan does some requests and all that they lead to, with up to so many workers; 0 is
-// for small scans, which the caller does alone. The error says that a resource ran out.
+// for small scans, which the caller does alone. The error says that a resource ran out. If
+// w.stopped says so the scan has ended early, and what is left of it is pending.
 func (w *Watcher) runScan(workers int, requests ...scanRequest) error {
 	s := w.newScanner(requests...)
+	s.stopped.Store(w.stopped != nil)
 	if workers == 0 {
 		s.work(new(scratch), false)
+		s.putOff()
 		return s.limit
 	}
 
 	s.large = true
-	var wg sync.WaitGroup
+	done := make(chan struct{}, workers)
 	for range workers {
-		wg.Go(s.workUnshared)
+		go func() {
+			s.workUnshared()
+			done <- struct{}{}
+		}()
 	}
-	wg.Wait()
+	ticks := time.NewTicker(scanTick)
+	defer ticks.Stop()
+	for range workers {
+		s.await(done, ticks.C)
+	}
+	s.putOff()
 	w.tree.Trim()
 	return s.limit
+}
+
+// await waits until a worker is done. Meanwhile it looks whether the scan is to end.
+func (s *scanner) await(done <-chan struct{}, ticks <-chan time.Time) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticks:
+			if s.w.mustStop() {
+				s.stopped.Store(true)
+			}
+		}
+	}
+}
+
+// putOff leaves to Run what a scan has not done that was stopped.
+func (s *scanner) putOff() {
+	p := &s.w.pending
+	for _, req := range s.requests {
+		switch req.kind {
+		case scanChanged:
+			p.overflow = true
+		case scanAll:
+			p.reportAnew(req.dir)
+		default:
+			p.unscanned[req.dir] = struct{}{}
+		}
+	}
 }
 
 // scan is runScan without a caller for the error, which is reported as a problem.
@@ -103,7 +148,7 @@ func (w *Watcher) reportLimit(err error) {
 	w.limitReported = true
 	for n, u := range w.unwatched.all() {
 		if u.lacksResources() && w.tree.Reachable(n) {
-			w.problem(watchLimit(w.rootPaths[w.tree.Top(n)], nil, u.reason))
+			w.problem(w.watchLimit(w.rootPaths[w.tree.Top(n)], nil, u.reason))
 			return
 		}
 	}
@@ -171,7 +216,10 @@ func (s *scanner) work(buffers *scratch, unshared bool) {
 			s.changed.Wait()
 			s.idle--
 		}
-		if len(s.requests) == 0 {
+		if !s.large && s.w.mustStop() {
+			s.stopped.Store(true)
+		}
+		if len(s.requests) == 0 || s.stopped.Load() {
 			s.changed.Broadcast()
 			return
 		}
@@ -219,7 +267,10 @@ func (s *scanner) scanDir(req scanRequest, buffers *scratch, unshared bool) {
 	if s.large {
 		w.tree.Grow(len(d.entries))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errStopped):
+		s.requests = append(s.requests, req)
+	case err != nil:
 		w.scanFailed(req, err)
 	}
 	d.finish()
@@ -323,6 +374,9 @@ func (d *dirScan) read(fd int) error {
 		if err != nil {
 			return err
 		}
+		if d.scanner.stopped.Load() {
+			return errStopped
+		}
 		d.add(fd, scanEntry{name: e.Name, kind: e.Kind, ino: e.Ino})
 	}
 	return nil
@@ -374,6 +428,7 @@ func (d *dirScan) add(fd int, e scanEntry) {
 // descriptor; or, with fewer calls while no events are to be reported, the watch is added by
 // name, and given up when the name has another inode than in the listing.
 func (d *dirScan) watch(e *scanEntry, fd int) {
+	d.scanner.w.looked.Add(1)
 	kernel := &d.scanner.w.kernel
 	if !d.req.kind.reports() {
 		path := string(e.name)

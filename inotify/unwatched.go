@@ -305,10 +305,15 @@ func (w *Watcher) pollDir(n dirtree.ID, name string, u *unwatchedDir) {
 	}
 
 	opts := poll.Options{StableInos: u.stableInos(), Before: u.seen}
-	if skip := w.skipFunc(n, nil, nil); skip != nil {
-		opts.Skip = func(path string) bool { return skip(poll.Join(name, path)) }
+	skip := w.skipFunc(n, nil, nil)
+	opts.Skip = func(path string) bool {
+		w.looked.Add(1)
+		return w.mustStop() || skip != nil && skip(poll.Join(name, path))
 	}
 	now := poll.Take(fd, opts)
+	if w.mustStop() {
+		return // it is not complete
+	}
 	if u.seen != nil || u.reportFirst {
 		poll.Compare(u.seen, now, func(c poll.Change) {
 			mask := Mask(scanMask)

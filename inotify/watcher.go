@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +38,12 @@ type Options struct {
 	// no watch gets one as soon as there is room. While there is no such
 	// directory no timer runs. 0 is 2 s; negative is never.
 	PollInterval time.Duration
+
+	// Scanning, if not nil, is called some ten times a second while a scan takes its time, in
+	// Add, Update of a Handle, New or Run, with the number of directories that were looked at
+	// since New. With an error the scan ends, and that is the error of the method. It must not
+	// use the Watcher.
+	Scanning func(directories int) error
 
 	// State, if not nil, is a file that is open for reading and writing, and in which the
 	// Watcher keeps what it knows, at every moment. A later process whose Watcher gets the same
@@ -73,6 +80,10 @@ type Watcher struct {
 	problem func(error)
 	statfs  func(path string) (uint32, error) // dirfd.Filesystem, unless a test has another
 
+	scanning func(directories int) error
+	looked   atomic.Int64 // directories that scans have looked at
+	closing  atomic.Bool  // Close was called, which ends a scan
+
 	running   sync.Mutex // held by Run; locked before mu
 	delivered bool       // there were events since yield; for the goroutine that delivers
 
@@ -83,6 +94,11 @@ type Watcher struct {
 	idle    bool // Run waits, for the kernel's queue alone
 	woken   bool // Run is to look at something else
 	flushes []flush
+
+	runCtx  context.Context // of Run, which ends its scans; nil without Run
+	adding  bool            // a scan is for Add, Update or New, not for Run
+	asked   time.Time       // when Options.Scanning was called last
+	stopped error           // why scans have ended early, since this work began
 
 	mask       Mask // of every watch
 	subs       []*subscriber
@@ -127,7 +143,9 @@ func New(opts Options) (*Watcher, error) {
 
 	w.mountPoints = mountPoints()
 	if cold {
-		w.rewatch()
+		if err := w.rewatch(); err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
 	}
 	return w, nil
 }
@@ -136,6 +154,7 @@ func New(opts Options) (*Watcher, error) {
 func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
 		problem:    opts.Problem,
+		scanning:   opts.Scanning,
 		statfs:     dirfd.Filesystem,
 		kernel:     instance{fd: -1, epoll: -1, wakeup: -1, mounts: -1, buf: make([]byte, 64<<10)},
 		mask:       internalMask,
@@ -174,7 +193,7 @@ func (w *Watcher) setTree(t *dirtree.Tree) {
 // not reported. What happens in a directory from the moment that it is found is reported.
 // An unreadable or missing Root is an *os.PathError, and nothing is watched then. With a
 // *LimitError the subscription holds: what could be watched is watched, and the rest is
-// polled every Options.PollInterval.
+// polled every Options.PollInterval. A call of Close meanwhile ends Add with ErrClosed.
 func (w *Watcher) Add(s Subscription) (*Handle, error) {
 	root, err := filepath.Abs(s.Root)
 	if err != nil {
@@ -187,6 +206,7 @@ func (w *Watcher) Add(s Subscription) (*Handle, error) {
 		return nil, ErrClosed
 	}
 	defer w.wake() // Run does what the scan has left pending, and may have to start a timer
+	defer w.beginAdding()()
 
 	sub := newSubscriber(s, root)
 	if w.takeSaved(sub) {
@@ -194,6 +214,10 @@ func (w *Watcher) Add(s Subscription) (*Handle, error) {
 	}
 	err = w.subscribe(sub)
 	w.pollUnseen()
+	if w.stopped != nil {
+		w.unsubscribe(sub)
+		return nil, w.stopped
+	}
 	if !slices.Contains(w.subs, sub) {
 		return nil, err
 	}
@@ -221,6 +245,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return ErrClosed
 	}
 	w.dropSaved()
+	w.setRunContext(ctx)
+	defer w.setRunContext(nil)
 	defer w.saveLast()
 	defer context.AfterFunc(ctx, func() {
 		w.mu.Lock()
@@ -238,6 +264,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
+func (w *Watcher) setRunContext(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.runCtx = ctx
+}
+
 func (w *Watcher) isClosed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -251,10 +283,11 @@ func (w *Watcher) saveLast() {
 	w.save()
 }
 
-// Close ends Run and gives the inotify instance with all its watches back to the kernel, unless
+// Close ends Run, and a scan under way, and gives the inotify instance with all its watches back to the kernel, unless
 // another process has a descriptor of it.
 // It waits until Run has returned. Further calls do nothing.
 func (w *Watcher) Close() error {
+	w.closing.Store(true)
 	w.mu.Lock()
 	first := !w.closed
 	w.closed = true
@@ -390,6 +423,9 @@ func (w *Watcher) drain(ctx context.Context) error {
 			complete, err = w.applyBuffer(buf)
 		}
 
+		if err == nil {
+			err = w.takeStopped(ctx)
+		}
 		w.deliver()
 		if complete {
 			w.endFlushes()

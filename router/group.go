@@ -56,7 +56,8 @@ type subscribedRoot struct {
 }
 
 // NewGroup watches the listeners' roots. Everything that can fail at the start fails here,
-// and nothing is held then. What happens from now on is kept for Run. The Group must be
+// and nothing is held then. If there are not enough watches for everything in them (an
+// *inotify.LimitError), the rest is polled, and inotify.Options.Problem is told. What happens from now on is kept for Run. The Group must be
 // closed.
 func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
 	watcher, err := inotify.New(opts)
@@ -69,7 +70,7 @@ func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
 		g.problem = func(error) {}
 	}
 
-	if err := g.setListeners(listeners, func(err error) error { return err }); err != nil {
+	if err := g.SetListeners(listeners...); err != nil {
 		return nil, errors.Join(err, watcher.Close())
 	}
 	return g, nil
@@ -80,23 +81,9 @@ func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
 //
 // A root that is watched already for the same Router stays watched without a gap, and
 // keeps its Notice. What happened below a root that is not watched any more is delivered
-// before. For a new root the error is as of NewGroup, but if there are not enough watches
-// for everything in it (an *inotify.LimitError), the rest is polled, and
-// inotify.Options.Problem is told. A new Router is run with the others; one that has no
+// before. For a new root the error is as of NewGroup. A new Router is run with the others; one that has no
 // listeners any more runs until the Group ends.
 func (g *Group) SetListeners(listeners ...Listener) error {
-	return g.setListeners(listeners, func(err error) error {
-		if limit, ok := errors.AsType[*inotify.LimitError](err); ok && limit.Needed > 0 {
-			g.problem(err)
-			return nil
-		}
-		return err
-	})
-}
-
-// setListeners is SetListeners. judge returns what an error of the watcher is to the
-// caller.
-func (g *Group) setListeners(listeners []Listener, judge func(error) error) error {
 	listeners, err := mergeListeners(listeners)
 	if err != nil {
 		return err
@@ -121,7 +108,9 @@ func (g *Group) setListeners(listeners []Listener, judge func(error) error) erro
 		if root.handle != nil {
 			added = append(added, root)
 		}
-		if judge(err) != nil {
+		if _, isLimit := errors.AsType[*inotify.LimitError](err); isLimit {
+			g.problem(err)
+		} else if err != nil {
 			return refuse(err)
 		}
 		next = append(next, root)
