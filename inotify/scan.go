@@ -73,6 +73,7 @@ type scanner struct {
 func (w *Watcher) newScanner(requests ...scanRequest) *scanner {
 	s := &scanner{w: w, requests: requests}
 	s.changed.L = &s.mu
+	s.stopped.Store(w.stopped != nil)
 	return s
 }
 
@@ -81,7 +82,6 @@ func (w *Watcher) newScanner(requests ...scanRequest) *scanner {
 // w.stopped says so the scan has ended early, and what is left of it is pending.
 func (w *Watcher) runScan(workers int, requests ...scanRequest) error {
 	s := w.newScanner(requests...)
-	s.stopped.Store(w.stopped != nil)
 	if workers == 0 {
 		s.work(new(scratch), false)
 		s.putOff()
@@ -168,6 +168,7 @@ func (w *Watcher) scanEntry(req scanRequest, fd int, e scanEntry) error {
 	d.add(fd, e)
 	d.finish()
 	s.work(buffers, false)
+	s.putOff()
 	return s.limit
 }
 

@@ -283,7 +283,7 @@ func (w *Watcher) pollBelow(dir dirtree.ID) {
 
 // pollDir reports what has changed in an unwatched directory since the last snapshot.
 func (w *Watcher) pollDir(n dirtree.ID, name string, u *unwatchedDir) {
-	if !u.isPolled() || !w.tree.Reachable(n) {
+	if !u.isPolled() || !w.tree.Reachable(n) || w.mustStop() {
 		return
 	}
 	fd, err := w.openUnwatched(n, name, u)
@@ -307,8 +307,11 @@ func (w *Watcher) pollDir(n dirtree.ID, name string, u *unwatchedDir) {
 	opts := poll.Options{StableInos: u.stableInos(), Before: u.seen}
 	skip := w.skipFunc(n, nil, nil)
 	opts.Skip = func(path string) bool {
+		if w.mustStop() {
+			return true
+		}
 		w.looked.Add(1)
-		return w.mustStop() || skip != nil && skip(poll.Join(name, path))
+		return skip != nil && skip(poll.Join(name, path))
 	}
 	now := poll.Take(fd, opts)
 	if w.mustStop() {

@@ -95,8 +95,12 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 	for _, dir := range c.cfg.Paths {
 		listeners = append(listeners, router.Listener{Root: dir, Router: c.router, Wait: c.cfg.Wait, Notice: sayRoot(c.say, dir)})
 	}
-	group, err := router.NewGroup(inotify.Options{Problem: func(err error) { c.say(err.Error()) }}, listeners...)
-	if err != nil {
+	stopped := func(int) error { return ctx.Err() }
+	group, err := router.NewGroup(inotify.Options{Problem: func(err error) { c.say(err.Error()) }, Scanning: stopped}, listeners...)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	defer group.Close()

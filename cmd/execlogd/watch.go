@@ -100,7 +100,8 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		errs.WriteLine(stderr, "execlogd: "+text+"\n")
 	}
 
-	w, err := inotify.New(inotify.Options{Problem: func(err error) { say(err.Error()) }})
+	stopped := func(int) error { return ctx.Err() }
+	w, err := inotify.New(inotify.Options{Problem: func(err error) { say(err.Error()) }, Scanning: stopped})
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,10 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if err := config.CheckRootOrFile("path", path, "name another, or add -wait", cfg.wait); err != nil {
 			return err
 		}
-		if _, err := w.Add(cfg.subscription(path, stdout, sayRoot(say, path), stop)); err != nil {
+		_, err := w.Add(cfg.subscription(path, stdout, sayRoot(say, path), stop))
+		if _, isLimit := errors.AsType[*inotify.LimitError](err); isLimit {
+			say(err.Error()) // the rest is polled
+		} else if err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
