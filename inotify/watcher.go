@@ -246,7 +246,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	w.dropSaved()
 	w.setRunContext(ctx)
-	defer w.setRunContext(nil)
+	defer w.setRunContext(context.Background())
 	defer w.saveLast()
 	defer context.AfterFunc(ctx, func() {
 		w.mu.Lock()

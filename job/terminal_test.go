@@ -63,7 +63,7 @@ func TestTerminal(t *testing.T) {
 	}{
 		{"it reads", `stty -echo; echo up; read word; echo "got $word"`, false, "hello\n", []string{"got hello", fmt.Sprintf("ended: <nil>"+back, 1)}},
 		{"it is interrupted", `echo up; exec sleep 1000`, false, "\x03", []string{"^Ckey: SIGINT", fmt.Sprintf("ended: sh -c \"echo up; exec sleep 1000\": killed by SIGINT"+back, 1)}},
-		{"it is stopped, and no shell is there to continue it", `stty -echo; echo up; kill -TSTP $$; stty | grep -o -e -echo`, false, "", []string{"-echo", fmt.Sprintf("ended: <nil>, in foreground: true, modes as before: true, lent 2, returned 1")}},
+		{"it is stopped, and no shell is there to continue it", `stty -echo; echo up; kill -TSTP $$; stty | grep -o -e -echo`, false, "", []string{"-echo", "ended: <nil>, in foreground: true, modes as before: true, lent 2, returned 1"}},
 		{"it reads, and gets it only then", `echo up; read word; echo "got $word"`, true, "hello\n", []string{"hello", "got hello", fmt.Sprintf("ended: <nil>"+back, 1)}},
 		{"it does not read", `echo up`, true, "", []string{fmt.Sprintf("ended: <nil>"+back, 0)}},
 	}

@@ -262,11 +262,12 @@ func (r reply) String() string {
 		}
 		return s
 	case "errors":
-		s := "errors:"
+		var s strings.Builder
+		s.WriteString("errors:")
 		for _, e := range r.Errors {
-			s += " " + e.Title
+			s.WriteString(" " + e.Title)
 		}
-		return s
+		return s.String()
 	}
 	return r.Command
 }
