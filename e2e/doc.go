@@ -20,6 +20,7 @@
 //	unreadlog_test.go  a log that nobody reads
 //	examples_test.go   examples/goserver and examples/inbox
 //	systemd_test.go    make install, systemctl, socket activation
+//	servicedoc_test.go the commands of docs/service.md
 //	install_test.go    tools/install-missing
 //	losses_test.go     files and requests that restarts lose (make losses)
 //	screenshot_test.go makes the GIF of README

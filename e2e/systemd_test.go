@@ -12,8 +12,7 @@ import (
 // address is where the unmodified units make the service listen.
 const address = "http://127.0.0.1:8000"
 
-// As docs/service.md says: after make install, systemctl start execlogd serves
-// /srv/www.
+// After make install, systemctl start execlogd serves /srv/www.
 func TestSystemd(t *testing.T) {
 	h := bootHost(t)
 	install(t, h)
