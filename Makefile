@@ -54,7 +54,7 @@ test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromi
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
@@ -104,8 +104,9 @@ cover: ## the share of statements that unit tests reach
 units: build ## systemd accepts the units, and the sandbox is strict
 	@if command -v systemd-analyze >/dev/null; then \
 		$(MAKE) --silent install DESTDIR=$(CURDIR)/bin/unit BINDIR=$(CURDIR)/bin; \
-		systemd-analyze verify --man=no bin/unit$(UNITDIR)/execlogd.*; \
+		systemd-analyze verify --man=no bin/unit$(UNITDIR)/execlogd*; \
 		systemd-analyze security --offline=true --threshold=15 bin/unit$(UNITDIR)/execlogd.service | tail -n 1; \
+		systemd-analyze security --offline=true --threshold=5 bin/unit$(UNITDIR)/execlogd@.service | tail -n 1; \
 	else echo 'units: skipped: systemd-analyze is not there'; fi
 
 # execlogd(1) describes all commands, and is the page of each: man execlogd-run.
@@ -115,9 +116,11 @@ install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root 
 	@! command -v go >/dev/null || [ ! -d cmd ] || $(MAKE) --silent build
 	install -D $(OUT) $(DESTDIR)$(BINDIR)/execlogd
 	sed 's|@BINDIR@|$(BINDIR)|' packaging/systemd/execlogd.service | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd.service
-	install -D -m 644 packaging/systemd/execlogd.socket $(DESTDIR)$(UNITDIR)/execlogd.socket
+	cat <(sed -f packaging/systemd/instance.sed packaging/systemd/execlogd.service) <(echo) packaging/systemd/no-network.conf \
+		| sed 's|@BINDIR@|$(BINDIR)|' | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd@.service
+	install -D -m 644 -t $(DESTDIR)$(UNITDIR) packaging/systemd/execlogd.socket packaging/systemd/execlogd@.socket
 	install -D -m 644 packaging/systemd/execlogd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/execlogd.conf
-	install -D -m 644 -t $(DESTDIR)$(DOCDIR) packaging/execlogd.toml packaging/sysctl.d/60-inotify.conf
+	install -D -m 644 -t $(DESTDIR)$(DOCDIR) packaging/execlogd.toml packaging/systemd/{jobs,no-network}.conf packaging/sysctl.d/60-inotify.conf
 	install -D -m 644 packaging/man/execlogd.1 $(DESTDIR)$(MANDIR)/man1/execlogd.1
 	install -D -m 644 packaging/man/execlogd.toml.5 $(DESTDIR)$(MANDIR)/man5/execlogd.toml.5
 	@for page in $(pages); do ln -sf execlogd.1 $(DESTDIR)$(MANDIR)/man1/$$page; done
@@ -129,9 +132,11 @@ install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root 
 # Before what concerns this machine, and not a directory from which a package is made.
 unless-staged = [ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] ||
 
+stop-and-disable = { systemctl stop execlogd.socket execlogd.service 'execlogd@*.socket' 'execlogd@*.service'; systemctl --quiet disable execlogd{,@}.{socket,service}; }
+
 uninstall: ## what install put there, and the service; /srv/www stays
-	@$(unless-staged) [ ! -e $(UNITDIR)/execlogd.service ] || systemctl --quiet disable --now execlogd.socket execlogd.service
-	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(UNITDIR)/execlogd.service $(UNITDIR)/execlogd.socket $(TMPFILESDIR)/execlogd.conf)
+	@$(unless-staged) [ ! -e $(UNITDIR)/execlogd.service ] || $(stop-and-disable)
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(addprefix $(UNITDIR)/,execlogd.service execlogd.socket execlogd@.service execlogd@.socket) $(TMPFILESDIR)/execlogd.conf)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man5/execlogd.toml.5 $(addprefix man1/,execlogd.1 $(pages)))
 	rm -f $(addprefix $(DESTDIR),$(BASHDIR)/execlogd $(ZSHDIR)/_execlogd $(FISHDIR)/execlogd.fish)
 	rm -rf $(DESTDIR)$(DOCDIR)

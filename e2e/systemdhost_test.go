@@ -131,8 +131,12 @@ func (h *host) path(name string) string {
 
 // command returns a command that runs inside the host.
 func (h *host) command(args ...string) *exec.Cmd {
+	return h.commandContext(h.t.Context(), args...)
+}
+
+func (h *host) commandContext(ctx context.Context, args ...string) *exec.Cmd {
 	enter := []string{"--target", fmt.Sprint(h.pid), "--all", "--"}
-	cmd := exec.CommandContext(h.t.Context(), "nsenter", append(enter, args...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
 	return cmd
 }
@@ -147,6 +151,15 @@ func (h *host) run(args ...string) string {
 		h.t.Fatalf("%s: %v\n%s\njournal:\n%s", strings.Join(args, " "), err, out, journal)
 	}
 	return string(bytes.TrimSpace(out))
+}
+
+// atEnd runs a program inside the host when the test ends.
+func (h *host) atEnd(t testing.TB, args ...string) {
+	t.Cleanup(func() {
+		if out, err := h.commandContext(context.Background(), args...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	})
 }
 
 // client returns an HTTP client inside the host's network, which has a loopback

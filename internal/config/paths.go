@@ -25,6 +25,8 @@ func CheckDir(what, dir, instead string) error {
 	switch {
 	case statErr == nil && !info.IsDir():
 		return fmt.Errorf("%s %q is not a directory: %s", what, dir, instead)
+	case statErr != nil && IsHidden(dir):
+		return fmt.Errorf("the sandbox of the service hides %s %q: show it with BindReadOnlyPaths=%s in a drop-in (systemctl edit), or %s", what, dir, dir, instead)
 	case isMissing(err):
 		return fmt.Errorf("%s %q does not exist: create it, or %s", what, dir, instead)
 	case errors.Is(err, fs.ErrPermission):

@@ -12,9 +12,12 @@ import (
 	"syscall"
 )
 
-// servicePath is where the service of systemd has its control socket, in its
-// RuntimeDirectory.
-const servicePath = "/run/execlogd/control.sock"
+// Services of systemd have their control sockets in their RuntimeDirectory, which is
+// called after the unit: execlogd, or execlogd@NAME.
+const (
+	serviceDirs   = "/run/execlogd*"
+	serviceSocket = "control.sock"
+)
 
 // userDirs are the directories in which the daemons of a user have their sockets, each
 // daemon in the first that it knows. The last is for users who have none of their own
@@ -48,7 +51,7 @@ var byProcess = regexp.MustCompile(`^[0-9]+\.sock$`)
 // directory if need be, and removes from it what daemons left behind that were killed.
 func DefaultPath() (string, error) {
 	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
-		return filepath.Join(dir, filepath.Base(servicePath)), nil
+		return filepath.Join(dir, serviceSocket), nil
 	}
 
 	dir := userDirs()[0]
@@ -73,7 +76,11 @@ func DefaultPath() (string, error) {
 // usualPaths are the sockets in the directories where daemons make them by default.
 // The error is of a directory in which there may be more.
 func usualPaths() (paths []string, err error) {
-	paths = []string{servicePath}
+	dirs, _ := filepath.Glob(serviceDirs) // the pattern is right
+	for _, dir := range dirs {
+		paths = append(paths, filepath.Join(dir, serviceSocket))
+	}
+
 	for _, own := range userDirs() {
 		if wrong := checkPrivate(own); wrong != nil {
 			if !errors.Is(wrong, fs.ErrNotExist) {
@@ -82,9 +89,11 @@ func usualPaths() (paths []string, err error) {
 			continue
 		}
 
-		names, _ := fs.Glob(os.DirFS(own), "*.sock") // the pattern is right
-		for _, name := range names {
-			paths = append(paths, filepath.Join(own, name))
+		for _, pattern := range []string{"*.sock", "*/" + serviceSocket} { // the second is of services
+			names, _ := fs.Glob(os.DirFS(own), pattern) // the pattern is right
+			for _, name := range names {
+				paths = append(paths, filepath.Join(own, name))
+			}
 		}
 	}
 

@@ -112,7 +112,9 @@ func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
 // start triggers the routes that are new and are to run at the start.
 func (p *pipeline) start(cfg *resolvedConfig) error {
 	for _, root := range cfg.Roots() {
-		if _, err := os.Stat(root); err != nil && cfg.WaitsFor(root) {
+		if _, err := os.Stat(root); err != nil && cfg.WaitsFor(root) && config.IsHidden(root) {
+			p.d.log.Warn("the sandbox of the service hides a root that is waited for: show it with BindReadOnlyPaths= in a drop-in", "root", root)
+		} else if err != nil && cfg.WaitsFor(root) {
 			p.d.log.Warn("root is not there yet; waiting for it", "root", root)
 		}
 	}
