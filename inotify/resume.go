@@ -20,14 +20,34 @@ import (
 // This file takes over what the Watcher of an earlier process has left: its State, and its inotify
 // instance, if there is one.
 
+// A Resumption is what a Watcher has taken over from the one before.
+type Resumption uint8
+
+const (
+	NotResumed      Resumption = iota // nothing
+	ResumedState                      // Options.State: what has happened since is found by a scan
+	ResumedInstance                   // Options.Instance as well: it is in the kernel's queue
+)
+
+// Resumed returns what the Watcher has taken over. The error says why it could not take over what
+// there was in Options.State, or Options.Instance; nil if there was nothing.
+func (w *Watcher) Resumed() (Resumption, error) { return w.state.resumption, w.state.unused }
+
 // Instance returns a duplicate of the descriptor of the inotify instance, which is close-on-exec
 // and belongs to the caller. It is meant for Options.Instance of a later process, and must not be
-// read before.
+// read before. From the call on Options.State fits to this instance, and to no other.
 func (w *Watcher) Instance() (*os.File, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, ErrClosed
+	}
+	if w.state.resumption == ResumedState {
+		// The watches have other descriptors than those in the file, where the scan of Run may
+		// leave them for a while. That it is to be made is in the file already.
+		if err := w.saveTree(); err != nil {
+			return nil, err
+		}
 	}
 	fd, err := unix.FcntlInt(uintptr(w.kernel.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -52,12 +72,12 @@ func (w *Watcher) openState(file, instance *os.File) (cold bool, err error) {
 	s.used = unfinishedSize(w.kernel.buf)
 	clear(w.kernel.buf[s.used:])
 
-	if err := w.loadState(records); err != nil || len(w.rootPaths) == 0 {
+	if s.unused = w.loadState(records); s.unused != nil || len(s.saved) == 0 {
 		w.tree.Track()
 		w.finishRecords()
 		return false, s.log.Rewrite()
 	}
-	s.resumed = true
+	s.resumed, s.resumption = true, ResumedState
 	if instance != nil {
 		if w.kernel.fd, err = dupInstance(instance); err != nil {
 			return false, err
@@ -74,10 +94,12 @@ func (w *Watcher) openState(file, instance *os.File) (cold bool, err error) {
 		s.isReplay = len(s.unfinished) > 0
 		s.mayHaveUnknown = s.isReplay || w.pending.overflow || s.hasUnknown.Load() != 0
 		store(s.hasUnknown, s.mayHaveUnknown)
+		s.resumption = ResumedInstance
 		return false, nil
 	}
 
 	if w.kernel.fd >= 0 {
+		s.unused = errors.New("the inotify instance does not watch the roots where they are")
 		unix.Close(w.kernel.fd)
 		w.kernel.fd = -1
 	}

@@ -61,6 +61,8 @@ type state struct {
 	unfinished [][]byte    // records of the kernel, until they are read
 	saved      []savedRoot // its subscriptions that were not added again, until Run
 	resumed    bool        // that it had any, until Run
+	resumption Resumption
+	unused     error // why the resumption is not a better one
 
 	// isReplay says that some events may come for the second time. A subscriber cannot take along
 	// twice what is in a directory that is renamed, so that is reported anew.
@@ -79,6 +81,9 @@ type savedRoot struct {
 // loadState makes the tree and the roots of the records in the file. After an error nothing has
 // changed.
 func (w *Watcher) loadState(records [][]byte) error {
+	if len(records) == 0 {
+		return nil
+	}
 	// The last roots count, all changes of the tree, and the kernel's records after the last of those.
 	var roots []byte
 	var changes, unfinished [][]byte

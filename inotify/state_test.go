@@ -329,6 +329,63 @@ func TestResumeRepairs(t *testing.T) {
 	}
 }
 
+// TestResumeAfterAColdStart checks that the file fits to a new instance before anything was read.
+func TestResumeAfterAColdStart(t *testing.T) {
+	tr, saved := newStateFixture(t)
+	tr.do(`
+		mkdir a
+		mkdir b/d
+		mkdir c/e
+		rm a`) // the watches have other numbers when they are added anew
+	tr.read()
+	tr.leave(saved)
+	tr.takeEvents()
+	saved.instance.Close()
+	saved.instance = nil
+	tr.resume(saved)
+	if got, err := tr.watcher.Resumed(); got != ResumedState || err != nil {
+		t.Errorf("without the instance: resumption %d, %v", got, err)
+	}
+	tr.leave(saved)
+	tr.do(`
+		write b/f
+		write b/d/g
+		write c/e/h`)
+	tr.resume(saved)
+	if got, err := tr.watcher.Resumed(); got != ResumedInstance || err != nil {
+		t.Errorf("with the instance: resumption %d, %v", got, err)
+	}
+	got := lines(tr.read())
+	for _, want := range []string{"close_write b/f\n", "close_write b/d/g\n", "close_write c/e/h\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	for line := range strings.Lines(got) {
+		_, path, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if !slices.Contains([]string{".", "b", "b/f", "b/d", "b/d/g", "c", "c/e", "c/e/h"}, path) {
+			t.Errorf("%s did not change:\n%s", path, got)
+		}
+	}
+	checkModel(t, tr.run())
+}
+
+// TestResumeAFile checks that a root that is a file is taken over as well.
+func TestResumeAFile(t *testing.T) {
+	tr, saved := newStateFixture(t)
+	tr.must(tr.watcher.Close())
+	tr.do("write file")
+	file := &fixture{t: t, root: tr.at("file"), outside: tr.outside}
+	file.resume(saved)
+	file.read()
+	file.leave(saved)
+	tr.do("append file")
+	file.resume(saved)
+	if got, want := lines(file.read()), "modify .\nclose_write .\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 // TestDamagedState checks that whatever is in the file, the watcher begins anew and is right.
 func TestDamagedState(t *testing.T) {
 	tr, saved := newStateFixture(t)

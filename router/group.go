@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"sync"
@@ -271,6 +272,13 @@ func (g *Group) update(root *subscribedRoot) {
 
 // Watches counts the directories that are watched now.
 func (g *Group) Watches() int { return g.watcher.Watches() }
+
+// Instance returns a duplicate of the descriptor of the inotify instance, as
+// inotify.Watcher.Instance does.
+func (g *Group) Instance() (*os.File, error) { return g.watcher.Instance() }
+
+// Resumed returns what the watcher has taken over, as inotify.Watcher.Resumed does.
+func (g *Group) Resumed() (inotify.Resumption, error) { return g.watcher.Resumed() }
 
 // Unwatched counts the directories that have no watch, as inotify.Watcher does.
 func (g *Group) Unwatched() int { return g.watcher.Unwatched() }

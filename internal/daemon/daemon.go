@@ -78,8 +78,9 @@ type daemon struct {
 	token      string        // lets the owner see all of the status page; the same until the daemon ends
 	tokenShown bool
 	web        listenerSet
-	activated  []net.Listener // sockets from systemd, for web
-	statusPage listenerSet    // sockets from systemd, for the status page alone
+	activated  []net.Listener   // sockets from systemd, for web
+	statusPage listenerSet      // sockets from systemd, for the status page alone
+	store      *descriptorStore // of systemd
 
 	runner   *job.Runner // nil without a configuration file
 	pipeline *pipeline   // nil when there is nothing to watch
@@ -98,7 +99,7 @@ type daemon struct {
 // newDaemon acquires everything that a configuration needs, or nothing.
 func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 	d := &daemon{
-		load: opts.Load, stderr: opts.Stderr, token: rand.Text(),
+		load: opts.Load, stderr: opts.Stderr, token: rand.Text(), store: new(descriptorStore),
 		hangups: make(chan os.Signal, 1), reloadRequests: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
@@ -140,6 +141,7 @@ func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 		}
 		d.errors.follow(d.server, active)
 	}
+	d.store.dropRest()
 	d.logNotes(cfg)
 	return d, nil
 }
@@ -147,7 +149,7 @@ func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 // release releases everything. The tasks must have ended.
 func (d *daemon) release() {
 	if d.pipeline != nil {
-		d.pipeline.group.Close()
+		d.pipeline.close()
 	}
 	if d.runner != nil {
 		d.runner.Close()
@@ -155,6 +157,7 @@ func (d *daemon) release() {
 	d.control.close()
 	d.web.close()
 	d.statusPage.close()
+	d.store.close()
 	if d.server != nil {
 		d.server.Close()
 	}

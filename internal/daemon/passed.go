@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,11 +14,6 @@ import (
 type passedSockets struct {
 	http   []net.Listener // of the site
 	status []net.Listener // of the status page alone
-}
-
-// takePassedSockets returns the sockets that systemd has passed. It returns them once.
-func takePassedSockets() (passedSockets, error) {
-	return sortSockets(activation.Files(true))
 }
 
 // sortSockets sorts sockets by their names, which are those of FileDescriptorName= in

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -19,6 +18,7 @@ type pipeline struct {
 	d      *daemon
 	router *router.Router
 	group  *router.Group
+	state  *savedState
 }
 
 // A resolvedConfig is a configuration with what its routes run. It does not change.
@@ -29,23 +29,42 @@ type resolvedConfig struct {
 
 // newPipeline watches the roots of a configuration, and triggers the routes that are to
 // run at the start. Events are kept until run is called.
-func (d *daemon) newPipeline(cfg *resolvedConfig) (*pipeline, error) {
+func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 	p := &pipeline{d: d}
-	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post}
+	if p.state, err = d.openState(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
 
-	var err error
+	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post}
 	if p.router, err = router.New(opts, p.routes(cfg)...); err != nil {
 		return nil, config.UsageError{Err: err}
 	}
 
-	watching := inotify.Options{Problem: func(err error) { d.log.Warn("watch", "err", err) }}
+	watching := inotify.Options{
+		Problem: func(err error) { d.log.Warn("watch", "err", err) },
+		State:   p.state.watches.File, Instance: p.state.instance,
+	}
 	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
 		return nil, err
 	}
+	p.storeState()
 	if err := p.start(cfg); err != nil {
-		return nil, errors.Join(err, p.group.Close())
+		return nil, err
 	}
 	return p, nil
+}
+
+// close releases everything. What the pipeline has kept for the next process stays.
+func (p *pipeline) close() {
+	if p.group != nil {
+		p.group.Close()
+	}
+	p.state.close()
 }
 
 // prepare checks the routes of another configuration, and watches its roots beside those

@@ -180,6 +180,7 @@ func (c *candidate) apply(d *daemon) error {
 	} else {
 		d.web.close()
 	}
+	d.storeSockets()
 	d.showToken()
 	d.errors.follow(d.server, c.cfg)
 	return d.pipeline.replace(c.cfg)

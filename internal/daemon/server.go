@@ -18,7 +18,9 @@ import (
 // openServer makes the server and opens its sockets. Where only a reload may bring
 // something to serve, it makes one without sockets.
 func (d *daemon) openServer(cfg config.Config) (err error) {
-	passed, err := takePassedSockets()
+	store, others := newDescriptorStore()
+	d.store = store
+	passed, err := sortSockets(others)
 	if err != nil {
 		return fmt.Errorf("socket from systemd: %w", err)
 	}
@@ -40,6 +42,7 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 	d.web.serve = d.server.Serve
 	d.statusPage.serve = d.server.ServeStatus
 	d.web.replace(sockets)
+	d.storeSockets()
 	return nil
 }
 

@@ -16,9 +16,9 @@ import (
 	"github.com/execlog/execlogd/internal/config"
 )
 
-// webSockets returns the sockets at which a configuration has HTTP served: those that
-// systemd has passed, or one that it opens. Open sockets are kept if the address has not
-// changed.
+// webSockets returns the sockets at which a configuration has HTTP served: those of a socket
+// unit, or one that it opens. Open sockets, also those of the process before that systemd has
+// stored, are kept if the address has not changed.
 func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	open := d.web.sockets()
 	switch {
@@ -36,6 +36,8 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 		if now := d.active.Load(); cfg.Host == now.Host && cfg.Port == now.Port {
 			return open, nil
 		}
+	} else {
+		open = d.store.listeners()
 	}
 	ln, err := listenWeb(cfg.Host, cfg.Port, open)
 	if err != nil {
