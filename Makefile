@@ -8,6 +8,7 @@ PREFIX      ?= /usr/local
 BINDIR      := $(PREFIX)/bin
 UNITDIR     := $(PREFIX)/lib/systemd/system
 TMPFILESDIR := $(PREFIX)/lib/tmpfiles.d
+CATALOGDIR  := $(PREFIX)/lib/systemd/catalog
 MANDIR      := $(PREFIX)/share/man
 DOCDIR      := $(PREFIX)/share/doc/execlogd
 BASHDIR     := $(PREFIX)/share/bash-completion/completions
@@ -120,6 +121,7 @@ install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root 
 		| sed 's|@BINDIR@|$(BINDIR)|' | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd@.service
 	install -D -m 644 -t $(DESTDIR)$(UNITDIR) packaging/systemd/execlogd.socket packaging/systemd/execlogd@.socket
 	install -D -m 644 packaging/systemd/execlogd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/execlogd.conf
+	install -D -m 644 packaging/systemd/execlogd.catalog $(DESTDIR)$(CATALOGDIR)/execlogd.catalog
 	install -D -m 644 -t $(DESTDIR)$(DOCDIR) packaging/execlogd.toml packaging/systemd/{jobs,no-network}.conf packaging/sysctl.d/60-inotify.conf
 	install -D -m 644 packaging/man/execlogd.1 $(DESTDIR)$(MANDIR)/man1/execlogd.1
 	install -D -m 644 packaging/man/execlogd.toml.5 $(DESTDIR)$(MANDIR)/man5/execlogd.toml.5
@@ -127,7 +129,7 @@ install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root 
 	install -D -m 644 packaging/completions/execlogd.bash $(DESTDIR)$(BASHDIR)/execlogd
 	install -D -m 644 packaging/completions/execlogd.zsh $(DESTDIR)$(ZSHDIR)/_execlogd
 	install -D -m 644 packaging/completions/execlogd.fish $(DESTDIR)$(FISHDIR)/execlogd.fish
-	@$(unless-staged) { systemctl daemon-reload; systemd-tmpfiles --create $(TMPFILESDIR)/execlogd.conf; }
+	@$(unless-staged) { systemctl daemon-reload; systemd-tmpfiles --create $(TMPFILESDIR)/execlogd.conf; journalctl --update-catalog; }
 
 # Before what concerns this machine, and not a directory from which a package is made.
 unless-staged = [ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] ||
@@ -136,11 +138,11 @@ stop-and-disable = { systemctl stop execlogd.socket execlogd.service 'execlogd@*
 
 uninstall: ## what install put there, and the service; /srv/www stays
 	@$(unless-staged) [ ! -e $(UNITDIR)/execlogd.service ] || $(stop-and-disable)
-	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(addprefix $(UNITDIR)/,execlogd.service execlogd.socket execlogd@.service execlogd@.socket) $(TMPFILESDIR)/execlogd.conf)
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(addprefix $(UNITDIR)/,execlogd.service execlogd.socket execlogd@.service execlogd@.socket) $(TMPFILESDIR)/execlogd.conf $(CATALOGDIR)/execlogd.catalog)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man5/execlogd.toml.5 $(addprefix man1/,execlogd.1 $(pages)))
 	rm -f $(addprefix $(DESTDIR),$(BASHDIR)/execlogd $(ZSHDIR)/_execlogd $(FISHDIR)/execlogd.fish)
 	rm -rf $(DESTDIR)$(DOCDIR)
-	@$(unless-staged) systemctl daemon-reload
+	@$(unless-staged) { systemctl daemon-reload; journalctl --update-catalog; }
 
 # Packages and archives are for these. The same commit makes the same bytes.
 ARCHS   := amd64 arm64

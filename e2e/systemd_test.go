@@ -130,7 +130,7 @@ func testRoutes(t *testing.T, h *host) {
 		return h.run("journalctl", "--quiet", "--no-pager", "--output=cat", "--unit=execlogd", field)
 	}
 	for _, field := range []string{"EXECLOGD_ROUTE=build", "EXECLOGD_PATH=/srv/www/b.md", "EXECLOGD_PATH=/srv/www/c d.md"} {
-		if said := entries(field); !strings.Contains(said, "msg=done route=build") {
+		if said := entries(field); !strings.Contains(said, "build: done ") {
 			t.Errorf("%s finds\n%s", field, said)
 		}
 	}

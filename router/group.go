@@ -32,6 +32,10 @@ type Listener struct {
 	// one at it again, or for the first time. It runs in the watcher's goroutine and must
 	// not block. Nil is for those who need not know.
 	Notice func(there bool)
+
+	// Lost is told when the kernel has dropped events below Root: what has changed is
+	// looked for, and comes as events of its own. It runs as Notice does.
+	Lost func()
 }
 
 // A Group is listeners that share one inotify instance, start together and stop together.
@@ -162,6 +166,9 @@ func mergeListeners(listeners []Listener) (merged []Listener, err error) {
 				l.Notice(there)
 			}
 		}
+		if merged[i].Lost == nil {
+			merged[i].Lost = l.Lost // of the same root: one is enough to know of it
+		}
 		merged[i].Wait = merged[i].Wait || l.Wait
 	}
 	return merged, nil
@@ -208,13 +215,17 @@ func (root *subscribedRoot) skipDir() func(path string) bool {
 // deliver hands events to the Router.
 func (l Listener) deliver(events []inotify.Event) {
 	l.Router.events(events, true)
-	if l.Notice == nil {
-		return
-	}
 	const gone = inotify.DeleteSelf | inotify.MoveSelf
 	for _, e := range events {
-		if e.Path == "." && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|inotify.Create) != 0 {
-			l.Notice(e.Mask&gone == 0)
+		switch {
+		case e.Mask&inotify.Overflow != 0:
+			if l.Lost != nil {
+				l.Lost()
+			}
+		case e.Path == "." && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|inotify.Create) != 0:
+			if l.Notice != nil {
+				l.Notice(e.Mask&gone == 0)
+			}
 		}
 	}
 }

@@ -490,3 +490,21 @@ func TestIgnoreFilesThatChangedUnwatched(t *testing.T) {
 	mustSet(t, r, route)
 	save("newer", "new")
 }
+
+func TestListenerIsToldOfLostEvents(t *testing.T) {
+	r, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	listeners, err := mergeListeners([]Listener{{Root: "/r", Router: r}, {Root: "/r", Router: r, Lost: func() { lost++ }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		l.deliver([]inotify.Event{{Root: "/r", Path: "a", Mask: inotify.Modify}, {Root: "/r", Path: ".", Mask: inotify.Overflow | inotify.IsDir}})
+	}
+	if lost != 1 {
+		t.Errorf("told %d times", lost)
+	}
+}

@@ -55,9 +55,7 @@ func main() {
 	enough()
 	reaper.Wait()
 	if err != nil {
-		last := logging.NewQueue(nil) // which does not wait for ever until somebody reads it
-		fmt.Fprintln(last.Writer(os.Stderr), "execlogd:", err)
-		last.Close()
+		logging.WriteFatal(os.Stderr, err)
 	}
 	os.Exit(exitStatus(err))
 }
@@ -77,7 +75,7 @@ func quitOnKey() {
 		if t := activeTerminal.Load(); t != nil {
 			t.keys.off() // which restores the modes of the terminal
 		}
-		fmt.Fprintln(os.Stderr, "execlogd: quit at once by SIGQUIT")
+		logging.WriteFatal(os.Stderr, errors.New("quit at once by SIGQUIT"))
 		os.Exit(128 + int(syscall.SIGQUIT))
 	}()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -66,7 +67,10 @@ func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("GET /log", d.serveLog)
 	mux.HandleFunc("GET /routes", d.serveRoutes)
 	mux.HandleFunc("POST /trigger", d.serveTrigger)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/internal/config"
@@ -35,6 +36,7 @@ type Options struct {
 // Run acquires everything that the configuration needs, tells the user and systemd that
 // the daemon is ready, and works until ctx ends, which is no error, or a part fails.
 func Run(ctx context.Context, cfg config.Config, opts Options) error {
+	begun := time.Now()
 	d, err := newDaemon(cfg, opts)
 	if err != nil {
 		return err
@@ -62,6 +64,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if !stop() {
 		<-stopping // so that it is said before the end
 	}
+	d.logEntry(logging.Stopped, slog.Duration("took", time.Since(begun).Round(time.Millisecond)))
 	return err
 }
 
@@ -73,6 +76,9 @@ type daemon struct {
 	log    *slog.Logger
 	logs   *logging.SwapHandler // behind log
 	queue  *logging.Queue       // through which everything goes to stderr
+
+	toJournal bool        // stderr leads there
+	output    outputLimit // if so
 
 	server     *httpd.Server // without sockets while nothing is served
 	token      string        // lets the owner see all of the status page; the same until the daemon ends
@@ -103,7 +109,8 @@ func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 		hangups: make(chan os.Signal, 1), reloadRequests: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
-	d.queue = logging.NewQueue(func(n int) { d.log.Warn("messages were dropped, as nobody read the log", "messages", n) })
+	d.queue = logging.NewQueue(func(n int) { d.log.Warn(logging.Dropped, "messages", n) })
+	d.toJournal = logOptions(&cfg).ToJournal(d.stderr)
 	d.logs = logging.NewSwapHandler(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
 	d.log = slog.New(d.logs)
 	defer func() {
@@ -113,7 +120,7 @@ func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
 	}()
 
 	if cfg.File != "" {
-		if d.runner, err = job.New(job.Options{Output: d.logOutput, Done: d.logLeftBehind}); err != nil {
+		if d.runner, err = job.New(job.Options{Output: d.logOutput, Done: d.logEnd}); err != nil {
 			return nil, err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -49,7 +48,7 @@ func (d *daemon) logRun(run router.Run) {
 		if run.Again {
 			about = append(about, logging.AgainKey, run.Backoff)
 		}
-		log.Error("failed", about...)
+		log.Error(logging.RunFailed, about...)
 	}
 }
 
@@ -59,24 +58,34 @@ func (d *daemon) logRoot(root string) func(there bool) {
 	return func(there bool) {
 		switch {
 		case !there:
-			d.log.Warn("root is gone; waiting for it to come back", "root", root)
+			d.log.Warn(logging.RootGone, "root", root)
 		case was:
-			d.log.Info("root is there again", "root", root)
+			d.log.Info(logging.RootBack, "root", root)
 		default:
-			d.log.Info("root is there", "root", root)
+			d.log.Info(logging.RootThere, "root", root)
 		}
 		was = was || !there
 	}
 }
 
-// logOutput logs what a job writes, no faster than the log is read.
-func (d *daemon) logOutput(l job.Line) {
-	d.queue.WaitForRoom()
-	d.log.Info(l.Text, "route", l.Route)
+// logLost returns a function that logs that events below a root were lost.
+func (d *daemon) logLost(root string) func() {
+	return func() { d.log.Warn(logging.Overflowed, "root", root) }
 }
 
-// logLeftBehind logs what a run that is over has left behind.
-func (d *daemon) logLeftBehind(r job.Run) {
+// logWatchProblem logs what cannot be watched.
+func (d *daemon) logWatchProblem(err error) {
+	message := "watch"
+	if _, ok := errors.AsType[*inotify.LimitError](err); ok {
+		message = logging.WatchLimit
+	}
+	d.log.Warn(message, "err", err)
+}
+
+// logEnd logs, of a run that is over, how much of its output was not logged and what it
+// has left behind.
+func (d *daemon) logEnd(r job.Run) {
+	d.logLeftOutput(r.Route, d.output.end(r.ID))
 	if r.Ended.Count > 0 {
 		d.log.Info(logging.EndedBehind, "route", r.Route, "processes", r.Ended)
 	}
@@ -100,11 +109,8 @@ func (d *daemon) serviceDied(route string, err error) {
 
 // logOptions returns the options of a configuration for the log.
 func logOptions(cfg *config.Config) logging.Options {
-	const journalSocket = "/run/systemd/journal/socket" // of systemd-journald
-	o := logging.Options{
-		Level: cfg.LogLevel, Format: logging.Format(cfg.LogFormat), NoColor: os.Getenv("NO_COLOR") != "",
-		JournalStream: os.Getenv("JOURNAL_STREAM"), JournalSocket: journalSocket,
-	}
+	o := logging.SystemOptions()
+	o.Level, o.Format = cfg.LogLevel, logging.Format(cfg.LogFormat)
 	for _, r := range cfg.Routes {
 		o.Routes = append(o.Routes, r.Name)
 	}

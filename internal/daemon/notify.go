@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
@@ -28,7 +29,7 @@ func (d *daemon) notifyReady() { d.notify("READY=1\nSTATUS=" + d.status()) }
 // announce tells the user and systemd that the daemon is ready: its sockets take
 // connections and every directory is watched.
 func (d *daemon) announce() {
-	d.say(d.status())
+	d.say(logging.Started, d.status())
 	d.showToken()
 	d.notifyReady()
 }
@@ -48,20 +49,31 @@ func (d *daemon) showToken() {
 	d.tokenShown = true
 
 	at := max(slices.IndexFunc(sockets, func(ln net.Listener) bool { return siteURL(ln) != "/" }), 0)
-	d.say("status page", slog.String("url", siteURL(sockets[at])+".execlogd/?token="+d.token))
+	d.say("status page", siteURL(sockets[at])+".execlogd/?token="+d.token)
 }
 
-// say writes a line to stderr that is no part of the log, in order with the log: the
-// text and the values of the attributes. If the log is JSON it is an entry.
-func (d *daemon) say(text string, attrs ...slog.Attr) {
-	if d.active.Load().LogFormat == "json" {
-		d.log.LogAttrs(context.Background(), slog.LevelInfo, text, attrs...)
-		return
+// say writes what does not depend on the level of the log, in order with the log: an entry
+// where the log is made of entries, and a line elsewhere.
+func (d *daemon) say(message, now string) {
+	switch {
+	case d.logEntry(message, slog.String(logging.NowKey, now)):
+	case message == logging.Started:
+		fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", now)
+	default:
+		fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", message, now)
 	}
-	for _, a := range attrs {
-		text += " " + a.Value.String()
+}
+
+// logEntry logs an entry whatever the level of the log, if the log is made of entries. It
+// reports whether it is.
+func (d *daemon) logEntry(message string, attrs ...slog.Attr) bool {
+	if !d.toJournal && d.active.Load().LogFormat != string(logging.JSON) {
+		return false
 	}
-	fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", text)
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
+	r.AddAttrs(attrs...)
+	_ = d.logs.Handle(context.Background(), r) // which only queues it
+	return true
 }
 
 // status says in one line what the daemon does.

@@ -46,7 +46,7 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 	}
 
 	watching := inotify.Options{
-		Problem: func(err error) { d.log.Warn("watch", "err", err) },
+		Problem: d.logWatchProblem,
 		State:   p.state.watches.File, Instance: p.state.instance,
 	}
 	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
@@ -123,7 +123,7 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
 	var listeners []router.Listener
 	for _, root := range cfg.Roots() {
-		listeners = append(listeners, router.Listener{Root: root, Router: p.router, Wait: cfg.WaitsFor(root), Notice: p.d.logRoot(root)})
+		listeners = append(listeners, router.Listener{Root: root, Router: p.router, Wait: cfg.WaitsFor(root), Notice: p.d.logRoot(root), Lost: p.d.logLost(root)})
 	}
 	return listeners
 }
@@ -132,9 +132,9 @@ func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
 func (p *pipeline) start(cfg *resolvedConfig) error {
 	for _, root := range cfg.Roots() {
 		if _, err := os.Stat(root); err != nil && cfg.WaitsFor(root) && config.IsHidden(root) {
-			p.d.log.Warn("the sandbox of the service hides a root that is waited for: show it with BindReadOnlyPaths= in a drop-in", "root", root)
+			p.d.log.Warn(logging.RootHidden, "root", root)
 		} else if err != nil && cfg.WaitsFor(root) {
-			p.d.log.Warn("root is not there yet; waiting for it", "root", root)
+			p.d.log.Warn(logging.RootMissing, "root", root)
 		}
 	}
 	for _, f := range cfg.resolved {

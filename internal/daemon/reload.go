@@ -69,9 +69,9 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 				continue // it is stopping, and that is said
 			}
 			if err != nil {
-				d.log.Error("configuration refused, the old one stays", "err", err)
+				d.log.Error(logging.Refused, "err", err)
 			} else {
-				d.log.Info("configuration loaded", "now", d.status())
+				d.log.Info(logging.Loaded, "now", d.status())
 			}
 			d.notifyReady()
 		case <-ctx.Done():

@@ -14,6 +14,9 @@ import (
 const (
 	RouteKey = "route" // string: the route that a record is about
 	AgainKey = "again" // time.Duration: how long until a failed run is repeated
+	ErrKey   = "err"   // what is wrong
+	NowKey   = "now"   // string: what the daemon does
+	stackKey = "stack" // string: of a panic
 )
 
 // Messages about a run of a route that get a mark of their own on a terminal, as
@@ -21,7 +24,6 @@ const (
 const (
 	Done      = "done"
 	Suspended = "stopped until the next success"
-	Died      = "service has died" // a service that ended by itself
 )
 
 // Paths are the paths that a record is about. As text it is the first one and the

@@ -5,6 +5,7 @@
 //	handler.go   NewHandler chooses the format; SwapHandler lets a reload replace it
 //	console.go   lines about routes for a terminal, also those of `execlogd log`
 //	journal.go   journald's native protocol
+//	messages.go  the messages that have an ID in the journal
 //	queue.go     writing in the background, so that logging never blocks
 //	text.go      text of commands, made safe for a terminal
 //	phrases.go   what several messages say in the same words

@@ -41,18 +41,41 @@ const (
 	JSON Format = "json"
 )
 
+// SystemOptions returns the options that the environment says, and the default level.
+func SystemOptions() Options {
+	return Options{
+		NoColor:       os.Getenv("NO_COLOR") != "",
+		JournalStream: os.Getenv("JOURNAL_STREAM"),
+		JournalSocket: "/run/systemd/journal/socket", // systemd-journald(8)
+	}
+}
+
 // NewHandler returns a handler that writes to w by way of q.
 func NewHandler(w io.Writer, q *Queue, o Options) slog.Handler {
 	opts := &slog.HandlerOptions{Level: o.Level}
 	switch {
+	case o.Format == JSON && o.ToJournal(w):
+		return newPriorityHandler(q.Writer(w), opts)
 	case o.Format == JSON:
 		return slog.NewJSONHandler(q.Writer(w), opts)
 	case o.Format == Auto && IsTerminal(w):
 		return newConsoleHandler(q.Writer(w), o)
-	case isJournal(w, o.JournalStream):
+	case o.ToJournal(w):
 		return newJournalHandler(w, q, o)
 	}
 	return slog.NewTextHandler(q.Writer(w), opts)
+}
+
+// WriteFatal writes the error that ends the process to w before it returns, but does not
+// wait for ever until somebody reads it: as a line, or as an entry where the journal reads.
+func WriteFatal(w io.Writer, err error) {
+	q := NewQueue(nil)
+	defer q.Close()
+	if o := SystemOptions(); o.ToJournal(w) {
+		slog.New(newJournalHandler(w, q, o)).Error(Fatal, ErrKey, err)
+		return
+	}
+	fmt.Fprintln(q.Writer(w), "execlogd:", err)
 }
 
 // IsTerminal reports whether w is a terminal, or another character device.
@@ -61,15 +84,15 @@ func IsTerminal(w io.Writer) bool {
 	return info != nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// isJournal reports whether w leads to the journal. JOURNAL_STREAM alone does not
+// ToJournal reports whether w leads to the journal. JOURNAL_STREAM alone does not
 // say so: it is inherited by programs whose output goes elsewhere.
-func isJournal(w io.Writer, stream string) bool {
+func (o Options) ToJournal(w io.Writer) bool {
 	info := fileInfo(w)
 	if info == nil {
 		return false
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && stream == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+	return ok && o.JournalStream == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
 }
 
 // fileInfo returns what is known of the file that w is, or nil.

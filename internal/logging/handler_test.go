@@ -19,9 +19,9 @@ func TestNewHandler(t *testing.T) {
 		journal, want string
 	}{
 		{"a file", Auto, "", `^time=\S+ level=WARN msg=m k=v\n$`},
-		{"the journal", Auto, "this", `^<4>msg=m k=v\n$`},
+		{"the journal", Auto, "this", `^\n<4>m k=v\n$`},
 		{"a file, under a program that logs to the journal", Auto, "other", `^time=\S+ level=WARN msg=m k=v\n$`},
-		{"JSON for the journal", JSON, "this", `^{"time":\S+,"level":"WARN","msg":"m","k":"v"}\n$`},
+		{"JSON for the journal", JSON, "this", `^<4>{"time":\S+,"level":"WARN","msg":"m","k":"v"}\n$`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
