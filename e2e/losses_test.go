@@ -41,6 +41,7 @@ var lossCases = []lossCase{
 	{fault: "kill", writer: "files", socket: true},
 	{fault: "kill", writer: "files", page: "silent"},
 	{fault: "kill", writer: "files", dirs: 60_000, share: 5},
+	{fault: "kill", writer: "files", dirs: 100_000, share: 20},
 	{fault: "kill twice", writer: "files", share: 2},
 	{fault: "segv", writer: "files", share: 2},
 	{fault: "watchdog", writer: "files", share: 10},
@@ -203,7 +204,7 @@ func (h *lossHost) measure(ctx context.Context, rounds int) lossResult {
 	var names []string
 	var failed error
 	var writer sync.WaitGroup
-	writer.Go(func() { names, failed = writers[h.kind.writer](writing, h.path("srv/www"), h.t.TempDir()) })
+	writer.Go(func() { names, failed = writers[h.kind.writer](writing, h.host) })
 	for range rounds {
 		hangUp := h.visit(ctx)
 		h.pause(*lossesPause)
@@ -277,35 +278,37 @@ func (h *lossHost) count(names []string) lossResult {
 		h.pause(4 * time.Second)
 	}
 
+	// A file is at another path after a rename of its directory, and processed there.
+	processed := make(map[string]bool)
 	runs := make(map[string]int)
-	for line := range strings.Lines(string(list)) {
-		runs[filepath.Base(strings.TrimSpace(line))]++
-	}
 	result := lossResult{files: len(names)}
-	for _, name := range names {
-		switch n := runs[name]; {
-		case n == 0:
-			result.never++
-			if len(result.examples) < 5 {
-				result.examples = append(result.examples, name)
-			}
-		case n > 1:
+	for line := range strings.Lines(string(list)) {
+		path := strings.TrimSpace(line)
+		processed[filepath.Base(path)] = true
+		if runs[path]++; runs[path] == 2 {
 			result.twice++
 		}
 	}
+	for _, name := range names {
+		if !processed[name] {
+			result.never++
+			result.examples = append(result.examples, name)
+		}
+	}
+	result.examples = result.examples[:min(len(result.examples), 5)]
 	return result
 }
 
-// writers write files with different names below a directory until ctx ends, and
-// return the names. The second directory is for their own use.
-var writers = map[string]func(ctx context.Context, site, own string) ([]string, error){
-	"files":    func(ctx context.Context, site, _ string) ([]string, error) { return everyTick(ctx, site, writeFile) },
-	"trees":    func(ctx context.Context, site, _ string) ([]string, error) { return everyTick(ctx, site, writeTree) },
+// writers write files with different names into the site of a host until ctx ends, and
+// return the names.
+var writers = map[string]func(ctx context.Context, h *host) ([]string, error){
+	"files":    func(ctx context.Context, h *host) ([]string, error) { return everyTick(ctx, h, writeFile) },
+	"trees":    func(ctx context.Context, h *host) ([]string, error) { return everyTick(ctx, h, writeTree) },
 	"checkout": checkOut,
 }
 
 // everyTick writes one file every 10 ms.
-func everyTick(ctx context.Context, site string, write func(site, name string, n int) error) ([]string, error) {
+func everyTick(ctx context.Context, h *host, write func(site, name string, n int) error) ([]string, error) {
 	var names []string
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -314,7 +317,7 @@ func everyTick(ctx context.Context, site string, write func(site, name string, n
 			return names, nil
 		}
 		name := fmt.Sprintf("f%06d", len(names))
-		if err := write(site, name, len(names)); err != nil {
+		if err := write(h.path("srv/www"), name, len(names)); err != nil {
 			return names, err
 		}
 		names = append(names, name)
@@ -344,19 +347,18 @@ func writeTree(site, name string, n int) error {
 	}
 }
 
-// checkOut makes a repository with more and more files, and checks it out state by
-// state.
-func checkOut(ctx context.Context, site, own string) ([]string, error) {
-	const perCommit, files, below = 50, "f%06d", "src/%d/%d"
+// checkOut makes a repository with more and more files, and checks them out, 50 every
+// half second.
+func checkOut(ctx context.Context, h *host) ([]string, error) {
+	const perCommit, repository = 50, "/srv/repository"
 	git := func(args ...string) error {
-		cmd := exec.Command("git", append([]string{"-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "gc.auto=0"}, args...)...)
-		cmd.Env = append(os.Environ(), "GIT_DIR="+filepath.Join(own, ".git"))
-		if out, err := cmd.CombinedOutput(); err != nil {
+		all := []string{"git", "-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "gc.auto=0", "-C", repository}
+		if out, err := h.command(append(all, args...)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("git %s: %w\n%s", args, err, out)
 		}
 		return nil
 	}
-	if err := git("init", "--quiet", own); err != nil {
+	if err := cmp.Or(os.Mkdir(h.path(repository), 0o755), git("init", "--quiet")); err != nil {
 		return nil, err
 	}
 	var names []string
@@ -365,15 +367,15 @@ func checkOut(ctx context.Context, site, own string) ([]string, error) {
 	for commit := 0; ctx.Err() == nil; commit++ {
 		var added []string
 		for n := range perCommit {
-			name := fmt.Sprintf(files, len(names)+n)
-			dir := filepath.Join(own, fmt.Sprintf(below, commit, n%10))
+			name := fmt.Sprintf("f%06d", len(names)+n)
+			dir := filepath.Join(h.path(repository), "src", fmt.Sprint(commit), fmt.Sprint(n%10))
 			if err := cmp.Or(os.MkdirAll(dir, 0o755), writeFile(dir, name, n)); err != nil {
 				return names, err
 			}
 			added = append(added, name)
 		}
-		err := cmp.Or(git("--work-tree="+own, "add", "--all"), git("--work-tree="+own, "commit", "--quiet", "--message=x"),
-			git("--work-tree="+site, "checkout", "--force", "HEAD", "--", "."))
+		err := cmp.Or(git("add", "--all"), git("commit", "--quiet", "--message=x"),
+			git("--work-tree=/srv/www", "checkout", "--force", "HEAD", "--", "."))
 		if err != nil {
 			return names, err
 		}
