@@ -194,6 +194,13 @@ func (s *Server) Concerns(path string) bool {
 	return s.hub.Concerns(path)
 }
 
+// OpenPages counts the pages that are open and listen for changes.
+func (s *Server) OpenPages() int { return s.hub.OpenPages() }
+
+// Changed returns a channel that is closed when a page opens or leaves, or pages are told of
+// a change.
+func (s *Server) Changed() <-chan struct{} { return s.hub.Changed() }
+
 // Close stops every Serve, closes all sockets of pages and releases the root.
 // It does not wait; Serve does. A request that comes later is answered with
 // 503. Closing twice does no harm.

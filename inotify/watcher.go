@@ -45,6 +45,10 @@ type Options struct {
 	// use the Watcher.
 	Scanning func(directories int) error
 
+	// Counted, if not nil, is called by Run with the number of Watches before it waits, if that
+	// is another than at the last call. It must not use the Watcher.
+	Counted func(watches int)
+
 	// State, if not nil, is a file that is open for reading and writing, and in which the
 	// Watcher keeps what it knows, at every moment. A later process whose Watcher gets the same
 	// file goes on where this one ended, however it ended. The file belongs to the Watcher until
@@ -80,6 +84,7 @@ type Watcher struct {
 	problem func(error)
 	statfs  func(path string) (uint32, error) // dirfd.Filesystem, unless a test has another
 
+	counted  func(watches int)
 	scanning func(directories int) error
 	looked   atomic.Int64 // directories that scans have looked at
 	closing  atomic.Bool  // Close was called, which ends a scan
@@ -99,6 +104,8 @@ type Watcher struct {
 	adding  bool            // a scan is for Add, Update or New, not for Run
 	asked   time.Time       // when Options.Scanning was called last
 	stopped error           // why scans have ended early, since this work began
+
+	lastCount int // of watches, that Options.Counted was told
 
 	mask       Mask // of every watch
 	subs       []*subscriber
@@ -154,6 +161,7 @@ func New(opts Options) (*Watcher, error) {
 func newWatcher(opts Options) *Watcher {
 	w := &Watcher{
 		problem:    opts.Problem,
+		counted:    opts.Counted,
 		scanning:   opts.Scanning,
 		statfs:     dirfd.Filesystem,
 		kernel:     instance{fd: -1, epoll: -1, wakeup: -1, mounts: -1, buf: make([]byte, 64<<10)},
@@ -385,6 +393,10 @@ func (w *Watcher) wait() error {
 		s.shrink()
 	}
 	w.idle = timeout < 0 && !w.woken
+	if n := w.tree.Watches(); w.counted != nil && n != w.lastCount {
+		w.lastCount = n
+		w.counted(n)
+	}
 	w.mu.Unlock()
 	w.yield()
 	mountsChanged, err := w.kernel.wait(timeout)

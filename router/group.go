@@ -281,6 +281,10 @@ func (g *Group) update(root *subscribedRoot) {
 	}
 }
 
+// Flush waits until the watcher has delivered to the routers what happened before, as
+// inotify.Watcher does.
+func (g *Group) Flush(ctx context.Context) error { return g.watcher.Flush(ctx) }
+
 // Watches counts the directories that are watched now.
 func (g *Group) Watches() int { return g.watcher.Watches() }
 

@@ -6,6 +6,7 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/internal/config"
@@ -34,11 +37,16 @@ type Options struct {
 }
 
 // Run acquires everything that the configuration needs, tells the user and systemd that
-// the daemon is ready, and works until ctx ends, which is no error, or a part fails.
+// the daemon is ready, and works until ctx ends, which is no error, or a part fails. If ctx
+// ends while a file system does not answer, a goroutine stays: the process must end.
 func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	begun := time.Now()
-	d, err := newDaemon(cfg, opts)
-	if err != nil {
+	d, err := start(ctx, cfg, opts)
+	switch {
+	case errors.Is(err, errStopped):
+		_, _ = sd.SdNotify(false, "STOPPING=1\nSTATUS=stopping") // it ends at once anyway
+		return nil
+	case err != nil:
 		return err
 	}
 	defer d.release()
@@ -57,7 +65,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	stopping := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopping)
-		d.notify("STOPPING=1\nSTATUS=stopping")
+		d.notifyStopping()
 		d.log.Info("stopping", "cause", context.Cause(ctx))
 	})
 	err = runTasks(ctx, d.tasks(cfg)...)
@@ -95,6 +103,10 @@ type daemon struct {
 	notes    map[string]bool // on patterns, that were logged for the active configuration
 	control  listenerSet
 
+	scans   *scanReport
+	last    *lastEvents
+	isReady chan struct{} // closed when systemd was told that the daemon is ready
+
 	end            context.CancelCauseFunc // ends the daemon; nil without a configuration file
 	hangups        chan os.Signal
 	reloadRequests chan struct{}  // holds one
@@ -102,13 +114,15 @@ type daemon struct {
 	background     sync.WaitGroup // of what a reload leaves to do
 }
 
-// newDaemon acquires everything that a configuration needs, or nothing.
-func newDaemon(cfg config.Config, opts Options) (_ *daemon, err error) {
+// newDaemon acquires everything that a configuration needs, or nothing. A scan ends when ctx
+// does, also one that is made later.
+func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon, err error) {
 	d := &daemon{
 		load: opts.Load, stderr: opts.Stderr, token: rand.Text(), store: new(descriptorStore),
 		hangups: make(chan os.Signal, 1), reloadRequests: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
+	d.scans, d.last, d.isReady = &scanReport{ctx: ctx}, newLastEvents(), make(chan struct{})
 	d.queue = logging.NewQueue(func(n int) { d.log.Warn(logging.Dropped, "messages", n) })
 	d.toJournal = logOptions(&cfg).ToJournal(d.stderr)
 	d.logs = logging.NewSwapHandler(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
@@ -174,7 +188,7 @@ func (d *daemon) release() {
 // tasks are what runs until the daemon ends, in the order in which they are stopped: what
 // brings events comes first, what they lead to after it.
 func (d *daemon) tasks(cfg config.Config) []task {
-	var tasks []task
+	tasks := []task{{"tell systemd", d.keepStatus}}
 	if cfg.WatchFile {
 		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
 		w := &fileWatch{path: cfg.Path, text: cfg.Text, changed: d.requestReload, problem: problem}

@@ -105,6 +105,7 @@ func (d *daemon) serviceDied(route string, err error) {
 	}
 	log.Error(logging.Died, "route", route, "err", err)
 	d.errors.set(route, "", err)
+	d.last.noteDied(route)
 }
 
 // logOptions returns the options of a configuration for the log.

@@ -22,16 +22,11 @@ func (d *daemon) notify(state string) {
 	}
 }
 
-// notifyReady tells systemd that the daemon is ready, again after a reload, and what it
-// does.
-func (d *daemon) notifyReady() { d.notify("READY=1\nSTATUS=" + d.status()) }
-
-// announce tells the user and systemd that the daemon is ready: its sockets take
-// connections and every directory is watched.
+// announce tells the user that the daemon is ready: its sockets take connections and every
+// directory is watched.
 func (d *daemon) announce() {
 	d.say(logging.Started, d.status())
 	d.showToken()
-	d.notifyReady()
 }
 
 // showToken writes, once, the address at which the owner sees all of the status page, as

@@ -46,8 +46,10 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 	}
 
 	watching := inotify.Options{
-		Problem: d.logWatchProblem,
-		State:   p.state.watches.File, Instance: p.state.instance,
+		Problem:  d.logWatchProblem,
+		Scanning: d.scans.scanning,
+		Counted:  func(int) { d.last.note() },
+		State:    p.state.watches.File, Instance: p.state.instance,
 	}
 	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
 		return nil, err
@@ -168,6 +170,8 @@ func (p *pipeline) post(run router.Run) {
 
 	run = route.Runnable.WithChangedFiles(run)
 	d.logRun(run)
+	d.last.noteChange(run.Events)
+	d.last.noteRun(run)
 	p.suspendServices(cfg, run)
 	d.errors.note(run, route.PerFile())
 	if route.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {

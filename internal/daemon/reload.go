@@ -60,6 +60,11 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 	defer d.background.Wait()
 	first := d.active.Load()
 	d.background.Go(func() { d.noteUnmatched(ctx, first, nil) })
+	select {
+	case <-d.isReady: // which systemd must not be told by the first reload
+	case <-ctx.Done():
+		return nil
+	}
 	for {
 		select {
 		case <-d.reloadRequests:
@@ -73,7 +78,8 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 			} else {
 				d.log.Info(logging.Loaded, "now", d.status())
 			}
-			d.notifyReady()
+			d.last.noteReload(err)
+			d.tellStatus("READY=1\n", d.statusLine())
 		case <-ctx.Done():
 			return nil
 		}

@@ -405,7 +405,7 @@ func TestDiscard(t *testing.T) {
 		}
 		return cfg
 	}
-	d, err := newDaemon(read(""), Options{Stderr: io.Discard})
+	d, err := newDaemon(t.Context(), read(""), Options{Stderr: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,7 @@ const everything = "/"
 
 // refresh is the callback of the reload route.
 func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
+	d.last.noteChange(batch)
 	var paths []string
 	for _, e := range batch {
 		// Files in a directory that was moved into the root have events of their own.

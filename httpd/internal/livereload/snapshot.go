@@ -108,6 +108,18 @@ func (h *Hub) firstByURL(n int) (first []*client, open int) {
 	return first, open
 }
 
+// OpenPages counts the pages that are open.
+func (h *Hub) OpenPages() (open int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.clients {
+		if !c.opened.IsZero() {
+			open++
+		}
+	}
+	return open
+}
+
 // Changed returns a channel that is closed when a snapshot would be another than now.
 func (h *Hub) Changed() <-chan struct{} {
 	h.mu.Lock()
