@@ -91,6 +91,7 @@ func testSocket(t *testing.T, h *host) {
 	// While the service restarts, requests wait in the socket's queue.
 	h.run("systemctl", "restart", "--no-block", "execlogd.service")
 	expectPage(t, h.client(), address+"/", "<p>two\n")
+	h.run("systemctl", "start", "execlogd.service") // waits for the end of the restart
 
 	h.run("systemctl", "stop", "execlogd.socket", "execlogd.service")
 	expectCleanEnd(t, h)
