@@ -22,7 +22,7 @@ const (
 )
 
 // maxID bounds the IDs that Load takes, so that damaged changes cannot use up the memory.
-const maxID = 1 << 26
+const maxID = 1 << 24
 
 // ErrChanges says that changes are damaged.
 var ErrChanges = errors.New("the changes of a tree are damaged")

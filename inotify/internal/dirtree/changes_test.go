@@ -92,8 +92,14 @@ func FuzzLoad(f *testing.F) {
 	f.Add(tree.AppendAll(nil))
 	f.Add([]byte{1, 2, 5, 0, 9, 2, 1, 'a', 2, 2, 6, 0, 9, 1, 1, 'b'}) // each is the parent of the other
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 4 && b[2]|b[3] > 127 {
-			return // large IDs take memory
+		for rest := b; len(rest) > 0; {
+			n, _, after, ok := cutChange(rest)
+			if n > 1<<12 {
+				return // it takes memory
+			}
+			if rest = after; !ok {
+				break
+			}
 		}
 		tree, err := Load([][]byte{b}, 1)
 		if err != nil {
