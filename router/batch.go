@@ -36,21 +36,25 @@ func keyOf(e inotify.Event) key { return key{e.Root, e.Path} }
 // An entry is what has happened to one path.
 type entry struct {
 	event        inotify.Event
+	id           uint64        // in Options.State; 0 if it is not there
 	seq          int           // in the order in which the paths came; 0 is after all others
 	submissions  []*Submission // that wait for it
+	watched      bool          // a watcher has brought it, or what led to it
+	resumed      bool          // it is of the process before
+	kept         bool          // it is in keptForSuccess
 	pinned       bool          // it stays, whatever happens to the path
 	existing     bool          // the file was there before anybody watched
 	replacedFile bool          // there was another file at the path before
 	reported     bool          // Options.Waiting was told of it
+	maybeOutput  bool          // the route's own runs may have written it
+	selfBlocking bool          // it is open, and holds back nothing but itself
 
-	maybeOutput bool      // the route's own runs may have written it
-	asked       time.Time // when OwnOutput was asked last whether they have
+	asked time.Time // when OwnOutput was asked last whether the route's own runs have written it
 
 	// While the file is open for writing; zero otherwise.
-	openIndex    int // in batch.open, from 1 on
-	opened       time.Time
-	written      time.Time // last
-	selfBlocking bool      // it holds back nothing but itself
+	openIndex int // in batch.open, from 1 on
+	opened    time.Time
+	written   time.Time // last
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
@@ -98,17 +102,12 @@ func (b *batch) merge(k key, x entry) {
 		old.seq = x.seq
 	}
 
+	old.id = cmp.Or(old.id, x.id)
+	old.watched = old.watched || x.watched
 	old.pinned = old.pinned || x.pinned
 	old.replacedFile = old.replacedFile || x.replacedFile
 	old.existing = old.existing && x.existing
 	old.submissions = append(old.submissions, x.submissions...)
-}
-
-// restore puts back what was taken. It does not change the cause.
-func (b *batch) restore(entries []*entry) {
-	for _, e := range entries {
-		b.merge(keyOf(e.event), *e)
-	}
 }
 
 // remove takes the entry of a path out, if there is one.

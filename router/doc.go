@@ -119,6 +119,21 @@
 // Changes during each of eight runs in a row, and in none of the waits, are taken for a
 // loop. What a program writes at irregular times after its run is not recognised.
 //
+// # Restarts
+//
+// With Options.State, what a watcher has brought for a route with Durable is in a file as
+// soon as [Router.Events] returns, until the run that had it is over for good: it waits,
+// runs, is to be tried again, is kept, was refused as a loop, or came from a route that
+// this one follows. That the run is over and that others follow it is written at once. The
+// next process has all of this in its batches, with a new Delay; what is kept for a success
+// is kept again. A run that the end of the router has ended, or after which it would have
+// been tried again, is not over. What a route remembers of its runs (Debounce, retries,
+// generations of loops, failures of routes that come first) begins anew.
+//
+// A record is written for each call of the Router that changes what waits, and for the end
+// of each run, but none for a path that is in the batch already. The file is rewritten when
+// most of it is of the past.
+//
 // # Guarantees
 //
 // Order: the batches of a route (of a path, with PerFile) are in the order of their
@@ -127,7 +142,9 @@
 // once [Router.Events] or [Router.Submit] has returned, an event is in exactly one run
 // (not counting those that were restarted or refused as a loop), unless its path went
 // away again, OnBusy is Ignore, or the router was told to stop. What the kernel lost
-// in an overflow comes again from the watcher's rescan.
+// in an overflow comes again from the watcher's rescan. With Durable, it is in a run also
+// if the process ends, and in a second one only if its run was under way then, or its end
+// was not yet written.
 //
 // Not promised: that a path still is as its event says when the callback looks; that
 // a file is complete that a program keeps open for longer than Settle or Hold; that a

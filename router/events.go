@@ -67,7 +67,7 @@ func (s *routeState) add(e inotify.Event, now time.Time, by []*Submission) {
 		if by == nil {
 			c = s.causeOf(k, now)
 		}
-		s.put(k, e, c, by, now)
+		s.put(entry{event: e, watched: by == nil, submissions: refAll(by)}, c, now)
 	}
 	if e.From != "" {
 		s.rename(e, now)
@@ -98,14 +98,15 @@ func (s *routeState) isEmptyNewFile(k key, e inotify.Event) bool {
 	return isNew && e.Mask&inotify.CloseWrite != 0
 }
 
-// put puts the part of e that the route asks for, or that the file was closed, into the
-// entry of its path.
-func (s *routeState) put(k key, e inotify.Event, c *cause, by []*Submission, now time.Time) {
-	x := entry{event: e, pinned: e.Mask == 0, submissions: refAll(by)}
-	x.event.Mask = cmp.Or(e.Mask&(s.route.Mask|inotify.IsDir), e.Mask&inotify.CloseWrite)
-	if by == nil && s.loop.reported.renew(k, now, muteReported) {
+// put puts the part of an event that the route asks for, or that the file was closed, into
+// the entry of its path.
+func (s *routeState) put(x entry, c *cause, now time.Time) {
+	k, mask := keyOf(x.event), x.event.Mask
+	x.pinned = mask == 0
+	x.event.Mask = cmp.Or(mask&(s.route.Mask|inotify.IsDir), mask&inotify.CloseWrite)
+	if x.submissions == nil && s.loop.reported.renew(k, now, muteReported) {
 		if q := s.makeQueue(k); !q.dropsEvents() {
-			s.loop.keep(&x)
+			s.keepRefused(&x)
 			q.markDirty() // if it is new it is forgotten again
 			return
 		}
@@ -120,6 +121,7 @@ func (s *routeState) insert(x entry, c *cause, came time.Time, skipDelay bool) (
 	q = s.makeQueue(k)
 	if q.dropsEvents() {
 		unrefAll(x.submissions, s.errorf(ErrBusy))
+		s.router.saved.finish(&x)
 		return q, false
 	}
 
@@ -130,7 +132,7 @@ func (s *routeState) insert(x entry, c *cause, came time.Time, skipDelay bool) (
 	if !came.IsZero() {
 		q.arrivals.note(&q.batch, k, came)
 	}
-	q.batch.merge(k, x)
+	s.merge(&q.batch, k, x)
 	return q, true
 }
 
@@ -143,16 +145,13 @@ func (s *routeState) addExisting(e inotify.Event) {
 	if s.entry(k) != nil || !s.isFor(e) {
 		return
 	}
-	s.put(k, e, nil, nil, time.Now())
-	if x := s.entry(k); x != nil {
-		x.existing = true
-	}
+	s.put(entry{event: e, existing: true}, nil, time.Now())
 }
 
 // addPinned puts in an event that the route need not have asked for, without a Delay. It
-// stays, whatever happens to the file.
-func (s *routeState) addPinned(e inotify.Event, by []*Submission, c *cause) {
-	s.insert(entry{event: s.canonical(e), pinned: true, submissions: refAll(by)}, c, time.Time{}, true)
+// stays, whatever happens to the file. A watcher may have brought what led to it.
+func (s *routeState) addPinned(e inotify.Event, watched bool, by []*Submission, c *cause) {
+	s.insert(entry{event: s.canonical(e), watched: watched, pinned: true, submissions: refAll(by)}, c, time.Time{}, true)
 }
 
 // noteGone takes out a path that is gone, unless the route wants to know that. If a
@@ -194,7 +193,7 @@ func (s *routeState) takeOut(q *queue, k key, moved, stays bool) {
 	x := *e
 
 	if stays || e.pinned {
-		x.submissions = nil
+		x.submissions, x.id = nil, 0
 		q.batch.markClosed(e)
 		q.batch.clearMaybeOutput(e)
 	} else {
@@ -206,12 +205,16 @@ func (s *routeState) takeOut(q *queue, k key, moved, stays bool) {
 		s.movedOutAwaited = s.movedOutAwaited || x.submissions != nil
 	} else {
 		unrefAll(x.submissions, nil)
+		s.router.saved.finish(&x)
 	}
 }
 
 // forgetMovedOut gives up what was moved out and has not come again.
 func (s *routeState) forgetMovedOut() {
 	s.unrefMovedOut()
+	for i := range s.movedOut {
+		s.router.saved.finish(&s.movedOut[i])
+	}
 	s.movedOut = nil
 }
 
@@ -238,14 +241,18 @@ func (s *routeState) noteNewFile(k key) {
 	q := s.queue(k)
 	q.noteFileChange()
 	q.batch.markClosed(e)
+	was := e.event
 	e.replacedFile = e.replacedFile || e.event.Mask&gone != 0
 	e.event.Mask &^= gone
 	e.event.From = ""
 
-	// Only that the earlier file was gone may have been wanted.
-	if e.event.Mask&s.route.Mask == 0 && !e.pinned {
+	switch {
+	case e.event.Mask&s.route.Mask == 0 && !e.pinned: // only that the earlier file was gone was wanted
 		q.batch.remove(k)
 		unrefAll(e.submissions, nil)
+		s.router.saved.finish(e)
+	case e.event != was:
+		s.saveAgain(e)
 	}
 }
 
@@ -256,13 +263,18 @@ func (s *routeState) rename(e inotify.Event, now time.Time) {
 		q.batch.noteNeverClosed(keyOf(e), now) // a log that was rotated, and is still written to
 	}
 
+	// The process before may have got the first half of the rename alone.
+	if x := s.entry(from); x != nil && x.resumed && x.event.Mask&gone == 0 {
+		s.takeOut(s.queue(from), from, true, false)
+	}
+
 	for i, x := range s.movedOut {
 		if x.event.Root != e.Root || !isBelow(x.event.Path, e.From) {
 			continue
 		}
 		s.movedOut[i].submissions = nil
 		path := e.Path + strings.TrimPrefix(x.event.Path, e.From)
-		x.seq, x.pinned = 0, false
+		x.id, x.seq, x.pinned, x.resumed = 0, 0, false, false
 		// That the file was made is not passed on: there may have been one of the new name.
 		x.event = inotify.Event{Root: e.Root, Path: path, Mask: x.event.Mask &^ arrived}
 		s.putMoved(x, now)

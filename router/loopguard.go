@@ -355,7 +355,7 @@ func (g *loopGuard) refuse(q *queue, now time.Time) {
 		}
 	}
 	for _, e := range run.entries {
-		g.keep(e)
+		s.keepRefused(e)
 		if s.route.keepsRunning() {
 			g.reported.note(keyOf(e.event), now, maxReported)
 		}
@@ -364,6 +364,7 @@ func (g *loopGuard) refuse(q *queue, now time.Time) {
 	if c == g.stopped {
 		for _, e := range run.entries {
 			unrefAll(e.submissions, nil)
+			s.router.saved.finish(e)
 		}
 		q.countBusy(now)
 		q.rest(now)
@@ -373,14 +374,15 @@ func (g *loopGuard) refuse(q *queue, now time.Time) {
 	q.reject(run, &LoopError{Events: eventsOf(run.entries), Routes: c.loop(s.route.Name)})
 }
 
-// keep has an entry go with a later batch.
-func (g *loopGuard) keep(e *entry) {
-	if len(g.refused.entries) >= maxRefused {
+// keepRefused has an entry go with a later batch.
+func (s *routeState) keepRefused(e *entry) {
+	if len(s.loop.refused.entries) >= maxRefused {
 		return
 	}
 	kept := *e
 	kept.seq, kept.submissions = 0, nil
-	g.refused.merge(keyOf(e.event), kept)
+	s.merge(&s.loop.refused, keyOf(e.event), kept)
+	e.id = 0 // which kept has
 }
 
 // restoreRefused puts what was refused back before a batch starts that no run of the route
@@ -397,8 +399,9 @@ func (g *loopGuard) restoreRefused(q *queue) {
 		before = &cause{routes: g.stopped.routes[slices.Index(g.stopped.routes, s.route.Name)+1:]}
 	}
 	for _, e := range g.refused.take() {
-		if !s.stillWants(e) {
-			continue // the routes have changed
+		if !s.stillWants(e) { // the routes have changed
+			s.router.saved.finish(e)
+			continue
 		}
 
 		to := s.makeQueue(keyOf(e.event))
@@ -408,7 +411,7 @@ func (g *loopGuard) restoreRefused(q *queue) {
 		if to.batch.empty() {
 			to.batch.cause = before
 		}
-		to.batch.restore([]*entry{e})
+		to.restore([]*entry{e})
 	}
 }
 

@@ -281,6 +281,7 @@ func (o *outputs) resolve(k key, isOwn bool) {
 	switch {
 	case isOwn && e.maybeOutput:
 		q.batch.remove(k)
+		o.state.router.saved.finish(e)
 	case isOwn:
 		q.batch.markClosed(e) // others may have written it as well
 	default:

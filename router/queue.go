@@ -261,9 +261,17 @@ func (q *queue) restoreKept(now time.Time) {
 	if q.batch.empty() {
 		q.skipDelay()
 	}
-	q.batch.restore(q.keptForSuccess)
+	q.state.noteKept(q.keptForSuccess, false)
+	q.restore(q.keptForSuccess)
 	q.keptForSuccess = nil
 	q.countBusy(now)
+}
+
+// restore puts back what was taken from the batch. It does not change the cause.
+func (q *queue) restore(entries []*entry) {
+	for _, e := range entries {
+		q.state.merge(&q.batch, keyOf(e.event), *e)
+	}
 }
 
 // reject reports a run that has failed before it began. Its batch was taken out.

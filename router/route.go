@@ -179,6 +179,11 @@ type Route struct {
 	// fails.
 	OnFailure OnFailure
 
+	// Durable has what a watcher has brought for the route outlive the process, with
+	// Options.State: events that wait, run, are kept, are to be tried again, or came from a
+	// route that this one follows. Submissions do not outlive it.
+	Durable bool
+
 	// Per is what has timing, batches and runs of its own: the whole route, or each
 	// path.
 	Per Per

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,24 @@ type Options struct {
 	// route has waited a second longer than for anything else, once. It is called by a
 	// goroutine of its own, which Run waits for. Nil is nobody.
 	Waiting func(route string, file inotify.Event)
+
+	// State, if not nil, is a file that is open for reading and writing, in which the Router
+	// keeps, at every moment, the events of routes with Durable that are not finished. A
+	// Router of a later process that gets the same file has them in its batches when it has
+	// routes, as if they had just come. What cannot be used is ignored, as are events for a
+	// route that is no more, or is not for them any more. The file belongs to the Router as
+	// long as events may be handed to it, also after Run; it is left open. A file that others
+	// can write is not safe to use.
+	//
+	// However the process ends, an event that was handed over is in a run at least once. It
+	// is in exactly one, as the package's Guarantees say, unless that run was under way, or
+	// had just ended, at the end of the process.
+	State *os.File
+
+	// Problem is told, once, when State cannot be written. The Router goes on, and a later
+	// one finds nothing. It is called with the router's lock held, so it must be quick and
+	// must not call the Router. Nil is nobody.
+	Problem func(error)
 }
 
 // A Router gathers events by the rules of its routes and calls back. Its methods may be
@@ -57,6 +76,7 @@ type Router struct {
 	grace   time.Duration
 	post    func(Run)
 	waiting func(route string, file inotify.Event)
+	problem func(error)
 	writers func(path string) inotify.WriterState // inotify.Writers, except in tests
 
 	runs        sync.WaitGroup           // everything that Run waits for
@@ -80,7 +100,8 @@ type Router struct {
 	dirty      bool                    // there is something for update to do
 	enqueued   uint64                  // queues that were ever due
 	schedule   *schedule.Schedule[*queue]
-	causes     []*cause // the runs that may cause events now, in the order of their starts
+	saved      *stateLog // nil without Options.State
+	causes     []*cause  // the runs that may cause events now, in the order of their starts
 }
 
 // A phase is where a router is in its life.
@@ -101,11 +122,17 @@ func New(opts Options, routes ...Route) (*Router, error) {
 		maxRunning: concurrency(opts.Concurrency),
 		post:       opts.Post,
 		waiting:    opts.Waiting,
+		problem:    opts.Problem,
 		writers:    inotify.Writers,
 		groups:     make(map[*Group]bool),
 	}
 
 	r.schedule = schedule.New[*queue](&r.mu, r.wake)
+	if opts.State != nil {
+		if err := r.openState(opts.State); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.SetRoutes(routes...); err != nil {
 		return nil, err
 	}
@@ -131,7 +158,8 @@ func (r *Router) SetConcurrency(n int) {
 
 // Events hands events to the routes that want them, in order. It never waits for a
 // callback, and keeps no part of the slice but its strings. What comes before Run is kept
-// for it; what comes after it was told to stop is ignored.
+// for it; what comes after it was told to stop is ignored, or is kept in Options.State for a
+// later process.
 func (r *Router) Events(batch []inotify.Event) { r.events(batch, false) }
 
 // events is Events. If a watcher has delivered the events, there is one for each root
@@ -140,12 +168,11 @@ func (r *Router) events(batch []inotify.Event, delivered bool) {
 	batch = r.withMovedFiles(batch)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.phase == stopped {
-		return
-	}
-
 	now := time.Now()
 	for _, s := range r.states {
+		if r.phase == stopped && !s.isSaved() {
+			continue
+		}
 		s.addAll(batch, now, nil, delivered)
 	}
 	r.update(now)
@@ -219,8 +246,9 @@ func (r *Router) wait(ctx context.Context) {
 }
 
 // update does whatever is to be done after something has changed: it starts runs and sets
-// timers. r.mu must be held.
+// timers. In the end Options.State has what has changed. r.mu must be held.
 func (r *Router) update(now time.Time) {
+	defer r.saveState()
 	if !r.dirty {
 		return
 	}

@@ -263,7 +263,9 @@ func (r *Router) apply(set *routeSet) ([]*Group, error) {
 	}
 	r.routes.Store(set)
 	r.dirty = true // even if no queue is: another may run now, or nothing may come first any more
+	r.resume(now)
 	r.update(now)
+	r.rewriteState()
 	return slices.Collect(maps.Keys(r.groups)), nil
 }
 
@@ -310,14 +312,20 @@ func (q *queue) dropUnwanted() {
 	})
 }
 
-// drop drops everything that waits.
+// drop drops everything that waits, except what a later process is to have.
 func (s *routeState) drop() {
 	s.unrefMovedOut()
 	for q := range s.allQueues() {
 		q.stop()
-		for _, e := range slices.Concat(q.keptForSuccess, q.batch.take()) {
+		waiting := q.batch.take()
+		for _, e := range slices.Concat(q.keptForSuccess, waiting) {
 			unrefAll(e.submissions, ErrStopped)
+			e.submissions = nil
 		}
-		q.keptForSuccess = nil
+		if s.isSaved() && !s.isRemoved {
+			q.restore(waiting)
+		} else {
+			q.keptForSuccess = nil
+		}
 	}
 }

@@ -152,7 +152,9 @@ func (s *routeState) updateHeld(now time.Time) {
 		case q.batch.empty():
 		case failure != nil && s.route.OnFailure == Keep:
 			q.markDirty()
-			q.keptForSuccess = append(q.keptForSuccess, q.batch.take()...)
+			entries := q.batch.take()
+			s.noteKept(entries, true)
+			q.keptForSuccess = append(q.keptForSuccess, entries...)
 			q.countBusy(now)
 		case failure != nil && s.route.OnFailure == Cancel:
 			q.reject(newRun(q, now), fmt.Errorf("%w: %w", ErrCancelled, failure))
@@ -169,6 +171,7 @@ func (s *routeState) requeue(entries []*entry) {
 	for _, e := range entries {
 		if !s.stillWants(e) {
 			unrefAll(e.submissions, nil)
+			s.router.saved.finish(e)
 			continue
 		}
 
@@ -187,14 +190,20 @@ func (s *routeState) stillWants(e *entry) bool {
 // errorf returns an error for those who have submitted something.
 func (s *routeState) errorf(err error) error { return fmt.Errorf("route %q: %w", s.route.Name, err) }
 
-// triggerFollowers hands the events of a run that has succeeded to the routes that follow.
+// triggerFollowers hands the events of a run that has succeeded to the routes that follow;
+// when the router has stopped, to those of a later process.
 func (s *routeState) triggerFollowers(run *activeRun) {
+	isOver := s.router.phase == stopped
 	for _, b := range s.behind {
-		if !b.route.Follow {
+		if !b.route.Follow || isOver && !b.isSaved() {
 			continue
 		}
 		for _, e := range run.entries {
-			b.addPinned(e.event, e.submissions, run.cause)
+			by := e.submissions
+			if isOver {
+				by = nil // as it will not run
+			}
+			b.addPinned(e.event, e.watched, by, run.cause)
 		}
 	}
 }

@@ -213,7 +213,7 @@ func (run *activeRun) settle(now time.Time) {
 	case run.Err == nil:
 		q.retries = 0
 		s.clearFailure(q)
-		if continues {
+		if !s.isRemoved {
 			s.triggerFollowers(run)
 		}
 
@@ -222,12 +222,14 @@ func (run *activeRun) settle(now time.Time) {
 			q.skipDelay()
 			q.attribute(run.cause)
 		}
-		q.batch.restore(run.entries)
+		q.restore(run.entries)
 		return
 
 	case errors.Is(run.Err, ErrRestarted) && continues:
 		s.requeue(run.entries)
 		return
+
+	case run.isForLater(): // what comes after it waits as well
 
 	default:
 		s.noteFailure(q, fmt.Errorf("route %q: %w", run.Route, run.Err))
@@ -240,17 +242,44 @@ func (run *activeRun) settle(now time.Time) {
 	for _, e := range run.entries {
 		unrefAll(e.submissions, err)
 	}
-	if continues && (run.Again || errors.Is(run.Err, ErrKept)) {
+	if run.isForLater() || continues && (run.Again || errors.Is(run.Err, ErrKept)) {
 		run.putBack(now)
+		return
+	}
+	for _, e := range run.entries {
+		r.saved.finish(e)
+	}
+}
+
+// isForLater reports whether a later process is to have the events of the run, because the
+// router has stopped and has ended it, or would have had another one follow.
+func (run *activeRun) isForLater() bool {
+	r, s := run.router, run.queue.state
+	if r.phase != stopped || s.isRemoved || !s.isSaved() || run.Err == nil {
+		return false
+	}
+	switch run.Outcome {
+	case Restarted, Stopped:
+		return true
+	case Failed:
+		_, isLoop := errors.AsType[*LoopError](run.Err)
+		return !isLoop && (r.ctx.Err() != nil || errors.Is(run.Err, ErrKept) || run.queue.retries < s.route.Retries)
+	default:
+		return false
 	}
 }
 
 // putBack puts the events of a run that has failed back: for a retry, whose back-off ends
 // early if something new comes, or until then. Submissions do not wait for them any more.
 func (run *activeRun) putBack(now time.Time) {
-	q, entries := run.queue, run.entries
+	r, q, entries := run.router, run.queue, run.entries
 	if run.Again {
 		entries = run.remaining()
+		for _, e := range run.entries {
+			if run.isPointless(e) {
+				r.saved.finish(e)
+			}
+		}
 	}
 	for _, e := range entries {
 		e.submissions = nil
@@ -268,7 +297,7 @@ func (run *activeRun) putBack(now time.Time) {
 	default:
 		q.keptForNew = true
 	}
-	q.batch.restore(entries)
+	q.restore(entries)
 }
 
 // noteNew must be called before something new comes into the batch. What was kept, or was
@@ -318,8 +347,11 @@ func (s *routeState) noteGoneInRun(k key, mask inotify.Mask, wanted bool) {
 
 // remaining returns the entries of a run whose files are still there.
 func (run *activeRun) remaining() []*entry {
-	return slices.DeleteFunc(slices.Clone(run.entries), func(e *entry) bool { return !e.pinned && run.isGone(keyOf(e.event)) })
+	return slices.DeleteFunc(slices.Clone(run.entries), run.isPointless)
 }
+
+// isPointless reports whether an entry is not to be tried again, because its file is gone.
+func (run *activeRun) isPointless(e *entry) bool { return !e.pinned && run.isGone(keyOf(e.event)) }
 
 // isGone reports whether the path, or a directory above it, went away during the run.
 func (run *activeRun) isGone(k key) bool {

@@ -62,7 +62,7 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Submission, er
 	}
 
 	for _, e := range events {
-		s.addPinned(e, []*Submission{by}, nil)
+		s.addPinned(e, false, []*Submission{by}, nil)
 	}
 	r.update(time.Now())
 	by.unref(nil)
