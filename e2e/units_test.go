@@ -22,6 +22,7 @@ func TestUnits(t *testing.T) {
 
 	t.Run("instances do not collide", func(t *testing.T) { testInstances(t, h.in(t)) })
 	t.Run("sockets go by their names", func(t *testing.T) { testSocketNames(t, h.in(t)) })
+	t.Run("an idle service ends, and is started again", func(t *testing.T) { testIdle(t, h.in(t)) })
 	t.Run("the service, and then its socket", func(t *testing.T) { testServiceThenSocket(t, h.in(t)) })
 	t.Run("nothing gets out of the sandbox", func(t *testing.T) { testSandbox(t, h.in(t)) })
 	t.Run("a drop-in lets a build write", func(t *testing.T) { testBuild(t, h.in(t)) })
@@ -118,6 +119,17 @@ func testSocketNames(t *testing.T, h *host) {
 		h.run("systemctl", "stop", "execlogd-status.socket", "execlogd")
 		h.run("journalctl", "--sync")
 		h.run("journalctl", "--quiet", "--no-pager", "--unit=execlogd", "--grep="+strings.ReplaceAll(want, `\`, "")+": FileDescriptorName= is http, for the site, or status")
+	}
+}
+
+func testIdle(t *testing.T, h *host) {
+	instance(t, h, "docs", "idle_exit = '200ms'\nserver.root = '/srv/docs'\n")
+	h.run("systemctl", "start", "execlogd@docs.socket")
+	for range 3 {
+		expectPage(t, h.unixClient("run/execlogd@docs.sock"), "http://localhost/", "<p>docs\n")
+		h.run("timeout", "60", "sh", "-c", "until systemctl show --property=ActiveState execlogd@docs.service | grep --quiet =inactive; do sleep 0.05; done")
+		expect(t, "how it ended", h.run("systemctl", "show", "--property=Result,ExecMainStatus,ActiveState,NRestarts", "execlogd@docs.service"),
+			"Result=success\nNRestarts=0\nExecMainStatus=0\nActiveState=inactive")
 	}
 }
 

@@ -97,6 +97,7 @@ type Server struct {
 	private  privateFiles
 	digests  digests
 	pages    livereload.ConnSet // the websockets of requests that belong to no Serve
+	requests activity           // of all requests
 
 	statusSubscribers map[bool]chan struct{} // semaphores: that of the owner, and that of all others
 	statusRenderer    status.Renderer
@@ -114,6 +115,7 @@ func New(opts Options) (*Server, error) {
 		statusSubscribers: map[bool]chan struct{}{true: make(chan struct{}, maxSubscribers), false: make(chan struct{}, maxSubscribers)},
 		timeouts:          timeouts{header: 10 * time.Second, body: 5 * time.Second, receive: 2 * time.Minute},
 	}
+	s.requests.since = time.Now()
 	s.closing, s.close = context.WithCancel(context.Background())
 
 	first, err := s.newHandler(opts, nil)
@@ -131,6 +133,8 @@ func New(opts Options) (*Server, error) {
 // http.Server, whose program calls Close to close the browsers' sockets, as
 // http.Server.Shutdown does not.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.requests.begin()
+	defer s.requests.end()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 
 	// Nothing here wants a body. A client that announces one is answered at once, and

@@ -48,8 +48,9 @@ type Config struct {
 
 	LogLevel  slog.Level
 	LogFormat string
-	Control   string // the control socket, absolute; empty for the usual place
-	Jobs      int    // that run at once; 0 for the router's default
+	Control   string        // the control socket, absolute; empty for the usual place
+	Jobs      int           // that run at once; 0 for the router's default
+	IdleExit  time.Duration // after which the daemon ends when it has nothing to do; 0 for never
 
 	Routes []Route
 
@@ -88,6 +89,7 @@ func (cfg *Config) keys() []key {
 		{"log_level", oneOf(&cfg.LogLevel, logLevels), "info", "log from this `level` on: debug, info, warn or error"},
 		{"log_format", oneOf(&cfg.LogFormat, logFormats), "auto", "log in this `format`: text, json, or auto, which is text with colours on a terminal"},
 		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID", "with -config, listen for execlogd log and trigger on this `socket`"},
+		{"idle_exit", duration(&cfg.IdleExit, 0), "0s, never", "end when no page was open and no request came for this `duration`, for a service\nthat its socket starts again; never while there are routes"},
 		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
 		{"server", func(t *tables, v value) {
 			cfg.Serve = true

@@ -54,12 +54,11 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if cfg.File != "" {
 		stop := runnable.StopGuard{Runner: d.runner, Say: func(text string) { d.log.Warn(text) }, Again: runnable.StopAgain(opts.Stderr), AtOnce: true}
 		defer stop.Start(ctx)()
-
-		ctx, d.end = context.WithCancelCause(ctx)
-		defer d.end(nil)
 		signal.Notify(d.hangups, syscall.SIGHUP)
 		defer signal.Stop(d.hangups)
 	}
+	ctx, d.end = context.WithCancelCause(ctx)
+	defer d.end(nil)
 
 	d.announce()
 	stopping := make(chan struct{})
@@ -107,9 +106,10 @@ type daemon struct {
 	last    *lastEvents
 	isReady chan struct{} // closed when systemd was told that the daemon is ready
 
-	end            context.CancelCauseFunc // ends the daemon; nil without a configuration file
+	end            context.CancelCauseFunc // ends the daemon
 	hangups        chan os.Signal
 	reloadRequests chan struct{}  // holds one
+	reloaded       chan struct{}  // holds one: another configuration is active
 	released       chan struct{}  // closed when everything is released that the last reload has replaced
 	background     sync.WaitGroup // of what a reload leaves to do
 }
@@ -119,7 +119,7 @@ type daemon struct {
 func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon, err error) {
 	d := &daemon{
 		load: opts.Load, stderr: opts.Stderr, token: rand.Text(), store: new(descriptorStore),
-		hangups: make(chan os.Signal, 1), reloadRequests: make(chan struct{}, 1), released: make(chan struct{}),
+		hangups: make(chan os.Signal, 1), reloadRequests: make(chan struct{}, 1), reloaded: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
 	d.scans, d.last, d.isReady = &scanReport{ctx: ctx}, newLastEvents(), make(chan struct{})
@@ -200,5 +200,5 @@ func (d *daemon) tasks(cfg config.Config) []task {
 	if d.pipeline != nil {
 		tasks = append(tasks, task{"watch", d.pipeline.group.Run})
 	}
-	return append(tasks, task{"serve", d.web.run}, task{"serve status", d.statusPage.run}, task{"control", d.control.run})
+	return append(tasks, task{"end when idle", d.endWhenIdle}, task{"serve", d.web.run}, task{"serve status", d.statusPage.run}, task{"control", d.control.run})
 }

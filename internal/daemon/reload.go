@@ -178,6 +178,10 @@ func (c *candidate) discard(d *daemon) {
 func (c *candidate) apply(d *daemon) error {
 	cfg := c.cfg.Config
 	d.active.Store(c.cfg)
+	select {
+	case d.reloaded <- struct{}{}:
+	default:
+	}
 	d.logs.Set(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
 	d.logNotes(cfg)
 	d.control.replace(c.controls)

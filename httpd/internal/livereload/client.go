@@ -60,8 +60,17 @@ func (h *Hub) leave(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.clients, c)
+	h.left = time.Now()
 	h.replacePage(c, page{})
 	h.notifyChanged()
+}
+
+// Pages returns how many pages are connected, and when the last one left; the zero time if
+// none has.
+func (h *Hub) Pages() (connected int, left time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.clients), h.left
 }
 
 // setPage sets the page of a client that does not report what it uses. What waits for it

@@ -34,6 +34,7 @@ type Hub struct {
 	mu           sync.Mutex // guards what follows, and all clients and resources
 
 	clients      map[*client]struct{}
+	left         time.Time              // when the last one did
 	nonReporting []*client              // those whose pages do not report what they use
 	resources    map[string]*resource   // by path
 	broken       map[*resource]struct{} // those with an error
