@@ -153,7 +153,7 @@ func testWrongOption(t *testing.T, h *host) {
 		t.Error("systemctl start says that all is well")
 	}
 	expect(t, "status and restarts", h.run("systemctl", "show", "--property=ExecMainStatus,NRestarts,ActiveState", "execlogd"),
-		"NRestarts=0\nExecMainStatus=2\nActiveState=failed")
+		"NRestarts=0\nExecMainStatus=64\nActiveState=failed")
 	h.run("journalctl", "--sync")
 	said := h.run("journalctl", "--quiet", "--no-pager", "--output=cat", "--unit=execlogd", "--grep=no-such-flag")
 	if strings.Count(said, "\n") != 0 {

@@ -100,8 +100,10 @@ type Router struct {
 	dirty      bool                    // there is something for update to do
 	enqueued   uint64                  // queues that were ever due
 	schedule   *schedule.Schedule[*queue]
-	saved      *stateLog // nil without Options.State
-	causes     []*cause  // the runs that may cause events now, in the order of their starts
+	saved      *stateLog              // nil without Options.State
+	pings      []chan<- struct{}      // closed at the next turn
+	pingTimer  schedule.Timer[*queue] // for them; its item is nil
+	causes     []*cause               // the runs that may cause events now, in the order of their starts
 }
 
 // A phase is where a router is in its life.
@@ -215,6 +217,7 @@ func (r *Router) begin(ctx context.Context) error {
 	}
 
 	r.phase = running
+	r.dirty = true // there may be a Ping
 	for _, s := range r.states {
 		for q := range s.allQueues() {
 			q.markDirty()
@@ -232,6 +235,7 @@ func (r *Router) wait(ctx context.Context) {
 	r.mu.Lock()
 	r.phase = stopped
 	r.schedule.StopAll()
+	r.answerPings()
 	for _, s := range r.states {
 		s.drop()
 	}
@@ -276,9 +280,48 @@ func (r *Router) wake(now time.Time) {
 		return
 	}
 	for q, ok := r.schedule.Next(now); ok; q, ok = r.schedule.Next(now) {
+		if q == nil {
+			r.answerPings()
+			continue
+		}
 		q.markDirty()
 	}
 	r.update(now)
+}
+
+// Ping waits until the router has taken a turn: its timer has gone off, and it has started
+// what was due. So it proves that batches which are due are not left lying. It takes a Run
+// under way, or one to come. It returns early with the error of ctx, unless the router hangs
+// in the middle of a turn. When Run was told to stop the error is ErrStopped.
+func (r *Router) Ping(ctx context.Context) error {
+	turn := make(chan struct{})
+	r.mu.Lock()
+	if r.phase == stopped {
+		r.mu.Unlock()
+		return ErrStopped
+	}
+	now := time.Now()
+	r.pings = append(r.pings, turn)
+	r.schedule.Set(&r.pingTimer, now)
+	if r.phase == running {
+		r.schedule.Arm(now)
+	}
+	r.mu.Unlock()
+
+	select {
+	case <-turn:
+		return nil // also at a stop
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// answerPings ends the calls of Ping. r.mu must be held.
+func (r *Router) answerPings() {
+	for _, turn := range r.pings {
+		close(turn)
+	}
+	r.pings = nil
 }
 
 // nextReady takes out the queue whose turn it is: that of the route of which the fewest

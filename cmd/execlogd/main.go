@@ -17,8 +17,9 @@
 // flags; execlogd.toml(5) is what -config reads.
 //
 // The exit status is 0 after a signal, 1 when something failed, 2 when the
-// command line is wrong; what was wrong is one line on standard error. run
-// -exit-on-failure, and trigger, have that of the command.
+// command line is wrong, or 64 if systemd has started it; what was wrong is one
+// line on standard error. run -exit-on-failure, and trigger, have that of the
+// command.
 package main
 
 import (
@@ -93,12 +94,22 @@ func exitStatus(err error) int {
 		return failed.status
 	}
 	if _, ok := errors.AsType[config.UsageError](err); ok {
-		return 2
+		return usageStatus()
 	}
 	if err != nil {
 		return 1
 	}
 	return 0
+}
+
+// usageStatus is the exit status for a wrong command line: 2, as of other programs. For a
+// service it is EX_USAGE of sysexits.h. A crash of the runtime of Go has the status 2 too,
+// and is to be told from what a restart does not mend.
+func usageStatus() int {
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		return 64
+	}
+	return 2
 }
 
 // commands are what a first argument without a dash names.

@@ -41,6 +41,12 @@ type Options struct {
 // ends while a file system does not answer, a goroutine stays: the process must end.
 func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	begun := time.Now()
+	hangups := make(chan os.Signal, 1)
+	if cfg.File != "" || !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		signal.Notify(hangups, syscall.SIGHUP) // which ends it neither at the start nor at a stop
+		defer signal.Stop(hangups)
+	}
+
 	d, err := start(ctx, cfg, opts)
 	switch {
 	case errors.Is(err, errStopped):
@@ -54,9 +60,8 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if cfg.File != "" {
 		stop := runnable.StopGuard{Runner: d.runner, Say: func(text string) { d.log.Warn(text) }, Again: runnable.StopAgain(opts.Stderr), AtOnce: true}
 		defer stop.Start(ctx)()
-		signal.Notify(d.hangups, syscall.SIGHUP)
-		defer signal.Stop(d.hangups)
 	}
+	d.hangups = hangups
 	ctx, d.end = context.WithCancelCause(ctx)
 	defer d.end(nil)
 
@@ -107,11 +112,11 @@ type daemon struct {
 	isReady chan struct{} // closed when systemd was told that the daemon is ready
 
 	end            context.CancelCauseFunc // ends the daemon
-	hangups        chan os.Signal
-	reloadRequests chan struct{}  // holds one
-	reloaded       chan struct{}  // holds one: another configuration is active
-	released       chan struct{}  // closed when everything is released that the last reload has replaced
-	background     sync.WaitGroup // of what a reload leaves to do
+	hangups        <-chan os.Signal        // SIGHUP
+	reloadRequests chan struct{}           // holds one
+	released       chan struct{}           // closed when everything is released that the last reload has replaced
+	background     sync.WaitGroup          // of what a reload leaves to do
+	reloaded       chan struct{}           // holds one: another configuration is active
 }
 
 // newDaemon acquires everything that a configuration needs, or nothing. A scan ends when ctx
@@ -119,7 +124,7 @@ type daemon struct {
 func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon, err error) {
 	d := &daemon{
 		load: opts.Load, stderr: opts.Stderr, token: rand.Text(), store: new(descriptorStore),
-		hangups: make(chan os.Signal, 1), reloadRequests: make(chan struct{}, 1), reloaded: make(chan struct{}, 1), released: make(chan struct{}),
+		reloadRequests: make(chan struct{}, 1), reloaded: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
 	d.scans, d.last, d.isReady = &scanReport{ctx: ctx}, newLastEvents(), make(chan struct{})
@@ -194,8 +199,9 @@ func (d *daemon) tasks(cfg config.Config) []task {
 		w := &fileWatch{path: cfg.Path, text: cfg.Text, changed: d.requestReload, problem: problem}
 		tasks = append(tasks, task{"watch configuration", w.run})
 	}
+	tasks = append(tasks, task{"handle SIGHUP", d.handleHangups})
 	if cfg.File != "" {
-		tasks = append(tasks, task{"handle SIGHUP", d.handleHangups}, task{"reload", d.reloadOnRequest})
+		tasks = append(tasks, task{"reload", d.reloadOnRequest})
 	}
 	if d.pipeline != nil {
 		tasks = append(tasks, task{"watch", d.pipeline.group.Run})

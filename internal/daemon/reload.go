@@ -21,10 +21,14 @@ func (d *daemon) handleHangups(ctx context.Context) error {
 	for {
 		select {
 		case <-d.hangups:
-			if hasHungUp(d.stderr) {
+			switch {
+			case hasHungUp(d.stderr):
 				d.end(errors.New("the terminal is gone"))
+			case d.active.Load().File == "":
+				d.log.Info("nothing to load again: no file is named by -config")
+			default:
+				d.requestReload()
 			}
-			d.requestReload()
 		case <-ctx.Done():
 			return nil
 		}
