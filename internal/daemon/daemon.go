@@ -106,6 +106,8 @@ type daemon struct {
 	waits    runnable.WaitLog
 	notes    map[string]bool // on patterns, that were logged for the active configuration
 	control  listenerSet
+	scanned  atomic.Uint64 // directories, while a scan takes long
+	accepts  accepts       // at the sockets of web
 
 	scans   *scanReport
 	last    *lastEvents
@@ -193,7 +195,7 @@ func (d *daemon) release() {
 // tasks are what runs until the daemon ends, in the order in which they are stopped: what
 // brings events comes first, what they lead to after it.
 func (d *daemon) tasks(cfg config.Config) []task {
-	tasks := []task{{"tell systemd", d.keepStatus}}
+	tasks := []task{{"tell systemd", d.keepStatus}, {"watchdog", d.watchdog}}
 	if cfg.WatchFile {
 		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
 		w := &fileWatch{path: cfg.Path, text: cfg.Text, changed: d.requestReload, problem: problem}

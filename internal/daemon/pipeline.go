@@ -46,10 +46,13 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 	}
 
 	watching := inotify.Options{
-		Problem:  d.logWatchProblem,
-		Scanning: d.scans.scanning,
-		Counted:  func(int) { d.last.note() },
-		State:    p.state.watches.File, Instance: p.state.instance,
+		Problem: d.logWatchProblem,
+		Scanning: func(directories int) error {
+			d.scanned.Store(uint64(directories)) // for the watchdog
+			return d.scans.scanning(directories)
+		},
+		Counted: func(int) { d.last.note() },
+		State:   p.state.watches.File, Instance: p.state.instance,
 	}
 	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"strings"
 
 	"github.com/execlog/execlogd/httpd"
@@ -39,7 +40,11 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	d.web.serve = d.server.Serve
+	d.web.serve = func(ctx context.Context, ln net.Listener) error {
+		counted, end := d.accepts.count(ln)
+		defer end()
+		return d.server.Serve(ctx, counted)
+	}
 	d.statusPage.serve = d.server.ServeStatus
 	d.web.replace(sockets)
 	d.storeSockets()
