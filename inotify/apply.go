@@ -19,7 +19,7 @@ func (w *Watcher) applyBuffer(buf []byte) (complete bool, err error) {
 		}
 		w.apply(rec)
 	}
-	return w.pending.empty() && !w.unwatched.due(), nil
+	return w.pending.empty() && !w.unwatched.due() && len(w.state.unfinished) == 0, nil
 }
 
 // apply changes the tree as a record says, and emits its event. Records are applied

@@ -297,6 +297,7 @@ func (w *Watcher) compareMountedFiles(reportNew bool) {
 	w.pending.mountedFiles = false
 
 	entries := w.inTree(w.mountPoints)
+	w.mounts = entries
 	for _, at := range entries {
 		old := w.mountedFiles[at]
 		f, err := w.watchFile(nil, at, old)

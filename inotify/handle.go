@@ -93,7 +93,7 @@ func (w *Watcher) unsubscribe(s *subscriber) {
 	if n := s.dir; n != 0 {
 		w.unsetRoot(s)
 		parent := w.tree.Parent(n)
-		if !w.tree.Has(n, dirtree.Subscribed) && (parent == 0 || w.skipped(parent, w.tree.Name(n))) {
+		if !w.state.resumed && !w.tree.Has(n, dirtree.Subscribed) && (parent == 0 || w.skipped(parent, w.tree.Name(n))) {
 			w.dropSubtree(n)
 		} else {
 			w.pruneSkipped(n)
@@ -103,6 +103,10 @@ func (w *Watcher) unsubscribe(s *subscriber) {
 
 // pruneSkipped takes the directories below n that all subscribers skip out of the tree.
 func (w *Watcher) pruneSkipped(n dirtree.ID) {
+	if w.state.resumed { // and subscriptions may be missing
+		w.state.unpruned = append(w.state.unpruned, n)
+		return
+	}
 	skip := w.skipFunc(n, nil, nil)
 	if skip == nil {
 		return // some subscriber skips nothing

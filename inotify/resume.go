@@ -104,6 +104,9 @@ func (w *Watcher) openState(file, instance *os.File) (cold bool, err error) {
 		w.kernel.fd = -1
 	}
 	s.unfinished = nil
+	for i := range s.saved {
+		s.saved[i].wd = 0
+	}
 	store(s.isPending, true)
 	w.finishRecords()
 	return true, nil
@@ -124,7 +127,25 @@ func (w *Watcher) watchesRoots() bool {
 			return false
 		}
 	}
+
+	for _, root := range w.state.saved {
+		fd, st, err := w.openFile(dirEntry{name: root.path})
+		if err != nil {
+			continue
+		}
+		isOther := root.wd != 0 && st.Ino == root.ino && (w.kernel.isUnwatched(fd) || !w.watchesFile(fd, root.wd))
+		unix.Close(fd)
+		if isOther {
+			return false
+		}
+	}
 	return true
+}
+
+// watchesFile reports whether the instance watches the file open as fd under a watch descriptor.
+func (w *Watcher) watchesFile(fd int, wd int32) bool {
+	now, err := w.kernel.watch(fd, "", uint32(w.mask&fileMask|Attrib|MoveSelf))
+	return err == nil && now == wd
 }
 
 // isUnwatched reports whether the instance had no watch on the directory open as fd, and may add one.
@@ -185,7 +206,15 @@ func (w *Watcher) rewatch() error {
 		}
 	}
 	for _, n := range slices.Backward(lost) {
-		w.watchEnded(n, Ignored)
+		if w.tree.Parent(n) != 0 {
+			w.watchEnded(n, Ignored)
+			continue
+		}
+		// A root stays for those who add it: that it is gone is an event.
+		for c := w.tree.Child(n); c != 0; c = w.tree.Child(n) {
+			w.detach(c, detachment{})
+		}
+		w.tree.EndWatch(n)
 	}
 	return nil
 }
@@ -234,11 +263,13 @@ func (w *Watcher) takeSaved(s *subscriber) bool {
 
 	w.widenMask(s.Mask)
 	w.subs = append(w.subs, s)
-	if root.dir != 0 {
-		w.setRoot(s, root.dir)
-	}
 	w.watchComponents(s)
-	if s.dir == 0 && w.watchRootFile(s) != nil {
+	switch {
+	case root.dir != 0 && w.tree.Contains(root.dir):
+		w.setRoot(s, root.dir)
+	case root.ino != 0:
+		w.takeSavedFile(s, root)
+	default:
 		w.pending.resolve(s)
 	}
 	if s.dir != 0 && s.SkipKey != root.skipKey {
@@ -249,6 +280,26 @@ func (w *Watcher) takeSaved(s *subscriber) bool {
 	return true
 }
 
+// takeSavedFile is takeSaved for a root that was a file. If it is another now, or none, that is
+// reported once the records of the file that it was are read.
+func (w *Watcher) takeSavedFile(s *subscriber, root savedRoot) {
+	at := dirEntry{name: s.root}
+	if fd, st, err := w.openFile(at); err == nil {
+		isSame := st.Ino == root.ino && (root.wd == 0 || w.watchesFile(fd, root.wd))
+		unix.Close(fd)
+		if isSame && (w.watchRootFile(s) == nil || s.file != nil) {
+			return
+		}
+	}
+
+	s.file = &watchedFile{sub: s, at: at, wd: root.wd}
+	w.files[root.wd] = append(w.files[root.wd], s.file)
+	if root.wd == 0 {
+		w.unwatched.addPolled()
+	}
+	w.pending.resolve(s)
+}
+
 // dropSaved stops to watch what the process before has watched and nobody has added again.
 func (w *Watcher) dropSaved() {
 	w.mu.Lock()
@@ -256,7 +307,9 @@ func (w *Watcher) dropSaved() {
 	if !w.state.resumed {
 		return
 	}
-	w.state.saved, w.state.resumed = nil, false
+	s := &w.state
+	s.mayHaveUnknown = s.mayHaveUnknown || len(s.saved) > 0 // those of files, and of components of paths
+	s.saved, s.resumed = nil, false
 	for n := range w.rootPaths {
 		if len(w.subscribed[n]) == 0 {
 			w.tree.SetFlags(n, 0, dirtree.Root)
@@ -264,6 +317,24 @@ func (w *Watcher) dropSaved() {
 			w.dropSubtree(n)
 		}
 	}
+	for _, n := range s.unpruned {
+		if w.tree.Contains(n) {
+			w.pruneSkipped(n)
+		}
+	}
+	s.unpruned = nil
+
+	// Where something was mounted since, or is not any more, another file may be.
+	now := w.inTree(w.mountPoints)
+	isIn := func(list []dirEntry, at dirEntry) bool {
+		return slices.ContainsFunc(list, func(e dirEntry) bool { return e.dir == at.dir && e.name == at.name })
+	}
+	for _, at := range slices.Concat(s.mounts, now) {
+		if w.tree.Contains(at.dir) && !(isIn(s.mounts, at) && isIn(now, at)) {
+			w.verify(at.dir, []byte(at.name), reportPresent)
+		}
+	}
+	s.mounts = nil
 	w.mountsChanged()
 }
 

@@ -61,8 +61,13 @@ type state struct {
 	unfinished [][]byte    // records of the kernel, until they are read
 	saved      []savedRoot // its subscriptions that were not added again, until Run
 	resumed    bool        // that it had any, until Run
+	mounts     []dirEntry  // its mount points in the tree, until Run
 	resumption Resumption
 	unused     error // why the resumption is not a better one
+
+	// Directories to be given to pruneSkipped by Run, when all subscriptions are there that the
+	// process before had.
+	unpruned []dirtree.ID
 
 	// isReplay says that some events may come for the second time. A subscriber cannot take along
 	// twice what is in a directory that is renamed, so that is reported anew.
@@ -76,6 +81,8 @@ type state struct {
 type savedRoot struct {
 	path, skipKey string
 	dir           dirtree.ID // 0 if there was none, or a file
+	ino           uint64     // of the file, or 0
+	wd            int32      // of the file; 0 if it was polled
 }
 
 // loadState makes the tree and the roots of the records in the file. After an error nothing has
@@ -117,9 +124,16 @@ func (w *Watcher) loadState(records [][]byte) error {
 		n := dirtree.ID(d.uvarint())
 		rootPaths[n] = d.string()
 	}
-	saved := make([]savedRoot, d.count(3))
+	saved := make([]savedRoot, d.count(5))
 	for i := range saved {
-		saved[i] = savedRoot{path: d.string(), skipKey: d.string(), dir: dirtree.ID(d.uvarint())}
+		saved[i] = savedRoot{
+			path: d.string(), skipKey: d.string(), dir: dirtree.ID(d.uvarint()),
+			ino: d.uvarint(), wd: int32(d.uvarint()),
+		}
+	}
+	mounts := make([]dirEntry, d.count(2))
+	for i := range mounts {
+		mounts[i] = dirEntry{dir: dirtree.ID(d.uvarint()), name: d.string()}
 	}
 	tree, err := dirtree.Load(changes, len(devices))
 	if d.bad || len(d.rest) > 0 || err != nil {
@@ -136,7 +150,7 @@ func (w *Watcher) loadState(records [][]byte) error {
 	}
 	w.setTree(tree)
 	w.mask, w.devices, w.rootPaths = mask|internalMask, devices, rootPaths
-	w.state.roots, w.state.saved, w.state.unfinished = roots, saved, unfinished
+	w.state.roots, w.state.saved, w.state.mounts, w.state.unfinished = roots, saved, mounts, unfinished
 	w.consistent = time.Unix(0, int64(w.state.consistent.Load()))
 	w.content.floor = w.consistent.UnixNano()
 	return nil
@@ -196,11 +210,29 @@ func (w *Watcher) appendRoots(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(n))
 		appendString(w.rootPaths[n])
 	}
-	b = binary.AppendUvarint(b, uint64(len(w.subs)))
-	for _, sub := range w.subs {
-		appendString(sub.root)
-		appendString(sub.SkipKey)
-		b = binary.AppendUvarint(b, uint64(sub.dir))
+	b = binary.AppendUvarint(b, uint64(len(w.state.saved)+len(w.subs)))
+	appendRoot := func(r savedRoot) {
+		appendString(r.path)
+		appendString(r.skipKey)
+		b = binary.AppendUvarint(b, uint64(r.dir))
+		b = binary.AppendUvarint(b, r.ino)
+		b = binary.AppendUvarint(b, uint64(r.wd))
+	}
+	for _, r := range w.state.saved {
+		appendRoot(r)
+	}
+	for _, s := range w.subs {
+		r := savedRoot{path: s.root, skipKey: s.SkipKey, dir: s.dir}
+		if s.file != nil {
+			r.ino, r.wd = s.file.inode.Ino, s.file.wd
+		}
+		appendRoot(r)
+	}
+
+	b = binary.AppendUvarint(b, uint64(len(w.mounts)))
+	for _, at := range w.mounts {
+		b = binary.AppendUvarint(b, uint64(at.dir))
+		appendString(at.name)
 	}
 	return b
 }
@@ -217,12 +249,19 @@ func (w *Watcher) save() {
 	isQueued := slices.ContainsFunc(w.subs, func(s *subscriber) bool { return len(s.queued) > 0 })
 	var err error
 	if isQueued || !w.pending.empty() {
+		s.hasUnknown.Store(1) // before the work adds watches of which no record tells
 		err = s.saveRecords(w.kernel.buf[:s.used])
-	} else if err = w.saveTree(); err == nil {
-		isPolling := len(w.unwatched.dirs)+len(w.unwatched.retries) > 0 || w.limitReported
-		store(s.isPending, isPolling)
-		store(s.hasUnknown, s.mayHaveUnknown)
-		s.consistent.Store(uint64(w.consistent.UnixNano()))
+	} else {
+		// What the tree does not tell must be there before the tree is.
+		isPolling := len(w.unwatched.dirs)+len(w.unwatched.retries)+len(w.files[0]) > 0 || w.limitReported
+		if isPolling {
+			store(s.isPending, true)
+		}
+		if err = w.saveTree(); err == nil {
+			store(s.isPending, isPolling)
+			store(s.hasUnknown, s.mayHaveUnknown)
+			s.consistent.Store(uint64(w.consistent.UnixNano()))
+		}
 	}
 	if err != nil && !s.failed {
 		s.failed = true
@@ -291,10 +330,12 @@ func (s *state) close() error {
 
 // finishRecords marks the records in the buffer as finished.
 func (w *Watcher) finishRecords() {
-	if s := &w.state; s.firstRecord.Load() != 0 {
+	s := &w.state
+	if s.firstRecord.Load() != 0 {
 		s.firstRecord.Store(0) // before the rest, of which nothing counts from here on
 		clear(w.kernel.buf[:s.used])
 	}
+	s.used = 0
 }
 
 // unfinishedSize returns how many bytes of records buf begins with. What follows them is zero.

@@ -712,7 +712,17 @@ func (s *differential) crashing() {
 		if rnd.IntN(8) == 0 {
 			most = rnd.IntN(6)
 		}
-		if more = s.stepUpTo(most); most < 6 {
+		more = s.stepUpTo(most)
+		switch {
+		case most < 6:
+			s.crash(saved)
+			more = true
+		case rnd.IntN(8) == 0: // while it saves, of which some is in the file then
+			shared := s.watcher.state.log.Shared()
+			before := slices.Clone(shared)
+			s.watcher.save()
+			from := rnd.IntN(2) * sharedBuffer
+			copy(shared[from:], before[from:])
 			s.crash(saved)
 			more = true
 		}

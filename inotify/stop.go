@@ -20,6 +20,9 @@ var errStopped = errors.New("the scan was stopped")
 // scans until the function that it returns is called. mu must be held.
 func (w *Watcher) beginAdding() (end func()) {
 	w.adding, w.stopped, w.asked = true, nil, time.Now()
+	if w.state.log != nil {
+		w.state.hasUnknown.Store(1) // watches that are not saved yet
+	}
 	return func() { w.adding, w.stopped = false, nil }
 }
 

@@ -120,6 +120,7 @@ type Watcher struct {
 	components   map[int32]map[string][]*subscriber // of the paths of roots, by watch and name
 	files        map[int32][]*watchedFile           // by watch; 0 has those that are polled
 	mountPoints  []string                           // when the list was read last
+	mounts       []dirEntry                         // those in the tree, when the mounted files were compared
 	mountedFiles map[dirEntry]*watchedFile
 	unwatched    unwatchedDirs
 	renames      renameLog
