@@ -14,7 +14,7 @@ type Handle struct {
 	s *subscriber
 }
 
-// Update replaces the Mask and the SkipDir of the Subscription. Everything else stays,
+// Update replaces the Mask, the SkipDir and the SkipKey of the Subscription. Everything else stays,
 // and no event is lost or comes twice because of the change.
 //
 // Directories that were left out before and are not any more are watched when Update
@@ -25,7 +25,7 @@ type Handle struct {
 // An error is ErrClosed, or one with which the change holds: a *LimitError as of Add, or that of
 // Options.Scanning, with which Run watches the rest.
 // Deliver must not call Update.
-func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
+func (h *Handle) Update(mask Mask, skipDir func(path string) bool, skipKey string) error {
 	w, s := h.w, h.s
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -41,7 +41,7 @@ func (h *Handle) Update(mask Mask, skipDir func(path string) bool) error {
 	hasNewFiles := mask&Modify&^s.Mask != 0 // all, since it has not asked for content
 	s.Mask = mask
 	formerSkip := s.SkipDir
-	s.SkipDir = skipDir
+	s.SkipDir, s.SkipKey = skipDir, skipKey
 
 	var err error
 	began := time.Now()

@@ -66,7 +66,7 @@ func TestCloseHandle(t *testing.T) {
 				for _, h := range handles {
 					h.Close()
 					h.Close()
-					if err := h.Update(Changes, nil); !errors.Is(err, ErrClosed) {
+					if err := h.Update(Changes, nil, ""); !errors.Is(err, ErrClosed) {
 						t.Errorf("Update after Close: %v", err)
 					}
 				}
@@ -119,7 +119,7 @@ func TestUpdateHandle(t *testing.T) {
 			tr.do("mkdir a/b\nmkdir x/b\nwrite a/f\nwrite x/b/f")
 			h := tr.watch(Subscription{Mask: CloseWrite, SkipDir: skip("x")})
 			tr.run()
-			must(t, h.Update(tt.mask, tt.skip))
+			must(t, h.Update(tt.mask, tt.skip, ""))
 			if events := tr.flush(); len(events) > 0 {
 				t.Errorf("existing files are reported: %v", events)
 			}
@@ -150,7 +150,7 @@ func TestUpdateHandleWherePolled(t *testing.T) {
 			if rescan {
 				tr.watcher.Rescan(tr.root)
 			} else {
-				tr.must(h.Update(Changes, skip))
+				tr.must(h.Update(Changes, skip, ""))
 			}
 			if events := tr.flush(); len(events) > 0 {
 				t.Errorf("what was and is left out is reported: %v", events)
@@ -186,7 +186,7 @@ func TestNewerTimesAreKept(t *testing.T) {
 			tr.watcher.subs[0].since -= int64(time.Hour)
 			minuteAgo := time.Now().Add(-time.Minute)
 			tr.must(os.Chtimes(tr.at("f"), minuteAgo, minuteAgo))
-			tr.must(h.Update(tt.after, nil))
+			tr.must(h.Update(tt.after, nil, ""))
 			if tt.add != "" {
 				tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.at(tt.add)}))
 			}
@@ -247,7 +247,7 @@ func TestUpdateLosesNothing(t *testing.T) {
 			if i%2 > 0 {
 				mask, name = Create|CloseWrite, "even"
 			}
-			if err := h.Update(mask, rule(name)); err != nil {
+			if err := h.Update(mask, rule(name), name); err != nil {
 				t.Error(err)
 			}
 		}

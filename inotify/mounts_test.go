@@ -101,7 +101,7 @@ func TestMountedFileUpdate(t *testing.T) {
 	tr.mountFile()
 	h := tr.watch(Subscription{Mask: Attrib})
 	tr.read()
-	tr.must(h.Update(Changes, nil))
+	tr.must(h.Update(Changes, nil, ""))
 	tr.read()
 	tr.do(`append out:conf`)
 	tr.wantEvent(tr.read(), "conf", Modify)

@@ -111,7 +111,7 @@ func TestRemoteRootFile(t *testing.T) {
 	tr.run()
 	tr.expect(`append f`, `modify|close_write .`)
 	tr.do(`append f`)
-	tr.must(h.Update(Changes|Open, nil))
+	tr.must(h.Update(Changes|Open, nil, ""))
 	tr.expect(``, `modify|close_write .`)
 }
 

@@ -1,6 +1,7 @@
 package inotify
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -224,5 +225,25 @@ func TestFlushWaitsForUnfinished(t *testing.T) {
 		if complete, err := w.applyBuffer(buf); err != nil || complete != want {
 			t.Errorf("after %d of 2 it is complete: %t, %v", i+1, complete, err)
 		}
+	}
+}
+
+// TestInstanceBeforeAdd checks that the roots stay in the file when the instance is stored before they
+// are added.
+func TestInstanceBeforeAdd(t *testing.T) {
+	tr, saved := newStateFixture(t)
+	tr.read()
+	tr.must(tr.watcher.Close())
+	w, err := New(Options{State: saved.file})
+	tr.must(err)
+	saved.instance, err = w.Instance()
+	tr.must(errors.Join(err, w.Close()))
+	tr.do("write f")
+	tr.resume(saved)
+	if got, err := tr.watcher.Resumed(); got != ResumedInstance || err != nil {
+		t.Errorf("resumption %d, %v", got, err)
+	}
+	if got := lines(tr.read()); !strings.Contains(got, "close_write f\n") {
+		t.Errorf("got\n%s", got)
 	}
 }

@@ -192,6 +192,7 @@ func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
 		Wait:    l.Wait,
 		Mask:    root.routes.mask(l.Root),
 		SkipDir: root.skipDir(),
+		SkipKey: root.routes.skipKey(l.Root),
 		Deliver: func(events []inotify.Event) {
 			if slices.ContainsFunc(events, mayChangeOverlaps) {
 				g.findOverlaps()
@@ -276,7 +277,7 @@ func (g *Group) update(root *subscribedRoot) {
 	}
 
 	root.Router.ignoreFiles.Forget(root.Root)
-	if err := root.handle.Update(routes.mask(root.Root), root.skipDir()); err != nil && !errors.Is(err, inotify.ErrClosed) {
+	if err := root.handle.Update(routes.mask(root.Root), root.skipDir(), routes.skipKey(root.Root)); err != nil && !errors.Is(err, inotify.ErrClosed) {
 		g.problem(err)
 	}
 }

@@ -88,17 +88,24 @@ func (set *routeSet) skipDir(root, path string) bool {
 
 // watchesLike reports whether both sets need the same to be watched of a root.
 func (set *routeSet) watchesLike(other *routeSet, root string) bool {
-	skipping := func(set *routeSet) []string {
-		var all []string
-		for _, c := range set.all {
-			if r := c.route; c.in(root) {
-				all = append(all, fmt.Sprintf("%q %q %q %q %t %t", r.Patterns, r.Ignore, r.Hidden, r.Outputs, r.IgnoreFiles, r.NotRecursive))
+	return set == other || set.mask(root) == other.mask(root) && set.skipKey(root) == other.skipKey(root)
+}
+
+// skipKey returns what skipDir answers by, except for the ignore files below the root, of which
+// events tell.
+func (set *routeSet) skipKey(root string) string {
+	var all []string
+	for _, c := range set.all {
+		if r := c.route; c.in(root) {
+			outside := ""
+			if c.files != nil {
+				outside = c.files(root).Outside()
 			}
+			all = append(all, fmt.Sprintf("%q %q %q %q %t %t %s", r.Patterns, r.Ignore, r.Hidden, r.Outputs, r.IgnoreFiles, r.NotRecursive, outside))
 		}
-		slices.Sort(all)
-		return slices.Compact(all)
 	}
-	return set == other || set.mask(root) == other.mask(root) && slices.Equal(skipping(set), skipping(other))
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), "\n")
 }
 
 // Cycle returns the names of routes each of which is after the next by After, the first

@@ -2,6 +2,7 @@ package git
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -281,6 +282,21 @@ func (f *RootFiles) readOutside() (changed bool) {
 		}
 	}
 	return changed
+}
+
+// Outside returns a text that is another when a file outside the root has changed.
+func (f *RootFiles) Outside() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readOutside()
+	stamps := []stamp{f.exclude.stamp}
+	for dir := strings.TrimSuffix(f.prefix, "/"); dir != ""; {
+		dir = parent(dir)
+		for _, file := range f.files[dir] {
+			stamps = append(stamps, file.stamp)
+		}
+	}
+	return fmt.Sprint(f.top, stamps)
 }
 
 // update forgets what may not be true any more after events below the root, and
