@@ -56,7 +56,10 @@ type Log struct {
 
 // Memory returns an empty file in memory. It is gone when the last descriptor is closed.
 func Memory(name string) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3, which may require the flag (vm.memfd_noexec)
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
@@ -80,13 +83,32 @@ func Open(file *os.File) (*Log, [][]byte, error) {
 
 	// What follows the last record was not written completely.
 	size := max(l.end, recordsAt)
-	if err := errors.Join(file.Truncate(size), l.writeHeader()); err != nil {
+	if err := errors.Join(file.Truncate(size), l.allocate(), l.writeHeader()); err != nil {
 		return nil, nil, err
 	}
 	if l.shared, err = mmap(file); err != nil {
 		return nil, nil, err
 	}
 	return l, records, nil
+}
+
+// allocate has the file system reserve the blocks of header and shared memory: on a full one, an
+// access to memory without a block is a SIGBUS.
+func (l *Log) allocate() error {
+	conn, err := l.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	ctlErr := conn.Control(func(fd uintptr) { err = unix.Fallocate(int(fd), 0, 0, recordsAt) })
+	if errors.Is(err, unix.EOPNOTSUPP) { // then what is written has blocks
+		b := make([]byte, recordsAt)
+		if _, err = l.file.ReadAt(b, 0); err == nil {
+			_, err = l.file.WriteAt(b, 0)
+		}
+	} else if err != nil {
+		err = &os.PathError{Op: "fallocate", Path: l.file.Name(), Err: err}
+	}
+	return errors.Join(ctlErr, err)
 }
 
 // load reads the records of a file of so many bytes.
@@ -161,7 +183,9 @@ func mmap(file *os.File) (shared []byte, err error) {
 		return nil, err
 	}
 	ctlErr := conn.Control(func(fd uintptr) {
-		shared, err = unix.Mmap(int(fd), sharedAt, SharedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		// The pages are there from the start, so that a system call that stores in them, and has
+		// taken something from a queue for that, never fails because of them.
+		shared, err = unix.Mmap(int(fd), sharedAt, SharedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	})
 	if err != nil {
 		err = os.NewSyscallError("mmap", err)

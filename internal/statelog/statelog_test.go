@@ -3,6 +3,7 @@ package statelog
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // newFile returns an empty file in a directory of the test.
@@ -154,6 +157,47 @@ func TestFull(t *testing.T) {
 	l.file = f
 	if l.Append([]byte("three")) == nil || l.Rewrite() == nil {
 		t.Error("a record was added behind one that is missing")
+	}
+}
+
+// TestFullDisk checks on a file system without room that Open fails, or no access to the shared
+// memory does.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("mounting takes a privilege:", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	other, err := os.Create(filepath.Join(dir, "other"))
+	check(t, err)
+	defer other.Close()
+	f, err := os.OpenFile(filepath.Join(dir, "state"), os.O_RDWR|os.O_CREATE, 0o600)
+	check(t, err)
+	defer f.Close()
+
+	for free := int64(1<<20 - 64<<10); free >= 0; free -= 64 << 10 {
+		check(t, f.Truncate(0))
+		check(t, unix.Fallocate(int(other.Fd()), 0, 0, 1<<20-free))
+		l, _, err := Open(f)
+		if isEnough := free >= recordsAt; (err == nil) != isEnough {
+			t.Errorf("with %d bytes of room: %v", free, err)
+		}
+		if err != nil {
+			if !errors.Is(err, unix.ENOSPC) {
+				t.Errorf("with %d bytes of room: %v", free, err)
+			}
+			continue
+		}
+		for i := range l.Shared() {
+			l.Shared()[i] = 1
+		}
+		for l.Append(make([]byte, 10_000)) == nil {
+		}
+		clear(l.Shared())
+		check(t, l.Close())
+		if _, records := open(t, f); len(records) > 0 {
+			t.Errorf("with %d bytes of room: %d records of a log that could not be written", free, len(records))
+		}
 	}
 }
 
