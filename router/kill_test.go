@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -19,10 +20,7 @@ import (
 	"github.com/execlog/execlogd/inotify"
 )
 
-const (
-	killedFiles = 3000
-	kills       = 30
-)
+var kills = flag.Int("kills", 10, "how often TestKill kills the process, while 100 times as many files are reported")
 
 // TestKill kills a process with a router again and again while files are reported to it. Each
 // of them must be in a run that succeeds, of every route.
@@ -31,7 +29,7 @@ func TestKill(t *testing.T) {
 		t.Fatal(killedProcess(dir))
 	}
 	dir := t.TempDir()
-	for range kills {
+	for range *kills {
 		p := startKilled(t, dir)
 		time.Sleep(time.Duration(rand.IntN(50)) * ms)
 		p.kill(t)
@@ -44,12 +42,12 @@ func TestKill(t *testing.T) {
 		if len(lost) > 0 && time.Now().Before(deadline) {
 			continue
 		}
-		t.Logf("of %d files, and after %d kills: lost %v, twice %v", killedFiles, kills, counts(lost), counts(doubles))
+		t.Logf("of %d files, and after %d kills: lost %v, twice %v", *kills*100, *kills, counts(lost), counts(doubles))
 		if len(lost) > 0 {
 			t.Error("files were lost")
 		}
 		// Of a route by file no more than these were under way.
-		if most := kills * (DefaultConcurrency + 1); len(doubles["file"]) > most {
+		if most := *kills * (DefaultConcurrency + 1); len(doubles["file"]) > most {
 			t.Errorf("%d files were run twice by themselves, want at most %d", len(doubles["file"]), most)
 		}
 		return
@@ -74,7 +72,7 @@ func startKilled(t *testing.T, dir string) killed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "-test.run=^TestKill$")
+	cmd := exec.Command(exe, "-test.run=^TestKill$", fmt.Sprint("-kills=", *kills))
 	cmd.Env = append(os.Environ(), "ROUTER_TEST_DIR="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -117,7 +115,7 @@ func readRuns(t *testing.T, dir string) (lost, doubles map[string][]string) {
 
 	lost, doubles = make(map[string][]string), make(map[string][]string)
 	for route := range maps.Keys(ran) {
-		for i := range killedFiles {
+		for i := range *kills * 100 {
 			switch path := fmt.Sprint(i); ran[route][path] {
 			case 0:
 				lost[route] = append(lost[route], path)
@@ -185,7 +183,7 @@ func killedProcess(dir string) error {
 	if _, err := reported.ReadAt(count, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	for i := binary.NativeEndian.Uint64(count); i < killedFiles; i++ {
+	for i := binary.NativeEndian.Uint64(count); i < uint64(*kills)*100; i++ {
 		r.Events(word(fmt.Sprint(i)))
 		binary.NativeEndian.PutUint64(count, i+1)
 		if _, err := reported.WriteAt(count, 0); err != nil {

@@ -454,7 +454,7 @@ func FuzzState(f *testing.F) {
 // Chains of all kinds under random events, in a process that is killed again and again: every
 // event ends in a run that is over.
 func TestManyChainsAreKilled(t *testing.T) {
-	for seed := range uint64(25) {
+	for seed := range uint64(10) {
 		inBubble(t, fmt.Sprint("seed ", seed), func(t *testing.T) {
 			m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 3))}
 			opts := Options{Concurrency: 1 + m.dice(4), State: newState(t), Grace: -1}
