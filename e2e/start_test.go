@@ -116,18 +116,31 @@ func TestSlowStart(t *testing.T) {
 	h.run("systemctl", "stop", "execlogd")
 	expectCleanEnd(t, h)
 
-	for _, held := range []bool{false, true} {
-		h.run("systemctl", "start", "--no-block", "execlogd")
-		await("a report of the scan", isScanning)
-		disk.held.Store(held)
+	stop := func(what string) {
+		t.Helper()
 		began := time.Now()
 		h.run("systemctl", "stop", "execlogd")
-		t.Logf("a disk that hangs: %t; the stop took %v", held, time.Since(began))
-		if took := time.Since(began); took > 20*time.Second { // systemd kills after 30 s
-			t.Errorf("a disk that hangs: %t; the stop took %v", held, took)
+		t.Logf("%s: the stop took %v", what, time.Since(began))
+		if took := time.Since(began); took > 20*time.Second { // systemd kills after 30 s or more
+			t.Errorf("%s: the stop took %v", what, took)
 		}
 		disk.held.Store(false)
 		expectCleanEnd(t, h)
 	}
+	for _, held := range []bool{false, true} {
+		h.run("systemctl", "start", "--no-block", "execlogd")
+		await("a report of the scan", isScanning)
+		disk.held.Store(held)
+		stop(fmt.Sprintf("a disk that hangs: %t", held))
+	}
+
+	// The configuration is checked before anything else, and looks at the root.
+	write(t, h.path("etc"), map[string]string{"slow.toml": "[server]\nroot = \"/srv/www\"\n"})
+	setOptions(t, h, "-config /etc/slow.toml")
+	disk.held.Store(true)
+	opened := disk.opened.Load()
+	h.run("systemctl", "start", "--no-block", "execlogd")
+	await("the root to be looked at", func() bool { return disk.opened.Load() > opened })
+	stop("a disk that hangs from the beginning")
 	h.run("umount", "/srv/www")
 }

@@ -150,8 +150,11 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return cfg, err
 	}
 
-	cfg, err := load()
-	if err != nil {
+	cfg, err := daemon.UnlessHung(ctx, load) // which looks at the roots
+	switch {
+	case errors.Is(err, daemon.ErrStopped):
+		return nil
+	case err != nil:
 		return err
 	}
 	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr})

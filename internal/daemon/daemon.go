@@ -47,9 +47,9 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 		defer signal.Stop(hangups)
 	}
 
-	d, err := start(ctx, cfg, opts)
+	d, err := UnlessHung(ctx, func() (*daemon, error) { return newDaemon(ctx, cfg, opts) })
 	switch {
-	case errors.Is(err, errStopped):
+	case errors.Is(err, ErrStopped):
 		_, _ = sd.SdNotify(false, "STOPPING=1\nSTATUS=stopping") // it ends at once anyway
 		return nil
 	case err != nil:

@@ -9,7 +9,6 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 )
 
@@ -20,30 +19,34 @@ const hungTimeout = time.Second
 // startTimeout is how long systemd waits for the next sign of life of a scan at the start.
 const startTimeout = time.Minute
 
-// errStopped is the error of a start that ctx has ended.
-var errStopped = errors.New("stopped before it was ready")
+// ErrStopped is the error of a start that its context has ended.
+var ErrStopped = errors.New("stopped before it was ready")
 
-// start is newDaemon, but returns early when ctx ends. A goroutine that hangs in a system
-// call then is left behind, and nobody may use what it has acquired: the process must end.
-func start(ctx context.Context, cfg config.Config, opts Options) (*daemon, error) {
-	var d *daemon
-	started := make(chan error, 1)
+// UnlessHung calls f, which may hang in a system call, and returns what it returns, or ErrStopped
+// a moment after the end of ctx. Then f goes on in a goroutine that nobody waits for, and what it
+// acquires must not be used: the process must end.
+func UnlessHung[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	returned := make(chan result, 1)
 	go func() {
-		var err error
-		d, err = newDaemon(ctx, cfg, opts)
-		started <- err
+		value, err := f()
+		returned <- result{value, err}
 	}()
 
-	select {
-	case err := <-started:
-		return d, err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-started:
-		return d, err
-	case <-time.After(hungTimeout):
-		return nil, errStopped
+	var hung <-chan time.Time
+	done := ctx.Done()
+	for {
+		select {
+		case r := <-returned:
+			return r.value, r.err
+		case <-done:
+			done, hung = nil, time.After(hungTimeout)
+		case <-hung:
+			return *new(T), ErrStopped
+		}
 	}
 }
 
@@ -63,7 +66,7 @@ func (s *scanReport) scanning(directories int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
-		return errStopped
+		return ErrStopped
 	}
 	if s.done || directories == s.directories || time.Since(s.told) < statusInterval {
 		return nil
