@@ -113,30 +113,30 @@ func (w *Watcher) loadState(records [][]byte) error {
 		changes = append(changes, r[length:])
 	}
 
-	d := stateDecoder{rest: roots}
-	mask := Mask(d.uvarint())
-	devices := make([]device, min(d.count(3), maxDevices))
+	d := statelog.Decoder{Rest: roots}
+	mask := Mask(d.Uvarint())
+	devices := make([]device, min(d.Count(3), maxDevices))
 	for i := range devices {
-		devices[i] = device{major: uint32(d.uvarint()), minor: uint32(d.uvarint()), countsSubdirs: d.uvarint() == 1}
+		devices[i] = device{major: uint32(d.Uvarint()), minor: uint32(d.Uvarint()), countsSubdirs: d.Uvarint() == 1}
 	}
 	rootPaths := map[dirtree.ID]string{}
-	for range d.count(2) {
-		n := dirtree.ID(d.uvarint())
-		rootPaths[n] = d.string()
+	for range d.Count(2) {
+		n := dirtree.ID(d.Uvarint())
+		rootPaths[n] = d.String()
 	}
-	saved := make([]savedRoot, d.count(5))
+	saved := make([]savedRoot, d.Count(5))
 	for i := range saved {
 		saved[i] = savedRoot{
-			path: d.string(), skipKey: d.string(), dir: dirtree.ID(d.uvarint()),
-			ino: d.uvarint(), wd: int32(d.uvarint()),
+			path: d.String(), skipKey: d.String(), dir: dirtree.ID(d.Uvarint()),
+			ino: d.Uvarint(), wd: int32(d.Uvarint()),
 		}
 	}
-	mounts := make([]dirEntry, d.count(2))
+	mounts := make([]dirEntry, d.Count(2))
 	for i := range mounts {
-		mounts[i] = dirEntry{dir: dirtree.ID(d.uvarint()), name: d.string()}
+		mounts[i] = dirEntry{dir: dirtree.ID(d.Uvarint()), name: d.String()}
 	}
 	tree, err := dirtree.Load(changes, len(devices))
-	if d.bad || len(d.rest) > 0 || err != nil {
+	if d.Bad || len(d.Rest) > 0 || err != nil {
 		return errors.Join(errState, err)
 	}
 
@@ -156,42 +156,9 @@ func (w *Watcher) loadState(records [][]byte) error {
 	return nil
 }
 
-// A stateDecoder takes the roots apart. After an error it returns zeros.
-type stateDecoder struct {
-	rest []byte
-	bad  bool
-}
-
-func (d *stateDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.rest, d.bad = nil, true
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-// count takes the count of things that take at least size bytes each.
-func (d *stateDecoder) count(size int) int {
-	n := d.uvarint()
-	if n > uint64(len(d.rest)/size) {
-		d.rest, d.bad = nil, true
-		return 0
-	}
-	return int(n)
-}
-
-func (d *stateDecoder) string() string {
-	n := d.count(1)
-	s := string(d.rest[:n])
-	d.rest = d.rest[n:]
-	return s
-}
-
 // appendRoots appends everything but the tree, as loadState takes it apart.
 func (w *Watcher) appendRoots(b []byte) []byte {
-	appendString := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	appendString := func(s string) { b = statelog.AppendString(b, s) }
 
 	b = binary.AppendUvarint(b, uint64(w.mask))
 	b = binary.AppendUvarint(b, uint64(len(w.devices)))

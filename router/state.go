@@ -75,24 +75,24 @@ func (r *Router) openState(file *os.File) error {
 func savedEntries(records [][]byte) ([]savedEntry, error) {
 	entries := make(map[uint64]savedEntry)
 	for _, r := range records {
-		for d := (stateDecoder{rest: r}); len(d.rest) > 0; {
-			kind := d.byte()
-			id := d.uvarint()
+		for d := (statelog.Decoder{Rest: r}); len(d.Rest) > 0; {
+			kind := d.Uvarint()
+			id := d.Uvarint()
 			switch kind {
 			case entryWaits:
 				e := entry{watched: true, resumed: true}
-				e.event.Mask = inotify.Mask(d.uvarint())
-				flags := d.byte()
+				e.event.Mask = inotify.Mask(d.Uvarint())
+				flags := byte(d.Uvarint())
 				e.pinned, e.replacedFile, e.kept = flags&flagPinned != 0, flags&flagReplacedFile != 0, flags&flagKept != 0
-				route := d.string()
-				e.event.Root, e.event.Path, e.event.From = d.string(), d.string(), d.string()
+				route := d.String()
+				e.event.Root, e.event.Path, e.event.From = d.String(), d.String(), d.String()
 				entries[id] = savedEntry{route, e}
 			case entryFinished:
 				delete(entries, id)
 			default:
-				d.bad = true
+				d.Bad = true
 			}
-			if d.bad {
+			if d.Bad {
 				return nil, errState
 			}
 		}
@@ -103,43 +103,6 @@ func savedEntries(records [][]byte) ([]savedEntry, error) {
 		all = append(all, entries[id])
 	}
 	return all, nil
-}
-
-// A stateDecoder takes a record apart. After an error it is bad and returns zeros.
-type stateDecoder struct {
-	rest []byte
-	bad  bool
-}
-
-func (d *stateDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.rest, d.bad = nil, true
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *stateDecoder) byte() byte {
-	if len(d.rest) == 0 {
-		d.bad = true
-		return 0
-	}
-	b := d.rest[0]
-	d.rest = d.rest[1:]
-	return b
-}
-
-func (d *stateDecoder) string() string {
-	n := d.uvarint()
-	if n > uint64(len(d.rest)) {
-		d.rest, d.bad = nil, true
-		return ""
-	}
-	s := string(d.rest[:n])
-	d.rest = d.rest[n:]
-	return s
 }
 
 // isSaved reports whether what waits for the route outlives the process.
@@ -157,7 +120,7 @@ func (l *stateLog) save(route string, e *entry) {
 	b = binary.AppendUvarint(b, uint64(e.event.Mask))
 	b = append(b, e.flags())
 	for _, s := range []string{route, e.event.Root, e.event.Path, e.event.From} {
-		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+		b = statelog.AppendString(b, s)
 	}
 	l.record = b
 }
