@@ -26,9 +26,9 @@ const (
 	maxHeaderBytes = 64 << 10
 	cutTimeout     = time.Second // for handlers whose connections were cut
 
-	// How long a connection that was accepted just before the end may take to send
-	// its request. Browsers open some that never send one.
-	newConnTimeout = 200 * time.Millisecond
+	// How long a connection stays open at the end to send a request that is on its way.
+	// Browsers open some that never send one.
+	lingerTime = 200 * time.Millisecond
 )
 
 // Timeouts are how long a client may take.
@@ -40,8 +40,10 @@ type timeouts struct {
 
 // Serve answers connections from ln until ctx ends or Close is called, and then
 // returns nil. An error of the listener is returned. In either case ln is closed and
-// the sockets of pages are closed with status 1001. Running requests get
-// Options.Grace to finish, what is left then is cut, and Serve waits for all of that.
+// the sockets of pages are closed with status 1001. A request that is on its way is
+// answered, with Connection: close; a connection that sends none for 200 ms is closed.
+// Running requests get Options.Grace to finish, what is left then is cut, and Serve
+// waits for all of that.
 // It may be called again, and for several listeners at once.
 //
 // Closing ln while ctx lives ([net.ErrClosed]) only keeps new connections out. The
@@ -107,8 +109,7 @@ func (s *Server) serveListener(ctx context.Context, ln net.Listener, listener *l
 	listener.pages.Close()
 	ln.Close()
 	<-served
-	conns.waitForNew(srv)
-	s.shutdown(srv, &listener.pages)
+	s.shutdown(srv, &conns, &listener.pages)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
@@ -116,11 +117,11 @@ func (s *Server) serveListener(ctx context.Context, ln net.Listener, listener *l
 }
 
 // shutdown stops srv: what runs gets the grace period, and what is left is cut.
-func (s *Server) shutdown(srv *http.Server, pages *livereload.ConnSet) {
+func (s *Server) shutdown(srv *http.Server, conns *httpConns, pages *livereload.ConnSet) {
 	now := s.current.Load()
 	grace, cancel := context.WithTimeout(context.Background(), max(cmp.Or(now.opts.Grace, DefaultGrace), 0))
 	defer cancel()
-	err := srv.Shutdown(grace)
+	err := conns.drain(grace)
 	if err == nil {
 		err = pages.Wait(grace)
 	}
@@ -184,37 +185,42 @@ type httpConns struct {
 	all   waitgroup.Group
 	final atomic.Bool // no more are accepted: the next request of each is its last
 
-	// Those that have not sent a request yet, and how many they are.
-	waiting      sync.Map // of net.Conn
-	waitingCount waitgroup.Group
+	mu    sync.Mutex
+	quiet map[net.Conn]quietConn
+}
+
+// A quietConn is a connection that has sent nothing, or nothing since its last answer.
+type quietConn struct {
+	since      time.Time
+	halfClosed bool // we send nothing any more
 }
 
 // track is an http.Server's ConnState. It hears of a new connection before
 // http.Server.Serve returns.
 func (c *httpConns) track(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew, http.StateIdle:
+		if c.quiet == nil {
+			c.quiet = make(map[net.Conn]quietConn)
+		}
+		c.quiet[conn] = quietConn{since: time.Now()}
+	default:
+		delete(c.quiet, conn)
+	}
+
 	switch state {
 	case http.StateNew:
 		c.all.Add()
-		c.waitingCount.Add()
-		c.waiting.Store(conn, nil)
 	case http.StateHijacked, http.StateClosed:
-		c.requested(conn)
 		c.all.Done()
 	}
 }
 
-// requested notes that a connection has sent a request, or is gone. A request that is
-// there may yet be dropped, until the handler runs.
-func (c *httpConns) requested(conn net.Conn) {
-	if _, waited := c.waiting.LoadAndDelete(conn); waited {
-		c.waitingCount.Done()
-	}
-}
-
-// handler notes that a connection has sent its request before h answers it.
+// handler has each connection know when a request of it is the last.
 func (c *httpConns) handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.requested(r.Context().Value(connKey{}).(net.Conn))
 		if c.final.Load() {
 			w.Header().Set("Connection", "close")
 		}
@@ -222,16 +228,40 @@ func (c *httpConns) handler(h http.Handler) http.Handler {
 	})
 }
 
-// waitForNew lets the requests come that are on their way, once nothing new is
-// accepted. When srv shuts down it drops requests unanswered, and would wait five
-// seconds for a connection without one.
-func (c *httpConns) waitForNew(srv *http.Server) {
-	srv.SetKeepAlivesEnabled(false)
-	ctx, cancel := context.WithTimeout(context.Background(), newConnTimeout)
-	defer cancel()
-	if c.waitingCount.Wait(ctx) != nil {
-		for conn := range c.waiting.Range {
-			conn.(net.Conn).Close()
+// drain serves the connections to their end once nothing new is accepted: until the next
+// answer, which says so, or until they are quiet for a while. http.Server.Shutdown would
+// close connections on which a request is on its way. The error is the cause of ctx.
+func (c *httpConns) drain(ctx context.Context) error {
+	c.final.Store(true)
+	for begun := time.Now(); ; {
+		tick, end := context.WithTimeout(ctx, lingerTime/10)
+		err := c.all.Wait(tick)
+		end()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
 		}
+		c.closeQuiet(begun)
+	}
+}
+
+// closeQuiet closes the connections that have been quiet for a while after a time. What a
+// client sends to a closed connection is answered by a reset, so that the half that it reads
+// is closed first: then it closes the other one.
+func (c *httpConns) closeQuiet(after time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn, q := range c.quiet {
+		if time.Since(q.since) < lingerTime || time.Since(after) < lingerTime {
+			continue
+		}
+		half, ok := conn.(interface{ CloseWrite() error })
+		if !ok || q.halfClosed || half.CloseWrite() != nil {
+			conn.Close()
+			continue
+		}
+		c.quiet[conn] = quietConn{since: time.Now(), halfClosed: true}
 	}
 }

@@ -39,6 +39,20 @@ func (c *plainConn) ask(t testing.TB, headers ...string) (again bool) {
 	return !resp.Close
 }
 
+// tryAsk is ask with the error, after which the connection may not be used again.
+func (c *plainConn) tryAsk() (again bool, err error) {
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		return false, err
+	}
+	resp, err := http.ReadResponse(c.lines, nil)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err == nil && !resp.Close, err
+}
+
 // isOver reports whether the server has closed the connection.
 func (c *plainConn) isOver() bool {
 	_, err := c.lines.ReadByte()

@@ -397,6 +397,33 @@ func TestStoppingAnswersTheRequestThatIsOnItsWay(t *testing.T) {
 	conn.ask(t)
 }
 
+// Each connection that is in use gets an answer to its last request, which says that it is
+// the last.
+func TestStoppingResetsNoConnection(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir()})
+	var clients sync.WaitGroup
+	asked := make(chan struct{}, 16)
+	for i := range cap(asked) {
+		conn := run.dialPlain(t)
+		clients.Go(func() {
+			asked <- struct{}{}
+			for again := true; again; time.Sleep(time.Duration(i) * time.Millisecond) {
+				var err error
+				if again, err = conn.tryAsk(); err != nil {
+					t.Errorf("a client that asks every %d ms: %v", i, err)
+				}
+			}
+		})
+	}
+	for range cap(asked) {
+		<-asked
+	}
+	time.Sleep(20 * time.Millisecond) // they are in the midst of it
+	run.stop()
+	clients.Wait()
+	<-run.done
+}
+
 func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 	const size = 32 << 20 // more than socket buffers hold
 	dir := tree(t, "big.zip", strings.Repeat("x", size))
@@ -416,7 +443,7 @@ func TestStoppingWaitsForRequestsWithinGrace(t *testing.T) {
 			if !tt.whole {
 				<-run.done
 			}
-			time.Sleep(2 * newConnTimeout) // after which connections without a request are closed
+			time.Sleep(2 * lingerTime) // after which connections without a request are closed
 			n, err := big.wait()
 			if whole := err == nil && n == size; whole != tt.whole {
 				t.Errorf("read %d of %d bytes, error %v", n, size, err)
