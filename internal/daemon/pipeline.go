@@ -40,7 +40,10 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 		}
 	}()
 
-	opts := router.Options{Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post}
+	opts := router.Options{
+		Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post,
+		State: p.state.batches.File, Problem: func(err error) { d.log.Warn("routes", "err", err) },
+	}
 	if p.router, err = router.New(opts, p.routes(cfg)...); err != nil {
 		return nil, config.UsageError{Err: err}
 	}
@@ -111,6 +114,7 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 	for _, f := range cfg.resolved {
 		route := f.Route.Route
 		route.Callback = p.callback(f)
+		route.Durable = true // pages find out themselves what they have missed
 		route.OwnOutput = runnable.OwnOutput(d.runner, route.Name)
 		if f.OnFailure == router.Cancel && !f.StopOnFailure && cfg.MayRetry(f.After) {
 			// The success may come without a further change, after a back-off.
