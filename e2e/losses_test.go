@@ -81,9 +81,23 @@ func TestLosses(t *testing.T) {
 		t.Run(c.String(), func(t *testing.T) {
 			rounds := max(*losses/max(c.share, 1), 1)
 			h := newLossHost(t, c)
-			result := h.measure(t.Context(), rounds)
+			result := h.measure(t.Context(), rounds, *lossesPause)
 			table.row(c, rounds, h.gaveUp, result.files, result.never, result.twice, median(h.starts), slices.Max(append(h.starts, 0)))
 			if result.never > 0 {
+				t.Errorf("%d of %d files were never processed: %s", result.never, result.files, result.examples)
+			}
+		})
+	}
+}
+
+// The same in small, for every run of the tests.
+func TestRestartsLoseNoFile(t *testing.T) {
+	t.Parallel()
+	for _, c := range []lossCase{{fault: "kill", writer: "trees"}, {fault: "restart", writer: "files"}} {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			h := newLossHost(t, c)
+			if result := h.measure(t.Context(), 3, 300*time.Millisecond); result.never > 0 || result.files == 0 {
 				t.Errorf("%d of %d files were never processed: %s", result.never, result.files, result.examples)
 			}
 		})
@@ -197,7 +211,7 @@ type lossResult struct {
 
 // measure ends the service several times while files are written, and waits until the
 // route has nothing more to do.
-func (h *lossHost) measure(ctx context.Context, rounds int) lossResult {
+func (h *lossHost) measure(ctx context.Context, rounds int, pause time.Duration) lossResult {
 	h.t.Helper()
 	writing, stop := context.WithCancel(ctx)
 	defer stop()
@@ -207,12 +221,12 @@ func (h *lossHost) measure(ctx context.Context, rounds int) lossResult {
 	writer.Go(func() { names, failed = writers[h.kind.writer](writing, h.host) })
 	for range rounds {
 		hangUp := h.visit(ctx)
-		h.pause(*lossesPause)
+		h.pause(pause)
 		faults[h.kind.fault](h)
 		h.ready()
 		hangUp()
 	}
-	h.pause(*lossesPause)
+	h.pause(pause)
 	stop()
 	writer.Wait()
 	if failed != nil {
