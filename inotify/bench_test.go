@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/internal/statelog"
 )
 
 // Each benchmark here has a floor to compare with: what the kernel alone takes
@@ -145,14 +147,12 @@ func BenchmarkDrain(b *testing.B) {
 		}
 		perEvent(b)
 	})
-	b.Run("watcher", func(b *testing.B) {
+	eachState(b, func(b *testing.B, w *Watcher) {
 		dir := benchDir(b)
-		w, err := New(Options{})
-		must(b, err)
 		defer w.Close()
 		events := 0
 		count := func(batch []Event) { events += len(batch) }
-		_, err = w.Add(Subscription{Root: dir, Mask: Modify, Deliver: count})
+		_, err := w.Add(Subscription{Root: dir, Mask: Modify, Deliver: count})
 		must(b, err)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -222,12 +222,10 @@ func BenchmarkLatency(b *testing.B) {
 			<-ended
 		})
 	}
-	b.Run("watcher", func(b *testing.B) {
+	eachState(b, func(b *testing.B, w *Watcher) {
 		dir := benchDir(b)
-		w, err := New(Options{})
-		must(b, err)
 		seen := make(chan time.Time, 1)
-		_, err = w.Add(Subscription{Root: dir, Mask: Modify, Deliver: func([]Event) { seen <- time.Now() }})
+		_, err := w.Add(Subscription{Root: dir, Mask: Modify, Deliver: func([]Event) { seen <- time.Now() }})
 		must(b, err)
 		ended := make(chan error)
 		go func() { ended <- w.Run(context.Background()) }()
@@ -235,6 +233,25 @@ func BenchmarkLatency(b *testing.B) {
 		w.Close()
 		<-ended
 	})
+}
+
+// eachState measures a watcher without Options.State, and one with it.
+func eachState(b *testing.B, measure func(*testing.B, *Watcher)) {
+	for _, name := range []string{"watcher", "watcher with state"} {
+		b.Run(name, func(b *testing.B) {
+			var opts Options
+			if name != "watcher" {
+				state, err := statelog.Memory("state")
+				must(b, err)
+				defer state.Close()
+				opts.State = state
+			}
+			w, err := New(opts)
+			must(b, err)
+			defer w.Close()
+			measure(b, w)
+		})
+	}
 }
 
 func median(d []time.Duration) time.Duration {
