@@ -219,6 +219,26 @@ func (w *Watcher) rewatch() error {
 	return nil
 }
 
+// takeUnreadable enters the directories that could not be watched before. When their modes change
+// they are tried again.
+func (w *Watcher) takeUnreadable() {
+	for _, e := range w.state.unreadable {
+		if !w.tree.Contains(e.dir) {
+			continue
+		}
+		dir, err := w.openDir(e.dir, unix.O_PATH)
+		if err != nil {
+			continue // the end of the directory is in the queue
+		}
+		st, err := dirfd.Stat(dir, e.name)
+		unix.Close(dir)
+		if err == nil && st.Kind == unix.DT_DIR || errors.Is(err, unix.EACCES) {
+			w.unwatched.put(w.entry(e.dir, []byte(e.name)), &unwatchedDir{reason: unix.EACCES, inode: st})
+		}
+	}
+	w.state.unreadable = nil
+}
+
 // renumberDevices corrects the devices of the roots, which may have other numbers since another
 // boot.
 func (w *Watcher) renumberDevices() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -245,5 +246,62 @@ func TestInstanceBeforeAdd(t *testing.T) {
 	}
 	if got := lines(tr.read()); !strings.Contains(got, "close_write f\n") {
 		t.Errorf("got\n%s", got)
+	}
+}
+
+// TestResumeWithUnreadable checks that directories which may not be watched cost no scan, and are not
+// reported again.
+func TestResumeWithUnreadable(t *testing.T) {
+	attr := &syscall.SysProcAttr{}
+	if os.Getuid() == 0 {
+		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+	}
+	if !inSubprocess(t, attr) {
+		return
+	}
+	for _, lost := range []string{"nothing", "the instance"} {
+		t.Run("and without "+lost, func(t *testing.T) {
+			tr, saved := newStateFixture(t)
+			t.Cleanup(func() { // for the removal of the tree
+				for _, dir := range []string{"kept", "closed", "open"} {
+					os.Chmod(tr.at(dir), 0o755)
+				}
+			})
+			tr.do("mkdir kept/x\nmkdir closed/x\nmkdir open/x/y")
+			tr.must(os.Chmod(tr.at("kept"), 0))
+			tr.must(os.Chmod(tr.at("closed"), 0))
+			tr.must(os.Chmod(tr.at("open"), 0o600)) // what is in it can be listed, and not reached
+			tr.read()
+			tr.must(tr.watcher.Close())
+			saved = tr.newState()
+			tr.resume(saved) // which finds them
+			tr.read()
+			tr.must(tr.waitForClock())
+			tr.leave(saved)
+			if lost != "nothing" {
+				saved.instance.Close()
+				saved.instance = nil
+			}
+			tr.takeEvents()
+
+			tr.must(os.Chmod(tr.at("closed"), 0o755))
+			tr.must(os.Chmod(tr.at("open"), 0o755))
+			tr.resume(saved)
+			got := lines(tr.read())
+			if lost == "nothing" && strings.Contains(got, "overflow") {
+				t.Errorf("everything was scanned:\n%s", got)
+			}
+			if strings.Contains(got, "create|isdir kept") || !strings.Contains(got, "create|isdir closed/x\n") {
+				t.Errorf("got\n%s", got)
+			}
+			if n := tr.watcher.Unwatched(); n != 1 {
+				t.Errorf("%d directories without a watch, want one", n)
+			}
+			tr.run()
+			tr.do("mkdir open/x/new")
+			if got := lines(tr.flush()); got != "create|isdir open/x/new\n" {
+				t.Errorf("later:\n%s", got)
+			}
+		})
 	}
 }

@@ -54,6 +54,9 @@ type state struct {
 
 	isPending, consistent, hasUnknown, firstRecord *atomic.Uint64 // words of the shared memory
 
+	closed        []byte // what appendEntries returned for the directories that cannot be read
+	closedVersion uint64 // unwatchedDirs.version for which it is
+
 	used        int // bytes of the buffer that may not be zero
 	keptRecords int // bytes of the kernel's records that were saved since the tree was
 
@@ -62,6 +65,7 @@ type state struct {
 	saved      []savedRoot // its subscriptions that were not added again, until Run
 	resumed    bool        // that it had any, until Run
 	mounts     []dirEntry  // its mount points in the tree, until Run
+	unreadable []dirEntry  // its directories that could not be read, until the end of New
 	resumption Resumption
 	unused     error // why the resumption is not a better one
 
@@ -131,10 +135,7 @@ func (w *Watcher) loadState(records [][]byte) error {
 			ino: d.Uvarint(), wd: int32(d.Uvarint()),
 		}
 	}
-	mounts := make([]dirEntry, d.Count(2))
-	for i := range mounts {
-		mounts[i] = dirEntry{dir: dirtree.ID(d.Uvarint()), name: d.String()}
-	}
+	mounts, unreadable := cutEntries(&d), cutEntries(&d)
 	tree, err := dirtree.Load(changes, len(devices))
 	if d.Bad || len(d.Rest) > 0 || err != nil {
 		return errors.Join(errState, err)
@@ -150,10 +151,27 @@ func (w *Watcher) loadState(records [][]byte) error {
 	}
 	w.setTree(tree)
 	w.mask, w.devices, w.rootPaths = mask|internalMask, devices, rootPaths
-	w.state.roots, w.state.saved, w.state.mounts, w.state.unfinished = roots, saved, mounts, unfinished
+	w.state.roots, w.state.saved, w.state.unfinished = roots, saved, unfinished
+	w.state.mounts, w.state.unreadable = mounts, unreadable
 	w.consistent = time.Unix(0, int64(w.state.consistent.Load()))
 	w.content.floor = w.consistent.UnixNano()
 	return nil
+}
+
+func cutEntries(d *statelog.Decoder) []dirEntry {
+	entries := make([]dirEntry, d.Count(2))
+	for i := range entries {
+		entries[i] = dirEntry{dir: dirtree.ID(d.Uvarint()), name: d.String()}
+	}
+	return entries
+}
+
+func appendEntries(b []byte, entries []dirEntry) []byte {
+	b = binary.AppendUvarint(b, uint64(len(entries)))
+	for _, e := range entries {
+		b = statelog.AppendString(binary.AppendUvarint(b, uint64(e.dir)), e.name)
+	}
+	return b
 }
 
 // appendRoots appends everything but the tree, as loadState takes it apart.
@@ -196,12 +214,10 @@ func (w *Watcher) appendRoots(b []byte) []byte {
 		appendRoot(r)
 	}
 
-	b = binary.AppendUvarint(b, uint64(len(w.mounts)))
-	for _, at := range w.mounts {
-		b = binary.AppendUvarint(b, uint64(at.dir))
-		appendString(at.name)
+	if s := &w.state; s.closed == nil || s.closedVersion != w.unwatched.version {
+		s.closed, s.closedVersion = appendEntries(s.closed[:0], w.unwatched.unreadable()), w.unwatched.version
 	}
-	return b
+	return append(appendEntries(b, w.mounts), w.state.closed...)
 }
 
 // save brings the file up to date, and marks the records in the buffer as finished. All events that
@@ -220,7 +236,7 @@ func (w *Watcher) save() {
 		err = s.saveRecords(w.kernel.buf[:s.used])
 	} else {
 		// What the tree does not tell must be there before the tree is.
-		isPolling := len(w.unwatched.dirs)+len(w.unwatched.retries)+len(w.files[0]) > 0 || w.limitReported
+		isPolling := w.unwatched.polled+len(w.unwatched.retries) > 0 || w.limitReported
 		if isPolling {
 			store(s.isPending, true)
 		}

@@ -1,10 +1,12 @@
 package inotify
 
 import (
+	"cmp"
 	"errors"
 	"iter"
 	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,8 +63,9 @@ func (u *unwatchedDir) is(st dirfd.Inode) bool {
 // unwatchedDirs has the unwatched directories, and the timer for what is polled. The timer does not run
 // while nothing is polled and nothing is to be retried.
 type unwatchedDirs struct {
-	dirs   map[dirtree.ID]map[string]*unwatchedDir // by directory and name; of a root, itself and ""
-	unseen []dirEntry                              // polled ones without a snapshot
+	dirs    map[dirtree.ID]map[string]*unwatchedDir // by directory and name; of a root, itself and ""
+	version uint64                                  // changes with dirs
+	unseen  []dirEntry                              // polled ones without a snapshot
 
 	interval time.Duration // between two polls, or two times to retry
 	off      bool          // nothing is polled
@@ -102,6 +105,7 @@ func (us *unwatchedDirs) put(at dirEntry, u *unwatchedDir) {
 		us.dirs[at.dir] = map[string]*unwatchedDir{}
 	}
 	us.dirs[at.dir][at.name] = u
+	us.version++
 	if u.isPolled() {
 		us.addPolled()
 		us.unseen = append(us.unseen, at)
@@ -119,6 +123,7 @@ func (us *unwatchedDirs) remove(n dirtree.ID, name string) bool {
 		us.polled--
 	}
 
+	us.version++
 	delete(us.dirs[n], name)
 	if len(us.dirs[n]) == 0 {
 		delete(us.dirs, n)
@@ -155,6 +160,19 @@ func (us *unwatchedDirs) timeout() int {
 		return -1
 	}
 	return int(max(0, time.Until(us.next)+time.Millisecond-1) / time.Millisecond)
+}
+
+// unreadable returns the directories that are not polled either, in an order that is always the same.
+func (us *unwatchedDirs) unreadable() (entries []dirEntry) {
+	for n, names := range us.dirs {
+		for name, u := range names {
+			if !u.isPolled() {
+				entries = append(entries, dirEntry{dir: n, name: name})
+			}
+		}
+	}
+	slices.SortFunc(entries, func(a, b dirEntry) int { return cmp.Or(cmp.Compare(a.dir, b.dir), cmp.Compare(a.name, b.name)) })
+	return entries
 }
 
 // Unwatched counts the directories that are known and have no watch: there is no room for one, no

@@ -155,6 +155,7 @@ func New(opts Options) (*Watcher, error) {
 			return nil, errors.Join(err, w.Close())
 		}
 	}
+	w.takeUnreadable()
 	return w, nil
 }
 
