@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -52,7 +53,7 @@ func BenchmarkBurst(b *testing.B) {
 				var cpu time.Duration
 				b.ReportAllocs()
 				for b.Loop() {
-					cpu += burst(b, events, per, runs)
+					cpu += burst(b, events, per, runs, nil)
 				}
 				b.ReportMetric(float64(cpu.Milliseconds())/float64(b.N), "cpu-ms/burst")
 			})
@@ -60,17 +61,31 @@ func BenchmarkBurst(b *testing.B) {
 	}
 }
 
-// burst plays the events to new routes and returns what that cost.
-func burst(b *testing.B, events []inotify.Event, per Per, runs int32) time.Duration {
+// What it costs that everything outlives the process.
+func BenchmarkBurstWithState(b *testing.B) {
+	for per, runs := range map[Per]int32{PerRoute: 1, PerFile: burstFiles} {
+		b.Run(fmt.Sprintf("%d-runs", runs), func(b *testing.B) {
+			var cpu time.Duration
+			for b.Loop() {
+				cpu += burst(b, bursts["file-by-file"], per, runs, newState(b))
+			}
+			b.ReportMetric(float64(cpu.Milliseconds())/float64(b.N), "cpu-ms/burst")
+		})
+	}
+}
+
+// burst plays the events to new routes and returns what that cost. What they have to do outlives
+// the process if there is a file for it.
+func burst(b *testing.B, events []inotify.Event, per Per, runs int32, state *os.File) time.Duration {
 	var calls, files, followed atomic.Int32
 	done := make(chan struct{})
-	r := mustNew(b, Options{},
-		Route{Name: "work", Patterns: []string{"*.html"}, Per: per, Delay: 2 * time.Second, Callback: func(_ context.Context, batch []inotify.Event) error {
+	r := mustNew(b, Options{State: state},
+		Route{Name: "work", Durable: true, Patterns: []string{"*.html"}, Per: per, Delay: 2 * time.Second, Callback: func(_ context.Context, batch []inotify.Event) error {
 			calls.Add(1)
 			files.Add(int32(len(batch)))
 			return nil
 		}},
-		Route{Name: "follow", After: []string{"work"}, Follow: true, Callback: func(_ context.Context, batch []inotify.Event) error {
+		Route{Name: "follow", Durable: true, After: []string{"work"}, Follow: true, Callback: func(_ context.Context, batch []inotify.Event) error {
 			if followed.Add(int32(len(batch))) == burstFiles {
 				close(done)
 			}

@@ -177,6 +177,10 @@ func (r *Router) events(batch []inotify.Event, delivered bool) {
 		}
 		s.addAll(batch, now, nil, delivered)
 	}
+	if r.phase == stopped {
+		r.saveState() // and nothing else happens any more
+		return
+	}
 	r.update(now)
 }
 
