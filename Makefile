@@ -7,6 +7,7 @@ SHELL         := /bin/bash
 PREFIX      ?= /usr/local
 BINDIR      := $(PREFIX)/bin
 UNITDIR     := $(PREFIX)/lib/systemd/system
+USERUNITDIR := $(PREFIX)/lib/systemd/user
 TMPFILESDIR := $(PREFIX)/lib/tmpfiles.d
 CATALOGDIR  := $(PREFIX)/lib/systemd/catalog
 MANDIR      := $(PREFIX)/share/man
@@ -106,6 +107,7 @@ units: build ## systemd accepts the units, and the sandbox is strict
 	@if command -v systemd-analyze >/dev/null; then \
 		$(MAKE) --silent install DESTDIR=$(CURDIR)/bin/unit BINDIR=$(CURDIR)/bin; \
 		systemd-analyze verify --man=no bin/unit$(UNITDIR)/execlogd*; \
+		XDG_RUNTIME_DIR=$(CURDIR)/bin systemd-analyze --user verify --man=no bin/unit$(USERUNITDIR)/execlogd*; \
 		systemd-analyze security --offline=true --threshold=15 bin/unit$(UNITDIR)/execlogd.service | tail -n 1; \
 		systemd-analyze security --offline=true --threshold=5 bin/unit$(UNITDIR)/execlogd@.service | tail -n 1; \
 	else echo 'units: skipped: systemd-analyze is not there'; fi
@@ -120,6 +122,8 @@ install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root 
 	cat <(sed -f packaging/systemd/instance.sed packaging/systemd/execlogd.service) <(echo) packaging/systemd/no-network.conf \
 		| sed 's|@BINDIR@|$(BINDIR)|' | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/execlogd@.service
 	install -D -m 644 -t $(DESTDIR)$(UNITDIR) packaging/systemd/execlogd.socket packaging/systemd/execlogd@.socket
+	sed -f packaging/systemd/user.sed packaging/systemd/execlogd.service | sed 's|@BINDIR@|$(BINDIR)|' | install -D -m 644 /dev/stdin $(DESTDIR)$(USERUNITDIR)/execlogd.service
+	sed 's|systemctl |&--user |' packaging/systemd/execlogd.socket | install -D -m 644 /dev/stdin $(DESTDIR)$(USERUNITDIR)/execlogd.socket
 	install -D -m 644 packaging/systemd/execlogd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/execlogd.conf
 	install -D -m 644 packaging/systemd/execlogd.catalog $(DESTDIR)$(CATALOGDIR)/execlogd.catalog
 	install -D -m 644 -t $(DESTDIR)$(DOCDIR) packaging/execlogd.toml packaging/systemd/{jobs,no-network}.conf packaging/sysctl.d/60-inotify.conf
@@ -138,7 +142,7 @@ stop-and-disable = { systemctl stop execlogd.socket execlogd.service 'execlogd@*
 
 uninstall: ## what install put there, and the service; /srv/www stays
 	@$(unless-staged) [ ! -e $(UNITDIR)/execlogd.service ] || $(stop-and-disable)
-	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(addprefix $(UNITDIR)/,execlogd.service execlogd.socket execlogd@.service execlogd@.socket) $(TMPFILESDIR)/execlogd.conf $(CATALOGDIR)/execlogd.catalog)
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/execlogd $(addprefix $(UNITDIR)/,execlogd.service execlogd.socket execlogd@.service execlogd@.socket) $(addprefix $(USERUNITDIR)/,execlogd.service execlogd.socket) $(TMPFILESDIR)/execlogd.conf $(CATALOGDIR)/execlogd.catalog)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man5/execlogd.toml.5 $(addprefix man1/,execlogd.1 $(pages)))
 	rm -f $(addprefix $(DESTDIR),$(BASHDIR)/execlogd $(ZSHDIR)/_execlogd $(FISHDIR)/execlogd.fish)
 	rm -rf $(DESTDIR)$(DOCDIR)

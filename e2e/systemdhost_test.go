@@ -91,6 +91,9 @@ func newCgroup(t testing.TB) *os.File {
 			t.Error(err)
 		}
 	})
+	if err := os.Chmod(path, 0o755); err != nil { // users have service managers below it
+		t.Fatal(err)
+	}
 	dir, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ func TestUnits(t *testing.T) {
 	t.Run("the service, and then its socket", func(t *testing.T) { testServiceThenSocket(t, h.in(t)) })
 	t.Run("nothing gets out of the sandbox", func(t *testing.T) { testSandbox(t, h.in(t)) })
 	t.Run("a drop-in lets a build write", func(t *testing.T) { testBuild(t, h.in(t)) })
+	t.Run("a user has a service", func(t *testing.T) { testUser(t, h.in(t)) })
 	t.Run("a drop-in shows a site in a private home", func(t *testing.T) { testHome(t, h.in(t)) })
 }
 
@@ -290,4 +291,33 @@ func testHome(t *testing.T, h *host) {
 		t.Errorf("message %q, %v; want a reload", message, err)
 	}
 	h.run("systemctl", "stop", "execlogd")
+}
+
+// testUser tries the units of a user with the user's own service manager. Daemons that the
+// user has started by hand keep their sockets when the service stops.
+func testUser(t *testing.T, h *host) {
+	h.run("useradd", "--create-home", "eve")
+	uid := h.run("id", "--user", "eve")
+	h.run("systemctl", "start", "user@"+uid)
+	h.atEnd(t, "systemctl", "stop", "user@"+uid)
+	as := func(args ...string) string {
+		t.Helper()
+		return h.run(append([]string{"setpriv", "--reuid=eve", "--regid=eve", "--init-groups", "env", "HOME=/home/eve", "XDG_RUNTIME_DIR=/run/user/" + uid}, args...)...)
+	}
+	as("sh", "-c", "cd && umask 077 && mkdir public_html site && echo '<p>eve' >public_html/index.html && echo '<p>site' >site/index.html")
+
+	as("systemctl", "--user", "start", "execlogd")
+	expectPage(t, h.client(), address+"/", "<p>eve\n")
+	as("systemctl", "--user", "stop", "execlogd")
+
+	// With a configuration, and by the socket.
+	as("sh", "-c", `cd && mkdir -p .config/execlogd && echo "server.root = 'site'" >site.toml && echo EXECLOGD_OPTS=-config /home/eve/site.toml >.config/execlogd/options`)
+	as("systemctl", "--user", "enable", "--now", "execlogd.socket")
+	expectPage(t, h.client(), address+"/", "<p>site\n")
+	as("execlogd", "log")
+	by := as("sh", "-c", `cd && { execlogd -config site.toml -port 8008 >/dev/null 2>log </dev/null & } && until grep --quiet serving log; do sleep 0.05; done && ls $XDG_RUNTIME_DIR/execlogd`)
+	as("systemctl", "--user", "stop", "execlogd.socket", "execlogd.service")
+	expect(t, "sockets of other daemons", as("sh", "-c", "ls $XDG_RUNTIME_DIR/execlogd"), by)
+	as("execlogd", "log")
+	as("kill", strings.TrimSuffix(by, ".sock"))
 }

@@ -12,12 +12,21 @@ import (
 	"syscall"
 )
 
-// Services of systemd have their control sockets in their RuntimeDirectory, which is
-// called after the unit: execlogd, or execlogd@NAME.
-const (
-	serviceDirs   = "/run/execlogd*"
-	serviceSocket = "control.sock"
-)
+// serviceSocket is the name of a service's control socket in its RuntimeDirectory.
+const serviceSocket = "control.sock"
+
+// serviceDirs returns the runtime directories of services of systemd. They are called after
+// their units: execlogd or execlogd@NAME, and execlogd.service for a service of the user.
+func serviceDirs() []string {
+	dirs, _ := filepath.Glob("/run/execlogd*") // the pattern is right
+	if own := os.Getenv("XDG_RUNTIME_DIR"); own != "" {
+		names, _ := fs.Glob(os.DirFS(own), "execlogd*.service")
+		for _, name := range names {
+			dirs = append(dirs, filepath.Join(own, name))
+		}
+	}
+	return dirs
+}
 
 // userDirs are the directories in which the daemons of a user have their sockets, each
 // daemon in the first that it knows. The last is for users who have none of their own
@@ -76,8 +85,7 @@ func DefaultPath() (string, error) {
 // usualPaths are the sockets in the directories where daemons make them by default.
 // The error is of a directory in which there may be more.
 func usualPaths() (paths []string, err error) {
-	dirs, _ := filepath.Glob(serviceDirs) // the pattern is right
-	for _, dir := range dirs {
+	for _, dir := range serviceDirs() {
 		paths = append(paths, filepath.Join(dir, serviceSocket))
 	}
 
@@ -89,11 +97,9 @@ func usualPaths() (paths []string, err error) {
 			continue
 		}
 
-		for _, pattern := range []string{"*.sock", "*/" + serviceSocket} { // the second is of services
-			names, _ := fs.Glob(os.DirFS(own), pattern) // the pattern is right
-			for _, name := range names {
-				paths = append(paths, filepath.Join(own, name))
-			}
+		names, _ := fs.Glob(os.DirFS(own), "*.sock") // the pattern is right
+		for _, name := range names {
+			paths = append(paths, filepath.Join(own, name))
 		}
 	}
 
