@@ -39,6 +39,8 @@ func TestJournal(t *testing.T) {
 	setOptions(t, h, "-config /etc/execlogd.toml")
 
 	t.Run("entries have priorities, IDs and fields", func(t *testing.T) { testEntries(t, h.in(t)) })
+	t.Run("a refused configuration fails the reload", func(t *testing.T) { testRefusedReload(t, h.in(t)) })
+	setOptions(t, h, "-config /etc/execlogd.toml")
 	t.Run("a job writes much", func(t *testing.T) { testMuchOutput(t, h.in(t)) })
 	t.Run("journald is frozen", func(t *testing.T) { testFrozenJournal(t, h.in(t)) })
 	t.Run("an error ends it at once", func(t *testing.T) { testFatalEntry(t, h.in(t)) })
@@ -73,6 +75,49 @@ func testEntries(t *testing.T, h *host) {
 	if len(errors) != 1 || errors[0]["EXECLOGD_ROUTE"] != "broken" || errors[0]["EXECLOGD_EXIT_STATUS"] != "3" || errors[0]["EXECLOGD_PATH"] != "/srv/www/1.broken" {
 		t.Errorf("errors: %v", errors)
 	}
+}
+
+// systemctl reload fails if the daemon refuses the file, and has its result if it does not. It
+// works without a file, and with a control socket elsewhere.
+func testRefusedReload(t *testing.T, h *host) {
+	h.run("systemctl", "start", "execlogd")
+	config := h.run("cat", "/etc/execlogd.toml")
+	defer write(t, h.path("etc"), map[string]string{"execlogd.toml": config})
+	reload := func(text string) error {
+		write(t, h.path("etc"), map[string]string{"execlogd.toml": text})
+		return h.command("systemctl", "reload", "execlogd").Run()
+	}
+
+	if err := reload(strings.Replace(config, `root = "/srv/www"`, `root = "/srv/no"`, 1)); err == nil {
+		t.Error("systemctl reload says that a wrong file is loaded")
+	}
+	expectPage(t, h.client(), address+"/", "x")
+	const why = `/etc/execlogd.toml:2:10: root "/srv/no" does not exist: create it, or name another`
+	if status := h.run("systemctl", "show", "--property=StatusText,ActiveState", "execlogd"); !strings.Contains(status, why) || !strings.Contains(status, "ActiveState=active") {
+		t.Errorf("the status: %s", status)
+	}
+	if all := h.entries("MESSAGE_ID=67007c92fda04c9bb8ea3eb9f7a336ec", "--priority=err"); len(all) != 1 || all[0]["EXECLOGD_ERR"] != why {
+		t.Errorf("the journal: %v", all)
+	}
+
+	other := "control = '/run/execlogd/other.sock'\n" + config + "\n[[route]]\nname = 'more'\nroot = '/srv/www'\nrun = ['true']\n"
+	if err := reload(other); err != nil {
+		t.Error("a right file:", err)
+	}
+	h.run("execlogd", "trigger", "-control", "/run/execlogd/other.sock", "more")
+	if status := h.run("systemctl", "show", "--property=StatusText", "execlogd"); strings.Contains(status, why) || !strings.Contains(status, "4 routes") {
+		t.Errorf("the status after a right file: %s", status)
+	}
+	if err := reload(config); err != nil {
+		t.Error("with another control socket:", err)
+	}
+	h.run("systemctl", "stop", "execlogd")
+
+	setOptions(t, h, "-root /srv/www")
+	h.run("systemctl", "start", "execlogd")
+	h.run("systemctl", "reload", "execlogd")
+	expectPage(t, h.client(), address+"/", "x")
+	h.run("systemctl", "stop", "execlogd")
 }
 
 func testMuchOutput(t *testing.T, h *host) {
@@ -121,9 +166,9 @@ func testFatalEntry(t *testing.T, h *host) {
 		}
 		h.run("systemctl", "stop", "execlogd")                       // and does not try again
 		_ = h.command("systemctl", "reset-failed", "execlogd").Run() // if it is loaded
-		all := h.entries("--priority=err", "_COMM=execlogd")
-		same := slices.DeleteFunc(all, func(e journalEntry) bool { return e["MESSAGE_ID"] != "fb037e3df9ef4a69b3d5455aa2f7646c" })
-		if len(same) < i+1 || same[i].text() != "fatal error: config: stat /etc/nothing.toml: no such file or directory" {
+		const why = "config: stat /etc/nothing.toml: no such file or directory"
+		all := h.entries("--priority=err", "MESSAGE_ID=fb037e3df9ef4a69b3d5455aa2f7646c", "EXECLOGD_ERR="+why)
+		if len(all) < i+1 || all[i].text() != "fatal error: "+why {
 			t.Fatalf("at start %d: %v", i, all)
 		}
 	}

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 
@@ -13,28 +13,24 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-const checkUsage = `Usage: execlogd check -config file
+const checkUsage = `Usage: execlogd check [flags]
 
-Prints all mistakes in a configuration file, one on a line, and starts nothing. The exit
-status is 1 if there are any. Otherwise, a line with note: names what may be wrong.
+Prints all mistakes in a configuration file, one on a line, and starts nothing. It takes
+the flags of the daemon, and checks them as well. The exit status is 1 if there are any
+mistakes. Otherwise, a line with note: names what may be wrong.
 `
 
-// check reports the mistakes of a configuration file.
+// check reports the mistakes of a configuration file, and of flags.
 func check(_ context.Context, args []string, stdout, _ io.Writer) error {
-	flags := flag.NewFlagSet("execlogd check", flag.ContinueOnError)
-	file := flags.String("config", "", "the `file` to check")
-	if err := config.ParseFlags(flags, checkUsage, args); err != nil {
-		return err
-	}
-	if *file == "" || flags.NArg() > 0 {
-		return config.Usagef("execlogd check takes a file, and that by -config")
-	}
-
-	cfg, err := config.Read(*file)
+	cfg, rest, err := config.Parse("execlogd check", checkUsage, args)
 	wrong, ok := errors.AsType[config.Mistakes](err)
-	if err != nil && !ok {
+	switch {
+	case err != nil && !ok:
 		return err
+	case len(rest) > 0:
+		return config.Usagef("what is %q? execlogd check takes flags alone, and a file by -config", rest[0])
 	}
+	file := cmp.Or(cfg.File, "the command line")
 
 	var runner *job.Runner
 	if len(cfg.Routes) > 0 {
@@ -46,6 +42,11 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	// What could be read of a file with mistakes is looked at as well.
 	_, missing := runnable.Resolve(&cfg, runner, nil, nil)
 	wrong = append(wrong, missing...)
+	if len(wrong) == 0 && cfg.Serve {
+		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
+			return err
+		}
+	}
 	if len(wrong) == 0 {
 		for _, note := range cfg.Notes() {
 			note.Text = "note: " + note.Text
@@ -56,7 +57,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		if cfg.Serve {
 			summary += ", and a server for " + cfg.Root
 		}
-		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", *file, summary)
+		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", file, summary)
 		return err
 	}
 
@@ -65,7 +66,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		fmt.Fprintln(stdout, m)
 	}
 	if len(wrong) >= config.MaxMistakes {
-		return fmt.Errorf("%s: at least %d mistakes", *file, len(wrong))
+		return fmt.Errorf("%s: at least %d mistakes", file, len(wrong))
 	}
-	return fmt.Errorf("%s: %s", *file, logging.Count(len(wrong), "mistake", "mistakes"))
+	return fmt.Errorf("%s: %s", file, logging.Count(len(wrong), "mistake", "mistakes"))
 }

@@ -124,3 +124,54 @@ func TestWrongFileStartsNothing(t *testing.T) {
 		}
 	}
 }
+
+// What is served must be named where it is not the working directory: a service has its
+// configuration in /etc.
+func TestServerWithoutARoot(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "x.toml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checked := func(args ...string) string {
+		var out strings.Builder
+		_ = run(t.Context(), append([]string{"check", "-config", file}, args...), &out, io.Discard)
+		return strings.ReplaceAll(out.String(), dir, "DIR")
+	}
+	const wrong = `DIR/x.toml:1:2: [server] has no root, and would serve DIR, where the file is: name the directory to serve, as in root = "/srv/www"` + "\n"
+	const right = "DIR/x.toml is right: 0 routes, and a server for DIR\n"
+
+	write("[server]\nport = 0\n")
+	if got := checked(); got != wrong {
+		t.Errorf("elsewhere: %s", got)
+	}
+	if err := run(t.Context(), []string{"-config", file}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "[server] has no root") {
+		t.Errorf("the daemon: %v", err)
+	}
+	if got := checked("-root", dir); got != right {
+		t.Errorf("with -root: %s", got)
+	}
+	write("[server]\nroot = '.'\nport = 0\n")
+	if got := checked(); got != right {
+		t.Errorf("named: %s", got)
+	}
+	write("[server]\nport = 0\n")
+	t.Chdir(dir)
+	if got := checked(); got != right {
+		t.Errorf("in the working directory: %s", got)
+	}
+}
+
+func TestCheckTakesTheFlagsOfTheDaemon(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var out strings.Builder
+	if err := run(t.Context(), []string{"check", "-port", "1234", "-log-level", "debug"}, &out, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if got := out.String(); !strings.HasPrefix(got, "the command line is right: 0 routes, and a server for /") {
+		t.Errorf("got %q", got)
+	}
+}

@@ -203,7 +203,7 @@ func TestWrongCommandLines(t *testing.T) {
 		want   string
 		status int
 	}{
-		{"wacht", "It is no command (check, log, run, trigger, watch, why)", 2},
+		{"wacht", "It is no command (check, log, reload, run, trigger, watch, why)", 2},
 		{"watch -events foo", `unknown event "foo"`, 2},
 		{"watch -evnts foo", "(execlogd watch -help lists the flags)", 2},
 		{"watch -json -0", "drop one of them", 2},
@@ -214,9 +214,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{"why -per many x", `-per is "many": want one of file, route`, 2},
 		{"why run -config f x", "not defined: -config", 2},
 		{"why -clear", "takes one path", 2},
-		{"check", "takes a file", 2},
-		{"check x.toml", "takes a file", 2},
-		{"check -config x y", "takes a file", 2},
+		{"check x.toml", `what is "x.toml"?`, 2},
+		{"check -port x", "-port is \"x\"", 2},
+		{"check -root /no/such", `root "/no/such" does not exist`, 1},
+		{"reload x", `what is "x"?`, 2},
 		{"check -config /no/such", "no such file", 1},
 		{"log x", `what is "x"?`, 2},
 		{"trigger", "which route is to run?", 2},

@@ -4,8 +4,9 @@
 //
 //	execlogd [flags]
 //	execlogd run [flags] command [argument...]
-//	execlogd check -config file
+//	execlogd check [flags]
 //	execlogd log [-f] [-json]
+//	execlogd reload
 //	execlogd trigger [-n] route [path...]
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
@@ -114,7 +115,7 @@ func usageStatus() int {
 
 // commands are what a first argument without a dash names.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
-	"run": runOnChanges, "check": check, "log": showLog, "trigger": trigger, "watch": watch, "why": why,
+	"run": runOnChanges, "check": check, "log": showLog, "reload": reload, "trigger": trigger, "watch": watch, "why": why,
 }
 
 // run is the whole program.
@@ -162,8 +163,9 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 
 const usage = `Usage: execlogd [flags]
        execlogd run [flags] command [argument...]
-       execlogd check -config file
+       execlogd check [flags]
        execlogd log [flags]
+       execlogd reload [flags]
        execlogd trigger [flags] route [path...]
        execlogd watch [flags] [directory...]
        execlogd why [flags] path [new-path]
@@ -172,8 +174,9 @@ Serves a directory and refreshes its pages in browsers when files change, or run
 routes of a configuration file (execlogd.toml(5)), or both. The other commands:
 
   run      runs one command when files change
-  check    reports the mistakes in a configuration file
+  check    reports the mistakes in a configuration file, and in flags
   log      prints what a running daemon has run
+  reload   makes a running daemon load its configuration again
   trigger  makes a running daemon run a route
   watch    prints the events in directories
   why      explains what a change of a path would do

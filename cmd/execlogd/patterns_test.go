@@ -114,7 +114,7 @@ func TestPatternsThatMayBeWrong(t *testing.T) {
 			t.Errorf("why: %v %q, want %s", err, why.String(), said)
 		}
 	}
-	s := begin(t, "-- x.toml --\n[server]\nport = 0\n", "-ignore", "out ")
+	s := begin(t, "-- x.toml --\n[server]\nroot = '.'\nport = 0\n", "-ignore", "out ")
 	if line := strings.Join(s.Seen, "\n"); !strings.Contains(line, `level=WARN msg="pattern \"out \" in ignore: spaces at its ends`) {
 		t.Errorf("-ignore: %s", line)
 	}

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -59,14 +57,5 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	case err != nil:
 		return err
 	}
-	defer res.Body.Close()
-
-	var answer control.TriggerResult
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return fmt.Errorf("control socket: %s: the daemon is of another version: %w", res.Status, err)
-	}
-	if answer.Failure != "" {
-		return statusError{errors.New(answer.Failure), answer.Status}
-	}
-	return nil
+	return readResult(res)
 }

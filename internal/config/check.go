@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -11,7 +12,9 @@ import (
 // whose commands are still to be checked; those of the others have a mistake already.
 func (cfg *Config) Check(r *Report) (routes []*Route) {
 	if cfg.Serve {
-		if cfg.fromFile("root") {
+		if cfg.Static && cfg.fromFile("root") && !cfg.namesRoot && !isWorkingDir(filepath.Dir(cfg.Path)) {
+			r.Add(KeyPath{}.Key("server").key(), "[server] has no root, and would serve %s, where the file is: name the directory to serve, as in root = \"/srv/www\"", filepath.Dir(cfg.Path))
+		} else if cfg.fromFile("root") {
 			r.check(KeyPath{}.Key("server").Key("root"), CheckDir("root", cfg.Root, "name another"))
 		}
 		r.checkPatterns(ignorePatterns(cfg.Ignore), cfg.Root)
@@ -33,6 +36,13 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 		}
 	}
 	return routes
+}
+
+// isWorkingDir reports whether a directory is the working directory.
+func isWorkingDir(dir string) bool {
+	info, err := os.Stat(dir)
+	here, wrong := os.Stat(".")
+	return err == nil && wrong == nil && os.SameFile(info, here)
 }
 
 // check reports an error, if there is one. It returns whether there is none.

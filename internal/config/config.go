@@ -13,6 +13,7 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"log/slog"
 	"os"
@@ -54,7 +55,8 @@ type Config struct {
 
 	Routes []Route
 
-	flags []string // that were given beside a file
+	flags     []string // that were given beside a file
+	namesRoot bool     // the file does, for its [server]
 }
 
 // defaultDelay is the default of delay in [server].
@@ -88,7 +90,7 @@ func (cfg *Config) keys() []key {
 	return []key{
 		{"log_level", oneOf(&cfg.LogLevel, logLevels), "info", "log from this `level` on: debug, info, warn or error"},
 		{"log_format", oneOf(&cfg.LogFormat, logFormats), "auto", "log in this `format`: text, json, or auto, which is text with colours on a terminal"},
-		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID", "with -config, listen for execlogd log and trigger on this `socket`"},
+		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID", "with -config, listen for execlogd log, reload and trigger on this `socket`"},
 		{"idle_exit", duration(&cfg.IdleExit, 0), "0s, never", "end when no page was open and no request came for this `duration`, for a service\nthat its socket starts again; never while there are routes"},
 		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
 		{"server", func(t *tables, v value) {
@@ -128,7 +130,8 @@ func (cfg *Config) serverKeys() []key {
 
 // Parse reads the daemon's flags, and the file that they name. It returns the
 // arguments that follow the flags. Name and usage are for the help. The error is
-// ErrVersion if the flag -version is given.
+// ErrVersion if the flag -version is given. What is wrong in the file is an error of type
+// Mistakes, beside which the rest is returned.
 func Parse(name, usage string, args []string) (Config, []string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -136,9 +139,12 @@ func Parse(name, usage string, args []string) (Config, []string, error) {
 	}
 	cfg := defaultConfig(dir)
 	flags, err := cfg.parseFlags(name, usage, dir, args)
+	var wrong Mistakes
 	if err == nil && cfg.File != "" {
 		// The flags are right, and are set once more, over what the file says.
-		if cfg, err = Read(cfg.File); err == nil {
+		cfg, err = Read(cfg.File)
+		var isMistakes bool
+		if wrong, isMistakes = errors.AsType[Mistakes](err); err == nil || isMistakes {
 			flags, err = cfg.parseFlags(name, usage, dir, args)
 		}
 	}
@@ -151,6 +157,9 @@ func Parse(name, usage string, args []string) (Config, []string, error) {
 			cfg.flags = append(cfg.flags, f.Name)
 			cfg.Serve = cfg.Serve || slices.Contains(keyNames(cfg.serverKeys()), strings.ReplaceAll(f.Name, "-", "_"))
 		})
+	}
+	if wrong != nil {
+		return cfg, flags.Args(), wrong
 	}
 	return cfg, flags.Args(), cfg.check()
 }

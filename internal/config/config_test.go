@@ -44,6 +44,7 @@ func TestFlagsAreKeysOfTheFile(t *testing.T) {
 		}
 
 		want.File, want.Text = "x.toml", []byte(tt.text)
+		want.namesRoot = strings.Contains(tt.text, "root =")
 		if got, wrong := parse("x.toml", dir, want.Text); wrong != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", tt.text, wrong, got, want)
 		}

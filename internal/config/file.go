@@ -48,6 +48,9 @@ func parse(file, dir string, text []byte) (Config, Mistakes) {
 	}
 	t.table(value{is: content}, cfg.keys())
 	t.checkNames(&cfg)
+	if server, ok := content["server"].(map[string]any); ok {
+		_, cfg.namesRoot = server["root"]
+	}
 
 	serves := cfg.Serve && (cfg.Static || cfg.LiveReload)
 	if len(cfg.Routes) == 0 && !serves && len(t.mistakes) == 0 {

@@ -35,12 +35,19 @@ func Do(ctx context.Context, path, method, target string, body io.Reader) (*http
 		conn.Close() // which may not have been used
 		return nil, fmt.Errorf("control socket: the daemon has gone, or is of another version: %w", err)
 	}
+	if res.StatusCode == http.StatusNotFound {
+		res.Body.Close()
+		return nil, errors.New("the daemon has no configuration file, and runs nothing: start it with -config")
+	}
 	return res, nil
 }
 
 // dial connects to the daemon that has its control socket at a path, or with an empty
-// path to the only daemon that has one where it is by default.
+// path to that of this service, or to the only daemon that has one where it is by default.
 func dial(path string) (net.Conn, error) {
+	if dir := RuntimeDirectory(); path == "" && dir != "" {
+		path = filepath.Join(dir, serviceSocket)
+	}
 	if path != "" {
 		at, err := filepath.Abs(path) // as the daemon has it
 		if err != nil {

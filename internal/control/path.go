@@ -56,10 +56,17 @@ func checkPrivate(dir string) error {
 // byProcess are the names of sockets that are called after a process.
 var byProcess = regexp.MustCompile(`^[0-9]+\.sock$`)
 
+// RuntimeDirectory is the directory that systemd has made for this service (RuntimeDirectory=
+// in systemd.exec(5)); empty if there is none.
+func RuntimeDirectory() string {
+	dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
+	return dir
+}
+
 // DefaultPath is where a daemon makes its socket that was not told a path. It makes the
 // directory if need be, and removes from it what daemons left behind that were killed.
 func DefaultPath() (string, error) {
-	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
+	if dir := RuntimeDirectory(); dir != "" {
 		return filepath.Join(dir, serviceSocket), nil
 	}
 

@@ -21,31 +21,45 @@ import (
 )
 
 // controlSockets returns the control socket of a configuration: at the path that it names,
-// or at the default path, where it does without if there is an error. A socket that is
-// open at the path, and whose file still exists, is kept.
-func (d *daemon) controlSockets(cfg config.Config) ([]net.Listener, error) {
-	if d.runner == nil {
+// or at the default path, where it does without if there is an error. A service of systemd
+// has both. A socket that is open at the path, and whose file still exists, is kept.
+func (d *daemon) controlSockets(cfg config.Config) (sockets []net.Listener, err error) {
+	isService := control.RuntimeDirectory() != ""
+	if d.runner == nil && !isService {
 		return nil, nil // nobody asks for runs
 	}
 
-	path, err := cfg.Control, error(nil)
-	if path == "" {
-		path, err = control.DefaultPath()
-	}
-	if err == nil {
-		if open := d.control.sockets(); len(open) > 0 && open[0].(*control.Socket).IsAt(path) {
-			return open, nil
+	usual := ""
+	if cfg.Control == "" || isService { // whose unit finds it there
+		usual, err = control.DefaultPath()
+		if err == nil {
+			sockets, err = d.addControl(sockets, usual)
 		}
-		var ln net.Listener
-		if ln, err = control.Listen(path); err == nil {
-			return []net.Listener{ln}, nil
+		if err != nil {
+			d.log.Warn("no control socket", "err", err)
 		}
 	}
-	if cfg.Control != "" {
-		return nil, controlError(&cfg, err)
+	if cfg.Control != "" && cfg.Control != usual {
+		if sockets, err = d.addControl(sockets, cfg.Control); err != nil {
+			closeExcept(sockets, d.control.sockets())
+			return nil, controlError(&cfg, err)
+		}
 	}
-	d.log.Warn("no control socket", "err", err)
-	return nil, nil
+	return sockets, nil
+}
+
+// addControl appends the control socket at a path to others.
+func (d *daemon) addControl(sockets []net.Listener, path string) ([]net.Listener, error) {
+	for _, ln := range d.control.sockets() {
+		if ln.(*control.Socket).IsAt(path) {
+			return append(sockets, ln), nil
+		}
+	}
+	ln, err := control.Listen(path)
+	if err != nil {
+		return sockets, err
+	}
+	return append(sockets, ln), nil
 }
 
 // controlError returns the error of a control socket that cannot be made, with the flag or
@@ -64,9 +78,12 @@ func controlError(cfg *config.Config, err error) error {
 // closed and the last request is over.
 func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /log", d.serveLog)
 	mux.HandleFunc("GET /routes", d.serveRoutes)
-	mux.HandleFunc("POST /trigger", d.serveTrigger)
+	mux.HandleFunc("POST /reload", d.serveReload)
+	if d.runner != nil {
+		mux.HandleFunc("GET /log", d.serveLog)
+		mux.HandleFunc("POST /trigger", d.serveTrigger)
+	}
 	srv := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
@@ -121,6 +138,13 @@ func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// sendResult answers a request for something that may fail.
+func sendResult(w http.ResponseWriter, code int, result control.Result) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(result) // the client may be gone
+}
+
 // maxTriggerSize bounds the paths of a trigger, in bytes.
 const maxTriggerSize = 16 << 20
 
@@ -128,9 +152,7 @@ const maxTriggerSize = 16 << 20
 // answers when the run is over; with ?nowait at once.
 func (d *daemon) serveTrigger(w http.ResponseWriter, r *http.Request) {
 	answer := func(code int, failure string, status int) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(control.TriggerResult{Failure: failure, Status: status}) // the client may be gone
+		sendResult(w, code, control.Result{Failure: failure, Status: status})
 	}
 
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTriggerSize))

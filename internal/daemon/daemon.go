@@ -116,9 +116,10 @@ type daemon struct {
 	end            context.CancelCauseFunc // ends the daemon
 	hangups        <-chan os.Signal        // SIGHUP
 	reloadRequests chan struct{}           // holds one
-	released       chan struct{}           // closed when everything is released that the last reload has replaced
-	background     sync.WaitGroup          // of what a reload leaves to do
-	reloaded       chan struct{}           // holds one: another configuration is active
+	reloadWaiters  reloadWaiters
+	released       chan struct{}  // closed when everything is released that the last reload has replaced
+	background     sync.WaitGroup // of what a reload leaves to do
+	reloaded       chan struct{}  // holds one: another configuration is active
 }
 
 // newDaemon acquires everything that a configuration needs, or nothing. A scan ends when ctx

@@ -72,6 +72,7 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 	for {
 		select {
 		case <-d.reloadRequests:
+			answer := d.reloadWaiters.take()
 			d.notify("RELOADING=1\n" + sd.SdNotifyMonotonicUsec())
 			err := d.reload(ctx)
 			if ctx.Err() != nil {
@@ -84,6 +85,7 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 			}
 			d.last.noteReload(err)
 			d.tellStatus("READY=1\n", d.statusLine())
+			answer(err)
 		case <-ctx.Done():
 			return nil
 		}

@@ -130,10 +130,11 @@ func TestReloadKeepsPages(t *testing.T) {
 -- index.html --
 -- x.toml --
 [server]
+root = '.'
 port = 0
 `)
 	told := s.page("/")
-	s.Reload("[server]\nport = 0\nignore = '*.css'\n[[route]]\nname = 'x'\nmatch = '*.x'\nreload = true\nshell = 'echo x'\n")
+	s.Reload("[server]\nroot = '.'\nport = 0\nignore = '*.css'\n[[route]]\nname = 'x'\nmatch = '*.x'\nreload = true\nshell = 'echo x'\n")
 	s.Write("a.css", "1")
 	s.Write("a.x", "1")
 	if m := told(); !strings.Contains(m, `"command":"reload"`) || strings.Contains(m, "a.css") {
@@ -173,6 +174,7 @@ func TestReloadTwiceReplacesAService(t *testing.T) {
 func TestReloadKeepsFaults(t *testing.T) {
 	const faulty = `
 [server]
+root = '.'
 port = 0
 after = ["stays", "goes"]
 

@@ -252,6 +252,7 @@ secret
 control = "control.sock"
 
 [server]
+root = '.'
 port = 0
 
 [[route]]

@@ -69,7 +69,7 @@ func TestOwnersAddress(t *testing.T) {
 	}
 	defer notices.Close()
 	t.Setenv("NOTIFY_SOCKET", socket)
-	const text = "[server]\nport = 0\n[[route]]\nname = 'build'\nmatch = '*.md'\nstart = true\nrun = ['echo', 'private']\n"
+	const text = "[server]\nroot = '.'\nport = 0\n[[route]]\nname = 'build'\nmatch = '*.md'\nstart = true\nrun = ['echo', 'private']\n"
 	s := begin(t, "-- index.html --\n-- x.toml --\n"+text, "-log-level", "debug")
 	line := s.Await("execlogd: status page ")
 	page := strings.TrimPrefix(line, "execlogd: status page ")

@@ -72,15 +72,15 @@ func (s *store) kind(rights []byte) string {
 func TestDescriptorStore(t *testing.T) {
 	systemd := newStore(t)
 	const route = "[[route]]\nname = 'build'\nrun = ['true']\n"
-	s := begin(t, "-- x.toml --\nserver.port = 0\n"+route)
+	s := begin(t, "-- x.toml --\nserver = { root = '.', port = 0 }\n"+route)
 	if got, want := systemd.until("READY=1"), "+stored-http-0=socket +watches=/memfd:watches (deleted) +batches=/memfd:batches (deleted) +inotify=anon_inode:inotify"; got != want {
 		t.Errorf("at the start\n%s, want\n%s", got, want)
 	}
-	s.Reload("server.port = 0\nlog_level = 'debug'\n" + route)
+	s.Reload("server = { root = '.', port = 0 }\nlog_level = 'debug'\n" + route)
 	if got := systemd.until("READY=1"); got != "" {
 		t.Errorf("after a reload with the same address: %s", got)
 	}
-	s.Reload("server.host = '127.0.0.2'\nserver.port = 0\n" + route)
+	s.Reload("server = { root = '.', host = '127.0.0.2', port = 0 }\n" + route)
 	if got, want := systemd.until("READY=1"), "-stored-http-0 +stored-http-0=socket"; got != want {
 		t.Errorf("at another address: %s, want %s", got, want)
 	}
