@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The service is started again whatever has ended it.
@@ -21,6 +22,7 @@ func TestUnitHeals(t *testing.T) {
 	t.Run("it is killed, crashes and hangs", func(t *testing.T) { testCrashes(t, h.in(t)) })
 	t.Run("its port is taken", func(t *testing.T) { testTakenPort(t, h.in(t)) })
 	t.Run("its configuration is missing", func(t *testing.T) { testMissingConfiguration(t, h.in(t)) })
+	t.Run("it is stopped while commands run", func(t *testing.T) { testStop(t, h.in(t)) })
 }
 
 // mainPID returns the process of the service; 0 is none.
@@ -90,4 +92,42 @@ func testMissingConfiguration(t *testing.T, h *host) {
 	h.awaitActive("0")
 	expectPage(t, h.client(), address+"/", "<p>zero\n")
 	h.run("systemctl", "stop", "execlogd")
+}
+
+// At a stop commands end by their own rules, for which systemd waits as long as it takes.
+func testStop(t *testing.T, h *host) {
+	tests := []struct {
+		route       string
+		least, most time.Duration
+		done        string
+	}{
+		{"shell = 'echo up; sleep 3; echo done >/srv/out/done'", 0, 6 * time.Second, "done"},
+		{"grace = '4s'\nshell = 'trap \"\" TERM; echo up; while :; do sleep 1; done'", 3500 * time.Millisecond, 9 * time.Second, ""},
+	}
+	for _, tt := range tests {
+		write(t, h.path("/"), map[string]string{
+			"etc/execlogd.toml": "[[route]]\nname = 'job'\nroot = '/srv/www'\nstart = true\n" + tt.route + "\n",
+			"srv/out/done":      "",
+			"etc/systemd/system/execlogd.service.d/stop.conf": "[Service]\nReadWritePaths=/srv/out\nTimeoutStopSec=2\n",
+		})
+		if err := os.Chmod(h.path("srv/out/done"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		setOptions(t, h, "-config /etc/execlogd.toml")
+		h.run("systemctl", "daemon-reload")
+		h.run("systemctl", "start", "execlogd")
+		h.run("timeout", "60", "sh", "-c", "until journalctl --unit=execlogd --output=cat | grep --quiet up; do sleep 0.05; done")
+		begun := time.Now()
+		h.run("systemctl", "stop", "execlogd")
+		if took := time.Since(begun); took < tt.least || took > tt.most+maxWait/2 {
+			t.Errorf("%s\nthe stop took %v", tt.route, took)
+		} else {
+			t.Logf("the stop took %v", took)
+		}
+		expect(t, "how it ended", h.run("systemctl", "show", "--property=Result,ExecMainStatus", "execlogd"), "Result=success\nExecMainStatus=0")
+		expect(t, "what was done", h.run("cat", "/srv/out/done"), tt.done)
+	}
+	os.Remove(h.path("etc/execlogd.toml"))
+	os.Remove(h.path("etc/systemd/system/execlogd.service.d/stop.conf"))
+	h.run("systemctl", "daemon-reload")
 }

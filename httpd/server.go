@@ -133,8 +133,10 @@ func New(opts Options) (*Server, error) {
 // http.Server, whose program calls Close to close the browsers' sockets, as
 // http.Server.Shutdown does not.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.requests.begin()
-	defer s.requests.end()
+	if r.RequestURI != "*" { // which asks whether there is a server, and for nothing that it has
+		s.requests.begin()
+		defer s.requests.end()
+	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 
 	// Nothing here wants a body. A client that announces one is answered at once, and

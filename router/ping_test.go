@@ -3,6 +3,8 @@ package router
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,4 +83,49 @@ func TestPingOfARouterThatHangs(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// At a stop a callback may go on for the grace, unless its route is to stop at once.
+func TestStopAtOnce(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		ended := make(map[string]time.Duration)
+		var mu sync.Mutex
+		var stopped time.Time
+		until := func(name string) Callback {
+			return func(ctx context.Context, _ []inotify.Event) error {
+				<-ctx.Done()
+				mu.Lock()
+				defer mu.Unlock()
+				ended[name] = time.Since(stopped)
+				return ctx.Err()
+			}
+		}
+		var outcomes []Outcome
+		post := func(run Run) {
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes = append(outcomes, run.Outcome)
+		}
+		r := mustNew(t, Options{Post: post},
+			Route{Name: "slow", Roots: []string{"/"}, Callback: until("slow")},
+			Route{Name: "fast", Roots: []string{"/"}, Callback: until("fast"), StopAtOnce: true})
+		r.SetGrace(3 * time.Second)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		for _, name := range []string{"slow", "fast"} {
+			if _, err := r.Trigger(name, inotify.Event{Root: "/", Path: "a"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		stopped = time.Now()
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if ended["fast"] != 0 || ended["slow"] != 3*time.Second || !slices.Equal(outcomes, []Outcome{Stopped, Stopped}) {
+			t.Errorf("after the stop they ended at %v, as %v", ended, outcomes)
+		}
+	})
 }

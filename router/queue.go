@@ -231,6 +231,9 @@ func (q *queue) start(now time.Time) {
 	cause := s.noteRunStart(q.batch.cause, now)
 	run := newRun(q, now)
 	run.cause, run.ctx = cause, s.router.ctx
+	if s.route.StopAtOnce {
+		run.ctx = s.router.atOnce
+	}
 	if s.route.OnBusy == Restart {
 		run.ctx, run.cancel = context.WithCancelCause(run.ctx)
 	}

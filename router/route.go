@@ -123,6 +123,10 @@ type Route struct {
 	// not wait for the watcher.
 	ReadOnly bool
 
+	// StopAtOnce ends the context of the callback at once when the router is told to stop,
+	// without Options.Grace.
+	StopAtOnce bool
+
 	// Background says that what a run starts goes on when the callback has returned,
 	// as a server does. Then what happens soon after that may be caused by it as well.
 	Background bool

@@ -73,7 +73,6 @@ type Options struct {
 // called by any goroutine at any time.
 type Router struct {
 	logger  *slog.Logger
-	grace   time.Duration
 	post    func(Run)
 	waiting func(route string, file inotify.Event)
 	problem func(error)
@@ -95,6 +94,9 @@ type Router struct {
 	phase      phase
 	ctx        context.Context         // of callbacks; nil before Run
 	kill       context.CancelCauseFunc // ends ctx
+	atOnce     context.Context         // of callbacks with StopAtOnce
+	stopNow    context.CancelCauseFunc // ends atOnce
+	grace      time.Duration           // of callbacks when Run is told to stop
 	maxRunning int                     // callbacks at once
 	running    int                     // callbacks
 	dirty      bool                    // there is something for update to do
@@ -120,7 +122,7 @@ const (
 func New(opts Options, routes ...Route) (*Router, error) {
 	r := &Router{
 		logger:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		grace:      max(0, cmp.Or(opts.Grace, DefaultGrace)),
+		grace:      graceOf(opts.Grace),
 		maxRunning: concurrency(opts.Concurrency),
 		post:       opts.Post,
 		waiting:    opts.Waiting,
@@ -147,6 +149,16 @@ func concurrency(n int) int {
 		return math.MaxInt
 	}
 	return cmp.Or(n, max(DefaultConcurrency, runtime.GOMAXPROCS(0)))
+}
+
+// graceOf returns how long callbacks may go on by Options.Grace.
+func graceOf(d time.Duration) time.Duration { return max(0, cmp.Or(d, DefaultGrace)) }
+
+// SetGrace replaces Options.Grace.
+func (r *Router) SetGrace(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.grace = graceOf(d)
 }
 
 // SetConcurrency replaces Options.Concurrency. Callbacks that run go on.
@@ -216,6 +228,7 @@ func (r *Router) begin(ctx context.Context) error {
 		return errors.New("router: Run was called before: make a new Router for another run")
 	}
 	r.ctx, r.kill = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.atOnce, r.stopNow = context.WithCancelCause(r.ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -243,10 +256,12 @@ func (r *Router) wait(ctx context.Context) {
 	for _, s := range r.states {
 		s.drop()
 	}
+	grace := r.grace
 	r.mu.Unlock()
 
-	kill := time.AfterFunc(r.grace, func() {
-		r.kill(fmt.Errorf("stopped with the router after a grace of %v: %w", r.grace, context.Canceled))
+	r.stopNow(fmt.Errorf("stopped with the router: %w", context.Canceled))
+	kill := time.AfterFunc(grace, func() {
+		r.kill(fmt.Errorf("stopped with the router after a grace of %v: %w", grace, context.Canceled))
 	})
 	defer kill.Stop()
 	r.runs.Wait()

@@ -51,6 +51,7 @@ type Config struct {
 	LogFormat string
 	Control   string        // the control socket, absolute; empty for the usual place
 	Jobs      int           // that run at once; 0 for the router's default
+	StopGrace time.Duration // for requests and commands at a stop; negative is none
 	IdleExit  time.Duration // after which the daemon ends when it has nothing to do; 0 for never
 
 	Routes []Route
@@ -61,6 +62,9 @@ type Config struct {
 
 // defaultDelay is the default of delay in [server].
 const defaultDelay = 100 * time.Millisecond
+
+// defaultStopGrace is the default of stop_grace.
+const defaultStopGrace = 5 * time.Second
 
 // defaultConfig returns what the daemon does without flags and without a file. Its
 // root is dir.
@@ -77,6 +81,7 @@ func defaultConfig(dir string) Config {
 		Debounce:   router.DefaultDebounce,
 		Hidden:     router.DefaultIgnore(),
 		LogFormat:  "auto",
+		StopGrace:  defaultStopGrace,
 	}
 }
 
@@ -92,6 +97,7 @@ func (cfg *Config) keys() []key {
 		{"log_format", oneOf(&cfg.LogFormat, logFormats), "auto", "log in this `format`: text, json, or auto, which is text with colours on a terminal"},
 		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID", "with -config, listen for execlogd log, reload and trigger on this `socket`"},
 		{"idle_exit", duration(&cfg.IdleExit, 0), "0s, never", "end when no page was open and no request came for this `duration`, for a service\nthat its socket starts again; never while there are routes"},
+		{"stop_grace", duration(&cfg.StopGrace, none), cfg.StopGrace, "at a stop, let requests and commands go on for this `duration`"},
 		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
 		{"server", func(t *tables, v value) {
 			cfg.Serve = true

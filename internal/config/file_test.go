@@ -73,7 +73,8 @@ PORT = "8080"
 	build, serve := cfg.Routes[0], cfg.Routes[1]
 	want := Route{
 		Route: router.Route{
-			Name: "build", Roots: []string{"/dir/src"}, Patterns: []string{"*.md", "templates/**"}, Hidden: router.DefaultIgnore(), Ignore: []string{"drafts"}, Outputs: []string{"public/"},
+			StopAtOnce: true,
+			Name:       "build", Roots: []string{"/dir/src"}, Patterns: []string{"*.md", "templates/**"}, Hidden: router.DefaultIgnore(), Ignore: []string{"drafts"}, Outputs: []string{"public/"},
 			NotRecursive: true, Mask: inotify.Modify | inotify.Create, Delay: time.Second, Debounce: 2 * time.Second, Quiet: router.DefaultQuiet, Settle: 3 * time.Second,
 			Per: router.PerFile, OnFailure: router.Continue, OnBusy: router.Restart, Timeout: 4 * time.Second, Retries: 6, Backoff: 7 * time.Second,
 		},
@@ -156,11 +157,11 @@ func TestMistakes(t *testing.T) {
 		{"[server]\nprot = 1", `x.toml:2:1: unknown key "prot": is port meant?`},
 		{"[server]\nallow-host = 'a'", `x.toml:2:1: unknown key "allow-host": is allow_host meant?`},
 		{"[server]\nPort = 1", `x.toml:2:1: unknown key "Port": is port meant?`},
-		{"port = 1", `x.toml:1:1: unknown key "port": port belongs to [server]; here is log_level, log_format, control, idle_exit, jobs, server, route`},
+		{"port = 1", `x.toml:1:1: unknown key "port": port belongs to [server]; here is log_level, log_format, control, idle_exit, stop_grace, jobs, server, route`},
 		{"[server]\nrun = ['x']", `x.toml:2:1: unknown key "run": run belongs to a [[route]]; here is root, `},
 		{wrongRoute("on_failure = 'stop'"), `x.toml:4:14: route "x" has on_failure = "stop", which is for a program that goes on running: add service = true, or want "cancel"`},
 		{wrongRoute("log_level = 'info'"), `x.toml:4:1: unknown key "log_level": log_level belongs to the top of the file; here is name, `},
-		{"colour = 1", `x.toml:1:1: unknown key "colour": want one of log_level, log_format, control, idle_exit, jobs, server, route`},
+		{"colour = 1", `x.toml:1:1: unknown key "colour": want one of log_level, log_format, control, idle_exit, stop_grace, jobs, server, route`},
 		{"a.b.c = 1", `x.toml:1:1: unknown key "a": want one of`},
 		{"[[route]]\nname = 'x'\nrun = ['x']\n[route.on.busy]", `x.toml:4:8: unknown key "on": want one of`},
 		{"[rout]\nname = 'x'", `x.toml:1:2: unknown key "rout": is route meant?`},

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
@@ -28,6 +29,7 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 		Watches:      watches,
 		AllowHosts:   cfg.AllowHosts,
 		AllowOrigins: cfg.AllowOrigins,
+		Grace:        cfg.StopGrace,
 	}
 
 	if cfg.Static {
@@ -131,4 +133,24 @@ func (cfg *Config) Roots() []string {
 // WaitsFor reports whether a root need not exist at the start.
 func (cfg *Config) WaitsFor(root string) bool {
 	return slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
+}
+
+// StopTime returns how long a stop may take: commands end first, then requests, then
+// services.
+func (cfg *Config) StopTime() time.Duration {
+	const others = 5 * time.Second // for what has no grace of its own
+	grace := max(0, cfg.StopGrace)
+	var commands, services time.Duration
+	for _, c := range cfg.Routes {
+		own := max(0, c.Service.Grace)
+		switch {
+		case c.IsService:
+			services = max(services, own)
+		case c.StopAtOnce:
+			commands = max(commands, own)
+		default:
+			commands = max(commands, grace+own)
+		}
+	}
+	return commands + grace + services + others
 }

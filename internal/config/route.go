@@ -91,7 +91,10 @@ func (c *Route) keys() []key {
 		{"timeout", duration(&c.Timeout, 0), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
 		{"retries", number(&c.Retries, 0, 1000), nil, "run a command that failed again this `number` of times, unless a file changes first"},
 		{"backoff", duration(&c.Backoff, none), c.Backoff, "wait this `duration` before the first retry, and twice as long before each further one"},
-		{"grace", duration(&c.Service.Grace, none), c.Service.Grace, "kill a command that has not ended this `duration` after it was asked to"},
+		{"grace", func(t *tables, v value) {
+			duration(&c.Service.Grace, none)(t, v)
+			c.StopAtOnce = true // it has time of its own
+		}, c.Service.Grace, "kill a command that has not ended this `duration` after it was asked to"},
 		{"leave", leave(&c.Service.Leave), nil, "let `processes` of this name keep running that the command leaves behind; true is all\n(may be repeated)"},
 		{"stop_signal", signal(&c.Service.StopSignal), "SIGTERM", "ask the command to end by this `signal`"},
 		{"signal", signal(&c.Service.ReloadSignal), nil, "send this `signal` to a command that keeps running when a file changes, and start it\nagain only when it has ended"},

@@ -41,7 +41,7 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 	}()
 
 	opts := router.Options{
-		Concurrency: cfg.Jobs, Waiting: d.logWaiting, Post: p.post,
+		Concurrency: cfg.Jobs, Grace: cfg.StopGrace, Waiting: d.logWaiting, Post: p.post,
 		State: p.state.batches.File, Problem: func(err error) { d.log.Warn("routes", "err", err) },
 	}
 	if p.router, err = router.New(opts, p.routes(cfg)...); err != nil {
@@ -99,6 +99,7 @@ func (p *pipeline) dropRoots() {
 // start are triggered. An error means that the pipeline has ended.
 func (p *pipeline) replace(cfg *resolvedConfig) error {
 	p.router.SetConcurrency(cfg.Jobs)
+	p.router.SetGrace(cfg.StopGrace)
 	if err := p.router.SetRoutes(p.routes(cfg)...); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -125,12 +126,14 @@ func (d *daemon) tellStatus(before, status string) {
 	}
 }
 
-// notifyStopping tells systemd that the daemon is stopping, and nothing after that.
+// notifyStopping tells systemd that the daemon is stopping and how long that may take, and
+// nothing after that.
 func (d *daemon) notifyStopping() {
 	d.last.mu.Lock()
 	defer d.last.mu.Unlock()
 	d.last.stopping = true
 	d.notify("STOPPING=1\nSTATUS=stopping")
+	d.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.active.Load().StopTime().Microseconds()))
 }
 
 // keepStatus tells systemd that the daemon is ready, and then the status whenever it is

@@ -148,7 +148,11 @@ func TestNoSignOfAHungServer(t *testing.T) {
 
 	sign, end := httpSign(serve, slog.New(slog.DiscardHandler))
 	defer end()
+	idle := server.Idle()
 	expectHang(t, sign.prove, gate.Lock, gate.Unlock)
+	if now := server.Idle(); now < idle+patience {
+		t.Errorf("idle for %v before and %v after: the sign counts as use", idle, now)
+	}
 }
 
 func TestNoSignOfSocketsThatAreNotAccepted(t *testing.T) {
