@@ -1,13 +1,19 @@
 package inotify
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/execlog/execlogd/inotify/internal/dirfd"
+	"github.com/execlog/execlogd/internal/statelog"
 )
 
 // TestResumeWithoutARoot checks that roots which are gone are reported, and that the tree is right when
@@ -214,6 +220,47 @@ func TestResumePolls(t *testing.T) {
 	}
 }
 
+// FuzzLoadState checks that no content of the file is a crash, and that what is taken from it is saved
+// as it was.
+func FuzzLoadState(f *testing.F) {
+	tr, saved := newStateFixture(f)
+	tr.do("mkdir a/b\nwrite f")
+	tr.mustAdd(tr.watcher.Add(Subscription{Root: tr.at("f"), SkipKey: "key"}))
+	tr.read()
+	tr.must(tr.watcher.Close())
+	log, records, err := statelog.Open(saved.file)
+	tr.must(err)
+	tr.must(log.Close())
+	for _, r := range records {
+		f.Add(r)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		load := func(b []byte) *Watcher {
+			w := newWatcher(Options{})
+			w.state.consistent = new(atomic.Uint64)
+			if len(b) == 0 || len(b) > 1<<12 || w.loadState([][]byte{b}) != nil {
+				return nil
+			}
+			return w
+		}
+		w := load(b)
+		if w == nil {
+			return
+		}
+		for n := range w.tree.All() {
+			w.hasInode(n, dirfd.Inode{})
+		}
+		roots := w.appendRoots(nil)
+		again := load(w.tree.AppendAll(append(binary.AppendUvarint([]byte{changesOfTree}, uint64(len(roots))), roots...)))
+		if again == nil {
+			t.Fatal("what was loaded and saved is not loaded")
+		}
+		if got := again.appendRoots(nil); !bytes.Equal(got, roots) {
+			t.Errorf("got\n%q\nwant\n%q", got, roots)
+		}
+	})
+}
+
 // TestFlushWaitsForUnfinished checks that Flush does not return between the records of the process before.
 func TestFlushWaitsForUnfinished(t *testing.T) {
 	tr, _ := newStateFixture(t)
@@ -272,8 +319,9 @@ func TestResumeWithUnreadable(t *testing.T) {
 			tr.must(os.Chmod(tr.at("closed"), 0))
 			tr.must(os.Chmod(tr.at("open"), 0o600)) // what is in it can be listed, and not reached
 			tr.read()
-			tr.must(tr.watcher.Close())
-			saved = tr.newState()
+			tr.leave(saved)
+			saved.instance.Close()
+			saved.instance = nil
 			tr.resume(saved) // which finds them
 			tr.read()
 			tr.must(tr.waitForClock())

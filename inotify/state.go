@@ -52,6 +52,8 @@ type state struct {
 	roots  []byte // what appendRoots returned when it was written last
 	record []byte // to be used again
 
+	rootIDs []dirtree.ID // to be used again
+
 	isPending, consistent, hasUnknown, firstRecord *atomic.Uint64 // words of the shared memory
 
 	closed        []byte // what appendEntries returned for the directories that cannot be read
@@ -151,7 +153,7 @@ func (w *Watcher) loadState(records [][]byte) error {
 	}
 	w.setTree(tree)
 	w.mask, w.devices, w.rootPaths = mask|internalMask, devices, rootPaths
-	w.state.roots, w.state.saved, w.state.unfinished = roots, saved, unfinished
+	w.state.roots, w.state.saved, w.state.unfinished = bytes.Clone(roots), saved, unfinished // the records are large
 	w.state.mounts, w.state.unreadable = mounts, unreadable
 	w.consistent = time.Unix(0, int64(w.state.consistent.Load()))
 	w.content.floor = w.consistent.UnixNano()
@@ -191,7 +193,13 @@ func (w *Watcher) appendRoots(b []byte) []byte {
 	}
 
 	b = binary.AppendUvarint(b, uint64(len(w.rootPaths)))
-	for _, n := range slices.Sorted(maps.Keys(w.rootPaths)) {
+	ids := w.state.rootIDs[:0]
+	for n := range w.rootPaths {
+		ids = append(ids, n)
+	}
+	slices.Sort(ids)
+	w.state.rootIDs = ids
+	for _, n := range ids {
 		b = binary.AppendUvarint(b, uint64(n))
 		appendString(w.rootPaths[n])
 	}

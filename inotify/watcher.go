@@ -461,7 +461,9 @@ func (w *Watcher) read() ([]byte, error) {
 	s := &w.state
 	if len(s.unfinished) > 0 {
 		buf := s.unfinished[0]
-		s.unfinished = s.unfinished[1:]
+		if s.unfinished = s.unfinished[1:]; len(s.unfinished) == 0 {
+			s.unfinished = nil // which lets go of the content of the file
+		}
 		return buf, nil
 	}
 

@@ -110,7 +110,7 @@ func Load(changes [][]byte, devices int) (*Tree, error) {
 	for _, b := range changes {
 		for len(b) > 0 {
 			n, dir, rest, ok := cutChange(b)
-			if !ok || n == 0 || n > maxID || int(dir.device) >= max(devices, 1) {
+			if !ok || n == 0 || n > maxID || dir.kind != changeGone && int(dir.device) >= devices {
 				return nil, ErrChanges
 			}
 			if grow := int(n) + 1 - len(dirs); grow > 0 {
