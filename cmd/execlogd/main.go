@@ -74,10 +74,10 @@ func quitOnKey() {
 
 	go func() {
 		<-quit
-		if t := activeTerminal.Load(); t != nil {
-			t.keys.off() // which restores the modes of the terminal
-		}
 		logging.WriteFatal(os.Stderr, errors.New("quit at once by SIGQUIT"))
+		if t := activeTerminal.Load(); t != nil {
+			t.keys.off() // which restores the modes of the terminal; last, as they may be set meanwhile
+		}
 		os.Exit(128 + int(syscall.SIGQUIT))
 	}()
 }
