@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/httpd/internal/ratelimit"
@@ -23,7 +24,7 @@ var (
 	originRefused   = logKind{slog.LevelInfo, "origin refused", logBurst}
 	policyInPage    = logKind{slog.LevelWarn, "page's policy blocks live reload", logPolicyBurst} // found in a file
 	policyReported  = logKind{slog.LevelWarn, "page's policy blocks live reload", logBurst}       // by a page
-	noDescriptor    = logKind{slog.LevelError, "no file descriptor left", logBurst}
+	noDescriptor    = logKind{slog.LevelWarn, "no file descriptor left", 1}                       // a state, not a fault of each request
 	notAccepted     = logKind{slog.LevelError, "connection not accepted", logBurst}
 	fileUnreadable  = logKind{slog.LevelError, "file unreadable", logBurst}
 	pageNotRendered = logKind{slog.LevelError, "page not rendered", logBurst}
@@ -114,7 +115,11 @@ func (l errorLog) Write(text []byte) (int, error) {
 	line := strings.TrimSuffix(string(text), "\n")
 
 	if err, ok := strings.CutPrefix(line, "http: Accept error: "); ok {
-		s.logLimited(notAccepted, "err", err)
+		kind := notAccepted
+		if strings.Contains(err, syscall.EMFILE.Error()) || strings.Contains(err, syscall.ENFILE.Error()) {
+			kind = noDescriptor // it is tried again
+		}
+		s.logLimited(kind, "err", err)
 	} else if what, ok := strings.CutPrefix(line, "http: panic serving "); ok {
 		err, stack, _ := strings.Cut(what, "\n")
 		s.logLimited(handlerPanicked, "err", err, "stack", stack)
