@@ -343,7 +343,8 @@ func writeFile(site, name string, _ int) error {
 }
 
 // writeTree writes a file, in turns: in new directories, by rename, in a directory that
-// is then renamed to its visible name, and in one that is renamed all the time.
+// is then renamed to its visible name, and in one that is renamed 50 times, with what is
+// in it so far.
 func writeTree(site, name string, n int) error {
 	in := func(elem ...string) string { return filepath.Join(append([]string{site}, elem...)...) }
 	switch n % 4 {
@@ -356,7 +357,7 @@ func writeTree(site, name string, n int) error {
 		dir := in(".draft-" + name)
 		return cmp.Or(os.Mkdir(dir, 0o755), writeFile(dir, name, n), os.Rename(dir, in("dir-"+name)))
 	default:
-		dir, next := in(fmt.Sprint("moving-", n)), in(fmt.Sprint("moving-", n+4))
+		dir, next := in(fmt.Sprintf("moving-%d-%d", n/200, n)), in(fmt.Sprintf("moving-%d-%d", n/200, n+4))
 		return cmp.Or(os.MkdirAll(dir, 0o755), writeFile(dir, name, n), os.Rename(dir, next))
 	}
 }
