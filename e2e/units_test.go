@@ -230,7 +230,8 @@ func testBuild(t *testing.T, h *host) {
 	h.atEnd(t, "systemctl", "stop", "execlogd")
 	h.run("systemctl", "daemon-reload")
 
-	config := "server.root = '/srv/www'\n"
+	var config strings.Builder
+	config.WriteString("server.root = '/srv/www'\n")
 	want := map[string]string{}
 	for _, tool := range []struct{ name, source, text, command, out string }{
 		// A hot function, so that the compiler is at work.
@@ -243,11 +244,11 @@ func testBuild(t *testing.T, h *host) {
 			continue
 		}
 		write(t, h.path("srv/src"), map[string]string{tool.source: tool.text, "site/config.toml": "title = 'a'\nresourceDir = '/srv/build/resources'\n"})
-		config += fmt.Sprintf("[[route]]\nname = '%s'\nroot = '/srv/src'\ndir = '/srv/src'\nstart = true\nshell = 'touch /srv/src/leak || %s'\n", tool.name, tool.command)
+		fmt.Fprintf(&config, "[[route]]\nname = '%s'\nroot = '/srv/src'\ndir = '/srv/src'\nstart = true\nshell = 'touch /srv/src/leak || %s'\n", tool.name, tool.command)
 		want[tool.name] = tool.out
 	}
 	h.run("chmod", "a+w", "/srv/src") // which the sandbox does not open, though
-	write(t, h.path("etc"), map[string]string{"execlogd.toml": config})
+	write(t, h.path("etc"), map[string]string{"execlogd.toml": config.String()})
 	t.Cleanup(func() { os.Remove(h.path("etc/execlogd.toml")) })
 	setOptions(t, h, "-config /etc/execlogd.toml")
 	h.run("systemctl", "start", "execlogd")
