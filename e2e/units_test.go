@@ -74,6 +74,7 @@ func testInstances(t *testing.T, h *host) {
 	if out, _ := h.command("execlogd", "log").CombinedOutput(); !strings.Contains(string(out), both) {
 		t.Errorf("execlogd log says %s", out)
 	}
+	h.run("systemctl", "reload", "execlogd@docs", "execlogd@shop")
 	h.run("systemctl", "stop", "execlogd@shop.socket", "execlogd@shop.service")
 	h.run("execlogd", "log", "-control", "/run/execlogd@docs/control.sock")
 	expectPage(t, docs, "http://localhost/", "<p>docs\n")
@@ -316,6 +317,7 @@ func testUser(t *testing.T, h *host) {
 	as("systemctl", "--user", "enable", "--now", "execlogd.socket")
 	expectPage(t, h.client(), address+"/", "<p>site\n")
 	as("execlogd", "log")
+	as("systemctl", "--user", "reload", "execlogd")
 	by := as("sh", "-c", `cd && { execlogd -config site.toml -port 8008 >/dev/null 2>log </dev/null & } && until grep --quiet serving log; do sleep 0.05; done && ls $XDG_RUNTIME_DIR/execlogd`)
 	as("systemctl", "--user", "stop", "execlogd.socket", "execlogd.service")
 	expect(t, "sockets of other daemons", as("sh", "-c", "ls $XDG_RUNTIME_DIR/execlogd"), by)
