@@ -39,13 +39,13 @@ type Options struct {
 	// date links livereload.js itself. The server's own pages still have the script.
 	NoInject bool
 
-	// Logger gets, at level Error, what keeps requests from being answered; at Warn,
-	// pages whose policy blocks live reload, and that descriptors have run out; at Info, requests that are refused for
-	// their Host or Origin; and at Debug, the life of browsers and connections. Lines
-	// above Debug that whoever can connect may cause are limited: of each kind five
-	// at once (50 of policies in pages, 1 of descriptors), then one a minute, which has the number of
-	// lines that were left out before it as "suppressed". Close logs how many were left
-	// out last. Nil discards all.
+	// Logger gets, at level Error, what keeps requests from being answered; at Warn, that
+	// descriptors have run out, and pages whose policy blocks live reload; at Info,
+	// requests that are refused for their Host or Origin; and at Debug, the life of
+	// browsers and connections. Lines above Debug that whoever can connect may cause are
+	// limited: of each kind five at once (50 of policies in pages, 1 of descriptors), then
+	// one a minute, which has the number of lines that were left out before it as
+	// "suppressed". Close logs how many were left out last. Nil discards all.
 	Logger *slog.Logger
 
 	// AllowHosts are further names by which the server may be addressed: a
