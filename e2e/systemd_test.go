@@ -86,7 +86,8 @@ func testSocket(t *testing.T, h *host) {
 		t.Fatalf("the service is %s before the first request", out)
 	}
 	expectPage(t, h.client(), address+"/", "<p>two\n")
-	h.run("systemctl", "is-active", "execlogd.service")
+	// It answers before it says that it is ready.
+	h.run("timeout", "30", "sh", "-c", "until systemctl --quiet is-active execlogd.service; do sleep 0.05; done")
 
 	// While the service restarts, requests wait in the socket's queue.
 	h.run("systemctl", "restart", "--no-block", "execlogd.service")
