@@ -97,12 +97,12 @@ func testMissingConfiguration(t *testing.T, h *host) {
 // At a stop commands end by their own rules, for which systemd waits as long as it takes.
 func testStop(t *testing.T, h *host) {
 	tests := []struct {
-		route       string
+		says, route string
 		least, most time.Duration
 		done        string
 	}{
-		{"shell = 'echo up; sleep 3; echo done >/srv/out/done'", 0, 6 * time.Second, "done"},
-		{"grace = '4s'\nshell = 'trap \"\" TERM; echo up; while :; do sleep 1; done'", 3500 * time.Millisecond, 9 * time.Second, ""},
+		{"first", "shell = 'echo first; sleep 3; echo done >/srv/out/done'", 0, 6 * time.Second, "done"},
+		{"second", "grace = '4s'\nshell = 'trap \"\" TERM; echo second; while :; do sleep 1; done'", 3500 * time.Millisecond, 9 * time.Second, ""},
 	}
 	for _, tt := range tests {
 		write(t, h.path("/"), map[string]string{
@@ -116,7 +116,7 @@ func testStop(t *testing.T, h *host) {
 		setOptions(t, h, "-config /etc/execlogd.toml")
 		h.run("systemctl", "daemon-reload")
 		h.run("systemctl", "start", "execlogd")
-		h.run("timeout", "60", "sh", "-c", "until journalctl --unit=execlogd --output=cat | grep --quiet up; do sleep 0.05; done")
+		h.run("timeout", "60", "sh", "-c", "until journalctl --unit=execlogd --output=cat | grep --quiet '"+tt.says+"$'; do sleep 0.05; done")
 		begun := time.Now()
 		h.run("systemctl", "stop", "execlogd")
 		if took := time.Since(begun); took < tt.least || took > tt.most+maxWait/2 {
