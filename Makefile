@@ -146,6 +146,7 @@ uninstall: ## what install put there, and the service; /srv/www stays
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man5/execlogd.toml.5 $(addprefix man1/,execlogd.1 $(pages)))
 	rm -f $(addprefix $(DESTDIR),$(BASHDIR)/execlogd $(ZSHDIR)/_execlogd $(FISHDIR)/execlogd.fish)
 	rm -rf $(DESTDIR)$(DOCDIR)
+	@$(unless-staged) rm -rf /var/lib/{,private/}execlogd{,@*}
 	@$(unless-staged) { systemctl daemon-reload; journalctl --update-catalog; }
 
 # Packages and archives are for these. The same commit makes the same bytes.

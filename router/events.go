@@ -37,8 +37,10 @@ func (s *routeState) addAll(events []inotify.Event, now time.Time, by []*Submiss
 // want changes only what is known already.
 func (s *routeState) add(e inotify.Event, now time.Time, by []*Submission) {
 	k := keyOf(e)
+	ignored := e.Mask&beforeStart != 0 && !s.route.CatchUp
+	e.Mask &^= beforeStart
 	wanted := s.wants(e) || e.Mask == 0 && s.isFor(e)
-	wanted = s.isEmptyNewFile(k, e) || wanted
+	wanted = (s.isEmptyNewFile(k, e) || wanted) && !ignored
 
 	// What the route's own runs have written is neither wanted nor waited for. Both
 	// calls must see each event.

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
@@ -42,6 +43,7 @@ type Listener struct {
 type Group struct {
 	watcher *inotify.Watcher
 	problem func(error) // inotify.Options.Problem
+	began   time.Time   // see markBeforeStart; zero during Run, and if there is nothing to mark
 
 	setting sync.Mutex // held while listeners, or what they watch, change; locked before mu
 
@@ -65,12 +67,16 @@ type subscribedRoot struct {
 // *inotify.LimitError), the rest is polled, and inotify.Options.Problem is told. What happens from now on is kept for Run. The Group must be
 // closed.
 func NewGroup(opts inotify.Options, listeners ...Listener) (*Group, error) {
+	began := time.Now()
 	watcher, err := inotify.New(opts)
 	if err != nil {
 		return nil, err
 	}
 
 	g := &Group{watcher: watcher, problem: opts.Problem}
+	if resumption, _ := watcher.Resumed(); resumption == inotify.ResumedState && opts.Instance == nil {
+		g.began = began
+	}
 	if g.problem == nil {
 		g.problem = func(error) {}
 	}
@@ -185,6 +191,7 @@ func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
 	l.Router.findRepository(l.Root)
 	l.Router.ignoreFiles.Forget(l.Root)
 	root := &subscribedRoot{Listener: l, routes: l.Router.routes.Load()}
+	began := g.began
 
 	var err error
 	root.handle, err = g.watcher.Add(inotify.Subscription{
@@ -199,6 +206,10 @@ func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
 			}
 			if l.Router.ignoreFiles.Update(l.Root, events) {
 				g.watcher.Rescan(l.Root)
+			}
+			if !began.IsZero() && slices.ContainsFunc(events, isOverflow) {
+				events = markBeforeStart(events, began)
+				began = time.Time{}
 			}
 			l.deliver(events)
 		},
@@ -219,8 +230,8 @@ func (l Listener) deliver(events []inotify.Event) {
 	const gone = inotify.DeleteSelf | inotify.MoveSelf
 	for _, e := range events {
 		switch {
-		case e.Mask&inotify.Overflow != 0:
-			if l.Lost != nil {
+		case isOverflow(e):
+			if l.Lost != nil && e.Mask&beforeStart == 0 {
 				l.Lost()
 			}
 		case e.Path == "." && e.Mask&inotify.IsDir != 0 && e.Mask&(gone|inotify.Create) != 0:
@@ -229,6 +240,35 @@ func (l Listener) deliver(events []inotify.Event) {
 			}
 		}
 	}
+}
+
+// beforeStart is in the mask of an event that happened before the watcher began.
+const beforeStart inotify.Mask = 1 << 27
+
+func isOverflow(e inotify.Event) bool { return e.Mask&inotify.Overflow != 0 }
+
+// markBeforeStart returns events that a scan has found, with a mark for those that happened before a
+// time. In case of doubt, such as within a tick of the clock of files, there is none. For what is
+// gone the scan itself is what counts.
+func markBeforeStart(events []inotify.Event, began time.Time) []inotify.Event {
+	events = slices.Clone(events)
+	for i := range events {
+		e := &events[i]
+		info, err := os.Lstat(e.Name())
+		if isOverflow(*e) || err != nil || !ctime(info).Add(clockTick).After(began) {
+			e.Mask |= beforeStart
+		}
+	}
+	return events
+}
+
+// clockTick is the longest tick of the clock from which files get their times.
+const clockTick = 20 * time.Millisecond
+
+// ctime returns when a file was changed last, in content or otherwise.
+func ctime(info os.FileInfo) time.Time {
+	stat := info.Sys().(*syscall.Stat_t)
+	return time.Unix(stat.Ctim.Unix())
 }
 
 // commit runs the routers that are new, and makes these the roots of the Group unless a
@@ -311,6 +351,9 @@ func (g *Group) Run(ctx context.Context) error {
 		stopRouting() // so that no callback is called
 	}
 
+	g.setting.Lock()
+	g.began = time.Time{} // of roots that come later nothing is known from before
+	g.setting.Unlock()
 	g.mu.Lock()
 	g.watching, g.routing = watching, routing
 	var errs []error

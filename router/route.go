@@ -188,6 +188,11 @@ type Route struct {
 	// route that this one follows. Submissions do not outlive it.
 	Durable bool
 
+	// CatchUp lets what happened before the Group's watcher began trigger the route as well:
+	// changes that it finds by a scan, since it has the State of an earlier one without its
+	// Instance (see inotify.Options).
+	CatchUp bool
+
 	// Per is what has timing, batches and runs of its own: the whole route, or each
 	// path.
 	Per Per

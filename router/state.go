@@ -257,6 +257,22 @@ func (r *Router) noteWritten(err error) {
 	}
 }
 
+// Unfinished counts the events of each route with Durable that are not finished, by its name; not
+// those of routes that have none. Without Options.State there are none.
+func (r *Router) Unfinished() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := make(map[string]int)
+	for _, s := range r.states {
+		for _, e := range s.unfinished() {
+			if e.id != 0 {
+				counts[s.route.Name]++
+			}
+		}
+	}
+	return counts
+}
+
 // unfinished returns the entries of the route, wherever they are.
 func (s *routeState) unfinished() []*entry {
 	all := slices.Collect(maps.Values(s.loop.refused.entries))

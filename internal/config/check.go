@@ -20,6 +20,10 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 		r.checkPatterns(ignorePatterns(cfg.Ignore), cfg.Root)
 	}
 
+	if at, ok := cfg.StateKey(); ok {
+		r.check(at, checkNewDir("state", cfg.State))
+	}
+
 	exists := filepath.Dir(cfg.Path) // the file is in it
 	for i := range cfg.Routes {
 		c := &cfg.Routes[i]
@@ -62,6 +66,11 @@ func (cfg *Config) fromFile(flag string) bool {
 // named in the file, or a flag names another.
 func (cfg *Config) ControlKey() (at KeyPath, ok bool) {
 	return KeyPath{}.Key("control"), cfg.Control != "" && cfg.fromFile("control")
+}
+
+// StateKey is ControlKey of the state directory.
+func (cfg *Config) StateKey() (at KeyPath, ok bool) {
+	return KeyPath{}.Key("state"), cfg.State != "" && cfg.fromFile("state")
 }
 
 // Notes returns what is, or may be, wrong with the patterns.

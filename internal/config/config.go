@@ -50,6 +50,7 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat string
 	Control   string        // the control socket, absolute; empty for the usual place
+	State     string        // the directory of what the next start is to know, absolute; empty for $STATE_DIRECTORY
 	Jobs      int           // that run at once; 0 for the router's default
 	StopGrace time.Duration // for requests and commands at a stop; negative is none
 	IdleExit  time.Duration // after which the daemon ends when it has nothing to do; 0 for never
@@ -98,6 +99,7 @@ func (cfg *Config) keys() []key {
 		{"control", path(&cfg.Control, `a socket, as in "/run/site.sock"`), "one in\n$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/execlogd or /tmp/execlogd-UID", "with -config, listen for execlogd log, reload and trigger on this `socket`"},
 		{"idle_exit", duration(&cfg.IdleExit, 0), "0s, never", "end when no page was open and no request came for this `duration`, for a service\nthat its socket starts again; never while there are routes"},
 		{"stop_grace", duration(&cfg.StopGrace, none), cfg.StopGrace, "at a stop, let requests and commands go on for this `duration`"},
+		{"state", directory(&cfg.State), "$STATE_DIRECTORY, or none", "keep in this `directory` what the next start has to know: what is watched, and which\nchanges have not been dealt with"},
 		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
 		{"server", func(t *tables, v value) {
 			cfg.Serve = true

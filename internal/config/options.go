@@ -53,6 +53,7 @@ func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(pa
 		Ignore:   cfg.Ignore,
 		Hidden:   cfg.Hidden,
 		ReadOnly: true,
+		CatchUp:  true,
 		Mask:     router.Reload,
 		Delay:    cfg.Delay,
 		Debounce: cfg.Debounce,

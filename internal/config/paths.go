@@ -53,6 +53,22 @@ func CheckRootOrFile(what, path, instead string, wait bool) error {
 	return CheckDir(what, path, instead)
 }
 
+// checkNewDir is CheckDir for a directory that is made if it does not exist.
+func checkNewDir(what, dir string) error {
+	there := dir
+	for {
+		info, err := os.Stat(there)
+		switch parent := filepath.Dir(there); {
+		case err == nil && !info.IsDir():
+			return fmt.Errorf("%s %q: %s is not a directory: name another", what, dir, there)
+		case isMissing(err) && parent != there:
+			there = parent
+			continue
+		}
+		return err
+	}
+}
+
 func isMissing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

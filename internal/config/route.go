@@ -116,6 +116,7 @@ func (c *Route) keys() []key {
 		{"changed_only", boolean(&c.ChangedOnly), nil, "leave out files with the same content as at the last run, and do not run if there are\nno others"},
 		{"reload", boolean(&c.Reload), nil, ""},
 		{"start", boolean(&c.Start), nil, ""}, // -postpone
+		{"catch_up", boolean(&c.CatchUp), nil, ""},
 	}
 }
 

@@ -31,7 +31,7 @@ type resolvedConfig struct {
 // run at the start. Events are kept until run is called.
 func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 	p := &pipeline{d: d}
-	if p.state, err = d.openState(); err != nil {
+	if p.state, err = d.openState(&cfg.Config); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -42,7 +42,7 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 
 	opts := router.Options{
 		Concurrency: cfg.Jobs, Grace: cfg.StopGrace, Waiting: d.logWaiting, Post: p.post,
-		State: p.state.batches.File, Problem: func(err error) { d.log.Warn("routes", "err", err) },
+		State: p.state.batches.file, Problem: func(err error) { d.log.Warn("routes", "err", err) },
 	}
 	if p.router, err = router.New(opts, p.routes(cfg)...); err != nil {
 		return nil, config.UsageError{Err: err}
@@ -55,7 +55,7 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 			return d.scans.scanning(directories)
 		},
 		Counted: func(int) { d.last.note() },
-		State:   p.state.watches.File, Instance: p.state.instance,
+		State:   p.state.watches.file, Instance: p.state.instance,
 	}
 	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
 		return nil, err
@@ -115,7 +115,9 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 	for _, f := range cfg.resolved {
 		route := f.Route.Route
 		route.Callback = p.callback(f)
-		route.Durable = true // pages find out themselves what they have missed
+		// Services are started anyway, and pages find out themselves what they have missed.
+		route.Durable = f.HasCommand() && !f.IsService
+		route.CatchUp = f.CatchUp || !f.HasCommand() // pages alone
 		route.OwnOutput = runnable.OwnOutput(d.runner, route.Name)
 		if f.OnFailure == router.Cancel && !f.StopOnFailure && cfg.MayRetry(f.After) {
 			// The success may come without a further change, after a back-off.

@@ -159,6 +159,9 @@ type candidate struct {
 // prepare acquires all that the configuration needs. With an error the caller must
 // discard the candidate.
 func (c *candidate) prepare(d *daemon) (err error) {
+	if c.cfg.State != d.active.Load().State {
+		return stateError(&c.cfg.Config, errors.New("another directory takes a restart"))
+	}
 	if c.web, err = d.webSockets(c.cfg.Config); err != nil {
 		return err
 	}
