@@ -98,6 +98,7 @@ func TestStatusLine(t *testing.T) {
 
 	s.Stop()
 	n.await("STOPPING=1\nSTATUS=stopping")
+	n.await("EXTEND_TIMEOUT_USEC=")
 	if message := n.next(time.Millisecond); message != "" {
 		t.Errorf("at last it said %q", message)
 	}
