@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,39 +37,54 @@ func slowDown(t *testing.T, dir string) *slowFS {
 	}
 
 	s := new(slowFS)
-	var answers sync.WaitGroup
-	answers.Go(func() { s.answer(t, group) })
+	asked := make(chan int32, 10_000) // descriptors
+	var wg sync.WaitGroup
+	wg.Go(func() { s.read(t, group, asked) })
+	wg.Go(func() { s.answer(t, group, asked) })
 	t.Cleanup(func() {
 		s.held.Store(false)
 		s.wait.Store(0)
 		group.SetReadDeadline(time.Now())
-		answers.Wait()
+		wg.Wait()
 		group.Close()
 	})
 	return s
 }
 
-// answer allows what is asked for, one after the other.
-func (s *slowFS) answer(t *testing.T, group *os.File) {
+// read counts what is asked for, also while nothing is answered.
+func (s *slowFS) read(t *testing.T, group *os.File, asked chan<- int32) {
+	defer close(asked)
 	buf := make([]byte, 4096)
 	for {
 		n, err := group.Read(buf)
-		if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
-		for rest := buf[:n]; len(rest) >= int(unsafe.Sizeof(unix.FanotifyEventMetadata{})); {
+		if err != nil {
+			t.Log(err) // of one file, and the kernel has denied it
+			continue
+		}
+		for rest := buf[:n]; len(rest) > 0; {
 			event := (*unix.FanotifyEventMetadata)(unsafe.Pointer(&rest[0]))
 			rest = rest[event.Event_len:]
 			s.opened.Add(1)
-			for until := time.Now().Add(time.Duration(s.wait.Load())); s.held.Load() || time.Now().Before(until) && s.wait.Load() > 0; {
-				time.Sleep(time.Millisecond)
-			}
-			response := unix.FanotifyResponse{Fd: event.Fd, Response: unix.FAN_ALLOW}
-			if _, err := group.Write((*[unsafe.Sizeof(response)]byte)(unsafe.Pointer(&response))[:]); err != nil {
-				t.Error(err)
-			}
-			unix.Close(int(event.Fd))
+			asked <- event.Fd
 		}
+	}
+}
+
+// answer allows what is asked for, one after the other.
+func (s *slowFS) answer(t *testing.T, group *os.File, asked <-chan int32) {
+	for fd := range asked {
+		for until := time.Now().Add(time.Duration(s.wait.Load())); s.held.Load() || time.Now().Before(until) && s.wait.Load() > 0; {
+			time.Sleep(time.Millisecond)
+		}
+		response := unix.FanotifyResponse{Fd: fd, Response: unix.FAN_ALLOW}
+		_, err := group.Write((*[unsafe.Sizeof(response)]byte)(unsafe.Pointer(&response))[:])
+		if err != nil && !errors.Is(err, unix.ENOENT) { // who has asked may be gone
+			t.Error(err)
+		}
+		unix.Close(int(fd))
 	}
 }
 
