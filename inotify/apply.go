@@ -168,7 +168,7 @@ func (w *Watcher) movedTo(n dirtree.ID, rec record) {
 	// The tree does not have it: it is new, with all that is in it. It has no old name for
 	// a subscriber who would take along what will not be found.
 	from := w.departureOf(rec.cookie)
-	if from != nil && from.hasContent {
+	if from != nil && (from.hasContent || w.state.isReplay) {
 		from = nil
 	}
 	w.emit(n, rec.name, rec.mask, from)
