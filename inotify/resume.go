@@ -148,7 +148,8 @@ func (w *Watcher) watchesFile(fd int, wd int32) bool {
 	return err == nil && now == wd
 }
 
-// isUnwatched reports whether the instance had no watch on the directory open as fd, and may add one.
+// isUnwatched reports whether the instance had no watch on the file or directory open as fd. If it
+// had none, it may have one afterwards.
 func (in *instance) isUnwatched(fd int) bool {
 	_, err := unix.InotifyAddWatch(in.fd, dirfd.Path(fd, ""), unix.IN_MASK_CREATE|unix.IN_CREATE)
 	return !errors.Is(err, unix.EEXIST)

@@ -56,8 +56,8 @@ type state struct {
 
 	isPending, consistent, hasUnknown, firstRecord *atomic.Uint64 // words of the shared memory
 
-	closed        []byte // what appendEntries returned for the directories that cannot be read
-	closedVersion uint64 // unwatchedDirs.version for which it is
+	savedUnreadable []byte // what appendEntries returned for the directories that cannot be read
+	savedVersion    uint64 // unwatchedDirs.version for which it is
 
 	used        int // bytes of the buffer that may not be zero
 	keptRecords int // bytes of the kernel's records that were saved since the tree was
@@ -222,10 +222,10 @@ func (w *Watcher) appendRoots(b []byte) []byte {
 		appendRoot(r)
 	}
 
-	if s := &w.state; s.closed == nil || s.closedVersion != w.unwatched.version {
-		s.closed, s.closedVersion = appendEntries(s.closed[:0], w.unwatched.unreadable()), w.unwatched.version
+	if s := &w.state; s.savedUnreadable == nil || s.savedVersion != w.unwatched.version {
+		s.savedUnreadable, s.savedVersion = appendEntries(s.savedUnreadable[:0], w.unwatched.unreadable()), w.unwatched.version
 	}
-	return append(appendEntries(b, w.mounts), w.state.closed...)
+	return append(appendEntries(b, w.mounts), w.state.savedUnreadable...)
 }
 
 // save brings the file up to date, and marks the records in the buffer as finished. All events that

@@ -176,5 +176,5 @@ func routeNames(ctx context.Context, socket string) []string {
 	if err != nil || res.StatusCode != http.StatusOK {
 		return nil
 	}
-	return strings.Fields(string(names))
+	return strings.FieldsFunc(string(names), func(r rune) bool { return r == '\n' }) // they may hold spaces
 }

@@ -198,19 +198,19 @@ func (p *pipeline) storeState() {
 
 	log := p.d.log
 	for route, files := range p.router.Unfinished() {
-		log.Info("not finished by the last run", "route", route, "files", files)
+		log.Info("not finished before this start", "route", route, "files", files)
 	}
 	switch resumption, err := p.group.Resumed(); {
 	case resumption == inotify.ResumedInstance:
-		log.Info("resumed where the last run ended", "watches", p.group.Watches())
+		log.Info("resumed where the last process ended", "watches", p.group.Watches())
 	case resumption == inotify.ResumedState && err != nil:
-		log.Warn("looking for changes since the last run, whose watches cannot be used", "err", err)
+		log.Warn("looking for changes since the last process, whose watches cannot be used", "err", err)
 	case resumption == inotify.ResumedState:
-		log.Info("looking for changes since the last run", "watches", p.group.Watches())
+		log.Info("looking for changes since the last process", "watches", p.group.Watches())
 	case err != nil:
-		log.Warn("the state of the last run cannot be used, so changes since may be missed", "err", err)
+		log.Warn("the state of the last process cannot be used, so changes since may be missed", "err", err)
 	default:
-		log.Info("no state of an earlier run")
+		log.Info("no state of an earlier process")
 	}
 	if err := p.d.store.keepState(p.state, p.group); err != nil {
 		log.Warn("systemd does not keep the state for a restart", "err", err)

@@ -32,7 +32,7 @@ func TestStateDirectory(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // the times of files have ticks
 
 	s := begin(t, config, "-state", state)
-	expectSeen(s, "no state of an earlier run")
+	expectSeen(s, "no state of an earlier process")
 	write("x.slow", "new")
 	for !exists(filepath.Join(root, "started")) {
 		time.Sleep(time.Millisecond)
@@ -43,7 +43,7 @@ func TestStateDirectory(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 
 	s = begin(t, config, "-state", state)
-	expectSeen(s, "not finished by the last run\" route=slow files=1", "looking for changes since the last run")
+	expectSeen(s, "not finished before this start\" route=slow files=1", "looking for changes since the last process")
 	s.AwaitAll("msg=failed route=slow", "route=caught-up path="+filepath.Join(root, "a.md"))
 	write("b.md", "new")
 	s.AwaitAll("route=caught-up path="+filepath.Join(root, "b.md"), "route=other path="+filepath.Join(root, "b.md"))
@@ -72,7 +72,7 @@ func TestStateDirectoryOfUnit(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("STATE_DIRECTORY", dir+":/nonexistent")
 	s := begin(t, "-- x.toml --\nserver.port = 0\nserver.root = '.'\n")
-	expectSeen(s, "no state of an earlier run")
+	expectSeen(s, "no state of an earlier process")
 	if !exists(filepath.Join(dir, "watches")) || !exists(filepath.Join(dir, "batches")) {
 		t.Error("there are no files in the first directory")
 	}

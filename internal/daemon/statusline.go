@@ -31,9 +31,13 @@ const (
 type lastEvents struct {
 	noted chan struct{} // holds one, when there is something new
 
-	mu                   sync.Mutex // guards what follows, and the order of messages
-	change, run, refused string
-	stopping             bool
+	telling  sync.Mutex // held while a message is sent, so that none follows that of the stop
+	stopping bool       // guarded by telling
+
+	mu           sync.Mutex    // guards what follows; nothing is sent under it
+	change       inotify.Event // put into words when it is told, as most are followed by another before
+	changed      time.Time     // zero before the first change
+	run, refused string
 }
 
 func newLastEvents() *lastEvents { return &lastEvents{noted: make(chan struct{}, 1)} }
@@ -56,26 +60,33 @@ func (l *lastEvents) set(which *string, text string) {
 
 // noteChange notes a change that concerns pages or a route. A trigger is none.
 func (l *lastEvents) noteChange(batch []inotify.Event) {
-	if last := batch[len(batch)-1]; last.Mask != 0 {
-		l.set(&l.change, "last change "+now()+": "+clip(inotify.Quote(last.Name()), maxStatusPath))
+	last := batch[len(batch)-1]
+	if last.Mask == 0 {
+		return
 	}
+	l.mu.Lock()
+	l.change, l.changed = last, time.Now()
+	l.mu.Unlock()
+	l.note()
 }
 
 // noteRun notes how a route of the configuration ended.
 func (l *lastEvents) noteRun(run router.Run) {
 	if run.Outcome != router.Skipped && run.Outcome != router.Cancelled {
-		l.set(&l.run, "last run "+now()+": "+run.Route+" "+run.Outcome.String())
+		l.set(&l.run, "last run "+forPeople(time.Now())+": "+run.Route+" "+run.Outcome.String())
 	}
 }
 
 // noteDied notes that a service has ended by itself.
-func (l *lastEvents) noteDied(route string) { l.set(&l.run, "last run "+now()+": "+route+" died") }
+func (l *lastEvents) noteDied(route string) {
+	l.set(&l.run, "last run "+forPeople(time.Now())+": "+route+" died")
+}
 
 // noteReload notes whether a configuration was refused.
 func (l *lastEvents) noteReload(err error) {
 	text := ""
 	if err != nil {
-		text = "configuration refused " + now() + ": " + clip(oneLine(err.Error()), maxStatusError)
+		text = "configuration refused " + forPeople(time.Now()) + ": " + clip(oneLine(err.Error()), maxStatusError)
 	}
 	l.set(&l.refused, text)
 }
@@ -84,11 +95,15 @@ func (l *lastEvents) noteReload(err error) {
 func (l *lastEvents) texts() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.DeleteFunc([]string{l.change, l.run, l.refused}, func(text string) bool { return text == "" })
+	change := ""
+	if !l.changed.IsZero() {
+		change = "last change " + forPeople(l.changed) + ": " + clip(inotify.Quote(l.change.Name()), maxStatusPath)
+	}
+	return slices.DeleteFunc([]string{change, l.run, l.refused}, func(text string) bool { return text == "" })
 }
 
-// now is the time for people, which still says when it was some days later.
-func now() string { return time.Now().Format("Jan 2 15:04:05") }
+// forPeople returns a time with its day, as it may be read days later.
+func forPeople(t time.Time) string { return t.Format("Jan 2 15:04:05") }
 
 // oneLine joins lines, and quotes a text with other bytes that do not print: what comes after
 // the end of a line is another message to systemd.
@@ -119,8 +134,8 @@ func (d *daemon) statusLine() string {
 
 // tellStatus tells systemd the status, unless the daemon is stopping.
 func (d *daemon) tellStatus(before, status string) {
-	d.last.mu.Lock()
-	defer d.last.mu.Unlock()
+	d.last.telling.Lock()
+	defer d.last.telling.Unlock()
 	if !d.last.stopping {
 		d.notify(before + "STATUS=" + status)
 	}
@@ -129,8 +144,8 @@ func (d *daemon) tellStatus(before, status string) {
 // notifyStopping tells systemd that the daemon is stopping and how long that may take, and
 // nothing after that.
 func (d *daemon) notifyStopping() {
-	d.last.mu.Lock()
-	defer d.last.mu.Unlock()
+	d.last.telling.Lock()
+	defer d.last.telling.Unlock()
 	d.last.stopping = true
 	d.notify("STOPPING=1\nSTATUS=stopping")
 	d.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.active.Load().StopTime().Microseconds()))
