@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/testenv"
 )
 
@@ -146,5 +148,33 @@ func TestStatusLineIsOneLine(t *testing.T) {
 	}
 	if all := strings.Join(l.texts(), " "); !strings.Contains(all, `/srv/a\nREADY=1\xff`) || !strings.Contains(all, "x.toml:1:1: a; x.toml:2:1: b") {
 		t.Errorf("%s", all)
+	}
+}
+
+// While systemd does not read, callbacks note what happens and go on, and nothing is told after the
+// stop.
+func TestStatusWhileSystemdDoesNotRead(t *testing.T) {
+	n := newNotifySocket(t)
+	d, err := newDaemon(t.Context(), config.Config{}, Options{Stderr: io.Discard})
+	testenv.Check(t, err)
+	defer d.release()
+	d.notifyStopping()
+	d.tellStatus("", "serving")
+	n.await("EXTEND_TIMEOUT_USEC=")
+	if message := n.next(time.Millisecond); message != "" {
+		t.Errorf("after the stop it said %q", message)
+	}
+
+	d.last.telling.Lock() // as while a message waits for room
+	defer d.last.telling.Unlock()
+	noted := make(chan struct{})
+	go func() {
+		d.last.noteChange([]inotify.Event{{Root: "/srv", Path: "a", Mask: inotify.Modify}})
+		close(noted)
+	}()
+	select {
+	case <-noted:
+	case <-time.After(testenv.WaitLimit):
+		t.Fatal("a change cannot be noted while systemd is told something")
 	}
 }
