@@ -80,7 +80,7 @@ func (s *savedState) open(dir string) error {
 	}
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
+			return fmt.Errorf("%w: choose a directory that this user can make and write", err)
 		}
 	}
 	watches, err := s.watches.open(dir)
