@@ -103,9 +103,9 @@ func (d *daemon) serviceDied(route string, err error) {
 	if e, ok := errors.AsType[*job.Error](err); ok {
 		log = log.With("took", e.Run.Took.Round(time.Millisecond))
 	}
-	log.Error(logging.Died, "route", route, "err", err)
 	d.errors.set(route, "", err)
 	d.last.noteDied(route)
+	log.Error(logging.Died, "route", route, "err", err)
 }
 
 // logOptions returns the options of a configuration for the log.

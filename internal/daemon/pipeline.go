@@ -178,12 +178,13 @@ func (p *pipeline) post(run router.Run) {
 		return
 	}
 
+	// What the log says is on the pages and in the status already.
 	run = route.Runnable.WithChangedFiles(run)
-	d.logRun(run)
 	d.last.noteChange(run.Events)
 	d.last.noteRun(run)
-	p.suspendServices(cfg, run)
 	d.errors.note(run, route.PerFile())
+	d.logRun(run)
+	p.suspendServices(cfg, run)
 	if route.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {
 		// The route is there, and takes it after those that it waits for.
 		_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})

@@ -78,12 +78,12 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 			if ctx.Err() != nil {
 				continue // it is stopping, and that is said
 			}
+			d.last.noteReload(err)
 			if err != nil {
 				d.log.Error(logging.Refused, "err", err)
 			} else {
 				d.log.Info(logging.Loaded, "now", d.status())
 			}
-			d.last.noteReload(err)
 			d.tellStatus("READY=1\n", d.statusLine())
 			answer(err)
 		case <-ctx.Done():
