@@ -45,13 +45,14 @@ var (
 
 		"job/internal/supervisor": {},
 
+		"internal/browser":  {},
 		"internal/config":   {"inotify", "router", "httpd", "job"},
 		"internal/statelog": {},
 		"internal/testenv":  {}, // for tests alone
 		"internal/control":  {"internal/config"},
 		"internal/daemon": {
 			"inotify", "router", "job", "httpd",
-			"internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog",
+			"internal/browser", "internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog",
 		},
 		"internal/runnable": {"inotify", "router", "job", "internal/config", "internal/control", "internal/logging"},
 		"internal/logging":  {"inotify", "router", "job"},

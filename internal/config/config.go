@@ -31,6 +31,7 @@ type Config struct {
 	Path      string // of the file, absolute
 	Text      []byte // that is in the file
 	WatchFile bool   // load it again when it changes
+	Open      bool   // the site in a browser, at the start
 
 	Serve        bool   // over HTTP
 	Root         string // absolute
@@ -178,6 +179,7 @@ func (cfg *Config) parseFlags(name, usage, dir string, args []string) (*flag.Fla
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.StringVar(&cfg.File, "config", cfg.File, "read this `file`, execlogd.toml(5); other flags override it")
 	flags.BoolVar(&cfg.WatchFile, "watch-config", cfg.WatchFile, "read the file of -config again when it changes, as at SIGHUP")
+	flags.BoolVar(&cfg.Open, "open", cfg.Open, "open the site in a browser: $BROWSER, or that of the desktop")
 	showVersion := flags.Bool("version", false, "print the version, and the commit and date that it was built from")
 	defineKeys(flags, t, cfg.keys())
 	defineKeys(flags, t, cfg.serverKeys())

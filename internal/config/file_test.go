@@ -288,7 +288,7 @@ func TestFileHasTheFlags(t *testing.T) {
 			continue
 		}
 		name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
-		if name == "config" || name == "watch-config" || name == "version" {
+		if slices.Contains([]string{"config", "watch-config", "open", "version"}, name) {
 			continue
 		}
 		i := slices.Index(known, strings.ReplaceAll(name, "-", "_"))

@@ -209,5 +209,5 @@ func (d *daemon) tasks(cfg config.Config) []task {
 	if d.pipeline != nil {
 		tasks = append(tasks, task{"watch", d.pipeline.group.Run})
 	}
-	return append(tasks, task{"end when idle", d.endWhenIdle}, task{"serve", d.web.run}, task{"serve status", d.statusPage.run}, task{"control", d.control.run})
+	return append(tasks, task{"end when idle", d.endWhenIdle}, task{"open browser", d.openAtStart}, task{"serve", d.web.run}, task{"serve status", d.statusPage.run}, task{"control", d.control.run})
 }
