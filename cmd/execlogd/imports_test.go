@@ -20,7 +20,7 @@ var (
 		"router":       {"inotify", "internal/statelog"},
 		"httpd":        {"inotify"},
 		"job":          {"inotify", "router"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/runnable"},
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/runnable", "internal/tty"},
 
 		"inotify/internal/dirfd":   {},
 		"inotify/internal/dirtree": {},
@@ -52,10 +52,11 @@ var (
 		"internal/control":  {"internal/config"},
 		"internal/daemon": {
 			"inotify", "router", "job", "httpd",
-			"internal/browser", "internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog",
+			"internal/browser", "internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog", "internal/tty",
 		},
 		"internal/runnable": {"inotify", "router", "job", "internal/config", "internal/control", "internal/logging"},
 		"internal/logging":  {"inotify", "router", "job"},
+		"internal/tty":      {"job"},
 	}
 	enters = map[string]string{
 		"github.com/bmatcuk/doublestar": "router",

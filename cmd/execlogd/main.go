@@ -39,6 +39,7 @@ import (
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/daemon"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/tty"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -75,9 +76,7 @@ func quitOnKey() {
 	go func() {
 		<-quit
 		logging.WriteFatal(os.Stderr, errors.New("quit at once by SIGQUIT"))
-		if t := activeTerminal.Load(); t != nil {
-			t.keys.off() // which restores the modes of the terminal; last, as they may be set meanwhile
-		}
+		tty.Restore() // last, as the modes may be set meanwhile
 		os.Exit(128 + int(syscall.SIGQUIT))
 	}()
 }

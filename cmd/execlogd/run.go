@@ -79,9 +79,7 @@ type runCommand struct {
 
 // run watches the paths and runs the command until ctx ends.
 func (c *runCommand) run(ctx context.Context) (err error) {
-	if c.terminal, err = c.openTerminal(); err != nil {
-		return err
-	}
+	c.terminal = c.openTerminal()
 	defer c.terminal.close()
 	if c.runner, err = job.New(c.jobOptions()); err != nil {
 		return err
