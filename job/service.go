@@ -41,6 +41,10 @@ type Service struct {
 	// none. A service that is not running is started.
 	ReloadSignal syscall.Signal
 
+	// Builds, if not nil, says that the service builds something, and builds it again
+	// by itself when a source changes.
+	Builds *BuildLines
+
 	// Died is told when the service ends by itself after it was ready, with
 	// an *[Error], whatever its exit status. A goroutine of the Runner calls
 	// it, and Close waits for that. Nil is nobody.

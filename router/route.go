@@ -73,8 +73,12 @@ type Route struct {
 	Roots []string
 
 	// Patterns are the paths that the route is for; none means all, and for a route
-	// with Follow it means none.
+	// with Follow or TriggerOnly it means none.
 	Patterns []string
+
+	// TriggerOnly says that without Patterns the route is for no paths: Trigger alone
+	// has it run.
+	TriggerOnly bool
 
 	// Ignore are the paths that the route is not for, with everything below them. If
 	// it is nil, and Hidden as well, Hidden is DefaultIgnore.

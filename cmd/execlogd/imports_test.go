@@ -46,7 +46,8 @@ var (
 		"job/internal/supervisor": {},
 
 		"internal/browser":  {},
-		"internal/config":   {"inotify", "router", "httpd", "job"},
+		"internal/builders": {},
+		"internal/config":   {"inotify", "router", "httpd", "job", "internal/builders"},
 		"internal/statelog": {},
 		"internal/testenv":  {}, // for tests alone
 		"internal/control":  {"internal/config"},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -226,6 +227,14 @@ func patterns(to Patterns) decoder {
 		}
 		to.Add(s)
 		return nil
+	})
+}
+
+// expressions decodes a list of regular expressions.
+func expressions(to *[]string) decoder {
+	return checked(to, `regular expressions, as in ["^Done in"]`, func(s string) error {
+		_, err := regexp.Compile(s)
+		return err
 	})
 }
 

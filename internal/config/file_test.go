@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/builders"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -102,6 +103,44 @@ PORT = "8080"
 	}
 	if cfg.Serve || cfg.Jobs != 2 {
 		t.Errorf("routes alone are served over HTTP: %v; %d jobs, want 2", cfg.Serve, cfg.Jobs)
+	}
+}
+
+func TestBuilders(t *testing.T) {
+	cfg := mustParse(t, `
+[[route]]
+builder = "hugo"
+
+[[route]]
+name = "own"
+builder = "hugo"
+run = ["hugo", "-w", "-d", "out"]
+dir = "site"
+match = "/hugo.toml"
+outputs = "/out/"
+begins = "^Go"
+
+[[route]]
+name = "other"
+builder = true
+shell = "npm run watch"
+`)
+	hugo, own, other := cfg.Routes[0], cfg.Routes[1], cfg.Routes[2]
+	known, _ := builders.Find("hugo")
+	if !hugo.IsBuilder || !hugo.IsService || !hugo.Start || hugo.Name != "hugo" || hugo.TriggerOnly ||
+		!slices.Equal(hugo.Service.Argv, known.Run) || !slices.Equal(hugo.Patterns, known.Match) || !slices.Equal(hugo.Outputs, []string{"/public/"}) ||
+		!slices.Equal(hugo.Service.Builds.Fails, known.Fails) {
+		t.Errorf("by its name alone: %+v", hugo)
+	}
+	if own.Name != "own" || own.Root != "/dir/site" || !slices.Equal(own.Service.Argv, []string{"hugo", "-w", "-d", "out"}) || !slices.Equal(own.Patterns, []string{"/hugo.toml"}) ||
+		!slices.Equal(own.Outputs, []string{"/out/"}) || !reflect.DeepEqual(own.Service.Builds, &job.BuildLines{Begins: []string{"^Go"}}) {
+		t.Errorf("with keys of its own: %+v", own)
+	}
+	if !other.TriggerOnly || !other.Service.Builds.None() || other.Name != "other" || !other.Start {
+		t.Errorf("one that is not known: %+v", other)
+	}
+	if after := cfg.PagesAfter(); !slices.Equal(after, []string{"hugo", "own", "other"}) {
+		t.Errorf("pages come after %q", after)
 	}
 }
 
@@ -214,6 +253,16 @@ func TestMistakes(t *testing.T) {
 		{wrongRoute("service = true\nready = 'soon'"), `x.toml:5:9: ready is "soon": want "notify", or the address that it listens on, as in "127.0.0.1:9000"`},
 		{wrongRoute("service = true\nper = 'file'"), `x.toml:5:7: route "x" has service = true and per = "file": a service is one program for all files`},
 		{"[[route]]\nname = 'x'\nreload = true\nservice = true", `x.toml:1:3: route "x" has service = true and nothing to run: add run or shell`},
+
+		// Builders.
+		{"[[route]]\nbuilder = 'hug'", `x.toml:2:11: builder is "hug", which is not known: is "hugo" meant?`},
+		{"[[route]]\nbuilder = 'blosxom'", `x.toml:2:11: builder is "blosxom", which is not known: want one of `},
+		{"[[route]]\nbuilder = 1", `x.toml:2:11: builder is 1: want true, or the name of a program that is known, as in "hugo"`},
+		{"[[route]]\nname = 'x'\nbuilder = true", `x.toml:1:3: route "x" has nothing to run`},
+		{wrongRoute("builder = true\nbegins = '('"), "x.toml:5:10: begins: error parsing regexp: missing closing ): `(`"},
+		{wrongRoute("fails = ['x']"), `x.toml:1:3: route "x" has begins, succeeds or fails, which are for what a builder prints: add builder = true`},
+		{wrongRoute("builder = true\nready = ':80'"), `x.toml:5:9: route "x" has builder and ready: `},
+		{wrongRoute("builder = true\nper = 'file'"), `x.toml:5:7: route "x" has builder and per = "file": `},
 
 		// Names.
 		{"[[route]]\nrun = ['x']", `x.toml:1:3: the route has no name: give it one, as in name = "build"`},

@@ -78,7 +78,7 @@ func (cfg *Config) Reloads() bool { return cfg.Serve && cfg.LiveReload }
 func (cfg *Config) PagesAfter() []string {
 	after := slices.Clone(cfg.After)
 	for _, c := range cfg.Routes {
-		if c.Reload {
+		if c.Reload || c.IsBuilder {
 			after = append(after, c.Name)
 		}
 	}

@@ -1,0 +1,4 @@
+package builders
+
+// node are programs that come from npm.
+var node = []Builder{}
