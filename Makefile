@@ -50,13 +50,13 @@ run: build ## serve ROOT (examples/site) on PORT (8000)
 build: ## bin/execlogd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
 
-test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromium, systemd
+test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, browsers, systemd
 	$(call test,./...)
 	cd tools && $(call test,./testlog)
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,9 +15,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
-	"github.com/chromedp/chromedp/kb"
 )
 
 // TestClient tests what our own client does and other LiveReload clients do not.
@@ -100,7 +97,7 @@ func rgb(n int) string { return fmt.Sprintf("rgb(%d, %[1]d, %[1]d)", n) }
 const watchColors = `window.seen = new Set();
 	(function note() { seen.add(` + color + `); requestAnimationFrame(note) })()`
 
-func testNoFlash(t *testing.T, browser context.Context) {
+func testNoFlash(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	var fetched atomic.Int32
 	slow := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -121,7 +118,7 @@ func testNoFlash(t *testing.T, browser context.Context) {
 	}
 }
 
-func testShadow(t *testing.T, browser context.Context) {
+func testShadow(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<div id="host"></div><script>
 			host.attachShadow({ mode: "open" }).innerHTML = '<link rel="stylesheet" href="shadow.css"><b>text</b><img src="a.png">'</script>`),
@@ -136,7 +133,8 @@ func testShadow(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-func testImport(t *testing.T, browser context.Context) {
+func testImport(t *testing.T, browser browser) {
+	onlyChromium(t, browser, "Firefox does not load imported sheets again")
 	site, p := openSite(t, browser, map[string]string{
 		"index.html":     document("<p>text"),
 		"style.css":      "@import 'css/middle.css';",
@@ -160,7 +158,7 @@ func testImport(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-func testAdopted(t *testing.T, browser context.Context) {
+func testAdopted(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<script type="module">
 			const sheet = new CSSStyleSheet();
@@ -175,7 +173,7 @@ func testAdopted(t *testing.T, browser context.Context) {
 	p.sameLoads(2)
 }
 
-func testUnused(t *testing.T, browser context.Context) {
+func testUnused(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p.uses("/style.css")
 	write(t, site, map[string]string{
@@ -189,7 +187,7 @@ func testUnused(t *testing.T, browser context.Context) {
 	}
 }
 
-func testImages(t *testing.T, browser context.Context) {
+func testImages(t *testing.T, browser browser) {
 	svg := func(n int) string {
 		return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="1"><g id="x"/></svg>`, n)
 	}
@@ -214,7 +212,7 @@ func testImages(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-func testLoadedBy(t *testing.T, browser context.Context) {
+func testLoadedBy(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{
 		"a.html": document(`<style>@font-face { font-family: F; src: url(f.woff2) }</style><p style="font-family: F">text` +
 			`<script src="classic.js"></script><script type="module" src="module.js"></script>`),
@@ -244,7 +242,7 @@ func testLoadedBy(t *testing.T, browser context.Context) {
 	}
 }
 
-func testMissing(t *testing.T, browser context.Context) {
+func testMissing(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<link rel="stylesheet" href="late.css"><img src="late.png"><script src="late.js"></script>`),
 		"style.css":  "",
@@ -258,7 +256,7 @@ func testMissing(t *testing.T, browser context.Context) {
 
 // A page uses files by fetch and does not read the answers, which Chromium does not
 // report: one before its websocket is open, and one after it.
-func testTried(t *testing.T, browser context.Context) {
+func testTried(t *testing.T, browser browser) {
 	page := document(`<p>zero<script>
 		const look = name => fetch(name).then(({ ok }) => { if (ok) document.querySelector("p").append(name) });
 		look("early.json?x"); setTimeout(look, 1000, "data/late%20one.json")</script>`)
@@ -283,7 +281,7 @@ func form(title string) string {
 		`<div id="late"></div><script>addEventListener("load", () => setTimeout(() => late.style.height = "5000px", 300))</script>`)
 }
 
-func testState(t *testing.T, browser context.Context) {
+func testState(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": form("zero"), "style.css": ""})
 	p := open(t, browser, d.URL+"/#part")
 	p.shows("late.style.height", "5000px")
@@ -293,7 +291,7 @@ func testState(t *testing.T, browser context.Context) {
 	p.keys("[contenteditable]", "typed ")
 	p.do(`document.querySelector("[name=box]").click(); document.querySelectorAll("[name=box]")[1].click()`)
 	p.keys("[name=one]", "c")
-	p.keys("[multiple]", kb.ArrowDown+kb.ArrowDown)
+	p.keys("[multiple]", keyArrowDown+keyArrowDown)
 	p.do(`document.querySelectorAll("[name=text]")[1].value = "by a script"`)
 	p.keys("[name=text]", "") // has the focus
 	p.do(`document.activeElement.setSelectionRange(1, 3);
@@ -314,7 +312,7 @@ func testState(t *testing.T, browser context.Context) {
 	p.sameLoads(2)
 }
 
-func testBrokenMeanwhile(t *testing.T, browser context.Context) {
+func testBrokenMeanwhile(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{"index.html": form("zero"), "style.css": ""})
 	p.keys("[name=text]", "half a sen")
 	p.edit(site, "index.html", document("<h1>broken</h1><!--"), "document.querySelector('h1').innerText", "broken")
@@ -325,7 +323,7 @@ func testBrokenMeanwhile(t *testing.T, browser context.Context) {
 
 // A reloaded page that grows by a script is scrolled when it is long enough, unless
 // its reader has scrolled by then.
-func testScrolls(t *testing.T, browser context.Context) {
+func testScrolls(t *testing.T, browser browser) {
 	page := func(title string) string {
 		return document(`<h1>` + title + `</h1><div id="late" style="height: 2000px"></div>` +
 			`<script>addEventListener("load", () => setTimeout(() => late.style.height = "5000px", 1500))</script>`)
@@ -334,13 +332,13 @@ func testScrolls(t *testing.T, browser context.Context) {
 	p.shows("late.style.height", "5000px")
 	p.do("scrollTo(0, 4000)")
 	p.edit(site, "index.html", page("one"), "document.querySelector('h1').innerText + document.readyState", "onecomplete")
-	devtools(p, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: 100, Y: 100, DeltaX: 1, DeltaY: -300})
+	p.wheel(1, -300)
 	p.shows("late.style.height", "5000px")
 	time.Sleep(quietTime / 3)
 	p.shows("scrollY < 2500", "true")
 }
 
-func testNoStorage(t *testing.T, browser context.Context) {
+func testNoStorage(t *testing.T, browser browser) {
 	page := func(text string) string {
 		return `<!doctype html><link rel="icon" href="data:,"><p>` + text + `<script>Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError") } })</script>`
 	}
@@ -348,7 +346,7 @@ func testNoStorage(t *testing.T, browser context.Context) {
 	p.edit(site, "index.html", page("one"), "document.querySelector('p').innerText", "one")
 }
 
-func testBetween(t *testing.T, browser context.Context) {
+func testBetween(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	asked, goOn := make(chan struct{}, 1), make(chan struct{})
 	late := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -371,7 +369,7 @@ func testBetween(t *testing.T, browser context.Context) {
 
 // A page was saved as a file by the browser: its old page token would always say
 // that it has missed changes. It must not reload again and again.
-func testSavedPageToken(t *testing.T, browser context.Context) {
+func testSavedPageToken(t *testing.T, browser browser) {
 	page := func(text string) string {
 		return document("<p>" + text + `<script src="livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000" async></script>`)
 	}
@@ -409,7 +407,7 @@ func reconnects(t *testing.T, p *tab, site string, d *daemon, meanwhile func()) 
 	}
 }
 
-func testRestart(t *testing.T, browser context.Context) {
+func testRestart(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p := open(t, browser, d.URL+"/")
 	p.uses("/style.css")
@@ -422,7 +420,7 @@ func testRestart(t *testing.T, browser context.Context) {
 	p.shows("window.visits", "7")
 }
 
-func testAwayChange(t *testing.T, browser context.Context) {
+func testAwayChange(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p := open(t, browser, d.URL+"/")
 	p.uses("/style.css")
@@ -431,7 +429,8 @@ func testAwayChange(t *testing.T, browser context.Context) {
 	p.sameLoads(3) // of which one is the reconnection
 }
 
-func testBack(t *testing.T, browser context.Context) {
+func testBack(t *testing.T, browser browser) {
+	onlyChromium(t, browser, "Firefox does not keep a page with a socket")
 	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": paint(1)})
 	p.uses("/style.css")
 	p.do(`addEventListener("pageshow", event => window.kept = event.persisted); location = "/next.html"`)
@@ -442,7 +441,8 @@ func testBack(t *testing.T, browser context.Context) {
 	p.shows(color, rgb(2))
 }
 
-func testFrozen(t *testing.T, browser context.Context) {
+func testFrozen(t *testing.T, browser browser) {
+	onlyChromium(t, browser, "it alone freezes pages")
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p, other := open(t, browser, d.URL+"/"), open(t, browser, d.URL+"/")
 	p.uses("/style.css")
@@ -455,7 +455,7 @@ func testFrozen(t *testing.T, browser context.Context) {
 	p.shows(color, rgb(2))
 }
 
-func testHidden(t *testing.T, browser context.Context) {
+func testHidden(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>zero"), "style.css": paint(1)})
 	p.uses("/style.css")
 	p.hide(true)
@@ -473,7 +473,7 @@ func testHidden(t *testing.T, browser context.Context) {
 	p.sameLoads(2)
 }
 
-func testLeaving(t *testing.T, browser context.Context) {
+func testLeaving(t *testing.T, browser browser) {
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": ""})
 	p := open(t, browser, d.URL+"/")
 	for i := range 5 {
@@ -492,7 +492,7 @@ func testLeaving(t *testing.T, browser context.Context) {
 // panel is a JavaScript expression for the panel that shows errors.
 const panel = "[...document.documentElement.children].find(e => e.shadowRoot)?.shadowRoot.firstChild"
 
-func testOverlay(t *testing.T, browser context.Context) {
+func testOverlay(t *testing.T, browser browser) {
 	const name = "<b onclick=x>.css"
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text <input autofocus><link rel="stylesheet" href="` + url.PathEscape(name) + `">`),
@@ -511,7 +511,7 @@ func testOverlay(t *testing.T, browser context.Context) {
 	p.shows("document.activeElement.localName", "input")
 	p.shows("(r => document.elementFromPoint(10, r.top + 10).shadowRoot !== null)("+panel+".getBoundingClientRect())", "true")
 
-	p.press(kb.Escape)
+	p.press(keyEscape)
 	p.shows(panel, "undefined")
 	remove(t, site, "style.css")
 	p.shows(panel+".querySelectorAll('h2').length", "2") // they are others
@@ -525,7 +525,8 @@ func testOverlay(t *testing.T, browser context.Context) {
 
 // A phone shrinks a page without a viewport element. The panel is readable all the
 // same.
-func testPhone(t *testing.T, browser context.Context) {
+func testPhone(t *testing.T, browser browser) {
+	onlyChromium(t, browser, "WebDriver BiDi cannot make Firefox shrink pages as on a phone")
 	files := map[string]string{"style.css": ""}
 	for name, head := range map[string]string{"old": "", "fit": `<meta name="viewport" content="width=device-width">`} {
 		files[name+".html"] = strings.Replace(document("<p>text"), "<head>", "<head>"+head, 1)
@@ -542,7 +543,7 @@ func testPhone(t *testing.T, browser context.Context) {
 	old.shows("innerWidth", "980")
 }
 
-func testFrames(t *testing.T, browser context.Context) {
+func testFrames(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<iframe src="inner.html"></iframe>`),
 		"inner.html": document("<p>zero"),
@@ -555,7 +556,8 @@ func testFrames(t *testing.T, browser context.Context) {
 	p.shows("window.visits", "7")
 }
 
-func testPolicy(t *testing.T, browser context.Context) {
+func testPolicy(t *testing.T, browser browser) {
+	onlyChromium(t, browser, "Firefox does not load imported sheets again")
 	const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:"
 	site, d := serve(t, map[string]string{
 		"header.html": document("<p>text"),
@@ -580,14 +582,14 @@ func testPolicy(t *testing.T, browser context.Context) {
 	}
 }
 
-func testForbidden(t *testing.T, browser context.Context) {
+func testForbidden(t *testing.T, browser browser) {
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
 	proxied := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		w.Header().Set("Content-Security-Policy", "connect-src 'none'; script-src 'self'")
 		next.ServeHTTP(w, r)
 	})
 	p := openUnconnected(t, browser, proxied+"/")
-	p.allowErrors("Content Security Policy")
+	p.allowErrors("Content Security Policy", "Content-Security-Policy")
 	line := regexp.MustCompile(`level=WARN msg="page's policy blocks live reload" page=` + regexp.QuoteMeta(proxied) + `/ directive=connect-src`)
 	for range 2 {
 		if err := eventually(p.ctx, "the log to name the page", func() bool { return line.MatchString(d.stderr.String()) }); err != nil {

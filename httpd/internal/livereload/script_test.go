@@ -27,7 +27,7 @@ func TestScriptParses(t *testing.T) {
 	}
 }
 
-// That all else is untouched as well, the tests in Chromium's module show with a parser.
+// That all else is untouched as well, TestClientAsServed in e2e shows with a parser.
 func TestMinify(t *testing.T) {
 	tests := []struct{ what, in, want string }{
 		{"comment lines", "// one\n//\n  // two\nx();\n", "x();"},
