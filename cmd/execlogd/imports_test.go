@@ -45,6 +45,9 @@ var (
 
 		"job/internal/supervisor": {},
 
+		"internal/ansi":       {},
+		"internal/diagnostic": {"internal/ansi"},
+
 		"internal/browser":  {},
 		"internal/builders": {},
 		"internal/config":   {"inotify", "router", "httpd", "job", "internal/builders"},
