@@ -2,17 +2,18 @@
 // the browsers that have a page of it open what has changed. With routes, it
 // runs commands on changes as well, or these alone.
 //
-//	execlogd [flags]
+//	execlogd [flags] [directory | file.toml]
 //	execlogd run [flags] command [argument...]
-//	execlogd check [flags]
+//	execlogd check [flags] [directory | file.toml]
 //	execlogd log [-f] [-json]
 //	execlogd reload
 //	execlogd trigger [-n] route [path...]
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
 //
-// Without flags it serves the current directory at http://127.0.0.1:8000/ to
-// this machine alone. It runs until it gets SIGINT or SIGTERM; a second one
+// It uses execlogd.toml(5) in the directory that is named, or in the current one;
+// without such a file it serves the directory at http://127.0.0.1:8000/ to this
+// machine alone. It runs until it gets SIGINT or SIGTERM; a second one
 // ends it at once. It works as a Type=notify service of systemd, and takes its
 // HTTP sockets from systemd when there are any. `execlogd -help` lists the
 // flags; execlogd.toml(5) is what -config reads.
@@ -32,7 +33,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -125,11 +125,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		start, name, args = commands[args[0]], args[0], args[1:]
 	case len(args) > 0 && args[0] == "complete": // for shells, and in no list of commands
 		start, name, args = complete, args[0], args[1:]
+	case len(args) > 0 && (args[0] == "help" || args[0] == "version"): // as other programs have it
+		return run(ctx, append(args[1:], "-"+args[0]), stdout, stderr)
 	}
 
 	err := start(ctx, args, stdout, stderr)
 	if help, ok := errors.AsType[config.HelpError](err); ok {
-		_, err = io.WriteString(stdout, string(help))
+		program, _ := os.Executable()
+		here, _ := os.Getwd()
+		_, err = fmt.Fprintf(stdout, "%s\nThe manual: %s\n", help, manualCommand(program, here))
 	}
 	if errors.Is(err, config.ErrVersion) {
 		_, err = fmt.Fprintln(stdout, versionLine())
@@ -142,11 +146,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // serve runs the daemon.
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
+	flags, err := daemonFlags("execlogd", usage, args, slices.Sorted(maps.Keys(commands))...)
+	if err != nil {
+		return err
+	}
 	load := func() (config.Config, error) {
-		cfg, rest, err := config.Parse("execlogd", usage, args)
-		if err == nil && len(rest) > 0 {
-			err = config.Usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], strings.Join(slices.Sorted(maps.Keys(commands)), ", "))
-		}
+		cfg, _, err := config.Parse("execlogd", usage, flags)
 		return cfg, err
 	}
 
@@ -160,9 +165,9 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr})
 }
 
-const usage = `Usage: execlogd [flags]
+const usage = `Usage: execlogd [flags] [directory | file.toml]
        execlogd run [flags] command [argument...]
-       execlogd check [flags]
+       execlogd check [flags] [directory | file.toml]
        execlogd log [flags]
        execlogd reload [flags]
        execlogd trigger [flags] route [path...]
@@ -170,7 +175,9 @@ const usage = `Usage: execlogd [flags]
        execlogd why [flags] path [new-path]
 
 Serves a directory and refreshes its pages in browsers when files change, or runs the
-routes of a configuration file (execlogd.toml(5)), or both. The other commands:
+routes of a configuration file (execlogd.toml(5)), or both. Without a directory, a file,
+-root and -config it uses execlogd.toml in the current directory, or else serves that
+directory. The other commands:
 
   run      runs one command when files change
   check    reports the mistakes in a configuration file, and in flags

@@ -15,6 +15,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -37,6 +38,7 @@ type Config struct {
 	Root         string // absolute
 	Host         string
 	Port         int
+	AnyPort      bool // nobody has asked for Port: where it is taken, the next free one will do
 	Static       bool
 	LiveReload   bool
 	Inject       bool
@@ -76,6 +78,7 @@ func defaultConfig(dir string) Config {
 		Root:       dir,
 		Host:       "127.0.0.1",
 		Port:       8000,
+		AnyPort:    true,
 		Static:     true,
 		LiveReload: true,
 		Inject:     true,
@@ -101,7 +104,7 @@ func (cfg *Config) keys() []key {
 		{"idle_exit", duration(&cfg.IdleExit, 0), "0s, never", "end when no page was open and no request came for this `duration`, for a service\nthat its socket starts again; never while there are routes"},
 		{"stop_grace", duration(&cfg.StopGrace, none), cfg.StopGrace, "at a stop, let requests and commands go on for this `duration`"},
 		{"state", directory(&cfg.State), "$STATE_DIRECTORY, or none", "keep in this `directory` what the next start has to know: what is watched, and which\nchanges have not been dealt with"},
-		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
+		{"jobs", number(&cfg.Jobs, 1, 1<<16, 4), nil, ""},
 		{"server", func(t *tables, v value) {
 			cfg.Serve = true
 			t.table(v, cfg.serverKeys())
@@ -124,7 +127,7 @@ func (cfg *Config) serverKeys() []key {
 	return []key{
 		{"root", directory(&cfg.Root), "the current one", "serve and watch this `directory`"},
 		{"host", text(&cfg.Host, `an address, as in "127.0.0.1"`), cfg.Host, "listen on this `address`; 0.0.0.0 or :: is every address of the machine"},
-		{"port", number(&cfg.Port, 0, 65535), cfg.Port, "listen on this TCP `port`; 0 takes a free one"},
+		{"port", port(cfg), fmt.Sprintf("%d, or the next one that is free", cfg.Port), "listen on this TCP `port`; 0 takes a free one"},
 		{"static", boolean(&cfg.Static), cfg.Static, "serve the files of the root; without it there is only live reload, for\npages of another server or of file: URLs"},
 		{"livereload", boolean(&cfg.LiveReload), cfg.LiveReload, "watch the root and refresh the pages that are open"},
 		{"inject", boolean(&cfg.Inject), cfg.Inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -76,6 +77,10 @@ func path(to *string, want string) decoder {
 		if !ok {
 			return
 		}
+		if home, rest := os.Getenv("HOME"), strings.TrimPrefix(s, "~/"); rest != s && home != "" && !IsDir(filepath.Join(t.dir, "~")) {
+			t.Add(v.at, "%s is %q, and only a shell knows what ~ is, at the beginning of a word: write %s", v.label, s, filepath.Join(home, rest))
+			return
+		}
 		if !filepath.IsAbs(s) {
 			s = filepath.Join(t.dir, s)
 		}
@@ -117,7 +122,18 @@ const wantDuration = `a time with its unit, not negative, as in "100ms", "2s" or
 
 // duration decodes a duration. It stores zero for 0s.
 func duration(to *time.Duration, zero time.Duration) decoder {
-	return parsed(to, wantDuration, func(s string) (time.Duration, bool) { return parseDuration(s, zero) })
+	decode := parsed(to, wantDuration, func(s string) (time.Duration, bool) { return parseDuration(s, zero) })
+	return func(t *tables, v value) {
+		if n, err := strconv.ParseInt(fmt.Sprint(v.is), 10, 64); err == nil && n > 0 {
+			form := "%s is %d, without a unit: write \"%[2]dms\" or \"%[2]ds\""
+			if v.flag {
+				form = "%s is %d, without a unit: write %[1]s %[2]dms or %[1]s %[2]ds"
+			}
+			t.Add(v.at, form, v.label, n)
+			return
+		}
+		decode(t, v)
+	}
 }
 
 func parseDuration(s string, zero time.Duration) (d time.Duration, ok bool) {
@@ -159,8 +175,8 @@ func readiness(to *job.Service) decoder {
 	})
 }
 
-func number(to *int, least, most int) decoder {
-	want := fmt.Sprintf("a number from %d to %d", least, most)
+func number(to *int, least, most, example int) decoder {
+	want := fmt.Sprintf("a number from %d to %d, as in %d", least, most, example)
 	return func(t *tables, v value) {
 		n, ok := as(v, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
 		if !ok || n < int64(least) || n > int64(most) {
@@ -171,9 +187,32 @@ func number(to *int, least, most int) decoder {
 	}
 }
 
+// port decodes the port of the server, which is then the one that is wanted.
+func port(cfg *Config) decoder {
+	decode := number(&cfg.Port, 0, 65535, 8000)
+	return func(t *tables, v value) {
+		cfg.AnyPort = false
+		s, _ := v.is.(string)
+		if host, port, err := net.SplitHostPort(s); err == nil && v.flag {
+			right := strings.TrimPrefix("-host "+host+" -port "+port, "-host  ")
+			t.Add(v.at, "%s is %q: write %s", v.label, s, right)
+			return
+		}
+		decode(t, v)
+	}
+}
+
 func boolean(to *bool) decoder {
 	return func(t *tables, v value) {
 		is, ok := as(v, strconv.ParseBool)
+		if s, isString := v.is.(string); !ok && isString && booleans[strings.ToLower(s)] != "" {
+			form := "%s is %q: write %s, without quotes"
+			if v.flag {
+				form = "%s is %q: write %[1]s=%[3]s"
+			}
+			t.Add(v.at, form, v.label, s, booleans[strings.ToLower(s)])
+			return
+		}
 		if !ok {
 			t.unwanted(v, "true or false")
 			return

@@ -31,6 +31,7 @@ func TestExampleFileNamesTheDefaults(t *testing.T) {
 	as, is := mustParse(t, text), mustParse(t, all)
 	as.Text, is.Text = nil, nil
 	as.Routes[0].Hold = router.DefaultHold
+	as.AnyPort = false             // the port is asked for, if only by its default
 	as.Routes[0].StopAtOnce = true // with a grace, whatever it is
 	if !reflect.DeepEqual(as, is) {
 		t.Errorf("as it is        %+v\nwith the comments %+v", as, is)

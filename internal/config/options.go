@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -35,9 +36,12 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 	if cfg.Static {
 		o.Root = cfg.Root
 	}
+	if cfg.Static {
+		// A configuration may have secrets in the environment of jobs, whether it is used or not.
+		o.Private = []string{filepath.Join(cfg.Root, DefaultFile)}
+	}
 	if cfg.Static && cfg.File != "" {
-		// It may have secrets in the environment of jobs.
-		o.Private = slices.Compact([]string{cfg.Path, Resolve(cfg.Path)})
+		o.Private = slices.Compact(append(o.Private, cfg.Path, Resolve(cfg.Path)))
 	}
 	return o
 }

@@ -100,7 +100,7 @@ func (c *Route) keys() []key {
 		{"on_failure", oneOf(&c.OnFailure, onFailures), nil, ""},
 		{"on_busy", oneOf(&c.OnBusy, onBusies), "queue", "do `what` with changes during a run: queue runs the command once more for them,\nrestart ends it and starts it again, ignore drops them"},
 		{"timeout", duration(&c.Timeout, 0), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
-		{"retries", number(&c.Retries, 0, 1000), nil, "run a command that failed again this `number` of times, unless a file changes first"},
+		{"retries", number(&c.Retries, 0, 1000, 3), nil, "run a command that failed again this `number` of times, unless a file changes first"},
 		{"backoff", duration(&c.Backoff, none), c.Backoff, "wait this `duration` before the first retry, and twice as long before each further one"},
 		{"grace", func(t *tables, v value) {
 			duration(&c.Service.Grace, none)(t, v)

@@ -33,17 +33,39 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	}
 
 	if len(open) > 0 {
-		if now := d.active.Load(); cfg.Host == now.Host && cfg.Port == now.Port {
+		if now := d.active.Load(); cfg.Host == now.Host && cfg.Port == now.Port && cfg.AnyPort == now.AnyPort {
 			return open, nil
 		}
 	} else {
 		open = d.store.listeners()
 	}
 	ln, err := listenWeb(cfg.Host, cfg.Port, open)
+	// Who relies on the port of a service would not see that it has another.
+	if errors.Is(err, syscall.EADDRINUSE) && cfg.AnyPort && os.Getenv("NOTIFY_SOCKET") == "" {
+		ln, err = d.listenNext(cfg, open, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return []net.Listener{ln}, nil
+}
+
+// maxNextPorts is how many ports after one that is taken are tried.
+const maxNextPorts = 100
+
+// listenNext is listenWeb for the next free port after that of a configuration, which is
+// taken, with that error.
+func (d *daemon) listenNext(cfg config.Config, old []net.Listener, taken error) (net.Listener, error) {
+	for port := cfg.Port + 1; port <= min(cfg.Port+maxNextPorts, 65535); port++ {
+		ln, err := listenWeb(cfg.Host, port, old)
+		if err == nil {
+			d.log.Info(fmt.Sprintf("port %d is taken by %s: taking %d, as -port names none", cfg.Port, portOwner(cfg.Port), port))
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return ln, err
+		}
+	}
+	return nil, taken
 }
 
 // listenWeb opens a socket that replaces others. Until those are closed, both are open: the
