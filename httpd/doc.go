@@ -43,12 +43,16 @@
 //
 // # The script
 //
-// Each page that a browser shows gets a script element. Its URL is relative, so that a
-// proxy may put the site below a path. It comes behind the start tag of head, else of
-// html, else behind the doctype, else at the start. The following are sent unchanged:
-// pages that have a LiveReload script, pages in UTF-16, answers to a script's own fetch
-// (by Sec-Fetch-Dest), and pages whose first 256 KiB are comments. With
-// Options.NoInject a page that links livereload.js itself is kept up to date.
+// Each page that a browser shows gets a script element, in HTML, XHTML and SVG. Its URL
+// is relative, so that a proxy may put the site below a path. It comes behind the start
+// tag of head, else of html or svg, else behind the doctype, else at the start. The
+// following are sent unchanged: pages that have a LiveReload script, pages in UTF-16, and
+// pages whose first 256 KiB are comments. With Options.NoInject a page that links
+// livereload.js itself is kept up to date.
+//
+// So are images, and what a script fetches. Sec-Fetch-Dest says what a request is for.
+// Where it is missing, as over plain HTTP from another machine, or says that it is a
+// fetch, as a service worker's of a page is, a page is what Accept names text/html for.
 //
 // The script needs 'self' in the connect-src of a Content-Security-Policy, or in
 // default-src if there is no connect-src. The log names, once for each policy, a page

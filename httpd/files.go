@@ -118,17 +118,25 @@ func (s *handler) content(h http.Header, r *http.Request, urlPath string, f *fil
 	s.noteServed(urlPath, f)
 	contentType := filetype.ContentType(f.name, head, int64(len(head)) < f.Size())
 	h.Set("Content-Type", contentType)
-	if !s.live || s.opts.NoInject || !strings.HasPrefix(contentType, "text/html") {
+	isXML := filetype.IsXMLPage(contentType)
+	if !s.live || s.opts.NoInject || !isXML && !strings.HasPrefix(contentType, "text/html") {
 		return f.content, "", nil
 	}
 
 	h.Add("Vary", "Sec-Fetch-Dest")
-	off, ok := inject.Offset(head)
-	if !ok || !isNavigation(r) {
+	if !isNavigation(r) {
+		return f.content, "", nil
+	}
+	offset, element := inject.Offset, token.Element(r)
+	if isXML {
+		offset, element = inject.OffsetXML, token.ElementXML(r)
+	}
+	off, ok := offset(head)
+	if !ok {
 		return f.content, "", nil
 	}
 	s.checkPolicies(f, head)
-	return inject.Splice(f.content, f.Size(), int64(off), token.Element(r)), "-" + token.String(), nil
+	return inject.Splice(f.content, f.Size(), int64(off), element), "-" + token.String(), nil
 }
 
 // head makes the content ready to be sent. It returns as much of its beginning as it
@@ -138,7 +146,7 @@ func (f *file) head() ([]byte, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
-	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" {
+	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" && !filetype.IsXMLPage(known) {
 		return nil, nil
 	}
 
@@ -151,12 +159,26 @@ func (f *file) head() ([]byte, error) {
 }
 
 // isNavigation reports whether the answer will be shown as a page. What a script
-// fetches is a fragment that the script puts into one. Clients that do not say are
-// taken for old browsers.
+// fetches is a fragment that the script puts into one.
+//
+// A service worker that passes a navigation on makes a fetch of it, but leaves Accept as
+// it was. Over plain HTTP from another machine browsers do not say what a request is
+// for, and neither do old ones. In both cases a page is what a request names text/html
+// for, and no library for scripts (X-Requested-With). What names nothing that it accepts
+// is no browser, and gets what a browser would.
+//
+// Accept is not in Vary: caches.match would then not find for a navigation what a service
+// worker has fetched. Other caches ask again (no-cache), and the ETags differ.
 func isNavigation(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Dest") {
-	case "", "document", "iframe", "frame", "embed", "object":
+	dest, accept := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Accept")
+	switch dest {
+	case "document", "iframe", "frame", "embed", "object":
 		return true
+	case "", "empty":
+		if dest == "" && accept == "" {
+			return true
+		}
+		return strings.Contains(accept, "text/html") && r.Header.Get("X-Requested-With") == ""
 	}
 	return false
 }

@@ -85,12 +85,10 @@ func tokenOf(r *http.Request) livereload.PageToken {
 }
 
 // noteFailedFetch tells the hub that a request is answered with an error, if the
-// request is a fetch by a script of one of our pages. Where the browser does not say
-// what a request is for, as over plain HTTP from another machine, it is a fetch if it
-// does not ask for HTML.
+// request is a fetch by a script of one of our pages.
 func (s *handler) noteFailedFetch(r *http.Request) {
 	dest, site := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Fetch-Site")
-	isFetch := dest == "empty" || dest == "" && !strings.Contains(r.Header.Get("Accept"), "text/html")
+	isFetch := (dest == "empty" || dest == "") && !isNavigation(r)
 	if !s.live || !isFetch || site != "" && site != "same-origin" {
 		return
 	}

@@ -421,8 +421,19 @@
   /** @type {any} */
   let panel;
 
-  /** @type {(tag: string, properties: object) => any} */
-  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+  /** Makes an element of HTML, in XML too. @type {(tag: string, properties: object) => any} */
+  const make = (tag, properties) => Object.assign(document.createElementNS("http://www.w3.org/1999/xhtml", tag), properties);
+
+  /** What an element of ours is appended to, to be seen. In SVG that is a foreignObject. */
+  function topOfPage() {
+    const top = document.documentElement;
+    const svg = "http://www.w3.org/2000/svg";
+    if (top.namespaceURI !== svg) return top;
+    const frame = document.createElementNS(svg, "foreignObject");
+    for (const side of ["width", "height"]) frame.setAttribute(side, "100%");
+    top.append(frame);
+    return frame;
+  }
 
   /** Shows errors until there are others or none, or they are dismissed. @param {{ title: string, text: string }[]} errors */
   function showErrors(errors) {
@@ -438,7 +449,7 @@
     root.adoptedStyleSheets = [sheet];
     const section = make("section", { role: "alert", popover: "manual" });
     root.append(section);
-    document.documentElement.append(panel);
+    topOfPage().append(panel);
     section.showPopover?.();
     section.append(make("button", { textContent: "Dismiss", onclick: () => panel.remove() }));
     for (const { title, text } of errors) section.append(make("h2", { textContent: title }), make("pre", { textContent: text }));
