@@ -46,10 +46,12 @@ var other = []Builder{
 		Version: "1.4.2",
 	},
 	{
-		// As quiet as that, it prints what is wrong. It reads again only what has changed.
-		// Its server, sphinx-autobuild, runs the same command on changes.
-		Name:    "sphinx",
-		Run:     []string{"sphinx-build", "-q", "-b", "html", ".", "_build/html"},
+		// Its server, sphinx-autobuild, runs the same command on changes. With -q it prints
+		// what is wrong, and nothing else. It copies _static only with a page that has
+		// changed.
+		Name: "sphinx",
+		Run: []string{"sh", "-c", "sphinx-build -q -b html . _build/html && " +
+			"if [ -d _static ]; then cp -Ru _static _build/html/; fi"},
 		Once:    true,
 		Output:  "_build/html",
 		Files:   []string{"conf.py"},

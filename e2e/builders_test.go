@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A builderTest is a small site that a known program builds.
+type builderTest struct {
+	builder string
+	version string            // the command that prints it
+	root    string            // that it writes to
+	files   map[string]string // {text} is the text of the page
+	source  string            // the file that has it
+	sheet   [2]string         // the source and the address of the style sheet
+	broken  string            // a file, and what it is replaced by to break the build
+	with    string
+	says    string // what the program says then
+}
+
+var builderTests = []builderTest{
+	{
+		builder: "mkdocs",
+		version: "mkdocs --version",
+		root:    "site",
+		files: map[string]string{
+			"mkdocs.yml":      "site_name: site\ntheme: {name: null, custom_dir: theme}\nextra_css: [style.css]\n",
+			"theme/main.html": "<!doctype html><link rel=icon href=data:,>{% for path in config.extra_css %}<link rel=stylesheet href='{{ path | url }}'>{% endfor %}{{ page.content }}",
+			"docs/index.md":   "{text}\n",
+			"docs/style.css":  "p { z-index: 1 }",
+		},
+		source: "docs/index.md",
+		sheet:  [2]string{"docs/style.css", "/style.css"},
+		broken: "theme/main.html", with: "{{ page.nothing.at.all }}",
+		says: "has no attribute 'nothing'",
+	},
+	{
+		builder: "sphinx",
+		version: "sphinx-build --version",
+		root:    "_build/html",
+		files: map[string]string{
+			"conf.py":                "project = 'site'\nhtml_theme = 'basic'\nhtml_static_path = ['_static']\ntemplates_path = ['_templates']\n",
+			"_templates/layout.html": "<!doctype html><link rel=icon href=data:,><link rel=stylesheet href='{{ pathto(\"_static/style.css\", 1) }}'>{% block body %}{% endblock %}",
+			"index.rst":              "site\n====\n\n{text}\n",
+			"_static/style.css":      "p { z-index: 1 }",
+		},
+		source: "index.rst",
+		sheet:  [2]string{"_static/style.css", "/_static/style.css"},
+		broken: "conf.py", with: "project = (\n",
+		says: "There is a syntax error in your configuration file",
+	},
+}
+
+// Each program that execlogd knows builds a site: what is saved shows, and so does what
+// is wrong with it, with as few reloads as there can be.
+func TestBuilders(t *testing.T) {
+	for _, tt := range builderTests {
+		t.Run(tt.builder, func(t *testing.T) {
+			t.Parallel()
+			testBuilder(t, tt)
+		})
+	}
+}
+
+func testBuilder(t *testing.T, tt builderTest) {
+	version := versionOf(t, tt.version)
+	dir := t.TempDir()
+	with := func(name, text string) string { return strings.ReplaceAll(tt.files[name], "{text}", text) }
+	for name := range tt.files {
+		write(t, dir, map[string]string{name: with(name, "first")})
+	}
+	write(t, dir, map[string]string{"execlogd.toml": fmt.Sprintf("[server]\nroot = %q\n\n[[route]]\nbuilder = %q\n", tt.root, tt.builder)})
+	if err := os.MkdirAll(filepath.Join(dir, tt.root), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d, err := startDaemon(t, dir, "-config", "execlogd.toml", "-port", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := eventually(t.Context(), "the first build", func() bool { return strings.Contains(fetched(d.URL+"/"), "first") }); err != nil {
+		t.Fatal(err)
+	}
+	p := open(t, startChromium(t), d.URL+"/")
+	const text, style = "document.querySelector('p').textContent", "getComputedStyle(document.querySelector('p')).zIndex"
+	p.shows(style, "1")
+	p.uses(tt.sheet[1])
+
+	// timed saves a file, and returns how long it took until the page showed it.
+	timed := func(name, content, expression, want string) int64 {
+		t.Helper()
+		began := time.Now()
+		p.edit(dir, name, content, expression, want)
+		return time.Since(began).Milliseconds()
+	}
+	styled := timed(tt.sheet[0], "p { z-index: 2 }", style, "2")
+	p.sameLoads(1)
+	edited := timed(tt.source, with(tt.source, "second"), text, "second")
+	p.sameLoads(2)
+
+	// A build that fails shows what the program says, and the page stays.
+	broken := timed(tt.broken, tt.with, panel+`?.textContent.includes("`+tt.says+`")`, "true")
+	p.shows(text, "second")
+	p.sameLoads(2)
+	mended := timed(tt.broken, with(tt.broken, "second"), panel, "undefined")
+	p.shows(text, "second")
+
+	// A machine that is busy may take long for the saves, so there is more than one try.
+	time.Sleep(quietTime) // a page that is the same after a mended source may reload or not
+	reloads := 0
+	for try := 1; try <= 3 && reloads != 1; try++ {
+		loads := p.state().infos
+		for i := range 5 {
+			save(t, dir, tt.source, with(tt.source, fmt.Sprintf("try %d save %d", try, i)))
+			time.Sleep(60 * time.Millisecond)
+		}
+		p.shows(text, fmt.Sprintf("try %d save 4", try))
+		time.Sleep(quietTime) // nothing more must come
+		reloads = p.state().infos - loads
+	}
+	if reloads != 1 {
+		t.Errorf("five saves at once reloaded the page %d times, want once", reloads)
+	}
+	t.Logf("%s %s: style %d ms, edit %d ms, break %d ms, mend %d ms, reloads for five saves %d",
+		tt.builder, version, styled, edited, broken, mended, reloads)
+}
+
+// fetched returns what a server sends for an address, or nothing.
+func fetched(url string) string {
+	resp, err := http.Get(url)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	return string(body)
+}
+
+// versionOf returns the version that a command prints. Without the command the test is
+// skipped.
+func versionOf(t *testing.T, command string) string {
+	t.Helper()
+	args := strings.Fields(command)
+	if _, err := exec.LookPath(args[0]); err != nil {
+		t.Skipf("Debian's %s is not installed: %v", filepath.Base(args[0]), err)
+	}
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return regexp.MustCompile(`\d+\.\d+(\.\d+)?`).FindString(string(out))
+}
