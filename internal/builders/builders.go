@@ -11,8 +11,11 @@ type Builder struct {
 	Name string // as in builder = "hugo"; a lower-case word
 
 	// Run is the command. It builds, and goes on to build again whenever a source
-	// changes, unless Once is set.
+	// changes, unless Once is set. There is none if nobody can guess the arguments.
 	Run []string
+
+	// Example is a command with usual arguments where there is no Run.
+	Example []string
 
 	// Once says that the program has no such mode, or none without a server of its
 	// own: Run builds once and ends, and is run whenever a file changes that matches
@@ -40,6 +43,9 @@ type Builder struct {
 	// (patterns of path.Match, for names in the directory of the project) exists, or
 	// one of the Packages is among the dependencies of its package.json.
 	Files, Packages []string
+
+	// Script is the name of a script in package.json that says so, if there is one.
+	Script string
 
 	// Version is that of the program with which the tests have passed.
 	Version string

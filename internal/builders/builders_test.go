@@ -17,8 +17,8 @@ func TestTable(t *testing.T) {
 			t.Errorf("%q is no name, or there are two", b.Name)
 		}
 		names = append(names, b.Name)
-		if len(b.Run) == 0 {
-			t.Errorf("%s: nothing to run", b.Name)
+		if (len(b.Run) == 0) == (len(b.Example) == 0) {
+			t.Errorf("%s: want something to run, or else an example of that", b.Name)
 		}
 		for _, p := range slices.Concat(b.Begins, b.Succeeds, b.Fails) {
 			if _, err := regexp.Compile(p); err != nil {
@@ -41,7 +41,7 @@ func TestTable(t *testing.T) {
 		if path.IsAbs(b.Output) || b.Output != "" && path.Clean(b.Output) != b.Output {
 			t.Errorf("%s: output %q is not a clean path in the project", b.Name, b.Output)
 		}
-		if len(b.Files)+len(b.Packages) == 0 {
+		if len(b.Files)+len(b.Packages) == 0 && b.Script == "" {
 			t.Errorf("%s: nothing says that a project uses it", b.Name)
 		}
 	}

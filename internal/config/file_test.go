@@ -259,6 +259,7 @@ func TestMistakes(t *testing.T) {
 		{"[[route]]\nbuilder = 'blosxom'", `x.toml:2:11: builder is "blosxom", which is not known: want one of `},
 		{"[[route]]\nbuilder = 1", `x.toml:2:11: builder is 1: want true, or the name of a program that is known, as in "hugo"`},
 		{"[[route]]\nname = 'x'\nbuilder = true", `x.toml:1:3: route "x" has nothing to run`},
+		{"[[route]]\nbuilder = 'sass'", `x.toml:2:11: route "sass" needs run, since nobody else knows the files of sass: give it, as in run = ["sass", "--watch", "scss:public/css"]`},
 		{wrongRoute("builder = true\nbegins = '('"), "x.toml:5:10: begins: error parsing regexp: missing closing ): `(`"},
 		{wrongRoute("fails = ['x']"), `x.toml:1:3: route "x" has begins, succeeds or fails, which are for what a builder prints: add builder = true`},
 		{wrongRoute("builder = true\nready = ':80'"), `x.toml:5:9: route "x" has builder and ready: `},

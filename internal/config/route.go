@@ -251,6 +251,8 @@ func (t *tables) checkRoute(c *Route) {
 		t.Add(c.table, "the route has no name: give it one, as in name = \"build\"")
 	case len(c.Service.Argv) > 0 && c.Service.Shell != "":
 		wrong("shell", "route %q has both run and shell: keep one of them")
+	case !c.HasCommand() && c.builder != nil:
+		t.Add(c.At("builder"), "route %q needs run, since nobody else knows the files of %s: give it, as in run = [\"%s\"]", c.Name, c.builder.Name, strings.Join(c.builder.Example, `", "`))
 	case !c.HasCommand() && !c.Reload:
 		wrong("", `route %q has nothing to run: give it run = ["make", "site"], or shell = "make site", or reload = true`)
 	case (c.Service.Notify || c.Service.Address != "") && !c.IsService:
