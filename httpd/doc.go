@@ -114,8 +114,14 @@
 // was set back. A page does not reload twice for the same reason.
 //
 // A page that does not report what it uses catches up only while the same Server goes
-// on. A page does not learn of changes of the target of a symbolic link through which it
-// is reached.
+// on.
+//
+// # Symbolic links
+//
+// A link is followed below the root, if it is relative. A change of what a path leads
+// through, a link on the way or the file in the end, is a change of the path's file. A
+// link that leads out is answered as what is not there; its owner is shown where it leads,
+// and the log names it once. Pages that use it say so.
 //
 // # The websocket
 //

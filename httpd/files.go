@@ -30,7 +30,7 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 
 	name, slash, ok := urlpath.FileName(r.URL.Path)
 	if !ok || strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f") {
-		s.serveNotFound(w, r)
+		s.serveNotFound(w, r, fs.ErrNotExist)
 		return
 	}
 	f, err := s.openRequested(name, slash)
@@ -201,13 +201,32 @@ func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) 
 		s.logLimited(fileUnreadable, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this file cannot be read")
 	default: // not there, a name that is none, or a link that leads out
-		s.serveNotFound(w, r)
+		s.serveNotFound(w, r, err)
 	}
 }
 
+// A notFound is what the page about a file that is not there shows.
+type notFound struct {
+	Path   string // of the address, decoded
+	Link   string // that leads out, as it is at the top of a site; "" if there is none, or the reader may not know
+	Target string // of it
+}
+
 // serveNotFound answers with 404, and to a browser that wants a page with the site's
-// 404.html or else a page of our own. Either reloads when there is a file.
-func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
+// 404.html or else a page of our own. Either reloads when there is a file. A symbolic
+// link that leads out is logged once, and its owner is shown where it leads.
+func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request, why error) {
+	about := notFound{Path: printable(r.URL.Path)}
+	if out, ok := errors.AsType[*leadsOutError](why); ok {
+		link := printable("/" + out.link)
+		s.warned.once(strings.Join([]string{s.directory, link, "link", out.target}, "\x00"), func() bool {
+			return s.logLimited(linkLeadsOut, "path", clip(link), "target", clip(printable(out.target)))
+		})
+		if s.isOwner(r) {
+			about.Link, about.Target = link, printable(out.target)
+		}
+	}
+
 	s.noteFailedFetch(r)
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
@@ -219,7 +238,7 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 	token.Missing = true
 	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
-		s.serveOwnPage(w, r, http.StatusNotFound, token, "not-found", nil)
+		s.serveOwnPage(w, r, http.StatusNotFound, token, "not-found", about)
 		return
 	}
 	defer f.Close()

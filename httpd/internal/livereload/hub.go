@@ -38,6 +38,7 @@ type Hub struct {
 	nonReporting []*client              // those whose pages do not report what they use
 	resources    map[string]*resource   // by path
 	broken       map[*resource]struct{} // those with an error
+	linked       map[string][]*resource // by what their paths lead through; see FileState.Through
 	generation   uint64                 // of walks over resources; see mark
 
 	number    uint64   // of the last change; they count from 1
@@ -106,6 +107,7 @@ func New(config Config, look func(path string) FileState) *Hub {
 		clients:   make(map[*client]struct{}),
 		resources: make(map[string]*resource),
 		broken:    make(map[*resource]struct{}),
+		linked:    make(map[string][]*resource),
 	}
 	h.config.Store(&config)
 	return h
@@ -114,11 +116,11 @@ func New(config Config, look func(path string) FileState) *Hub {
 // Refresh tells pages that the content of files changed. The paths are relative to the
 // root; one with a slash at its end is a directory with everything below it. Refresh
 // waits for no page.
-func (h *Hub) Refresh(paths []string) { h.tell(newChange(paths)) }
+func (h *Hub) Refresh(paths []string) { h.tell(newChange(h.withLinks(paths))) }
 
 // Recheck is Refresh for names that came or went, and files that can be read or not
 // any more. Pages are told as far as that makes a difference to them.
-func (h *Hub) Recheck(paths []string) { h.tell(newFileChange(paths, true)) }
+func (h *Hub) Recheck(paths []string) { h.tell(newFileChange(h.withLinks(paths), true)) }
 
 // tell tells pages of a change, after a look at the resources that it affects.
 func (h *Hub) tell(c change) {
@@ -134,7 +136,7 @@ func (h *Hub) tell(c change) {
 
 // Concerns reports whether a change of a file's content would affect an open page.
 func (h *Hub) Concerns(path string) bool {
-	c := newChange([]string{path})
+	c := newChange(h.withLinks([]string{path}))
 	if !h.config.Load().Enabled || c.isEmpty() {
 		return false
 	}
@@ -190,6 +192,7 @@ func (h *Hub) forgetFiles() {
 		*r = resource{path: r.path, subscribers: r.subscribers}
 	}
 	clear(h.broken)
+	clear(h.linked)
 	h.rootSince = h.number + 1
 
 	h.served.forget(h.number)
