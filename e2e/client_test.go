@@ -23,6 +23,7 @@ func TestClient(t *testing.T) {
 	runTests(t, []browserTest{
 		{"a page never shows itself without its styles", testNoFlash},
 		{"overlapping saves of an imported sheet end in the last", testImport},
+		{"an imported sheet is loaded again wherever it is imported", testImports},
 		{"what is in a shadow root is swapped as well", testShadow},
 		{"a sheet that a script constructs reloads the page", testAdopted},
 		{"what nobody uses disturbs nobody", testUnused},
@@ -134,7 +135,6 @@ func testShadow(t *testing.T, browser browser) {
 }
 
 func testImport(t *testing.T, browser browser) {
-	onlyChromium(t, browser, "Firefox does not load imported sheets again")
 	site, p := openSite(t, browser, map[string]string{
 		"index.html":     document("<p>text"),
 		"style.css":      "@import 'css/middle.css';",
@@ -155,6 +155,41 @@ func testImport(t *testing.T, browser browser) {
 	p.shows(color, rgb(9))
 	p.shows("document.styleSheets.length", "1")
 	p.shows("[...seen].includes('rgb(0, 0, 0)')", "false")
+	p.sameLoads(1)
+}
+
+func testImports(t *testing.T, browser browser) {
+	rule := func(name string, n int) string { return fmt.Sprintf(".%s { z-index: %d }", name, n) }
+	site, d := serve(t, map[string]string{
+		"index.html": strings.Replace(document(`<p>text<i class="mine"></i><i class="linked"></i><i class="layered"></i><i class="both"></i>`), "</head>",
+			`<style nonce="x">@import "layered.css" layer(low) supports(display: grid) screen; @import url(missing.css) supports(display: nonsense);
+			.mine { z-index: 1 } .both { z-index: 2 }</style></head>`, 1),
+		"style.css":     `@import url("linked.css") (min-width: 1px); .both { z-index: 1 }`,
+		"linked.css":    "@import 'deep/part.css';" + rule("linked", 1),
+		"layered.css":   rule("layered", 1) + rule("both", 9),
+		"deep/part.css": rule("deep", 1),
+	})
+	proxied := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.Header().Set("Content-Security-Policy", "style-src 'self' 'nonce-x'")
+		next.ServeHTTP(w, r)
+	})
+	p := open(t, browser, proxied+"/")
+	p.uses("/style.css", "/linked.css", "/layered.css", "/deep/part.css")
+	index := func(name string) string { return "getComputedStyle(document.querySelector('." + name + "')).zIndex" }
+	p.shows(index("mine")+"+"+index("both")+"+"+index("layered"), "121")
+	p.edit(site, "layered.css", rule("layered", 2)+rule("both", 9), index("layered"), "2")
+	p.shows(index("mine")+"+"+index("both"), "12") // the style element's own rules, which outweigh its layers
+	p.edit(site, "deep/part.css", rule("linked", 2)+rule("mine", 3), "document.styleSheets.length + "+index("linked"), "31")
+	// What imports it comes again, and has it as it is now.
+	p.edit(site, "linked.css", "@import 'deep/part.css'; .none { color: red }", index("linked"), "2")
+	p.edit(site, "style.css", "@import url(linked.css) (min-width: 1px); .both { color: "+rgb(1)+" }", "getComputedStyle(document.querySelector('.both')).color", rgb(1))
+	p.shows(index("linked")+"+"+index("layered"), "22")
+	remove(t, site, "deep/part.css")
+	p.shows(panel+".textContent.includes('part.css')", "true")
+	p.allowErrors("404", "part.css", "MIME type")
+	p.shows(index("linked"), "2") // what there was is better than nothing
+	p.edit(site, "deep/part.css", rule("linked", 5), index("linked"), "5")
+	p.shows("document.styleSheets.length", "2")
 	p.sameLoads(1)
 }
 
@@ -557,7 +592,6 @@ func testFrames(t *testing.T, browser browser) {
 }
 
 func testPolicy(t *testing.T, browser browser) {
-	onlyChromium(t, browser, "Firefox does not load imported sheets again")
 	const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:"
 	site, d := serve(t, map[string]string{
 		"header.html": document("<p>text"),

@@ -149,8 +149,6 @@
    * @type {Map<string, boolean>}
    */
   const used = new Map();
-  /** @type {Set<string>} */
-  const refetched = new Set(); // by us
   let scanTimer = 0;
 
   /** @type {(url: string, byScript?: boolean) => void} */
@@ -194,7 +192,7 @@
   /**
    * A reference to a file: how it is renewed in place, or the element whose
    * copy loads the style sheet again.
-   * @typedef {{ url: string, renew?: (url: string) => void, owner?: any, imported?: boolean }} Reference
+   * @typedef {{ url: string, renew?: (url: string) => void, owner?: any }} Reference
    */
 
   /** @type {(text: string, base: string) => string} */
@@ -229,15 +227,20 @@
     }
   }
 
-  /** None where another origin's are hidden. @type {(group: any, base: string, owner: any) => Generator<Reference>} */
+  /** None where another origin's are hidden, or not loaded. @type {(group: any) => any[]} */
+  function rulesOf(group) {
+    try {
+      return [...group.cssRules];
+    } catch {
+      return [];
+    }
+  }
+
+  /** @type {(group: any, base: string, owner: any) => Generator<Reference>} */
   function* inRules(group, base, owner) {
     base = group.href || base;
-    let rules = [];
-    try {
-      rules = group.cssRules || [];
-    } catch {}
-    for (const rule of rules) {
-      if (rule.href) yield { url: resolve(rule.href, base), owner, imported: true };
+    for (const rule of rulesOf(group)) {
+      if (rule.href) yield { url: resolve(rule.href, base), owner };
       if (rule.style) yield* inStyle(rule.style, base);
       yield* inRules(rule.styleSheet || rule, base, owner);
     }
@@ -292,7 +295,7 @@
       if (files.some(file => means(url, file) && (byScript || !hits.some(hit => means(hit.url, file))))) due = true;
     }
     if (due) return;
-    await Promise.all(hits.filter(hit => hit.imported).map(refetch));
+    for (const file of files) renewed.set(file, stamp);
     await Promise.all([...new Set(hits.map(hit => hit.owner))].map(swap));
     await Promise.all(hitsOf(files).map(replace));
   }
@@ -307,29 +310,62 @@
     return u.href;
   }
 
-  /** Replaces an imported sheet in the cache, where the copy will look. @param {Reference} reference */
-  async function refetch({ url }) {
-    if (url[0] === "f") return; // file: has no cache
-    refetched.add(url);
-    await inTime(fetch(url, { cache: "reload", mode: "no-cors" }));
-  }
-
   /**
-   * Copies a style element, which goes when the copy is loaded, so that the
-   * page is never without its styles.
+   * Copies a style element, which goes when the copy and all that it imports is
+   * loaded. It outweighs the copy until then, so that the page is never without
+   * its styles.
    * @param {any} old
    */
   async function swap(old) {
     if (!old || old.disabled) return;
     const copy = old.cloneNode(true);
+    copy.nonce = old.nonce; // which Firefox does not copy
     if (old.href) copy.href = fresh(old.href);
-    old.after(copy);
-    const loads = (/** @type {any} */ resolve, /** @type {any} */ reject) => {
-      copy.addEventListener("load", resolve);
-      copy.addEventListener("error", reject);
-    };
-    if (await inTime(new Promise(loads))) old.remove();
+    old.before(copy);
+    if ((await loads(copy)) && (await renewImports(copy.sheet))) old.remove();
     else copy.remove(); // what there was is better than nothing
+  }
+
+  /** When files were renewed. @type {Map<string, number>} */
+  const renewed = new Map();
+
+  /**
+   * Renews what a new sheet imports and has changed before, and reports whether
+   * all of it is there. An imported sheet may come from a cache of the document
+   * as it was first, so it needs a new URL.
+   * @type {(sheet: any) => Promise<boolean>}
+   */
+  async function renewImports(sheet) {
+    const done = rulesOf(sheet).map(async rule => {
+      if (!rule.href) return true;
+      const url = resolve(rule.href, sheet.href || document.baseURI);
+      const last = Math.max(...[...renewed].map(([file, when]) => (url && means(url, file) ? when : 0)));
+      if (last > +(new URL(url).searchParams.get("livereload") || 0)) {
+        const link = make("link", { rel: "stylesheet", href: fresh(url), media: "not all", nonce: tag.nonce });
+        document.documentElement.append(link);
+        const there = await loads(link);
+        link.remove();
+        if (!there) return false;
+        const place = [...sheet.cssRules].indexOf(rule);
+        sheet.deleteRule(place);
+        sheet.insertRule(rule.cssText.replace(/url\((["']?).*?\1\)/, `url("${link.href}")`), place);
+        rule = sheet.cssRules[place];
+        // Until it is there, if its conditions let it load.
+        for (let tries = 50; tries && !rulesOf(rule.styleSheet)[0]; tries--) await new Promise(resolve => setTimeout(resolve, 20));
+      }
+      return renewImports(rule.styleSheet);
+    });
+    return (await Promise.all(done)).every(Boolean);
+  }
+
+  /** Whether an element loads. @param {HTMLElement} element */
+  function loads(element) {
+    return inTime(
+      new Promise((resolve, reject) => {
+        element.addEventListener("load", resolve);
+        element.addEventListener("error", reject);
+      }),
+    );
   }
 
   /** Renews an image, once it is loaded so that nothing is empty meanwhile. @param {Reference} reference */
@@ -483,7 +519,7 @@
   new PerformanceObserver(list => {
     for (const { name, initiatorType } of /** @type {PerformanceResourceTiming[]} */ (list.getEntries())) {
       // Frames are found in the page: those with a client see to themselves.
-      if (!/frame/.test(initiatorType)) keep(name, /fetch|xml|script/.test(initiatorType) && !refetched.has(name));
+      if (!/frame/.test(initiatorType)) keep(name, /fetch|xml|script/.test(initiatorType));
     }
   }).observe({ type: "resource", buffered: true });
   try {
