@@ -56,7 +56,7 @@ test: deps vet e2e/node_modules e2e/builders/node_modules bin/testlog ## all tes
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo mkdocs=mkdocs sphinx-build=python3-sphinx
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo tmux=tmux mkdocs=mkdocs sphinx-build=python3-sphinx
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi

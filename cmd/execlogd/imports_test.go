@@ -69,6 +69,7 @@ var (
 		"github.com/coreos/go-systemd":  "internal/daemon",
 		"github.com/lmittmann/tint":     "internal/logging",
 		"github.com/pelletier/go-toml":  "internal/config",
+		"rsc.io/qr":                     "internal/daemon",
 	}
 )
 

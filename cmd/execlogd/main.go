@@ -54,7 +54,10 @@ func main() {
 	reaping, enough := context.WithCancel(context.Background())
 	var reaper sync.WaitGroup
 	reaper.Go(func() { job.Reap(reaping) })
+	returned := false
+	defer tty.RestoreOnPanic(&returned)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	returned = true
 	enough()
 	reaper.Wait()
 	if err != nil {
@@ -162,7 +165,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
-	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr})
+	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr, Stdin: os.Stdin})
 }
 
 const usage = `Usage: execlogd [flags] [directory | file.toml]

@@ -34,6 +34,9 @@ type Options struct {
 
 	// Stderr gets the log, and what is said beside it.
 	Stderr io.Writer
+
+	// Stdin is read for keys if it is the terminal that Stderr is. Nil is none.
+	Stdin *os.File
 }
 
 // Run acquires everything that the configuration needs, tells the user and systemd that
@@ -85,6 +88,7 @@ type daemon struct {
 	active atomic.Pointer[resolvedConfig]
 	load   func() (config.Config, error)
 	stderr io.Writer
+	out    io.Writer // what leads there by way of queue, with the line of state
 	log    *slog.Logger
 	logs   *logging.SwapHandler // behind log
 	queue  *logging.Queue       // through which everything goes to stderr
@@ -109,6 +113,9 @@ type daemon struct {
 	scanned  atomic.Uint64 // directories, while a scan takes long
 	accepts  accepts       // at the sockets of web
 
+	terminal *userTerminal // nil without one
+	activity *activity     // what is on it
+
 	scans   *scanReport
 	last    *lastEvents
 	isReady chan struct{} // closed when systemd was told that the daemon is ready
@@ -130,10 +137,15 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 		reloadRequests: make(chan struct{}, 1), reloaded: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
-	d.scans, d.last, d.isReady = &scanReport{ctx: ctx}, newLastEvents(), make(chan struct{})
+	d.last, d.activity, d.isReady = newLastEvents(), newActivity(), make(chan struct{})
 	d.queue = logging.NewQueue(func(n int) { d.log.Warn(logging.Dropped, "messages", n) })
 	d.toJournal = logOptions(&cfg).ToJournal(d.stderr)
-	d.logs = logging.NewSwapHandler(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
+	d.out = d.stderr
+	if d.terminal = d.openTerminal(&cfg, opts.Stdin); d.terminal != nil {
+		d.out = d.terminal.line
+	}
+	d.scans = &scanReport{ctx: ctx, show: d.terminal.showScan}
+	d.logs = logging.NewSwapHandler(logging.NewHandler(d.out, d.queue, logOptions(&cfg)))
 	d.log = slog.New(d.logs)
 	defer func() {
 		if err != nil {
@@ -190,13 +202,18 @@ func (d *daemon) release() {
 	if d.server != nil {
 		d.server.Close()
 	}
+	d.terminal.close()
 	d.queue.Close()
 }
 
 // tasks are what runs until the daemon ends, in the order in which they are stopped: what
 // brings events comes first, what they lead to after it.
 func (d *daemon) tasks(cfg config.Config) []task {
-	tasks := []task{{"tell systemd", d.keepStatus}, {"watchdog", d.watchdog}}
+	var tasks []task
+	if d.terminal != nil {
+		tasks = append(tasks, task{"terminal", d.terminal.run})
+	}
+	tasks = append(tasks, task{"tell systemd", d.keepStatus}, task{"watchdog", d.watchdog})
 	if cfg.WatchFile {
 		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
 		w := &fileWatch{path: cfg.Path, text: cfg.Text, changed: d.requestReload, problem: problem}

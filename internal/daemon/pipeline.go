@@ -182,6 +182,7 @@ func (p *pipeline) post(run router.Run) {
 	run = route.Runnable.WithChangedFiles(run)
 	d.last.noteChange(run.Events)
 	d.last.noteRun(run)
+	d.activity.noteRun(run)
 	d.errors.note(run, route.PerFile())
 	d.logRun(run)
 	p.suspendServices(cfg, run)

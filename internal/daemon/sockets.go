@@ -138,6 +138,8 @@ func siteURL(ln net.Listener) string {
 	return "http://" + tcp.String() + "/"
 }
 
+const everyAddress = " and every other address of this machine"
+
 // address returns where a socket answers, for people.
 func address(ln net.Listener) string {
 	tcp, ok := ln.Addr().(*net.TCPAddr)
@@ -145,9 +147,61 @@ func address(ln net.Listener) string {
 	case !ok:
 		return ln.Addr().String()
 	case tcp.IP.IsUnspecified():
-		return siteURL(ln) + " and every other address of this machine"
+		return siteURL(ln) + everyAddress
 	}
 	return siteURL(ln)
+}
+
+// networkURLs returns the URLs of the site at a socket for other devices; none
+// for a socket that is for this machine alone. IPv6 counts where there is no IPv4. Where that is every address of the machine,
+// those of bridges to containers are left out, as nobody but these is behind them.
+func networkURLs(ln net.Listener) (urls []string) {
+	tcp, ok := ln.Addr().(*net.TCPAddr)
+	switch {
+	case !ok || tcp.IP.IsLoopback():
+		return nil
+	case !tcp.IP.IsUnspecified():
+		return []string{siteURL(ln)}
+	}
+
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	var ipv6 []string
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 || isContainerBridge(i.Name) {
+			continue
+		}
+		addrs, _ := i.Addrs() // it may be gone
+		for _, a := range addrs {
+			network, ok := a.(*net.IPNet)
+			if !ok || !network.IP.IsGlobalUnicast() {
+				continue
+			}
+			url := "http://" + net.JoinHostPort(network.IP.String(), strconv.Itoa(tcp.Port)) + "/"
+			if network.IP.To4() != nil {
+				urls = append(urls, url)
+			} else if tcp.IP.To4() == nil {
+				ipv6 = append(ipv6, url)
+			}
+		}
+	}
+	if urls == nil {
+		return ipv6
+	}
+	return urls
+}
+
+// isContainerBridge reports whether an interface has a name that Docker, Podman, libvirt
+// or LXC gives to bridges.
+func isContainerBridge(name string) bool {
+	for _, prefix := range []string{"docker", "br-", "podman", "cni", "virbr", "lxcbr", "lxdbr", "veth"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // addresses returns where sockets answer, for people.

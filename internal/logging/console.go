@@ -181,6 +181,18 @@ var marks = map[Kind]struct{ colour, mark string }{
 	Ended:     {faint, "■"},
 }
 
+// Mark returns what is before a message of a kind.
+func (k Kind) Mark(noColor bool) string {
+	c := Console{noColor: noColor}
+	return c.paint(marks[k].colour, marks[k].mark)
+}
+
+// Faint returns a text that matters less than what is beside it.
+func Faint(text string, noColor bool) string {
+	c := Console{noColor: noColor}
+	return c.paint(faint, text)
+}
+
 // A Console writes lines about routes in columns: time, route, mark, message.
 type Console struct {
 	noColor bool

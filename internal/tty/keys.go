@@ -112,6 +112,7 @@ func (k *keyReader) hungUp() {
 // read calls press until the reader is closed or the terminal is gone.
 func (k *keyReader) read() {
 	defer close(k.done)
+	defer k.off()          // after a panic of press
 	one := make([]byte, 1) // the next key may be for the command that this one starts
 	for k.waitActive() {
 		n, err := k.file.Read(one)

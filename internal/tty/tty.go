@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/execlog/execlogd/job"
 )
@@ -55,23 +56,16 @@ func (t *Terminal) KeysOn() { t.keys.on() }
 // any more.
 func (t *Terminal) KeysOff() { t.keys.off() }
 
+// foregroundInterval is how often a process in the background looks whether it is in the
+// foreground: a shell sends no signal when it moves a process that runs.
+const foregroundInterval = 250 * time.Millisecond
+
 // Begin starts to handle SIGTSTP, SIGCONT and SIGWINCH.
 func (t *Terminal) Begin() {
 	signals := make(chan os.Signal, 8)
 	var handling sync.WaitGroup
 	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGWINCH)
-	handling.Go(func() {
-		for s := range signals {
-			switch {
-			case s == syscall.SIGTSTP:
-				t.Suspend()
-			case s == syscall.SIGCONT:
-				t.Continue()
-			case t.Resized != nil:
-				t.Resized()
-			}
-		}
-	})
+	handling.Go(func() { t.handle(signals) })
 
 	t.stop = func() {
 		signal.Stop(signals)
@@ -80,20 +74,59 @@ func (t *Terminal) Begin() {
 	}
 }
 
-// Close ends what Begin started, and restores the modes of the terminal.
+// handle handles signals until there are no more.
+func (t *Terminal) handle(signals <-chan os.Signal) {
+	inBackground := !t.InForeground()
+	for {
+		var look <-chan time.Time
+		if inBackground {
+			look = time.After(foregroundInterval)
+		}
+		select {
+		case s, ok := <-signals:
+			switch {
+			case !ok:
+				return
+			case s == syscall.SIGTSTP:
+				t.Suspend()
+			case s == syscall.SIGCONT:
+				t.Continue()
+			case t.Resized != nil:
+				t.Resized()
+			}
+			inBackground = !t.InForeground()
+		case <-look:
+			if inBackground = !t.InForeground(); !inBackground {
+				t.Continue()
+			}
+		}
+	}
+}
+
+// Close ends what Begin started, and restores the modes of the terminal. It may be called
+// again.
 func (t *Terminal) Close() {
 	if t.stop != nil {
 		t.stop()
+		t.stop = nil
 	}
 	t.keys.close()
 	active.CompareAndSwap(t, nil)
 }
 
-// Restore restores the modes of the terminal that is open, if there is one, for a process
-// that ends without Close.
+// Restore calls Lending of the terminal that is open, if there is one, for a process that
+// ends without Close.
 func Restore() {
 	if t := active.Load(); t != nil {
-		t.KeysOff()
+		t.Lending()
+	}
+}
+
+// RestoreOnPanic is to be deferred by a goroutine in which a panic would end the process.
+// It calls Restore unless the goroutine says that it has returned.
+func RestoreOnPanic(returned *bool) {
+	if !*returned {
+		Restore()
 	}
 }
 
