@@ -225,6 +225,14 @@ func (r *Run) endService(report supervisor.Report, cause error) {
 	}
 }
 
+// endBuilder is endService for one with Builds, of which each build says how it ended.
+func (r *Run) endBuilder(report supervisor.Report, cause error) {
+	r.end(report, cause)
+	if r.Err == nil {
+		r.Err = errors.New("ended by itself, with exit status 0")
+	}
+}
+
 // signalName is the name of a signal, as in "SIGTERM".
 func signalName(s syscall.Signal) string {
 	if name := unix.SignalName(s); name != "" {

@@ -35,7 +35,7 @@ type routeState struct {
 	previous  []*queue       // from before the route had another Per, of which runs may be under way
 	dirty     []*queue       // that the next update has to look at
 	ready     []*queue       // in the order in which they became due, with some that are not due any more
-	busy      int            // queues that wait or run
+	busy      int            // queues that wait or run, and holds
 	running   int            // callbacks
 	rejecting int            // batches that are not run and are being reported
 	asker     asker

@@ -42,7 +42,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		defer runner.Close()
 	}
 	// What could be read of a file with mistakes is looked at as well.
-	_, missing := runnable.Resolve(&cfg, runner, nil, nil)
+	_, missing := runnable.Resolve(&cfg, runner, runnable.Notices{})
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 && cfg.Serve {
 		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {

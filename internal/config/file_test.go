@@ -129,14 +129,14 @@ shell = "npm run watch"
 	known, _ := builders.Find("hugo")
 	if !hugo.IsBuilder || !hugo.IsService || !hugo.Start || hugo.Name != "hugo" || hugo.TriggerOnly ||
 		!slices.Equal(hugo.Service.Argv, known.Run) || !slices.Equal(hugo.Patterns, known.Match) || !slices.Equal(hugo.Outputs, []string{"/public/"}) ||
-		!slices.Equal(hugo.Service.Builds.Fails, known.Fails) {
+		!slices.Equal(hugo.Service.Builds.Lines.Fails, known.Fails) {
 		t.Errorf("by its name alone: %+v", hugo)
 	}
 	if own.Name != "own" || own.Root != "/dir/site" || !slices.Equal(own.Service.Argv, []string{"hugo", "-w", "-d", "out"}) || !slices.Equal(own.Patterns, []string{"/hugo.toml"}) ||
-		!slices.Equal(own.Outputs, []string{"/out/"}) || !reflect.DeepEqual(own.Service.Builds, &job.BuildLines{Begins: []string{"^Go"}}) {
+		!slices.Equal(own.Outputs, []string{"/out/"}) || !reflect.DeepEqual(own.Service.Builds.Lines, job.BuildLines{Begins: []string{"^Go"}}) {
 		t.Errorf("with keys of its own: %+v", own)
 	}
-	if !other.TriggerOnly || !other.Service.Builds.None() || other.Name != "other" || !other.Start {
+	if !other.TriggerOnly || !other.Service.Builds.Lines.None() || other.Name != "other" || !other.Start {
 		t.Errorf("one that is not known: %+v", other)
 	}
 	if after := cfg.PagesAfter(); !slices.Equal(after, []string{"hugo", "own", "other"}) {

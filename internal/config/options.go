@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
@@ -74,6 +75,30 @@ func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(pa
 	names.Delay = max(cfg.Delay, defaultDelay) + max(cfg.Debounce, 0)
 	return []router.Route{reload, names}
 }
+
+// sourcesSuffix ends the name of a route for the sources of a builder. It is in no name
+// of a file.
+const sourcesSuffix = " sources"
+
+// SourcesRoute returns a route for the sources of a builder: what changes below its root
+// and is neither ignored, by git either, nor written by it.
+func (cfg *Config) SourcesRoute(c *Route, note router.Callback) router.Route {
+	ignore := slices.Concat(c.Ignore, c.Outputs, []string{"node_modules/"})
+	if rel, ok := Below(c.Root, cfg.Root); ok && rel != "." && cfg.Reloads() {
+		ignore = append(ignore, "/"+literal.Replace(rel)+"/")
+	}
+	return router.Route{
+		Name: c.Name + sourcesSuffix, Roots: c.Roots, Ignore: ignore, Hidden: c.Hidden, IgnoreFiles: true, ReadOnly: true,
+		Mask: router.Reload | inotify.Create | inotify.Delete | inotify.MovedFrom, Delay: none, Debounce: none, Quiet: none, Settle: none, Hold: none,
+		Callback: note,
+	}
+}
+
+// IsSourcesRoute reports whether a name is that of a SourcesRoute.
+func IsSourcesRoute(name string) bool { return strings.HasSuffix(name, sourcesSuffix) }
+
+// literal makes a path a pattern that matches it alone.
+var literal = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "{", `\{`)
 
 // Reloads reports whether there are pages to refresh.
 func (cfg *Config) Reloads() bool { return cfg.Serve && cfg.LiveReload }

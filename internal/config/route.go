@@ -192,7 +192,7 @@ func (c *Route) finishBuilder(dir string) {
 	if lines.None() {
 		lines = job.BuildLines{Begins: b.Begins, Succeeds: b.Succeeds, Fails: b.Fails}
 	}
-	c.Service.Builds = &lines
+	c.Service.Builds = &job.Builds{Lines: lines, Quiet: c.Quiet, Timeout: c.Timeout}
 }
 
 // finish sets what follows from other keys. Paths of the file are relative to dir.

@@ -106,12 +106,16 @@ type daemon struct {
 
 	runner   *job.Runner // nil without a configuration file
 	pipeline *pipeline   // nil when there is nothing to watch
-	errors   pageErrors
-	waits    runnable.WaitLog
-	notes    map[string]bool // on patterns, that were logged for the active configuration
-	control  listenerSet
-	scanned  atomic.Uint64 // directories, while a scan takes long
-	accepts  accepts       // at the sockets of web
+
+	sourcesMu sync.Mutex
+	sources   map[string]*sources // by the names of builders
+
+	errors  pageErrors
+	waits   runnable.WaitLog
+	notes   map[string]bool // on patterns, that were logged for the active configuration
+	control listenerSet
+	scanned atomic.Uint64 // directories, while a scan takes long
+	accepts accepts       // at the sockets of web
 
 	terminal *userTerminal // nil without one
 	activity *activity     // what is on it
@@ -158,7 +162,7 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 			return nil, err
 		}
 	}
-	routes, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
+	routes, wrong := runnable.Resolve(&cfg, d.runner, d.notices())
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
@@ -189,6 +193,7 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 
 // release releases everything. The tasks must have ended.
 func (d *daemon) release() {
+	d.closeSources()
 	if d.pipeline != nil {
 		d.pipeline.close()
 	}

@@ -94,18 +94,30 @@ func (d *daemon) logEnd(r job.Run) {
 	}
 }
 
+// notices are told of runnables.
+func (d *daemon) notices() runnable.Notices {
+	return runnable.Notices{
+		Died:    d.serviceDied,
+		Began:   func(route string) { d.sourcesOf(route).noteBuild() },
+		Problem: d.logProblem,
+	}
+}
+
 // logProblem logs what is wrong with what follows a run.
 func (d *daemon) logProblem(route string, err error) { d.log.Warn(err.Error(), "route", route) }
 
-// serviceDied logs that a service has ended by itself, and shows it on pages.
+// serviceDied logs that a service has ended by itself, and shows it on pages. A builder is
+// started again.
 func (d *daemon) serviceDied(route string, err error) {
-	log := d.log
+	log, took := d.log, time.Duration(0)
 	if e, ok := errors.AsType[*job.Error](err); ok {
-		log = log.With("took", e.Run.Took.Round(time.Millisecond))
+		took = e.Run.Took
+		log = log.With("took", took.Round(time.Millisecond))
 	}
 	d.errors.set(route, "", err)
 	d.last.noteDied(route)
 	log.Error(logging.Died, "route", route, "err", err)
+	d.sourcesOf(route).noteDeath(took)
 }
 
 // logOptions returns the options of a configuration for the log.

@@ -124,6 +124,11 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 			route.OnFailure = router.Keep
 		}
 		routes = append(routes, route)
+		if f.Service.Builds != nil && f.IsService {
+			of := cfg.SourcesRoute(f.Route, d.sourcesOf(f.Name).note)
+			of.OwnOutput = route.OwnOutput
+			routes = append(routes, of)
+		}
 	}
 	if cfg.Reloads() {
 		routes = append(routes, cfg.PageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
@@ -164,6 +169,9 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 func (p *pipeline) post(run router.Run) {
 	d := p.d
 	cfg := d.active.Load()
+	if config.IsSourcesRoute(run.Route) {
+		return
+	}
 	run.Err = runnable.AdviseOnLoop(run.Err, "name it in outputs or ignore")
 
 	// The routes that tell pages are not among those of the file.

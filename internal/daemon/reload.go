@@ -103,7 +103,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
+	found, wrong := runnable.Resolve(&cfg, d.runner, d.notices())
 	if err := wrong.Err(); err != nil {
 		return err
 	}
