@@ -51,7 +51,7 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	}
 
 	if opts.Root != "" {
-		if next.root, err = openRoot(opts.Root, before); err != nil {
+		if next.root, err = openRoot(opts.Root, opts.Wait, before); err != nil {
 			return nil, err
 		}
 		next.directory = next.root.path

@@ -31,8 +31,9 @@ type root struct {
 
 // openRoot opens a directory that is to be served. It makes sure that the directory
 // can be listed, so that a mistake shows at start and not in a browser. The root has
-// one user then. If before has the same path it is returned as it is.
-func openRoot(name string, before *root) (*root, error) {
+// one user then. If before has the same path it is returned as it is. With wait a directory
+// that is not there yet is one without files.
+func openRoot(name string, wait bool, before *root) (*root, error) {
 	path, err := filepath.Abs(name)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
@@ -42,6 +43,9 @@ func openRoot(name string, before *root) (*root, error) {
 	}
 
 	dir, err := openDir(path)
+	if wait && errors.Is(err, fs.ErrNotExist) {
+		dir, err = openNothing()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
@@ -75,6 +79,16 @@ func openDir(path string) (dir rootDir, err error) {
 	}
 	dir.info, err = dir.handle.Stat()
 	return dir, err
+}
+
+// openNothing opens a directory that is empty and stays so, as it is removed.
+func openNothing() (dir rootDir, err error) {
+	path, err := os.MkdirTemp("", "execlogd-")
+	if err != nil {
+		return dir, err
+	}
+	defer os.Remove(path)
+	return openDir(path)
 }
 
 func (d rootDir) close() error {

@@ -23,6 +23,10 @@ type Options struct {
 	// reload for pages that come from elsewhere.
 	Root string
 
+	// Wait says that the Root need not exist yet, as when a build makes it. There are no
+	// files then until it does.
+	Wait bool
+
 	// Private are paths of files that are never served, by whatever name, symbolic
 	// link, hard link or mount a request reaches them. Neither are copies beside
 	// them whose names add to theirs, such as site.toml~ or site.toml.bak. A path

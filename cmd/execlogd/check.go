@@ -45,7 +45,7 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 	_, missing := runnable.Resolve(&cfg, runner, runnable.Notices{})
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 && cfg.Serve {
-		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
+		if err := cfg.CheckRoot("name another with -root"); err != nil {
 			return err
 		}
 	}

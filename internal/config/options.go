@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 	}
 
 	if cfg.Static {
-		o.Root = cfg.Root
+		o.Root, o.Wait = cfg.Root, cfg.MakesRoot()
 	}
 	if cfg.Static {
 		// A configuration may have secrets in the environment of jobs, whether it is used or not.
@@ -162,7 +163,22 @@ func (cfg *Config) Roots() []string {
 
 // WaitsFor reports whether a root need not exist at the start.
 func (cfg *Config) WaitsFor(root string) bool {
-	return slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
+	isOfPages := cfg.Reloads() && root == cfg.Root
+	return isOfPages && cfg.MakesRoot() || slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
+}
+
+// MakesRoot reports whether a route that runs at the start may make the root of the pages.
+func (cfg *Config) MakesRoot() bool {
+	return slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Start && c.HasCommand() })
+}
+
+// CheckRoot says what is wrong with the root of the pages. Instead is what can be done
+// about it otherwise.
+func (cfg *Config) CheckRoot(instead string) error {
+	if _, err := os.Stat(cfg.Root); cfg.MakesRoot() && isMissing(err) && !IsHidden(cfg.Root) {
+		return nil
+	}
+	return CheckDir("root", cfg.Root, instead)
 }
 
 // StopTime returns how long a stop may take: commands end first, then requests, then

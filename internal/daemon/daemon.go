@@ -99,6 +99,7 @@ type daemon struct {
 	server     *httpd.Server // without sockets while nothing is served
 	token      string        // lets the owner see all of the status page; the same until the daemon ends
 	tokenShown bool
+	noRoot     sync.Once // says that a build has not made the root
 	web        listenerSet
 	activated  []net.Listener   // sockets from systemd, for web
 	statusPage listenerSet      // sockets from systemd, for the status page alone

@@ -194,6 +194,9 @@ func (p *pipeline) post(run router.Run) {
 	d.errors.note(run, route.PerFile())
 	d.logRun(run)
 	p.suspendServices(cfg, run)
+	if route.Start && run.Outcome == router.Succeeded && cfg.Serve && cfg.Static {
+		d.warnOfNoRoot(cfg.Root, run.Route)
+	}
 	if route.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {
 		// The route is there, and takes it after those that it waits for.
 		_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})

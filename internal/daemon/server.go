@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/execlog/execlogd/httpd"
@@ -28,7 +29,7 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 	d.activated = passed.http
 	d.statusPage.replace(passed.status)
 	if cfg.Serve {
-		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
+		if err := cfg.CheckRoot("name another with -root"); err != nil {
 			return err
 		}
 	}
@@ -49,6 +50,16 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 	d.web.replace(sockets)
 	d.storeSockets()
 	return nil
+}
+
+// warnOfNoRoot logs once that a route has succeeded that may make the root of the pages,
+// and that there is none.
+func (d *daemon) warnOfNoRoot(root, route string) {
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		d.noRoot.Do(func() {
+			d.log.Warn("root is still not there: does the route write to another directory?", "root", root, "route", route)
+		})
+	}
 }
 
 // explainServer returns the error for options that the server has refused, or nil.
