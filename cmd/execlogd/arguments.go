@@ -26,6 +26,7 @@ func daemonFlags(name, usage string, args []string, commands ...string) ([]strin
 var otherCommands = map[string]string{
 	"serve": "execlogd", "server": "execlogd", "start": "execlogd", "dev": "execlogd", "up": "execlogd", "preview": "execlogd", "live": "execlogd", "http": "execlogd",
 	"build": "execlogd trigger", "logs": "execlogd log", "restart": "execlogd reload",
+	"new": "execlogd init", "create": "execlogd init", "setup": "execlogd init",
 	"config": "execlogd check", "lint": "execlogd check", "test": "execlogd check", "validate": "execlogd check", "verify": "execlogd check",
 	"exec": "execlogd run", "on": "execlogd run", "tail": "execlogd log -f", "events": "execlogd watch", "explain": "execlogd why",
 }

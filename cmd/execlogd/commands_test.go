@@ -203,7 +203,7 @@ func TestWrongCommandLines(t *testing.T) {
 		want   string
 		status int
 	}{
-		{"foobar", "neither a command (check, log, reload, run, trigger, watch, why) nor a directory", 2},
+		{"foobar", "neither a command (check, init, log, reload, run, trigger, watch, why) nor a directory", 2},
 		{"chekc", "is check meant?", 2},
 		{"serve .", "serve is no command: write execlogd .", 2},
 		{"start", "start is no command: write execlogd (", 2},

@@ -20,7 +20,7 @@ var (
 		"router":       {"inotify", "internal/statelog"},
 		"httpd":        {"inotify"},
 		"job":          {"inotify", "router"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/runnable", "internal/tty"},
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/project", "internal/runnable", "internal/tty"},
 
 		"inotify/internal/dirfd":   {},
 		"inotify/internal/dirtree": {},
@@ -51,6 +51,7 @@ var (
 		"internal/browser":  {},
 		"internal/builders": {},
 		"internal/config":   {"inotify", "router", "httpd", "job", "internal/builders"},
+		"internal/project":  {"internal/builders"},
 		"internal/statelog": {},
 		"internal/testenv":  {}, // for tests alone
 		"internal/control":  {"internal/config"},

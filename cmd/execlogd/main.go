@@ -3,6 +3,7 @@
 // runs commands on changes as well, or these alone.
 //
 //	execlogd [flags] [directory | file.toml]
+//	execlogd init [-dry-run] [directory]
 //	execlogd run [flags] command [argument...]
 //	execlogd check [flags] [directory | file.toml]
 //	execlogd log [-f] [-json]
@@ -117,7 +118,7 @@ func usageStatus() int {
 
 // commands are what a first argument without a dash names.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
-	"run": runOnChanges, "check": check, "log": showLog, "reload": reload, "trigger": trigger, "watch": watch, "why": why,
+	"init": initialize, "run": runOnChanges, "check": check, "log": showLog, "reload": reload, "trigger": trigger, "watch": watch, "why": why,
 }
 
 // run is the whole program.
@@ -165,10 +166,15 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
-	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr, Stdin: os.Stdin})
+	opts := daemon.Options{Load: load, Stderr: stderr, Stdin: os.Stdin}
+	if cfg.File == "" && cfg.Static && os.Getenv("NOTIFY_SOCKET") == "" {
+		opts.Advice = adviceOnInit(cfg.Root)
+	}
+	return daemon.Run(ctx, cfg, opts)
 }
 
 const usage = `Usage: execlogd [flags] [directory | file.toml]
+       execlogd init [flags] [directory]
        execlogd run [flags] command [argument...]
        execlogd check [flags] [directory | file.toml]
        execlogd log [flags]
@@ -182,6 +188,7 @@ routes of a configuration file (execlogd.toml(5)), or both. Without a directory,
 -root and -config it uses execlogd.toml in the current directory, or else serves that
 directory. The other commands:
 
+  init     writes a configuration for what is in a directory
   run      runs one command when files change
   check    reports the mistakes in a configuration file, and in flags
   log      prints what a running daemon has run

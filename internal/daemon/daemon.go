@@ -37,6 +37,9 @@ type Options struct {
 
 	// Stdin is read for keys if it is the terminal that Stderr is. Nil is none.
 	Stdin *os.File
+
+	// Advice is logged after the start; empty for none.
+	Advice string
 }
 
 // Run acquires everything that the configuration needs, tells the user and systemd that
@@ -69,6 +72,9 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	defer d.end(nil)
 
 	d.announce()
+	if opts.Advice != "" {
+		d.log.Info(opts.Advice)
+	}
 	stopping := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopping)
