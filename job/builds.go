@@ -43,7 +43,13 @@ const DefaultBuildTimeout = time.Minute
 // Without Begins any line begins a build, which is then also over when it is followed by
 // nothing, as is one without Succeeds. A build with a line of Fails has failed, whatever
 // follows. Lines after that belong to it until one of Begins or Succeeds comes, or none.
-type BuildLines struct{ Begins, Succeeds, Fails []string }
+type BuildLines struct {
+	Begins, Succeeds, Fails []string
+
+	// Unsure says that the program may be another one, of which no such line ever comes.
+	// The first build is then over when nothing follows, and pages need not wait for it.
+	Unsure bool
+}
 
 // None reports whether there are none.
 func (l BuildLines) None() bool { return len(l.Begins)+len(l.Succeeds)+len(l.Fails) == 0 }
@@ -110,7 +116,8 @@ func (s *Server) newBuilds(e *entry) *builds {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.begin()
-	if b.isSilent() {
+	b.latest.guess = opts.Lines.Unsure
+	if b.isSilent() || opts.Lines.Unsure {
 		b.latest.quiet.Reset(b.quiet) // it may never print anything
 	}
 	return b
@@ -221,7 +228,10 @@ func (b *builds) take(text string, begins, succeeds, fails bool) (hasBegun bool)
 
 	x := b.latest
 	x.entry.write([]byte(text + "\n"))
-	x.guess = x.guess && !begins
+	if x.guess && begins {
+		x.guess = false
+		x.quiet.Stop()
+	}
 	x.failed = x.failed || fails
 	switch {
 	case succeeds:

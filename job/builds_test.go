@@ -22,7 +22,9 @@ import (
 // when, with a ! if it has failed, and then what of its output is not a line of a kind.
 // The start is the beginning of a build.
 func TestBuildsByLines(t *testing.T) {
-	all := BuildLines{[]string{"^begin"}, []string{"^ok"}, []string{"^fail"}}
+	all := BuildLines{Begins: []string{"^begin"}, Succeeds: []string{"^ok"}, Fails: []string{"^fail"}}
+	unsure := all
+	unsure.Unsure = true
 	noEnds := BuildLines{Begins: all.Begins, Fails: all.Fails}
 	noBegins := BuildLines{Succeeds: all.Succeeds, Fails: all.Fails}
 	tests := []struct {
@@ -48,6 +50,9 @@ func TestBuildsByLines(t *testing.T) {
 		{"without ends it is over when nothing follows", noEnds, "begin@10 x@100 begin@900 fail@1000", "0-300 900-1200!"},
 		{"without beginnings any line begins", noBegins, "ok@10 x@500 x@600 ok@700 x@2000", "0-10 500-700 2000-2200"},
 		{"any line need not begin", noBegins, "ok@10 x@500 ok@2000", "0-10 500-700 2000-2000"},
+		{"without the lines of another program", unsure, "x@100 x@500", "0-300"},
+		{"without the lines of another program, and silent", unsure, "", "0-200"},
+		{"lines that were not sure to come", unsure, "x@100 begin@150 ok@900 x@1000 begin@2000 fail@3000", "0-900 2000-3200!"},
 		{"without any lines", BuildLines{}, "x@100 x@500 x@600", "0-300 500-800"},
 		{"without any lines, and silent", BuildLines{}, "", "0-200"},
 	}
@@ -57,7 +62,7 @@ func TestBuildsByLines(t *testing.T) {
 				start := time.Now()
 				log := &Log{size: DefaultRuns}
 				told := 0
-				server := &Server{job: &Job{runner: &Runner{log: log}}, service: Service{Builds: &Builds{Began: func() { told++ }}}}
+				server := &Server{job: &Job{runner: &Runner{log: log}}, service: Service{Builds: &Builds{Lines: tt.lines, Began: func() { told++ }}}}
 				if err := server.compile(tt.lines); err != nil {
 					t.Fatal(err)
 				}
@@ -163,7 +168,7 @@ func outputOf(err error) string {
 // started again by any event but that of a build.
 func TestBuilderBuilds(t *testing.T) {
 	jobs := newTestRunner(t)
-	b := jobs.builder(BuildLines{[]string{"^begin"}, []string{"^ok"}, []string{"^fail"}})
+	b := jobs.builder(BuildLines{Begins: []string{"^begin"}, Succeeds: []string{"^ok"}, Fails: []string{"^fail"}})
 	root := t.TempDir()
 	started := b.run(inotify.Event{Root: root, Path: "."})
 	b.do("echo fail: one; echo ok")
@@ -219,7 +224,7 @@ func TestBuilderBuilds(t *testing.T) {
 // died as well.
 func TestBuilderEnds(t *testing.T) {
 	jobs := newTestRunner(t)
-	b := jobs.builder(BuildLines{[]string{"^begin"}, []string{"^ok"}, []string{"^fail"}})
+	b := jobs.builder(BuildLines{Begins: []string{"^begin"}, Succeeds: []string{"^ok"}, Fails: []string{"^fail"}})
 	root := t.TempDir()
 	start := inotify.Event{Root: root, Path: "."}
 	started := b.run(start)

@@ -35,6 +35,9 @@ type Builder struct {
 	// With Once they are not used: the exit status says it.
 	Begins, Succeeds, Fails []string
 
+	// Unsure says that the program may be another one, of which no such line ever comes.
+	Unsure bool
+
 	// Output is the directory that the program writes the site to if its
 	// configuration does not say otherwise; empty where there is no usual one.
 	Output string

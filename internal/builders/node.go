@@ -49,11 +49,11 @@ var node = withScript([]Builder{
 		Version:  "8.3.8",
 	},
 	{
-		// It says that a build begins only if it is told to by infrastructureLogging.
+		// It says that a build begins only with this flag.
 		Name:     "webpack",
-		Run:      []string{"webpack", "--watch"},
+		Run:      []string{"webpack", "--watch", "--infrastructure-logging-level", "log"},
 		Match:    []string{"/webpack.config.*"},
-		Begins:   []string{`\bCompiler( '.*')? starting\.\.\.`},
+		Begins:   []string{`\[webpack-cli\] File '.*' was `, `\[webpack-cli\] Compiler( '.*')? starting\.\.\.`},
 		Succeeds: []string{`\bcompiled (successfully|with \d+ warnings?)\b`},
 		Fails:    []string{`\bcompiled with \d+ errors?\b`},
 		Output:   "dist",
@@ -119,7 +119,7 @@ var node = withScript([]Builder{
 // several side by side, or something else. Where several share the output, as with
 // concurrently, each line has the name or the number of its program before it.
 func withScript(programs []Builder) []Builder {
-	script := Builder{Name: "npm", Run: []string{"npm", "run", "watch"}, Match: []string{"/package.json"}, Script: "watch"}
+	script := Builder{Name: "npm", Run: []string{"npm", "run", "watch"}, Match: []string{"/package.json"}, Script: "watch", Unsure: true}
 	prefixed := func(lines []string) (any []string) {
 		for _, line := range lines {
 			if rest, ok := strings.CutPrefix(line, "^"); ok {

@@ -37,7 +37,10 @@ func TestLines(t *testing.T) {
 		{"webpack", "webpack 5.113.0 compiled with 2 warnings in 25 ms", "s"},
 		{"webpack", "webpack 5.113.0 compiled with 1 error and 1 warning in 25 ms", "f"},
 		{"webpack", "  client (webpack 5.113.0) compiled with 1 error in 25 ms", "f"}, // one of several
-		{"webpack", "<i> [webpack-cli] Compiler 'client' starting... ", "b"},
+		{"webpack", "    [webpack-cli] Compiler starting... ", "b"},
+		{"webpack", "    [webpack-cli] Compiler 'client' starting... ", "b"},
+		{"webpack", "    [webpack-cli] File '/site/src/dep.js' was modified", "b"},
+		{"webpack", "    [webpack-cli] Compiler finished", ""},
 
 		{"rollup", "bundles src/main.js → dist...", "b"},
 		{"rollup", "created dist in 60ms", "s"},

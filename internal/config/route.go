@@ -190,7 +190,7 @@ func (c *Route) finishBuilder(dir string) {
 	c.TriggerOnly = len(c.Patterns) == 0
 	lines := c.lines
 	if lines.None() {
-		lines = job.BuildLines{Begins: b.Begins, Succeeds: b.Succeeds, Fails: b.Fails}
+		lines = job.BuildLines{Begins: b.Begins, Succeeds: b.Succeeds, Fails: b.Fails, Unsure: b.Unsure}
 	}
 	c.Service.Builds = &job.Builds{Lines: lines, Quiet: c.Quiet, Timeout: c.Timeout}
 }
