@@ -161,7 +161,8 @@ func (d *daemon) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []r
 	fresh := make(map[string][]string) // by their root
 	match := make(map[string][]string)
 	for _, f := range cfg.resolved {
-		if len(f.Patterns) > 0 && !known[patternsOf(f.Route)] {
+		// The patterns of a builder are for files that may be there, and start it again.
+		if len(f.Patterns) > 0 && f.Service.Builds == nil && !known[patternsOf(f.Route)] {
 			fresh[f.Root] = append(fresh[f.Root], f.Name)
 			match[f.Name] = f.Patterns
 		}

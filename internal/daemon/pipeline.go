@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -151,7 +153,11 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 		if _, err := os.Stat(root); err != nil && cfg.WaitsFor(root) && config.IsHidden(root) {
 			p.d.log.Warn(logging.RootHidden, "root", root)
 		} else if err != nil && cfg.WaitsFor(root) {
-			p.d.log.Warn(logging.RootMissing, "root", root)
+			level := slog.LevelWarn
+			if root == cfg.Root && cfg.MakesRoot() {
+				level = slog.LevelInfo // as in each fresh clone
+			}
+			p.d.log.Log(context.Background(), level, logging.RootMissing, "root", root)
 		}
 	}
 	for _, f := range cfg.resolved {
