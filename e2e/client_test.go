@@ -44,6 +44,7 @@ func TestClient(t *testing.T) {
 		{"a hidden page waits until it is seen", testHidden},
 		{"leaving a page leaves nothing in its console", testLeaving},
 		{"an error shows until it is dismissed or mended", testOverlay},
+		{"a failed build shows where it failed", testPlace},
 		{"an error is as large on a phone, whatever the page", testPhone},
 		{"a frame with a client of its own sees to itself", testFrames},
 		{"a page behind a policy of 'self' has it all", testPolicy},
@@ -73,8 +74,9 @@ func TestClientAsServed(t *testing.T) {
 			};
 			return JSON.stringify(outline(ts.createSourceFile("client.js", text, ts.ScriptTarget.Latest, false, ts.ScriptKind.JS)), null, 1);
 		};
-		const [written, served] = ["../httpd/internal/livereload/client.js", 0].map((file) => tree(require("fs").readFileSync(file, "utf8")));
-		require("assert").equal(served, written);`)
+		const read = (file) => require("fs").readFileSync(file, "utf8");
+		const written = ["panel.js", "client.js"].map((name) => read("../httpd/internal/livereload/" + name)).join("");
+		require("assert").equal(tree(read(0)), tree("(() => { 'use strict';" + written + "})();"));`)
 	compare.Stdin = response.Body
 	if out, err := compare.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -541,7 +543,7 @@ func testOverlay(t *testing.T, browser browser) {
 	p.shows(panel+".textContent.includes('"+name+"')", "true")
 	p.shows(panel+".querySelector('b')", "null")
 	p.shows(panel+".getAttribute('role')", "alert")
-	p.shows(panel+".getBoundingClientRect().bottom === innerHeight", "true")
+	p.shows("Math.round("+panel+".getBoundingClientRect().bottom) === innerHeight", "true")
 	p.shows(color, rgb(1)) // what there was is better than nothing
 	p.shows("document.activeElement.localName", "input")
 	p.shows("(r => document.elementFromPoint(10, r.top + 10).shadowRoot !== null)("+panel+".getBoundingClientRect())", "true")
@@ -556,6 +558,51 @@ func testOverlay(t *testing.T, browser browser) {
 	p.shows(panel+".querySelectorAll('h2').length", "1")
 	p.edit(site, "style.css", "", panel, "undefined")
 	p.sameLoads(1)
+}
+
+// The panel has what the compiler says is wrong, a link to the place, the lines around it and
+// the colours of a terminal. Who looks from elsewhere gets no link, and no line of the file.
+func testPlace(t *testing.T, browser browser) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip(err)
+	}
+	site := t.TempDir()
+	write(t, site, map[string]string{
+		"public/index.html": document("<p>text"),
+		"public/style.css":  "",
+		"src/a.c":           "int f(void) {\n\treturn 1;\n}\n",
+		"x.toml": "[server]\nroot = 'public'\nafter = ['build']\neditor = 'vscode'\n" +
+			"[[route]]\nname = 'build'\nroot = 'src'\ndir = '.'\nmatch = '*.c'\n" +
+			"run = ['gcc', '-fdiagnostics-color=always', '-fsyntax-only', 'src/a.c']\n",
+	})
+	d, err := startDaemon(t, site, "-config", filepath.Join(site, "x.toml"), "-port", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forwarded := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r.Header.Set("X-Forwarded-For", "192.0.2.1")
+		next.ServeHTTP(w, r)
+	})
+	own, other := open(t, browser, d.URL+"/"), open(t, browser, forwarded+"/")
+
+	save(t, site, "src/a.c", "int f(void) {\n\treturn missing;\n}\n")
+	const link = panel + ".querySelector('a')"
+	for _, p := range []*tab{own, other} {
+		p.shows(panel+".querySelector('h2').textContent.startsWith('build: ‘missing’ undeclared')", "true")
+		p.shows(panel+".querySelector('code').textContent", "src/a.c:2:16")
+		p.shows(panel+".querySelector('.output').textContent.includes('return missing;')", "true")
+		p.shows("getComputedStyle("+panel+".querySelector('.output .red.bold')).color !== getComputedStyle("+panel+").color", "true")
+		p.shows(panel+".querySelector('.note').textContent", "gcc: exit status 1")
+	}
+	own.shows(link+".getAttribute('href')", "vscode://file"+site+"/src/a.c:2:16")
+	own.shows(panel+".querySelector('.here').textContent", "2\treturn missing;")
+	own.shows(panel+".querySelectorAll('.source span').length", "4")
+	other.shows(link, "null")
+	other.shows(panel+".querySelector('.source')", "null")
+
+	save(t, site, "src/a.c", "int f(void) {\n\treturn 2;\n}\n")
+	own.shows(panel, "undefined")
+	other.shows(panel, "undefined")
 }
 
 // A phone shrinks a page without a viewport element. The panel is readable all the

@@ -103,7 +103,8 @@
 //
 // A file that a page uses and that is gone or unreadable is an error. Our client shows
 // it until it is over, and only then does the page reload. A file that never was there
-// is no error. SetError shows other errors in the same way.
+// is no error. SetError shows other errors in the same way, with the place in a file, which
+// Options.Editor makes a link for the owner.
 //
 // # Catching up
 //
@@ -147,7 +148,8 @@
 // of pages' URLs are not shown. The page is not there without live reload.
 //
 // Only the owner is shown the places of directories, the addresses of browsers, and the
-// commands, paths, output and reasons of failure of runs. The owner has opened
+// commands, paths, output and reasons of failure of runs. Errors are shown to all, but for
+// links to their places and lines of files. The owner has opened
 // /.execlogd/?token=TOKEN with Options.Token, which leaves a cookie, or asks directly:
 // from this machine, by a program of the server's user or of root, with a loopback name
 // in Host, by HTTP/1.1, and without a header that browsers do not send by themselves, as

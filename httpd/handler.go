@@ -23,6 +23,7 @@ type handler struct {
 	privatePaths []string // absolute
 	live         bool     // live reload is on
 	rules        *accessRules
+	editor       editor
 
 	replaced context.Context // ends when another handler is in its place, or the Server is closed
 	cancel   context.CancelFunc
@@ -34,12 +35,17 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	editor, err := parseEditor(opts.Editor)
+	if err != nil {
+		return nil, err
+	}
 	next := &handler{
 		Server: s,
 		opts:   opts,
 		log:    cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
 		live:   !opts.NoLiveReload,
 		rules:  rules,
+		editor: editor,
 	}
 
 	for _, path := range opts.Private {

@@ -65,6 +65,12 @@ type Options struct {
 	// listed. What such a page learns is which paths change and when.
 	AllowOrigins []string
 
+	// Editor is where the places of errors lead, for the owner of the server: "vscode",
+	// "idea", "zed", or the pattern of a URL with {file}, and {line} and {column}. As a
+	// link runs in the page that shows it, its scheme must not be one of a script. Empty is
+	// no link.
+	Editor string
+
 	// Watches returns what is watched, for the status page. It is called often and
 	// must not block for long. Nil shows nothing.
 	Watches func() []Watch

@@ -54,7 +54,9 @@ type Run struct {
 	Took    time.Duration // does not count while it runs
 	State   RunState
 	Outcome string // the state in words: "ready", "done", "restarted", "exit status 1"
-	Output  []byte // the end of what it has written so far
+	Problem string // what is wrong by its output, if it has failed and that is known
+	Place   string // where, as in "src/app.js:3:5"
+	Output  []byte // the end of what it has written so far; its colours (SGR) are shown
 
 	// LeftBehind says in words which processes it has left behind, and what
 	// became of them; empty if there were none.
@@ -167,7 +169,7 @@ func (s *handler) snapshot() status.Snapshot {
 		for _, r := range s.opts.Runs(status.MaxRuns, status.MaxRunOutput) {
 			shot.Runs = append(shot.Runs, status.Run{
 				ID: r.ID, Route: r.Route, Command: r.Command, Paths: r.Paths, Batch: r.Batch, Start: r.Start, Took: r.Took,
-				State: string(r.State), Outcome: r.Outcome, Output: r.Output, LeftBehind: r.LeftBehind,
+				State: string(r.State), Outcome: r.Outcome, Problem: r.Problem, Place: r.Place, Output: r.Output, LeftBehind: r.LeftBehind,
 			})
 		}
 	}

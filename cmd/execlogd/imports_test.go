@@ -18,8 +18,8 @@ var (
 	mayImport = map[string][]string{
 		"inotify":      {"internal/statelog"},
 		"router":       {"inotify", "internal/statelog"},
-		"httpd":        {"inotify"},
-		"job":          {"inotify", "router"}, // router for the outcome of a run
+		"httpd":        {"inotify", "internal/ansi"},
+		"job":          {"inotify", "router", "internal/diagnostic"}, // router for the outcome of a run
 		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/project", "internal/runnable", "internal/tty"},
 
 		"inotify/internal/dirfd":   {},
@@ -34,12 +34,13 @@ var (
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/inject":    {},
 		"httpd/internal/livereload": {
+			"internal/ansi",
 			"httpd/internal/filetype",
 			"httpd/internal/ratelimit",
 			"httpd/internal/urlpath",
 			"httpd/internal/waitgroup",
 		},
-		"httpd/internal/status":    {"httpd/internal/livereload"},
+		"httpd/internal/status":    {"httpd/internal/livereload", "internal/ansi"},
 		"httpd/internal/urlpath":   {},
 		"httpd/internal/waitgroup": {},
 

@@ -6,6 +6,7 @@ package ansi
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Segment is a part of a text in one style.
@@ -37,6 +38,25 @@ const (
 	Cyan
 	Grey
 )
+
+// String is the style in words, as in "red bold", each of which is a class in the style
+// sheets of pages that show segments.
+func (s Style) String() string {
+	words := make([]string, 0, 5)
+	add := func(has bool, word string) {
+		if has {
+			words = append(words, word)
+		}
+	}
+	add(s.Colour != Default, colours[s.Colour])
+	add(s.Bold, "bold")
+	add(s.Faint, "faint")
+	add(s.Italic, "italic")
+	add(s.Underline, "underline")
+	return strings.Join(words, " ")
+}
+
+var colours = [...]string{Red: "red", Green: "green", Yellow: "yellow", Blue: "blue", Magenta: "magenta", Cyan: "cyan", Grey: "grey"}
 
 // Strip returns the text of [Parse].
 func Strip(s string) string {
@@ -81,6 +101,27 @@ func Parse(s string) []Segment {
 		}
 	}
 	return p.segments()
+}
+
+// Last returns the last n bytes of a text. What is cut begins with a character.
+func Last(segments []Segment, n int) []Segment {
+	for i := len(segments) - 1; i >= 0; i-- {
+		text := segments[i].Text
+		if len(text) <= n {
+			n -= len(text)
+			continue
+		}
+
+		text = text[len(text)-n:]
+		for text != "" && !utf8.RuneStart(text[0]) {
+			text = text[1:]
+		}
+		if text == "" {
+			return segments[i+1:]
+		}
+		return append([]Segment{{text, segments[i].Style}}, segments[i+1:]...)
+	}
+	return segments
 }
 
 // A parser has what is read so far. No entry of done has the newline of one line and text of

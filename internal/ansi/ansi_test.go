@@ -42,31 +42,12 @@ func outline(segments []Segment) string {
 	last := Style{}
 	for _, s := range segments {
 		if s.Style != last {
-			fmt.Fprintf(&b, "<%s>", words(s.Style))
+			fmt.Fprintf(&b, "<%s>", s.Style)
 		}
 		b.WriteString(s.Text)
 		last = s.Style
 	}
 	return b.String()
-}
-
-func words(s Style) string {
-	var list []string
-	for _, w := range []struct {
-		has  bool
-		word string
-	}{
-		{s.Colour > 0, [...]string{"", "red", "green", "yellow", "blue", "magenta", "cyan", "grey"}[s.Colour]},
-		{s.Bold, "bold"},
-		{s.Faint, "faint"},
-		{s.Italic, "italic"},
-		{s.Underline, "underline"},
-	} {
-		if w.has {
-			list = append(list, w.word)
-		}
-	}
-	return strings.Join(list, " ")
 }
 
 // What is left has no escape sequence, no line that was not there, and no character that was

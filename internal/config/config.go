@@ -49,6 +49,7 @@ type Config struct {
 	AllowHosts   []string
 	AllowOrigins []string
 	After        []string // routes that pages wait for
+	Editor       string   // in which places of errors are opened, as httpd.Options has it
 
 	LogLevel  slog.Level
 	LogFormat string
@@ -137,6 +138,7 @@ func (cfg *Config) serverKeys() []key {
 		{"allow_host", checked(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), nil, "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
 		{"allow_origin", checked(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), nil, "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
 		{"after", names(&cfg.After), nil, ""},
+		{"editor", editor(&cfg.Editor), "none", "open places of errors in this `editor`: vscode, idea, zed, or the pattern of a URL with\n{file}, {line} and {column}"},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -256,6 +257,21 @@ func checked(to *[]string, want string, check func(string) error) decoder {
 		}
 		return err
 	})
+}
+
+// editor decodes the name of an editor, or the pattern of its URLs.
+func editor(to *string) decoder {
+	return func(t *tables, v value) {
+		s, ok := t.text(v, `the name of an editor, as in "vscode"`, false)
+		if !ok {
+			return
+		}
+		if err := httpd.CheckEditor(s); err != nil {
+			t.Add(v.at, "%v", err)
+			return
+		}
+		*to = s
+	}
 }
 
 // patterns decodes a list of patterns. An empty one drops those before it.

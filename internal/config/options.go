@@ -32,6 +32,7 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 		Watches:      watches,
 		AllowHosts:   cfg.AllowHosts,
 		AllowOrigins: cfg.AllowOrigins,
+		Editor:       cfg.Editor,
 		Grace:        cfg.StopGrace,
 	}
 

@@ -145,7 +145,7 @@ func statusOfRun(r job.Run) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
 		Start: r.Start, Took: r.Took, State: httpd.RunStopped, Outcome: r.State(),
-		Output: []byte(logging.StripControls(string(r.Output))), LeftBehind: logging.LeftBehind(r),
+		Output: r.Output, LeftBehind: logging.LeftBehind(r),
 	}
 	switch r.Outcome {
 	case router.Running:
@@ -157,6 +157,7 @@ func statusOfRun(r job.Run) httpd.Run {
 		if r.Died() {
 			run.Outcome = "died: " + run.Outcome
 		}
+		run.Problem, run.Place = r.Problem.Message, r.Problem.Place(r.Dir)
 	}
 
 	for _, e := range r.Events {

@@ -342,7 +342,7 @@ func (l lines) summary() string {
 
 // Parts of a message that say that it is one, or that repeat the place.
 var (
-	decoration = regexp.MustCompile(`^(?:[^\w"'\[(<{@#$./~` + "`" + `-]+|-+ |\[(?:!|ERROR|error|[\w:.-]+)\] |\d+\. )`)
+	decoration = regexp.MustCompile(`^(?:[\s✘✗✖×❌│┃├└┌╭╰─▶•*]+|[->]+ |\[(?:!|[\w:.-]+)\] |\d+\. )`)
 	severity   = regexp.MustCompile(`^(?i:(?:(?:fatal |internal |compile )?error|warning|critical|severe|fatal)(?: ?\[\w+\])?(?: TS\d+)?(?: ?:| -)\s+)`)
 	repetition = regexp.MustCompile(`^(?:RollupError: |CompilerError: |Liquid Exception: |Liquid syntax error(?: \(.*?line \d+\))?: |Original error stack trace: |in ['` + "`" + `][^']+': |` +
 		`(?:Error: )?MkDocs encountered an error parsing the configuration file: |` +

@@ -68,6 +68,8 @@ func TestFind(t *testing.T) {
 		{"a message before its notes", "b.c:3:1: note: declared here\na.c:1:2: redefined\n", "a.c:1:2", "redefined"},
 		{"a file of the site before another", "/opt/x/a.go:1:2: bad\n" + site + "/a.go:3:4: worse\n", "a.go:3:4", "worse"},
 		{"a path with a space", site + "/my notes/a.md:3: no end\n", "my notes/a.md:3", "no end"},
+		{"a message that begins with a quote", "a.c:2:16: error: ‘x’ undeclared\n", "a.c:2:16", "‘x’ undeclared"},
+		{"an option", "a.sh:2: -x: no such option\n", "a.sh:2", "-x: no such option"},
 		{"a time", "12:30:45: failed\n", "", "12:30:45: failed"},
 		{"an address", "127.0.0.1:8000: connection refused\nlocalhost:80: refused\nexample.com:443: refused\nhttp://a.b/c.js:3: refused\n", "", "http://a.b/c.js:3: refused"},
 		{"the shell of a command", "/bin/sh: 1: hugoo: not found\n", "", "/bin/sh: 1: hugoo: not found"},

@@ -14,6 +14,7 @@ type client struct {
 	page     page
 	extended bool // it speaks our protocol
 	reports  bool // and has reported what its page uses
+	owner    bool // it may see PageError.Source; known to whoever sends, before the first is sent
 
 	// The mailbox.
 	pending     update   // what the page has yet to be told
@@ -151,7 +152,7 @@ func (h *Hub) take(c *client) (frames []byte) {
 	}
 	if c.errorsDue && h.config.Load().Enabled {
 		c.errorsDue = false
-		if frame, hash := errorsMessage(h.errorsOf(&c.page)); hash != c.shownErrors {
+		if frame, hash := errorsMessage(h.errorsOf(c)); hash != c.shownErrors {
 			c.shownErrors = hash
 			frames = append(frames, frame...)
 		}

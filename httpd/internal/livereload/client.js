@@ -7,7 +7,8 @@
 // of its own URL: host, port, path, https.
 //
 // It is served without comments and needless space, so no string is longer
-// than its line, and a comment behind code is preceded by a space.
+// than its line, and a comment behind code is preceded by a space. panel.js is
+// served in front of it, and both in a function of their own.
 (() => {
   "use strict";
 
@@ -36,6 +37,7 @@
   /** The canonical path of a whole URL, "" for one that is not of the site. @param {string} url */
   const pathOf = url => (url.startsWith(home) ? canonical(plain(url).slice(home.length - 1)) : "");
 
+  const panel = errorPanel();
   const ownURL = plain(src.href);
   const placed = pathOf(location.href) !== ""; // the page is one of the site
 
@@ -128,7 +130,7 @@
       tellUses("info");
     }
     if (command === "change") change(reload, files);
-    if (command === "errors") showErrors(errors);
+    if (command === "errors") panel.show(errors);
     // Missing files, of which the browser says nothing where nobody read the answer.
     if (command === "tried") files.forEach((/** @type {string} */ file) => keep(home + file.slice(1)));
     // A server that knows official-7 alone.
@@ -443,54 +445,6 @@
     if (tries && Object.keys(kept)[0]) setTimeout(giveBack, 100);
   }
 
-  // What is wrong.
-
-  const look =
-    ":host{all:initial!important}" +
-    "section{position:fixed;inset:auto 0 0;width:auto;max-height:45vh;margin:0;padding:12px 16px;overflow:auto;overscroll-behavior:contain;overflow-wrap:anywhere;" +
-    "border:0;border-top:4px solid #d33;background:Canvas;color:CanvasText;color-scheme:light dark;font:15px/1.5 system-ui}" +
-    "h2{margin:0;font-size:1em}" +
-    "pre{margin:4px 0 16px;font:.9em/1.5 monospace;white-space:pre-wrap}" +
-    "@media(max-device-width:600px)and (min-width:800px){section{font-size:36px}}" + // shown smaller
-    "button{position:sticky;top:0;float:right;margin-left:12px;padding:8px 12px;font:inherit}";
-  let shown = "[]";
-  /** @type {any} */
-  let panel;
-
-  /** Makes an element of HTML, in XML too. @type {(tag: string, properties: object) => any} */
-  const make = (tag, properties) => Object.assign(document.createElementNS("http://www.w3.org/1999/xhtml", tag), properties);
-
-  /** What an element of ours is appended to, to be seen. In SVG that is a foreignObject. */
-  function topOfPage() {
-    const top = document.documentElement;
-    const svg = "http://www.w3.org/2000/svg";
-    if (top.namespaceURI !== svg) return top;
-    const frame = document.createElementNS(svg, "foreignObject");
-    for (const side of ["width", "height"]) frame.setAttribute(side, "100%");
-    top.append(frame);
-    return frame;
-  }
-
-  /** Shows errors until there are others or none, or they are dismissed. @param {{ title: string, text: string }[]} errors */
-  function showErrors(errors) {
-    const text = JSON.stringify(errors);
-    if (text === shown) return;
-    shown = text;
-    panel?.remove();
-    if (!errors[0]) return;
-    panel = make("div", {});
-    const root = panel.attachShadow({ mode: "open" });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(look);
-    root.adoptedStyleSheets = [sheet];
-    const section = make("section", { role: "alert", popover: "manual" });
-    root.append(section);
-    topOfPage().append(panel);
-    section.showPopover?.();
-    section.append(make("button", { textContent: "Dismiss", onclick: () => panel.remove() }));
-    for (const { title, text } of errors) section.append(make("h2", { textContent: title }), make("pre", { textContent: text }));
-  }
-
   /** @type {(types: string, hear: (event: any) => void) => void} */
   function on(types, hear) {
     for (const type of types.split(" ")) addEventListener(type, hear, true);
@@ -511,7 +465,7 @@
   });
   on("load", tellSoon);
   on("input", ({ target }) => edited.add(target));
-  on("keydown", ({ key }) => key === "Escape" && panel?.remove());
+  on("keydown", ({ key }) => key === "Escape" && panel.hide());
   on("keydown pointerdown wheel touchmove", () => (kept = {}));
   on("DOMContentLoaded", giveBack);
   document.addEventListener("load", tellSoon, true); // of a frame, say

@@ -43,6 +43,7 @@ type Peer struct {
 	Conns      *ConnSet                 // that the connection joins
 	SameOrigin bool                     // the page is one of this server
 	IsOwn      func(page *url.URL) bool // whether a page is one of this server
+	IsOwner    func() bool              // whether the browser is the owner's, which takes a while; nil is no
 }
 
 // A conn is the websocket of a client. At rest it has one goroutine, which reads.
@@ -256,6 +257,9 @@ func (c *conn) locate(href string) page {
 func (c *conn) send() {
 	c.peer.Conns.Add()
 	defer c.peer.Conns.Done()
+	if !c.client.owner && c.peer.IsOwner != nil && c.hub.hasSources.Load() {
+		c.client.owner = c.peer.IsOwner()
+	}
 	if frames := c.hub.take(c.client); frames != nil {
 		if err := c.net.send(frames); err != nil {
 			c.net.close(err)

@@ -28,6 +28,8 @@ type Hub struct {
 	look   func(path string) FileState
 	config atomic.Pointer[Config]
 
+	hasSources atomic.Bool // an error of setErrors has a Source; changes under mu
+
 	longMessages sync.Mutex // held while a long message is handled
 	refreshing   sync.Mutex // held from looking at files until pages are told, so that an older state does not come after a newer one
 	looking      sync.Mutex // held while somebody looks at files for the first time

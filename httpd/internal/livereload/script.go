@@ -7,16 +7,21 @@ import (
 	"regexp"
 )
 
-//go:embed client.js
-var source string
-
-// Script is client.js as it is served, and ScriptETag its ETag.
 var (
-	Script     = minify(source)
+	//go:embed panel.js
+	panelJS string
+	//go:embed client.js
+	clientJS string
+)
+
+// Script is panel.js and client.js as they are served, in a function so that pages see
+// none of their names, and ScriptETag its ETag.
+var (
+	Script     = minify("(() => {\n\"use strict\";\n" + panelJS + clientJS + "})();\n")
 	ScriptETag = fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(Script)))
 )
 
-// needless matches, in JavaScript in the style of client.js, comments, the space around
+// needless matches, in JavaScript in the style of these files, comments, the space around
 // punctuation, and the semicolon before a closing brace. It matches strings and
 // templates, which end on their line, as a whole, so that nothing is looked for in them.
 // What a match leaves is in its groups.

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/execlog/execlogd/httpd/internal/livereload"
+	"github.com/execlog/execlogd/internal/ansi"
 )
 
 // The page shows so much of each. What a snapshot has beyond that is counted or
@@ -48,10 +49,11 @@ var (
 )
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"more":  more,
-	"short": func(text string) string { return shorten(text, maxText) },
-	"last":  func(text string) string { return lastOf(text, maxErrorText) },
-	"join":  strings.Join,
+	"more":       more,
+	"short":      func(text string) string { return shorten(text, maxText) },
+	"last":       func(text string) string { return lastOf(text, maxErrorText) },
+	"lastOutput": func(output []ansi.Segment) []ansi.Segment { return ansi.Last(output, maxErrorText) },
+	"join":       strings.Join,
 }).Parse(pageHTML))
 
 // A Viewer is who looks at the page.
@@ -114,6 +116,7 @@ type view struct {
 	MorePages int
 	Changes   []changeRow
 	Runs      []runRow
+	Errors    []errorRow
 	Watched   int // directories
 }
 
@@ -140,7 +143,20 @@ type runRow struct {
 	Key     string
 	Outcome string
 	More    string // paths that are not in Paths
-	Output  string
+	Output  []ansi.Segment
+}
+
+type errorRow struct {
+	*livereload.PageError
+	Href  template.URL // in an editor; empty for no link
+	Lines []sourceLine
+}
+
+// A sourceLine is a line of the file that an error is about.
+type sourceLine struct {
+	Number int
+	Text   string
+	IsHere bool // the error is in this line
 }
 
 // A link names a page. Href is empty where no link may lead.
@@ -160,6 +176,9 @@ func newView(s Snapshot, v Viewer) view {
 	}
 	for _, r := range s.Runs[:min(len(s.Runs), MaxRuns)] {
 		out.Runs = append(out.Runs, newRunRow(r))
+	}
+	for _, e := range s.Errors {
+		out.Errors = append(out.Errors, newErrorRow(e))
 	}
 	for _, w := range s.Watches {
 		out.Watched += w.Watched
@@ -242,11 +261,24 @@ func effectWords(p livereload.AffectedPage) string {
 	return "fetches " + file + ", which it " + verb + ", again in place"
 }
 
+func newErrorRow(e *livereload.PageError) errorRow {
+	row := errorRow{PageError: e}
+	if e.Source == nil {
+		return row
+	}
+	row.Href = template.URL(e.Source.Href) // its scheme was checked with the pattern
+	for i, text := range e.Source.Lines {
+		n := e.Source.First + i
+		row.Lines = append(row.Lines, sourceLine{n, text, n == e.Source.Line})
+	}
+	return row
+}
+
 func newRunRow(r Run) runRow {
 	row := runRow{
 		Key:     fmt.Sprint(r.ID, " ", r.Start.UnixMilli()), // a server that starts again counts from 1
 		Outcome: shorten(r.Outcome, maxRunText),
-		Output:  lastOf(string(r.Output), MaxRunOutput),
+		Output:  ansi.Last(ansi.Parse(strings.ToValidUTF8(string(r.Output), "\ufffd")), MaxRunOutput),
 	}
 	if r.State != "running" {
 		row.Outcome += " after " + r.Took.Round(time.Millisecond).String()
