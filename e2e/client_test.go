@@ -580,7 +580,7 @@ func testPlace(t *testing.T, browser browser) {
 		t.Fatal(err)
 	}
 	forwarded := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		r.Header.Set("X-Forwarded-For", "192.0.2.1")
+		r.Header.Set("Via", "1.1 proxy") // ReverseProxy drops X-Forwarded-For
 		next.ServeHTTP(w, r)
 	})
 	own, other := open(t, browser, d.URL+"/"), open(t, browser, forwarded+"/")

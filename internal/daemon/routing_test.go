@@ -150,7 +150,7 @@ func TestPagesShowWhatFailed(t *testing.T) {
 	s.Write("src/a.md", "1")
 	s.Await("msg=begun")
 	s.Write("held", "3")
-	if m := told("errors"); !strings.Contains(m, `"title":"build: begun","output":[["begun\\n"]],"text":"sh: exit status 3"`) {
+	if m := told("errors"); !strings.Contains(m, `"title":"build: begun","output":[["begun\n"]],"text":"sh: exit status 3"`) {
 		t.Errorf("told %s", m)
 	}
 	s.Write("src/a.md", "2")

@@ -64,7 +64,7 @@ function errorPanel() {
     "button:hover{background:light-dark(#e5e8ed,#343b47)}" +
     ":focus-visible{outline:2px solid light-dark(#0b57d0,#8ab4f8);outline-offset:2px}" +
     "kbd{margin-left:.5em;padding:0 .35em;border:1px solid;border-radius:.3em;font:.8em ui-monospace,monospace;opacity:.75}" +
-    "@media(hover:none){kbd{display:none}}";
+    "@media(pointer:coarse){kbd{display:none}}";
   let shown = "[]";
   /** @type {any} */
   let host;
