@@ -58,23 +58,23 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		segments := Parse(s)
-		text := ""
+		var text strings.Builder
 		for i, segment := range segments {
 			if segment.Text == "" || i > 0 && segment.Style == segments[i-1].Style || segment.Style.Colour > Grey {
 				t.Fatalf("segment %d of %+v is %+v", i, segments, segment)
 			}
-			text += segment.Text
+			text.WriteString(segment.Text)
 		}
-		if strings.ContainsAny(text, "\r\x1b") {
-			t.Errorf("%q is left", text)
+		if strings.ContainsAny(text.String(), "\r\x1b") {
+			t.Errorf("%q is left", text.String())
 		}
-		if got, want := strings.Count(text, "\n"), strings.Count(s, "\n"); got != want {
-			t.Errorf("%d lines of %d are left: %q", got, want, text)
+		if got, want := strings.Count(text.String(), "\n"), strings.Count(s, "\n"); got != want {
+			t.Errorf("%d lines of %d are left: %q", got, want, text.String())
 		}
-		if utf8.ValidString(s) && !utf8.ValidString(text) {
-			t.Errorf("%q is no UTF-8 any more: %q", s, text)
+		if utf8.ValidString(s) && !utf8.ValidString(text.String()) {
+			t.Errorf("%q is no UTF-8 any more: %q", s, text.String())
 		}
-		if again := Strip(text); again != text || Strip(s) != text {
+		if again := Strip(text.String()); again != text.String() || Strip(s) != text.String() {
 			t.Errorf("Strip(%q) = %q, and of what is left %q", s, Strip(s), again)
 		}
 	})
