@@ -42,7 +42,7 @@ func explainWords(name string, flags, words, commands []string) error {
 		return config.Usagef("the value of %s follows an equals sign: write %s", last, right)
 	}
 
-	ours, isOther := otherCommands[word]
+	ours, isOther := otherCommands[strings.ToLower(word)]
 	host, port, notAddress := net.SplitHostPort(word)
 	number, notNumber := strconv.ParseUint(word, 10, 16)
 	switch info, err := os.Stat(word); {

@@ -68,6 +68,11 @@ func TestFileOfAnotherUser(t *testing.T) {
 			t.Errorf("execlogd %s: %v", args, err)
 		}
 	}
+
+	testenv.Check(t, os.Rename("execlogd.toml", "mine.toml"), os.Chown("mine.toml", 0, 0), os.Symlink("mine.toml", "execlogd.toml"), os.Lchown("execlogd.toml", 1, 1))
+	if err := run(t.Context(), nil, io.Discard, io.Discard); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("a link of another user: %v, want %s", err, want)
+	}
 }
 
 // execlogd in a directory with an execlogd.toml uses it, does not serve or list it, and loads
@@ -128,7 +133,7 @@ func TestCheckFindsTheFile(t *testing.T) {
 
 // The words help and version do what the flags do.
 func TestHelpAndVersion(t *testing.T) {
-	for word, flag := range map[string]string{"version": "-version", "help": "-help", "help log": "log -help"} {
+	for word, flag := range map[string]string{"version": "-version", "help": "-help", "help log": "log -help", "help run x": "run -help"} {
 		if got, want := output(t, "/", strings.Fields(word)...), output(t, "/", strings.Fields(flag)...); got != want {
 			t.Errorf("%s prints %q, want %q", word, got, want)
 		}

@@ -129,8 +129,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		start, name, args = commands[args[0]], args[0], args[1:]
 	case len(args) > 0 && args[0] == "complete": // for shells, and in no list of commands
 		start, name, args = complete, args[0], args[1:]
-	case len(args) > 0 && (args[0] == "help" || args[0] == "version"): // as other programs have it
-		return run(ctx, append(args[1:], "-"+args[0]), stdout, stderr)
+	case len(args) > 0 && args[0] == "version": // as other programs have it
+		args = []string{"-version"}
+	case len(args) > 0 && args[0] == "help":
+		return run(ctx, append(args[1:min(2, len(args))], "-help"), stdout, stderr)
 	}
 
 	err := start(ctx, args, stdout, stderr)

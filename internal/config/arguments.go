@@ -3,6 +3,7 @@ package config
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,7 +111,12 @@ func fileIn(dir string) ([]string, error) {
 	if _, err := os.Lstat(file); isMissing(err) {
 		return nil, nil
 	}
-	if info, err := os.Stat(file); err == nil {
+	// A link of another user to a file of ours would run that in another directory.
+	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
+		info, err := stat(file)
+		if err != nil {
+			break // it is reported when it is read
+		}
 		if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != 0 && owner != os.Geteuid() {
 			return nil, fmt.Errorf("%s belongs to user %d, and its commands would run as user %d: if you trust it, name it with -config; -root %s only serves the files", file, owner, os.Geteuid(), dir)
 		}
@@ -118,17 +124,20 @@ func fileIn(dir string) ([]string, error) {
 	return []string{"-config", file, "-watch-config"}, nil
 }
 
-// synonyms are flags of other programs for what flags do here. VALUE is the value.
+// synonyms are flags of other programs for what flags do here: where there are several, the
+// first that a command has. VALUE is the value.
 var synonyms = map[string]string{
 	"p": "-port VALUE", "P": "-port VALUE",
-	"d": "-root VALUE", "dir": "-root VALUE", "directory": "-root VALUE", "docroot": "-root VALUE", "t": "-root VALUE",
+	"d": "-root VALUE|-path VALUE", "dir": "-root VALUE", "directory": "-root VALUE|-path VALUE", "docroot": "-root VALUE", "t": "-root VALUE",
 	"a": "-host VALUE", "b": "-host VALUE", "H": "-host VALUE", "addr": "-host VALUE", "address": "-host VALUE",
 	"bind": "-host VALUE", "hostname": "-host VALUE", "interface": "-host VALUE", "ip": "-host VALUE", "listen": "-host VALUE",
-	"c": "-config VALUE", "f": "-config VALUE", "file": "-config VALUE",
+	"c": "-config VALUE|-clear", "f": "-config VALUE", "file": "-config VALUE",
 	"o": "-open", "browser": "-open", "launch": "-open",
 	"q": "-log-level warn", "quiet": "-log-level warn", "silent": "-log-level warn",
 	"debug": "-log-level debug", "verbose": "-log-level debug",
 	"v": "-version", "V": "-version",
+	"w": "-path VALUE", "watch": "-path VALUE", "e": "-match '*.VALUE'", "ext": "-match '*.VALUE'", "exts": "-match '*.VALUE'",
+	"r": "-restart", "i": "-ignore VALUE", "follow": "-f", "n": "-dry-run",
 }
 
 // An UnknownFlag is the error for a flag that does not exist.
@@ -152,12 +161,16 @@ func meantFlag(flags *flag.FlagSet, name, value string) string {
 		name, value = letters, name[len(letters):] // -p8000
 	}
 
-	right := synonyms[name]
+	all := synonyms[name]
 	if flags.Lookup(name) != nil {
-		right = "-" + name + " VALUE"
+		all = "-" + name + " VALUE"
 	}
-	ours, _, _ := strings.Cut(strings.TrimPrefix(right, "-"), " ")
-	if f := flags.Lookup(ours); f != nil {
+	for right := range strings.SplitSeq(all, "|") {
+		ours, _, _ := strings.Cut(strings.TrimPrefix(right, "-"), " ")
+		f := flags.Lookup(ours)
+		if f == nil {
+			continue
+		}
 		if value == "" {
 			value, _ = flag.UnquoteUsage(f)
 			value = strings.ToUpper(value)

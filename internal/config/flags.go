@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -70,9 +71,12 @@ func explainFlag(flags *flag.FlagSet, args []string, err error) error {
 		what, _ := flag.UnquoteUsage(flags.Lookup(name))
 		return fmt.Errorf("-%s is the last word: write -%[1]s %s", name, strings.ToUpper(what))
 	}
-	if _, name, ok := strings.Cut(err.Error(), " for -"); ok && booleans[strings.ToLower(value)] != "" {
+	if _, name, ok := strings.Cut(err.Error(), "invalid boolean value "+strconv.Quote(value)+" for -"); ok {
 		name, _, _ = strings.Cut(name, ":")
-		return fmt.Errorf("-%s is %q: write -%[1]s=%[3]s", name, value, booleans[strings.ToLower(value)])
+		if right := booleans[strings.ToLower(value)]; right != "" {
+			return fmt.Errorf("-%s is %q: write -%[1]s=%[3]s", name, value, right)
+		}
+		return fmt.Errorf("-%s is %q: want true or false", name, value)
 	}
 	return err
 }

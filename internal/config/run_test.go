@@ -72,7 +72,7 @@ func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 		"-env =x true":                `"" is no name of a variable`,
 		"-shell date true":            `there are both -shell and a command, "true": drop one of them`,
 		"-service true":               "there is no flag -service",
-		"-restart=perhaps -path . ls": `invalid boolean value "perhaps" for -restart`,
+		"-restart=perhaps -path . ls": `-restart is "perhaps": want true or false`,
 	} {
 		_, err := ParseRun("execlogd run", "", strings.Fields(args))
 		if _, ok := errors.AsType[UsageError](err); !ok || !strings.Contains(err.Error(), want) {
