@@ -40,7 +40,7 @@ test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce screenshot torture losses cover units install uninstall deb rpm release clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce bench-sites screenshot torture losses cover units install uninstall deb rpm release clean help
 
 check: fmt vet lint types test benchonce units ## what a change must pass (default)
 
@@ -56,7 +56,7 @@ test: deps vet e2e/node_modules e2e/builders/node_modules bin/testlog ## all tes
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo tmux=tmux mkdocs=mkdocs sphinx-build=python3-sphinx
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo tmux=tmux mkdocs=mkdocs sphinx-build=python3-sphinx jekyll=jekyll
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
@@ -99,6 +99,11 @@ bench: ## benchmarks, for benchstat
 
 benchonce: ## each benchmark once: that it runs, not how fast
 	@mkdir -p bin; go test -run '^$$' -bench . -benchtime 1x -timeout 5m ./... >bin/benchonce.out || { cat bin/benchonce.out; exit 1; }
+
+bench-sites: build deps ## from a save to the page, with execlogd and with the servers of generators
+	@tools/install-missing sphinx-autobuild='python3-sphinx-autobuild mkdocs-material'
+	e2e/sites/prepare bin/sites
+	cd e2e && EXECLOGD=$(CURDIR)/$(OUT) go test -count=1 -timeout 0 -run TestSites -sites $(CURDIR)/bin/sites .
 
 screenshot: deps ## docs/save.gif: a save in an editor, and the page beside it
 	cd e2e && go test -count=1 -run TestScreenshot -screenshot $(CURDIR)/docs/save.gif .

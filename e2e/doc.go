@@ -19,10 +19,12 @@
 //	openfile_test.go   files that a program keeps open for writing
 //	unreadlog_test.go  a log that nobody reads
 //	examples_test.go   examples/goserver and examples/inbox
+//	builders_test.go   the programs that the key builder knows
 //	systemd_test.go    make install, systemctl, socket activation
 //	servicedoc_test.go the commands of docs/service.md
 //	install_test.go    tools/install-missing
 //	losses_test.go     files and requests that restarts lose (make losses)
+//	sites_test.go      how fast saves show, beside the servers of generators (make bench-sites)
 //	screenshot_test.go makes the GIF of README
 //
 // What they use:
