@@ -22,6 +22,7 @@ func TestBrowser(t *testing.T) {
 		{"a generator that writes everything again disturbs what differs alone", testGenerator},
 		{"pages of any shape are kept fresh", testShapes},
 		{"a page of the web server next door is kept fresh", testNextDoor},
+		{"a page of the web server next door may embed files, and read those that it may", testEmbedded},
 		{"a page opened from disk is kept fresh", testFromDisk},
 		{"livereload-js works unchanged", testStock},
 		{"a listing shows what comes and goes", testListing},
@@ -176,6 +177,46 @@ func testNextDoor(t *testing.T, browser browser) {
 		t.Cleanup(neighbour.Close)
 		return neighbour.URL + "/"
 	})
+}
+
+func testEmbedded(t *testing.T, browser browser) {
+	files := map[string]string{
+		"style.css": paint(1), "a.js": "window.loaded = 7", "a.png": picture(t, 3), "a.json": "[1]", "module.js": "export default 8",
+	}
+	page := func(from string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,"><link rel="stylesheet" href="`+from+`/style.css"><p>text<img src="`+from+`/a.png">`+
+				`<script src="`+from+`/a.js"></script><script>
+					fetch("`+from+`/a.json", { headers: { "x-a": "b" } }).then(a => a.text()).then(text => window.read = text, () => window.read = "refused");
+					import("`+from+`/module.js").then(m => window.read2 = m.default, () => window.read2 = "refused")</script>`)
+		})
+	}
+	for _, allowed := range []bool{false, true} {
+		var from string
+		neighbour := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { page(from).ServeHTTP(w, r) }))
+		t.Cleanup(neighbour.Close)
+		_, port, _ := strings.Cut(strings.TrimPrefix(neighbour.URL, "http://"), ":")
+		other := "http://other.localhost:" + port // another site, if not for us
+		browser.mapName("other.localhost:"+port, "127.0.0.1:"+port)
+		want, want2 := "refused", "refused"
+		var flags []string
+		if allowed {
+			want, want2 = "[1]", "8"
+			flags = []string{"-cors=" + other, "-cors=" + neighbour.URL}
+		}
+		_, d := serve(t, files, flags...)
+		from = d.URL
+		for _, address := range []string{neighbour.URL, other} {
+			p := openUnconnected(t, browser, address+"/")
+			p.allowErrors("CORS", "Cross-Origin", "net::ERR_FAILED", "a.json", "module.js")
+			p.shows(color, rgb(1))
+			p.shows("document.querySelector('img').naturalWidth", "3")
+			p.shows("window.loaded", "7")
+			p.shows("window.read", want)
+			p.shows("window.read2", want2)
+		}
+	}
 }
 
 func testFromDisk(t *testing.T, browser browser) {

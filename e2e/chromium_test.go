@@ -42,7 +42,7 @@ func launchChromium() (fresh func(*testing.T) browser, end func(), err error) {
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("proxy-server", "socks5://"+names.listener.Addr().String()),
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE *.localhost"),
 		chromedp.Flag("ignore-certificate-errors", true), // a test's own
 	)
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)

@@ -159,7 +159,8 @@
 // # Access control
 //
 // Host must be a loopback name or address, an address that the listener is bound to
-// (any of the machine's, for a wildcard), the machine's name, or in Options.AllowHosts.
+// (any of the machine's, for a wildcard), the machine's name (also its first label alone,
+// or with .local, as multicast DNS has it), or in Options.AllowHosts.
 // If a proxy on this machine puts another name into Host, the first of X-Forwarded-Host
 // is the page's server, if it would be allowed as Host.
 //
@@ -169,6 +170,8 @@
 // no files are served. Programs that are no browsers send no Origin and may listen.
 //
 // Pages of other sites may link to files but not embed them
-// (Cross-Origin-Resource-Policy: same-site). /livereload.js may be loaded from
-// anywhere.
+// (Cross-Origin-Resource-Policy). For a browser, all ports of a host are one site; pages
+// of other loopback names and of Options.AllowOrigins may embed files too. Options.CORS
+// says whose scripts may read files; nothing else is shared with them. /livereload.js may
+// be loaded from anywhere.
 package httpd

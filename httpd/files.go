@@ -21,9 +21,7 @@ import (
 
 // serveFile answers a request for a file or directory beneath the root.
 func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
-	// Pages of another port of this machine may embed the files, those of other sites
-	// may not.
-	w.Header().Set("Cross-Origin-Resource-Policy", "same-site")
+	s.shareWith(w.Header(), r)
 	if s.live {
 		w.Header().Set("Cache-Control", "no-cache")
 	}
@@ -222,7 +220,7 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request, why erro
 		s.warned.once(strings.Join([]string{s.directory, link, "link", out.target}, "\x00"), func() bool {
 			return s.logLimited(linkLeadsOut, "path", clip(link), "target", clip(printable(out.target)))
 		})
-		if s.isOwner(r) {
+		if r.Header.Get("Origin") == "" && s.isOwner(r) { // a page of Options.CORS may read the answer
 			about.Link, about.Target = link, printable(out.target)
 		}
 	}

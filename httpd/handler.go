@@ -138,22 +138,24 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	if !ok {
 		return
 	}
+	if s.isPreflight(r) {
+		s.answerPreflight(w, r)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are understood here")
 		return
 	}
 
-	listener := listenerOf(r.Context())
-	statusOnly := listener != nil && listener.statusOnly
-
 	// These are all URLs that there are. Ours come first, so that a site cannot
 	// shadow them.
+	statusOnly := isStatusOnly(r)
 	switch path := r.URL.Path; {
 	case statusOnly && path == "/":
 		w.Header().Set("Location", "."+statusPath+"/")
 		w.WriteHeader(http.StatusSeeOther)
-	case (s.live || statusOnly) && (path == statusPath || strings.HasPrefix(path, statusPath+"/")):
+	case (s.live || statusOnly) && isStatus(path):
 		s.serveStatus(w, r)
 	case statusOnly:
 		refuse(w, http.StatusNotFound, "only "+statusPath+"/ is served here")
@@ -166,4 +168,16 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	default:
 		refuse(w, http.StatusNotFound, "no files are served here, only /livereload.js, /livereload and "+statusPath+"/")
 	}
+}
+
+// isStatusOnly reports whether a request came to a listener that serves nothing but the
+// status page.
+func isStatusOnly(r *http.Request) bool {
+	listener := listenerOf(r.Context())
+	return listener != nil && listener.statusOnly
+}
+
+// isStatus reports whether a URL path is that of the status page or below it.
+func isStatus(path string) bool {
+	return path == statusPath || strings.HasPrefix(path, statusPath+"/")
 }

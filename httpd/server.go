@@ -71,6 +71,12 @@ type Options struct {
 	// no link.
 	Editor string
 
+	// CORS are the origins whose scripts may read the files, and whose pages may embed
+	// them: as in AllowOrigins, or "*" for all. A site in the list can read whatever is
+	// served here, in the browser of anybody who can reach the server. Loopback pages at
+	// a loopback server may embed files anyway.
+	CORS []string
+
 	// Watches returns what is watched, for the status page. It is called often and
 	// must not block for long. Nil shows nothing.
 	Watches func() []Watch

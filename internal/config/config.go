@@ -48,6 +48,7 @@ type Config struct {
 	Ignore       []string
 	AllowHosts   []string
 	AllowOrigins []string
+	CORS         []string // origins whose scripts may read files; "*" is any
 	After        []string // routes that pages wait for
 	Editor       string   // in which places of errors are opened, as httpd.Options has it
 
@@ -137,6 +138,7 @@ func (cfg *Config) serverKeys() []key {
 		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
 		{"allow_host", checked(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), nil, "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
 		{"allow_origin", checked(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), nil, "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
+		{"cors", crossOrigin(&cfg.CORS), nil, "let scripts of other sites read the files: of all sites, or with -cors=ORIGIN of one\n(may be repeated)"},
 		{"after", names(&cfg.After), nil, ""},
 		{"editor", editor(&cfg.Editor), "none", "open places of errors in this `editor`: vscode, idea, zed, or the pattern of a URL with\n{file}, {line} and {column}"},
 	}

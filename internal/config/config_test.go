@@ -34,6 +34,9 @@ func TestFlagsAreKeysOfTheFile(t *testing.T) {
 			c.Hidden, c.Ignore = []string{}, []string{"a", "b/**"}
 		}},
 		{"-allow-host a -allow-host .b -allow-origin null", "[server]\nallow_host = ['a', '.b']\nallow_origin = ['null']", func(c *Config) { c.AllowHosts, c.AllowOrigins = []string{"a", ".b"}, []string{"null"} }},
+		{"-cors=http://a -cors=http://b:1", "[server]\ncors = ['http://a', 'http://b:1']", func(c *Config) { c.CORS = []string{"http://a", "http://b:1"} }},
+		{"-cors", "[server]\ncors = true", func(c *Config) { c.CORS = []string{"*"} }},
+		{"-cors=false", "[server]\ncors = false", func(*Config) {}},
 		{"-log-level debug -log-format json", "log_level = 'debug'\nlog_format = 'json'\n[server]", func(c *Config) { c.LogLevel, c.LogFormat = slog.LevelDebug, "json" }},
 	}
 	for _, tt := range tests {

@@ -274,6 +274,23 @@ func editor(to *string) decoder {
 	}
 }
 
+// crossOrigin decodes the origins whose scripts may read files: true is all of them, false
+// none.
+func crossOrigin(to *[]string) decoder {
+	origins := checked(to, `true, or origins, as in ["https://example.com"]`, httpd.CheckCORS)
+	return func(t *tables, v value) {
+		all, ok := as(v, strconv.ParseBool)
+		switch {
+		case !ok:
+			origins(t, v)
+		case all:
+			*to = append(*to, "*")
+		default:
+			*to = nil
+		}
+	}
+}
+
 // patterns decodes a list of patterns. An empty one drops those before it.
 func patterns(to Patterns) decoder {
 	return list(`patterns, as in ["*.md", "templates/**"]`, func(s string) error {

@@ -33,6 +33,7 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 		AllowHosts:   cfg.AllowHosts,
 		AllowOrigins: cfg.AllowOrigins,
 		Editor:       cfg.Editor,
+		CORS:         cfg.CORS,
 		Grace:        cfg.StopGrace,
 	}
 
