@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -72,6 +73,32 @@ func TestPlaceIsForTheOwner(t *testing.T) {
 	for _, private := range []string{`href="zed://file/src/a.js:3:1"`, "secret 2", `<span class="here"><b>3</b>secret &lt;3&gt;</span>`} {
 		if !strings.Contains(owners, private) || strings.Contains(others, private) {
 			t.Errorf("%q is for the owner alone, who sees\n%s\nand others see\n%s", private, owners, others)
+		}
+	}
+	for _, viewer := range []struct {
+		what    string
+		header  []string
+		isOwner bool
+	}{
+		{"a program of the server's user", nil, true},
+		{"a page of the server", []string{"Origin", run.url("")}, true},
+		{"a page that may listen", []string{"Origin", "http://localhost:1"}, false},
+		{"a proxy", []string{"Via", "1.1 proxy"}, false},
+	} {
+		c := run.dialFor(t, "", viewer.header...)
+		c.say(t, ourClientHello)
+		c.hear(t)
+		c.say(t, `{"command":"info","plugins":{},"url":"`+run.url("/a.html")+`"}`)
+		var a answer
+		for a.Command != "errors" {
+			check(t, json.Unmarshal([]byte(c.hear(t)), &a))
+		}
+		e := a.Errors[0]
+		if e.Title != "bad" || e.Place != "a.js:3" || e.Text != "exit status 1" {
+			t.Errorf("%s is told %+v", viewer.what, e)
+		}
+		if toldHref, toldSource := e.Href == "zed://file/src/a.js:3:1", len(e.Source) == 2; toldHref != viewer.isOwner || toldSource != viewer.isOwner {
+			t.Errorf("%s is told %+v; want the link and the lines: %v", viewer.what, e, viewer.isOwner)
 		}
 	}
 	for _, public := range []string{"a.js:3", `<span class="red">red</span>`, "exit status 1"} {

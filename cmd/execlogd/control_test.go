@@ -34,6 +34,11 @@ shell = "cat $EXECLOGD_PATH; echo end"
 name = "fails"
 match = "*.bad"
 shell = "printf 'why\\033[2J'; exit 3"
+
+[[route]]
+name = "place"
+match = "*.sh"
+run = ["sh", "{path}"]
 `
 
 func TestLogPrintsWhatRan(t *testing.T) {
@@ -83,7 +88,11 @@ func TestLogFollowsAsJSON(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	s.Write("x.bad", "text\n")
-	if r := next(); r.Route != "fails" || r.Outcome != router.Failed || r.Exit != 3 || r.Err.Error() != "exit status 3" {
+	if r := next(); r.Route != "fails" || r.Outcome != router.Failed || r.Exit != 3 || r.Err.Error() != "exit status 3" || r.Problem != (job.Problem{Message: "why"}) {
+		t.Errorf("got %+v", r)
+	}
+	s.Write("x.sh", "true\nif then\n")
+	if r := next(); r.Problem.File != s.Dir+"/x.sh" || r.Problem.Line != 2 || !strings.Contains(r.Problem.Message, "yntax error") {
 		t.Errorf("got %+v", r)
 	}
 	cancel()
