@@ -110,9 +110,6 @@ func (d *daemon) servePlace(w http.ResponseWriter, _ *http.Request) {
 	if cfg.File != "" {
 		place.Directories = append(place.Directories, filepath.Dir(cfg.Path))
 	}
-	if cfg.Serve {
-		place.Directories = append(place.Directories, cfg.Root)
-	}
 	place.Directories = append(place.Directories, cfg.Roots()...)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(place) // the client may be gone

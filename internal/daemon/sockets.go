@@ -40,8 +40,9 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 		open = d.store.listeners()
 	}
 	ln, err := listenWeb(cfg.Host, cfg.Port, open)
-	// Who relies on the port of a service would not see that it has another.
-	if errors.Is(err, syscall.EADDRINUSE) && cfg.AnyPort && os.Getenv("NOTIFY_SOCKET") == "" {
+	// Pages of another server name the port, and who relies on that of a service would not see
+	// that it has another.
+	if errors.Is(err, syscall.EADDRINUSE) && cfg.AnyPort && cfg.Static && os.Getenv("NOTIFY_SOCKET") == "" {
 		ln, err = d.listenNext(cfg, open, err)
 	}
 	if err != nil {

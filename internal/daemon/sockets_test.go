@@ -115,7 +115,7 @@ func TestNextFreePort(t *testing.T) {
 
 	var log strings.Builder
 	d := &daemon{store: new(descriptorStore), log: slog.New(slog.NewTextHandler(&log, nil))}
-	cfg := config.Config{Serve: true, Host: "127.0.0.1", Port: first, AnyPort: true}
+	cfg := config.Config{Serve: true, Host: "127.0.0.1", Port: first, AnyPort: true, Static: true}
 	sockets, err := d.webSockets(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -141,6 +141,9 @@ func TestNextFreePort(t *testing.T) {
 	}
 
 	d.web.replace(nil)
+	if again, err := d.webSockets(config.Config{Serve: true, Host: "127.0.0.1", Port: first, AnyPort: true}); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("for pages of another server: %v %v, want an error", again, err)
+	}
 	t.Setenv("NOTIFY_SOCKET", "/nowhere")
 	cfg.AnyPort = true
 	if again, err := d.webSockets(cfg); err == nil || !strings.HasPrefix(err.Error(), want) {
