@@ -31,7 +31,7 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 		s.serveNotFound(w, r, fs.ErrNotExist)
 		return
 	}
-	f, err := s.openRequested(name, slash)
+	f, r, err := s.openComplete(r, name, slash)
 	if err != nil {
 		s.serveError(w, r, err)
 		return
@@ -42,7 +42,7 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 	case !f.IsDir():
 		s.serveContent(w, r, f)
 	case slash:
-		s.serveDir(w, r, name, f)
+		s.serveListing(w, r, name, f)
 	default:
 		redirectToDir(w, r)
 	}
@@ -68,20 +68,21 @@ func (s *handler) openRequested(name string, slash bool) (*file, error) {
 	return f, err
 }
 
-// serveDir answers with the directory's index page, or else with a list of what is in
-// the directory. An index page that is there but cannot be read is an error: its
-// directory is not meant to be listed.
-func (s *handler) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
-	index, err := s.openRegular(path.Join(name, urlpath.Index))
-	switch {
-	case err == nil:
-		defer index.Close()
-		s.serveContent(w, r, index)
-	case errors.Is(err, fs.ErrNotExist):
-		s.serveListing(w, r, name, dir)
-	default:
-		s.serveError(w, r, err)
+// openShown is openRequested with the index page in place of its directory, if there is
+// one. An index page that is there but cannot be read is an error: its directory is not
+// meant to be listed.
+func (s *handler) openShown(name string, slash bool) (*file, error) {
+	f, err := s.openRequested(name, slash)
+	if err != nil || !slash || !f.IsDir() {
+		return f, err
 	}
+
+	index, err := s.openRegular(path.Join(name, urlpath.Index))
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	f.Close()
+	return index, err
 }
 
 // redirectToDir adds the slash that makes a directory's relative links work. The

@@ -89,6 +89,13 @@ type Options struct {
 	Runs        func(runs, output int) []Run
 	RunsChanged func() <-chan struct{}
 
+	// Rebuilding reports whether files are being made, or are about to be, that pages are
+	// to wait for. A request for a file that is not there, or for a page without content,
+	// then waits for it, for five seconds at most. It also waits for a file that was there
+	// when a name has come or gone in its directory within a second. Rebuilding is called
+	// often and must not block. Nil is never.
+	Rebuilding func() bool
+
 	// Token is a secret by which the owner of the server sees all of the status
 	// page from anywhere: /.execlogd/?token=TOKEN. It consists of letters and
 	// digits and must not be guessable. If it is empty, the page shows all only to
@@ -112,6 +119,7 @@ type Server struct {
 	reported warnings // about policies that pages report
 	private  privateFiles
 	digests  digests
+	rebuilds rebuildWaits
 	pages    livereload.ConnSet // the websockets of requests that belong to no Serve
 	requests activity           // of all requests
 

@@ -92,6 +92,15 @@ func (r *Router) Hold(route string) (release func(), err error) {
 	}, nil
 }
 
+// Waits reports whether a route is to wait because one that comes first has something
+// waiting or running, or is held. It does not for a route that is not there.
+func (r *Router) Waits(route string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.byName[route]
+	return s != nil && s.blocked
+}
+
 // Offer hands events of files that were there before anybody watched to the route of that
 // name alone. The route gathers those that its patterns are for, whatever Mask says. A path
 // that is in a batch already stays as it is. The error is ErrStopped when the router was

@@ -272,6 +272,9 @@ func TestHold(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.AfterFunc(300*ms, release)
+				if !s.router.Waits(reload.Name) || s.router.Waits(first) {
+					t.Errorf("%s waits, %v, and %s, %v", reload.Name, s.router.Waits(reload.Name), first, s.router.Waits(first))
+				}
 			}, tt.events, tt.routes...)
 			if got != tt.runs {
 				t.Errorf("%s\n got %s\nwant %s", tt.events, got, tt.runs)

@@ -77,11 +77,16 @@ func (d *daemon) serverOptions(cfg config.Config) httpd.Options {
 	if cfg.Serve {
 		o = cfg.HTTP(d.log, d.watches)
 	}
-	o.Token = d.token
+	o.Token, o.Rebuilding = d.token, d.isRebuilding
 	if d.runner != nil {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
 	}
 	return o
+}
+
+// isRebuilding reports whether pages are to wait for routes.
+func (d *daemon) isRebuilding() bool {
+	return d.pipeline != nil && d.pipeline.router.Waits(config.ReloadRoute)
 }
 
 // everything is the path of an event that stands for all files of the site, as
