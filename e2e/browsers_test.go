@@ -39,6 +39,9 @@ type driver interface {
 	// wheel scrolls by so many pixels, as with the wheel of a mouse.
 	wheel(ctx context.Context, x, y int) error
 
+	// click clicks with the mouse at a point of the window.
+	click(ctx context.Context, x, y int) error
+
 	// hide hides the page, as in a tab in the background, or shows it.
 	hide(ctx context.Context, hidden bool) error
 }
@@ -356,6 +359,17 @@ func (p *tab) press(keys string) {
 func (p *tab) wheel(x, y int) {
 	p.t.Helper()
 	p.must("turn the wheel", func(ctx context.Context) error { return p.driver.wheel(ctx, x, y) })
+}
+
+// click clicks with the mouse in the middle of an element, which must be in sight.
+func (p *tab) click(selector string) {
+	p.t.Helper()
+	var x, y int
+	at, err := p.evaluate("(r => [r.x + r.width / 2, r.y + r.height / 2].map(Math.round).join())(document.querySelector('" + selector + "').getBoundingClientRect())")
+	if _, wrong := fmt.Sscanf(at, "%d,%d", &x, &y); err != nil || wrong != nil {
+		p.t.Fatalf("%s is at %q: %v, %v", selector, at, err, wrong)
+	}
+	p.must("click "+selector, func(ctx context.Context) error { return p.driver.click(ctx, x, y) })
 }
 
 func (p *tab) hide(hidden bool) {

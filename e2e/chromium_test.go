@@ -167,6 +167,16 @@ func (d chromiumTab) wheel(ctx context.Context, x, y int) error {
 	return err
 }
 
+func (d chromiumTab) click(ctx context.Context, x, y int) error {
+	for _, event := range []input.DispatchMouseEventType{input.DispatchMouseEventTypeMousePressed, input.DispatchMouseEventTypeMouseReleased} {
+		params := input.DispatchMouseEventParams{Type: event, X: float64(x), Y: float64(y), Button: input.MouseButtonLeft, ClickCount: 1}
+		if _, err := callDevtools(ctx, d, input.DispatchMouseEvent, params); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (d chromiumTab) hide(ctx context.Context, hidden bool) error {
 	state := cdpbrowser.WindowStateNormal
 	if hidden {

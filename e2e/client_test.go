@@ -52,19 +52,32 @@ func TestClient(t *testing.T) {
 	})
 }
 
-// The script that is served, without comments and white space, is the one in the
-// sources: TypeScript's parser finds the same in both.
+// The scripts that are served, without comments and white space, are those in the
+// sources, in one function: TypeScript's parser finds the same in both.
 func TestClientAsServed(t *testing.T) {
 	if _, err := os.Stat("node_modules/typescript"); err != nil {
 		t.Skipf("typescript is not installed (npm ci in e2e, or make test): %v", err)
 	}
-	_, d := serve(t, nil)
-	response, err := http.Get(d.URL + "/livereload.js")
-	if err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct{ flags, files []string }{
+		{nil, []string{"panel.js", "client.js"}},
+		{[]string{"-sync"}, []string{"panel.js", "sync.js", "client.js"}},
+	} {
+		_, d := serve(t, nil, tt.flags...)
+		response, err := http.Get(d.URL + "/livereload.js")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		compare := exec.Command("node", append([]string{"-e", compareScripts}, tt.files...)...)
+		compare.Stdin = response.Body
+		if out, err := compare.CombinedOutput(); err != nil {
+			t.Errorf("%q: %v\n%s", tt.flags, err, out)
+		}
 	}
-	defer response.Body.Close()
-	compare := exec.Command("node", "-e", `
+}
+
+// compareScripts compares a script on standard input with the sources that are named.
+const compareScripts = `
 		const ts = require("typescript");
 		const tree = (text) => {
 			const outline = (node) => {
@@ -75,13 +88,8 @@ func TestClientAsServed(t *testing.T) {
 			return JSON.stringify(outline(ts.createSourceFile("client.js", text, ts.ScriptTarget.Latest, false, ts.ScriptKind.JS)), null, 1);
 		};
 		const read = (file) => require("fs").readFileSync(file, "utf8");
-		const written = ["panel.js", "client.js"].map((name) => read("../httpd/internal/livereload/" + name)).join("");
-		require("assert").equal(tree(read(0)), tree("(() => { 'use strict';" + written + "})();"));`)
-	compare.Stdin = response.Body
-	if out, err := compare.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
+		const files = process.argv.slice(1).map((file) => read("../httpd/internal/livereload/" + file));
+		require("assert").equal(tree(read(0)), tree('(() => { "use strict";' + files.join("") + "})();"));`
 
 // color is a JavaScript expression for the colour of the paragraph of document.
 const color = "getComputedStyle(document.querySelector('p')).color"

@@ -240,6 +240,12 @@ func (d *firefoxTab) wheel(ctx context.Context, x, y int) error {
 	}})
 }
 
+func (d *firefoxTab) click(ctx context.Context, x, y int) error {
+	return d.perform(ctx, params{"type": "pointer", "id": "mouse", "actions": []params{
+		{"type": "pointerMove", "x": x, "y": y}, {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0},
+	}})
+}
+
 func (d *firefoxTab) perform(ctx context.Context, source params) error {
 	return d.bidi.call(ctx, "input.performActions", params{"context": d.target.Context, "actions": []params{source}}, nil)
 }

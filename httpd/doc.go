@@ -106,6 +106,14 @@
 // is no error. SetError shows other errors in the same way, with the place in a file, which
 // Options.Editor makes a link for the owner.
 //
+// # Sync
+//
+// With Options.Sync, what the reader of a page does to it is relayed to the other pages of
+// this server with the same path and query, and done to them by our client: clicks,
+// scrolling, and what is entered into fields, except for passwords and cards. It is
+// relayed as it is, up to 8 KiB of an event and 200 events a second of all pages together.
+// A page with another client, or of another server, takes no part.
+//
 // # Catching up
 //
 // A page whose websocket opens late, or again, is told what it missed of the last 256

@@ -114,7 +114,7 @@ func (s *Server) Change(opts Options) error {
 
 // liveConfig is what live reload has to know of the handler.
 func (s *handler) liveConfig() *livereload.Config {
-	return &livereload.Config{Directory: s.directory, Enabled: s.live, Logger: s.log}
+	return &livereload.Config{Directory: s.directory, Enabled: s.live, Sync: s.opts.Sync, Logger: s.log}
 }
 
 // acquire returns the handler for a request, whose root must be released after it. ok

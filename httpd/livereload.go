@@ -116,8 +116,12 @@ func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("Cache-Control", "no-cache")
-	h.Set("ETag", livereload.ScriptETag)
-	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(livereload.Script))
+	script := livereload.Client
+	if s.opts.Sync {
+		script = livereload.SyncClient
+	}
+	h.Set("ETag", script.ETag)
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(script.Text))
 }
 
 // tokenOf returns the token of the page that answers r.

@@ -43,6 +43,12 @@ type Options struct {
 	// date links livereload.js itself. The server's own pages still have the script.
 	NoInject bool
 
+	// Sync does what the reader of a page does to it, clicks, scrolling and what is
+	// entered into forms, to all open pages of this server with the same path and query.
+	// So whoever can open a page clicks for all who have it open. Fields for passwords and
+	// cards are left out.
+	Sync bool
+
 	// Logger gets, at level Error, what keeps requests from being answered; at Warn, that
 	// descriptors have run out, and pages whose policy blocks live reload; at Info,
 	// requests that are refused for their Host or Origin; and at Debug, the life of

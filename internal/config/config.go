@@ -42,6 +42,7 @@ type Config struct {
 	Static       bool
 	LiveReload   bool
 	Inject       bool
+	Sync         bool
 	Delay        time.Duration
 	Debounce     time.Duration
 	Hidden       []string // names that are ignored unless a pattern spells them out
@@ -133,6 +134,7 @@ func (cfg *Config) serverKeys() []key {
 		{"static", boolean(&cfg.Static), cfg.Static, "serve the files of the root; without it there is only live reload, for\npages of another server or of file: URLs"},
 		{"livereload", boolean(&cfg.LiveReload), cfg.LiveReload, "watch the root and refresh the pages that are open"},
 		{"inject", boolean(&cfg.Inject), cfg.Inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself"},
+		{"sync", boolean(&cfg.Sync), cfg.Sync, "do the clicks, scrolling and typing of one browser in all that show the page; for\ndevices of your own, as each visitor does it for all"},
 		{"delay", duration(&cfg.Delay, none), cfg.Delay, "gather changes for this `duration` before pages are refreshed; 0s does not wait"},
 		{"debounce", duration(&cfg.Debounce, none), cfg.Debounce, "wait at least this `duration` between two refreshes; 0s is no limit"},
 		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},

@@ -28,6 +28,7 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 	o := httpd.Options{
 		NoLiveReload: !cfg.LiveReload,
 		NoInject:     !cfg.Inject,
+		Sync:         cfg.Sync,
 		Logger:       log,
 		Watches:      watches,
 		AllowHosts:   cfg.AllowHosts,

@@ -21,6 +21,7 @@ type client struct {
 	cursorDue   bool     // it waits for its cursor
 	errorsDue   bool     // its errors may be others than it was told
 	fetches     []string // failed fetches that it has yet to be told
+	events      [][]byte // frames of what readers have done elsewhere
 	shownErrors uint64   // hash of the errors that it was told
 	catchingUp  bool     // it is told nothing until it is known what it has missed
 	reloading   bool     // it was told to load again, and need not be told of changes
@@ -35,6 +36,8 @@ type client struct {
 	named     int    // files that it has named, invalid ones included
 	loadedAt  uint64 // nothing of the page was loaded before this change, if loadKnown
 	loadKnown bool
+
+	address string // what its page has in common with those that are kept in step; "" for none
 
 	mask         mask // what affects its page, while a change is matched
 	nonReporting int  // one more than its index in Hub.nonReporting; 0 if it is not there
@@ -161,6 +164,12 @@ func (h *Hub) take(c *client) (frames []byte) {
 		frames = append(frames, encode(failedFetchesMessage{"tried", c.fetches})...)
 		c.fetches = nil
 	}
+	if !c.reloading {
+		for _, frame := range c.events {
+			frames = append(frames, frame...)
+		}
+	}
+	c.events = nil
 	return frames
 }
 

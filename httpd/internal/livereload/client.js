@@ -8,7 +8,8 @@
 //
 // It is served without comments and needless space, so no string is longer
 // than its line, and a comment behind code is preceded by a space. panel.js is
-// served in front of it, and both in a function of their own.
+// served in front of it, sync.js where sync is on, and all in a function of
+// their own.
 (() => {
   "use strict";
 
@@ -121,7 +122,7 @@
   const say = message => socket?.readyState === 1 && socket.send(JSON.stringify(message));
 
   /** @param {any} message */
-  function hear({ command, protocols, seen, digest, reload, files, errors, path, liveCSS }) {
+  function hear({ command, protocols, seen, digest, reload, files, errors, event, path, liveCSS }) {
     clearTimeout(timer);
     if (seen) cursor = { seen, digest };
     if (command === "hello") {
@@ -131,6 +132,7 @@
     }
     if (command === "change") change(reload, files);
     if (command === "errors") panel.show(errors);
+    if (command === "sync") mirror?.(event);
     // Missing files, of which the browser says nothing where nobody read the answer.
     if (command === "tried") files.forEach((/** @type {string} */ file) => keep(home + file.slice(1)));
     // A server that knows official-7 alone.
@@ -392,6 +394,9 @@
   const edited = new WeakSet();
   let tries = 30; // each 100 ms, once the page is loaded
 
+  // Whose text is nobody else's business.
+  const fields = "textarea, input:not([type=password], [type=file], [type=hidden], [autocomplete*=password], [autocomplete*=cc-])";
+
   /** What the reader did to the page. */
   function remember() {
     const all = { ...kept };
@@ -400,15 +405,14 @@
       const note = {};
       if (e.scrollTop || e.scrollLeft) note.scroll = [e.scrollLeft, e.scrollTop];
       if (e === document.activeElement && e !== document.body) note.focus = [e.selectionStart, e.selectionEnd];
-      if (e.matches("textarea, input:not([type=password], [type=file], [type=hidden], [autocomplete*=password], [autocomplete*=cc-])")) {
+      if (e.matches(fields)) {
         if (e.value !== e.defaultValue) note.value = e.value;
         if (e.checked !== e.defaultChecked) note.checked = e.checked;
       }
       if (edited.has(e.closest("select"))) note.selected = e.selected;
       if (edited.has(e) && e.isContentEditable) note.innerHTML = e.innerHTML;
       if (!Object.keys(note)[0]) continue;
-      const path = selector(e);
-      const where = [...document.querySelectorAll(path)].indexOf(e) + " " + path;
+      const where = placeOf(e);
       all[where] = { ...all[where], ...note };
     }
     return all;
@@ -423,10 +427,19 @@
     return parentElement ? `${selector(parentElement)}>${localName}:nth-of-type(${nth})` : ":root";
   }
 
+  /** Where an element is, also in the next load of the page. @param {any} e */
+  function placeOf(e) {
+    const path = selector(e);
+    return [...document.querySelectorAll(path)].indexOf(e) + " " + path;
+  }
+
+  /** The element at a place. @type {(where: string) => any} */
+  const elementAt = where => document.querySelectorAll(where.replace(/\d+/, ""))[parseInt(where)];
+
   function giveBack() {
     for (const where in kept) {
       const { scroll, focus, ...values } = kept[where];
-      const e = /** @type {any} */ (document.querySelectorAll(where.replace(/\d+/, ""))[parseInt(where)]);
+      const e = elementAt(where);
       if (!e) continue;
       delete kept[where];
       for (const name in values) {
@@ -457,6 +470,7 @@
     disconnect();
     timer = setTimeout(wake, 3000, {});
   });
+  const mirror = typeof mirrorReader === "function" ? mirrorReader({ on, say, placeOf, elementAt, fields }) : null;
   on("pageshow online visibilitychange resume", wake);
   on("securitypolicyviolation", ({ blockedURI, disposition }) => {
     if (disposition !== "enforce" || blocked) return;

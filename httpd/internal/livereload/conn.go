@@ -208,8 +208,13 @@ func (c *conn) handleRequest(r request) {
 		c.logger().Debug("browser shows", "remote", c.remote, "url", r.URL)
 		c.hub.describe(c.client, r.URL, c.remote)
 	}
+	if (r.Command == "info" || r.Command == "url") && c.client.extended && c.peer.SameOrigin && r.Path != "" {
+		c.hub.setAddress(c.client, r.Path, r.URL)
+	}
 
 	switch {
+	case r.Command == "sync":
+		c.hub.relay(c.client, r.Event)
 	case r.Command == "info" && c.client.extended && c.peer.SameOrigin && r.Path != "":
 		c.compared = c.hub.introduce(c.client, r, c.token)
 	case r.Command == "uses" && c.client.reports:

@@ -38,6 +38,10 @@
 //	    out. The place may be a link; source are lines of its file, beginning with number
 //	    first; the output is in pieces of one style, as package ansi names styles. Only the
 //	    owner is told href and source.
+//	> {"command":"sync","event":{...}}
+//	< {"command":"sync","event":{...}}
+//	    What the reader of the page did, and what another one did to the same page
+//	    elsewhere. It is relayed where Config.Sync is on. sync.js says what there is.
 //	< {"command":"tried","files":[FILE,...]}
 //	    Files that the page's scripts asked for and did not get. A page that adds them
 //	    to its uses names them.

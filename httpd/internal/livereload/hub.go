@@ -7,12 +7,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/ratelimit"
 )
 
 // Config says what is served.
 type Config struct {
 	Directory string // the root as an absolute path; "" when no files are served
 	Enabled   bool   // pages are told of changes
+	Sync      bool   // what readers do to a page is done to all that show it
 	Logger    *slog.Logger
 }
 
@@ -36,6 +39,7 @@ type Hub struct {
 	mu           sync.Mutex // guards what follows, and all clients and resources
 
 	clients      map[*client]struct{}
+	syncLimit    ratelimit.Bucket       // of what is relayed
 	left         time.Time              // when the last one did
 	nonReporting []*client              // those whose pages do not report what they use
 	resources    map[string]*resource   // by path

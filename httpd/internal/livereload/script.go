@@ -12,14 +12,31 @@ var (
 	panelJS string
 	//go:embed client.js
 	clientJS string
+	//go:embed sync.js
+	syncJS string
 )
 
-// Script is panel.js and client.js as they are served, in a function so that pages see
-// none of their names, and ScriptETag its ETag.
+// A Script is what pages load.
+type Script struct {
+	Text string
+	ETag string
+}
+
+// The scripts: the client, and the client with what Config.Sync takes.
 var (
-	Script     = minify("(() => {\n\"use strict\";\n" + panelJS + clientJS + "})();\n")
-	ScriptETag = fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(Script)))
+	Client     = newScript(panelJS, clientJS)
+	SyncClient = newScript(panelJS, syncJS, clientJS)
 )
+
+// newScript joins files in a function, so that pages see none of their names.
+func newScript(files ...string) Script {
+	source := "(() => {\n\"use strict\";\n"
+	for _, file := range files {
+		source += file
+	}
+	text := minify(source + "})();\n")
+	return Script{text, fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(text)))}
+}
 
 // needless matches, in JavaScript in the style of these files, comments, the space around
 // punctuation, and the semicolon before a closing brace. It matches strings and

@@ -10,8 +10,8 @@ import (
 const maxScript = 20_000
 
 func TestScriptIsSmall(t *testing.T) {
-	if len(Script) > maxScript {
-		t.Errorf("the client is %d bytes as served, want at most %d", len(Script), maxScript)
+	if n := len(Client.Text); n > maxScript {
+		t.Errorf("the client is %d bytes as served, want at most %d", n, maxScript)
 	}
 }
 
@@ -20,10 +20,12 @@ func TestScriptParses(t *testing.T) {
 	if err != nil {
 		t.Skip("node is not installed")
 	}
-	check := exec.Command(node, "--check", "-")
-	check.Stdin = strings.NewReader(Script)
-	if out, err := check.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	for _, script := range []Script{Client, SyncClient} {
+		check := exec.Command(node, "--check", "-")
+		check.Stdin = strings.NewReader(script.Text)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
 }
 
