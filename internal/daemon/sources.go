@@ -21,7 +21,8 @@ const (
 	// maxBuildDelay is how long after a change a build may begin: the programs wait
 	// themselves for more changes, up to 0.7 s. When it is known how long the program
 	// takes, twice as long and minBuildDelay is waited for. A change that no build has
-	// followed is not waited for again in its directory.
+	// followed is not waited for again in its directory, until a build begins that no
+	// other change explains.
 	maxBuildDelay, minBuildDelay = 2 * time.Second, 200 * time.Millisecond
 
 	// sameSave is how long a build may have begun before a change that it has in it:
@@ -156,6 +157,9 @@ func (s *sources) noteBuild() {
 	s.began = time.Now()
 	for _, at := range s.changes {
 		s.delay = max(s.delay, s.began.Sub(at))
+	}
+	if len(s.changes) == 0 {
+		clear(s.unbuilt) // one of them was the cause, and the program was late
 	}
 	clear(s.changes)
 	s.look(c)
