@@ -19,7 +19,7 @@
 //	openfile_test.go   files that a program keeps open for writing
 //	unreadlog_test.go  a log that nobody reads
 //	examples_test.go   examples/goserver and examples/inbox
-//	builders_test.go   the programs that the key builder knows
+//	builders_test.go   the programs that the key builder knows, from Debian and from npm
 //	systemd_test.go    make install, systemctl, socket activation
 //	servicedoc_test.go the commands of docs/service.md
 //	install_test.go    tools/install-missing
