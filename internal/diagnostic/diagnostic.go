@@ -210,7 +210,7 @@ var (
 // libraries are directories whose files nobody edits, and programs names those that are
 // installed.
 var (
-	libraries = regexp.MustCompile(`/(?:node_modules|site-packages|dist-packages|gems|\.cargo|rustlib|pkg/mod)/|/lib/(?:python|ruby)[\d./]|/go[\d.]*/src/|^/usr/(?:lib|share)/|^/rustc/`)
+	libraries = regexp.MustCompile(`(?:^|/)(?:node_modules|site-packages|dist-packages|gems|\.cargo|rustlib|pkg/mod)/|/lib/(?:python|ruby)[\d./]|/go[\d.]*/src/|^/usr/(?:lib|share)/|^/rustc/`)
 	programs  = regexp.MustCompile(`/bin/[^/]+$`)
 )
 
@@ -346,7 +346,7 @@ var (
 	severity   = regexp.MustCompile(`^(?i:(?:(?:fatal |internal |compile )?error|warning|critical|severe|fatal)(?: ?\[\w+\])?(?: TS\d+)?(?: ?:| -)\s+)`)
 	repetition = regexp.MustCompile(`^(?:RollupError: |CompilerError: |Liquid Exception: |Liquid syntax error(?: \(.*?line \d+\))?: |Original error stack trace: |in ['` + "`" + `][^']+': |` +
 		`(?:Error: )?MkDocs encountered an error parsing the configuration file: |` +
-		`(?:execute of template|parse) failed: template: \S+:\d+: (?:executing "[^"]*" at )?)`)
+		`execute of template failed at |(?:execute of template|parse) failed: template: \S+:\d+: (?:executing "[^"]*" at )?)`)
 	cause = regexp.MustCompile(` \(via [\w ]+\)$`)
 )
 

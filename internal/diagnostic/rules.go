@@ -87,8 +87,8 @@ var rules = []rule{
 	{needs: `:0`, pattern: regexp.MustCompile(`^\s+` + path + line + column + `:?$`), where: errorAbove, severity: failure},
 	// Shells: a.sh: line 2: syntax error
 	{needs: `: `, pattern: regexp.MustCompile(`^` + path + `: (?:line )?(?P<line>\d+): (?P<message>\S.*)$`)},
-	// GNU: a.c:4:3: error: expected ';'
-	{needs: `:0`, pattern: regexp.MustCompile(`^\s*(?:[\w.\[\]-]+: )?` + path + line + `(?:` + column + `)?:\s*(?P<message>\S.*)$`)},
+	// GNU, and in the box of Tailwind CSS: a.c:4:3: error: expected ';'
+	{needs: `:0`, pattern: regexp.MustCompile(`^[\s│]*(?:[\w.\[\]-]+: )?` + path + line + `(?:` + column + `)?:\s*(?P<message>\S.*)$`)},
 	// JavaScript: /a.js:1
 	{needs: `:0`, pattern: regexp.MustCompile(`^(?:file://)?(?P<file>/[^:]+)` + line + `$`), where: exceptionBelow, severity: failure},
 	// PHP, Perl: syntax error in a.php on line 3
