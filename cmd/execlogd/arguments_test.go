@@ -167,3 +167,15 @@ func TestMisplacedValue(t *testing.T) {
 		}
 	}
 }
+
+// A save of the configuration is no change of a source, unless a pattern says so.
+func TestConfigurationIsNoSource(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for match, want := range map[string]string{"": "route    r: ignored by the pattern /execlogd.toml\n", "match = '*.toml'\n": "route    r: triggered by "} {
+		testenv.Check(t, os.WriteFile("execlogd.toml", []byte("[[route]]\nname = 'r'\nrun = ['true']\n"+match), 0o644))
+		if out := output(t, dir, "why", "execlogd.toml"); !strings.Contains(out, want) {
+			t.Errorf("with %q: %s, want %s", match, out, want)
+		}
+	}
+}

@@ -38,6 +38,7 @@ var projects = []struct {
 	{"a package that is wrong", `package.json={|index.html`, "a site of plain files", []string{`root = "."`}},
 	{"a server from npm", `package.json={"scripts": {"start": "node ."}, "dependencies": {"express": "5"}}`, "a server that npm start starts", []string{`static = false`, `run = ["npm", "start"]`, `service = true`}},
 	{"make, of pages", "Makefile=all: help\nsite: a.md\n\tpandoc a.md -o _site/a.html\n", "there is Makefile, so this is a site that make builds", []string{`root = "_site"`, `run = ["make", "site"]`, `outputs = ["/_site/"]   # what it writes does not start it again`}},
+	{"make, of Sphinx", "Makefile=SPHINXBUILD   ?= sphinx-build\nSOURCEDIR     = source\nBUILDDIR      = build\nhelp:\n\t@$(SPHINXBUILD) -M help\n|source/conf.py", "a site that make builds", []string{`root = "build/html"`, `run = ["make", "html"]`}},
 	{"make, of pages beside it", "Makefile=a.html: a.md\n\tcmark a.md >a.html\n|index.html", "a site that make builds", []string{`root = "."`, `run = ["make"]`}},
 	{"make, of a program", "Makefile=all: main.o\n\tcc -o build/x main.o\n", "a program that make builds", []string{`run = ["make", "all"]`}},
 	{"a Go module", "go.mod=module x\n|a.go=package a\n", "a Go module", []string{`run = ["go", "test", "./..."]`}},

@@ -12,6 +12,7 @@ import (
 
 var (
 	makeTarget = regexp.MustCompile(`(?m)^([A-Za-z0-9_-]+)[ \t]*:([^=]|$)`)
+	sphinxOut  = regexp.MustCompile(`(?m)^BUILDDIR\s*\??=\s*([A-Za-z0-9_.-]+)\s*$`) // as sphinx-quickstart writes it
 	makesPages = regexp.MustCompile(`\b(html?|css|markdown|md|pandoc|cmark|sass)\b`)
 )
 
@@ -36,8 +37,12 @@ func (d directory) lookForMakefile() *Project {
 
 	p := &Project{Found: thereIs(name), What: "a program that make builds", First: d.missing("make", nil)}
 	table, more := "", ""
-	if makesPages.MatchString(text) {
+	sphinx := sphinxOut.FindStringSubmatch(text)
+	if makesPages.MatchString(text) || sphinx != nil {
 		root := cmp.Or(written(text), d.pages())
+		if sphinx != nil {
+			root, words = sphinx[1]+"/html", []string{"make", "html"}
+		}
 		p.What, table = "a site that make builds", server(root)
 		more = "reload = true   # pages wait for it, and show its errors\n" + outputsOf(root)
 	}
