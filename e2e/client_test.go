@@ -59,8 +59,8 @@ func TestClientAsServed(t *testing.T) {
 		t.Skipf("typescript is not installed (npm ci in e2e, or make test): %v", err)
 	}
 	for _, tt := range []struct{ flags, files []string }{
-		{nil, []string{"panel.js", "client.js"}},
-		{[]string{"-sync"}, []string{"panel.js", "sync.js", "client.js"}},
+		{nil, []string{"panel.js", "worker.js", "client.js"}},
+		{[]string{"-sync"}, []string{"panel.js", "worker.js", "sync.js", "client.js"}},
 	} {
 		_, d := serve(t, nil, tt.flags...)
 		response, err := http.Get(d.URL + "/livereload.js")

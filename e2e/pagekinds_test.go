@@ -1,12 +1,27 @@
 package e2e
 
-import "testing"
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
 
 // TestPageKinds tests that pages are kept up to date whatever they are written in, and
 // however they come to the browser.
 func TestPageKinds(t *testing.T) {
 	runTests(t, []browserTest{
 		{"a page that a service worker passes on is kept fresh", testServiceWorker},
+		{"a service worker that another project has left can be removed", testForeignWorker},
+		{"files that workers and worklets load reload the page", testWorkers},
+		{"a page that was saved to disk connects to nothing", testSavedToDisk},
+		{"a page with an old page token and without storage loads once again", testTokenWithoutStorage},
 		{"XHTML is kept fresh", testXHTML},
 		{"SVG is kept fresh as a page, and left alone as an image", testSVG},
 	})
@@ -88,4 +103,141 @@ func testSVG(t *testing.T, browser browser) {
 	// A page that is gone says so.
 	remove(t, site, "a.svg")
 	p.shows("document.querySelector('foreignObject > *')?.shadowRoot.querySelector('section').getBoundingClientRect().height > 20", "true")
+}
+
+func testForeignWorker(t *testing.T, browser browser) {
+	// The project of before, at the same port.
+	before := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/old/worker.js" {
+			w.Header().Set("Content-Type", "text/javascript")
+			w.Header().Set("Service-Worker-Allowed", "/")
+			fmt.Fprint(w, `addEventListener("install", () => skipWaiting());
+				addEventListener("activate", event => event.waitUntil(clients.claim()));
+				addEventListener("fetch", event => event.respondWith(fetch(event.request)))`)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,"><script>navigator.serviceWorker.register("/old/worker.js", { scope: "/" })</script>`)
+	}))
+	p := openUnconnected(t, browser, before.URL+"/")
+	p.shows("navigator.serviceWorker.controller?.state", "activated")
+	before.Close()
+
+	site := t.TempDir()
+	write(t, site, map[string]string{"index.html": document("<p>mine"), "style.css": paint(1)})
+	_, port, err := net.SplitHostPort(before.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := startDaemon(t, site, "-root", site, "-port", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.allowErrors("worker.js", "ServiceWorker")
+	p.navigate(d.URL + "/")
+	p.connected()
+	const notice = "document.documentElement.lastChild.shadowRoot"
+	p.shows(notice+"?.textContent.includes('service worker of another project') && "+notice+".textContent.includes('/old/worker.js')", "true")
+	if err := eventually(t.Context(), "a line in the log", func() bool {
+		return strings.Contains(d.stderr.String(), "a browser has a service worker of another project\" path=/old/worker.js")
+	}); err != nil {
+		t.Error(err)
+	}
+
+	p.do(notice + ".querySelector('.action').click()")
+	p.connected()
+	p.shows("navigator.serviceWorker.controller", "null")
+	p.shows(notice, "null")
+	p.shows("document.querySelector('p').innerText", "mine")
+}
+
+func testWorkers(t *testing.T, browser browser) {
+	files := map[string]string{
+		"style.css":   "",
+		"classic.js":  "importScripts('imported.js'); fetch('data.json').then(a => a.text()).then(() => postMessage(imported))",
+		"imported.js": "imported = 'classic'",
+		"data.json":   "{}",
+		"module.js":   "import { middle } from './middle.js'; import('./late.js').then(late => postMessage(middle + late.default))",
+		"middle.js":   "export { middle } from './inner.js'",
+		"inner.js":    "export const middle = 'module'",
+		"late.js":     "export default 'late'",
+		"worklet.js":  "import './part.js'",
+		"part.js":     "",
+		"index.html": document(`<p><script>
+			window.ready = [];
+			new Worker("classic.js").onmessage = () => ready.push(1);
+			new Worker("module.js", { type: "module" }).onmessage = () => ready.push(2);
+			new OfflineAudioContext(1, 1, 44100).audioWorklet.addModule("worklet.js").then(() => ready.push(3))</script>`),
+	}
+	site, p := openSite(t, browser, files)
+	p.allowErrors("NS_BINDING_ABORTED") // Firefox, of what still loads when the page is left
+	for _, name := range []string{"classic.js", "imported.js", "data.json", "module.js", "middle.js", "inner.js", "late.js", "worklet.js", "part.js"} {
+		p.shows("ready.length", "3")
+		p.uses("/" + name)
+		p.answered()
+		content := files[name] + " "
+		if name != "data.json" {
+			content = files[name] + "; // changed"
+		}
+		p.do("window.isOld = true")
+		save(t, site, name, content)
+		p.shows("window.isOld", "undefined")
+	}
+}
+
+func testSavedToDisk(t *testing.T, browser browser) {
+	// Another project is at the address by now, and serves no files: file: pages may listen.
+	var sockets atomic.Int32
+	_, d := serve(t, nil, "-static=false")
+	address := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Path == "/livereload" {
+			sockets.Add(1)
+		}
+		next.ServeHTTP(w, r)
+	})
+	response, err := http.Get(d.URL + "/livereload.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	script, err := os.Create(filepath.Join(t.TempDir(), "livereload.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := script.ReadFrom(response.Body); err != nil {
+		t.Fatal(err)
+	}
+	script.Close()
+
+	dir := filepath.Dir(script.Name())
+	page := func(src string) string {
+		return `<!doctype html><script src="` + src + `" onload="window.loaded = true" async></script><p>saved`
+	}
+	write(t, dir, map[string]string{
+		"absolute.html": page(address + "/livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000"),
+		"whole.html":    page("livereload.js"),
+	})
+	for _, name := range []string{"absolute.html", "whole.html"} {
+		p := openUnconnected(t, browser, "file://"+filepath.Join(dir, name))
+		p.shows("window.loaded", "true")
+		time.Sleep(quietTime)
+		if n := p.state().sockets; n != 0 || sockets.Load() != 0 {
+			t.Errorf("%s: %d sockets opened, %d of them to the server", name, n, sockets.Load())
+		}
+		p.shows("document.scripts.length", "1")
+	}
+}
+
+func testTokenWithoutStorage(t *testing.T, browser browser) {
+	page := func(text string) string {
+		return document("<p>" + text + `<script>Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError") } })</script>` +
+			`<script src="livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000" async></script>`)
+	}
+	site, p := openSite(t, browser, map[string]string{"index.html": page("zero"), "style.css": paint(1)})
+	time.Sleep(quietTime)
+	p.sameLoads(2)
+	p.edit(site, "index.html", page("one"), "document.querySelector('p').innerText", "one")
+	p.connected()
+	time.Sleep(quietTime)
+	p.sameLoads(3)
 }

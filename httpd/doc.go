@@ -60,7 +60,8 @@
 // was forbidden.
 //
 // The script finds what a page uses in the browser's resource timing and in the
-// document. It cannot find files that workers load. After a reload the page gets back
+// document. Of files that workers and worklets load it is told by the server, which knows
+// them by their Referer. After a reload the page gets back
 // scroll positions, the focus and what was typed or chosen (passwords, files and credit
 // cards excepted). A hidden page waits until it is visible.
 //

@@ -102,6 +102,7 @@ func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 		s.serveError(w, r, err)
 		return
 	}
+	s.noteWorkerFetch(r)
 	http.ServeContent(checkedWriter{w, f}, r, "", f.setValidators(w.Header(), variant), content)
 }
 
@@ -227,6 +228,12 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request, why erro
 	}
 
 	s.noteFailedFetch(r)
+	if r.Header.Get("Service-Worker") == "script" {
+		path := clip(r.URL.Path)
+		s.warned.once(s.directory+"\x00worker\x00"+path, func() bool {
+			return s.logLimited(workerMissing, "path", path, "remote", r.RemoteAddr)
+		})
+	}
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
 		refuse(w, http.StatusNotFound, "not found")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/execlog/execlogd/httpd/internal/filetype"
 	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 	"github.com/execlog/execlogd/internal/ansi"
@@ -127,6 +128,33 @@ func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 // tokenOf returns the token of the page that answers r.
 func tokenOf(r *http.Request) livereload.PageToken {
 	return livereload.PageToken{Cursor: accessOf(r).cursor}
+}
+
+// noteWorkerFetch tells the hub that a request is answered with a file, if it is one of a
+// worker or worklet, of which the browser tells the page nothing. The Referer of what a
+// worker loads is a script. That is so for modules of a page as well, which differ in mode
+// or destination, where the browser says these.
+func (s *handler) noteWorkerFetch(r *http.Request) {
+	site := r.Header.Get("Sec-Fetch-Site")
+	from, err := url.Parse(r.Referer())
+	if !s.live || site != "" && site != "same-origin" || err != nil || !sameHost(from.Scheme, from.Host, accessOf(r).reached) {
+		return
+	}
+	file, ok := urlpath.Parse(urlpath.Canonical(r.URL.Path))
+	if !ok {
+		return
+	}
+
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	isWorker := strings.HasSuffix(dest, "worker") || strings.HasSuffix(dest, "worklet")
+	by, isPath := urlpath.Parse(urlpath.Canonical(from.Path))
+	switch {
+	case isPath && strings.HasPrefix(filetype.Of(by).ContentType, "text/javascript"):
+		imported := dest == "script" && r.Header.Get("Sec-Fetch-Mode") == "no-cors"
+		s.hub.NoteWorkerFetch(by, file, isWorker || imported || dest == "empty")
+	case isWorker:
+		s.hub.NoteFailedFetch(r.Referer(), file)
+	}
 }
 
 // noteFailedFetch tells the hub that a request is answered with an error, if the

@@ -364,6 +364,9 @@ func (h *Hub) catchUpUses(c *client, added []*resource, past replay) (compared i
 
 	h.mu.Lock()
 	c.pending = before.merge(replayed).merge(c.pending)
+	if c.reports {
+		h.addFetches(c, func(failedFetch) bool { return false }) // of workers that it has come to use
+	}
 	h.notifyChanged()
 	h.mu.Unlock()
 	h.compareContent(c, added)

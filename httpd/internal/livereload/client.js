@@ -7,9 +7,9 @@
 // of its own URL: host, port, path, https.
 //
 // It is served without comments and needless space, so no string is longer
-// than its line, and a comment behind code is preceded by a space. panel.js is
-// served in front of it, sync.js where sync is on, and all in a function of
-// their own.
+// than its line, and a comment behind code is preceded by a space. panel.js and
+// worker.js are served in front of it, sync.js where sync is on, and all in a
+// function of their own.
 (() => {
   "use strict";
 
@@ -17,12 +17,16 @@
   const client = Symbol.for("execlogd.live"); // in a window that has one
   const tag = /** @type {any} */ (document.currentScript) || [...document.scripts].find(s => /livereload\.js($|\?)/.test(s.src));
   if (!tag?.src || client in self) return;
-  /** @type {any} */ (self)[client] = true;
 
   // A base element further down moves src, but not where the script came from.
   const moved = document.querySelector("base");
   const src = moved && tag.compareDocumentPosition(moved) & 4 ? new URL(tag.getAttribute("src"), document.URL) : new URL(tag.src);
   const home = new URL(".", src).href; // what the paths of the site are below
+
+  // A page that was saved to disk or published elsewhere, with the script in it that the
+  // server had put there for itself, which has a page token.
+  if (!/^http/.test(src.protocol) || (src.search.includes("=livereload?") && src.origin !== location.origin)) return;
+  /** @type {any} */ (self)[client] = true;
 
   const { host, port, path, https } = Object.fromEntries(src.searchParams);
   const { pathname, search } = new URL(path || "livereload", home);
@@ -50,6 +54,7 @@
   let agreed = false; // on our protocol
   let blocked = false; // by the page's policy
   let probing = true;
+  let refusals = 0; // in a row, by a server that is there
   let delay = soon;
   let timer = 0; // until the next probe, or the deadline of an answer
   let toldURL = "";
@@ -68,6 +73,7 @@
     socket.onmessage = ({ data }) => hear(JSON.parse(data));
     socket.onclose = () => {
       socket = null;
+      refusals++;
       timer = setTimeout(probe, delay);
       delay = Math.min(2 * delay, 9999); // where it is there, and refuses
     };
@@ -81,8 +87,9 @@
   async function probe() {
     if (document.hidden) return;
     const { ok, type } = await fetch(ownURL, { method: "HEAD", mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(3000) }).catch(Response.error);
-    if (document.hidden || socket) return;
+    if (document.hidden || socket || refusals > 9) return;
     if (ok || type === "opaque" || !probing) return connect();
+    refusals = 0;
     delay = soon;
     timer = setTimeout(probe, delay);
   }
@@ -92,6 +99,7 @@
     if (document.hidden || persisted === false) return;
     settle();
     delay = soon;
+    refusals = 0;
     if (!socket) return connect();
     if (!agreed) return;
     say({ command: "uses", uses: [] });
@@ -127,16 +135,32 @@
     if (seen) cursor = { seen, digest };
     if (command === "hello") {
       delay = soon;
+      refusals = 0;
       agreed = protocols.includes(ours);
       tellUses("info");
+      checkWorker();
     }
     if (command === "change") change(reload, files);
-    if (command === "errors") panel.show(errors);
+    if (command === "errors") panel.show([...notices, ...(wrong = errors)]);
     if (command === "sync") mirror?.(event);
     // Missing files, of which the browser says nothing where nobody read the answer.
     if (command === "tried") files.forEach((/** @type {string} */ file) => keep(home + file.slice(1)));
     // A server that knows official-7 alone.
     if (command === "reload" && !agreed) change(liveCSS === false || !/\.(css|jpe?g|png|gif|svg|webp|avif)$/i.test(path), [canonical(encodeURIComponent(path))]);
+  }
+
+  /** @type {PageError[]} */
+  let notices = []; // found by the page itself
+  /** @type {PageError[]} */
+  let wrong = []; // as the server has it
+  let checked = false;
+
+  /** Says once if a service worker answers for the page that is not of the site. */
+  async function checkWorker() {
+    if (checked || !placed) return;
+    checked = true;
+    const notice = await foreignWorker(home).catch(() => undefined);
+    if (notice) panel.show([...(notices = [notice]), ...wrong]);
   }
 
   /** Says where the page is. @type {(command: string, uses?: string[]) => void} */
@@ -498,7 +522,11 @@
     // when it was saved from a browser. It is as new as it gets.
     if (token === src.href) cursor = { seen: "-" };
     delete sessionStorage[key];
-  } catch {}
+  } catch {
+    // Without storage such a page cannot be told from others, and would load for ever.
+    const [entry] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
+    if (entry?.type === "reload") cursor = { seen: "-" };
+  }
   connect();
   if (document.readyState !== "loading") giveBack();
 })();

@@ -25,9 +25,9 @@ function topOfPage() {
 
 /**
  * What is wrong. A place is a link if it has an href, and source are the lines of
- * its file from first on. Output is in pieces of one style, which has classes of
+ * its file from first on. An action is the label of a button that acts. Output is in pieces of one style, which has classes of
  * the style sheet.
- * @typedef {{ title: string, place?: string, href?: string, source?: string[], first: number, line: number, output?: string[][], text?: string }} PageError
+ * @typedef {{ title: string, place?: string, href?: string, source?: string[], first: number, line: number, output?: string[][], text?: string, action?: string, act?: () => void }} PageError
  */
 
 function errorPanel() {
@@ -61,6 +61,7 @@ function errorPanel() {
     ".underline{text-decoration:underline}" +
     "button{position:sticky;top:0;float:right;margin:-2px 0 8px 16px;padding:.35em .8em;border:1px solid light-dark(#c3c9d3,#48515f);border-radius:.5em;" +
     "background:light-dark(#f5f7fa,#272d38);color:inherit;font:inherit;font-size:.93em;cursor:pointer}" +
+    ".action{position:static;float:none;margin:.8em 0 0}" +
     "button:hover{background:light-dark(#e5e8ed,#343b47)}" +
     ":focus-visible{outline:2px solid light-dark(#0b57d0,#8ab4f8);outline-offset:2px}" +
     "kbd{margin-left:.5em;padding:0 .35em;border:1px solid;border-radius:.3em;font:.8em ui-monospace,monospace;opacity:.75}" +
@@ -91,7 +92,7 @@ function errorPanel() {
   }
 
   /** @param {PageError} error */
-  function render({ title, place, href, source, first, line, output, text }) {
+  function render({ title, place, href, source, first, line, output, text, action, act }) {
     const article = make("article", {}, make("h2", {}, title));
     if (place) article.append(make("p", {}, make("code", {}, href ? make("a", { href }, place) : place)));
     if (source) {
@@ -100,6 +101,7 @@ function errorPanel() {
     }
     if (output) article.append(make("pre", { className: "output" }, ...output.map(([text, style]) => (style ? make("span", { className: style }, text) : text))));
     if (text) article.append(make("p", { className: "note" }, text));
+    if (action) article.append(make("button", { className: "action", onclick: act }, action));
     return article;
   }
 

@@ -10,6 +10,8 @@ import (
 var (
 	//go:embed panel.js
 	panelJS string
+	//go:embed worker.js
+	workerJS string
 	//go:embed client.js
 	clientJS string
 	//go:embed sync.js
@@ -24,8 +26,8 @@ type Script struct {
 
 // The scripts: the client, and the client with what Config.Sync takes.
 var (
-	Client     = newScript(panelJS, clientJS)
-	SyncClient = newScript(panelJS, syncJS, clientJS)
+	Client     = newScript(panelJS, workerJS, clientJS)
+	SyncClient = newScript(panelJS, workerJS, syncJS, clientJS)
 )
 
 // newScript joins files in a function, so that pages see none of their names.
