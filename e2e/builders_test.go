@@ -32,6 +32,36 @@ type builderTest struct {
 
 var builderTests = []builderTest{
 	{
+		builder: "hugo",
+		version: "hugo version",
+		root:    "public",
+		files: map[string]string{
+			"hugo.toml":                  "baseURL = 'https://example.org/'\ntitle = 'site'\n",
+			"content/_index.md":          "---\ntitle: home\n---\n{text}\n",
+			"layouts/_default/list.html": "<!doctype html><link rel=icon href=data:,><link rel=stylesheet href='{{ \"style.css\" | absURL }}'>{{ .Content }}",
+			"static/style.css":           "p { z-index: 1 }",
+		},
+		source: "content/_index.md",
+		sheet:  [2]string{"static/style.css", "/style.css"},
+		broken: "layouts/_default/list.html", with: "{{ .Nothing }}",
+		says: "evaluate field Nothing",
+	},
+	{
+		builder: "jekyll",
+		version: "jekyll --version",
+		root:    "_site",
+		files: map[string]string{
+			"_config.yml":           "title: site\nbaseurl: /somewhere\n",
+			"index.md":              "---\nlayout: default\n---\n{text}\n",
+			"_layouts/default.html": "<!doctype html><link rel=icon href=data:,><link rel=stylesheet href='{{ \"/style.css\" | relative_url }}'>{{ content }}",
+			"style.css":             "p { z-index: 1 }",
+		},
+		source: "index.md",
+		sheet:  [2]string{"style.css", "/style.css"},
+		broken: "index.md", with: "---\nlayout: default\n---\n{% nothing %}\n",
+		says: "Unknown tag 'nothing'",
+	},
+	{
 		builder: "mkdocs",
 		version: "mkdocs --version",
 		root:    "site",

@@ -75,7 +75,7 @@ var benchSites = []benchSite{
 		name: "vite", own: []string{"npx", "vite", "--port", "PORT", "--host", "127.0.0.1"}, known: "vite",
 		build: []string{"npx", "vite", "build"}, root: "dist",
 		page: "/", source: "index.html", sheet: "src/style.css",
-		broken: "src/main.js", with: "\nlet = = 1\n", says: "src/main.js",
+		broken: "src/main.js", with: "\nlet = = 1\n", says: "Unexpected token",
 	},
 }
 
@@ -135,7 +135,11 @@ func compare(t *testing.T, browser browser, site benchSite) {
 		for !isServed(c.url) && ctx.Err() == nil {
 			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(3 * time.Second) // of quiet after the start
+		// A change that comes in the middle of the first build may be missed.
+		for said := int64(-1); said != sizeOf(serverLog(c.dir)) && ctx.Err() == nil; {
+			said = sizeOf(serverLog(c.dir))
+			time.Sleep(5 * time.Second)
+		}
 		c.tab = newTab(t, browser)
 		c.tab.navigate(c.url)
 		return c
@@ -304,10 +308,20 @@ func appendTo(t *testing.T, path, text string) {
 	}
 }
 
-// launchServer runs a server in a directory until the test ends. What it says is in
-// the file server.log beside that.
+// serverLog is the file with what the server of a directory says.
+func serverLog(dir string) string { return filepath.Join(filepath.Dir(dir), "server.log") }
+
+func sizeOf(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// launchServer runs a server in a directory until the test ends.
 func launchServer(t *testing.T, dir string, args ...string) error {
-	log, err := os.Create(filepath.Join(filepath.Dir(dir), "server.log"))
+	log, err := os.Create(serverLog(dir))
 	if err != nil {
 		return err
 	}

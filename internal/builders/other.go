@@ -9,12 +9,12 @@ var other = []Builder{
 	{
 		Name: "hugo",
 		// Hugo's own server has the same environment, and no host in the links of its
-		// pages. Files of static are copied without a line that says the end of that, so
-		// no line begins it either.
+		// pages. Of a file of static a line says that it is copied, or removed, and no
+		// other that it has been: that is all of a build.
 		Run:      []string{"hugo", "--watch", "--environment", "development", "--baseURL", "/"},
 		Match:    []string{"/go.mod", "/package.json", "/postcss.config.*", "/tailwind.config.*"},
 		Begins:   []string{`^Start building sites`, `^Change (of config file )?detected, rebuilding site`},
-		Succeeds: []string{`^(Total|Built|Rebuilt) in \d+ ms`, `^Watching for changes in `},
+		Succeeds: []string{`^(Total|Built|Rebuilt) in \d+ ms`, `^Watching for changes in `, `^(Syncing|File no longer exists in static dir, removing) `},
 		Fails:    []string{`^(ERROR|Error:) `},
 		Output:   "public",
 		// config.toml is what other programs have as well, and a site that has been

@@ -124,8 +124,11 @@ begins = "^Go"
 name = "other"
 builder = true
 shell = "npm run watch"
+
+[[route]]
+builder = "sphinx"
 `)
-	hugo, own, other := cfg.Routes[0], cfg.Routes[1], cfg.Routes[2]
+	hugo, own, other, sphinx := cfg.Routes[0], cfg.Routes[1], cfg.Routes[2], cfg.Routes[3]
 	known, _ := builders.Find("hugo")
 	if !hugo.IsBuilder || !hugo.IsService || !hugo.Start || hugo.Name != "hugo" || hugo.TriggerOnly ||
 		!slices.Equal(hugo.Service.Argv, known.Run) || !slices.Equal(hugo.Patterns, known.Match) || !slices.Equal(hugo.Outputs, []string{"/public/"}) ||
@@ -139,7 +142,10 @@ shell = "npm run watch"
 	if !other.TriggerOnly || !other.Service.Builds.Lines.None() || other.Name != "other" || !other.Start {
 		t.Errorf("one that is not known: %+v", other)
 	}
-	if after := cfg.PagesAfter(); !slices.Equal(after, []string{"hugo", "own", "other"}) {
+	if sphinx.IsService || sphinx.TriggerOnly || len(sphinx.Patterns) > 0 || !slices.Equal(sphinx.Outputs, []string{"/_build/html/", "/_build"}) {
+		t.Errorf("one that ends after each build: %+v", sphinx)
+	}
+	if after := cfg.PagesAfter(); !slices.Equal(after, []string{"hugo", "own", "other", "sphinx"}) {
 		t.Errorf("pages come after %q", after)
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -180,6 +181,9 @@ func (c *Route) finishBuilder(dir string) {
 	}
 	if len(c.Outputs) == 0 && b.Output != "" {
 		c.Outputs = []string{"/" + b.Output + "/"}
+		for dir := filepath.Dir(b.Output); dir != "."; dir = filepath.Dir(dir) {
+			c.Outputs = append(c.Outputs, "/"+dir) // which may have to be made as well
+		}
 	}
 	c.IsService = !b.Once
 	if b.Once {
