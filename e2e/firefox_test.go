@@ -227,6 +227,10 @@ func (d *firefoxTab) evaluate(ctx context.Context, script string) (string, error
 }
 
 func (d *firefoxTab) press(ctx context.Context, keys string) error {
+	// Only the active window has an element with the focus that can be edited.
+	if err := d.bidi.call(ctx, "browsingContext.activate", d.target, nil); err != nil {
+		return err
+	}
 	var actions []params
 	for _, key := range keys {
 		actions = append(actions, params{"type": "keyDown", "value": string(key)}, params{"type": "keyUp", "value": string(key)})

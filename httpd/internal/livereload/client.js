@@ -123,7 +123,11 @@
   function giveUp() {
     blocked = true;
     disconnect();
-    document.documentElement.append(make("script", { nonce: tag.nonce, src: ownURL + "?blocked=connect-src" }));
+    try {
+      document.documentElement.append(make("script", { nonce: tag.nonce, src: trusted("createScriptURL", ownURL + "?blocked=connect-src") }));
+    } catch (error) {
+      console.warn("execlogd: the page's policy forbids live reload, and to say so to the server:", error);
+    }
   }
 
   /** @param {object} message */
@@ -192,6 +196,7 @@
   /** Tells the used files of the site. No frame, which has 64 KiB, holds more: that is as good as all. */
   function tellUses(command = "uses") {
     scanTimer = 0;
+    watch();
     for (const { url } of refsIn(document)) keep(url);
     const paths = [...new Set([...used.keys()].map(pathOf))].filter(Boolean);
     const uses = JSON.stringify(paths).length < 60000 ? paths : undefined;
@@ -414,72 +419,191 @@
   // What outlives a reload.
 
   /** @type {Record<string, any>} */
-  let kept = {}; // by element, what it could not be given back yet
-  const edited = new WeakSet();
+  let kept = {}; // by place, what could not be given back yet
+  const edited = new WeakSet(); // what the reader, and no script, has typed or chosen in
+  const watched = new WeakSet(); // documents, also of frames
   let tries = 30; // each 100 ms, once the page is loaded
 
-  // Whose text is nobody else's business.
-  const fields = "textarea, input:not([type=password], [type=file], [type=hidden], [autocomplete*=password], [autocomplete*=cc-])";
+  // Whose values are nobody else's business.
+  const fields = "textarea, select, input:not([type=password], [type=file], [type=hidden], [autocomplete*=password], [autocomplete*=cc-])";
 
-  /** What the reader did to the page. */
+  /** A document or shadow root, and those beneath it that may be seen. @type {(root: any) => Generator<any>} */
+  function* rootsIn(root) {
+    yield root;
+    for (const e of root.querySelectorAll("*")) {
+      const inner = innerOf(e);
+      if (inner) yield* rootsIn(inner);
+    }
+  }
+
+  /** The shadow root of an element, or the document of a frame. @param {any} e */
+  const innerOf = e => e.shadowRoot || e.contentDocument;
+
+  /** Hears of what the reader edits, in frames as well. */
+  function watch() {
+    for (const root of rootsIn(document)) {
+      if (root.host || watched.has(root)) continue;
+      watched.add(root);
+      root.addEventListener("input", (/** @type {Event} */ event) => event.isTrusted && edited.add(event.composedPath()[0]), true);
+    }
+  }
+
+  /** What the reader did to the page, and what its frames were to show. */
   function remember() {
     const all = { ...kept };
-    for (const e of /** @type {Iterable<any>} */ (document.querySelectorAll("*"))) {
-      /** @type {any} */
-      const note = {};
-      if (e.scrollTop || e.scrollLeft) note.scroll = [e.scrollLeft, e.scrollTop];
-      if (e === document.activeElement && e !== document.body) note.focus = [e.selectionStart, e.selectionEnd];
-      if (e.matches(fields)) {
-        if (e.value !== e.defaultValue) note.value = e.value;
-        if (e.checked !== e.defaultChecked) note.checked = e.checked;
+    /** @type {any} */
+    let focus = document.activeElement;
+    while (innerOf(focus || {})?.activeElement) focus = innerOf(focus).activeElement;
+    for (const root of rootsIn(document)) {
+      for (const e of root.querySelectorAll("*")) {
+        /** @type {any} */
+        const note = {};
+        if (e.scrollTop || e.scrollLeft) note.scroll = [e.scrollLeft, e.scrollTop];
+        if (e === focus && e.localName !== "body") note.focus = e.isContentEditable ? caretOf(e) : [e.selectionStart, e.selectionEnd];
+        if (e.contentWindow) note.shows = whatShows(e);
+        if (edited.has(e)) Object.assign(note, inputOf(e));
+        if (!Object.keys(note)[0]) continue;
+        const place = placeOf(e);
+        all[place] = { ...all[place], ...note };
       }
-      if (edited.has(e.closest("select"))) note.selected = e.selected;
-      if (edited.has(e) && e.isContentEditable) note.innerHTML = e.innerHTML;
-      if (!Object.keys(note)[0]) continue;
-      const where = placeOf(e);
-      all[where] = { ...all[where], ...note };
     }
     return all;
   }
 
+  /** What was typed or chosen in an element. @type {(e: any) => any} */
+  function inputOf(e) {
+    if (e.isContentEditable) return { innerHTML: e.innerHTML };
+    if (!e.matches(fields)) return {};
+    if (e.options) return { options: [...e.selectedOptions].map(option => option.value) };
+    if (e.checked !== e.defaultChecked) return { checked: e.checked };
+    return e.value === e.defaultValue ? {} : { value: e.value };
+  }
+
+  /** Where an element is: a line for each frame and shadow root around it, and one for itself. @type {(e: any) => string} */
+  function placeOf(e) {
+    const root = e.getRootNode();
+    const path = selector(e);
+    const line = [...root.querySelectorAll(path)].indexOf(e) + " " + path;
+    return root === document ? line : placeOf(root.host || root.defaultView.frameElement) + "\n" + line;
+  }
+
   /** Finds an element in the next load of the page, with others perhaps. @type {(e: any) => string} */
-  function selector({ id, name, localName, parentElement, previousElementSibling: before }) {
+  function selector({ id, name, localName, parentNode, previousElementSibling: before }) {
     if (id) return "#" + CSS.escape(id);
     if (name) return `${localName}[name="${CSS.escape(name)}"]`;
+    if (parentNode.nodeType === 9) return ":root";
     let nth = 1;
     for (; before; before = before.previousElementSibling) if (before.localName === localName) nth++;
-    return parentElement ? `${selector(parentElement)}>${localName}:nth-of-type(${nth})` : ":root";
+    return (parentNode.host ? "" : selector(parentNode) + ">") + `${localName}:nth-of-type(${nth})`;
   }
 
-  /** Where an element is, also in the next load of the page. @param {any} e */
-  function placeOf(e) {
-    const path = selector(e);
-    return [...document.querySelectorAll(path)].indexOf(e) + " " + path;
+  /** The element at a place, once it is there. @type {(place: string) => any} */
+  function elementAt(place) {
+    /** @type {any} */
+    let e;
+    /** @type {any} */
+    let root = document;
+    for (const line of place.split("\n")) {
+      e = root?.querySelectorAll(line.replace(/\d+\s/, ""))[parseInt(line)];
+      root = e && innerOf(e);
+      // What a frame has before it has loaded is replaced.
+      if (e?.contentDocument && (root.readyState === "loading" || (root.URL === "about:blank" && whatShows(e)))) root = null;
+    }
+    return e;
   }
 
-  /** The element at a place. @type {(where: string) => any} */
-  const elementAt = where => document.querySelectorAll(where.replace(/\d+/, ""))[parseInt(where)];
+  /** What a frame is to show, as its element says. @param {any} frame */
+  const whatShows = frame => frame.getAttribute("srcdoc") ?? frame.getAttribute("src") ?? frame.getAttribute("data") ?? "";
+
+  /** The selection in an element, in characters from its beginning. @param {any} e */
+  function caretOf(e) {
+    const selection = selectionIn(e);
+    const range = selection.rangeCount && selection.getRangeAt(0).cloneRange();
+    if (!range || !e.contains(range.startContainer)) return [];
+    const length = `${range}`.length;
+    range.setStart(e, 0);
+    const end = `${range}`.length;
+    return [end - length, end];
+  }
+
+  /** @param {any} e */
+  const selectionIn = e => (e.getRootNode().getSelection ? e.getRootNode() : e.ownerDocument).getSelection();
+
+  /** Puts the selection where caretOf found it. @type {(e: any, ends: number[]) => void} */
+  function setCaret(e, ends) {
+    const texts = e.ownerDocument.createTreeWalker(e, 4);
+    const places = [];
+    for (let text, before = 0; (text = texts.nextNode()); before += text.length) {
+      for (const end of ends.slice(places.length / 2)) if (end <= before + text.length) places.push(text, end - before);
+    }
+    if (places[3] != null) selectionIn(e).setBaseAndExtent(...places);
+  }
 
   function giveBack() {
-    for (const where in kept) {
-      const { scroll, focus, ...values } = kept[where];
-      const e = elementAt(where);
+    watch();
+    for (const place in kept) {
+      const { scroll, focus, shows, ...values } = kept[place];
+      const e = elementAt(place);
       if (!e) continue;
-      delete kept[where];
-      for (const name in values) {
-        if (e[name] === values[name]) continue;
-        // Past what a framework has put upon the element itself.
-        Reflect.set(Object.getPrototypeOf(e), name, values[name], e);
-        e.dispatchEvent(new Event("input", { bubbles: true }));
-      }
+      if (shows != null && !e.contentWindow) continue;
+      delete kept[place];
+      if (shows != null && shows !== whatShows(e)) showAnew(e, place);
+      for (const name in values) give(e, name, values[name]);
       if (focus) e.focus({ preventScroll: true });
-      if (focus?.[1] != null) e.setSelectionRange(...focus);
+      if (focus && e.isContentEditable) setCaret(e, focus);
+      else if (focus?.[1] != null) e.setSelectionRange(...focus);
       if (!scroll) continue;
       e.scrollTo({ left: scroll[0], top: scroll[1], behavior: "instant" });
-      if (e.scrollTop < scroll[1] - 1) kept[where] = { scroll }; // it is not that long yet
+      if (e.scrollTop < scroll[1] - 1) kept[place] = { scroll }; // it is not that long yet
     }
     if (document.readyState === "complete") tries--;
     if (tries && Object.keys(kept)[0]) setTimeout(giveBack, 100);
+  }
+
+  /** Gives an element what was typed or chosen in it. @type {(e: any, name: string, value: any) => void} */
+  function give(e, name, value) {
+    if (edited.has(e)) return; // again
+    edited.add(e);
+    const now = inputOf(e)[name] ?? e[name];
+    if (`${now}` === `${value}`) return;
+    try {
+      if (name === "options") choose(e, value);
+      // Past what a framework has put upon the element itself.
+      else Reflect.set(Object.getPrototypeOf(e), name, name === "innerHTML" ? trusted("createHTML", value) : value, e);
+    } catch (error) {
+      console.warn("execlogd: text is lost, as the page's policy does not let it be given back:", error);
+    }
+    e.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  /** Chooses options by their values, if all are there. @type {(select: any, values: string[]) => void} */
+  function choose(select, values) {
+    const options = [...select.options];
+    if (!values.every(value => options.some(option => option.value === value))) return;
+    for (const option of options) option.selected = values.includes(option.value);
+  }
+
+  /**
+   * Shows what the element of a frame says by now. After a reload Firefox loads
+   * what the frame had before, which is of no use for what was noted in it.
+   * @type {(frame: any, place: string) => void}
+   */
+  function showAnew(frame, place) {
+    for (const inner in kept) if (inner.startsWith(place + "\n")) delete kept[inner];
+    if (frame.hasAttribute("srcdoc")) frame.srcdoc = trusted("createHTML", frame.srcdoc);
+    else frame.contentWindow.location.replace(frame.src || frame.data);
+  }
+
+  /** @type {any} */
+  let types; // made when they are needed, as a page may forbid it
+
+  /** A text as a page takes it that demands trusted types. @type {(make: string, text: string) => any} */
+  function trusted(make, text) {
+    const same = (/** @type {string} */ s) => s;
+    try {
+      types ||= /** @type {any} */ (self).trustedTypes.createPolicy("execlogd", { createHTML: same, createScriptURL: same });
+    } catch {}
+    return types ? types[make](text) : text;
   }
 
   /** @type {(types: string, hear: (event: any) => void) => void} */
@@ -502,9 +626,10 @@
     if (/^ws/.test(blockedURI) && server.startsWith(blockedURI)) giveUp();
   });
   on("load", tellSoon);
-  on("input", ({ target }) => edited.add(target));
   on("keydown", ({ key }) => key === "Escape" && panel.hide());
-  on("keydown pointerdown wheel touchmove", () => (kept = {}));
+  on("keydown pointerdown wheel touchmove", () => {
+    for (const place in kept) delete kept[place].scroll, delete kept[place].focus;
+  });
   on("DOMContentLoaded", giveBack);
   document.addEventListener("load", tellSoon, true); // of a frame, say
   /** @type {any} */ (self).navigation?.addEventListener("navigatesuccess", () => toldURL !== location.href && tell("url"));
