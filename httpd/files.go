@@ -103,6 +103,7 @@ func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 		return
 	}
 	s.noteWorkerFetch(r)
+	s.noteUse(r)
 	http.ServeContent(checkedWriter{w, f}, r, "", f.setValidators(w.Header(), variant), content)
 }
 
@@ -136,6 +137,7 @@ func (s *handler) content(h http.Header, r *http.Request, urlPath string, f *fil
 		return f.content, "", nil
 	}
 	s.checkPolicies(f, head)
+	s.checkScript(r)
 	return inject.Splice(f.content, f.Size(), int64(off), element), "-" + token.String(), nil
 }
 

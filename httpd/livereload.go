@@ -113,6 +113,7 @@ func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 
+	s.unscripted.load(r, true)
 	h := w.Header()
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")

@@ -117,17 +117,18 @@ type Options struct {
 // A Server serves one directory and keeps the pages that are open in browsers
 // up to date. Its methods may be called from any goroutine.
 type Server struct {
-	current  atomic.Pointer[handler]
-	hub      *livereload.Hub
-	timeouts timeouts
-	limits   logLimits
-	warned   warnings // about policies in files
-	reported warnings // about policies that pages report
-	private  privateFiles
-	digests  digests
-	rebuilds rebuildWaits
-	pages    livereload.ConnSet // the websockets of requests that belong to no Serve
-	requests activity           // of all requests
+	current    atomic.Pointer[handler]
+	hub        *livereload.Hub
+	timeouts   timeouts
+	limits     logLimits
+	warned     warnings // about policies in files
+	reported   warnings // about policies that pages report
+	private    privateFiles
+	unscripted unscripted
+	digests    digests
+	rebuilds   rebuildWaits
+	pages      livereload.ConnSet // the websockets of requests that belong to no Serve
+	requests   activity           // of all requests
 
 	statusSubscribers map[bool]chan struct{} // semaphores: that of the owner, and that of all others
 	statusRenderer    status.Renderer
