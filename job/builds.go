@@ -38,6 +38,10 @@ type Builds struct {
 // most take, and no longer than somebody is willing to wait for a line that never comes.
 const DefaultBuildTimeout = time.Minute
 
+// unsureQuiet is how long a program may print nothing while it starts, as a script of npm
+// does that starts another.
+const unsureQuiet = 2 * time.Second
+
 // BuildLines are regular expressions for the lines that a program prints when a build
 // begins and ends. They are matched with each line without the colours of a terminal.
 // Without Begins any line begins a build, which is then also over when it is followed by
@@ -47,7 +51,8 @@ type BuildLines struct {
 	Begins, Succeeds, Fails []string
 
 	// Unsure says that the program may be another one, of which no such line ever comes.
-	// The first build is then over when nothing follows, and pages need not wait for it.
+	// The first build is then also over when nothing follows for a time in which the
+	// program should have started.
 	Unsure bool
 }
 
@@ -83,13 +88,14 @@ type builds struct {
 
 // A build ends when over is closed. Then err may be read.
 type build struct {
-	entry  *entry
-	guess  bool // any line may have begun it
-	failed bool // a line of Fails has come
-	quiet  *time.Timer
-	late   *time.Timer
-	over   chan struct{}
-	err    error
+	entry   *entry
+	guess   bool // any line may have begun it
+	failed  bool // a line of Fails has come
+	silence time.Duration
+	quiet   *time.Timer // ends it after silence
+	late    *time.Timer
+	over    chan struct{}
+	err     error
 }
 
 func (b *build) isOver() bool {
@@ -116,9 +122,11 @@ func (s *Server) newBuilds(e *entry) *builds {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.begin()
-	b.latest.guess = opts.Lines.Unsure
-	if b.isSilent() || opts.Lines.Unsure {
-		b.latest.quiet.Reset(b.quiet) // it may never print anything
+	if opts.Lines.Unsure {
+		b.latest.guess, b.latest.silence = true, max(b.quiet, unsureQuiet)
+	}
+	if b.latest.guess || b.isSilent() {
+		b.latest.quiet.Reset(b.latest.silence) // it may never print anything
 	}
 	return b
 }
@@ -145,7 +153,7 @@ func (s *Server) compile(lines BuildLines) error {
 
 // begin begins a build. b.mu must be held.
 func (b *builds) begin() {
-	x := &build{entry: b.runner.log.begin(b.spec), over: make(chan struct{})}
+	x := &build{entry: b.runner.log.begin(b.spec), silence: b.quiet, over: make(chan struct{})}
 	x.quiet = time.AfterFunc(time.Hour, func() { b.endLater(x, nil) })
 	x.quiet.Stop()
 	if b.timeout > 0 {
@@ -181,6 +189,9 @@ func (b *builds) endLater(x *build, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if x == b.latest && !x.isOver() && !b.ended {
+		if x.guess {
+			err = nil // it may be another program, that never ceases to print
+		}
 		b.end(err)
 	}
 }
@@ -237,7 +248,7 @@ func (b *builds) take(text string, begins, succeeds, fails bool) (hasBegun bool)
 	case succeeds:
 		b.end(nil)
 	case x.failed || x.guess || len(b.succeeds) == 0:
-		x.quiet.Reset(b.quiet)
+		x.quiet.Reset(x.silence)
 	}
 	return hasBegun
 }

@@ -25,6 +25,10 @@ func TestBuildsByLines(t *testing.T) {
 	all := BuildLines{Begins: []string{"^begin"}, Succeeds: []string{"^ok"}, Fails: []string{"^fail"}}
 	unsure := all
 	unsure.Unsure = true
+	var chatter strings.Builder
+	for second := range 65 {
+		chatter.WriteString(fmt.Sprintf("x@%d ", 1000*second))
+	}
 	noEnds := BuildLines{Begins: all.Begins, Fails: all.Fails}
 	noBegins := BuildLines{Succeeds: all.Succeeds, Fails: all.Fails}
 	tests := []struct {
@@ -50,9 +54,10 @@ func TestBuildsByLines(t *testing.T) {
 		{"without ends it is over when nothing follows", noEnds, "begin@10 x@100 begin@900 fail@1000", "0-300 900-1200!"},
 		{"without beginnings any line begins", noBegins, "ok@10 x@500 x@600 ok@700 x@2000", "0-10 500-700 2000-2200"},
 		{"any line need not begin", noBegins, "ok@10 x@500 ok@2000", "0-10 500-700 2000-2000"},
-		{"without the lines of another program", unsure, "x@100 x@500", "0-300"},
-		{"without the lines of another program, and silent", unsure, "", "0-200"},
-		{"lines that were not sure to come", unsure, "x@100 begin@150 ok@900 x@1000 begin@2000 fail@3000", "0-900 2000-3200!"},
+		{"without the lines of another program", unsure, "x@100 x@2000 x@5000", "0-4000"},
+		{"without the lines of another program, and silent", unsure, "", "0-2000"},
+		{"without the lines of another program that never ceases to print", unsure, chatter.String(), "0-60000"},
+		{"lines that were not sure to come", unsure, "x@100 begin@150 ok@2900 x@3000 begin@4000 fail@5000", "0-2900 4000-5200!"},
 		{"without any lines", BuildLines{}, "x@100 x@500 x@600", "0-300 500-800"},
 		{"without any lines, and silent", BuildLines{}, "", "0-200"},
 	}
