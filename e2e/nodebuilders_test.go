@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,6 +181,43 @@ var nodeBuilderTests = []builderTest{
 		broken: "src/text.js", with: brokenScript,
 		says: `Unexpected "="`,
 	},
+}
+
+// A program that ends when its first build fails is started again by the save that mends
+// the source.
+func TestBuilderStartsBroken(t *testing.T) {
+	for _, tt := range nodeBuilderTests {
+		if tt.builder != "eleventy" && tt.builder != "tailwindcss" {
+			continue
+		}
+		t.Run(tt.builder, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			linkPackages(t, dir, tt.npm)
+			write(t, dir, tt.files)
+			write(t, dir, map[string]string{
+				tt.broken:       tt.with,
+				"execlogd.toml": fmt.Sprintf("[server]\nroot = %q\n\n[[route]]\nbuilder = %q\n%s", tt.root, tt.builder, tt.config),
+			})
+			d, err := startDaemon(t, dir, "-config", "execlogd.toml", "-port", "0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends := func(how string) {
+				t.Helper()
+				line := fmt.Sprintf("msg=%s route=%s ", how, tt.builder)
+				if err := eventually(t.Context(), line, func() bool { return strings.Contains(d.stderr.String(), line) }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ends("failed")
+			if said := d.stderr.String(); !strings.Contains(said, tt.says) || !strings.Contains(said, "exit status 1") {
+				t.Errorf("it did not say %q, or did not end", tt.says)
+			}
+			save(t, dir, tt.broken, tt.files[tt.broken])
+			ends("done")
+		})
+	}
 }
 
 // linkPackages lets a site use the packages of builders/package.json, and returns the
