@@ -302,7 +302,11 @@ type dueTimes struct {
 
 // ready returns when the batch may go if none of its files is open.
 func (t dueTimes) ready(r *Route) time.Time {
-	times := [...]time.Time{t.first.Add(r.Delay), t.started.Add(r.Debounce), t.ended, t.retryAt, t.unblocked, t.delayed, t.quiet}
+	gathered := t.first.Add(r.Delay)
+	if r.NoDelayAfter && !t.first.After(t.unblocked) {
+		gathered = t.unblocked
+	}
+	times := [...]time.Time{gathered, t.started.Add(r.Debounce), t.ended, t.retryAt, t.unblocked, t.delayed, t.quiet}
 	return slices.MaxFunc(times[:], time.Time.Compare)
 }
 

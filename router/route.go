@@ -150,6 +150,10 @@ type Route struct {
 	// reported before its rename.
 	Delay time.Duration
 
+	// NoDelayAfter lets what has come when the routes in After are done go at once, without
+	// the rest of Delay: what they make is complete then. What comes later has a Delay.
+	NoDelayAfter bool
+
 	// Debounce is the least time from the start of one run to the start of the next; 0
 	// is DefaultDebounce, negative is none.
 	Debounce time.Duration

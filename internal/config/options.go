@@ -69,6 +69,8 @@ func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(pa
 		After:    cfg.PagesAfter(),
 		WaitsFor: func(e inotify.Event) bool { return concerns(e.Path) },
 
+		NoDelayAfter: true,
+
 		// What was saved while a build failed is shown after the next success.
 		OnFailure: router.Keep,
 		Callback:  refresh,
