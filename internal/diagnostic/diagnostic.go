@@ -134,6 +134,9 @@ func (l lines) match(i int, dir string) (f finding, ok bool) {
 		}
 		if f, ok = rules[r].finding(m, dir); ok {
 			f.at = i
+			if f.rule.where == explained && i+1 < len(l) {
+				f.setPosition(l[i+1])
+			}
 			return f, true
 		}
 	}
@@ -284,6 +287,13 @@ func (l lines) message(i int, where where) string {
 			}
 		}
 		return before.lastText()
+	case explained:
+		for _, line := range after {
+			if text, ok := strings.CutPrefix(strings.TrimLeft(line, " "), "= "); ok {
+				return text
+			}
+		}
+		return l[i]
 	case lastCause:
 		cause := ""
 		for _, line := range after {
@@ -296,6 +306,18 @@ func (l lines) message(i int, where where) string {
 		return cause
 	}
 	return ""
+}
+
+// position is a line and a column without their file.
+var position = regexp.MustCompile(`^\s*--> (\d{1,9}):(\d{1,9})$`)
+
+// setPosition takes the line and the column from a line that has nothing else.
+func (f *finding) setPosition(text string) {
+	if m := position.FindStringSubmatch(text); m != nil && f.File != "" {
+		f.Line, _ = strconv.Atoi(m[1])
+		f.Column, _ = strconv.Atoi(m[2])
+		f.score += 5
+	}
 }
 
 // lastText returns the last line that is neither empty nor a heading.
@@ -344,7 +366,7 @@ func (l lines) summary() string {
 var (
 	decoration = regexp.MustCompile(`^(?:[\s✘✗✖×❌│┃├└┌╭╰─▶•*]+|[->]+ |\[(?:!|[\w:.-]+)\] |\d+\. )`)
 	severity   = regexp.MustCompile(`^(?i:(?:(?:fatal |internal |compile )?error|warning|critical|severe|fatal)(?: ?\[\w+\])?(?: TS\d+)?(?: ?:| -)\s+)`)
-	repetition = regexp.MustCompile(`^(?:RollupError: |CompilerError: |Liquid Exception: |Liquid syntax error(?: \(.*?line \d+\))?: |Original error stack trace: |in ['` + "`" + `][^']+': |` +
+	repetition = regexp.MustCompile(`^(?:RollupError: |Reason: |ERROR |CompilerError: |Liquid Exception: |Liquid syntax error(?: \(.*?line \d+\))?: |Original error stack trace: |in ['` + "`" + `][^']+': |` +
 		`(?:Error: )?MkDocs encountered an error parsing the configuration file: |` +
 		`execute of template failed at |(?:execute of template|parse) failed: template: \S+:\d+: (?:executing "[^"]*" at )?)`)
 	cause = regexp.MustCompile(` \(via [\w ]+\)$`)

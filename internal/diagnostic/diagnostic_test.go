@@ -84,7 +84,8 @@ func TestFind(t *testing.T) {
 		{"Java", "src/A.java:3: error: ';' expected\n", "src/A.java:3", "';' expected"},
 		{"TypeScript in webpack", "ERROR in src/a.ts:1:14\nTS2322: Type 'string' is not assignable to type 'number'.\n", "src/a.ts:1:14", "TS2322: Type 'string' is not assignable to type 'number'."},
 		{"PostCSS", "CssSyntaxError: " + site + "/a.css:3:5: Unknown word\n", "a.css:3:5", "Unknown word"},
-		{"Zola", "ERROR Failed to build the site\nError: Failed to parse \"" + site + "/templates/base.html\"\n --> 3:5\n", "", "Failed to parse \"" + site + "/templates/base.html\""},
+		{"Zola 0.22", "Error: Failed to build the site\nError: Reason: \n* Failed to parse \"" + site + "/templates/base.html\"\n  --> 54:7\n   |\n54 |   <h1>{% x %}</h1>\n   |       ^---\n   |\n   = unexpected tag; expected some content\n", "templates/base.html:54:7", "unexpected tag; expected some content"},
+		{"Zola 0.23", "ERROR Failed to build the site\nERROR Reason: error: Invalid value: expected a string, got none\n --> templates/tags/single.html:9:30\n  |\n9 | {{ x }}\n", "templates/tags/single.html:9:30", "Invalid value: expected a string, got none"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {

@@ -25,6 +25,7 @@ const (
 	below                // the next line below that is not empty
 	exceptionBelow       // the next line below that names an exception
 	lastCause            // the last of the numbered lines below
+	explained            // the next line below that begins with =
 )
 
 // Parts of patterns.
@@ -67,6 +68,8 @@ var rules = []rule{
 	// Sass: a.scss 4:8  root stylesheet
 	{needs: `:0`, pattern: regexp.MustCompile(`^\s{2,}` + anyOf + ` (?P<line>\d+):(?P<column>\d+)\s{2,}\S`), where: errorAbove, severity: failure},
 
+	// Zola up to 0.22: * Failed to parse "templates/index.html", with --> 54:7 in the next line
+	{needs: `Failed to parse "`, pattern: regexp.MustCompile(`Failed to parse "(?P<file>[^"]+)"$`), where: explained, severity: failure},
 	// Hugo: "layouts/index.html:2:3": parse failed
 	{needs: `": `, pattern: regexp.MustCompile(`"(?P<file>[^"]+)` + line + column + `": (?P<message>\S.*)$`), severity: failure},
 	// Nunjucks in Eleventy: 2. (./index.njk) [Line 2, Column 7]
