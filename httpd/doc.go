@@ -27,7 +27,7 @@
 // Options.Private are served by no name. Only regular files are opened.
 //
 // A directory is shown by its index.html or else as a list (?sort=name, size or date,
-// &order=asc or desc). /a shows a.html if there is no a. 404.html at the top of the
+// &order=asc or desc), filtered by ?q= and shown in pages of 1000 (?page=). /a shows a.html if there is no a. 404.html at the top of the
 // root is shown for what is missing. Ranges and conditional requests work as in
 // [http.ServeContent]. The type of a file goes by its name.
 //

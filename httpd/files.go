@@ -212,6 +212,7 @@ type notFound struct {
 	Path   string // of the address, decoded
 	Link   string // that leads out, as it is at the top of a site; "" if there is none, or the reader may not know
 	Target string // of it
+	Near   []link // files whose names are like that
 }
 
 // serveNotFound answers with 404, and to a browser that wants a page with the site's
@@ -246,6 +247,7 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request, why erro
 	token.Missing = true
 	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
+		about.Near = s.nearNames(r)
 		s.serveOwnPage(w, r, http.StatusNotFound, token, "not-found", about)
 		return
 	}

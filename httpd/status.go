@@ -93,6 +93,8 @@ func (s *handler) serveStatus(w http.ResponseWriter, r *http.Request) {
 		serveText(w, r, "text/css; charset=utf-8", styleCSS+status.CSS)
 	case "/status.js":
 		serveText(w, r, "text/javascript; charset=utf-8", status.JS)
+	case "/listing.js":
+		serveText(w, r, "text/javascript; charset=utf-8", listingJS)
 	case "/status.svg":
 		serveText(w, r, "image/svg+xml", status.Icon)
 	case "/events":
