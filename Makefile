@@ -61,9 +61,9 @@ deps: # programs that the tests drive
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
 
-# Without a network, or with a Node.js that is too old for them, their tests are skipped.
+# Without them, or with a Node.js that is too old for them, their tests are skipped.
 e2e/builders/node_modules: e2e/builders/package-lock.json | deps
-	@if command -v npm >/dev/null; then cd e2e/builders && npm ci --silent && touch node_modules || rm -rf node_modules; fi
+	@if command -v npm >/dev/null; then cd e2e/builders && npm ci --silent --ignore-scripts && touch node_modules || { echo 'e2e/builders: npm ci has failed: no tests of these programs' >&2; rm -rf node_modules; }; fi
 
 bin/testlog: tools/testlog/main.go
 	go build -C tools -o $(CURDIR)/$@ ./testlog

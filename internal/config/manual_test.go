@@ -1,12 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/execlog/execlogd/internal/builders"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -55,6 +57,18 @@ func TestManualHasEveryKey(t *testing.T) {
 			if name != "server" && name != "route" && !strings.Contains(text, "\n.It Ic "+name+"\n") {
 				t.Errorf("execlogd.toml(5) has no %s", name)
 			}
+		}
+	}
+}
+
+func TestDocumentsNameEveryBuilder(t *testing.T) {
+	text, document := read(t, manual), read(t, "../../docs/builders.md")
+	for _, b := range builders.All() {
+		if !strings.Contains(text, "\n.Li "+b.Name+" ") && !strings.Contains(text, "\n.Li "+b.Name+"\n") {
+			t.Errorf("execlogd.toml(5) has no %s", b.Name)
+		}
+		if row := fmt.Sprintf("\n| `%s` | %s", b.Name, b.Version); !strings.Contains(document, row) {
+			t.Errorf("docs/builders.md has no %q", row)
 		}
 	}
 }
