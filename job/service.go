@@ -109,12 +109,12 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	s.starting.Store(&cancel)
 	defer s.starting.Store(nil)
 
-	if s.service.ReloadSignal != 0 && s.current != nil && s.current.execution.signal(s.service.ReloadSignal) {
-		return nil
-	}
-	isBuilding := !slices.ContainsFunc(batch, func(e inotify.Event) bool { return !isBuildEvent(e) })
+	isBuilding := s.service.Builds != nil && !slices.ContainsFunc(batch, func(e inotify.Event) bool { return !isBuildEvent(e) })
 	if isBuilding && s.Running() {
 		return s.current.execution.builds.await(ctx)
+	}
+	if s.service.ReloadSignal != 0 && s.current != nil && s.current.execution.signal(s.service.ReloadSignal) {
+		return nil
 	}
 	s.end(errReplaced)
 

@@ -269,6 +269,8 @@ func TestMistakes(t *testing.T) {
 		{wrongRoute("builder = true\nbegins = '('"), "x.toml:5:10: begins: error parsing regexp: missing closing ): `(`"},
 		{wrongRoute("fails = ['x']"), `x.toml:1:3: route "x" has begins, succeeds or fails, which are for what a builder prints: add builder = true`},
 		{wrongRoute("builder = true\nready = ':80'"), `x.toml:5:9: route "x" has builder and ready: `},
+		{wrongRoute("builder = true\nretries = 1"), `x.toml:5:11: route "x" has builder and retries: `},
+		{wrongRoute("builder = true\non_busy = 'restart'"), `x.toml:5:11: route "x" has builder and on_busy: `},
 		{wrongRoute("builder = true\nper = 'file'"), `x.toml:5:7: route "x" has builder and per = "file": `},
 
 		// Names.

@@ -271,6 +271,10 @@ func (t *tables) checkRoute(c *Route) {
 		wrong("", "route %q has begins, succeeds or fails, and a program that ends after each build: its exit status says whether that has failed; take them out")
 	case c.IsBuilder && (c.Service.Notify || c.Service.Address != ""):
 		wrong("ready", "route %q has builder and ready: pages wait for its builds; take ready out, or want service = true in place of builder")
+	case c.Service.Builds != nil && c.Retries > 0:
+		wrong("retries", "route %q has builder and retries: the program builds again by itself; take retries out")
+	case c.Service.Builds != nil && c.OnBusy != router.Queue:
+		wrong("on_busy", "route %q has builder and on_busy: the program sees to changes itself while it builds; take on_busy out")
 	case c.IsBuilder && c.PerFile():
 		wrong("per", `route %q has builder and per = "file": a builder is one program for all files`)
 	case c.IsService && c.PerFile():

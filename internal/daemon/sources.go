@@ -108,9 +108,11 @@ func (s *sources) note(_ context.Context, batch []inotify.Event) error {
 		return nil
 	}
 	s.d.last.noteChange(batch)
-	if !c.Runnable.Running() {
-		// The route is there: what it runs was just found.
-		_, _ = s.d.pipeline.router.Trigger(s.route, inotify.Event{Root: c.Root, Path: "."})
+	switch {
+	case c.Runnable.Suspended.Load():
+		return nil // a route before it starts it again
+	case !c.Runnable.Running():
+		s.start(c)
 		return nil
 	}
 
@@ -137,6 +139,11 @@ func (s *sources) note(_ context.Context, batch []inotify.Event) error {
 	return nil
 }
 
+// start has the route run: for the build that is under way, or else to start the program.
+func (s *sources) start(c runnable.Route) {
+	_, _ = s.d.pipeline.router.Trigger(s.route, job.BuildEvent(c.Root)) // the router may have stopped
+}
+
 // isShown reports whether an open page uses the file of an event.
 func (s *sources) isShown(e inotify.Event) bool {
 	rel, ok := config.Below(s.d.active.Load().Root, e.Name())
@@ -150,7 +157,7 @@ func (s *sources) noteBuild() {
 	if !ok {
 		return
 	}
-	_, _ = s.d.pipeline.router.Trigger(s.route, job.BuildEvent(c.Root)) // the router may have stopped
+	s.start(c)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,7 +235,7 @@ func (s *sources) noteDeath(took time.Duration) {
 	s.deaths = min(s.deaths+1, 20)
 	s.again = time.AfterFunc(wait, func() {
 		if c, ok := s.find(); ok && !c.Runnable.Running() {
-			_, _ = s.d.pipeline.router.Trigger(s.route, inotify.Event{Root: c.Root, Path: "."})
+			s.start(c)
 		}
 	})
 }
