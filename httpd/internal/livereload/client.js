@@ -462,6 +462,7 @@
         if (e === focus && e.localName !== "body") note.focus = e.isContentEditable ? caretOf(e) : [e.selectionStart, e.selectionEnd];
         if (e.contentWindow) note.shows = whatShows(e);
         if (edited.has(e)) Object.assign(note, inputOf(e));
+        Object.assign(note, opennessOf(e));
         if (!Object.keys(note)[0]) continue;
         const place = placeOf(e);
         all[place] = { ...all[place], ...note };
@@ -542,12 +543,13 @@
   function giveBack() {
     watch();
     for (const place in kept) {
-      const { scroll, focus, shows, ...values } = kept[place];
+      const { scroll, focus, shows, open, ...values } = kept[place];
       const e = elementAt(place);
-      if (!e) continue;
+      if (!e || opensLater(e)) continue;
       if (shows != null && !e.contentWindow) continue;
       delete kept[place];
       if (shows != null && shows !== whatShows(e)) showAnew(e, place);
+      if (open != null) reopen(e, open);
       for (const name in values) give(e, name, values[name]);
       if (focus) e.focus({ preventScroll: true });
       if (focus && e.isContentEditable) setCaret(e, focus);
@@ -558,6 +560,31 @@
     }
     if (document.readyState === "complete") tries--;
     if (tries && Object.keys(kept)[0]) setTimeout(giveBack, 100);
+  }
+
+  const toggled = new WeakSet(); // details, since the page was loaded
+
+  /** Whether an element is open that the reader may open and close. @type {(e: any) => any} */
+  function opennessOf(e) {
+    if (e.localName === "details" && toggled.has(e)) return { open: e.open };
+    if (e.localName === "dialog" && e.open) return { open: e.matches(":modal") ? "modal" : "open" };
+  }
+
+  /** Whether an element is a dialog, or in one, that is opened once the page's scripts have had their turn. @param {any} e */
+  function opensLater(e) {
+    const dialog = e.closest("dialog:not([open])");
+    return document.readyState !== "complete" && dialog && kept[placeOf(dialog)]?.open;
+  }
+
+  /** Opens or closes an element as opennessOf found it. @type {(e: any, open: any) => void} */
+  function reopen(e, open) {
+    if (e.localName === "details") {
+      toggled.add(e);
+      e.open = open;
+    } else if (!e.open) {
+      if (open === "modal") e.showModal?.();
+      else e.open = true; // show takes the focus
+    }
   }
 
   /** Gives an element what was typed or chosen in it. @type {(e: any, name: string, value: any) => void} */
@@ -618,7 +645,7 @@
     disconnect();
     timer = setTimeout(wake, 3000, {});
   });
-  const mirror = typeof mirrorReader === "function" ? mirrorReader({ on, say, placeOf, elementAt, fields }) : null;
+  const mirror = typeof mirrorReader === "function" ? mirrorReader({ on, say, placeOf, elementAt, fields, edited }) : null;
   on("pageshow online visibilitychange resume", wake);
   on("securitypolicyviolation", ({ blockedURI, disposition }) => {
     if (disposition !== "enforce" || blocked) return;
@@ -630,6 +657,7 @@
   on("keydown pointerdown wheel touchmove", () => {
     for (const place in kept) delete kept[place].scroll, delete kept[place].focus;
   });
+  on("toggle", ({ target }) => document.readyState === "complete" && toggled.add(target));
   on("DOMContentLoaded", giveBack);
   document.addEventListener("load", tellSoon, true); // of a frame, say
   /** @type {any} */ (self).navigation?.addEventListener("navigatesuccess", () => toldURL !== location.href && tell("url"));

@@ -11,9 +11,9 @@
 /**
  * Tells what the reader of this page does, and returns what does to this page what
  * another reader did.
- * @param {{ on: (types: string, hear: (event: any) => void) => void, say: (message: object) => void, placeOf: (e: any) => string, elementAt: (where: string) => any, fields: string }} page
+ * @param {{ on: (types: string, hear: (event: any) => void) => void, say: (message: object) => void, placeOf: (e: any) => string, elementAt: (where: string) => any, fields: string, edited: WeakSet<any> }} page
  */
-function mirrorReader({ on, say, placeOf, elementAt, fields }) {
+function mirrorReader({ on, say, placeOf, elementAt, fields, edited }) {
   const pause = 50; // ms between two messages about scrolling and typing
   const long = 4000; // characters of a value that are mirrored at most
 
@@ -27,7 +27,7 @@ function mirrorReader({ on, say, placeOf, elementAt, fields }) {
   new MutationObserver(list => {
     for (const { target, oldValue } of list) if (/^password$/i.test(oldValue || "")) secret.add(target);
   }).observe(document, { subtree: true, attributeFilter: ["type"], attributeOldValue: true });
-  const isField = (/** @type {any} */ e) => e.matches(fields + ", select") && !/one-time-code/.test(e.autocomplete) && !secret.has(e);
+  const isField = (/** @type {any} */ e) => e.matches(fields) && !/one-time-code/.test(e.autocomplete) && !secret.has(e);
 
   /** @type {(position: number, room: number) => number} */
   const share = (position, room) => (room > 0 ? position / room : 0);
@@ -87,6 +87,7 @@ function mirrorReader({ on, say, placeOf, elementAt, fields }) {
     if (kind === "click") e.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, composed: true, view: window }));
     if (kind === "submit") e.requestSubmit?.();
     if (kind !== "input" || !isField(e)) return;
+    edited.add(e); // which a reload gives back
     // Past what a framework has put upon the element itself.
     const set = (/** @type {string} */ name, /** @type {any} */ to) => to !== undefined && Reflect.set(Object.getPrototypeOf(e), name, to, e);
     set("value", value);
