@@ -69,21 +69,21 @@ func (d directory) lookForGo() *Project {
 	}
 	p := &Project{Found: "there is go.mod", First: d.missing("go", nil)}
 
-	var program string
+	var program strings.Builder
 	files, _ := filepath.Glob(filepath.Join(string(d), "*.go")) // the pattern is right
 	for _, file := range files {
 		if text := d.read(filepath.Base(file)); isMain.MatchString(text) && !strings.HasSuffix(file, "_test.go") {
-			program += text
+			program.WriteString(text)
 		}
 	}
-	if !listens.MatchString(program) {
+	if !listens.MatchString(program.String()) {
 		p.What = "a Go module"
 		p.Config = testRoute(`["*.go", "/go.mod", "/go.sum"]`, "", `"go", "test", "./..."`)
 		return p
 	}
 
 	ready := ""
-	if m := goAddress.FindStringSubmatch(program); m != nil {
+	if m := goAddress.FindStringSubmatch(program.String()); m != nil {
 		ready = m[1]
 	}
 	p.What = "a server in Go"

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"regexp"
+	"strings"
 )
 
 var (
@@ -32,11 +33,7 @@ var (
 
 // newScript joins files in a function, so that pages see none of their names.
 func newScript(files ...string) Script {
-	source := "(() => {\n\"use strict\";\n"
-	for _, file := range files {
-		source += file
-	}
-	text := minify(source + "})();\n")
+	text := minify("(() => {\n\"use strict\";\n" + strings.Join(files, "") + "})();\n")
 	return Script{text, fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(text)))}
 }
 
