@@ -2,9 +2,9 @@ package builders
 
 // other are programs that do not come from npm.
 //
-// The lines of Hugo and Jekyll are those of the versions with which the tests have
-// passed, and of the sources of Hugo 0.165. What Zola and mdBook do is known from their
-// sources alone: there is no package of them with which tests could run.
+// The tests have passed with the versions below, those of Hugo with 0.165 as well. What
+// Zola and mdBook do is known from their sources alone: there is no package of them with
+// which tests could run.
 var other = []Builder{
 	{
 		Name: "hugo",
