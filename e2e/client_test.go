@@ -599,15 +599,19 @@ func testAwayChange(t *testing.T, browser browser) {
 }
 
 func testBack(t *testing.T, browser browser) {
-	onlyChromium(t, browser, "Firefox does not keep a page with a socket")
 	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": paint(1)})
 	p.uses("/style.css")
 	p.do(`addEventListener("pageshow", event => window.kept = event.persisted); location = "/next.html"`)
 	p.connected()
 	p.repaint(site, 2)
 	p.do("history.back()")
-	p.shows("document.querySelector('p').innerText + window.kept", "texttrue")
+	p.shows("document.querySelector('p').innerText", "text")
 	p.shows(color, rgb(2))
+	// Firefox decides whether to keep a page as beforeunload returns, when the socket is
+	// still being closed. So it loads the page again.
+	if browser.name() == "chromium" {
+		p.shows("window.kept", "true")
+	}
 }
 
 func testFrozen(t *testing.T, browser browser) {

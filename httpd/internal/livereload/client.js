@@ -640,7 +640,8 @@
 
   // A page with an open socket is not kept for the back button, and one whose
   // socket is still closing when it is kept says so in the console. So it is
-  // closed ahead, and opened again where the page stays after all.
+  // closed ahead, and opened again where the page stays after all. For Firefox that
+  // is not soon enough: it loads the page again.
   on("beforeunload pagehide", () => {
     disconnect();
     timer = setTimeout(wake, 3000, {});
