@@ -40,7 +40,7 @@ test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce bench-sites screenshot torture losses cover units install uninstall deb rpm release clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce bench-sites screenshot screenshots torture losses cover units install uninstall deb rpm release clean help
 
 check: fmt vet lint types test benchonce units ## what a change must pass (default)
 
@@ -107,6 +107,9 @@ bench-sites: build deps ## from a save to the page, with execlogd and with the s
 
 screenshot: deps ## docs/save.gif: a save in an editor, and the page beside it
 	cd e2e && go test -count=1 -run TestScreenshot -screenshot $(CURDIR)/docs/save.gif .
+
+screenshots: deps ## bin/screenshots: the pages of the server's own, in each browser
+	cd e2e && go test -count=1 -run TestScreenshots -screenshots $(CURDIR)/bin/screenshots .
 
 torture: ## a million random operations on real trees, or ROUNDS (100) rounds a mode; TMPDIR says where
 	cd inotify && go test -count=1 -timeout 0 -run Differential -rounds $(ROUNDS)

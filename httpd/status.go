@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -110,7 +111,11 @@ func serveText(w http.ResponseWriter, r *http.Request, contentType, text string)
 }
 
 func (s *handler) viewer(r *http.Request) status.Viewer {
-	return status.Viewer{Host: accessOf(r).reached, Owner: s.isOwner(r)}
+	viewer := status.Viewer{Host: accessOf(r).reached, Owner: s.isOwner(r)}
+	if s.directory != "" {
+		viewer.Project = printable(filepath.Base(s.directory))
+	}
+	return viewer
 }
 
 // serveEvents streams the status page's main element until the client leaves, the

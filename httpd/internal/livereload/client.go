@@ -43,9 +43,10 @@ type client struct {
 	nonReporting int  // one more than its index in Hub.nonReporting; 0 if it is not there
 
 	// For people.
-	url    string
-	remote string
-	opened time.Time // zero until the page has introduced itself
+	url     string
+	remote  string
+	browser string
+	opened  time.Time // zero until the page has introduced itself
 }
 
 // join adds a client whose page may be any, until it says which. What affects the page is

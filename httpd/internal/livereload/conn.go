@@ -48,14 +48,15 @@ type Peer struct {
 
 // A conn is the websocket of a client. At rest it has one goroutine, which reads.
 type conn struct {
-	ws     *websocket.Conn
-	net    *nonblockingConn // beneath ws
-	hub    *Hub
-	client *client
-	pinger *time.Timer
-	remote string
-	peer   Peer
-	token  PageToken
+	ws      *websocket.Conn
+	net     *nonblockingConn // beneath ws
+	hub     *Hub
+	client  *client
+	pinger  *time.Timer
+	remote  string
+	browser string
+	peer    Peer
+	token   PageToken
 
 	// For the goroutine that reads.
 	greeted  bool // the client has said hello
@@ -81,7 +82,7 @@ func (h *Hub) ServeWebSocket(w http.ResponseWriter, r *http.Request, p Peer) {
 
 	c := &conn{
 		ws: ws, net: hijacked.net, hub: h, client: h.join(),
-		remote: r.RemoteAddr, peer: p, token: parsePageToken(r.URL.RawQuery),
+		remote: r.RemoteAddr, browser: browserName(r.UserAgent()), peer: p, token: parsePageToken(r.URL.RawQuery),
 	}
 	c.net.SetReadDeadline(time.Now().Add(h.Timeouts.Hello))
 	c.pinger = time.AfterFunc(time.Hour, c.ping) // is set before the first ping needs it
@@ -206,7 +207,7 @@ func (c *conn) greet(r request) error {
 func (c *conn) handleRequest(r request) {
 	if r.Command == "info" || r.Command == "url" {
 		c.logger().Debug("browser shows", "remote", c.remote, "url", r.URL)
-		c.hub.describe(c.client, r.URL, c.remote)
+		c.hub.describe(c.client, r.URL, c.remote, c.browser)
 	}
 	if (r.Command == "info" || r.Command == "url") && c.client.extended && c.peer.SameOrigin && r.Path != "" {
 		c.hub.setAddress(c.client, r.Path, r.URL)

@@ -58,8 +58,9 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 
 // A Viewer is who looks at the page.
 type Viewer struct {
-	Host  string // host[:port] by which the viewer reached the server: its pages are named by their paths alone
-	Owner bool   // sees all; anybody else what Snapshot.public leaves
+	Host    string // host[:port] by which the viewer reached the server: its pages are named by their paths alone
+	Owner   bool   // sees all; anybody else what Snapshot.public leaves
+	Project string // what is served, in a word: the name of the directory
 }
 
 // RenderPage renders the whole document.
@@ -111,6 +112,7 @@ func render(name string, s Snapshot, v Viewer) ([]byte, error) {
 type view struct {
 	Snapshot
 	Now       time.Time
+	Project   string
 	Owner     bool
 	Pages     []pageRow
 	MorePages int
@@ -127,6 +129,7 @@ type pageRow struct {
 	Key string
 	link
 	Remote   string // "" for this machine
+	Browser  string // "" for an unknown one
 	Since    time.Time
 	Summary  string // of what the page uses
 	Uses     []string
@@ -168,7 +171,7 @@ func newView(s Snapshot, v Viewer) view {
 	}
 
 	out := view{
-		Snapshot: s, Now: time.Now(), Owner: v.Owner,
+		Snapshot: s, Now: time.Now(), Project: cmp.Or(v.Project, v.Host), Owner: v.Owner,
 		Pages: pageRows(s.Pages, v.Host), MorePages: s.Open - len(s.Pages),
 	}
 	for _, c := range s.Changes {
@@ -192,7 +195,7 @@ func newView(s Snapshot, v Viewer) view {
 func pageRows(pages []livereload.OpenPage, host string) []pageRow {
 	var rows []pageRow
 	for _, p := range pages {
-		row := pageRow{link: linkTo(p.URL, host), Since: p.Since, Summary: count(p.Used, "file"), MoreUses: p.Used - len(p.Uses)}
+		row := pageRow{Browser: p.Browser, link: linkTo(p.URL, host), Since: p.Since, Summary: count(p.Used, "file"), MoreUses: p.Used - len(p.Uses)}
 		switch {
 		case !p.Reports:
 			row.Summary = "does not say"

@@ -54,7 +54,7 @@ type Watch struct {
 func (s Snapshot) public() Snapshot {
 	s.Pages = slices.Clone(s.Pages)
 	for i := range s.Pages {
-		s.Pages[i].Remote = ""
+		s.Pages[i].Remote, s.Pages[i].Browser = "", ""
 	}
 
 	s.Runs = slices.Clone(s.Runs)
