@@ -150,8 +150,9 @@ type Route struct {
 	// reported before its rename.
 	Delay time.Duration
 
-	// NoDelayAfter lets what has come when the routes in After are done go at once, without
-	// the rest of Delay: what they make is complete then. What comes later has a Delay.
+	// NoDelayAfter lets what has come before a run of the routes in After is over go as soon
+	// as they are done, without the rest of Delay: what they make is complete then. What
+	// comes later has a Delay, also if it came while they were held.
 	NoDelayAfter bool
 
 	// Debounce is the least time from the start of one run to the start of the next; 0

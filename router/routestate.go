@@ -26,7 +26,8 @@ type routeState struct {
 	blocked   bool // a route that comes first has something waiting or running
 	held      bool // by that, by a batch that is being rejected, or by a run of previous
 	unblocked time.Time
-	failures  failures // of routes that come first, since it is held
+	finished  time.Time // the last run of the route was over
+	failures  failures  // of routes that come first, since it is held
 	loop      loopGuard
 
 	// What waits and runs.
@@ -162,6 +163,15 @@ func (s *routeState) updateHeld(now time.Time) {
 			q.markDirty()
 		}
 	}
+}
+
+// firstFinished returns when the last run of the routes that come first was over.
+func (s *routeState) firstFinished() time.Time {
+	var last time.Time
+	for _, first := range s.after {
+		last = later(last, first.finished)
+	}
+	return last
 }
 
 // requeue puts entries that waited elsewhere into the batches of their paths, if the route is
