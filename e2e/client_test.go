@@ -33,6 +33,7 @@ func TestClient(t *testing.T) {
 		{"what a script tried to fetch comes", testTried},
 		{"scroll, focus and what was typed outlive a reload", testState},
 		{"what the author changes where nobody has typed is shown", testUntouched},
+		{"a field of another kind", testOtherField},
 		{"what was typed in frames and shadow roots outlives a reload", testStateWithin},
 		{"what was typed outlives a reload where types must be trusted", testTrustedTypes},
 		{"a frame shows what its element says by now", testFrameElsewhere},
@@ -378,6 +379,18 @@ func testUntouched(t *testing.T, browser browser) {
 	p.shows(all, "me1false,1true,1false,script 1false,1,1,b")
 	p.edit(site, "index.html", page(2), all, "me1false,2false,2false,script 2false,2,2,b")
 	p.edit(site, "index.html", page(3), all, "me1false,3true,3false,script 3false,3,3,b") // and what was given back is kept again
+}
+
+// A field in which the caret was may be one of another kind when the page is there again.
+func testOtherField(t *testing.T, browser browser) {
+	page := func(field string) string { return document(field + `<input id="after">`) }
+	site, p := openSite(t, browser, map[string]string{"index.html": page(`<input id="field">`), "style.css": ""})
+	p.keys("#after", "typed")
+	p.keys("#field", "1")
+	const all = "field.localName + field.type + after.value + (document.activeElement === field)"
+	p.edit(site, "index.html", page(`<input id="field" type="number">`), all, "inputnumbertypedtrue")
+	p.edit(site, "index.html", page(`<input id="field">`), all, "inputtexttypedtrue")
+	p.edit(site, "index.html", page(`<select id="field"><option>1</select>`), all, "selectselect-onetypedtrue")
 }
 
 func testStateWithin(t *testing.T, browser browser) {

@@ -553,7 +553,7 @@
       for (const name in values) give(e, name, values[name]);
       if (focus) e.focus({ preventScroll: true });
       if (focus && e.isContentEditable) setCaret(e, focus);
-      else if (focus?.[1] != null) e.setSelectionRange(...focus);
+      else if (focus?.[1] != null && e.selectionStart != null) e.setSelectionRange(...focus); // it may be of another type now
       if (!scroll) continue;
       e.scrollTo({ left: scroll[0], top: scroll[1], behavior: "instant" });
       if (e.scrollTop < scroll[1] - 1) kept[place] = { scroll }; // it is not that long yet
@@ -562,12 +562,19 @@
     if (tries && Object.keys(kept)[0]) setTimeout(giveBack, 100);
   }
 
+  /** Gives back, once the page is parsed. */
+  function start() {
+    for (const dialog of document.querySelectorAll("dialog[open]")) drawn.add(dialog);
+    giveBack();
+  }
+
   const toggled = new WeakSet(); // details, since the page was loaded
+  const drawn = new WeakSet(); // dialogs that were open as the page came, for its author to close
 
   /** Whether an element is open that the reader may open and close. @type {(e: any) => any} */
   function opennessOf(e) {
     if (e.localName === "details" && toggled.has(e)) return { open: e.open };
-    if (e.localName === "dialog" && e.open) return { open: e.matches(":modal") ? "modal" : "open" };
+    if (e.localName === "dialog" && e.open && !drawn.has(e)) return { open: e.matches(":modal") ? "modal" : "open" };
   }
 
   /** Whether an element is a dialog, or in one, that is opened once the page's scripts have had their turn. @param {any} e */
@@ -659,7 +666,6 @@
     for (const place in kept) delete kept[place].scroll, delete kept[place].focus;
   });
   on("toggle", ({ target }) => document.readyState === "complete" && toggled.add(target));
-  on("DOMContentLoaded", giveBack);
   document.addEventListener("load", tellSoon, true); // of a frame, say
   /** @type {any} */ (self).navigation?.addEventListener("navigatesuccess", () => toldURL !== location.href && tell("url"));
   new PerformanceObserver(list => {
@@ -682,5 +688,6 @@
     if (entry?.type === "reload") cursor = { seen: "-" };
   }
   connect();
-  if (document.readyState !== "loading") giveBack();
+  if (document.readyState === "loading") on("DOMContentLoaded", start);
+  else start();
 })();
