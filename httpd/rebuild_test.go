@@ -102,17 +102,24 @@ func TestRequestsWaitForAFileThatWasThere(t *testing.T) {
 	if got := run.ask(t, "/d/a.html"); got != "200 one" {
 		t.Fatal(got)
 	}
-	os.RemoveAll(filepath.Join(dir, "d"))
-	began := time.Now()
-	if got := run.ask(t, "/d/b.html"); got != "404" || time.Since(began) > rebuildPause/2 {
-		t.Errorf("one that was never there: %s after %v", got, time.Since(began))
-	}
-	answer := make(chan string, 1)
-	go func() { answer <- run.ask(t, "/d/a.html") }()
-	time.Sleep(rebuildPause / 4)
-	write(t, dir, "d/a.html", "two")
-	if got := <-answer; got != "200 two" {
-		t.Errorf("one that is made again: %s", got)
+	for try := 1; ; try++ {
+		os.RemoveAll(filepath.Join(dir, "d"))
+		began := time.Now()
+		missing := run.ask(t, "/d/b.html")
+		took := time.Since(began)
+		answer := make(chan string, 1)
+		go func() { answer <- run.ask(t, "/d/a.html") }()
+		time.Sleep(rebuildPause / 4)
+		write(t, dir, "d/a.html", "two")
+		again := <-answer
+		if missing == "404" && took <= rebuildPause/2 && again == "200 two" {
+			break
+		}
+		// A machine that is busy may take as long as the pause.
+		if try == 5 || time.Since(began) < rebuildPause/2 {
+			t.Fatalf("one that was never there: %s after %v; one that is made again: %s", missing, took, again)
+		}
+		run.ask(t, "/d/a.html") // is there
 	}
 	os.RemoveAll(filepath.Join(dir, "d"))
 	if got := run.ask(t, "/d/a.html"); got != "404" {
