@@ -170,7 +170,7 @@ func testWorkers(t *testing.T, browser browser) {
 			new OfflineAudioContext(1, 1, 44100).audioWorklet.addModule("worklet.js").then(() => ready.push(3))</script>`),
 	}
 	site, p := openSite(t, browser, files)
-	p.allowErrors("NS_BINDING_ABORTED", "dynamically imported module") // Firefox, of what still loads when the page is left
+	p.allowErrors("NS_BINDING_ABORTED", "dynamically imported module", "AbortError", "NetworkError") // Firefox, of what still loads when the page is left
 	for _, name := range []string{"classic.js", "imported.js", "data.json", "module.js", "middle.js", "inner.js", "late.js", "worklet.js", "part.js"} {
 		p.shows("ready.length", "3")
 		p.uses("/" + name)
