@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -154,7 +155,7 @@ type tabState struct {
 	infos    int      // handshakes completed: the page has said what it shows
 	answered bool     // the server has answered since the page last reported
 	changes  int      // that it was told of, in our own protocol
-	reported string   // what it reported since its last load: infos and uses
+	reported string   // what its pages reported since each was loaded last: infos and uses
 	errors   []string // in the console
 }
 
@@ -225,12 +226,20 @@ func (p *tab) sent(message string) {
 	switch {
 	case strings.Contains(message, `"command":"info"`):
 		p.current.infos++
-		p.current.reported, p.current.answered = message, false
+		p.current.answered = false
+		// A frame, which has another address, forgets nothing of the page.
+		if address := pageAddress.FindString(message); strings.Contains(p.current.reported, address) {
+			p.current.reported = ""
+		}
+		p.current.reported += message
 	case strings.Contains(message, `"command":"uses"`):
 		p.current.reported += message
 		p.current.answered = false
 	}
 }
+
+// pageAddress finds in an info the address of the page that reports.
+var pageAddress = regexp.MustCompile(`"url":"[^"]*"`)
 
 func (p *tab) received(message string) {
 	p.mu.Lock()

@@ -665,14 +665,14 @@ func testLeaving(t *testing.T, browser browser) {
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": ""})
 	p := open(t, browser, d.URL+"/")
 	for i := range 5 {
-		p.do("location.reload()")
+		p.do("setTimeout(() => location.reload())") // which no answer comes too late for
 		p.connected()
 		p.do(fmt.Sprintf("location = '/next.html?%d'", i))
 		p.connected()
 		p.navigate(fmt.Sprint(d.URL, "/?", i))
 		p.navigate(d.URL + "/next.html") // at once, before its websocket is open
 		p.awaited = p.state().infos
-		p.do("location.reload()")
+		p.do("setTimeout(() => location.reload())") // which no answer comes too late for
 		p.connected()
 	}
 }
@@ -827,8 +827,8 @@ func testForbidden(t *testing.T, browser browser) {
 		if err := eventually(p.ctx, "the log to name the page", func() bool { return line.MatchString(d.stderr.String()) }); err != nil {
 			t.Fatal(err)
 		}
-		p.do("location.reload()")
-		time.Sleep(quietTime) // and no more attempts
+		p.do("setTimeout(() => location.reload())") // which no answer comes too late for
+		time.Sleep(quietTime)                       // and no more attempts
 	}
 	if lines := line.FindAllString(d.stderr.String(), -1); len(lines) != 1 {
 		t.Errorf("%d lines in the log, want 1", len(lines))
