@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 const syncPage = `<form action="sent.html">
@@ -38,6 +39,10 @@ func testSync(t *testing.T, first, second browser) {
 		b.shows("document.querySelector('[name="+name+"]')."+value[:strings.IndexByte(value, '=')], value[strings.IndexByte(value, '=')+1:])
 	}
 
+	for _, p := range []*tab{a, b} {
+		p.do("self.said = ''; const send = WebSocket.prototype.send; WebSocket.prototype.send = function (text) { said += text; send.call(this, text) }")
+	}
+
 	// Fields. What comes after the password has come after it.
 	a.keys("[name=secret]", "pass")
 	a.do("document.querySelector('[name=secret]').type = 'text'")
@@ -46,6 +51,7 @@ func testSync(t *testing.T, first, second browser) {
 	a.keys("[name=text]", "hello")
 	is("text", "value=hello")
 	is("secret", "value=")
+	a.shows("said.includes('password')", "false") // nor did it leave the browser
 	is("code", "value=")
 	a.keys("[name=long]", "two words")
 	is("long", "value=two words")
@@ -71,6 +77,8 @@ func testSync(t *testing.T, first, second browser) {
 	// Scrolling, to and fro.
 	a.wheel(1, 1000)
 	sameScroll(t, a, b, "document.scrollingElement", 100)
+	time.Sleep(quietTime)
+	b.shows("said.includes('scroll')", "false") // its reader has not done that
 	b.wheel(1, 1000)
 	sameScroll(t, b, a, "document.scrollingElement", 1100)
 	b.shows("document.querySelector('button').textContent", "2")
