@@ -97,11 +97,23 @@ port = 0
 		names = names || isLast && strings.Contains(line, "names changed")
 	}
 	told := s.page("/")
-	git("checkout", "-q", "one")
-	s.isTold(told, `"command":"reload"`)
-	if got := s.get("/"); !strings.Contains(got, "one") {
-		t.Errorf("reloaded to %q", got)
+	// A machine that is busy may stop git for longer than the end of a burst is waited for.
+	reloads := 0
+	for try := 0; try < 3 && reloads != 1 && !t.Failed(); try++ {
+		branch := []string{"one", "two"}[try%2]
+		git("checkout", "-q", branch)
+		s.isTold(told, `"command":"reload"`)
+		shown := s.get("/")
+
+		last := fmt.Sprintf("last%d.css", try)
+		s.Write("site/"+last, "1")
+		for reloads = 1; !strings.Contains(told(), last) && !t.Failed(); reloads++ {
+		}
+		if reloads == 1 && !strings.Contains(shown, branch) {
+			t.Errorf("reloaded to %q", shown)
+		}
 	}
-	s.Write("site/last.css", "1")
-	s.isTold(told, "last.css")
+	if reloads != 1 {
+		t.Errorf("a checkout is %d reloads", reloads)
+	}
 }
