@@ -46,7 +46,6 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	defer endBrowsers()
 	return m.Run()
 }
 

@@ -13,24 +13,22 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-const checkUsage = `Usage: execlogd check [flags] [directory | file.toml]
+const checkUsage = `Usage: execlogd check [flags]
 
-Prints all mistakes in a configuration file, one on a line, and starts nothing. The file
-is the one that is named, or execlogd.toml in the directory. It takes the flags of the
-daemon, and checks them as well. The exit status is 1 if there are any
+Prints all mistakes in a configuration file, one on a line, and starts nothing. It takes
+the flags of the daemon, and checks them as well. The exit status is 1 if there are any
 mistakes. Otherwise, a line with note: names what may be wrong.
 `
 
 // check reports the mistakes of a configuration file, and of flags.
 func check(_ context.Context, args []string, stdout, _ io.Writer) error {
-	flags, err := daemonFlags("execlogd check", checkUsage, args)
-	if err != nil {
-		return err
-	}
-	cfg, _, err := config.Parse("execlogd check", checkUsage, flags)
+	cfg, rest, err := config.Parse("execlogd check", checkUsage, args)
 	wrong, ok := errors.AsType[config.Mistakes](err)
-	if err != nil && !ok {
+	switch {
+	case err != nil && !ok:
 		return err
+	case len(rest) > 0:
+		return config.Usagef("what is %q? execlogd check takes flags alone, and a file by -config", rest[0])
 	}
 	file := cmp.Or(cfg.File, "the command line")
 
@@ -42,10 +40,10 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		defer runner.Close()
 	}
 	// What could be read of a file with mistakes is looked at as well.
-	_, missing := runnable.Resolve(&cfg, runner, runnable.Notices{})
+	_, missing := runnable.Resolve(&cfg, runner, nil, nil)
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 && cfg.Serve {
-		if err := cfg.CheckRoot("name another with -root"); err != nil {
+		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,9 @@ import (
 	"sync"
 
 	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -18,7 +20,6 @@ type pageErrors struct {
 	mu     sync.Mutex // not held while files are looked at
 	server *httpd.Server
 	routes []string // those that pages wait for
-	files  sourceFiles
 	shown  map[errorSource]*httpd.PageError
 }
 
@@ -43,21 +44,18 @@ func (e *pageErrors) note(run router.Run, perFile bool) {
 // set shows an error of a route, or of one of its files, or removes it if it is nil.
 func (e *pageErrors) set(route, path string, err error) {
 	e.mu.Lock()
-	isShown, files := slices.Contains(e.routes, route), e.files
-	e.mu.Unlock()
-	if !isShown {
+	defer e.mu.Unlock()
+	if !slices.Contains(e.routes, route) {
 		return
 	}
 	var shown *httpd.PageError
 	if err != nil {
-		shown = files.pageError(route, err)
+		shown = &httpd.PageError{Title: route + ": " + err.Error()}
+		if failed, ok := errors.AsType[*job.Error](err); ok {
+			shown.Text = logging.StripControls(string(failed.Run.Output))
+		}
 	}
-
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if slices.Contains(e.routes, route) { // still
-		e.show(errorSource{route, path}, shown)
-	}
+	e.show(errorSource{route, path}, shown)
 }
 
 // show shows an error, or removes it if it is nil. e.mu must be held.
@@ -98,7 +96,7 @@ func (e *pageErrors) forgetGone(route string) {
 func (e *pageErrors) follow(server *httpd.Server, cfg *resolvedConfig) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.server, e.routes, e.files = server, nil, sourceFiles{cfg.Roots(), cfg.Path}
+	e.server, e.routes = server, nil
 	if cfg.Reloads() {
 		e.routes = cfg.BeforePages()
 	}

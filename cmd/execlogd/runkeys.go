@@ -1,4 +1,4 @@
-package tty
+package main
 
 import (
 	"errors"
@@ -47,7 +47,8 @@ func newKeyReader(terminal *job.Terminal, press func(key byte)) (*keyReader, err
 	return k, nil
 }
 
-// on is KeysOn.
+// on begins to read keys: each as it is pressed, without echo and without waiting
+// for the end of the line. Keys that send signals still do.
 func (k *keyReader) on() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -63,7 +64,7 @@ func (k *keyReader) on() {
 		err = k.terminal.SetModes(&single)
 	}
 	if err != nil {
-		k.hungUp()
+		k.terminal.HungUp()
 		return
 	}
 
@@ -72,7 +73,8 @@ func (k *keyReader) on() {
 	k.changed.Broadcast()
 }
 
-// off is KeysOff.
+// off stops to read keys, and restores the modes. When it returns, nothing is read
+// any more.
 func (k *keyReader) off() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -103,16 +105,9 @@ func (k *keyReader) close() {
 	k.file.Close()
 }
 
-func (k *keyReader) hungUp() {
-	if k.terminal.HungUp != nil {
-		k.terminal.HungUp()
-	}
-}
-
 // read calls press until the reader is closed or the terminal is gone.
 func (k *keyReader) read() {
 	defer close(k.done)
-	defer k.off()          // after a panic of press
 	one := make([]byte, 1) // the next key may be for the command that this one starts
 	for k.waitActive() {
 		n, err := k.file.Read(one)
@@ -126,7 +121,7 @@ func (k *keyReader) read() {
 			k.press(one[0])
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.EINTR):
 		default:
-			k.hungUp()
+			k.terminal.HungUp()
 			return
 		}
 	}
