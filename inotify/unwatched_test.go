@@ -104,7 +104,7 @@ func (tr *fixture) poll() []Event {
 	tr.watcher.mu.Lock()
 	tr.watcher.unwatched.next = time.Time{}
 	tr.watcher.mu.Unlock()
-	for due := true; due; { // a turn of Run that has looked before ends a Flush as well
+	for due := true; due; { // a turn of Run that looked at the timer earlier may end the Flush
 		tr.must(tr.watcher.Flush(tr.t.Context()))
 		tr.watcher.mu.Lock()
 		due = tr.watcher.unwatched.due()

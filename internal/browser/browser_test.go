@@ -26,6 +26,7 @@ func TestOpen(t *testing.T) {
 		{"xdg-open on a desktop", "", ":0", url, "xdg-open[" + url + "]", ""},
 		{"without a desktop", "", "", url, "", "there is no display"},
 		{"a file", "good", "", "file:///etc/passwd", "", `"file:///etc/passwd" is no address for a browser`},
+		{"another scheme", "good", "", "javascript://host/%0aalert(1)", "", `is no address for a browser`},
 		{"a flag", "good", "", "--help", "", `"--help" is no address for a browser`},
 		{"no server", "good", "", "http:///x", "", `is no address for a browser`},
 	} {
