@@ -40,7 +40,7 @@ test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce screenshot torture losses cover units install uninstall deb rpm release clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce bench-sites screenshot screenshots torture losses cover units install uninstall deb rpm release clean help
 
 check: fmt vet lint types test benchonce units ## what a change must pass (default)
 
@@ -50,16 +50,20 @@ run: build ## serve ROOT (examples/site) on PORT (8000)
 build: ## bin/execlogd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
 
-test: deps vet e2e/node_modules bin/testlog ## all tests: units, scripts, Chromium, systemd
+test: deps vet e2e/node_modules e2e/builders/node_modules bin/testlog ## all tests: units, scripts, browsers, systemd
 	$(call test,./...)
 	cd tools && $(call test,./testlog)
 	cd e2e && $(call test,-parallel 4 ./...)
 
 deps: # programs that the tests drive
-	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo
+	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo tmux=tmux mkdocs=mkdocs sphinx-build=python3-sphinx jekyll=jekyll
 
 e2e/node_modules: e2e/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e && npm ci --silent && touch node_modules; fi
+
+# Without them, or with a Node.js that is too old for them, their tests are skipped.
+e2e/builders/node_modules: e2e/builders/package-lock.json | deps
+	@if command -v npm >/dev/null; then cd e2e/builders && npm ci --silent --ignore-scripts && touch node_modules || { echo 'e2e/builders: npm ci has failed: no tests of these programs' >&2; rm -rf node_modules; }; fi
 
 bin/testlog: tools/testlog/main.go
 	go build -C tools -o $(CURDIR)/$@ ./testlog
@@ -96,8 +100,16 @@ bench: ## benchmarks, for benchstat
 benchonce: ## each benchmark once: that it runs, not how fast
 	@mkdir -p bin; go test -run '^$$' -bench . -benchtime 1x -timeout 5m ./... >bin/benchonce.out || { cat bin/benchonce.out; exit 1; }
 
+bench-sites: build deps ## from a save to the page, with execlogd and with the servers of generators
+	@tools/install-missing sphinx-autobuild='python3-sphinx-autobuild mkdocs-material'
+	e2e/sites/prepare bin/sites
+	cd e2e && EXECLOGD=$(CURDIR)/$(OUT) go test -count=1 -timeout 0 -run TestSites -sites $(CURDIR)/bin/sites .
+
 screenshot: deps ## docs/save.gif: a save in an editor, and the page beside it
 	cd e2e && go test -count=1 -run TestScreenshot -screenshot $(CURDIR)/docs/save.gif .
+
+screenshots: deps ## bin/screenshots: the pages of the server's own, in each browser
+	cd e2e && go test -count=1 -run TestScreenshots -screenshots $(CURDIR)/bin/screenshots .
 
 torture: ## a million random operations on real trees, or ROUNDS (100) rounds a mode; TMPDIR says where
 	cd inotify && go test -count=1 -timeout 0 -run Differential -rounds $(ROUNDS)
@@ -186,7 +198,7 @@ stage-%: # what a package consists of, below bin/ARCH/root
 	@packaging/package/finish bin/$*/root
 
 clean: ## what was built
-	rm -rf bin e2e/node_modules e2e/artifacts
+	rm -rf bin e2e/node_modules e2e/builders/node_modules e2e/artifacts
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"image"
 	"image/png"
@@ -23,6 +22,7 @@ func TestBrowser(t *testing.T) {
 		{"a generator that writes everything again disturbs what differs alone", testGenerator},
 		{"pages of any shape are kept fresh", testShapes},
 		{"a page of the web server next door is kept fresh", testNextDoor},
+		{"a page of the web server next door may embed files, and read those that it may", testEmbedded},
 		{"a page opened from disk is kept fresh", testFromDisk},
 		{"livereload-js works unchanged", testStock},
 		{"a listing shows what comes and goes", testListing},
@@ -31,23 +31,7 @@ func TestBrowser(t *testing.T) {
 	})
 }
 
-type browserTest struct {
-	name string
-	run  func(t *testing.T, browser context.Context)
-}
-
-// runTests runs tests in one browser, side by side, as they wait most of the time.
-func runTests(t *testing.T, tests []browserTest) {
-	browser := startChromium(t)
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			tt.run(t, browser)
-		})
-	}
-}
-
-func testPage(t *testing.T, browser context.Context) {
+func testPage(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document("<p>zero"),
 		"style.css":  "p { color: red }",
@@ -62,7 +46,7 @@ func testPage(t *testing.T, browser context.Context) {
 	p.sameLoads(3)
 }
 
-func testStyle(t *testing.T, browser context.Context) {
+func testStyle(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document("<p>text <input>"),
 		"style.css":  paint(1),
@@ -90,7 +74,7 @@ func picture(t *testing.T, width int) string {
 	return b.String()
 }
 
-func testOtherPage(t *testing.T, browser context.Context) {
+func testOtherPage(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{
 		"a/index.html": document("<p>zero"),
 		"b/index.html": document("<p>zero"),
@@ -106,7 +90,7 @@ func testOtherPage(t *testing.T, browser context.Context) {
 	b.sameLoads(1)
 }
 
-func testGenerator(t *testing.T, browser context.Context) {
+func testGenerator(t *testing.T, browser browser) {
 	files := map[string]string{
 		"a.html":    document("<p>a<img src=x.png><script src=app.js></script>"),
 		"b.html":    document("<p>b<img src=x.png><script src=app.js></script>"),
@@ -160,7 +144,7 @@ func testGenerator(t *testing.T, browser context.Context) {
 	generate(4) // on a busy machine a page may load once more than it must, so loads are not counted here
 }
 
-func testShapes(t *testing.T, browser context.Context) {
+func testShapes(t *testing.T, browser browser) {
 	const icon = `<link rel="icon" href="data:,">`
 	shapes := []struct{ name, html string }{
 		{"text after one tag", icon + "zero"},
@@ -182,7 +166,7 @@ func testShapes(t *testing.T, browser context.Context) {
 	}
 }
 
-func testNextDoor(t *testing.T, browser context.Context) {
+func testNextDoor(t *testing.T, browser browser) {
 	staysFresh(t, browser, func(site string) string {
 		files := http.FileServer(http.Dir(site))
 		neighbour := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -195,13 +179,53 @@ func testNextDoor(t *testing.T, browser context.Context) {
 	})
 }
 
-func testFromDisk(t *testing.T, browser context.Context) {
+func testEmbedded(t *testing.T, browser browser) {
+	files := map[string]string{
+		"style.css": paint(1), "a.js": "window.loaded = 7", "a.png": picture(t, 3), "a.json": "[1]", "module.js": "export default 8",
+	}
+	page := func(from string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,"><link rel="stylesheet" href="`+from+`/style.css"><p>text<img src="`+from+`/a.png">`+
+				`<script src="`+from+`/a.js"></script><script>
+					fetch("`+from+`/a.json", { headers: { "x-a": "b" } }).then(a => a.text()).then(text => window.read = text, () => window.read = "refused");
+					import("`+from+`/module.js").then(m => window.read2 = m.default, () => window.read2 = "refused")</script>`)
+		})
+	}
+	for _, allowed := range []bool{false, true} {
+		var from string
+		neighbour := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { page(from).ServeHTTP(w, r) }))
+		t.Cleanup(neighbour.Close)
+		_, port, _ := strings.Cut(strings.TrimPrefix(neighbour.URL, "http://"), ":")
+		other := "http://other.localhost:" + port // another site, if not for us
+		browser.mapName("other.localhost:"+port, "127.0.0.1:"+port)
+		want, want2 := "refused", "refused"
+		var flags []string
+		if allowed {
+			want, want2 = "[1]", "8"
+			flags = []string{"-cors=" + other, "-cors=" + neighbour.URL}
+		}
+		_, d := serve(t, files, flags...)
+		from = d.URL
+		for _, address := range []string{neighbour.URL, other} {
+			p := openUnconnected(t, browser, address+"/")
+			p.allowErrors("CORS", "Cross-Origin", "net::ERR_FAILED", "a.json", "module.js")
+			p.shows(color, rgb(1))
+			p.shows("document.querySelector('img').naturalWidth", "3")
+			p.shows("window.loaded", "7")
+			p.shows("window.read", want)
+			p.shows("window.read2", want2)
+		}
+	}
+}
+
+func testFromDisk(t *testing.T, browser browser) {
 	staysFresh(t, browser, func(site string) string { return "file://" + filepath.Join(site, "index.html") })
 }
 
 // staysFresh changes the style sheet of a foreignDocument, then the page itself, and
 // checks that a tab shows it. What address returns for the directory is the page's URL.
-func staysFresh(t *testing.T, browser context.Context, address func(site string) string) {
+func staysFresh(t *testing.T, browser browser, address func(site string) string) {
 	t.Helper()
 	site, d := serve(t, map[string]string{"style.css": paint(1)}, "-static=false")
 	write(t, site, map[string]string{"index.html": foreignDocument(d, "zero")})
@@ -212,7 +236,7 @@ func staysFresh(t *testing.T, browser context.Context, address func(site string)
 	p.edit(site, "index.html", foreignDocument(d, "one"), "document.body.innerText.trim()", "one")
 }
 
-func testStock(t *testing.T, browser context.Context) {
+func testStock(t *testing.T, browser browser) {
 	client, err := os.ReadFile("node_modules/livereload-js/dist/livereload.js")
 	if err != nil {
 		t.Skipf("livereload-js is not installed (npm ci in e2e, or make test): %v", err)
@@ -247,7 +271,7 @@ func testStock(t *testing.T, browser context.Context) {
 	}
 }
 
-func testListing(t *testing.T, browser context.Context) {
+func testListing(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"favicon.ico": "", "list/b.txt": "12"})
 	p := open(t, browser, d.URL+"/list/")
 	names := "[...document.querySelectorAll('tbody th')].map(e => e.innerText).join(' ')"
@@ -263,7 +287,7 @@ func testListing(t *testing.T, browser context.Context) {
 	p.shows(names, "c.txt a.txt")
 }
 
-func testByHand(t *testing.T, browser context.Context) {
+func testByHand(t *testing.T, browser browser) {
 	page := func(text string) string {
 		return document("<p>" + text + `<script src="/livereload.js"></script>`)
 	}
@@ -288,7 +312,7 @@ func foreignDocument(d *daemon, text string) string {
 }
 
 // openSite serves a new site with these files, and opens its index page.
-func openSite(t *testing.T, browser context.Context, files map[string]string, flags ...string) (site string, p *tab) {
+func openSite(t *testing.T, browser browser, files map[string]string, flags ...string) (site string, p *tab) {
 	t.Helper()
 	site, d := serve(t, files, flags...)
 	return site, open(t, browser, d.URL+"/")
@@ -308,7 +332,7 @@ func serve(t *testing.T, files map[string]string, flags ...string) (site string,
 
 // Files are saved in bursts while pages reload: in the end a page shows what is on
 // disk, whatever its websocket has missed.
-func testBursts(t *testing.T, browser context.Context) {
+func testBursts(t *testing.T, browser browser) {
 	numbered := func(n int) string { return document(fmt.Sprintf("<p>%d</p>", n)) }
 	site, p := openSite(t, browser, map[string]string{
 		"index.html":  numbered(0),

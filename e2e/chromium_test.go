@@ -1,162 +1,114 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
-// startChromium starts a Chromium that ends with the test, and returns the context
-// in which chromedp opens its tabs. It can only reach the loopback address, and names
-// that the rules map there (--host-resolver-rules).
-func startChromium(t *testing.T, rules ...string) context.Context {
-	t.Helper()
+// launchChromium starts Chromium, which is driven over its DevTools protocol.
+func launchChromium() (fresh func(*testing.T) browser, end func(), err error) {
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skipf("Debian's chromium is not installed: %v", err)
+		return nil, nil, notInstalledError{err}
+	}
+	names, err := startNameServer()
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "chromium-")
+	if err != nil {
+		return nil, nil, err
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
-		chromedp.UserDataDir(t.TempDir()),
+		chromedp.UserDataDir(dir),
 		chromedp.NoSandbox, // tests run as root
 		chromedp.DisableGPU,
 		chromedp.WSURLReadTimeout(maxWait),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", strings.Join(append(rules, "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"), ", ")),
+		chromedp.Flag("proxy-server", "socks5://"+names.listener.Addr().String()),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE *.localhost"),
 		chromedp.Flag("ignore-certificate-errors", true), // a test's own
 	)
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, close := chromedp.NewContext(ctx)
+	end = func() {
+		close()
+		stop() // which waits for the process
+		names.listener.Close()
+		os.RemoveAll(dir)
 	}
-	return ctx
+	if err := chromedp.Do(ctx); err != nil {
+		end()
+		return nil, nil, err
+	}
+	fresh = func(t *testing.T) browser {
+		t.Helper()
+		ctx, close := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+		t.Cleanup(close)
+		if err := chromedp.Do(ctx); err != nil {
+			t.Fatalf("new profile: %v", err)
+		}
+		return &chromium{names, ctx}
+	}
+	return fresh, end, nil
 }
 
-// A tab is one open page in Chromium.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu            sync.Mutex
-	current       tabState
-	awaited       int      // connections that the test has waited for
-	allowedErrors []string // parts of errors that are expected
+// chromium is a browser for one test.
+type chromium struct {
+	*nameServer
+	ctx context.Context // in which chromedp opens tabs
 }
 
-// A tabState is what a tab has done so far.
-type tabState struct {
-	sockets  int      // websockets opened
-	infos    int      // handshakes completed: the page has said what it shows
-	answered bool     // the server has answered since the page last reported
-	changes  int      // that it was told of, in our own protocol
-	reported string   // what it reported since its last load: infos and uses
-	errors   []string // in the console
-}
+func (*chromium) name() string { return "chromium" }
 
-// newTab opens a tab, which closes with the test.
-func newTab(t *testing.T, browser context.Context) *tab {
+func (b *chromium) openTab(t *testing.T, p *tab) driver {
 	t.Helper()
-	p := &tab{t: t}
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithListener(p.observe))
-	t.Cleanup(cancel)
-	p.ctx = ctx
+	ctx, close := chromedp.NewContext(b.ctx, chromedp.WithListener(func(event any) { observe(p, event) }))
+	t.Cleanup(close)
 
 	// The context of the first call decides how long the tab lives.
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("new tab: %v", err)
 	}
-	return p
+	return chromiumTab{ctx}
 }
 
-// navigate loads url.
-func (p *tab) navigate(url string) {
-	p.t.Helper()
-	limited, stop := context.WithTimeout(p.ctx, maxWait)
-	defer stop()
-	if err := chromedp.Do(limited, chromedp.Navigate(url)); err != nil {
-		p.t.Fatalf("open %s: %v", url, err)
-	}
-}
-
-// open loads url in a new tab and returns when the page is connected. An error in
-// the page's console fails the test, unless it is one of allowErrors.
-func open(t *testing.T, browser context.Context, url string) *tab {
-	t.Helper()
-	p := openUnconnected(t, browser, url)
-	p.connected()
-	return p
-}
-
-// openUnconnected is open for a page that may not connect.
-func openUnconnected(t *testing.T, browser context.Context, url string) *tab {
-	t.Helper()
-	p := newTab(t, browser)
-	t.Cleanup(func() {
-		for _, err := range p.state().errors {
-			if !slices.ContainsFunc(p.allowedErrors, func(text string) bool { return strings.Contains(err, text) }) {
-				t.Errorf("console of %s: %s", url, err)
-			}
-		}
-	})
-	p.navigate(url)
-	return p
-}
-
-// allowErrors allows errors in the console that contain one of the texts.
-func (p *tab) allowErrors(texts ...string) {
-	p.allowedErrors = append(p.allowedErrors, texts...)
-}
-
-func (p *tab) observe(event any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// observe tells a tab of an event of the DevTools protocol.
+func observe(p *tab, event any) {
 	switch event := event.(type) {
 	case *network.EventWebSocketCreated:
-		p.current.sockets++
+		p.opened()
 	case *network.EventWebSocketFrameSent:
-		switch text := event.Response.PayloadData; {
-		case bytes.Contains(text, []byte(`"command":"info"`)):
-			p.current.infos++
-			p.current.reported, p.current.answered = string(text), false
-		case bytes.Contains(text, []byte(`"command":"uses"`)):
-			p.current.reported += string(text)
-			p.current.answered = false
-		}
+		p.sent(string(event.Response.PayloadData))
 	case *network.EventWebSocketFrameReceived:
-		switch text := event.Response.PayloadData; {
-		case bytes.Contains(text, []byte(`"command":"at"`)):
-			p.current.answered = true
-		case bytes.Contains(text, []byte(`"command":"change"`)):
-			p.current.answered = true
-			p.current.changes++
-		}
+		p.received(string(event.Response.PayloadData))
 	case *runtime.EventExceptionThrown:
-		p.current.errors = append(p.current.errors, describe(event.ExceptionDetails))
+		p.complained(describe(event.ExceptionDetails))
 	case *runtime.EventConsoleAPICalled:
 		if event.Type == runtime.ConsoleAPICalledTypeError || event.Type == runtime.ConsoleAPICalledTypeWarning {
 			for _, arg := range event.Args {
-				p.current.errors = append(p.current.errors, fmt.Sprintf("%s: %s %s", event.Type, arg.Value, arg.Description))
+				p.complained(fmt.Sprintf("%s: %s %s", event.Type, arg.Value, arg.Description))
 			}
 		}
 	case *log.EventEntryAdded:
 		if event.Entry.Level == log.EntryLevelError {
-			p.current.errors = append(p.current.errors, event.Entry.Text+" "+event.Entry.URL)
+			p.complained(event.Entry.Text + " " + event.Entry.URL)
 		}
 	}
 }
@@ -168,132 +120,93 @@ func describe(e *runtime.ExceptionDetails) string {
 	return e.Text + " " + e.Exception.Description
 }
 
-func (p *tab) state() tabState {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.current
+// chromiumTab is the driver of a tab of Chromium.
+type chromiumTab struct {
+	ctx context.Context // of chromedp
 }
 
-// connected waits until the page has connected once more than it was waited for
-// before: once for each load.
-func (p *tab) connected() {
-	p.t.Helper()
-	p.awaited++
-	if err := eventually(p.ctx, "the page to connect", func() bool { return p.state().infos >= p.awaited }); err != nil {
-		p.t.Fatalf("%v; it has seen %+v", err, p.state())
+// within returns the tab's own context, which ends with ctx as well.
+func (d chromiumTab) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	own, cancel := context.WithCancel(d.ctx)
+	stop := context.AfterFunc(ctx, cancel)
+	return own, func() {
+		stop()
+		cancel()
 	}
 }
 
-// answered waits until the server has answered what the page reported last.
-func (p *tab) answered() {
-	p.t.Helper()
-	if err := eventually(p.ctx, "the server to answer", func() bool { return p.state().answered }); err != nil {
-		p.t.Fatalf("%v; the page has seen %+v", err, p.state())
-	}
+func (d chromiumTab) navigate(ctx context.Context, url string) error {
+	ctx, stop := d.within(ctx)
+	defer stop()
+	return chromedp.Do(ctx, chromedp.Navigate(url))
 }
 
-// sameLoads checks how often the page has been loaded, including the first time.
-func (p *tab) sameLoads(want int) {
-	p.t.Helper()
-	for p.awaited < want {
-		p.connected()
+func (d chromiumTab) evaluate(ctx context.Context, script string) (string, error) {
+	ctx, stop := d.within(ctx)
+	defer stop()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[*runtime.RemoteObject](script))
+	if err != nil || value.Type != runtime.RemoteObjectTypeString {
+		return "", err
 	}
-	if got := p.state().infos; got != want {
-		p.t.Errorf("the page was loaded %d times, want %d", got, want)
-	}
+	var text string
+	err = json.Unmarshal(value.Value, &text)
+	return text, err
 }
 
-// shows polls a JavaScript expression until its value is want.
-func (p *tab) shows(expression, want string) {
-	p.t.Helper()
-	var got string
-	err := eventually(p.ctx, expression+" to be "+want, func() bool {
-		// An error is expected while the page reloads.
-		value, err := evaluate[string](p, "String("+expression+")")
-		if err == nil {
-			got = value
-		}
-		return got == want
+func (d chromiumTab) press(ctx context.Context, keys string) error {
+	ctx, stop := d.within(ctx)
+	defer stop()
+	names := strings.NewReplacer(keyEscape, kb.Escape, keyArrowDown, kb.ArrowDown)
+	return chromedp.Do(ctx, chromedp.KeyEvent(names.Replace(keys)))
+}
+
+func (d chromiumTab) wheel(ctx context.Context, x, y int) error {
+	_, err := callDevtools(ctx, d, input.DispatchMouseEvent, input.DispatchMouseEventParams{
+		Type: input.DispatchMouseEventTypeMouseWheel, X: 100, Y: 100, DeltaX: float64(x), DeltaY: float64(y),
 	})
-	if err != nil {
-		p.t.Fatalf("%v; it is %q", err, got)
-	}
+	return err
 }
 
-// edit writes a file in a directory, and polls an expression as shows does.
-func (p *tab) edit(dir, name, content, expression, want string) {
-	p.t.Helper()
-	write(p.t, dir, map[string]string{name: content})
-	p.shows(expression, want)
-}
-
-// do runs JavaScript in the page.
-func (p *tab) do(script string) {
-	p.t.Helper()
-	if _, err := evaluate[chromedp.Void](p, script); err != nil {
-		p.t.Fatalf("%s: %v", script, err)
-	}
-}
-
-func evaluate[T any](p *tab, script string) (T, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, maxWait)
-	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[T](script))
-}
-
-// uses waits until the page has reported to the server that it uses these files.
-func (p *tab) uses(paths ...string) {
-	p.t.Helper()
-	err := eventually(p.ctx, fmt.Sprintf("the page to report %q", paths), func() bool {
-		said := p.state().reported
-		for _, path := range paths {
-			if !strings.Contains(said, `"`+path+`"`) {
-				return false
-			}
+func (d chromiumTab) click(ctx context.Context, x, y int) error {
+	for _, event := range []input.DispatchMouseEventType{input.DispatchMouseEventTypeMousePressed, input.DispatchMouseEventTypeMouseReleased} {
+		params := input.DispatchMouseEventParams{Type: event, X: float64(x), Y: float64(y), Button: input.MouseButtonLeft, ClickCount: 1}
+		if _, err := callDevtools(ctx, d, input.DispatchMouseEvent, params); err != nil {
+			return err
 		}
-		return true
-	})
-	if err != nil {
-		p.t.Fatalf("%v; it has said %s", err, p.state().reported)
 	}
+	return nil
 }
 
-// keys types into the first element that matches the selector.
-func (p *tab) keys(selector, text string) {
-	p.t.Helper()
-	p.do(`document.querySelector("` + selector + `").focus({ preventScroll: true })`)
-	if text != "" {
-		p.press(text)
-	}
-}
-
-func (p *tab) press(keys string) {
-	p.t.Helper()
-	if err := chromedp.Do(p.ctx, chromedp.KeyEvent(keys)); err != nil {
-		p.t.Fatalf("press %q: %v", keys, err)
-	}
-}
-
-// hide minimises the window of the tab, or shows it.
-func (p *tab) hide(hidden bool) {
-	p.t.Helper()
+func (d chromiumTab) hide(ctx context.Context, hidden bool) error {
 	state := cdpbrowser.WindowStateNormal
 	if hidden {
 		state = cdpbrowser.WindowStateMinimized
 	}
-	window := devtools(p, cdpbrowser.GetWindowForTarget, cdpbrowser.GetWindowForTargetParams{})
-	devtools(p, cdpbrowser.SetWindowBounds, cdpbrowser.SetWindowBoundsParams{WindowID: window.WindowID, Bounds: &cdpbrowser.Bounds{WindowState: state}})
+	window, err := callDevtools(ctx, d, cdpbrowser.GetWindowForTarget, cdpbrowser.GetWindowForTargetParams{})
+	if err != nil {
+		return err
+	}
+	_, err = callDevtools(ctx, d, cdpbrowser.SetWindowBounds, cdpbrowser.SetWindowBoundsParams{WindowID: window.WindowID, Bounds: &cdpbrowser.Bounds{WindowState: state}})
+	return err
 }
 
-// devtools sends a tab a command of the DevTools protocol.
-func devtools[P, R any](p *tab, c cdp.Command[P, R], params P) (result R) {
-	p.t.Helper()
-	err := chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
+// callDevtools sends a tab a command of the DevTools protocol.
+func callDevtools[P, R any](ctx context.Context, d chromiumTab, c cdp.Command[P, R], params P) (result R, err error) {
+	ctx, stop := d.within(ctx)
+	defer stop()
+	err = chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
 		result, err = cdp.Call(ctx, t, c, params)
 		return err
 	}))
-	if err != nil {
-		p.t.Fatalf("%T: %v", params, err)
-	}
+	return result, err
+}
+
+// devtools sends a tab of Chromium a command of the DevTools protocol.
+func devtools[P, R any](p *tab, c cdp.Command[P, R], params P) (result R) {
+	p.t.Helper()
+	p.must(fmt.Sprintf("%T", params), func(ctx context.Context) (err error) {
+		result, err = callDevtools(ctx, p.driver.(chromiumTab), c, params)
+		return err
+	})
 	return result
 }

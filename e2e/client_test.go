@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,9 +15,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
-	"github.com/chromedp/chromedp/kb"
 )
 
 // TestClient tests what our own client does and other LiveReload clients do not.
@@ -26,6 +23,7 @@ func TestClient(t *testing.T) {
 	runTests(t, []browserTest{
 		{"a page never shows itself without its styles", testNoFlash},
 		{"overlapping saves of an imported sheet end in the last", testImport},
+		{"an imported sheet is loaded again wherever it is imported", testImports},
 		{"what is in a shadow root is swapped as well", testShadow},
 		{"a sheet that a script constructs reloads the page", testAdopted},
 		{"what nobody uses disturbs nobody", testUnused},
@@ -34,6 +32,11 @@ func TestClient(t *testing.T) {
 		{"what was missing comes", testMissing},
 		{"what a script tried to fetch comes", testTried},
 		{"scroll, focus and what was typed outlive a reload", testState},
+		{"what the author changes where nobody has typed is shown", testUntouched},
+		{"a field of another kind", testOtherField},
+		{"what was typed in frames and shadow roots outlives a reload", testStateWithin},
+		{"what was typed outlives a reload where types must be trusted", testTrustedTypes},
+		{"a frame shows what its element says by now", testFrameElsewhere},
 		{"what was typed outlives a page that is broken meanwhile", testBrokenMeanwhile},
 		{"a reader who scrolls is left alone", testScrolls},
 		{"storage that is forbidden does no harm", testNoStorage},
@@ -46,6 +49,7 @@ func TestClient(t *testing.T) {
 		{"a hidden page waits until it is seen", testHidden},
 		{"leaving a page leaves nothing in its console", testLeaving},
 		{"an error shows until it is dismissed or mended", testOverlay},
+		{"a failed build shows where it failed", testPlace},
 		{"an error is as large on a phone, whatever the page", testPhone},
 		{"a frame with a client of its own sees to itself", testFrames},
 		{"a page behind a policy of 'self' has it all", testPolicy},
@@ -53,19 +57,32 @@ func TestClient(t *testing.T) {
 	})
 }
 
-// The script that is served, without comments and white space, is the one in the
-// sources: TypeScript's parser finds the same in both.
+// The scripts that are served, without comments and white space, are those in the
+// sources, in one function: TypeScript's parser finds the same in both.
 func TestClientAsServed(t *testing.T) {
 	if _, err := os.Stat("node_modules/typescript"); err != nil {
 		t.Skipf("typescript is not installed (npm ci in e2e, or make test): %v", err)
 	}
-	_, d := serve(t, nil)
-	response, err := http.Get(d.URL + "/livereload.js")
-	if err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct{ flags, files []string }{
+		{nil, []string{"panel.js", "worker.js", "client.js"}},
+		{[]string{"-sync"}, []string{"panel.js", "worker.js", "sync.js", "client.js"}},
+	} {
+		_, d := serve(t, nil, tt.flags...)
+		response, err := http.Get(d.URL + "/livereload.js")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		compare := exec.Command("node", append([]string{"-e", compareScripts}, tt.files...)...)
+		compare.Stdin = response.Body
+		if out, err := compare.CombinedOutput(); err != nil {
+			t.Errorf("%q: %v\n%s", tt.flags, err, out)
+		}
 	}
-	defer response.Body.Close()
-	compare := exec.Command("node", "-e", `
+}
+
+// compareScripts compares a script on standard input with the sources that are named.
+const compareScripts = `
 		const ts = require("typescript");
 		const tree = (text) => {
 			const outline = (node) => {
@@ -75,13 +92,9 @@ func TestClientAsServed(t *testing.T) {
 			};
 			return JSON.stringify(outline(ts.createSourceFile("client.js", text, ts.ScriptTarget.Latest, false, ts.ScriptKind.JS)), null, 1);
 		};
-		const [written, served] = ["../httpd/internal/livereload/client.js", 0].map((file) => tree(require("fs").readFileSync(file, "utf8")));
-		require("assert").equal(served, written);`)
-	compare.Stdin = response.Body
-	if out, err := compare.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
+		const read = (file) => require("fs").readFileSync(file, "utf8");
+		const files = process.argv.slice(1).map((file) => read("../httpd/internal/livereload/" + file));
+		require("assert").equal(tree(read(0)), tree('(() => { "use strict";' + files.join("") + "})();"));`
 
 // color is a JavaScript expression for the colour of the paragraph of document.
 const color = "getComputedStyle(document.querySelector('p')).color"
@@ -100,7 +113,7 @@ func rgb(n int) string { return fmt.Sprintf("rgb(%d, %[1]d, %[1]d)", n) }
 const watchColors = `window.seen = new Set();
 	(function note() { seen.add(` + color + `); requestAnimationFrame(note) })()`
 
-func testNoFlash(t *testing.T, browser context.Context) {
+func testNoFlash(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	var fetched atomic.Int32
 	slow := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -121,7 +134,7 @@ func testNoFlash(t *testing.T, browser context.Context) {
 	}
 }
 
-func testShadow(t *testing.T, browser context.Context) {
+func testShadow(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<div id="host"></div><script>
 			host.attachShadow({ mode: "open" }).innerHTML = '<link rel="stylesheet" href="shadow.css"><b>text</b><img src="a.png">'</script>`),
@@ -136,7 +149,7 @@ func testShadow(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-func testImport(t *testing.T, browser context.Context) {
+func testImport(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html":     document("<p>text"),
 		"style.css":      "@import 'css/middle.css';",
@@ -160,7 +173,41 @@ func testImport(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
-func testAdopted(t *testing.T, browser context.Context) {
+func testImports(t *testing.T, browser browser) {
+	rule := func(name string, n int) string { return fmt.Sprintf(".%s { z-index: %d }", name, n) }
+	site, d := serve(t, map[string]string{
+		"index.html": strings.Replace(document(`<p>text<i class="mine"></i><i class="linked"></i><i class="layered"></i><i class="both"></i><i class="deep"></i>`), "</head>",
+			`<style nonce="x">@import "layered.css" layer(low) supports(display: grid) screen; @import url(missing.css) supports(display: nonsense);
+			.mine { z-index: 1 } .both { z-index: 2 }</style></head>`, 1),
+		"style.css":     `@import url("linked.css") (min-width: 1px); .both { z-index: 1 }`,
+		"linked.css":    "@import 'deep/part.css';" + rule("linked", 1),
+		"layered.css":   rule("layered", 1) + rule("both", 9),
+		"deep/part.css": rule("deep", 1),
+	})
+	proxied := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.Header().Set("Content-Security-Policy", "style-src 'self' 'nonce-x'")
+		next.ServeHTTP(w, r)
+	})
+	p := open(t, browser, proxied+"/")
+	p.uses("/style.css", "/linked.css", "/layered.css", "/deep/part.css")
+	const all = "['mine', 'both', 'layered', 'linked', 'deep'].map(name => getComputedStyle(document.querySelector('.' + name)).zIndex).join('')"
+	p.shows(all, "12111")
+	p.edit(site, "layered.css", rule("layered", 2)+rule("both", 9), all, "12211") // what is not in a layer outweighs it
+	p.edit(site, "deep/part.css", rule("deep", 2), all, "12212")
+	// What imports it comes again, and has it as it is now.
+	p.edit(site, "linked.css", "@import 'deep/part.css';"+rule("linked", 3), all, "12232")
+	p.edit(site, "style.css", "@import url(linked.css) (min-width: 1px); p { color: "+rgb(1)+" }", color, rgb(1))
+	p.shows(all, "12232")
+	p.allowErrors("404", "part.css", "MIME type")
+	remove(t, site, "deep/part.css")
+	p.shows(panel+".textContent.includes('part.css')", "true")
+	p.shows(all, "12232") // what there was is better than nothing
+	p.edit(site, "deep/part.css", rule("deep", 5), all, "12235")
+	p.shows("document.styleSheets.length", "2")
+	p.sameLoads(1)
+}
+
+func testAdopted(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<script type="module">
 			const sheet = new CSSStyleSheet();
@@ -175,7 +222,7 @@ func testAdopted(t *testing.T, browser context.Context) {
 	p.sameLoads(2)
 }
 
-func testUnused(t *testing.T, browser context.Context) {
+func testUnused(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p.uses("/style.css")
 	write(t, site, map[string]string{
@@ -189,7 +236,7 @@ func testUnused(t *testing.T, browser context.Context) {
 	}
 }
 
-func testImages(t *testing.T, browser context.Context) {
+func testImages(t *testing.T, browser browser) {
 	svg := func(n int) string {
 		return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="1"><g id="x"/></svg>`, n)
 	}
@@ -204,17 +251,19 @@ func testImages(t *testing.T, browser context.Context) {
 	})
 	p.shows("document.querySelector('img').naturalWidth", "1")
 	p.uses("/a.svg", "/b.svg")
+	p.do("window.visits = 7")
 	p.edit(site, "a.svg", svg(2), "document.querySelector('img').naturalWidth", "2")
 	p.shows("document.querySelector('picture img').naturalWidth", "2")
 	p.shows("getComputedStyle(document.querySelector('div')).backgroundImage.match(/livereload=/g).length", "2")
-	p.shows("document.documentElement.outerHTML.match(/a[.]svg[?]livereload=/g)?.length", "9")
+	p.shows("document.documentElement.outerHTML.match(/a[.]svg[?]livereload=/g)?.length", "8")
+	p.shows("document.querySelector('object').contentDocument.documentElement.getAttribute('width')", "2") // which has a client of its own
 	p.shows("document.querySelector('use').getAttribute('href').endsWith('#x')", "true")
 	p.shows("document.querySelector('iframe').contentDocument.querySelector('img').naturalWidth", "2")
 	p.shows("document.documentElement.outerHTML.includes('b.svg?')", "false")
-	p.sameLoads(1)
+	p.shows("window.visits", "7")
 }
 
-func testLoadedBy(t *testing.T, browser context.Context) {
+func testLoadedBy(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{
 		"a.html": document(`<style>@font-face { font-family: F; src: url(f.woff2) }</style><p style="font-family: F">text` +
 			`<script src="classic.js"></script><script type="module" src="module.js"></script>`),
@@ -244,7 +293,7 @@ func testLoadedBy(t *testing.T, browser context.Context) {
 	}
 }
 
-func testMissing(t *testing.T, browser context.Context) {
+func testMissing(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<link rel="stylesheet" href="late.css"><img src="late.png"><script src="late.js"></script>`),
 		"style.css":  "",
@@ -258,13 +307,13 @@ func testMissing(t *testing.T, browser context.Context) {
 
 // A page uses files by fetch and does not read the answers, which Chromium does not
 // report: one before its websocket is open, and one after it.
-func testTried(t *testing.T, browser context.Context) {
+func testTried(t *testing.T, browser browser) {
 	page := document(`<p>zero<script>
 		const look = name => fetch(name).then(({ ok }) => { if (ok) document.querySelector("p").append(name) });
 		look("early.json?x"); setTimeout(look, 1000, "data/late%20one.json")</script>`)
 	site, d := serve(t, map[string]string{"a/index.html": page, "b/index.html": page, "style.css": ""})
 	p, other := open(t, browser, d.URL+"/a/#part"), open(t, browser, d.URL+"/b/")
-	p.allowErrors("404")
+	p.allowErrors("404", "NetworkError when attempting to fetch") // of the page itself, as it is left
 	other.allowErrors("404")
 	p.uses("/a/early.json", "/a/data/late%20one.json")
 	other.uses("/b/early.json", "/b/data/late%20one.json")
@@ -283,7 +332,7 @@ func form(title string) string {
 		`<div id="late"></div><script>addEventListener("load", () => setTimeout(() => late.style.height = "5000px", 300))</script>`)
 }
 
-func testState(t *testing.T, browser context.Context) {
+func testState(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": form("zero"), "style.css": ""})
 	p := open(t, browser, d.URL+"/#part")
 	p.shows("late.style.height", "5000px")
@@ -293,7 +342,7 @@ func testState(t *testing.T, browser context.Context) {
 	p.keys("[contenteditable]", "typed ")
 	p.do(`document.querySelector("[name=box]").click(); document.querySelectorAll("[name=box]")[1].click()`)
 	p.keys("[name=one]", "c")
-	p.keys("[multiple]", kb.ArrowDown+kb.ArrowDown)
+	p.keys("[multiple]", keyArrowDown+keyArrowDown)
 	p.do(`document.querySelectorAll("[name=text]")[1].value = "by a script"`)
 	p.keys("[name=text]", "") // has the focus
 	p.do(`document.activeElement.setSelectionRange(1, 3);
@@ -303,7 +352,10 @@ func testState(t *testing.T, browser context.Context) {
 	p.shows("document.querySelector('h1').innerText", "one")
 	p.shows("scrollY", "1234")
 	p.shows("document.querySelector('.box').scrollTop", "777")
-	p.shows("[...document.querySelectorAll('[name=text]')].map(e => e.value).join()", "first,by a script")
+	p.shows("document.querySelector('[name=text]').value", "first")
+	if browser.name() == "chromium" { // Firefox keeps it itself, as at any reload
+		p.shows("document.querySelectorAll('[name=text]')[1].value", "") // a script can type it again
+	}
 	p.shows("document.querySelector('textarea').value.includes('typed ')", "true")
 	p.shows("document.querySelector('[contenteditable]').innerText.includes('typed')", "true")
 	p.shows("[...document.querySelectorAll('[name=box]')].map(e => e.checked).join()", "true,false")
@@ -314,7 +366,137 @@ func testState(t *testing.T, browser context.Context) {
 	p.sameLoads(2)
 }
 
-func testBrokenMeanwhile(t *testing.T, browser context.Context) {
+func testUntouched(t *testing.T, browser browser) {
+	page := func(n int) string {
+		return document(fmt.Sprintf(`<input id="typed" value="%d"><input id="box" type="checkbox" value="%[1]d" %s><input id="range" type="range" value="%[1]d"><input id="filled">`+
+			`<textarea id="area">%[1]d</textarea><select id="choice"><option>%[1]d<option>a<option>b</select><select id="chosen"><option>%[1]d<option>a<option>b</select>`+
+			`<script>filled.value = "script %[1]d"; area.scrollTop; choice.options[0].selected = true</script>`, n, []string{"", "checked"}[n%2]))
+	}
+	site, p := openSite(t, browser, map[string]string{"index.html": page(1), "style.css": ""})
+	p.keys("#typed", "me")
+	p.keys("#chosen", "b")
+	const all = "[typed, box, range, filled, area, choice, chosen].map(e => e.value + (e.checked ?? '')).join()"
+	p.shows(all, "me1false,1true,1false,script 1false,1,1,b")
+	p.edit(site, "index.html", page(2), all, "me1false,2false,2false,script 2false,2,2,b")
+	p.edit(site, "index.html", page(3), all, "me1false,3true,3false,script 3false,3,3,b") // and what was given back is kept again
+}
+
+// A field in which the caret was may be one of another kind when the page is there again.
+func testOtherField(t *testing.T, browser browser) {
+	page := func(field string) string { return document(field + `<input id="after">`) }
+	site, p := openSite(t, browser, map[string]string{"index.html": page(`<input id="field">`), "style.css": ""})
+	p.keys("#after", "typed")
+	p.keys("#field", "1")
+	const all = "field.localName + field.type + after.value + (document.activeElement === field)"
+	p.edit(site, "index.html", page(`<input id="field" type="number">`), all, "inputnumbertypedtrue")
+	p.edit(site, "index.html", page(`<input id="field">`), all, "inputtexttypedtrue")
+	p.edit(site, "index.html", page(`<select id="field"><option>1</select>`), all, "selectselect-onetypedtrue")
+}
+
+func testStateWithin(t *testing.T, browser browser) {
+	page := func(title string) string {
+		return document(`<h1>` + title + `</h1><div id="host"></div><iframe id="inner" src="inner.html"></iframe><iframe id="inline" srcdoc="<input>"></iframe>` +
+			`<div id="text" contenteditable>one <b>two</b> three</div><script>host.attachShadow({ mode: "open" }).innerHTML = "<p><input></p>"</script>`)
+	}
+	site, p := openSite(t, browser, map[string]string{"index.html": page("zero"), "inner.html": document("<p><input>"), "style.css": ""})
+	p.connected() // the frame
+	type place struct{ focus, value string }
+	places := []place{
+		{"host.shadowRoot.querySelector('input')", "value"},
+		{"inner.contentDocument.querySelector('input')", "value"},
+		{"inline.contentDocument.querySelector('input')", "value"},
+	}
+	for i, place := range places {
+		p.do("inner.contentWindow.focus(); " + place.focus + ".focus()")
+		p.press(fmt.Sprint("typed ", i))
+		p.shows(place.focus+".value", fmt.Sprint("typed ", i))
+	}
+	p.do("text.focus(); getSelection().setBaseAndExtent(text.querySelector('b').firstChild, 1, text.querySelector('b').firstChild, 2)")
+	p.press("-")
+	p.edit(site, "index.html", page("one"), "document.querySelector('h1').innerText", "one")
+	for i, place := range places {
+		p.shows(place.focus+"?.value", fmt.Sprint("typed ", i))
+	}
+	p.shows("text.innerHTML", "one <b>t-o</b> three")
+	p.shows("document.activeElement.id", "text")
+	p.press("+") // where the caret was
+	p.shows("text.innerHTML", "one <b>t-+o</b> three")
+	p.do(places[0].focus + ".focus()")
+	p.press("!")
+	p.edit(site, "index.html", page("two"), "document.querySelector('h1').innerText", "two")
+	p.shows("document.activeElement.id + host.shadowRoot.activeElement?.value.replace(/!/, '')", "hosttyped 0")
+	p.shows(places[1].focus+"?.value", "typed 1")
+	p.do("text.focus(); getSelection().setBaseAndExtent(text.firstChild, 1, text.lastChild, 3)")
+	p.edit(site, "index.html", page("three"), "document.querySelector('h1').innerText", "three")
+	p.shows("getSelection().toString()", "ne t-+o th")
+}
+
+func testTrustedTypes(t *testing.T, browser browser) {
+	page := func(title string) string {
+		return document(`<h1>` + title + `</h1><div contenteditable></div><input>`)
+	}
+	site, d := serve(t, map[string]string{"a.html": page("zero"), "b.html": page("zero"), "c.html": page("zero"), "style.css": ""})
+	for _, tt := range []struct{ file, policy, text string }{
+		{"a.html", "require-trusted-types-for 'script'", "typed"},
+		{"b.html", "require-trusted-types-for 'script'; trusted-types 'none'", ""},
+		{"c.html", "require-trusted-types-for 'script'; connect-src 'none'", ""},
+	} {
+		proxied := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			w.Header().Set("Content-Security-Policy", tt.policy)
+			next.ServeHTTP(w, r)
+		})
+		p := openUnconnected(t, browser, proxied+"/"+tt.file)
+		p.allowErrors("execlogd: ", "Content Security Policy", "Content-Security-Policy", "TrustedTypePolicy", "TrustedHTML")
+		if strings.Contains(tt.policy, "connect-src") {
+			err := eventually(t.Context(), "the log to name the page", func() bool {
+				return strings.Contains(d.stderr.String(), "page="+proxied+"/c.html directive=connect-src")
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		p.connected()
+		p.keys("[contenteditable]", "typed")
+		p.keys("input", "typed")
+		p.shows("document.querySelector('input').value + document.querySelector('[contenteditable]').innerText", "typedtyped")
+		p.edit(site, tt.file, page("one"), "document.querySelector('h1').innerText", "one")
+		p.shows("document.querySelector('input').value", "typed")
+		p.shows("document.querySelector('[contenteditable]').innerText", tt.text)
+		said := func() bool { return strings.Contains(strings.Join(p.state().errors, "\n"), "execlogd: text is lost") }
+		if tt.text == "" {
+			if err := eventually(t.Context(), "the console to say what is lost", said); err != nil {
+				t.Errorf("%v: it says %q", err, p.state().errors)
+			}
+		} else if said() {
+			t.Errorf("%s: the console says %q", tt.policy, p.state().errors)
+		}
+		p.edit(site, tt.file, page("two"), "document.querySelector('h1').innerText", "two") // it is alive
+	}
+}
+
+func testFrameElsewhere(t *testing.T, browser browser) {
+	page := func(address, inline string) string {
+		return document(`<iframe id="first" src="` + address + `"></iframe><iframe id="second" srcdoc="` + inline + `"></iframe><object id="third" data="` + address + `"></object>`)
+	}
+	site, p := openSite(t, browser, map[string]string{
+		"index.html": page("a.html", "one"), "style.css": "",
+		"a.html": document("a"), "b.html": document("b"), "c.html": document("c"),
+	})
+	const shown = "[first, second, third].map(e => e.contentDocument.body.innerText.trim()).join()"
+	p.shows(shown, "a,one,a")
+	p.edit(site, "index.html", page("b.html", "two"), shown, "b,two,b")
+	// Where the reader has gone in a frame, Firefox stays.
+	if browser.name() == "firefox" {
+		p.shows("document.readyState + first.contentDocument.readyState", "completecomplete")
+		p.do("first.contentWindow.location = 'c.html'")
+		p.shows(shown, "c,two,b")
+		p.edit(site, "index.html", page("b.html", "three"), shown, "c,three,b")
+	}
+	p.shows("history.length <= 3", "true")
+}
+
+func testBrokenMeanwhile(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{"index.html": form("zero"), "style.css": ""})
 	p.keys("[name=text]", "half a sen")
 	p.edit(site, "index.html", document("<h1>broken</h1><!--"), "document.querySelector('h1').innerText", "broken")
@@ -325,7 +507,7 @@ func testBrokenMeanwhile(t *testing.T, browser context.Context) {
 
 // A reloaded page that grows by a script is scrolled when it is long enough, unless
 // its reader has scrolled by then.
-func testScrolls(t *testing.T, browser context.Context) {
+func testScrolls(t *testing.T, browser browser) {
 	page := func(title string) string {
 		return document(`<h1>` + title + `</h1><div id="late" style="height: 2000px"></div>` +
 			`<script>addEventListener("load", () => setTimeout(() => late.style.height = "5000px", 1500))</script>`)
@@ -334,13 +516,13 @@ func testScrolls(t *testing.T, browser context.Context) {
 	p.shows("late.style.height", "5000px")
 	p.do("scrollTo(0, 4000)")
 	p.edit(site, "index.html", page("one"), "document.querySelector('h1').innerText + document.readyState", "onecomplete")
-	devtools(p, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: 100, Y: 100, DeltaX: 1, DeltaY: -300})
+	p.wheel(1, -300)
 	p.shows("late.style.height", "5000px")
 	time.Sleep(quietTime / 3)
 	p.shows("scrollY < 2500", "true")
 }
 
-func testNoStorage(t *testing.T, browser context.Context) {
+func testNoStorage(t *testing.T, browser browser) {
 	page := func(text string) string {
 		return `<!doctype html><link rel="icon" href="data:,"><p>` + text + `<script>Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError") } })</script>`
 	}
@@ -348,7 +530,7 @@ func testNoStorage(t *testing.T, browser context.Context) {
 	p.edit(site, "index.html", page("one"), "document.querySelector('p').innerText", "one")
 }
 
-func testBetween(t *testing.T, browser context.Context) {
+func testBetween(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	asked, goOn := make(chan struct{}, 1), make(chan struct{})
 	late := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -371,7 +553,7 @@ func testBetween(t *testing.T, browser context.Context) {
 
 // A page was saved as a file by the browser: its old page token would always say
 // that it has missed changes. It must not reload again and again.
-func testSavedPageToken(t *testing.T, browser context.Context) {
+func testSavedPageToken(t *testing.T, browser browser) {
 	page := func(text string) string {
 		return document("<p>" + text + `<script src="livereload.js?port=&amp;path=livereload?OLDEPOCHAA.7.1000" async></script>`)
 	}
@@ -404,12 +586,12 @@ func reconnects(t *testing.T, p *tab, site string, d *daemon, meanwhile func()) 
 	}
 	began := time.Now()
 	p.connected()
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 5*time.Second { // a second where nobody else works
 		t.Errorf("the page took %v to find the server", took)
 	}
 }
 
-func testRestart(t *testing.T, browser context.Context) {
+func testRestart(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p := open(t, browser, d.URL+"/")
 	p.uses("/style.css")
@@ -422,7 +604,7 @@ func testRestart(t *testing.T, browser context.Context) {
 	p.shows("window.visits", "7")
 }
 
-func testAwayChange(t *testing.T, browser context.Context) {
+func testAwayChange(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p := open(t, browser, d.URL+"/")
 	p.uses("/style.css")
@@ -431,18 +613,24 @@ func testAwayChange(t *testing.T, browser context.Context) {
 	p.sameLoads(3) // of which one is the reconnection
 }
 
-func testBack(t *testing.T, browser context.Context) {
+func testBack(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": paint(1)})
 	p.uses("/style.css")
 	p.do(`addEventListener("pageshow", event => window.kept = event.persisted); location = "/next.html"`)
 	p.connected()
 	p.repaint(site, 2)
 	p.do("history.back()")
-	p.shows("document.querySelector('p').innerText + window.kept", "texttrue")
+	p.shows("document.querySelector('p').innerText", "text")
 	p.shows(color, rgb(2))
+	// Firefox decides whether to keep a page as beforeunload returns, when the socket is
+	// still being closed. So it loads the page again.
+	if browser.name() == "chromium" {
+		p.shows("window.kept", "true")
+	}
 }
 
-func testFrozen(t *testing.T, browser context.Context) {
+func testFrozen(t *testing.T, browser browser) {
+	onlyChromium(t, browser, "it alone freezes pages")
 	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
 	p, other := open(t, browser, d.URL+"/"), open(t, browser, d.URL+"/")
 	p.uses("/style.css")
@@ -455,7 +643,7 @@ func testFrozen(t *testing.T, browser context.Context) {
 	p.shows(color, rgb(2))
 }
 
-func testHidden(t *testing.T, browser context.Context) {
+func testHidden(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{"index.html": document("<p>zero"), "style.css": paint(1)})
 	p.uses("/style.css")
 	p.hide(true)
@@ -473,18 +661,18 @@ func testHidden(t *testing.T, browser context.Context) {
 	p.sameLoads(2)
 }
 
-func testLeaving(t *testing.T, browser context.Context) {
+func testLeaving(t *testing.T, browser browser) {
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": ""})
 	p := open(t, browser, d.URL+"/")
 	for i := range 5 {
-		p.do("location.reload()")
+		p.do("setTimeout(() => location.reload())") // which no answer comes too late for
 		p.connected()
 		p.do(fmt.Sprintf("location = '/next.html?%d'", i))
 		p.connected()
 		p.navigate(fmt.Sprint(d.URL, "/?", i))
 		p.navigate(d.URL + "/next.html") // at once, before its websocket is open
 		p.awaited = p.state().infos
-		p.do("location.reload()")
+		p.do("setTimeout(() => location.reload())") // which no answer comes too late for
 		p.connected()
 	}
 }
@@ -492,7 +680,7 @@ func testLeaving(t *testing.T, browser context.Context) {
 // panel is a JavaScript expression for the panel that shows errors.
 const panel = "[...document.documentElement.children].find(e => e.shadowRoot)?.shadowRoot.firstChild"
 
-func testOverlay(t *testing.T, browser context.Context) {
+func testOverlay(t *testing.T, browser browser) {
 	const name = "<b onclick=x>.css"
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text <input autofocus><link rel="stylesheet" href="` + url.PathEscape(name) + `">`),
@@ -506,12 +694,12 @@ func testOverlay(t *testing.T, browser context.Context) {
 	p.shows(panel+".textContent.includes('"+name+"')", "true")
 	p.shows(panel+".querySelector('b')", "null")
 	p.shows(panel+".getAttribute('role')", "alert")
-	p.shows(panel+".getBoundingClientRect().bottom === innerHeight", "true")
+	p.shows("Math.round("+panel+".getBoundingClientRect().bottom) === innerHeight", "true")
 	p.shows(color, rgb(1)) // what there was is better than nothing
 	p.shows("document.activeElement.localName", "input")
 	p.shows("(r => document.elementFromPoint(10, r.top + 10).shadowRoot !== null)("+panel+".getBoundingClientRect())", "true")
 
-	p.press(kb.Escape)
+	p.press(keyEscape)
 	p.shows(panel, "undefined")
 	remove(t, site, "style.css")
 	p.shows(panel+".querySelectorAll('h2').length", "2") // they are others
@@ -523,9 +711,55 @@ func testOverlay(t *testing.T, browser context.Context) {
 	p.sameLoads(1)
 }
 
+// The panel has what the compiler says is wrong, a link to the place, the lines around it and
+// the colours of a terminal. Who looks from elsewhere gets no link, and no line of the file.
+func testPlace(t *testing.T, browser browser) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip(err)
+	}
+	site := t.TempDir()
+	write(t, site, map[string]string{
+		"public/index.html": document("<p>text"),
+		"public/style.css":  "",
+		"src/a.c":           "int f(void) {\n\treturn 1;\n}\n",
+		"x.toml": "[server]\nroot = 'public'\nafter = ['build']\neditor = 'vscode'\n" +
+			"[[route]]\nname = 'build'\nroot = 'src'\ndir = '.'\nmatch = '*.c'\n" +
+			"run = ['gcc', '-fdiagnostics-color=always', '-fsyntax-only', 'src/a.c']\n",
+	})
+	d, err := startDaemon(t, site, "-config", filepath.Join(site, "x.toml"), "-port", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forwarded := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r.Header.Set("Via", "1.1 proxy") // ReverseProxy drops X-Forwarded-For
+		next.ServeHTTP(w, r)
+	})
+	own, other := open(t, browser, d.URL+"/"), open(t, browser, forwarded+"/")
+
+	save(t, site, "src/a.c", "int f(void) {\n\treturn missing;\n}\n")
+	const link = panel + ".querySelector('a')"
+	for _, p := range []*tab{own, other} {
+		p.shows(panel+".querySelector('h2').textContent.startsWith('build: ‘missing’ undeclared')", "true")
+		p.shows(panel+".querySelector('code').textContent", "src/a.c:2:16")
+		p.shows(panel+".querySelector('.output').textContent.includes('return missing;')", "true")
+		p.shows("getComputedStyle("+panel+".querySelector('.output .red.bold')).color !== getComputedStyle("+panel+").color", "true")
+		p.shows(panel+".querySelector('.note').textContent", "gcc: exit status 1")
+	}
+	own.shows(link+".getAttribute('href')", "vscode://file"+site+"/src/a.c:2:16")
+	own.shows(panel+".querySelector('.here').textContent", "2\treturn missing;")
+	own.shows(panel+".querySelectorAll('.source span').length", "4")
+	other.shows(link, "null")
+	other.shows(panel+".querySelector('.source')", "null")
+
+	save(t, site, "src/a.c", "int f(void) {\n\treturn 2;\n}\n")
+	own.shows(panel, "undefined")
+	other.shows(panel, "undefined")
+}
+
 // A phone shrinks a page without a viewport element. The panel is readable all the
 // same.
-func testPhone(t *testing.T, browser context.Context) {
+func testPhone(t *testing.T, browser browser) {
+	onlyChromium(t, browser, "WebDriver BiDi cannot make Firefox shrink pages as on a phone")
 	files := map[string]string{"style.css": ""}
 	for name, head := range map[string]string{"old": "", "fit": `<meta name="viewport" content="width=device-width">`} {
 		files[name+".html"] = strings.Replace(document("<p>text"), "<head>", "<head>"+head, 1)
@@ -542,7 +776,7 @@ func testPhone(t *testing.T, browser context.Context) {
 	old.shows("innerWidth", "980")
 }
 
-func testFrames(t *testing.T, browser context.Context) {
+func testFrames(t *testing.T, browser browser) {
 	site, p := openSite(t, browser, map[string]string{
 		"index.html": document(`<p>text<iframe src="inner.html"></iframe>`),
 		"inner.html": document("<p>zero"),
@@ -555,7 +789,7 @@ func testFrames(t *testing.T, browser context.Context) {
 	p.shows("window.visits", "7")
 }
 
-func testPolicy(t *testing.T, browser context.Context) {
+func testPolicy(t *testing.T, browser browser) {
 	const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:"
 	site, d := serve(t, map[string]string{
 		"header.html": document("<p>text"),
@@ -580,21 +814,21 @@ func testPolicy(t *testing.T, browser context.Context) {
 	}
 }
 
-func testForbidden(t *testing.T, browser context.Context) {
+func testForbidden(t *testing.T, browser browser) {
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
 	proxied := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		w.Header().Set("Content-Security-Policy", "connect-src 'none'; script-src 'self'")
 		next.ServeHTTP(w, r)
 	})
 	p := openUnconnected(t, browser, proxied+"/")
-	p.allowErrors("Content Security Policy")
+	p.allowErrors("Content Security Policy", "Content-Security-Policy")
 	line := regexp.MustCompile(`level=WARN msg="page's policy blocks live reload" page=` + regexp.QuoteMeta(proxied) + `/ directive=connect-src`)
 	for range 2 {
 		if err := eventually(p.ctx, "the log to name the page", func() bool { return line.MatchString(d.stderr.String()) }); err != nil {
 			t.Fatal(err)
 		}
-		p.do("location.reload()")
-		time.Sleep(quietTime) // and no more attempts
+		p.do("setTimeout(() => location.reload())") // which no answer comes too late for
+		time.Sleep(quietTime)                       // and no more attempts
 	}
 	if lines := line.FindAllString(d.stderr.String(), -1); len(lines) != 1 {
 		t.Errorf("%d lines in the log, want 1", len(lines))

@@ -1,15 +1,16 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"regexp"
 	"strings"
 	"testing"
 )
 
-// The log names a page if, and only if, its policy prevents Chromium from connecting.
-func TestPoliciesThatBlock(t *testing.T) {
+// The log names a page if, and only if, its policy prevents a browser from connecting.
+func TestPoliciesThatBlock(t *testing.T) { inBrowsers(t, testPoliciesThatBlock) }
+
+func testPoliciesThatBlock(t *testing.T, browser browser) {
 	policies := []string{
 		// Only the page itself can report these. They come first, because the log
 		// limits such lines.
@@ -37,7 +38,6 @@ func TestPoliciesThatBlock(t *testing.T) {
 	for i, policy := range policies {
 		files[fmt.Sprintf("%d.html", i)] = strings.Replace(document("<p>text"), `<link`, `<meta http-equiv="Content-Security-Policy" content="`+policy+`"><link`, 1)
 	}
-	browser := startChromium(t)
 	_, d := serve(t, files)
 	for i, policy := range policies {
 		blocked := !connects(t, browser, fmt.Sprintf("%s/%d.html", d.URL, i))
@@ -55,14 +55,15 @@ func TestPoliciesThatBlock(t *testing.T) {
 }
 
 // connects reports whether a page opens its websocket, or its policy prevents it.
-func connects(t *testing.T, browser context.Context, url string) (ok bool) {
+func connects(t *testing.T, browser browser, url string) (ok bool) {
 	t.Helper()
 	p := newTab(t, browser)
 	p.navigate(url)
 	err := eventually(p.ctx, url+" to connect or not", func() bool {
 		state := p.state()
 		ok = state.infos > 0
-		return ok || strings.Contains(strings.Join(state.errors, "\n"), "Connecting to 'ws://")
+		errors := strings.Join(state.errors, "\n")
+		return ok || strings.Contains(errors, "Connecting to 'ws://") || strings.Contains(errors, "(connect-src) at ws://")
 	})
 	if err != nil {
 		t.Fatal(err)

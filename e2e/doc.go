@@ -1,6 +1,6 @@
 // Package e2e tests execlogd from outside, as its users meet it: the built program,
-// driven by scripts; Chromium, with pages that it serves; and a systemd that runs it
-// as a service.
+// driven by scripts; Chromium and Firefox, with pages that it serves; and a systemd that
+// runs it as a service.
 //
 // It is a module of its own, so that the requirements of these tests are not those of
 // the program, and it imports nothing of the program. TestMain builds the binary, with
@@ -10,7 +10,7 @@
 // What is tested:
 //
 //	script_test.go     TestScripts: testdata/*.txtar, and the commands of these scripts
-//	browser_test.go    pages in Chromium: our client, livereload-js, pages from elsewhere
+//	browser_test.go    pages in browsers: our client, livereload-js, pages from elsewhere
 //	client_test.go     what our own client does: state, errors, reconnecting, missed changes
 //	csp_test.go        pages with a Content-Security-Policy
 //	proxy_test.go      pages behind a proxy
@@ -19,16 +19,20 @@
 //	openfile_test.go   files that a program keeps open for writing
 //	unreadlog_test.go  a log that nobody reads
 //	examples_test.go   examples/goserver and examples/inbox
+//	builders_test.go   the programs that the key builder knows, from Debian and from npm
 //	systemd_test.go    make install, systemctl, socket activation
 //	servicedoc_test.go the commands of docs/service.md
 //	install_test.go    tools/install-missing
 //	losses_test.go     files and requests that restarts lose (make losses)
+//	sites_test.go      how fast saves show, beside the servers of generators (make bench-sites)
 //	screenshot_test.go makes the GIF of README
 //
 // What they use:
 //
 //	daemon_test.go      one running execlogd
-//	chromium_test.go    Chromium and its tabs
+//	browsers_test.go    browsers and their tabs: tests run in each browser
+//	chromium_test.go    Chromium, over its DevTools protocol
+//	firefox_test.go     Firefox, over WebDriver BiDi
 //	liveclient_test.go  the client's side of the LiveReload protocol
 //	systemdhost_test.go the systemd that TestSystemd talks to
 //

@@ -2,6 +2,11 @@ module github.com/execlog/execlogd/e2e
 
 go 1.26.0
 
+ignore (
+	./builders/node_modules
+	./node_modules
+)
+
 require (
 	github.com/chromedp/cdproto v0.159.2
 	github.com/chromedp/chromedp v0.23.0

@@ -46,6 +46,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
+	defer endBrowsers()
 	return m.Run()
 }
 

@@ -11,7 +11,9 @@ import (
 
 // Pages are refreshed through a proxy: by another host name, below a path, over TLS, and
 // on the default ports.
-func TestBehindAProxy(t *testing.T) {
+func TestBehindAProxy(t *testing.T) { inBrowsers(t, testBehindAProxy) }
+
+func testBehindAProxy(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{
 		"index.html":     document(`<p><script src="app.js"></script>`),
 		"a/b/index.html": document(`<base href="/elsewhere/"><p><script src="../preview/app.js"></script>`),
@@ -23,10 +25,9 @@ func TestBehindAProxy(t *testing.T) {
 	plain, tls := startProxy(t, d, rewriteHost, httptest.NewServer), startProxy(t, d, rewriteHost, httptest.NewTLSServer)
 	kept := startProxy(t, d, keepHost, httptest.NewTLSServer)
 
-	browser := startChromium(t,
-		"MAP plain.example.com:80 "+plain.Host,
-		"MAP tls.example.com:443 "+tls.Host,
-		"MAP kept.example.com:443 "+kept.Host)
+	browser.mapName("plain.example.com:80", plain.Host)
+	browser.mapName("tls.example.com:443", tls.Host)
+	browser.mapName("kept.example.com:443", kept.Host)
 	tests := []struct{ name, url string }{
 		{"port 80", "http://plain.example.com/"},
 		{"port 80, a prefix", "http://plain.example.com/preview/"},

@@ -50,7 +50,7 @@ func TestScreenshot(t *testing.T) {
 	page.connected()
 	editor := openUnconnected(t, browser, "about:blank")
 	for _, p := range []*tab{page, editor} {
-		if err := chromedp.Do(p.ctx, chromedp.EmulateViewport(paneWidth, paneHeight)); err != nil {
+		if err := chromedp.Do(p.driver.(chromiumTab).ctx, chromedp.EmulateViewport(paneWidth, paneHeight)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,7 +147,7 @@ func (m *movie) shoot(delay int) {
 	m.t.Helper()
 	frame := image.NewRGBA(image.Rect(0, 0, 2*paneWidth, paneHeight))
 	for i, p := range []*tab{m.editor, m.page} {
-		data, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+		data, err := chromedp.Run(p.driver.(chromiumTab).ctx, chromedp.CaptureScreenshot())
 		if err != nil {
 			m.t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"net/http/httptest"
 	"net/http/httputil"
 	"regexp"
@@ -12,8 +11,9 @@ import (
 
 // The status page is live: it changes without moving the focus, and keeps open what
 // the reader has opened.
-func TestStatusPage(t *testing.T) {
-	browser := startChromium(t)
+func TestStatusPage(t *testing.T) { inBrowsers(t, testStatusPage) }
+
+func testStatusPage(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{
 		"index.html": document("<p>text"),
 		"other.html": document("<p>other"),
@@ -47,7 +47,7 @@ func TestStatusPage(t *testing.T) {
 }
 
 // openStatus opens a status page in a new tab, and returns when it is live.
-func openStatus(t *testing.T, browser context.Context, url string) *tab {
+func openStatus(t *testing.T, browser browser, url string) *tab {
 	t.Helper()
 	p := openUnconnected(t, browser, url)
 	p.shows("state.textContent", "Live")
@@ -56,8 +56,9 @@ func openStatus(t *testing.T, browser context.Context, url string) *tab {
 
 // The status page shows the runs of routes while they go on, and keeps open what the
 // reader has opened. Only the owner sees commands and output.
-func TestStatusPageShowsRuns(t *testing.T) {
-	browser := startChromium(t)
+func TestStatusPageShowsRuns(t *testing.T) { inBrowsers(t, testStatusPageShowsRuns) }
+
+func testStatusPageShowsRuns(t *testing.T, browser browser) {
 	dir := t.TempDir()
 	write(t, dir, map[string]string{
 		"site/index.html": document("<p>text"),
@@ -115,13 +116,13 @@ run = ["true"]
 // Without JavaScript the status page shows the state at the time of loading. Below a
 // proxy's prefix it finds its style sheet and script.
 func TestStatusPageWithoutScript(t *testing.T) {
-	browser := startChromium(t)
+	browser := startChromium(t) // WebDriver BiDi cannot do it in Firefox yet
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
 	front := startProxy(t, d, func(*httputil.ProxyRequest) {}, httptest.NewServer)
 	open(t, browser, d.URL+"/")
 	p := openStatus(t, browser, front.String()+"/preview/.execlogd/")
 	const look = "[pages.innerText, [...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length, getComputedStyle(totals).display].join().replace(/[\\d:]+ (AM|PM|UTC)/g, 'TIME')"
-	live, err := evaluate[string](p, look)
+	live, err := p.evaluate(look)
 	if err != nil {
 		t.Fatal(err)
 	}

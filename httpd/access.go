@@ -58,14 +58,24 @@ func accessOf(r *http.Request) access {
 type accessRules struct {
 	hosts   []string // lower case; a leading dot means everything below as well
 	origins []string // lower case
-	machine string   // the machine's name
+	shared  []string // origins of Options.CORS, lower case
+	machine []string // names of the machine
 	files   bool     // files are served
 }
 
 func newAccessRules(opts Options) (*accessRules, error) {
 	rules := &accessRules{files: opts.Root != ""}
 	if name, err := os.Hostname(); err == nil {
-		rules.machine = strings.ToLower(name)
+		rules.machine = machineNames(name)
+	}
+	for _, entry := range opts.CORS {
+		if err := CheckCORS(entry); err != nil {
+			return nil, err
+		}
+		if origin, err := parseAllowedOrigin(entry); err == nil {
+			entry = origin
+		}
+		rules.shared = append(rules.shared, entry)
 	}
 
 	for _, entry := range opts.AllowHosts {
@@ -85,6 +95,17 @@ func newAccessRules(opts Options) (*accessRules, error) {
 	}
 
 	return rules, nil
+}
+
+// machineNames are the names of a machine with a host name: that, and as multicast DNS
+// and the network have it, its first label with .local and alone.
+func machineNames(name string) []string {
+	name = strings.ToLower(name)
+	label, _, _ := strings.Cut(name, ".")
+	if label == "" {
+		return nil
+	}
+	return []string{name, label, label + ".local"}
 }
 
 // CheckHost says what is wrong with an entry of Options.AllowHosts, as New does.
@@ -146,7 +167,7 @@ func (rules *accessRules) resolve(r *http.Request) access {
 	// A proxy on this machine may put another name into Host. Its word counts if the
 	// name that it forwards is one of ours, as Host has to be. No page can make the
 	// header up: a websocket has no header of a page's choosing, and before a fetch
-	// with one the browser asks, and is refused. X-Forwarded-Proto is not needed,
+	// with one the browser asks, and is refused, except for files and by Options.CORS. X-Forwarded-Proto is not needed,
 	// since a port that the origin's own scheme implies may be left out.
 	if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" && local {
 		first, _, _ := strings.Cut(forwarded, ",") // in a row of proxies it is the browser's
@@ -167,7 +188,7 @@ func (rules *accessRules) resolve(r *http.Request) access {
 
 // allows reports whether a request may address the server as host.
 func (rules *accessRules) allows(host string, r *http.Request) bool {
-	if isLoopback(host) || host == rules.machine {
+	if isLoopback(host) || slices.Contains(rules.machine, host) {
 		return true
 	}
 	if slices.ContainsFunc(rules.hosts, func(h string) bool {

@@ -27,7 +27,7 @@
 // Options.Private are served by no name. Only regular files are opened.
 //
 // A directory is shown by its index.html or else as a list (?sort=name, size or date,
-// &order=asc or desc). /a shows a.html if there is no a. 404.html at the top of the
+// &order=asc or desc), filtered by ?q= and shown in pages of 1000 (?page=). /a shows a.html if there is no a. 404.html at the top of the
 // root is shown for what is missing. Ranges and conditional requests work as in
 // [http.ServeContent]. The type of a file goes by its name.
 //
@@ -43,12 +43,16 @@
 //
 // # The script
 //
-// Each page that a browser shows gets a script element. Its URL is relative, so that a
-// proxy may put the site below a path. It comes behind the start tag of head, else of
-// html, else behind the doctype, else at the start. The following are sent unchanged:
-// pages that have a LiveReload script, pages in UTF-16, answers to a script's own fetch
-// (by Sec-Fetch-Dest), and pages whose first 256 KiB are comments. With
-// Options.NoInject a page that links livereload.js itself is kept up to date.
+// Each page that a browser shows gets a script element, in HTML, XHTML and SVG. Its URL
+// is relative, so that a proxy may put the site below a path. It comes behind the start
+// tag of head, else of html or svg, else behind the doctype, else at the start. The
+// following are sent unchanged: pages that have a LiveReload script, pages in UTF-16, and
+// pages whose first 256 KiB are comments. With Options.NoInject a page that links
+// livereload.js itself is kept up to date.
+//
+// So are images, and what a script fetches. Sec-Fetch-Dest says what a request is for.
+// Where it is missing, as over plain HTTP from another machine, or says that it is a
+// fetch, as a service worker's of a page is, a page is what Accept names text/html for.
 //
 // The script needs 'self' in the connect-src of a Content-Security-Policy, or in
 // default-src if there is no connect-src. The log names, once for each policy, a page
@@ -56,7 +60,8 @@
 // was forbidden.
 //
 // The script finds what a page uses in the browser's resource timing and in the
-// document. It cannot find files that workers load. After a reload the page gets back
+// document. Of files that workers and worklets load it is told by the server, which knows
+// them by their Referer. After a reload the page gets back
 // scroll positions, the focus and what was typed or chosen (passwords, files and credit
 // cards excepted). A hidden page waits until it is visible.
 //
@@ -99,7 +104,16 @@
 //
 // A file that a page uses and that is gone or unreadable is an error. Our client shows
 // it until it is over, and only then does the page reload. A file that never was there
-// is no error. SetError shows other errors in the same way.
+// is no error. SetError shows other errors in the same way, with the place in a file, which
+// Options.Editor makes a link for the owner.
+//
+// # Sync
+//
+// With Options.Sync, what the reader of a page does to it is relayed to the other pages of
+// this server with the same path and query, and done to them by our client: clicks,
+// scrolling, and what is entered into fields, except for passwords and cards. It is
+// relayed as it is, up to 8 KiB of an event and 200 events a second of all pages together.
+// A page with another client, or of another server, takes no part.
 //
 // # Catching up
 //
@@ -110,8 +124,14 @@
 // was set back. A page does not reload twice for the same reason.
 //
 // A page that does not report what it uses catches up only while the same Server goes
-// on. A page does not learn of changes of the target of a symbolic link through which it
-// is reached.
+// on.
+//
+// # Symbolic links
+//
+// A link is followed below the root, if it is relative. A change of what a path leads
+// through, a link on the way or the file in the end, is a change of the path's file. A
+// link that leads out is answered as what is not there; its owner is shown where it leads,
+// and the log names it once. Pages that use it say so.
 //
 // # The websocket
 //
@@ -137,7 +157,8 @@
 // of pages' URLs are not shown. The page is not there without live reload.
 //
 // Only the owner is shown the places of directories, the addresses of browsers, and the
-// commands, paths, output and reasons of failure of runs. The owner has opened
+// commands, paths, output and reasons of failure of runs. Errors are shown to all, but for
+// links to their places and lines of files. The owner has opened
 // /.execlogd/?token=TOKEN with Options.Token, which leaves a cookie, or asks directly:
 // from this machine, by a program of the server's user or of root, with a loopback name
 // in Host, by HTTP/1.1, and without a header that browsers do not send by themselves, as
@@ -147,7 +168,8 @@
 // # Access control
 //
 // Host must be a loopback name or address, an address that the listener is bound to
-// (any of the machine's, for a wildcard), the machine's name, or in Options.AllowHosts.
+// (any of the machine's, for a wildcard), the machine's name (also its first label alone,
+// or with .local, as multicast DNS has it), or in Options.AllowHosts.
 // If a proxy on this machine puts another name into Host, the first of X-Forwarded-Host
 // is the page's server, if it would be allowed as Host.
 //
@@ -157,6 +179,8 @@
 // no files are served. Programs that are no browsers send no Origin and may listen.
 //
 // Pages of other sites may link to files but not embed them
-// (Cross-Origin-Resource-Policy: same-site). /livereload.js may be loaded from
-// anywhere.
+// (Cross-Origin-Resource-Policy). For a browser, all ports of a host are one site; pages
+// of other loopback names and of Options.AllowOrigins may embed files too. Options.CORS
+// says whose scripts may read files; nothing else is shared with them. /livereload.js may
+// be loaded from anywhere.
 package httpd

@@ -21,19 +21,17 @@ import (
 
 // serveFile answers a request for a file or directory beneath the root.
 func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
-	// Pages of another port of this machine may embed the files, those of other sites
-	// may not.
-	w.Header().Set("Cross-Origin-Resource-Policy", "same-site")
+	s.shareWith(w.Header(), r)
 	if s.live {
 		w.Header().Set("Cache-Control", "no-cache")
 	}
 
 	name, slash, ok := urlpath.FileName(r.URL.Path)
 	if !ok || strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f") {
-		s.serveNotFound(w, r)
+		s.serveNotFound(w, r, fs.ErrNotExist)
 		return
 	}
-	f, err := s.openRequested(name, slash)
+	f, r, err := s.openComplete(r, name, slash)
 	if err != nil {
 		s.serveError(w, r, err)
 		return
@@ -44,7 +42,7 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 	case !f.IsDir():
 		s.serveContent(w, r, f)
 	case slash:
-		s.serveDir(w, r, name, f)
+		s.serveListing(w, r, name, f)
 	default:
 		redirectToDir(w, r)
 	}
@@ -70,20 +68,21 @@ func (s *handler) openRequested(name string, slash bool) (*file, error) {
 	return f, err
 }
 
-// serveDir answers with the directory's index page, or else with a list of what is in
-// the directory. An index page that is there but cannot be read is an error: its
-// directory is not meant to be listed.
-func (s *handler) serveDir(w http.ResponseWriter, r *http.Request, name string, dir *file) {
-	index, err := s.openRegular(path.Join(name, urlpath.Index))
-	switch {
-	case err == nil:
-		defer index.Close()
-		s.serveContent(w, r, index)
-	case errors.Is(err, fs.ErrNotExist):
-		s.serveListing(w, r, name, dir)
-	default:
-		s.serveError(w, r, err)
+// openShown is openRequested with the index page in place of its directory, if there is
+// one. An index page that is there but cannot be read is an error: its directory is not
+// meant to be listed.
+func (s *handler) openShown(name string, slash bool) (*file, error) {
+	f, err := s.openRequested(name, slash)
+	if err != nil || !slash || !f.IsDir() {
+		return f, err
 	}
+
+	index, err := s.openRegular(path.Join(name, urlpath.Index))
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	f.Close()
+	return index, err
 }
 
 // redirectToDir adds the slash that makes a directory's relative links work. The
@@ -103,6 +102,8 @@ func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 		s.serveError(w, r, err)
 		return
 	}
+	s.noteWorkerFetch(r)
+	s.noteUse(r)
 	http.ServeContent(checkedWriter{w, f}, r, "", f.setValidators(w.Header(), variant), content)
 }
 
@@ -118,17 +119,26 @@ func (s *handler) content(h http.Header, r *http.Request, urlPath string, f *fil
 	s.noteServed(urlPath, f)
 	contentType := filetype.ContentType(f.name, head, int64(len(head)) < f.Size())
 	h.Set("Content-Type", contentType)
-	if !s.live || s.opts.NoInject || !strings.HasPrefix(contentType, "text/html") {
+	isXML := filetype.IsXMLPage(contentType)
+	if !s.live || s.opts.NoInject || !isXML && !strings.HasPrefix(contentType, "text/html") {
 		return f.content, "", nil
 	}
 
 	h.Add("Vary", "Sec-Fetch-Dest")
-	off, ok := inject.Offset(head)
-	if !ok || !isNavigation(r) {
+	if !isNavigation(r) {
+		return f.content, "", nil
+	}
+	offset, element := inject.Offset, token.Element(r)
+	if isXML {
+		offset, element = inject.OffsetXML, token.ElementXML(r)
+	}
+	off, ok := offset(head)
+	if !ok {
 		return f.content, "", nil
 	}
 	s.checkPolicies(f, head)
-	return inject.Splice(f.content, f.Size(), int64(off), token.Element(r)), "-" + token.String(), nil
+	s.checkScript(r)
+	return inject.Splice(f.content, f.Size(), int64(off), element), "-" + token.String(), nil
 }
 
 // head makes the content ready to be sent. It returns as much of its beginning as it
@@ -138,7 +148,7 @@ func (f *file) head() ([]byte, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
-	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" {
+	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" && !filetype.IsXMLPage(known) {
 		return nil, nil
 	}
 
@@ -151,12 +161,26 @@ func (f *file) head() ([]byte, error) {
 }
 
 // isNavigation reports whether the answer will be shown as a page. What a script
-// fetches is a fragment that the script puts into one. Clients that do not say are
-// taken for old browsers.
+// fetches is a fragment that the script puts into one.
+//
+// A service worker that passes a navigation on makes a fetch of it, but leaves Accept as
+// it was. Over plain HTTP from another machine browsers do not say what a request is
+// for, and neither do old ones. In both cases a page is what a request names text/html
+// for, and no library for scripts (X-Requested-With). What names nothing that it accepts
+// is no browser, and gets what a browser would.
+//
+// Accept is not in Vary: caches.match would then not find for a navigation what a service
+// worker has fetched. Other caches ask again (no-cache), and the ETags differ.
 func isNavigation(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Dest") {
-	case "", "document", "iframe", "frame", "embed", "object":
+	dest, accept := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Accept")
+	switch dest {
+	case "document", "iframe", "frame", "embed", "object":
 		return true
+	case "", "empty":
+		if dest == "" && accept == "" {
+			return true
+		}
+		return strings.Contains(accept, "text/html") && r.Header.Get("X-Requested-With") == ""
 	}
 	return false
 }
@@ -179,14 +203,40 @@ func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) 
 		s.logLimited(fileUnreadable, "path", clip(r.URL.Path), "err", err)
 		refuse(w, http.StatusInternalServerError, "this file cannot be read")
 	default: // not there, a name that is none, or a link that leads out
-		s.serveNotFound(w, r)
+		s.serveNotFound(w, r, err)
 	}
 }
 
+// A notFound is what the page about a file that is not there shows.
+type notFound struct {
+	Path   string // of the address, decoded
+	Link   string // that leads out, as it is at the top of a site; "" if there is none, or the reader may not know
+	Target string // of it
+	Near   []link // files whose names are like that
+}
+
 // serveNotFound answers with 404, and to a browser that wants a page with the site's
-// 404.html or else a page of our own. Either reloads when there is a file.
-func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
+// 404.html or else a page of our own. Either reloads when there is a file. A symbolic
+// link that leads out is logged once, and its owner is shown where it leads.
+func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request, why error) {
+	about := notFound{Path: printable(r.URL.Path)}
+	if out, ok := errors.AsType[*leadsOutError](why); ok {
+		link := printable("/" + out.link)
+		s.warned.once(strings.Join([]string{s.directory, link, "link", out.target}, "\x00"), func() bool {
+			return s.logLimited(linkLeadsOut, "path", clip(link), "target", clip(printable(out.target)))
+		})
+		if r.Header.Get("Origin") == "" && s.isOwner(r) { // a page of Options.CORS may read the answer
+			about.Link, about.Target = link, printable(out.target)
+		}
+	}
+
 	s.noteFailedFetch(r)
+	if r.Header.Get("Service-Worker") == "script" {
+		path := clip(r.URL.Path)
+		s.warned.once(s.directory+"\x00worker\x00"+path, func() bool {
+			return s.logLimited(workerMissing, "path", path, "remote", r.RemoteAddr)
+		})
+	}
 	if !isNavigation(r) {
 		w.Header().Add("Vary", "Sec-Fetch-Dest")
 		refuse(w, http.StatusNotFound, "not found")
@@ -197,7 +247,8 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request) {
 	token.Missing = true
 	f, err := s.openRegular(urlpath.NotFound)
 	if err != nil {
-		s.serveOwnPage(w, r, http.StatusNotFound, token, "not-found", nil)
+		about.Near = s.nearNames(r)
+		s.serveOwnPage(w, r, http.StatusNotFound, token, "not-found", about)
 		return
 	}
 	defer f.Close()

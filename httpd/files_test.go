@@ -277,6 +277,57 @@ func TestInjectedPagesAreWholeResponses(t *testing.T) {
 	}
 }
 
+// A page gets the script, whoever asks for it for the browser; a fragment does not.
+func TestWhatGetsTheScript(t *testing.T) {
+	const navigation = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	root := tree(t,
+		"a.html", "<p>", "a.xhtml", `<html xmlns="http://www.w3.org/1999/xhtml"><head></head></html>`,
+		"a.svg", `<svg xmlns="http://www.w3.org/2000/svg"></svg>`, "a.xml", "<a></a>", "a.js", "//", "empty.svg", "<svg/>")
+	run := serve(t, Options{Root: root})
+	tests := []struct {
+		name, path, dest, accept string
+		headers                  []string
+		want                     string // the document around the script, "" if it has none
+	}{
+		{"a navigation", "/a.html", "document", navigation, nil, "*<p>"},
+		{"a program that says nothing", "/a.html", "", "", nil, "*<p>"},
+		{"a service worker passes a navigation on", "/a.html", "empty", navigation, nil, "*<p>"},
+		{"plain HTTP from another machine", "/a.html", "", navigation, nil, "*<p>"},
+		{"a fetch", "/a.html", "empty", "*/*", nil, ""},
+		{"a fetch over plain HTTP from another machine", "/a.html", "", "*/*", nil, ""},
+		{"a fragment for jQuery", "/a.html", "empty", "text/html, */*; q=0.01", []string{"X-Requested-With", "XMLHttpRequest"}, ""},
+		{"a fragment for jQuery over plain HTTP", "/a.html", "", "text/html, */*; q=0.01", []string{"X-Requested-With", "XMLHttpRequest"}, ""},
+		{"HTML for a style sheet", "/a.html", "style", navigation, nil, ""},
+		{"XHTML", "/a.xhtml", "document", navigation, nil, `<html xmlns="http://www.w3.org/1999/xhtml"><head>*</head></html>`},
+		{"XHTML in a frame", "/a.xhtml", "iframe", navigation, nil, `<html xmlns="http://www.w3.org/1999/xhtml"><head>*</head></html>`},
+		{"XHTML that is fetched", "/a.xhtml", "empty", "*/*", nil, ""},
+		{"SVG", "/a.svg", "document", navigation, nil, `<svg xmlns="http://www.w3.org/2000/svg">*</svg>`},
+		{"SVG as an object", "/a.svg", "object", "*/*", nil, `<svg xmlns="http://www.w3.org/2000/svg">*</svg>`},
+		{"SVG as an image", "/a.svg", "image", "image/avif,image/svg+xml,*/*;q=0.8", nil, ""},
+		{"SVG as an image over plain HTTP", "/a.svg", "", "image/avif,image/svg+xml,*/*;q=0.8", nil, ""},
+		{"SVG without anything in it", "/empty.svg", "document", navigation, nil, ""},
+		{"other XML", "/a.xml", "document", navigation, nil, ""},
+		{"a script", "/a.js", "document", navigation, nil, ""},
+	}
+	for _, tt := range tests {
+		_, body := run.get(t, "GET", tt.path, append(tt.headers, "Sec-Fetch-Dest", tt.dest, "Accept", tt.accept)...)
+		element := run.element(tt.path)
+		if tt.path != "/a.html" {
+			token, _, _ := strings.Cut(strings.TrimPrefix(element, `<script src="`), `"`)
+			element = `<script xmlns="http://www.w3.org/1999/xhtml" src="` + token + `" async="async"></script>`
+		}
+		want := strings.Replace(tt.want, "*", element, 1)
+		if want == "" {
+			file, err := os.ReadFile(root + tt.path)
+			check(t, err)
+			want = string(file)
+		}
+		if body != want {
+			t.Errorf("%s: got %s\nwant %s", tt.name, body, want)
+		}
+	}
+}
+
 func TestRangesAndConditionsOfFiles(t *testing.T) {
 	root := tree(t, "a.mp4", "0123456789")
 	run := serve(t, Options{Root: root})

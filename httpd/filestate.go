@@ -48,16 +48,28 @@ func (s *handler) fileState(resource string) livereload.FileState {
 		}
 	}
 
+	var state livereload.FileState
 	switch {
 	case err == nil:
 		defer f.Close()
-		return s.openState(resource, f, listing)
+		if state = s.openState(resource, f, listing); f.real == f.name {
+			return state
+		}
+		name = f.name
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EIO):
 		return livereload.FileState{Kind: livereload.Unreadable, Name: name, Sum: sum(resource, "broken"), Err: err}
 	case errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return livereload.FileState{}
+	default:
+		state = s.missingState(resource, name)
 	}
-	return s.missingState(resource, name)
+
+	through, changed, err := linksOf(s.root.now().Root, name)
+	state.Through, state.Changed = through, max(state.Changed, changed)
+	if out, ok := errors.AsType[*leadsOutError](err); ok && state.Kind == livereload.Missing {
+		state.Err = out
+	}
+	return state
 }
 
 // openState is the state of a file that could be opened. listing says that a

@@ -23,6 +23,7 @@ type handler struct {
 	privatePaths []string // absolute
 	live         bool     // live reload is on
 	rules        *accessRules
+	editor       editor
 
 	replaced context.Context // ends when another handler is in its place, or the Server is closed
 	cancel   context.CancelFunc
@@ -34,12 +35,17 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	editor, err := parseEditor(opts.Editor)
+	if err != nil {
+		return nil, err
+	}
 	next := &handler{
 		Server: s,
 		opts:   opts,
 		log:    cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
 		live:   !opts.NoLiveReload,
 		rules:  rules,
+		editor: editor,
 	}
 
 	for _, path := range opts.Private {
@@ -51,7 +57,7 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	}
 
 	if opts.Root != "" {
-		if next.root, err = openRoot(opts.Root, before); err != nil {
+		if next.root, err = openRoot(opts.Root, opts.Wait, before); err != nil {
 			return nil, err
 		}
 		next.directory = next.root.path
@@ -108,7 +114,7 @@ func (s *Server) Change(opts Options) error {
 
 // liveConfig is what live reload has to know of the handler.
 func (s *handler) liveConfig() *livereload.Config {
-	return &livereload.Config{Directory: s.directory, Enabled: s.live, Logger: s.log}
+	return &livereload.Config{Directory: s.directory, Enabled: s.live, Sync: s.opts.Sync, Logger: s.log}
 }
 
 // acquire returns the handler for a request, whose root must be released after it. ok
@@ -132,22 +138,24 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	if !ok {
 		return
 	}
+	if s.isPreflight(r) {
+		s.answerPreflight(w, r)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are understood here")
 		return
 	}
 
-	listener := listenerOf(r.Context())
-	statusOnly := listener != nil && listener.statusOnly
-
 	// These are all URLs that there are. Ours come first, so that a site cannot
 	// shadow them.
+	statusOnly := isStatusOnly(r)
 	switch path := r.URL.Path; {
 	case statusOnly && path == "/":
 		w.Header().Set("Location", "."+statusPath+"/")
 		w.WriteHeader(http.StatusSeeOther)
-	case (s.live || statusOnly) && (path == statusPath || strings.HasPrefix(path, statusPath+"/")):
+	case (s.live || statusOnly) && isStatus(path):
 		s.serveStatus(w, r)
 	case statusOnly:
 		refuse(w, http.StatusNotFound, "only "+statusPath+"/ is served here")
@@ -160,4 +168,16 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	default:
 		refuse(w, http.StatusNotFound, "no files are served here, only /livereload.js, /livereload and "+statusPath+"/")
 	}
+}
+
+// isStatusOnly reports whether a request came to a listener that serves nothing but the
+// status page.
+func isStatusOnly(r *http.Request) bool {
+	listener := listenerOf(r.Context())
+	return listener != nil && listener.statusOnly
+}
+
+// isStatus reports whether a URL path is that of the status page or below it.
+func isStatus(path string) bool {
+	return path == statusPath || strings.HasPrefix(path, statusPath+"/")
 }

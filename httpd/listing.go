@@ -3,7 +3,9 @@ package httpd
 import (
 	"cmp"
 	_ "embed"
+	"fmt"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
@@ -28,14 +30,31 @@ var styleCSS string
 
 var ownPages = template.Must(template.New("").Parse(ownPagesHTML))
 
+// listingJS shows times as the reader's clock has them.
+//
+//go:embed listing.js
+var listingJS string
+
 // A listing is what the page of a directory shows.
 type listing struct {
 	Path        string
-	Breadcrumbs []link
+	Name        string // of the directory; of the root, the host
+	Breadcrumbs []link // to the directories above
 	Summary     string
 	Columns     []heading
 	Entries     []entry
+	Parent      bool   // there is a directory above
+	Filter      string // names have this in them
+	Filtering   bool   // there is so much that a filter is of use
+	Sort, Order string // as in the query; "" for the usual
+	Pages       []link // the pages before and behind this one
 }
+
+// So many entries are shown at once, and a filter is offered from so many on.
+const (
+	listingPage   = 1000
+	listingFilter = 20
+)
 
 // A heading is the link above a column that sorts the listing by it.
 type heading struct {
@@ -51,6 +70,7 @@ type link struct {
 
 type entry struct {
 	link
+	file     string // its name
 	Dir      bool
 	Size     string
 	Bytes    int64
@@ -65,19 +85,79 @@ func (s *handler) serveListing(w http.ResponseWriter, r *http.Request, name stri
 		return
 	}
 
-	order := parseOrder(r.URL.Query())
-	about := listing{Path: printable(path.Join("/", name)), Breadcrumbs: breadcrumbs(name), Columns: order.headings()}
-	for _, d := range found {
-		if e, ok := s.entry(dir, d.Name()); ok {
-			about.Entries = append(about.Entries, e)
-		}
+	query := r.URL.Query()
+	order := parseOrder(query)
+	crumbs := breadcrumbs(name)
+	last := len(crumbs) - 1
+	about := listing{
+		Path: printable(path.Join("/", name)), Name: crumbs[last].Name, Breadcrumbs: crumbs[:last], Parent: last > 0,
+		Columns: order.headings(query.Get("q")), Filter: query.Get("q"), Filtering: len(found) > listingFilter,
 	}
-	slices.SortFunc(about.Entries, order.compare)
-	about.Summary = summary(about.Entries)
+	if last == 0 {
+		about.Name = printable(accessOf(r).reached)
+	}
+	if query.Has("sort") {
+		about.Sort, about.Order = order.by.Key, directions[order.descending].order
+	}
 
+	// What is not shown is not looked at, unless its place depends on that: a directory
+	// may have tens of thousands of names.
 	token := tokenOf(r)
 	token.Listing, token.Names = true, sumOfNames(found)
+	found = slices.DeleteFunc(found, func(d fs.DirEntry) bool {
+		return urlpath.IsHidden(d.Name()) || !strings.Contains(strings.ToLower(d.Name()), strings.ToLower(about.Filter))
+	})
+	entries := make([]entry, 0, len(found))
+	byName := order.by.Key == columns[0].Key
+	some := byName && len(found) > listingPage
+	for _, d := range found {
+		if e := (entry{link: linkTo(d.Name()), file: d.Name(), Dir: d.IsDir()}); some && d.Type()&fs.ModeSymlink == 0 {
+			entries = append(entries, e)
+		} else if e, ok := s.entry(dir, d.Name()); ok {
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, order.compare)
+	about.Summary = summary(entries, !some)
+
+	number, _ := strconv.Atoi(query.Get("page"))
+	pages := max(1, (len(entries)+listingPage-1)/listingPage)
+	number = min(max(number, 1), pages)
+	about.Pages = pageLinks(query, number, pages)
+	for _, e := range entries[(number-1)*listingPage : min(number*listingPage, len(entries))] {
+		if e.Modified.IsZero() {
+			var ok bool
+			if e, ok = s.entry(dir, e.file); !ok {
+				continue
+			}
+		}
+		about.Entries = append(about.Entries, e)
+	}
 	s.serveOwnPage(w, r, http.StatusOK, token, "listing", about)
+}
+
+// pageLinks link from one page of a listing to its neighbours, and name where one is.
+func pageLinks(query url.Values, number, pages int) (links []link) {
+	if pages == 1 {
+		return nil
+	}
+	to := func(page int) template.URL {
+		next := url.Values{"page": {strconv.Itoa(page)}}
+		for _, key := range []string{"q", "sort", "order"} {
+			if query.Has(key) {
+				next.Set(key, query.Get(key))
+			}
+		}
+		return template.URL("./?" + next.Encode())
+	}
+	if number > 1 {
+		links = append(links, link{"First", to(1)}, link{"Previous", to(number - 1)})
+	}
+	links = append(links, link{Name: fmt.Sprintf("Page %d of %d", number, pages)})
+	if number < pages {
+		links = append(links, link{"Next", to(number + 1)}, link{"Last", to(pages)})
+	}
+	return links
 }
 
 // entry describes what a link to name would lead to. ok is false if a request for it
@@ -92,7 +172,7 @@ func (s *handler) entry(dir *file, name string) (e entry, ok bool) {
 	}
 	found.Close()
 
-	e = entry{link: linkTo(name), Dir: info.IsDir(), Modified: info.ModTime().UTC()}
+	e = entry{link: linkTo(name), file: name, Dir: info.IsDir(), Modified: info.ModTime().UTC()}
 	if e.Dir {
 		e.Name += "/"
 		e.Href += "/"
@@ -102,8 +182,8 @@ func (s *handler) entry(dir *file, name string) (e entry, ok bool) {
 	return e, true
 }
 
-// summary says how many entries there are, and how large they are.
-func summary(entries []entry) string {
+// summary says how many entries there are, and how large they are if that is known.
+func summary(entries []entry, sized bool) string {
 	var dirs, files int
 	var size int64
 	for _, e := range entries {
@@ -119,7 +199,10 @@ func summary(entries []entry) string {
 		parts = append(parts, count(dirs, "directory", "directories"))
 	}
 	if files > 0 {
-		parts = append(parts, count(files, "file", "files"), humanSize(size))
+		parts = append(parts, count(files, "file", "files"))
+	}
+	if files > 0 && sized {
+		parts = append(parts, humanSize(size))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -231,7 +314,7 @@ func compareNames(a, b entry) int {
 
 // headings link to the other orders. That of the column by which the listing is
 // sorted reverses the order.
-func (o order) headings() (all []heading) {
+func (o order) headings(filter string) (all []heading) {
 	for _, c := range columns {
 		h, descending := heading{column: c}, c.descending
 		if c.Key == o.by.Key {
@@ -239,8 +322,11 @@ func (o order) headings() (all []heading) {
 		}
 
 		h.Href = "./"
-		if c.Key != columns[0].Key || descending {
-			h.Href = template.URL("./?sort=" + c.Key + "&order=" + directions[descending].order)
+		switch by := "sort=" + c.Key + "&order=" + directions[descending].order; {
+		case filter != "":
+			h.Href = template.URL("./?q=" + url.QueryEscape(filter) + "&" + by)
+		case c.Key != columns[0].Key || descending:
+			h.Href = template.URL("./?" + by)
 		}
 		all = append(all, h)
 	}

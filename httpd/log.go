@@ -22,6 +22,9 @@ type logKind struct {
 var (
 	hostRefused     = logKind{slog.LevelInfo, "host refused", logBurst}
 	originRefused   = logKind{slog.LevelInfo, "origin refused", logBurst}
+	linkLeadsOut    = logKind{slog.LevelInfo, "link leads out of the root", logPolicyBurst}
+	workerMissing   = logKind{slog.LevelInfo, "a browser has a service worker of another project", logBurst}
+	scriptNotLoaded = logKind{slog.LevelWarn, "page does not load the script for live reload", logBurst}
 	policyInPage    = logKind{slog.LevelWarn, "page's policy blocks live reload", logPolicyBurst} // found in a file
 	policyReported  = logKind{slog.LevelWarn, "page's policy blocks live reload", logBurst}       // by a page
 	noDescriptor    = logKind{slog.LevelWarn, "no file descriptor left", 1}                       // a state, not a fault of each request

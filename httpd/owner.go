@@ -30,11 +30,16 @@ func (s *handler) isOwner(r *http.Request) bool {
 	if slices.ContainsFunc(r.CookiesNamed(tokenCookie(r)), func(c *http.Cookie) bool { return s.isToken(c.Value) }) {
 		return true
 	}
+	return accessOf(r).direct && peerOf(r).isOwner()
+}
+
+// ownerCheck returns isOwner for a connection that a request becomes, or nil if that is not
+// the owner's. It does not keep the request.
+func (s *handler) ownerCheck(r *http.Request) func() bool {
 	if !accessOf(r).direct {
-		return false
+		return nil
 	}
-	uid, known := peerUser(r)
-	return known && isOwnUser(uid, os.Geteuid())
+	return peerOf(r).isOwner
 }
 
 // overflowUser is the user id that the kernel shows for users that a user
@@ -47,12 +52,33 @@ func isOwnUser(uid, own int) bool {
 	return uid != overflowUser && (uid == 0 || uid == own)
 }
 
-// peerUser is the user whose program is at the other end of a request's
-// connection, when that is on this machine. It is not known when the kernel does
-// not tell, as in a container without /proc, or when the program is gone.
-func peerUser(r *http.Request) (uid int, known bool) {
-	if conn, ok := r.Context().Value(connKey{}).(*net.UnixConn); ok {
-		err := control(conn, func(fd int) error {
+// A peer is the other end of a connection.
+type peer struct {
+	unix          *net.UnixConn
+	local, remote netip.AddrPort // where it is no unix socket
+}
+
+func peerOf(r *http.Request) peer {
+	conn, _ := r.Context().Value(connKey{}).(*net.UnixConn)
+	p := peer{unix: conn}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		p.local = local.AddrPort()
+	}
+	p.remote, _ = netip.ParseAddrPort(r.RemoteAddr)
+	return p
+}
+
+func (p peer) isOwner() bool {
+	uid, known := p.user()
+	return known && isOwnUser(uid, os.Geteuid())
+}
+
+// user is the user whose program is at the other end, when that is on this machine. It is
+// not known when the kernel does not tell, as in a container without /proc, or when the
+// program is gone.
+func (p peer) user() (uid int, known bool) {
+	if p.unix != nil {
+		err := control(p.unix, func(fd int) error {
 			peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 			if err == nil {
 				uid = int(peer.Uid)
@@ -61,9 +87,7 @@ func peerUser(r *http.Request) (uid int, known bool) {
 		})
 		return uid, err == nil
 	}
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if !ok || err != nil {
+	if !p.local.IsValid() || !p.remote.IsValid() {
 		return 0, false
 	}
 	// The tables are not read at once, and while connections come and go a line
@@ -71,7 +95,7 @@ func peerUser(r *http.Request) (uid int, known bool) {
 	const tries = 3
 	for range tries {
 		for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-			if uid, known := socketUser(table, remote, local.AddrPort()); known {
+			if uid, known := socketUser(table, p.remote, p.local); known {
 				return uid, true
 			}
 		}

@@ -166,7 +166,7 @@ func TestAsk(t *testing.T) {
 // A connection that is not there any more, or that the tables do not have, is
 // nobody's.
 func TestPeerIsUnknown(t *testing.T) {
-	if uid, known := peerUser(at("127.0.0.1:1", "GET", "/", "localhost")); known {
+	if uid, known := peerOf(at("127.0.0.1:1", "GET", "/", "localhost")).user(); known {
 		t.Errorf("a connection that never was is of user %d", uid)
 	}
 	for uid, want := range map[int]bool{0: true, 1000: true, 1001: false, overflowUser: false} {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Chromium is asked about the same policies in e2e.
+// Browsers are asked about the same policies in e2e.
 func TestBlockingDirective(t *testing.T) {
 	tests := []struct{ policy, want string }{
 		{"", ""},

@@ -25,7 +25,10 @@ type answer struct {
 	Command, Seen, Digest string
 	Reload                bool
 	Files                 []string
-	Errors                []struct{ Title, Text string }
+	Errors                []struct {
+		Title, Place, Href, Text string
+		Source                   []string
+	}
 }
 
 // String is the answer in a notation: "at", the files of a change with an

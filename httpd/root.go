@@ -31,8 +31,9 @@ type root struct {
 
 // openRoot opens a directory that is to be served. It makes sure that the directory
 // can be listed, so that a mistake shows at start and not in a browser. The root has
-// one user then. If before has the same path it is returned as it is.
-func openRoot(name string, before *root) (*root, error) {
+// one user then. If before has the same path it is returned as it is. With wait a directory
+// that is not there yet is one without files.
+func openRoot(name string, wait bool, before *root) (*root, error) {
 	path, err := filepath.Abs(name)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
@@ -42,6 +43,9 @@ func openRoot(name string, before *root) (*root, error) {
 	}
 
 	dir, err := openDir(path)
+	if wait && errors.Is(err, fs.ErrNotExist) {
+		dir, err = openNothing()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
@@ -75,6 +79,16 @@ func openDir(path string) (dir rootDir, err error) {
 	}
 	dir.info, err = dir.handle.Stat()
 	return dir, err
+}
+
+// openNothing opens a directory that is empty and stays so, as it is removed.
+func openNothing() (dir rootDir, err error) {
+	path, err := os.MkdirTemp("", "execlogd-")
+	if err != nil {
+		return dir, err
+	}
+	defer os.Remove(path)
+	return openDir(path)
 }
 
 func (d rootDir) close() error {
@@ -233,18 +247,47 @@ const maxLinks = 40
 
 // resolve follows the symbolic links in name, beginning in dir, and returns what that
 // leads to as a name relative to the root. Name must be clean, and dir without links.
+func resolve(root *os.Root, dir, name string) (real string, err error) {
+	return (&resolver{root: root}).resolve(dir, name)
+}
+
+// linksOf returns what a name leads through: its symbolic links, and what they lead to, or
+// the first name on the way that there is not. All are without links in their directory.
+// It is nil if there is no link. It also returns when a link changed last (ms since 1970),
+// and the error of resolve.
+func linksOf(root *os.Root, name string) (through []string, changed int64, err error) {
+	v := resolver{root: root}
+	real, err := v.resolve(".", name)
+	switch {
+	case len(v.links) == 0:
+		return nil, 0, err
+	case err == nil:
+		v.links = append(v.links, real)
+	case v.missing != "":
+		v.links = append(v.links, v.missing)
+	}
+	return v.links, v.changed, err
+}
+
+// A resolver follows symbolic links in names that are relative to a root.
+type resolver struct {
+	root    *os.Root
+	links   []string // that it has followed, without links in their directory
+	missing string   // what is not there
+	changed int64    // when a link changed last; ms since 1970
+}
+
+// resolve is the function of that name.
 //
 // What name leads to is not served if it is hidden by its own name, nor if a directory
 // on the way leads to something hidden: a link called env that leads to .env publishes
 // it no more than its own name does. A link does publish what has no hidden name itself
 // but is in a hidden directory: a release (current -> .releases/42), a package of pnpm,
 // a file of a ConfigMap.
-func resolve(root *os.Root, dir, name string) (real string, err error) {
+func (v *resolver) resolve(dir, name string) (real string, err error) {
 	real = dir
-	links := maxLinks
-
 	for part := range strings.SplitSeq(name, "/") {
-		if real, err = follow(root, real, part, &links); err != nil {
+		if real, err = v.follow(real, part); err != nil {
 			return "", err
 		}
 
@@ -252,15 +295,14 @@ func resolve(root *os.Root, dir, name string) (real string, err error) {
 			return "", errNotServed
 		}
 	}
-
 	return real, nil
 }
 
 // follow is resolve for the target of a link, which may have dots in it, and without
-// the rule for hidden names. links is how many more links may be followed.
-func follow(root *os.Root, dir, target string, links *int) (real string, err error) {
+// the rule for hidden names.
+func (v *resolver) follow(dir, target string) (real string, err error) {
 	if path.IsAbs(target) {
-		return "", errNotServed // as os.Root has it, even if it leads back into the root
+		return "", v.leadsOut(target) // as os.Root has it, even if it leads back into the root
 	}
 
 	real = dir
@@ -269,15 +311,16 @@ func follow(root *os.Root, dir, target string, links *int) (real string, err err
 		case part == "" || part == ".":
 			continue
 		case part == ".." && real == ".":
-			return "", errNotServed
+			return "", v.leadsOut(target)
 		case part == "..":
 			real = path.Dir(real)
 			continue
 		}
 
 		next := path.Join(real, part)
-		info, err := root.Lstat(next)
+		info, err := v.root.Lstat(next)
 		if err != nil {
+			v.missing = next
 			return "", err
 		}
 		if info.Mode().Type() != fs.ModeSymlink {
@@ -285,14 +328,15 @@ func follow(root *os.Root, dir, target string, links *int) (real string, err err
 			continue
 		}
 
-		if *links--; *links < 0 {
+		if len(v.links) == maxLinks {
 			return "", syscall.ELOOP
 		}
-		link, err := root.Readlink(next)
+		v.links, v.changed = append(v.links, next), max(v.changed, statOf(info).Ctim.Nano()/1e6)
+		link, err := v.root.Readlink(next)
 		if err != nil {
 			return "", err
 		}
-		if real, err = follow(root, real, link, links); err != nil {
+		if real, err = v.follow(real, link); err != nil {
 			return "", err
 		}
 	}
@@ -303,3 +347,17 @@ func follow(root *os.Root, dir, target string, links *int) (real string, err err
 // The answer is the same as for what is not there, but nothing else is served in its
 // place.
 var errNotServed = errors.New("not to be served")
+
+// A leadsOutError is errNotServed for a symbolic link that leads out of the root.
+type leadsOutError struct{ link, target string }
+
+// leadsOut returns the error of the last link, which has that target.
+func (v *resolver) leadsOut(target string) error {
+	if len(v.links) == 0 {
+		return errNotServed
+	}
+	return &leadsOutError{v.links[len(v.links)-1], target}
+}
+
+func (e *leadsOutError) Error() string { return e.link + " leads out of the root" }
+func (e *leadsOutError) Unwrap() error { return errNotServed }

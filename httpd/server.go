@@ -23,6 +23,10 @@ type Options struct {
 	// reload for pages that come from elsewhere.
 	Root string
 
+	// Wait says that the Root need not exist yet, as when a build makes it. There are no
+	// files then until it does.
+	Wait bool
+
 	// Private are paths of files that are never served, by whatever name, symbolic
 	// link, hard link or mount a request reaches them. Neither are copies beside
 	// them whose names add to theirs, such as site.toml~ or site.toml.bak. A path
@@ -38,6 +42,12 @@ type Options struct {
 	// NoInject puts no script into the files' pages. A page that is to be kept up to
 	// date links livereload.js itself. The server's own pages still have the script.
 	NoInject bool
+
+	// Sync does what the reader of a page does to it, clicks, scrolling and what is
+	// entered into forms, to all open pages of this server with the same path and query.
+	// So whoever can open a page clicks for all who have it open. Fields for passwords and
+	// cards are left out.
+	Sync bool
 
 	// Logger gets, at level Error, what keeps requests from being answered; at Warn, that
 	// descriptors have run out, and pages whose policy blocks live reload; at Info,
@@ -61,6 +71,18 @@ type Options struct {
 	// listed. What such a page learns is which paths change and when.
 	AllowOrigins []string
 
+	// Editor is where the places of errors lead, for the owner of the server: "vscode",
+	// "idea", "zed", or the pattern of a URL with {file}, and {line} and {column}. As a
+	// link runs in the page that shows it, its scheme must not be one of a script. Empty is
+	// no link.
+	Editor string
+
+	// CORS are the origins whose scripts may read the files, and whose pages may embed
+	// them: as in AllowOrigins, or "*" for all. A site in the list can read whatever is
+	// served here, in the browser of anybody who can reach the server. Loopback pages at
+	// a loopback server may embed files anyway.
+	CORS []string
+
 	// Watches returns what is watched, for the status page. It is called often and
 	// must not block for long. Nil shows nothing.
 	Watches func() []Watch
@@ -72,6 +94,13 @@ type Options struct {
 	// is shown; without RunsChanged the page is up to two seconds late.
 	Runs        func(runs, output int) []Run
 	RunsChanged func() <-chan struct{}
+
+	// Rebuilding reports whether files are being made, or are about to be, that pages are
+	// to wait for. A request for a file that is not there, or for a page without content,
+	// then waits for it, for five seconds at most. It also waits for a file that was there
+	// when a name has come or gone in its directory within a second. Rebuilding is called
+	// often and must not block. Nil is never.
+	Rebuilding func() bool
 
 	// Token is a secret by which the owner of the server sees all of the status
 	// page from anywhere: /.execlogd/?token=TOKEN. It consists of letters and
@@ -88,16 +117,18 @@ type Options struct {
 // A Server serves one directory and keeps the pages that are open in browsers
 // up to date. Its methods may be called from any goroutine.
 type Server struct {
-	current  atomic.Pointer[handler]
-	hub      *livereload.Hub
-	timeouts timeouts
-	limits   logLimits
-	warned   warnings // about policies in files
-	reported warnings // about policies that pages report
-	private  privateFiles
-	digests  digests
-	pages    livereload.ConnSet // the websockets of requests that belong to no Serve
-	requests activity           // of all requests
+	current    atomic.Pointer[handler]
+	hub        *livereload.Hub
+	timeouts   timeouts
+	limits     logLimits
+	warned     warnings // about policies in files
+	reported   warnings // about policies that pages report
+	private    privateFiles
+	unscripted unscripted
+	digests    digests
+	rebuilds   rebuildWaits
+	pages      livereload.ConnSet // the websockets of requests that belong to no Serve
+	requests   activity           // of all requests
 
 	statusSubscribers map[bool]chan struct{} // semaphores: that of the owner, and that of all others
 	statusRenderer    status.Renderer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -54,7 +55,9 @@ type Run struct {
 	Took    time.Duration // does not count while it runs
 	State   RunState
 	Outcome string // the state in words: "ready", "done", "restarted", "exit status 1"
-	Output  []byte // the end of what it has written so far
+	Problem string // what is wrong by its output, if it has failed and that is known
+	Place   string // where, as in "src/app.js:3:5"
+	Output  []byte // the end of what it has written so far; its colours (SGR) are shown
 
 	// LeftBehind says in words which processes it has left behind, and what
 	// became of them; empty if there were none.
@@ -91,6 +94,8 @@ func (s *handler) serveStatus(w http.ResponseWriter, r *http.Request) {
 		serveText(w, r, "text/css; charset=utf-8", styleCSS+status.CSS)
 	case "/status.js":
 		serveText(w, r, "text/javascript; charset=utf-8", status.JS)
+	case "/listing.js":
+		serveText(w, r, "text/javascript; charset=utf-8", listingJS)
 	case "/status.svg":
 		serveText(w, r, "image/svg+xml", status.Icon)
 	case "/events":
@@ -106,7 +111,11 @@ func serveText(w http.ResponseWriter, r *http.Request, contentType, text string)
 }
 
 func (s *handler) viewer(r *http.Request) status.Viewer {
-	return status.Viewer{Host: accessOf(r).reached, Owner: s.isOwner(r)}
+	viewer := status.Viewer{Host: accessOf(r).reached, Owner: s.isOwner(r)}
+	if s.directory != "" {
+		viewer.Project = printable(filepath.Base(s.directory))
+	}
+	return viewer
 }
 
 // serveEvents streams the status page's main element until the client leaves, the
@@ -167,7 +176,7 @@ func (s *handler) snapshot() status.Snapshot {
 		for _, r := range s.opts.Runs(status.MaxRuns, status.MaxRunOutput) {
 			shot.Runs = append(shot.Runs, status.Run{
 				ID: r.ID, Route: r.Route, Command: r.Command, Paths: r.Paths, Batch: r.Batch, Start: r.Start, Took: r.Took,
-				State: string(r.State), Outcome: r.Outcome, Output: r.Output, LeftBehind: r.LeftBehind,
+				State: string(r.State), Outcome: r.Outcome, Problem: r.Problem, Place: r.Place, Output: r.Output, LeftBehind: r.LeftBehind,
 			})
 		}
 	}

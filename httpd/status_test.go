@@ -144,11 +144,11 @@ func TestStatusShowsErrors(t *testing.T) {
 	run.open(t, "/a.html", "/style.css")
 	check(t, os.Remove(filepath.Join(dir, "style.css")))
 	run.Recheck("style.css")
-	run.SetError("build", &PageError{Title: "build <failed>", Text: "line 1\nline 2"})
+	run.SetError("build", &PageError{Title: "build <failed>", Place: &Place{Name: "src/a.js:3:5"}, Output: "line \x1b[31m1\x1b[m\nline 2", Text: "exit status 1"})
 	run.SetError("lint", &PageError{Title: "lint", Paths: []string{"a.html", "b/"}})
 	want := []string{
 		"/style.css is gone " + "The file was removed or renamed. It is shown again when there is one of that name." + " Shown by pages that show or use style.css.",
-		"build <failed> line 1 line 2 Every page shows it.",
+		"build <failed> src/a.js:3:5 line 1 line 2 exit status 1 Every page shows it.",
 		"lint Shown by pages that show or use a.html, b/.",
 	}
 	if got := run.statusRows(t, "errors"); !slices.Equal(got, want) {

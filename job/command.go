@@ -189,8 +189,8 @@ func (j *Job) RunWith(ctx context.Context, batch []inotify.Event, env ...string)
 		return err
 	}
 	req.Env = append(req.Env, env...)
-	x, err := j.start(ctx, req, e, batch)
-	if err != nil {
+	x := j.newExecution(e)
+	if err := j.start(ctx, x, req, batch); err != nil {
 		return err
 	}
 	defer j.runner.remove(x)
@@ -247,24 +247,27 @@ func (j *Job) requestFor(batch []inotify.Event) (supervisor.Request, error) {
 	return r, err
 }
 
-// start starts what prepare has returned, unless ctx has ended. The caller must remove
-// the execution from the Runner when it is over.
-func (j *Job) start(ctx context.Context, req supervisor.Request, e *entry, batch []inotify.Event) (*execution, error) {
-	r := j.runner
-	x := &execution{runner: r, entry: e, written: make(chan struct{})}
+func (j *Job) newExecution(e *entry) *execution {
+	return &execution{runner: j.runner, entry: e, written: make(chan struct{})}
+}
+
+// start starts what prepare has returned, unless ctx has ended. Without an error the
+// caller must remove the execution from the Runner when it is over.
+func (j *Job) start(ctx context.Context, x *execution, req supervisor.Request, batch []inotify.Event) error {
+	r, e := j.runner, x.entry
 	if err := r.add(x); err != nil {
-		return nil, r.skip(e, err)
+		return r.skip(e, err)
 	}
 
 	// Only now is ctx asked: who ends it first and then calls Kill misses no execution.
 	if err := context.Cause(ctx); err != nil {
 		r.remove(x)
-		return nil, r.skip(e, err)
+		return r.skip(e, err)
 	}
 
 	err := x.start(req, j.input.encode(batch), j.input == TerminalInput)
 	if err == nil {
-		return x, nil
+		return nil
 	}
 	r.remove(x)
 	if errors.Is(err, unix.E2BIG) && slices.Contains(j.request.Argv, pathsPlaceholder) {
@@ -272,7 +275,7 @@ func (j *Job) start(ctx context.Context, req supervisor.Request, e *entry, batch
 	} else {
 		err = startError(req, err)
 	}
-	return nil, r.fail(e, err)
+	return r.fail(e, err)
 }
 
 // skip notes that a run was stopped before it began.

@@ -129,6 +129,12 @@
 // there. When a service dies it stays so until the next run; Service.Died and
 // the log say it.
 //
+// With [Builds] a service is a program that builds again by itself when a source
+// changes, as compilers and generators of sites do with --watch. Its lines say when a
+// build begins and ends. Builds.Began is told of each, and a run for BuildEvent then
+// lasts as long as the build, so that a router takes it for one of its own. Each build
+// has a Run in the log, with its own output, beside that of the program.
+//
 // # The log
 //
 // A [Log] has a [Run] for each run: the command, the events, when, how long, how it

@@ -29,6 +29,7 @@ const leftOutputTimeout = 50 * time.Millisecond
 type execution struct {
 	runner *Runner
 	entry  *entry
+	builds *builds // nil without Service.Builds
 
 	input   *os.File      // our end of the pipe; nil without one
 	written chan struct{} // closed when the input is written, or nobody reads it
@@ -56,7 +57,7 @@ func (x *execution) start(req supervisor.Request, input []byte, fromTerminal boo
 	}()
 
 	stdin := x.runner.null
-	if input != nil {
+	if input != nil || x.builds != nil {
 		in, w, err := os.Pipe()
 		if err != nil {
 			return err
@@ -255,15 +256,19 @@ func (x *execution) finishCopies(left bool) {
 	if x.input != nil {
 		_ = x.input.SetWriteDeadline(time.Now())
 	}
+	if x.builds != nil {
+		x.input.Close()
+	}
 
 	<-x.written
 	x.copiers.Wait()
 }
 
-// writeInput writes the input. A program need not read it.
+// writeInput writes the input. A program need not read it. That of a builder has no end
+// before the program.
 func (x *execution) writeInput(input []byte) {
 	defer close(x.written)
-	if x.input != nil {
+	if x.input != nil && x.builds == nil {
 		_, _ = x.input.Write(input)
 		x.input.Close()
 	}
@@ -276,6 +281,9 @@ func (x *execution) readOutput(from *os.File, isStderr bool) {
 		if x.runner.opts.Output != nil {
 			run := &x.entry.run
 			x.runner.opts.Output(Line{Route: run.Route, ID: run.ID, Text: text, Cut: cut, Stderr: isStderr})
+		}
+		if x.builds != nil {
+			x.builds.line(text) // which may end a build, that is logged after it
 		}
 	}}
 	defer lines.end()

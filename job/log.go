@@ -188,13 +188,20 @@ func (e *entry) write(p []byte) {
 	e.noteChange()
 }
 
-// end notes how the run ended, as note has it but for the Outcome, and returns it.
+// end notes how the run ended, as note has it but for the Outcome and the Problem, and
+// returns it. It calls note twice.
 func (e *entry) end(note func(*Run)) Run {
+	e.log.mu.Lock()
+	ended := e.snapshot(maxOutput)
+	e.log.mu.Unlock()
+	note(&ended)
+	problem := problemOf(&ended)
+
 	e.log.mu.Lock()
 	defer e.log.mu.Unlock()
 	r := &e.run
 	note(r)
-	r.Took, r.Outcome = time.Since(r.Start), router.OutcomeOf(r.Err)
+	r.Took, r.Outcome, r.Problem = time.Since(r.Start), router.OutcomeOf(r.Err), problem
 
 	e.log.forget()
 	e.noteChange()

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/diagnostic"
 	"github.com/execlog/execlogd/job/internal/supervisor"
 	"github.com/execlog/execlogd/router"
 )
@@ -56,6 +57,9 @@ type Run struct {
 	Exit   int            // the exit status; -1 without one
 	Signal syscall.Signal // that ended the program; 0 if it exited
 
+	// Problem is what is wrong, by the output of a run that has failed.
+	Problem Problem
+
 	// Ended and Left are the processes that the program left behind when it
 	// ended by itself: those that were ended after it, and those that go on as
 	// Command.Leave has it.
@@ -67,6 +71,37 @@ type Run struct {
 	Written int64
 
 	stopped bool // from outside, whatever the outcome
+}
+
+// A Problem is what is wrong, and where, as the output of a command has it. It is a guess:
+// the usual compilers and site generators are known. The zero Problem is that of a run whose
+// output is empty.
+type Problem struct {
+	Message string // in one line
+
+	// File is the path as the output has it: absolute, or relative to a directory that is
+	// mostly Run.Dir. It is empty if the output names no place, and may not exist.
+	File         string
+	Line, Column int // from 1; 0 if they are not known
+
+	// BodyLine is the line for programs that count from the end of the file's front
+	// matter. Line is 0 then.
+	BodyLine int
+}
+
+// problemOf returns the Problem of a run that is over.
+func problemOf(r *Run) Problem {
+	if router.OutcomeOf(r.Err) != router.Failed || len(r.Output) == 0 {
+		return Problem{}
+	}
+	return Problem(diagnostic.Find(string(r.Output), r.Dir))
+}
+
+// Place is the place in one word, as in "src/app.js:3:5", or "" if there is none. A path
+// below dir is relative to it.
+func (p Problem) Place(dir string) string {
+	d := diagnostic.Diagnostic(p)
+	return d.Place(dir)
 }
 
 // State is the outcome in one word. A service that runs is "ready" when it is, and
@@ -119,8 +154,20 @@ type runJSON struct {
 	Signal  int       `json:"signal,omitempty"`
 	Output  string    `json:"output"`
 
+	Problem *problemJSON `json:"problem,omitempty"`
+
 	Ended Processes `json:"ended,omitzero"`
 	Left  Processes `json:"left,omitzero"`
+}
+
+// problemJSON is a Problem in JSON.
+type problemJSON struct {
+	Message string `json:"message,omitempty"`
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+
+	BodyLine int `json:"body_line,omitempty"`
 }
 
 // MarshalJSON has the paths of the events without the rest of them, the State, and
@@ -137,6 +184,9 @@ func (r Run) MarshalJSON() ([]byte, error) {
 	}
 	if r.Outcome == router.Failed {
 		j.Failure = r.Err.Error()
+	}
+	if p := r.Problem; p != (Problem{}) {
+		j.Problem = &problemJSON{p.Message, p.File, p.Line, p.Column, p.BodyLine}
 	}
 
 	// Whether <, > and & are escaped is for the encoder that calls this to say.
@@ -159,6 +209,9 @@ func (r *Run) UnmarshalJSON(text []byte) error {
 		Start: j.Start, Took: time.Duration(j.Seconds * float64(time.Second)), PID: j.PID,
 		Exit: j.Exit, Signal: syscall.Signal(j.Signal), Output: []byte(j.Output), Written: int64(len(j.Output)),
 		Ended: j.Ended, Left: j.Left,
+	}
+	if p := j.Problem; p != nil {
+		r.Problem = Problem{p.Message, p.File, p.Line, p.Column, p.BodyLine}
 	}
 	for _, path := range j.Paths {
 		r.Events = append(r.Events, inotify.Event{Path: path})
@@ -222,6 +275,14 @@ func (r *Run) endService(report supervisor.Report, cause error) {
 		r.Err = errEarly
 	default:
 		r.Err = fmt.Errorf("%w before it was ready", r.Err)
+	}
+}
+
+// endBuilder is endService for one with Builds, of which each build says how it ended.
+func (r *Run) endBuilder(report supervisor.Report, cause error) {
+	r.end(report, cause)
+	if r.Err == nil {
+		r.Err = errors.New("ended by itself, with exit status 0")
 	}
 }
 

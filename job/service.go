@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -41,8 +43,12 @@ type Service struct {
 	// none. A service that is not running is started.
 	ReloadSignal syscall.Signal
 
-	// Died is told when the service ends by itself after it was ready, with
-	// an *[Error], whatever its exit status. A goroutine of the Runner calls
+	// Builds, if not nil, says that the service builds something, and builds it again
+	// by itself when a source changes. Its standard input is a pipe that stays empty
+	// and open, as some programs end, or do not watch, when they can read to its end.
+	Builds *Builds
+
+	// Died is told when the service ends by itself after it was ready, with an *[Error], whatever its exit status. A goroutine of the Runner calls
 	// it, and Close waits for that. Nil is nobody.
 	Died func(error)
 }
@@ -53,7 +59,10 @@ type Server struct {
 	job     *Job
 	service Service
 
+	begins, succeeds, fails []*regexp.Regexp // of Builds
+
 	starting atomic.Pointer[context.CancelCauseFunc] // ends the Run that there is; nil without one
+	running  atomic.Bool
 
 	mu      sync.Mutex // held while the service starts or stops
 	current *instance  // nil if the service is not to run
@@ -78,12 +87,20 @@ func (r *Runner) Service(s Service) (*Server, error) {
 	}
 
 	s.Startup = cmp.Or(s.Startup, DefaultStartup)
-	return &Server{job: j, service: s}, nil
+	server := &Server{job: j, service: s}
+	if s.Builds != nil {
+		err = server.compile(s.Builds.Lines)
+	}
+	return server, err
 }
 
 // Run ends the service, if it is running, starts it and returns when it is ready. It
 // is a failure if it ends before that or takes too long, or if ctx ends; then
 // nothing of it is left. It is a router.Callback. The error is an *[Error].
+//
+// With Builds, a batch of BuildEvent alone has Run wait for the end of the build that is
+// under way, if the service runs. Then the error, as that of the build at the start, is
+// that of the build, and the service goes on.
 func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,6 +109,10 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	s.starting.Store(&cancel)
 	defer s.starting.Store(nil)
 
+	isBuilding := s.service.Builds != nil && !slices.ContainsFunc(batch, func(e inotify.Event) bool { return !isBuildEvent(e) })
+	if isBuilding && s.Running() {
+		return s.current.execution.builds.await(ctx)
+	}
 	if s.service.ReloadSignal != 0 && s.current != nil && s.current.execution.signal(s.service.ReloadSignal) {
 		return nil
 	}
@@ -109,15 +130,25 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 		req.Env = append(req.Env, "NOTIFY_SOCKET="+probe.socket())
 	}
 
-	x, err := s.job.start(ctx, req, e, batch)
-	if err != nil {
+	x := s.job.newExecution(e)
+	if s.service.Builds != nil {
+		x.builds = s.newBuilds(e)
+	}
+	if err := s.job.start(ctx, x, req, batch); err != nil {
+		x.builds.endProgram(err)
 		probe.close()
 		return err
 	}
 
 	s.current = s.newInstance(ctx, x, probe)
+	if x.builds != nil {
+		return s.current.awaitBuild(ctx)
+	}
 	return s.current.awaitReady(ctx, s.service)
 }
+
+// Running reports whether the program of the service runs.
+func (s *Server) Running() bool { return s.running.Load() }
 
 // Stop ends the service, if it is running or starting, and returns when nothing of it
 // is left.
@@ -156,18 +187,37 @@ func (s *Server) newInstance(ctx context.Context, x *execution, probe *readiness
 	i := &instance{execution: x, probe: probe, cancel: cancel, over: over}
 	context.AfterFunc(ctx, func() { x.stop(false) })
 
+	judge := (*Run).endService
+	if x.builds != nil {
+		judge = (*Run).endBuilder
+	}
+	s.running.Store(true)
 	go func() {
 		defer x.runner.remove(x)
 		defer cancel(nil)
-		i.err = x.finish(ctx, (*Run).endService)
+		i.err = x.finish(ctx, judge)
 		probe.close()
+		x.builds.endProgram(i.err)
 		died := x.entry.now().Ready && !x.wasStopped()
+		s.running.Store(false)
 		setOver()
 		if died && s.service.Died != nil {
 			s.service.Died(i.err)
 		}
 	}()
 	return i
+}
+
+// awaitBuild returns when the first build of the service is over.
+func (i *instance) awaitBuild(ctx context.Context) error {
+	err := i.execution.builds.await(ctx)
+	if ctx.Err() != nil {
+		i.cancel(context.Cause(ctx))
+		<-i.over.Done()
+		return i.err
+	}
+	i.execution.entry.update(func(r *Run) { r.Ready = r.Outcome == router.Running })
+	return err
 }
 
 // awaitReady returns when the service is ready, or over because it will not be.

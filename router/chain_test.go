@@ -19,6 +19,8 @@ func TestAfter(t *testing.T) {
 		{"it waits while that one has something waiting", []fakeRoute{build, reload}, "x.html@0 a.md@90", "build:a.md@120-220 reload:x.html@220"},
 		{"it gathers meanwhile", []fakeRoute{build, reload}, "a.md@0 x.html@10 y.html@70 z.html@129", "build:a.md@30-130 reload:x.html+y.html+z.html@130"},
 		{"its own delay counts from its own first event", []fakeRoute{build, reload}, "a.md@0 x.html@80", "build:a.md@30-130 reload:x.html@180"},
+		{"unless it is to go at once then", []fakeRoute{build, reload.with(func(a *fakeRoute) { a.NoDelayAfter = true })}, "a.md@0 x.html@80 y.html@140", "build:a.md@30-130 reload:x.html@130 reload:y.html@240"},
+		{"which is not before its own debounce is over", []fakeRoute{build, reload.with(func(a *fakeRoute) { a.NoDelayAfter, a.Debounce = true, 200*ms })}, "x.html@0 a.md@110 x.html@180", "reload:x.html@100 build:a.md@140-240 reload:x.html@300"},
 		{"it does not wait for who has nothing to do", []fakeRoute{build, reload}, "x.html@0", "reload:x.html@100"},
 		{"what comes first does not wait for it", []fakeRoute{build, reload.with(func(a *fakeRoute) { a.work = long / 2 })}, "x.html@0 a.md@200", "reload:x.html@100-1800100 build:a.md@230-330"},
 		{"the order of New does not matter", []fakeRoute{reload, build}, "a.md@0 x.html@10", "build:a.md@30-130 reload:x.html@130"},

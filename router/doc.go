@@ -48,7 +48,8 @@
 //
 // The first event arms the route. Its batch is due when
 //
-//   - Delay has passed since that event,
+//   - Delay has passed since that event (or, with NoDelayAfter, it came before a run of
+//     a route in After was over),
 //   - Debounce has passed since the route's last run began,
 //   - the route's last run is over,
 //   - no route in After, or before one, has anything waiting or running,

@@ -143,7 +143,7 @@ func (q *queue) advance(now time.Time) {
 		return
 	}
 
-	q.times.unblocked = s.unblocked
+	q.times.unblocked, q.times.built = s.unblocked, s.firstFinished()
 	delayed, ok := s.loop.delayUntil(q, now)
 	if !ok {
 		q.stop()
@@ -293,6 +293,7 @@ type dueTimes struct {
 	started   time.Time // the last run began
 	ended     time.Time // the last run was over
 	unblocked time.Time // the routes that come first were last done
+	built     time.Time // the last run of one of those was over
 	retryAt   time.Time // the end of the back-off after a failure
 	delayed   time.Time // the loop guard's delay ends
 	written   time.Time // the last write to a file that is still open
@@ -302,7 +303,11 @@ type dueTimes struct {
 
 // ready returns when the batch may go if none of its files is open.
 func (t dueTimes) ready(r *Route) time.Time {
-	times := [...]time.Time{t.first.Add(r.Delay), t.started.Add(r.Debounce), t.ended, t.retryAt, t.unblocked, t.delayed, t.quiet}
+	gathered := t.first.Add(r.Delay)
+	if r.NoDelayAfter && !t.first.After(t.built) {
+		gathered = t.unblocked
+	}
+	times := [...]time.Time{gathered, t.started.Add(r.Debounce), t.ended, t.retryAt, t.unblocked, t.delayed, t.quiet}
 	return slices.MaxFunc(times[:], time.Time.Compare)
 }
 

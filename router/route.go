@@ -73,8 +73,12 @@ type Route struct {
 	Roots []string
 
 	// Patterns are the paths that the route is for; none means all, and for a route
-	// with Follow it means none.
+	// with Follow or TriggerOnly it means none.
 	Patterns []string
+
+	// TriggerOnly says that without Patterns the route is for no paths: Trigger alone
+	// has it run.
+	TriggerOnly bool
 
 	// Ignore are the paths that the route is not for, with everything below them. If
 	// it is nil, and Hidden as well, Hidden is DefaultIgnore.
@@ -145,6 +149,11 @@ type Route struct {
 	// negative is none. Without a delay, the temporary file of an atomic save may be
 	// reported before its rename.
 	Delay time.Duration
+
+	// NoDelayAfter lets what has come before a run of the routes in After is over go as soon
+	// as they are done, without the rest of Delay: what they make is complete then. What
+	// comes later has a Delay, also if it came while they were held.
+	NoDelayAfter bool
 
 	// Debounce is the least time from the start of one run to the start of the next; 0
 	// is DefaultDebounce, negative is none.

@@ -26,7 +26,8 @@ type routeState struct {
 	blocked   bool // a route that comes first has something waiting or running
 	held      bool // by that, by a batch that is being rejected, or by a run of previous
 	unblocked time.Time
-	failures  failures // of routes that come first, since it is held
+	finished  time.Time // the last run of the route was over
+	failures  failures  // of routes that come first, since it is held
 	loop      loopGuard
 
 	// What waits and runs.
@@ -35,7 +36,7 @@ type routeState struct {
 	previous  []*queue       // from before the route had another Per, of which runs may be under way
 	dirty     []*queue       // that the next update has to look at
 	ready     []*queue       // in the order in which they became due, with some that are not due any more
-	busy      int            // queues that wait or run
+	busy      int            // queues that wait or run, and holds
 	running   int            // callbacks
 	rejecting int            // batches that are not run and are being reported
 	asker     asker
@@ -162,6 +163,15 @@ func (s *routeState) updateHeld(now time.Time) {
 			q.markDirty()
 		}
 	}
+}
+
+// firstFinished returns when the last run of the routes that come first was over.
+func (s *routeState) firstFinished() time.Time {
+	var last time.Time
+	for _, first := range s.after {
+		last = later(last, first.finished)
+	}
+	return last
 }
 
 // requeue puts entries that waited elsewhere into the batches of their paths, if the route is

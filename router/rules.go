@@ -51,7 +51,7 @@ func (r Route) check() (*checkedRoute, error) {
 	r = r.withDefaults()
 	r.Roots = slices.Clone(r.Roots)
 	c := &checkedRoute{route: &r, content: r.Per == PerFile && r.Mask&inotify.Create == 0}
-	if !r.Follow || len(r.Patterns) > 0 {
+	if !r.Follow && !r.TriggerOnly || len(r.Patterns) > 0 {
 		c.subscribed = r.Mask | gone | arrived | content
 	}
 

@@ -191,7 +191,7 @@ func (run *activeRun) finish() {
 
 	if q.run == run {
 		q.run = nil
-		q.times.ended = now
+		q.times.ended, q.state.finished = now, now
 		q.state.running--
 		r.running--
 	} else {

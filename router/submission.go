@@ -69,6 +69,38 @@ func (r *Router) Trigger(route string, events ...inotify.Event) (*Submission, er
 	return by, nil
 }
 
+// Hold has the routes that come after a route wait, as while it runs, until release is
+// called, which must be done once. It is for what is known to lead to a run soon.
+func (r *Router) Hold(route string) (release func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, err := r.state(route)
+	if err != nil {
+		return nil, err
+	}
+
+	add := func(n int) {
+		s.busy += n
+		r.dirty = true
+		r.update(time.Now())
+	}
+	add(1)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		add(-1)
+	}, nil
+}
+
+// Waits reports whether a route is to wait because one that comes first has something
+// waiting or running, or is held. It does not for a route that is not there.
+func (r *Router) Waits(route string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.byName[route]
+	return s != nil && s.blocked
+}
+
 // Offer hands events of files that were there before anybody watched to the route of that
 // name alone. The route gathers those that its patterns are for, whatever Mask says. A path
 // that is in a batch already stays as it is. The error is ErrStopped when the router was

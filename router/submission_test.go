@@ -250,3 +250,41 @@ func TestASkippedRunHasSucceeded(t *testing.T) {
 		}
 	})
 }
+
+// Each row has a route held from 0 to 300, and says what runs.
+func TestHold(t *testing.T) {
+	undelayed := reload.with(func(a *fakeRoute) { a.NoDelayAfter = true })
+	for _, tt := range []struct {
+		name         string
+		routes       []fakeRoute
+		events, runs string
+	}{
+		{"a route that comes after it waits", []fakeRoute{build, reload}, "x.html@10", "reload:x.html@300"},
+		{"it runs itself", []fakeRoute{build, reload}, "x.html@10 a.md@50", "build:a.md@80-180 reload:x.html@300"},
+		{"a run that goes on is waited for as well", []fakeRoute{build, reload}, "x.html@10 a.md@250", "build:a.md@280-380 reload:x.html@380"},
+		{"a failure is no other", []fakeRoute{failing(build, "1"), keeping(reload)}, "x.html@10 a.md@50 a.md@400", "build:a.md@80-180! build:a.md@430-530 reload:x.html@530"},
+		{"who needs no delay after a run does after none", []fakeRoute{build, undelayed}, "x.html@250", "reload:x.html@350"},
+		{"and none if there was one", []fakeRoute{build, undelayed}, "a.md@10 x.html@130", "build:a.md@40-140 reload:x.html@300"},
+		{"what is behind those waits as well", []fakeRoute{styles, behind(build, "css"), reload}, "x.html@10", "reload:x.html@300"},
+	} {
+		inBubble(t, tt.name, func(t *testing.T) {
+			first := tt.routes[0].Name
+			got := runRoutesWith(t, Options{}, 0, func(s *runLog) {
+				release, err := s.router.Hold(first)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.AfterFunc(300*ms, release)
+				if !s.router.Waits(reload.Name) || s.router.Waits(first) {
+					t.Errorf("%s waits, %v, and %s, %v", reload.Name, s.router.Waits(reload.Name), first, s.router.Waits(first))
+				}
+			}, tt.events, tt.routes...)
+			if got != tt.runs {
+				t.Errorf("%s\n got %s\nwant %s", tt.events, got, tt.runs)
+			}
+		})
+	}
+	if _, err := mustNew(t, Options{}).Hold("none"); err == nil {
+		t.Error("a route that is not there is held")
+	}
+}

@@ -13,22 +13,24 @@ import (
 	"github.com/execlog/execlogd/job"
 )
 
-const checkUsage = `Usage: execlogd check [flags]
+const checkUsage = `Usage: execlogd check [flags] [directory | file.toml]
 
-Prints all mistakes in a configuration file, one on a line, and starts nothing. It takes
-the flags of the daemon, and checks them as well. The exit status is 1 if there are any
+Prints all mistakes in a configuration file, one on a line, and starts nothing. The file
+is the one that is named, or execlogd.toml in the directory. It takes the flags of the
+daemon, and checks them as well. The exit status is 1 if there are any
 mistakes. Otherwise, a line with note: names what may be wrong.
 `
 
 // check reports the mistakes of a configuration file, and of flags.
 func check(_ context.Context, args []string, stdout, _ io.Writer) error {
-	cfg, rest, err := config.Parse("execlogd check", checkUsage, args)
-	wrong, ok := errors.AsType[config.Mistakes](err)
-	switch {
-	case err != nil && !ok:
+	flags, err := daemonFlags("execlogd check", checkUsage, args)
+	if err != nil {
 		return err
-	case len(rest) > 0:
-		return config.Usagef("what is %q? execlogd check takes flags alone, and a file by -config", rest[0])
+	}
+	cfg, _, err := config.Parse("execlogd check", checkUsage, flags)
+	wrong, ok := errors.AsType[config.Mistakes](err)
+	if err != nil && !ok {
+		return err
 	}
 	file := cmp.Or(cfg.File, "the command line")
 
@@ -40,10 +42,10 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		defer runner.Close()
 	}
 	// What could be read of a file with mistakes is looked at as well.
-	_, missing := runnable.Resolve(&cfg, runner, nil, nil)
+	_, missing := runnable.Resolve(&cfg, runner, runnable.Notices{})
 	wrong = append(wrong, missing...)
 	if len(wrong) == 0 && cfg.Serve {
-		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
+		if err := cfg.CheckRoot("name another with -root"); err != nil {
 			return err
 		}
 	}

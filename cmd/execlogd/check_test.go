@@ -112,7 +112,7 @@ func TestWrongFileStartsNothing(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.toml")
 	for text, want := range map[string]string{
-		"[server]\nport = 'x'\nhost = 1\n": "x.toml:2:8: port is a string: want a number from 0 to 65535 (and 1 more: execlogd check -config ",
+		"[server]\nport = 'x'\nhost = 1\n": "x.toml:2:8: port is a string: want a number from 0 to 65535, as in 8000 (and 1 more: execlogd check -config ",
 		"[server]\nroot = 'no'\n":          "x.toml:2:8: root ",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {

@@ -12,7 +12,7 @@ func TestComplete(t *testing.T) {
 		line string // the last word is being typed
 		want string // the words that are offered
 	}{
-		{"", "run check log reload trigger watch why"},
+		{"", "init run check log reload trigger watch why"},
 		{"w", "watch why"},
 		{"-ho", "-host"},
 		{"--ho", "--host"},

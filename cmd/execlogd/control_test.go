@@ -34,6 +34,11 @@ shell = "cat $EXECLOGD_PATH; echo end"
 name = "fails"
 match = "*.bad"
 shell = "printf 'why\\033[2J'; exit 3"
+
+[[route]]
+name = "place"
+match = "*.sh"
+run = ["sh", "{path}"]
 `
 
 func TestLogPrintsWhatRan(t *testing.T) {
@@ -83,7 +88,11 @@ func TestLogFollowsAsJSON(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	s.Write("x.bad", "text\n")
-	if r := next(); r.Route != "fails" || r.Outcome != router.Failed || r.Exit != 3 || r.Err.Error() != "exit status 3" {
+	if r := next(); r.Route != "fails" || r.Outcome != router.Failed || r.Exit != 3 || r.Err.Error() != "exit status 3" || r.Problem != (job.Problem{Message: "why"}) {
+		t.Errorf("got %+v", r)
+	}
+	s.Write("x.sh", "true\nif then\n")
+	if r := next(); r.Problem.File != s.Dir+"/x.sh" || r.Problem.Line != 2 || !strings.Contains(r.Problem.Message, "yntax error") {
 		t.Errorf("got %+v", r)
 	}
 	cancel()
@@ -199,7 +208,7 @@ func TestLogFindsTheDaemon(t *testing.T) {
 			t.Errorf("at %s: %v", path, err)
 		}
 	}
-	begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
+	s := begin(t, strings.ReplaceAll(twoRoutes, "control =", "#"))
 	if err := log(); err != nil {
 		t.Error(err)
 	}
@@ -209,8 +218,44 @@ func TestLogFindsTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if err := log(); err == nil || !strings.Contains(err.Error(), "there are several daemons: choose one with -control "+dir) {
+	go func() { // a daemon that does not say where it is at work
+		for {
+			conn, err := other.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	if err := log(); err == nil || !strings.Contains(err.Error(), "there are several daemons: change to the directory of one, or choose it with -control: that of "+s.Dir+" is -control "+dir) {
 		t.Errorf("with two: %v", err)
+	}
+}
+
+// Of several daemons, the one is asked that is at work in the current directory.
+func TestLogTellsDaemonsApartByDirectory(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("RUNTIME_DIRECTORY", "")
+	const route = "\n[[route]]\nname = 'r'\nmatch = '*.md'\nrun = ['true']\n-- sub/ --\n"
+	first := begin(t, "-- x.toml --"+route)
+	second := begin(t, "-- x.toml --\ncontrol = '"+dir+"/execlogd/second.sock'"+route)
+	site := t.TempDir()
+	third := begin(t, "-- x.toml --\ncontrol = '"+dir+"/execlogd/third.sock'\n[server]\nroot = '"+site+"'\nport = 0"+route)
+
+	for here, s := range map[string]*testenv.Session{first.Dir: first, first.Dir + "/sub": first, second.Dir: second, third.Dir: third, site: third} {
+		t.Chdir(here)
+		if err := run(t.Context(), []string{"trigger", "r", s.Dir}, io.Discard, io.Discard); err != nil {
+			t.Errorf("in %s: %v", here, err)
+		}
+		if out := output(t, s.Dir, "log"); !strings.Contains(out, " DIR\n") {
+			t.Errorf("in %s, that of %s is wanted: %s", here, s.Dir, out)
+		}
+	}
+	t.Chdir("/")
+	if err := run(t.Context(), []string{"reload"}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "that of "+second.Dir+" is -control "+dir+"/execlogd/second.sock") {
+		t.Errorf("elsewhere: %v", err)
 	}
 }
 

@@ -53,8 +53,15 @@ func TestDocumentsShowRightConfigurations(t *testing.T) {
 		for _, block := range blocks.FindAllStringSubmatch(read(t, file), -1) {
 			found++
 			dir := t.TempDir()
-			if err := os.Mkdir(filepath.Join(dir, "public"), 0o755); err != nil {
-				t.Fatal(err)
+			for _, name := range []string{"public", "_site", "node_modules/.bin"} {
+				if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, program := range []string{"node_modules/.bin/eleventy", "make-site"} {
+				if err := os.WriteFile(filepath.Join(dir, program), nil, 0o755); err != nil {
+					t.Fatal(err)
+				}
 			}
 			config := filepath.Join(dir, "site.toml")
 			if err := os.WriteFile(config, []byte(block[1]), 0o644); err != nil {

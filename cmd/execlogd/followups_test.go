@@ -29,7 +29,7 @@ func TestCommandsAfterARunSayWhatIsWrong(t *testing.T) {
 		testenv.Check(t, os.WriteFile(file, []byte("[[route]]\nname = 'build'\nrun = ['true']\n"+text), 0o600))
 		cfg, err := config.Read(file)
 		if err == nil {
-			_, wrong := runnable.Resolve(&cfg, runner, nil, nil)
+			_, wrong := runnable.Resolve(&cfg, runner, runnable.Notices{})
 			err = wrong.Err()
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {

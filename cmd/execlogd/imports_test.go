@@ -18,9 +18,9 @@ var (
 	mayImport = map[string][]string{
 		"inotify":      {"internal/statelog"},
 		"router":       {"inotify", "internal/statelog"},
-		"httpd":        {"inotify"},
-		"job":          {"inotify", "router"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/runnable"},
+		"httpd":        {"inotify", "internal/ansi"},
+		"job":          {"inotify", "router", "internal/diagnostic"}, // router for the outcome of a run
+		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/project", "internal/runnable", "internal/tty"},
 
 		"inotify/internal/dirfd":   {},
 		"inotify/internal/dirtree": {},
@@ -34,28 +34,35 @@ var (
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/inject":    {},
 		"httpd/internal/livereload": {
+			"internal/ansi",
 			"httpd/internal/filetype",
 			"httpd/internal/ratelimit",
 			"httpd/internal/urlpath",
 			"httpd/internal/waitgroup",
 		},
-		"httpd/internal/status":    {"httpd/internal/livereload"},
+		"httpd/internal/status":    {"httpd/internal/livereload", "internal/ansi"},
 		"httpd/internal/urlpath":   {},
 		"httpd/internal/waitgroup": {},
 
 		"job/internal/supervisor": {},
 
+		"internal/ansi":       {},
+		"internal/diagnostic": {"internal/ansi"},
+
 		"internal/browser":  {},
-		"internal/config":   {"inotify", "router", "httpd", "job"},
+		"internal/builders": {},
+		"internal/config":   {"inotify", "router", "httpd", "job", "internal/builders"},
+		"internal/project":  {"internal/builders"},
 		"internal/statelog": {},
 		"internal/testenv":  {}, // for tests alone
 		"internal/control":  {"internal/config"},
 		"internal/daemon": {
 			"inotify", "router", "job", "httpd",
-			"internal/browser", "internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog",
+			"internal/browser", "internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog", "internal/tty",
 		},
 		"internal/runnable": {"inotify", "router", "job", "internal/config", "internal/control", "internal/logging"},
 		"internal/logging":  {"inotify", "router", "job"},
+		"internal/tty":      {"job"},
 	}
 	enters = map[string]string{
 		"github.com/bmatcuk/doublestar": "router",
@@ -64,6 +71,7 @@ var (
 		"github.com/coreos/go-systemd":  "internal/daemon",
 		"github.com/lmittmann/tint":     "internal/logging",
 		"github.com/pelletier/go-toml":  "internal/config",
+		"rsc.io/qr":                     "internal/daemon",
 	}
 )
 

@@ -30,7 +30,7 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	flags := flag.NewFlagSet("execlogd log", flag.ContinueOnError)
 	flags.BoolVar(&follow, "f", false, "go on, and print each run when it is over")
 	flags.BoolVar(&asJSON, "json", false, "print a JSON object a line, with the output")
-	flags.StringVar(&path, "control", "", "the control `socket` of the daemon, where there are several")
+	flags.StringVar(&path, "control", "", "the control `socket` of the daemon; without it the only one is\nasked, or the one at work in the current directory")
 	if err := config.ParseFlags(flags, logUsage, args); err != nil {
 		return err
 	}

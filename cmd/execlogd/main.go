@@ -2,17 +2,19 @@
 // the browsers that have a page of it open what has changed. With routes, it
 // runs commands on changes as well, or these alone.
 //
-//	execlogd [flags]
+//	execlogd [flags] [directory | file.toml]
+//	execlogd init [-dry-run] [directory]
 //	execlogd run [flags] command [argument...]
-//	execlogd check [flags]
+//	execlogd check [flags] [directory | file.toml]
 //	execlogd log [-f] [-json]
 //	execlogd reload
 //	execlogd trigger [-n] route [path...]
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
 //
-// Without flags it serves the current directory at http://127.0.0.1:8000/ to
-// this machine alone. It runs until it gets SIGINT or SIGTERM; a second one
+// It uses execlogd.toml(5) in the directory that is named, or in the current one;
+// without such a file it serves the directory at http://127.0.0.1:8000/ to this
+// machine alone. It runs until it gets SIGINT or SIGTERM; a second one
 // ends it at once. It works as a Type=notify service of systemd, and takes its
 // HTTP sockets from systemd when there are any. `execlogd -help` lists the
 // flags; execlogd.toml(5) is what -config reads.
@@ -32,13 +34,13 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/daemon"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/tty"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -53,7 +55,10 @@ func main() {
 	reaping, enough := context.WithCancel(context.Background())
 	var reaper sync.WaitGroup
 	reaper.Go(func() { job.Reap(reaping) })
+	returned := false
+	defer tty.RestoreOnPanic(&returned)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	returned = true
 	enough()
 	reaper.Wait()
 	if err != nil {
@@ -75,9 +80,7 @@ func quitOnKey() {
 	go func() {
 		<-quit
 		logging.WriteFatal(os.Stderr, errors.New("quit at once by SIGQUIT"))
-		if t := activeTerminal.Load(); t != nil {
-			t.keys.off() // which restores the modes of the terminal; last, as they may be set meanwhile
-		}
+		tty.Restore() // last, as the modes may be set meanwhile
 		os.Exit(128 + int(syscall.SIGQUIT))
 	}()
 }
@@ -115,7 +118,7 @@ func usageStatus() int {
 
 // commands are what a first argument without a dash names.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
-	"run": runOnChanges, "check": check, "log": showLog, "reload": reload, "trigger": trigger, "watch": watch, "why": why,
+	"init": initialize, "run": runOnChanges, "check": check, "log": showLog, "reload": reload, "trigger": trigger, "watch": watch, "why": why,
 }
 
 // run is the whole program.
@@ -126,11 +129,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		start, name, args = commands[args[0]], args[0], args[1:]
 	case len(args) > 0 && args[0] == "complete": // for shells, and in no list of commands
 		start, name, args = complete, args[0], args[1:]
+	case len(args) > 0 && args[0] == "version": // as other programs have it
+		args = []string{"-version"}
+	case len(args) > 0 && args[0] == "help":
+		return run(ctx, append(args[1:min(2, len(args))], "-help"), stdout, stderr)
 	}
 
 	err := start(ctx, args, stdout, stderr)
 	if help, ok := errors.AsType[config.HelpError](err); ok {
-		_, err = io.WriteString(stdout, string(help))
+		program, _ := os.Executable()
+		here, _ := os.Getwd()
+		_, err = fmt.Fprintf(stdout, "%s\nThe manual: %s\n", help, manualCommand(program, here))
 	}
 	if errors.Is(err, config.ErrVersion) {
 		_, err = fmt.Fprintln(stdout, versionLine())
@@ -143,11 +152,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // serve runs the daemon.
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
+	flags, err := daemonFlags("execlogd", usage, args, slices.Sorted(maps.Keys(commands))...)
+	if err != nil {
+		return err
+	}
 	load := func() (config.Config, error) {
-		cfg, rest, err := config.Parse("execlogd", usage, args)
-		if err == nil && len(rest) > 0 {
-			err = config.Usagef("what is %q? It is no command (%s), and the directory to serve is -root %[1]s", rest[0], strings.Join(slices.Sorted(maps.Keys(commands)), ", "))
-		}
+		cfg, _, err := config.Parse("execlogd", usage, flags)
 		return cfg, err
 	}
 
@@ -158,12 +168,17 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
-	return daemon.Run(ctx, cfg, daemon.Options{Load: load, Stderr: stderr})
+	opts := daemon.Options{Load: load, Stderr: stderr, Stdin: os.Stdin}
+	if cfg.File == "" && cfg.Static && os.Getenv("NOTIFY_SOCKET") == "" {
+		opts.Advice = adviceOnInit(cfg.Root)
+	}
+	return daemon.Run(ctx, cfg, opts)
 }
 
-const usage = `Usage: execlogd [flags]
+const usage = `Usage: execlogd [flags] [directory | file.toml]
+       execlogd init [flags] [directory]
        execlogd run [flags] command [argument...]
-       execlogd check [flags]
+       execlogd check [flags] [directory | file.toml]
        execlogd log [flags]
        execlogd reload [flags]
        execlogd trigger [flags] route [path...]
@@ -171,8 +186,11 @@ const usage = `Usage: execlogd [flags]
        execlogd why [flags] path [new-path]
 
 Serves a directory and refreshes its pages in browsers when files change, or runs the
-routes of a configuration file (execlogd.toml(5)), or both. The other commands:
+routes of a configuration file (execlogd.toml(5)), or both. Without a directory, a file,
+-root and -config it uses execlogd.toml in the current directory, or else serves that
+directory. The other commands:
 
+  init     writes a configuration for what is in a directory
   run      runs one command when files change
   check    reports the mistakes in a configuration file, and in flags
   log      prints what a running daemon has run

@@ -24,7 +24,7 @@ is 1.
 func reload(ctx context.Context, args []string, _, _ io.Writer) error {
 	var socket string
 	flags := flag.NewFlagSet("execlogd reload", flag.ContinueOnError)
-	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon, where there are several")
+	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon; without it the only one is\nasked, or the one at work in the current directory")
 	if err := config.ParseFlags(flags, reloadUsage, args); err != nil {
 		return err
 	}

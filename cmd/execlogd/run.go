@@ -79,9 +79,7 @@ type runCommand struct {
 
 // run watches the paths and runs the command until ctx ends.
 func (c *runCommand) run(ctx context.Context) (err error) {
-	if c.terminal, err = c.openTerminal(); err != nil {
-		return err
-	}
+	c.terminal = c.openTerminal()
 	defer c.terminal.close()
 	if c.runner, err = job.New(c.jobOptions()); err != nil {
 		return err
@@ -130,7 +128,11 @@ func (c *runCommand) run(ctx context.Context) (err error) {
 
 // newRouter returns the router with the one route of the command.
 func (c *runCommand) newRouter() (_ *router.Router, err error) {
-	if c.runnable, err = runnable.New(&c.cfg.Route, c.runner, c.died, func(err error) { c.say(err.Error()) }); err != nil {
+	tell := runnable.Notices{
+		Died:    func(_ string, err error) { c.died(err) },
+		Problem: func(_ string, err error) { c.say(err.Error()) },
+	}
+	if c.runnable, err = runnable.New(&c.cfg.Route, c.runner, tell); err != nil {
 		return nil, err
 	}
 

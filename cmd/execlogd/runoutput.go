@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/tty"
 	"github.com/execlog/execlogd/job"
 )
 
@@ -21,7 +22,7 @@ func (c *runCommand) openOutputs(ctx context.Context) (closeAll func()) {
 	})
 
 	out := errs
-	if !sameOutput(c.stdout, c.stderr) {
+	if !tty.SameFile(c.stdout, c.stderr) {
 		out = logging.NewQueue(nil)
 	}
 
@@ -42,7 +43,7 @@ func (c *runCommand) say(text string) {
 
 // jobOptions returns how to run the command. It writes to terminals itself.
 func (c *runCommand) jobOptions() job.Options {
-	opts := job.Options{Output: c.printOutput, Done: c.sayLeftBehind, Separate: !sameOutput(c.stdout, c.stderr)}
+	opts := job.Options{Output: c.printOutput, Done: c.sayLeftBehind, Separate: !tty.SameFile(c.stdout, c.stderr)}
 	if logging.IsTerminal(c.stdout) {
 		opts.Stdout, _ = c.stdout.(*os.File)
 	}
@@ -50,7 +51,7 @@ func (c *runCommand) jobOptions() job.Options {
 		opts.Stderr, _ = c.stderr.(*os.File)
 	}
 	if t := c.terminal; t != nil && t.lends {
-		opts.Terminal, opts.KeySignal = t.terminal, t.signalTyped
+		opts.Terminal, opts.KeySignal = t.terminal.Terminal, t.signalTyped
 	}
 	return opts
 }
@@ -70,16 +71,4 @@ func (c *runCommand) printOutput(l job.Line) {
 	if _, err := io.WriteString(to, l.Text+end); err != nil {
 		c.end(fmt.Errorf("print output: %w", err))
 	}
-}
-
-// sameOutput reports whether two outputs lead to the same file, as after 2>&1.
-func sameOutput(a, b io.Writer) bool {
-	fileA, isFileA := a.(*os.File)
-	fileB, isFileB := b.(*os.File)
-	if !isFileA || !isFileB {
-		return a == b
-	}
-	infoA, errA := fileA.Stat()
-	infoB, errB := fileB.Stat()
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }

@@ -6,17 +6,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/internal/tty"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -30,10 +29,8 @@ q      quit
 // otherwise its keys are read. All methods do nothing on a nil runTerminal.
 type runTerminal struct {
 	c        *runCommand
-	terminal *job.Terminal
-	keys     *keyReader
+	terminal *tty.Terminal
 	lends    bool // the command gets the terminal while it runs
-	stop     func()
 
 	mu      sync.Mutex // guards what follows
 	paused  bool
@@ -51,29 +48,20 @@ type typedSignals struct {
 	quit       bool
 }
 
-// activeTerminal is restored if the process ends at once.
-var activeTerminal atomic.Pointer[runTerminal]
-
 // openTerminal opens the terminal that controls the process. It returns nil unless
 // the standard streams are that terminal.
-func (c *runCommand) openTerminal() (*runTerminal, error) {
-	if !logging.IsTerminal(c.stdin) || !sameOutput(c.stdin, c.stdout) && !sameOutput(c.stdin, c.stderr) {
-		return nil, nil
+func (c *runCommand) openTerminal() *runTerminal {
+	if !logging.IsTerminal(c.stdin) || !tty.SameFile(c.stdin, c.stdout) && !tty.SameFile(c.stdin, c.stderr) {
+		return nil
 	}
-	terminal, err := job.OpenTerminal(c.stdin)
-	if err != nil {
-		return nil, nil // it controls other processes
+	t := &runTerminal{c: c, lends: c.cfg.Service.Input != job.NoInput && !c.cfg.PerFile()}
+	var err error
+	if t.terminal, err = tty.Open(c.stdin, t.press); err != nil {
+		return nil // it controls other processes
 	}
-
-	t := &runTerminal{c: c, terminal: terminal, lends: c.cfg.Service.Input != job.NoInput && !c.cfg.PerFile()}
-	terminal.HungUp = func() { c.end(nil) }
-	if t.keys, err = newKeyReader(terminal, t.press); err != nil {
-		return nil, err
-	}
-	terminal.OnDemand = c.cfg.GoesOn()
-	terminal.Lending, terminal.Returned = t.keys.off, t.keys.on
-	activeTerminal.Store(t)
-	return t, nil
+	t.terminal.HungUp = func() { c.end(nil) }
+	t.terminal.OnDemand = c.cfg.GoesOn()
+	return t
 }
 
 // begin starts to handle SIGTSTP and SIGCONT, and to read keys. When a run is about
@@ -82,27 +70,11 @@ func (t *runTerminal) begin(starts bool) {
 	if t == nil {
 		return
 	}
-	signals := make(chan os.Signal, 8)
-	var handling sync.WaitGroup
-	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGCONT)
-	handling.Go(func() {
-		for s := range signals {
-			if s == syscall.SIGTSTP {
-				t.terminal.Suspend()
-			} else {
-				t.terminal.Continue()
-			}
-		}
-	})
-	t.stop = func() {
-		signal.Stop(signals)
-		close(signals)
-		handling.Wait()
-	}
+	t.terminal.Begin()
 
 	isForCommand := starts && t.lends && !t.terminal.OnDemand
 	if !isForCommand && t.terminal.InForeground() {
-		t.keys.on()
+		t.terminal.KeysOn()
 	}
 }
 
@@ -112,18 +84,13 @@ func (t *runTerminal) close() {
 		return
 	}
 
-	if t.stop != nil {
-		t.stop()
-	}
-
 	t.mu.Lock()
 	if t.slow != nil {
 		t.slow.Stop()
 	}
 	t.mu.Unlock()
 
-	t.keys.close()
-	activeTerminal.CompareAndSwap(t, nil)
+	t.terminal.Close()
 }
 
 // press does what a key is for.

@@ -27,7 +27,7 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	var socket string
 	flags := flag.NewFlagSet("execlogd trigger", flag.ContinueOnError)
 	flags.BoolVar(&noWait, "n", false, "do not wait for the end of the run")
-	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon, where there are several")
+	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon; without it the only one is\nasked, or the one at work in the current directory")
 	if err := config.ParseFlags(flags, triggerUsage, args); err != nil {
 		return err
 	}

@@ -80,14 +80,14 @@ func parseWhy(args []string) (config.Config, []string, error) {
 		return parseWhyRun(args[1:])
 	}
 
-	cfg, rest, err := config.Parse("execlogd why", whyUsage, args)
-	if wrong, ok := errors.AsType[config.UsageError](err); ok {
-		name, undefined := strings.CutPrefix(wrong.Err.Error(), "flag provided but not defined: -")
-		if undefined && config.IsRunFlag(name) {
-			return parseWhyRun(args)
-		}
+	daemon, err := config.WithDefaultFile("execlogd why", whyUsage, args)
+	if unknown, ok := errors.AsType[config.UnknownFlag](err); ok && config.IsRunFlag(unknown.Name) {
+		return parseWhyRun(args)
 	}
-	return cfg, rest, err
+	if err != nil {
+		return config.Config{}, nil, err
+	}
+	return config.Parse("execlogd why", whyUsage, daemon)
 }
 
 // parseWhyRun reads the flags of run.

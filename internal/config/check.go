@@ -15,7 +15,7 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 		if cfg.Static && cfg.fromFile("root") && !cfg.namesRoot && !isWorkingDir(filepath.Dir(cfg.Path)) {
 			r.Add(KeyPath{}.Key("server").key(), "[server] has no root, and would serve %s, where the file is: name the directory to serve, as in root = \"/srv/www\"", filepath.Dir(cfg.Path))
 		} else if cfg.fromFile("root") {
-			r.check(KeyPath{}.Key("server").Key("root"), CheckDir("root", cfg.Root, "name another"))
+			r.check(KeyPath{}.Key("server").Key("root"), cfg.CheckRoot("name another"))
 		}
 		r.checkPatterns(ignorePatterns(cfg.Ignore), cfg.Root)
 	}

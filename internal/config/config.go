@@ -15,6 +15,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -37,16 +38,20 @@ type Config struct {
 	Root         string // absolute
 	Host         string
 	Port         int
+	AnyPort      bool // nobody has asked for Port: where it is taken, the next free one will do
 	Static       bool
 	LiveReload   bool
 	Inject       bool
+	Sync         bool
 	Delay        time.Duration
 	Debounce     time.Duration
 	Hidden       []string // names that are ignored unless a pattern spells them out
 	Ignore       []string
 	AllowHosts   []string
 	AllowOrigins []string
+	CORS         []string // origins whose scripts may read files; "*" is any
 	After        []string // routes that pages wait for
+	Editor       string   // in which places of errors are opened, as httpd.Options has it
 
 	LogLevel  slog.Level
 	LogFormat string
@@ -76,6 +81,7 @@ func defaultConfig(dir string) Config {
 		Root:       dir,
 		Host:       "127.0.0.1",
 		Port:       8000,
+		AnyPort:    true,
 		Static:     true,
 		LiveReload: true,
 		Inject:     true,
@@ -101,7 +107,7 @@ func (cfg *Config) keys() []key {
 		{"idle_exit", duration(&cfg.IdleExit, 0), "0s, never", "end when no page was open and no request came for this `duration`, for a service\nthat its socket starts again; never while there are routes"},
 		{"stop_grace", duration(&cfg.StopGrace, none), cfg.StopGrace, "at a stop, let requests and commands go on for this `duration`"},
 		{"state", directory(&cfg.State), "$STATE_DIRECTORY, or none", "keep in this `directory` what the next start has to know: what is watched, and which\nchanges have not been dealt with"},
-		{"jobs", number(&cfg.Jobs, 1, 1<<16), nil, ""},
+		{"jobs", number(&cfg.Jobs, 1, 1<<16, 4), nil, ""},
 		{"server", func(t *tables, v value) {
 			cfg.Serve = true
 			t.table(v, cfg.serverKeys())
@@ -124,16 +130,19 @@ func (cfg *Config) serverKeys() []key {
 	return []key{
 		{"root", directory(&cfg.Root), "the current one", "serve and watch this `directory`"},
 		{"host", text(&cfg.Host, `an address, as in "127.0.0.1"`), cfg.Host, "listen on this `address`; 0.0.0.0 or :: is every address of the machine"},
-		{"port", number(&cfg.Port, 0, 65535), cfg.Port, "listen on this TCP `port`; 0 takes a free one"},
+		{"port", port(cfg), fmt.Sprintf("%d, or the next one that is free", cfg.Port), "listen on this TCP `port`; 0 takes a free one"},
 		{"static", boolean(&cfg.Static), cfg.Static, "serve the files of the root; without it there is only live reload, for\npages of another server or of file: URLs"},
 		{"livereload", boolean(&cfg.LiveReload), cfg.LiveReload, "watch the root and refresh the pages that are open"},
 		{"inject", boolean(&cfg.Inject), cfg.Inject, "put the script for live reload into pages; without it a page has to link\n/livereload.js itself"},
+		{"sync", boolean(&cfg.Sync), cfg.Sync, "do the clicks, scrolling and typing of one browser in all that show the page; for\ndevices of your own, as each visitor does it for all"},
 		{"delay", duration(&cfg.Delay, none), cfg.Delay, "gather changes for this `duration` before pages are refreshed; 0s does not wait"},
 		{"debounce", duration(&cfg.Debounce, none), cfg.Debounce, "wait at least this `duration` between two refreshes; 0s is no limit"},
 		{"ignore", patterns(Patterns{&cfg.Hidden, &cfg.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
 		{"allow_host", checked(&cfg.AllowHosts, `names, as in ["preview.example.com"]`, httpd.CheckHost), nil, "also accept requests for this host `name`, or for all below .example.com (may be\nrepeated)"},
 		{"allow_origin", checked(&cfg.AllowOrigins, `origins, as in ["https://example.com"]`, httpd.CheckOrigin), nil, "also let pages of this `origin`, as in https://example.com, connect for live reload\n(may be repeated)"},
+		{"cors", crossOrigin(&cfg.CORS), nil, "let scripts of other sites read the files: of all sites, or with -cors=ORIGIN of one\n(may be repeated)"},
 		{"after", names(&cfg.After), nil, ""},
+		{"editor", editor(&cfg.Editor), "none", "open places of errors in this `editor`: vscode, idea, zed, or the pattern of a URL with\n{file}, {line} and {column}"},
 	}
 }
 

@@ -25,7 +25,7 @@ func TestFlagsAreKeysOfTheFile(t *testing.T) {
 		{"", "[server]", func(*Config) {}},
 		{"-root /srv/../www", "[server]\nroot = '/srv/../www'", func(c *Config) { c.Root = "/www" }},
 		{"-root a/../b", "[server]\nroot = 'a/../b'", func(c *Config) { c.Root = filepath.Join(dir, "b") }},
-		{"--host ::1 -port 0", "server = { host = '::1', port = 0 }", func(c *Config) { c.Host, c.Port = "::1", 0 }},
+		{"--host ::1 -port 0", "server = { host = '::1', port = 0 }", func(c *Config) { c.Host, c.Port, c.AnyPort = "::1", 0, false }},
 		{"-static=false", "server.static = false", func(c *Config) { c.Static = false }},
 		{"-livereload=false -inject=0", "[server]\nlivereload = false\ninject = false", func(c *Config) { c.LiveReload, c.Inject = false, false }},
 		{"-delay 0 -debounce 1m", "[server]\ndelay = '0s'\ndebounce = '1m'", func(c *Config) { c.Delay, c.Debounce = none, time.Minute }},
@@ -34,6 +34,9 @@ func TestFlagsAreKeysOfTheFile(t *testing.T) {
 			c.Hidden, c.Ignore = []string{}, []string{"a", "b/**"}
 		}},
 		{"-allow-host a -allow-host .b -allow-origin null", "[server]\nallow_host = ['a', '.b']\nallow_origin = ['null']", func(c *Config) { c.AllowHosts, c.AllowOrigins = []string{"a", ".b"}, []string{"null"} }},
+		{"-cors=http://a -cors=http://b:1", "[server]\ncors = ['http://a', 'http://b:1']", func(c *Config) { c.CORS = []string{"http://a", "http://b:1"} }},
+		{"-cors", "[server]\ncors = true", func(c *Config) { c.CORS = []string{"*"} }},
+		{"-cors=false", "[server]\ncors = false", func(*Config) {}},
 		{"-log-level debug -log-format json", "log_level = 'debug'\nlog_format = 'json'\n[server]", func(c *Config) { c.LogLevel, c.LogFormat = slog.LevelDebug, "json" }},
 	}
 	for _, tt := range tests {
@@ -52,13 +55,15 @@ func TestFlagsAreKeysOfTheFile(t *testing.T) {
 }
 
 func TestUsageErrors(t *testing.T) {
+	t.Setenv("HOME", "/home/me")
 	tests := []struct{ args, want string }{
-		{"-nonsense", "flag provided but not defined: -nonsense"},
+		{"-nonsense", "there is no flag -nonsense"},
 		{"-root=", "-root is empty: want a directory"},
+		{"-root=~/site", `-root is "~/site", and only a shell knows what ~ is, at the beginning of a word: write /home/me/site`},
 		{"-watch-config", "-watch-config without -config: name a file"},
 		{"-control x", "-control without -config: the socket is for the runs of routes"},
 		{"-port x", `-port is "x": want a number from 0 to 65535`},
-		{"-port 65536", `-port is "65536": want a number from 0 to 65535`},
+		{"-port 65536", `-port is "65536": want a number from 0 to 65535, as in 8000`},
 		{"-log-level loud", `-log-level is "loud": want one of debug, error, info, warn`},
 		{"-static=false -livereload=false", "leave nothing to do"},
 	}
@@ -80,7 +85,7 @@ func TestHelpNamesEveryFlagWithItsDefault(t *testing.T) {
 		t.Fatal(help)
 	}
 	for _, want := range []string{
-		"-root directory", "(default the current one)", "(default 127.0.0.1)", "-port port", "(default 8000)", "-static\n", "(default true)",
+		"-root directory", "(default the current one)", "(default 127.0.0.1)", "-port port", "(default 8000, or the next one that is free)", "-static\n", "(default true)",
 		"-delay duration", "(default 100ms)", "(default 200ms)", "-allow-host name", "-log-level level", "(default info)", "-version\n",
 	} {
 		if !strings.Contains(help.Error(), want) {
@@ -105,7 +110,8 @@ func TestPageRoutes(t *testing.T) {
 	}
 }
 
-// Neither the file nor a link to it is served.
+// Neither the file nor a link to it is served, and no file that would be used if it was not
+// for flags.
 func TestConfigurationIsPrivate(t *testing.T) {
 	dir := t.TempDir()
 	real, link := filepath.Join(dir, "real.toml"), filepath.Join(dir, "x.toml")
@@ -119,7 +125,7 @@ func TestConfigurationIsPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := cfg.HTTP(nil, nil).Private, []string{link, real}; !slices.Equal(got, want) {
+	if got, want := cfg.HTTP(nil, nil).Private, []string{filepath.Join(dir, DefaultFile), link, real}; !slices.Equal(got, want) {
 		t.Errorf("private are %q, want %q", got, want)
 	}
 }

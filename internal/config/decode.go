@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -75,6 +78,10 @@ func path(to *string, want string) decoder {
 		if !ok {
 			return
 		}
+		if home, rest := os.Getenv("HOME"), strings.TrimPrefix(s, "~/"); rest != s && home != "" && !IsDir(filepath.Join(t.dir, "~")) {
+			t.Add(v.at, "%s is %q, and only a shell knows what ~ is, at the beginning of a word: write %s", v.label, s, filepath.Join(home, rest))
+			return
+		}
 		if !filepath.IsAbs(s) {
 			s = filepath.Join(t.dir, s)
 		}
@@ -116,7 +123,18 @@ const wantDuration = `a time with its unit, not negative, as in "100ms", "2s" or
 
 // duration decodes a duration. It stores zero for 0s.
 func duration(to *time.Duration, zero time.Duration) decoder {
-	return parsed(to, wantDuration, func(s string) (time.Duration, bool) { return parseDuration(s, zero) })
+	decode := parsed(to, wantDuration, func(s string) (time.Duration, bool) { return parseDuration(s, zero) })
+	return func(t *tables, v value) {
+		if n, err := strconv.ParseInt(fmt.Sprint(v.is), 10, 64); err == nil && n > 0 {
+			form := "%s is %d, without a unit: write \"%[2]dms\" or \"%[2]ds\""
+			if v.flag {
+				form = "%s is %d, without a unit: write %[1]s %[2]dms or %[1]s %[2]ds"
+			}
+			t.Add(v.at, form, v.label, n)
+			return
+		}
+		decode(t, v)
+	}
 }
 
 func parseDuration(s string, zero time.Duration) (d time.Duration, ok bool) {
@@ -158,8 +176,8 @@ func readiness(to *job.Service) decoder {
 	})
 }
 
-func number(to *int, least, most int) decoder {
-	want := fmt.Sprintf("a number from %d to %d", least, most)
+func number(to *int, least, most, example int) decoder {
+	want := fmt.Sprintf("a number from %d to %d, as in %d", least, most, example)
 	return func(t *tables, v value) {
 		n, ok := as(v, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
 		if !ok || n < int64(least) || n > int64(most) {
@@ -170,9 +188,32 @@ func number(to *int, least, most int) decoder {
 	}
 }
 
+// port decodes the port of the server, which is then the one that is wanted.
+func port(cfg *Config) decoder {
+	decode := number(&cfg.Port, 0, 65535, 8000)
+	return func(t *tables, v value) {
+		cfg.AnyPort = false
+		s, _ := v.is.(string)
+		if host, port, err := net.SplitHostPort(s); err == nil && v.flag {
+			right := strings.TrimPrefix("-host "+host+" -port "+port, "-host  ")
+			t.Add(v.at, "%s is %q: write %s", v.label, s, right)
+			return
+		}
+		decode(t, v)
+	}
+}
+
 func boolean(to *bool) decoder {
 	return func(t *tables, v value) {
 		is, ok := as(v, strconv.ParseBool)
+		if s, isString := v.is.(string); !ok && isString && booleans[strings.ToLower(s)] != "" {
+			form := "%s is %q: write %s, without quotes"
+			if v.flag {
+				form = "%s is %q: write %[1]s=%[3]s"
+			}
+			t.Add(v.at, form, v.label, s, booleans[strings.ToLower(s)])
+			return
+		}
 		if !ok {
 			t.unwanted(v, "true or false")
 			return
@@ -218,6 +259,38 @@ func checked(to *[]string, want string, check func(string) error) decoder {
 	})
 }
 
+// editor decodes the name of an editor, or the pattern of its URLs.
+func editor(to *string) decoder {
+	return func(t *tables, v value) {
+		s, ok := t.text(v, `the name of an editor, as in "vscode"`, false)
+		if !ok {
+			return
+		}
+		if err := httpd.CheckEditor(s); err != nil {
+			t.Add(v.at, "%v", err)
+			return
+		}
+		*to = s
+	}
+}
+
+// crossOrigin decodes the origins whose scripts may read files: true is all of them, false
+// none.
+func crossOrigin(to *[]string) decoder {
+	origins := checked(to, `true, or origins, as in ["https://example.com"]`, httpd.CheckCORS)
+	return func(t *tables, v value) {
+		all, ok := as(v, strconv.ParseBool)
+		switch {
+		case !ok:
+			origins(t, v)
+		case all:
+			*to = append(*to, "*")
+		default:
+			*to = nil
+		}
+	}
+}
+
 // patterns decodes a list of patterns. An empty one drops those before it.
 func patterns(to Patterns) decoder {
 	return list(`patterns, as in ["*.md", "templates/**"]`, func(s string) error {
@@ -226,6 +299,14 @@ func patterns(to Patterns) decoder {
 		}
 		to.Add(s)
 		return nil
+	})
+}
+
+// expressions decodes a list of regular expressions.
+func expressions(to *[]string) decoder {
+	return checked(to, `regular expressions, as in ["^Done in"]`, func(s string) error {
+		_, err := regexp.Compile(s)
+		return err
 	})
 }
 

@@ -32,7 +32,19 @@ func Read(file string) (Config, error) {
 
 	cfg, wrong := parse(file, filepath.Dir(path), text)
 	cfg.Path = path
+	cfg.ignoreItself()
 	return cfg, wrong.Err()
+}
+
+// ignoreItself has routes for all files leave out the configuration: a save of it is a
+// reload, and no change of a source.
+func (cfg *Config) ignoreItself() {
+	for i := range cfg.Routes {
+		c := &cfg.Routes[i]
+		if rel, ok := Below(c.Root, cfg.Path); ok && rel != "." && len(c.Patterns) == 0 {
+			c.Ignore = append(c.Ignore, "/"+literal.Replace(rel))
+		}
+	}
 }
 
 // parse is Read of a text. Paths in it are relative to dir, which is also the root

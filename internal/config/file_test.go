@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/builders"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -105,6 +106,50 @@ PORT = "8080"
 	}
 }
 
+func TestBuilders(t *testing.T) {
+	cfg := mustParse(t, `
+[[route]]
+builder = "hugo"
+
+[[route]]
+name = "own"
+builder = "hugo"
+run = ["hugo", "-w", "-d", "out"]
+dir = "site"
+match = "/hugo.toml"
+outputs = "/out/"
+begins = "^Go"
+
+[[route]]
+name = "other"
+builder = true
+shell = "npm run watch"
+
+[[route]]
+builder = "sphinx"
+`)
+	hugo, own, other, sphinx := cfg.Routes[0], cfg.Routes[1], cfg.Routes[2], cfg.Routes[3]
+	known, _ := builders.Find("hugo")
+	if !hugo.IsBuilder || !hugo.IsService || !hugo.Start || hugo.Name != "hugo" || hugo.TriggerOnly ||
+		!slices.Equal(hugo.Service.Argv, known.Run) || !slices.Equal(hugo.Patterns, known.Match) || !slices.Equal(hugo.Outputs, []string{"/public/"}) ||
+		!slices.Equal(hugo.Service.Builds.Lines.Fails, known.Fails) {
+		t.Errorf("by its name alone: %+v", hugo)
+	}
+	if own.Name != "own" || own.Root != "/dir/site" || !slices.Equal(own.Service.Argv, []string{"hugo", "-w", "-d", "out"}) || !slices.Equal(own.Patterns, []string{"/hugo.toml"}) ||
+		!slices.Equal(own.Outputs, []string{"/out/"}) || !reflect.DeepEqual(own.Service.Builds.Lines, job.BuildLines{Begins: []string{"^Go"}}) {
+		t.Errorf("with keys of its own: %+v", own)
+	}
+	if !other.TriggerOnly || !other.Service.Builds.Lines.None() || other.Name != "other" || !other.Start {
+		t.Errorf("one that is not known: %+v", other)
+	}
+	if sphinx.IsService || sphinx.TriggerOnly || len(sphinx.Patterns) > 0 || !slices.Equal(sphinx.Outputs, []string{"/_build/html/", "/_build"}) {
+		t.Errorf("one that ends after each build: %+v", sphinx)
+	}
+	if after := cfg.PagesAfter(); !slices.Equal(after, []string{"hugo", "own", "other", "sphinx"}) {
+		t.Errorf("pages come after %q", after)
+	}
+}
+
 // For package router 0 is the default, and less than 0 is none. In a file 0s is none.
 func TestDurationsOfARoute(t *testing.T) {
 	for text, want := range map[string]time.Duration{
@@ -177,15 +222,15 @@ func TestMistakes(t *testing.T) {
 		{"[server]\nhost = 1979-05-27", `x.toml:2:8: host is a date or time: want an address, as in "127.0.0.1"`},
 		{"[server]\nhost = ''", `x.toml:2:8: host is empty: want an address, as in "127.0.0.1"`},
 		{"[server]\nroot = \"a\\u0000\"", "x.toml:2:8: root has a NUL character: take it out"},
-		{"[server]\nstatic = 'no'", "x.toml:2:10: static is a string: want true or false"},
+		{"[server]\nstatic = 'no'", "x.toml:2:10: static is \"no\": write false, without quotes"},
 		{"[server]\nallow_host = ['a', 1]", `x.toml:2:20: allow_host is 1: want names, as in ["preview.example.com"]`},
 		{"[server]\nallow_host = ['a', 'b:80']", `x.toml:2:20: allow_host: host "b:80": want a name or an address without a port, or .example.com`},
 		{"[server]\nallow_origin = 'example.com'", `x.toml:2:16: allow_origin: origin "example.com": want scheme://host[:port] or null`},
 		{"[server]\nallow_host = { a = 1 }", `x.toml:2:14: allow_host is a table: want names`},
 		{"jobs = 0\n[server]", "x.toml:1:8: jobs is 0: want a number from 1 to 65536"},
 		{"log_level = 'loud'\n[server]", `x.toml:1:13: log_level is "loud": want one of debug, error, info, warn`},
-		{wrongRoute("delay = '1'"), `x.toml:4:9: delay is "1": want a time with its unit, not negative, as in "100ms", "2s" or "1m30s"`},
-		{wrongRoute("delay = 30"), `x.toml:4:9: delay is 30: want a time with its unit`},
+		{wrongRoute("delay = '1'"), `x.toml:4:9: delay is 1, without a unit: write "1ms" or "1s"`},
+		{wrongRoute("delay = 30"), `x.toml:4:9: delay is 30, without a unit: write "30ms" or "30s"`},
 		{wrongRoute("delay = '-1s'"), `x.toml:4:9: delay is "-1s": want a time with its unit, not negative, as in`},
 		{wrongRoute("hold = 'closed'"), `x.toml:4:8: hold is "closed": want a time with its unit, not negative, as in "100ms", "2s" or "1m30s", or "until closed"`},
 		{wrongRoute("hold = 30"), `x.toml:4:8: hold is 30: want a time with its unit, not negative, as in "100ms", "2s" or "1m30s", or "until closed"`},
@@ -214,6 +259,19 @@ func TestMistakes(t *testing.T) {
 		{wrongRoute("service = true\nready = 'soon'"), `x.toml:5:9: ready is "soon": want "notify", or the address that it listens on, as in "127.0.0.1:9000"`},
 		{wrongRoute("service = true\nper = 'file'"), `x.toml:5:7: route "x" has service = true and per = "file": a service is one program for all files`},
 		{"[[route]]\nname = 'x'\nreload = true\nservice = true", `x.toml:1:3: route "x" has service = true and nothing to run: add run or shell`},
+
+		// Builders.
+		{"[[route]]\nbuilder = 'hug'", `x.toml:2:11: builder is "hug", which is not known: is "hugo" meant?`},
+		{"[[route]]\nbuilder = 'blosxom'", `x.toml:2:11: builder is "blosxom", which is not known: want one of `},
+		{"[[route]]\nbuilder = 1", `x.toml:2:11: builder is 1: want true, or the name of a program that is known, as in "hugo"`},
+		{"[[route]]\nname = 'x'\nbuilder = true", `x.toml:1:3: route "x" has nothing to run`},
+		{"[[route]]\nbuilder = 'sass'", `x.toml:2:11: route "sass" needs run, since nobody else knows the files of sass: give it, as in run = ["sass", "--watch", "scss:public/css"]`},
+		{wrongRoute("builder = true\nbegins = '('"), "x.toml:5:10: begins: error parsing regexp: missing closing ): `(`"},
+		{wrongRoute("fails = ['x']"), `x.toml:1:3: route "x" has begins, succeeds or fails, which are for what a builder prints: add builder = true`},
+		{wrongRoute("builder = true\nready = ':80'"), `x.toml:5:9: route "x" has builder and ready: `},
+		{wrongRoute("builder = true\nretries = 1"), `x.toml:5:11: route "x" has builder and retries: `},
+		{wrongRoute("builder = true\non_busy = 'restart'"), `x.toml:5:11: route "x" has builder and on_busy: `},
+		{wrongRoute("builder = true\nper = 'file'"), `x.toml:5:7: route "x" has builder and per = "file": `},
 
 		// Names.
 		{"[[route]]\nrun = ['x']", `x.toml:1:3: the route has no name: give it one, as in name = "build"`},

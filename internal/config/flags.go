@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -50,9 +51,34 @@ func ParseFlags(flags *flag.FlagSet, usage string, args []string) error {
 		flags.PrintDefaults()
 		return HelpError(usage + "\nFlags:\n" + b.String())
 	case err != nil:
-		return UsageError{Err: err}
+		return UsageError{Err: explainFlag(flags, args, err)}
 	}
 	return nil
+}
+
+// explainFlag returns an error of package flag with what would be right.
+func explainFlag(flags *flag.FlagSet, args []string, err error) error {
+	rest := flags.Args()
+	_, value, _ := strings.Cut(args[max(len(args)-len(rest)-1, 0)], "=")
+	if value == "" && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		value = rest[0]
+	}
+
+	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
+		return UnknownFlag{name, meantFlag(flags, name, value)}
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "flag needs an argument: -"); ok {
+		what, _ := flag.UnquoteUsage(flags.Lookup(name))
+		return fmt.Errorf("-%s is the last word: write -%[1]s %s", name, strings.ToUpper(what))
+	}
+	if _, name, ok := strings.Cut(err.Error(), "invalid boolean value "+strconv.Quote(value)+" for -"); ok {
+		name, _, _ = strings.Cut(name, ":")
+		if right := booleans[strings.ToLower(value)]; right != "" {
+			return fmt.Errorf("-%s is %q: write -%[1]s=%[3]s", name, value, right)
+		}
+		return fmt.Errorf("-%s is %q: want true or false", name, value)
+	}
+	return err
 }
 
 // defineKeys declares a flag for each key that has a help: with a dash for each

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/execlog/execlogd/internal/builders"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -31,6 +33,7 @@ func TestExampleFileNamesTheDefaults(t *testing.T) {
 	as, is := mustParse(t, text), mustParse(t, all)
 	as.Text, is.Text = nil, nil
 	as.Routes[0].Hold = router.DefaultHold
+	as.AnyPort = false             // the port is asked for, if only by its default
 	as.Routes[0].StopAtOnce = true // with a grace, whatever it is
 	if !reflect.DeepEqual(as, is) {
 		t.Errorf("as it is        %+v\nwith the comments %+v", as, is)
@@ -54,6 +57,18 @@ func TestManualHasEveryKey(t *testing.T) {
 			if name != "server" && name != "route" && !strings.Contains(text, "\n.It Ic "+name+"\n") {
 				t.Errorf("execlogd.toml(5) has no %s", name)
 			}
+		}
+	}
+}
+
+func TestDocumentsNameEveryBuilder(t *testing.T) {
+	text, document := read(t, manual), read(t, "../../docs/builders.md")
+	for _, b := range builders.All() {
+		if !strings.Contains(text, "\n.Li "+b.Name+" ") && !strings.Contains(text, "\n.Li "+b.Name+"\n") {
+			t.Errorf("execlogd.toml(5) has no %s", b.Name)
+		}
+		if row := fmt.Sprintf("\n| `%s` | %s", b.Name, b.Version); !strings.Contains(document, row) {
+			t.Errorf("docs/builders.md has no %q", row)
 		}
 	}
 }

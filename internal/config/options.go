@@ -3,7 +3,10 @@ package config
 import (
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/execlog/execlogd/httpd"
@@ -25,19 +28,25 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 	o := httpd.Options{
 		NoLiveReload: !cfg.LiveReload,
 		NoInject:     !cfg.Inject,
+		Sync:         cfg.Sync,
 		Logger:       log,
 		Watches:      watches,
 		AllowHosts:   cfg.AllowHosts,
 		AllowOrigins: cfg.AllowOrigins,
+		Editor:       cfg.Editor,
+		CORS:         cfg.CORS,
 		Grace:        cfg.StopGrace,
 	}
 
 	if cfg.Static {
-		o.Root = cfg.Root
+		o.Root, o.Wait = cfg.Root, cfg.MakesRoot()
+	}
+	if cfg.Static {
+		// A configuration may have secrets in the environment of jobs, whether it is used or not.
+		o.Private = []string{filepath.Join(cfg.Root, DefaultFile)}
 	}
 	if cfg.Static && cfg.File != "" {
-		// It may have secrets in the environment of jobs.
-		o.Private = slices.Compact([]string{cfg.Path, Resolve(cfg.Path)})
+		o.Private = slices.Compact(append(o.Private, cfg.Path, Resolve(cfg.Path)))
 	}
 	return o
 }
@@ -60,6 +69,8 @@ func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(pa
 		After:    cfg.PagesAfter(),
 		WaitsFor: func(e inotify.Event) bool { return concerns(e.Path) },
 
+		NoDelayAfter: true,
+
 		// What was saved while a build failed is shown after the next success.
 		OnFailure: router.Keep,
 		Callback:  refresh,
@@ -71,6 +82,30 @@ func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(pa
 	return []router.Route{reload, names}
 }
 
+// sourcesSuffix ends the name of a route for the sources of a builder. It is in no name
+// of a file.
+const sourcesSuffix = " sources"
+
+// SourcesRoute returns a route for the sources of a builder: what changes below its root
+// and is neither ignored, by git either, nor written by it.
+func (cfg *Config) SourcesRoute(c *Route, note router.Callback) router.Route {
+	ignore := slices.Concat(c.Ignore, c.Outputs, []string{"node_modules/"})
+	if rel, ok := Below(c.Root, cfg.Root); ok && rel != "." && cfg.Reloads() {
+		ignore = append(ignore, "/"+literal.Replace(rel)+"/")
+	}
+	return router.Route{
+		Name: c.Name + sourcesSuffix, Roots: c.Roots, Ignore: ignore, Hidden: c.Hidden, IgnoreFiles: true, ReadOnly: true,
+		Mask: router.Reload | inotify.Create | inotify.Delete | inotify.MovedFrom, Delay: none, Debounce: none, Quiet: none, Settle: none, Hold: none,
+		Callback: note,
+	}
+}
+
+// IsSourcesRoute reports whether a name is that of a SourcesRoute.
+func IsSourcesRoute(name string) bool { return strings.HasSuffix(name, sourcesSuffix) }
+
+// literal makes a path a pattern that matches it alone.
+var literal = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "{", `\{`)
+
 // Reloads reports whether there are pages to refresh.
 func (cfg *Config) Reloads() bool { return cfg.Serve && cfg.LiveReload }
 
@@ -78,7 +113,7 @@ func (cfg *Config) Reloads() bool { return cfg.Serve && cfg.LiveReload }
 func (cfg *Config) PagesAfter() []string {
 	after := slices.Clone(cfg.After)
 	for _, c := range cfg.Routes {
-		if c.Reload {
+		if c.Reload || c.IsBuilder {
 			after = append(after, c.Name)
 		}
 	}
@@ -133,7 +168,22 @@ func (cfg *Config) Roots() []string {
 
 // WaitsFor reports whether a root need not exist at the start.
 func (cfg *Config) WaitsFor(root string) bool {
-	return slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
+	isOfPages := cfg.Reloads() && root == cfg.Root
+	return isOfPages && cfg.MakesRoot() || slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
+}
+
+// MakesRoot reports whether a route that runs at the start may make the root of the pages.
+func (cfg *Config) MakesRoot() bool {
+	return slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Start && c.HasCommand() })
+}
+
+// CheckRoot says what is wrong with the root of the pages. Instead is what can be done
+// about it otherwise.
+func (cfg *Config) CheckRoot(instead string) error {
+	if _, err := os.Stat(cfg.Root); cfg.MakesRoot() && isMissing(err) && !IsHidden(cfg.Root) {
+		return nil
+	}
+	return CheckDir("root", cfg.Root, instead)
 }
 
 // StopTime returns how long a stop may take: commands end first, then requests, then

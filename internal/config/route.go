@@ -1,9 +1,15 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/builders"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -15,6 +21,12 @@ type Route struct {
 	router.Route             // without its functions
 	Service      job.Service // the command; only if IsService is it run as a Service
 	IsService    bool
+
+	// IsBuilder says that it builds what pages show: as a Service with Builds, which
+	// builds by itself whenever a source changes, or else as a command.
+	IsBuilder bool
+	builder   *builders.Builder // the program that the route names; nil if it names none
+	lines     job.BuildLines
 
 	Root          string // absolute
 	Wait          bool   // for a root that does not exist yet
@@ -89,7 +101,7 @@ func (c *Route) keys() []key {
 		{"on_failure", oneOf(&c.OnFailure, onFailures), nil, ""},
 		{"on_busy", oneOf(&c.OnBusy, onBusies), "queue", "do `what` with changes during a run: queue runs the command once more for them,\nrestart ends it and starts it again, ignore drops them"},
 		{"timeout", duration(&c.Timeout, 0), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
-		{"retries", number(&c.Retries, 0, 1000), nil, "run a command that failed again this `number` of times, unless a file changes first"},
+		{"retries", number(&c.Retries, 0, 1000, 3), nil, "run a command that failed again this `number` of times, unless a file changes first"},
 		{"backoff", duration(&c.Backoff, none), c.Backoff, "wait this `duration` before the first retry, and twice as long before each further one"},
 		{"grace", func(t *tables, v value) {
 			duration(&c.Service.Grace, none)(t, v)
@@ -111,6 +123,10 @@ func (c *Route) keys() []key {
 			boolean(&c.IsService)(t, v)
 			c.Start = c.IsService // unless start, which is below, says otherwise
 		}, nil, ""},
+		{"builder", c.decodeBuilder, nil, ""},
+		{"begins", expressions(&c.lines.Begins), nil, ""},
+		{"succeeds", expressions(&c.lines.Succeeds), nil, ""},
+		{"fails", expressions(&c.lines.Fails), nil, ""},
 		{"ready", readiness(&c.Service), nil, ""},
 		{"outputs", patterns(Patterns{List: &c.Outputs}), nil, "do not run for files that match this `pattern`, since the command itself writes them\n(may be repeated)"},
 		{"changed_only", boolean(&c.ChangedOnly), nil, "leave out files with the same content as at the last run, and do not run if there are\nno others"},
@@ -120,8 +136,72 @@ func (c *Route) keys() []key {
 	}
 }
 
-// finish sets what follows from other keys.
-func (c *Route) finish() {
+// decodeBuilder decodes whether the route builds what pages show, or the name of the
+// program that does.
+func (c *Route) decodeBuilder(t *tables, v value) {
+	if is, isBool := v.is.(bool); isBool {
+		c.IsBuilder, c.Start = is, is || c.Start // unless start, which is below, says otherwise
+		return
+	}
+	name, ok := t.text(v, `true, or the name of a program that is known, as in "hugo"`, false)
+	if !ok {
+		return
+	}
+
+	b, ok := builders.Find(name)
+	if !ok {
+		known := builders.Names()
+		want := "want one of " + strings.Join(known, ", ") + ", or true, with run or shell"
+		if meant := Nearest(name, known); meant != "" {
+			want = fmt.Sprintf("is %q meant?", meant)
+		}
+		t.Add(v.at, "builder is %q, which is not known: %s", name, want)
+		return
+	}
+	c.IsBuilder, c.Start, c.builder = true, true, &b
+}
+
+// finishBuilder sets what is known of the program, and what follows from its being a
+// builder, where the route does not say otherwise.
+func (c *Route) finishBuilder(dir string) {
+	if !c.IsBuilder {
+		return
+	}
+	if c.Root == dir {
+		c.Root = c.Service.Dir
+	}
+
+	b := cmp.Or(c.builder, new(builders.Builder))
+	c.Name = cmp.Or(c.Name, b.Name)
+	if !c.HasCommand() {
+		c.Service.Argv = slices.Clone(b.Run)
+	}
+	if len(c.Patterns) == 0 {
+		c.Patterns = slices.Clone(b.Match)
+	}
+	if len(c.Outputs) == 0 && b.Output != "" {
+		c.Outputs = []string{"/" + b.Output + "/"}
+		for dir := filepath.Dir(b.Output); dir != "."; dir = filepath.Dir(dir) {
+			c.Outputs = append(c.Outputs, "/"+dir) // which may have to be made as well
+		}
+	}
+	c.IsService = !b.Once
+	if b.Once {
+		return
+	}
+
+	// A change of any other file is what the program watches for itself.
+	c.TriggerOnly = len(c.Patterns) == 0
+	lines := c.lines
+	if lines.None() {
+		lines = job.BuildLines{Begins: b.Begins, Succeeds: b.Succeeds, Fails: b.Fails, Unsure: b.Unsure}
+	}
+	c.Service.Builds = &job.Builds{Lines: lines, Quiet: c.Quiet, Timeout: c.Timeout}
+}
+
+// finish sets what follows from other keys. Paths of the file are relative to dir.
+func (c *Route) finish(dir string) {
+	c.finishBuilder(dir)
 	c.Roots, c.NotRecursive = []string{c.Root}, !c.recursive
 	switch {
 	case c.Mask != 0:
@@ -160,7 +240,7 @@ func (t *tables) route(v value) Route {
 
 	before := len(t.mistakes)
 	t.table(v, c.keys())
-	c.finish()
+	c.finish(t.dir)
 	if len(t.mistakes) == before {
 		t.checkRoute(&c)
 	}
@@ -175,6 +255,8 @@ func (t *tables) checkRoute(c *Route) {
 		t.Add(c.table, "the route has no name: give it one, as in name = \"build\"")
 	case len(c.Service.Argv) > 0 && c.Service.Shell != "":
 		wrong("shell", "route %q has both run and shell: keep one of them")
+	case !c.HasCommand() && c.builder != nil:
+		t.Add(c.At("builder"), "route %q needs run, since nobody else knows the files of %s: give it, as in run = [\"%s\"]", c.Name, c.builder.Name, strings.Join(c.builder.Example, `", "`))
 	case !c.HasCommand() && !c.Reload:
 		wrong("", `route %q has nothing to run: give it run = ["make", "site"], or shell = "make site", or reload = true`)
 	case (c.Service.Notify || c.Service.Address != "") && !c.IsService:
@@ -183,6 +265,18 @@ func (t *tables) checkRoute(c *Route) {
 		wrong("signal", "route %q has signal, which is for a program that goes on running: add service = true")
 	case c.StopOnFailure && !c.IsService:
 		wrong("on_failure", `route %q has on_failure = "stop", which is for a program that goes on running: add service = true, or want "cancel"`)
+	case !c.IsBuilder && !c.lines.None():
+		wrong("", "route %q has begins, succeeds or fails, which are for what a builder prints: add builder = true")
+	case c.builder != nil && c.builder.Once && !c.lines.None():
+		wrong("", "route %q has begins, succeeds or fails, and a program that ends after each build: its exit status says whether that has failed; take them out")
+	case c.IsBuilder && (c.Service.Notify || c.Service.Address != ""):
+		wrong("ready", "route %q has builder and ready: pages wait for its builds; take ready out, or want service = true in place of builder")
+	case c.Service.Builds != nil && c.Retries > 0:
+		wrong("retries", "route %q has builder and retries: the program builds again by itself; take retries out")
+	case c.Service.Builds != nil && c.OnBusy != router.Queue:
+		wrong("on_busy", "route %q has builder and on_busy: the program sees to changes itself while it builds; take on_busy out")
+	case c.IsBuilder && c.PerFile():
+		wrong("per", `route %q has builder and per = "file": a builder is one program for all files`)
 	case c.IsService && c.PerFile():
 		wrong("per", `route %q has service = true and per = "file": a service is one program for all files`)
 	case c.IsService && len(c.Service.Leave) > 0:

@@ -72,7 +72,7 @@ func ParseRunFlags(name, usage string, args []string) (Run, []string, error) {
 		cfg.OnBusy = router.Restart
 	}
 	cfg.IsService = cfg.Service.ReloadSignal != 0 // it goes on, and is told of changes
-	cfg.finish()
+	cfg.finish(dir)
 	cfg.Roots = cfg.Paths
 	return cfg, flags.Args(), checkFlags(cfg.patterns(), new(Report), cfg.Paths...)
 }

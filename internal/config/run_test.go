@@ -66,13 +66,13 @@ func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 	for args, want := range map[string]string{
 		"-signal STOP true":           `-signal is "STOP": want a signal other than SIGSTOP`,
 		"-signal HUP -per file true":  "drop -per file",
-		"-recursive=no true":          `-recursive is "no": want true or false`,
+		"-recursive=no true":          `-recursive is "no": write -recursive=false`,
 		"-on-busy wait true":          `-on-busy is "wait": want one of ignore, queue, restart`,
 		"-env A true":                 `-env is "A": want KEY=VALUE`,
 		"-env =x true":                `"" is no name of a variable`,
 		"-shell date true":            `there are both -shell and a command, "true": drop one of them`,
-		"-service true":               "not defined: -service",
-		"-restart=perhaps -path . ls": `invalid boolean value "perhaps" for -restart`,
+		"-service true":               "there is no flag -service",
+		"-restart=perhaps -path . ls": `-restart is "perhaps": want true or false`,
 	} {
 		_, err := ParseRun("execlogd run", "", strings.Fields(args))
 		if _, ok := errors.AsType[UsageError](err); !ok || !strings.Contains(err.Error(), want) {

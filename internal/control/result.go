@@ -6,3 +6,8 @@ type Result struct {
 	Failure string `json:"failure,omitempty"` // why it has failed, or did not begin; empty if it succeeded
 	Status  int    `json:"status"`            // the exit status for the command that asked
 }
+
+// A Place is the answer of a daemon to the question where it is at work, as JSON.
+type Place struct {
+	Directories []string `json:"directories"` // of its configuration file, its site and its routes, absolute
+}

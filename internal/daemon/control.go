@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +79,7 @@ func controlError(cfg *config.Config, err error) error {
 // closed and the last request is over.
 func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /place", d.servePlace)
 	mux.HandleFunc("GET /routes", d.serveRoutes)
 	mux.HandleFunc("POST /reload", d.serveReload)
 	if d.runner != nil {
@@ -99,6 +101,18 @@ func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// servePlace sends the directories that the daemon is at work in, that of its file first.
+func (d *daemon) servePlace(w http.ResponseWriter, _ *http.Request) {
+	cfg := d.active.Load()
+	var place control.Place
+	if cfg.File != "" {
+		place.Directories = append(place.Directories, filepath.Dir(cfg.Path))
+	}
+	place.Directories = append(place.Directories, cfg.Roots()...)
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(place) // the client may be gone
 }
 
 // serveRoutes sends the names of the routes, one a line.

@@ -34,6 +34,12 @@ type Options struct {
 
 	// Stderr gets the log, and what is said beside it.
 	Stderr io.Writer
+
+	// Stdin is read for keys if it is the terminal that Stderr is. Nil is none.
+	Stdin *os.File
+
+	// Advice is logged after the start; empty for none.
+	Advice string
 }
 
 // Run acquires everything that the configuration needs, tells the user and systemd that
@@ -66,6 +72,9 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	defer d.end(nil)
 
 	d.announce()
+	if opts.Advice != "" {
+		d.log.Info(opts.Advice)
+	}
 	stopping := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopping)
@@ -85,6 +94,7 @@ type daemon struct {
 	active atomic.Pointer[resolvedConfig]
 	load   func() (config.Config, error)
 	stderr io.Writer
+	out    io.Writer // what leads there by way of queue, with the line of state
 	log    *slog.Logger
 	logs   *logging.SwapHandler // behind log
 	queue  *logging.Queue       // through which everything goes to stderr
@@ -95,6 +105,7 @@ type daemon struct {
 	server     *httpd.Server // without sockets while nothing is served
 	token      string        // lets the owner see all of the status page; the same until the daemon ends
 	tokenShown bool
+	noRoot     sync.Once // says that a build has not made the root
 	web        listenerSet
 	activated  []net.Listener   // sockets from systemd, for web
 	statusPage listenerSet      // sockets from systemd, for the status page alone
@@ -102,12 +113,19 @@ type daemon struct {
 
 	runner   *job.Runner // nil without a configuration file
 	pipeline *pipeline   // nil when there is nothing to watch
-	errors   pageErrors
-	waits    runnable.WaitLog
-	notes    map[string]bool // on patterns, that were logged for the active configuration
-	control  listenerSet
-	scanned  atomic.Uint64 // directories, while a scan takes long
-	accepts  accepts       // at the sockets of web
+
+	sourcesMu sync.Mutex
+	sources   map[string]*sources // by the names of builders
+
+	errors  pageErrors
+	waits   runnable.WaitLog
+	notes   map[string]bool // on patterns, that were logged for the active configuration
+	control listenerSet
+	scanned atomic.Uint64 // directories, while a scan takes long
+	accepts accepts       // at the sockets of web
+
+	terminal *userTerminal // nil without one
+	activity *activity     // what is on it
 
 	scans   *scanReport
 	last    *lastEvents
@@ -130,10 +148,15 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 		reloadRequests: make(chan struct{}, 1), reloaded: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
-	d.scans, d.last, d.isReady = &scanReport{ctx: ctx}, newLastEvents(), make(chan struct{})
+	d.last, d.activity, d.isReady = newLastEvents(), newActivity(), make(chan struct{})
 	d.queue = logging.NewQueue(func(n int) { d.log.Warn(logging.Dropped, "messages", n) })
 	d.toJournal = logOptions(&cfg).ToJournal(d.stderr)
-	d.logs = logging.NewSwapHandler(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
+	d.out = d.stderr
+	if d.terminal = d.openTerminal(&cfg, opts.Stdin); d.terminal != nil {
+		d.out = d.terminal.line
+	}
+	d.scans = &scanReport{ctx: ctx, show: d.terminal.showScan}
+	d.logs = logging.NewSwapHandler(logging.NewHandler(d.out, d.queue, logOptions(&cfg)))
 	d.log = slog.New(d.logs)
 	defer func() {
 		if err != nil {
@@ -146,7 +169,7 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 			return nil, err
 		}
 	}
-	routes, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
+	routes, wrong := runnable.Resolve(&cfg, d.runner, d.notices())
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
@@ -177,6 +200,7 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 
 // release releases everything. The tasks must have ended.
 func (d *daemon) release() {
+	d.closeSources()
 	if d.pipeline != nil {
 		d.pipeline.close()
 	}
@@ -190,13 +214,18 @@ func (d *daemon) release() {
 	if d.server != nil {
 		d.server.Close()
 	}
+	d.terminal.close()
 	d.queue.Close()
 }
 
 // tasks are what runs until the daemon ends, in the order in which they are stopped: what
 // brings events comes first, what they lead to after it.
 func (d *daemon) tasks(cfg config.Config) []task {
-	tasks := []task{{"tell systemd", d.keepStatus}, {"watchdog", d.watchdog}}
+	var tasks []task
+	if d.terminal != nil {
+		tasks = append(tasks, task{"terminal", d.terminal.run})
+	}
+	tasks = append(tasks, task{"tell systemd", d.keepStatus}, task{"watchdog", d.watchdog})
 	if cfg.WatchFile {
 		problem := func(err error) { d.log.Warn("watch configuration", "err", err) }
 		w := &fileWatch{path: cfg.Path, text: cfg.Text, changed: d.requestReload, problem: problem}

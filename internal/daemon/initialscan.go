@@ -15,7 +15,10 @@ import (
 // callback returns the callback of a route. A route with per = "file" that is to run at
 // the start is triggered for its root: that run offers each file that exists to the route.
 func (p *pipeline) callback(f runnable.Route) router.Callback {
-	run := f.Runnable.OnlyChanged(f.Route, f.Runnable.Run)
+	run := f.Runnable.OnlyChanged(f.Route, func(ctx context.Context, batch []inotify.Event) error {
+		defer p.d.activity.begin(f.Name + " runs")()
+		return f.Runnable.Run(ctx, batch)
+	})
 	return func(ctx context.Context, batch []inotify.Event) error {
 		if isInitialScan(f.Route, batch) {
 			return p.offerPresent(f.Route)

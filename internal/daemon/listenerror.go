@@ -11,18 +11,28 @@ import (
 	"syscall"
 )
 
+// A portError says by whom a port is taken.
+type portError string
+
+func (e portError) Error() string { return string(e) }
+
+func (portError) Unwrap() error { return syscall.EADDRINUSE }
+
 // explainListen returns the error of a socket that cannot be opened, with what to do
 // about it.
 func explainListen(err error, host string, port int) error {
 	dns, notFound := errors.AsType[*net.DNSError](err)
+	name, itsPort, notAddress := net.SplitHostPort(host)
 	addr, unreadable := errors.AsType[*net.AddrError](err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("port %d is taken by %s: stop that, or choose another with -port", port, portOwner(port))
+		return portError(fmt.Sprintf("port %d is taken by %s: stop that, or choose another with -port", port, portOwner(port)))
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("port %d is for privileged programs: choose one from %d on with -port", port, unprivilegedPort())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s is not an address of this machine: choose another with -host", host)
+	case (unreadable || notFound) && notAddress == nil:
+		return fmt.Errorf("host %q has a port: write -host %s -port %s", host, name, itsPort)
 	case unreadable:
 		return fmt.Errorf("host %q: %s: give an address without brackets and port with -host", host, addr.Err)
 	case notFound:

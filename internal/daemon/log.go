@@ -94,18 +94,30 @@ func (d *daemon) logEnd(r job.Run) {
 	}
 }
 
+// notices are told of runnables.
+func (d *daemon) notices() runnable.Notices {
+	return runnable.Notices{
+		Died:    d.serviceDied,
+		Began:   func(route string) { d.sourcesOf(route).noteBuild() },
+		Problem: d.logProblem,
+	}
+}
+
 // logProblem logs what is wrong with what follows a run.
 func (d *daemon) logProblem(route string, err error) { d.log.Warn(err.Error(), "route", route) }
 
-// serviceDied logs that a service has ended by itself, and shows it on pages.
+// serviceDied logs that a service has ended by itself, and shows it on pages. A builder is
+// started again.
 func (d *daemon) serviceDied(route string, err error) {
-	log := d.log
+	log, took := d.log, time.Duration(0)
 	if e, ok := errors.AsType[*job.Error](err); ok {
-		log = log.With("took", e.Run.Took.Round(time.Millisecond))
+		took = e.Run.Took
+		log = log.With("took", took.Round(time.Millisecond))
 	}
 	d.errors.set(route, "", err)
 	d.last.noteDied(route)
 	log.Error(logging.Died, "route", route, "err", err)
+	d.sourcesOf(route).noteDeath(took)
 }
 
 // logOptions returns the options of a configuration for the log.
@@ -149,7 +161,8 @@ func (d *daemon) noteUnmatched(ctx context.Context, cfg *resolvedConfig, old []r
 	fresh := make(map[string][]string) // by their root
 	match := make(map[string][]string)
 	for _, f := range cfg.resolved {
-		if len(f.Patterns) > 0 && !known[patternsOf(f.Route)] {
+		// The patterns of a builder are for files that may be there, and start it again.
+		if len(f.Patterns) > 0 && f.Service.Builds == nil && !known[patternsOf(f.Route)] {
 			fresh[f.Root] = append(fresh[f.Root], f.Name)
 			match[f.Name] = f.Patterns
 		}

@@ -25,8 +25,30 @@ func (d *daemon) notify(state string) {
 // announce tells the user that the daemon is ready: its sockets take connections and every
 // directory is watched.
 func (d *daemon) announce() {
+	if d.terminal != nil {
+		d.terminal.banner()
+		return
+	}
 	d.say(logging.Started, d.status())
 	d.showToken()
+}
+
+// addressLines has the addresses of the daemon for people, one a line.
+func (d *daemon) addressLines() string {
+	var b strings.Builder
+	line := func(what, address string) { fmt.Fprintf(&b, "  %-13s %s\n", what, address) }
+	for _, ln := range d.web.sockets() {
+		if isForOthersAlone := slices.Contains(networkURLs(ln), siteURL(ln)); !isForOthersAlone {
+			line("this machine", strings.TrimSuffix(address(ln), everyAddress))
+		}
+		for _, at := range networkURLs(ln) {
+			line("network", at)
+		}
+	}
+	if at := d.tokenURL(); at != "" {
+		line("status page", at)
+	}
+	return b.String()
 }
 
 // showToken writes, once, the address at which the owner sees all of the status page, as
@@ -34,17 +56,24 @@ func (d *daemon) announce() {
 // token is in no later line of the log, and not in the status that systemd shows to
 // every user.
 func (d *daemon) showToken() {
+	if at := d.tokenURL(); at != "" && !d.tokenShown {
+		d.tokenShown = true
+		d.say("status page", at)
+	}
+}
+
+// tokenURL is the address at which the owner sees all of the status page; "" without a
+// socket.
+func (d *daemon) tokenURL() string {
 	sockets := d.statusPage.sockets()
 	if d.active.Load().Reloads() {
 		sockets = slices.Concat(d.web.sockets(), sockets)
 	}
-	if d.tokenShown || len(sockets) == 0 {
-		return
+	if len(sockets) == 0 {
+		return ""
 	}
-	d.tokenShown = true
-
 	at := max(slices.IndexFunc(sockets, func(ln net.Listener) bool { return siteURL(ln) != "/" }), 0)
-	d.say("status page", siteURL(sockets[at])+".execlogd/?token="+d.token)
+	return siteURL(sockets[at]) + ".execlogd/?token=" + d.token
 }
 
 // say writes what does not depend on the level of the log, in order with the log: an entry
@@ -53,9 +82,9 @@ func (d *daemon) say(message, now string) {
 	switch {
 	case d.logEntry(message, slog.String(logging.NowKey, now)):
 	case message == logging.Started:
-		fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", now)
+		fmt.Fprintln(d.queue.Writer(d.out), "execlogd:", now)
 	default:
-		fmt.Fprintln(d.queue.Writer(d.stderr), "execlogd:", message, now)
+		fmt.Fprintln(d.queue.Writer(d.out), "execlogd:", message, now)
 	}
 }
 
@@ -73,6 +102,11 @@ func (d *daemon) logEntry(message string, attrs ...slog.Attr) bool {
 
 // status says in one line what the daemon does.
 func (d *daemon) status() string {
+	return d.statusOf(func(lns []net.Listener) string { return " on " + addresses(lns) })
+}
+
+// statusOf is status with a text for sockets.
+func (d *daemon) statusOf(on func([]net.Listener) string) string {
 	cfg := d.active.Load()
 	var parts []string
 	if cfg.Serve {
@@ -80,10 +114,10 @@ func (d *daemon) status() string {
 		if cfg.Static {
 			what = "serving "
 		}
-		parts = append(parts, what+cfg.Root+" on "+addresses(d.web.sockets()))
+		parts = append(parts, what+cfg.Root+on(d.web.sockets()))
 	}
 	if sockets := d.statusPage.sockets(); len(sockets) > 0 {
-		parts = append(parts, "status page on "+addresses(sockets))
+		parts = append(parts, "status page"+on(sockets))
 	}
 	if n := len(cfg.Routes); n > 0 {
 		parts = append(parts, logging.Count(n, "route", "routes"))

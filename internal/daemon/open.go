@@ -19,6 +19,9 @@ func (d *daemon) openAtStart(ctx context.Context) error {
 
 // openBrowser opens the site in the browser of the user.
 func (d *daemon) openBrowser(ctx context.Context) error {
+	if cfg := d.active.Load(); cfg.Serve && !cfg.Static {
+		return errors.New("the pages are those of another server: open its address")
+	}
 	for _, ln := range d.web.sockets() {
 		if at := siteURL(ln); at != "/" {
 			return browser.Open(ctx, at)

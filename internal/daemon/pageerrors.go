@@ -8,9 +8,7 @@ import (
 	"sync"
 
 	"github.com/execlog/execlogd/httpd"
-	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
-	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -20,6 +18,7 @@ type pageErrors struct {
 	mu     sync.Mutex // not held while files are looked at
 	server *httpd.Server
 	routes []string // those that pages wait for
+	files  sourceFiles
 	shown  map[errorSource]*httpd.PageError
 }
 
@@ -44,18 +43,21 @@ func (e *pageErrors) note(run router.Run, perFile bool) {
 // set shows an error of a route, or of one of its files, or removes it if it is nil.
 func (e *pageErrors) set(route, path string, err error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !slices.Contains(e.routes, route) {
+	isShown, files := slices.Contains(e.routes, route), e.files
+	e.mu.Unlock()
+	if !isShown {
 		return
 	}
 	var shown *httpd.PageError
 	if err != nil {
-		shown = &httpd.PageError{Title: route + ": " + err.Error()}
-		if failed, ok := errors.AsType[*job.Error](err); ok {
-			shown.Text = logging.StripControls(string(failed.Run.Output))
-		}
+		shown = files.pageError(route, err)
 	}
-	e.show(errorSource{route, path}, shown)
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if slices.Contains(e.routes, route) { // still
+		e.show(errorSource{route, path}, shown)
+	}
 }
 
 // show shows an error, or removes it if it is nil. e.mu must be held.
@@ -96,7 +98,7 @@ func (e *pageErrors) forgetGone(route string) {
 func (e *pageErrors) follow(server *httpd.Server, cfg *resolvedConfig) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.server, e.routes = server, nil
+	e.server, e.routes, e.files = server, nil, sourceFiles{cfg.Roots(), cfg.Path}
 	if cfg.Reloads() {
 		e.routes = cfg.BeforePages()
 	}

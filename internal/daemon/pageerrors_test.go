@@ -59,10 +59,13 @@ func TestPageErrorsOfFiles(t *testing.T) {
 	for _, name := range []string{"one", "two", "three"} {
 		testenv.Check(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
 	}
-	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("something is wrong in whole"), Output: []byte("\x1b[31mwhy\x1b[m\r\n")}}
+	failed := &job.Error{Run: job.Run{
+		Argv: []string{"make"}, Err: errors.New("something is wrong in whole"),
+		Output: []byte("\x1b[31mwhy\x1b[m\r\n"), Problem: job.Problem{Message: "why"},
+	}}
 	e.note(router.Run{Route: "build", Events: []inotify.Event{{Root: dir, Path: "."}}, Outcome: router.Failed, Err: failed}, false)
-	if text := e.shown[errorSource{"build", ""}].Text; text != "why\n" {
-		t.Errorf("pages show the output %q, want it without colours", text)
+	if shown := e.shown[errorSource{"build", ""}]; shown.Title != "build: why" || shown.Text != "make: something is wrong in whole" {
+		t.Errorf("pages show %+v, want what the output says, and then how the command ended", shown)
 	}
 	run("one", true)
 	run("two", true)

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -124,6 +126,11 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 			route.OnFailure = router.Keep
 		}
 		routes = append(routes, route)
+		if f.Service.Builds != nil && f.IsService {
+			of := cfg.SourcesRoute(f.Route, d.sourcesOf(f.Name).note)
+			of.OwnOutput = route.OwnOutput
+			routes = append(routes, of)
+		}
 	}
 	if cfg.Reloads() {
 		routes = append(routes, cfg.PageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
@@ -146,7 +153,11 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 		if _, err := os.Stat(root); err != nil && cfg.WaitsFor(root) && config.IsHidden(root) {
 			p.d.log.Warn(logging.RootHidden, "root", root)
 		} else if err != nil && cfg.WaitsFor(root) {
-			p.d.log.Warn(logging.RootMissing, "root", root)
+			level := slog.LevelWarn
+			if root == cfg.Root && cfg.MakesRoot() {
+				level = slog.LevelInfo // as in each fresh clone
+			}
+			p.d.log.Log(context.Background(), level, logging.RootMissing, "root", root)
 		}
 	}
 	for _, f := range cfg.resolved {
@@ -164,6 +175,9 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 func (p *pipeline) post(run router.Run) {
 	d := p.d
 	cfg := d.active.Load()
+	if config.IsSourcesRoute(run.Route) {
+		return
+	}
 	run.Err = runnable.AdviseOnLoop(run.Err, "name it in outputs or ignore")
 
 	// The routes that tell pages are not among those of the file.
@@ -182,9 +196,13 @@ func (p *pipeline) post(run router.Run) {
 	run = route.Runnable.WithChangedFiles(run)
 	d.last.noteChange(run.Events)
 	d.last.noteRun(run)
+	d.activity.noteRun(run)
 	d.errors.note(run, route.PerFile())
 	d.logRun(run)
 	p.suspendServices(cfg, run)
+	if route.Start && run.Outcome == router.Succeeded && cfg.Serve && cfg.Static {
+		d.warnOfNoRoot(cfg.Root, run.Route)
+	}
 	if route.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {
 		// The route is there, and takes it after those that it waits for.
 		_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})

@@ -74,7 +74,9 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 		case <-d.reloadRequests:
 			answer := d.reloadWaiters.take()
 			d.notify("RELOADING=1\n" + sd.SdNotifyMonotonicUsec())
+			end := d.activity.begin("loading the configuration")
 			err := d.reload(ctx)
+			end()
 			if ctx.Err() != nil {
 				continue // it is stopping, and that is said
 			}
@@ -101,7 +103,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
+	found, wrong := runnable.Resolve(&cfg, d.runner, d.notices())
 	if err := wrong.Err(); err != nil {
 		return err
 	}
@@ -191,7 +193,7 @@ func (c *candidate) apply(d *daemon) error {
 	case d.reloaded <- struct{}{}:
 	default:
 	}
-	d.logs.Set(logging.NewHandler(d.stderr, d.queue, logOptions(&cfg)))
+	d.logs.Set(logging.NewHandler(d.out, d.queue, logOptions(&cfg)))
 	d.logNotes(cfg)
 	d.control.replace(c.controls)
 	if cfg.Serve {

@@ -415,7 +415,7 @@ func TestDiscard(t *testing.T) {
 	watches, socket := d.pipeline.group.Watches(), d.web.sockets()[0]
 
 	cfg := read("host = '127.0.0.2'\n[[route]]\nname = 'r'\nroot = '" + other + "'\nrun = ['true']\n")
-	routes, wrong := runnable.Resolve(&cfg, d.runner, d.serviceDied, d.logProblem)
+	routes, wrong := runnable.Resolve(&cfg, d.runner, d.notices())
 	testenv.Check(t, wrong.Err())
 	c := &candidate{cfg: &resolvedConfig{cfg, routes}}
 	testenv.Check(t, c.prepare(d))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/execlog/execlogd/httpd"
@@ -28,7 +29,7 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 	d.activated = passed.http
 	d.statusPage.replace(passed.status)
 	if cfg.Serve {
-		if err := config.CheckDir("root", cfg.Root, "name another with -root"); err != nil {
+		if err := cfg.CheckRoot("name another with -root"); err != nil {
 			return err
 		}
 	}
@@ -51,6 +52,16 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 	return nil
 }
 
+// warnOfNoRoot logs once that a route has succeeded that may make the root of the pages,
+// and that there is none.
+func (d *daemon) warnOfNoRoot(root, route string) {
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		d.noRoot.Do(func() {
+			d.log.Warn("root is still not there: does the route write to another directory?", "root", root, "route", route)
+		})
+	}
+}
+
 // explainServer returns the error for options that the server has refused, or nil.
 func explainServer(err error) error {
 	if _, noRoot := errors.AsType[*fs.PathError](err); noRoot || err == nil {
@@ -66,11 +77,16 @@ func (d *daemon) serverOptions(cfg config.Config) httpd.Options {
 	if cfg.Serve {
 		o = cfg.HTTP(d.log, d.watches)
 	}
-	o.Token = d.token
+	o.Token, o.Rebuilding = d.token, d.isRebuilding
 	if d.runner != nil {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
 	}
 	return o
+}
+
+// isRebuilding reports whether pages are to wait for routes.
+func (d *daemon) isRebuilding() bool {
+	return d.pipeline != nil && d.pipeline.router.Waits(config.ReloadRoute)
 }
 
 // everything is the path of an event that stands for all files of the site, as
@@ -134,7 +150,7 @@ func statusOfRun(r job.Run) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
 		Start: r.Start, Took: r.Took, State: httpd.RunStopped, Outcome: r.State(),
-		Output: []byte(logging.StripControls(string(r.Output))), LeftBehind: logging.LeftBehind(r),
+		Output: r.Output, LeftBehind: logging.LeftBehind(r),
 	}
 	switch r.Outcome {
 	case router.Running:
@@ -146,6 +162,7 @@ func statusOfRun(r job.Run) httpd.Run {
 		if r.Died() {
 			run.Outcome = "died: " + run.Outcome
 		}
+		run.Problem, run.Place = r.Problem.Message, r.Problem.Place(r.Dir)
 	}
 
 	for _, e := range r.Events {

@@ -33,17 +33,40 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	}
 
 	if len(open) > 0 {
-		if now := d.active.Load(); cfg.Host == now.Host && cfg.Port == now.Port {
+		if now := d.active.Load(); cfg.Host == now.Host && cfg.Port == now.Port && cfg.AnyPort == now.AnyPort {
 			return open, nil
 		}
 	} else {
 		open = d.store.listeners()
 	}
 	ln, err := listenWeb(cfg.Host, cfg.Port, open)
+	// Pages of another server name the port, and who relies on that of a service would not see
+	// that it has another.
+	if errors.Is(err, syscall.EADDRINUSE) && cfg.AnyPort && cfg.Static && os.Getenv("NOTIFY_SOCKET") == "" {
+		ln, err = d.listenNext(cfg, open, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return []net.Listener{ln}, nil
+}
+
+// maxNextPorts is how many ports after one that is taken are tried.
+const maxNextPorts = 100
+
+// listenNext is listenWeb for the next free port after that of a configuration, which is
+// taken, with that error.
+func (d *daemon) listenNext(cfg config.Config, old []net.Listener, taken error) (net.Listener, error) {
+	for port := cfg.Port + 1; port <= min(cfg.Port+maxNextPorts, 65535); port++ {
+		ln, err := listenWeb(cfg.Host, port, old)
+		if err == nil {
+			d.log.Info(fmt.Sprintf("port %d is taken by %s: taking %d, as -port names none", cfg.Port, portOwner(cfg.Port), port))
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return ln, err
+		}
+	}
+	return nil, taken
 }
 
 // listenWeb opens a socket that replaces others. Until those are closed, both are open: the
@@ -116,6 +139,8 @@ func siteURL(ln net.Listener) string {
 	return "http://" + tcp.String() + "/"
 }
 
+const everyAddress = " and every other address of this machine"
+
 // address returns where a socket answers, for people.
 func address(ln net.Listener) string {
 	tcp, ok := ln.Addr().(*net.TCPAddr)
@@ -123,9 +148,61 @@ func address(ln net.Listener) string {
 	case !ok:
 		return ln.Addr().String()
 	case tcp.IP.IsUnspecified():
-		return siteURL(ln) + " and every other address of this machine"
+		return siteURL(ln) + everyAddress
 	}
 	return siteURL(ln)
+}
+
+// networkURLs returns the URLs of the site at a socket for other devices; none
+// for a socket that is for this machine alone. IPv6 counts where there is no IPv4. Where that is every address of the machine,
+// those of bridges to containers are left out, as nobody but these is behind them.
+func networkURLs(ln net.Listener) (urls []string) {
+	tcp, ok := ln.Addr().(*net.TCPAddr)
+	switch {
+	case !ok || tcp.IP.IsLoopback():
+		return nil
+	case !tcp.IP.IsUnspecified():
+		return []string{siteURL(ln)}
+	}
+
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	var ipv6 []string
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 || isContainerBridge(i.Name) {
+			continue
+		}
+		addrs, _ := i.Addrs() // it may be gone
+		for _, a := range addrs {
+			network, ok := a.(*net.IPNet)
+			if !ok || !network.IP.IsGlobalUnicast() {
+				continue
+			}
+			url := "http://" + net.JoinHostPort(network.IP.String(), strconv.Itoa(tcp.Port)) + "/"
+			if network.IP.To4() != nil {
+				urls = append(urls, url)
+			} else if tcp.IP.To4() == nil {
+				ipv6 = append(ipv6, url)
+			}
+		}
+	}
+	if urls == nil {
+		return ipv6
+	}
+	return urls
+}
+
+// isContainerBridge reports whether an interface has a name that Docker, Podman, libvirt
+// or LXC gives to bridges.
+func isContainerBridge(name string) bool {
+	for _, prefix := range []string{"docker", "br-", "podman", "cni", "virbr", "lxcbr", "lxdbr", "veth"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // addresses returns where sockets answer, for people.

@@ -3,10 +3,13 @@ package daemon
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/config"
 )
 
 func TestPortTakenNamesWhoHasIt(t *testing.T) {
@@ -96,3 +99,74 @@ type fakeListener struct{ addr net.Addr }
 func (l fakeListener) Addr() net.Addr            { return l.addr }
 func (l fakeListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (l fakeListener) Close() error              { return nil }
+
+// The next free port serves where the default is taken, and nobody has asked for one. With
+// [server] port, with -port, and in a service, it is an error.
+func TestNextFreePort(t *testing.T) {
+	first := unusedPorts(t, 3)
+	taken := make([]net.Listener, 2)
+	for i := range taken {
+		var err error
+		if taken[i], err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i)); err != nil {
+			t.Fatal(err)
+		}
+		defer taken[i].Close()
+	}
+
+	var log strings.Builder
+	d := &daemon{store: new(descriptorStore), log: slog.New(slog.NewTextHandler(&log, nil))}
+	cfg := config.Config{Serve: true, Host: "127.0.0.1", Port: first, AnyPort: true, Static: true}
+	sockets, err := d.webSockets(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeExcept(sockets, nil)
+	if got, want := siteURL(sockets[0]), fmt.Sprintf("http://127.0.0.1:%d/", first+2); got != want {
+		t.Errorf("serves at %s, want %s", got, want)
+	}
+	if want := fmt.Sprintf("port %d is taken by ", first); !strings.Contains(log.String(), want) || !strings.Contains(log.String(), fmt.Sprintf("taking %d", first+2)) {
+		t.Errorf("logged %q, want %s", log.String(), want)
+	}
+
+	// A reload keeps the socket, and one that asks for the port does not.
+	d.web.replace(sockets)
+	d.active.Store(&resolvedConfig{cfg, nil})
+	if again, err := d.webSockets(cfg); err != nil || again[0] != sockets[0] {
+		t.Errorf("after a reload %v %v", again, err)
+	}
+	cfg.AnyPort = false
+	want := fmt.Sprintf("port %d is taken by ", first)
+	if again, err := d.webSockets(cfg); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("a reload with that port: %v %v, want an error", again, err)
+	}
+
+	d.web.replace(nil)
+	if again, err := d.webSockets(config.Config{Serve: true, Host: "127.0.0.1", Port: first, AnyPort: true}); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("for pages of another server: %v %v, want an error", again, err)
+	}
+	t.Setenv("NOTIFY_SOCKET", "/nowhere")
+	cfg.AnyPort = true
+	if again, err := d.webSockets(cfg); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("in a service: %v %v, want an error", again, err)
+	}
+}
+
+// unusedPorts returns the first of n ports in a row that nobody has.
+func unusedPorts(t *testing.T, n int) int {
+	t.Helper()
+	for range 100 {
+		first, free := unusedPort(t), 0
+		for ; free < n; free++ {
+			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+free))
+			if err != nil {
+				break
+			}
+			ln.Close()
+		}
+		if free == n {
+			return first
+		}
+	}
+	t.Skip("there are no ports in a row")
+	return 0
+}

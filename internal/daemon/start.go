@@ -50,9 +50,11 @@ func UnlessHung[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// A scanReport tells systemd how far a scan at the start is, and ends scans with a context.
+// A scanReport tells systemd, and a user at a terminal, how far a scan at the start is, and
+// ends scans with a context.
 type scanReport struct {
-	ctx context.Context
+	ctx  context.Context
+	show func(directories int)
 
 	mu          sync.Mutex
 	done        bool // the daemon is ready
@@ -73,6 +75,7 @@ func (s *scanReport) scanning(directories int) error {
 	}
 
 	s.directories, s.told = directories, time.Now()
+	s.show(directories)
 	_, _ = sd.SdNotify(false, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d\nSTATUS=starting: %s looked at so far",
 		startTimeout.Microseconds(), logging.Count(directories, "directory", "directories"))) // that READY fails is logged
 	return nil

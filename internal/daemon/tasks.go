@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/execlog/execlogd/internal/tty"
 )
 
 // A task works until its context ends, which is no error.
@@ -24,7 +26,10 @@ func runTasks(ctx context.Context, tasks ...task) error {
 		done := make(chan error, 1)
 		go func() {
 			defer end()
+			returned := false
+			defer tty.RestoreOnPanic(&returned)
 			err := t.run(ctx)
+			returned = true
 			if err != nil {
 				err = fmt.Errorf("%s: %w", t.name, err)
 			}

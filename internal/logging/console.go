@@ -114,7 +114,7 @@ func AgainIn(d time.Duration) string { return "again in " + d.String() }
 func (l *Line) summary() string {
 	text := l.Message
 	if l.Kind == Failed {
-		text = l.Err.Error()
+		text = problem(l.Err) + l.Err.Error()
 		if l.Message == Died {
 			text = Died + ": " + text
 		}
@@ -153,6 +153,17 @@ func (l *Line) About() string {
 // maxErrorLines is how many lines of its output a failed run shows once more.
 const maxErrorLines = 20
 
+// problem returns what is wrong and where, by the output of a failed command, with a colon
+// behind it. It is empty if the output names no place: then its end says as much.
+func problem(err error) string {
+	failed, ok := errors.AsType[*job.Error](err)
+	if !ok || failed.Run.Problem.File == "" {
+		return ""
+	}
+	p := failed.Run.Problem
+	return p.Place(failed.Run.Dir) + ": " + p.Message + ": "
+}
+
 // errorOutput returns the last lines that a failed command wrote.
 func errorOutput(err error) []string {
 	failed, ok := errors.AsType[*job.Error](err)
@@ -179,6 +190,18 @@ var marks = map[Kind]struct{ colour, mark string }{
 	Succeeded: {green, "✓"},
 	Failed:    {boldRed, "✗"},
 	Ended:     {faint, "■"},
+}
+
+// Mark returns what is before a message of a kind.
+func (k Kind) Mark(noColor bool) string {
+	c := Console{noColor: noColor}
+	return c.paint(marks[k].colour, marks[k].mark)
+}
+
+// Faint returns a text that matters less than what is beside it.
+func Faint(text string, noColor bool) string {
+	c := Console{noColor: noColor}
+	return c.paint(faint, text)
 }
 
 // A Console writes lines about routes in columns: time, route, mark, message.

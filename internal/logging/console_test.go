@@ -24,6 +24,11 @@ func TestConsoleAlignsJobs(t *testing.T) {
 	log.Info("up", "route", "a-long-name")
 	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte(strings.Repeat("x\n", 30) + "last\n")}}
 	log.Error("failed", "route", "build", "path", Paths{"/c"}, "took", time.Second, "err", failed)
+	failed = &job.Error{Run: job.Run{
+		Argv: []string{"make"}, Dir: "/src", Err: errors.New("exit status 2"), Output: []byte("last\n"),
+		Problem: job.Problem{Message: "no\x1bend", File: "/src/a.c", Line: 3, Column: 5},
+	}}
+	log.Error("failed", "route", "build", "path", Paths{"/c"}, "took", time.Second, "err", failed)
 	log.Error(Died, "route", "build", "err", errors.New("it ended"))
 	log.Info("stopped", "route", "build", "path", Paths{"/c"}, "took", time.Second)
 	log.Error("failed", "route", "build", "path", Paths{"/c"}, "took", time.Second, "err", errors.New("no"), AgainKey, 2*time.Second)
@@ -38,6 +43,8 @@ build  ✓ done after 1.234s "a b" and 1 more
 a-long-name │ up
 build       ✗ make: exit status 2 after 1s /c
 ` + strings.Repeat("build       ┃ x\n", maxErrorLines-1) + `build       ┃ last
+build       ✗ a.c:3:5: no\x1bend: make: exit status 2 after 1s /c
+build       ┃ last
 build       ✗ service has died: it ended 
 build       ■ stopped after 1s /c
 build       ✗ no after 1s /c; again in 2s

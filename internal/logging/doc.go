@@ -4,6 +4,7 @@
 //
 //	handler.go   NewHandler chooses the format; SwapHandler lets a reload replace it
 //	console.go   lines about routes for a terminal, also those of `execlogd log`
+//	liveline.go  a line of state below the log on a terminal
 //	journal.go   journald's native protocol
 //	messages.go  the messages that have an ID in the journal
 //	queue.go     writing in the background, so that logging never blocks

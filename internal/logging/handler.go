@@ -97,7 +97,7 @@ func (o Options) ToJournal(w io.Writer) bool {
 
 // fileInfo returns what is known of the file that w is, or nil.
 func fileInfo(w io.Writer) fs.FileInfo {
-	f, ok := w.(*os.File)
+	f, ok := w.(interface{ Stat() (fs.FileInfo, error) }) // an *os.File or a *LiveLine
 	if !ok {
 		return nil
 	}

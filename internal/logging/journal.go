@@ -210,11 +210,23 @@ func (e *entry) addAttr(a slog.Attr) {
 	}
 }
 
-// addExit adds how the command ended whose failure an error is.
+// addExit adds how the command ended whose failure an error is, and what is wrong by its
+// output.
 func (e *entry) addExit(err error) {
 	failed, ok := errors.AsType[*job.Error](err)
+	if !ok {
+		return
+	}
+	if p := failed.Run.Problem; p.Message != "" {
+		e.add("EXECLOGD_PROBLEM", p.Message)
+		if p.File != "" {
+			e.add("EXECLOGD_FILE", p.File)
+		}
+		if p.Line > 0 {
+			e.add("EXECLOGD_LINE", strconv.Itoa(p.Line))
+		}
+	}
 	switch {
-	case !ok:
 	case failed.Run.Signal != 0:
 		e.add("EXECLOGD_SIGNAL", unix.SignalName(failed.Run.Signal))
 	case failed.Run.Exit >= 0:

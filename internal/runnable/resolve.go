@@ -18,10 +18,8 @@ type Route struct {
 }
 
 // Resolve reports what a configuration names that does not exist, and returns
-// what its routes run. It calls died at the end of a service, and report with what is
-// wrong with a follow-up, both with the name of the route. There must be a runner if
-// there are routes.
-func Resolve(cfg *config.Config, runner *job.Runner, died, report func(route string, err error)) ([]Route, config.Mistakes) {
+// what its routes run. There must be a runner if there are routes.
+func Resolve(cfg *config.Config, runner *job.Runner, tell Notices) ([]Route, config.Mistakes) {
 	r := cfg.NewReport()
 	if at, ok := cfg.ControlKey(); ok {
 		if err := control.Check(cfg.Control); err != nil {
@@ -31,7 +29,7 @@ func Resolve(cfg *config.Config, runner *job.Runner, died, report func(route str
 
 	var routes []Route
 	for _, c := range cfg.Check(r) {
-		run, err := New(c, runner, func(err error) { died(c.Name, err) }, func(err error) { report(c.Name, err) })
+		run, err := New(c, runner, tell)
 		if wrong, ok := errors.AsType[*commandError](err); ok {
 			r.Add(wrong.at, "%v", wrong)
 		}

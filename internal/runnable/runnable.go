@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/execlog/execlogd/inotify"
@@ -35,6 +38,7 @@ type Runnable struct {
 
 	callback    router.Callback // without what run adds
 	stop        func()          // ends the service; does nothing for a command
+	running     func() bool     // nil for a command
 	predecessor <-chan struct{} // closed when nothing is left of the runnable in whose place this is; nil if there is none
 
 	ctx    context.Context // ends when the configuration does not have it any more
@@ -49,10 +53,17 @@ func newRunnable(callback router.Callback, stop func()) *Runnable {
 	return &Runnable{callback: callback, stop: stop, ctx: ctx, cancel: cancel, done: make(chan struct{})}
 }
 
-// New makes what a route runs. It calls died when a service ends by itself, and report
-// with what is wrong with a follow-up. The error is a *commandError.
-func New(c *config.Route, runner *job.Runner, died, report func(error)) (*Runnable, error) {
-	f, err := makeFollowups(c, runner, report)
+// Notices are told what happens to runnables, by the names of their routes. Those that
+// are nil are told nothing.
+type Notices struct {
+	Died    func(route string, err error) // a service has ended by itself
+	Began   func(route string)            // a builder has begun to build by itself
+	Problem func(route string, err error) // there is something wrong with a follow-up
+}
+
+// New makes what a route runs. The error is a *commandError.
+func New(c *config.Route, runner *job.Runner, tell Notices) (*Runnable, error) {
+	f, err := makeFollowups(c, runner, func(err error) { tell.Problem(c.Name, err) })
 	if err != nil {
 		return nil, err
 	}
@@ -65,16 +76,21 @@ func New(c *config.Route, runner *job.Runner, died, report func(error)) (*Runnab
 		service := c.Service
 		service.Died = func(err error) {
 			r.contents.forget() // any save starts it again
-			died(err)
+			tell.Died(c.Name, err)
 			f.run(context.Background(), nil, err) // the runner ends it when it is closed
 		}
+		if c.Service.Builds != nil {
+			builds := *c.Service.Builds
+			builds.Began = func() { tell.Began(c.Name) }
+			service.Builds = &builds
+		}
 		var s *job.Server
-		if s, err = runner.Service(service); err == nil {
-			r.callback, r.stop = s.Run, s.Stop
+		if s, err = runner.Service(withModules(c, service)); err == nil {
+			r.callback, r.stop, r.running = s.Run, s.Stop, s.Running
 		}
 	default:
 		var j *job.Job
-		if j, err = runner.Command(c.Service.Command); err == nil {
+		if j, err = runner.Command(withModules(c, c.Service).Command); err == nil {
 			r.callback = j.Run
 		}
 	}
@@ -142,6 +158,25 @@ func (r *Runnable) Run(ctx context.Context, batch []inotify.Event) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errRouteChanged, err)
+}
+
+// Running reports whether it is a service whose program runs.
+func (r *Runnable) Running() bool { return r.running != nil && r.running() }
+
+// withModules returns a service with the programs of the project's node_modules before
+// those of PATH, if the route is a builder.
+func withModules(c *config.Route, s job.Service) job.Service {
+	if !c.IsBuilder {
+		return s
+	}
+	path := os.Getenv("PATH")
+	for _, v := range s.Env {
+		if own, ok := strings.CutPrefix(v, "PATH="); ok {
+			path = own
+		}
+	}
+	s.Env = append(slices.Clone(s.Env), "PATH="+filepath.Join(s.Dir, "node_modules/.bin")+":"+path)
+	return s
 }
 
 // Stop stops the service, if it is one. The next run starts it again.

@@ -133,6 +133,13 @@ func ContentType(name string, head []byte, cut bool) string {
 	return "text/html; charset=utf-8"
 }
 
+// IsXMLPage reports whether a Content-Type is of XML that browsers show as a page whose
+// scripts run.
+func IsXMLPage(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	return kind == "application/xhtml+xml" || kind == "image/svg+xml"
+}
+
 // startsUTF8 reports whether head is UTF-8, apart from a last character that is cut.
 func startsUTF8(head []byte, cut bool) bool {
 	missing := 0

@@ -1,4 +1,4 @@
-// Package inject puts an element into HTML pages as they are sent. The page's own
+// Package inject puts an element into pages in HTML, XHTML and SVG as they are sent. The page's own
 // bytes are not touched.
 package inject
 
@@ -22,7 +22,7 @@ const ScanLimit = 256 << 10
 // for a page that must be left alone: one in UTF-16, one that brings a LiveReload
 // client itself, and one where the element would come ahead of a doctype.
 func Offset(head []byte) (off int, ok bool) {
-	if isUTF16(head) || hasLiveReload(head) {
+	if isUTF16(head) || hasLiveReload(head, false) {
 		return 0, false
 	}
 
@@ -63,6 +63,99 @@ func Offset(head []byte) (off int, ok bool) {
 	}
 }
 
+// OffsetXML is [Offset] for a page in XML: the element goes behind the start tag of the
+// root element, or of a head that is the first thing in it. ok is false as well for what
+// has no such tag, or a root element that is empty.
+func OffsetXML(head []byte) (off int, ok bool) {
+	if isUTF16(head) || hasLiveReload(head, true) {
+		return 0, false
+	}
+
+	rest := bytes.TrimPrefix(head, []byte("\ufeff"))
+	for {
+		rest = bytes.TrimLeft(rest, " \t\r\n")
+		end := -1
+		switch {
+		case bytes.HasPrefix(rest, []byte("<?")):
+			end = endOf(rest, "?>")
+		case bytes.HasPrefix(rest, []byte("<!--")):
+			end = endOf(rest, "-->")
+		case bytes.HasPrefix(rest, []byte("<!")):
+			end = endOfTag(rest)
+		default:
+			name, root := startTag(rest)
+			if root < 0 {
+				return 0, false
+			}
+			off = len(head) - len(rest) + root
+			if name == "html" {
+				inner := bytes.TrimLeft(rest[root:], " \t\r\n")
+				if name, end := startTag(inner); name == "head" && end >= 0 {
+					off = len(head) - len(inner) + end
+				}
+			}
+			return off, true
+		}
+		if end < 0 {
+			return 0, false
+		}
+		rest = rest[end:]
+	}
+}
+
+// endOf returns the offset behind the first mark in text, or -1.
+func endOf(text []byte, mark string) int {
+	if at := bytes.Index(text, []byte(mark)); at >= 0 {
+		return at + len(mark)
+	}
+	return -1
+}
+
+// startTag returns the name of the start tag in XML with which text begins, and the
+// offset behind it. It is -1 if there is none, it is not whole, or its element is empty.
+func startTag(text []byte) (name string, end int) {
+	end = endOfTag(text)
+	if end < 0 || text[0] != '<' || !isNameStart(text[1]) || text[end-2] == '/' {
+		return "", -1
+	}
+	name = string(text[1:end])
+	return name[:strings.IndexAny(name, " \t\r\n>")], end
+}
+
+// isNameStart reports whether a name in XML may begin with a byte.
+func isNameStart(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c == ':' || c >= 0x80
+}
+
+// endOfTag returns the offset behind a tag or a declaration, whose values may have > in
+// them, and whose declarations in brackets tags of their own. It is -1 if there is no end.
+func endOfTag(text []byte) int {
+	quote, inside := byte(0), 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case inside > 0 && bytes.HasPrefix(text[i:], []byte("<!--")):
+			end := endOf(text[i:], "-->")
+			if end < 0 {
+				return -1
+			}
+			i += end - 1
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '[':
+			inside++
+		case c == ']':
+			inside--
+		case c == '>' && inside <= 0:
+			return i + 1
+		}
+	}
+	return -1
+}
+
 // isUTF16 recognises UTF-16 by its byte order mark or, as the first character
 // of a page is an ASCII one, by a zero byte among the first two.
 func isUTF16(head []byte) bool {
@@ -71,8 +164,8 @@ func isUTF16(head []byte) bool {
 }
 
 // hasLiveReload reports whether a page has a script element that loads a LiveReload
-// client.
-func hasLiveReload(head []byte) bool {
+// client. In XML a script element may be empty, so tags are looked for in scripts too.
+func hasLiveReload(head []byte, isXML bool) bool {
 	// Few pages mention the word at all, so few are read tag by tag.
 	if !bytes.Contains(head, []byte("livereload")) {
 		return false
@@ -85,6 +178,9 @@ func hasLiveReload(head []byte) bool {
 			return false
 		case html.StartTagToken, html.SelfClosingTagToken:
 			tag := z.Token()
+			if isXML {
+				z.NextIsNotRawText()
+			}
 			i := slices.IndexFunc(tag.Attr, func(a html.Attribute) bool { return a.Key == "src" })
 			if tag.Data != "script" || i < 0 {
 				continue

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"bytes"
+	"encoding/xml"
 	"io"
 	"strings"
 	"testing"
@@ -73,6 +74,84 @@ func TestOffset(t *testing.T) {
 				t.Errorf("got  %.80q\nwant %.80q", page[:off]+"*"+page[off:], tt.page)
 			}
 		})
+	}
+}
+
+// The same for XML.
+func TestOffsetXML(t *testing.T) {
+	tests := []struct{ name, page string }{
+		{"XHTML", `<?xml version="1.0"?><!DOCTYPE html><html xmlns="http://www.w3.org/1999/xhtml"><head>*<title>t</title></head></html>`},
+		{"a head on a line of its own", "<html\n>\n  <head>*\n<title/>"},
+		{"no head", `<html xmlns="http://www.w3.org/1999/xhtml">*<body/></html>`},
+		{"an empty head", `<html>*<head/><body/></html>`},
+		{"a header is no head", `<html>*<header></header></html>`},
+		{"SVG", `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">*<path/></svg>`},
+		{"SVG with a prefix", `<s:svg xmlns:s="http://www.w3.org/2000/svg">*<s:g/></s:svg>`},
+		{"a style sheet and a comment first", `<?xml-stylesheet href="a>b.css"?><!-- <svg> --><svg>*<g/></svg>`},
+		{"a mark and white space", "\ufeff\n <svg>*</svg>"},
+		{"a value with a tag", `<svg a="<x>" b='>'>*</svg>`},
+		{"a document type with declarations", `<!DOCTYPE svg PUBLIC "-//W3C//DTD" "a>b" [<!ENTITY x "]>"> <!-- ' ]> --> <!ELEMENT y ANY>]> <svg>*</svg>`},
+		{"an empty root element", `<svg xmlns="x"/>`},
+		{"a script of the page's own", `<svg><script href="x"/><script src="/livereload.js"/></svg>`},
+		{"text", "hello"},
+		{"a tag that does not end", "<svg a='>"},
+		{"a comment that does not end", "<!-- <svg>"},
+		{"an end tag", "</svg>"},
+		{"a sign", "<"},
+		{"nothing between", "<>"},
+		{"nothing", ""},
+		{"UTF-16", "\xff\xfe<\x00s\x00v\x00g\x00>\x00"},
+	}
+	for _, tt := range tests {
+		before, _, want := strings.Cut(tt.page, "*")
+		page := strings.Replace(tt.page, "*", "", 1)
+		off, ok := OffsetXML([]byte(page))
+		if ok != want || ok && off != len(before) {
+			t.Errorf("%s: %q: got %d, %v, want %d, %v", tt.name, page, off, ok, len(before), want)
+		}
+	}
+}
+
+// FuzzOffsetXML: what was well-formed XML still is, with the element as the first child of
+// the root element or of its head.
+func FuzzOffsetXML(f *testing.F) {
+	const element = `<script xmlns="http://www.w3.org/1999/xhtml" src="livereload.js?port=&amp;path=livereload?x" async="async"></script>`
+	for _, seed := range []string{
+		"<svg/>", "<svg></svg>", "<html><head>x</head></html>", "<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'c'>]><a b='>'>&#60;</a>",
+		"<!-- a --><a\n>b</a >", "<a><head/></a>", "\ufeff<a></a>", "<html> <head ></head></html>", "<a:b xmlns:a='c'></a:b>",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, page string) {
+		off, ok := OffsetXML([]byte(page))
+		depths, wellFormed := depthOfScripts(page)
+		if !ok || !wellFormed {
+			return
+		}
+		got, still := depthOfScripts(page[:off] + element + page[off:])
+		if !still || len(got) != len(depths)+1 || got[0] != 1 && got[0] != 2 {
+			t.Errorf("%q: with the element at %d well-formed: %v, scripts at depths %v", page, off, still, got)
+		}
+	})
+}
+
+// depthOfScripts returns in how many elements each script element in XML is.
+func depthOfScripts(page string) (depths []int, wellFormed bool) {
+	d := xml.NewDecoder(strings.NewReader(page))
+	for depth := 0; ; {
+		token, err := d.Token()
+		switch token := token.(type) {
+		case xml.StartElement:
+			if token.Name.Local == "script" {
+				depths = append(depths, depth)
+			}
+			depth++
+		case xml.EndElement:
+			depth--
+		}
+		if err != nil {
+			return depths, err == io.EOF
+		}
 	}
 }
 

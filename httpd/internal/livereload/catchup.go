@@ -288,6 +288,16 @@ func (h *Hub) replay(p *page, c *change, past replay) (u update) {
 		return u
 	}
 
+	u = u.merge(h.replayFiles(p, c, past))
+	if linked := linkedChange(c, p); !linked.isEmpty() {
+		u = u.merge(h.replayFiles(p, &linked, past))
+	}
+	return u
+}
+
+// replayFiles is replay for the files of a change that a page shows or uses. h.mu must be
+// held.
+func (h *Hub) replayFiles(p *page, c *change, past replay) (u update) {
 	hits := h.missedHits(c, p, past)
 	if len(hits) == 0 {
 		return u
@@ -302,7 +312,7 @@ func (h *Hub) replay(p *page, c *change, past replay) (u update) {
 	for _, r := range p.uses {
 		k.uses |= r.hits
 	}
-	return u.merge(m.updateFor(k))
+	return m.updateFor(k)
 }
 
 // missedHits returns those of the hits of a past change that a page has missed. A page
@@ -354,6 +364,9 @@ func (h *Hub) catchUpUses(c *client, added []*resource, past replay) (compared i
 
 	h.mu.Lock()
 	c.pending = before.merge(replayed).merge(c.pending)
+	if c.reports {
+		h.addFetches(c, func(failedFetch) bool { return false }) // of workers that it has come to use
+	}
 	h.notifyChanged()
 	h.mu.Unlock()
 	h.compareContent(c, added)

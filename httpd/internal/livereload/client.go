@@ -14,12 +14,14 @@ type client struct {
 	page     page
 	extended bool // it speaks our protocol
 	reports  bool // and has reported what its page uses
+	owner    bool // it may see PageError.Source; known to whoever sends, before the first is sent
 
 	// The mailbox.
 	pending     update   // what the page has yet to be told
 	cursorDue   bool     // it waits for its cursor
 	errorsDue   bool     // its errors may be others than it was told
 	fetches     []string // failed fetches that it has yet to be told
+	events      [][]byte // frames of what readers have done elsewhere
 	shownErrors uint64   // hash of the errors that it was told
 	catchingUp  bool     // it is told nothing until it is known what it has missed
 	reloading   bool     // it was told to load again, and need not be told of changes
@@ -35,13 +37,16 @@ type client struct {
 	loadedAt  uint64 // nothing of the page was loaded before this change, if loadKnown
 	loadKnown bool
 
+	address string // what its page has in common with those that are kept in step; "" for none
+
 	mask         mask // what affects its page, while a change is matched
 	nonReporting int  // one more than its index in Hub.nonReporting; 0 if it is not there
 
 	// For people.
-	url    string
-	remote string
-	opened time.Time // zero until the page has introduced itself
+	url     string
+	remote  string
+	browser string
+	opened  time.Time // zero until the page has introduced itself
 }
 
 // join adds a client whose page may be any, until it says which. What affects the page is
@@ -151,7 +156,7 @@ func (h *Hub) take(c *client) (frames []byte) {
 	}
 	if c.errorsDue && h.config.Load().Enabled {
 		c.errorsDue = false
-		if frame, hash := errorsMessage(h.errorsOf(&c.page)); hash != c.shownErrors {
+		if frame, hash := errorsMessage(h.errorsOf(c)); hash != c.shownErrors {
 			c.shownErrors = hash
 			frames = append(frames, frame...)
 		}
@@ -160,6 +165,12 @@ func (h *Hub) take(c *client) (frames []byte) {
 		frames = append(frames, encode(failedFetchesMessage{"tried", c.fetches})...)
 		c.fetches = nil
 	}
+	if !c.reloading {
+		for _, frame := range c.events {
+			frames = append(frames, frame...)
+		}
+	}
+	c.events = nil
 	return frames
 }
 

@@ -7,7 +7,9 @@
 // of its own URL: host, port, path, https.
 //
 // It is served without comments and needless space, so no string is longer
-// than its line, and a comment behind code is preceded by a space.
+// than its line, and a comment behind code is preceded by a space. panel.js and
+// worker.js are served in front of it, sync.js where sync is on, and all in a
+// function of their own.
 (() => {
   "use strict";
 
@@ -15,12 +17,16 @@
   const client = Symbol.for("execlogd.live"); // in a window that has one
   const tag = /** @type {any} */ (document.currentScript) || [...document.scripts].find(s => /livereload\.js($|\?)/.test(s.src));
   if (!tag?.src || client in self) return;
-  /** @type {any} */ (self)[client] = true;
 
   // A base element further down moves src, but not where the script came from.
   const moved = document.querySelector("base");
   const src = moved && tag.compareDocumentPosition(moved) & 4 ? new URL(tag.getAttribute("src"), document.URL) : new URL(tag.src);
   const home = new URL(".", src).href; // what the paths of the site are below
+
+  // A page that was saved to disk or published elsewhere, with the script in it that the
+  // server had put there for itself, which has a page token.
+  if (!/^http/.test(src.protocol) || (src.search.includes("=livereload?") && src.origin !== location.origin)) return;
+  /** @type {any} */ (self)[client] = true;
 
   const { host, port, path, https } = Object.fromEntries(src.searchParams);
   const { pathname, search } = new URL(path || "livereload", home);
@@ -36,6 +42,7 @@
   /** The canonical path of a whole URL, "" for one that is not of the site. @param {string} url */
   const pathOf = url => (url.startsWith(home) ? canonical(plain(url).slice(home.length - 1)) : "");
 
+  const panel = errorPanel();
   const ownURL = plain(src.href);
   const placed = pathOf(location.href) !== ""; // the page is one of the site
 
@@ -47,6 +54,7 @@
   let agreed = false; // on our protocol
   let blocked = false; // by the page's policy
   let probing = true;
+  let refusals = 0; // in a row, by a server that is there
   let delay = soon;
   let timer = 0; // until the next probe, or the deadline of an answer
   let toldURL = "";
@@ -65,6 +73,7 @@
     socket.onmessage = ({ data }) => hear(JSON.parse(data));
     socket.onclose = () => {
       socket = null;
+      refusals++;
       timer = setTimeout(probe, delay);
       delay = Math.min(2 * delay, 9999); // where it is there, and refuses
     };
@@ -78,8 +87,9 @@
   async function probe() {
     if (document.hidden) return;
     const { ok, type } = await fetch(ownURL, { method: "HEAD", mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(3000) }).catch(Response.error);
-    if (document.hidden || socket) return;
+    if (document.hidden || socket || refusals > 9) return;
     if (ok || type === "opaque" || !probing) return connect();
+    refusals = 0;
     delay = soon;
     timer = setTimeout(probe, delay);
   }
@@ -89,6 +99,7 @@
     if (document.hidden || persisted === false) return;
     settle();
     delay = soon;
+    refusals = 0;
     if (!socket) return connect();
     if (!agreed) return;
     say({ command: "uses", uses: [] });
@@ -112,27 +123,48 @@
   function giveUp() {
     blocked = true;
     disconnect();
-    document.documentElement.append(make("script", { nonce: tag.nonce, src: ownURL + "?blocked=connect-src" }));
+    try {
+      document.documentElement.append(make("script", { nonce: tag.nonce, src: trusted("createScriptURL", ownURL + "?blocked=connect-src") }));
+    } catch (error) {
+      console.warn("execlogd: the page's policy forbids live reload, and to say so to the server:", error);
+    }
   }
 
   /** @param {object} message */
   const say = message => socket?.readyState === 1 && socket.send(JSON.stringify(message));
 
   /** @param {any} message */
-  function hear({ command, protocols, seen, digest, reload, files, errors, path, liveCSS }) {
+  function hear({ command, protocols, seen, digest, reload, files, errors, event, path, liveCSS }) {
     clearTimeout(timer);
     if (seen) cursor = { seen, digest };
     if (command === "hello") {
       delay = soon;
+      refusals = 0;
       agreed = protocols.includes(ours);
       tellUses("info");
+      checkWorker();
     }
     if (command === "change") change(reload, files);
-    if (command === "errors") showErrors(errors);
+    if (command === "errors") panel.show([...notices, ...(wrong = errors)]);
+    if (command === "sync") mirror?.(event);
     // Missing files, of which the browser says nothing where nobody read the answer.
     if (command === "tried") files.forEach((/** @type {string} */ file) => keep(home + file.slice(1)));
     // A server that knows official-7 alone.
     if (command === "reload" && !agreed) change(liveCSS === false || !/\.(css|jpe?g|png|gif|svg|webp|avif)$/i.test(path), [canonical(encodeURIComponent(path))]);
+  }
+
+  /** @type {PageError[]} */
+  let notices = []; // found by the page itself
+  /** @type {PageError[]} */
+  let wrong = []; // as the server has it
+  let checked = false;
+
+  /** Says once if a service worker answers for the page that is not of the site. */
+  async function checkWorker() {
+    if (checked || !placed) return;
+    checked = true;
+    const notice = await foreignWorker(home).catch(() => undefined);
+    if (notice) panel.show([...(notices = [notice]), ...wrong]);
   }
 
   /** Says where the page is. @type {(command: string, uses?: string[]) => void} */
@@ -149,8 +181,6 @@
    * @type {Map<string, boolean>}
    */
   const used = new Map();
-  /** @type {Set<string>} */
-  const refetched = new Set(); // by us
   let scanTimer = 0;
 
   /** @type {(url: string, byScript?: boolean) => void} */
@@ -166,6 +196,7 @@
   /** Tells the used files of the site. No frame, which has 64 KiB, holds more: that is as good as all. */
   function tellUses(command = "uses") {
     scanTimer = 0;
+    watch();
     for (const { url } of refsIn(document)) keep(url);
     const paths = [...new Set([...used.keys()].map(pathOf))].filter(Boolean);
     const uses = JSON.stringify(paths).length < 60000 ? paths : undefined;
@@ -194,7 +225,7 @@
   /**
    * A reference to a file: how it is renewed in place, or the element whose
    * copy loads the style sheet again.
-   * @typedef {{ url: string, renew?: (url: string) => void, owner?: any, imported?: boolean }} Reference
+   * @typedef {{ url: string, renew?: (url: string) => void, owner?: any }} Reference
    */
 
   /** @type {(text: string, base: string) => string} */
@@ -229,15 +260,20 @@
     }
   }
 
-  /** None where another origin's are hidden. @type {(group: any, base: string, owner: any) => Generator<Reference>} */
+  /** None where another origin's are hidden, or not loaded. @type {(group: any) => any[]} */
+  function rulesOf(group) {
+    try {
+      return [...group.cssRules];
+    } catch {
+      return [];
+    }
+  }
+
+  /** @type {(group: any, base: string, owner: any) => Generator<Reference>} */
   function* inRules(group, base, owner) {
     base = group.href || base;
-    let rules = [];
-    try {
-      rules = group.cssRules || [];
-    } catch {}
-    for (const rule of rules) {
-      if (rule.href) yield { url: resolve(rule.href, base), owner, imported: true };
+    for (const rule of rulesOf(group)) {
+      if (rule.href) yield { url: resolve(rule.href, base), owner };
       if (rule.style) yield* inStyle(rule.style, base);
       yield* inRules(rule.styleSheet || rule, base, owner);
     }
@@ -292,7 +328,7 @@
       if (files.some(file => means(url, file) && (byScript || !hits.some(hit => means(hit.url, file))))) due = true;
     }
     if (due) return;
-    await Promise.all(hits.filter(hit => hit.imported).map(refetch));
+    for (const file of files) renewed.set(file, stamp);
     await Promise.all([...new Set(hits.map(hit => hit.owner))].map(swap));
     await Promise.all(hitsOf(files).map(replace));
   }
@@ -307,29 +343,62 @@
     return u.href;
   }
 
-  /** Replaces an imported sheet in the cache, where the copy will look. @param {Reference} reference */
-  async function refetch({ url }) {
-    if (url[0] === "f") return; // file: has no cache
-    refetched.add(url);
-    await inTime(fetch(url, { cache: "reload", mode: "no-cors" }));
-  }
-
   /**
-   * Copies a style element, which goes when the copy is loaded, so that the
-   * page is never without its styles.
+   * Copies a style element, which goes when the copy and all that it imports is
+   * loaded. It outweighs the copy until then, so that the page is never without
+   * its styles.
    * @param {any} old
    */
   async function swap(old) {
     if (!old || old.disabled) return;
     const copy = old.cloneNode(true);
+    copy.nonce = old.nonce; // which Firefox does not copy
     if (old.href) copy.href = fresh(old.href);
-    old.after(copy);
-    const loads = (/** @type {any} */ resolve, /** @type {any} */ reject) => {
-      copy.addEventListener("load", resolve);
-      copy.addEventListener("error", reject);
-    };
-    if (await inTime(new Promise(loads))) old.remove();
+    old.before(copy);
+    if ((await loads(copy)) && (await renewImports(copy.sheet))) old.remove();
     else copy.remove(); // what there was is better than nothing
+  }
+
+  /** When files were renewed. @type {Map<string, number>} */
+  const renewed = new Map();
+
+  /**
+   * Renews what a new sheet imports and has changed before, and reports whether
+   * all of it is there. An imported sheet may come from a cache of the document
+   * as it was first, so it needs a new URL.
+   * @type {(sheet: any) => Promise<boolean>}
+   */
+  async function renewImports(sheet) {
+    const done = rulesOf(sheet).map(async rule => {
+      if (!rule.href) return true;
+      const url = resolve(rule.href, sheet.href || document.baseURI);
+      const last = Math.max(...[...renewed].map(([file, when]) => (url && means(url, file) ? when : 0)));
+      if (last > +(new URL(url).searchParams.get("livereload") || 0)) {
+        const link = make("link", { rel: "stylesheet", href: fresh(url), media: "not all", nonce: tag.nonce });
+        document.documentElement.append(link);
+        const there = await loads(link);
+        link.remove();
+        if (!there) return false;
+        const place = [...sheet.cssRules].indexOf(rule);
+        sheet.deleteRule(place);
+        sheet.insertRule(rule.cssText.replace(/url\((["']?).*?\1\)/, `url("${link.href}")`), place);
+        rule = sheet.cssRules[place];
+        // Until it is there, if its conditions let it load.
+        for (let tries = 50; tries && !rulesOf(rule.styleSheet)[0]; tries--) await new Promise(resolve => setTimeout(resolve, 20));
+      }
+      return renewImports(rule.styleSheet);
+    });
+    return (await Promise.all(done)).every(Boolean);
+  }
+
+  /** Whether an element loads. @param {HTMLElement} element */
+  function loads(element) {
+    return inTime(
+      new Promise((resolve, reject) => {
+        element.addEventListener("load", resolve);
+        element.addEventListener("error", reject);
+      }),
+    );
   }
 
   /** Renews an image, once it is loaded so that nothing is empty meanwhile. @param {Reference} reference */
@@ -350,98 +419,225 @@
   // What outlives a reload.
 
   /** @type {Record<string, any>} */
-  let kept = {}; // by element, what it could not be given back yet
-  const edited = new WeakSet();
+  let kept = {}; // by place, what could not be given back yet
+  const edited = new WeakSet(); // what the reader, and no script, has typed or chosen in
+  const watched = new WeakSet(); // documents, also of frames
   let tries = 30; // each 100 ms, once the page is loaded
 
-  /** What the reader did to the page. */
+  // Whose values are nobody else's business.
+  const fields = "textarea, select, input:not([type=password], [type=file], [type=hidden], [autocomplete*=password], [autocomplete*=cc-])";
+
+  /** A document or shadow root, and those beneath it that may be seen. @type {(root: any) => Generator<any>} */
+  function* rootsIn(root) {
+    yield root;
+    for (const e of root.querySelectorAll("*")) {
+      const inner = innerOf(e);
+      if (inner) yield* rootsIn(inner);
+    }
+  }
+
+  /** The shadow root of an element, or the document of a frame. @param {any} e */
+  const innerOf = e => e.shadowRoot || e.contentDocument;
+
+  /** Hears of what the reader edits, in frames as well. */
+  function watch() {
+    for (const root of rootsIn(document)) {
+      if (root.host || watched.has(root)) continue;
+      watched.add(root);
+      root.addEventListener("input", (/** @type {Event} */ event) => event.isTrusted && edited.add(event.composedPath()[0]), true);
+    }
+  }
+
+  /** What the reader did to the page, and what its frames were to show. */
   function remember() {
     const all = { ...kept };
-    for (const e of /** @type {Iterable<any>} */ (document.querySelectorAll("*"))) {
-      /** @type {any} */
-      const note = {};
-      if (e.scrollTop || e.scrollLeft) note.scroll = [e.scrollLeft, e.scrollTop];
-      if (e === document.activeElement && e !== document.body) note.focus = [e.selectionStart, e.selectionEnd];
-      if (e.matches("textarea, input:not([type=password], [type=file], [type=hidden], [autocomplete*=password], [autocomplete*=cc-])")) {
-        if (e.value !== e.defaultValue) note.value = e.value;
-        if (e.checked !== e.defaultChecked) note.checked = e.checked;
+    /** @type {any} */
+    let focus = document.activeElement;
+    while (innerOf(focus || {})?.activeElement) focus = innerOf(focus).activeElement;
+    for (const root of rootsIn(document)) {
+      for (const e of root.querySelectorAll("*")) {
+        /** @type {any} */
+        const note = {};
+        if (e.scrollTop || e.scrollLeft) note.scroll = [e.scrollLeft, e.scrollTop];
+        if (e === focus && e.localName !== "body") note.focus = e.isContentEditable ? caretOf(e) : [e.selectionStart, e.selectionEnd];
+        if (e.contentWindow) note.shows = whatShows(e);
+        if (edited.has(e)) Object.assign(note, inputOf(e));
+        Object.assign(note, opennessOf(e));
+        if (!Object.keys(note)[0]) continue;
+        const place = placeOf(e);
+        all[place] = { ...all[place], ...note };
       }
-      if (edited.has(e.closest("select"))) note.selected = e.selected;
-      if (edited.has(e) && e.isContentEditable) note.innerHTML = e.innerHTML;
-      if (!Object.keys(note)[0]) continue;
-      const path = selector(e);
-      const where = [...document.querySelectorAll(path)].indexOf(e) + " " + path;
-      all[where] = { ...all[where], ...note };
     }
     return all;
   }
 
+  /** What was typed or chosen in an element. @type {(e: any) => any} */
+  function inputOf(e) {
+    if (e.isContentEditable) return { innerHTML: e.innerHTML };
+    if (!e.matches(fields)) return {};
+    if (e.options) return { options: [...e.selectedOptions].map(option => option.value) };
+    if (e.checked !== e.defaultChecked) return { checked: e.checked };
+    return e.value === e.defaultValue ? {} : { value: e.value };
+  }
+
+  /** Where an element is: a line for each frame and shadow root around it, and one for itself. @type {(e: any) => string} */
+  function placeOf(e) {
+    const root = e.getRootNode();
+    const path = selector(e);
+    const line = [...root.querySelectorAll(path)].indexOf(e) + " " + path;
+    return root === document ? line : placeOf(root.host || root.defaultView.frameElement) + "\n" + line;
+  }
+
   /** Finds an element in the next load of the page, with others perhaps. @type {(e: any) => string} */
-  function selector({ id, name, localName, parentElement, previousElementSibling: before }) {
+  function selector({ id, name, localName, parentNode, previousElementSibling: before }) {
     if (id) return "#" + CSS.escape(id);
     if (name) return `${localName}[name="${CSS.escape(name)}"]`;
+    if (parentNode.nodeType === 9) return ":root";
     let nth = 1;
     for (; before; before = before.previousElementSibling) if (before.localName === localName) nth++;
-    return parentElement ? `${selector(parentElement)}>${localName}:nth-of-type(${nth})` : ":root";
+    return (parentNode.host ? "" : selector(parentNode) + ">") + `${localName}:nth-of-type(${nth})`;
+  }
+
+  /** The element at a place, once it is there. @type {(place: string) => any} */
+  function elementAt(place) {
+    /** @type {any} */
+    let e;
+    /** @type {any} */
+    let root = document;
+    for (const line of place.split("\n")) {
+      e = root?.querySelectorAll(line.replace(/\d+\s/, ""))[parseInt(line)];
+      root = e && innerOf(e);
+      // What a frame has before it has loaded is replaced.
+      if (e?.contentDocument && (root.readyState === "loading" || (root.URL === "about:blank" && whatShows(e)))) root = null;
+    }
+    return e;
+  }
+
+  /** What a frame is to show, as its element says. @param {any} frame */
+  const whatShows = frame => frame.getAttribute("srcdoc") ?? frame.getAttribute("src") ?? frame.getAttribute("data") ?? "";
+
+  /** The selection in an element, in characters from its beginning. @param {any} e */
+  function caretOf(e) {
+    const selection = selectionIn(e);
+    const range = selection.rangeCount && selection.getRangeAt(0).cloneRange();
+    if (!range || !e.contains(range.startContainer)) return [];
+    const length = `${range}`.length;
+    range.setStart(e, 0);
+    const end = `${range}`.length;
+    return [end - length, end];
+  }
+
+  /** @param {any} e */
+  const selectionIn = e => (e.getRootNode().getSelection ? e.getRootNode() : e.ownerDocument).getSelection();
+
+  /** Puts the selection where caretOf found it. @type {(e: any, ends: number[]) => void} */
+  function setCaret(e, ends) {
+    const texts = e.ownerDocument.createTreeWalker(e, 4);
+    const places = [];
+    for (let text, before = 0; (text = texts.nextNode()); before += text.length) {
+      for (const end of ends.slice(places.length / 2)) if (end <= before + text.length) places.push(text, end - before);
+    }
+    if (places[3] != null) selectionIn(e).setBaseAndExtent(...places);
   }
 
   function giveBack() {
-    for (const where in kept) {
-      const { scroll, focus, ...values } = kept[where];
-      const e = /** @type {any} */ (document.querySelectorAll(where.replace(/\d+/, ""))[parseInt(where)]);
-      if (!e) continue;
-      delete kept[where];
-      for (const name in values) {
-        if (e[name] === values[name]) continue;
-        // Past what a framework has put upon the element itself.
-        Reflect.set(Object.getPrototypeOf(e), name, values[name], e);
-        e.dispatchEvent(new Event("input", { bubbles: true }));
-      }
+    watch();
+    for (const place in kept) {
+      const { scroll, focus, shows, open, ...values } = kept[place];
+      const e = elementAt(place);
+      if (!e || opensLater(e)) continue;
+      if (shows != null && !e.contentWindow) continue;
+      delete kept[place];
+      if (shows != null && shows !== whatShows(e)) showAnew(e, place);
+      if (open != null) reopen(e, open);
+      for (const name in values) give(e, name, values[name]);
       if (focus) e.focus({ preventScroll: true });
-      if (focus?.[1] != null) e.setSelectionRange(...focus);
+      if (focus && e.isContentEditable) setCaret(e, focus);
+      else if (focus?.[1] != null && e.selectionStart != null) e.setSelectionRange(...focus); // it may be of another type now
       if (!scroll) continue;
       e.scrollTo({ left: scroll[0], top: scroll[1], behavior: "instant" });
-      if (e.scrollTop < scroll[1] - 1) kept[where] = { scroll }; // it is not that long yet
+      if (e.scrollTop < scroll[1] - 1) kept[place] = { scroll }; // it is not that long yet
     }
     if (document.readyState === "complete") tries--;
     if (tries && Object.keys(kept)[0]) setTimeout(giveBack, 100);
   }
 
-  // What is wrong.
+  /** Gives back, once the page is parsed. */
+  function start() {
+    for (const dialog of document.querySelectorAll("dialog[open]")) drawn.add(dialog);
+    giveBack();
+  }
 
-  const look =
-    ":host{all:initial!important}" +
-    "section{position:fixed;inset:auto 0 0;width:auto;max-height:45vh;margin:0;padding:12px 16px;overflow:auto;overscroll-behavior:contain;overflow-wrap:anywhere;" +
-    "border:0;border-top:4px solid #d33;background:Canvas;color:CanvasText;color-scheme:light dark;font:15px/1.5 system-ui}" +
-    "h2{margin:0;font-size:1em}" +
-    "pre{margin:4px 0 16px;font:.9em/1.5 monospace;white-space:pre-wrap}" +
-    "@media(max-device-width:600px)and (min-width:800px){section{font-size:36px}}" + // shown smaller
-    "button{position:sticky;top:0;float:right;margin-left:12px;padding:8px 12px;font:inherit}";
-  let shown = "[]";
+  const toggled = new WeakSet(); // details, since the page was loaded
+  const drawn = new WeakSet(); // dialogs that were open as the page came, for its author to close
+
+  /** Whether an element is open that the reader may open and close. @type {(e: any) => any} */
+  function opennessOf(e) {
+    if (e.localName === "details" && toggled.has(e)) return { open: e.open };
+    if (e.localName === "dialog" && e.open && !drawn.has(e)) return { open: e.matches(":modal") ? "modal" : "open" };
+  }
+
+  /** Whether an element is a dialog, or in one, that is opened once the page's scripts have had their turn. @param {any} e */
+  function opensLater(e) {
+    const dialog = e.closest("dialog:not([open])");
+    return document.readyState !== "complete" && dialog && kept[placeOf(dialog)]?.open;
+  }
+
+  /** Opens or closes an element as opennessOf found it. @type {(e: any, open: any) => void} */
+  function reopen(e, open) {
+    if (e.localName === "details") {
+      toggled.add(e);
+      e.open = open;
+    } else if (!e.open) {
+      if (open === "modal") e.showModal?.();
+      else e.open = true; // show takes the focus
+    }
+  }
+
+  /** Gives an element what was typed or chosen in it. @type {(e: any, name: string, value: any) => void} */
+  function give(e, name, value) {
+    if (edited.has(e)) return; // again
+    edited.add(e);
+    const now = inputOf(e)[name] ?? e[name];
+    if (`${now}` === `${value}`) return;
+    try {
+      if (name === "options") choose(e, value);
+      // Past what a framework has put upon the element itself.
+      else Reflect.set(Object.getPrototypeOf(e), name, name === "innerHTML" ? trusted("createHTML", value) : value, e);
+    } catch (error) {
+      console.warn("execlogd: text is lost, as the page's policy does not let it be given back:", error);
+    }
+    e.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  /** Chooses options by their values, if all are there. @type {(select: any, values: string[]) => void} */
+  function choose(select, values) {
+    const options = [...select.options];
+    if (!values.every(value => options.some(option => option.value === value))) return;
+    for (const option of options) option.selected = values.includes(option.value);
+  }
+
+  /**
+   * Shows what the element of a frame says by now. After a reload Firefox loads
+   * what the frame had before, which is of no use for what was noted in it.
+   * @type {(frame: any, place: string) => void}
+   */
+  function showAnew(frame, place) {
+    for (const inner in kept) if (inner.startsWith(place + "\n")) delete kept[inner];
+    if (frame.hasAttribute("srcdoc")) frame.srcdoc = trusted("createHTML", frame.srcdoc);
+    else frame.contentWindow.location.replace(frame.src || frame.data);
+  }
+
   /** @type {any} */
-  let panel;
+  let types; // made when they are needed, as a page may forbid it
 
-  /** @type {(tag: string, properties: object) => any} */
-  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
-
-  /** Shows errors until there are others or none, or they are dismissed. @param {{ title: string, text: string }[]} errors */
-  function showErrors(errors) {
-    const text = JSON.stringify(errors);
-    if (text === shown) return;
-    shown = text;
-    panel?.remove();
-    if (!errors[0]) return;
-    panel = make("div", {});
-    const root = panel.attachShadow({ mode: "open" });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(look);
-    root.adoptedStyleSheets = [sheet];
-    const section = make("section", { role: "alert", popover: "manual" });
-    root.append(section);
-    document.documentElement.append(panel);
-    section.showPopover?.();
-    section.append(make("button", { textContent: "Dismiss", onclick: () => panel.remove() }));
-    for (const { title, text } of errors) section.append(make("h2", { textContent: title }), make("pre", { textContent: text }));
+  /** A text as a page takes it that demands trusted types. @type {(make: string, text: string) => any} */
+  function trusted(make, text) {
+    const same = (/** @type {string} */ s) => s;
+    try {
+      types ||= /** @type {any} */ (self).trustedTypes.createPolicy("execlogd", { createHTML: same, createScriptURL: same });
+    } catch {}
+    return types ? types[make](text) : text;
   }
 
   /** @type {(types: string, hear: (event: any) => void) => void} */
@@ -451,11 +647,13 @@
 
   // A page with an open socket is not kept for the back button, and one whose
   // socket is still closing when it is kept says so in the console. So it is
-  // closed ahead, and opened again where the page stays after all.
+  // closed ahead, and opened again where the page stays after all. For Firefox that
+  // is not soon enough: it loads the page again.
   on("beforeunload pagehide", () => {
     disconnect();
     timer = setTimeout(wake, 3000, {});
   });
+  const mirror = typeof mirrorReader === "function" ? mirrorReader({ on, say, placeOf, elementAt, fields, edited }) : null;
   on("pageshow online visibilitychange resume", wake);
   on("securitypolicyviolation", ({ blockedURI, disposition }) => {
     if (disposition !== "enforce" || blocked) return;
@@ -463,16 +661,17 @@
     if (/^ws/.test(blockedURI) && server.startsWith(blockedURI)) giveUp();
   });
   on("load", tellSoon);
-  on("input", ({ target }) => edited.add(target));
-  on("keydown", ({ key }) => key === "Escape" && panel?.remove());
-  on("keydown pointerdown wheel touchmove", () => (kept = {}));
-  on("DOMContentLoaded", giveBack);
+  on("keydown", ({ key }) => key === "Escape" && panel.hide());
+  on("keydown pointerdown wheel touchmove", () => {
+    for (const place in kept) delete kept[place].scroll, delete kept[place].focus;
+  });
+  on("toggle", ({ target }) => document.readyState === "complete" && toggled.add(target));
   document.addEventListener("load", tellSoon, true); // of a frame, say
   /** @type {any} */ (self).navigation?.addEventListener("navigatesuccess", () => toldURL !== location.href && tell("url"));
   new PerformanceObserver(list => {
     for (const { name, initiatorType } of /** @type {PerformanceResourceTiming[]} */ (list.getEntries())) {
       // Frames are found in the page: those with a client see to themselves.
-      if (!/frame/.test(initiatorType)) keep(name, /fetch|xml|script/.test(initiatorType) && !refetched.has(name));
+      if (!/frame/.test(initiatorType)) keep(name, /fetch|xml|script/.test(initiatorType));
     }
   }).observe({ type: "resource", buffered: true });
   try {
@@ -483,7 +682,12 @@
     // when it was saved from a browser. It is as new as it gets.
     if (token === src.href) cursor = { seen: "-" };
     delete sessionStorage[key];
-  } catch {}
+  } catch {
+    // Without storage such a page cannot be told from others, and would load for ever.
+    const [entry] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
+    if (entry?.type === "reload") cursor = { seen: "-" };
+  }
   connect();
-  if (document.readyState !== "loading") giveBack();
+  if (document.readyState === "loading") on("DOMContentLoaded", start);
+  else start();
 })();

@@ -43,18 +43,20 @@ type Peer struct {
 	Conns      *ConnSet                 // that the connection joins
 	SameOrigin bool                     // the page is one of this server
 	IsOwn      func(page *url.URL) bool // whether a page is one of this server
+	IsOwner    func() bool              // whether the browser is the owner's, which takes a while; nil is no
 }
 
 // A conn is the websocket of a client. At rest it has one goroutine, which reads.
 type conn struct {
-	ws     *websocket.Conn
-	net    *nonblockingConn // beneath ws
-	hub    *Hub
-	client *client
-	pinger *time.Timer
-	remote string
-	peer   Peer
-	token  PageToken
+	ws      *websocket.Conn
+	net     *nonblockingConn // beneath ws
+	hub     *Hub
+	client  *client
+	pinger  *time.Timer
+	remote  string
+	browser string
+	peer    Peer
+	token   PageToken
 
 	// For the goroutine that reads.
 	greeted  bool // the client has said hello
@@ -80,7 +82,7 @@ func (h *Hub) ServeWebSocket(w http.ResponseWriter, r *http.Request, p Peer) {
 
 	c := &conn{
 		ws: ws, net: hijacked.net, hub: h, client: h.join(),
-		remote: r.RemoteAddr, peer: p, token: parsePageToken(r.URL.RawQuery),
+		remote: r.RemoteAddr, browser: browserName(r.UserAgent()), peer: p, token: parsePageToken(r.URL.RawQuery),
 	}
 	c.net.SetReadDeadline(time.Now().Add(h.Timeouts.Hello))
 	c.pinger = time.AfterFunc(time.Hour, c.ping) // is set before the first ping needs it
@@ -205,10 +207,15 @@ func (c *conn) greet(r request) error {
 func (c *conn) handleRequest(r request) {
 	if r.Command == "info" || r.Command == "url" {
 		c.logger().Debug("browser shows", "remote", c.remote, "url", r.URL)
-		c.hub.describe(c.client, r.URL, c.remote)
+		c.hub.describe(c.client, r.URL, c.remote, c.browser)
+	}
+	if (r.Command == "info" || r.Command == "url") && c.client.extended && c.peer.SameOrigin && r.Path != "" {
+		c.hub.setAddress(c.client, r.Path, r.URL)
 	}
 
 	switch {
+	case r.Command == "sync":
+		c.hub.relay(c.client, r.Event)
 	case r.Command == "info" && c.client.extended && c.peer.SameOrigin && r.Path != "":
 		c.compared = c.hub.introduce(c.client, r, c.token)
 	case r.Command == "uses" && c.client.reports:
@@ -256,6 +263,9 @@ func (c *conn) locate(href string) page {
 func (c *conn) send() {
 	c.peer.Conns.Add()
 	defer c.peer.Conns.Done()
+	if !c.client.owner && c.peer.IsOwner != nil && c.hub.hasSources.Load() {
+		c.client.owner = c.peer.IsOwner()
+	}
 	if frames := c.hub.take(c.client); frames != nil {
 		if err := c.net.send(frames); err != nil {
 			c.net.close(err)

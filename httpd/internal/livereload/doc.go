@@ -32,8 +32,16 @@
 //	< {"command":"change","seen":CURSOR,"reload":BOOL,"files":[FILE,...],"digest":DIGEST}
 //	    Load the page again, for these files among others, or fetch these files again in
 //	    place, in this order. After a reload no change follows until the page sends info.
-//	< {"command":"errors","errors":[{"title":TEXT,"text":TEXT},...]}
-//	    All errors of the page, in place of those before.
+//	< {"command":"errors","errors":[{"title":TEXT,"place":TEXT,"href":URL,"source":[TEXT,...],
+//	    "first":N,"line":N,"output":[[TEXT,STYLE],...],"text":TEXT},...]}
+//	    All errors of the page, in place of those before. What there is nothing of is left
+//	    out. The place may be a link; source are lines of its file, beginning with number
+//	    first; the output is in pieces of one style, as package ansi names styles. Only the
+//	    owner is told href and source.
+//	> {"command":"sync","event":{...}}
+//	< {"command":"sync","event":{...}}
+//	    What the reader of the page did, and what another one did to the same page
+//	    elsewhere. It is relayed where Config.Sync is on. sync.js says what there is.
 //	< {"command":"tried","files":[FILE,...]}
 //	    Files that the page's scripts asked for and did not get. A page that adds them
 //	    to its uses names them.

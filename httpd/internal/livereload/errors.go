@@ -6,13 +6,26 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/execlog/execlogd/internal/ansi"
 )
 
-// A PageError is what pages show in place of what they would be.
+// A PageError is what pages show in place of what they would be. All of it is plain text.
 type PageError struct {
-	Title string   `json:"title"` // this and Text are plain text
-	Text  string   `json:"text"`  // of a longer one the last 16 KiB are shown
-	Paths []string `json:"-"`     // of the files whose pages show it; none is every page
+	Title  string
+	Place  string         // in a file, in one word
+	Source *Source        // for the owner alone
+	Output []ansi.Segment // of a command; of a longer one the last 16 KiB are shown
+	Text   string         // likewise
+	Paths  []string       // of the files whose pages show it; none is every page
+}
+
+// A Source is the file that a PageError is about. It is for the owner alone.
+type Source struct {
+	Href  string   // opens it in an editor; empty for no link
+	Lines []string // around the place
+	First int      // the number of the first of Lines
+	Line  int      // the number of the one at the place; 0 if it is not known
 }
 
 // How many errors a page is told, and how much of each.
@@ -21,6 +34,12 @@ const (
 	maxErrorTitle = 256
 	maxErrorText  = 16 << 10
 )
+
+// Public returns the error without what is for the owner alone.
+func (e PageError) Public() *PageError {
+	e.Source = nil
+	return &e
+}
 
 // A sourcedError is an error that SetError has set.
 type sourcedError struct {
@@ -57,6 +76,7 @@ func (h *Hub) SetError(source string, e *PageError) {
 		}
 		h.setErrors = slices.Insert(h.setErrors, i, s)
 	}
+	h.hasSources.Store(slices.ContainsFunc(h.setErrors, func(e sourcedError) bool { return e.err.Source != nil }))
 	h.notifyChanged()
 	h.errorsChanged()
 }
@@ -81,11 +101,15 @@ func (s *sourcedError) affects(p *page) bool {
 		!p.reported && !s.about.updateFor(p).isEmpty()
 }
 
-// errorsOf returns the errors of a page: those of its files, then those that were set.
-// h.mu must be held.
-func (h *Hub) errorsOf(p *page) []*PageError {
+// errorsOf returns the errors of a client's page: those of its files, then those that were
+// set. h.mu must be held.
+func (h *Hub) errorsOf(c *client) []*PageError {
+	p := &c.page
 	var list []*PageError
 	add := func(e *PageError) {
+		if e != nil && !c.owner {
+			e = e.Public()
+		}
 		if e != nil && len(list) < maxErrors && !slices.ContainsFunc(list, e.equal) {
 			list = append(list, e)
 		}
@@ -108,7 +132,7 @@ func (h *Hub) allErrors() []*PageError {
 	var list []*PageError
 	for r := range h.broken {
 		name, _ := url.PathUnescape(strings.TrimPrefix(r.path, "/"))
-		list = append(list, &PageError{r.err.Title, r.err.Text, []string{name}})
+		list = append(list, &PageError{Title: r.err.Title, Text: r.err.Text, Paths: []string{name}})
 	}
 	slices.SortFunc(list, func(a, b *PageError) int {
 		return cmp.Or(cmp.Compare(a.Title, b.Title), slices.Compare(a.Paths, b.Paths))
@@ -127,27 +151,52 @@ var errorsSeed = maphash.MakeSeed()
 // noErrors is the hash of no errors.
 var _, noErrors = errorsMessage(nil)
 
+// An errorMessage is an error as a page is told it.
+type errorMessage struct {
+	Title  string     `json:"title"`
+	Place  string     `json:"place,omitempty"`
+	Href   string     `json:"href,omitempty"`
+	Source []string   `json:"source,omitempty"`
+	First  int        `json:"first,omitempty"`
+	Line   int        `json:"line,omitempty"`
+	Output [][]string `json:"output,omitempty"` // each a text, and its style if it has one
+	Text   string     `json:"text,omitempty"`
+}
+
 // errorsMessage returns the frame of the message that replaces a page's errors, and its
 // hash.
 func errorsMessage(list []*PageError) (frame []byte, hash uint64) {
-	short := []PageError{}
+	short := []errorMessage{}
 	for _, e := range list {
-		short = append(short, PageError{Title: e.Title[:min(len(e.Title), maxErrorTitle)], Text: e.Text[max(0, len(e.Text)-maxErrorText):]})
+		m := errorMessage{Title: e.Title[:min(len(e.Title), maxErrorTitle)], Place: e.Place, Text: lastOf(e.Text, maxErrorText)}
+		if s := e.Source; s != nil {
+			m.Href, m.Source, m.First, m.Line = s.Href, s.Lines, s.First, s.Line
+		}
+		for _, segment := range ansi.Last(e.Output, maxErrorText) {
+			piece := []string{segment.Text}
+			if style := segment.Style.String(); style != "" {
+				piece = append(piece, style)
+			}
+			m.Output = append(m.Output, piece)
+		}
+		short = append(short, m)
 	}
 
 	frame = encode(struct {
-		Command string      `json:"command"`
-		Errors  []PageError `json:"errors"`
+		Command string         `json:"command"`
+		Errors  []errorMessage `json:"errors"`
 	}{"errors", short})
 	return frame, maphash.Bytes(errorsSeed, frame)
 }
+
+func lastOf(text string, n int) string { return text[max(0, len(text)-n):] }
 
 // equal reports whether two errors look the same. Either may be nil.
 func (e *PageError) equal(other *PageError) bool {
 	if e == nil || other == nil {
 		return e == other
 	}
-	return e.Title == other.Title && e.Text == other.Text
+	return e.Title == other.Title && e.Place == other.Place && e.Text == other.Text && slices.Equal(e.Output, other.Output)
 }
 
 // goneError returns the error of a file that was there.

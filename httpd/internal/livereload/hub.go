@@ -7,12 +7,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/execlog/execlogd/httpd/internal/ratelimit"
 )
 
 // Config says what is served.
 type Config struct {
 	Directory string // the root as an absolute path; "" when no files are served
 	Enabled   bool   // pages are told of changes
+	Sync      bool   // what readers do to a page is done to all that show it
 	Logger    *slog.Logger
 }
 
@@ -28,16 +31,20 @@ type Hub struct {
 	look   func(path string) FileState
 	config atomic.Pointer[Config]
 
+	hasSources atomic.Bool // an error of setErrors has a Source; changes under mu
+
 	longMessages sync.Mutex // held while a long message is handled
 	refreshing   sync.Mutex // held from looking at files until pages are told, so that an older state does not come after a newer one
 	looking      sync.Mutex // held while somebody looks at files for the first time
 	mu           sync.Mutex // guards what follows, and all clients and resources
 
 	clients      map[*client]struct{}
+	syncLimit    ratelimit.Bucket       // of what is relayed
 	left         time.Time              // when the last one did
 	nonReporting []*client              // those whose pages do not report what they use
 	resources    map[string]*resource   // by path
 	broken       map[*resource]struct{} // those with an error
+	linked       map[string][]*resource // by what their paths lead through; see FileState.Through
 	generation   uint64                 // of walks over resources; see mark
 
 	number    uint64   // of the last change; they count from 1
@@ -106,6 +113,7 @@ func New(config Config, look func(path string) FileState) *Hub {
 		clients:   make(map[*client]struct{}),
 		resources: make(map[string]*resource),
 		broken:    make(map[*resource]struct{}),
+		linked:    make(map[string][]*resource),
 	}
 	h.config.Store(&config)
 	return h
@@ -114,11 +122,11 @@ func New(config Config, look func(path string) FileState) *Hub {
 // Refresh tells pages that the content of files changed. The paths are relative to the
 // root; one with a slash at its end is a directory with everything below it. Refresh
 // waits for no page.
-func (h *Hub) Refresh(paths []string) { h.tell(newChange(paths)) }
+func (h *Hub) Refresh(paths []string) { h.tell(newChange(h.withLinks(paths))) }
 
 // Recheck is Refresh for names that came or went, and files that can be read or not
 // any more. Pages are told as far as that makes a difference to them.
-func (h *Hub) Recheck(paths []string) { h.tell(newFileChange(paths, true)) }
+func (h *Hub) Recheck(paths []string) { h.tell(newFileChange(h.withLinks(paths), true)) }
 
 // tell tells pages of a change, after a look at the resources that it affects.
 func (h *Hub) tell(c change) {
@@ -134,7 +142,7 @@ func (h *Hub) tell(c change) {
 
 // Concerns reports whether a change of a file's content would affect an open page.
 func (h *Hub) Concerns(path string) bool {
-	c := newChange([]string{path})
+	c := newChange(h.withLinks([]string{path}))
 	if !h.config.Load().Enabled || c.isEmpty() {
 		return false
 	}
@@ -190,6 +198,7 @@ func (h *Hub) forgetFiles() {
 		*r = resource{path: r.path, subscribers: r.subscribers}
 	}
 	clear(h.broken)
+	clear(h.linked)
 	h.rootSince = h.number + 1
 
 	h.served.forget(h.number)

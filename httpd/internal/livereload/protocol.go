@@ -31,12 +31,13 @@ type request struct {
 	URL       string   `json:"url"`
 
 	// The rest is for the extended protocol.
-	Path   string   `json:"path"`   // of the page; "" when it is not of this server
-	Seen   string   `json:"seen"`   // a Cursor
-	Digest string   `json:"digest"` // that came with it
-	Uses   []string `json:"uses"`   // paths
-	All    bool     `json:"all"`    // there are too many uses to name
-	Age    float64  `json:"age"`    // ms since the first of the uses may have been loaded
+	Path   string          `json:"path"`   // of the page; "" when it is not of this server
+	Seen   string          `json:"seen"`   // a Cursor
+	Digest string          `json:"digest"` // that came with it
+	Uses   []string        `json:"uses"`   // paths
+	All    bool            `json:"all"`    // there are too many uses to name
+	Event  json.RawMessage `json:"event"`  // what the reader did
+	Age    float64         `json:"age"`    // ms since the first of the uses may have been loaded
 }
 
 // defaultAge is the age of uses, in ms, for which the page gives none: longer than a page

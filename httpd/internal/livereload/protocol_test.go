@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/execlog/execlogd/internal/ansi"
+
 	"github.com/execlog/execlogd/httpd/internal/waitgroup"
 )
 
@@ -38,8 +40,8 @@ func FuzzHandshake(f *testing.F) {
 }
 
 func TestErrorsAreShort(t *testing.T) {
-	text, _ := errorsMessage([]*PageError{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end"}})
-	if len(text) > maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {
+	text, _ := errorsMessage([]*PageError{{Title: strings.Repeat("t", 9999), Text: "<b>" + strings.Repeat("x", 2*maxErrorText) + "end", Output: ansi.Parse(strings.Repeat("y", 2*maxErrorText))}})
+	if len(text) > 2*maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {
 		t.Errorf("%d bytes", len(text))
 	}
 	text, _ = errorsMessage(nil)

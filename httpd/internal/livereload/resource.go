@@ -18,7 +18,11 @@ type FileState struct {
 	Changed int64       // time of the last change, or of the directory where the file would be; ms since 1970
 	Sum     uint64      // of the path and of all that changes with the content; the same in every process
 	Exact   bool        // Sum is of the whole content: where it is the same, nothing has changed
-	Err     error       // why the file is unreadable
+	Err     error       // why the file is unreadable, or why it is missing where a symbolic link leads out of the root
+
+	// Through are the symbolic links that the path leads through, and the file or
+	// directory in the end, relative to the root; nil without links.
+	Through []string
 }
 
 // A FileKind says what is at a path.
@@ -122,6 +126,7 @@ func (h *Hub) unsubscribe(r *resource, index int32) {
 	if last == 0 {
 		delete(h.resources, r.path)
 		delete(h.broken, r)
+		h.link(r, nil)
 	}
 }
 
@@ -190,6 +195,7 @@ func (h *Hub) observe(r *resource, now FileState, names bool) (changed, errChang
 
 	before, errBefore := r.state, r.err
 	h.setError(r, r.errorFor(now))
+	h.link(r, now.Through)
 	r.state = now
 	if r.err == nil && now.Kind != Missing {
 		r.readable = now
@@ -235,6 +241,11 @@ func (r *resource) errorFor(now FileState) *PageError {
 			reason += " Give the user that runs the server permission to read it."
 		}
 		return &PageError{Title: "Cannot read " + validUTF8(path.Join("/", now.Name)), Text: reason}
+	case now.Kind == Missing && now.Err != nil:
+		return &PageError{
+			Title: validUTF8(path.Join("/", now.Name)) + " is a link that leads out",
+			Text:  "A symbolic link leads out of the directory that is served, or is absolute. What is behind it is not served. Make the link relative to a file in the directory, or copy the file there.",
+		}
 	case now.Kind == Missing && r.readable.Kind != Unknown, now.Kind == Directory && r.readable.Kind == Regular:
 		return goneError(r.readable.Name)
 	}

@@ -5,18 +5,39 @@ import (
 	_ "embed"
 	"fmt"
 	"regexp"
+	"strings"
 )
 
-//go:embed client.js
-var source string
-
-// Script is client.js as it is served, and ScriptETag its ETag.
 var (
-	Script     = minify(source)
-	ScriptETag = fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(Script)))
+	//go:embed panel.js
+	panelJS string
+	//go:embed worker.js
+	workerJS string
+	//go:embed client.js
+	clientJS string
+	//go:embed sync.js
+	syncJS string
 )
 
-// needless matches, in JavaScript in the style of client.js, comments, the space around
+// A Script is what pages load.
+type Script struct {
+	Text string
+	ETag string
+}
+
+// The scripts: the client, and the client with what Config.Sync takes.
+var (
+	Client     = newScript(panelJS, workerJS, clientJS)
+	SyncClient = newScript(panelJS, workerJS, syncJS, clientJS)
+)
+
+// newScript joins files in a function, so that pages see none of their names.
+func newScript(files ...string) Script {
+	text := minify("(() => {\n\"use strict\";\n" + strings.Join(files, "") + "})();\n")
+	return Script{text, fmt.Sprintf(`"%x"`, sha256.Sum224([]byte(text)))}
+}
+
+// needless matches, in JavaScript in the style of these files, comments, the space around
 // punctuation, and the semicolon before a closing brace. It matches strings and
 // templates, which end on their line, as a whole, so that nothing is looked for in them.
 // What a match leaves is in its groups.

@@ -21,6 +21,7 @@ type Snapshot struct {
 type OpenPage struct {
 	URL     string // as the browser has it, at most 2 KiB
 	Remote  string // IP address of the browser
+	Browser string // "Firefox"; "" if it is not known
 	Since   time.Time
 	Reports bool     // its client reports what it uses
 	Known   bool     // it has reported all of it
@@ -75,7 +76,7 @@ func (h *Hub) Snapshot(pages, uses int) Snapshot {
 
 	for _, c := range first {
 		p := OpenPage{
-			URL: c.url, Remote: c.remote, Since: c.opened,
+			URL: c.url, Remote: c.remote, Browser: c.browser, Since: c.opened,
 			Reports: c.extended, Known: c.page.reported, Used: len(c.page.uses),
 		}
 		for _, r := range c.page.uses[:min(p.Used, uses)] {
@@ -180,7 +181,7 @@ func (rec *Change) add(c *client, u update, of *change) {
 }
 
 // describe notes for people where a client is and what it shows.
-func (h *Hub) describe(c *client, url, remoteAddr string) {
+func (h *Hub) describe(c *client, url, remoteAddr, browser string) {
 	host, _, err := net.SplitHostPort(remoteAddr)
 	if err != nil {
 		host = remoteAddr
@@ -188,9 +189,29 @@ func (h *Hub) describe(c *client, url, remoteAddr string) {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c.url, c.remote = strings.Clone(url[:min(len(url), maxURL)]), host
+	c.url, c.remote, c.browser = strings.Clone(url[:min(len(url), maxURL)]), host, browser
 	if c.opened.IsZero() {
 		c.opened = time.Now()
 	}
 	h.notifyChanged()
+}
+
+// browserName returns the name of a browser by its User-Agent, in which most name others
+// as well; "" if it is not known.
+func browserName(userAgent string) string {
+	for _, known := range [][2]string{
+		{"Edg", "Edge"},
+		{"OPR/", "Opera"},
+		{"SamsungBrowser/", "Samsung Internet"},
+		{"Firefox/", "Firefox"},
+		{"FxiOS/", "Firefox"},
+		{"Chrome/", "Chrome"},
+		{"CriOS/", "Chrome"},
+		{"Safari/", "Safari"},
+	} {
+		if strings.Contains(userAgent, known[0]) {
+			return known[1]
+		}
+	}
+	return ""
 }

@@ -10,7 +10,7 @@ import (
 func TestSnapshotIsBounded(t *testing.T) {
 	h := New(Config{}, nil)
 	for range 100 {
-		h.describe(h.join(), strings.Repeat("x", 1<<16), "[::1]:5")
+		h.describe(h.join(), strings.Repeat("x", 1<<16), "[::1]:5", "")
 	}
 	var paths []string
 	for i := range 100 {
@@ -32,7 +32,7 @@ func TestSnapshotIsBounded(t *testing.T) {
 func BenchmarkSnapshot(b *testing.B) {
 	h := New(Config{}, nil)
 	for i := range 10_000 {
-		h.describe(h.join(), fmt.Sprintf("http://h/%d.html", i), "")
+		h.describe(h.join(), fmt.Sprintf("http://h/%d.html", i), "", "")
 	}
 	b.ReportAllocs()
 	for b.Loop() {

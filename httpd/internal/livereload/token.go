@@ -54,7 +54,17 @@ type PageToken struct {
 // which browsers leave out of URLs, would dial 35729. The script is async: nothing in
 // the page waits for it, and the earlier its websocket opens the better.
 func (t PageToken) Element(r *http.Request) string {
-	return `<script src="` + PathToTop(r) + `livereload.js?port=&amp;path=livereload?` + t.String() + `" async></script>`
+	return `<script src="` + t.source(r) + `" async></script>`
+}
+
+// ElementXML is Element for a page in XML: XHTML or SVG.
+func (t PageToken) ElementXML(r *http.Request) string {
+	return `<script xmlns="http://www.w3.org/1999/xhtml" src="` + t.source(r) + `" async="async"></script>`
+}
+
+// source is the URL of the script as an attribute has it.
+func (t PageToken) source(r *http.Request) string {
+	return PathToTop(r) + `livereload.js?port=&amp;path=livereload?` + t.String()
 }
 
 // PathToTop returns the relative URL that leads from the page that answers r to the

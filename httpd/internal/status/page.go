@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/execlog/execlogd/httpd/internal/livereload"
+	"github.com/execlog/execlogd/internal/ansi"
 )
 
 // The page shows so much of each. What a snapshot has beyond that is counted or
@@ -48,16 +49,18 @@ var (
 )
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"more":  more,
-	"short": func(text string) string { return shorten(text, maxText) },
-	"last":  func(text string) string { return lastOf(text, maxErrorText) },
-	"join":  strings.Join,
+	"more":       more,
+	"short":      func(text string) string { return shorten(text, maxText) },
+	"last":       func(text string) string { return lastOf(text, maxErrorText) },
+	"lastOutput": func(output []ansi.Segment) []ansi.Segment { return ansi.Last(output, maxErrorText) },
+	"join":       strings.Join,
 }).Parse(pageHTML))
 
 // A Viewer is who looks at the page.
 type Viewer struct {
-	Host  string // host[:port] by which the viewer reached the server: its pages are named by their paths alone
-	Owner bool   // sees all; anybody else what Snapshot.public leaves
+	Host    string // host[:port] by which the viewer reached the server: its pages are named by their paths alone
+	Owner   bool   // sees all; anybody else what Snapshot.public leaves
+	Project string // what is served, in a word: the name of the directory
 }
 
 // RenderPage renders the whole document.
@@ -109,11 +112,13 @@ func render(name string, s Snapshot, v Viewer) ([]byte, error) {
 type view struct {
 	Snapshot
 	Now       time.Time
+	Project   string
 	Owner     bool
 	Pages     []pageRow
 	MorePages int
 	Changes   []changeRow
 	Runs      []runRow
+	Errors    []errorRow
 	Watched   int // directories
 }
 
@@ -124,6 +129,7 @@ type pageRow struct {
 	Key string
 	link
 	Remote   string // "" for this machine
+	Browser  string // "" for an unknown one
 	Since    time.Time
 	Summary  string // of what the page uses
 	Uses     []string
@@ -140,7 +146,20 @@ type runRow struct {
 	Key     string
 	Outcome string
 	More    string // paths that are not in Paths
-	Output  string
+	Output  []ansi.Segment
+}
+
+type errorRow struct {
+	*livereload.PageError
+	Href  template.URL // in an editor; empty for no link
+	Lines []sourceLine
+}
+
+// A sourceLine is a line of the file that an error is about.
+type sourceLine struct {
+	Number int
+	Text   string
+	IsHere bool // the error is in this line
 }
 
 // A link names a page. Href is empty where no link may lead.
@@ -152,7 +171,7 @@ func newView(s Snapshot, v Viewer) view {
 	}
 
 	out := view{
-		Snapshot: s, Now: time.Now(), Owner: v.Owner,
+		Snapshot: s, Now: time.Now(), Project: cmp.Or(v.Project, v.Host), Owner: v.Owner,
 		Pages: pageRows(s.Pages, v.Host), MorePages: s.Open - len(s.Pages),
 	}
 	for _, c := range s.Changes {
@@ -160,6 +179,9 @@ func newView(s Snapshot, v Viewer) view {
 	}
 	for _, r := range s.Runs[:min(len(s.Runs), MaxRuns)] {
 		out.Runs = append(out.Runs, newRunRow(r))
+	}
+	for _, e := range s.Errors {
+		out.Errors = append(out.Errors, newErrorRow(e))
 	}
 	for _, w := range s.Watches {
 		out.Watched += w.Watched
@@ -173,7 +195,7 @@ func newView(s Snapshot, v Viewer) view {
 func pageRows(pages []livereload.OpenPage, host string) []pageRow {
 	var rows []pageRow
 	for _, p := range pages {
-		row := pageRow{link: linkTo(p.URL, host), Since: p.Since, Summary: count(p.Used, "file"), MoreUses: p.Used - len(p.Uses)}
+		row := pageRow{Browser: p.Browser, link: linkTo(p.URL, host), Since: p.Since, Summary: count(p.Used, "file"), MoreUses: p.Used - len(p.Uses)}
 		switch {
 		case !p.Reports:
 			row.Summary = "does not say"
@@ -242,11 +264,24 @@ func effectWords(p livereload.AffectedPage) string {
 	return "fetches " + file + ", which it " + verb + ", again in place"
 }
 
+func newErrorRow(e *livereload.PageError) errorRow {
+	row := errorRow{PageError: e}
+	if e.Source == nil {
+		return row
+	}
+	row.Href = template.URL(e.Source.Href) // its scheme was checked with the pattern
+	for i, text := range e.Source.Lines {
+		n := e.Source.First + i
+		row.Lines = append(row.Lines, sourceLine{n, text, n == e.Source.Line})
+	}
+	return row
+}
+
 func newRunRow(r Run) runRow {
 	row := runRow{
 		Key:     fmt.Sprint(r.ID, " ", r.Start.UnixMilli()), // a server that starts again counts from 1
 		Outcome: shorten(r.Outcome, maxRunText),
-		Output:  lastOf(string(r.Output), MaxRunOutput),
+		Output:  ansi.Last(ansi.Parse(strings.ToValidUTF8(string(r.Output), "\ufffd")), MaxRunOutput),
 	}
 	if r.State != "running" {
 		row.Outcome += " after " + r.Took.Round(time.Millisecond).String()

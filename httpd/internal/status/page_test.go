@@ -15,16 +15,16 @@ var noon = time.UnixMilli(1_700_000_000_000)
 
 func TestPageRows(t *testing.T) {
 	rows := pageRows([]livereload.OpenPage{
-		{URL: "http://HOST/b?secret=1", Remote: "10.0.0.7", Reports: true, Known: true, Used: 7, Uses: []string{"/x%20y.css", "/a.js"}},
+		{URL: "http://HOST/b?secret=1", Remote: "10.0.0.7", Browser: "Firefox", Reports: true, Known: true, Used: 7, Uses: []string{"/x%20y.css", "/a.js"}},
 		{URL: "http://host/a/", Remote: "127.0.0.1", Since: noon.Add(time.Second), Reports: true, Known: true},
 		{URL: "http://host:80/a/", Remote: "::1", Since: noon, Reports: true},
 		{URL: "https://other:1/a/", Remote: "?"},
 	}, "host")
 	want := []pageRow{
-		{"/a/ 0", link{"/a/", "http://host:80/a/"}, "", noon, "may use any file", nil, 0},
-		{"/a/ 1", link{"/a/", "http://host/a/"}, "", noon.Add(time.Second), "no other file", nil, 0},
-		{"/b 0", link{"/b", "http://HOST/b"}, "10.0.0.7", time.Time{}, "7 files", []string{"/x y.css", "/a.js"}, 5},
-		{"other:1/a/ 0", link{"other:1/a/", "https://other:1/a/"}, "", time.Time{}, "does not say", nil, 0},
+		{"/a/ 0", link{"/a/", "http://host:80/a/"}, "", "", noon, "may use any file", nil, 0},
+		{"/a/ 1", link{"/a/", "http://host/a/"}, "", "", noon.Add(time.Second), "no other file", nil, 0},
+		{"/b 0", link{"/b", "http://HOST/b"}, "10.0.0.7", "Firefox", time.Time{}, "7 files", []string{"/x y.css", "/a.js"}, 5},
+		{"other:1/a/ 0", link{"other:1/a/", "https://other:1/a/"}, "", "", time.Time{}, "does not say", nil, 0},
 	}
 	if !reflect.DeepEqual(rows, want) {
 		t.Errorf("got  %+v\nwant %+v", rows, want)
@@ -63,7 +63,7 @@ var someRuns = []Run{
 
 func renderMain(t testing.TB, s Snapshot, owner bool) string {
 	t.Helper()
-	main, err := new(Renderer).Main(s, Viewer{"host", owner})
+	main, err := new(Renderer).Main(s, Viewer{Host: "host", Owner: owner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +95,9 @@ func TestOthersSeeLittle(t *testing.T) {
 		Runs:    someRuns,
 		Watches: []Watch{{"/srv/www", 7, 2}},
 	}
-	s.Pages = []livereload.OpenPage{{URL: "http://host/a", Remote: "10.0.0.7"}}
+	s.Pages = []livereload.OpenPage{{URL: "http://host/a", Remote: "10.0.0.7", Browser: "Firefox"}}
 	owners, others := renderMain(t, s, true), renderMain(t, s, false)
-	for _, private := range []string{"10.0.0.7", "server -v", "alert(1)", "a.md", "exit status", "/pre&gt;", "java", "/srv"} {
+	for _, private := range []string{"10.0.0.7", "in Firefox", "server -v", "alert(1)", "a.md", "exit status", "/pre&gt;", "java", "/srv"} {
 		if !strings.Contains(owners, private) || strings.Contains(others, private) {
 			t.Errorf("%q is for the owner alone, who sees\n%s\nand others see\n%s", private, owners, others)
 		}
@@ -126,7 +126,7 @@ func TestPageIsBounded(t *testing.T) {
 		s.Runs = append(s.Runs, run)
 	}
 
-	v := newView(s, Viewer{"host", true})
+	v := newView(s, Viewer{Host: "host", Owner: true})
 	if len(v.Runs) != MaxRuns || len(v.Runs[0].Paths) != maxRunPaths || v.Runs[0].More != "and 20 more files" || v.MorePages != 400 {
 		t.Errorf("%d runs, of %d files %s; %d more pages", len(v.Runs), len(v.Runs[0].Paths), v.Runs[0].More, v.MorePages)
 	}
@@ -212,7 +212,7 @@ func FuzzLinkTo(f *testing.F) {
 // What was rendered is used again for the same snapshot and viewer alone.
 func TestRendererTellsSnapshotsApart(t *testing.T) {
 	var r Renderer
-	viewers := []Viewer{{"host", true}, {"host", false}, {"other", true}}
+	viewers := []Viewer{{Host: "host", Owner: true}, {Host: "host", Owner: false}, {Host: "other", Owner: true}}
 	for i := range 2 * maxRenderings {
 		s := Snapshot{Watches: []Watch{{Root: "/srv/www"}}}
 		s.Open, s.Pages = i, []livereload.OpenPage{{URL: fmt.Sprintf("http://host/%d", i)}}

@@ -34,6 +34,8 @@ type Run struct {
 	Took       time.Duration
 	State      string // running, failed, stopped or done
 	Outcome    string
+	Problem    string
+	Place      string
 	Output     []byte
 	LeftBehind string
 }
@@ -48,20 +50,25 @@ type Watch struct {
 // public returns the part of a snapshot that is not for the owner alone. It leaves
 // out what says something about the machine or its users: addresses of browsers,
 // places of directories, and the commands, paths, output and reasons of failure of
-// runs.
+// runs, and what an error shows of a file.
 func (s Snapshot) public() Snapshot {
 	s.Pages = slices.Clone(s.Pages)
 	for i := range s.Pages {
-		s.Pages[i].Remote = ""
+		s.Pages[i].Remote, s.Pages[i].Browser = "", ""
 	}
 
 	s.Runs = slices.Clone(s.Runs)
 	for i := range s.Runs {
 		r := &s.Runs[i]
-		r.Command, r.Paths, r.Output, r.LeftBehind = "", nil, nil, ""
+		r.Command, r.Paths, r.Problem, r.Place, r.Output, r.LeftBehind = "", nil, "", "", nil, ""
 		if r.State == "failed" {
 			r.Outcome = "failed"
 		}
+	}
+
+	s.Errors = slices.Clone(s.Errors)
+	for i := range s.Errors {
+		s.Errors[i] = s.Errors[i].Public()
 	}
 
 	s.Watches = slices.Clone(s.Watches)

@@ -1,4 +1,4 @@
-package main
+package tty
 
 import (
 	"errors"
@@ -47,8 +47,7 @@ func newKeyReader(terminal *job.Terminal, press func(key byte)) (*keyReader, err
 	return k, nil
 }
 
-// on begins to read keys: each as it is pressed, without echo and without waiting
-// for the end of the line. Keys that send signals still do.
+// on is KeysOn.
 func (k *keyReader) on() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -64,7 +63,7 @@ func (k *keyReader) on() {
 		err = k.terminal.SetModes(&single)
 	}
 	if err != nil {
-		k.terminal.HungUp()
+		k.hungUp()
 		return
 	}
 
@@ -73,8 +72,7 @@ func (k *keyReader) on() {
 	k.changed.Broadcast()
 }
 
-// off stops to read keys, and restores the modes. When it returns, nothing is read
-// any more.
+// off is KeysOff.
 func (k *keyReader) off() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -105,9 +103,16 @@ func (k *keyReader) close() {
 	k.file.Close()
 }
 
+func (k *keyReader) hungUp() {
+	if k.terminal.HungUp != nil {
+		k.terminal.HungUp()
+	}
+}
+
 // read calls press until the reader is closed or the terminal is gone.
 func (k *keyReader) read() {
 	defer close(k.done)
+	defer k.off()          // after a panic of press
 	one := make([]byte, 1) // the next key may be for the command that this one starts
 	for k.waitActive() {
 		n, err := k.file.Read(one)
@@ -121,7 +126,7 @@ func (k *keyReader) read() {
 			k.press(one[0])
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.EINTR):
 		default:
-			k.terminal.HungUp()
+			k.hungUp()
 			return
 		}
 	}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/project"
+)
+
+const initUsage = `Usage: execlogd init [flags] [directory]
+
+Looks at a directory, the current one by default, says with what its site or program is
+built, and writes an execlogd.toml for that: execlogd, without flags, then builds it, serves
+it and refreshes its pages. It replaces no file.
+`
+
+// initialize is the verb init: it writes a configuration for what is in a directory.
+func initialize(_ context.Context, args []string, stdout, stderr io.Writer) error {
+	var dryRun bool
+	flags := flag.NewFlagSet("execlogd init", flag.ContinueOnError)
+	flags.BoolVar(&dryRun, "dry-run", false, "print the configuration, and write nothing")
+	if err := config.ParseFlags(flags, initUsage, args); err != nil {
+		return err
+	}
+	if flags.NArg() > 1 {
+		return config.Usagef("execlogd init takes one directory, not %d", flags.NArg())
+	}
+	dir := "."
+	if flags.NArg() == 1 {
+		dir = flags.Arg(0)
+	}
+	if err := config.CheckDir("directory", dir, "name another"); err != nil {
+		return err
+	}
+
+	found := project.Look(dir)
+	if dryRun {
+		_, err := io.WriteString(stdout, found.Config)
+		return errors.Join(err, sayFirst(stderr, found))
+	}
+	file := filepath.Join(dir, config.DefaultFile)
+	if err := writeNew(file, found.Config); err != nil {
+		return err
+	}
+	start := "execlogd"
+	if dir != "." {
+		start += " " + dir
+	}
+	_, err := fmt.Fprintf(stdout, "%s, so this is %s\nwritten: %s\nstart it with: %s\n", found.Found, found.What, file, start)
+	return errors.Join(err, sayFirst(stdout, found))
+}
+
+// writeNew writes a file that must not exist.
+func writeNew(path, text string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists, and stays as it is: -dry-run prints what would be written", path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
+}
+
+// sayFirst says what is to be done before the first start.
+func sayFirst(w io.Writer, found project.Project) error {
+	if found.First == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "before that, %s\n", found.First)
+	return err
+}
+
+// adviceOnInit is what to say when the files of a directory are served although it has
+// more; empty for nothing.
+func adviceOnInit(dir string) string {
+	found := project.Look(dir)
+	if !found.Builds {
+		return ""
+	}
+	return fmt.Sprintf("%s, so this is %s: execlogd init writes a configuration that builds it as well", found.Found, found.What)
+}
