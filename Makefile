@@ -25,22 +25,26 @@ FUZZTIME ?= 20s
 ROUNDS   ?= 100
 SOURCE   ?= .
 PAUSE    ?= 1s
+SOAK     ?= 3m
+SITES    ?= .
+JOBS     ?= 10000
 
 tree    := $(shell tools/version 2>/dev/null)
 VERSION := $(word 1,$(tree))
 COMMIT  := $(word 2,$(tree))
 DATE    := $(word 3,$(tree))
 
-# Modules apart from ours: test-only and developers' requirements, and an example.
+# Modules apart from ours: test-only and developers' requirements, and an example. What e2e
+# requires is compiled once, as for its tests: with the race detector.
 MODULES := . e2e tools examples/goserver
-each     = @for dir in $(MODULES); do (cd $$dir; $(1)); done
+each     = @for dir in $(MODULES); do (cd $$dir; [ $$dir != e2e ] || export GOFLAGS=-race; $(1)); done
 tool     = go tool -modfile=$(CURDIR)/tools/go.mod
 test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
 
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
 
-.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce bench-sites screenshot screenshots torture losses cover units install uninstall deb rpm release clean help
+.PHONY: check run build test deps fmt vet lint types vuln fuzz bench benchonce bench-sites bench-serve bench-bus soak screenshot screenshots torture losses cover units install uninstall deb rpm release clean help
 
 check: fmt vet lint types test benchonce units ## what a change must pass (default)
 
@@ -51,9 +55,9 @@ build: ## bin/execlogd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
 
 test: deps vet e2e/node_modules e2e/builders/node_modules bin/testlog ## all tests: units, scripts, browsers, systemd
-	$(call test,./...)
+	$(call test,-p 4 ./router ./...) # which takes longest, and so begins first
 	cd tools && $(call test,./testlog)
-	cd e2e && $(call test,-parallel 4 ./...)
+	cd e2e && $(call test,-parallel 4 -timeout 15m ./...)
 
 deps: # programs that the tests drive
 	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo tmux=tmux mkdocs=mkdocs sphinx-build=python3-sphinx jekyll=jekyll
@@ -65,6 +69,9 @@ e2e/node_modules: e2e/package-lock.json | deps
 e2e/builders/node_modules: e2e/builders/package-lock.json | deps
 	@if command -v npm >/dev/null; then cd e2e/builders && npm ci --silent --ignore-scripts && touch node_modules || { echo 'e2e/builders: npm ci has failed: no tests of these programs' >&2; rm -rf node_modules; }; fi
 
+bin/staticcheck: tools/go.mod
+	go build -C tools -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
+
 bin/testlog: tools/testlog/main.go
 	go build -C tools -o $(CURDIR)/$@ ./testlog
 
@@ -74,8 +81,8 @@ fmt: ## no file that gofumpt would change
 vet: ## go vet has nothing to say
 	$(call each,go vet ./...)
 
-lint: ## staticcheck, go fix and go mod tidy have nothing to say
-	$(call each,$(tool) staticcheck -checks all ./... && go fix -diff ./... && go mod tidy -diff)
+lint: bin/staticcheck ## staticcheck, go fix and go mod tidy have nothing to say
+	$(call each,$(CURDIR)/bin/staticcheck -checks all ./... && go fix -diff ./... && go mod tidy -diff)
 
 types: e2e/node_modules ## the browser's code agrees with the types in its comments
 	@if [ -x e2e/node_modules/.bin/tsc ]; then \
@@ -85,25 +92,30 @@ types: e2e/node_modules ## the browser's code agrees with the types in its comme
 vuln: ## known holes in what we require
 	$(call each,$(tool) govulncheck ./...)
 
-# Up to Go 1.26 the end of the time may count as a failure (go.dev/issue/75804): one that is this
-# message alone, without an input.
-fuzz: ## each fuzz target for FUZZTIME (20s); fails with the first that fails
-	@mkdir -p bin; targets=$$(go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[n++] = $$1 } /^ok/ { while (n) print $$2, names[--n] }'); \
-	while read -r package name; do echo "$$name"; \
-		go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$package" </dev/null 2>&1 | tee bin/fuzz.out || \
-		{ grep -q '^    context deadline exceeded$$' bin/fuzz.out && ! grep -q -e 'Failing input' -e '_test.go:' -e panic bin/fuzz.out; } || exit 1; \
-	done <<<"$$targets"
+fuzz: ## each fuzz target for FUZZTIME (20s), two packages at a time; ends with the first that fails
+	@git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n 1 dirname | sort -u | xargs -P 2 -n 1 tools/fuzz $(FUZZTIME)
 
 bench: ## benchmarks, for benchstat
 	@go test -run '^$$' -bench . -benchmem ./...
 
-benchonce: ## each benchmark once: that it runs, not how fast
-	@mkdir -p bin; go test -run '^$$' -bench . -benchtime 1x -timeout 5m ./... >bin/benchonce.out || { cat bin/benchonce.out; exit 1; }
+benchonce: ## each benchmark once, two packages at a time: that it runs, not how fast
+	@mkdir -p bin; go list ./... | xargs -P 2 -n 4 go test -run '^$$' -bench . -benchtime 1x -timeout 5m >bin/benchonce.out || { cat bin/benchonce.out; exit 1; }
 
-bench-sites: build deps ## from a save to the page, with execlogd and with the servers of generators
+bench-sites: build deps ## from a save to the page, with execlogd and with the servers of generators; SITES and ROUNDS choose
 	@tools/install-missing sphinx-autobuild='python3-sphinx-autobuild mkdocs-material'
 	e2e/sites/prepare bin/sites
-	cd e2e && EXECLOGD=$(CURDIR)/$(OUT) go test -count=1 -timeout 0 -run TestSites -sites $(CURDIR)/bin/sites .
+	cd e2e && EXECLOGD=$(CURDIR)/$(OUT) go test -count=1 -timeout 0 -run 'TestSites/$(SITES)' -sites $(CURDIR)/bin/sites $(if $(filter command,$(origin ROUNDS)),-rounds $(ROUNDS)) .
+
+bench-serve: build deps ## how fast files are served, beside other servers
+	@tools/install-missing wrk=wrk nginx=nginx caddy=caddy lighttpd=lighttpd
+	cd e2e && EXECLOGD=$(CURDIR)/$(OUT) go test -count=1 -timeout 0 -run TestServeBench -serve 5 .
+
+bench-bus: build ## how long changes take to other machines, what jobs of queues cost, and what kills and 30 s without a network lose
+	cd e2e && EXECLOGD=$(CURDIR)/$(OUT) go test -count=1 -timeout 0 -v -run '^Test(BusLatency|BusLinkDown|BusPages|QueueSurvivesKills|QueueLinkDown|QueueLoad)$$' \
+		-bus-rounds 1000 -bus-partition 30s -bus-pages 10000 -bus-jobs $(JOBS) -bus-worker-kills 50 -bus-server-kills 10 .
+
+soak: build ## what clients that misbehave for SOAK (3m) leave behind: nothing
+	cd e2e && EXECLOGD=$(CURDIR)/$(OUT) go test -count=1 -timeout 0 -v -run 'TestSoak|TestFewDescriptors' -soak $(SOAK) .
 
 screenshot: deps ## docs/save.gif: a save in an editor, and the page beside it
 	cd e2e && go test -count=1 -run TestScreenshot -screenshot $(CURDIR)/docs/save.gif .
@@ -130,7 +142,7 @@ units: build ## systemd accepts the units, and the sandbox is strict
 	else echo 'units: skipped: systemd-analyze is not there'; fi
 
 # execlogd(1) describes all commands, and is the page of each: man execlogd-run.
-pages = $(addprefix execlogd-,$(addsuffix .1,$(shell sed -n 's/^\.It Cm //p' packaging/man/execlogd.1)))
+pages = $(addprefix execlogd-,$(addsuffix .1,$(shell sed -n 's/^\.It Cm \([a-z]\{2,\}\)$$/\1/p' packaging/man/execlogd.1)))
 
 install: ## into PREFIX (/usr/local) below DESTDIR; after make build where root has no Go
 	@! command -v go >/dev/null || [ ! -d cmd ] || $(MAKE) --silent build

@@ -154,15 +154,25 @@ func testShapes(t *testing.T, browser browser) {
 		{"head ends in a script", "<!doctype html><head>" + icon + "<script>var end = '</head><body>'</script></head><body><p>zero</body>"},
 		{"addresses relative to another server", `<!doctype html><head><base href="http://127.0.0.1:1/">` + icon + "</head><p>zero"},
 		{"not in UTF-8", "<!doctype html><meta charset=latin1>" + icon + "<p title='\xe4'>zero"},
+		{"an application that changes its URL at once", "<!doctype html>" + icon + "<p>zero<script>history.replaceState(0, '', '/routes/of/its/own')</script>"},
 	}
-	for _, shape := range shapes {
-		t.Run(shape.name, func(t *testing.T) {
-			site, d := serve(t, map[string]string{"index.html": shape.html})
-			p := open(t, browser, d.URL+"/")
-			p.shows("document.body.innerText.trim()", "zero")
-			p.shows("document.scripts.length - document.querySelectorAll('script:not([src])').length", "1")
-			p.edit(site, "index.html", strings.Replace(shape.html, "zero", "one", 1), "document.body.innerText.trim()", "one")
-		})
+	files := map[string]string{}
+	for i, shape := range shapes {
+		files[fmt.Sprint(i, ".html")] = shape.html
+	}
+	site, d := serve(t, files, fmt.Sprintf("-spa=%d.html", len(shapes)-1))
+	p := open(t, browser, d.URL+"/0.html")
+	for i, shape := range shapes {
+		t.Log(shape.name) // which is shown if it fails
+		name := fmt.Sprint(i, ".html")
+		if i > 0 {
+			p.navigate(d.URL + "/" + name)
+			p.connected()
+		}
+		p.shows("document.body.innerText.trim()", "zero")
+		p.shows("document.scripts.length - document.querySelectorAll('script:not([src])').length", "1")
+		p.edit(site, name, strings.Replace(shape.html, "zero", "one", 1), "document.body.innerText.trim()", "one")
+		p.connected()
 	}
 }
 

@@ -112,6 +112,7 @@ func endBrowsers() {
 
 // inBrowsers runs a test in each browser, side by side.
 func inBrowsers(t *testing.T, test func(t *testing.T, browser browser)) {
+	t.Parallel()
 	for _, name := range slices.Sorted(maps.Keys(browsers)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -57,14 +58,20 @@ func launchChromium() (fresh func(*testing.T) browser, end func(), err error) {
 		end()
 		return nil, nil, err
 	}
+	devtools := chromedp.FromContext(ctx).Browser
 	fresh = func(t *testing.T) browser {
 		t.Helper()
-		ctx, close := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
-		t.Cleanup(close)
-		if err := chromedp.Do(ctx); err != nil {
+		profile, err := cdp.Call(t.Context(), devtools, target.CreateBrowserContext, target.CreateBrowserContextParams{})
+		if err != nil {
 			t.Fatalf("new profile: %v", err)
 		}
-		return &chromium{names, ctx}
+		id := profile.BrowserContextID
+		t.Cleanup(func() {
+			if _, err := cdp.Call(context.Background(), devtools, target.DisposeBrowserContext, target.DisposeBrowserContextParams{BrowserContextID: id}); err != nil {
+				t.Errorf("remove the profile: %v", err)
+			}
+		})
+		return &chromium{names, ctx, id}
 	}
 	return fresh, end, nil
 }
@@ -72,14 +79,15 @@ func launchChromium() (fresh func(*testing.T) browser, end func(), err error) {
 // chromium is a browser for one test.
 type chromium struct {
 	*nameServer
-	ctx context.Context // in which chromedp opens tabs
+	ctx     context.Context      // in which chromedp opens tabs
+	profile cdp.BrowserContextID // of the test
 }
 
 func (*chromium) name() string { return "chromium" }
 
 func (b *chromium) openTab(t *testing.T, p *tab) driver {
 	t.Helper()
-	ctx, close := chromedp.NewContext(b.ctx, chromedp.WithListener(func(event any) { observe(p, event) }))
+	ctx, close := chromedp.NewContext(b.ctx, chromedp.WithExistingBrowserContext(b.profile), chromedp.WithListener(func(event any) { observe(p, event) }))
 	t.Cleanup(close)
 
 	// The context of the first call decides how long the tab lives.

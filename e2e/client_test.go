@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,17 +35,22 @@ func TestClient(t *testing.T) {
 		{"scroll, focus and what was typed outlive a reload", testState},
 		{"what the author changes where nobody has typed is shown", testUntouched},
 		{"a field of another kind", testOtherField},
+		{"what was typed is put into no other element", testSameElement},
 		{"what was typed in frames and shadow roots outlives a reload", testStateWithin},
+		{"what was typed in two frames of one page", testTwinFrames},
 		{"what was typed outlives a reload where types must be trusted", testTrustedTypes},
 		{"a frame shows what its element says by now", testFrameElsewhere},
 		{"what was typed outlives a page that is broken meanwhile", testBrokenMeanwhile},
 		{"a reader who scrolls is left alone", testScrolls},
 		{"storage that is forbidden does no harm", testNoStorage},
 		{"a change between serving and socket is caught", testBetween},
+		{"a change while a file is loaded slowly is caught", testSlowFile},
 		{"a page that was saved with its page token reloads once", testSavedPageToken},
 		{"a restarted server is found, and nothing is reloaded", testRestart},
 		{"a change while the server was away reloads the page", testAwayChange},
 		{"a page that the back button brings back catches up", testBack},
+		{"the back button brings a page back that has found its server gone", testBackAfterRestart},
+		{"a socket that cannot be made leaves nothing in the page", testNoSocket},
 		{"a page that was frozen catches up", testFrozen},
 		{"a hidden page waits until it is seen", testHidden},
 		{"leaving a page leaves nothing in its console", testLeaving},
@@ -60,6 +66,7 @@ func TestClient(t *testing.T) {
 // The scripts that are served, without comments and white space, are those in the
 // sources, in one function: TypeScript's parser finds the same in both.
 func TestClientAsServed(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("node_modules/typescript"); err != nil {
 		t.Skipf("typescript is not installed (npm ci in e2e, or make test): %v", err)
 	}
@@ -393,6 +400,57 @@ func testOtherField(t *testing.T, browser browser) {
 	p.edit(site, "index.html", page(`<select id="field"><option>1</select>`), all, "selectselect-onetypedtrue")
 }
 
+// What was typed waits for an element of its kind, and no value that an author has set is
+// lost to it.
+func testSameElement(t *testing.T, browser browser) {
+	page := func(title, boxes, text, kind, late string) string {
+		return document(`<h1>` + title + `</h1><form><input type="hidden" name="id" value="1"><input type="hidden" name="name"><p><input></p></form>` +
+			`<form id="sizes">` + boxes + `<input type="radio" name="size" value="s"><input type="radio" name="size" value="m"></form>` +
+			`<div id="text" ` + text + `</div><div contenteditable><input id="inner"></div>` + kind + `<select id="late"></select>` +
+			`<script>addEventListener("load", () => setTimeout(() => late.innerHTML = "` + late + `", 500))</script>`)
+	}
+	const field, options = `<input id="kind">`, `<option>a<option>b`
+	site, p := openSite(t, browser, map[string]string{"index.html": page("zero", "", "contenteditable>", field, options), "style.css": ""})
+	p.shows("late.length", "2")
+	p.keys("form p input", "typed")
+	p.keys("#text", "typed")
+	p.keys("#inner", "typed")
+	p.keys("#kind", "abc")
+	p.keys("#late", "b")
+	p.do(`document.querySelector("[value=m]").click()`)
+
+	const all = "[document.querySelector('form p input').value, sizes.size.value, text.textContent, inner.value, kind.value, late.value].join()"
+	tests := []struct{ html, want string }{
+		{page("one", `<input type="radio" name="size" value="xs">`, ">plain", `<select id="kind"><option>1<option>2</select>`, options), "typed,m,plain,typed,1,b"},
+		{page("two", "", ">plain", `<input id="kind" type="number" value="7">`, "<option>c"), "typed,m,plain,typed,7,c"},
+		{page("three", "", ">plain", `<input id="kind" type="checkbox" value="8">`, options), "typed,m,plain,typed,8,b"},
+		{page("four", "", "contenteditable>", field, options), "typed,m,typed,typed,abc,b"},
+	}
+	for _, tt := range tests {
+		p.edit(site, "index.html", tt.html, all, tt.want)
+		p.shows("document.readyState", "complete")
+		p.connected()
+	}
+}
+
+// Each frame reloads itself.
+func testTwinFrames(t *testing.T, browser browser) {
+	inner := func(text string) string { return document("<p>" + text + "<input>") }
+	site, p := openSite(t, browser, map[string]string{
+		"index.html": document(`<iframe id="one" src="inner.html"></iframe><iframe id="two" src="inner.html"></iframe>`),
+		"inner.html": inner("zero"), "style.css": "",
+	})
+	p.connected()
+	p.connected()
+	for _, name := range []string{"one", "two"} {
+		p.do(name + ".contentWindow.focus(); " + name + ".contentDocument.querySelector('input').focus()")
+		p.press(name)
+	}
+	const all = "[one, two].map(e => e.contentDocument.querySelector('p').innerText + e.contentDocument.querySelector('input').value).join()"
+	p.shows(all, "zeroone,zerotwo")
+	p.edit(site, "inner.html", inner("new"), all, "newone,newtwo")
+}
+
 func testStateWithin(t *testing.T, browser browser) {
 	page := func(title string) string {
 		return document(`<h1>` + title + `</h1><div id="host"></div><iframe id="inner" src="inner.html"></iframe><iframe id="inline" srcdoc="<input>"></iframe>` +
@@ -551,6 +609,28 @@ func testBetween(t *testing.T, browser browser) {
 	p.sameLoads(1)
 }
 
+// A browser reports a file once it is loaded, and it may have changed since it was asked for.
+func testSlowFile(t *testing.T, browser browser) {
+	site, d := serve(t, map[string]string{
+		"index.html": document(`<p>zero</p><script>addEventListener("load", () => setTimeout(async () => {
+			document.querySelector("p").textContent = await (await fetch("slow.txt")).text() }, 300))</script>`),
+		"style.css": "", "slow.txt": "old",
+	})
+	var first sync.Once
+	slow := proxyWith(t, d, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(w, r)
+		if r.URL.Path == "/slow.txt" {
+			first.Do(func() {
+				write(t, site, map[string]string{"slow.txt": "new"})
+				time.Sleep(2500 * time.Millisecond) // the answer is complete thereafter
+			})
+		}
+	})
+	p := open(t, browser, slow+"/")
+	p.shows("document.querySelector('p').textContent", "new")
+	p.sameLoads(2)
+}
+
 // A page was saved as a file by the browser: its old page token would always say
 // that it has missed changes. It must not reload again and again.
 func testSavedPageToken(t *testing.T, browser browser) {
@@ -575,7 +655,10 @@ func reconnects(t *testing.T, p *tab, site string, d *daemon, meanwhile func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.allowErrors("net::ERR_") // Chromium says so whatever a page does
+	// Chromium, and Firefox where a socket or its page ends before it is open, say so whatever
+	// a page does.
+	p.allowErrors("net::ERR_", "establish a connection", "was interrupted while the page was loading")
+	p.answered() // so that the page knows what it had, and need not load again to be sure
 	if err := d.signal("KILL"); err != nil {
 		t.Fatal(err)
 	}
@@ -622,11 +705,34 @@ func testBack(t *testing.T, browser browser) {
 	p.do("history.back()")
 	p.shows("document.querySelector('p').innerText", "text")
 	p.shows(color, rgb(2))
-	// Firefox decides whether to keep a page as beforeunload returns, when the socket is
-	// still being closed. So it loads the page again.
-	if browser.name() == "chromium" {
-		p.shows("window.kept", "true")
-	}
+	p.shows("window.kept", "true")
+}
+
+// The page looks for its server in vain, after it has closed its socket itself.
+func testBackAfterRestart(t *testing.T, browser browser) {
+	site, d := serve(t, map[string]string{"index.html": document("<p>text"), "next.html": document("<p>next"), "style.css": paint(1)})
+	p := open(t, browser, d.URL+"/")
+	p.uses("/style.css")
+	p.do(`addEventListener("pageshow", event => window.kept = event.persisted); dispatchEvent(new Event("beforeunload"))`)
+	reconnects(t, p, site, d, func() { time.Sleep(4 * time.Second) })
+	p.do(`location = "/next.html"`)
+	p.connected()
+	p.do("history.back()")
+	p.shows("document.querySelector('p').innerText", "text")
+	p.shows("window.kept", "true")
+}
+
+func testNoSocket(t *testing.T, browser browser) {
+	_, p := openSite(t, browser, map[string]string{"index.html": document("<p>text"), "style.css": paint(1)})
+	p.uses("/style.css")
+	p.do(`
+		dispatchEvent(new Event("beforeunload"));
+		const WebSocket = class { constructor() { throw Error("forbidden") } };
+		Object.assign(self, { WebSocket });
+		Object.defineProperty(HTMLIFrameElement.prototype, "contentWindow", { get: () => ({ addEventListener() {}, WebSocket }) });
+		dispatchEvent(new Event("online"))`)
+	p.shows("!!document.querySelector('script[src*=blocked]')", "true")
+	p.shows("document.querySelectorAll('html > div').length", "0")
 }
 
 func testFrozen(t *testing.T, browser browser) {

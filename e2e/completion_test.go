@@ -54,6 +54,7 @@ func TestCompletion(t *testing.T) {
 				{"execlogd run -on-b", "execlogd run -on-busy"},
 				{"execlogd run -on-busy res", "execlogd run -on-busy restart"},
 				{"execlogd -log-format=js", "execlogd -log-format=json"},
+				{"execlogd -editor vs", "execlogd -editor vscode"},
 				{"execlogd run -restart mktem", "execlogd run -restart mktemp"},
 				{"execlogd trigger -control " + site + "/c.sock th", "execlogd trigger -control " + site + "/c.sock thumbnails"},
 				{"execlogd check -config si", "execlogd check -config site.toml"},

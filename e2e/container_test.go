@@ -26,7 +26,7 @@ func TestEmptyRoot(t *testing.T) {
 	}
 	if out, err := exec.Command("make", "--silent", "-C", "..", "build", "OUT="+root+"/execlogd").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
-	}
+	} // before the parallel tests, which find it in the cache
 	write(t, site, map[string]string{"index.html": "<p>zero\n"})
 
 	found := regexp.MustCompile(`(?m)^ENTRYPOINT (.*)$`).FindStringSubmatch(read(t, containerfile))

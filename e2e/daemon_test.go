@@ -26,7 +26,7 @@ type daemon struct {
 
 // readyURL finds the address in the line that says what is served. It is the first
 // line in both log formats.
-var readyURL = regexp.MustCompile(`\b(http://[^/\s]+)/.*\n`)
+var readyURL = regexp.MustCompile(`\b(https?://[^/\s]+)/.*\n`)
 
 // defects matches output that always means a defect.
 var defects = regexp.MustCompile(`DATA RACE|(?m)^(panic|fatal error): |^goroutine \d+ `)

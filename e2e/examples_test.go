@@ -15,6 +15,7 @@ import (
 // examples/goserver: the server is compiled and restarted after a change, and its own
 // page shows the new version, or the error.
 func TestExampleGoServer(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skipf("no compiler: %v", err)
 	}
@@ -46,7 +47,8 @@ func TestExampleGoServer(t *testing.T) {
 
 	// A compile error does not stop the running server.
 	change(t, dir, "main.go", `"Good morning"`, `"Good evening`)
-	p.shows(panel+"?.textContent.includes('compile: go: exit status 1')", "true")
+	p.shows(panel+"?.textContent.includes('compile: newline in string')", "true")
+	p.shows(panel+"?.textContent.includes('go: exit status 1')", "true")
 	p.shows(panel+"?.textContent.includes('main.go:26:48: newline in string')", "true")
 	p.shows(heading, "Good morning")
 	p.do("fetch('/').then(r => r.text()).then(text => window.fetched = text)")
@@ -119,6 +121,7 @@ var uploads = []struct{ name, script string }{
 // examples/inbox: each file is processed once, when it is complete, however it is
 // uploaded, and also if the upload began before execlogd was started.
 func TestInboxWorksOnWholeFiles(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../examples/inbox")); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 // make test waits for another apt, whichever lock that holds. The test runs the
 // machine's apt in temporary directories, with nothing to install.
 func TestInstallWaitsForAnotherApt(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 		t.Skip("needs apt-get, and root")
 	}

@@ -11,6 +11,7 @@ import (
 // What the service logs is found in the journal: by unit, by priority, by the IDs of messages
 // and by fields. A job's output, and a journald that is frozen, keep nobody from that.
 func TestJournal(t *testing.T) {
+	t.Parallel()
 	h := bootHost(t)
 	install(t, h)
 	h.run("systemd-tmpfiles", "--create", "execlogd.conf")

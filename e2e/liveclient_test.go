@@ -43,9 +43,14 @@ func dialOurs(ctx context.Context, base, path string, uses []string) (*liveClien
 }
 
 func dialLive(ctx context.Context, client *http.Client, base string, header http.Header, info map[string]any, protocols ...string) (*liveClient, error) {
+	return dialServed(ctx, client, base, "", header, info, protocols...)
+}
+
+// dialServed is dialLive for a page that was served with a token.
+func dialServed(ctx context.Context, client *http.Client, base, token string, header http.Header, info map[string]any, protocols ...string) (*liveClient, error) {
 	shake, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
-	conn, resp, err := websocket.Dial(shake, "ws"+strings.TrimPrefix(base, "http")+"/livereload",
+	conn, resp, err := websocket.Dial(shake, "ws"+strings.TrimPrefix(base, "http")+"/livereload?"+token,
 		&websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Host: header.Get("Host")})
 	if err != nil && resp != nil {
 		return nil, refusedError(resp.Status)

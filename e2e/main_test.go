@@ -31,6 +31,12 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if addr := os.Getenv(fileServerAddr); addr != "" {
+		return runFileServer(addr)
+	}
+	if role := os.Getenv(roleVariable); role != "" {
+		return runRole(role)
+	}
 	dir, err := os.MkdirTemp("", "execlogd-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

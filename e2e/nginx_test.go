@@ -22,6 +22,7 @@ import (
 // send, with the block of docs/service.md and with other configurations. The owner
 // sees it at the address with the token.
 func TestPrivateBehindNginx(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("nginx"); err != nil {
 		t.Skip("no nginx: install it with apt-get install nginx")
 	}
@@ -116,6 +117,13 @@ func TestPrivateBehindNginx(t *testing.T) {
 // its address.
 func startNginx(t *testing.T, block string) string {
 	t.Helper()
+	return startNginxHTTP(t, func(addr string) string { return fmt.Sprintf("server { listen %s; %s }", addr, block) })
+}
+
+// startNginxHTTP runs nginx with what is in its block http until the test ends, and returns
+// the address that it is to listen at.
+func startNginxHTTP(t *testing.T, http func(addr string) string) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -131,12 +139,9 @@ events {}
 http {
 	access_log off;
 	client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp; uwsgi_temp_path tmp; scgi_temp_path tmp;
-	server {
-		listen %s;
-		%s
-	}
+	%s
 }
-`, addr, block)})
+`, http(addr))})
 	cmd := exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
 	said := new(syncBuffer)
 	cmd.Stderr = said

@@ -186,6 +186,7 @@ var nodeBuilderTests = []builderTest{
 // A program that ends when its first build fails is started again by the save that mends
 // the source.
 func TestBuilderStartsBroken(t *testing.T) {
+	t.Parallel()
 	for _, tt := range nodeBuilderTests {
 		if tt.builder != "eleventy" && tt.builder != "tailwindcss" {
 			continue
@@ -217,6 +218,22 @@ func TestBuilderStartsBroken(t *testing.T) {
 			save(t, dir, tt.broken, tt.files[tt.broken])
 			ends("done")
 		})
+	}
+}
+
+// linkNodeModules lets a site use the packages of package.json. The test is skipped if one is
+// not installed.
+func linkNodeModules(t *testing.T, site, name string) {
+	t.Helper()
+	packages, err := filepath.Abs("node_modules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(packages, name)); err != nil {
+		t.Skipf("%s is not installed (npm ci in e2e, or make test): %v", name, err)
+	}
+	if err := os.Symlink(packages, filepath.Join(site, "node_modules")); err != nil {
+		t.Fatal(err)
 	}
 }
 

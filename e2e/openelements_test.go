@@ -4,7 +4,6 @@ import "testing"
 
 // TestOpenElements reloads a page with details and a dialog that its reader has opened.
 func TestOpenElements(t *testing.T) {
-	t.Parallel()
 	page := func(text, open string) string {
 		return document(`<p>` + text + `</p><details id="one"><summary>one</summary>text</details>
 <details id="two" open><summary>two</summary>text</details><details id="three"` + open + `><summary>three</summary>text</details>

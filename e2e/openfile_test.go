@@ -98,6 +98,7 @@ while :; do echo a line >&5; sleep 0.1 & wait $!; done
 // The writes of a server to its own log do not restart it, and do not delay the
 // restart after a save.
 func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		args []string
@@ -107,6 +108,7 @@ func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			dir, starts := t.TempDir(), filepath.Join(t.TempDir(), "starts")
 			write(t, dir, map[string]string{
 				"server.sh": loggingServer, "index.html": "<p>old", "app.log": "",
@@ -146,6 +148,7 @@ func TestAServerThatWritesALogIsStartedOnceForASave(t *testing.T) {
 
 // When a file is waited for, run and the daemon say so and name the writer.
 func TestWaitingIsSaid(t *testing.T) {
+	t.Parallel()
 	config := "[[route]]\nname = \"build\"\nrun = [\"true\"]\n"
 	for _, args := range [][]string{{"run", "true"}, {"-config", ".site.toml"}} {
 		dir := t.TempDir()

@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+var packaging sync.Mutex
+
 // makePackage makes the Debian package of a version for this machine.
 func makePackage(t *testing.T, version string) string {
 	t.Helper()
@@ -22,6 +24,8 @@ func makePackage(t *testing.T, version string) string {
 		}
 	}
 	dir := t.TempDir()
+	packaging.Lock() // what a package consists of is put together in one place
+	defer packaging.Unlock()
 	if out, err := exec.Command("make", "--silent", "-C", "..", "deb", "VERSION="+version, "DATE=2026-11-28", "ARCHS="+runtime.GOARCH, "RELEASE="+dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -52,7 +52,7 @@ func testServiceWorker(t *testing.T, browser browser) {
 		p.edit(site, name, page("one"), "document.querySelector('p').innerText", "one")
 		p.connected()
 		p.repaint(site, 2)
-		write(t, site, map[string]string{"style.css": paint(1)})
+		p.repaint(site, 1) // Firefox reports a fetch of a worker that is cut short
 	}
 
 	// What the worker has fetched ahead is found for a navigation.
@@ -179,9 +179,10 @@ func testWorkers(t *testing.T, browser browser) {
 		if name != "data.json" {
 			content = files[name] + "; // changed"
 		}
-		p.do("window.isOld = true")
+		// On a busy machine a page may load once more than it must.
+		saved := time.Now().UnixMilli()
 		save(t, site, name, content)
-		p.shows("window.isOld", "undefined")
+		p.shows(fmt.Sprint("performance.timeOrigin > ", saved), "true")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -26,7 +27,7 @@ func TestScreenshots(t *testing.T) {
 	}
 	inBrowsers(t, func(t *testing.T, browser browser) {
 		files := map[string]string{
-			"index.html": document("<h1>A site</h1><p>text"), "style.css": paint(1),
+			"index.html": document("<title>A site about saving files</title><h1>A site</h1><p>text"), "style.css": paint(1),
 			"articles/2026/a-rather-long-name-of-a-page-about-live-reload.html": document("<p>article"),
 			"files/sub/x.txt": "x", "contact.html": document("<p>contact"),
 		}
@@ -34,7 +35,8 @@ func TestScreenshots(t *testing.T) {
 			files[fmt.Sprintf("files/picture-%02d.png", i)] = picture(t, i+1)
 		}
 		config := "[server]\nroot = 'site'\nport = 0\nafter = ['build']\n[[route]]\nname = 'build'\nroot = 'site'\nmatch = '*.md'\n" +
-			"run = ['sh', '-c', 'for i in $(seq 60); do echo line $i of what the build says; done; echo articles/first.md:3:7: error: no such template >&2; exit 1']\n"
+			"run = ['sh', '-c', 'for i in $(seq 60); do echo line $i of what the build says; done; echo articles/first.md:3:7: error: no such template >&2; exit 1']\n" +
+			"[[route]]\nname = 'styles'\nroot = 'site'\nmatch = '*.scss'\nrun = ['sleep', '4']\n"
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "site"), files)
 		write(t, dir, map[string]string{"execlogd.toml": config})
@@ -46,13 +48,16 @@ func TestScreenshots(t *testing.T) {
 			open(t, browser, d.URL+path)
 		}
 		p := openStatus(t, browser, d.URL+"/.execlogd/")
-		write(t, dir, map[string]string{"site/style.css": paint(2)})
+		write(t, dir, map[string]string{"site/style.css": paint(2), "site/style.scss": ""})
 		p.shows("!!document.querySelector('#changes li')", "true")
+		p.shows("!!document.querySelector('#runs [data-state=done]')", "true")
+		write(t, dir, map[string]string{"site/index.html": files["index.html"] + "<p>more"})
+		p.shows("!!document.querySelector('.reload')", "true")
 		write(t, dir, map[string]string{"site/articles/first.md": "# First"}) // its build fails
 		p.shows("!!document.querySelector('#errors li')", "true")
 
 		for _, page := range []struct{ name, path string }{
-			{"status", "/.execlogd/"}, {"listing", "/files/"}, {"not-found", "/contatc.html"}, {"error", "/contact.html"},
+			{"status", "/.execlogd/"}, {"status-filtered", "/.execlogd/#filter=css"}, {"listing", "/files/"}, {"not-found", "/contatc.html"}, {"error", "/contact.html"},
 		} {
 			for _, width := range []int{1100, 390} {
 				for _, dark := range []bool{false, true} {
@@ -69,10 +74,11 @@ func TestScreenshots(t *testing.T) {
 						p.connected()
 						p.shows("!!document.documentElement.lastChild.shadowRoot", "true")
 					}
-					if page.name == "status" {
+					if strings.HasPrefix(page.name, "status") {
 						p.shows("state.textContent", "Live")
 					}
-					p.photograph(filepath.Join(*screenshots, name+".png"))
+					p.photograph(filepath.Join(*screenshots, name+".png"), strings.HasPrefix(page.name, "status"))
+					p.navigate("about:blank") // a browser has six connections for all its status pages
 				}
 			}
 		}
@@ -98,17 +104,22 @@ func (p *tab) look(width int, dark bool) (ok bool) {
 	return false
 }
 
-// photograph writes a picture of a tab.
-func (p *tab) photograph(path string) {
+// photograph writes a picture of a tab: of what is seen without scrolling, or all.
+func (p *tab) photograph(path string, all bool) {
 	p.t.Helper()
 	var picture []byte
 	p.must("take a picture", func(ctx context.Context) (err error) {
 		switch d := p.driver.(type) {
 		case chromiumTab:
-			picture, err = chromedp.Run(d.ctx, chromedp.CaptureScreenshot())
+			action := chromedp.CaptureScreenshot()
+			if all {
+				action = chromedp.FullScreenshot(100) // PNG
+			}
+			picture, err = chromedp.Run(d.ctx, action)
 		case *firefoxTab:
 			var result struct{ Data string }
-			if err = d.bidi.call(ctx, "browsingContext.captureScreenshot", params{"context": d.target.Context}, &result); err == nil {
+			origin := map[bool]string{false: "viewport", true: "document"}[all]
+			if err = d.bidi.call(ctx, "browsingContext.captureScreenshot", params{"context": d.target.Context, "origin": origin}, &result); err == nil {
 				picture, err = base64.StdEncoding.DecodeString(result.Data)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"regexp"
+	"strconv"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -16,8 +17,9 @@ func TestStatusPage(t *testing.T) { inBrowsers(t, testStatusPage) }
 func testStatusPage(t *testing.T, browser browser) {
 	site, d := serve(t, map[string]string{
 		"index.html": document("<p>text"),
-		"other.html": document("<p>other"),
+		"other.html": document("<title>The <other></title><p>other"),
 		"style.css":  "",
+		"nobody.log": "",
 	})
 	p := openStatus(t, browser, d.URL+"/.execlogd/")
 	p.shows("[...document.querySelectorAll('.empty')].filter(e => e.checkVisibility()).length", "3") // pages, changes, runs
@@ -29,21 +31,42 @@ func testStatusPage(t *testing.T, browser browser) {
 	p.do("window.link = pages.querySelector('.name'); link.focus()")
 
 	p.edit(site, "index.html", document("<p>new"), "changes.querySelector('.files').innerText.trim()", "index.html")
-	p.shows("changes.querySelector('.effects').innerText.includes('/index.html')", "true")
+	p.shows("changes.querySelector('.effects').innerText.includes('it shows index.html')", "true")
 	p.shows("changed.innerText", "1")
 	first.connected()
 
 	open(t, browser, d.URL+"/other.html")
 	p.shows("[...pages.querySelectorAll('.name')].map(e => e.innerText).join()", "/,/other.html")
 	p.shows("document.getElementById('open').innerText", "2")
+	p.shows("[...pages.querySelectorAll('.remote')].map(e => e.innerText.replace(/ (Firefox|Chrome)$/, ' A BROWSER').trim()).join()", "in A BROWSER,The <other> in A BROWSER")
 	p.edit(site, "nobody.log", "x", "changes.querySelector('.more').innerText", "concerns no open page")
 	p.shows("document.activeElement === link && link.isConnected", "true")
+
+	const marks = "[...document.querySelectorAll('#timeline circle')].map(e => e.previousSibling.textContent.replace(/, [\\d:]+(.[AP]M)?$/, '')).join()"
+	p.shows(marks, "index.html changed,nobody.log changed,1 page loaded again, for index.html")
+	p.filter("nobody")
+	const rows = "[...document.querySelectorAll('#pages > *, #changes > *, .unmatched')].filter(e => e.checkVisibility()).map(e => (e.querySelector('a, code') || e).innerText).join()"
+	p.shows(rows, "No page matches the filter.,nobody.log")
+	p.edit(site, "index.html", document("<p>newer"), "changed.innerText", "3")
+	p.shows(rows, "No page matches the filter.,nobody.log")
+	p.navigate(d.URL + "/.execlogd/#filter=ot+The")
+	p.do("window.before = 1; location.reload()")
+	p.shows("window.before + state.textContent", "undefinedLive")
+	p.shows(rows, "/other.html,No change matches the filter.")
+	p.filter("")
+	p.shows(rows+"+location.hash", "/,/other.html,index.html,nobody.log,index.html")
 
 	p.allowErrors("net::ERR_")
 	if err := d.signal("TERM"); err != nil {
 		t.Fatal(err)
 	}
 	p.shows("state.textContent", "Not connected; trying again")
+}
+
+// filter types into the filter of a status page.
+func (p *tab) filter(text string) {
+	p.t.Helper()
+	p.do("{ const field = document.querySelector('#filter input'); field.value = " + strconv.Quote(text) + "; field.dispatchEvent(new Event('input')) }")
 }
 
 // openStatus opens a status page in a new tab, and returns when it is live.
@@ -116,6 +139,7 @@ run = ["true"]
 // Without JavaScript the status page shows the state at the time of loading. Below a
 // proxy's prefix it finds its style sheet and script.
 func TestStatusPageWithoutScript(t *testing.T) {
+	t.Parallel()
 	browser := startChromium(t) // WebDriver BiDi cannot do it in Firefox yet
 	_, d := serve(t, map[string]string{"index.html": document("<p>text"), "style.css": ""})
 	front := startProxy(t, d, func(*httputil.ProxyRequest) {}, httptest.NewServer)
@@ -130,4 +154,5 @@ func TestStatusPageWithoutScript(t *testing.T) {
 	p.navigate(front.String() + "/preview/.execlogd/")
 	p.shows("state.textContent.startsWith('as of')", "true")
 	p.shows(look, live)
+	p.shows("document.getElementById('filter').checkVisibility()", "false")
 }

@@ -14,6 +14,7 @@ const address = "http://127.0.0.1:8000"
 
 // After make install, systemctl start execlogd serves /srv/www.
 func TestSystemd(t *testing.T) {
+	t.Parallel()
 	h := bootHost(t)
 	install(t, h)
 	h.run("systemd-tmpfiles", "--create", "execlogd.conf")

@@ -32,6 +32,7 @@ func expectAsBefore(t *testing.T, now, before []string) {
 }
 
 func TestUninstallLeavesNothing(t *testing.T) {
+	t.Parallel()
 	if out, err := exec.Command("make", "--silent", "-C", "..", "build").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -22,6 +22,7 @@ func TestUnits(t *testing.T) {
 
 	t.Run("instances do not collide", func(t *testing.T) { testInstances(t, h.in(t)) })
 	t.Run("sockets go by their names", func(t *testing.T) { testSocketNames(t, h.in(t)) })
+	t.Run("a socket speaks TLS", func(t *testing.T) { testTLSSocket(t, h.in(t)) })
 	t.Run("an idle service ends, and is started again", func(t *testing.T) { testIdle(t, h.in(t)) })
 	t.Run("the service, and then its socket", func(t *testing.T) { testServiceThenSocket(t, h.in(t)) })
 	t.Run("nothing gets out of the sandbox", func(t *testing.T) { testSandbox(t, h.in(t)) })
@@ -70,7 +71,7 @@ func testInstances(t *testing.T, h *host) {
 	}
 	expect(t, "network and users of its own", h.run("systemctl", "show", "--property=PrivateNetwork,PrivateUsers", "execlogd@shop"), "PrivateNetwork=yes\nPrivateUsers=yes")
 
-	both := "/run/execlogd@docs/control.sock or /run/execlogd@shop/control.sock"
+	both := "that of /srv/docs is -control /run/execlogd@docs/control.sock; that of /srv/shop is -control /run/execlogd@shop/control.sock"
 	if out, _ := h.command("execlogd", "log").CombinedOutput(); !strings.Contains(string(out), both) {
 		t.Errorf("execlogd log says %s", out)
 	}
@@ -102,7 +103,7 @@ func testSocketNames(t *testing.T, h *host) {
 	expectPage(t, h.client(), "http://[::1]:8000/", "<p>www\n")
 	expectPage(t, h.unixClient("run/execlogd-site.sock"), "http://localhost/", "<p>www\n")
 	// Root is the owner, who sees where the root is.
-	expectPage(t, h.unixClient("run/execlogd-status.sock"), "http://localhost/.execlogd/", "/srv/www")
+	expectPage(t, h.unixClient("run/execlogd-status.sock"), "http://localhost/.execlogd/", "/srv/<wbr>www")
 	if body, err := fetch(t.Context(), h.unixClient("run/execlogd-status.sock"), "http://localhost/index.html"); err == nil {
 		t.Errorf("the socket of the status page serves the site: %s", body)
 	}
@@ -111,7 +112,7 @@ func testSocketNames(t *testing.T, h *host) {
 	}
 	h.run("systemctl", "stop", "execlogd.socket", "execlogd-status.socket", "execlogd.service")
 
-	for name, want := range map[string]string{"https": `\"https\" is for something that this version does not have`, "htpp": `the name \"htpp\" is unknown`} {
+	for name, want := range map[string]string{"https": "passed a socket for HTTPS, and there is no certificate", "htpp": `the name "htpp" is unknown: FileDescriptorName= is http or https, for the site, status`} {
 		write(t, h.path("etc/systemd/system"), map[string]string{"execlogd-status.socket": fmt.Sprintf(status, name)})
 		h.run("systemctl", "daemon-reload")
 		h.run("systemctl", "start", "execlogd-status.socket")
@@ -120,8 +121,35 @@ func testSocketNames(t *testing.T, h *host) {
 		}
 		h.run("systemctl", "stop", "execlogd-status.socket", "execlogd")
 		h.run("journalctl", "--sync")
-		h.run("journalctl", "--quiet", "--no-pager", "--unit=execlogd", "--grep="+strings.ReplaceAll(want, `\`, "")+": FileDescriptorName= is http, for the site, or status")
+		h.run("journalctl", "--quiet", "--no-pager", "--unit=execlogd", "--grep="+want)
 	}
+}
+
+// A service in its sandbox keeps the local authority in its state directory.
+func testTLSSocket(t *testing.T, h *host) {
+	write(t, h.path("etc/systemd/system"), map[string]string{
+		"execlogd-tls.socket": "[Socket]\nListenStream=443\nFileDescriptorName=https\nService=execlogd.service\n",
+	})
+	h.atEnd(t, "systemctl", "daemon-reload")
+	h.atEnd(t, "systemctl", "stop", "execlogd.socket", "execlogd-tls.socket", "execlogd.service")
+	t.Cleanup(func() { os.Remove(h.path("etc/systemd/system/execlogd-tls.socket")) })
+	dropIn(t, h, "execlogd.service", "[Service]\nEnvironment=EXECLOGD_OPTS=-tls\n")
+	h.run("systemctl", "start", "execlogd.socket", "execlogd-tls.socket")
+	expectPage(t, insecure(h.client()), "https://127.0.0.1/", "<p>www\n")
+	expectPage(t, h.client(), address+"/", "<p>www\n")
+	expect(t, "the key", h.run("stat", "--format=%a", "/var/lib/execlogd/authority/ca.key"), "600")
+
+	// Files that root alone may read come by way of systemd, which mounts them in a process of
+	// its own, and shares its mounts where it boots outside of containers.
+	h.run("mount", "--make-rshared", "/")
+	h.atEnd(t, "mount", "--make-rprivate", "/")
+	h.run("systemctl", "stop", "execlogd.service")
+	h.run("install", "-d", "-m", "700", "/etc/letsencrypt")
+	h.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+		"-subj", "/CN=example.com", "-keyout", "/etc/letsencrypt/privkey.pem", "-out", "/etc/letsencrypt/fullchain.pem")
+	dropIn(t, h, "execlogd.service", "[Service]\nLoadCredential=cert.pem:/etc/letsencrypt/fullchain.pem\nLoadCredential=key.pem:/etc/letsencrypt/privkey.pem\n"+
+		"Environment=\"EXECLOGD_OPTS=-tls-cert /run/credentials/execlogd.service/cert.pem -tls-key /run/credentials/execlogd.service/key.pem\"\n")
+	expectPage(t, insecure(h.client()), "https://127.0.0.1/", "<p>www\n")
 }
 
 func testIdle(t *testing.T, h *host) {
@@ -318,7 +346,7 @@ func testUser(t *testing.T, h *host) {
 	expectPage(t, h.client(), address+"/", "<p>site\n")
 	as("execlogd", "log")
 	as("systemctl", "--user", "reload", "execlogd")
-	by := as("sh", "-c", `cd && { execlogd -config site.toml -port 8008 >/dev/null 2>log </dev/null & } && until grep --quiet serving log; do sleep 0.05; done && ls $XDG_RUNTIME_DIR/execlogd`)
+	by := as("sh", "-c", `cd && { execlogd -config site.toml -port 8008 >/dev/null 2>log </dev/null & } && until grep --quiet --no-messages serving log; do sleep 0.05; done && ls $XDG_RUNTIME_DIR/execlogd`)
 	as("systemctl", "--user", "stop", "execlogd.socket", "execlogd.service")
 	expect(t, "sockets of other daemons", as("sh", "-c", "ls $XDG_RUNTIME_DIR/execlogd"), by)
 	as("execlogd", "log")

@@ -15,8 +15,10 @@ import (
 // run, and SIGTERM ends the daemon. If somebody reads again, the log says that messages
 // are missing.
 func TestLogThatNobodyReads(t *testing.T) {
+	t.Parallel()
 	for _, reads := range []bool{false, true} {
 		t.Run(map[bool]string{false: "never", true: "later"}[reads], func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			write(t, dir, map[string]string{
 				"site/index.html": document("<p>text"),

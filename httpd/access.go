@@ -26,6 +26,7 @@ type access struct {
 	host    string // Host in one spelling, without the port; "" if Host names no host
 	allowed bool   // the server may be addressed as host
 	reached string // host[:port] by which the browser reached us, which a proxy may have replaced in Host
+	secure  bool   // the browser reached us by TLS, and no proxy that names itself is in between
 	direct  bool   // sent by a program on this machine, with nothing in between that speaks for somebody else
 	origin  originKind
 
@@ -60,14 +61,11 @@ type accessRules struct {
 	origins []string // lower case
 	shared  []string // origins of Options.CORS, lower case
 	machine []string // names of the machine
-	files   bool     // files are served
+	files   bool     // files, or pages of an upstream, are served
 }
 
 func newAccessRules(opts Options) (*accessRules, error) {
-	rules := &accessRules{files: opts.Root != ""}
-	if name, err := os.Hostname(); err == nil {
-		rules.machine = machineNames(name)
-	}
+	rules := &accessRules{files: opts.Root != "" || len(opts.Proxies) > 0, machine: MachineNames()}
 	for _, entry := range opts.CORS {
 		if err := CheckCORS(entry); err != nil {
 			return nil, err
@@ -79,7 +77,7 @@ func newAccessRules(opts Options) (*accessRules, error) {
 	}
 
 	for _, entry := range opts.AllowHosts {
-		host, err := parseAllowedHost(entry)
+		host, err := ParseHost(entry)
 		if err != nil {
 			return nil, err
 		}
@@ -97,6 +95,17 @@ func newAccessRules(opts Options) (*accessRules, error) {
 	return rules, nil
 }
 
+// MachineNames returns the names of this machine, in lower case, by which a Server may be
+// addressed: its host name, the first label of that, and this with .local. They need not
+// differ.
+func MachineNames() []string {
+	name, err := os.Hostname()
+	if err != nil {
+		return nil
+	}
+	return machineNames(name)
+}
+
 // machineNames are the names of a machine with a host name: that, and as multicast DNS
 // and the network have it, its first label with .local and alone.
 func machineNames(name string) []string {
@@ -110,7 +119,7 @@ func machineNames(name string) []string {
 
 // CheckHost says what is wrong with an entry of Options.AllowHosts, as New does.
 func CheckHost(entry string) error {
-	_, err := parseAllowedHost(entry)
+	_, err := ParseHost(entry)
 	return err
 }
 
@@ -121,7 +130,9 @@ func CheckOrigin(entry string) error {
 	return err
 }
 
-func parseAllowedHost(entry string) (string, error) {
+// ParseHost returns an entry of Options.AllowHosts in the one spelling that all spellings of
+// the same host have.
+func ParseHost(entry string) (string, error) {
 	bare := strings.TrimPrefix(entry, ".")
 	if addr, err := netip.ParseAddr(strings.Trim(bare, "[]")); err == nil {
 		return addr.Unmap().WithZone("").String(), nil // as hostname has it
@@ -153,7 +164,7 @@ func parseAllowedOrigin(entry string) (string, error) {
 
 // resolve finds out what is known of who sent a request.
 func (rules *accessRules) resolve(r *http.Request) access {
-	a := access{reached: r.Host}
+	a := access{reached: r.Host, secure: r.TLS != nil}
 	host, ok := hostname(r.Host)
 	if !ok {
 		return a
@@ -173,7 +184,7 @@ func (rules *accessRules) resolve(r *http.Request) access {
 		first, _, _ := strings.Cut(forwarded, ",") // in a row of proxies it is the browser's
 		first = strings.TrimSpace(first)
 		if name, ok := hostname(first); ok && rules.allows(name, r) {
-			a.reached = first
+			a.reached, a.secure = first, false
 		}
 	}
 
@@ -186,14 +197,28 @@ func (rules *accessRules) resolve(r *http.Request) access {
 	return a
 }
 
-// allows reports whether a request may address the server as host.
-func (rules *accessRules) allows(host string, r *http.Request) bool {
-	if isLoopback(host) || slices.Contains(rules.machine, host) {
+// IsHostAllowed reports whether Host, as a client sends it, is an address or a name by which
+// a server may be addressed that has allow as its [Options.AllowHosts]. It is for servers
+// beside this one: no page can have such a name lead to a server of its own.
+func IsHostAllowed(hostport string, allow []string) bool {
+	host, ok := hostname(hostport)
+	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	if slices.ContainsFunc(rules.hosts, func(h string) bool {
+	rules, err := newAccessRules(Options{AllowHosts: allow})
+	return ok && err == nil && rules.allowsName(host)
+}
+
+// allowsName reports whether host is one of the names of the server.
+func (rules *accessRules) allowsName(host string) bool {
+	return isLoopback(host) || slices.Contains(rules.machine, host) || slices.ContainsFunc(rules.hosts, func(h string) bool {
 		return host == strings.TrimPrefix(h, ".") || h[0] == '.' && strings.HasSuffix(host, h)
-	}) {
+	})
+}
+
+// allows reports whether a request may address the server as host.
+func (rules *accessRules) allows(host string, r *http.Request) bool {
+	if rules.allowsName(host) {
 		return true
 	}
 
@@ -218,7 +243,7 @@ func (rules *accessRules) originKind(text string, a access) originKind {
 
 	web := ok && (origin.Scheme == "http" || origin.Scheme == "https")
 	switch {
-	case web && sameHost(origin.Scheme, origin.Host, a.reached):
+	case web && sameHost(origin.Scheme, origin.Host, a.reached) && (origin.Scheme == "https" || !a.secure):
 		return ownOrigin
 	case slices.Contains(rules.origins, text):
 		return allowedOrigin
@@ -250,6 +275,7 @@ func (s *handler) admit(w http.ResponseWriter, r *http.Request, at livereload.Cu
 		return r.WithContext(context.WithValue(r.Context(), accessKey{}, a)), true
 	}
 
+	s.boundBody(w, r)
 	s.logLimited(hostRefused, "host", clip(r.Host), "remote", r.RemoteAddr)
 	if a.host == "" {
 		refuse(w, http.StatusBadRequest, "the Host header names no host")
@@ -259,8 +285,8 @@ func (s *handler) admit(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	return nil, false
 }
 
-// refuseOrigin answers a websocket request of a page that may not listen.
-func (s *handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
+// refuseOrigin answers a request of a page that may not do something here.
+func (s *handler) refuseOrigin(w http.ResponseWriter, r *http.Request, something string) {
 	origin := r.Header.Get("Origin")
 	s.logLimited(originRefused, "origin", clip(origin), "remote", r.RemoteAddr)
 	if accessOf(r).origin == invalidOrigin {
@@ -268,7 +294,7 @@ func (s *handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	origin = strings.ToLower(origin)
-	refuse(w, http.StatusForbidden, fmt.Sprintf("pages of %q may not listen here; if they should, start the server with -allow-origin %s", origin, origin))
+	refuse(w, http.StatusForbidden, fmt.Sprintf("pages of %q may not %s here; if they should, start the server with -allow-origin %[1]s", origin, something))
 }
 
 // isForwarded reports whether the header of a request shows a proxy. There are more

@@ -224,12 +224,13 @@ func TestOriginBehindAProxy(t *testing.T) {
 	}
 }
 
-// A page that wants to say X-Forwarded-Host has to ask first, and is refused.
+// A page that wants to say X-Forwarded-Host has to ask first, and is told nothing that
+// allows it.
 func TestNoPageMayForward(t *testing.T) {
 	run := serve(t, Options{Root: t.TempDir()})
 	resp, _ := run.get(t, "OPTIONS", "/livereload", "Origin", "https://evil.example",
 		"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-forwarded-host")
-	if resp.StatusCode != 405 || resp.Header.Get("Access-Control-Allow-Origin") != "" || resp.Header.Get("Access-Control-Allow-Headers") != "" {
+	if resp.StatusCode != 204 || resp.Header.Get("Access-Control-Allow-Origin") != "" || resp.Header.Get("Access-Control-Allow-Headers") != "" {
 		t.Errorf("%s, headers %v", resp.Status, resp.Header)
 	}
 }
@@ -281,7 +282,8 @@ func TestMalformedRequests(t *testing.T) {
 		{"a fragment first", "GET #b HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},
 		{"an absolute target", "GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},
 		{"an absolute target of others", "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},
-		{"an asterisk", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},
+		{"an asterisk", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", "204"},
+		{"an asterisk at another host", "OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"},
 		{"an asterisk to GET", "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},
 		{"no slash", "GET index.html HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},
 		{"CONNECT", "CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"},

@@ -39,6 +39,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // info to match. The content of a small file is that of one moment: the file is the
 // same after the last byte was read as before the first.
 func (f *file) load() error {
+	if f.content != nil {
+		return nil
+	}
 	start := time.Now()
 	for try := 1; f.Size() <= wholeLimit; try++ {
 		text := make([]byte, f.Size()+1) // one more shows that there is more
@@ -58,8 +61,9 @@ func (f *file) load() error {
 		complete := n > 0 || !isFresh(f.FileInfo, readTimeout) || elapsed >= readTimeout
 		switch {
 		case consistent && complete:
-			f.content, f.whole = io.NewSectionReader(bytes.NewReader(text), 0, int64(n)), true
-			f.checksum = crc32.Checksum(text[:n], castagnoli)
+			f.text, f.whole = text[:n], true
+			f.content = io.NewSectionReader(bytes.NewReader(f.text), 0, int64(n))
+			f.checksum = crc32.Checksum(f.text, castagnoli)
 			return nil
 		case elapsed >= readTimeout && try >= minReads:
 			return errChanging
@@ -100,6 +104,9 @@ func (f *file) setValidators(h http.Header, variant string) (modified time.Time)
 		return time.Time{}
 	}
 	h.Set("ETag", f.etag(variant))
+	if now := time.Now(); f.ModTime().After(now) {
+		return now // a date is never one to come
+	}
 	return f.ModTime()
 }
 

@@ -46,6 +46,9 @@ func (s *handler) shareWith(h http.Header, r *http.Request) {
 // leave that out, but not make it up.
 func (s *handler) mayEmbed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
+	if origin == "" && r.Referer() == "" {
+		return s.isShared("")
+	}
 	if from, err := url.Parse(r.Referer()); origin == "" && err == nil && from.Host != "" {
 		origin = from.Scheme + "://" + from.Host
 	}
@@ -61,9 +64,8 @@ func (s *handler) isShared(origin string) bool {
 // isPreflight reports whether a browser asks if a script of an origin in Options.CORS may
 // request a file. What is not a file has no such answer.
 func (s *handler) isPreflight(r *http.Request) bool {
-	ours := s.live && (isStatus(r.URL.Path) || r.URL.Path == "/livereload" || r.URL.Path == "/livereload.js")
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" &&
-		s.root != nil && len(s.rules.shared) > 0 && !ours && !isStatusOnly(r)
+		s.root != nil && len(s.rules.shared) > 0 && !s.isOurs(r.URL.Path) && !isStatusOnly(r)
 }
 
 // answerPreflight answers a browser that asks so.

@@ -20,16 +20,30 @@
 //
 // # Files
 //
-// No path leads out of the root, by dots, encoding or symbolic link. A relative link
+// No path leads out of the root, by dots, encoding or, without Options.FollowSymlinks,
+// symbolic link. A relative link
 // that stays inside is followed. Hidden files, and what is in a hidden directory, are
-// not served. A link with another name does not publish a hidden file; it does publish
+// not served, except for /.well-known/. A link with another name does not publish a hidden file; it does publish
 // a file that is only in a hidden directory (current -> .releases/42). The files of
 // Options.Private are served by no name. Only regular files are opened.
 //
 // A directory is shown by its index.html or else as a list (?sort=name, size or date,
 // &order=asc or desc), filtered by ?q= and shown in pages of 1000 (?page=). /a shows a.html if there is no a. 404.html at the top of the
-// root is shown for what is missing. Ranges and conditional requests work as in
-// [http.ServeContent]. The type of a file goes by its name.
+// root is shown for what is missing. The type of a file goes by its
+// name, and if that does not tell by its content: see Options.Types.
+//
+// Options.SPA, CleanURLs, ErrorPages, Redirects and Headers, and the files _redirects and
+// _headers, say what else a path shows. A redirect with Force comes first, then the file,
+// then any other redirect, then the fallback page for navigations, then 404. Rules match
+// paths without double slashes and dots. Hidden files are not reached by any of them.
+//
+// Options.Sites are other Servers, each with a root and pages of its own, that answer for
+// their host names at the same listeners. What is said here of a Server is of each.
+//
+// Ranges and conditional requests are those of RFC 9110. A range that cannot be
+// understood, or of another unit than bytes, is ignored. If-Range counts with a strong
+// ETag alone, as dates do not tell two saves in a second apart. A page with the script in
+// it is never 304 by its date.
 //
 // A client gets one version of a file that is rewritten in place while it is sent. A
 // file of up to 256 KiB is read again while it changes, and after a tenth of a second
@@ -37,9 +51,43 @@
 // seconds after a write the file has neither ETag nor Last-Modified. Writes through a
 // memory map may go unnoticed.
 //
+// Small files that were asked for lately are kept in memory (Options.CacheBytes). Each
+// request looks whether its path still leads to the same file, so that no older version is
+// served. A request of the same bytes as one before, at the same address, gets the answer of
+// that as long as all that it depended on is as it was.
+//
+// With Options.Compress and Precompressed the coding of an answer is negotiated as in RFC 9110,
+// 12.5.3: a client that takes none of them, and not the content as it is, is answered with 406.
+// The ETag says which it is. A file over 256 KiB is compressed only when it has not changed for
+// two seconds. The server's own pages are never compressed.
+//
 // Clients have ten seconds for the header of a request, and two minutes between
-// requests or without taking anything of an answer. A request that announces a body is
-// answered at once and its connection closed, as no request needs one.
+// requests or without taking anything of an answer. Over TLS the handshake has ten seconds
+// as well. A request that announces a body is answered at once and its connection closed,
+// as no request for a file needs one.
+//
+// # Applications
+//
+// Options.Proxies hand requests on to other servers: a path is matched decoded, with and
+// without its dots, and handed on as it came. An upstream on this machine gets the Host of
+// the browser, another one its own. X-Forwarded-For, -Host and -Proto and Via are set. Those
+// of a proxy on this machine count; others are left out, as are Forwarded, X-Real-IP and
+// further X-Forwarded- ones. Only websockets may upgrade. Nothing that comes back is
+// decompressed. A request that has been here before is answered with 508.
+//
+// A page that answers a GET gets the script, if it is not compressed although it was asked for
+// so. Of one that comes in parts, with 50 ms between them, the first has it. It has neither ETag
+// nor Last-Modified then, ranges of it are not asked for, and Cache-Control is no-cache, as for
+// all answers that have none. Redirects and cookies that name the upstream are for this site.
+//
+// Websockets, and requests with another method than GET, HEAD, OPTIONS and TRACE, are refused
+// for pages of other sites that are not in Options.AllowOrigins. Sec-Fetch-Site or Origin say
+// of which site a page is.
+//
+// An upstream to which nobody listens is waited for, for five seconds, and again after it was
+// there. The answer is 502 otherwise, or 504 when the header of an answer does not come for two
+// minutes; a page that says so loads again every second. Of a request's body something must come
+// every ten seconds. Websockets and event streams end with Serve.
 //
 // # The script
 //
@@ -65,6 +113,12 @@
 // scroll positions, the focus and what was typed or chosen (passwords, files and credit
 // cards excepted). A hidden page waits until it is visible.
 //
+// A page has no socket while the browser keeps it for the back button. Firefox keeps none
+// whose own socket is open when it begins to go: one that is closed in pagehide,
+// beforeunload, at a navigate event or by its worker is too late, and a shared worker, which
+// would do, is forbidden by many policies. So there it is the socket of an empty frame, in a
+// closed shadow root, and goes with it at beforeunload.
+//
 // # Which pages a change affects
 //
 // Refresh decides once for each page: to reload it, or else to fetch style sheets and
@@ -75,7 +129,9 @@
 //
 //   - A file that the page shows reloads it. a.html is shown at /a.html and /a;
 //     a/index.html at /a/, /a/index.html and /a; 404.html by every page that was
-//     answered with it. Queries and fragments do not count.
+//     answered with it. Queries and fragments do not count. A page that shows another
+//     path's file by a rule or as the fallback page reloads for that file, and when its own
+//     path gets one.
 //   - A style sheet or an image (.gif .jpg .jpeg .png .webp .avif .svg .apng .bmp .ico)
 //     that it uses is fetched again in place. Any other file that it uses reloads it.
 //   - A directory that changed as a whole reloads the pages that show or use something
@@ -99,8 +155,8 @@
 //     .webmanifest, and other images (.svg .webp .avif .ico).
 //   - Anything else reloads the pages that show it.
 //
-// Every HTML file affects the pages of another server that may listen, file: pages from
-// outside the root, and all pages when no files are served. Hidden files affect no page.
+// Every HTML file affects the pages of another server that may listen, those of Options.Proxies,
+// file: pages from outside the root, and all pages when no files are served. Hidden files affect no page.
 //
 // A file that a page uses and that is gone or unreadable is an error. Our client shows
 // it until it is over, and only then does the page reload. A file that never was there
@@ -131,7 +187,8 @@
 // A link is followed below the root, if it is relative. A change of what a path leads
 // through, a link on the way or the file in the end, is a change of the path's file. A
 // link that leads out is answered as what is not there; its owner is shown where it leads,
-// and the log names it once. Pages that use it say so.
+// and the log names it once. Pages that use it say so. With Options.FollowSymlinks it is
+// followed, and changes of what it leads to are to be reported by paths below the link.
 //
 // # The websocket
 //
@@ -152,18 +209,22 @@
 //
 // /.execlogd/ shows which pages are open, what changed lately and which pages that
 // affected, the last 20 runs (Options.Runs) with the last 4 KiB of output, what is
-// watched (Options.Watches), and errors. It is kept up to date by server-sent events, at
-// most four a second, for 32 of the owner's pages and 32 of all others together. Queries
-// of pages' URLs are not shown. The page is not there without live reload.
+// watched (Options.Watches), and errors. A timeline shows the five minutes that end with
+// the last of the changes, runs and reloads: at most the 50 last changes and 60 last
+// runs. A filter narrows the lists to what has all of its words; it is kept in the
+// fragment of the URL, which a server is not sent. The page is kept up to date by
+// server-sent events, at most four a second, for 32 of the owner's pages and 32 of all
+// others together. Queries of pages' URLs are not shown. The page is not there without
+// live reload.
 //
-// Only the owner is shown the places of directories, the addresses of browsers, and the
-// commands, paths, output and reasons of failure of runs. Errors are shown to all, but for
-// links to their places and lines of files. The owner has opened
-// /.execlogd/?token=TOKEN with Options.Token, which leaves a cookie, or asks directly:
-// from this machine, by a program of the server's user or of root, with a loopback name
-// in Host, by HTTP/1.1, and without a header that browsers do not send by themselves, as
-// proxies do. A program of these users that forwards bytes as they are (ssh -R, socat)
-// is taken for the owner.
+// Only the owner is shown the places of directories, the titles of pages, their browsers
+// and the addresses of those, and the commands, paths, output and reasons of failure of
+// runs. Errors are shown to all, but for links to their places and lines of files. The
+// owner has opened /.execlogd/?token=TOKEN with Options.Token, which leaves a cookie, or
+// asks directly: from this machine, by a program of the server's user or of root, with a
+// loopback name in Host, by HTTP/1.1, and without a header that browsers do not send by
+// themselves, as proxies do. A program of these users that forwards bytes as they are
+// (ssh -R, socat) is taken for the owner.
 //
 // # Access control
 //
@@ -176,7 +237,7 @@
 // A page may listen for changes if it is of this server or its origin is in
 // Options.AllowOrigins. If the request comes from this machine with no sign of a proxy,
 // a loopback page at a loopback server may listen as well, and so may a file: page where
-// no files are served. Programs that are no browsers send no Origin and may listen.
+// nothing is served but live reload. Programs that are no browsers send no Origin and may listen.
 //
 // Pages of other sites may link to files but not embed them
 // (Cross-Origin-Resource-Policy). For a browser, all ports of a host are one site; pages

@@ -26,6 +26,9 @@ var scriptSchemes = []string{"javascript", "data", "vbscript", "blob", "about", 
 
 var placeholders = regexp.MustCompile(`[{][^}]*[}]?|[}]`)
 
+// Editors returns the names of editors that Options.Editor may have, sorted.
+func Editors() []string { return slices.Sorted(maps.Keys(editors)) }
+
 // CheckEditor says what is wrong with Options.Editor, as New does.
 func CheckEditor(text string) error {
 	_, err := parseEditor(text)
@@ -41,7 +44,7 @@ func parseEditor(text string) (editor, error) {
 	}
 	if !strings.Contains(text, ":") {
 		return "", fmt.Errorf("editor %q: want one of %s, or a URL with {file}, as in %q",
-			text, strings.Join(slices.Sorted(maps.Keys(editors)), ", "), editors["vscode"])
+			text, strings.Join(Editors(), ", "), editors["vscode"])
 	}
 
 	for _, name := range placeholders.FindAllString(text, -1) {

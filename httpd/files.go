@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -31,14 +32,23 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 		s.serveNotFound(w, r, fs.ErrNotExist)
 		return
 	}
+	all := s.rulesNow()
+	s.setHeaders(w.Header(), r.URL.Path, all.Rules)
+	if a, ok := all.Redirect(r.URL.Path, r.URL.RawQuery, false); ok && s.answerRule(w, r, a) {
+		return
+	}
 	f, r, err := s.openComplete(r, name, slash)
 	if err != nil {
-		s.serveError(w, r, err)
+		if !isAbsent(err) || !s.serveInstead(w, r, all.Rules) {
+			s.serveError(w, r, err)
+		}
 		return
 	}
 	defer f.Close()
+	f.rules = all
 
 	switch {
+	case s.serveClean(w, r, name, f):
 	case !f.IsDir():
 		s.serveContent(w, r, f)
 	case slash:
@@ -52,6 +62,9 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 // .html appended, as links without it are common. slash says that it means a
 // directory.
 func (s *handler) openRequested(name string, slash bool) (*file, error) {
+	if s.isRuleFile(name) {
+		return nil, errNotServed
+	}
 	f, err := s.open(name)
 
 	if errors.Is(err, fs.ErrNotExist) && !slash {
@@ -95,16 +108,41 @@ func redirectToDir(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveContent answers with a regular file, with the script in it if it is a page.
-// http.ServeContent sees to ranges and conditions.
+// http.ServeContent sees to ranges and conditions. The date of a page is not that of the
+// script element in it.
 func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) {
 	content, variant, err := s.content(w.Header(), r, r.URL.Path, f, tokenOf(r))
 	if err != nil {
 		s.serveError(w, r, err)
 		return
 	}
-	s.noteWorkerFetch(r)
-	s.noteUse(r)
-	http.ServeContent(checkedWriter{w, f}, r, "", f.setValidators(w.Header(), variant), content)
+	modified := f.setValidators(w.Header(), variant)
+	e, ok := s.encode(w.Header(), r, f, content)
+	if !ok {
+		w.Header().Del("ETag")
+		s.fail(w, r, http.StatusNotAcceptable, "the content has no coding that Accept-Encoding takes")
+		return
+	}
+	told := s.noteWorkerFetch(r)
+	usedBy := s.noteUse(r)
+	s.hot.add(f.key, f)
+
+	// Whether there are compressed files beside it is looked at each time.
+	var o *offer
+	if !told && !s.opts.Precompressed {
+		o = s.offer(w, r, f, usedBy)
+	}
+	if o != nil {
+		w = o
+	}
+	if e != nil {
+		s.serveEncoded(w, r, f, e, variant)
+	} else {
+		http.ServeContent(checkedWriter{w, f}, withConditions(r, variant != ""), "", modified, content)
+	}
+	if o != nil {
+		o.accept(s.hot, r, f, e)
+	}
 }
 
 // content loads a file that answers a request for a URL path, and sets its Content-Type.
@@ -112,47 +150,93 @@ func (s *handler) serveContent(w http.ResponseWriter, r *http.Request, f *file) 
 // contents of the same file. The element is left out if the file is no page, if pages do
 // not get the script, or if the request is not for a page to be shown.
 func (s *handler) content(h http.Header, r *http.Request, urlPath string, f *file, token livereload.PageToken) (content *io.SectionReader, variant string, err error) {
-	head, err := f.head()
+	if err := f.load(); err != nil {
+		return nil, "", err
+	}
+	facts := f.facts
+	if own := h.Get("Content-Type"); own != "" { // that a rule has set
+		facts, err = s.findFacts(f, own)
+	} else if facts == nil {
+		facts, err = s.findFacts(f, s.types.Of(f.name))
+		f.facts = facts
+	}
 	if err != nil {
 		return nil, "", err
 	}
-	s.noteServed(urlPath, f)
-	contentType := filetype.ContentType(f.name, head, int64(len(head)) < f.Size())
-	h.Set("Content-Type", contentType)
-	isXML := filetype.IsXMLPage(contentType)
-	if !s.live || s.opts.NoInject || !isXML && !strings.HasPrefix(contentType, "text/html") {
-		return f.content, "", nil
-	}
 
-	h.Add("Vary", "Sec-Fetch-Dest")
-	if !isNavigation(r) {
+	s.noteServed(urlPath, f)
+	h.Set("Content-Type", facts.contentType)
+	if !facts.isPage {
 		return f.content, "", nil
 	}
-	offset, element := inject.Offset, token.Element(r)
-	if isXML {
-		offset, element = inject.OffsetXML, token.ElementXML(r)
-	}
-	off, ok := offset(head)
-	if !ok {
+	addVary(h, "Sec-Fetch-Dest")
+	if !facts.takesScript || !isNavigation(r) {
 		return f.content, "", nil
 	}
-	s.checkPolicies(f, head)
-	s.checkScript(r)
-	return inject.Splice(f.content, f.Size(), int64(off), element), "-" + token.String(), nil
+	policies := slices.Concat(facts.policies, h.Values("Content-Security-Policy"))
+	s.checkPolicies(f.name, policies, blockingDirective)
+	if isChecked(r) && s.unscripted.serve(r.URL.Path) {
+		s.logUnscripted(r.URL.Path, r.RemoteAddr)
+	}
+	element := token.Element(r)
+	if facts.isXML {
+		element = token.ElementXML(r)
+	}
+	f.script = script{element, facts.scriptAt, len(policies) > 0}
+	return inject.Splice(f.content, f.Size(), int64(facts.scriptAt), element), "-" + token.String(), nil
 }
 
-// head makes the content ready to be sent. It returns as much of its beginning as it
-// takes to find the file's type and the place for the script: nothing if the name
-// says that the file is no page.
-func (f *file) head() ([]byte, error) {
-	if err := f.load(); err != nil {
+// A script is the script element in the content of a page.
+type script struct {
+	element  string // "" for none
+	at       int    // where it is
+	mayBlock bool   // there are policies that may keep it from its work
+}
+
+// contentFacts are what the name of a file and its content say.
+type contentFacts struct {
+	contentType string
+	isPage      bool // that may get the script
+	isXML       bool
+	takesScript bool
+	scriptAt    int      // where
+	policies    []string // see metaPolicies
+}
+
+// findFacts finds them out, for a file that is loaded, and of whose type so much is known.
+func (s *handler) findFacts(f *file, known string) (*contentFacts, error) {
+	head, err := f.head(known)
+	if err != nil {
 		return nil, err
 	}
-	if known := filetype.Of(f.name).ContentType; known != "" && known != "text/html" && !filetype.IsXMLPage(known) {
+	facts := &contentFacts{contentType: filetype.Complete(known, f.name, head, int64(len(head)) < f.Size())}
+	facts.isXML = filetype.IsXMLPage(facts.contentType)
+	facts.isPage = s.live && !s.opts.NoInject && (facts.isXML || filetype.IsHTML(facts.contentType))
+	if !facts.isPage {
+		return facts, nil
+	}
+	offset := inject.Offset
+	if facts.isXML {
+		offset = inject.OffsetXML
+	}
+	if facts.scriptAt, facts.takesScript = offset(head); facts.takesScript {
+		facts.policies = metaPolicies(head)
+	}
+	return facts, nil
+}
+
+// head returns as much of the beginning of a loaded file as it takes to find its type and
+// the place for the script: nothing if the type that is known by the name is that of no
+// page.
+func (f *file) head(known string) ([]byte, error) {
+	if known != "" && !filetype.IsHTML(known) && !filetype.IsXMLPage(known) {
 		return nil, nil
 	}
+	if f.whole {
+		return f.text, nil // at most inject.ScanLimit
+	}
 
-	head := make([]byte, min(f.Size(), inject.ScanLimit))
+	head := make([]byte, inject.ScanLimit)
 	n, err := f.content.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -190,18 +274,18 @@ func (s *handler) serveError(w http.ResponseWriter, r *http.Request, err error) 
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		s.noteFailedFetch(r)
-		refuse(w, http.StatusForbidden, "this file may not be read by the server")
+		s.fail(w, r, http.StatusForbidden, "this file may not be read by the server")
 	case errors.Is(err, fs.ErrClosed):
-		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
+		s.fail(w, r, http.StatusServiceUnavailable, "the server is stopping")
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		s.logLimited(noDescriptor, "path", clip(r.URL.Path), "err", err)
-		refuse(w, http.StatusServiceUnavailable, "the server has too many files open")
+		s.fail(w, r, http.StatusServiceUnavailable, "the server has too many files open")
 	case errors.Is(err, errChanging):
 		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, "this file is being written")
+		s.fail(w, r, http.StatusServiceUnavailable, "this file is being written")
 	case errors.Is(err, syscall.EIO):
 		s.logLimited(fileUnreadable, "path", clip(r.URL.Path), "err", err)
-		refuse(w, http.StatusInternalServerError, "this file cannot be read")
+		s.fail(w, r, http.StatusInternalServerError, "this file cannot be read")
 	default: // not there, a name that is none, or a link that leads out
 		s.serveNotFound(w, r, err)
 	}
@@ -215,8 +299,8 @@ type notFound struct {
 	Near   []link // files whose names are like that
 }
 
-// serveNotFound answers with 404, and to a browser that wants a page with the site's
-// 404.html or else a page of our own. Either reloads when there is a file. A symbolic
+// serveNotFound answers with 404, and to a browser that wants a page with the site's own,
+// 404.html mostly, or else with one of ours. Either reloads when there is a file. A symbolic
 // link that leads out is logged once, and its owner is shown where it leads.
 func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request, why error) {
 	about := notFound{Path: printable(r.URL.Path)}
@@ -238,26 +322,48 @@ func (s *handler) serveNotFound(w http.ResponseWriter, r *http.Request, why erro
 		})
 	}
 	if !isNavigation(r) {
-		w.Header().Add("Vary", "Sec-Fetch-Dest")
+		addVary(w.Header(), "Sec-Fetch-Dest")
 		refuse(w, http.StatusNotFound, "not found")
 		return
 	}
 
 	token := tokenOf(r)
 	token.Missing = true
-	f, err := s.openRegular(urlpath.NotFound)
-	if err != nil {
+	if !s.serveErrorPage(w, r, http.StatusNotFound, token) {
 		about.Near = s.nearNames(r)
 		s.serveOwnPage(w, r, http.StatusNotFound, token, "not-found", about)
-		return
+	}
+}
+
+// serveErrorPage answers with the page that the site has for a status. It reports whether
+// there is one.
+func (s *handler) serveErrorPage(w http.ResponseWriter, r *http.Request, code int, token livereload.PageToken) bool {
+	name := s.errorPages[code]
+	if name == "" {
+		return false
+	}
+	f, err := s.openRegular(name)
+	if err != nil {
+		return false
 	}
 	defer f.Close()
-	content, _, err := s.content(w.Header(), r, "/"+urlpath.NotFound, f, token)
+	w.Header().Del("Content-Type") // of a rule, for the file that is not shown
+	content, _, err := s.content(w.Header(), r, "/"+name, f, token)
 	if err != nil {
-		refuse(w, http.StatusNotFound, "not found")
-		return
+		return false
 	}
-	writeWhole(checkedWriter{w, f}, r, http.StatusNotFound, content)
+	writeWhole(checkedWriter{w, f}, r, code, content)
+	return true
+}
+
+// fail answers with a status other than 404: to a browser that wants a page with that of
+// the site, if there is one, or else with one line of text.
+func (s *handler) fail(w http.ResponseWriter, r *http.Request, code int, why string) {
+	token := tokenOf(r)
+	token.Failed = code
+	if !isNavigation(r) || !s.serveErrorPage(w, r, code, token) {
+		refuse(w, code, why)
+	}
 }
 
 // writeWhole answers with all of content, without ranges and conditions.
@@ -292,7 +398,7 @@ func (s *handler) serveOwnPage(w http.ResponseWriter, r *http.Request, code int,
 	}
 
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Add("Vary", "Sec-Fetch-Dest")
+	addVary(w.Header(), "Sec-Fetch-Dest")
 	writeWhole(w, r, code, bytes.NewReader(text.Bytes()))
 }
 

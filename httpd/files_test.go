@@ -81,19 +81,41 @@ func TestWhatAPathShows(t *testing.T) {
 
 func TestHiddenFilesAreNotThere(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{".env", ".env.html", ".git/config", "a/.b/c.txt", "a/.d", "a/x.txt", ".well-known/x"} {
+	for _, name := range []string{".env", ".env.html", ".git/config", "a/.b/c.txt", "a/.d", "a/x.txt", ".well-known/.x", "a/.well-known/x", ".well-known.bak/x", ".well-knownx"} {
 		write(t, dir, name, "secret")
 	}
 	run := serve(t, Options{Root: dir})
 	run.refuses(t,
 		"/.env", "/.env.html", "/.git/config", "/.git/", "/.git", "/a/.b/c.txt", "/a/.d", "/%2eenv", "/a/%2E%62/c.txt",
 		"/.env?raw", "/.env?raw??", "/.env?import&inline", "/.env?.svg", "/.env/", "/.env/.", "/.env%00", "/.env%00.html", "/.env;x", "/a/../.env", "/x/..%2f.env",
-		"/.well-known/x", "/...", "/..a")
+		"/.well-known/.x", "/a/.well-known/x", "/.well-known.bak/x", "/.well-knownx", "/a/../.well-known/.x", "/...", "/..a")
 	_, list := run.get(t, "GET", "/a/")
 	if strings.Contains(list, `"./.b`) || strings.Contains(list, `"./.d`) || !strings.Contains(list, `"./x.txt"`) {
 		t.Errorf("listing: %s", list)
 	}
 	run.status(t, 404, "GET", "/.ENV")
+}
+
+// Of names that begin with a dot, .well-known at the top is served (RFC 8615), and is in no
+// list.
+func TestWellKnownFilesAreServed(t *testing.T) {
+	root := tree(t, ".well-known/security.txt", "Contact:", ".well-known/acme-challenge/token", "token", "a/x.txt", "x")
+	symlink(t, ".well-known", root+"/linked")
+	symlink(t, "../.well-known", root+"/a/.well-known")
+	run := serve(t, Options{Root: root})
+	run.shows(t, "Contact:", "/.well-known/security.txt")
+	run.shows(t, "token", "/.well-known/acme-challenge/token")
+	run.shows(t, "token", "/linked/acme-challenge/token")
+	run.status(t, 404, "GET", "/a/.well-known/security.txt")
+	if _, list := run.get(t, "GET", "/"); strings.Contains(list, "well-known") || !strings.Contains(list, "linked") {
+		t.Errorf("listing: %s", list)
+	}
+	p := run.open(t, "/a/", "/.well-known/security.txt")
+	write(t, root, ".well-known/security.txt", "new")
+	run.Refresh(".well-known/security.txt")
+	if got := p.hear(t); !strings.Contains(got, `"reload":true`) {
+		t.Errorf("a page that uses one is told %s", got)
+	}
 }
 
 // outside has a root, and beside it what must never be served.
@@ -204,10 +226,20 @@ func TestUnreadableFilesAreForbidden(t *testing.T) {
 func TestContentTypes(t *testing.T) {
 	const utf8 = "; charset=utf-8"
 	root := t.TempDir()
-	run := serve(t, Options{Root: root})
+	run := serve(t, Options{Root: root, Types: map[string]string{".mine": "text/x-mine", ".PAGE": "text/html", ".latin": "text/html; charset=iso-8859-1"}})
 	tests := []struct{ name, content, want string }{
 		{"a.html", "<p>ü", "text/html" + utf8},
 		{"b.html", "<meta charset=latin1><p>\xe9", "text/html"},
+		{"g.html", "<meta charset=latin1><p>ASCII", "text/html"},
+		{"h.html", "<META http-equiv='Content-Type' content='text/html; charset = latin1'><p>", "text/html"},
+		{"i.html", "<meta name=description content='the charset=latin1'><p>ü", "text/html" + utf8},
+		{"j.html", "<!-- <meta charset=latin1> --><p>the charset and the encoding, ü", "text/html" + utf8},
+		{"k.html", "<?xml version='1.0' encoding='latin1'?><p>", "text/html"},
+		{"l.html", strings.Repeat(" ", 1024) + "<meta charset=latin1><p>ü", "text/html" + utf8},
+		{"m.html", "<script>'<meta charset=latin1>'</script><p>", "text/html"},
+		{"n.html", "\ufeff<p>ü", "text/html" + utf8},
+		{"o.html", "\xff\xfe<\x00p\x00>\x00", "text/html"},
+		{"p.html", "", "text/html" + utf8},
 		{"c.html", "<p>\xe9", "text/html"},
 		{"d.HTM", "", "text/html" + utf8},
 		{"e.html", strings.Repeat("ü", inject.ScanLimit), "text/html" + utf8},
@@ -226,7 +258,17 @@ func TestContentTypes(t *testing.T) {
 		{"a.md", "# <b>", "text/plain" + utf8},
 		{"LICENSE", "words", "text/plain" + utf8},
 		{"page", "<!doctype html><title>x", "text/html" + utf8},
-		{"a.shtml", "<meta charset=latin1><p>\xe9", "text/html"}, // as Debian's mime-support has it
+		{"a.shtml", "<meta charset=latin1><p>\xe9", "text/html"},
+		{"a.ts", "let a: number = 1", "text/javascript" + utf8},
+		{"b.ts", strings.Repeat("G"+strings.Repeat("\x00", 187), 3), "video/mp2t"},
+		{"a.svelte", "<script>let a</script>", "text/plain" + utf8},
+		{"data", "<?xml version='1.0' encoding='latin1'?><a/>", "application/xml"},
+		{"a.xyz", "words", "text/plain" + utf8},
+		{"a.mine", "words", "text/x-mine"},
+		{"b.MINE", "words", "text/x-mine"},
+		{"a.page", "<p>ü", "text/html" + utf8},
+		{"b.page", "<meta charset=latin1><p>", "text/html"},
+		{"a.latin", "<p>\xe9", "text/html; charset=iso-8859-1"},
 		{"bytes", "\x00\x01\x02", "application/octet-stream"},
 	}
 	for _, tt := range tests {
@@ -234,6 +276,19 @@ func TestContentTypes(t *testing.T) {
 		resp, _ := run.get(t, "GET", "/"+tt.name)
 		if got := resp.Header.Get("Content-Type"); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	for _, page := range []string{"/a.page", "/a.latin"} {
+		if _, body := run.get(t, "GET", page); !strings.Contains(body, "livereload.js") {
+			t.Errorf("%s has no script: %s", page, body)
+		}
+	}
+}
+
+func TestTypesAreChecked(t *testing.T) {
+	for _, entry := range [][2]string{{"md", "text/plain"}, {".", "text/plain"}, {"", "text/plain"}, {".a/b", "text/plain"}, {".a.b", "text/plain"}, {".md", ""}, {".md", "text"}, {".md", "text/plain; charset"}} {
+		if _, err := New(Options{Types: map[string]string{entry[0]: entry[1]}}); err == nil {
+			t.Errorf("%q is accepted", entry)
 		}
 	}
 }
@@ -337,7 +392,7 @@ func TestRangesAndConditionsOfFiles(t *testing.T) {
 		{"Range", "bytes=2-4", "206 234"},
 		{"Range", "bytes=-3", "206 789"},
 		{"Range", "bytes=50-", "416"},
-		{"Range", "nonsense", "416"},
+		{"Range", "nonsense", "200 0123456789"},
 		{"If-None-Match", etag, "304"},
 		{"If-None-Match", `"x"`, "200 0123456789"},
 		{"If-Modified-Since", modified, "304"},

@@ -29,8 +29,8 @@ func (s *Server) fileState(resource string) livereload.FileState {
 	return now.fileState(resource)
 }
 
-// fileState opens what the path of a resource leads to, as a request for it would. If
-// that cannot be told, for want of descriptors, the state is the zero one.
+// fileState opens what the path of a resource leads to, as a request for it as a page
+// would. If that cannot be told, for want of descriptors, the state is the zero one.
 func (s *handler) fileState(resource string) livereload.FileState {
 	urlPath, listing := livereload.CutListing(resource)
 	decoded, err := url.PathUnescape(urlPath)
@@ -39,6 +39,25 @@ func (s *handler) fileState(resource string) livereload.FileState {
 		return s.missingState(resource, ".")
 	}
 
+	all := s.rulesNow().Rules
+	if target := s.targetOf(all, decoded, false); target != "" && !listing {
+		if state, ok := s.targetState(resource, name, slash, target); ok {
+			return state
+		}
+	}
+	state := s.stateOf(resource, name, slash, listing)
+	if state.Kind == livereload.Missing && state.Err == nil && !listing {
+		if target := s.targetOf(all, decoded, true); target != "" {
+			if instead, ok := s.targetState(resource, name, slash, target); ok {
+				return instead
+			}
+		}
+	}
+	return state
+}
+
+// stateOf opens the file that a name means, for the path of a resource.
+func (s *handler) stateOf(resource, name string, slash, listing bool) livereload.FileState {
 	f, err := s.openRequested(name, slash)
 	if err == nil && f.IsDir() && !listing {
 		index, indexErr := s.openRegular(path.Join(name, urlpath.Index))
@@ -64,7 +83,7 @@ func (s *handler) fileState(resource string) livereload.FileState {
 		state = s.missingState(resource, name)
 	}
 
-	through, changed, err := linksOf(s.root.now().Root, name)
+	through, changed, err := linksOf(s.root.now(), name, s.opts.FollowSymlinks)
 	state.Through, state.Changed = through, max(state.Changed, changed)
 	if out, ok := errors.AsType[*leadsOutError](err); ok && state.Kind == livereload.Missing {
 		state.Err = out
@@ -128,7 +147,7 @@ func sum(parts ...any) uint64 {
 // sumOfNames is the same for any order of the entries. Hidden names do not count.
 func sumOfNames(entries []fs.DirEntry) (all uint64) {
 	for _, d := range entries {
-		if !urlpath.IsHidden(d.Name()) {
+		if urlpath.IsListed(d.Name()) {
 			all += sum(d.Name(), d.IsDir())
 		}
 	}
@@ -193,9 +212,15 @@ func (d *digests) of(f *file) (content uint64, ok bool) {
 
 // noteServed tells the hub that a request for a URL path is answered with a file.
 func (s *handler) noteServed(urlPath string, f *file) {
-	resource, ok := urlpath.Parse(urlpath.Canonical(urlPath))
-	if !ok || !s.live {
+	if !s.live {
 		return
+	}
+	resource := f.resource
+	if resource == "" || urlPath != f.urlPath {
+		var ok bool
+		if resource, ok = urlpath.Parse(urlpath.Canonical(urlPath)); !ok {
+			return
+		}
 	}
 
 	version := f.version()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/execlog/execlogd/httpd/internal/filetype"
 	"github.com/execlog/execlogd/httpd/internal/livereload"
 )
 
@@ -23,7 +24,15 @@ type handler struct {
 	privatePaths []string // absolute
 	live         bool     // live reload is on
 	rules        *accessRules
+	sites        *hostTable
 	editor       editor
+	hot          *hotFiles
+	types        filetype.Types
+	connLimits   connLimits
+	siteRules    *siteRules
+	errorPages   map[int]string // names of files by status
+	upstreams    []*upstream    // those of the longest paths first
+	encodings    *encodings
 
 	replaced context.Context // ends when another handler is in its place, or the Server is closed
 	cancel   context.CancelFunc
@@ -35,9 +44,30 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	sites, err := newHostTable(opts.Sites)
+	if err != nil {
+		return nil, err
+	}
 	editor, err := parseEditor(opts.Editor)
 	if err != nil {
 		return nil, err
+	}
+	types, err := parseTypes(opts.Types)
+	if err != nil {
+		return nil, err
+	}
+	siteRules, err := newSiteRules(opts)
+	if err != nil {
+		return nil, err
+	}
+	errorPages, err := parseErrorPages(opts)
+	if err != nil {
+		return nil, err
+	}
+	if opts.SPA != "" {
+		if err := CheckPage(opts.SPA); err != nil {
+			return nil, fmt.Errorf("spa: %w", err)
+		}
 	}
 	next := &handler{
 		Server: s,
@@ -45,9 +75,18 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 		log:    cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
 		live:   !opts.NoLiveReload,
 		rules:  rules,
+		sites:  sites,
 		editor: editor,
+		types:  types,
+
+		connLimits: newConnLimits(opts),
+		errorPages: errorPages,
+		siteRules:  siteRules,
 	}
 
+	if next.upstreams, err = next.newUpstreams(); err != nil {
+		return nil, err
+	}
 	for _, path := range opts.Private {
 		path, err := filepath.Abs(path)
 		if err != nil {
@@ -61,8 +100,20 @@ func (s *Server) newHandler(opts Options, before *root) (*handler, error) {
 			return nil, err
 		}
 		next.directory = next.root.path
+		siteRules.setRoot(next.directory)
+	}
+	next.hot = newHotFiles(opts, next.directory, next.privatePaths, &s.private)
+	next.encodings = &encodings{maxBytes: cmp.Or(max(opts.CacheBytes, 0), DefaultCacheBytes) / encodedShare}
+	if next.hot == nil {
+		next.encodings.maxBytes = 0
 	}
 	next.replaced, next.cancel = context.WithCancel(s.closing)
+	if next.root != nil {
+		next.rulesNow() // logs mistakes
+	}
+	if len(next.upstreams) > 0 {
+		context.AfterFunc(next.replaced, next.closeUpstreams)
+	}
 	return next, nil
 }
 
@@ -114,7 +165,7 @@ func (s *Server) Change(opts Options) error {
 
 // liveConfig is what live reload has to know of the handler.
 func (s *handler) liveConfig() *livereload.Config {
-	return &livereload.Config{Directory: s.directory, Enabled: s.live, Sync: s.opts.Sync, Logger: s.log}
+	return &livereload.Config{Directory: s.directory, Enabled: s.live, Sync: s.opts.Sync, ErrorPages: s.errorPages, IsProxied: func(path string) bool { return s.upstreamOf(path) != nil }, Logger: s.log, Position: s.opts.Position, Since: s.opts.Since}
 }
 
 // acquire returns the handler for a request, whose root must be released after it. ok
@@ -128,9 +179,14 @@ func (s *Server) acquire() (now *handler, ok bool) {
 	return nil, false
 }
 
+// allowedMethods are the methods that everything here has.
+const allowedMethods = "GET, HEAD, OPTIONS"
+
 // serve answers a request. The cursor is one from before the handler was acquired.
 func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cursor) {
-	if r.RequestURI != "" && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
+	ofServer := r.Method == http.MethodOptions && r.RequestURI == "*" // and of no file
+	if r.RequestURI != "" && !ofServer && (r.RequestURI[0] != '/' || strings.Contains(r.RequestURI, "#")) {
+		s.boundBody(w, r)
 		refuse(w, http.StatusBadRequest, "the request target must be a path")
 		return
 	}
@@ -138,13 +194,22 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 	if !ok {
 		return
 	}
-	if s.isPreflight(r) {
-		s.answerPreflight(w, r)
+	if to := s.upstreamFor(r); to != nil {
+		s.serveProxied(w, r, to)
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are understood here")
+	s.boundBody(w, r)
+	switch {
+	case s.isPreflight(r):
+		s.answerPreflight(w, r)
+		return
+	case r.Method == http.MethodOptions:
+		w.Header().Set("Allow", allowedMethods)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", allowedMethods)
+		refuse(w, http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS are understood here")
 		return
 	}
 
@@ -175,6 +240,11 @@ func (s *handler) serve(w http.ResponseWriter, r *http.Request, at livereload.Cu
 func isStatusOnly(r *http.Request) bool {
 	listener := listenerOf(r.Context())
 	return listener != nil && listener.statusOnly
+}
+
+// isOurs reports whether a URL path is one of live reload.
+func (s *handler) isOurs(path string) bool {
+	return s.live && (isStatus(path) || path == "/livereload" || path == "/livereload.js")
 }
 
 // isStatus reports whether a URL path is that of the status page or below it.

@@ -105,7 +105,7 @@ func (s *handler) serveListing(w http.ResponseWriter, r *http.Request, name stri
 	token := tokenOf(r)
 	token.Listing, token.Names = true, sumOfNames(found)
 	found = slices.DeleteFunc(found, func(d fs.DirEntry) bool {
-		return urlpath.IsHidden(d.Name()) || !strings.Contains(strings.ToLower(d.Name()), strings.ToLower(about.Filter))
+		return !urlpath.IsListed(d.Name()) || !strings.Contains(strings.ToLower(d.Name()), strings.ToLower(about.Filter))
 	})
 	entries := make([]entry, 0, len(found))
 	byName := order.by.Key == columns[0].Key
@@ -163,7 +163,10 @@ func pageLinks(query url.Values, number, pages int) (links []link) {
 // entry describes what a link to name would lead to. ok is false if a request for it
 // would not be answered: it is hidden, outside the root, or no file.
 func (s *handler) entry(dir *file, name string) (e entry, ok bool) {
-	if urlpath.IsHidden(name) {
+	if !urlpath.IsListed(name) {
+		return entry{}, false
+	}
+	if s.isRuleFile(path.Join(dir.real, name)) {
 		return entry{}, false
 	}
 	found, _, info, err := s.find(dir.real, name)

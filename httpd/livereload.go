@@ -1,12 +1,12 @@
 package httpd
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/execlog/execlogd/httpd/internal/filetype"
 	"github.com/execlog/execlogd/httpd/internal/livereload"
 	"github.com/execlog/execlogd/httpd/internal/urlpath"
 	"github.com/execlog/execlogd/internal/ansi"
@@ -84,16 +84,29 @@ func ExplainNames(path string) string { return livereload.ExplainNames(path) }
 func (s *handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	from := accessOf(r)
 	if from.origin == invalidOrigin || from.origin == foreignOrigin {
-		s.refuseOrigin(w, r)
+		s.refuseOrigin(w, r, "listen")
+		return
+	}
+
+	if r.ContentLength != 0 && r.Header.Get("Upgrade") != "" {
+		refuse(w, http.StatusBadRequest, "a request for a websocket has no body")
 		return
 	}
 
 	own := from.origin == noOrigin || from.origin == ownOrigin
-	p := livereload.Peer{Conns: &s.pages, SameOrigin: s.root != nil && own}
+	p := livereload.Peer{Conns: &s.pages, SameOrigin: (s.root != nil || len(s.upstreams) > 0) && own}
 	if listener := listenerOf(r.Context()); listener != nil {
 		p.Conns = &listener.pages
+		addr := r.Context().Value(connKey{}).(net.Conn).RemoteAddr()
+		listener.conns.add(addr)
+		p.Closed = func() { listener.conns.remove(addr) }
 	}
-	p.IsOwn = func(page *url.URL) bool { return sameHost(page.Scheme, page.Host, from.reached) }
+	if recorder, ok := w.(*answerRecorder); ok {
+		p.Closed = recorder.finishAfter(p.Closed)
+	}
+	p.IsOwn = func(page *url.URL) bool {
+		return sameHost(page.Scheme, page.Host, from.reached) && s.upstreamOf(page.Path) == nil
+	}
 	if own {
 		p.IsOwner = s.ownerCheck(r)
 	}
@@ -118,12 +131,12 @@ func (s *handler) serveScript(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("Cache-Control", "no-cache")
-	script := livereload.Client
+	script := livereload.Client()
 	if s.opts.Sync {
-		script = livereload.SyncClient
+		script = livereload.SyncClient()
 	}
 	h.Set("ETag", script.ETag)
-	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(script.Text))
+	http.ServeContent(w, withConditions(r, true), "", time.Time{}, strings.NewReader(script.Text))
 }
 
 // tokenOf returns the token of the page that answers r.
@@ -134,28 +147,34 @@ func tokenOf(r *http.Request) livereload.PageToken {
 // noteWorkerFetch tells the hub that a request is answered with a file, if it is one of a
 // worker or worklet, of which the browser tells the page nothing. The Referer of what a
 // worker loads is a script. That is so for modules of a page as well, which differ in mode
-// or destination, where the browser says these.
-func (s *handler) noteWorkerFetch(r *http.Request) {
+// or destination, where the browser says these. It reports whether the hub was told.
+func (s *handler) noteWorkerFetch(r *http.Request) bool {
+	if r.Referer() == "" {
+		return false
+	}
 	site := r.Header.Get("Sec-Fetch-Site")
 	from, err := url.Parse(r.Referer())
 	if !s.live || site != "" && site != "same-origin" || err != nil || !sameHost(from.Scheme, from.Host, accessOf(r).reached) {
-		return
+		return false
 	}
 	file, ok := urlpath.Parse(urlpath.Canonical(r.URL.Path))
 	if !ok {
-		return
+		return false
 	}
 
 	dest := r.Header.Get("Sec-Fetch-Dest")
 	isWorker := strings.HasSuffix(dest, "worker") || strings.HasSuffix(dest, "worklet")
 	by, isPath := urlpath.Parse(urlpath.Canonical(from.Path))
 	switch {
-	case isPath && strings.HasPrefix(filetype.Of(by).ContentType, "text/javascript"):
+	case isPath && strings.HasPrefix(s.types.Of(by), "text/javascript"):
 		imported := dest == "script" && r.Header.Get("Sec-Fetch-Mode") == "no-cors"
 		s.hub.NoteWorkerFetch(by, file, isWorker || imported || dest == "empty")
 	case isWorker:
 		s.hub.NoteFailedFetch(r.Referer(), file)
+	default:
+		return false
 	}
+	return true
 }
 
 // noteFailedFetch tells the hub that a request is answered with an error, if the

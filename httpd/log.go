@@ -23,14 +23,19 @@ var (
 	hostRefused     = logKind{slog.LevelInfo, "host refused", logBurst}
 	originRefused   = logKind{slog.LevelInfo, "origin refused", logBurst}
 	linkLeadsOut    = logKind{slog.LevelInfo, "link leads out of the root", logPolicyBurst}
+	ruleIgnored     = logKind{slog.LevelWarn, "rule ignored", logPolicyBurst}
 	workerMissing   = logKind{slog.LevelInfo, "a browser has a service worker of another project", logBurst}
 	scriptNotLoaded = logKind{slog.LevelWarn, "page does not load the script for live reload", logBurst}
 	policyInPage    = logKind{slog.LevelWarn, "page's policy blocks live reload", logPolicyBurst} // found in a file
 	policyReported  = logKind{slog.LevelWarn, "page's policy blocks live reload", logBurst}       // by a page
-	noDescriptor    = logKind{slog.LevelWarn, "no file descriptor left", 1}                       // a state, not a fault of each request
+	pageEncoded     = logKind{slog.LevelInfo, "page has no script for live reload, as its content is encoded", logPolicyBurst}
+	upstreamFailed  = logKind{slog.LevelWarn, "upstream does not answer", 1} // a state, mostly
+	noDescriptor    = logKind{slog.LevelWarn, "no file descriptor left", 1}  // a state, not a fault of each request
+	tooManyConns    = logKind{slog.LevelWarn, "connections refused: there are too many", 1}
 	notAccepted     = logKind{slog.LevelError, "connection not accepted", logBurst}
 	fileUnreadable  = logKind{slog.LevelError, "file unreadable", logBurst}
 	pageNotRendered = logKind{slog.LevelError, "page not rendered", logBurst}
+	certRefused     = logKind{slog.LevelInfo, "a client does not trust the certificate", 1} // a browser tries it many times
 	handlerPanicked = logKind{slog.LevelError, "request panicked", logBurst}
 )
 
@@ -126,6 +131,9 @@ func (l errorLog) Write(text []byte) (int, error) {
 	} else if what, ok := strings.CutPrefix(line, "http: panic serving "); ok {
 		err, stack, _ := strings.Cut(what, "\n")
 		s.logLimited(handlerPanicked, "err", err, "stack", stack)
+	} else if what, ok := strings.CutPrefix(line, "http: TLS handshake error from "); ok && refusesCertificate(what) {
+		remote, _, _ := strings.Cut(what, ": ")
+		s.logLimited(certRefused, "remote", remote)
 	} else {
 		s.log.Debug(line)
 	}

@@ -117,7 +117,7 @@ func TestReportedPoliciesAreLogged(t *testing.T) {
 	var log lockedLog
 	run := serve(t, Options{Logger: log.logger()})
 	for _, page := range []string{"http://127.0.0.1/a", "http://127.0.0.1/a", "http://127.0.0.1/b", ""} {
-		run.shows(t, livereload.Client.Text, "/livereload.js?blocked=connect-src", "Referer", page)
+		run.shows(t, livereload.Client().Text, "/livereload.js?blocked=connect-src", "Referer", page)
 	}
 	if lines := strings.Count(log.String(), "page's policy blocks live reload"); lines != 3 {
 		t.Errorf("%d lines for 3 pages:\n%s", lines, &log)

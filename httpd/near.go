@@ -2,7 +2,9 @@ package httpd
 
 import (
 	"cmp"
+	"errors"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"path"
 	"slices"
@@ -34,11 +36,12 @@ func (s *handler) nearNames(r *http.Request) (near []link) {
 	if err != nil || !dir.IsDir() {
 		return nil
 	}
-	if index, _, _, err := s.find(dir.real, urlpath.Index); err == nil {
+	index, _, _, err := s.find(dir.real, urlpath.Index)
+	if err == nil {
 		index.Close()
-		if r.Header.Get("Origin") != "" || !s.isOwner(r) {
-			return nil
-		}
+	}
+	if !errors.Is(err, fs.ErrNotExist) && (r.Header.Get("Origin") != "" || !s.isOwner(r)) {
+		return nil
 	}
 
 	type candidate struct {

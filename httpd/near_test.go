@@ -12,9 +12,10 @@ import (
 func TestNearNames(t *testing.T) {
 	root := tree(t,
 		"about.html", "", "abacus.html", "", ".abuot.html", "", "style.css", "", "photo.jpeg", "",
-		"docs/install.html", "", "docs/sub/x", "", "site/index.html", "", "site/contact.html", "")
+		"docs/install.html", "", "docs/sub/x", "", "site/index.html", "", "site/contact.html", "", "linked/contact.html", "", "kept/index.html", "", "kept/contact.html", "")
+	symlink(t, "/etc/hostname", root+"/linked/index.html")
 	symlink(t, "../about", root+"/aboit.html")
-	run := serve(t, Options{Root: root})
+	run := serve(t, Options{Root: root, Private: []string{root + "/kept/index.html"}})
 	tests := []struct{ path, want string }{
 		{"/abuot.html", "./about.html"},
 		{"/abuot", "./about.html"},
@@ -27,14 +28,16 @@ func TestNearNames(t *testing.T) {
 		{"/nothing-like-it", ""},
 		{"/none/about.html", ""},
 		{"/site/contakt.html", "./contact.html"},
+		{"/linked/contakt.html", "./contact.html"},
+		{"/kept/contakt.html", "./contact.html"},
 	}
 	for _, tt := range tests {
 		for _, stranger := range []bool{false, true} {
 			headers, want := []string{"Accept", "text/html"}, tt.want
 			if stranger {
 				headers = append(headers, "Via", "1.1 proxy")
-				if strings.HasPrefix(tt.path, "/site/") {
-					want = "" // the index page hides the names
+				if strings.HasSuffix(tt.path, "/contakt.html") {
+					want = "" // the index page hides the names, even if it is not served itself
 				}
 			}
 			resp, body := run.get(t, "GET", tt.path, headers...)

@@ -27,7 +27,7 @@ func secretOptions(t testing.TB) Options {
 		Token:      "TOKEN123",
 		Watches:    func() []Watch { return []Watch{{"/private/www", 1, 0}} },
 		Runs: func(int, int) []Run {
-			return []Run{{ID: 1, Route: "build", Command: "private", Paths: []string{"private.md"}, Batch: 1, State: RunFailed, Outcome: "private", Output: []byte("private")}}
+			return []Run{{ID: 1, Route: "build", Machine: "private-7", Command: "private", Paths: []string{"private.md"}, Batch: 1, State: RunFailed, Outcome: "private", Output: []byte("private")}}
 		},
 	}
 }

@@ -10,19 +10,20 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// checkPolicies logs a warning, once for each file and directive, when a
-// Content-Security-Policy in a meta element of the page keeps the page's socket
-// from opening. It ignores script-src: a policy rules what comes after it, and
-// the script comes before everything else.
-func (s *handler) checkPolicies(f *file, head []byte) {
-	for _, policy := range metaPolicies(head) {
-		blocked, want := blockingDirective(policy)
+// checkPolicies logs a warning, once for each page and directive, when one of the
+// Content-Security-Policies of a page keeps live reload from its work, as blocking finds.
+//
+// For a file that is blockingDirective alone: a policy in a meta element rules what comes
+// after it, and the script comes before everything else.
+func (s *handler) checkPolicies(name string, policies []string, blocking func(policy string) (blocked, want string)) {
+	for _, policy := range policies {
+		blocked, want := blocking(policy)
 		if blocked == "" {
 			continue
 		}
 		blocked = clip(blocked)
-		s.warned.once(strings.Join([]string{s.directory, f.name, blocked}, "\x00"), func() bool {
-			return s.logLimited(policyInPage, "path", f.name, "directive", blocked, "want", clip(want))
+		s.warned.once(strings.Join([]string{s.directory, name, blocked}, "\x00"), func() bool {
+			return s.logLimited(policyInPage, "path", clip(name), "directive", blocked, "want", clip(want))
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
@@ -23,6 +24,8 @@ const maxPrivate = 64
 // the last. Each is held open with O_PATH, so that its inode number is not given to
 // another file.
 type privateFiles struct {
+	noted atomic.Uint64 // how many it has remembered in all
+
 	mu    sync.Mutex
 	files []privateFile // the newest last
 }
@@ -41,7 +44,11 @@ func (p *privateFiles) isPrivate(paths []string, root *os.Root, real string, inf
 			return true
 		}
 		if isCopyName(path.Base(real), filepath.Base(private)) {
-			dir, err := root.Stat(path.Dir(real))
+			stat := root.Stat
+			if path.IsAbs(real) {
+				stat = os.Stat
+			}
+			dir, err := stat(path.Dir(real))
 			beside, besideErr := os.Stat(filepath.Dir(private))
 			if err == nil && besideErr == nil && os.SameFile(dir, beside) {
 				return true
@@ -80,6 +87,7 @@ func (p *privateFiles) note(path string) fs.FileInfo {
 	if opened, err := held.Stat(); err == nil {
 		p.forget()
 		p.files = append(p.files, privateFile{opened, held})
+		p.noted.Add(1)
 	} else {
 		held.Close()
 	}

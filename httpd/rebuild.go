@@ -82,8 +82,17 @@ func (s *handler) openComplete(r *http.Request, name string, slash bool) (*file,
 	if slash {
 		key += "/"
 	}
+	if f := s.hot.open(key); f != nil {
+		s.cacheHits.Add(1)
+		s.rebuilds.note(key, wasThere)
+		return f, r, nil
+	}
+	s.cacheMisses.Add(1)
 	f, err := s.openShown(name, slash)
 	if s.isComplete(f, err, slash) {
+		if f != nil {
+			f.key = key
+		}
 		s.rebuilds.note(key, wasThere)
 		return f, r, err
 	}
@@ -141,13 +150,13 @@ func (s *handler) isComplete(f *file, err error, slash bool) bool {
 	case f.IsDir():
 		return !slash
 	}
-	return f.Size() > 0 || !isPageName(f.name)
+	return f.Size() > 0 || !s.isPageName(f.name)
 }
 
 // isPageName reports whether a file of a name is a page.
-func isPageName(name string) bool {
-	contentType := filetype.Of(name).ContentType
-	return contentType == "text/html" || filetype.IsXMLPage(contentType)
+func (s *handler) isPageName(name string) bool {
+	contentType := s.types.Of(name)
+	return filetype.IsHTML(contentType) || filetype.IsXMLPage(contentType)
 }
 
 // isBeingMade reports whether a file that is not complete may be made just now: because

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/execlog/execlogd/httpd/internal/livereload"
@@ -314,6 +315,22 @@ func TestUsesAreLearned(t *testing.T) {
 	run.Refresh("y.js")
 	p.use(t, map[string]any{"age": 4000}, "/y.js")
 	p.is(t, "/y.js !")
+}
+
+// A page reports what its worker has loaded when the server has told it. It may be late, and
+// the file have changed since it was loaded.
+func TestUsesOfWorkersAreLearnedLate(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html", "w.js", "x.json")})
+	p := run.open(t, "/a.html", "/w.js")
+	run.get(t, "GET", "/x.json", "Referer", run.url("/w.js"), "Sec-Fetch-Dest", "empty")
+	if got := p.hear(t); !strings.Contains(got, `"tried"`) || !strings.Contains(got, "/x.json") {
+		t.Fatalf("the page is told %s", got)
+	}
+	run.Refresh("x.json")
+	p.expectNothing(t)
+	time.Sleep(300 * time.Millisecond) // more than the age, and what a message may take
+	p.use(t, map[string]any{"age": 1}, "/x.json")
+	p.is(t, "/x.json !")
 }
 
 func TestAPageTurnsToAnotherURL(t *testing.T) {

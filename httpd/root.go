@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -146,11 +147,23 @@ type file struct {
 	*os.File
 	fs.FileInfo
 	name string // relative to the root, as the request has it
-	real string // the same file's name without symbolic links
+	real string // the same file's name without symbolic links; absolute outside of the root
 
 	content  *io.SectionReader // see load
-	whole    bool              // content was read whole
-	checksum uint32            // of content, if it was
+	whole    bool              // content was read whole, and is text
+	text     []byte
+	checksum uint32 // of text
+
+	key string // of a hotFiles that the file may be added to; "" for none
+
+	// What a file of a hotFiles has, and others do not until it is found out.
+	facts    *contentFacts
+	urlPath  string   // at which it is shown
+	resource string   // that path in its canonical form
+	hot      *hotFile // itself
+
+	script script     // in the content
+	rules  *rulesRead // that there were when it was opened for a request of its own
 }
 
 // statOf returns what the kernel said of a file.
@@ -161,8 +174,9 @@ func statOf(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat
 // device. So the file is first looked at through a descriptor with O_PATH, and then
 // the very file that was looked at is opened.
 //
-// Whatever the name goes through, links included, stays beneath the root. The kernel
-// or os.Root ensures that at every step; names are not relied upon.
+// Whatever the name goes through, links included, stays beneath the root, unless
+// Options.FollowSymlinks says otherwise. The kernel or os.Root ensures that at every step;
+// names are not relied upon.
 func (s *handler) open(name string) (*file, error) {
 	found, real, info, err := s.find(".", name)
 	if err != nil {
@@ -190,7 +204,7 @@ func (s *handler) openRegular(name string) (*file, error) {
 // name without links and the info of that. The error is one if it is not to be served.
 func (s *handler) find(dir, name string) (found *os.File, real string, info fs.FileInfo, err error) {
 	root := s.root.now()
-	found, real, err = openPath(root, dir, name)
+	found, real, err = openPath(root, dir, name, s.opts.FollowSymlinks)
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -200,7 +214,7 @@ func (s *handler) find(dir, name string) (found *os.File, real string, info fs.F
 	case err != nil || info.IsDir():
 	case !info.Mode().IsRegular():
 		err = fs.ErrNotExist
-	case s.private.isPrivate(s.privatePaths, root.Root, real, info):
+	case s.private.isPrivate(s.privatePaths, root.Root, real, info), path.IsAbs(real) && isOfKernel(found):
 		err = errNotServed
 	}
 	if err != nil {
@@ -210,11 +224,14 @@ func (s *handler) find(dir, name string) (found *os.File, real string, info fs.F
 }
 
 // openPath returns a descriptor with O_PATH for what a name in a directory leads to, and
-// the name of that without links.
-func openPath(root rootDir, dir, name string) (found *os.File, real string, err error) {
+// the name of that without links. With leave the links may lead out of the root.
+func openPath(root rootDir, dir, name string, leave bool) (found *os.File, real string, err error) {
 	// Few names have a link in them. For the rest one system call is enough.
 	if real = name; dir != "." {
 		real = path.Join(dir, name)
+	}
+	if path.IsAbs(real) {
+		return openLeft(root, dir, name)
 	}
 	fd, err := unix.Openat2(int(root.handle.Fd()), real, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
@@ -226,11 +243,53 @@ func openPath(root rootDir, dir, name string) (found *os.File, real string, err 
 	}
 
 	// There is a link, or nothing, or the kernel or a sandbox does not know the call.
+	if leave {
+		return openLeft(root, dir, name)
+	}
 	if real, err = resolve(root.Root, dir, name); err != nil {
 		return nil, "", err
 	}
 	found, err = root.OpenFile(real, unix.O_PATH, 0)
 	return found, real, err
+}
+
+// openLeft is openPath for a name that may lead out of the root. What is outside is opened by
+// its path without links, one name after the other, so that no link can come in between.
+func openLeft(root rootDir, dir, name string) (found *os.File, real string, err error) {
+	v, err := newLeavingResolver(root)
+	if err != nil {
+		return nil, "", err
+	}
+	if real, err = v.resolve(dir, name); err != nil {
+		return nil, "", err
+	}
+	if !path.IsAbs(real) {
+		found, err = root.OpenFile(real, unix.O_PATH, 0)
+		return found, real, err
+	}
+
+	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Open("/", flags, 0)
+	for part := range strings.SplitSeq(strings.Trim(real, "/"), "/") {
+		if err != nil || part == "" {
+			break
+		}
+		above := fd
+		fd, err = unix.Openat(above, part, flags, 0) // ENOTDIR for what a link itself has below it
+		unix.Close(above)
+	}
+	if err != nil {
+		return nil, "", &fs.PathError{Op: "open", Path: real, Err: err}
+	}
+	return os.NewFile(uintptr(fd), real), real, nil
+}
+
+// isOfKernel reports whether a file is one that the kernel makes up, which may say something
+// about this process.
+func isOfKernel(found *os.File) bool {
+	var st unix.Statfs_t
+	err := control(found, func(fd int) error { return unix.Fstatfs(fd, &st) })
+	return err != nil || st.Type == unix.PROC_SUPER_MAGIC || st.Type == unix.SYSFS_MAGIC
 }
 
 // reopen opens for reading what a descriptor with O_PATH refers to.
@@ -255,8 +314,15 @@ func resolve(root *os.Root, dir, name string) (real string, err error) {
 // the first name on the way that there is not. All are without links in their directory.
 // It is nil if there is no link. It also returns when a link changed last (ms since 1970),
 // and the error of resolve.
-func linksOf(root *os.Root, name string) (through []string, changed int64, err error) {
-	v := resolver{root: root}
+//
+// With leave the links may lead out of the root; what is outside is not returned.
+func linksOf(root rootDir, name string, leave bool) (through []string, changed int64, err error) {
+	v := &resolver{root: root.Root}
+	if leave {
+		if v, err = newLeavingResolver(root); err != nil {
+			return nil, 0, err
+		}
+	}
 	real, err := v.resolve(".", name)
 	switch {
 	case len(v.links) == 0:
@@ -266,15 +332,57 @@ func linksOf(root *os.Root, name string) (through []string, changed int64, err e
 	case v.missing != "":
 		v.links = append(v.links, v.missing)
 	}
-	return v.links, v.changed, err
+	return slices.DeleteFunc(v.links, path.IsAbs), v.changed, err
 }
 
-// A resolver follows symbolic links in names that are relative to a root.
+// A resolver follows symbolic links in names that are relative to a root. Outside of the root
+// names are absolute.
 type resolver struct {
 	root    *os.Root
+	at      string   // path of the root without links, if links may lead out; else ""
 	links   []string // that it has followed, without links in their directory
 	missing string   // what is not there
 	changed int64    // when a link changed last; ms since 1970
+}
+
+// newLeavingResolver returns a resolver for links that may lead out of a root.
+func newLeavingResolver(root rootDir) (*resolver, error) {
+	var at string
+	err := control(root.handle, func(fd int) (err error) {
+		at, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		return err
+	})
+	return &resolver{root: root.Root, at: at}, err
+}
+
+// above returns the directory around another.
+func (v *resolver) above(dir string) string {
+	if dir == "." {
+		return v.within(path.Dir(v.at))
+	}
+	return v.within(path.Dir(dir))
+}
+
+// within returns a path as it is named in the root, if it is that.
+func (v *resolver) within(real string) string {
+	if path.IsAbs(real) && real == v.at {
+		return "."
+	}
+	return real
+}
+
+func (v *resolver) lstat(real string) (fs.FileInfo, error) {
+	if path.IsAbs(real) {
+		return os.Lstat(real)
+	}
+	return v.root.Lstat(real)
+}
+
+func (v *resolver) readlink(real string) (string, error) {
+	if path.IsAbs(real) {
+		return os.Readlink(real)
+	}
+	return v.root.Readlink(real)
 }
 
 // resolve is the function of that name.
@@ -291,7 +399,7 @@ func (v *resolver) resolve(dir, name string) (real string, err error) {
 			return "", err
 		}
 
-		if base := path.Base(real); base != "." && urlpath.IsHidden(base) {
+		if base := path.Base(real); base != "." && !urlpath.IsListed(base) && urlpath.IsHidden(real) {
 			return "", errNotServed
 		}
 	}
@@ -301,24 +409,26 @@ func (v *resolver) resolve(dir, name string) (real string, err error) {
 // follow is resolve for the target of a link, which may have dots in it, and without
 // the rule for hidden names.
 func (v *resolver) follow(dir, target string) (real string, err error) {
-	if path.IsAbs(target) {
-		return "", v.leadsOut(target) // as os.Root has it, even if it leads back into the root
-	}
-
 	real = dir
+	switch {
+	case path.IsAbs(target) && v.at == "":
+		return "", v.leadsOut(target) // as os.Root has it, even if it leads back into the root
+	case path.IsAbs(target):
+		real = v.within("/")
+	}
 	for part := range strings.SplitSeq(target, "/") {
 		switch {
 		case part == "" || part == ".":
 			continue
-		case part == ".." && real == ".":
+		case part == ".." && real == "." && v.at == "":
 			return "", v.leadsOut(target)
 		case part == "..":
-			real = path.Dir(real)
+			real = v.above(real)
 			continue
 		}
 
-		next := path.Join(real, part)
-		info, err := v.root.Lstat(next)
+		next := v.within(path.Join(real, part))
+		info, err := v.lstat(next)
 		if err != nil {
 			v.missing = next
 			return "", err
@@ -332,7 +442,7 @@ func (v *resolver) follow(dir, target string) (real string, err error) {
 			return "", syscall.ELOOP
 		}
 		v.links, v.changed = append(v.links, next), max(v.changed, statOf(info).Ctim.Nano()/1e6)
-		link, err := v.root.Readlink(next)
+		link, err := v.readlink(next)
 		if err != nil {
 			return "", err
 		}

@@ -3,6 +3,7 @@ package httpd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -36,6 +37,8 @@ type timeouts struct {
 	header  time.Duration // to send the header of a request, from its first byte on
 	body    time.Duration // to send a body, which nobody wants
 	receive time.Duration // to receive anything at all of what it was sent
+
+	upstream time.Duration // for an upstream that is not there to come
 }
 
 // Serve answers connections from ln until ctx ends or Close is called, and then
@@ -69,17 +72,28 @@ func (s *Server) serveListener(ctx context.Context, ln net.Listener, listener *l
 	defer stop()
 	defer context.AfterFunc(s.closing, stop)()
 
+	listener.stopping, listener.conns = ctx, &s.conns
+	cut, cutRest := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutRest()
+	listener.cut = cut
 	tcp, isTCP := ln.Addr().(*net.TCPAddr)
 	listener.wildcard = isTCP && tcp.AddrPort().Addr().Unmap().IsUnspecified()
 	var conns httpConns
 	srv := &http.Server{
-		Handler: conns.handler(s),
+		Handler: conns.handler(s, s.timeouts.receive),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			if lane, ok := conn.(*laneConn); ok {
+				ctx = context.WithValue(ctx, laneKey{}, lane)
+			}
+			conn = socketOf(conn)
 			setUserTimeout(conn, s.timeouts.receive)
 			return context.WithValue(ctx, connKey{}, conn)
 		},
-		BaseContext:                  func(net.Listener) context.Context { return context.WithValue(ctx, listenerKey{}, listener) },
-		ConnState:                    conns.track,
+		BaseContext: func(net.Listener) context.Context { return context.WithValue(ctx, listenerKey{}, listener) },
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			conns.track(conn, state)
+			s.conns.countEnd(conn, state)
+		},
 		ErrorLog:                     log.New(errorLog{s}, "", 0),
 		ReadHeaderTimeout:            s.timeouts.header,
 		IdleTimeout:                  idleTimeout,
@@ -88,7 +102,8 @@ func (s *Server) serveListener(ctx context.Context, ln net.Listener, listener *l
 	}
 
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	limited := limitedListener{ln, s, listener.tls != nil}
+	go func() { served <- listener.accept(srv, s.fastLane(limited, listener, &conns)) }()
 	var err error
 	select {
 	case <-ctx.Done():
@@ -103,13 +118,15 @@ func (s *Server) serveListener(ctx context.Context, ln net.Listener, listener *l
 		conns.final.Store(true)
 		if conns.all.Wait(ctx) == nil {
 			listener.pages.Wait(ctx)
+			listener.proxied.Wait(ctx)
 		}
 	}
 
+	stop()
 	listener.pages.Close()
 	ln.Close()
 	<-served
-	s.shutdown(srv, &conns, &listener.pages)
+	s.shutdown(srv, &conns, listener, cutRest)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
@@ -117,7 +134,8 @@ func (s *Server) serveListener(ctx context.Context, ln net.Listener, listener *l
 }
 
 // shutdown stops srv: what runs gets the grace period, and what is left is cut.
-func (s *Server) shutdown(srv *http.Server, conns *httpConns, pages *livereload.ConnSet) {
+func (s *Server) shutdown(srv *http.Server, conns *httpConns, listener *listenerInfo, cutRest func()) {
+	pages := &listener.pages
 	now := s.current.Load()
 	grace, cancel := context.WithTimeout(context.Background(), max(cmp.Or(now.opts.Grace, DefaultGrace), 0))
 	defer cancel()
@@ -125,15 +143,20 @@ func (s *Server) shutdown(srv *http.Server, conns *httpConns, pages *livereload.
 	if err == nil {
 		err = pages.Wait(grace)
 	}
+	if err == nil {
+		err = listener.proxied.Wait(grace)
+	}
 	if err != nil {
 		now.log.Info("requests cut", "err", err)
 	}
 
 	pages.Cut()
+	cutRest()
+	conns.cut()
 	srv.Close()
 	late, cancel := context.WithTimeout(context.Background(), cutTimeout)
 	defer cancel()
-	if err := pages.Wait(late); err != nil {
+	if err := cmp.Or(pages.Wait(late), listener.proxied.Wait(late)); err != nil {
 		now.log.Info("browsers still there", "err", err)
 	}
 }
@@ -160,7 +183,7 @@ func control(conn syscall.Conn, do func(fd int) error) error {
 	return cmp.Or(outer, err)
 }
 
-// connKey is the key of a request's net.Conn in its context.
+// connKey is the key of a request's net.Conn in its context, which is that beneath TLS.
 type connKey struct{}
 
 type listenerKey struct{}
@@ -169,7 +192,12 @@ type listenerKey struct{}
 type listenerInfo struct {
 	wildcard   bool               // the listener is bound to every address
 	statusOnly bool               // nothing but the status page is served
+	tls        *tls.Config        // nil for plain HTTP
+	conns      *connCounts        // of the Server that serves; a request may be for another: see Site
 	pages      livereload.ConnSet // the websockets that these requests became
+	proxied    waitgroup.Group    // requests that are handed on, and websockets that these became
+	stopping   context.Context    // ends when Serve is to end
+	cut        context.Context    // ends when what is left then is cut
 }
 
 // listenerOf returns what is known of the listener of a request; nil where the
@@ -186,6 +214,7 @@ type httpConns struct {
 	final atomic.Bool // no more are accepted: the next request of each is its last
 
 	mu    sync.Mutex
+	open  map[net.Conn]struct{}
 	quiet map[net.Conn]quietConn
 }
 
@@ -198,6 +227,9 @@ type quietConn struct {
 // track is an http.Server's ConnState. It hears of a new connection before
 // http.Server.Serve returns.
 func (c *httpConns) track(conn net.Conn, state http.ConnState) {
+	if lane, ok := conn.(*laneConn); ok {
+		lane.track(state)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch state {
@@ -212,17 +244,28 @@ func (c *httpConns) track(conn net.Conn, state http.ConnState) {
 
 	switch state {
 	case http.StateNew:
+		if c.open == nil {
+			c.open = make(map[net.Conn]struct{})
+		}
+		c.open[conn] = struct{}{}
 		c.all.Add()
 	case http.StateHijacked, http.StateClosed:
+		delete(c.open, conn)
 		c.all.Done()
 	}
 }
 
-// handler has each connection know when a request of it is the last.
-func (c *httpConns) handler(h http.Handler) http.Handler {
+// handler has each connection know when a request of it is the last, and those of HTTP/2 how
+// long a client may take nothing.
+func (c *httpConns) handler(h http.Handler, receive time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c.final.Load() {
 			w.Header().Set("Connection", "close")
+		}
+		if r.ProtoMajor == 2 {
+			var end func()
+			w, end = newHTTP2Writer(w, receive)
+			defer end()
 		}
 		h.ServeHTTP(w, r)
 	})
@@ -247,6 +290,16 @@ func (c *httpConns) drain(ctx context.Context) error {
 	}
 }
 
+// cut closes the sockets of all connections. http.Server.Close waits for each client of TLS
+// that does not read, for five seconds.
+func (c *httpConns) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.open {
+		socketOf(conn).Close()
+	}
+}
+
 // closeQuiet closes the connections that have been quiet for a while after a time. What a
 // client sends to a closed connection is answered by a reset, so that the half that it reads
 // is closed first: then it closes the other one.
@@ -254,12 +307,16 @@ func (c *httpConns) closeQuiet(after time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn, q := range c.quiet {
+		if lane, ok := conn.(*laneConn); ok {
+			q.since = lane.quietSince(q.since)
+		}
 		if time.Since(q.since) < lingerTime || time.Since(after) < lingerTime {
 			continue
 		}
-		half, ok := conn.(interface{ CloseWrite() error })
+		socket := socketOf(conn) // TLS would wait for a client that does not read
+		half, ok := socket.(interface{ CloseWrite() error })
 		if !ok || q.halfClosed || half.CloseWrite() != nil {
-			conn.Close()
+			socket.Close()
 			continue
 		}
 		c.quiet[conn] = quietConn{since: time.Now(), halfClosed: true}

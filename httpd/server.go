@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -27,6 +28,12 @@ type Options struct {
 	// files then until it does.
 	Wait bool
 
+	// FollowSymlinks serves what symbolic links below the Root lead to outside of it, by
+	// absolute paths or by "..". What is hidden or Private is not served there either, nor
+	// are the files of /proc and /sys. Whoever can make a link below the Root can show
+	// everybody what the server may read.
+	FollowSymlinks bool
+
 	// Private are paths of files that are never served, by whatever name, symbolic
 	// link, hard link or mount a request reaches them. Neither are copies beside
 	// them whose names add to theirs, such as site.toml~ or site.toml.bak. A path
@@ -34,6 +41,43 @@ type Options struct {
 	// under its other names until the Server is closed. A path that leads nowhere
 	// does no harm. A copy elsewhere is a file like any other.
 	Private []string
+
+	// Types are the content types of files by the extensions of their names, in place of
+	// those of the table that there is: ".md": "text/markdown; charset=utf-8".
+	Types map[string]string
+
+	// SPA is the name of a file beneath the root, index.html mostly, that browsers are
+	// shown where they are led to a path without a file, as an application with routes
+	// of its own needs it. A path that ends like a file of another type than a page is
+	// not found all the same, and so is what a script fetches. Empty is none.
+	SPA string
+
+	// CleanURLs leads browsers from /a.html to /a, and from /a/index.html to /a/.
+	CleanURLs bool
+
+	// ErrorPages are the names of files beneath the root that browsers are shown in place
+	// of an error, by status: 403, 404, 500 or 503. For 404 the default is 404.html.
+	ErrorPages map[int]string
+
+	// Redirects say what is answered where there is no file. The first that matches
+	// counts.
+	Redirects []Redirect
+
+	// Headers say which headers answers have. Of several rules with one header, the last
+	// that matches counts.
+	Headers []HeaderRule
+
+	// NoRuleFiles serves _redirects and _headers at the top of the root as files. Without
+	// it they have further redirects and headers, as sites at Netlify have them, behind
+	// those of the options. They are read again when they change, and the log names their
+	// mistakes.
+	NoRuleFiles bool
+
+	// Proxies hand on the requests for parts of the site to other servers, with any method
+	// and body, and their answers back, with the script in pages that browsers are shown. No
+	// file is served there. What live reload needs, /livereload, /livereload.js and
+	// /.execlogd/, is never handed on.
+	Proxies []Proxy
 
 	// NoLiveReload serves the files as they are, with no script in them, and
 	// has neither /livereload and /livereload.js nor the status page.
@@ -50,10 +94,10 @@ type Options struct {
 	Sync bool
 
 	// Logger gets, at level Error, what keeps requests from being answered; at Warn, that
-	// descriptors have run out, and pages whose policy blocks live reload; at Info,
+	// descriptors or connections have run out, and pages whose policy blocks live reload; at Info,
 	// requests that are refused for their Host or Origin; and at Debug, the life of
 	// browsers and connections. Lines above Debug that whoever can connect may cause are
-	// limited: of each kind five at once (50 of policies in pages, 1 of descriptors), then
+	// limited: of each kind five at once (50 of policies in pages, 1 of descriptors and of connections), then
 	// one a minute, which has the number of lines that were left out before it as
 	// "suppressed". Close logs how many were left out last. Nil discards all.
 	Logger *slog.Logger
@@ -64,6 +108,10 @@ type Options struct {
 	// name of the machine need not be listed. Every name added here is one
 	// that an attacker's DNS must not control.
 	AllowHosts []string
+
+	// Sites are answered for by other Servers, at the listeners of this one, which answers
+	// for all other hosts. They are not closed with this Server.
+	Sites []Site
 
 	// AllowOrigins are further origins whose pages may listen for changes:
 	// "https://www.example.com", "http://10.0.0.7:8080" or "null". Pages of
@@ -82,6 +130,33 @@ type Options struct {
 	// served here, in the browser of anybody who can reach the server. Loopback pages at
 	// a loopback server may embed files anyway.
 	CORS []string
+
+	// CacheBytes is how much of the content of files that were asked for lately is kept in
+	// memory, and CacheFiles of how many of them. A file is looked at for each request all
+	// the same, so that what is served is never an older version. 0 means DefaultCacheBytes
+	// and DefaultCacheFiles; with a negative one nothing is kept.
+	CacheBytes int64
+	CacheFiles int
+
+	// Compress compresses files of types and sizes for which it pays (1 KiB to 8 MiB), by the
+	// one of br, zstd and gzip that the browser likes best. What was compressed is kept in
+	// memory, of a quarter of CacheBytes. To a browser on the same machine compressed content
+	// comes later.
+	Compress bool
+
+	// Precompressed sends the file with .br, .zst or .gz behind its name in place of another to
+	// a browser that takes it, if it is not older. Pages that get the script are not sent so.
+	Precompressed bool
+
+	// Position and Since are for a root that several machines serve and tell each other of,
+	// so that a page which was served by one of them and connects to another catches up.
+	// Position says how far this machine is in the changes of all, in letters, digits and
+	// dashes; "" if that is not known. Whatever comes before it must be seen in the files. Since
+	// says when this machine was told first of a change after a position, which is one that a
+	// client has sent; it is not ok if that is not known. Both are called often and must not
+	// block. Nil is for a root that is not shared.
+	Position func() string
+	Since    func(position string) (since time.Time, ok bool)
 
 	// Watches returns what is watched, for the status page. It is called often and
 	// must not block for long. Nil shows nothing.
@@ -108,6 +183,23 @@ type Options struct {
 	// programs of this user and of root on this machine.
 	Token string
 
+	// Answered is called after each request, and at the end of each websocket, for a log of
+	// requests. Requests for "*" are left out, and so is what net/http answers itself because it
+	// is not HTTP, and a connection that is refused. Answered is called often, by many
+	// goroutines at once, and must not block. Nil costs nothing.
+	Answered func(Answer)
+
+	// MaxConnections is how many connections Serve has at once, at all listeners together,
+	// with those of open pages. What is above is answered with 503 and closed at once. 0,
+	// and more than three quarters of the descriptors that the process may have, mean three
+	// quarters of them, or half if they are few.
+	MaxConnections int
+
+	// MaxConnectionsPerAddress is how many connections Serve has at once from one address,
+	// or from one network of 64 bits in IPv6. Those from this machine are not limited, as a
+	// proxy may stand for many clients. 0 is no limit.
+	MaxConnectionsPerAddress int
+
 	// Grace is how long Serve, when it is told to stop, waits for running requests
 	// and for browsers to answer the closing of their sockets. 0 means DefaultGrace;
 	// with a negative one it does not wait.
@@ -129,6 +221,11 @@ type Server struct {
 	rebuilds   rebuildWaits
 	pages      livereload.ConnSet // the websockets of requests that belong to no Serve
 	requests   activity           // of all requests
+	fast       atomic.Int64       // requests that connections have answered by themselves
+	conns      connCounts         // of all Serves
+	via        string             // the name of the Server among proxies
+
+	cacheHits, cacheMisses atomic.Uint64
 
 	statusSubscribers map[bool]chan struct{} // semaphores: that of the owner, and that of all others
 	statusRenderer    status.Renderer
@@ -144,9 +241,10 @@ type Server struct {
 func New(opts Options) (*Server, error) {
 	s := &Server{
 		statusSubscribers: map[bool]chan struct{}{true: make(chan struct{}, maxSubscribers), false: make(chan struct{}, maxSubscribers)},
-		timeouts:          timeouts{header: 10 * time.Second, body: 5 * time.Second, receive: 2 * time.Minute},
+		timeouts:          timeouts{header: 10 * time.Second, body: 5 * time.Second, receive: 2 * time.Minute, upstream: maxRebuildWait},
 	}
 	s.requests.since = time.Now()
+	s.via = "execlogd-" + rand.Text()[:8]
 	s.closing, s.close = context.WithCancel(context.Background())
 
 	first, err := s.newHandler(opts, nil)
@@ -170,24 +268,38 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 
-	// Nothing here wants a body. A client that announces one is answered at once, and
-	// its connection closed when the body has come or the time for it is over. A
-	// ResponseWriter that has no deadline has no connection to hold either.
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.timeouts.body))
-	}
-
 	// The cursor is taken before the handler, so that a page's cursor is never later
 	// than its root: see Change.
 	at := s.hub.Cursor()
 	now, ok := s.acquire()
 	if !ok {
+		s.boundBody(w, r)
 		refuse(w, http.StatusServiceUnavailable, "the server is stopping")
 		return
 	}
 	defer now.root.release()
-	now.serve(w, r, at)
+	if site := now.sites.find(r.Host); site != nil && r.RequestURI != "*" {
+		site.ServeHTTP(w, r)
+		return
+	}
+	if now.opts.Answered == nil || r.RequestURI == "*" {
+		now.serve(w, r, at)
+		return
+	}
+	recorder := newAnswerRecorder(w, r, now.opts.Answered)
+	defer recorder.finish()
+	now.serve(recorder, r, at)
+	recorder.returned()
+}
+
+// boundBody bounds the body of a request that wants none. A client that announces one is
+// answered at once, and its connection closed when the body has come or the time for it is
+// over. A ResponseWriter that has no deadline has no connection to hold either.
+func (s *Server) boundBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.timeouts.body))
+	}
 }
 
 // refuse answers with one line of text.
@@ -212,6 +324,7 @@ func refuse(w http.ResponseWriter, code int, why string) {
 //
 // Names that are not served, such as hidden files, affect no page.
 func (s *Server) Refresh(paths ...string) {
+	s.current.Load().hot.dropChanged(paths)
 	s.hub.Refresh(paths)
 }
 
@@ -222,6 +335,7 @@ func (s *Server) Refresh(paths ...string) {
 // the pages are told as by Refresh. Pages that list a directory load again when a
 // name in it comes or goes. Paths are as in Refresh.
 func (s *Server) Recheck(paths ...string) {
+	s.current.Load().hot.dropChanged(paths)
 	s.hub.Recheck(paths)
 }
 

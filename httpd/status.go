@@ -48,12 +48,14 @@ const (
 type Run struct {
 	ID      uint64 // no other run has it
 	Route   string // the name of what runs the command
+	Machine string // where it ran; empty for this one
 	Command string // in one line
 	Paths   []string
 	Batch   int // how many paths there were, of which Paths may be the first
 	Start   time.Time
-	Took    time.Duration // does not count while it runs
+	Took    time.Duration // so far, while it runs
 	State   RunState
+	Ready   bool   // it is a service that has been ready
 	Outcome string // the state in words: "ready", "done", "restarted", "exit status 1"
 	Problem string // what is wrong by its output, if it has failed and that is known
 	Place   string // where, as in "src/app.js:3:5"
@@ -173,12 +175,8 @@ func (s *handler) snapshot() status.Snapshot {
 	shot := status.Snapshot{Snapshot: s.hub.Snapshot(status.MaxPages, status.MaxUses)}
 
 	if s.opts.Runs != nil {
-		for _, r := range s.opts.Runs(status.MaxRuns, status.MaxRunOutput) {
-			shot.Runs = append(shot.Runs, status.Run{
-				ID: r.ID, Route: r.Route, Command: r.Command, Paths: r.Paths, Batch: r.Batch, Start: r.Start, Took: r.Took,
-				State: string(r.State), Outcome: r.Outcome, Problem: r.Problem, Place: r.Place, Output: r.Output, LeftBehind: r.LeftBehind,
-			})
-		}
+		shot.Runs = statusRuns(s.opts.Runs(status.MaxRuns, status.MaxRunOutput))
+		shot.Builds = statusRuns(s.opts.Runs(status.MaxBuilds, 0))
 	}
 
 	if s.opts.Watches != nil {
@@ -187,5 +185,18 @@ func (s *handler) snapshot() status.Snapshot {
 		}
 	}
 
+	for _, site := range s.opts.Sites {
+		shot.Sites = append(shot.Sites, site.Hosts...)
+	}
 	return shot
+}
+
+func statusRuns(runs []Run) (list []status.Run) {
+	for _, r := range runs {
+		list = append(list, status.Run{
+			ID: r.ID, Route: r.Route, Machine: r.Machine, Command: r.Command, Paths: r.Paths, Batch: r.Batch, Start: r.Start, Took: r.Took,
+			State: string(r.State), Ready: r.Ready, Outcome: r.Outcome, Problem: r.Problem, Place: r.Place, Output: r.Output, LeftBehind: r.LeftBehind,
+		})
+	}
+	return list
 }

@@ -76,7 +76,7 @@ func TestStatusPageIsProtected(t *testing.T) {
 // one space between words and without times.
 func rows(t testing.TB, page, id string) (texts []string) {
 	t.Helper()
-	doc := must(html.Parse(strings.NewReader(page)))(t)
+	doc := must(html.Parse(strings.NewReader(strings.ReplaceAll(page, "<wbr>", ""))))(t)
 	for n := range doc.Descendants() {
 		if !slices.Contains(n.Attr, html.Attribute{Key: "id", Val: id}) {
 			continue
@@ -123,18 +123,61 @@ func TestStatusSaysWhichPageAChangeConcerned(t *testing.T) {
 	if pages := run.statusRows(t, "pages"); !slices.Equal(pages, want) {
 		t.Errorf("pages\n got %q\nwant %q", pages, want)
 	}
-	const unknown, both = "a page that does not say where it is ", "fetches /style.css and 1 other, which it may use, again in place"
+	const unknown, both = "a page that does not say where it is ", "fetches style.css and 1 other, which it may use, again in place"
 	want = []string{
 		"new.txt b/ came or went concerns no open page",
 		"log.log concerns no open page",
-		"c.html /c.html is loaded again: it shows /c.html 127.0.0.1:1/next/door is loaded again: it may use /c.html " + unknown + "is loaded again: it may use /c.html",
-		"style.css x.png /a/ " + both + " (2 tabs) /b.html " + both + " /c.html fetches /style.css, which it uses, again in place " +
+		"c.html /c.html is loaded again: it shows c.html 127.0.0.1:1/next/door is loaded again: it may use c.html " + unknown + "is loaded again: it may use c.html",
+		"style.css x.png /a/ " + both + " (2 tabs) /b.html " + both + " /c.html fetches style.css, which it uses, again in place " +
 			"127.0.0.1:1/next/door " + both + " " + unknown + both,
-		"a/index.html notes.log /a/ is loaded again: it shows /a/index.html (2 tabs) 127.0.0.1:1/next/door is loaded again: it may use /a/index.html " +
-			unknown + "is loaded again: it may use /a/index.html",
+		"a/index.html notes.log /a/ is loaded again: it shows a/index.html (2 tabs) 127.0.0.1:1/next/door is loaded again: it may use a/index.html " +
+			unknown + "is loaded again: it may use a/index.html",
 	}
 	if changes := run.statusRows(t, "changes"); !slices.Equal(changes, want) {
 		t.Errorf("changes\n got %q\nwant %q", changes, want)
+	}
+}
+
+// Two tabs of one page differ by title and browser. What a title was is forgotten with
+// the next.
+func TestStatusTellsTabsApart(t *testing.T) {
+	run := serve(t, Options{Root: site(t, "a.html")})
+	for _, tab := range [][2]string{{"<b>One", "Mozilla/5.0 Gecko/20100101 Firefox/128.0"}, {"Two", "Mozilla/5.0 Chrome/142.0.0.0 Safari/537.36"}} {
+		c := run.dialFor(t, "", "User-Agent", tab[1])
+		c.greet(t, run.url("/a.html"))
+		c.say(t, `{"command":"title","title":"First"}`)
+		c.say(t, `{"command":"title","title":"`+tab[0]+`"}`)
+		c.sync(t)
+	}
+	want := []string{"/a.html <b>One in Firefox does not say", "/a.html Two in Chrome does not say"}
+	if got := run.statusRows(t, "pages"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// The filter is of use with the script alone. It hides rows by their keys.
+func TestStatusHasAFilter(t *testing.T) {
+	run := serve(t, Options{Root: t.TempDir(), Runs: func(int, int) []Run { return []Run{{ID: 1, State: RunDone}} }})
+	run.dial(t).greet(t, run.url("/a.html"))
+	run.Refresh("a.html")
+	_, page := run.get(t, "GET", "/.execlogd/")
+	filters := 0
+	for n := range must(html.Parse(strings.NewReader(page)))(t).Descendants() {
+		at := attributes(n)
+		switch at["id"] {
+		case "filter":
+			filters++
+			if _, hidden := at["hidden"]; !hidden {
+				t.Error("the filter is there without the script")
+			}
+		case "pages", "changes", "runs":
+			if n.FirstChild == nil || attributes(n.FirstChild)["data-key"] == "" {
+				t.Errorf("%s has no row with a key", at["id"])
+			}
+		}
+	}
+	if filters != 1 {
+		t.Errorf("%d filters", filters)
 	}
 }
 
@@ -222,7 +265,7 @@ func TestEventsTellOfRuns(t *testing.T) {
 	changed <- make(chan struct{})
 	run := serve(t, Options{
 		Runs: func(int, int) []Run {
-			return []Run{{ID: 1, Route: "build", State: RunRunning, Outcome: "running", Output: fmt.Append(nil, output.Load())}}
+			return []Run{{ID: 1, Route: "build", Machine: "there", State: RunRunning, Outcome: "running", Output: fmt.Append(nil, output.Load())}}
 		},
 		RunsChanged: func() <-chan struct{} {
 			c := <-changed
@@ -232,7 +275,7 @@ func TestEventsTellOfRuns(t *testing.T) {
 	})
 	_, lines := run.events(t)
 	for want := range int64(3) {
-		if got := rows(t, next(t, lines), "runs"); !slices.Equal(got, []string{fmt.Sprint("build running Output ", want)}) {
+		if got := rows(t, next(t, lines), "runs"); !slices.Equal(got, []string{fmt.Sprint("build on there running Output ", want)}) {
 			t.Errorf("got %q", got)
 		}
 		output.Add(1)

@@ -48,13 +48,16 @@ func (u *unscripted) serve(path string) (blocked bool) {
 // load notes that a page loads its script, or what else it uses. A proxy may show the page
 // below a prefix.
 func (u *unscripted) load(r *http.Request, script bool) {
-	from, err := url.Parse(r.Referer())
-	if err != nil {
-		return
+	if from, err := url.Parse(r.Referer()); err == nil {
+		u.loadFor(from.Path, script)
 	}
+}
+
+// loadFor is load for the page at a path.
+func (u *unscripted) loadFor(path string, script bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for path := from.Path; path != ""; {
+	for path != "" {
 		if page, known := u.pages[path]; known {
 			page.used, page.scripted = true, page.scripted || script
 			u.pages[path] = page
@@ -68,25 +71,30 @@ func (u *unscripted) load(r *http.Request, script bool) {
 	}
 }
 
-// checkScript logs once of a page that its browser does not load the script.
-func (s *handler) checkScript(r *http.Request) {
+// isChecked reports whether the browser that gets a page with the script ought to load it.
+func isChecked(r *http.Request) bool {
 	dest := r.Header.Get("Sec-Fetch-Dest") // a frame may be forbidden to run scripts
-	if r.Method != http.MethodGet || dest != "document" && dest != "" || !s.unscripted.serve(r.URL.Path) {
-		return
-	}
-	path := clip(r.URL.Path)
+	return r.Method == http.MethodGet && (dest == "document" || dest == "")
+}
+
+// logUnscripted logs once of the page at a path that its browser does not load the script.
+func (s *handler) logUnscripted(path, remoteAddr string) {
+	path = clip(path)
 	s.warned.once(s.directory+"\x00script\x00"+path, func() bool {
-		return s.logLimited(scriptNotLoaded, "page", path, "remote", r.RemoteAddr,
+		return s.logLimited(scriptNotLoaded, "page", path, "remote", remoteAddr,
 			"cause", "a Content-Security-Policy in a header, as a proxy adds it, or an extension of the browser")
 	})
 }
 
-// noteUse notes what a page loads beside its script.
-func (s *handler) noteUse(r *http.Request) {
+// noteUse notes what a page loads beside its script. It returns the path of the page, or ""
+// if none is known.
+func (s *handler) noteUse(r *http.Request) (usedBy string) {
 	switch r.Header.Get("Sec-Fetch-Dest") {
 	case "style", "image", "font", "script":
-		if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
-			s.unscripted.load(r, false)
+		if from, err := url.Parse(r.Referer()); err == nil && r.Header.Get("Sec-Fetch-Site") == "same-origin" {
+			s.unscripted.loadFor(from.Path, false)
+			return from.Path
 		}
 	}
+	return ""
 }

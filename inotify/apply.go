@@ -168,7 +168,7 @@ func (w *Watcher) movedTo(n dirtree.ID, rec record) {
 	// The tree does not have it: it is new, with all that is in it. It has no old name for
 	// a subscriber who would take along what will not be found.
 	from := w.departureOf(rec.cookie)
-	if from != nil && (from.hasContent || w.state.isReplay) {
+	if from != nil && (from.hasContent || w.renamedAnew) {
 		from = nil
 	}
 	w.emit(n, rec.name, rec.mask, from)
@@ -184,7 +184,7 @@ func (w *Watcher) relabel(moved, n dirtree.ID, rec record) {
 	from := w.departureOf(rec.cookie) // after attach, which may have removed its directory
 	w.emit(n, rec.name, rec.mask, from)
 	w.verify(n, rec.name, 0)
-	if w.state.isReplay {
+	if w.renamedAnew {
 		w.pending.reportAnew(moved)
 	}
 

@@ -35,7 +35,8 @@
 // gets an event of its root with Overflow. Then the trees are scanned, and what has
 // changed since the queue was last known to be complete, by its ctime, is reported.
 // A name that was removed meanwhile shows as a change of its directory: Modify|IsDir,
-// which the kernel never sends.
+// which the kernel never sends. The directory may have been renamed since the scan, and
+// is reported anew then.
 //
 // Roots: when a root is removed or moved, or its path leads elsewhere because it was
 // replaced or a symbolic link in the path was changed, its end is reported (DeleteSelf
@@ -57,7 +58,7 @@
 //
 // Limits: a directory that gets no watch because max_user_watches is reached (a
 // LimitError), or that is on a file system which other machines can change (a
-// RemoteError), is polled every Options.PollInterval. What could not be looked at because
+// RemoteError) and that Options.Remote does not take, is polled every Options.PollInterval. What could not be looked at because
 // descriptors or memory ran out is looked at again then. A directory without permission is
 // reported as a problem, and watched when its mode allows it.
 //

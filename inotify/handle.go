@@ -2,6 +2,7 @@ package inotify
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/execlog/execlogd/inotify/internal/dirtree"
@@ -129,6 +130,33 @@ func (w *Watcher) pruneSkipped(n dirtree.ID) {
 			w.dropSubtree(c)
 		}
 	}
+}
+
+// Verify looks at a path below the root of a Subscription, for when it is known otherwise
+// that a directory has come there, or gone, of which the kernel knows nothing: on a file
+// system that other machines change. One that is new is watched and reported with all that is
+// in it, and one that is gone is reported as removed. Verify returns at once, and Run does
+// it. Deliver may call it.
+func (w *Watcher) Verify(root, path string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.subs {
+		if s.Root != root || s.dir == 0 || w.tree.Node(s.dir).WD == 0 {
+			continue
+		}
+		n, rest := s.dir, path
+		for more := true; more; {
+			var name string
+			name, rest, more = strings.Cut(rest, "/")
+			child := w.tree.Lookup(n, []byte(name))
+			if child == 0 || !more {
+				w.verify(n, []byte(name), 0)
+				break
+			}
+			n = child
+		}
+	}
+	w.wake()
 }
 
 // Rescan calls SkipDir again for the directories below the root of a Subscription, for

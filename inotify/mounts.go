@@ -1,10 +1,14 @@
 package inotify
 
 import (
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // inotify reports nothing of a file system that is mounted on a watched directory, and nothing
@@ -16,6 +20,9 @@ import (
 func (w *Watcher) mountsChanged() {
 	before := w.mountPoints
 	w.mountPoints = mountPoints()
+	if w.state.log != nil {
+		store(w.state.isPending, true) // no record tells of this, should another process go on before it is done
+	}
 	w.pending.mountedFiles = true
 	w.pending.resolve(w.subs...)
 	for _, e := range w.inTree(slices.Concat(before, w.mountPoints)) {
@@ -42,9 +49,27 @@ func (w *Watcher) inTree(paths []string) (entries []dirEntry) {
 	return entries
 }
 
-// mountPoints returns all mount points; none if the list cannot be read.
+// maxMountReads is how often the list of mounts is read that changes meanwhile.
+const maxMountReads = 20
+
+// mountPoints returns all mount points; none if the list cannot be read. The kernel gives it in
+// parts, and one that is read while it changes may lack mounts that were there all the time. To
+// poll says whether it has changed since it was opened, or polled (proc(5)).
 func mountPoints() []string {
-	list, _ := os.ReadFile(mountinfo)
+	f, err := os.Open(mountinfo)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var list []byte
+	for range maxMountReads {
+		if list, err = io.ReadAll(io.NewSectionReader(f, 0, math.MaxInt64)); err != nil {
+			return nil
+		}
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}}, 0); n == 0 || err != nil {
+			break
+		}
+	}
 	return parseMountPoints(string(list))
 }
 

@@ -101,6 +101,23 @@ func TestRemoteRoot(t *testing.T) {
 	}
 }
 
+// A remote file system of which somebody else brings the changes of others is watched.
+func TestRemoteTrusted(t *testing.T) {
+	tr := newPollFixture(t)
+	tr.watcher.statfs = func(string) (uint32, error) { return unix.NFS_SUPER_MAGIC, nil }
+	tr.watcher.trusts = func(path, fs string) bool { return path == tr.root && fs == "nfs" }
+	tr.do(`mkdir a/b`)
+	tr.must(tr.add())
+	tr.run()
+	tr.wantUnwatched(0, false)
+	tr.expect(`write a/b/f`, `
+		create a/b/f
+		close_write a/b/f`)
+	if problems := tr.takeProblems(); len(problems) > 0 {
+		t.Errorf("problems %q, want none", problems)
+	}
+}
+
 // What is written to a file that is polled is reported by the next poll, also if Update has
 // looked at the file before.
 func TestRemoteRootFile(t *testing.T) {
@@ -202,5 +219,21 @@ func TestFUSE(t *testing.T) {
 		delete|isdir mnt
 		create|isdir mnt`)
 	tr.wantUnwatched(0, false)
+	checkModel(t, tr.fixture)
+}
+
+// Verify finds nothing where the tree is right, whatever it is asked for.
+func TestVerifyWhatIsKnown(t *testing.T) {
+	tr := newPollFixture(t)
+	tr.do(`
+		mkdir a/b
+		write a/f`)
+	tr.must(tr.add())
+	tr.run()
+	for _, path := range []string{"a", "a/b", "a/f", "a/none", "none/b", "a/f/x"} {
+		tr.watcher.Verify(tr.root, path)
+	}
+	tr.watcher.Verify("/nowhere", "a")
+	tr.expect(``, ``)
 	checkModel(t, tr.fixture)
 }

@@ -25,6 +25,7 @@ func (w *Watcher) repair() (complete bool, err error) {
 		return false, ErrClosed
 	}
 	w.asked = time.Now()
+	w.renamedAnew = false // everything is read that was queued when the last events were delivered
 
 	// The order matters: some work makes other work unnecessary. What belongs to directories
 	// that are not reachable has to wait for them.
@@ -191,6 +192,7 @@ func (w *Watcher) resync() {
 	since := consistent.Add(-clockStep)
 	now := time.Now()
 	w.consistent = now
+	w.renamedAnew = true
 	w.pending.overflow = false
 	w.pending.resolve(w.subs...)
 	w.resolveRoots()

@@ -67,7 +67,7 @@ func (w *Watcher) openState(file, instance *os.File) (cold bool, err error) {
 	}
 	s.log = log
 	s.isPending, s.consistent = log.Word(pendingWord), log.Word(consistentWord)
-	s.hasUnknown, s.firstRecord = log.Word(unknownWord), log.Word(sharedBuffer)
+	s.hasWork, s.firstRecord = log.Word(workWord), log.Word(sharedBuffer)
 	w.kernel.buf = log.Shared()[sharedBuffer : sharedBuffer+len(w.kernel.buf)]
 	s.used = unfinishedSize(w.kernel.buf)
 	clear(w.kernel.buf[s.used:])
@@ -91,9 +91,9 @@ func (w *Watcher) openState(file, instance *os.File) (cold bool, err error) {
 			s.unfinished = append(s.unfinished, bytes.Clone(w.kernel.buf[:s.used]))
 		}
 		w.pending.overflow = s.isPending.Load() != 0
-		s.isReplay = len(s.unfinished) > 0
-		s.mayHaveUnknown = s.isReplay || w.pending.overflow || s.hasUnknown.Load() != 0
-		store(s.hasUnknown, s.mayHaveUnknown)
+		s.mayHaveUnknown = len(s.unfinished) > 0 || w.pending.overflow || s.hasWork.Load() != 0
+		w.renamedAnew = s.mayHaveUnknown
+		store(s.hasWork, s.mayHaveUnknown)
 		s.resumption = ResumedInstance
 		return false, nil
 	}

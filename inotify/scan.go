@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -599,9 +600,28 @@ func (w *Watcher) place(parent dirtree.ID, e *scanEntry) (n dirtree.ID, isNew bo
 }
 
 // remote returns the name of the remote file system that name in the directory open as fd is
-// on, or that fd itself is on when name is empty. It is empty when inotify sees every change.
+// on, or that fd itself is on when name is empty. It is empty when inotify sees every change,
+// or somebody else tells of the others.
 func (w *Watcher) remote(fd int, name string) string {
 	kind, err := w.statfs(dirfd.Path(fd, name))
+	if err != nil {
+		return ""
+	}
+	fs := dirfd.Remote(kind)
+	if fs == "" || w.trusts == nil {
+		return fs
+	}
+	dir, err := os.Readlink(dirfd.Path(fd, ""))
+	if err != nil || !w.trusts(filepath.Join(dir, name), fs) {
+		return fs
+	}
+	return ""
+}
+
+// RemoteFS returns the name of the remote file system that a path is on; "" if it is on one
+// whose files only this machine changes, or cannot be looked at.
+func RemoteFS(path string) string {
+	kind, err := dirfd.Filesystem(path)
 	if err != nil {
 		return ""
 	}

@@ -36,7 +36,7 @@ const maxKeptRecords = 16 << 20
 const (
 	pendingWord    = 0  // not 0 while the tree may not be what the records say
 	consistentWord = 8  // Watcher.consistent, in ns since 1970
-	unknownWord    = 16 // state.mayHaveUnknown, not 0 for true
+	workWord       = 16 // not 0 while there is work to do, or state.mayHaveUnknown or Watcher.renamedAnew says so
 	sharedBuffer   = 4 << 10
 )
 
@@ -54,7 +54,7 @@ type state struct {
 
 	rootIDs []dirtree.ID // to be used again
 
-	isPending, consistent, hasUnknown, firstRecord *atomic.Uint64 // words of the shared memory
+	isPending, consistent, hasWork, firstRecord *atomic.Uint64 // words of the shared memory
 
 	savedUnreadable []byte // what appendEntries returned for the directories that cannot be read
 	savedVersion    uint64 // unwatchedDirs.version for which it is
@@ -75,9 +75,6 @@ type state struct {
 	// process before had.
 	unpruned []dirtree.ID
 
-	// isReplay says that some events may come for the second time. A subscriber cannot take along
-	// twice what is in a directory that is renamed, so that is reported anew.
-	isReplay       bool
 	mayHaveUnknown bool // the instance may have watches that nobody needs
 	watchList      *os.File
 	watchLines     *bufio.Scanner
@@ -240,7 +237,7 @@ func (w *Watcher) save() {
 	isQueued := slices.ContainsFunc(w.subs, func(s *subscriber) bool { return len(s.queued) > 0 })
 	var err error
 	if isQueued || !w.pending.empty() {
-		s.hasUnknown.Store(1) // before the work adds watches of which no record tells
+		s.hasWork.Store(1) // before the work adds watches of which no record tells
 		err = s.saveRecords(w.kernel.buf[:s.used])
 	} else {
 		// What the tree does not tell must be there before the tree is.
@@ -250,7 +247,7 @@ func (w *Watcher) save() {
 		}
 		if err = w.saveTree(); err == nil {
 			store(s.isPending, isPolling)
-			store(s.hasUnknown, s.mayHaveUnknown)
+			store(s.hasWork, s.mayHaveUnknown || w.renamedAnew)
 			s.consistent.Store(uint64(w.consistent.UnixNano()))
 		}
 	}
@@ -286,7 +283,7 @@ func (w *Watcher) saveTree() error {
 	}
 
 	hadRecords := s.keptRecords > 0
-	s.keptRecords, s.isReplay = 0, false
+	s.keptRecords = 0
 	if s.log.Grown() {
 		s.record = append(binary.AppendUvarint(append(s.record[:0], changesOfTree), uint64(len(s.roots))), s.roots...)
 		return s.log.Rewrite(w.tree.AppendAll(s.record))

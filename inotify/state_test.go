@@ -305,6 +305,7 @@ func TestResumeRepairs(t *testing.T) {
 			tr.read()
 			tr.must(tr.waitForClock()) // time stamps before and after must differ
 			tr.read()
+			tr.read() // with nothing to read, Flush ends when Run has found that nothing is missing
 			tr.leave(saved)
 			tt.spoil(tr, saved)
 			tr.do(between)
@@ -479,6 +480,75 @@ func TestStateFull(t *testing.T) {
 	}
 	if len(problems) != 1 {
 		t.Errorf("problems %v, want one", problems)
+	}
+}
+
+// TestRenamedAfterResync checks that what is below a directory is known under its new path when the directory
+// was renamed after the scan for lost records, and before a subscriber heard what that has found.
+func TestRenamedAfterResync(t *testing.T) {
+	type step struct {
+		name string
+		do   func(*differential, *savedState)
+	}
+	losses := []step{
+		{"the queue is full", func(s *differential, _ *savedState) { s.fillQueue("pin") }},
+		{"another watcher had work to do", func(s *differential, saved *savedState) {
+			s.watcher.state.isPending.Store(1)
+			s.crash(saved)
+		}},
+	}
+	ends := []step{
+		{"the watcher goes on", func(*differential, *savedState) {}},
+		{"the watcher ends before it saves", (*differential).crash},
+		{"the watcher ends when it has saved", func(s *differential, saved *savedState) {
+			s.watcher.save()
+			s.crash(saved)
+		}},
+	}
+	for _, loss := range losses {
+		for _, end := range ends {
+			t.Run(loss.name+", "+end.name, func(t *testing.T) {
+				s := newDifferential(t, 1, 0)
+				saved := s.newState()
+				s.resume(saved)
+				s.do(`
+					mkdir d
+					write d/kept
+					write d/gone`)
+				s.must(s.waitForClock()) // a scan must not report d/kept
+				s.read()
+				s.read() // with nothing to read, Flush ends when Run has found that nothing is missing
+				s.replay = newReplay(s.root, nil)
+				s.do("unlink d/gone")
+				loss.do(s, saved)
+				for {
+					buf, err := s.watcher.read()
+					if errors.Is(err, unix.EAGAIN) {
+						break
+					}
+					s.must(err)
+					_, err = s.watcher.applyBuffer(buf)
+					s.must(err)
+					s.watcher.deliver()
+				}
+				_, err := s.watcher.repair()
+				s.must(err)
+
+				s.do(`
+					mv d moved
+					mkdir d`)
+				s.watcher.deliver()
+				s.replay.apply(s.takeEvents()) // which looks for d/gone in d
+				end.do(s, saved)
+				s.replay.apply(s.read())
+				s.check()
+
+				s.do("mv moved again")
+				if got, want := lines(s.read()), "moved_from|isdir moved\nmoved_to|isdir again from moved\n"; got != want {
+					t.Errorf("a later rename is\n%swant\n%s", got, want)
+				}
+			})
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ var errStopped = errors.New("the scan was stopped")
 func (w *Watcher) beginAdding() (end func()) {
 	w.adding, w.stopped, w.asked = true, nil, time.Now()
 	if w.state.log != nil {
-		w.state.hasUnknown.Store(1) // watches that are not saved yet
+		w.state.hasWork.Store(1) // watches that are not saved yet
 	}
 	return func() { w.adding, w.stopped = false, nil }
 }

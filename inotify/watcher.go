@@ -39,6 +39,12 @@ type Options struct {
 	// directory no timer runs. 0 is 2 s; negative is never.
 	PollInterval time.Duration
 
+	// Remote, if not nil, is called with each remote file system that is found, and where it
+	// begins, with links resolved. If it returns true, the directories there are watched and
+	// not polled: what other machines change is not reported, and the caller hears of it
+	// otherwise. It must not use the Watcher, and several goroutines may call it at once.
+	Remote func(path, fs string) bool
+
 	// Scanning, if not nil, is called some ten times a second while a scan takes its time, in
 	// Add, Update of a Handle, New or Run, with the number of directories that were looked at
 	// since New. With an error the scan ends, and that is the error of the method. It must not
@@ -83,6 +89,7 @@ type match = dirtree.Match[[]*subscriber]
 type Watcher struct {
 	problem func(error)
 	statfs  func(path string) (uint32, error) // dirfd.Filesystem, unless a test has another
+	trusts  func(path, fs string) bool        // Options.Remote
 
 	counted  func(watches int)
 	scanning func(directories int) error
@@ -131,6 +138,12 @@ type Watcher struct {
 	consistent       time.Time // when nothing was missing
 	limitReported    bool      // that something got no watch, since there was room for all
 	shortageReported bool      // that something could not be looked at, since everything could
+
+	// renamedAnew says that a directory which is renamed is to be reported anew, because a subscriber
+	// may not have what it would take along. It may have taken that along before, if the event comes for
+	// the second time. Or it has looked for what is gone after a resync, when another directory, or
+	// none, had the path. In both cases the record is queued already.
+	renamedAnew bool
 }
 
 // New opens an inotify instance. When the user has none left the error is a
@@ -166,6 +179,7 @@ func newWatcher(opts Options) *Watcher {
 		counted:    opts.Counted,
 		scanning:   opts.Scanning,
 		statfs:     dirfd.Filesystem,
+		trusts:     opts.Remote,
 		kernel:     instance{fd: -1, epoll: -1, wakeup: -1, mounts: -1, buf: make([]byte, 64<<10)},
 		mask:       internalMask,
 		subscribed: map[dirtree.ID][]*subscriber{},

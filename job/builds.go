@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/ansi"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -22,7 +26,7 @@ type Builds struct {
 	Lines BuildLines
 
 	// Quiet is how long nothing may have been printed for a build to be over of which
-	// no line says so; 0 is router.DefaultQuiet.
+	// no line says so; 0 or less is router.DefaultQuiet.
 	Quiet time.Duration
 
 	// Timeout is how long a build may take. One that takes longer has failed, and the
@@ -47,6 +51,11 @@ const unsureQuiet = 2 * time.Second
 // Without Begins any line begins a build, which is then also over when it is followed by
 // nothing, as is one without Succeeds. A build with a line of Fails has failed, whatever
 // follows. Lines after that belong to it until one of Begins or Succeeds comes, or none.
+//
+// A program may build several files each by itself. Where a group named file, as in
+// "^built (?P<file>.+)", says in lines of Fails which one has failed, later builds fail as
+// well, until a line of Succeeds names that file, or the file is gone. Such a line ends a
+// build that has failed, and is one by itself. The path is absolute or relative to Run.Dir.
 type BuildLines struct {
 	Begins, Succeeds, Fails []string
 
@@ -73,6 +82,7 @@ var errBuildFailed = errors.New("the build has failed")
 // builds are the builds of a program from its start to its end. A nil one has none.
 type builds struct {
 	runner  *Runner
+	program *entry
 	spec    Run // of each build
 	quiet   time.Duration
 	timeout time.Duration
@@ -80,17 +90,25 @@ type builds struct {
 
 	begins, succeeds, fails []*regexp.Regexp
 
-	mu     sync.Mutex // guards what follows
-	latest *build
-	before strings.Builder // what was printed since the last build
-	ended  bool            // the program has
+	mu      sync.Mutex // guards what follows
+	latest  *build
+	before  strings.Builder // what was printed since the last build
+	failing []failingFile   // that have not been built since, the last to fail at the end; at most maxFailing
+	ended   bool            // the program has
+}
+
+// A failingFile is a file whose last build has failed, with the output of that.
+type failingFile struct {
+	name   string
+	output []byte
 }
 
 // A build ends when over is closed. Then err may be read.
 type build struct {
 	entry   *entry
-	guess   bool // any line may have begun it
-	failed  bool // a line of Fails has come
+	guess   bool   // any line may have begun it
+	failed  bool   // a line of Fails has come
+	file    string // that the line names
 	silence time.Duration
 	quiet   *time.Timer // ends it after silence
 	late    *time.Timer
@@ -115,8 +133,8 @@ func (s *Server) newBuilds(e *entry) *builds {
 	opts := s.service.Builds
 	run := e.now()
 	b := &builds{
-		runner: s.job.runner, spec: Run{Route: run.Route, Argv: run.Argv, Dir: run.Dir, Events: run.Events, Batch: run.Batch},
-		quiet: cmp.Or(opts.Quiet, router.DefaultQuiet), timeout: cmp.Or(opts.Timeout, DefaultBuildTimeout), told: opts.Began,
+		runner: s.job.runner, program: e, spec: Run{Route: run.Route, Argv: run.Argv, Dir: run.Dir, Events: run.Events, Batch: run.Batch},
+		quiet: cmp.Or(max(0, opts.Quiet), router.DefaultQuiet), timeout: cmp.Or(opts.Timeout, DefaultBuildTimeout), told: opts.Began,
 		begins: s.begins, succeeds: s.succeeds, fails: s.fails,
 	}
 	b.mu.Lock()
@@ -164,7 +182,11 @@ func (b *builds) begin() {
 	b.latest = x
 }
 
-// end ends the latest build, with an error unless it has succeeded. b.mu must be held.
+// maxFailing bounds how many files are remembered that fail.
+const maxFailing = 100
+
+// end ends the latest build, with an error unless it has succeeded. The program is ready
+// after that of its start, unless it has ended. b.mu must be held.
 func (b *builds) end(err error) {
 	x := b.latest
 	x.quiet.Stop()
@@ -174,14 +196,49 @@ func (b *builds) end(err error) {
 	if x.failed && err == nil {
 		err = errBuildFailed
 	}
+	if x.file != "" {
+		b.forget(x.file)
+		b.failing = append(b.failing, failingFile{x.file, x.entry.allOutput()})
+		b.failing = b.failing[max(0, len(b.failing)-maxFailing):]
+	}
+	if err == nil {
+		err = b.stillFailing(x)
+	}
 	x.err = b.runner.done(x.entry, func(run *Run) {
 		run.Err = err
 		if err != nil {
 			run.Exit = -1
 		}
 	})
+	if !b.ended && !b.program.now().Ready {
+		b.program.update(func(r *Run) { r.Ready = true }) // before anybody hears of the build
+	}
 	close(x.over)
 	b.before.Reset()
+}
+
+// forget notes that a file does not fail any more. b.mu must be held.
+func (b *builds) forget(file string) {
+	b.failing = slices.DeleteFunc(b.failing, func(f failingFile) bool { return f.name == file })
+}
+
+// stillFailing returns an error if there is a file left whose build has failed before x, and
+// gives x the output of that. b.mu must be held.
+func (b *builds) stillFailing(x *build) error {
+	b.failing = slices.DeleteFunc(b.failing, func(f failingFile) bool {
+		name := f.name
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(b.spec.Dir, name)
+		}
+		_, err := os.Lstat(name)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if len(b.failing) == 0 {
+		return nil
+	}
+	last := b.failing[len(b.failing)-1]
+	x.entry.write(last.output)
+	return fmt.Errorf("the last build of %s has failed", inotify.Quote(last.name))
 }
 
 // endLater ends a build, if it is not over.
@@ -198,54 +255,79 @@ func (b *builds) endLater(x *build, err error) {
 
 // line takes a line that the program has printed.
 func (b *builds) line(text string) {
-	plain := withoutColours(text)
-	is := func(list []*regexp.Regexp) bool {
-		return slices.ContainsFunc(list, func(r *regexp.Regexp) bool { return r.MatchString(plain) })
-	}
-	begins, succeeds, fails := is(b.begins), is(b.succeeds), is(b.fails)
+	plain := ansi.Strip(text)
+	line := buildLine{text: text}
+	line.begins, _ = matchLine(b.begins, plain)
+	line.succeeds, line.built = matchLine(b.succeeds, plain)
+	line.fails, line.failed = matchLine(b.fails, plain)
 
 	b.mu.Lock()
-	hasBegun := b.take(text, begins, succeeds, fails)
+	hasBegun := b.take(line)
 	b.mu.Unlock()
 	if hasBegun && b.told != nil {
 		b.told()
 	}
 }
 
-// take is line with what the line says. It reports whether a build has begun. b.mu must
-// be held.
-func (b *builds) take(text string, begins, succeeds, fails bool) (hasBegun bool) {
+// A buildLine is a line that a program has printed, and what it says of builds.
+type buildLine struct {
+	text                    string
+	begins, succeeds, fails bool
+	built, failed           string // the files that it says this of; empty for none
+}
+
+// matchLine reports whether one of the expressions matches a line, and which file it names.
+func matchLine(list []*regexp.Regexp, line string) (matches bool, file string) {
+	for _, r := range list {
+		found := r.FindStringSubmatch(line)
+		if found == nil {
+			continue
+		}
+		if group := r.SubexpIndex("file"); group >= 0 {
+			file = found[group]
+		}
+		return true, file
+	}
+	return false, ""
+}
+
+// take adds a line to the build that is under way, or begins one, and ends it if the line
+// says so. Before that it ends a build that has failed, if the line is of another. It
+// reports whether a build has begun. b.mu must be held.
+func (b *builds) take(line buildLine) (hasBegun bool) {
 	if b.ended {
 		return false
 	}
-	if begins && b.latest.failed && !b.latest.isOver() {
+	another := line.failed != "" && b.latest.file != "" && line.failed != b.latest.file
+	if (line.begins || line.built != "" || another) && b.latest.failed && !b.latest.isOver() {
 		b.end(nil) // no more will follow
 	}
+	b.forget(line.built)
 
 	hasBegun = b.latest.isOver()
 	if hasBegun {
-		saysNothing := !begins && !succeeds && !fails
+		saysNothing := !line.begins && !line.succeeds && !line.fails
 		if saysNothing && len(b.begins) > 0 {
-			b.keep(text)
+			b.keep(line.text)
 			return false
 		}
 		before := b.before.String()
 		b.begin()
 		b.latest.guess = saysNothing
-		if !begins {
+		if !line.begins {
 			b.latest.entry.write([]byte(before)) // it may be a part of the message
 		}
 	}
 
 	x := b.latest
-	x.entry.write([]byte(text + "\n"))
-	if x.guess && begins {
+	x.entry.write([]byte(line.text + "\n"))
+	if x.guess && line.begins {
 		x.guess = false
 		x.quiet.Stop()
 	}
-	x.failed = x.failed || fails
+	x.failed, x.file = x.failed || line.fails, cmp.Or(line.failed, x.file)
 	switch {
-	case succeeds:
+	case line.succeeds:
 		b.end(nil)
 	case x.failed || x.guess || len(b.succeeds) == 0:
 		x.quiet.Reset(x.silence)
@@ -297,16 +379,4 @@ func (b *builds) await(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// colours are the escape sequences of a terminal that programs print.
-var colours = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\))`)
-
-// withoutColours returns a line without escape sequences and what ends it in some
-// programs.
-func withoutColours(line string) string {
-	if strings.Contains(line, "\x1b") {
-		line = colours.ReplaceAllString(line, "")
-	}
-	return strings.TrimRight(line, "\r")
 }

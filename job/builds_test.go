@@ -29,6 +29,14 @@ func TestBuildsByLines(t *testing.T) {
 	for second := range 65 {
 		chatter.WriteString(fmt.Sprintf("x@%d ", 1000*second))
 	}
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := BuildLines{Begins: []string{"^fail"}, Succeeds: []string{"^ok(:(?P<file>.+))?"}, Fails: []string{"^fail(:(?P<file>.+))?"}}
+	filesAlone := BuildLines{Succeeds: files.Succeeds, Fails: files.Fails}
 	noEnds := BuildLines{Begins: all.Begins, Fails: all.Fails}
 	noBegins := BuildLines{Succeeds: all.Succeeds, Fails: all.Fails}
 	tests := []struct {
@@ -58,6 +66,16 @@ func TestBuildsByLines(t *testing.T) {
 		{"without the lines of another program, and silent", unsure, "", "0-2000"},
 		{"without the lines of another program that never ceases to print", unsure, chatter.String(), "0-60000"},
 		{"lines that were not sure to come", unsure, "x@100 begin@150 ok@2900 x@3000 begin@4000 fail@5000", "0-2900 4000-5200!"},
+		{"a file fails until it is built", files, "ok:a@10 ok:b@20 fail:a@500 why@510 ok:b@1000 ok:b@2000 ok:a@3000", "0-10 20-20 500-710! 1000-1000! 2000-2000! 3000-3000"},
+		{"two files fail", files, "fail:a@10 why@10 fail:b@20 why@20 ok:a@500 ok:b@600", "0-20! 20-220! 500-500! 600-600"},
+		{"two files fail, and no line says that a build begins", filesAlone, "fail:a@10 why@10 fail:b@20 why@20 ok:a@500 ok:b@600", "0-20! 20-220! 500-500! 600-600"},
+		{"a file fails by two lines", filesAlone, "fail:a@10 why@10 fail:a@20 ok:a@500", "0-220! 500-500"},
+		{"a file that is mended at once", files, "ok:a@10 fail:a@500 why@510 ok:a@520", "0-10 500-520! 520-520"},
+		{"a file that fails while others are built", files, "ok:a@10 fail:a@500 why@510 ok:b@520 ok:a@530", "0-10 500-520! 520-520! 530-530"},
+		{"a file that fails twice", files, "fail:a@10 why@10 fail:a@500 why@500 ok:a@1000", "0-210! 500-700! 1000-1000"},
+		{"a file that fails and is gone", files, "ok:a@10 fail:gone@500 why@500 ok:a@1000", "0-10 500-700! 1000-1000"},
+		{"what fails without the name of a file", files, "ok:a@10 fail@500 why@510 ok:b@1000", "0-10 500-710! 1000-1000"},
+
 		{"without any lines", BuildLines{}, "x@100 x@500 x@600", "0-300 500-800"},
 		{"without any lines, and silent", BuildLines{}, "", "0-200"},
 	}
@@ -65,14 +83,8 @@ func TestBuildsByLines(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				log := &Log{size: DefaultRuns}
 				told := 0
-				server := &Server{job: &Job{runner: &Runner{log: log}}, service: Service{Builds: &Builds{Lines: tt.lines, Began: func() { told++ }}}}
-				if err := server.compile(tt.lines); err != nil {
-					t.Fatal(err)
-				}
-				b := server.newBuilds(log.begin(Run{Route: "x", Argv: []string{"x"}}))
-
+				b, log := testBuilds(t, dir, Builds{Lines: tt.lines, Began: func() { told++ }})
 				for line := range strings.FieldsSeq(tt.print) {
 					text, at, _ := strings.Cut(line, "@")
 					ms, _ := strconv.Atoi(at)
@@ -99,12 +111,62 @@ func TestBuildsByLines(t *testing.T) {
 				if got := strings.Join(got, " "); got != tt.want {
 					t.Errorf("after %q\n got %s\nwant %s", tt.print, got, tt.want)
 				}
+				if program := log.Runs()[0]; program.State() != "ready" {
+					t.Errorf("the program is %s after its first build", program.State())
+				}
 				if want := strings.Count(tt.want, " "); told != want {
 					t.Errorf("told of %d builds beside the first, want %d", told, want)
 				}
 			})
 		})
 	}
+}
+
+// testBuilds returns the builds of a program that has started in a directory, and the log
+// that they are in.
+func testBuilds(t *testing.T, dir string, opts Builds) (*builds, *Log) {
+	t.Helper()
+	log := &Log{size: DefaultRuns}
+	server := &Server{job: &Job{runner: &Runner{log: log}}, service: Service{Builds: &opts}}
+	if err := server.compile(opts.Lines); err != nil {
+		t.Fatal(err)
+	}
+	return server.newBuilds(log.begin(Run{Route: "x", Argv: []string{"x"}, Dir: dir})), log
+}
+
+// Without a quiet a build that fails is over no earlier than with that by default.
+func TestBuildsWithoutQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, log := testBuilds(t, "", Builds{Lines: BuildLines{Fails: []string{"^fail"}}, Quiet: -1})
+		b.line("fail")
+		time.Sleep(router.DefaultQuiet / 2)
+		b.line("why")
+		time.Sleep(time.Minute)
+		if runs := log.Runs(); len(runs) != 2 || string(runs[1].Output) != "fail\nwhy\n" {
+			t.Errorf("the builds are %v", runs[1:])
+		}
+	})
+}
+
+// Of many files that fail the last ones are remembered.
+func TestManyFilesFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "a"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, _ := testBuilds(t, dir, Builds{Lines: BuildLines{Succeeds: []string{"^ok (?P<file>.+)"}, Fails: []string{"^fail (?P<file>.+)"}}})
+		name := func(i int) string { return strings.Repeat("./", i) + "a" }
+		for i := range maxFailing + 1 {
+			b.line("fail " + name(i))
+		}
+		for i := 1; i <= maxFailing; i++ {
+			b.line("ok " + name(i))
+		}
+		if err := b.await(t.Context()); err != nil {
+			t.Errorf("when all are built but the first to fail: %v", err)
+		}
+	})
 }
 
 // A builder is a real program that is told through a FIFO what to do.
@@ -266,6 +328,23 @@ func TestBuilderEnds(t *testing.T) {
 	}
 }
 
+// Each death is told, also one right after the first build.
+func TestBuilderEndsAfterItsFirstBuild(t *testing.T) {
+	jobs := newTestRunner(t)
+	died := make(chan error, 1)
+	b := jobs.server(Service{
+		Command: Command{Shell: "echo ok; exit 3"},
+		Builds:  &Builds{Lines: BuildLines{Succeeds: []string{"^ok"}}},
+		Died:    func(err error) { died <- err },
+	})
+	for range 50 {
+		if err := b.Run(t.Context(), jobs.events("a")); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "death", died)
+	}
+}
+
 // A program that ends when its standard input does goes on.
 func TestInputOfABuilderStaysOpen(t *testing.T) {
 	jobs := newTestRunner(t)
@@ -292,14 +371,6 @@ func TestStopOfTheFirstBuild(t *testing.T) {
 	for _, r := range jobs.Log().Runs() {
 		if r.Outcome != router.Stopped {
 			t.Errorf("the log has %v", r)
-		}
-	}
-}
-
-func TestWithoutColours(t *testing.T) {
-	for _, text := range []string{"plain", "\x1b[31mplain\x1b[0m", "\x1b[38;5;1mpl\x1b[Kain\r", "\x1b]0;title\x07plain"} {
-		if got := withoutColours(text); got != "plain" {
-			t.Errorf("%q: %q", text, got)
 		}
 	}
 }

@@ -248,6 +248,7 @@ func TestCommandErrors(t *testing.T) {
 		{Command{Argv: []string{""}}, `there is no command: name a program, or write a shell script`},
 		{Command{Argv: []string{"true"}, Shell: "true"}, `there are both a command and a shell script: drop one of them`},
 		{Command{Argv: []string{"no-such-program"}, Env: []string{"PATH=/bin:bin"}}, `command "no-such-program" is in no directory of PATH (/bin:bin): install it, or give its path`},
+		{Command{Argv: []string{"make && cp x y"}}, `command "make && cp x y" is one word, and the name of no program: give each word by itself, or a line for the shell`},
 		{Command{Argv: []string{"plain"}, Env: []string{"PATH=.:" + jobs.dir}, Dir: jobs.dir}, `command "plain" is in no directory of PATH (.:` + jobs.dir + `): install it, or give its path`},
 		{Command{Argv: []string{"./none"}, Dir: jobs.dir}, `command "` + jobs.dir + `/none" is not there: give the path of a program, or a name that is in PATH: stat ` + jobs.dir + `/none: no such file or directory`},
 		{Command{Argv: []string{"no-such-program"}, BuiltLater: true, Env: []string{"PATH=/bin"}}, `command "no-such-program" is in no directory of PATH (/bin): install it, or give its path`},

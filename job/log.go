@@ -15,7 +15,8 @@ import (
 // DefaultRuns is how many runs a Log remembers if Options does not say.
 const DefaultRuns = 100
 
-// A Log remembers the last runs of a Runner, and all that are running. Its
+// A Log remembers the last runs of a Runner, and all that are running, and the last that
+// Add gets of other machines. Its
 // methods may be called by any goroutine at any time.
 type Log struct {
 	size int // how many runs are remembered
@@ -119,14 +120,38 @@ func (l *Log) begin(r Run) *entry {
 	return e
 }
 
+// Add adds a run of another machine, whose name it has, and that is over. It gets an ID of this
+// log. As many of them are remembered as of this machine's.
+func (l *Log) Add(r Run) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastID++
+	r.ID = l.lastID
+	e := &entry{log: l, run: r}
+	e.output.write(r.Output)
+	l.entries = append(l.entries, e)
+	l.forget()
+	e.noteChange()
+}
+
 // forget drops the oldest runs that are over and too many. l.mu must be held.
 func (l *Log) forget() {
-	extra := len(l.entries) - l.size
+	own := 0
+	for _, e := range l.entries {
+		if e.run.Machine == "" {
+			own++
+		}
+	}
+	extra, extraAdded := own-l.size, len(l.entries)-own-l.size
 	l.entries = slices.DeleteFunc(l.entries, func(e *entry) bool {
-		if extra <= 0 || e.run.Outcome == router.Running {
+		of := &extra
+		if e.run.Machine != "" {
+			of = &extraAdded
+		}
+		if *of <= 0 || e.run.Outcome == router.Running {
 			return false
 		}
-		extra--
+		*of--
 		return true
 	})
 }
@@ -186,6 +211,13 @@ func (e *entry) write(p []byte) {
 	defer e.log.mu.Unlock()
 	e.output.write(p)
 	e.noteChange()
+}
+
+// allOutput returns the output so far, or the end of it.
+func (e *entry) allOutput() []byte {
+	e.log.mu.Lock()
+	defer e.log.mu.Unlock()
+	return e.output.last(maxOutput)
 }
 
 // end notes how the run ended, as note has it but for the Outcome and the Problem, and

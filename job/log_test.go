@@ -14,13 +14,16 @@ import (
 	"github.com/execlog/execlogd/router"
 )
 
-// history lists the runs of a log: 1 is over, 2… is running.
+// history lists the runs of a log: 1 is over, 2… is running, 3x is of another machine.
 func history(l *Log) string {
 	var s strings.Builder
 	for _, r := range l.Runs() {
 		fmt.Fprintf(&s, " %d", r.ID)
 		if r.Outcome == router.Running {
 			s.WriteString("…")
+		}
+		if r.Machine != "" {
+			s.WriteString("x")
 		}
 	}
 	return strings.TrimSpace(s.String())
@@ -58,6 +61,61 @@ func TestLogForgets(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// Runs of other machines are remembered beside this machine's, as many of them, and neither
+// have the others forgotten.
+func TestLogAdds(t *testing.T) {
+	tests := []struct {
+		name  string
+		steps string // + begins the next of this machine, a ends it, x adds one of another machine
+		want  string
+	}{
+		{"one", "x", "1x"},
+		{"in the order in which they are known", "+a x +a", "1 2x 3"},
+		{"the oldest is forgotten", "x x x x x", "3x 4x 5x"},
+		{"own runs stay", "+a + x x x x x", "1 2… 5x 6x 7x"},
+		{"others stay", "x x +a +a +a +a", "1x 2x 4 5 6"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := &Log{size: 3}
+			var last *entry
+			for _, step := range strings.ReplaceAll(tt.steps, " ", "") {
+				switch step {
+				case '+':
+					last = l.begin(Run{})
+				case 'a':
+					last.end(succeeds)
+				case 'x':
+					l.Add(Run{ID: 99, Machine: "there", Outcome: router.Succeeded})
+				}
+			}
+			if got := history(l); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A run that is added is as it was on its machine, but for the ID, and those who follow get it.
+func TestLogAddsWholeRuns(t *testing.T) {
+	l := &Log{size: 3}
+	changed := l.Changed()
+	start := time.Now().Add(-time.Hour)
+	l.Add(Run{ID: 99, Route: "thumbs", Machine: "there", Start: start, Took: time.Second, Outcome: router.Failed, Err: errors.New("exit status 3"), Exit: 3, Output: []byte("output")})
+	if !isClosed(changed) {
+		t.Fatal("nobody is told of it")
+	}
+	for r := range l.Follow(t.Context()) {
+		if r.ID != 1 || r.Route != "thumbs" || r.Machine != "there" || !r.Start.Equal(start) || r.Took != time.Second || r.Err == nil || r.Exit != 3 || string(r.Output) != "output" || r.Written != 6 {
+			t.Errorf("it is %+v", r)
+		}
+		break
+	}
+	if cut := l.Recent(1, 3)[0]; string(cut.Output) != "put" {
+		t.Errorf("the end of its output is %q", cut.Output)
 	}
 }
 

@@ -33,6 +33,9 @@ func lookPath(program, dir string, env []string) (string, error) {
 			return path, nil
 		}
 	}
+	if strings.ContainsAny(program, " \t\n") {
+		return "", fmt.Errorf("command %q is one word, and the name of no program: give each word by itself, or a line for the shell", program)
+	}
 	return "", fmt.Errorf("command %q is in no directory of PATH (%s): install it, or give its path", program, dirs)
 }
 

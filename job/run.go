@@ -28,8 +28,12 @@ const maxEvents = 100
 type Run struct {
 	ID    uint64 // counts from 1, in the order of Start
 	Route string // the name of the command
-	Argv  []string
-	Dir   string
+
+	// Machine is the name of the machine where it ran; empty for this one.
+	Machine string
+
+	Argv []string
+	Dir  string
 
 	// Events are the batch, or its first 100; Batch is how many there were.
 	Events []inotify.Event
@@ -140,6 +144,7 @@ func (r Run) CommandLine() string {
 // runJSON is a Run in JSON.
 type runJSON struct {
 	ID      uint64    `json:"id"`
+	Machine string    `json:"machine,omitempty"`
 	Route   string    `json:"route"`
 	Command []string  `json:"command"`
 	Dir     string    `json:"dir"`
@@ -174,7 +179,7 @@ type problemJSON struct {
 // Err if the run failed.
 func (r Run) MarshalJSON() ([]byte, error) {
 	j := runJSON{
-		ID: r.ID, Route: r.Route, Command: r.Argv, Dir: r.Dir,
+		ID: r.ID, Machine: r.Machine, Route: r.Route, Command: r.Argv, Dir: r.Dir,
 		Paths: []string{}, Count: r.Batch,
 		Start: r.Start, Seconds: r.Took.Seconds(), State: r.State(), PID: r.PID,
 		Exit: r.Exit, Signal: int(r.Signal), Output: string(r.Output), Ended: r.Ended, Left: r.Left,
@@ -205,7 +210,7 @@ func (r *Run) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	*r = Run{
-		ID: j.ID, Route: j.Route, Argv: j.Command, Dir: j.Dir, Batch: j.Count,
+		ID: j.ID, Machine: j.Machine, Route: j.Route, Argv: j.Command, Dir: j.Dir, Batch: j.Count,
 		Start: j.Start, Took: time.Duration(j.Seconds * float64(time.Second)), PID: j.PID,
 		Exit: j.Exit, Signal: syscall.Signal(j.Signal), Output: []byte(j.Output), Written: int64(len(j.Output)),
 		Ended: j.Ended, Left: j.Left,

@@ -48,8 +48,9 @@ type Service struct {
 	// and open, as some programs end, or do not watch, when they can read to its end.
 	Builds *Builds
 
-	// Died is told when the service ends by itself after it was ready, with an *[Error], whatever its exit status. A goroutine of the Runner calls
-	// it, and Close waits for that. Nil is nobody.
+	// Died is told when the service ends by itself after it was ready, with an *[Error],
+	// whatever its exit status. A goroutine of the Runner calls it, and Close waits for
+	// that. Nil is nobody.
 	Died func(error)
 }
 
@@ -216,7 +217,6 @@ func (i *instance) awaitBuild(ctx context.Context) error {
 		<-i.over.Done()
 		return i.err
 	}
-	i.execution.entry.update(func(r *Run) { r.Ready = r.Outcome == router.Running })
 	return err
 }
 

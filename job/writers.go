@@ -103,13 +103,25 @@ func findOpen(pid int, files map[fileID]bool) {
 
 	names, _ := dir.Readdirnames(-1) // the process may end meanwhile
 	for _, fd := range names {
-		id, ok := regularFile(os.Stat(filepath.Join(process, "fd", fd)))
+		id, ok := openFile(filepath.Join(process, "fd", fd))
 		if found, isWanted := files[id]; !ok || !isWanted || found {
 			continue
 		}
 		info, err := os.ReadFile(filepath.Join(process, "fdinfo", fd))
 		files[id] = err == nil && isWritable(info)
 	}
+}
+
+// openFile identifies the file behind a link in /proc/pid/fd, by what the kernel knows of it
+// already. It may be of a file system that does not answer any more, as one of a network does
+// not that is away, and to ask that would hold up the thread for as long (statx(2)).
+func openFile(link string) (id fileID, ok bool) {
+	const mask = unix.STATX_TYPE | unix.STATX_INO
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, link, unix.AT_STATX_DONT_SYNC, mask, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fileID{}, false
+	}
+	return fileID{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}, true
 }
 
 // isWritable reports whether a descriptor can be written to, by the flags in

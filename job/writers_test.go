@@ -2,10 +2,14 @@ package job
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWriting(t *testing.T) {
@@ -111,4 +115,43 @@ func BenchmarkWriting(b *testing.B) {
 	}
 	stop()
 	<-done
+}
+
+// A program of anybody's may have a file open whose file system does not answer any more. To
+// look for writers must not wait for that.
+func TestWriterOfWithADeadFileSystem(t *testing.T) {
+	server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("no file system can be made that does not answer: ", err)
+	}
+	defer server.Close() // ends what waits
+	dir := t.TempDir()
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", server.Fd())
+	if err := unix.Mount("silent", dir, "fuse", 0, options); err != nil {
+		t.Skip("a file system cannot be mounted: ", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	held, err := os.OpenFile(dir, unix.O_PATH, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+
+	file := filepath.Join(t.TempDir(), "a")
+	write(t, file, "x\n")
+	looked := make(chan bool, 1)
+	go func() {
+		_, ok := WriterOf(file)
+		looked <- ok
+	}()
+	select {
+	case ok := <-looked:
+		if ok {
+			t.Error("there is a writer")
+		}
+	case <-time.After(10 * time.Second):
+		server.Close()
+		<-looked
+		t.Error("it waits for a file system that does not answer")
+	}
 }

@@ -176,11 +176,16 @@ func TestOnBusy(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	many := fakeRoute{Route: Route{Name: "many", Delay: -1, Debounce: -1, Per: PerFile, Hold: DefaultHold, Ignore: []string{"x*"}}, work: 100 * ms}
 	one := fakeRoute{Route: Route{Name: "one", Patterns: []string{"x*"}, Delay: -1, Debounce: -1}, work: 100 * ms}
+	elsewhere := many.with(func(a *fakeRoute) { a.Name, a.Elsewhere, a.ReadOnly = "away", true, true })
 	for _, tt := range []scenario{
 		{"no more run than may", []fakeRoute{many}, "a@0 b@0 c@0 d@0 e@0", "many:a@0-100 many:b@0-100 many:c@100-200 many:d@100-200 many:e@200-300"},
 		{"what waits for its turn gathers", []fakeRoute{many, one}, "a@0 b@0 x1@10 x2@20", "many:a@0-100 many:b@0-100 one:x1+x2@100-200"},
 		{"many of one route do not keep another waiting", []fakeRoute{many, one}, "a@0 b@0 c@0 d@0 e@0 x@10", "many:a@0-100 many:b@0-100 many:c@100-200 one:x@100-200 many:d@200-300 many:e@200-300"},
 		{"nor one that came later", []fakeRoute{one, many}, "a@0 b@50 c@60 x@70", "many:a@0-100 many:b@50-150 one:x@100-200 many:c@150-250"},
+		{"any number may be elsewhere", []fakeRoute{elsewhere}, "a@0 b@0 c@0 d@0 e@0", "away:a@0-100 away:b@0-100 away:c@0-100 away:d@0-100 away:e@0-100"},
+		{"what is elsewhere takes nobody's turn", []fakeRoute{elsewhere, one}, "a@0 b@0 c@0 x@10", "away:a@0-100 away:b@0-100 away:c@0-100 one:x@10-110"},
+		{"nor waits for one", []fakeRoute{many, elsewhere}, "a@0 b@0 c@10", "away:a@0-100 away:b@0-100 many:a@0-100 many:b@0-100 away:c@10-110 many:c@100-200"},
+		{"nor gives one", []fakeRoute{many, elsewhere}, "a@0 b@150 c@150 d@150", "away:a@0-100 many:a@0-100 away:b@150-250 away:c@150-250 away:d@150-250 many:b@150-250 many:c@150-250 many:d@250-350"},
 		{"what is due at the same time runs in order", []fakeRoute{many.with(func(a *fakeRoute) { a.Delay = 50 * ms })}, "a@0 b@0 c@0 d@0 e@0", "many:a@50-150 many:b@50-150 many:c@150-250 many:d@150-250 many:e@250-350"},
 		{"what goes while it waits needs no turn", []fakeRoute{many}, "a@0 b@0 c@0 d@0 c:d@50", "many:a@0-100 many:b@0-100 many:d@100-200"},
 		{"what opens while it waits is held", []fakeRoute{many}, "a@0 b@0 c@0 c:M@50 d@60 c:w@250", "many:a@0-100 many:b@0-100 many:d@100-200 many:c@250-350"},

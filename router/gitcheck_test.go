@@ -111,6 +111,7 @@ func TestIndexLock(t *testing.T) {
 				start := time.Now()
 				rec := &recorder{start: start}
 				r := mustNew(t, Options{}, Route{Name: "test", Delay: -1, Callback: rec.run})
+				r.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 				r.findRepository(root)
 				stop := background(t, r)
 				synctest.Wait()

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +26,12 @@ const flushTimeout = time.Second
 type Listener struct {
 	Root   string
 	Router *Router
+
+	// As, if its Root is not empty, is where the Router has what is below Root: it gets the
+	// events of another root, as if Root were there. So can what symbolic links lead to be
+	// watched, whose path is the Root then. A Root that goes, or leads elsewhere, is a
+	// directory that goes and comes.
+	As inotify.Location
 
 	// Wait makes a Root that does not exist no error: it is watched from the moment that
 	// it does, with what is in it as new.
@@ -44,6 +52,8 @@ type Group struct {
 	watcher *inotify.Watcher
 	problem func(error) // inotify.Options.Problem
 	began   time.Time   // see markBeforeStart; zero during Run, and if there is nothing to mark
+
+	events atomic.Uint64 // that roots were told of
 
 	setting sync.Mutex // held while listeners, or what they watch, change; locked before mu
 
@@ -182,14 +192,43 @@ func mergeListeners(listeners []Listener) (merged []Listener, err error) {
 
 // isSame reports whether both listeners have the same root and Router.
 func (l Listener) isSame(other Listener) bool {
-	return other.Root == l.Root && other.Router == l.Router
+	return other.Root == l.Root && other.As == l.As && other.Router == l.Router
+}
+
+// place is where the Router has what is below the root.
+func (l Listener) place() inotify.Location {
+	if l.As.Root != "" {
+		return l.As
+	}
+	return inotify.Location{Root: l.Root, Path: "."}
+}
+
+// asPlaced returns events of the root as the Router has them.
+func (l Listener) asPlaced(events []inotify.Event) []inotify.Event {
+	if l.As.Root == "" {
+		return events
+	}
+	events = slices.Clone(events)
+	for i, e := range events {
+		if e.Mask == 0 || isOverflow(e) {
+			events[i].Root = l.As.Root
+			continue
+		}
+		if e.Path == "." && e.Mask&(inotify.DeleteSelf|inotify.MoveSelf) != 0 {
+			e.Mask = inotify.Delete | inotify.IsDir
+		}
+		events[i] = inRoot(e, l.As)
+	}
+	return events
 }
 
 // subscribe watches the root of a listener. If the error is an *inotify.LimitError it is
 // watched as far as possible.
 func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
-	l.Router.findRepository(l.Root)
-	l.Router.ignoreFiles.Forget(l.Root)
+	if l.As.Root == "" {
+		l.Router.findRepository(l.Root)
+		l.Router.ignoreFiles.Forget(l.Root)
+	}
 	root := &subscribedRoot{Listener: l, routes: l.Router.routes.Load()}
 	began := g.began
 
@@ -197,20 +236,22 @@ func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
 	root.handle, err = g.watcher.Add(inotify.Subscription{
 		Root:    l.Root,
 		Wait:    l.Wait,
-		Mask:    root.routes.mask(l.Root),
+		Mask:    root.routes.mask(l.place().Root),
 		SkipDir: root.skipDir(),
-		SkipKey: root.routes.skipKey(l.Root),
+		SkipKey: root.routes.skipKey(l.place().Root),
 		Deliver: func(events []inotify.Event) {
 			if slices.ContainsFunc(events, mayChangeOverlaps) {
 				g.findOverlaps()
 			}
-			if l.Router.ignoreFiles.Update(l.Root, events) {
+			events = l.asPlaced(events)
+			if l.As.Root == "" && l.Router.ignoreFiles.Update(l.Root, events) {
 				g.watcher.Rescan(l.Root)
 			}
 			if !began.IsZero() && slices.ContainsFunc(events, isOverflow) {
 				events = markBeforeStart(events, began)
 				began = time.Time{}
 			}
+			g.events.Add(uint64(len(events)))
 			l.deliver(events)
 		},
 	})
@@ -220,8 +261,8 @@ func (g *Group) subscribe(l Listener) (*subscribedRoot, error) {
 // skipDir returns the function that says which directories are not watched. It is for the
 // routes as they are now.
 func (root *subscribedRoot) skipDir() func(path string) bool {
-	name, routes := root.Root, root.routes
-	return func(path string) bool { return routes.skipDir(name, path) }
+	at, routes := root.place(), root.routes
+	return func(name string) bool { return routes.skipDir(at.Root, path.Join(at.Path, name)) }
 }
 
 // deliver hands events to the Router.
@@ -310,21 +351,89 @@ func (g *Group) updateRouter(r *Router) {
 // be held.
 func (g *Group) update(root *subscribedRoot) {
 	routes := root.Router.routes.Load()
-	same := routes.watchesLike(root.routes, root.Root)
+	at := root.place().Root
+	same := routes.watchesLike(root.routes, at)
 	root.routes = routes
 	if same {
 		return
 	}
 
-	root.Router.ignoreFiles.Forget(root.Root)
-	if err := root.handle.Update(routes.mask(root.Root), root.skipDir(), routes.skipKey(root.Root)); err != nil && !errors.Is(err, inotify.ErrClosed) {
+	if root.As.Root == "" {
+		root.Router.ignoreFiles.Forget(root.Root)
+	}
+	if err := root.handle.Update(routes.mask(at), root.skipDir(), routes.skipKey(at)); err != nil && !errors.Is(err, inotify.ErrClosed) {
 		g.problem(err)
 	}
+}
+
+// Watch adds a subscription to the watcher of the Group, as inotify.Watcher.Add does, for
+// somebody who wants events beside the routers. The Group need not have its root.
+func (g *Group) Watch(s inotify.Subscription) (*inotify.Handle, error) { return g.watcher.Add(s) }
+
+// Deliver hands events to the routers as if the watcher had reported them, for changes that
+// the kernel does not see. Each is handed to the listeners of all directories that it is in
+// by its path, and an Overflow to those that it may concern. Their Lost is told; their
+// Notice is not, as roots are this machine's own. The watcher looks at the directories that
+// have come or gone by the events, as inotify.Watcher.Verify does.
+func (g *Group) Deliver(events []inotify.Event) {
+	g.mu.Lock()
+	roots := slices.Clone(g.roots)
+	g.mu.Unlock()
+	for _, root := range roots {
+		if root.As.Root != "" {
+			continue // by its path it is in another root as well
+		}
+		var own []inotify.Event
+		for _, e := range events {
+			if e, ok := asEventOf(root.Root, e); ok {
+				own = append(own, e)
+			}
+		}
+		if len(own) == 0 {
+			continue
+		}
+		if root.Router.ignoreFiles.Update(root.Root, own) {
+			g.watcher.Rescan(root.Root)
+		}
+		g.events.Add(uint64(len(own)))
+		root.deliver(own)
+		for _, e := range own {
+			if e.Mask&inotify.IsDir != 0 && e.Path != "." {
+				g.watcher.Verify(root.Root, e.Path)
+			}
+		}
+	}
+}
+
+// asEventOf returns an event as one of another root, if it is in that.
+func asEventOf(root string, e inotify.Event) (inotify.Event, bool) {
+	if e.Root == root {
+		return e, true
+	}
+	path, err := filepath.Rel(root, e.Name())
+	if isOverflow(e) && err == nil {
+		return inotify.Event{Root: root, Path: ".", Mask: e.Mask}, filepath.IsLocal(path) || isBelow(root, e.Root)
+	}
+	if err != nil || path == "." || !filepath.IsLocal(path) {
+		return e, false
+	}
+	from := ""
+	if e.From != "" {
+		from, err = filepath.Rel(root, filepath.Join(e.Root, e.From))
+		if err != nil || !filepath.IsLocal(from) {
+			from = "" // it came from outside
+		}
+	}
+	return inotify.Event{Root: root, Path: path, From: from, Mask: e.Mask}, true
 }
 
 // Flush waits until the watcher has delivered to the routers what happened before, as
 // inotify.Watcher does.
 func (g *Group) Flush(ctx context.Context) error { return g.watcher.Flush(ctx) }
+
+// Events counts the events that the roots of listeners were told of since NewGroup. An event
+// below two of them counts twice.
+func (g *Group) Events() uint64 { return g.events.Load() }
 
 // Watches counts the directories that are watched now.
 func (g *Group) Watches() int { return g.watcher.Watches() }
@@ -459,7 +568,7 @@ func (g *Group) findOverlaps() {
 	for _, r := range g.routers {
 		var roots []string
 		for _, root := range g.roots {
-			if root.Router == r {
+			if root.Router == r && root.As.Root == "" {
 				roots = append(roots, root.Root)
 			}
 		}

@@ -378,6 +378,7 @@ func TestBuildThenReload(t *testing.T) {
 
 // A callback that saves what triggers it as its last act is refused as a loop.
 func TestLoopOfFiles(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	post, runs := runsOf()
 	r := mustNew(t, Options{Post: post}, Route{
@@ -506,5 +507,136 @@ func TestListenerIsToldOfLostEvents(t *testing.T) {
 	}
 	if lost != 1 {
 		t.Errorf("told %d times", lost)
+	}
+}
+
+// What a link leads to comes by the path of the link in another root, filtered by the patterns
+// that hold there.
+func TestListenerAs(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	write(t, out+"/one/skipped/f", "")
+	mkdir(t, out+"/two")
+	if err := os.Symlink(out+"/one", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	batches := make(chan []inotify.Event, 100)
+	r := mustNew(t, Options{}, Route{
+		Name: "test", Roots: []string{dir}, Mask: inotify.Changes, Delay: 50 * ms, Debounce: -1, Ignore: []string{"/link/skipped/"},
+		Callback: func(_ context.Context, batch []inotify.Event) error {
+			batches <- slices.Clone(batch)
+			return nil
+		},
+	})
+	listen(t, Listener{Root: dir, Router: r}, Listener{Root: dir + "/link", As: inotify.Location{Root: dir, Path: "link"}, Router: r})
+	await := func(want ...string) {
+		t.Helper()
+		for seen := make(map[string]bool); ; {
+			if slices.ContainsFunc(want, func(path string) bool { return !seen[path] }) {
+				for _, e := range <-batches {
+					if e.Root != dir || strings.Contains(e.Path, "skipped/") {
+						t.Fatalf("event %v of %s", e, e.Root)
+					}
+					seen[e.Path] = true
+					if e.From != "" {
+						seen[e.From+">"+e.Path] = true
+					}
+				}
+				continue
+			}
+			return
+		}
+	}
+	write(t, out+"/one/skipped/f", "new")
+	write(t, out+"/one/f", "")
+	await("link/f")
+	rename(t, out+"/one/f", out+"/one/g")
+	await("link/f>link/g")
+
+	// The link leads elsewhere.
+	write(t, out+"/two/h", "")
+	if err := os.Symlink(out+"/two", dir+"/next"); err != nil {
+		t.Fatal(err)
+	}
+	rename(t, dir+"/next", dir+"/link")
+	await("link", "link/h")
+	write(t, out+"/two/sub/i", "")
+	await("link/sub/i")
+}
+
+// Events that are delivered from elsewhere reach the listeners of all directories that they
+// are in, and each route once.
+func TestGroupDeliver(t *testing.T) {
+	root := t.TempDir()
+	sub := filepath.Join(root, "sub")
+	if err := os.Mkdir(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	batches := make(chan string, 100)
+	route := func(name string, roots ...string) Route {
+		return Route{Name: name, Roots: roots, Delay: 50 * ms, Debounce: -1, Callback: to(batches)}
+	}
+	r := mustNew(t, Options{}, route("outer", root), route("inner", sub))
+	lost := make(chan string, 100)
+	all := listeners(r, root, sub)
+	for i := range all {
+		all[i].Lost = func() { lost <- all[i].Root }
+	}
+	g := listenGroup(t, all...)
+
+	tests := []struct {
+		name   string
+		event  inotify.Event
+		wanted []string
+	}{
+		{"in both", inotify.Event{Root: root, Path: "sub/f", Mask: inotify.CloseWrite | inotify.Modify}, []string{"f", "sub/f"}},
+		{"in one", inotify.Event{Root: root, Path: "g", Mask: inotify.CloseWrite | inotify.Modify}, []string{"g"}},
+		{"by the inner one", inotify.Event{Root: sub, Path: "h", Mask: inotify.CloseWrite | inotify.Modify}, []string{"h", "sub/h"}},
+		{"of a directory above both", inotify.Event{Root: filepath.Dir(root), Path: filepath.Base(root) + "/i", Mask: inotify.CloseWrite | inotify.Modify}, []string{"i"}},
+		{"into one from the other", inotify.Event{Root: root, Path: "sub/k", From: "j", Mask: inotify.MovedTo}, []string{"k", "sub/k"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g.Deliver([]inotify.Event{tt.event})
+			var got []string
+			for range tt.wanted {
+				got = append(got, <-batches)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tt.wanted) {
+				t.Errorf("batches %q, want %q", got, tt.wanted)
+			}
+		})
+	}
+
+	g.Deliver([]inotify.Event{{Root: root, Path: ".", Mask: inotify.Overflow | inotify.IsDir}})
+	if got := []string{<-lost, <-lost}; !slices.Equal(got, []string{root, sub}) {
+		t.Errorf("lost below %q, want both", got)
+	}
+	g.Deliver([]inotify.Event{{Root: "/elsewhere", Path: "f", Mask: inotify.Modify}})
+	select {
+	case batch := <-batches:
+		t.Errorf("a batch of %q", batch)
+	case <-time.After(100 * ms):
+	}
+}
+
+// Watch is for events beside those of the routers.
+func TestGroupWatch(t *testing.T) {
+	root := t.TempDir()
+	r, _ := reports(t)
+	g := listenGroup(t, listeners(r, root)...)
+	paths := make(chan string, 100)
+	h, err := g.Watch(inotify.Subscription{Root: root, Mask: inotify.CloseWrite, Deliver: func(events []inotify.Event) {
+		for _, e := range events {
+			paths <- e.Path
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	write(t, filepath.Join(root, "f"), "text")
+	if got := <-paths; got != "f" {
+		t.Errorf("an event of %q, want f", got)
 	}
 }

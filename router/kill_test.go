@@ -25,6 +25,7 @@ var kills = flag.Int("kills", 10, "how often TestKill kills the process, while 1
 // TestKill kills a process with a router again and again while files are reported to it. Each
 // of them must be in a run that succeeds, of every route.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	if dir := os.Getenv("ROUTER_TEST_DIR"); dir != "" {
 		t.Fatal(killedProcess(dir))
 	}

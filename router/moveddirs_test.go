@@ -19,6 +19,7 @@ const anyChange = Reload | inotify.Create | inotify.Delete | inotify.MovedFrom
 
 // A renamed directory stands for the files in it for which the route is.
 func TestMovedDirectories(t *testing.T) {
+	t.Parallel()
 	// in/d has a.png, b.txt and sub/c.png, in/txt has only b.txt.
 	png := Route{Patterns: []string{"*.png"}}
 	all := func(r Route) Route { return r.with(func(r *Route) { r.Mask = anyChange }) }
@@ -91,6 +92,7 @@ func TestMovedDirectories(t *testing.T) {
 // A program that makes its outputs beside their place and moves them there, and
 // removes the old ones, does not trigger itself, whatever the route asks for.
 func TestOutputsThatAreMoved(t *testing.T) {
+	t.Parallel()
 	for name, build := range map[string]string{
 		"the directory is swapped": "mkdir -p out.new/sub; echo x >out.new/a.html; echo x >out.new/sub/b.html; echo x >out.new/c.md; mv out out.old; mv out.new out; rm -rf out.old",
 		"the old one is kept":      "mkdir tmp.out; echo x >tmp.out/a.md; rm -rf previous; mv out previous; mv tmp.out out",
@@ -168,6 +170,7 @@ func TestSourceThatBecomesAnOutput(t *testing.T) {
 
 // A directory with too many files stands for them itself.
 func TestMovedDirectoryWithTooManyFiles(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("makes as many files as are listed of one directory")
 	}

@@ -161,6 +161,14 @@ func inBubble(t *testing.T, name string, test func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 }
 
+// inParallelBubble is inBubble for a parallel subtest.
+func inParallelBubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, test)
+	})
+}
+
 // to returns a callback that sends the paths of its batches.
 func to(batches chan<- string) Callback {
 	return func(_ context.Context, batch []inotify.Event) error {

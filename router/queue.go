@@ -250,7 +250,9 @@ func (q *queue) start(now time.Time) {
 	q.arrivals, q.git = arrivals{}, gitCheck{}
 	q.times.started, q.times.retryAt = now, time.Time{}
 	s.running++
-	s.router.running++
+	if !run.route.Elsewhere {
+		s.router.running++
+	}
 	s.router.runs.Go(run.execute)
 }
 

@@ -26,6 +26,7 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 			Route{Name: "fail", Per: PerFile, Mask: inotify.Changes, Callback: fails},
 			Route{Name: "follow", Per: PerFile, After: []string{"file", "fail"}, Follow: true, Callback: discard},
 			Route{Name: "route", OnBusy: Restart, After: []string{"fail"}, OnFailure: Continue, Callback: discard})
+		r.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 		stop := background(t, r)
 		for i := range 100 {
 			r.Events(words(fmt.Sprintf("a%d b%[1]d:M d/:c d/c%[1]d d/>e/ a%[1]d>x%[1]d b%[1]d:w e/c%[1]d:d", i)))
@@ -55,10 +56,12 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 // itself, no more run than may, no route starts while one that comes first runs,
 // and every event ends in a run that is over.
 func TestManyChains(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(100) {
 		inBubble(t, fmt.Sprint("seed ", seed), func(t *testing.T) {
 			m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 1))}
 			m.router = mustNew(t, Options{Concurrency: 1 + m.dice(4), Post: m.note}, m.routes()...)
+			m.router.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 			stop := background(t, m.router)
 			sent := m.play()
 			m.await(t)
@@ -72,12 +75,14 @@ func TestManyChains(t *testing.T) {
 // The same while the routes are replaced again and again by others with other
 // timing, OnBusy, OnFailure and callbacks.
 func TestManyChainsAreReplaced(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(100) {
 		inBubble(t, fmt.Sprint("seed ", seed), func(t *testing.T) {
 			m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 2))}
 			opts := Options{Concurrency: 1 + m.dice(4), Post: m.note}
 			routes := m.routes()
 			m.router = mustNew(t, opts, routes...)
+			m.router.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 			stop := background(t, m.router)
 			m.meanwhile = func() {
 				if m.dice(10) > 0 {

@@ -131,6 +131,10 @@ type Route struct {
 	// without Options.Grace.
 	StopAtOnce bool
 
+	// Elsewhere says that runs only wait for what is done elsewhere, so that any number of
+	// them is under way whatever Options.Concurrency says.
+	Elsewhere bool
+
 	// Background says that what a run starts goes on when the callback has returned,
 	// as a server does. Then what happens soon after that may be caused by it as well.
 	Background bool
@@ -281,4 +285,6 @@ func (r Route) withDefaults() Route {
 
 // keepsRunning reports whether what a run starts may change files long after its
 // start.
-func (r *Route) keepsRunning() bool { return !r.ReadOnly && (r.Background || r.OnBusy == Restart) }
+func (r *Route) keepsRunning() bool {
+	return !r.ReadOnly && (r.Background || r.OnBusy == Restart && !r.Elsewhere)
+}

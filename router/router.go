@@ -36,9 +36,9 @@ type Options struct {
 	// before their context ends; 0 is DefaultGrace, negative is not at all.
 	Grace time.Duration
 
-	// Concurrency is how many callbacks run at once; 0 is GOMAXPROCS or
-	// DefaultConcurrency, whichever is more, negative is any number. A batch that is due
-	// then waits, and gathers on, for its turn.
+	// Concurrency is how many callbacks run at once, without those of routes with
+	// Elsewhere; 0 is GOMAXPROCS or DefaultConcurrency, whichever is more, negative is any
+	// number. A batch that is due then waits, and gathers on, for its turn.
 	Concurrency int
 
 	// Post is told of the runs of all routes, as Route.Post is of those of one, and after
@@ -283,11 +283,7 @@ func (r *Router) update(now time.Time) {
 		return
 	}
 
-	for r.running < r.maxRunning {
-		q := r.nextReady()
-		if q == nil {
-			break
-		}
+	for q := r.nextReady(); q != nil; q = r.nextReady() {
 		q.start(now)
 	}
 	r.schedule.Arm(now)
@@ -343,16 +339,17 @@ func (r *Router) answerPings() {
 	r.pings = nil
 }
 
-// nextReady takes out the queue whose turn it is: that of the route of which the fewest
-// callbacks run, so that many files of one route do not keep others waiting, and then the
-// one that has waited longest.
+// nextReady takes out the queue whose turn it is, unless too many callbacks run: that of
+// the route of which the fewest callbacks run, so that many files of one route do not keep
+// others waiting, and then the one that has waited longest.
 func (r *Router) nextReady() *queue {
 	var best *routeState
 	for _, s := range r.states {
 		for len(s.ready) > 0 && !s.ready[0].due {
 			s.popReady()
 		}
-		if len(s.ready) > 0 && (best == nil || s.running < best.running ||
+		mayRun := r.running < r.maxRunning || s.route.Elsewhere
+		if mayRun && len(s.ready) > 0 && (best == nil || s.running < best.running ||
 			s.running == best.running && s.ready[0].order < best.ready[0].order) {
 			best = s
 		}

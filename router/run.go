@@ -193,7 +193,9 @@ func (run *activeRun) finish() {
 		q.run = nil
 		q.times.ended, q.state.finished = now, now
 		q.state.running--
-		r.running--
+		if !run.route.Elsewhere {
+			r.running--
+		}
 	} else {
 		q.rejecting = false
 		q.state.rejecting--

@@ -454,6 +454,7 @@ func FuzzState(f *testing.F) {
 // Chains of all kinds under random events, in a process that is killed again and again: every
 // event ends in a run that is over.
 func TestManyChainsAreKilled(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		inBubble(t, fmt.Sprint("seed ", seed), func(t *testing.T) {
 			m := &manyChains{rnd: rand.New(rand.NewPCG(seed, 3))}
@@ -508,6 +509,7 @@ func (m *manyChains) begin(t *testing.T, opts Options, routes []Route) (kill fun
 		}
 	}
 	m.router = mustNew(t, opts, routes...)
+	m.router.schedule.Sleep = func(time.Duration) {} // or most of it is waiting
 	stop := background(t, m.router)
 	return func() {
 		m.router.mu.Lock() // so that no run has been noted, and is not over

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,7 @@ func daemonFlags(name, usage string, args []string, commands ...string) ([]strin
 // otherCommands are commands of other programs, with what they are here.
 var otherCommands = map[string]string{
 	"serve": "execlogd", "server": "execlogd", "start": "execlogd", "dev": "execlogd", "up": "execlogd", "preview": "execlogd", "live": "execlogd", "http": "execlogd",
-	"build": "execlogd trigger", "logs": "execlogd log", "restart": "execlogd reload",
+	"build": "execlogd trigger build", "status": "execlogd log", "ps": "execlogd log", "list": "execlogd log", "logs": "execlogd log", "restart": "execlogd reload",
 	"new": "execlogd init", "create": "execlogd init", "setup": "execlogd init",
 	"config": "execlogd check", "lint": "execlogd check", "test": "execlogd check", "validate": "execlogd check", "verify": "execlogd check",
 	"exec": "execlogd run", "on": "execlogd run", "tail": "execlogd log -f", "events": "execlogd watch", "explain": "execlogd why",
@@ -51,9 +52,11 @@ func explainWords(name string, flags, words, commands []string) error {
 	case notNumber == nil:
 		return config.Usagef("what is %q? If it is a port, write %s -port %d", word, name, number)
 	case notAddress == nil && !strings.Contains(port, "/"):
-		return config.Usagef("what is %q? If it is an address, write %s %s", word, name, strings.TrimPrefix("-host "+host+" -port "+port, "-host  "))
+		return config.Usagef("what is %q? If it is an address, write %s %s", word, name, config.AddressFlags(host, port))
 	case strings.Contains(word, "://"):
 		return config.Usagef("%s is a URL, and a directory is served: pages of another server can have live reload with -static=false", word)
+	case len(commands) > 0 && slices.Contains([]string{"stop", "quit", "kill", "down"}, strings.ToLower(word)):
+		return config.Usagef("%s is no command: the key q or Ctrl-C ends a daemon at its terminal, and systemctl stop execlogd the service", word)
 	case len(commands) > 0 && isOther:
 		return config.Usagef("%s is no command: write %s", word, strings.Join(append([]string{ours}, words[1:]...), " "))
 	}

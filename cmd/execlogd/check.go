@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
@@ -50,16 +51,20 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		}
 	}
 	if len(wrong) == 0 {
-		for _, note := range cfg.Notes() {
+		for _, note := range append(cfg.Notes(), cfg.RuleMistakes()...) {
 			note.Text = "note: " + note.Text
 			fmt.Fprintln(stdout, note)
 		}
 
-		summary := logging.Count(len(cfg.Routes), "route", "routes")
+		var summary strings.Builder
+		summary.WriteString(logging.Count(len(cfg.Routes), "route", "routes"))
 		if cfg.Serve {
-			summary += ", and a server for " + cfg.Root
+			summary.WriteString(", and a server for " + cfg.Root)
+			for _, site := range cfg.Sites {
+				summary.WriteString(", and for " + site.Root + " as " + strings.Join(site.Hosts, ", "))
+			}
 		}
-		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", file, summary)
+		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", file, summary.String())
 		return err
 	}
 

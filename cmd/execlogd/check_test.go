@@ -51,6 +51,21 @@ func TestCheckLooksForDirectories(t *testing.T) {
 	}
 }
 
+// The rules of a site are looked at too, and a mistake in them keeps nothing from starting.
+func TestCheckLooksAtRuleFiles(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"x.toml": "[server]\nroot = '" + dir + "'\n", "_redirects": "/a /b\n/c\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b strings.Builder
+	err := run(t.Context(), []string{"check", dir + "/x.toml"}, &b, io.Discard)
+	if out := b.String(); err != nil || !strings.Contains(out, dir+"/_redirects:2:1: note: \"/c\": want where it leads") || !strings.Contains(out, "is right") {
+		t.Errorf("got %q and %v", out, err)
+	}
+}
+
 func TestCheckReportsAMistakeOnce(t *testing.T) {
 	for text, want := range map[string]string{
 		"[[route]]\nname = 'a b'\nrun = ['sh']\n":               `x.toml:2:8: name is "a b": want one word without ", = and what does not print, and not "reload" or "names", as in "build"` + "\n",

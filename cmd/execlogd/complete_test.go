@@ -12,7 +12,7 @@ func TestComplete(t *testing.T) {
 		line string // the last word is being typed
 		want string // the words that are offered
 	}{
-		{"", "init run check log reload trigger watch why"},
+		{"", "init run check log relay reload retry trigger watch why"},
 		{"w", "watch why"},
 		{"-ho", "-host"},
 		{"--ho", "--host"},
@@ -20,10 +20,13 @@ func TestComplete(t *testing.T) {
 		{"-log-level=w", "-log-level=warn"},
 		{"-log-level = w", "warn"}, // as bash splits it
 		{"-log-level =", "debug error info warn"},
+		{"-access-log-format ", "combined json vhost_combined"},
+		{"-editor ", "idea vscode zed"},
+		{"-editor=v", "-editor=vscode"},
 		{"-static=", "-static=false -static=true"},
 		{"-config ", ""}, // a file
 		{"run complete -on-", ""},
-		{"log -", "-control -f -json"},
+		{"log -", "-cluster -control -dead -f -json"},
 		{"run -on-", "-on-busy -on-failure-run -on-success"},
 		{"run -on-busy re", "restart"},
 		{"run -match -on- -per f", "file"}, // -on- is the pattern

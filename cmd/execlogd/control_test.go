@@ -52,7 +52,7 @@ func TestLogPrintsWhatRan(t *testing.T) {
 	for i, want := range []string{
 		`build  ✓ ok after 1ms "DIR/a b.md"`,
 		`fails  ✗ sh -c "printf 'why\\033[2J'; exit 3": exit status 3 after 1ms DIR/x.bad`,
-		`fails  ┃ why\x1b[2J`,
+		`fails  ┃ why`,
 	} {
 		lines := strings.Split(out, "\n")
 		if i < len(lines) {

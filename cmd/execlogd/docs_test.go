@@ -21,6 +21,22 @@ func TestReadmeIsShort(t *testing.T) {
 	}
 }
 
+// The recipes of README are parts of those of a document, which e2e runs.
+func TestReadmeHasRecipesOfTheDocument(t *testing.T) {
+	_, section, _ := strings.Cut(read(t, "../../README.md"), "\n### 5. ")
+	section, _, _ = strings.Cut(section, "\n### ")
+	recipes := read(t, "../../docs/machines.md")
+	lines := regexp.MustCompile(`(?m)^    (.+)$`).FindAllStringSubmatch(section, -1)
+	if len(lines) < 7 {
+		t.Errorf("%d lines of recipes were found, want 7 at least", len(lines))
+	}
+	for _, line := range lines {
+		if !regexp.MustCompile(`(?m)^ *` + regexp.QuoteMeta(line[1]) + `( +#.*)?$`).MatchString(recipes) {
+			t.Errorf("docs/machines.md has no line %q", line[1])
+		}
+	}
+}
+
 func documents(t *testing.T) []string {
 	t.Helper()
 	var files []string

@@ -18,9 +18,10 @@ var (
 	mayImport = map[string][]string{
 		"inotify":      {"internal/statelog"},
 		"router":       {"inotify", "internal/statelog"},
+		"bus":          {"inotify"}, // for the event
 		"httpd":        {"inotify", "internal/ansi"},
-		"job":          {"inotify", "router", "internal/diagnostic"}, // router for the outcome of a run
-		"cmd/execlogd": {"inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/project", "internal/runnable", "internal/tty"},
+		"job":          {"inotify", "router", "internal/ansi", "internal/diagnostic"}, // router for the outcome of a run
+		"cmd/execlogd": {"bus", "inotify", "router", "httpd", "job", "internal/config", "internal/control", "internal/daemon", "internal/logging", "internal/project", "internal/runnable", "internal/tty"},
 
 		"inotify/internal/dirfd":   {},
 		"inotify/internal/dirtree": {},
@@ -30,6 +31,7 @@ var (
 		"router/internal/glob":     {},
 		"router/internal/schedule": {},
 
+		"httpd/internal/compress":  {},
 		"httpd/internal/filetype":  {},
 		"httpd/internal/ratelimit": {},
 		"httpd/internal/inject":    {},
@@ -40,37 +42,45 @@ var (
 			"httpd/internal/urlpath",
 			"httpd/internal/waitgroup",
 		},
+		"httpd/internal/rules":     {},
 		"httpd/internal/status":    {"httpd/internal/livereload", "internal/ansi"},
 		"httpd/internal/urlpath":   {},
 		"httpd/internal/waitgroup": {},
 
 		"job/internal/supervisor": {},
 
+		"internal/accesslog":  {"httpd", "internal/logging"},
+		"internal/metrics":    {},
 		"internal/ansi":       {},
 		"internal/diagnostic": {"internal/ansi"},
 
-		"internal/browser":  {},
-		"internal/builders": {},
-		"internal/config":   {"inotify", "router", "httpd", "job", "internal/builders"},
-		"internal/project":  {"internal/builders"},
-		"internal/statelog": {},
-		"internal/testenv":  {}, // for tests alone
-		"internal/control":  {"internal/config"},
+		"internal/browser":     {},
+		"internal/builders":    {},
+		"internal/certificate": {},
+		"internal/config":      {"bus", "inotify", "router", "httpd", "job", "internal/builders", "internal/certificate"},
+		"internal/project":     {"internal/builders"},
+		"internal/statelog":    {},
+		"internal/testenv":     {}, // for tests alone
+		"internal/control":     {"internal/config"},
 		"internal/daemon": {
-			"inotify", "router", "job", "httpd",
-			"internal/browser", "internal/config", "internal/control", "internal/logging", "internal/runnable", "internal/statelog", "internal/tty",
+			"bus", "inotify", "router", "job", "httpd",
+			"internal/accesslog", "internal/ansi", "internal/browser", "internal/certificate", "internal/config", "internal/control", "internal/logging", "internal/metrics", "internal/runnable", "internal/statelog", "internal/tty",
 		},
 		"internal/runnable": {"inotify", "router", "job", "internal/config", "internal/control", "internal/logging"},
-		"internal/logging":  {"inotify", "router", "job"},
+		"internal/logging":  {"inotify", "router", "job", "internal/ansi"},
 		"internal/tty":      {"job"},
 	}
 	enters = map[string]string{
 		"github.com/bmatcuk/doublestar": "router",
 		"github.com/coder/websocket":    "httpd/internal/livereload",
 		"golang.org/x/net":              "httpd",
+		"github.com/andybalholm/brotli": "httpd/internal/compress",
+		"github.com/klauspost/compress": "httpd/internal/compress",
 		"github.com/coreos/go-systemd":  "internal/daemon",
 		"github.com/lmittmann/tint":     "internal/logging",
 		"github.com/pelletier/go-toml":  "internal/config",
+		"github.com/nats-io/":           "bus",
+		"github.com/prometheus/":        "internal/metrics",
 		"rsc.io/qr":                     "internal/daemon",
 	}
 )

@@ -41,11 +41,18 @@ func initialize(_ context.Context, args []string, stdout, stderr io.Writer) erro
 	}
 
 	found := project.Look(dir)
+	if found.Instead != "" {
+		return fmt.Errorf("%s, so this is %s: %s", foundIn(found), found.What, found.Instead)
+	}
+	dir = filepath.Join(dir, found.Dir)
+	file := filepath.Join(dir, config.DefaultFile)
 	if dryRun {
+		if found.Dir != "" {
+			_, _ = fmt.Fprintf(stderr, "%s, so this is for %s\n", foundIn(found), file)
+		}
 		_, err := io.WriteString(stdout, found.Config)
 		return errors.Join(err, sayFirst(stderr, found))
 	}
-	file := filepath.Join(dir, config.DefaultFile)
 	if err := writeNew(file, found.Config); err != nil {
 		return err
 	}
@@ -53,8 +60,16 @@ func initialize(_ context.Context, args []string, stdout, stderr io.Writer) erro
 	if dir != "." {
 		start += " " + dir
 	}
-	_, err := fmt.Fprintf(stdout, "%s, so this is %s\nwritten: %s\nstart it with: %s\n", found.Found, found.What, file, start)
+	_, err := fmt.Fprintf(stdout, "%s, so this is %s\nwritten: %s\nstart it with: %s\n", foundIn(found), found.What, file, start)
 	return errors.Join(err, sayFirst(stdout, found))
+}
+
+// foundIn says what was found, and where if that is below the directory.
+func foundIn(found project.Project) string {
+	if found.Dir == "" {
+		return found.Found
+	}
+	return "in " + found.Dir + " " + found.Found
 }
 
 // writeNew writes a file that must not exist.
@@ -86,5 +101,12 @@ func adviceOnInit(dir string) string {
 	if !found.Builds {
 		return ""
 	}
-	return fmt.Sprintf("%s, so this is %s: execlogd init writes a configuration that builds it as well", found.Found, found.What)
+	advice := found.Instead
+	if below := filepath.Join(found.Dir, config.DefaultFile); found.Dir != "" && config.IsFile(filepath.Join(dir, below)) {
+		advice = "execlogd " + found.Dir + " uses " + below
+	}
+	if advice == "" {
+		advice = "execlogd init writes a configuration that builds it as well"
+	}
+	return fmt.Sprintf("%s, so this is %s: %s", foundIn(found), found.What, advice)
 }

@@ -35,12 +35,24 @@ var projects = []struct {
 	{"a script watch that says where", `package.json={"scripts": {"watch": "rollup -w -o public/main.js"}}`, "package.json has a script watch", []string{`root = "public"`, `outputs = ["/public/"]   # what it writes does not start it again`}},
 	{"a script watch of tests", `package.json={"scripts": {"watch": "jest --watch"}}|index.html`, "a site of plain files", []string{`root = "."`}},
 	{"a script build", `package.json={"scripts": {"build": "node build build.js"}}|.gitignore=out/`, "package.json has a script build", []string{`root = "out"`, `run = ["npm", "run", "build"]`}},
+	{"a script watch without pages", `package.json={"scripts": {"watch": "tsc -w"}, "devDependencies": {"typescript": "5"}}`, "a program that npm run watch builds", []string{`builder = "npm"`, `#[server]`}},
+	{"a script build without pages", `package.json={"scripts": {"build": "tsc"}, "devDependencies": {"typescript": "5"}}|.gitignore=lib/`, "a program that npm run build builds", []string{`outputs = ["/dist/", "/out/"]`, `changed_only = true`, `gitignore = true`, `#[server]`}},
+	{"a script build beside pages", `package.json={"scripts": {"build": "sass a.scss a.css"}}|index.html`, "a site that npm run build builds", []string{`root = "."`, `reload = true`, `changed_only = true`}},
+	{"a framework", `package.json={"scripts": {"build": "gatsby build"}, "dependencies": {"gatsby": "5"}}`, "a site with a server of its own, gatsby develop", []string{`root = "public"`, `outputs = ["/public/"]`}},
 	{"a package that is wrong", `package.json={|index.html`, "a site of plain files", []string{`root = "."`}},
 	{"a server from npm", `package.json={"scripts": {"start": "node ."}, "dependencies": {"express": "5"}}`, "a server that npm start starts", []string{`static = false`, `run = ["npm", "start"]`, `service = true`}},
 	{"make, of pages", "Makefile=all: help\nsite: a.md\n\tpandoc a.md -o _site/a.html\n", "there is Makefile, so this is a site that make builds", []string{`root = "_site"`, `run = ["make", "site"]`, `outputs = ["/_site/"]   # what it writes does not start it again`}},
 	{"make, of Sphinx", "Makefile=SPHINXBUILD   ?= sphinx-build\nSOURCEDIR     = source\nBUILDDIR      = build\nhelp:\n\t@$(SPHINXBUILD) -M help\n|source/conf.py", "a site that make builds", []string{`root = "build/html"`, `run = ["make", "html"]`}},
 	{"make, of pages beside it", "Makefile=a.html: a.md\n\tcmark a.md >a.html\n|index.html", "a site that make builds", []string{`root = "."`, `run = ["make"]`}},
 	{"make, of a program", "Makefile=all: main.o\n\tcc -o build/x main.o\n", "a program that make builds", []string{`run = ["make", "all"]`}},
+	{"make, of a program with other files", "go.mod=module x\n|.gitignore=/bin/\n|Makefile=build:\n\tgo build -o bin/x\nrelease:\n\ttar -cf build/x.tar README.md docs/a.html bin/x\n", "a program that make builds", []string{`run = ["make", "build"]`, `gitignore = true`}},
+	{"make, with a target watch", "Makefile=watch:\n\twhile inotifywait src; do ./build >public/index.html; done\n", "a site that make watch builds", []string{`root = "public"`, `builder = true`, `run = ["make", "watch"]`, `outputs = ["/public/"]`}},
+	{"make, with a target watch of a known program", "Makefile=watch:\n\thugo --watch\n", "a site that make watch builds", []string{`root = "public"`, `builder = "hugo"`, `run = ["make", "watch"]`}},
+	{"make, with a target watch without pages", "Makefile=watch:\n\tls *.c | entr make\n", "a program that make watch builds", []string{`builder = true`, `#[server]`}},
+	{"make, with a target watch of a server", "Makefile=site:\n\tpandoc a.md -o public/a.html\nwatch:\n\thugo server\n", "a site that make builds", []string{`root = "public"`, `run = ["make", "site"]`}},
+	{"make, with a server of files", "Makefile=serve:\n\tpython3 -m http.server -d public\n|public/index.html", "a site of plain files", []string{`root = "public"`}},
+	{"make, with a server", "Makefile=serve:\n\tflask run\n", "a server that make serve starts", []string{`static = false`, `run = ["make", "serve"]`, `service = true`}},
+	{"make, with a server beside what it builds", "Makefile=build:\n\tpandoc a.md -o public/a.html\nserve: build\n\tpython3 -m http.server\n", "a site that make builds", []string{`run = ["make", "build"]`}},
 	{"a Go module", "go.mod=module x\n|a.go=package a\n", "a Go module", []string{`run = ["go", "test", "./..."]`}},
 	{"a server in Go", "go.mod=module x\n|main.go=package main\nfunc main() { http.ListenAndServe(\":8123\", nil) }\n", "a server in Go", []string{`ready = "127.0.0.1:8123"   # pages wait until it listens there`, `run = ["bin/server"]`, `static = false`}},
 	{"a program in Go", "go.mod=module x\n|main.go=package main\nfunc main() {}\n", "a Go module", []string{`run = ["go", "test", "./..."]`}},
@@ -59,14 +71,20 @@ func makeProject(t *testing.T, dir, files string) {
 	}
 }
 
-// What init writes is right as it is, for whatever it finds.
-func TestInit(t *testing.T) {
-	// Whether programs are installed is another matter.
+// installBuilders has PATH lead to all programs that init writes into a configuration:
+// whether they are installed is another matter.
+func installBuilders(t *testing.T) {
+	t.Helper()
 	bin := t.TempDir()
 	for _, name := range []string{"sh", "hugo", "jekyll", "mkdocs", "sphinx-build", "eleventy", "astro", "vite", "npm", "make", "go", "cargo"} {
 		testenv.Check(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755))
 	}
 	t.Setenv("PATH", bin)
+}
+
+// What init writes is right as it is, for whatever it finds.
+func TestInit(t *testing.T) {
+	installBuilders(t)
 	for _, tt := range projects {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -103,6 +121,58 @@ func TestInit(t *testing.T) {
 				t.Errorf("once more: %v", err)
 			}
 		})
+	}
+}
+
+// A site in a directory below gets its configuration there, and execlogd says how to use it.
+func TestInitBelow(t *testing.T) {
+	installBuilders(t)
+	dir := t.TempDir()
+	makeProject(t, dir, "docs/mkdocs.yml|docs/docs/index.md=first|setup.py")
+	t.Chdir(dir)
+	if got := adviceOnInit("."); !strings.HasPrefix(got, "in docs there is mkdocs.yml, so this is a site for mkdocs: execlogd init writes ") {
+		t.Errorf("the advice is %q", got)
+	}
+	var printed, about strings.Builder
+	testenv.Check(t, run(t.Context(), []string{"init", "-dry-run"}, &printed, &about))
+	if !strings.HasPrefix(about.String(), "in docs there is mkdocs.yml, so this is for docs/execlogd.toml\n") {
+		t.Errorf("-dry-run says %q", about.String())
+	}
+	out := output(t, dir, "init")
+	if want := "in docs there is mkdocs.yml, so this is a site for mkdocs\nwritten: docs/execlogd.toml\nstart it with: execlogd docs\n"; !strings.HasPrefix(out, want) {
+		t.Errorf("says %q, want %q", out, want)
+	}
+	if text := read(t, "docs/execlogd.toml"); text != printed.String() {
+		t.Errorf("printed %s, and written %s", printed.String(), text)
+	}
+	if got := output(t, dir, "check", "docs"); !strings.HasPrefix(got, "docs/execlogd.toml is right") {
+		t.Errorf("check prints %s", got)
+	}
+	if got := adviceOnInit("."); !strings.HasSuffix(got, ": execlogd docs uses docs/execlogd.toml") {
+		t.Errorf("the advice is %q once it is written", got)
+	}
+}
+
+// Where no configuration is of use, that is said, and none is written.
+func TestInitWithoutUse(t *testing.T) {
+	for files, want := range map[string]string{
+		`package.json={"scripts": {"dev": "next dev"}, "dependencies": {"next": "16"}}`: "package.json depends on next, so this is a site with a server of its own, next dev: start that with npm run dev: it makes pages when they are asked for, and refreshes them itself",
+		"a/conf.py|docs/conf.py|site/mkdocs.yml":                                        "there are sites in docs and site, so this is a repository of several: name the directory of one, as in execlogd init docs",
+	} {
+		dir := t.TempDir()
+		makeProject(t, dir, files)
+		t.Chdir(dir)
+		for _, args := range []string{"init", "init -dry-run"} {
+			if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil || err.Error() != want {
+				t.Errorf("%s: %v, want %s", args, err, want)
+			}
+		}
+		if _, err := os.Stat("execlogd.toml"); err == nil {
+			t.Error("a file is written")
+		}
+		if got := adviceOnInit("."); got != want {
+			t.Errorf("the advice is %q", got)
+		}
 	}
 }
 
@@ -192,10 +262,10 @@ func TestInitWorksAtOnce(t *testing.T) {
 			awaitPage(t, s, tt.path, "first", func() {})
 			save := func() { s.Write(tt.source, "second") }
 			save()
-			if !tt.npm {
+			if !tt.npm && tt.program != "hugo" {
 				save = func() {}
 			}
-			awaitPage(t, s, tt.path, "second", save) // Eleventy says that it watches before it does
+			awaitPage(t, s, tt.path, "second", save) // Eleventy and Hugo say that they watch before they do
 		})
 	}
 

@@ -6,8 +6,10 @@
 //	execlogd init [-dry-run] [directory]
 //	execlogd run [flags] command [argument...]
 //	execlogd check [flags] [directory | file.toml]
-//	execlogd log [-f] [-json]
+//	execlogd log [-f] [-json] [-cluster | -dead]
+//	execlogd relay [flags] [directory]
 //	execlogd reload
+//	execlogd retry [-n] id
 //	execlogd trigger [-n] route [path...]
 //	execlogd watch [flags] [directory...]
 //	execlogd why [flags] path
@@ -21,7 +23,7 @@
 //
 // The exit status is 0 after a signal, 1 when something failed, 2 when the
 // command line is wrong, or 64 if systemd has started it; what was wrong is one
-// line on standard error. run -exit-on-failure, and trigger, have that of the
+// line on standard error. run -exit-on-failure, trigger and retry have that of the
 // command.
 package main
 
@@ -118,7 +120,7 @@ func usageStatus() int {
 
 // commands are what a first argument without a dash names.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
-	"init": initialize, "run": runOnChanges, "check": check, "log": showLog, "reload": reload, "trigger": trigger, "watch": watch, "why": why,
+	"init": initialize, "run": runOnChanges, "check": check, "log": showLog, "relay": relay, "reload": reload, "retry": retry, "trigger": trigger, "watch": watch, "why": why,
 }
 
 // run is the whole program.
@@ -151,7 +153,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // serve runs the daemon.
-func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags, err := daemonFlags("execlogd", usage, args, slices.Sorted(maps.Keys(commands))...)
 	if err != nil {
 		return err
@@ -168,8 +170,8 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
-	opts := daemon.Options{Load: load, Stderr: stderr, Stdin: os.Stdin}
-	if cfg.File == "" && cfg.Static && os.Getenv("NOTIFY_SOCKET") == "" {
+	opts := daemon.Options{Load: load, Stdout: stdout, Stderr: stderr, Stdin: os.Stdin}
+	if cfg.File == "" && cfg.ServesFiles() && os.Getenv("NOTIFY_SOCKET") == "" {
 		opts.Advice = adviceOnInit(cfg.Root)
 	}
 	return daemon.Run(ctx, cfg, opts)
@@ -180,7 +182,9 @@ const usage = `Usage: execlogd [flags] [directory | file.toml]
        execlogd run [flags] command [argument...]
        execlogd check [flags] [directory | file.toml]
        execlogd log [flags]
+       execlogd relay [flags] [directory]
        execlogd reload [flags]
+       execlogd retry [flags] id
        execlogd trigger [flags] route [path...]
        execlogd watch [flags] [directory...]
        execlogd why [flags] path [new-path]
@@ -194,7 +198,9 @@ directory. The other commands:
   run      runs one command when files change
   check    reports the mistakes in a configuration file, and in flags
   log      prints what a running daemon has run
+  relay    tells daemons on other machines what changes in a directory
   reload   makes a running daemon load its configuration again
+  retry    puts a job that has failed into the queue of a cluster again
   trigger  makes a running daemon run a route
   watch    prints the events in directories
   why      explains what a change of a path would do

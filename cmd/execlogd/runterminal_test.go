@@ -286,13 +286,16 @@ func TestCtrlCEndsTheCommandAndExeclogd(t *testing.T) {
 // Ctrl-C does not end execlogd if the command uses the key in another way, as an
 // interpreter does.
 func TestCtrlCForAnInterpreter(t *testing.T) {
-	y := atTerminal(t, "--", "sh", "-c", "trap 'echo interrupted' INT; echo up; until [ -e done ]; do sleep 0.01; done; true")
+	done := filepath.Join(t.TempDir(), "done") // which starts no other run
+	y := atTerminal(t, "--", "sh", "-c", "trap 'echo interrupted' INT; echo up; until [ -e \"$1\" ]; do sleep 0.01; done; true", "sh", done)
 	y.sees(`up\r\n`)
 	for range 3 {
 		y.types(ctrlC)
 		y.sees(`interrupted`)
 	}
-	y.save("done")
+	if err := os.WriteFile(done, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	y.sees(`execlogd: sh: ok after`)
 	y.types(ctrlC) // now it is execlogd's
 	y.ends(0)

@@ -43,8 +43,10 @@ func why(_ context.Context, args []string, stdout, _ io.Writer) error {
 	}
 
 	var routes []router.Route
-	if cfg.Reloads() {
-		routes = append(routes, cfg.PageRoutes(noCallback, noCallback, nil)...)
+	for _, site := range cfg.AllSites() {
+		if site.Reloads() {
+			routes = append(routes, site.PageRoutes(noCallback, noCallback, nil)...)
+		}
 	}
 	for _, c := range cfg.Routes {
 		c.Callback = noCallback
@@ -118,12 +120,18 @@ type change struct {
 
 // change explains a change of one path.
 func (e *explanation) change(c change) {
-	e.line(c.label, "%s", inotify.Quote(c.path)+kindOf(c.path))
+	kind := kindOf(c.path)
+	if isLink(c.path) && slices.ContainsFunc(e.cfg.AllSites(), func(s *config.Config) bool { return s.FollowSymlinks }) {
+		kind = " (a symbolic link)"
+	}
+	e.line(c.label, "%s", inotify.Quote(c.path)+kind)
 	// The path may lead to the roots by symbolic links.
 	real := config.ResolveDir(c.path)
 	roots := e.cfg.Roots()
-	if e.cfg.Serve && !e.cfg.LiveReload {
-		roots = append(roots, e.cfg.Root)
+	for _, site := range e.cfg.AllSites() {
+		if !slices.Contains(roots, site.Root) {
+			roots = append(roots, site.Root)
+		}
 	}
 	found := false
 	for _, root := range roots {
@@ -143,9 +151,9 @@ func (e *explanation) change(c change) {
 			e.line("route", "%s: %s", v.Route, text)
 			page := rel + slashIfDir(c.path)
 			switch {
-			case triggered && v.Route == config.ReloadRoute:
+			case triggered && config.IsPageRoute(v.Route, config.ReloadRoute):
 				e.line("pages", "%s", httpd.Explain(page))
-			case triggered && v.Route == config.NamesRoute:
+			case triggered && config.IsPageRoute(v.Route, config.NamesRoute):
 				e.line("pages", "%s", httpd.ExplainNames(page))
 			}
 		}
@@ -230,6 +238,11 @@ func kindOf(path string) string {
 		return " (a file that is mounted here: writes to it are heard from both sides, but not that it is replaced by a rename where it comes from)"
 	}
 	return ""
+}
+
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&os.ModeSymlink != 0
 }
 
 // slashIfDir is a slash if a directory is at the path.

@@ -23,6 +23,8 @@ func TestParse(t *testing.T) {
 		{"an unknown sequence", "a\x1b[2K\x1b[?25lb\x1b[>4;1mc\x1b(Bd\x1b7e", "abcde"},
 		{"a link", "\x1b]8;;file:///x\x1b\\a.c\x1b]8;;\x1b\\:3 \x1b]0;title\ab", "a.c:3 b"},
 		{"a progress bar", "10%\r\x1b[K20%\r\x1b[32m100%\x1b[m\ndone\r\n", "<green>100%<>\ndone\n"},
+		{"a progress bar of Windows", "10%\r100%\r", "100%"},
+		{"lines of Windows", "a\r\nb\n\nc\rd\n", "a\nb\n\nd\n"},
 		{"sequences that are cut off", "a\x1b[3", "a"},
 		{"a broken sequence", "a\x1b[3\nb\x1b]8;\nc\x1b", "a\nb\nc"},
 		{"other control characters", "a\ab\tc", "a\ab\tc"},

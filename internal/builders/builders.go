@@ -31,7 +31,8 @@ type Builder struct {
 	// program prints when a build begins and ends. They are matched with each line
 	// without the colours of a terminal; any one of a list will do. A build that a
 	// line of Fails was printed in has failed, whatever follows; the lines after that
-	// belong to it until one of Succeeds comes, or none for a moment.
+	// belong to it until one of Succeeds comes, or none for a moment. A group named file
+	// names the one that is built where a program builds several, each by itself.
 	// With Once they are not used: the exit status says it.
 	Begins, Succeeds, Fails []string
 

@@ -93,12 +93,13 @@ var node = withScript([]Builder{
 		Version:  "5.9.3",
 	},
 	{
-		// What it says at the start, that it is watching, is the end of no build.
+		// What it says at the start, that it is watching, is the end of no build. It
+		// builds each style sheet by itself, and an error ends with the name of the one.
 		Name:     "sass",
 		Example:  []string{"sass", "--watch", "scss:public/css"},
 		Begins:   []string{`^Error: `},
-		Succeeds: []string{`^(\[.+\] )?(Compiled|Deleted) `},
-		Fails:    []string{`^Error: `},
+		Succeeds: []string{`^(\[.+\] )?(Compiled (?P<file>.+) to .+\.$|Deleted )`},
+		Fails:    []string{`^Error: `, `^ +(?P<file>\S.*) \d+:\d+ +root stylesheet$`},
 		Packages: []string{"sass"},
 		Version:  "1.108.2",
 	},

@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
 
 // Lines that programs have printed, and whether a build begins (b) with them, has
-// succeeded (s) or has failed (f).
+// succeeded (s) or has failed (f), and the file of which the line says so.
 func TestLines(t *testing.T) {
 	for _, tt := range []struct{ name, line, want string }{
 		{"eleventy", "[11ty] Writing ./_site/index.html from ./index.md (liquid)", ""},
@@ -61,10 +60,13 @@ func TestLines(t *testing.T) {
 		{"tsc", "5:35:29 AM - Found 10 errors. Watching for file changes.", "f"},
 		{"tsc", "5:35:32 AM - Found 0 errors. Watching for file changes.", "s"},
 
-		{"sass", "[2026-11-29 05:35] Compiled scss/main.scss to css/main.css.", "s"},
-		{"sass", "Compiled scss/main.scss to css/main.css.", "s"}, // to a terminal
+		{"sass", "[2026-11-29 05:35] Compiled scss/main.scss to css/main.css.", "s scss/main.scss"},
+		{"sass", "Compiled scss/main.scss to css/main.css.", "s scss/main.scss"}, // to a terminal
 		{"sass", "Sass is watching for changes. Press Ctrl-C to stop.", ""},
 		{"sass", "Error: expected end of rule.", "bf"},
+		{"sass", "  scss/_text.scss 1:8  @use", ""},
+		{"sass", "  scss/main.scss 1:1   root stylesheet", "f scss/main.scss"},
+		{"sass", "[2026-11-29 05:35] Deleted css/main.css.", "s"},
 
 		{"tailwindcss", "≈ tailwindcss v4.3.5", ""},
 		{"tailwindcss", "Done in 293µs", "s"},
@@ -80,6 +82,8 @@ func TestLines(t *testing.T) {
 		{"npm", "[1] 5:35:29 AM - Found 1 error. Watching for file changes.", "f"},
 		{"npm", "[js] [watch] build started (change: \"src/dep.js\")", "b"},
 		{"npm", "[js] is done in 4ms", ""},
+		{"npm", "[css]   scss/main.scss 1:1  root stylesheet", "f scss/main.scss"},
+		{"npm", "[css] [2026-11-29 05:35] Compiled scss/main.scss to css/main.css.", "s scss/main.scss"},
 	} {
 		b, _ := Find(tt.name)
 		var got []byte
@@ -87,14 +91,31 @@ func TestLines(t *testing.T) {
 			letter byte
 			lines  []string
 		}{{'b', b.Begins}, {'s', b.Succeeds}, {'f', b.Fails}} {
-			if slices.ContainsFunc(kind.lines, func(r string) bool { return regexp.MustCompile(r).MatchString(tt.line) }) {
+			if file, ok := match(kind.lines, tt.line); ok {
 				got = append(got, kind.letter)
+				if file != "" {
+					got = append(got, " "+file...)
+				}
 			}
 		}
 		if string(got) != tt.want {
 			t.Errorf("%s: %q is %q, want %q", tt.name, tt.line, got, tt.want)
 		}
 	}
+}
+
+// match reports whether one of the expressions matches, and what its group file has.
+func match(expressions []string, line string) (file string, ok bool) {
+	for _, text := range expressions {
+		r := regexp.MustCompile(text)
+		if found := r.FindStringSubmatch(line); found != nil {
+			if group := r.SubexpIndex("file"); group >= 0 {
+				file = found[group]
+			}
+			return file, true
+		}
+	}
+	return "", false
 }
 
 // The versions are those that the tests in e2e run.

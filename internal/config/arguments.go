@@ -140,6 +140,14 @@ var synonyms = map[string]string{
 	"r": "-restart", "i": "-ignore VALUE", "follow": "-f", "n": "-dry-run",
 }
 
+// withoutFlag says how the daemon does what flags of other programs are for.
+var withoutFlag = map[string]string{
+	"watch": "it watches by itself", "w": "it watches by itself", "reload": "it refreshes pages by itself", "live": "it refreshes pages by itself",
+	"daemon": inForeground, "background": inForeground, "detach": inForeground, "D": inForeground,
+}
+
+const inForeground = "it stays in the foreground, where systemd starts it as a service, or a shell with & behind it"
+
 // An UnknownFlag is the error for a flag that does not exist.
 type UnknownFlag struct {
 	Name string
@@ -178,6 +186,9 @@ func meantFlag(flags *flag.FlagSet, name, value string) string {
 		return "write " + strings.Replace(right, "VALUE", value, 1)
 	}
 
+	if flags.Lookup("livereload") != nil && withoutFlag[name] != "" {
+		return withoutFlag[name] + ": drop it"
+	}
 	if positive, ok := strings.CutPrefix(name, "no-"); ok {
 		if f := flags.Lookup(positive); f != nil && isBool(f) {
 			return "write -" + positive + "=false"
@@ -208,7 +219,7 @@ var booleans = map[string]string{
 func MisplacedValue(arg, word string) string {
 	cfg := new(Config)
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
-	defineKeys(flags, &tables{Report: new(Report)}, append(cfg.keys(), cfg.serverKeys()...))
+	cfg.defineFlags(flags, &tables{Report: new(Report)})
 
 	f, value := flags.Lookup(strings.TrimLeft(arg, "-")), booleans[strings.ToLower(word)]
 	if f == nil || !strings.HasPrefix(arg, "-") || !isBool(f) || value == "" {

@@ -12,14 +12,22 @@ import (
 // whose commands are still to be checked; those of the others have a mistake already.
 func (cfg *Config) Check(r *Report) (routes []*Route) {
 	if cfg.Serve {
-		if cfg.Static && cfg.fromFile("root") && !cfg.namesRoot && !isWorkingDir(filepath.Dir(cfg.Path)) {
+		if cfg.ServesFiles() && cfg.fromFile("root") && !cfg.namesRoot && !isWorkingDir(filepath.Dir(cfg.Path)) {
 			r.Add(KeyPath{}.Key("server").key(), "[server] has no root, and would serve %s, where the file is: name the directory to serve, as in root = \"/srv/www\"", filepath.Dir(cfg.Path))
 		} else if cfg.fromFile("root") {
 			r.check(KeyPath{}.Key("server").Key("root"), cfg.CheckRoot("name another"))
 		}
-		r.checkPatterns(ignorePatterns(cfg.Ignore), cfg.Root)
+		r.checkPatterns(cfg.ignorePatterns(), cfg.Root)
+		cfg.checkCertificates(r)
+		for _, site := range cfg.Sites {
+			if site.Root != "" {
+				r.check(site.table.Key("root"), site.CheckRoot("name another"))
+			}
+			r.checkPatterns(site.ignorePatterns(), site.Root)
+		}
 	}
 
+	cfg.checkBusFiles(r)
 	if at, ok := cfg.StateKey(); ok {
 		r.check(at, checkNewDir("state", cfg.State))
 	}
@@ -27,7 +35,7 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 	exists := filepath.Dir(cfg.Path) // the file is in it
 	for i := range cfg.Routes {
 		c := &cfg.Routes[i]
-		if c.Reload && !cfg.Reloads() {
+		if c.Reload && !slices.ContainsFunc(cfg.AllSites(), (*Config).Reloads) {
 			r.Add(c.table, "route %q has reload = true, and no pages are served: add a [server] table, or take it out", c.Name)
 		}
 		r.checkPatterns(c.patterns(), c.Root)
@@ -73,11 +81,14 @@ func (cfg *Config) StateKey() (at KeyPath, ok bool) {
 	return KeyPath{}.Key("state"), cfg.State != "" && cfg.fromFile("state")
 }
 
-// Notes returns what is, or may be, wrong with the patterns.
+// Notes returns what is, or may be, wrong with the patterns and the names of pages.
 func (cfg *Config) Notes() Mistakes {
 	r := cfg.NewReport()
-	if cfg.Reloads() {
-		r.notePatterns("", ignorePatterns(cfg.Ignore), cfg.Root)
+	for _, site := range cfg.AllSites() {
+		site.notePages(r)
+		if site.Reloads() {
+			r.notePatterns("", site.ignorePatterns(), site.Root)
+		}
 	}
 	for i := range cfg.Routes {
 		r.noteRoute(fmt.Sprintf("route %q: ", cfg.Routes[i].Name), &cfg.Routes[i])

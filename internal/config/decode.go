@@ -89,6 +89,18 @@ func path(to *string, want string) decoder {
 	}
 }
 
+// accessLog decodes where requests are logged.
+func accessLog(to *string) decoder {
+	file := path(to, `"stdout", "journal" or a file, as in "/var/log/execlogd/access.log"`)
+	return func(t *tables, v value) {
+		if v.is == AccessToStdout || v.is == AccessToJournal {
+			*to = v.is.(string)
+			return
+		}
+		file(t, v)
+	}
+}
+
 // directory decodes the path of a directory, and makes it absolute.
 func directory(to *string) decoder { return path(to, `a directory, as in "site"`) }
 
@@ -176,6 +188,15 @@ func readiness(to *job.Service) decoder {
 	})
 }
 
+// address decodes an address to listen on.
+func address(to *string) decoder {
+	return parsed(to, `an address with a port, as in "127.0.0.1:9100"`, func(s string) (string, bool) {
+		host, port, err := net.SplitHostPort(s)
+		_, noPort := strconv.ParseUint(port, 10, 16)
+		return s, err == nil && noPort == nil && host != ""
+	})
+}
+
 func number(to *int, least, most, example int) decoder {
 	want := fmt.Sprintf("a number from %d to %d, as in %d", least, most, example)
 	return func(t *tables, v value) {
@@ -188,6 +209,33 @@ func number(to *int, least, most, example int) decoder {
 	}
 }
 
+// AddressFlags returns the flags for an address to listen on. The host may be empty.
+func AddressFlags(host, port string) string {
+	flags := "-port " + port
+	if host != "" {
+		flags = "-host " + host + " " + flags
+	}
+	return flags
+}
+
+// host decodes an address to listen on.
+func host(to *string) decoder {
+	decode := text(to, `an address, as in "127.0.0.1"`)
+	return func(t *tables, v value) {
+		s, _ := v.is.(string)
+		host, port, err := net.SplitHostPort(s)
+		if _, notNumber := strconv.ParseUint(port, 10, 16); err != nil || notNumber != nil {
+			decode(t, v)
+			return
+		}
+		right := fmt.Sprintf("host = %q and port = %s", host, port)
+		if v.flag {
+			right = AddressFlags(host, port)
+		}
+		t.Add(v.at, "%s is %q: write %s", v.label, s, right)
+	}
+}
+
 // port decodes the port of the server, which is then the one that is wanted.
 func port(cfg *Config) decoder {
 	decode := number(&cfg.Port, 0, 65535, 8000)
@@ -195,8 +243,12 @@ func port(cfg *Config) decoder {
 		cfg.AnyPort = false
 		s, _ := v.is.(string)
 		if host, port, err := net.SplitHostPort(s); err == nil && v.flag {
-			right := strings.TrimPrefix("-host "+host+" -port "+port, "-host  ")
+			right := AddressFlags(host, port)
 			t.Add(v.at, "%s is %q: write %s", v.label, s, right)
+			return
+		}
+		if n, err := net.LookupPort("tcp", s); err == nil && v.flag && strings.ContainsFunc(s, unicode.IsLetter) {
+			t.Add(v.at, "%s is %q: write %[1]s %[3]d", v.label, s, n)
 			return
 		}
 		decode(t, v)

@@ -59,12 +59,13 @@ func parse(file, dir string, text []byte) (Config, Mistakes) {
 		return Config{}, Mistakes{t.syntaxError(err)}
 	}
 	t.table(value{is: content}, cfg.keys())
+	cfg.decodeSites(t)
 	t.checkNames(&cfg)
 	if server, ok := content["server"].(map[string]any); ok {
 		_, cfg.namesRoot = server["root"]
 	}
 
-	serves := cfg.Serve && (cfg.Static || cfg.LiveReload)
+	serves := cfg.Serve && cfg.hasContent()
 	if len(cfg.Routes) == 0 && !serves && len(t.mistakes) == 0 {
 		t.Add(KeyPath{}, "there is nothing to do: add a [[route]], or a [server] table with static or livereload")
 	}
@@ -89,9 +90,14 @@ func (t *tables) syntaxError(err error) Mistake {
 // that are not there, and routes that come after each other in a cycle.
 func (t *tables) checkNames(cfg *Config) {
 	first := make(map[string]*Route)
+	queues := make(map[string]*Route)
 	var routes []*router.Route
 	for i := range cfg.Routes {
 		c := &cfg.Routes[i]
+		if other := queues[c.Queue]; other != nil && c.Queue != "" {
+			t.Add(c.At("queue"), "route %q: its queue %q is that of route %q: give it one of its own", c.Name, c.Queue, other.Name)
+		}
+		queues[c.Queue] = c
 		if other := first[c.Name]; other == nil {
 			first[c.Name], routes = c, append(routes, &c.Route)
 		} else if c.Name != "" {
@@ -113,7 +119,9 @@ func (t *tables) checkNames(cfg *Config) {
 			t.Add(at.Text(name), "after names a route %q that is not there: %s", name, want)
 		}
 	}
-	check(KeyPath{}.Key("server").Key("after"), cfg.After)
+	for _, site := range cfg.AllSites() {
+		check(site.table.Key("after"), site.After)
+	}
 	for _, c := range cfg.Routes {
 		check(c.At("after"), c.After)
 	}

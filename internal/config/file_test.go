@@ -202,11 +202,14 @@ func TestMistakes(t *testing.T) {
 		{"[server]\nprot = 1", `x.toml:2:1: unknown key "prot": is port meant?`},
 		{"[server]\nallow-host = 'a'", `x.toml:2:1: unknown key "allow-host": is allow_host meant?`},
 		{"[server]\nPort = 1", `x.toml:2:1: unknown key "Port": is port meant?`},
-		{"port = 1", `x.toml:1:1: unknown key "port": port belongs to [server]; here is log_level, log_format, control, idle_exit, stop_grace, state, jobs, server, route`},
+		{wrongRoute("command = 'make'"), `x.toml:4:1: unknown key "command": is run meant?`},
+		{"[server]\ndirectory = 'x'", `x.toml:2:1: unknown key "directory": is root meant?`},
+		{"[server]\nhost = 'localhost:80'", `x.toml:2:8: host is "localhost:80": write host = "localhost" and port = 80`},
+		{"port = 1", `x.toml:1:1: unknown key "port": port belongs to [server]; here is log_level, log_format, control, idle_exit, stop_grace, state, metrics, jobs, bus, server, route`},
 		{"[server]\nrun = ['x']", `x.toml:2:1: unknown key "run": run belongs to a [[route]]; here is root, `},
 		{wrongRoute("on_failure = 'stop'"), `x.toml:4:14: route "x" has on_failure = "stop", which is for a program that goes on running: add service = true, or want "cancel"`},
 		{wrongRoute("log_level = 'info'"), `x.toml:4:1: unknown key "log_level": log_level belongs to the top of the file; here is name, `},
-		{"colour = 1", `x.toml:1:1: unknown key "colour": want one of log_level, log_format, control, idle_exit, stop_grace, state, jobs, server, route`},
+		{"colour = 1", `x.toml:1:1: unknown key "colour": want one of log_level, log_format, control, idle_exit, stop_grace, state, metrics, jobs, bus, server, route`},
 		{"a.b.c = 1", `x.toml:1:1: unknown key "a": want one of`},
 		{"[[route]]\nname = 'x'\nrun = ['x']\n[route.on.busy]", `x.toml:4:8: unknown key "on": want one of`},
 		{"[rout]\nname = 'x'", `x.toml:1:2: unknown key "rout": is route meant?`},
@@ -271,6 +274,7 @@ func TestMistakes(t *testing.T) {
 		{wrongRoute("builder = true\nready = ':80'"), `x.toml:5:9: route "x" has builder and ready: `},
 		{wrongRoute("builder = true\nretries = 1"), `x.toml:5:11: route "x" has builder and retries: `},
 		{wrongRoute("builder = true\non_busy = 'restart'"), `x.toml:5:11: route "x" has builder and on_busy: `},
+		{wrongRoute("builder = true\nstdin = 'json'"), `x.toml:5:9: route "x" has builder and stdin: `},
 		{wrongRoute("builder = true\nper = 'file'"), `x.toml:5:7: route "x" has builder and per = "file": `},
 
 		// Names.
@@ -356,7 +360,7 @@ func TestFileHasTheFlags(t *testing.T) {
 		}
 		known = slices.Delete(known, i, i+1)
 	}
-	if want := []string{"jobs", "server", "route", "after"}; !slices.Equal(known, want) {
+	if want := []string{"jobs", "server", "route", "site", "types", "cache_size", "cache_files", "error_pages", "redirects", "headers", "after"}; !slices.Equal(known, want) {
 		t.Errorf("in the file alone are %q, want %q", known, want)
 	}
 }
@@ -385,6 +389,8 @@ func FuzzFile(f *testing.F) {
 		"[a.b]\nc.d = 0x1F\n[a]\nb.e = 1\n[[f]]\n[f.g]\n[[f]]\n[f.g]\nh = [[1.5e3, -inf], {i.j = 01, i.k = 1_0}]\n",
 		"a = [1,]\nb = {}\nb.c = 1\n[b]\n[[a]]\n[b.d]\na = 1979-05-32\n\r\n",
 		"[[route]]\nname = 'x'\nrun = ['x']\n[[route]]\nname = 'x'\nrun = [[1]]\nafter = ['x', 'y']\n",
+		"[server]\nredirects = [{from = 'a', to = '/b'}, {}, 1, {from = '/a', to = \"\\n\", query = {\"\\n\" = 1}}]\nspa = \"\\n\"\ntypes = {\".\\n\" = 'x', '.x' = \"\\n\"}\n",
+		"[server]\nheaders = [{for = '/a', values = {\"A\\n\" = 'b', B = \"\\n\"}}, 1, {for = 'a'}]\nerror_pages = {\"4\\n\" = 'a', 404 = \"../\\n\"}\n[[server.redirects]]\nfrom = '/:a/:a'\nto = '/'\n",
 		"a = " + strings.Repeat("[", 40) + strings.Repeat("]", 40),
 		strings.Repeat("a.", 40) + "a = 1\n[" + strings.Repeat("b.", 40) + "b]\n",
 	} {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/execlog/execlogd/httpd"
 )
 
 // A UsageError is a command line that is wrong.
@@ -106,7 +108,10 @@ func defineKeys(flags *flag.FlagSet, t *tables, keys []key) {
 
 // Choices returns the words that the flag for a key takes; nil if it takes others.
 func Choices(flag string) []string {
-	for _, k := range slices.Concat(new(Config).keys(), new(Route).keys()) {
+	if flag == "editor" {
+		return httpd.Editors()
+	}
+	for _, k := range slices.Concat(new(Config).keys(), new(Config).serverKeys(), new(Route).keys()) {
 		if flagName(k.name) != flag {
 			continue
 		}

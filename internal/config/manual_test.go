@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestExampleFileNamesTheDefaults(t *testing.T) {
 	if !reflect.DeepEqual(as, is) {
 		t.Errorf("as it is        %+v\nwith the comments %+v", as, is)
 	}
-	for _, name := range keyNames(append(new(Config).keys(), new(Config).serverKeys()...)) {
+	for _, name := range keyNames(slices.Concat(new(Config).keys(), new(Bus).keys(), new(Config).serverKeys())) {
 		if !strings.Contains(all, name) && name != "jobs" && name != "control" {
 			t.Errorf("no %s in the example", name)
 		}
@@ -52,9 +53,9 @@ func TestExampleFileNamesTheDefaults(t *testing.T) {
 
 func TestManualHasEveryKey(t *testing.T) {
 	text := read(t, manual)
-	for _, keys := range [][]key{new(Config).keys(), new(Config).serverKeys(), new(Route).keys()} {
+	for _, keys := range [][]key{new(Config).keys(), new(Bus).keys(), new(Config).serverKeys(), new(Config).siteKeys(), new(Route).keys()} {
 		for _, name := range keyNames(keys) {
-			if name != "server" && name != "route" && !strings.Contains(text, "\n.It Ic "+name+"\n") {
+			if name != "server" && name != "bus" && name != "route" && name != "site" && !strings.Contains(text, "\n.It Ic "+name+"\n") {
 				t.Errorf("execlogd.toml(5) has no %s", name)
 			}
 		}

@@ -26,27 +26,53 @@ const (
 // HTTP returns the options of the HTTP server. Watches is for its status page.
 func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Options {
 	o := httpd.Options{
-		NoLiveReload: !cfg.LiveReload,
-		NoInject:     !cfg.Inject,
-		Sync:         cfg.Sync,
-		Logger:       log,
-		Watches:      watches,
-		AllowHosts:   cfg.AllowHosts,
-		AllowOrigins: cfg.AllowOrigins,
-		Editor:       cfg.Editor,
-		CORS:         cfg.CORS,
-		Grace:        cfg.StopGrace,
+		NoLiveReload:   !cfg.LiveReload,
+		NoInject:       !cfg.Inject,
+		Sync:           cfg.Sync,
+		Logger:         log,
+		Watches:        watches,
+		AllowHosts:     cfg.AllowHosts,
+		AllowOrigins:   cfg.AllowOrigins,
+		Editor:         cfg.Editor,
+		CORS:           cfg.CORS,
+		Types:          cfg.Types,
+		CacheBytes:     int64(cfg.CacheSize) << 20,
+		CacheFiles:     cfg.CacheFiles,
+		SPA:            cfg.SPA,
+		FollowSymlinks: cfg.FollowSymlinks,
+		Compress:       cfg.Compress,
+		Precompressed:  cfg.Precompressed,
+		CleanURLs:      cfg.CleanURLs,
+		ErrorPages:     cfg.ErrorPages,
+		Redirects:      cfg.Redirects,
+		Headers:        cfg.Headers,
+		NoRuleFiles:    !cfg.RuleFiles,
+		Proxies:        cfg.Proxies,
+		Grace:          cfg.StopGrace,
+
+		MaxConnections:           cfg.MaxConnections,
+		MaxConnectionsPerAddress: cfg.MaxConnectionsPerAddress,
 	}
 
-	if cfg.Static {
+	if cfg.CacheSize == 0 || cfg.CacheFiles == 0 {
+		o.CacheFiles = -1
+	}
+	for _, key := range cfg.TLSKey {
+		o.Private = append(o.Private, key, Resolve(key))
+	}
+	if !cfg.Static {
+		return o
+	}
+	if cfg.ServesFiles() {
 		o.Root, o.Wait = cfg.Root, cfg.MakesRoot()
 	}
-	if cfg.Static {
-		// A configuration may have secrets in the environment of jobs, whether it is used or not.
-		o.Private = []string{filepath.Join(cfg.Root, DefaultFile)}
-	}
-	if cfg.Static && cfg.File != "" {
+	// A configuration may have secrets in the environment of jobs, whether it is used or not.
+	o.Private = append(o.Private, filepath.Join(cfg.Root, DefaultFile))
+	if cfg.File != "" {
 		o.Private = slices.Compact(append(o.Private, cfg.Path, Resolve(cfg.Path)))
+	}
+	if cfg.AccessLog != "" && cfg.AccessLog != AccessToStdout && cfg.AccessLog != AccessToJournal {
+		o.Private = append(o.Private, cfg.AccessLog)
 	}
 	return o
 }
@@ -57,7 +83,7 @@ func (cfg *Config) HTTP(log *slog.Logger, watches func() []httpd.Watch) httpd.Op
 // written that concern a page.
 func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(path string) bool) []router.Route {
 	reload := router.Route{
-		Name:     ReloadRoute,
+		Name:     cfg.RouteName(ReloadRoute),
 		Roots:    []string{cfg.Root},
 		Ignore:   cfg.Ignore,
 		Hidden:   cfg.Hidden,
@@ -77,21 +103,26 @@ func (cfg *Config) PageRoutes(refresh, recheck router.Callback, concerns func(pa
 	}
 
 	names := reload
-	names.Name, names.Mask, names.Callback = NamesRoute, nameEvents, recheck
+	names.Name, names.Mask, names.Callback = cfg.RouteName(NamesRoute), nameEvents, recheck
 	names.Delay = max(cfg.Delay, defaultDelay) + max(cfg.Debounce, 0)
 	return []router.Route{reload, names}
 }
 
-// sourcesSuffix ends the name of a route for the sources of a builder. It is in no name
-// of a file.
-const sourcesSuffix = " sources"
+// These end the names of routes for what a builder reads and writes. They are in no name of a
+// file.
+const (
+	sourcesSuffix = " sources"
+	outputSuffix  = " output"
+)
 
 // SourcesRoute returns a route for the sources of a builder: what changes below its root
 // and is neither ignored, by git either, nor written by it.
 func (cfg *Config) SourcesRoute(c *Route, note router.Callback) router.Route {
 	ignore := slices.Concat(c.Ignore, c.Outputs, []string{"node_modules/"})
-	if rel, ok := Below(c.Root, cfg.Root); ok && rel != "." && cfg.Reloads() {
-		ignore = append(ignore, "/"+literal.Replace(rel)+"/")
+	if pages := cfg.SiteOf(c.Name); pages.Reloads() {
+		if rel, ok := Below(c.Root, pages.Root); ok && rel != "." {
+			ignore = append(ignore, "/"+literal.Replace(rel)+"/")
+		}
 	}
 	return router.Route{
 		Name: c.Name + sourcesSuffix, Roots: c.Roots, Ignore: ignore, Hidden: c.Hidden, IgnoreFiles: true, ReadOnly: true,
@@ -100,8 +131,31 @@ func (cfg *Config) SourcesRoute(c *Route, note router.Callback) router.Route {
 	}
 }
 
-// IsSourcesRoute reports whether a name is that of a SourcesRoute.
-func IsSourcesRoute(name string) bool { return strings.HasSuffix(name, sourcesSuffix) }
+// OutputRoute returns a route for what changes below the root of the pages, for a builder of
+// which nothing else says when it builds.
+func (cfg *Config) OutputRoute(c *Route, note router.Callback) router.Route {
+	pages := cfg.SiteOf(c.Name)
+	return router.Route{
+		Name: c.Name + outputSuffix, Roots: []string{pages.Root}, Ignore: pages.Ignore, Hidden: pages.Hidden, ReadOnly: true,
+		Mask: router.Reload | inotify.Create | inotify.Delete | inotify.MovedFrom, Delay: none, Debounce: none, Quiet: none, Settle: none, Hold: none,
+		Callback: note,
+	}
+}
+
+// workSuffix is what the name of a route that does jobs has, beside that of the route of the
+// file.
+const workSuffix = " works"
+
+// WorkRoute returns the name of the route that does the jobs of the queue of a route.
+func WorkRoute(route string) string { return route + workSuffix }
+
+// WorksFor returns the route for which one of that name does jobs.
+func WorksFor(name string) (route string, ok bool) { return strings.CutSuffix(name, workSuffix) }
+
+// IsNoteRoute reports whether a name is that of a SourcesRoute or an OutputRoute.
+func IsNoteRoute(name string) bool {
+	return strings.HasSuffix(name, sourcesSuffix) || strings.HasSuffix(name, outputSuffix)
+}
 
 // literal makes a path a pattern that matches it alone.
 var literal = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "{", `\{`)
@@ -109,11 +163,12 @@ var literal = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "{
 // Reloads reports whether there are pages to refresh.
 func (cfg *Config) Reloads() bool { return cfg.Serve && cfg.LiveReload }
 
-// PagesAfter returns the names of the routes that pages wait for.
+// PagesAfter returns the names of the routes that pages of the site wait for. A builder, and
+// a route with reload, that no site names is for those of [server].
 func (cfg *Config) PagesAfter() []string {
 	after := slices.Clone(cfg.After)
 	for _, c := range cfg.Routes {
-		if c.Reload || c.IsBuilder {
+		if (c.Reload || c.IsBuilder) && len(cfg.Hosts) == 0 && cfg.SiteOf(c.Name) == cfg {
 			after = append(after, c.Name)
 		}
 	}
@@ -155,8 +210,10 @@ func (cfg *Config) withPredecessors(names []string) (all []*Route) {
 // Roots returns what the routes listen to, each once: directories, and files.
 func (cfg *Config) Roots() []string {
 	roots := make(map[string]bool)
-	if cfg.Reloads() {
-		roots[cfg.Root] = true
+	for _, site := range cfg.AllSites() {
+		if site.Reloads() {
+			roots[site.Root] = true
+		}
 	}
 	for _, c := range cfg.Routes {
 		for _, root := range c.Roots {
@@ -168,13 +225,22 @@ func (cfg *Config) Roots() []string {
 
 // WaitsFor reports whether a root need not exist at the start.
 func (cfg *Config) WaitsFor(root string) bool {
-	isOfPages := cfg.Reloads() && root == cfg.Root
-	return isOfPages && cfg.MakesRoot() || slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
+	return cfg.HasPages(root) && cfg.MakesRoot() || slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Wait && c.Root == root })
 }
 
 // MakesRoot reports whether a route that runs at the start may make the root of the pages.
 func (cfg *Config) MakesRoot() bool {
 	return slices.ContainsFunc(cfg.Routes, func(c Route) bool { return c.Start && c.HasCommand() })
+}
+
+// Writes reports whether a directory is, or is in, one of the outputs of the route that are
+// named without wildcards.
+func (c *Route) Writes(dir string) bool {
+	rel, ok := Below(c.Root, dir)
+	return ok && slices.ContainsFunc(c.Outputs, func(output string) bool {
+		_, below := Below(strings.Trim(output, "/"), rel)
+		return below
+	})
 }
 
 // CheckRoot says what is wrong with the root of the pages. Instead is what can be done

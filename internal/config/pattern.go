@@ -35,15 +35,15 @@ func (c *Route) patterns() []pattern {
 	)
 }
 
-// ignorePatterns are the patterns of ignore in [server], or of a flag -ignore.
-func ignorePatterns(globs []string) []pattern {
-	return patternsOf("ignore", KeyPath{}.Key("server").Key("ignore"), globs)
+// ignorePatterns are the patterns of ignore of the site, or of a flag -ignore.
+func (cfg *Config) ignorePatterns() []pattern {
+	return patternsOf("ignore", cfg.table.Key("ignore"), cfg.Ignore)
 }
 
 // CheckIgnore returns a UsageError for the first pattern of a flag -ignore that
 // cannot be meant below the roots.
 func CheckIgnore(globs []string, roots ...string) error {
-	return checkFlags(ignorePatterns(globs), new(Report), roots...)
+	return checkFlags(patternsOf("ignore", KeyPath{}, globs), new(Report), roots...)
 }
 
 // checkFlags returns a UsageError for the first pattern that cannot be meant and is
@@ -219,6 +219,9 @@ func (p pattern) elsewhere(roots []string) (dir string, ok bool) {
 // begins with a prefix.
 func (r *Report) noteRoute(prefix string, c *Route) {
 	r.notePatterns(prefix, c.patterns(), c.Roots...)
+	if c.Service.Builds != nil {
+		r.noteSources(prefix, c)
+	}
 	for _, conflict := range c.Conflicts() {
 		r.Add(c.At("match").Text(conflict.Pattern), "%spattern %q in match lets nothing in: the pattern %q keeps all of it out", prefix, conflict.Pattern, conflict.By)
 	}
@@ -230,4 +233,51 @@ func (r *Report) notePatterns(prefix string, patterns []pattern, roots ...string
 			r.Add(p.keyPath(), "%spattern %q in %s: %s", prefix, p.glob, p.key, note)
 		}
 	}
+}
+
+// noteSources reports patterns in match of a builder that seem to be for its sources, which
+// it builds without being started again.
+func (r *Report) noteSources(prefix string, c *Route) {
+	for _, glob := range c.Patterns {
+		isKnown := c.builder != nil && slices.Contains(c.builder.Match, glob)
+		if !isKnown && isForSources(glob, c.Root) {
+			r.Add(c.At("match").Text(glob), "%spattern %q in match: each save of such a file starts the program again: name only files that it does not watch itself, such as its own configuration", prefix, glob)
+		}
+	}
+}
+
+// sourceTypes are the ends of names of files that builders watch, and that hold no
+// configuration.
+var sourceTypes = []string{
+	".md", ".markdown", ".rst", ".adoc", ".html", ".htm", ".njk", ".liquid", ".pug", ".hbs", ".erb", ".tmpl",
+	".css", ".scss", ".sass", ".less", ".ts", ".tsx", ".jsx", ".vue", ".svelte", ".astro",
+}
+
+// isForSources reports whether a pattern is for all files, for those of a type that sources
+// have, or for a directory in which there is one.
+func isForSources(glob, root string) bool {
+	names := strings.Split(strings.TrimPrefix(glob, "/"), "/")
+	last := len(names) - 1
+	for last > 0 && slices.Contains([]string{"", "*", "**"}, names[last]) {
+		last--
+	}
+	name := names[last]
+	switch {
+	case slices.Contains([]string{"*", "**", "*.*"}, name):
+		return true
+	case strings.HasPrefix(name, "*."):
+		types := strings.Split(strings.Trim(name[2:], "{}"), ",")
+		return slices.ContainsFunc(types, func(t string) bool { return slices.Contains(sourceTypes, "."+t) })
+	case last == len(names)-1:
+		return false // a file by its name
+	}
+
+	const enough = 1000
+	dir, err := os.Open(filepath.Join(root, filepath.Join(names[:last+1]...)))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	found, _ := dir.Readdirnames(enough)
+	return slices.ContainsFunc(found, func(name string) bool { return slices.Contains(sourceTypes, filepath.Ext(name)) })
 }

@@ -3,7 +3,10 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/execlog/execlogd/internal/testenv"
 )
 
 // Patterns that may match are not refused.
@@ -50,6 +53,37 @@ func TestOutputsOutsideTheRoot(t *testing.T) {
 	} {
 		if got := (pattern{key: "outputs", glob: glob}).note([]string{src}); got != want {
 			t.Errorf("outputs = %q: %q, want %q", glob, got, want)
+		}
+	}
+}
+
+// A builder is started again by its configuration, and not by what it builds.
+func TestBuilderMatchesSources(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"src/a.md", "plugins/a.rb"} {
+		path := filepath.Join(dir, name)
+		testenv.Check(t, os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600))
+	}
+	for glob, want := range map[string]bool{
+		"**": true, "/**": true, "*": true, "*.md": true, "/src/*.{scss,css}": true, "src/**/*.ts": true, "src/": true, "/src/**": true, "src": false,
+		"/hugo.toml": false, "*.toml": false, "/vite.config.*": false, "/.env*": false, "plugins/": false, "none/": false, "tailwind.config.ts": false, "*.config.ts": false,
+	} {
+		if got := isForSources(glob, dir); got != want {
+			t.Errorf("%s is for sources: %v, want %v", glob, got, want)
+		}
+	}
+
+	notes := func(route string) Mistakes {
+		cfg := mustParse(t, "[[route]]\nname = 'x'\n"+route)
+		cfg.Routes[0].Root = dir
+		return cfg.Notes()
+	}
+	if got := notes("run = ['x']\nbuilder = true\nmatch = ['x.toml', '*.md']"); len(got) != 1 || !strings.HasPrefix(got[0].Error(), `x.toml:5:20: route "x": pattern "*.md" in match: each save`) {
+		t.Errorf("got %v", got)
+	}
+	for _, route := range []string{"run = ['x']\nmatch = '*.md'", "builder = 'vite'", "builder = 'mkdocs'\nmatch = '*.md'"} {
+		if got := notes(route); len(got) > 0 {
+			t.Errorf("%s: %v", route, got)
 		}
 	}
 }

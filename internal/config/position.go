@@ -29,6 +29,12 @@ func (p KeyPath) Element(i int) KeyPath { return p.Key(strconv.Itoa(i)) }
 // string at p if that is s. There is none for what a flag has added to an array.
 func (p KeyPath) Text(s string) KeyPath { return KeyPath{path: p.path, text: s} }
 
+// top returns the first key.
+func (p KeyPath) top() string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(p.path, "\x00"), "\x00")
+	return first
+}
+
 // key returns the path of the key of the value at p.
 func (p KeyPath) key() KeyPath { return KeyPath{path: p.path, ofKey: true} }
 

@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/execlog/execlogd/bus"
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/builders"
 	"github.com/execlog/execlogd/job"
@@ -35,8 +37,16 @@ type Route struct {
 	OnFailureRun  job.Command
 	Notify        bool
 	Reload        bool
-	Start         bool
-	ChangedOnly   bool
+	Shared        string // the name by which other machines know Root; empty if it is not shared
+
+	// Queue is the queue of the cluster that does what the route has to run; empty if this
+	// machine does. With Work this machine takes jobs of it.
+	Queue   string
+	Work    bool
+	AckWait time.Duration
+
+	Start       bool
+	ChangedOnly bool
 
 	recursive bool
 	table     KeyPath // in the file
@@ -86,6 +96,7 @@ func (c *Route) keys() []key {
 	return []key{
 		{"name", routeName(&c.Name), nil, ""},
 		{"root", path(&c.Root, `a directory or a file, as in "src"`), nil, ""}, // -path
+		{"shared", shared(&c.Shared), nil, ""},
 		{"wait", boolean(&c.Wait), nil, "watch a -path that does not exist yet as soon as it does"},
 		{"match", patterns(Patterns{List: &c.Patterns}), nil, "run only when a file that matches this `pattern` changes (may be repeated)"},
 		{"ignore", patterns(Patterns{&c.Hidden, &c.Ignore}), nil, "ignore files that match this `pattern` (may be repeated; in addition to hidden and\ntemporary files, which an empty pattern removes from the list)"},
@@ -133,6 +144,9 @@ func (c *Route) keys() []key {
 		{"reload", boolean(&c.Reload), nil, ""},
 		{"start", boolean(&c.Start), nil, ""}, // -postpone
 		{"catch_up", boolean(&c.CatchUp), nil, ""},
+		{"queue", busName(&c.Queue), nil, ""},
+		{"work", boolean(&c.Work), nil, ""},
+		{"ack_wait", duration(&c.AckWait, none), nil, ""},
 	}
 }
 
@@ -275,12 +289,26 @@ func (t *tables) checkRoute(c *Route) {
 		wrong("retries", "route %q has builder and retries: the program builds again by itself; take retries out")
 	case c.Service.Builds != nil && c.OnBusy != router.Queue:
 		wrong("on_busy", "route %q has builder and on_busy: the program sees to changes itself while it builds; take on_busy out")
+	case c.Service.Builds != nil && c.Service.Input != job.NoInput:
+		wrong("stdin", "route %q has builder and stdin: the program finds out itself what has changed, and its standard input stays open and empty; take stdin out")
 	case c.IsBuilder && c.PerFile():
 		wrong("per", `route %q has builder and per = "file": a builder is one program for all files`)
 	case c.IsService && c.PerFile():
 		wrong("per", `route %q has service = true and per = "file": a service is one program for all files`)
 	case c.IsService && len(c.Service.Leave) > 0:
 		t.Add(c.At("leave").Element(0), "route %q has leave, which is for commands that end: a service is started again with nothing left of it", c.Name)
+	case c.Queue == "" && (c.Work || c.AckWait != 0):
+		wrong("", `route %q has work or ack_wait, which are for the jobs of a queue: name it, as in queue = "thumbs"`)
+	case c.AckWait != 0 && c.AckWait < bus.MinAckWait:
+		wrong("ack_wait", "route %q has an ack_wait of less than a second, in which a machine that is busy cannot say that it is there: raise it")
+	case c.Queue != "" && c.IsService:
+		wrong("queue", "route %q has queue, and a program that goes on running: jobs are for commands that end; take queue out")
+	case c.Queue != "" && !c.HasCommand():
+		wrong("queue", "route %q has queue and nothing to run: add run or shell")
+	case c.Queue != "" && c.ChangedOnly:
+		wrong("changed_only", "route %q has queue and changed_only: the machines do not know what another one has done; take changed_only out")
+	case c.Queue != "" && c.OnBusy != router.Queue:
+		wrong("on_busy", "route %q has queue and on_busy: what changes while a job waits is done with it, and what changes later is another job; take on_busy out")
 	case c.IsService && !c.HasCommand():
 		wrong("", "route %q has service = true and nothing to run: add run or shell")
 	}

@@ -98,10 +98,23 @@ func (t *tables) table(v value, keys []key) {
 	}
 }
 
+// otherKeys are keys of other programs, with what they may be here.
+var otherKeys = map[string]string{
+	"command": "run", "cmd": "run", "exec": "run", "script": "shell",
+	"watch": "match", "files": "match", "paths": "match", "pattern": "match", "patterns": "match", "glob": "match", "include": "match",
+	"exclude": "ignore", "output": "outputs", "depends": "after", "needs": "after",
+	"directory": "root dir", "cwd": "dir", "path": "root", "address": "host", "bind": "host", "listen": "host",
+}
+
 // meantKey says what an unknown key may have been meant to be, in its table or in
 // another.
 func meantKey(name string, keys []key) string {
 	here := keyNames(keys)
+	for meant := range strings.FieldsSeq(otherKeys[strings.ToLower(name)]) {
+		if slices.Contains(here, meant) {
+			return fmt.Sprintf("is %s meant?", meant)
+		}
+	}
 	if meant := Nearest(name, here); meant != "" {
 		return fmt.Sprintf("is %s meant?", meant)
 	}
@@ -109,7 +122,7 @@ func meantKey(name string, keys []key) string {
 	for _, other := range []struct {
 		table string
 		keys  []key
-	}{{"[server]", new(Config).serverKeys()}, {"a [[route]]", new(Route).keys()}, {"the top of the file", new(Config).keys()}} {
+	}{{"[server]", new(Config).serverKeys()}, {"a [[site]]", new(Config).siteKeys()}, {"a [[route]]", new(Route).keys()}, {"the top of the file", new(Config).keys()}} {
 		if meant := Nearest(name, keyNames(other.keys)); meant != "" {
 			return fmt.Sprintf("%s belongs to %s; here is %s", meant, other.table, strings.Join(here, ", "))
 		}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -151,13 +152,22 @@ func nearest(here string, places [][]string) int {
 	return found
 }
 
-// severalError says how to choose one of several daemons.
+// severalError says how to choose one of several daemons. Each is told by a directory that
+// no other is at work in, if it has one: the files of services lie in one directory.
 func severalError(sockets []string, places [][]string) error {
+	users := make(map[string]int)
+	for _, dirs := range places {
+		for _, dir := range slices.Compact(slices.Sorted(slices.Values(dirs))) {
+			users[dir]++
+		}
+	}
+
 	var all []string
 	for i, socket := range sockets {
 		one := "-control " + socket
-		if len(places[i]) > 0 {
-			one = "that of " + places[i][0] + " is " + one
+		if dirs := places[i]; len(dirs) > 0 {
+			own := max(slices.IndexFunc(dirs, func(dir string) bool { return users[dir] == 1 }), 0)
+			one = "that of " + dirs[own] + " is " + one
 		}
 		all = append(all, one)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/internal/runnable"
+	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
 
@@ -85,6 +86,8 @@ func (d *daemon) serveControl(ctx context.Context, ln net.Listener) error {
 	if d.runner != nil {
 		mux.HandleFunc("GET /log", d.serveLog)
 		mux.HandleFunc("POST /trigger", d.serveTrigger)
+		mux.HandleFunc("GET /dead", d.serveDead)
+		mux.HandleFunc("POST /retry", d.serveRetry)
 	}
 	srv := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
@@ -122,14 +125,17 @@ func (d *daemon) serveRoutes(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// serveLog sends the runs that are remembered, as one JSON object a line. With ?follow it
-// goes on, and sends each run when it is over, and that of a service when it is ready.
+// serveLog sends the runs that are remembered, as one JSON object a line, with ?cluster those of
+// other machines as well. With ?follow it goes on, and sends each run when it is over, and that
+// of a service when it is ready.
 func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	lines, flush := json.NewEncoder(w), http.NewResponseController(w)
-	if !r.URL.Query().Has("follow") {
+	query := r.URL.Query()
+	wanted := func(r job.Run) bool { return r.Machine == "" || query.Has("cluster") }
+	if !query.Has("follow") {
 		for _, r := range d.runner.Log().Runs() {
-			if lines.Encode(r) != nil {
+			if wanted(r) && lines.Encode(r) != nil {
 				return
 			}
 		}
@@ -139,6 +145,9 @@ func (d *daemon) serveLog(w http.ResponseWriter, r *http.Request) {
 	_ = flush.Flush() // the first run may be long in coming
 	ready := make(map[uint64]bool)
 	for r := range d.runner.Log().Follow(r.Context()) {
+		if !wanted(r) {
+			continue
+		}
 		if r.Outcome != router.Running {
 			delete(ready, r.ID)
 		} else if !r.Ready || ready[r.ID] {

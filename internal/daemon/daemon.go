@@ -4,6 +4,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -20,8 +21,10 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/accesslog"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
+	"github.com/execlog/execlogd/internal/metrics"
 	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
 )
@@ -34,6 +37,9 @@ type Options struct {
 
 	// Stderr gets the log, and what is said beside it.
 	Stderr io.Writer
+
+	// Stdout gets the access log if that is asked for. Nil discards it.
+	Stdout io.Writer
 
 	// Stdin is read for keys if it is the terminal that Stderr is. Nil is none.
 	Stdin *os.File
@@ -78,6 +84,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	stopping := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopping)
+		d.stopping.Store(true)
 		d.notifyStopping()
 		d.log.Info("stopping", "cause", context.Cause(ctx))
 	})
@@ -98,6 +105,12 @@ type daemon struct {
 	log    *slog.Logger
 	logs   *logging.SwapHandler // behind log
 	queue  *logging.Queue       // through which everything goes to stderr
+	stdout io.Writer
+	access *accesslog.Log
+
+	metrics       *metrics.Metrics
+	metricsServer metricsServer
+	stopping      atomic.Bool
 
 	toJournal bool        // stderr leads there
 	output    outputLimit // if so
@@ -106,18 +119,23 @@ type daemon struct {
 	token      string        // lets the owner see all of the status page; the same until the daemon ends
 	tokenShown bool
 	noRoot     sync.Once // says that a build has not made the root
+	tooLarge   sync.Once // says that a link leads to too much
 	web        listenerSet
-	activated  []net.Listener   // sockets from systemd, for web
-	statusPage listenerSet      // sockets from systemd, for the status page alone
-	store      *descriptorStore // of systemd
+	activated  []net.Listener               // sockets from systemd, for web
+	certs      atomic.Pointer[certificates] // nil before there is TLS
+	local      *certificates                // of the local authority, once it was needed
+	statusPage listenerSet                  // sockets from systemd, for the status page alone
+	store      *descriptorStore             // of systemd
 
-	runner   *job.Runner // nil without a configuration file
-	pipeline *pipeline   // nil when there is nothing to watch
+	machines atomic.Pointer[machines] // nil without a bus, and before the pipeline
+	runner   *job.Runner              // nil without a configuration file
+	pipeline *pipeline                // nil when there is nothing to watch
 
 	sourcesMu sync.Mutex
 	sources   map[string]*sources // by the names of builders
 
 	errors  pageErrors
+	remade  remadeRoots
 	waits   runnable.WaitLog
 	notes   map[string]bool // on patterns, that were logged for the active configuration
 	control listenerSet
@@ -144,7 +162,7 @@ type daemon struct {
 // does, also one that is made later.
 func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon, err error) {
 	d := &daemon{
-		load: opts.Load, stderr: opts.Stderr, token: rand.Text(), store: new(descriptorStore),
+		load: opts.Load, stderr: opts.Stderr, stdout: cmp.Or(opts.Stdout, io.Discard), token: rand.Text(), store: new(descriptorStore),
 		reloadRequests: make(chan struct{}, 1), reloaded: make(chan struct{}, 1), released: make(chan struct{}),
 	}
 	close(d.released)
@@ -158,6 +176,8 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 	d.scans = &scanReport{ctx: ctx, show: d.terminal.showScan}
 	d.logs = logging.NewSwapHandler(logging.NewHandler(d.out, d.queue, logOptions(&cfg)))
 	d.log = slog.New(d.logs)
+	d.access = d.newAccessLog()
+	d.metrics = metrics.New(d.metricsState)
 	defer func() {
 		if err != nil {
 			d.release()
@@ -173,10 +193,15 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
-	active := &resolvedConfig{cfg, routes}
+	active := &resolvedConfig{Config: cfg, resolved: routes}
 	d.active.Store(active)
 
-	if err := d.openServer(cfg); err != nil {
+	accessTarget, err := d.accessTarget(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	d.access.Set(accessTarget, accesslog.Format(cfg.AccessLogFormat))
+	if err := d.openServer(active); err != nil {
 		return nil, err
 	}
 	controls, err := d.controlSockets(cfg)
@@ -191,7 +216,7 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 		if d.pipeline, err = d.newPipeline(active); err != nil {
 			return nil, err
 		}
-		d.errors.follow(d.server, active)
+		d.errors.follow(active)
 	}
 	d.store.dropRest()
 	d.logNotes(cfg)
@@ -200,6 +225,7 @@ func newDaemon(ctx context.Context, cfg config.Config, opts Options) (_ *daemon,
 
 // release releases everything. The tasks must have ended.
 func (d *daemon) release() {
+	d.closeMetrics()
 	d.closeSources()
 	if d.pipeline != nil {
 		d.pipeline.close()
@@ -214,6 +240,12 @@ func (d *daemon) release() {
 	if d.server != nil {
 		d.server.Close()
 	}
+	if active := d.active.Load(); active != nil {
+		for _, s := range active.sites {
+			s.server.Close()
+		}
+	}
+	d.access.Close()
 	d.terminal.close()
 	d.queue.Close()
 }
@@ -236,7 +268,14 @@ func (d *daemon) tasks(cfg config.Config) []task {
 		tasks = append(tasks, task{"reload", d.reloadOnRequest})
 	}
 	if d.pipeline != nil {
+		m := d.pipeline.machines
+		if m != nil {
+			tasks = append(tasks, task{"wait for jobs", m.stopWaiting})
+		}
 		tasks = append(tasks, task{"watch", d.pipeline.group.Run})
+		if m != nil {
+			tasks = append(tasks, task{"bus", m.run})
+		}
 	}
 	return append(tasks, task{"end when idle", d.endWhenIdle}, task{"open browser", d.openAtStart}, task{"serve", d.web.run}, task{"serve status", d.statusPage.run}, task{"control", d.control.run})
 }

@@ -38,5 +38,5 @@ func (d *daemon) untilIdle() time.Duration {
 	if cfg.IdleExit == 0 || len(cfg.Routes) > 0 {
 		return never
 	}
-	return max(cfg.IdleExit-d.server.Idle(), 0)
+	return max(cfg.IdleExit-d.idle(), 0)
 }

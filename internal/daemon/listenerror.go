@@ -22,7 +22,6 @@ func (portError) Unwrap() error { return syscall.EADDRINUSE }
 // about it.
 func explainListen(err error, host string, port int) error {
 	dns, notFound := errors.AsType[*net.DNSError](err)
-	name, itsPort, notAddress := net.SplitHostPort(host)
 	addr, unreadable := errors.AsType[*net.AddrError](err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -31,8 +30,6 @@ func explainListen(err error, host string, port int) error {
 		return fmt.Errorf("port %d is for privileged programs: choose one from %d on with -port", port, unprivilegedPort())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s is not an address of this machine: choose another with -host", host)
-	case (unreadable || notFound) && notAddress == nil:
-		return fmt.Errorf("host %q has a port: write -host %s -port %s", host, name, itsPort)
 	case unreadable:
 		return fmt.Errorf("host %q: %s: give an address without brackets and port with -host", host, addr.Err)
 	case notFound:

@@ -29,7 +29,7 @@ func (d *daemon) logRun(run router.Run) {
 	case router.Skipped:
 		log.Debug("not run: the content is that of the last run")
 	case router.Succeeded:
-		if run.Route == config.ReloadRoute || run.Route == config.NamesRoute {
+		if config.IsPageRoute(run.Route, config.ReloadRoute) || config.IsPageRoute(run.Route, config.NamesRoute) {
 			log.Debug("pages told")
 		} else {
 			log.Info(logging.Done)
@@ -52,25 +52,12 @@ func (d *daemon) logRun(run router.Run) {
 	}
 }
 
-// logRoot returns a function that logs that a root has gone or is there.
-func (d *daemon) logRoot(root string) func(there bool) {
-	was := false
-	return func(there bool) {
-		switch {
-		case !there:
-			d.log.Warn(logging.RootGone, "root", root)
-		case was:
-			d.log.Info(logging.RootBack, "root", root)
-		default:
-			d.log.Info(logging.RootThere, "root", root)
-		}
-		was = was || !there
-	}
-}
-
 // logLost returns a function that logs that events below a root were lost.
 func (d *daemon) logLost(root string) func() {
-	return func() { d.log.Warn(logging.Overflowed, "root", root) }
+	return func() {
+		d.metrics.Overflow()
+		d.log.Warn(logging.Overflowed, "root", root)
+	}
 }
 
 // logWatchProblem logs what cannot be watched.
@@ -85,6 +72,7 @@ func (d *daemon) logWatchProblem(err error) {
 // logEnd logs, of a run that is over, how much of its output was not logged and what it
 // has left behind.
 func (d *daemon) logEnd(r job.Run) {
+	d.machines.Load().reportRun(r)
 	d.logLeftOutput(r.Route, d.output.end(r.ID))
 	if r.Ended.Count > 0 {
 		d.log.Info(logging.EndedBehind, "route", r.Route, "processes", r.Ended)

@@ -11,6 +11,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 )
 
@@ -66,7 +67,7 @@ func (d *daemon) showToken() {
 // socket.
 func (d *daemon) tokenURL() string {
 	sockets := d.statusPage.sockets()
-	if d.active.Load().Reloads() {
+	if d.active.Load().anyReloads() {
 		sockets = slices.Concat(d.web.sockets(), sockets)
 	}
 	if len(sockets) == 0 {
@@ -100,6 +101,19 @@ func (d *daemon) logEntry(message string, attrs ...slog.Attr) bool {
 	return true
 }
 
+// whatOf says what a site is.
+func whatOf(site *config.Config) string {
+	switch application := site.Application(); {
+	case application != "" && !site.LiveReload:
+		return "proxy of " + application + ", beside " + site.Root
+	case application != "":
+		return "proxy of " + application + " with live reload for " + site.Root
+	case site.Static:
+		return "serving " + site.Root
+	}
+	return "live reload for " + site.Root
+}
+
 // status says in one line what the daemon does.
 func (d *daemon) status() string {
 	return d.statusOf(func(lns []net.Listener) string { return " on " + addresses(lns) })
@@ -110,11 +124,10 @@ func (d *daemon) statusOf(on func([]net.Listener) string) string {
 	cfg := d.active.Load()
 	var parts []string
 	if cfg.Serve {
-		what := "live reload for "
-		if cfg.Static {
-			what = "serving "
+		parts = append(parts, whatOf(&cfg.Config)+on(d.web.sockets()))
+		for _, s := range cfg.sites[1:] {
+			parts = append(parts, whatOf(s.Config)+" as "+strings.Join(s.Hosts, ", "))
 		}
-		parts = append(parts, what+cfg.Root+on(d.web.sockets()))
 	}
 	if sockets := d.statusPage.sockets(); len(sockets) > 0 {
 		parts = append(parts, "status page"+on(sockets))

@@ -19,7 +19,7 @@ func (d *daemon) openAtStart(ctx context.Context) error {
 
 // openBrowser opens the site in the browser of the user.
 func (d *daemon) openBrowser(ctx context.Context) error {
-	if cfg := d.active.Load(); cfg.Serve && !cfg.Static {
+	if cfg := d.active.Load(); cfg.Serve && !cfg.Static && len(cfg.Proxies) == 0 {
 		return errors.New("the pages are those of another server: open its address")
 	}
 	for _, ln := range d.web.sockets() {

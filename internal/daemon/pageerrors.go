@@ -15,15 +15,31 @@ import (
 // pageErrors shows on pages that a route has failed that they wait for. The zero value
 // shows nothing.
 type pageErrors struct {
-	mu     sync.Mutex // not held while files are looked at
+	mu    sync.Mutex // not held while files are looked at
+	sites []waitingPages
+	all   []runnable.Route
+	files sourceFiles
+	shown map[errorSource]*httpd.PageError
+}
+
+// waitingPages are the pages of a server, and the routes that they wait for.
+type waitingPages struct {
 	server *httpd.Server
-	routes []string // those that pages wait for
-	files  sourceFiles
-	shown  map[errorSource]*httpd.PageError
+	routes []string
+}
+
+func (w waitingPages) waitFor(route string) bool { return slices.Contains(w.routes, route) }
+
+// isShown reports whether any pages wait for a route. e.mu must be held.
+func (e *pageErrors) isShown(route string) bool {
+	return slices.ContainsFunc(e.sites, func(w waitingPages) bool { return w.waitFor(route) })
 }
 
 // An errorSource is what failed: a route, or a file of a route with per = "file".
 type errorSource struct{ route, path string }
+
+// key is by which a server knows it.
+func (s errorSource) key() string { return s.route + "\x00" + s.path }
 
 // note shows the error of a run that is over, or removes the one before.
 func (e *pageErrors) note(run router.Run, perFile bool) {
@@ -43,7 +59,7 @@ func (e *pageErrors) note(run router.Run, perFile bool) {
 // set shows an error of a route, or of one of its files, or removes it if it is nil.
 func (e *pageErrors) set(route, path string, err error) {
 	e.mu.Lock()
-	isShown, files := slices.Contains(e.routes, route), e.files
+	isShown, files := e.isShown(route), e.files
 	e.mu.Unlock()
 	if !isShown {
 		return
@@ -55,9 +71,17 @@ func (e *pageErrors) set(route, path string, err error) {
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if slices.Contains(e.routes, route) { // still
+	if e.isShown(route) && (err != nil || !e.hasEnded(route)) { // still
 		e.show(errorSource{route, path}, shown)
 	}
+}
+
+// hasEnded reports whether a route is a service whose program does not run: it may have died
+// before its last run was noted as a success. e.mu must be held.
+func (e *pageErrors) hasEnded(route string) bool {
+	return slices.ContainsFunc(e.all, func(r runnable.Route) bool {
+		return r.Name == route && r.IsService && !r.Runnable.Running()
+	})
 }
 
 // show shows an error, or removes it if it is nil. e.mu must be held.
@@ -68,7 +92,11 @@ func (e *pageErrors) show(what errorSource, err *httpd.PageError) {
 	if e.shown[what] = err; err == nil {
 		delete(e.shown, what)
 	}
-	e.server.SetError(what.route+"\x00"+what.path, err)
+	for _, w := range e.sites {
+		if err == nil || w.waitFor(what.route) {
+			w.server.SetError(what.key(), err)
+		}
+	}
 }
 
 // forgetGone removes the errors of files of a route that do not exist any more: no run
@@ -95,17 +123,27 @@ func (e *pageErrors) forgetGone(route string) {
 
 // follow makes pages show errors of the routes of a configuration. Errors of routes that
 // are not in it, or run something else now, are removed.
-func (e *pageErrors) follow(server *httpd.Server, cfg *resolvedConfig) {
+func (e *pageErrors) follow(cfg *resolvedConfig) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.server, e.routes, e.files = server, nil, sourceFiles{cfg.Roots(), cfg.Path}
-	if cfg.Reloads() {
-		e.routes = cfg.BeforePages()
+	e.sites, e.all, e.files = nil, cfg.resolved, sourceFiles{cfg.Roots(), cfg.Path}
+	for _, s := range cfg.sites {
+		w := waitingPages{server: s.server}
+		if s.Reloads() {
+			w.routes = s.BeforePages()
+		}
+		e.sites = append(e.sites, w)
 	}
 	for what := range e.shown {
 		kept := func(r runnable.Route) bool { return r.Kept && r.Name == what.route }
-		if !slices.Contains(e.routes, what.route) || !slices.ContainsFunc(cfg.resolved, kept) {
+		if !e.isShown(what.route) || !slices.ContainsFunc(cfg.resolved, kept) {
 			e.show(what, nil)
+			continue
+		}
+		for _, w := range e.sites {
+			if !w.waitFor(what.route) {
+				w.server.SetError(what.key(), nil)
+			}
 		}
 	}
 }

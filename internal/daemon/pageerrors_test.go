@@ -12,6 +12,8 @@ import (
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/internal/testenv"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
@@ -48,7 +50,7 @@ func TestPageErrorsOfFiles(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	e := &pageErrors{server: server, routes: []string{"check", "build"}}
+	e := &pageErrors{sites: []waitingPages{{server, []string{"check", "build"}}}}
 	run := func(name string, failed bool) {
 		r := router.Run{Route: "check", Events: []inotify.Event{{Root: dir, Path: name}}, Outcome: router.Succeeded}
 		if failed {
@@ -80,5 +82,19 @@ func TestPageErrorsOfFiles(t *testing.T) {
 	run("three", false)
 	if got := shown(); got != "whole" {
 		t.Errorf("after a file is gone, errors of %q are shown", got)
+	}
+}
+
+// A service that has died is shown also when the success of its start is noted only then.
+func TestPageErrorOfADeathStays(t *testing.T) {
+	server, err := httpd.New(httpd.Options{})
+	testenv.Check(t, err)
+	defer server.Close()
+	service := runnable.Route{Route: &config.Route{Route: router.Route{Name: "app"}, IsService: true}, Runnable: new(runnable.Runnable)}
+	e := &pageErrors{sites: []waitingPages{{server, []string{"app"}}}, all: []runnable.Route{service}}
+	e.set("app", "", errors.New("it has died"))
+	e.note(router.Run{Route: "app", Outcome: router.Succeeded}, false)
+	if len(e.shown) != 1 {
+		t.Errorf("pages show %v", e.shown)
 	}
 }

@@ -13,7 +13,10 @@ import (
 // what they are for.
 type passedSockets struct {
 	http   []net.Listener // of the site
+	https  []net.Listener // of the site, over TLS
 	status []net.Listener // of the status page alone
+
+	metrics []net.Listener // of metrics and health checks
 }
 
 // sortSockets sorts sockets by their names, which are those of FileDescriptorName= in
@@ -25,14 +28,16 @@ func sortSockets(files []*os.File) (passed passedSockets, err error) {
 		switch name := f.Name(); {
 		case name == "http" || isDefaultName(name):
 			to = &passed.http
+		case name == "https":
+			to = &passed.https
 		case name == "status":
 			to = &passed.status
-		case name == "https" || name == "metrics":
-			err = fmt.Errorf("%q is for something that this version does not have: FileDescriptorName= is http, for the site, or status, for the status page alone", name)
+		case name == "metrics":
+			to = &passed.metrics
 		case name == "connection":
 			err = fmt.Errorf("it is a connection and not a listening socket: take Accept=yes out of the socket unit")
 		default:
-			err = fmt.Errorf("the name %q is unknown: FileDescriptorName= is http, for the site, or status, for the status page alone", name)
+			err = fmt.Errorf("the name %q is unknown: FileDescriptorName= is http or https, for the site, status, for the status page alone, or metrics", name)
 		}
 
 		if to != nil && err == nil {
@@ -46,7 +51,9 @@ func sortSockets(files []*os.File) (passed passedSockets, err error) {
 
 	if err != nil {
 		closeExcept(passed.http, nil)
+		closeExcept(passed.https, nil)
 		closeExcept(passed.status, nil)
+		closeExcept(passed.metrics, nil)
 		return passedSockets{}, err
 	}
 	return passed, nil

@@ -52,7 +52,7 @@ func passed(t *testing.T, names ...string) (files []*os.File) {
 }
 
 func TestPassedSockets(t *testing.T) {
-	const known = "FileDescriptorName= is http, for the site, or status, for the status page alone"
+	const known = "FileDescriptorName= is http or https, for the site, status, for the status page alone, or metrics"
 	tests := []struct {
 		names        string
 		http, status int
@@ -62,8 +62,8 @@ func TestPassedSockets(t *testing.T) {
 		{"http http=6 http=unix status=unix status", 3, 2, ""},
 		{"execlogd.socket site@docs.socket unknown LISTEN_FD_3", 4, 0, ""},
 		{"http execlogd.socket", 2, 0, ""},
-		{"http https", 0, 0, `"https" is for something that this version does not have: ` + known},
-		{"metrics=unix", 0, 0, `"metrics" is for something that this version does not have: ` + known},
+		{"http https", 1, 0, ""},
+		{"metrics=unix http", 1, 0, ""},
 		{"htpp http", 0, 0, `the name "htpp" is unknown: ` + known},
 		{"connection", 0, 0, "take Accept=yes out of the socket unit"},
 		{"http=datagrams", 0, 0, `"http" is not a socket at which connections arrive: the socket unit needs ListenStream=`},
@@ -77,7 +77,12 @@ func TestPassedSockets(t *testing.T) {
 			t.Errorf("%s: %d and %d sockets, %v", tt.names, len(got.http), len(got.status), err)
 		}
 		closeExcept(got.http, nil)
+		closeExcept(got.https, nil)
 		closeExcept(got.status, nil)
+		closeExcept(got.metrics, nil)
+		if want := strings.Count(tt.names, "metrics"); err == nil && len(got.metrics) != want {
+			t.Errorf("%s: %d sockets for metrics, want %d", tt.names, len(got.metrics), want)
+		}
 		for _, f := range files {
 			if err := f.Close(); err == nil {
 				t.Errorf("%s: %s was left open", tt.names, f.Name())

@@ -2,10 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
@@ -17,16 +20,22 @@ import (
 // A pipeline takes what changes in the file system to jobs and pages: a watcher, a
 // router, which go by the active configuration.
 type pipeline struct {
-	d      *daemon
-	router *router.Router
-	group  *router.Group
-	state  *savedState
+	d        *daemon
+	router   *router.Router
+	group    *router.Group
+	state    *savedState
+	machines *machines // nil without a bus
+
+	listening sync.Mutex          // held while listeners change
+	configs   []*resolvedConfig   // whose roots are watched
+	links     map[string][]string // followed, by the roots of sites
 }
 
 // A resolvedConfig is a configuration with what its routes run. It does not change.
 type resolvedConfig struct {
 	config.Config
 	resolved []runnable.Route // the routes of the file
+	sites    []servedSite     // the first is that of [server]
 }
 
 // newPipeline watches the roots of a configuration, and triggers the routes that are to
@@ -41,6 +50,10 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 			p.close()
 		}
 	}()
+
+	if p.machines, err = d.newMachines(cfg); err != nil {
+		return nil, config.UsageError{Err: err}
+	}
 
 	opts := router.Options{
 		Concurrency: cfg.Jobs, Grace: cfg.StopGrace, Waiting: d.logWaiting, Post: p.post,
@@ -57,9 +70,14 @@ func (d *daemon) newPipeline(cfg *resolvedConfig) (_ *pipeline, err error) {
 			return d.scans.scanning(directories)
 		},
 		Counted: func(int) { d.last.note() },
+		Remote:  p.machines.trusts,
 		State:   p.state.watches.file, Instance: p.state.instance,
 	}
+	p.configs, p.links = []*resolvedConfig{cfg}, d.findLinks(cfg)
 	if p.group, err = router.NewGroup(watching, p.listeners(cfg)...); err != nil {
+		return nil, err
+	}
+	if err := p.machines.watch(p.group, cfg.WaitsFor); err != nil {
 		return nil, err
 	}
 	p.storeState()
@@ -81,16 +99,19 @@ func (p *pipeline) close() {
 // of the active one, or with an error none of them. Nothing comes of it until replace is
 // called.
 func (p *pipeline) prepare(cfg *resolvedConfig) error {
+	if !sameMachines(&cfg.Config, &p.d.active.Load().Config) {
+		return errors.New("bus: to change what is shared, a queue or the server takes a restart")
+	}
 	if _, err := router.New(router.Options{}, p.routes(cfg)...); err != nil {
 		return config.UsageError{Err: err}
 	}
-	return p.group.SetListeners(append(p.listeners(p.d.active.Load()), p.listeners(cfg)...)...)
+	return p.listen(p.d.active.Load(), cfg)
 }
 
 // dropRoots ends the watch of the roots that are not in the active configuration.
 func (p *pipeline) dropRoots() {
 	// Only a root to add could be an error, and there is none.
-	if err := p.group.SetListeners(p.listeners(p.d.active.Load())...); err != nil {
+	if err := p.listen(p.d.active.Load()); err != nil {
 		p.d.log.Error("watch", "err", err)
 	}
 }
@@ -125,24 +146,68 @@ func (p *pipeline) routes(cfg *resolvedConfig) []router.Route {
 			// The success may come without a further change, after a back-off.
 			route.OnFailure = router.Keep
 		}
+		if f.Queue != "" {
+			route.Callback = p.machines.enqueue(f)
+			route.Elsewhere, route.OnBusy, route.Timeout, route.Retries = true, router.Restart, 0, 0
+			route.ReadOnly = f.PerFile() // others write files all the time, and enqueue sees to loops
+			if f.Work {
+				routes = append(routes, p.machines.workRoute(f))
+			}
+		}
 		routes = append(routes, route)
 		if f.Service.Builds != nil && f.IsService {
 			of := cfg.SourcesRoute(f.Route, d.sourcesOf(f.Name).note)
 			of.OwnOutput = route.OwnOutput
 			routes = append(routes, of)
+			if f.Service.Builds.Lines.None() && cfg.SiteOf(f.Name).Reloads() {
+				routes = append(routes, cfg.OutputRoute(f.Route, d.sourcesOf(f.Name).noteOutput))
+			}
 		}
 	}
-	if cfg.Reloads() {
-		routes = append(routes, cfg.PageRoutes(d.refresh, d.recheck, d.server.Concerns)...)
+	for _, s := range cfg.sites {
+		if s.Reloads() {
+			routes = append(routes, d.pageRoutes(s)...)
+		}
 	}
 	return routes
 }
 
-// listeners returns the roots of a configuration for the group.
+// listen has the roots of these configurations watched, and no others.
+func (p *pipeline) listen(configs ...*resolvedConfig) error {
+	p.listening.Lock()
+	defer p.listening.Unlock()
+	return p.listenTo(configs)
+}
+
+// listenTo is listen. p.listening must be held.
+func (p *pipeline) listenTo(configs []*resolvedConfig) error {
+	before := p.links
+	p.links = p.d.findLinks(configs...)
+	var all []router.Listener
+	for _, cfg := range configs {
+		all = append(all, p.listeners(cfg)...)
+	}
+	if err := p.group.SetListeners(all...); err != nil {
+		p.links = before
+		return err
+	}
+	p.configs = configs
+	return nil
+}
+
+// listeners returns the roots of a configuration for the group, with what links lead to.
+// p.listening must be held, or the pipeline be new.
 func (p *pipeline) listeners(cfg *resolvedConfig) []router.Listener {
 	var listeners []router.Listener
 	for _, root := range cfg.Roots() {
 		listeners = append(listeners, router.Listener{Root: root, Router: p.router, Wait: cfg.WaitsFor(root), Notice: p.d.logRoot(root), Lost: p.d.logLost(root)})
+	}
+	for _, s := range cfg.sites {
+		for _, link := range p.links[s.Root] {
+			at := inotify.Location{Root: s.Root, Path: link}
+			root := filepath.Join(s.Root, link)
+			listeners = append(listeners, router.Listener{Root: root, As: at, Router: p.router, Wait: true, Lost: p.d.logLost(root)})
+		}
 	}
 	return listeners
 }
@@ -154,7 +219,7 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 			p.d.log.Warn(logging.RootHidden, "root", root)
 		} else if err != nil && cfg.WaitsFor(root) {
 			level := slog.LevelWarn
-			if root == cfg.Root && cfg.MakesRoot() {
+			if cfg.HasPages(root) && cfg.MakesRoot() {
 				level = slog.LevelInfo // as in each fresh clone
 			}
 			p.d.log.Log(context.Background(), level, logging.RootMissing, "root", root)
@@ -175,7 +240,11 @@ func (p *pipeline) start(cfg *resolvedConfig) error {
 func (p *pipeline) post(run router.Run) {
 	d := p.d
 	cfg := d.active.Load()
-	if config.IsSourcesRoute(run.Route) {
+	if config.IsNoteRoute(run.Route) {
+		return
+	}
+	if route, isWork := config.WorksFor(run.Route); isWork {
+		d.logJob(route, run)
 		return
 	}
 	run.Err = runnable.AdviseOnLoop(run.Err, "name it in outputs or ignore")
@@ -187,6 +256,9 @@ func (p *pipeline) post(run router.Run) {
 		return
 	}
 	route := cfg.resolved[i]
+	if route.Queue != "" && run.Outcome == router.Restarted {
+		return // its job waits, and is put into the queue anew with the newer events
+	}
 	if isInitialScan(route.Route, run.Events) {
 		d.log.Debug("files listed", "route", run.Route, "took", run.Took, "err", run.Err)
 		return
@@ -197,15 +269,19 @@ func (p *pipeline) post(run router.Run) {
 	d.last.noteChange(run.Events)
 	d.last.noteRun(run)
 	d.activity.noteRun(run)
+	d.countRun(run)
 	d.errors.note(run, route.PerFile())
 	d.logRun(run)
+	d.noteRoots(cfg, run.Route)
 	p.suspendServices(cfg, run)
-	if route.Start && run.Outcome == router.Succeeded && cfg.Serve && cfg.Static {
+	if route.Start && run.Outcome == router.Succeeded && cfg.Serve && cfg.ServesFiles() {
 		d.warnOfNoRoot(cfg.Root, run.Route)
 	}
-	if route.Reload && run.Outcome == router.Succeeded && cfg.Reloads() {
-		// The route is there, and takes it after those that it waits for.
-		_, _ = p.router.Trigger(config.ReloadRoute, inotify.Event{Root: cfg.Root, Path: everything})
+	for _, s := range cfg.sites {
+		if route.Reload && run.Outcome == router.Succeeded && s.Reloads() && slices.Contains(s.PagesAfter(), run.Route) {
+			// The route is there, and takes it after those that it waits for.
+			_, _ = p.router.Trigger(s.RouteName(config.ReloadRoute), inotify.Event{Root: s.Root, Path: everything})
+		}
 	}
 }
 

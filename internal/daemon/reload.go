@@ -11,6 +11,8 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
+	"github.com/execlog/execlogd/httpd"
+	"github.com/execlog/execlogd/internal/accesslog"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
 )
@@ -25,6 +27,7 @@ func (d *daemon) handleHangups(ctx context.Context) error {
 			case hasHungUp(d.stderr):
 				d.end(errors.New("the terminal is gone"))
 			case d.active.Load().File == "":
+				d.access.Reopen()
 				d.log.Info("nothing to load again: no file is named by -config")
 			default:
 				d.requestReload()
@@ -73,6 +76,7 @@ func (d *daemon) reloadOnRequest(ctx context.Context) error {
 		select {
 		case <-d.reloadRequests:
 			answer := d.reloadWaiters.take()
+			d.access.Reopen() // also where the configuration is refused: the file was moved away
 			d.notify("RELOADING=1\n" + sd.SdNotifyMonotonicUsec())
 			end := d.activity.begin("loading the configuration")
 			err := d.reload(ctx)
@@ -117,7 +121,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	}
 
 	old := d.active.Load()
-	next := &candidate{cfg: &resolvedConfig{cfg, found}}
+	next := &candidate{cfg: &resolvedConfig{Config: cfg, resolved: found}}
 	unused := make(map[string]runnable.Route) // those of the old ones that have no place in the new
 	for _, r := range old.resolved {
 		unused[r.Name] = r
@@ -156,6 +160,11 @@ func (d *daemon) reload(ctx context.Context) error {
 type candidate struct {
 	cfg           *resolvedConfig
 	web, controls []net.Listener
+	metrics       []net.Listener
+	opened        []*httpd.Server // of sites that are new
+	certs         *certificates
+	access        *accesslog.Target // nil where the log stays as it is, or is off
+	accessChanged bool
 }
 
 // prepare acquires all that the configuration needs. With an error the caller must
@@ -164,23 +173,41 @@ func (c *candidate) prepare(d *daemon) (err error) {
 	if c.cfg.State != d.active.Load().State {
 		return stateError(&c.cfg.Config, errors.New("another directory takes a restart"))
 	}
+	if c.certs, err = d.openCertificates(c.cfg.Config); err != nil {
+		return err
+	}
 	if c.web, err = d.webSockets(c.cfg.Config); err != nil {
 		return err
 	}
 	if c.controls, err = d.controlSockets(c.cfg.Config); err != nil {
 		return err
 	}
+	if now := d.active.Load(); c.cfg.Serve != now.Serve || c.cfg.AccessLog != now.AccessLog || c.cfg.AccessLogFormat != now.AccessLogFormat {
+		c.accessChanged = true
+		if c.access, err = d.accessTarget(&c.cfg.Config); err != nil {
+			return err
+		}
+	}
+	if c.metrics, err = d.metricsSockets(&c.cfg.Config); err != nil {
+		return err
+	}
+	if c.cfg.sites, c.opened, err = d.openSites(&c.cfg.Config, d.sites()); err != nil {
+		return err
+	}
 	if err = d.pipeline.prepare(c.cfg); err != nil {
 		return err
 	}
-	// This comes last, as it changes the server at once.
-	return explainServer(d.server.Change(d.serverOptions(c.cfg.Config)))
+	// This comes last, as it changes the servers at once.
+	return d.changeSites(d.sites(), c.cfg.sites)
 }
 
 // discard releases what was acquired for the candidate alone.
 func (c *candidate) discard(d *daemon) {
 	closeExcept(c.web, slices.Concat(d.web.sockets(), d.activated))
 	closeExcept(c.controls, d.control.sockets())
+	closeExcept(c.metrics, d.metricsServer.sockets())
+	c.access.Close()
+	closeServers(c.opened)
 	d.pipeline.dropRoots()
 }
 
@@ -188,14 +215,23 @@ func (c *candidate) discard(d *daemon) {
 // ending.
 func (c *candidate) apply(d *daemon) error {
 	cfg := c.cfg.Config
+	old := d.active.Load()
+	d.forgetGone(old, c.cfg)
 	d.active.Store(c.cfg)
+	d.metricsServer.replace(c.metrics)
 	select {
 	case d.reloaded <- struct{}{}:
 	default:
 	}
 	d.logs.Set(logging.NewHandler(d.out, d.queue, logOptions(&cfg)))
 	d.logNotes(cfg)
+	if c.accessChanged {
+		d.access.Set(c.access, accesslog.Format(cfg.AccessLogFormat))
+	}
 	d.control.replace(c.controls)
+	if c.certs != nil {
+		d.certs.Store(c.certs)
+	}
 	if cfg.Serve {
 		d.web.replace(c.web)
 	} else {
@@ -203,6 +239,10 @@ func (c *candidate) apply(d *daemon) error {
 	}
 	d.storeSockets()
 	d.showToken()
-	d.errors.follow(d.server, c.cfg)
-	return d.pipeline.replace(c.cfg)
+	d.errors.follow(c.cfg)
+	if err := d.pipeline.replace(c.cfg); err != nil {
+		return err
+	}
+	closeOldSites(old.sites, c.cfg.sites)
+	return nil
 }

@@ -193,11 +193,11 @@ shell = "false"
 	s.Await("msg=failed route=stays")
 	s.Write("a.g", "1")
 	s.Await("msg=failed route=goes")
-	if page := s.get("/.execlogd/"); !strings.Contains(page, "goes: ") {
+	if page := s.get("/.execlogd/"); !strings.Contains(page, `class="title">goes: `) {
 		t.Errorf("no error of goes: %s", page)
 	}
 	s.Reload(strings.TrimSuffix(faulty, "false\"\n") + "true\"\n")
-	if page := s.get("/.execlogd/"); !strings.Contains(page, "stays: ") || strings.Contains(page, "goes: ") {
+	if page := s.get("/.execlogd/"); !strings.Contains(page, `class="title">stays: `) || strings.Contains(page, `class="title">goes: `) {
 		t.Errorf("want the error of stays alone: %s", page)
 	}
 }
@@ -417,7 +417,7 @@ func TestDiscard(t *testing.T) {
 	cfg := read("host = '127.0.0.2'\n[[route]]\nname = 'r'\nroot = '" + other + "'\nrun = ['true']\n")
 	routes, wrong := runnable.Resolve(&cfg, d.runner, d.notices())
 	testenv.Check(t, wrong.Err())
-	c := &candidate{cfg: &resolvedConfig{cfg, routes}}
+	c := &candidate{cfg: &resolvedConfig{Config: cfg, resolved: routes, sites: d.sites()}}
 	testenv.Check(t, c.prepare(d))
 	if n := d.pipeline.group.Watches(); n != watches+1 {
 		t.Errorf("%d directories are watched for the candidate, want %d", n, watches+1)

@@ -155,6 +155,7 @@ func TestPagesShowWhatFailed(t *testing.T) {
 	if m := told(`"errors"`); !strings.Contains(m, `"title":"build: begun","output":[["begun\n"]],"text":"sh: exit status 3"`) {
 		t.Errorf("told %s", m)
 	}
+	all.Reset()
 	s.Write("src/a.md", "2")
 	s.Await("msg=begun")
 	s.Write("held", "0")

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/execlog/execlogd/httpd"
 	"github.com/execlog/execlogd/inotify"
@@ -19,22 +21,40 @@ import (
 
 // openServer makes the server and opens its sockets. Where only a reload may bring
 // something to serve, it makes one without sockets.
-func (d *daemon) openServer(cfg config.Config) (err error) {
+func (d *daemon) openServer(active *resolvedConfig) (err error) {
+	cfg := active.Config
 	store, others := newDescriptorStore()
 	d.store = store
 	passed, err := sortSockets(others)
 	if err != nil {
 		return fmt.Errorf("socket from systemd: %w", err)
 	}
-	d.activated = passed.http
+	d.activated = slices.Concat(withTLS(passed.https), passed.http)
 	d.statusPage.replace(passed.status)
-	if cfg.Serve {
-		if err := cfg.CheckRoot("name another with -root"); err != nil {
+	if err := d.openMetrics(&cfg, passed.metrics); err != nil {
+		return err
+	}
+	for _, site := range cfg.AllSites() {
+		if err := site.CheckRoot("name another with -root"); err != nil {
 			return err
 		}
 	}
-	if d.server, err = httpd.New(d.serverOptions(cfg)); err != nil {
+	certs, err := d.openCertificates(cfg)
+	if err != nil {
+		return err
+	}
+	d.certs.Store(certs)
+	first := d.serverOptions(&cfg)
+	if d.server, err = httpd.New(first); err != nil {
 		return explainServer(err)
+	}
+	if active.sites, _, err = d.openSites(&active.Config, nil); err != nil {
+		return err
+	}
+	if first.Sites = withHosts(active.sites); first.Sites != nil {
+		if err := d.server.Change(first); err != nil {
+			return explainServer(err)
+		}
 	}
 
 	sockets, err := d.webSockets(cfg)
@@ -44,6 +64,9 @@ func (d *daemon) openServer(cfg config.Config) (err error) {
 	d.web.serve = func(ctx context.Context, ln net.Listener) error {
 		counted, end := d.accepts.count(ln)
 		defer end()
+		if isTLS(ln) {
+			return d.server.ServeTLS(ctx, counted, d.tlsConfig())
+		}
 		return d.server.Serve(ctx, counted)
 	}
 	d.statusPage.serve = d.server.ServeStatus
@@ -72,29 +95,40 @@ func explainServer(err error) error {
 
 // serverOptions returns the options of a configuration for the server, with what the
 // status page shows of the daemon.
-func (d *daemon) serverOptions(cfg config.Config) httpd.Options {
+func (d *daemon) serverOptions(cfg *config.Config) httpd.Options {
 	o := httpd.Options{Logger: d.log, NoLiveReload: true, Watches: d.watches}
 	if cfg.Serve {
 		o = cfg.HTTP(d.log, d.watches)
 	}
-	o.Token, o.Rebuilding = d.token, d.isRebuilding
+	if cfg.Shared != "" && cfg.Reloads() {
+		o.Position = func() string { return d.position(cfg.Root) }
+		o.Since = func(position string) (time.Time, bool) { return d.changedSince(cfg.Root, position) }
+	}
+	if d.local != nil {
+		o.Private = append(o.Private, d.local.authority.Key)
+	}
+	o.Token, o.Rebuilding = d.token, func() bool { return d.isRebuilding(cfg) }
+	if cfg.Serve && (cfg.AccessLog != "" || cfg.Metrics != "" || len(d.metricsServer.activated) > 0) {
+		name := siteName(cfg)
+		o.Answered = func(a httpd.Answer) { d.answered(name, a) }
+	}
 	if d.runner != nil {
 		o.Runs, o.RunsChanged = d.runs, d.runner.Log().Changed
 	}
 	return o
 }
 
-// isRebuilding reports whether pages are to wait for routes.
-func (d *daemon) isRebuilding() bool {
-	return d.pipeline != nil && d.pipeline.router.Waits(config.ReloadRoute)
+// isRebuilding reports whether pages of a site are to wait for routes.
+func (d *daemon) isRebuilding(site *config.Config) bool {
+	return d.pipeline != nil && d.pipeline.router.Waits(site.RouteName(config.ReloadRoute))
 }
 
 // everything is the path of an event that stands for all files of the site, as
 // httpd.Server.Refresh has it.
 const everything = "/"
 
-// refresh is the callback of the reload route.
-func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
+// refresh tells pages of a server what has changed.
+func (d *daemon) refresh(server *httpd.Server, batch []inotify.Event) {
 	d.last.noteChange(batch)
 	var paths []string
 	for _, e := range batch {
@@ -104,19 +138,18 @@ func (d *daemon) refresh(_ context.Context, batch []inotify.Event) error {
 		}
 	}
 	d.log.Debug("changed", "paths", paths)
-	d.server.Refresh(paths...)
-	return nil
+	d.metrics.Reload()
+	server.Refresh(paths...)
 }
 
-// recheck is the callback of the names route.
-func (d *daemon) recheck(_ context.Context, batch []inotify.Event) error {
+// recheck tells pages of a server which names have come or gone.
+func (d *daemon) recheck(server *httpd.Server, batch []inotify.Event) {
 	var paths []string
 	for _, e := range batch {
 		paths = append(paths, sitePath(e))
 	}
 	d.log.Debug("names changed", "paths", paths)
-	d.server.Recheck(paths...)
-	return nil
+	server.Recheck(paths...)
 }
 
 // sitePath returns the path of an event as httpd.Server.Refresh has it.
@@ -149,8 +182,8 @@ func (d *daemon) runs(runs, output int) []httpd.Run {
 func statusOfRun(r job.Run) httpd.Run {
 	run := httpd.Run{
 		ID: r.ID, Route: r.Route, Command: r.CommandLine(), Batch: r.Batch,
-		Start: r.Start, Took: r.Took, State: httpd.RunStopped, Outcome: r.State(),
-		Output: r.Output, LeftBehind: logging.LeftBehind(r),
+		Start: r.Start, Took: r.Took, State: httpd.RunStopped, Ready: r.Ready, Outcome: r.State(),
+		Machine: r.Machine, Output: r.Output, LeftBehind: logging.LeftBehind(r),
 	}
 	switch r.Outcome {
 	case router.Running:

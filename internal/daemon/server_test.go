@@ -48,7 +48,7 @@ func TestRunsInWords(t *testing.T) {
 	}
 	for _, tt := range tests {
 		run.Outcome, run.Ready, run.Err = tt.outcome, tt.ready, failure
-		if got := statusOfRun(run); got.State != tt.state || got.Outcome != tt.words {
+		if got := statusOfRun(run); got.State != tt.state || got.Outcome != tt.words || got.Ready != tt.ready {
 			t.Errorf("%v, ready %v: got %s, %s; want %s, %s", tt.outcome, tt.ready, got.State, got.Outcome, tt.state, tt.words)
 		}
 	}

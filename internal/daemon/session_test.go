@@ -48,10 +48,18 @@ func (s *session) get(path string) string {
 // page opens the socket of a page, and returns what it is told next.
 func (s *session) page(path string) (told func() string) {
 	s.t.Helper()
-	conn := s.connect(
+	return s.introduce(s.connect(), s.URL+path)
+}
+
+// introduce says at a socket that it is that of a page, and returns what that is told next.
+func (s *session) introduce(conn *websocket.Conn, url string) (told func() string) {
+	s.t.Helper()
+	for _, m := range []string{
 		`{"command":"hello","protocols":["http://livereload.com/protocols/official-7"]}`,
-		fmt.Sprintf(`{"command":"info","plugins":{},"url":"%s%s"}`, s.URL, path),
-	)
+		fmt.Sprintf(`{"command":"info","plugins":{},"url":"%s"}`, url),
+	} {
+		testenv.Check(s.t, conn.Write(s.t.Context(), websocket.MessageText, []byte(m)))
+	}
 	next := func() string {
 		ctx, cancel := context.WithTimeout(s.t.Context(), testenv.WaitLimit)
 		defer cancel()

@@ -29,26 +29,50 @@ func (d *daemon) webSockets(cfg config.Config) ([]net.Listener, error) {
 	case !cfg.Serve:
 		return nil, nil
 	case len(d.activated) > 0:
-		return d.activated, nil
+		return d.activated, checkActivated(cfg, d.activated)
 	}
 
 	if len(open) > 0 {
-		if now := d.active.Load(); cfg.Host == now.Host && cfg.Port == now.Port && cfg.AnyPort == now.AnyPort {
+		now := d.active.Load()
+		if cfg.Host == now.Host && cfg.Port == now.Port && cfg.AnyPort == now.AnyPort && cfg.TLSPort == now.TLSPort && cfg.HasTLS() == now.HasTLS() {
 			return open, nil
 		}
 	} else {
-		open = d.store.listeners()
+		// Nobody accepts at them yet, so that their connections may speak either.
+		stored := d.store.listeners()
+		open = slices.Concat(stored, withTLS(stored))
 	}
-	ln, err := listenWeb(cfg.Host, cfg.Port, open)
+	secure := cfg.HasTLS() && cfg.TLSPort == 0
+	ln, err := listenWeb(cfg.Host, cfg.Port, secure, open)
 	// Pages of another server name the port, and who relies on that of a service would not see
 	// that it has another.
-	if errors.Is(err, syscall.EADDRINUSE) && cfg.AnyPort && cfg.Static && os.Getenv("NOTIFY_SOCKET") == "" {
-		ln, err = d.listenNext(cfg, open, err)
+	if errors.Is(err, syscall.EADDRINUSE) && cfg.AnyPort && (cfg.Static || len(cfg.Proxies) > 0) && os.Getenv("NOTIFY_SOCKET") == "" {
+		ln, err = d.listenNext(cfg, secure, open, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return []net.Listener{ln}, nil
+	if cfg.TLSPort == 0 || !cfg.HasTLS() {
+		return []net.Listener{ln}, nil
+	}
+
+	beside, err := listenWeb(cfg.Host, cfg.TLSPort, true, open)
+	if err != nil {
+		closeExcept([]net.Listener{ln}, open)
+		return nil, err
+	}
+	return []net.Listener{beside, ln}, nil // browsers are led to the first
+}
+
+// checkActivated says what is wrong with a configuration for sockets from systemd.
+func checkActivated(cfg config.Config, sockets []net.Listener) error {
+	switch hasTLS := slices.ContainsFunc(sockets, isTLS); {
+	case hasTLS && !cfg.HasTLS():
+		return errors.New("systemd has passed a socket for HTTPS, and there is no certificate: set tls or tls_cert, or take FileDescriptorName=https out of the socket unit")
+	case cfg.HasTLS() && !hasTLS:
+		return errors.New("systemd has passed no socket for HTTPS: it needs FileDescriptorName=https in the socket unit")
+	}
+	return nil
 }
 
 // maxNextPorts is how many ports after one that is taken are tried.
@@ -56,9 +80,9 @@ const maxNextPorts = 100
 
 // listenNext is listenWeb for the next free port after that of a configuration, which is
 // taken, with that error.
-func (d *daemon) listenNext(cfg config.Config, old []net.Listener, taken error) (net.Listener, error) {
+func (d *daemon) listenNext(cfg config.Config, secure bool, old []net.Listener, taken error) (net.Listener, error) {
 	for port := cfg.Port + 1; port <= min(cfg.Port+maxNextPorts, 65535); port++ {
-		ln, err := listenWeb(cfg.Host, port, old)
+		ln, err := listenWeb(cfg.Host, port, secure, old)
 		if err == nil {
 			d.log.Info(fmt.Sprintf("port %d is taken by %s: taking %d, as -port names none", cfg.Port, portOwner(cfg.Port), port))
 		}
@@ -69,13 +93,14 @@ func (d *daemon) listenNext(cfg config.Config, old []net.Listener, taken error) 
 	return nil, taken
 }
 
-// listenWeb opens a socket that replaces others. Until those are closed, both are open: the
-// others may have the same port at another address.
-func listenWeb(host string, port int, old []net.Listener) (net.Listener, error) {
+// listenWeb opens a socket, for TLS if it is to be secure, that replaces others. Until those
+// are closed, both are open: the others may have the same port at another address, or not
+// speak TLS.
+func listenWeb(host string, port int, secure bool, old []net.Listener) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	if at, err := net.ResolveTCPAddr("tcp", address); err == nil {
 		for _, ln := range old {
-			if ln.Addr().String() == at.String() {
+			if ln.Addr().String() == at.String() && isTLS(ln) == secure {
 				return ln, nil // the same address, by another name
 			}
 		}
@@ -90,6 +115,9 @@ func listenWeb(host string, port int, old []net.Listener) (net.Listener, error) 
 	}
 	if err != nil {
 		return nil, explainListen(err, host, port)
+	}
+	if secure {
+		return tlsListener{ln}, nil
 	}
 	return ln, nil
 }
@@ -111,7 +139,7 @@ func listenBeside(address string, others []net.Listener) (net.Listener, error) {
 // fails, binding fails as well, and that error is reported.
 func share(lns []net.Listener, on int) {
 	for _, ln := range lns {
-		if tcp, ok := ln.(*net.TCPListener); ok {
+		if tcp, ok := socketOf(ln).(*net.TCPListener); ok {
 			if c, err := tcp.SyscallConn(); err == nil {
 				_ = sharePort(c, on)
 			}
@@ -134,9 +162,17 @@ func siteURL(ln net.Listener) string {
 	case !ok:
 		return "/"
 	case tcp.IP.IsUnspecified():
-		return fmt.Sprintf("http://localhost:%d/", tcp.Port)
+		return fmt.Sprintf("%slocalhost:%d/", scheme(ln), tcp.Port)
 	}
-	return "http://" + tcp.String() + "/"
+	return scheme(ln) + tcp.String() + "/"
+}
+
+// scheme is how a URL of a socket begins.
+func scheme(ln net.Listener) string {
+	if isTLS(ln) {
+		return "https://"
+	}
+	return "http://"
 }
 
 const everyAddress = " and every other address of this machine"
@@ -180,7 +216,7 @@ func networkURLs(ln net.Listener) (urls []string) {
 			if !ok || !network.IP.IsGlobalUnicast() {
 				continue
 			}
-			url := "http://" + net.JoinHostPort(network.IP.String(), strconv.Itoa(tcp.Port)) + "/"
+			url := scheme(ln) + net.JoinHostPort(network.IP.String(), strconv.Itoa(tcp.Port)) + "/"
 			if network.IP.To4() != nil {
 				urls = append(urls, url)
 			} else if tcp.IP.To4() == nil {

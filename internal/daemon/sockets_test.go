@@ -26,7 +26,7 @@ func TestPortTakenNamesWhoHasIt(t *testing.T) {
 		}
 		defer ln.Close()
 		port := ln.Addr().(*net.TCPAddr).Port
-		_, err = listenWeb(host, port, nil)
+		_, err = listenWeb(host, port, false, nil)
 		want := fmt.Sprintf("port %d is taken by %s (pid %d): stop that, or choose another with -port", port, name, os.Getpid())
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
@@ -41,7 +41,7 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 		"[::1]":        "give an address without brackets and port with -host",
 		"not an addr!": "give an address of this machine with -host",
 	} {
-		_, err := listenWeb(host, 0, nil)
+		_, err := listenWeb(host, 0, false, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", host, err, want)
 		}
@@ -51,18 +51,18 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 // One address of a port gives way to every address, and back, while both are
 // there for a moment; to others the port is taken as ever.
 func TestListenBesideOneself(t *testing.T) {
-	first, err := listenWeb("127.0.0.1", 0, nil)
+	first, err := listenWeb("127.0.0.1", 0, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
 	port := first.Addr().(*net.TCPAddr).Port
-	if same, err := listenWeb("localhost", port, []net.Listener{first}); err != nil || same != first {
+	if same, err := listenWeb("localhost", port, false, []net.Listener{first}); err != nil || same != first {
 		t.Errorf("the same address by another name is %v, %v", same, err)
 	}
 	old := first
 	for _, host := range []string{"0.0.0.0", "127.0.0.1", "", "127.0.0.2", "127.0.0.1"} {
-		ln, err := listenWeb(host, port, []net.Listener{old})
+		ln, err := listenWeb(host, port, false, []net.Listener{old})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func TestListenBesideOneself(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn.Close()
-		if other, err := listenWeb(host, port, nil); err == nil {
+		if other, err := listenWeb(host, port, false, nil); err == nil {
 			other.Close()
 			t.Errorf("%s: the port can be had by others", host)
 		}
@@ -130,7 +130,7 @@ func TestNextFreePort(t *testing.T) {
 
 	// A reload keeps the socket, and one that asks for the port does not.
 	d.web.replace(sockets)
-	d.active.Store(&resolvedConfig{cfg, nil})
+	d.active.Store(&resolvedConfig{Config: cfg})
 	if again, err := d.webSockets(cfg); err != nil || again[0] != sockets[0] {
 		t.Errorf("after a reload %v %v", again, err)
 	}

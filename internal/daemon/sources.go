@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +27,20 @@ const (
 	maxBuildDelay, minBuildDelay = 2 * time.Second, 200 * time.Millisecond
 
 	// sameSave is how long a build may have begun before a change that it has in it:
-	// editors save in several steps, and the kernel tells us no earlier than others.
-	sameSave = 50 * time.Millisecond
+	// editors save in several steps, and the kernel tells us no earlier than others. A
+	// further save, or one of more than maxSameSave changes, as in a checkout, may have come
+	// too late for the build, and another may follow.
+	sameSave    = 50 * time.Millisecond
+	maxSameSave = 8
+
+	// fewWrites is how many changes of its output are a build of which nothing else says
+	// when it is over. With more, and while it goes on writing, pages wait for the quiet of
+	// the route, and longer where the build takes long.
+	fewWrites = 4
+
+	// maxHold is how long pages wait at most, since they began to or since a line has said
+	// that a build begins: something else, such as a log, may be written all the time.
+	maxHold = 10 * time.Second
 )
 
 // maxUnbuilt bounds how many directories are remembered.
@@ -40,12 +53,18 @@ type sources struct {
 	d     *daemon
 	route string
 
-	mu      sync.Mutex
+	mu      sync.Mutex           // guards what follows
 	changes map[string]time.Time // the last in each directory that no build has followed
 	unbuilt map[string]bool      // directories in which changes lead to no build
 	changed time.Time            // the last change that pages wait for
 	began   time.Time            // the last build
+	early   int                  // changes within sameSave after that
+	late    time.Time            // the last of these that may have come too late for it
 	delay   time.Duration        // the longest from a change to a build
+	writes  int                  // changes of the output that pages wait for
+	first   time.Time            // the first of these
+	written time.Time            // the last
+	held    time.Time            // when pages began to wait
 	release func()               // lets pages go; nil while they do not wait
 	timer   *time.Timer          // looks again; nil before the first change
 
@@ -119,6 +138,7 @@ func (s *sources) note(_ context.Context, batch []inotify.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	isFurther := isFurtherSave(now, s.changed, s.began, s.wait())
 	for _, e := range batch {
 		dir := path.Dir(e.Path)
 		if s.closed || s.unbuilt[dir] || s.isShown(e) {
@@ -127,16 +147,52 @@ func (s *sources) note(_ context.Context, batch []inotify.Event) error {
 		s.changed = now
 		if now.Sub(s.began) >= sameSave {
 			s.changes[dir] = now
+			continue
+		}
+		if s.early++; isFurther || s.early > maxSameSave {
+			s.late = now
 		}
 	}
-	if s.changed != now {
+	if s.changed == now {
+		s.hold(c)
+	}
+	return nil
+}
+
+// isFurtherSave reports whether a change is not of the save because of which the last build
+// has begun, since the change before it may be, wait before the build at most.
+func isFurtherSave(now, before, began time.Time, wait time.Duration) bool {
+	return now.Sub(before) >= sameSave && began.Sub(before) <= wait
+}
+
+// noteOutput is the callback of the route for the output. A program that says nothing builds
+// while it writes.
+func (s *sources) noteOutput(_ context.Context, batch []inotify.Event) error {
+	c, ok := s.find()
+	if !ok || !c.Runnable.Running() {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.written = time.Now()
+	if s.writes == 0 {
+		s.first = s.written
+	}
+	s.writes += len(batch)
+	s.hold(c)
+	return nil
+}
+
+// hold has pages wait, and looks when they may go. s.mu must be held.
+func (s *sources) hold(c runnable.Route) {
 	if s.release == nil {
 		s.release, _ = s.d.pipeline.router.Hold(s.route)
+		s.held = time.Now()
 	}
 	s.look(c)
-	return nil
 }
 
 // start has the route run: for the build that is under way, or else to start the program.
@@ -146,13 +202,16 @@ func (s *sources) start(c runnable.Route) {
 
 // isShown reports whether an open page uses the file of an event.
 func (s *sources) isShown(e inotify.Event) bool {
-	rel, ok := config.Below(s.d.active.Load().Root, e.Name())
-	return ok && s.d.server.Concerns(rel)
+	return slices.ContainsFunc(s.d.sites(), func(of servedSite) bool {
+		rel, ok := config.Below(of.Root, e.Name())
+		return ok && of.server.Concerns(rel)
+	})
 }
 
 // noteBuild notes that a build has begun by itself, and has the router know it as a run
 // of the route.
 func (s *sources) noteBuild() {
+	began := time.Now()
 	c, ok := s.find()
 	if !ok {
 		return
@@ -161,7 +220,7 @@ func (s *sources) noteBuild() {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.began = time.Now()
+	s.began = began
 	for _, at := range s.changes {
 		s.delay = max(s.delay, s.began.Sub(at))
 	}
@@ -169,6 +228,7 @@ func (s *sources) noteBuild() {
 		clear(s.unbuilt) // one of them was the cause, and the program was late
 	}
 	clear(s.changes)
+	s.early, s.late = 0, time.Time{}
 	s.look(c)
 }
 
@@ -179,14 +239,20 @@ func (s *sources) look(c runnable.Route) {
 	}
 
 	now, until := time.Now(), s.changed.Add(sourcesQuiet)
+	since := s.held
 	saysNothing := c.Service.Builds.Lines.None()
-	if len(s.changes) > 0 && !saysNothing {
-		wait := maxBuildDelay
-		if s.delay > 0 {
-			wait = min(wait, 2*s.delay+minBuildDelay)
-		}
-		until = s.changed.Add(wait)
+	if !saysNothing {
+		since = later(since, s.began)
 	}
+	switch {
+	case saysNothing:
+		until = later(until, s.written.Add(s.pause(c)))
+	case len(s.changes) > 0:
+		until = s.changed.Add(s.wait())
+	case !s.late.IsZero():
+		until = later(until, s.late.Add(s.wait()))
+	}
+	until = earlier(until, since.Add(maxHold))
 	if now.Before(until) {
 		if s.timer == nil {
 			s.timer = time.AfterFunc(until.Sub(now), s.lookAgain)
@@ -201,8 +267,44 @@ func (s *sources) look(c runnable.Route) {
 		}
 	}
 	clear(s.changes)
+	s.late, s.writes = time.Time{}, 0
 	s.release()
 	s.release = nil
+	if saysNothing {
+		s.d.noteRoots(s.d.active.Load(), s.route)
+	}
+}
+
+// wait returns how long after a change a build may begin.
+func (s *sources) wait() time.Duration {
+	if s.delay == 0 {
+		return maxBuildDelay
+	}
+	return min(maxBuildDelay, 2*s.delay+minBuildDelay)
+}
+
+// pause returns how long after a change of the output a build is over of which nothing else
+// says so.
+func (s *sources) pause(c runnable.Route) time.Duration {
+	quiet := max(c.Quiet, 0)
+	if s.writes < fewWrites || quiet == 0 {
+		return sourcesQuiet
+	}
+	return max(sourcesQuiet, quiet, min(s.written.Sub(s.first)/4, 5*quiet))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (s *sources) lookAgain() {
@@ -233,8 +335,12 @@ func (s *sources) noteDeath(took time.Duration) {
 	}
 	wait := min(max(0, c.Backoff)<<s.deaths, longestBackoff)
 	s.deaths = min(s.deaths+1, 20)
+	if s.again != nil {
+		s.again.Stop()
+	}
 	s.again = time.AfterFunc(wait, func() {
-		if c, ok := s.find(); ok && !c.Runnable.Running() {
+		// A route before it that has failed meanwhile starts it when it succeeds.
+		if c, ok := s.find(); ok && !c.Runnable.Running() && !c.Runnable.Suspended.Load() {
 			s.start(c)
 		}
 	})

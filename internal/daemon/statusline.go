@@ -126,8 +126,8 @@ func clip(text string, size int) string {
 // statusLine is the status that systemd shows: what the daemon does, and what happened last.
 func (d *daemon) statusLine() string {
 	parts := []string{d.status()}
-	if d.active.Load().Reloads() {
-		parts[0] += ", " + logging.Count(d.server.OpenPages(), "page", "pages") + " open"
+	if d.active.Load().anyReloads() {
+		parts[0] += ", " + logging.Count(d.openPages(), "page", "pages") + " open"
 	}
 	return strings.Join(append(parts, d.last.texts()...), "; ")
 }
@@ -169,7 +169,7 @@ func (d *daemon) keepStatus(ctx context.Context) error {
 	d.tellStatus("READY=1\n", told)
 	close(d.isReady)
 	for ctx.Err() == nil {
-		pages := d.server.Changed() // before the status is composed, so that no change is missed
+		pages := d.pagesChanged() // before the status is composed, so that no change is missed
 		if status := d.statusLine(); status != told {
 			d.tellStatus("", status)
 			told = status
@@ -179,11 +179,7 @@ func (d *daemon) keepStatus(ctx context.Context) error {
 		case <-time.After(statusInterval):
 		case <-ctx.Done():
 		}
-		select {
-		case <-pages:
-		case <-d.last.noted:
-		case <-ctx.Done():
-		}
+		waitForAny(ctx, 0, append(pages, d.last.noted)...)
 	}
 	return nil
 }

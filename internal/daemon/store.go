@@ -176,7 +176,9 @@ func sendDescriptor(message string, c syscall.Conn) error {
 func (d *daemon) storeSockets() {
 	var own []net.Listener
 	if len(d.activated) == 0 {
-		own = d.web.sockets()
+		for _, ln := range d.web.sockets() {
+			own = append(own, socketOf(ln))
+		}
 	}
 	if err := d.store.keepSockets(own); err != nil {
 		d.log.Warn("systemd does not keep the socket for a restart", "err", err)

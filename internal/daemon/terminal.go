@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/ansi"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/tty"
@@ -88,25 +89,19 @@ func (t *userTerminal) run(ctx context.Context) error {
 
 	d := t.d
 	for ctx.Err() == nil {
-		pages := d.server.Changed() // before the text is composed, so that no change is missed
+		pages := d.pagesChanged() // before the text is composed, so that no change is missed
 		text, busy := t.text(time.Now())
 		t.line.Set(text)
 
-		var tick <-chan time.Time
+		var tick time.Duration
 		if busy {
-			tick = time.After(time.Second)
+			tick = time.Second
 		}
 		select {
 		case <-time.After(drawInterval):
 		case <-ctx.Done():
 		}
-		select {
-		case <-pages:
-		case <-d.last.noted:
-		case <-d.activity.changed:
-		case <-tick:
-		case <-ctx.Done():
-		}
+		waitForAny(ctx, tick, append(pages, d.last.noted, d.activity.changed)...)
 	}
 	return nil
 }
@@ -129,8 +124,8 @@ func (t *userTerminal) text(now time.Time) (text string, busy bool) {
 	}
 
 	var parts []string
-	if cfg.Reloads() {
-		parts = append(parts, logging.Count(t.d.server.OpenPages(), "page", "pages")+" open")
+	if cfg.anyReloads() {
+		parts = append(parts, logging.Count(t.d.openPages(), "page", "pages")+" open")
 	}
 	working, busy := t.d.activity.texts(now, t.noColor)
 	parts = append(parts, working...)
@@ -164,8 +159,8 @@ func (t *userTerminal) press(key byte) {
 			}
 		})
 	case 'r':
-		d.server.Refresh(everything)
-		t.say("execlogd: reloading " + logging.Count(d.server.OpenPages(), "page", "pages") + "\n")
+		d.refreshAll()
+		t.say("execlogd: reloading " + logging.Count(d.openPages(), "page", "pages") + "\n")
 	case 'b':
 		t.build()
 	case 'l':
@@ -187,7 +182,7 @@ func (t *userTerminal) build() {
 	cfg := d.active.Load()
 	var built []string
 	for _, r := range cfg.resolved {
-		waited := slices.Contains(cfg.BeforePages(), r.Name)
+		waited := cfg.anyWaits(r.Name)
 		if !r.HasCommand() || !r.Start && (!waited || r.PerFile()) {
 			continue
 		}
@@ -203,16 +198,16 @@ func (t *userTerminal) build() {
 	t.say("execlogd: running " + strings.Join(built, ", ") + "\n")
 }
 
-// showOutput writes the output of the last run that has some.
+// showOutput writes the output of the last run of this machine that has some.
 func (t *userTerminal) showOutput() {
 	if t.d.runner != nil {
-		for _, r := range t.d.runner.Log().Recent(20, maxShownOutput) {
-			if len(r.Output) == 0 {
+		for _, r := range t.d.runner.Log().Recent(math.MaxInt, maxShownOutput) {
+			if len(r.Output) == 0 || r.Machine != "" {
 				continue
 			}
 			var b strings.Builder
 			fmt.Fprintf(&b, "\n%s %s\n", r.Start.Format(time.TimeOnly), logging.Printable(r.Route+": "+r.CommandLine()))
-			for line := range strings.Lines(logging.StripControls(string(r.Output))) {
+			for line := range strings.Lines(ansi.Strip(string(r.Output))) {
 				b.WriteString("  " + logging.Printable(strings.TrimSuffix(line, "\n")) + "\n")
 			}
 			t.say(b.String() + "\n")

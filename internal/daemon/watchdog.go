@@ -85,12 +85,7 @@ func (d *daemon) ping(ctx context.Context, period time.Duration, signs []*lifeSi
 
 	for ctx.Err() == nil {
 		round, end := context.WithTimeoutCause(ctx, period, errLate)
-		errs := make([]error, len(signs))
-		var giving sync.WaitGroup
-		for i, s := range signs {
-			giving.Go(func() { errs[i] = s.give(ctx, round, &background) })
-		}
-		giving.Wait()
+		errs := giveAll(ctx, round, signs, &background)
 		end()
 
 		if err := errors.Join(errs...); err == nil {
@@ -107,6 +102,17 @@ func (d *daemon) ping(ctx context.Context, period time.Duration, signs []*lifeSi
 		case <-ctx.Done():
 		}
 	}
+}
+
+// giveAll has all signs given, and returns the error of each.
+func giveAll(ctx, round context.Context, signs []*lifeSign, background *sync.WaitGroup) []error {
+	errs := make([]error, len(signs))
+	var giving sync.WaitGroup
+	for i, s := range signs {
+		giving.Go(func() { errs[i] = s.give(ctx, round, background) })
+	}
+	giving.Wait()
+	return errs
 }
 
 // lifeSigns returns the signs of all parts. end must be called after the last.
@@ -264,7 +270,7 @@ func (a *accepts) prove(ctx context.Context, lns []net.Listener) error {
 
 // isWaitedFor reports whether connections wait at a listener.
 func isWaitedFor(ln net.Listener) (waiting bool) {
-	c, ok := ln.(syscall.Conn)
+	c, ok := socketOf(ln).(syscall.Conn)
 	if !ok {
 		return false
 	}

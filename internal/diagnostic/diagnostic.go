@@ -124,6 +124,7 @@ func (f *finding) beats(best *finding) bool {
 func (l lines) match(i int, dir string) (f finding, ok bool) {
 	line := l[i]
 	zeroed := digits.Replace(line)
+	rules := rules()
 	for r := range rules {
 		if !strings.Contains(zeroed, rules[r].needs) {
 			continue

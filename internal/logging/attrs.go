@@ -75,6 +75,19 @@ func (h attrsHandler) WithGroup(name string) slog.Handler {
 	return attrsHandler{h.Handler.WithGroup(name), h.attrs, h.handle}
 }
 
+// withPlace has the error of a failed command begin with what is wrong and where, by its
+// output. It is for slog.HandlerOptions.
+func withPlace(groups []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok && len(groups) == 0 && a.Key == ErrKey {
+		a.Value = slog.StringValue(errorText(err))
+	}
+	return a
+}
+
+// errorText returns the text of an error. That of a failed command begins with what is wrong
+// and where, if its output names a place.
+func errorText(err error) string { return problem(err) + err.Error() }
+
 // isOutput reports whether a record with these attributes is a line that a command
 // wrote: such a line has its route and nothing else.
 func isOutput(attrs []slog.Attr) bool { return len(attrs) == 1 && attrs[0].Key == RouteKey }

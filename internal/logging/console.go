@@ -18,6 +18,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/ansi"
 	"github.com/execlog/execlogd/job"
 	"github.com/execlog/execlogd/router"
 )
@@ -114,7 +115,7 @@ func AgainIn(d time.Duration) string { return "again in " + d.String() }
 func (l *Line) summary() string {
 	text := l.Message
 	if l.Kind == Failed {
-		text = problem(l.Err) + l.Err.Error()
+		text = errorText(l.Err)
 		if l.Message == Died {
 			text = Died + ": " + text
 		}
@@ -170,7 +171,7 @@ func errorOutput(err error) []string {
 	if !ok || len(failed.Run.Output) == 0 {
 		return nil
 	}
-	lines := strings.Split(strings.TrimSuffix(StripControls(string(failed.Run.Output)), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(ansi.Strip(string(failed.Run.Output)), "\n"), "\n")
 	return lines[max(0, len(lines)-maxErrorLines):]
 }
 
@@ -211,8 +212,13 @@ type Console struct {
 
 	mu         sync.Mutex // guards what follows, and keeps lines whole
 	w          io.Writer
-	routeWidth int // of the longest name so far, in characters
+	routeWidth int      // of the longest name so far, in characters
+	output     []string // the last lines of commands, each after its route, since any other line
 }
+
+// maxLinesAbove is how many lines above its end the output of a failed run is not shown
+// once more: it is on the screen.
+const maxLinesAbove = 2 * maxErrorLines
 
 // minRouteWidth keeps the lines of short names aligned.
 const minRouteWidth = 6
@@ -222,7 +228,8 @@ func NewConsole(w io.Writer, noColor bool) *Console {
 	return &Console{w: w, layout: time.DateTime, noColor: noColor}
 }
 
-// Write writes a line. A failed run is followed by the end of its output.
+// Write writes a line. A failed run is followed by the end of its output, unless that is
+// right above.
 func (c *Console) Write(l Line) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,10 +244,17 @@ func (c *Console) Write(l Line) error {
 	columns(mark.colour, mark.mark)
 	switch l.Kind {
 	case Output:
-		b.WriteString(c.paint(faint, Printable(StripControls(l.Message))))
+		text := ansi.Strip(l.Message)
+		b.WriteString(c.paint(faint, Printable(text)))
+		c.output = append(c.output, outputLine(l.Route, text))
+		c.output = c.output[max(0, len(c.output)-maxLinesAbove):]
 	case Failed:
 		fmt.Fprintf(&b, "%s %s", c.paint(boldRed, l.summary()), c.paint(faint, l.About()))
-		for _, text := range errorOutput(l.Err) {
+		lines := errorOutput(l.Err)
+		if c.isAbove(l.Route, lines) {
+			lines = nil
+		}
+		for _, text := range lines {
 			b.WriteByte('\n')
 			columns(red, "┃")
 			b.WriteString(Printable(text))
@@ -249,10 +263,30 @@ func (c *Console) Write(l Line) error {
 		fmt.Fprintf(&b, "%s %s", l.summary(), c.paint(faint, l.About()))
 	}
 	b.WriteByte('\n')
+	if l.Kind != Output {
+		c.output = nil
+	}
 
 	_, err := c.w.Write(b.Bytes())
 	return err
 }
+
+// isAbove reports whether lines of a route are among the last ones on the screen, with
+// nothing between them.
+func (c *Console) isAbove(route string, lines []string) bool {
+	for from := range c.output {
+		if from+len(lines) > len(c.output) {
+			return false
+		}
+		same := func(above, line string) bool { return above == outputLine(route, line) }
+		if slices.EqualFunc(c.output[from:from+len(lines)], lines, same) {
+			return true
+		}
+	}
+	return false
+}
+
+func outputLine(route, text string) string { return route + "\x00" + text }
 
 func (c *Console) paint(colour, text string) string {
 	if c.noColor || text == "" {

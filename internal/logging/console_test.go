@@ -19,7 +19,7 @@ func TestConsoleAlignsJobs(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(newConsoleHandler(&out, Options{NoColor: true}))
 	log.Info("root is there again", "root", "/x")
-	log.Info("compiling\x1b[2J \xff\tx", "route", "build")
+	log.Info("compiling\x1b[2J \xff\a\tx", "route", "build")
 	log.With("route", "build", "path", Paths{filepath.Join(dir, "a b"), "/c"}).Info("done", "took", 1234*time.Millisecond)
 	log.Info("up", "route", "a-long-name")
 	failed := &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte(strings.Repeat("x\n", 30) + "last\n")}}
@@ -38,7 +38,7 @@ func TestConsoleAlignsJobs(t *testing.T) {
 
 	got := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(out.String(), "")
 	want := `INF root is there again root=/x
-build  │ compiling\x1b[2J \xff	x
+build  │ compiling \xff\a	x
 build  ✓ done after 1.234s "a b" and 1 more
 a-long-name │ up
 build       ✗ make: exit status 2 after 1s /c
@@ -56,20 +56,8 @@ build       • waiting for a.md, which cp (7) is writing
 	}
 }
 
-func TestStripControls(t *testing.T) {
-	for written, want := range map[string]string{
-		"plain":                                 "plain",
-		"of Windows\r":                          "of Windows",
-		"10%\r50%\r100%":                        "100%",
-		"10%\r100%\r":                           "100%",
-		"\x1b[1;31merror\x1b[0m: no\x1b[K":      "error: no",
-		"a\r\nb\n\nc\rd\n":                      "a\nb\n\nd\n",
-		"\x1b[2J and \x1b]0;title\a are orders": "\x1b[2J and \x1b]0;title\a are orders",
-	} {
-		if got := StripControls(written); got != want {
-			t.Errorf("%q: got %q, want %q", written, got, want)
-		}
-	}
+// Of what a command has drawn several times, the last version is shown.
+func TestConsoleShowsTheLastVersionOfALine(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(newConsoleHandler(&out, Options{NoColor: true}))
 	log.Info("1%\r\x1b[32m2%\x1b[0m", "route", "build")
@@ -86,5 +74,45 @@ func TestConsoleHasColours(t *testing.T) {
 	log.Error("failed", "route", "build", "took", time.Second, "err", &job.Error{Run: job.Run{Argv: []string{"make"}, Err: errors.New("exit status 2"), Output: []byte("why")}})
 	if got := out.String(); !strings.Contains(got, boldRed+"make: exit status 2 after 1s"+reset) || !strings.Contains(got, red+"┃"+reset+" why\n") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// The output of a failed run is shown once more only if it is not right above.
+func TestOutputIsShownOnce(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(newConsoleHandler(&out, Options{NoColor: true}))
+	fails := func(output string) {
+		log.Error("failed", "route", "site", "err", &job.Error{Run: job.Run{Argv: []string{"gen"}, Err: errors.New("no"), Output: []byte(output)}})
+	}
+	log.Info("building", "route", "site")
+	log.Info("\x1b[31mwhy\x1b[0m", "route", "site")
+	log.Info("waiting", "route", "site")
+	fails("building\n\x1b[31mwhy\x1b[0m\n")
+	log.Info("building", "route", "site")
+	log.Info("beside it", "route", "other")
+	log.Info("why", "route", "site")
+	fails("building\nwhy\n")
+	log.Info("why", "route", "site")
+	log.Info("done", "route", "other", "took", time.Second)
+	fails("why\n")
+
+	got := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(out.String(), "")
+	want := `site   │ building
+site   │ why
+site   │ waiting
+site   ✗ gen: no 
+site   │ building
+other  │ beside it
+site   │ why
+site   ✗ gen: no 
+site   ┃ building
+site   ┃ why
+site   │ why
+other  ✓ done after 1s 
+site   ✗ gen: no 
+site   ┃ why
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -52,7 +52,7 @@ func SystemOptions() Options {
 
 // NewHandler returns a handler that writes to w by way of q.
 func NewHandler(w io.Writer, q *Queue, o Options) slog.Handler {
-	opts := &slog.HandlerOptions{Level: o.Level}
+	opts := &slog.HandlerOptions{Level: o.Level, ReplaceAttr: withPlace}
 	switch {
 	case o.Format == JSON && o.ToJournal(w):
 		return newPriorityHandler(q.Writer(w), opts)

@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/execlog/execlogd/job"
 )
 
 func TestNewHandler(t *testing.T) {
@@ -68,6 +71,27 @@ func TestSwapHandler(t *testing.T) {
 	}
 	if got, want := second.String(), `{"level":"DEBUG","msg":"two","a":1,"g":{"b":2,"c":3}}`+"\n"; got != want {
 		t.Errorf("then got %q, want %q", got, want)
+	}
+}
+
+// As text and JSON, the error of a failed command begins with the place.
+func TestErrorWithPlace(t *testing.T) {
+	failed := &job.Error{Run: job.Run{
+		Argv: []string{"make"}, Dir: "/src", Err: errors.New("exit status 2"), Output: []byte("x"),
+		Problem: job.Problem{Message: "no end", File: "/src/a.c", Line: 3, Column: 5},
+	}}
+	for format, want := range map[Format]string{
+		Text: `err="a.c:3:5: no end: make: exit status 2" other="make: exit status 2"`,
+		JSON: `"err":"a.c:3:5: no end: make: exit status 2","other":"make: exit status 2"`,
+	} {
+		var out strings.Builder
+		q := NewQueue(nil)
+		log := slog.New(NewHandler(&out, q, Options{Format: format}))
+		log.Error("failed", "err", failed, "other", failed)
+		q.close(time.Minute)
+		if got := out.String(); !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

@@ -49,6 +49,41 @@ func newJournalHandler(w io.Writer, q *Queue, o Options) slog.Handler {
 	return attrsHandler{Handler: text, handle: j.handle}
 }
 
+// A JournalWriter is a writer of which each Write is an entry of the journal.
+type JournalWriter struct {
+	conn       *net.UnixConn
+	to         *net.UnixAddr
+	identifier string
+}
+
+// NewJournalWriter returns a writer of entries with an identifier (SYSLOG_IDENTIFIER=) and
+// the priority of level Info. Without a journal it is an error.
+func NewJournalWriter(o Options, identifier string) (*JournalWriter, error) {
+	if _, err := os.Stat(o.JournalSocket); err != nil {
+		return nil, fmt.Errorf("no journal: %w", err)
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	return &JournalWriter{conn, &net.UnixAddr{Name: o.JournalSocket, Net: "unixgram"}, identifier}, nil
+}
+
+// Write implements io.Writer.
+func (j *JournalWriter) Write(text []byte) (int, error) {
+	e := entry{}
+	e.add("MESSAGE", strings.TrimSuffix(string(text), "\n"))
+	e.add("PRIORITY", priority(slog.LevelInfo))
+	e.add("SYSLOG_IDENTIFIER", j.identifier)
+	if _, err := j.conn.WriteToUnix(e.Bytes(), j.to); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// Close implements io.Closer.
+func (j *JournalWriter) Close() error { return j.conn.Close() }
+
 // introduce has journald know the unit of this process. It looks that up when it reads an
 // entry, and the process may have ended by then, as at an error at the start. It remembers
 // the unit of one from whose standard error it has read. An empty line is no entry.
@@ -139,7 +174,7 @@ func entryText(what string, attrs []slog.Attr, rest string) string {
 		case RouteKey:
 			route = valueText(a.Value) + ": "
 		case ErrKey, NowKey:
-			why = ": " + valueText(a.Value)
+			why = ": " + valueText(withPlace(nil, a).Value)
 		}
 	}
 	if rest != "" {

@@ -99,3 +99,25 @@ func TestJournalGetsFields(t *testing.T) {
 		t.Errorf("written as lines: %q", lines.String())
 	}
 }
+
+// Each text that a JournalWriter gets is an entry.
+func TestJournalWriter(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "journal")
+	if _, err := NewJournalWriter(Options{JournalSocket: socket}, "x"); err == nil {
+		t.Error("there is a journal where there is no socket")
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	testenv.Check(t, err)
+	defer conn.Close()
+	w, err := NewJournalWriter(Options{JournalSocket: socket}, "execlogd-access")
+	testenv.Check(t, err)
+	defer w.Close()
+	_, err = w.Write([]byte("1.2.3.4 - -\n"))
+	testenv.Check(t, err, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+	buf := make([]byte, 1<<10)
+	n, err := conn.Read(buf)
+	testenv.Check(t, err)
+	if got := strings.Join(fields(t, buf[:n]), " "); got != "MESSAGE=1.2.3.4 - - PRIORITY=6 SYSLOG_IDENTIFIER=execlogd-access" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -147,6 +147,10 @@ func (f writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Add has a function called after what waits, which counts as a message of so many bytes.
+// With a size of 0 it is never dropped.
+func (q *Queue) Add(size int, write func()) { q.add(size, write) }
+
 // WriteLine writes a line to w before it returns, so that what others write to the
 // same terminal follows it. It does not wait for a reader who does not read: then
 // the line is written later, or dropped.

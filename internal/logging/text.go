@@ -11,26 +11,6 @@ import (
 // colourSequences match what sets a colour or clears the rest of a line.
 var colourSequences = regexp.MustCompile(`\x1b\[[0-9;:]*[mK]`)
 
-// StripControls returns s as a terminal would finally show it, without colours.
-// Of a line that a program drew several times, such as a progress bar, only the
-// last version is left. Other control characters stay: see [Printable].
-func StripControls(s string) string {
-	if !strings.ContainsAny(s, "\r\x1b") {
-		return s
-	}
-
-	var b strings.Builder
-	for line := range strings.Lines(colourSequences.ReplaceAllLiteralString(s, "")) {
-		text, ended := strings.CutSuffix(line, "\n")
-		text = strings.TrimRight(text, "\r")
-		b.WriteString(text[strings.LastIndexByte(text, '\r')+1:])
-		if ended {
-			b.WriteByte('\n')
-		}
-	}
-	return b.String()
-}
-
 // Printable returns s with everything escaped that a terminal would act on: control
 // characters but the tab, and bytes that are not UTF-8.
 func Printable(s string) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/execlog/execlogd/internal/builders"
 )
@@ -14,6 +15,7 @@ import (
 type packageJSON struct {
 	Scripts                       map[string]string
 	Dependencies, DevDependencies map[string]any
+	Workspaces                    json.RawMessage // patterns, or a table with those as packages
 }
 
 // readPackage returns what is in package.json; nil if there is none that can be read.
@@ -42,6 +44,60 @@ func (pkg *packageJSON) script(name string) string {
 	return pkg.Scripts[name]
 }
 
+// A framework has a server of its own that makes pages when a browser asks for them, and
+// refreshes them.
+type framework struct {
+	name   string // of its package
+	server string // the command that starts the server
+
+	// output is the directory with the site that the script build makes, if that is one of
+	// files: always, with another package, or when a configuration says so.
+	output  string
+	adapter string
+	files   string // a pattern of names
+	says    *regexp.Regexp
+}
+
+var frameworks = []framework{
+	{name: "next", server: "next dev", output: "out", files: "next.config.*", says: regexp.MustCompile(`\boutput:\s*["']export["']`)},
+	{name: "nuxt", server: "nuxt dev"},
+	{name: "@sveltejs/kit", server: "vite dev", output: "build", adapter: "@sveltejs/adapter-static"},
+	{name: "@remix-run/dev", server: "remix vite:dev"},
+	{name: "@react-router/dev", server: "react-router dev"},
+	{name: "@angular/core", server: "ng serve"},
+	{name: "gatsby", server: "gatsby develop", output: "public"},
+	{name: "@docusaurus/core", server: "docusaurus start", output: "build"},
+	{name: "react-scripts", server: "react-scripts start", output: "build"},
+}
+
+// lookForFramework looks for a framework. Its own server is what to use, and where it can
+// write a site of files, that can be served as well.
+func (d directory) lookForFramework(pkg *packageJSON) *Project {
+	i := slices.IndexFunc(frameworks, func(f framework) bool { return pkg.dependsOn(f.name) })
+	if i < 0 {
+		return nil
+	}
+	f := frameworks[i]
+	start := "npx " + f.server
+	for _, name := range []string{"start", "develop", "dev"} {
+		if strings.Contains(pkg.script(name), f.server) {
+			start = "npm run " + name
+		}
+	}
+
+	p := &Project{
+		Found: "package.json depends on " + f.name, What: fmt.Sprintf("a site with a server of its own, %s", f.server),
+		First: d.missing("npm", pkg), hasPages: true,
+	}
+	writes := f.output != "" && (f.adapter == "" || pkg.dependsOn(f.adapter)) && (f.says == nil || f.says.MatchString(d.read(d.first([]string{f.files}))))
+	if !writes || pkg.script("build") == "" {
+		p.Instead = fmt.Sprintf("start that with %s: it makes pages when they are asked for, and refreshes them itself", start)
+		return p
+	}
+	p.Config = fmt.Sprintf("# While you work on it, %s is quicker. This builds the site and shows that.\n", start) + server(f.output) + d.buildRoute(f.output)
+	return p
+}
+
 // noWatch matches a script that watches, and does not build: it runs tests, or a server.
 var noWatch = regexp.MustCompile(`\b(jest|vitest|mocha|ava|tape|test|nodemon|serve|server|browser-sync|live-server)\b`)
 
@@ -57,12 +113,26 @@ func (d directory) lookForWatchScript(pkg *packageJSON) *Project {
 	if b, ok := builders.Find("npm"); ok {
 		route = fmt.Sprintf("builder = %q\n#run = [%s]\n", b.Name, quoted(b.Run))
 	}
-	return &Project{
-		Found: "package.json has a script watch", What: "a site that npm run watch builds",
-		Config: server(root) + "# It builds by itself whenever a source changes. Pages wait for that, and show its errors.\n[[route]]\n" + route + outputsOf(root),
-		First:  d.missing("npm", pkg),
+	p := &Project{Found: "package.json has a script watch", What: "a site that npm run watch builds", First: d.missing("npm", pkg), hasPages: d.shows(root)}
+	if !p.hasPages {
+		p.What = "a program that npm run watch builds"
+		p.Config = "# It builds by itself whenever a source changes. Its errors are in the log.\n[[route]]\n" + route + noPages
+		return p
 	}
+	p.Config = server(root) + "# It builds by itself whenever a source changes. Pages wait for that, and show its errors.\n[[route]]\n" + route + outputsOf(root)
+	return p
 }
+
+// noPages ends a configuration for a program without pages.
+const noPages = `
+# If it writes pages, this shows them, and refreshes them after each build.
+#[server]
+#root = "public"
+`
+
+// shows reports whether there are, or will be, pages in a directory: it is one that is
+// built, or it has a start page.
+func (d directory) shows(root string) bool { return root != "." || d.has("index.html") }
 
 // lookForBuildScript looks for a script that builds once.
 func (d directory) lookForBuildScript(pkg *packageJSON) *Project {
@@ -72,18 +142,42 @@ func (d directory) lookForBuildScript(pkg *packageJSON) *Project {
 	}
 
 	root := d.output(pkg, script)
-	return &Project{
-		Found: "package.json has a script build", What: "a site that npm run build builds",
-		Config: server(root) + `# It runs after each change. Pages wait for it, and show its errors.
-[[route]]
+	p := &Project{Found: "package.json has a script build", What: "a site that npm run build builds", First: d.missing("npm", pkg), hasPages: d.shows(root)}
+	if !p.hasPages {
+		p.What = "a program that npm run build builds"
+		p.Config = "# It runs at the start and after each change.\n" + d.buildRoute("") + noPages
+		return p
+	}
+	p.Config = server(root) + "# It runs after each change. Pages wait for it, and show its errors.\n" + d.buildRoute(root)
+	return p
+}
+
+// buildRoute is a route for the script build, which writes a site into root; empty for
+// none.
+func (d directory) buildRoute(root string) string {
+	route := `[[route]]
 name = "build"
 ignore = ["node_modules/"]
-reload = true
 start = true
 run = ["npm", "run", "build"]
-` + outputsOf(root),
-		First: d.missing("npm", pkg),
+` + d.gitignore()
+	if root != "" {
+		route += "reload = true\n"
+	} else {
+		route += "outputs = [\"/dist/\", \"/out/\"]\n"
 	}
+	if root == "" || root == "." {
+		return route + "changed_only = true   # what it writes once more does not start it again\n"
+	}
+	return route + outputsOf(root)
+}
+
+// gitignore is the key that has a route do as the .gitignore says, if there is one.
+func (d directory) gitignore() string {
+	if !d.has(".gitignore") {
+		return ""
+	}
+	return "gitignore = true   # what git ignores is no source\n"
 }
 
 // lookForServerScript looks for a server that a script starts.
@@ -104,7 +198,7 @@ reload = true
 run = ["npm", "start"]
 #ready = "127.0.0.1:3000"   # pages wait until it listens there
 `,
-		First: d.missing("npm", pkg),
+		First: d.missing("npm", pkg), hasPages: true,
 	}
 }
 

@@ -8,42 +8,111 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/execlog/execlogd/internal/builders"
 )
 
 var (
-	makeTarget = regexp.MustCompile(`(?m)^([A-Za-z0-9_-]+)[ \t]*:([^=]|$)`)
+	makeRule   = regexp.MustCompile(`(?m)^([A-Za-z0-9_-]+)[ \t]*:(?:[^=\n].*)?\n((?:\t.*(?:\n|\z))*)`)
 	sphinxOut  = regexp.MustCompile(`(?m)^BUILDDIR\s*\??=\s*([A-Za-z0-9_.-]+)\s*$`) // as sphinx-quickstart writes it
 	makesPages = regexp.MustCompile(`\b(html?|css|markdown|md|pandoc|cmark|sass)\b`)
 )
 
+// A makefile is what a Makefile can make.
+type makefile struct {
+	name    string
+	text    string
+	targets []string // in their order; the first is made by default
+	recipes map[string]string
+}
+
+// readMakefile returns the Makefile of the directory; nil if there is none.
+func (d directory) readMakefile() *makefile {
+	name := d.first([]string{"GNUmakefile", "makefile", "Makefile"})
+	m := &makefile{name: name, text: d.read(name), recipes: make(map[string]string)}
+	if m.text == "" {
+		return nil
+	}
+	for _, rule := range makeRule.FindAllStringSubmatch(m.text+"\n", -1) {
+		m.targets = append(m.targets, rule[1])
+		m.recipes[rule[1]] += rule[2]
+	}
+	return m
+}
+
+// goal returns the first target of some names; empty if there is none.
+func (m *makefile) goal(names ...string) string {
+	i := slices.IndexFunc(names, func(name string) bool { return slices.Contains(m.targets, name) })
+	if i < 0 {
+		return ""
+	}
+	return names[i]
+}
+
 // lookForMakefile looks for a Makefile. It is that of a site if it has to do with pages.
 func (d directory) lookForMakefile() *Project {
-	name := d.first([]string{"GNUmakefile", "makefile", "Makefile"})
-	text := d.read(name)
-	if text == "" {
+	m := d.readMakefile()
+	if m == nil {
+		return nil
+	}
+	for _, look := range []func(*makefile) *Project{d.lookForWatchTarget, d.lookForBuildTarget, d.lookForServerTarget} {
+		if p := look(m); p != nil {
+			p.Found, p.First = thereIs(m.name), d.missing("make", nil)
+			return p
+		}
+	}
+	return nil
+}
+
+// lookForWatchTarget looks for a target that builds whenever a source changes.
+func (d directory) lookForWatchTarget(m *makefile) *Project {
+	recipe := m.recipes["watch"]
+	if recipe == "" || noWatch.MatchString(recipe) {
 		return nil
 	}
 
-	var targets []string
-	for _, m := range makeTarget.FindAllStringSubmatch(text, -1) {
-		targets = append(targets, m[1])
-	}
-	words := []string{"make"}
-	for _, usual := range []string{"site", "html", "website", "public", "dist", "build", "all"} {
-		if len(words) == 1 && slices.Contains(targets, usual) {
-			words = append(words, usual)
+	known, builder := builders.Builder{}, "name = \"watch\"\nbuilder = true"
+	for _, b := range builders.All() {
+		if !b.Once && known.Name == "" && regexp.MustCompile(`\b`+b.Name+`\b`).MatchString(recipe) {
+			known, builder = b, fmt.Sprintf("builder = %q", b.Name)
 		}
 	}
+	route := "[[route]]\n" + builder + "\nrun = [\"make\", \"watch\"]\n"
+	root := cmp.Or(written(recipe), known.Output, written(m.text), d.pages())
+	p := &Project{What: "a site that make watch builds", hasPages: d.shows(root)}
+	if !p.hasPages {
+		p.What = "a program that make watch builds"
+		p.Config = "# It builds by itself whenever a source changes. Its errors are in the log.\n" + route + noPages
+		return p
+	}
+	p.Config = server(root) + "# It builds by itself whenever a source changes. Pages wait for that, and show its errors.\n" + route + outputsOf(root)
+	return p
+}
 
-	p := &Project{Found: thereIs(name), What: "a program that make builds", First: d.missing("make", nil)}
-	table, more := "", ""
-	sphinx := sphinxOut.FindStringSubmatch(text)
-	if makesPages.MatchString(text) || sphinx != nil {
-		root := cmp.Or(written(text), d.pages())
+// serverTargets are usual names of targets that start a server.
+var serverTargets = []string{"serve", "server", "dev", "start", "run"}
+
+// lookForBuildTarget looks for a target that builds once, which may be the default.
+func (d directory) lookForBuildTarget(m *makefile) *Project {
+	words := []string{"make"}
+	sites := []string{"site", "html", "website", "public"}
+	goal := m.goal(append(sites, "dist", "build", "all")...)
+	if goal != "" {
+		words = append(words, goal)
+	} else if len(m.targets) > 0 && (m.targets[0] == "watch" || slices.Contains(serverTargets, m.targets[0])) {
+		return nil // it would not end
+	}
+
+	p := &Project{What: "a program that make builds"}
+	table, more := "", d.gitignore()
+	sphinx := sphinxOut.FindStringSubmatch(m.text)
+	isProgram := (d.has("go.mod") || d.has("Cargo.toml")) && !slices.Contains(sites, goal) // which has a README.md as well
+	if makesPages.MatchString(m.text) && !isProgram || sphinx != nil {
+		root := cmp.Or(written(m.text), d.pages())
 		if sphinx != nil {
 			root, words = sphinx[1]+"/html", []string{"make", "html"}
 		}
-		p.What, table = "a site that make builds", server(root)
+		p.What, p.hasPages, table = "a site that make builds", true, server(root)
 		more = "reload = true   # pages wait for it, and show its errors\n" + outputsOf(root)
 	}
 	p.Config = table + fmt.Sprintf(`# It runs at the start and after each change.
@@ -53,6 +122,28 @@ run = [%s]
 start = true
 %s`, quoted(words), more)
 	return p
+}
+
+// fileServer matches commands that serve the files of a directory.
+var fileServer = regexp.MustCompile(`\b(http\.server|http-server|live-server|browser-sync|caddy|httpd|php -S)\b`)
+
+// lookForServerTarget looks for a target that starts a server which makes pages.
+func (d directory) lookForServerTarget(m *makefile) *Project {
+	goal := m.goal(serverTargets...)
+	if goal == "" || fileServer.MatchString(m.recipes[goal]) {
+		return nil
+	}
+	return &Project{
+		What: "a server that make " + goal + " starts", hasPages: true,
+		Config: scriptServer + fmt.Sprintf(`# It is started again after each change, and then pages reload.
+[[route]]
+name = "server"
+service = true
+reload = true
+run = ["make", %q]
+%s#ready = "127.0.0.1:3000"   # pages wait until it listens there
+`, goal, d.gitignore()),
+	}
 }
 
 var (
@@ -86,7 +177,7 @@ func (d directory) lookForGo() *Project {
 	if m := goAddress.FindStringSubmatch(program.String()); m != nil {
 		ready = m[1]
 	}
-	p.What = "a server in Go"
+	p.What, p.hasPages = "a server in Go", true
 	p.Config = compiledServer(`match = ["*.go", "/go.mod", "/go.sum"]
 ignore = ["*_test.go"]
 `, `"go", "build", "-o", "bin/server", "."`, "bin/server", ready)
@@ -113,7 +204,7 @@ func (d directory) lookForCargo() *Project {
 		p.Config = testRoute(`["*.rs", "Cargo.toml"]`, "ignore = [\"/target/\"]\n", `"cargo", "test"`)
 		return p
 	}
-	p.What = "a server in Rust"
+	p.What, p.hasPages = "a server in Rust", true
 	p.Config = compiledServer(cargoSources, `"cargo", "build"`, path.Join("target/debug", name[1]), "")
 	return p
 }

@@ -23,20 +23,49 @@ type Project struct {
 	// Config is a configuration that is right as it is, execlogd.toml(5).
 	Config string
 
+	// Instead is what to do where no configuration is of use; Config is empty then.
+	Instead string
+
+	// Dir is the directory of the project, below the one that was looked at; empty for
+	// that itself.
+	Dir string
+
 	// First is what is to be done before that can run; empty for nothing.
 	First string
+
+	hasPages bool // it is a site, or a server of pages
 }
 
-// Look looks at a directory. What cannot be read there is taken for not there.
+// Look looks at a directory, and at those below it that sites are often in. What cannot be
+// read there is taken for not there.
 func Look(dir string) Project {
 	d := directory(dir)
 	pkg := d.readPackage()
+	found := d.look(pkg)
+	if (found == nil || !found.hasPages) && !d.has("index.html") {
+		if below := d.lookBelow(pkg); below != nil {
+			found = below
+		}
+	}
+	if found == nil {
+		return d.plainFiles()
+	}
 
+	found.Builds = true
+	if found.Instead == "" {
+		found.Config = header(found.Found, found.What) + found.Config
+	}
+	return *found
+}
+
+// look looks for what builds a site, or else for what builds a program.
+func (d directory) look(pkg *packageJSON) (program *Project) {
 	// A generator that does not come from npm is what builds the site, whatever else of npm
 	// is used. A script of the project's own says more than what it depends on.
 	isNode := func(b builders.Builder) bool { return len(b.Packages) > 0 }
 	for _, look := range []func() *Project{
 		func() *Project { return d.lookForBuilder(pkg, func(b builders.Builder) bool { return !isNode(b) }) },
+		func() *Project { return d.lookForFramework(pkg) },
 		func() *Project { return d.lookForWatchScript(pkg) },
 		func() *Project { return d.lookForBuilder(pkg, isNode) },
 		func() *Project { return d.lookForBuildScript(pkg) },
@@ -45,13 +74,15 @@ func Look(dir string) Project {
 		d.lookForCargo,
 		func() *Project { return d.lookForServerScript(pkg) },
 	} {
-		if p := look(); p != nil {
-			p.Builds = true
-			p.Config = header(p.Found, p.What) + p.Config
-			return *p
+		p := look()
+		if p != nil && p.hasPages {
+			return p
+		}
+		if program == nil {
+			program = p
 		}
 	}
-	return d.plainFiles()
+	return program
 }
 
 // header begins a configuration.
@@ -97,7 +128,7 @@ func (d directory) lookForBuilder(pkg *packageJSON, isKind func(builders.Builder
 builder = %q
 #run = [%s]
 `, b.Name, does, b.Name, quoted(b.Run)),
-			First: d.missing(programOf(b), pkg),
+			First: d.missing(programOf(b), pkg), hasPages: true,
 		}
 	}
 	return nil
@@ -183,6 +214,21 @@ func (d directory) has(name string) bool {
 	return err == nil
 }
 
+// hasAbove is has for the directory and those that it is in, where npm puts what several
+// packages of one repository use.
+func (d directory) hasAbove(name string) bool {
+	path, err := filepath.Abs(string(d))
+	for ; err == nil; path = filepath.Dir(path) {
+		if directory(path).has(name) {
+			return true
+		}
+		if path == filepath.Dir(path) {
+			return false
+		}
+	}
+	return false
+}
+
 // first returns the first name that matches one of some patterns; empty for none.
 func (d directory) first(patterns []string) string {
 	entries, _ := os.ReadDir(string(d))
@@ -214,7 +260,7 @@ func (d directory) pages() string {
 
 // written returns the first of siteDirs that commands write to; empty for none.
 func written(commands string) string {
-	return siteDir(`(^|[\s"'=/:>])%[1]s/|\s--?(d|o|out|dir|outdir|out-dir|output|dist-dir)[ =]%[1]s\b`, commands)
+	return siteDir(`(^|[\s"'=/:>])%[1]s/|\s--?(d|o|out|dir|directory|outdir|out-dir|output|dist-dir)[ =]%[1]s\b`, commands)
 }
 
 // ignored returns the first of siteDirs that a .gitignore has; empty for none.
@@ -233,10 +279,10 @@ func siteDir(pattern, text string) string {
 
 // missing says what is to be done for a program to be found; empty if it is.
 func (d directory) missing(program string, pkg *packageJSON) string {
-	if pkg != nil && len(pkg.Dependencies)+len(pkg.DevDependencies) > 0 && !d.has("node_modules") {
+	if pkg != nil && len(pkg.Dependencies)+len(pkg.DevDependencies) > 0 && !d.hasAbove("node_modules") {
 		return "run npm install: there is no node_modules"
 	}
-	if d.has("node_modules/.bin/" + program) {
+	if d.hasAbove("node_modules/.bin/" + program) {
 		return ""
 	}
 	if _, err := exec.LookPath(program); err != nil {

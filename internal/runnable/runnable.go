@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
@@ -164,7 +165,9 @@ func (r *Runnable) Run(ctx context.Context, batch []inotify.Event) error {
 func (r *Runnable) Running() bool { return r.running != nil && r.running() }
 
 // withModules returns a service with the programs of the project's node_modules before
-// those of PATH, if the route is a builder.
+// those of PATH, if the route is a builder, and after them those of the directories that the
+// project is in: npm installs there what several packages of a repository use. A
+// directory of another user is none of these.
 func withModules(c *config.Route, s job.Service) job.Service {
 	if !c.IsBuilder {
 		return s
@@ -175,8 +178,24 @@ func withModules(c *config.Route, s job.Service) job.Service {
 			path = own
 		}
 	}
-	s.Env = append(slices.Clone(s.Env), "PATH="+filepath.Join(s.Dir, "node_modules/.bin")+":"+path)
+	dirs := []string{filepath.Join(s.Dir, "node_modules/.bin")}
+	for dir := s.Dir; dir != filepath.Dir(dir); {
+		dir = filepath.Dir(dir)
+		modules := filepath.Join(dir, "node_modules")
+		if bin := filepath.Join(modules, ".bin"); isOfSameUser(s.Dir, modules) && isOfSameUser(s.Dir, bin) {
+			dirs = append(dirs, bin)
+		}
+	}
+	s.Env = append(slices.Clone(s.Env), "PATH="+strings.Join(append(dirs, path), ":"))
 	return s
+}
+
+// isOfSameUser reports whether two files exist and belong to the same user. A link is a
+// file of its own.
+func isOfSameUser(a, b string) bool {
+	infoA, errA := os.Lstat(a)
+	infoB, errB := os.Lstat(b)
+	return errA == nil && errB == nil && infoA.Sys().(*syscall.Stat_t).Uid == infoB.Sys().(*syscall.Stat_t).Uid
 }
 
 // Stop stops the service, if it is one. The next run starts it again.

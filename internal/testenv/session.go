@@ -91,7 +91,7 @@ func (s *Session) Await(text string, also ...string) string {
 		case line, ok := <-s.Log:
 			s.Seen = append(s.Seen, line)
 			if strings.Contains(line, text) {
-				if at := regexp.MustCompile(`http://[^ ,"/]+`).FindString(line); at != "" {
+				if at := regexp.MustCompile(`https?://[^ ,"/]+`).FindString(line); at != "" {
 					s.URL = at
 				}
 				for _, want := range also {

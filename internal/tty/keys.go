@@ -112,7 +112,8 @@ func (k *keyReader) hungUp() {
 // read calls press until the reader is closed or the terminal is gone.
 func (k *keyReader) read() {
 	defer close(k.done)
-	defer k.off()          // after a panic of press
+	defer k.off() // after a panic of press
+	var typed sequence
 	one := make([]byte, 1) // the next key may be for the command that this one starts
 	for k.waitActive() {
 		n, err := k.file.Read(one)
@@ -122,6 +123,7 @@ func (k *keyReader) read() {
 		k.mu.Unlock()
 
 		switch {
+		case n > 0 && typed.has(one[0]):
 		case n > 0:
 			k.press(one[0])
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.EINTR):

@@ -30,10 +30,10 @@ type Terminal struct {
 var active atomic.Pointer[Terminal]
 
 // Open returns the Terminal for a file, which must be the controlling terminal and stay
-// open. Press is called for each key while keys are on, by one goroutine. The keys are off
-// at first. A program that borrows the terminal, and Suspend, turn them off, and on again
-// afterwards, by Lending and Returned: whoever replaces these calls KeysOff and KeysOn.
-// The Terminal must be closed.
+// open. Press is called for each key while keys are on, by one goroutine, but not for those
+// that send several bytes, as arrows do. The keys are off at first. A program that borrows
+// the terminal, and Suspend, turn them off, and on again afterwards, by Lending and
+// Returned: whoever replaces these calls KeysOff and KeysOn. The Terminal must be closed.
 func Open(file *os.File, press func(key byte)) (*Terminal, error) {
 	controlling, err := job.OpenTerminal(file)
 	if err != nil {

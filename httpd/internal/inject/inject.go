@@ -80,7 +80,7 @@ func OffsetXML(head []byte) (off int, ok bool) {
 			end = endOf(rest, "?>")
 		case bytes.HasPrefix(rest, []byte("<!--")):
 			end = endOf(rest, "-->")
-		case bytes.HasPrefix(rest, []byte("<!")):
+		case bytes.HasPrefix(rest, []byte("<!DOCTYPE")): // nothing else may be there before the root element
 			end = endOfTag(rest)
 		default:
 			name, root := startTag(rest)

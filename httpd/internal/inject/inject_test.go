@@ -96,6 +96,8 @@ func TestOffsetXML(t *testing.T) {
 		{"text", "hello"},
 		{"a tag that does not end", "<svg a='>"},
 		{"a comment that does not end", "<!-- <svg>"},
+		{"a declaration outside of a document type", "<!ENTITY a 'b'><svg></svg>"},
+		{"an empty declaration", "<!><svg></svg>"},
 		{"an end tag", "</svg>"},
 		{"a sign", "<"},
 		{"nothing between", "<>"},

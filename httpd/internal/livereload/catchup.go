@@ -2,6 +2,7 @@ package livereload
 
 import (
 	"cmp"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -40,19 +41,29 @@ type report struct {
 }
 
 // shownPaths returns the paths of the resources that a page at path shows.
-func shownPaths(path string, token PageToken) []string {
+func (h *Hub) shownPaths(path string, token PageToken) []string {
 	path, ok := urlpath.Parse(path)
 	if !ok {
 		return nil
 	}
 	paths := []string{path}
-	if token.Missing {
-		paths = append(paths, "/"+urlpath.NotFound)
+	if name := h.errorPage(token); name != "" {
+		paths = append(paths, urlpath.Canonical("/"+name))
 	}
 	if token.Listing {
 		paths = append(paths, ListingOf(path))
 	}
 	return paths
+}
+
+// errorPage returns the name of the file that a page shows in place of an error; "" if it
+// does not.
+func (h *Hub) errorPage(token PageToken) string {
+	pages := h.config.Load().ErrorPages
+	if token.Missing {
+		return pages[http.StatusNotFound]
+	}
+	return pages[token.Failed]
 }
 
 // parsePaths parses paths that a page names. What is no path becomes "", so that it has
@@ -69,7 +80,7 @@ func parsePaths(texts []string) []string {
 // its errors and what it has missed. It returns how many files it compared.
 func (h *Hub) introduce(c *client, r request, token PageToken) (compared int) {
 	p := report{
-		shows:   shownPaths(r.Path, token),
+		shows:   h.shownPaths(r.Path, token),
 		named:   parsePaths(r.Uses),
 		usesAll: r.All,
 		token:   token,
@@ -78,6 +89,7 @@ func (h *Hub) introduce(c *client, r request, token PageToken) (compared int) {
 	if r.Seen != "" {
 		p.seen = parseCursor(r.Seen)
 	}
+	p.seen = h.translate(p.seen)
 	p.digest, p.hasDigest = parseDigest(r.Digest)
 
 	h.enter(c, p)
@@ -337,7 +349,7 @@ func (h *Hub) missedHits(c *change, p *page, past replay) []hit {
 // but not since before it was served. It returns how many files it compared.
 func (h *Hub) addUses(c *client, paths []string, age time.Duration) (compared int) {
 	added := h.nameUses(c, paths)
-	past := replay{seen: h.lookFirst(added), since: time.Now().Add(-age - latency).UnixMilli()}
+	past := replay{seen: h.lookFirst(added), since: h.loadedSince(added, age)}
 	if len(added) > 0 {
 		compared = h.catchUpUses(c, added, past)
 	}

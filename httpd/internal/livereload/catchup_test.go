@@ -34,7 +34,7 @@ func TestTheTimeOfServingDecidesWithoutADigest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, got := introduced(t, newHub(dir), Cursor{"EARLIER", 7, tt.served}, tt.uses...)
+			_, got := introduced(t, newHub(dir), Cursor{Epoch: "EARLIER", Number: 7, Time: tt.served}, tt.uses...)
 			if got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -270,4 +270,47 @@ func (r reply) String() string {
 		return s.String()
 	}
 	return r.Command
+}
+
+// A page that was served by another machine has missed what was told here since the machine
+// knew less, and nothing else, whatever the clocks say.
+func TestCatchUpFromAnotherMachine(t *testing.T) {
+	tests := []struct {
+		name  string
+		since time.Duration // from the second change on
+		ok    bool
+		uses  string
+		want  string
+	}{
+		{"it has both changes", time.Hour, true, "/x.css", "at"},
+		{"it has not the second", 0, true, "/x.css", "/x.css"},
+		{"it has not the second, which is of another file", 0, true, "/y.css", "at"},
+		{"it is older than this server, so the time decides", -time.Hour, true, "/y.css", " !"},
+		{"nobody knows, so the time decides", 0, false, "/y.css", " !"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := makeFiles(t, "a.html", "x.css", "y.css")
+			h := newHub(dir)
+			save := func(name string) {
+				writeFile(t, dir, name, tt.name)
+				h.Refresh([]string{name})
+			}
+			save("y.css")
+			time.Sleep(5 * time.Millisecond) // the changes have times of their own, in ms
+			second := time.Now()
+			save("x.css")
+			config := *h.config.Load()
+			config.Since = func(position string) (time.Time, bool) {
+				return second.Add(tt.since), tt.ok && position == "x-1"
+			}
+			h.config.Store(&config)
+
+			// The clock of the other machine is an hour behind.
+			served := Cursor{"OTHER", 7, time.Now().Add(-time.Hour).UnixMilli(), "x-1"}
+			if _, got := introduced(t, h, served, tt.uses); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
 }

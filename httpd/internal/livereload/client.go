@@ -44,6 +44,7 @@ type client struct {
 
 	// For people.
 	url     string
+	title   string
 	remote  string
 	browser string
 	opened  time.Time // zero until the page has introduced itself
@@ -191,7 +192,7 @@ func (h *Hub) message(c *client, u update) []byte {
 		key.asset = &u.assets[0]
 	}
 	if h.lastText == nil || h.lastKey != key {
-		h.lastKey, h.lastText = key, messageText(Cursor{h.epoch, h.number, h.time}, u)
+		h.lastKey, h.lastText = key, messageText(Cursor{Epoch: h.epoch, Number: h.number, Time: h.time}, u)
 	}
 
 	// A page that does not report what it uses gets no digest.

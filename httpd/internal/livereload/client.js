@@ -18,9 +18,10 @@
   const tag = /** @type {any} */ (document.currentScript) || [...document.scripts].find(s => /livereload\.js($|\?)/.test(s.src));
   if (!tag?.src || client in self) return;
 
-  // A base element further down moves src, but not where the script came from.
-  const moved = document.querySelector("base");
-  const src = moved && tag.compareDocumentPosition(moved) & 4 ? new URL(tag.getAttribute("src"), document.URL) : new URL(tag.src);
+  // A base element further down moves src, and so does an application that changes the page's
+  // URL before the script runs, but not where the script came from.
+  const name = tag.getAttribute("src").replace(/^(\.*\/)*/, "/");
+  const src = new URL(performance.getEntriesByType("resource").find(entry => entry.name.endsWith(name))?.name || tag.src);
   const home = new URL(".", src).href; // what the paths of the site are below
 
   // A page that was saved to disk or published elsewhere, with the script in it that the
@@ -52,6 +53,7 @@
   /** @type {WebSocket | null} */
   let socket = null;
   let agreed = false; // on our protocol
+  let met = false; // the server has spoken it before
   let blocked = false; // by the page's policy
   let probing = true;
   let refusals = 0; // in a row, by a server that is there
@@ -59,13 +61,14 @@
   let timer = 0; // until the next probe, or the deadline of an answer
   let toldURL = "";
   let toldUses = 0; // how many
+  let toldTitle = "";
   let cursor = {}; // that the server sent last, with a digest; the first is in the socket's URL
 
   function connect() {
     clearTimeout(timer);
     if (socket || blocked) return;
     try {
-      socket = new WebSocket(server);
+      socket = new (socketClass())(server);
     } catch {
       return giveUp();
     }
@@ -73,10 +76,47 @@
     socket.onmessage = ({ data }) => hear(JSON.parse(data));
     socket.onclose = () => {
       socket = null;
+      dropFrame();
+      framed &&= met; // others may refuse a frame
       refusals++;
       timer = setTimeout(probe, delay);
       delay = Math.min(2 * delay, 9999); // where it is there, and refuses
     };
+  }
+
+  // Firefox keeps no page for the back button that has a socket when it begins to
+  // go, even if that is closed at once. But the socket of a frame goes with it.
+  let framed = /Firefox/.test(navigator.userAgent);
+  /** @type {any} */
+  let frame = null; // the element around it, which hides it from the page
+
+  /** The class of a socket, in a frame of its own where that is needed. @returns {typeof WebSocket} */
+  function socketClass() {
+    if (!framed) return WebSocket;
+    try {
+      const own = (frame = make("div", {}));
+      const inner = make("iframe", {});
+      own.style.setProperty("display", "none", "important");
+      own.attachShadow({ mode: "closed" }).append(inner);
+      document.documentElement.append(own);
+      inner.contentWindow.addEventListener("securitypolicyviolation", violated);
+      inner.contentWindow.addEventListener("pagehide", () => {
+        if (frame !== own) return;
+        framed = false; // the page has removed it
+        leave();
+      });
+      return inner.contentWindow.WebSocket;
+    } catch {
+      framed = false;
+      dropFrame();
+      return WebSocket;
+    }
+  }
+
+  function dropFrame() {
+    const old = frame;
+    frame = null;
+    old?.remove();
   }
 
   /**
@@ -113,10 +153,28 @@
     const old = socket;
     socket = null;
     agreed = false;
-    if (!old) return;
+    if (!old) return dropFrame(); // of a socket that could not be made
     old.onclose = old.onmessage = null;
-    if (old.readyState) old.close();
+    if (frame) dropFrame();
+    else if (old.readyState) old.close();
     else old.onopen = () => old.close();
+  }
+
+  /**
+   * Closes the socket of a page that is about to go, and opens it again where it
+   * stays after all. A page with an open socket is not kept for the back button, and
+   * one whose socket is still closing when it is kept says so in the console.
+   */
+  function leave() {
+    disconnect();
+    timer = setTimeout(wake, 3000, {});
+  }
+
+  /** @param {any} violation */
+  function violated({ blockedURI, disposition }) {
+    if (disposition !== "enforce" || blocked) return;
+    if (blockedURI === ownURL) probing = false;
+    if (/^ws/.test(blockedURI) && server.startsWith(blockedURI)) giveUp();
   }
 
   /** The page's policy forbids the socket. The server is told by another request. */
@@ -141,6 +199,7 @@
       delay = soon;
       refusals = 0;
       agreed = protocols.includes(ours);
+      met ||= agreed;
       tellUses("info");
       checkWorker();
     }
@@ -182,12 +241,16 @@
    */
   const used = new Map();
   let scanTimer = 0;
+  let untoldSince = Infinity; // when the first of those that are not told began to load
 
-  /** @type {(url: string, byScript?: boolean) => void} */
-  function keep(url, byScript = false) {
+  /** @type {(url: string, byScript?: boolean, began?: number) => void} */
+  function keep(url, byScript = false, began = performance.now()) {
     url = plain(url);
     if (!/^(http|file)/.test(url) || url === ownURL || used.size > 9999) return;
-    if (!used.has(url)) tellSoon();
+    if (!used.has(url)) {
+      tellSoon();
+      untoldSince = Math.min(untoldSince, began);
+    }
     used.set(url, byScript || !!used.get(url));
   }
 
@@ -202,8 +265,11 @@
     const uses = JSON.stringify(paths).length < 60000 ? paths : undefined;
     const count = uses ? paths.length : 0;
     if (command === "info" || count < toldUses) tell("info", uses);
-    else if (count > toldUses && agreed) say({ command, uses: paths.slice(toldUses) });
+    else if (count > toldUses && agreed) say({ command, uses: paths.slice(toldUses), age: 2000 + Math.round(performance.now() - untoldSince) });
     toldUses = count;
+    untoldSince = Infinity;
+    const title = document.title.slice(0, 200);
+    if (agreed && (command === "info" || title !== toldTitle)) say({ command: "title", title: (toldTitle = title) });
   }
 
   /**
@@ -213,7 +279,8 @@
    */
   function means(url, file) {
     const own = pathOf(url);
-    if (own || placed) return own === file;
+    // The files of an application may be anywhere.
+    if ((own || placed) && !src.search.includes(",proxied")) return own === file;
     const path = canonical(new URL(url).pathname);
     return path.endsWith(file) || file.endsWith(path);
   }
@@ -315,7 +382,7 @@
     busy = false;
     if (!due || document.hidden) return;
     try {
-      sessionStorage["execlogd " + location.href] = JSON.stringify([remember(), src.href]);
+      sessionStorage[storageKey()] = JSON.stringify([remember(), src.href]);
     } catch {} // no storage or no room
     due = false; // once: a page may ask its reader, who may say no
     location.reload();
@@ -471,30 +538,45 @@
     return all;
   }
 
-  /** What was typed or chosen in an element. @type {(e: any) => any} */
-  function inputOf(e) {
-    if (e.isContentEditable) return { innerHTML: e.innerHTML };
-    if (!e.matches(fields)) return {};
-    if (e.options) return { options: [...e.selectedOptions].map(option => option.value) };
-    if (e.checked !== e.defaultChecked) return { checked: e.checked };
-    return e.value === e.defaultValue ? {} : { value: e.value };
+  /** The property of an element that its reader may edit, if there is one. @param {any} e */
+  function editable(e) {
+    if (e.matches(fields)) return e.options ? "options" : /^(checkbox|radio)$/.test(e.type) ? "checked" : "value";
+    return e.isContentEditable && e.localName !== "input" ? "innerHTML" : "";
   }
+
+  /** What was typed or chosen in an element, if its author says something else. @type {(e: any) => any} */
+  function inputOf(e) {
+    const name = editable(e);
+    if (name === "options") return { options: [...e.selectedOptions].map(option => option.value) };
+    const authors = name === "checked" ? e.defaultChecked : name === "value" ? e.defaultValue : undefined;
+    return !name || e[name] === authors ? {} : { [name]: e[name] };
+  }
+
+  /** The key of what outlives a reload. Two frames may show the same page. */
+  const storageKey = () => "execlogd " + location.href + (frameElement ? " " + placeOf(frameElement) : "");
 
   /** Where an element is: a line for each frame and shadow root around it, and one for itself. @type {(e: any) => string} */
   function placeOf(e) {
     const root = e.getRootNode();
-    const path = selector(e);
+    let path = selector(e);
+    // Of several boxes with one name it is the one with this value.
+    if (/^(checkbox|radio)$/.test(e.type) && e.hasAttribute("value") && root.querySelectorAll(path)[1]) path += `[value="${CSS.escape(e.value)}"]`;
     const line = [...root.querySelectorAll(path)].indexOf(e) + " " + path;
-    return root === document ? line : placeOf(root.host || root.defaultView.frameElement) + "\n" + line;
+    const around = root.host || (root !== document && root.defaultView.frameElement);
+    return around ? placeOf(around) + "\n" + line : line;
   }
 
   /** Finds an element in the next load of the page, with others perhaps. @type {(e: any) => string} */
-  function selector({ id, name, localName, parentNode, previousElementSibling: before }) {
+  function selector(e) {
+    const { localName, parentNode } = e;
+    // Not as properties, which in a form may be fields of these names.
+    const id = e.getAttribute("id");
+    const name = e.getAttribute("name");
     if (id) return "#" + CSS.escape(id);
     if (name) return `${localName}[name="${CSS.escape(name)}"]`;
     if (parentNode.nodeType === 9) return ":root";
     let nth = 1;
-    for (; before; before = before.previousElementSibling) if (before.localName === localName) nth++;
+    for (let before = e; (before = before.previousElementSibling); ) if (before.localName === localName) nth++;
     return (parentNode.host ? "" : selector(parentNode) + ">") + `${localName}:nth-of-type(${nth})`;
   }
 
@@ -550,13 +632,13 @@
       delete kept[place];
       if (shows != null && shows !== whatShows(e)) showAnew(e, place);
       if (open != null) reopen(e, open);
-      for (const name in values) give(e, name, values[name]);
+      for (const name in values) if (!give(e, name, values[name])) kept[place] = { [name]: values[name] };
       if (focus) e.focus({ preventScroll: true });
       if (focus && e.isContentEditable) setCaret(e, focus);
       else if (focus?.[1] != null && e.selectionStart != null) e.setSelectionRange(...focus); // it may be of another type now
       if (!scroll) continue;
       e.scrollTo({ left: scroll[0], top: scroll[1], behavior: "instant" });
-      if (e.scrollTop < scroll[1] - 1) kept[place] = { scroll }; // it is not that long yet
+      if (e.scrollTop < scroll[1] - 1) kept[place] = { ...kept[place], scroll }; // it is not that long yet
     }
     if (document.readyState === "complete") tries--;
     if (tries && Object.keys(kept)[0]) setTimeout(giveBack, 100);
@@ -594,27 +676,46 @@
     }
   }
 
-  /** Gives an element what was typed or chosen in it. @type {(e: any, name: string, value: any) => void} */
+  /**
+   * Gives an element what was typed or chosen in it, and reports whether it takes that.
+   * It may be of another kind by now, or not have its options yet.
+   * @type {(e: any, name: string, value: any) => boolean}
+   */
   function give(e, name, value) {
-    if (edited.has(e)) return; // again
-    edited.add(e);
-    const now = inputOf(e)[name] ?? e[name];
-    if (`${now}` === `${value}`) return;
-    try {
-      if (name === "options") choose(e, value);
-      // Past what a framework has put upon the element itself.
-      else Reflect.set(Object.getPrototypeOf(e), name, name === "innerHTML" ? trusted("createHTML", value) : value, e);
-    } catch (error) {
-      console.warn("execlogd: text is lost, as the page's policy does not let it be given back:", error);
+    if (edited.has(e)) return true; // again
+    if (editable(e) !== name) return false;
+    const before = inputOf(e)[name] ?? e[name];
+    if (`${before}` !== `${value}`) {
+      if (name === "options") {
+        if (!choose(e, value)) return false;
+      } else if (name === "innerHTML") {
+        try {
+          e.innerHTML = trusted("createHTML", value);
+        } catch (error) {
+          console.warn("execlogd: text is lost, as the page's policy does not let it be given back:", error);
+          return true;
+        }
+      } else {
+        // Past what a framework has put upon the element itself.
+        const set = (/** @type {any} */ to) => Reflect.set(Object.getPrototypeOf(e), name, to, e);
+        set(value);
+        if (e[name] !== value) {
+          set(before);
+          return false;
+        }
+      }
+      e.dispatchEvent(new Event("input", { bubbles: true }));
     }
-    e.dispatchEvent(new Event("input", { bubbles: true }));
+    edited.add(e);
+    return true;
   }
 
-  /** Chooses options by their values, if all are there. @type {(select: any, values: string[]) => void} */
+  /** Chooses options by their values, if all are there, and reports whether they are. @type {(select: any, values: string[]) => boolean} */
   function choose(select, values) {
     const options = [...select.options];
-    if (!values.every(value => options.some(option => option.value === value))) return;
+    if (!values.every(value => options.some(option => option.value === value))) return false;
     for (const option of options) option.selected = values.includes(option.value);
+    return true;
   }
 
   /**
@@ -645,21 +746,10 @@
     for (const type of types.split(" ")) addEventListener(type, hear, true);
   }
 
-  // A page with an open socket is not kept for the back button, and one whose
-  // socket is still closing when it is kept says so in the console. So it is
-  // closed ahead, and opened again where the page stays after all. For Firefox that
-  // is not soon enough: it loads the page again.
-  on("beforeunload pagehide", () => {
-    disconnect();
-    timer = setTimeout(wake, 3000, {});
-  });
+  on("beforeunload pagehide", leave);
   const mirror = typeof mirrorReader === "function" ? mirrorReader({ on, say, placeOf, elementAt, fields, edited }) : null;
   on("pageshow online visibilitychange resume", wake);
-  on("securitypolicyviolation", ({ blockedURI, disposition }) => {
-    if (disposition !== "enforce" || blocked) return;
-    if (blockedURI === ownURL) probing = false;
-    if (/^ws/.test(blockedURI) && server.startsWith(blockedURI)) giveUp();
-  });
+  on("securitypolicyviolation", violated);
   on("load", tellSoon);
   on("keydown", ({ key }) => key === "Escape" && panel.hide());
   on("keydown pointerdown wheel touchmove", () => {
@@ -667,15 +757,18 @@
   });
   on("toggle", ({ target }) => document.readyState === "complete" && toggled.add(target));
   document.addEventListener("load", tellSoon, true); // of a frame, say
-  /** @type {any} */ (self).navigation?.addEventListener("navigatesuccess", () => toldURL !== location.href && tell("url"));
+  /** @type {any} */ (self).navigation?.addEventListener("navigatesuccess", () => {
+    if (toldURL !== location.href) tell("url");
+    tellSoon(); // the title
+  });
   new PerformanceObserver(list => {
-    for (const { name, initiatorType } of /** @type {PerformanceResourceTiming[]} */ (list.getEntries())) {
+    for (const { name, initiatorType, startTime } of /** @type {PerformanceResourceTiming[]} */ (list.getEntries())) {
       // Frames are found in the page: those with a client see to themselves.
-      if (!/frame/.test(initiatorType)) keep(name, /fetch|xml|script/.test(initiatorType));
+      if (!/frame/.test(initiatorType)) keep(name, /fetch|xml|script/.test(initiatorType), startTime);
     }
   }).observe({ type: "resource", buffered: true });
   try {
-    const key = "execlogd " + location.href;
+    const key = storageKey();
     let token;
     [kept, token] = JSON.parse(sessionStorage[key] || "[{}]");
     // A page that has the same token as before the reload has it in its file, as

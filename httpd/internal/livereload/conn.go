@@ -41,6 +41,7 @@ const longMessage = 8 << 10
 // A Peer is what the server knows of the page that opens a websocket.
 type Peer struct {
 	Conns      *ConnSet                 // that the connection joins
+	Closed     func()                   // is called once the connection is closed, or was refused; it must not block. Nil does nothing
 	SameOrigin bool                     // the page is one of this server
 	IsOwn      func(page *url.URL) bool // whether a page is one of this server
 	IsOwner    func() bool              // whether the browser is the owner's, which takes a while; nil is no
@@ -76,6 +77,9 @@ func (h *Hub) ServeWebSocket(w http.ResponseWriter, r *http.Request, p Peer) {
 	})
 	if err != nil {
 		h.config.Load().Logger.Debug("websocket refused", "remote", r.RemoteAddr, "err", err)
+		if p.Closed != nil {
+			p.Closed()
+		}
 		return
 	}
 	ws.SetReadLimit(maxMessage)
@@ -123,6 +127,9 @@ func (c *conn) readNext() {
 	c.ws.CloseNow()
 	c.logger().Debug("browser gone", "remote", c.remote, "err", reason)
 	c.pinger.Stop()
+	if c.peer.Closed != nil {
+		c.peer.Closed()
+	}
 	c.hub.leave(c.client)
 	c.peer.Conns.remove(c)
 }
@@ -214,20 +221,29 @@ func (c *conn) handleRequest(r request) {
 	}
 
 	switch {
+	case r.Command == "title":
+		c.hub.setTitle(c.client, r.Title)
 	case r.Command == "sync":
 		c.hub.relay(c.client, r.Event)
-	case r.Command == "info" && c.client.extended && c.peer.SameOrigin && r.Path != "":
+	case r.Command == "info" && c.client.extended && c.peer.SameOrigin && r.Path != "" && !c.hub.isProxied(r.Path):
 		c.compared = c.hub.introduce(c.client, r, c.token)
 	case r.Command == "uses" && c.client.reports:
 		age := min(cmp.Or(max(r.Age, 0), defaultAge), 1e9)
 		c.compared = c.hub.addUses(c.client, parsePaths(r.Uses), time.Duration(age*float64(time.Millisecond)))
 	case r.Command == "url" && c.client.reports:
-		c.hub.showURL(c.client, shownPaths(r.Path, c.token))
+		c.hub.showURL(c.client, c.hub.shownPaths(r.Path, c.token))
 	case r.Command == "info" && !c.introduced():
 		c.introduceOther(r)
 	case r.Command == "info" || r.Command == "url":
 		c.hub.setPage(c.client, c.locate(r.URL))
 	}
+}
+
+// isProxied reports whether a page that names its path is one of another server.
+func (h *Hub) isProxied(path string) bool {
+	decoded, err := url.PathUnescape(path)
+	is := h.config.Load().IsProxied
+	return err == nil && is != nil && is(decoded)
 }
 
 // introduceOther takes in a page that does not report what it uses.
@@ -238,7 +254,7 @@ func (c *conn) introduceOther(r request) {
 	}
 
 	p := c.locate(r.URL)
-	c.hub.catchUpOther(c.client, p, seen)
+	c.hub.catchUpOther(c.client, p, c.hub.translate(seen))
 	if c.token.Listing && p.located {
 		c.hub.watchListing(c.client, r.URL, c.token)
 	}
@@ -253,8 +269,16 @@ func (c *conn) introduceOther(r request) {
 // locate returns the page at a URL.
 func (c *conn) locate(href string) page {
 	p := newPage(href, c.peer.IsOwn, c.hub.config.Load().Directory)
-	if p.located && c.token.Missing {
-		p.files = append(p.files, urlpath.NotFound)
+	if !p.located {
+		return p
+	}
+	if name := c.hub.errorPage(c.token); name != "" {
+		p.files = append(p.files, name)
+	}
+	if u, err := url.Parse(href); err == nil && u.Scheme != "file" {
+		if path, ok := urlpath.Parse(urlpath.Canonical(u.Path)); ok {
+			p.files = append(p.files, c.hub.look(path).Through...) // of a link, or of another path
+		}
 	}
 	return p
 }

@@ -29,6 +29,8 @@
 //	    The page shows another URL without having been loaded.
 //	< {"command":"at","seen":CURSOR,"digest":DIGEST}
 //	    The answer to each of these, if there is no change.
+//	> {"command":"title","title":TEXT}
+//	    The title of the page, after each info and when it has changed. There is no answer.
 //	< {"command":"change","seen":CURSOR,"reload":BOOL,"files":[FILE,...],"digest":DIGEST}
 //	    Load the page again, for these files among others, or fetch these files again in
 //	    place, in this order. After a reload no change follows until the page sends info.

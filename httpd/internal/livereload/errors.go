@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/execlog/execlogd/internal/ansi"
 )
@@ -168,7 +169,7 @@ type errorMessage struct {
 func errorsMessage(list []*PageError) (frame []byte, hash uint64) {
 	short := []errorMessage{}
 	for _, e := range list {
-		m := errorMessage{Title: e.Title[:min(len(e.Title), maxErrorTitle)], Place: e.Place, Text: lastOf(e.Text, maxErrorText)}
+		m := errorMessage{Title: strings.ToValidUTF8(e.Title[:min(len(e.Title), maxErrorTitle)], ""), Place: e.Place, Text: lastOf(e.Text, maxErrorText)}
 		if s := e.Source; s != nil {
 			m.Href, m.Source, m.First, m.Line = s.Href, s.Lines, s.First, s.Line
 		}
@@ -189,7 +190,14 @@ func errorsMessage(list []*PageError) (frame []byte, hash uint64) {
 	return frame, maphash.Bytes(errorsSeed, frame)
 }
 
-func lastOf(text string, n int) string { return text[max(0, len(text)-n):] }
+// lastOf returns the last n bytes of text, less what would be a part of a character.
+func lastOf(text string, n int) string {
+	at := max(0, len(text)-n)
+	for at > 0 && at < len(text) && !utf8.RuneStart(text[at]) {
+		at++
+	}
+	return text[at:]
+}
 
 // equal reports whether two errors look the same. Either may be nil.
 func (e *PageError) equal(other *PageError) bool {

@@ -107,6 +107,22 @@ func (h *Hub) addFetches(c *client, asked func(failedFetch) bool) {
 	}
 }
 
+// loadedSince returns when the first of the resources that a page has come to use may have
+// been loaded, in ms since 1970: so long ago, as the page says, or when its scripts and
+// workers asked for it, of which the page may have been told much later.
+func (h *Hub) loadedSince(added []*resource, age time.Duration) int64 {
+	since := time.Now().Add(-age)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mark(added)
+	for _, f := range h.fetches {
+		if r := h.resources[f.path]; r != nil && r.generation == h.generation && f.time.Before(since) {
+			since = f.time
+		}
+	}
+	return since.Add(-latency).UnixMilli()
+}
+
 // hasURL reports whether the page has a URL, apart from a fragment.
 func (c *client) hasURL(url string) bool {
 	rest, ok := strings.CutPrefix(c.url, url)

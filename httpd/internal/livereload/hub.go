@@ -17,6 +17,20 @@ type Config struct {
 	Enabled   bool   // pages are told of changes
 	Sync      bool   // what readers do to a page is done to all that show it
 	Logger    *slog.Logger
+
+	// IsProxied reports whether the page at a URL path, decoded, is one of another server, which
+	// says nothing of its files. Nil is none.
+	IsProxied func(path string) bool
+
+	// ErrorPages are the names of files that are shown in place of an error, by status.
+	ErrorPages map[int]string
+
+	// Position says how far this machine is in the changes of a root that several machines
+	// share, without a dot or a comma; "" if that is not known. Since says when this machine
+	// was told first of a change that a page need not have which was served by a machine at
+	// a position. Both are nil for a root that is not shared.
+	Position func() string
+	Since    func(position string) (since time.Time, ok bool)
 }
 
 // A Hub knows the open pages and remembers the last changes. It is safe for concurrent
@@ -49,6 +63,7 @@ type Hub struct {
 
 	number    uint64   // of the last change; they count from 1
 	time      int64    // of the last change, or of the start; ms since 1970
+	began     int64    // when the Hub was made; ms since 1970
 	history   []change // the last changes
 	rootSince uint64   // the first change that pages of this root may have been told of
 
@@ -104,11 +119,13 @@ const (
 // for what ListingOf returns, would be answered with now; it is called by many
 // goroutines. New starts no goroutine.
 func New(config Config, look func(path string) FileState) *Hub {
+	began := time.Now().UnixMilli()
 	h := &Hub{
 		Timeouts: defaultTimeouts,
 		epoch:    rand.Text()[:10],
 		look:     look,
-		time:     time.Now().UnixMilli(),
+		time:     began,
+		began:    began,
 
 		clients:   make(map[*client]struct{}),
 		resources: make(map[string]*resource),
@@ -301,9 +318,38 @@ func (h *Hub) since(number uint64) (changes []change, ok bool) {
 
 // Cursor returns the cursor after the last change.
 func (h *Hub) Cursor() Cursor {
+	position := ""
+	if at := h.config.Load().Position; at != nil {
+		position = at()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Cursor{h.epoch, h.number, h.time}
+	return Cursor{h.epoch, h.number, h.time, position}
+}
+
+// translate returns the cursor of this Hub that stands for one of another machine which
+// shares the root: after the last change that a page from there must have. A cursor for
+// which that is not known, or of this Hub, stays as it is.
+func (h *Hub) translate(at Cursor) Cursor {
+	sinceOf := h.config.Load().Since
+	if at.Epoch == h.epoch || at.Position == "" || sinceOf == nil {
+		return at
+	}
+	since, ok := sinceOf(at.Position)
+	if !ok || since.UnixMilli() < h.began {
+		return at
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	had := len(h.history)
+	for had > 0 && h.history[had-1].time >= since.UnixMilli() {
+		had--
+	}
+	if missed := uint64(len(h.history) - had); had > 0 || missed == h.number {
+		return Cursor{h.epoch, h.number - missed, since.UnixMilli(), at.Position}
+	}
+	return at // it may have missed more than is remembered
 }
 
 // Conns returns how many pages are connected.

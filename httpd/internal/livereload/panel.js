@@ -24,10 +24,11 @@ function topOfPage() {
 }
 
 /**
- * What is wrong. A place is a link if it has an href, and source are the lines of
- * its file from first on. An action is the label of a button that acts. Output is in pieces of one style, which has classes of
- * the style sheet.
- * @typedef {{ title: string, place?: string, href?: string, source?: string[], first: number, line: number, output?: string[][], text?: string, action?: string, act?: () => void }} PageError
+ * What is wrong. A place is a link if it has an href, and source are the lines of its
+ * file from the one with the number first on; line is that of the place, if it is known.
+ * Output is in pieces of one style, which has classes of the style sheet. An action is
+ * the label of a button that acts.
+ * @typedef {{ title: string, place?: string, href?: string, source?: string[], first?: number, line?: number, output?: string[][], text?: string, action?: string, act?: () => void }} PageError
  */
 
 function errorPanel() {
@@ -92,7 +93,7 @@ function errorPanel() {
   }
 
   /** @param {PageError} error */
-  function render({ title, place, href, source, first, line, output, text, action, act }) {
+  function render({ title, place, href, source, first = 1, line, output, text, action, act }) {
     const article = make("article", {}, make("h2", {}, title));
     if (place) article.append(make("p", {}, make("code", {}, href ? make("a", { href }, place) : place)));
     if (source) {

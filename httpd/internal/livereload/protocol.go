@@ -38,6 +38,7 @@ type request struct {
 	All    bool            `json:"all"`    // there are too many uses to name
 	Event  json.RawMessage `json:"event"`  // what the reader did
 	Age    float64         `json:"age"`    // ms since the first of the uses may have been loaded
+	Title  string          `json:"title"`  // of the page
 }
 
 // defaultAge is the age of uses, in ms, for which the page gives none: longer than a page

@@ -44,6 +44,10 @@ func TestErrorsAreShort(t *testing.T) {
 	if len(text) > 2*maxErrorText+1000 || !strings.Contains(string(text), `xend"`) {
 		t.Errorf("%d bytes", len(text))
 	}
+	text, _ = errorsMessage([]*PageError{{Title: "t" + strings.Repeat("ä", 9999), Text: strings.Repeat("ä", maxErrorText) + "x"}})
+	if strings.Contains(string(text), `\ufffd`) || !strings.Contains(string(text), `"text":"ä`) {
+		t.Errorf("cut within a character: %.80s", text)
+	}
 	text, _ = errorsMessage(nil)
 	if string(texts(t, text)[0]) != `{"command":"errors","errors":[]}` {
 		t.Errorf("got %s", text)

@@ -21,7 +21,8 @@ type FileState struct {
 	Err     error       // why the file is unreadable, or why it is missing where a symbolic link leads out of the root
 
 	// Through are the symbolic links that the path leads through, and the file or
-	// directory in the end, relative to the root; nil without links.
+	// directory in the end, relative to the root, or the file that is shown at the path
+	// in place of its own; nil without either.
 	Through []string
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 var (
@@ -25,10 +26,11 @@ type Script struct {
 	ETag string
 }
 
-// The scripts: the client, and the client with what Config.Sync takes.
+// The scripts: the client, and the client with what Config.Sync takes. They are made when a
+// page asks first. Many processes of this program, such as the supervisors of jobs, have none.
 var (
-	Client     = newScript(panelJS, workerJS, clientJS)
-	SyncClient = newScript(panelJS, workerJS, syncJS, clientJS)
+	Client     = sync.OnceValue(func() Script { return newScript(panelJS, workerJS, clientJS) })
+	SyncClient = sync.OnceValue(func() Script { return newScript(panelJS, workerJS, syncJS, clientJS) })
 )
 
 // newScript joins files in a function, so that pages see none of their names.

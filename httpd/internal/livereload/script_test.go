@@ -7,10 +7,10 @@ import (
 )
 
 // maxScript is how large the client may be as it is served.
-const maxScript = 22_000
+const maxScript = 23_000
 
 func TestScriptIsSmall(t *testing.T) {
-	if n := len(Client.Text); n > maxScript {
+	if n := len(Client().Text); n > maxScript {
 		t.Errorf("the client is %d bytes as served, want at most %d", n, maxScript)
 	}
 }
@@ -20,7 +20,7 @@ func TestScriptParses(t *testing.T) {
 	if err != nil {
 		t.Skip("node is not installed")
 	}
-	for _, script := range []Script{Client, SyncClient} {
+	for _, script := range []Script{Client(), SyncClient()} {
 		check := exec.Command(node, "--check", "-")
 		check.Stdin = strings.NewReader(script.Text)
 		if out, err := check.CombinedOutput(); err != nil {

@@ -20,6 +20,7 @@ type Snapshot struct {
 // An OpenPage is a page that is open in a browser, in a hidden tab perhaps.
 type OpenPage struct {
 	URL     string // as the browser has it, at most 2 KiB
+	Title   string // as the page has it, at most 256 bytes; "" if it has said none
 	Remote  string // IP address of the browser
 	Browser string // "Firefox"; "" if it is not known
 	Since   time.Time
@@ -38,6 +39,7 @@ type Change struct {
 	MoreFiles int      // that are not in Files
 	Affected  []AffectedPage
 	MorePages int // that are not in Affected
+	Reloads   int // how many of all these pages load again
 }
 
 // An AffectedPage is a page that was told of a change.
@@ -64,6 +66,7 @@ const (
 	maxChangeFiles = 20 // of each change
 	maxAffected    = 20 // pages of each change
 	maxURL         = 2048
+	maxTitle       = 256
 )
 
 // Snapshot returns at most so many pages, and of each so many of the files that it uses.
@@ -76,7 +79,7 @@ func (h *Hub) Snapshot(pages, uses int) Snapshot {
 
 	for _, c := range first {
 		p := OpenPage{
-			URL: c.url, Remote: c.remote, Browser: c.browser, Since: c.opened,
+			URL: c.url, Title: c.title, Remote: c.remote, Browser: c.browser, Since: c.opened,
 			Reports: c.extended, Known: c.page.reported, Used: len(c.page.uses),
 		}
 		for _, r := range c.page.uses[:min(p.Used, uses)] {
@@ -160,6 +163,9 @@ func (h *Hub) record(c *change) *Change {
 
 // add records that a page is told of a change.
 func (rec *Change) add(c *client, u update, of *change) {
+	if u.reload != nil {
+		rec.Reloads++
+	}
 	if len(rec.Affected) == maxAffected {
 		rec.MorePages++
 		return
@@ -193,6 +199,14 @@ func (h *Hub) describe(c *client, url, remoteAddr, browser string) {
 	if c.opened.IsZero() {
 		c.opened = time.Now()
 	}
+	h.notifyChanged()
+}
+
+// setTitle notes for people what the title of a client's page is.
+func (h *Hub) setTitle(c *client, title string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.title = strings.ToValidUTF8(strings.Clone(title[:min(len(title), maxTitle)]), "")
 	h.notifyChanged()
 }
 

@@ -10,7 +10,9 @@ import (
 func TestSnapshotIsBounded(t *testing.T) {
 	h := New(Config{}, nil)
 	for range 100 {
-		h.describe(h.join(), strings.Repeat("x", 1<<16), "[::1]:5", "")
+		c := h.join()
+		h.describe(c, strings.Repeat("x", 1<<16), "[::1]:5", "")
+		h.setTitle(c, strings.Repeat("€", 1<<16))
 	}
 	var paths []string
 	for i := range 100 {
@@ -22,8 +24,11 @@ func TestSnapshotIsBounded(t *testing.T) {
 	shot := h.Snapshot(1, 1)
 	r := shot.Changes[0]
 	if len(shot.Changes) != maxChanges || r.Number != 2*maxChanges || len(r.Files)+r.MoreFiles != 100 || len(r.Files) != maxChangeFiles ||
-		len(r.Affected)+r.MorePages != 100 || len(r.Affected) != maxAffected || len(shot.Pages[0].URL) != maxURL || shot.Pages[0].Remote != "::1" {
+		len(r.Affected)+r.MorePages != 100 || len(r.Affected) != maxAffected || r.Reloads != 100 || len(shot.Pages[0].URL) != maxURL || shot.Pages[0].Remote != "::1" {
 		t.Errorf("%d changes; the last: %+v", len(shot.Changes), r)
+	}
+	if got := shot.Pages[0].Title; got != strings.Repeat("€", maxTitle/3) {
+		t.Errorf("of the title is kept %q", got)
 	}
 }
 

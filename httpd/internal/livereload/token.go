@@ -13,12 +13,19 @@ type Cursor struct {
 	Epoch  string // names the Hub; each Hub numbers its changes anew
 	Number uint64 // of the change; 0 is before the first
 	Time   int64  // of the change, or of the start of the Hub; ms since 1970
+
+	// Position is Config.Position, from before the rest; "" in messages, which have a digest.
+	Position string
 }
 
 // String formats a cursor for a client, with nothing in it that a URL's query would
 // have to escape.
 func (c Cursor) String() string {
-	return fmt.Sprintf("%s.%d.%d", c.Epoch, c.Number, c.Time)
+	text := fmt.Sprintf("%s.%d.%d", c.Epoch, c.Number, c.Time)
+	if c.Position != "" {
+		text += "." + c.Position
+	}
+	return text
 }
 
 // parseCursor parses what String formats. The time may be left out, and is long ago
@@ -26,7 +33,8 @@ func (c Cursor) String() string {
 func parseCursor(text string) Cursor {
 	epoch, rest, _ := strings.Cut(text, ".")
 	digits, time, timed := strings.Cut(rest, ".")
-	c := Cursor{Epoch: epoch}
+	time, position, _ := strings.Cut(time, ".")
+	c := Cursor{Epoch: epoch, Position: position}
 	var err error
 	if c.Number, err = strconv.ParseUint(digits, 10, 64); err == nil && timed {
 		c.Time, err = strconv.ParseInt(time, 10, 64)
@@ -43,7 +51,9 @@ func parseCursor(text string) Cursor {
 // websocket is not missed.
 type PageToken struct {
 	Cursor         // from before anything of the page was read
-	Missing bool   // the page shows 404.html, and not the file that its URL names
+	Proxied bool   // the page is of another server, whose files may be anywhere below the root
+	Missing bool   // the page shows that for 404, and not the file that its URL names
+	Failed  int    // the page shows that for another status
 	Listing bool   // the page lists the names in a directory
 	Names   uint64 // FileState.Sum of that list
 }
@@ -82,8 +92,14 @@ func PathToTop(r *http.Request) string {
 // String formats a token as the query of the websocket's URL.
 func (t PageToken) String() string {
 	s := t.Cursor.String()
+	if t.Proxied {
+		s += ",proxied"
+	}
 	if t.Missing {
 		s += ",missing"
+	}
+	if t.Failed != 0 {
+		s += ",error-" + strconv.Itoa(t.Failed)
 	}
 	if t.Listing {
 		s += ",listing-" + strconv.FormatUint(t.Names, 16)
@@ -95,11 +111,16 @@ func (t PageToken) String() string {
 // a token may send, it returns the zero PageToken.
 func parsePageToken(query string) PageToken {
 	text, names, listing := strings.Cut(query, ",listing-")
+	text, status, failed := strings.Cut(text, ",error-")
 	text, missing := strings.CutSuffix(text, ",missing")
-	t := PageToken{Cursor: parseCursor(text), Missing: missing, Listing: listing}
+	text, proxied := strings.CutSuffix(text, ",proxied")
+	t := PageToken{Cursor: parseCursor(text), Proxied: proxied, Missing: missing, Listing: listing}
 
 	var err error
-	if listing {
+	if failed {
+		t.Failed, err = strconv.Atoi(status)
+	}
+	if listing && err == nil {
 		t.Names, err = strconv.ParseUint(names, 16, 64)
 	}
 	if err != nil || t.Cursor == (Cursor{}) {

@@ -19,8 +19,6 @@ async function foreignWorker(home) {
     title: "A service worker of another project answers for this page",
     place: new URL(script).pathname,
     text: "It was registered at this address before, and its script is not among the files that are served here. It may show what it has stored in place of them.",
-    first: 0,
-    line: 0,
     action: "Remove it and reload",
     act: async () => {
       await registration.unregister();

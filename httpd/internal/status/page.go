@@ -31,6 +31,7 @@ const (
 	maxRunPaths  = 20
 	maxRunText   = 1 << 10  // bytes of its command, and of how it ended
 	maxErrorText = 16 << 10 // bytes, the last
+	maxPageTitle = 120      // bytes
 	maxText      = 256      // bytes of anything else
 )
 
@@ -50,6 +51,7 @@ var (
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"more":       more,
+	"breakable":  breakable,
 	"short":      func(text string) string { return shorten(text, maxText) },
 	"last":       func(text string) string { return lastOf(text, maxErrorText) },
 	"lastOutput": func(output []ansi.Segment) []ansi.Segment { return ansi.Last(output, maxErrorText) },
@@ -116,6 +118,7 @@ type view struct {
 	Owner     bool
 	Pages     []pageRow
 	MorePages int
+	Timeline  timeline
 	Changes   []changeRow
 	Runs      []runRow
 	Errors    []errorRow
@@ -128,6 +131,7 @@ type view struct {
 type pageRow struct {
 	Key string
 	link
+	Title    string // "" for none
 	Remote   string // "" for this machine
 	Browser  string // "" for an unknown one
 	Since    time.Time
@@ -172,7 +176,7 @@ func newView(s Snapshot, v Viewer) view {
 
 	out := view{
 		Snapshot: s, Now: time.Now(), Project: cmp.Or(v.Project, v.Host), Owner: v.Owner,
-		Pages: pageRows(s.Pages, v.Host), MorePages: s.Open - len(s.Pages),
+		Pages: pageRows(s.Pages, v.Host), MorePages: s.Open - len(s.Pages), Timeline: newTimeline(s),
 	}
 	for _, c := range s.Changes {
 		out.Changes = append(out.Changes, changeRow{c, effects(c.Affected, v.Host)})
@@ -195,7 +199,10 @@ func newView(s Snapshot, v Viewer) view {
 func pageRows(pages []livereload.OpenPage, host string) []pageRow {
 	var rows []pageRow
 	for _, p := range pages {
-		row := pageRow{Browser: p.Browser, link: linkTo(p.URL, host), Since: p.Since, Summary: count(p.Used, "file"), MoreUses: p.Used - len(p.Uses)}
+		row := pageRow{
+			Title: titleOf(p.Title), Browser: p.Browser, link: linkTo(p.URL, host), Since: p.Since,
+			Summary: count(p.Used, "file"), MoreUses: p.Used - len(p.Uses),
+		}
 		switch {
 		case !p.Reports:
 			row.Summary = "does not say"
@@ -254,7 +261,8 @@ func effects(pages []livereload.AffectedPage, host string) []effect {
 
 func effectWords(p livereload.AffectedPage) string {
 	verb := [...]string{livereload.MayUse: "may use", livereload.Shows: "shows", livereload.Uses: "uses"}[p.Reason]
-	file := shorten(p.File, maxText)
+	// Without the slash it is as the change has it, and lines do not break after the slash.
+	file := cmp.Or(strings.TrimPrefix(shorten(p.File, maxText), "/"), "/")
 	if p.Reload {
 		return "is loaded again: it " + verb + " " + file
 	}
@@ -280,11 +288,8 @@ func newErrorRow(e *livereload.PageError) errorRow {
 func newRunRow(r Run) runRow {
 	row := runRow{
 		Key:     fmt.Sprint(r.ID, " ", r.Start.UnixMilli()), // a server that starts again counts from 1
-		Outcome: shorten(r.Outcome, maxRunText),
+		Outcome: outcome(r),
 		Output:  ansi.Last(ansi.Parse(strings.ToValidUTF8(string(r.Output), "\ufffd")), MaxRunOutput),
-	}
-	if r.State != "running" {
-		row.Outcome += " after " + r.Took.Round(time.Millisecond).String()
 	}
 	if r.LeftBehind != "" {
 		row.Outcome += "; " + shorten(r.LeftBehind, maxRunText)
@@ -299,6 +304,24 @@ func newRunRow(r Run) runRow {
 	}
 	row.Run = r
 	return row
+}
+
+// outcome says how a run ended and when.
+func outcome(r Run) string {
+	text := shorten(r.Outcome, maxRunText)
+	if r.State != "running" {
+		text += " after " + r.Took.Round(time.Millisecond).String()
+	}
+	return text
+}
+
+// titleOf returns the title of a page in one line, or its beginning.
+func titleOf(title string) string {
+	title = strings.Join(strings.Fields(title), " ")
+	if len(title) > maxPageTitle {
+		title = strings.ToValidUTF8(title[:maxPageTitle], "") + "…"
+	}
+	return title
 }
 
 // linkTo names the page at href, and one at host by its path alone. Queries stay
@@ -335,6 +358,14 @@ func more(n int, one string) string {
 		return ""
 	}
 	return "and " + count(n, "more "+one)
+}
+
+// breakable returns a path as HTML in which a line may break after each slash, but for one
+// that the path begins with. Chromium breaks hardly any there by itself.
+func breakable(path string) template.HTML {
+	text := template.HTMLEscapeString(path)
+	n := min(1, len(text))
+	return template.HTML(text[:n] + strings.ReplaceAll(text[n:], "/", "/<wbr>"))
 }
 
 // shorten returns the first n bytes of text, as valid UTF-8.

@@ -15,19 +15,29 @@ var noon = time.UnixMilli(1_700_000_000_000)
 
 func TestPageRows(t *testing.T) {
 	rows := pageRows([]livereload.OpenPage{
-		{URL: "http://HOST/b?secret=1", Remote: "10.0.0.7", Browser: "Firefox", Reports: true, Known: true, Used: 7, Uses: []string{"/x%20y.css", "/a.js"}},
+		{URL: "http://HOST/b?secret=1", Title: " A\ttitle\n" + strings.Repeat("€", 100), Remote: "10.0.0.7", Browser: "Firefox", Reports: true, Known: true, Used: 7, Uses: []string{"/x%20y.css", "/a.js"}},
 		{URL: "http://host/a/", Remote: "127.0.0.1", Since: noon.Add(time.Second), Reports: true, Known: true},
 		{URL: "http://host:80/a/", Remote: "::1", Since: noon, Reports: true},
 		{URL: "https://other:1/a/", Remote: "?"},
 	}, "host")
 	want := []pageRow{
-		{"/a/ 0", link{"/a/", "http://host:80/a/"}, "", "", noon, "may use any file", nil, 0},
-		{"/a/ 1", link{"/a/", "http://host/a/"}, "", "", noon.Add(time.Second), "no other file", nil, 0},
-		{"/b 0", link{"/b", "http://HOST/b"}, "10.0.0.7", "Firefox", time.Time{}, "7 files", []string{"/x y.css", "/a.js"}, 5},
-		{"other:1/a/ 0", link{"other:1/a/", "https://other:1/a/"}, "", "", time.Time{}, "does not say", nil, 0},
+		{"/a/ 0", link{"/a/", "http://host:80/a/"}, "", "", "", noon, "may use any file", nil, 0},
+		{"/a/ 1", link{"/a/", "http://host/a/"}, "", "", "", noon.Add(time.Second), "no other file", nil, 0},
+		{"/b 0", link{"/b", "http://HOST/b"}, "A title " + strings.Repeat("€", (maxPageTitle-8)/3) + "…", "10.0.0.7", "Firefox", time.Time{}, "7 files", []string{"/x y.css", "/a.js"}, 5},
+		{"other:1/a/ 0", link{"other:1/a/", "https://other:1/a/"}, "", "", "", time.Time{}, "does not say", nil, 0},
 	}
 	if !reflect.DeepEqual(rows, want) {
 		t.Errorf("got  %+v\nwant %+v", rows, want)
+	}
+}
+
+func TestLinesBreakInPaths(t *testing.T) {
+	for path, want := range map[string]string{
+		"": "", "/": "/", "a.md": "a.md", "/srv/www/": "/srv/<wbr>www/<wbr>", "a/b": "a/<wbr>b", "<b>/&/c": "&lt;b&gt;/<wbr>&amp;/<wbr>c",
+	} {
+		if got := breakable(path); string(got) != want {
+			t.Errorf("%q is %q, want %q", path, got, want)
+		}
 	}
 }
 
@@ -40,10 +50,10 @@ func TestEffects(t *testing.T) {
 		{URL: "nonsense", Reason: livereload.MayUse, Reload: true, File: "/a.js"},
 	}, "h")
 	want := []effect{
-		{link{"/a", "http://h/a"}, "fetches /x.css and 2 others, which it may use, again in place"},
-		{link{"/a", "http://h/a"}, "is loaded again: it shows /a.html (2 tabs)"},
-		{link{"/b", "http://h/b"}, "fetches /x.css, which it uses, again in place"},
-		{link{"nonsense", ""}, "is loaded again: it may use /a.js"},
+		{link{"/a", "http://h/a"}, "fetches x.css and 2 others, which it may use, again in place"},
+		{link{"/a", "http://h/a"}, "is loaded again: it shows a.html (2 tabs)"},
+		{link{"/b", "http://h/b"}, "fetches x.css, which it uses, again in place"},
+		{link{"nonsense", ""}, "is loaded again: it may use a.js"},
 	}
 	if !reflect.DeepEqual(list, want) {
 		t.Errorf("got  %+v\nwant %+v", list, want)
@@ -59,6 +69,7 @@ var someRuns = []Run{
 	},
 	{ID: 7, Route: "check", Command: "true", Paths: []string{"a.md"}, Batch: 1, Start: noon, Took: time.Second, State: "done", Outcome: "done", LeftBehind: "left running: java (7)"},
 	{ID: 6, Route: "stopped", Start: noon, State: "stopped", Outcome: "stopped"},
+	{ID: 5, Route: "thumbs", Machine: "worker<7>", Start: noon, Took: time.Second, State: "done", Outcome: "done"},
 }
 
 func renderMain(t testing.TB, s Snapshot, owner bool) string {
@@ -77,11 +88,15 @@ func TestRuns(t *testing.T) {
 		`data-state="failed"`, ">build&lt;b&gt;<", ">exit status 1 after 1.235s<", "&lt;script&gt;alert(1)", ">b\ufffd.md<", ">and 5 more files<", "&lt;/pre&gt;&lt;script&gt;\ufffd\n</pre>",
 		`data-state="done"`, ">done after 1s; left running: java (7)<",
 		`data-state="stopped"`, ">stopped after 0s<",
+		`>thumbs</span> <span class="machine">on worker&lt;7&gt;</span> <span class="outcome">done after 1s<`,
 		`<time datetime="2023-11-14T22:13:20.000Z">22:13:20 UTC</time>`,
 	} {
 		if !strings.Contains(main, want) {
 			t.Errorf("no %q in %s", want, main)
 		}
+	}
+	if n := strings.Count(main, `class="machine"`); n != 1 {
+		t.Errorf("%d runs were on other machines, want 1", n)
 	}
 	if strings.Contains(main, "<script") {
 		t.Errorf("output became markup: %s", main)
@@ -95,9 +110,9 @@ func TestOthersSeeLittle(t *testing.T) {
 		Runs:    someRuns,
 		Watches: []Watch{{"/srv/www", 7, 2}},
 	}
-	s.Pages = []livereload.OpenPage{{URL: "http://host/a", Remote: "10.0.0.7", Browser: "Firefox"}}
+	s.Pages = []livereload.OpenPage{{URL: "http://host/a", Title: "Accounts", Remote: "10.0.0.7", Browser: "Firefox"}}
 	owners, others := renderMain(t, s, true), renderMain(t, s, false)
-	for _, private := range []string{"10.0.0.7", "in Firefox", "server -v", "alert(1)", "a.md", "exit status", "/pre&gt;", "java", "/srv"} {
+	for _, private := range []string{"10.0.0.7", "in Firefox", "Accounts", "server -v", "alert(1)", "a.md", "exit status", "/pre&gt;", "java", "/srv", "worker"} {
 		if !strings.Contains(owners, private) || strings.Contains(others, private) {
 			t.Errorf("%q is for the owner alone, who sees\n%s\nand others see\n%s", private, owners, others)
 		}
@@ -115,7 +130,7 @@ func TestPageIsBounded(t *testing.T) {
 	var s Snapshot
 	s.Open, s.Errors = 500, []*livereload.PageError{{Title: long, Text: long, Paths: []string{long}}}
 	for range MaxPages {
-		s.Pages = append(s.Pages, livereload.OpenPage{URL: "http://host/" + long[:2048], Known: true, Used: 5, Uses: []string{long}})
+		s.Pages = append(s.Pages, livereload.OpenPage{URL: "http://host/" + long[:2048], Title: long, Known: true, Used: 5, Uses: []string{long}})
 	}
 	run := Run{Route: long, Command: long, Outcome: long, LeftBehind: long, Output: []byte(long)}
 	for range 2 * maxRunPaths {
@@ -178,7 +193,7 @@ func TestURLsAreNotTrusted(t *testing.T) {
 		"javascript:alert(1)", "http://x/</title><script>alert(1)</script>", "data:text/html,<script>", "file:///tmp/a.html", "://",
 		"http://host//evil.example/x", "http://user:secret@x/", "HTTP://host", strings.Repeat("http://long/", 4000),
 	} {
-		s.Pages = append(s.Pages, livereload.OpenPage{URL: url})
+		s.Pages = append(s.Pages, livereload.OpenPage{URL: url, Title: "</bdi></title><script>"})
 	}
 	main := renderMain(t, s, true)
 	for _, bad := range []string{"<script", `href="javascript`, `href="data`, `href="file`, "secret"} {

@@ -20,19 +20,23 @@ import (
 type Snapshot struct {
 	livereload.Snapshot       // pages, changes and errors
 	Runs                []Run // the latest first
+	Builds              []Run // the latest first, for the timeline: more of them, without output
 	Watches             []Watch
+	Sites               []string // hosts of other sites
 }
 
 // A Run is a run of a command. It has the fields of httpd.Run.
 type Run struct {
 	ID         uint64
 	Route      string
+	Machine    string
 	Command    string
 	Paths      []string
 	Batch      int
 	Start      time.Time
 	Took       time.Duration
 	State      string // running, failed, stopped or done
+	Ready      bool
 	Outcome    string
 	Problem    string
 	Place      string
@@ -47,33 +51,39 @@ type Watch struct {
 	Unwatched int
 }
 
-// public returns the part of a snapshot that is not for the owner alone. It leaves
-// out what says something about the machine or its users: addresses of browsers,
-// places of directories, and the commands, paths, output and reasons of failure of
-// runs, and what an error shows of a file.
+// public returns the part of a snapshot that is not for the owner alone. It leaves out
+// what says something about the machine or its users: other sites, titles of pages, browsers and
+// their addresses, where roots are, what errors show of files, and of runs the command, paths,
+// output, why and where they failed, what they left running, and on which other machine they ran.
 func (s Snapshot) public() Snapshot {
 	s.Pages = slices.Clone(s.Pages)
 	for i := range s.Pages {
-		s.Pages[i].Remote, s.Pages[i].Browser = "", ""
+		s.Pages[i].Title, s.Pages[i].Remote, s.Pages[i].Browser = "", "", ""
 	}
 
-	s.Runs = slices.Clone(s.Runs)
-	for i := range s.Runs {
-		r := &s.Runs[i]
-		r.Command, r.Paths, r.Problem, r.Place, r.Output, r.LeftBehind = "", nil, "", "", nil, ""
-		if r.State == "failed" {
-			r.Outcome = "failed"
-		}
-	}
+	s.Runs, s.Builds = publicRuns(s.Runs), publicRuns(s.Builds)
 
 	s.Errors = slices.Clone(s.Errors)
 	for i := range s.Errors {
 		s.Errors[i] = s.Errors[i].Public()
 	}
 
+	s.Sites = nil
 	s.Watches = slices.Clone(s.Watches)
 	for i := range s.Watches {
 		s.Watches[i].Root = path.Base(s.Watches[i].Root)
 	}
 	return s
+}
+
+func publicRuns(runs []Run) []Run {
+	runs = slices.Clone(runs)
+	for i := range runs {
+		r := &runs[i]
+		r.Machine, r.Command, r.Paths, r.Problem, r.Place, r.Output, r.LeftBehind = "", "", nil, "", "", nil, ""
+		if r.State == "failed" {
+			r.Outcome = "failed"
+		}
+	}
+	return runs
 }

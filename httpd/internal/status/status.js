@@ -10,7 +10,7 @@
   /** @type {EventSource | null} */
   let source = null;
   let timer = 0;
-  let latest = ""; // HTML of the main element
+  let latest = document.querySelector("main")?.outerHTML ?? ""; // HTML of the main element
   /** @type {Map<string, number>} */
   const gone = new Map(); // rows of pages that are not open any more, and since when
 
@@ -116,9 +116,37 @@
     const template = document.createElement("template");
     template.innerHTML = latest;
     for (const time of template.content.querySelectorAll("time")) time.textContent = localTime(time.dateTime);
+    for (const title of template.content.querySelectorAll("title")) {
+      title.textContent = title.textContent.replace(/[\d:]+ UTC$/, localTime(title.dataset.time ?? ""));
+    }
+    narrow(template.content);
     const [main, fresh] = [document, template.content].map((within) => within.querySelector("main"));
     if (main && fresh) update(main, fresh);
   }
+
+  // The filter. It is kept in the fragment of the page's URL, which no server is sent.
+  const filter = /** @type {HTMLInputElement} */ (document.querySelector("#filter input"));
+
+  /** Hides the rows in which not all words of the filter are. @type {(main: DocumentFragment) => void} */
+  function narrow(main) {
+    const words = filter.value.toLowerCase().split(/\s+/);
+    for (const row of main.querySelectorAll("[data-key]")) {
+      const text = row.textContent.toLowerCase();
+      row.toggleAttribute("hidden", !words.every((word) => text.includes(word)));
+    }
+  }
+
+  function readFilter() {
+    filter.value = new URLSearchParams(location.hash.slice(1)).get("filter") ?? "";
+    show();
+  }
+
+  filter.addEventListener("input", () => {
+    const fragment = filter.value && "#" + new URLSearchParams({ filter: filter.value });
+    history.replaceState(null, "", location.pathname + location.search + fragment);
+    show();
+  });
+  addEventListener("hashchange", readFilter);
 
   /** @type {(state: string, text: string) => void} */
   function say(state, text) {
@@ -154,6 +182,8 @@
     source = null;
   }
 
+  /** @type {HTMLElement} */ (document.getElementById("filter")).hidden = false;
+  readFilter();
   addEventListener("pagehide", rest);
   addEventListener("pageshow", follow);
   document.addEventListener("visibilitychange", () => (document.hidden ? rest() : follow()));

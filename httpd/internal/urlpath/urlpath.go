@@ -13,13 +13,17 @@ const (
 	NotFound = "404.html"   // at the top of the root, shown for what is missing
 )
 
+// wellKnown is the directory at the top of the root that is served although its name
+// begins with a dot (RFC 8615).
+const wellKnown = ".well-known"
+
 // FileName returns the name, relative to the root, of the file that a URL path
 // without escapes means; "." is the root. slash says whether the path means a
 // directory. ok is false where no file is ever served: for the names of hidden
 // files, and for names that no file can have.
 func FileName(urlPath string) (name string, slash, ok bool) {
 	clean := path.Clean("/" + urlPath)
-	if strings.Contains(clean, "/.") || strings.ContainsRune(clean, 0) {
+	if IsHidden(clean[1:]) || strings.ContainsRune(clean, 0) {
 		return "", false, false
 	}
 	if clean == "/" {
@@ -29,9 +33,17 @@ func FileName(urlPath string) (name string, slash, ok bool) {
 	return clean[1:], last == "" || last == "." || last == "..", true
 }
 
-// IsHidden reports whether a file of this name, or a directory that it is in, is
-// hidden: its name begins with a dot.
-func IsHidden(name string) bool { return strings.Contains("/"+name, "/.") }
+// IsHidden reports whether the file of a name relative to the root, or a directory that it
+// is in, is hidden: its name begins with a dot, and is not .well-known at the top.
+func IsHidden(name string) bool {
+	if rest, ok := strings.CutPrefix(name, wellKnown); ok && (rest == "" || rest[0] == '/') {
+		name = strings.TrimPrefix(rest, "/")
+	}
+	return strings.Contains("/"+name, "/.")
+}
+
+// IsListed reports whether a list of the names in a directory has a name.
+func IsListed(name string) bool { return !strings.HasPrefix(name, ".") }
 
 // PathsOf returns the URL paths, without escapes, at which a file is shown.
 func PathsOf(name string) []string {

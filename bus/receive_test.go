@@ -1,0 +1,242 @@
+package bus
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/execlog/execlogd/inotify"
+)
+
+// A receiverTest is a root that receives, and what it has delivered.
+type receiverTest struct {
+	*root
+	t         testing.TB
+	delivered []string
+}
+
+func newReceiverTest(t testing.TB) *receiverTest {
+	rt := &receiverTest{t: t}
+	b, err := New(Options{URL: "nats://127.0.0.1", Roots: []Root{{Name: "site", Dir: t.TempDir(), Deliver: func(events []inotify.Event) {
+		for _, e := range events {
+			rt.delivered = append(rt.delivered, e.String())
+		}
+	}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range b.roots {
+		rt.root = r
+	}
+	return rt
+}
+
+func (rt *receiverTest) write(path, text string) version {
+	rt.t.Helper()
+	name := filepath.Join(rt.Dir, path)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		rt.t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		rt.t.Fatal(err)
+	}
+	info, err := os.Lstat(name)
+	if err != nil {
+		rt.t.Fatal(err)
+	}
+	return versionOf(info)
+}
+
+// send has a machine send its message of a number.
+func (rt *receiverTest) send(machine string, number uint64, changes ...change) {
+	rt.t.Helper()
+	rt.take(rt.bus.subject("changes", "site", machine), encode(rt.t, func(m *message) {
+		m.Machine, m.Number, m.Changes = machine, number, changes
+	}))
+	rt.deliver(rt.t.Context())
+}
+
+// want checks what was delivered since the last time.
+func (rt *receiverTest) want(events ...string) {
+	rt.t.Helper()
+	if got, want := strings.Join(rt.delivered, "\n"), strings.Join(events, "\n"); got != want {
+		rt.t.Errorf("delivered\n%s\nwant\n%s", got, want)
+	}
+	rt.delivered = nil
+}
+
+func saved(path string, v version) change {
+	return change{Path: []byte(path), Mask: inotify.CloseWrite, Version: v}
+}
+
+func TestDeliver(t *testing.T) {
+	rt := newReceiverTest(t)
+	a := rt.write("a", "1")
+	rt.send("m", 1, saved("a", a))
+	rt.want("close_write a")
+
+	rt.send("m", 1, saved("a", a))
+	rt.send(rt.bus.machine, 1, saved("a", a))
+	rt.want() // what came before, and this machine's own
+
+	rt.send("n", 1, saved("a", a))
+	rt.want() // another machine has told of it
+	rt.send("m", 2, saved("a", a))
+	rt.want("close_write a")
+	rt.send("n", 2, change{Path: []byte("gone"), Mask: inotify.Delete, Version: version{Gone: true}})
+	rt.want("delete gone")
+}
+
+// A file that is not here yet holds back what comes after it, for a time.
+func TestDeliverWaits(t *testing.T) {
+	rt := newReceiverTest(t)
+	old := rt.write("a", "old")
+	b := rt.write("b", "b")
+	late := version{Size: 4, Modified: old.Modified + 1e9}
+	rt.send("m", 1, saved("a", late), saved("b", b))
+	rt.want()
+
+	rt.write("a", "1234")
+	if err := os.Chtimes(filepath.Join(rt.Dir, "a"), time.Time{}, time.Unix(0, late.Modified)); err != nil {
+		t.Fatal(err)
+	}
+	rt.deliver(t.Context())
+	rt.want("close_write a", "close_write b")
+
+	rt.send("m", 2, saved("never", late), saved("b", version{Modified: b.Modified}))
+	rt.want()
+	rt.queue[0].until = time.Now()
+	rt.deliver(t.Context())
+	rt.want("close_write never")
+}
+
+// Of a file that changes again before it is here, only the last version is awaited.
+func TestDeliverAwaitsTheLastVersion(t *testing.T) {
+	rt := newReceiverTest(t)
+	now := time.Now().UnixNano()
+	rt.send("m", 1, saved("a", version{Size: 1, Modified: now}))
+	rt.want()
+	rt.send("m", 2, change{Path: []byte("a"), Mask: inotify.Delete, Version: version{Gone: true, Modified: now}})
+	rt.want("close_write a", "delete a")
+}
+
+// What is found by looking for changes is news unless somebody has told of it, and is no news
+// any more when somebody tells of it later. What the kernel tells of is published all the same.
+func TestNews(t *testing.T) {
+	rt := newReceiverTest(t)
+	for _, name := range []string{"told", "own", "found"} {
+		rt.write(name, name)
+	}
+	version := func(name string) version {
+		dir, err := os.OpenRoot(rt.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		v, _, err := look(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	rt.send("m", 1, saved("told", version("told")))
+	rt.want("close_write told")
+	rt.bus.Publish(rt.Dir, modified("own"))
+	if got := paths(rt.bus.News(rt.Dir, modified("told", "own", "found"))); got != "found" {
+		t.Errorf("news are %s, want found", got)
+	}
+	rt.send("m", 2, saved("found", version("found")))
+	rt.want()
+	rt.bus.Publish(rt.Dir, modified("found", "told"))
+	m, err := parse(rt.nextMessage().Data, rt.bus.machine)
+	if err != nil || len(m.Changes) != 2 || string(m.Changes[0].Path)+string(m.Changes[1].Path) != "ownfound" {
+		t.Errorf("it publishes %+v, %v; want own and found", m.Changes, err)
+	}
+}
+
+// A message that is missing, or of which the sender says that it dropped some, makes a
+// comparison.
+func TestLoss(t *testing.T) {
+	rt := newReceiverTest(t)
+	a := rt.write("a", "1")
+	rt.write("sub/b", "2")
+	rt.write("sub/old", "3")
+	rt.send("m", 1, saved("a", a))
+	rt.want("close_write a")
+	rt.complete = time.Now()
+	rt.send("m", 3, saved("a", a))
+	const overflow = "q_overflow|isdir ."
+	rt.want(overflow, "modify|isdir .", "modify|isdir sub", "modify|close_write|create sub/b", "modify|close_write|create sub/old", "close_write a")
+
+	rt.take(rt.bus.subject("changes", "site", "m"), encode(t, func(m *message) {
+		m.Number, m.Changes, m.Lost = 4, nil, time.Now().Add(time.Hour).UnixMilli()
+	}))
+	rt.deliver(t.Context())
+	rt.want(overflow) // nothing has changed since
+}
+
+// Nothing is looked at outside the root, and junk is counted.
+func TestJunk(t *testing.T) {
+	rt := newReceiverTest(t)
+	outside := t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(rt.Dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	rt.send("m", 1, saved("out/f", version{Modified: 1}))
+	rt.take(rt.bus.subject("changes", "site", "n"), []byte("junk"))
+	rt.want()
+	if junk := rt.bus.Stats().Junk; junk != 2 {
+		t.Errorf("junk %d, want 2", junk)
+	}
+}
+
+func TestMachinesAreBounded(t *testing.T) {
+	rt := newReceiverTest(t)
+	for i := range 2 * maxMachines {
+		rt.send(fmt.Sprint("m", i), 1, saved("a", version{Modified: 1}))
+	}
+	if len(rt.numbers) > maxMachines {
+		t.Errorf("%d machines are remembered", len(rt.numbers))
+	}
+}
+
+func TestIsHeard(t *testing.T) {
+	tests := []struct {
+		name  string
+		beats string // who is heard at which second: + sees everything, - only its own
+		heard string // by second, from 0 to 9
+	}{
+		{"nobody", "", "----------"},
+		{"a machine that sees its own changes", "-1", "-xxxxxx---"},
+		{"machines that beat", "-1 -3 -5", "-xxxxxxxxx"},
+		{"one that sees everything counts alone, from then on", "-0 +1 -6 -8", "xxxxxxx---"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r receiver
+				root := root{receiver: r}
+				var heard strings.Builder
+				for second := range 10 {
+					for beat := range strings.FieldsSeq(tt.beats) {
+						if beat[1:] == fmt.Sprint(second) {
+							root.heard = time.Now()
+							if beat[0] == '+' {
+								root.heardAll = root.heard
+							}
+						}
+					}
+					heard.WriteString(map[bool]string{true: "x", false: "-"}[root.isHeard(time.Now())])
+					time.Sleep(time.Second)
+				}
+				if heard.String() != tt.heard {
+					t.Errorf("heard %s, want %s", heard.String(), tt.heard)
+				}
+			})
+		})
+	}
+}

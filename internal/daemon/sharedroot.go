@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/execlog/execlogd/bus"
+	"github.com/execlog/execlogd/inotify"
+	"github.com/execlog/execlogd/internal/config"
+	"github.com/execlog/execlogd/router"
+)
+
+// A sharedRoot tells other machines what changes in a root, and has what they
+// tell go through the router as what the watcher reports. Where other machines can change
+// the root without the kernel's knowledge it is polled as long as nobody tells.
+type sharedRoot struct {
+	d    *daemon
+	bus  *bus.Bus
+	root string
+	sees bool                   // the kernel sees all changes of the root
+	skip func(path string) bool // what is ignored of the root, and not shared
+	key  string                 // stands for skip
+
+	lives chan liveness // holds the last
+}
+
+// A liveness is whether changes of others come, and otherwise since when they may be
+// missing.
+type liveness struct {
+	live  bool
+	since time.Time
+}
+
+// newSharedRoot returns a shared root of a configuration.
+func (d *daemon) newSharedRoot(r config.SharedRoot) (*sharedRoot, error) {
+	s := &sharedRoot{d: d, root: r.Root, sees: seesAll(r.Root), lives: make(chan liveness, 1)}
+	ignored, err := router.New(router.Options{}, router.Route{
+		Name: "shared", Ignore: r.Ignore, Hidden: r.Hidden,
+		Callback: func(context.Context, []inotify.Event) error { return nil },
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.skip = func(path string) bool { return ignored.SkipDir("", path) }
+	s.key = "shared\x00" + strings.Join(r.Hidden, "\x00") + "\x00\x00" + strings.Join(r.Ignore, "\x00")
+
+	return s, nil
+}
+
+// busRoot is the root for the bus.
+func (s *sharedRoot) busRoot(name string) bus.Root {
+	return bus.Root{
+		Name: name, Dir: s.root, Sees: s.sees, Skip: s.skip,
+		Deliver: func(events []inotify.Event) { s.d.pipeline.group.Deliver(events) },
+		Live:    s.setLive,
+	}
+}
+
+// seesAll reports whether the kernel sees all changes of a root, which need not exist yet.
+func seesAll(root string) bool {
+	for root != "/" {
+		if _, err := os.Stat(root); err == nil {
+			break
+		}
+		root = filepath.Dir(root)
+	}
+	return inotify.RemoteFS(root) == ""
+}
+
+// watch has the watcher of a group report to other machines.
+func (s *sharedRoot) watch(g *router.Group, wait bool) error {
+	_, err := g.Watch(inotify.Subscription{
+		Root: s.root, Wait: wait, SkipDir: s.skip, SkipKey: s.key,
+		Deliver: func(events []inotify.Event) {
+			var told []inotify.Event
+			for _, e := range events {
+				if !s.skip(e.Path) {
+					told = append(told, e)
+				}
+			}
+			s.bus.Publish(s.root, told)
+		},
+	})
+	if _, isLimit := errors.AsType[*inotify.LimitError](err); isLimit {
+		return nil // the group has reported it
+	}
+	return err
+}
+
+// setLive is bus.Root.Live.
+func (s *sharedRoot) setLive(live bool, since time.Time) {
+	select {
+	case <-s.lives:
+	default:
+	}
+	s.lives <- liveness{live, since}
+}
+
+// pollAfter is how long changes of others must not come before the root is polled, and how
+// long it is polled when they come again.
+const pollAfter = 3 * time.Second
+
+// pollWhenSilent polls the root while changes of others do not come.
+func (s *sharedRoot) pollWhenSilent(ctx context.Context) {
+	now := liveness{since: time.Now()}
+	decide := time.NewTimer(pollAfter)
+	defer decide.Stop()
+	stop := func() {} // ends the polling
+	polls := false
+	defer func() { stop() }()
+	for {
+		select {
+		case now = <-s.lives:
+			decide.Reset(pollAfter)
+		case <-decide.C:
+			if now.live != polls {
+				break
+			}
+			stop()
+			stop, polls = func() {}, !now.live
+			if polls {
+				stop = s.poll(ctx, now.since)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// poll polls the root until the function that it returns is called. First it reports what
+// has changed since a time.
+func (s *sharedRoot) poll(ctx context.Context, since time.Time) (stop func()) {
+	d := s.d
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		w, err := inotify.New(inotify.Options{Scanning: func(int) error { return ctx.Err() }})
+		if err == nil {
+			defer w.Close()
+			_, err = w.Add(inotify.Subscription{Root: s.root, Wait: true, SkipDir: s.skip, Deliver: func(events []inotify.Event) {
+				if news := s.bus.News(s.root, events); len(news) > 0 {
+					d.pipeline.group.Deliver(news)
+				}
+			}})
+		}
+		if err == nil {
+			d.log.Info("root is polled, as no other machine tells of its changes", "root", s.root)
+			s.bus.Compare(ctx, s.root, since)
+			err = w.Run(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			d.log.Warn("poll root", "root", s.root, "err", err)
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+		d.log.Info("root is not polled any more", "root", s.root)
+	}
+}
