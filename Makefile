@@ -34,12 +34,15 @@ VERSION := $(word 1,$(tree))
 COMMIT  := $(word 2,$(tree))
 DATE    := $(word 3,$(tree))
 
-# Modules apart from ours: test-only and developers' requirements, and an example. What e2e
+# Our modules: the program, its tests from outside, and an example. What e2e
 # requires is compiled once, as for its tests: with the race detector.
-MODULES := . e2e tools examples/goserver
+MODULES := . e2e examples/goserver
 each     = @for dir in $(MODULES); do (cd $$dir; [ $$dir != e2e ] || export GOFLAGS=-race; $(1)); done
 tool     = go tool -modfile=$(CURDIR)/tools/go.mod
-test     = go test -race -count=1 -json $(1) | $(CURDIR)/bin/testlog
+# What fails is run once more by itself, unless it was a data race or a panic, and is told in
+# either case: on a busy machine a browser can be too late for a test.
+test     = $(CURDIR)/bin/gotestsum --format pkgname-and-test-fails --format-icons text \
+	--rerun-fails=1 --rerun-fails-abort-on-data-race --packages="$(1)" -- -race -count=1
 
 # Browser code: the client that pages load, and the script of the status page.
 SCRIPTS = $(shell git ls-files 'httpd/*.js')
@@ -54,10 +57,9 @@ run: build ## serve ROOT (examples/site) on PORT (8000)
 build: ## bin/execlogd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
 
-test: deps vet e2e/node_modules e2e/builders/node_modules bin/testlog ## all tests: units, scripts, browsers, systemd
-	$(call test,-p 4 ./router ./...) # which takes longest, and so begins first
-	cd tools && $(call test,./testlog)
-	cd e2e && $(call test,-parallel 4 -timeout 15m ./...)
+test: deps vet e2e/node_modules e2e/builders/node_modules bin/gotestsum ## all tests: units, scripts, browsers, systemd
+	$(call test,./router ./...) -p 4 # router takes longest, and so begins first
+	cd e2e && $(call test,./...) -parallel 4 -timeout 15m
 
 deps: # programs that the tests drive
 	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo tmux=tmux mkdocs=mkdocs sphinx-build=python3-sphinx jekyll=jekyll
@@ -72,8 +74,8 @@ e2e/builders/node_modules: e2e/builders/package-lock.json | deps
 bin/staticcheck: tools/go.mod
 	go build -C tools -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
-bin/testlog: tools/testlog/main.go
-	go build -C tools -o $(CURDIR)/$@ ./testlog
+bin/gotestsum: tools/go.mod
+	go build -C tools -o $(CURDIR)/$@ gotest.tools/gotestsum
 
 fmt: ## no file that gofumpt would change
 	@files=$$($(tool) gofumpt -l .); [ -z "$$files" ] || { echo "not formatted as gofumpt does: $$files" >&2; exit 1; }
@@ -83,6 +85,7 @@ vet: ## go vet has nothing to say
 
 lint: bin/staticcheck ## staticcheck, go fix and go mod tidy have nothing to say
 	$(call each,$(CURDIR)/bin/staticcheck -checks all ./... && go fix -diff ./... && go mod tidy -diff)
+	cd tools && go mod tidy -diff
 
 types: e2e/node_modules ## the browser's code agrees with the types in its comments
 	@if [ -x e2e/node_modules/.bin/tsc ]; then \

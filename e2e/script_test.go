@@ -250,7 +250,7 @@ func checkExit(status, want, said string) error {
 	switch {
 	case status != want:
 		return fmt.Errorf("exit status %s, want %s", status, want)
-	case defects.MatchString(said):
+	case hasDefect(said):
 		return errors.New("a stack trace")
 	case status == "1" && strings.Count(said, "\n") != 1:
 		return errors.New("the reason is not a single line")
