@@ -59,7 +59,7 @@ build: ## bin/execlogd
 
 test: deps vet e2e/node_modules e2e/builders/node_modules bin/gotestsum ## all tests: units, scripts, browsers, systemd
 	$(call test,./router ./...) -p 4 # router takes longest, and so begins first
-	cd e2e && $(call test,./...) -parallel 4 -timeout 15m
+	cd e2e && $(call test,./...) -parallel 4 -timeout 40m
 
 deps: # programs that the tests drive
 	@tools/install-missing gcc='gcc libc6-dev' chromium=chromium firefox-esr=firefox-esr systemctl=systemd ip=iproute2 sysctl=procps rsync=rsync vi=vim-tiny zsh=zsh fish=fish lintian=lintian rpm=rpm bindfs=bindfs mandoc=mandoc npm='nodejs npm' cmark=cmark pamscale=netpbm nginx=nginx hugo=hugo tmux=tmux mkdocs=mkdocs sphinx-build=python3-sphinx jekyll=jekyll

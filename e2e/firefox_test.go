@@ -28,6 +28,7 @@ user_pref("app.normandy.enabled", false);
 user_pref("nimbus.rollouts.enabled", false);
 user_pref("browser.newtabpage.enabled", false);
 user_pref("gfx.webrender.software", true);
+user_pref("dom.ipc.processPrelaunch.enabled", false); // for pages that no test opens
 `
 
 // launchFirefox starts Firefox ESR, which is driven over WebDriver BiDi.
