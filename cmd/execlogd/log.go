@@ -35,7 +35,7 @@ func showLog(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	flags.BoolVar(&asJSON, "json", false, "print a JSON object a line, with the output")
 	flags.BoolVar(&cluster, "cluster", false, "print the runs of other machines on the bus as well")
 	flags.BoolVar(&dead, "dead", false, "print the jobs of queues that have failed, in place of runs")
-	flags.StringVar(&path, "control", "", "the control `socket` of the daemon; without it the only one is\nasked, or the one at work in the current directory")
+	controlFlag(flags, &path)
 	if err := config.ParseFlags(flags, logUsage, args); err != nil {
 		return err
 	}

@@ -2,15 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/execlog/execlogd/internal/config"
-	"github.com/execlog/execlogd/internal/control"
 )
 
 const reloadUsage = `Usage: execlogd reload [flags]
@@ -24,7 +19,7 @@ is 1.
 func reload(ctx context.Context, args []string, _, _ io.Writer) error {
 	var socket string
 	flags := flag.NewFlagSet("execlogd reload", flag.ContinueOnError)
-	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon; without it the only one is\nasked, or the one at work in the current directory")
+	controlFlag(flags, &socket)
 	if err := config.ParseFlags(flags, reloadUsage, args); err != nil {
 		return err
 	}
@@ -32,25 +27,5 @@ func reload(ctx context.Context, args []string, _, _ io.Writer) error {
 		return config.Usagef("what is %q? execlogd reload takes flags alone", flags.Arg(0))
 	}
 
-	res, err := control.Do(ctx, socket, http.MethodPost, "/reload", nil)
-	switch {
-	case ctx.Err() != nil:
-		return errors.New("not waited for any longer: the daemon goes on with it")
-	case err != nil:
-		return err
-	}
-	return readResult(res)
-}
-
-// readResult returns the failure that the daemon answers, or nil.
-func readResult(res *http.Response) error {
-	defer res.Body.Close()
-	var answer control.Result
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return fmt.Errorf("control socket: %s: the daemon is of another version: %w", res.Status, err)
-	}
-	if answer.Failure != "" {
-		return statusError{errors.New(answer.Failure), answer.Status}
-	}
-	return nil
+	return post(ctx, socket, "/reload", nil, "not waited for any longer: the daemon goes on with it")
 }

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/execlog/execlogd/internal/config"
-	"github.com/execlog/execlogd/internal/control"
 )
 
 const retryUsage = `Usage: execlogd retry [flags] id
@@ -26,7 +23,7 @@ func retry(ctx context.Context, args []string, _, _ io.Writer) error {
 	var socket string
 	flags := flag.NewFlagSet("execlogd retry", flag.ContinueOnError)
 	flags.BoolVar(&noWait, "n", false, "do not wait until the job was done")
-	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon; without it the only one is\nasked, or the one at work in the current directory")
+	controlFlag(flags, &socket)
 	if err := config.ParseFlags(flags, retryUsage, args); err != nil {
 		return err
 	}
@@ -41,12 +38,5 @@ func retry(ctx context.Context, args []string, _, _ io.Writer) error {
 	if noWait {
 		query.Set("nowait", "")
 	}
-	res, err := control.Do(ctx, socket, http.MethodPost, "/retry?"+query.Encode(), nil)
-	switch {
-	case ctx.Err() != nil:
-		return errors.New("not waited for any longer: the job stays in its queue")
-	case err != nil:
-		return err
-	}
-	return readResult(res)
+	return post(ctx, socket, "/retry?"+query.Encode(), nil, "not waited for any longer: the job stays in its queue")
 }

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"io"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 
 	"github.com/execlog/execlogd/internal/config"
-	"github.com/execlog/execlogd/internal/control"
 )
 
 const triggerUsage = `Usage: execlogd trigger [flags] route [path...]
@@ -27,7 +24,7 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	var socket string
 	flags := flag.NewFlagSet("execlogd trigger", flag.ContinueOnError)
 	flags.BoolVar(&noWait, "n", false, "do not wait for the end of the run")
-	flags.StringVar(&socket, "control", "", "the control `socket` of the daemon; without it the only one is\nasked, or the one at work in the current directory")
+	controlFlag(flags, &socket)
 	if err := config.ParseFlags(flags, triggerUsage, args); err != nil {
 		return err
 	}
@@ -50,12 +47,5 @@ func trigger(ctx context.Context, args []string, stdout, _ io.Writer) error {
 
 	// A path may have any byte but NUL.
 	body := strings.NewReader(strings.Join(paths, "\x00"))
-	res, err := control.Do(ctx, socket, http.MethodPost, "/trigger?"+query.Encode(), body)
-	switch {
-	case ctx.Err() != nil:
-		return errors.New("not waited for any longer: the run goes on")
-	case err != nil:
-		return err
-	}
-	return readResult(res)
+	return post(ctx, socket, "/trigger?"+query.Encode(), body, "not waited for any longer: the run goes on")
 }
