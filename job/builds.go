@@ -36,6 +36,11 @@ type Builds struct {
 	// Began is told, by the goroutine that reads the output, of a build that has begun
 	// by itself. A Run for BuildEvent is then to wait for its end. Nil is nobody.
 	Began func()
+
+	// Ended is told, with an *[Error], when the program has ended by itself, also in its
+	// first build, or could not be started. A goroutine of the Runner calls it, or that of
+	// the Run. It must not call the Server. Nil is nobody.
+	Ended func(error)
 }
 
 // DefaultBuildTimeout is how long a build may take if its Builds does not say: longer than

@@ -176,6 +176,7 @@ type builder struct {
 	fifo  *os.File
 	began chan struct{}
 	died  chan error
+	ended chan error
 }
 
 func (jobs *testRunner) builder(lines BuildLines) *builder {
@@ -189,11 +190,14 @@ func (jobs *testRunner) builder(lines BuildLines) *builder {
 		jobs.t.Fatal(err)
 	}
 	jobs.t.Cleanup(func() { fifo.Close() })
-	b := &builder{jobs: jobs, fifo: fifo, began: make(chan struct{}, 10), died: make(chan error, 10)}
+	b := &builder{jobs: jobs, fifo: fifo, began: make(chan struct{}, 10), died: make(chan error, 10), ended: make(chan error, 10)}
 	b.Server = jobs.server(Service{
 		Command: Command{Shell: `while read -r line; do eval "$line"; done <` + name, Input: NoInput},
-		Builds:  &Builds{Lines: lines, Quiet: time.Second, Began: func() { b.began <- struct{}{} }}, // a busy machine may pause between two lines
-		Died:    func(err error) { b.died <- err },
+		Builds: &Builds{
+			Lines: lines, Quiet: time.Second, // a busy machine may pause between two lines
+			Began: func() { b.began <- struct{}{} }, Ended: func(err error) { b.ended <- err },
+		},
+		Died: func(err error) { b.died <- err },
 	})
 	return b
 }
@@ -282,8 +286,8 @@ func TestBuilderBuilds(t *testing.T) {
 		t.Errorf("after a change of the configuration: %v", first)
 	}
 	b.Stop()
-	if b.Running() || len(b.died) > 0 {
-		t.Errorf("after Stop: running %v, died %d times", b.Running(), len(b.died))
+	if b.Running() || len(b.died)+len(b.ended) > 0 {
+		t.Errorf("after Stop: running %v, died %d times, ended by itself %d times", b.Running(), len(b.died), len(b.ended))
 	}
 }
 
@@ -298,6 +302,9 @@ func TestBuilderEnds(t *testing.T) {
 	b.do("echo one; exit 3")
 	if err := await(t, "end of the first build", started); err == nil || !strings.Contains(err.Error(), "exit status 3") || outputOf(err) != "one\n" {
 		t.Fatalf("the first build: %v with %q", err, outputOf(err))
+	}
+	if err := await(t, "end of the program", b.ended); outputOf(err) != "one\n" || b.Running() {
+		t.Errorf("it ended: %v with %q", err, outputOf(err))
 	}
 
 	started = b.run(start)

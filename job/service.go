@@ -121,11 +121,11 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 
 	req, e, err := s.job.prepare(batch)
 	if err != nil {
-		return err
+		return s.ended(err)
 	}
 	probe, err := newReadinessProbe(ctx, s.service)
 	if err != nil {
-		return s.job.runner.fail(e, err)
+		return s.ended(s.job.runner.fail(e, err))
 	}
 	if s.service.Notify {
 		req.Env = append(req.Env, "NOTIFY_SOCKET="+probe.socket())
@@ -138,7 +138,7 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 	if err := s.job.start(ctx, x, req, batch); err != nil {
 		x.builds.endProgram(err)
 		probe.close()
-		return err
+		return s.ended(err)
 	}
 
 	s.current = s.newInstance(ctx, x, probe)
@@ -146,6 +146,14 @@ func (s *Server) Run(ctx context.Context, batch []inotify.Event) error {
 		return s.current.awaitBuild(ctx)
 	}
 	return s.current.awaitReady(ctx, s.service)
+}
+
+// ended tells Builds.Ended of an error that is not that of a stop, and returns it.
+func (s *Server) ended(err error) error {
+	if b := s.service.Builds; b != nil && b.Ended != nil && router.OutcomeOf(err) == router.Failed {
+		b.Ended(err)
+	}
+	return err
 }
 
 // Running reports whether the program of the service runs.
@@ -204,6 +212,9 @@ func (s *Server) newInstance(ctx context.Context, x *execution, probe *readiness
 		setOver()
 		if died && s.service.Died != nil {
 			s.service.Died(i.err)
+		}
+		if !x.wasStopped() {
+			_ = s.ended(i.err)
 		}
 	}()
 	return i

@@ -87,6 +87,7 @@ func (d *daemon) notices() runnable.Notices {
 	return runnable.Notices{
 		Died:    d.serviceDied,
 		Began:   func(route string) { d.sourcesOf(route).noteBuild() },
+		Ended:   func(route string, err error) { d.sourcesOf(route).noteDeath(tookOf(err)) },
 		Problem: d.logProblem,
 	}
 }
@@ -94,18 +95,23 @@ func (d *daemon) notices() runnable.Notices {
 // logProblem logs what is wrong with what follows a run.
 func (d *daemon) logProblem(route string, err error) { d.log.Warn(err.Error(), "route", route) }
 
-// serviceDied logs that a service has ended by itself, and shows it on pages. A builder is
-// started again.
+// serviceDied logs that a service has ended by itself, and shows it on pages.
 func (d *daemon) serviceDied(route string, err error) {
-	log, took := d.log, time.Duration(0)
-	if e, ok := errors.AsType[*job.Error](err); ok {
-		took = e.Run.Took
+	log := d.log
+	if took := tookOf(err); took > 0 {
 		log = log.With("took", took.Round(time.Millisecond))
 	}
 	d.errors.set(route, "", err)
 	d.last.noteDied(route)
 	log.Error(logging.Died, "route", route, "err", err)
-	d.sourcesOf(route).noteDeath(took)
+}
+
+// tookOf returns how long the run took that an error is of; 0 if it is of none.
+func tookOf(err error) time.Duration {
+	if e, ok := errors.AsType[*job.Error](err); ok {
+		return e.Run.Took
+	}
+	return 0
 }
 
 // logOptions returns the options of a configuration for the log.

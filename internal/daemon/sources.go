@@ -319,7 +319,7 @@ func (s *sources) lookAgain() {
 	}
 }
 
-// noteDeath starts a program again that has ended between two builds.
+// noteDeath starts a program again that has ended, or that could not be started.
 func (s *sources) noteDeath(took time.Duration) {
 	c, ok := s.find()
 	if !ok {

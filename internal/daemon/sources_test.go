@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,5 +118,55 @@ func TestStartAfterDeaths(t *testing.T) {
 		if got := starts(); len(got) > 0 {
 			t.Errorf("started after %v while it is suspended", got)
 		}
+	})
+}
+
+// A program is started again also when it has ended in its first build, or when it was not
+// there as it was started again, as while npm installs it. No source has changed meanwhile.
+func TestStartAfterTheFirstBuild(t *testing.T) {
+	t.Run("ended", func(t *testing.T) {
+		s := begin(t, `
+-- x.toml --
+[[route]]
+name = "site"
+builder = true
+backoff = "10ms"
+succeeds = "^ok"
+shell = 'echo >>.starts; if [ $(wc -l <.starts) -lt 3 ]; then echo no; exit 1; fi; echo ok; exec sleep 1000'
+`)
+		s.Await("msg=failed route=site")
+		s.Await("msg=failed route=site")
+		s.Await("msg=done route=site")
+	})
+
+	t.Run("not there", func(t *testing.T) {
+		const program = "#!/bin/sh\necho ok\nrm \"$0\"\n"
+		s := begin(t, `
+-- .bin/ --
+-- x.toml --
+[[route]]
+name = "site"
+builder = true
+backoff = "10ms"
+succeeds = "^ok"
+after = "nothing"
+run = [".bin/program"]
+[[route]]
+name = "nothing"
+reload = true
+[server]
+port = 0
+root = "."
+`)
+		install := func() {
+			testenv.Check(t, os.WriteFile(filepath.Join(s.Dir, ".bin/new"), []byte(program), 0o755))
+			testenv.Check(t, os.Rename(filepath.Join(s.Dir, ".bin/new"), filepath.Join(s.Dir, ".bin/program")))
+		}
+		s.Await("msg=failed route=site", "is not there")
+		install()
+		s.Await("msg=done route=site")
+		s.Await("msg=failed route=site", "is not there")
+		install()
+		s.Await("msg=done route=site")
 	})
 }

@@ -59,6 +59,7 @@ func newRunnable(callback router.Callback, stop func()) *Runnable {
 type Notices struct {
 	Died    func(route string, err error) // a service has ended by itself
 	Began   func(route string)            // a builder has begun to build by itself
+	Ended   func(route string, err error) // a builder has ended by itself, or could not be started
 	Problem func(route string, err error) // there is something wrong with a follow-up
 }
 
@@ -83,6 +84,7 @@ func New(c *config.Route, runner *job.Runner, tell Notices) (*Runnable, error) {
 		if c.Service.Builds != nil {
 			builds := *c.Service.Builds
 			builds.Began = func() { tell.Began(c.Name) }
+			builds.Ended = func(err error) { tell.Ended(c.Name, err) }
 			service.Builds = &builds
 		}
 		var s *job.Server
