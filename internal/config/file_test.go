@@ -127,8 +127,12 @@ shell = "npm run watch"
 
 [[route]]
 builder = "sphinx"
+
+[[route]]
+builder = "npm"
+succeeds = "^ready"
 `)
-	hugo, own, other, sphinx := cfg.Routes[0], cfg.Routes[1], cfg.Routes[2], cfg.Routes[3]
+	hugo, own, other, sphinx, script := cfg.Routes[0], cfg.Routes[1], cfg.Routes[2], cfg.Routes[3], cfg.Routes[4]
 	known, _ := builders.Find("hugo")
 	if !hugo.IsBuilder || !hugo.IsService || !hugo.Start || hugo.Name != "hugo" || hugo.TriggerOnly ||
 		!slices.Equal(hugo.Service.Argv, known.Run) || !slices.Equal(hugo.Patterns, known.Match) || !slices.Equal(hugo.Outputs, []string{"/public/"}) ||
@@ -136,8 +140,11 @@ builder = "sphinx"
 		t.Errorf("by its name alone: %+v", hugo)
 	}
 	if own.Name != "own" || own.Root != "/dir/site" || !slices.Equal(own.Service.Argv, []string{"hugo", "-w", "-d", "out"}) || !slices.Equal(own.Patterns, []string{"/hugo.toml"}) ||
-		!slices.Equal(own.Outputs, []string{"/out/"}) || !reflect.DeepEqual(own.Service.Builds.Lines, job.BuildLines{Begins: []string{"^Go"}}) {
+		!slices.Equal(own.Outputs, []string{"/out/"}) || !reflect.DeepEqual(own.Service.Builds.Lines, job.BuildLines{Begins: []string{"^Go"}, Succeeds: known.Succeeds, Fails: known.Fails}) {
 		t.Errorf("with keys of its own: %+v", own)
+	}
+	if lines := script.Service.Builds.Lines; !reflect.DeepEqual(lines, job.BuildLines{Succeeds: []string{"^ready"}}) {
+		t.Errorf("a script with lines of its own: %+v", lines)
 	}
 	if !other.TriggerOnly || !other.Service.Builds.Lines.None() || other.Name != "other" || !other.Start {
 		t.Errorf("one that is not known: %+v", other)
@@ -145,7 +152,7 @@ builder = "sphinx"
 	if sphinx.IsService || sphinx.TriggerOnly || len(sphinx.Patterns) > 0 || !slices.Equal(sphinx.Outputs, []string{"/_build/html/", "/_build"}) {
 		t.Errorf("one that ends after each build: %+v", sphinx)
 	}
-	if after := cfg.PagesAfter(); !slices.Equal(after, []string{"hugo", "own", "other", "sphinx"}) {
+	if after := cfg.PagesAfter(); !slices.Equal(after, []string{"hugo", "own", "other", "sphinx", "npm"}) {
 		t.Errorf("pages come after %q", after)
 	}
 }

@@ -207,8 +207,14 @@ func (c *Route) finishBuilder(dir string) {
 	// A change of any other file is what the program watches for itself.
 	c.TriggerOnly = len(c.Patterns) == 0
 	lines := c.lines
-	if lines.None() {
-		lines = job.BuildLines{Begins: b.Begins, Succeeds: b.Succeeds, Fails: b.Fails, Unsure: b.Unsure}
+	or := func(own, known []string) []string {
+		if len(own) == 0 {
+			return known
+		}
+		return own
+	}
+	if lines.None() || !b.Unsure { // else it is another program than the known lines are of
+		lines = job.BuildLines{Begins: or(lines.Begins, b.Begins), Succeeds: or(lines.Succeeds, b.Succeeds), Fails: or(lines.Fails, b.Fails), Unsure: b.Unsure}
 	}
 	c.Service.Builds = &job.Builds{Lines: lines, Quiet: c.Quiet, Timeout: c.Timeout}
 }
