@@ -177,6 +177,14 @@ func TestDurationsOfARoute(t *testing.T) {
 	if got := []time.Duration{c.Delay, c.Debounce, c.Quiet, c.Settle, c.Backoff, c.Service.Grace, c.Timeout}; !slices.Equal(got, []time.Duration{none, none, none, none, none, none, 0}) {
 		t.Errorf("delays are %v, want none, and for timeout no limit", got)
 	}
+
+	// Without a timeout a service and a builder have a default.
+	for text, want := range map[string]time.Duration{"": 0, "timeout = '0s'": none, "timeout = '2s'": 2 * time.Second} {
+		service, builder := mustParse(t, wrongRoute("service = true\n"+text)).Routes[0], mustParse(t, wrongRoute("builder = true\n"+text)).Routes[0]
+		if service.Service.Startup != want || builder.Service.Builds.Timeout != want || service.Timeout != 0 || builder.Timeout != 0 {
+			t.Errorf("%s: the time to start is %v, that of a build %v, want %v", text, service.Service.Startup, builder.Service.Builds.Timeout, want)
+		}
+	}
 }
 
 func TestDefaultEvents(t *testing.T) {

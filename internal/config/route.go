@@ -111,7 +111,7 @@ func (c *Route) keys() []key {
 		{"after", names(&c.After), nil, ""},
 		{"on_failure", oneOf(&c.OnFailure, onFailures), nil, ""},
 		{"on_busy", oneOf(&c.OnBusy, onBusies), "queue", "do `what` with changes during a run: queue runs the command once more for them,\nrestart ends it and starts it again, ignore drops them"},
-		{"timeout", duration(&c.Timeout, 0), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
+		{"timeout", duration(&c.Timeout, none), c.Timeout, "end a run that takes longer than this `duration`; 0s is no limit"},
 		{"retries", number(&c.Retries, 0, 1000, 3), nil, "run a command that failed again this `number` of times, unless a file changes first"},
 		{"backoff", duration(&c.Backoff, none), c.Backoff, "wait this `duration` before the first retry, and twice as long before each further one"},
 		{"grace", func(t *tables, v value) {
@@ -247,6 +247,7 @@ func (c *Route) finish(dir string) {
 		c.Background = true
 		c.Service.Startup, c.Timeout = c.Timeout, 0
 	}
+	c.Timeout = max(0, c.Timeout) // which is no limit for the router
 }
 
 // route decodes a [[route]].
