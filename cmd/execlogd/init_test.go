@@ -22,6 +22,9 @@ var projects = []struct {
 }{
 	{"nothing", "", "no program that builds pages was found, so this is a site of plain files", []string{`root = "."`}},
 	{"plain files", "index.html", "there is index.html, so this is a site of plain files", []string{`root = "."`}},
+	{"a page with a space in its name", "my page.html", `there is "my page.html", so this is a site of plain files`, []string{`root = "."`}},
+	{"a page whose name is not UTF-8", "caf\xe9.html", `there is "caf\xe9.html", so this is`, []string{`root = "."`}},
+	{"a page whose name has two lines", "a\n[x.html", `there is "a\n[x.html", so this is`, []string{`root = "."`}},
 	{"plain files below", "www/index.html", "there is www/index.html, so this is a site of plain files", []string{`root = "www"`}},
 	{"hugo", "hugo.toml", "there is hugo.toml, so this is a site for hugo", []string{`root = "public"`, `builder = "hugo"`}},
 	{"hugo with a theme from npm", `hugo.toml|package.json={"devDependencies": {"tailwindcss": "4"}}`, "there is hugo.toml", []string{`root = "public"`, `builder = "hugo"`}},

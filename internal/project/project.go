@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/execlog/execlogd/internal/builders"
@@ -100,7 +101,10 @@ func (d directory) lookForBuilder(pkg *packageJSON, isKind func(builders.Builder
 		if !isKind(b) || len(b.Run) == 0 {
 			continue
 		}
-		found := d.first(b.Files)
+		found := ""
+		if file := d.first(b.Files); file != "" {
+			found = thereIs(file)
+		}
 		for _, name := range b.Packages {
 			if found == "" && pkg.dependsOn(name) {
 				found = "package.json depends on " + name
@@ -122,7 +126,7 @@ func (d directory) lookForBuilder(pkg *packageJSON, isKind func(builders.Builder
 			does = "runs whenever a source changes"
 		}
 		return &Project{
-			Found: thereIs(found), What: "a site for " + b.Name,
+			Found: found, What: "a site for " + b.Name,
 			Config: server(root) + fmt.Sprintf(`# %s %s. Pages wait for that, and show its errors.
 [[route]]
 builder = %q
@@ -176,12 +180,13 @@ static = false
 
 `
 
-// thereIs says that a file is there, unless it says more.
-func thereIs(found string) string {
-	if strings.Contains(found, " ") {
-		return found
+// thereIs says that a file is there. It is a part of a comment in a configuration, of which
+// not every name can be one.
+func thereIs(file string) string {
+	if quoted := strconv.Quote(file); quoted != `"`+file+`"` || strings.Contains(file, " ") {
+		file = quoted
 	}
-	return "there is " + found
+	return "there is " + file
 }
 
 // quoted returns words as they are in an array of TOML.
