@@ -147,9 +147,16 @@ run = ["make", %q]
 }
 
 var (
-	isMain    = regexp.MustCompile(`(?m)^package main$`)
-	listens   = regexp.MustCompile(`\bListenAndServe|\bnet\.Listen\(|\.Serve\(`)
-	goAddress = regexp.MustCompile(`"[A-Za-z0-9.\[\]]*:([1-9][0-9]{1,4})"`)
+	isMain  = regexp.MustCompile(`(?m)^package main$`)
+	listens = regexp.MustCompile(`\bListenAndServe|\bnet\.Listen\(|\.Serve\(`)
+
+	// goPorts match the port at which a program in Go listens, the surest first: it may have
+	// the addresses of other servers as well.
+	goPorts = []*regexp.Regexp{
+		regexp.MustCompile(`\b(?:ListenAndServe(?:TLS)?|Listen)\([^)\n]*"[A-Za-z0-9.\[\]]*:([1-9][0-9]{1,4})"`),
+		regexp.MustCompile(`":([1-9][0-9]{1,4})"`),
+		regexp.MustCompile(`"[A-Za-z0-9.\[\]]*:([1-9][0-9]{1,4})"`),
+	}
 )
 
 // lookForGo looks for a Go module. If the package of its directory is a server, that is
@@ -173,15 +180,26 @@ func (d directory) lookForGo() *Project {
 		return p
 	}
 
-	ready := ""
-	if m := goAddress.FindStringSubmatch(program.String()); m != nil {
-		ready = m[1]
-	}
 	p.What, p.hasPages = "a server in Go", true
 	p.Config = compiledServer(`match = ["*.go", "/go.mod", "/go.sum"]
 ignore = ["*_test.go"]
-`, `"go", "build", "-o", "bin/server", "."`, "bin/server", ready)
+`, `"go", "build", "-o", "bin/server", "."`, "bin/server", goPort(program.String()))
 	return p
+}
+
+// goPort returns the port at which a program in Go listens; empty if that is not clear.
+func goPort(program string) string {
+	for _, pattern := range goPorts {
+		var ports []string
+		for _, m := range pattern.FindAllStringSubmatch(program, -1) {
+			ports = append(ports, m[1])
+		}
+		slices.Sort(ports)
+		if ports = slices.Compact(ports); len(ports) == 1 {
+			return ports[0]
+		}
+	}
+	return ""
 }
 
 var (
