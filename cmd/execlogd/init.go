@@ -82,7 +82,10 @@ func writeNew(path, text string) error {
 		return err
 	}
 	_, err = file.WriteString(text)
-	return errors.Join(err, file.Close())
+	if err = errors.Join(err, file.Close()); err != nil {
+		_ = os.Remove(path) // a part of it would be in the way of the next try
+	}
+	return err
 }
 
 // sayFirst says what is to be done before the first start.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/testenv"
@@ -306,4 +309,22 @@ func awaitPage(t *testing.T, s *testenv.Session, path, want string, again func()
 		}
 	}
 	t.Fatalf("no %q in the page: %s\n%s", want, body, strings.Join(s.Seen, "\n"))
+}
+
+// What could not be written as a whole is not in the way of the next try.
+func TestInitOnAFullDisk(t *testing.T) {
+	if !testenv.InMountNamespace(t) {
+		return
+	}
+	dir := t.TempDir()
+	testenv.Check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4k"))
+	t.Cleanup(func() { testenv.Check(t, unix.Unmount(dir, 0)) })
+	makeProject(t, dir, "index.html="+strings.Repeat("x", 4<<10))
+	if err := run(t.Context(), []string{"init", dir}, io.Discard, io.Discard); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("%v, want that there is no space", err)
+	}
+	testenv.Check(t, os.Remove(filepath.Join(dir, "index.html")))
+	if out := output(t, dir, "init", dir); !strings.HasPrefix(out, "no program that builds pages was found") {
+		t.Errorf("once more it says %q", out)
+	}
 }
