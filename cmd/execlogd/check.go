@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 	"github.com/execlog/execlogd/internal/runnable"
@@ -59,9 +60,9 @@ func check(_ context.Context, args []string, stdout, _ io.Writer) error {
 		var summary strings.Builder
 		summary.WriteString(logging.Count(len(cfg.Routes), "route", "routes"))
 		if cfg.Serve {
-			summary.WriteString(", and a server for " + cfg.Root)
+			summary.WriteString(", and a server for " + inotify.Quote(cfg.Root))
 			for _, site := range cfg.Sites {
-				summary.WriteString(", and for " + site.Root + " as " + strings.Join(site.Hosts, ", "))
+				summary.WriteString(", and for " + inotify.Quote(site.Root) + " as " + strings.Join(site.Hosts, ", "))
 			}
 		}
 		_, err := fmt.Fprintf(stdout, "%s is right: %s\n", file, summary.String())

@@ -11,6 +11,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/logging"
 )
@@ -103,15 +104,16 @@ func (d *daemon) logEntry(message string, attrs ...slog.Attr) bool {
 
 // whatOf says what a site is.
 func whatOf(site *config.Config) string {
+	root := inotify.Quote(site.Root)
 	switch application := site.Application(); {
 	case application != "" && !site.LiveReload:
-		return "proxy of " + application + ", beside " + site.Root
+		return "proxy of " + application + ", beside " + root
 	case application != "":
-		return "proxy of " + application + " with live reload for " + site.Root
+		return "proxy of " + application + " with live reload for " + root
 	case site.Static:
-		return "serving " + site.Root
+		return "serving " + root
 	}
-	return "live reload for " + site.Root
+	return "live reload for " + root
 }
 
 // status says in one line what the daemon does.

@@ -178,3 +178,12 @@ func TestStatusWhileSystemdDoesNotRead(t *testing.T) {
 		t.Fatal("a change cannot be noted while systemd is told something")
 	}
 }
+
+// The name of a directory is in one line, with nothing that a terminal would act upon, of what
+// is said at the start and told to systemd.
+func TestDirectoryWithAnOddName(t *testing.T) {
+	s := begin(t, "-- a\nb\x1b[31m/ --\n-- x.toml --\n[server]\nroot = \"a\\nb\\u001b[31m\"\nport = 0\n")
+	if want := `execlogd: serving "` + s.Dir + `/a\nb\x1b[31m" on http://`; !strings.HasPrefix(s.Seen[0], want) {
+		t.Errorf("it says %q, want %s", s.Seen[0], want)
+	}
+}
