@@ -48,7 +48,7 @@ func explainWords(name string, flags, words, commands []string) error {
 	number, notNumber := strconv.ParseUint(word, 10, 16)
 	switch info, err := os.Stat(word); {
 	case err == nil:
-		return config.Usagef("%s is %s: name a directory, as in %s %s, or a configuration file, *.toml", word, config.FileKind(info), name, filepath.Dir(word))
+		return config.Usagef("%s is %s: name a directory, as in %s %s, or a configuration file, *.toml", word, config.FileKind(info), name, config.ShellWord(filepath.Dir(word)))
 	case notNumber == nil:
 		return config.Usagef("what is %q? If it is a port, write %s -port %d", word, name, number)
 	case notAddress == nil && !strings.Contains(port, "/"):
@@ -79,5 +79,5 @@ func manualCommand(program, here string) string {
 	if rel, ok := config.Below(here, page); ok {
 		page = "./" + rel // with a slash it is no name of a manual
 	}
-	return "man " + page
+	return "man " + config.ShellWord(page)
 }

@@ -58,7 +58,7 @@ var (
 		"internal/builders":    {},
 		"internal/certificate": {},
 		"internal/config":      {"bus", "inotify", "router", "httpd", "job", "internal/builders", "internal/certificate"},
-		"internal/project":     {"internal/builders"},
+		"internal/project":     {"internal/builders", "internal/config"},
 		"internal/statelog":    {},
 		"internal/testenv":     {}, // for tests alone
 		"internal/control":     {"internal/config"},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/config"
 	"github.com/execlog/execlogd/internal/project"
 )
@@ -48,7 +49,7 @@ func initialize(_ context.Context, args []string, stdout, stderr io.Writer) erro
 	file := filepath.Join(dir, config.DefaultFile)
 	if dryRun {
 		if found.Dir != "" {
-			_, _ = fmt.Fprintf(stderr, "%s, so this is for %s\n", foundIn(found), file)
+			_, _ = fmt.Fprintf(stderr, "%s, so this is for %s\n", foundIn(found), inotify.Quote(file))
 		}
 		_, err := io.WriteString(stdout, found.Config)
 		return errors.Join(err, sayFirst(stderr, found))
@@ -58,9 +59,9 @@ func initialize(_ context.Context, args []string, stdout, stderr io.Writer) erro
 	}
 	start := "execlogd"
 	if dir != "." {
-		start += " " + dir
+		start += " " + config.ShellWord(dir)
 	}
-	_, err := fmt.Fprintf(stdout, "%s, so this is %s\nwritten: %s\nstart it with: %s\n", foundIn(found), found.What, file, start)
+	_, err := fmt.Fprintf(stdout, "%s, so this is %s\nwritten: %s\nstart it with: %s\n", foundIn(found), found.What, inotify.Quote(file), start)
 	return errors.Join(err, sayFirst(stdout, found))
 }
 
@@ -69,7 +70,7 @@ func foundIn(found project.Project) string {
 	if found.Dir == "" {
 		return found.Found
 	}
-	return "in " + found.Dir + " " + found.Found
+	return "in " + inotify.Quote(found.Dir) + " " + found.Found
 }
 
 // writeNew writes a file that must not exist.
@@ -106,7 +107,7 @@ func adviceOnInit(dir string) string {
 	}
 	advice := found.Instead
 	if below := filepath.Join(found.Dir, config.DefaultFile); found.Dir != "" && config.IsFile(filepath.Join(dir, below)) {
-		advice = "execlogd " + found.Dir + " uses " + below
+		advice = "execlogd " + config.ShellWord(found.Dir) + " uses " + inotify.Quote(below)
 	}
 	if advice == "" {
 		advice = "execlogd init writes a configuration that builds it as well"

@@ -311,6 +311,25 @@ func awaitPage(t *testing.T, s *testenv.Session, path, want string, again func()
 	t.Fatalf("no %q in the page: %s\n%s", want, body, strings.Join(s.Seen, "\n"))
 }
 
+// What init says to write is right for a shell, also where the name of the directory has spaces.
+func TestInitInADirectoryWithSpaces(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	makeProject(t, dir, "my site/index.html|all/a b/conf.py|all/c d/conf.py|all/package.json={\"workspaces\": [\"*\"]}|docs of it/conf.py|package.json={\"workspaces\": [\"docs*\"]}")
+	if out := output(t, dir, "init", "my site"); !strings.Contains(out, "\nwritten: \"my site/execlogd.toml\"\nstart it with: execlogd 'my site'\n") {
+		t.Errorf("says %q", out)
+	}
+	if err := run(t.Context(), []string{"init", "all"}, io.Discard, io.Discard); err == nil || !strings.HasSuffix(err.Error(), " as in execlogd init 'all/a b'") {
+		t.Errorf("of two sites: %v", err)
+	}
+	if out := output(t, dir, "init"); !strings.HasPrefix(out, "in \"docs of it\" there is conf.py, ") {
+		t.Errorf("of one below: %q", out)
+	}
+	if got := adviceOnInit("."); !strings.HasSuffix(got, ": execlogd 'docs of it' uses \"docs of it/execlogd.toml\"") {
+		t.Errorf("the advice is %q", got)
+	}
+}
+
 // What could not be written as a whole is not in the way of the next try.
 func TestInitOnAFullDisk(t *testing.T) {
 	if !testenv.InMountNamespace(t) {

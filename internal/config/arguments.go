@@ -118,7 +118,7 @@ func fileIn(dir string) ([]string, error) {
 			break // it is reported when it is read
 		}
 		if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != 0 && owner != os.Geteuid() {
-			return nil, fmt.Errorf("%s belongs to user %d, and its commands would run as user %d: if you trust it, name it with -config; -root %s only serves the files", file, owner, os.Geteuid(), dir)
+			return nil, fmt.Errorf("%s belongs to user %d, and its commands would run as user %d: if you trust it, name it with -config; -root %s only serves the files", file, owner, os.Geteuid(), ShellWord(dir))
 		}
 	}
 	return []string{"-config", file, "-watch-config"}, nil
@@ -182,6 +182,8 @@ func meantFlag(flags *flag.FlagSet, name, value string) string {
 		if value == "" {
 			value, _ = flag.UnquoteUsage(f)
 			value = strings.ToUpper(value)
+		} else if !strings.Contains(right, "'") { // else it is in quotes
+			value = ShellWord(value)
 		}
 		return "write " + strings.Replace(right, "VALUE", value, 1)
 	}

@@ -34,7 +34,7 @@ func (ms Mistakes) Error() string {
 	if len(ms) == 1 {
 		return ms[0].Error()
 	}
-	return fmt.Sprintf("%v (and %d more: execlogd check -config %s lists them)", ms[0], len(ms)-1, ms[0].File)
+	return fmt.Sprintf("%v (and %d more: execlogd check -config %s lists them)", ms[0], len(ms)-1, ShellWord(ms[0].File))
 }
 
 // Err is the mistakes as an error; nil if there are none.

@@ -3,7 +3,11 @@ package config
 import (
 	"flag"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/job"
@@ -36,7 +40,7 @@ func ParseRun(name, usage string, args []string) (Run, error) {
 	case len(argv) > 0 && cfg.Service.Shell != "":
 		return cfg, Usagef("there are both -shell and a command, %q: drop one of them", argv[0])
 	case len(argv) == 1 && isScript(argv[0]):
-		return cfg, Usagef("%q is not the name of a program: if it is a line for the shell, write execlogd run -shell %s", argv[0], shellQuoted(argv[0]))
+		return cfg, Usagef("%q is not the name of a program: if it is a line for the shell, write execlogd run -shell %s", argv[0], ShellWord(argv[0]))
 	case cfg.IsService && cfg.PerFile():
 		return cfg, Usagef("-signal tells one command of all changes: drop -per file")
 	case cfg.IsService && len(cfg.Service.Leave) > 0:
@@ -111,8 +115,21 @@ func isScript(word string) bool {
 	return err != nil && strings.ContainsAny(word, " \t\n&|;<>()$`*")
 }
 
-// shellQuoted returns a word as a shell takes it literally.
-func shellQuoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+// plainWord matches words that shells take as they are.
+var plainWord = regexp.MustCompile(`^[\pL\pN_@%+=:,./-]+$`)
+
+// ShellWord returns a word as a shell takes it literally, in one line. It is for messages that
+// say what to write.
+func ShellWord(word string) string {
+	switch {
+	case plainWord.MatchString(word):
+		return word
+	case strings.ContainsFunc(word, func(c rune) bool { return !unicode.IsPrint(c) }) || !utf8.ValidString(word):
+		quoted := strconv.Quote(word)
+		return "$'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
 
 // NeedsPath reports whether the command can run only for a file.
 func (cfg *Run) NeedsPath() bool {

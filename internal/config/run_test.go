@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -81,5 +82,23 @@ func TestFlagsOfRunSayWhatIsWrong(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "0:0") {
 			t.Errorf("%s: %v has a position in a file", args, err)
 		}
+	}
+}
+
+// What a message says to write means the same word to a shell.
+func TestShellWord(t *testing.T) {
+	shell, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, word := range []string{"docs", "../a-b_c.d/é", "my site", "it's", "*.go", "~/x", "$HOME", `a\b"c`, "a\nb'", "caf\xe9", "\x1b[31m", ""} {
+		quoted := ShellWord(word)
+		out, err := exec.Command(shell, "-c", "printf %s "+quoted).CombinedOutput()
+		if err != nil || string(out) != word || strings.ContainsAny(quoted, "\n\x1b") {
+			t.Errorf("%q is written %q, which is %q, %v", word, quoted, out, err)
+		}
+	}
+	if got := ShellWord("../a-b_c.d/é"); got != "../a-b_c.d/é" {
+		t.Errorf("a plain word is written %s", got)
 	}
 }

@@ -164,7 +164,7 @@ func severalError(sockets []string, places [][]string) error {
 
 	var all []string
 	for i, socket := range sockets {
-		one := "-control " + socket
+		one := "-control " + config.ShellWord(socket)
 		if dirs := places[i]; len(dirs) > 0 {
 			own := max(slices.IndexFunc(dirs, func(dir string) bool { return users[dir] == 1 }), 0)
 			one = "that of " + dirs[own] + " is " + one

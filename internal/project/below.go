@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/execlog/execlogd/internal/config"
 )
 
 // projectDirs are directories that the site of a larger project is often in.
@@ -47,7 +49,7 @@ func (d directory) lookBelow(pkg *packageJSON) *Project {
 	}
 	return &Project{
 		Found: fmt.Sprintf("there are sites in %s and %s", strings.Join(all[:len(all)-1], ", "), all[len(all)-1]), What: "a repository of several",
-		Instead: "name the directory of one, as in execlogd init " + filepath.Join(string(d), all[0]),
+		Instead: "name the directory of one, as in execlogd init " + config.ShellWord(filepath.Join(string(d), all[0])),
 	}
 }
 
