@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/execlog/execlogd/internal/testenv"
 )
@@ -200,5 +201,36 @@ on_failure_run = "echo \"$EXECLOGD_STATUS $EXECLOGD_EXIT\" >>log.txt; exit 9"
 	got, err := os.ReadFile(filepath.Join(s.Dir, "log.txt"))
 	if want := "build ok 0 me good.md\nfailed 3\n"; err != nil || string(got) != want {
 		t.Errorf("got %q %v, want %q", got, err, want)
+	}
+}
+
+// What a run writes once more, with the same content, does not start it again and again: the
+// first run makes the file, and two more show that they write it.
+func TestChangedOnlyWritesTheSame(t *testing.T) {
+	s := begin(t, `
+-- in --
+1
+-- x.toml --
+[[route]]
+name = "build"
+start = true
+changed_only = true
+shell = "cp in .out && mv .out out"
+`)
+	runs := 0
+	for {
+		select {
+		case line := <-s.Log:
+			s.Seen = append(s.Seen, line)
+			runs++
+			if runs > 4 || !strings.Contains(line, "msg=done route=build") {
+				t.Fatalf("there is no end:\n%s", strings.Join(s.Seen, "\n"))
+			}
+		case <-time.After(2 * time.Second): // nothing happens
+			if runs < 2 {
+				t.Errorf("there were %d runs:\n%s", runs, strings.Join(s.Seen, "\n"))
+			}
+			return
+		}
 	}
 }

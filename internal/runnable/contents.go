@@ -71,9 +71,10 @@ const (
 // contents are what files had in them when a route last ran on them and succeeded. The
 // zero value knows none.
 type contents struct {
-	mu      sync.Mutex
-	digests map[string][sha256.Size]byte // by absolute path
-	changed []inotify.Event              // what the run was for that Post was not told of; not with per = "file"
+	mu        sync.Mutex
+	digests   map[string][sha256.Size]byte // by absolute path
+	rewritten map[string]bool              // files that had the same content written during their last run
+	changed   []inotify.Event              // what the run was for that Post was not told of; not with per = "file"
 }
 
 // A content is what a file has in it. The zero content is that of a file that is not a
@@ -120,25 +121,33 @@ func (c *contents) compare(batch []inotify.Event) (changed []inotify.Event, seen
 }
 
 // remember notes what a run that succeeded found in files. Files that have changed
-// meanwhile are forgotten: nobody knows which content the run has read.
+// meanwhile are forgotten: nobody knows which content the run has read. But those that had
+// the same content written during two runs in a row are what the runs write.
 func (c *contents) remember(seen map[string]content) {
+	same := make(map[string]bool) // of files that were written meanwhile, whether with the same content
 	for name, was := range seen {
 		if info, err := os.Stat(name); err != nil || stampOf(info) != was.stamp {
-			seen[name] = content{}
+			same[name] = was != (content{}) && readContent(name).digest == was.digest
 		}
 	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, now := range seen {
-		if now == (content{}) {
+	for name, was := range seen {
+		isSame, isWritten := same[name]
+		wasRewritten := c.rewritten[name]
+		delete(c.rewritten, name)
+		if c.digests == nil || len(c.digests) >= maxContents {
+			c.digests, c.rewritten = make(map[string][sha256.Size]byte), make(map[string]bool)
+		}
+		if isSame {
+			c.rewritten[name] = true
+		}
+		if was == (content{}) || isWritten && !(isSame && wasRewritten) {
 			delete(c.digests, name)
 			continue
 		}
-		if c.digests == nil || len(c.digests) >= maxContents {
-			c.digests = make(map[string][sha256.Size]byte)
-		}
-		c.digests[name] = now.digest
+		c.digests[name] = was.digest
 	}
 }
 
@@ -148,7 +157,7 @@ func (c *contents) forget(batch ...inotify.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(batch) == 0 {
-		c.digests = nil
+		c.digests, c.rewritten = nil, nil
 	}
 	for _, e := range batch {
 		delete(c.digests, e.Name())

@@ -51,6 +51,17 @@ func TestContents(t *testing.T) {
 	known.remember(seen)
 	is("changed during the run", []string{"a"}, saved)
 	known.remember(is("again", []string{"a"}, saved))
+	write("a", "three")
+	for _, want := range [][]string{{"a"}, {"a"}, nil} {
+		seen := is("written by the run with the same content", want, saved)
+		write("b", "three")
+		os.Rename(filepath.Join(dir, "b"), filepath.Join(dir, "a"))
+		if want != nil {
+			known.remember(seen)
+		}
+	}
+	write("a", "one")
+	known.remember(is("other content once more", []string{"a"}, saved))
 	is("triggered by hand", []string{"a"}, event("a", 0))
 	is("a directory", []string{"."}, event(".", inotify.Create|inotify.IsDir))
 	os.Remove(filepath.Join(dir, "a"))
