@@ -152,6 +152,9 @@ func (d directory) lookForBuildScript(pkg *packageJSON) *Project {
 	return p
 }
 
+// changedOnly is the key for a route of which nobody knows what it writes.
+const changedOnly = "changed_only = true   # what it writes once more does not start it again\n"
+
 // buildRoute is a route for the script build, which writes a site into root; empty for
 // none.
 func (d directory) buildRoute(root string) string {
@@ -167,7 +170,7 @@ run = ["npm", "run", "build"]
 		route += "outputs = [\"/dist/\", \"/out/\"]\n"
 	}
 	if root == "" || root == "." {
-		return route + "changed_only = true   # what it writes once more does not start it again\n"
+		return route + changedOnly
 	}
 	return route + outputsOf(root)
 }

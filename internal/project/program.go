@@ -104,7 +104,7 @@ func (d directory) lookForBuildTarget(m *makefile) *Project {
 	}
 
 	p := &Project{What: "a program that make builds"}
-	table, more := "", d.gitignore()
+	table, more := "", d.gitignore()+changedOnly
 	sphinx := sphinxOut.FindStringSubmatch(m.text)
 	isProgram := (d.has("go.mod") || d.has("Cargo.toml")) && !slices.Contains(sites, goal) // which has a README.md as well
 	if makesPages.MatchString(m.text) && !isProgram || sphinx != nil {
@@ -113,7 +113,7 @@ func (d directory) lookForBuildTarget(m *makefile) *Project {
 			root, words = sphinx[1]+"/html", []string{"make", "html"}
 		}
 		p.What, p.hasPages, table = "a site that make builds", true, server(root)
-		more = "reload = true   # pages wait for it, and show its errors\n" + outputsOf(root)
+		more = "reload = true   # pages wait for it, and show its errors\n" + cmp.Or(outputsOf(root), changedOnly)
 	}
 	p.Config = table + fmt.Sprintf(`# It runs at the start and after each change.
 [[route]]
