@@ -286,6 +286,7 @@ func TestMistakes(t *testing.T) {
 		{"[[route]]\nbuilder = 'sass'", `x.toml:2:11: route "sass" needs run, since nobody else knows the files of sass: give it, as in run = ["sass", "--watch", "scss:public/css"]`},
 		{wrongRoute("builder = true\nbegins = '('"), "x.toml:5:10: begins: error parsing regexp: missing closing ): `(`"},
 		{wrongRoute("fails = ['x']"), `x.toml:1:3: route "x" has begins, succeeds or fails, which are for what a builder prints: add builder = true`},
+		{wrongRoute("service = true\nbuilder = 'mkdocs'"), `x.toml:4:11: route "x" has service = true, and mkdocs ends after each build: take service out, or want builder = true for a program that goes on`},
 		{wrongRoute("builder = true\nready = ':80'"), `x.toml:5:9: route "x" has builder and ready: `},
 		{wrongRoute("builder = true\nretries = 1"), `x.toml:5:11: route "x" has builder and retries: `},
 		{wrongRoute("builder = true\non_busy = 'restart'"), `x.toml:5:11: route "x" has builder and on_busy: `},

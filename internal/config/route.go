@@ -199,10 +199,10 @@ func (c *Route) finishBuilder(dir string) {
 			c.Outputs = append(c.Outputs, "/"+dir) // which may have to be made as well
 		}
 	}
-	c.IsService = !b.Once
 	if b.Once {
 		return
 	}
+	c.IsService = true
 
 	// A change of any other file is what the program watches for itself.
 	c.TriggerOnly = len(c.Patterns) == 0
@@ -290,6 +290,8 @@ func (t *tables) checkRoute(c *Route) {
 		wrong("", "route %q has begins, succeeds or fails, which are for what a builder prints: add builder = true")
 	case c.builder != nil && c.builder.Once && !c.lines.None():
 		wrong("", "route %q has begins, succeeds or fails, and a program that ends after each build: its exit status says whether that has failed; take them out")
+	case c.builder != nil && c.builder.Once && c.IsService:
+		t.Add(c.At("service"), "route %q has service = true, and %s ends after each build: take service out, or want builder = true for a program that goes on", c.Name, c.builder.Name)
 	case c.IsBuilder && (c.Service.Notify || c.Service.Address != ""):
 		wrong("ready", "route %q has builder and ready: pages wait for its builds; take ready out, or want service = true in place of builder")
 	case c.Service.Builds != nil && c.Retries > 0:
