@@ -45,6 +45,7 @@ var projects = []struct {
 	{"a script build without pages", `package.json={"scripts": {"build": "tsc"}, "devDependencies": {"typescript": "5"}}|.gitignore=lib/`, "a program that npm run build builds", []string{`outputs = ["/dist/", "/out/"]`, `changed_only = true`, `gitignore = true`, `#[server]`}},
 	{"a script build beside pages", `package.json={"scripts": {"build": "sass a.scss a.css"}}|index.html`, "a site that npm run build builds", []string{`root = "."`, `reload = true`, `changed_only = true`}},
 	{"a framework", `package.json={"scripts": {"build": "gatsby build"}, "dependencies": {"gatsby": "5"}}`, "a site with a server of its own, gatsby develop", []string{`root = "public"`, `outputs = ["/public/"]`}},
+	{"a package with a byte order mark", "package.json=\ufeff" + `{"scripts": {"build": "x -o dist"}}`, "package.json has a script build", []string{`root = "dist"`}},
 	{"a package that is wrong", `package.json={|index.html`, "a site of plain files", []string{`root = "."`}},
 	{"a server from npm", `package.json={"scripts": {"start": "node ."}, "dependencies": {"express": "5"}}`, "a server that npm start starts", []string{`static = false`, `run = ["npm", "start"]`, `service = true`}},
 	{"make, of pages", "Makefile=all: help\nsite: a.md\n\tpandoc a.md -o _site/a.html\n", "there is Makefile, so this is a site that make builds", []string{`root = "_site"`, `run = ["make", "site"]`, `outputs = ["/_site/"]   # what it writes does not start it again`}},

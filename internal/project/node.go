@@ -21,7 +21,8 @@ type packageJSON struct {
 // readPackage returns what is in package.json; nil if there is none that can be read.
 func (d directory) readPackage() *packageJSON {
 	var pkg packageJSON
-	if text := d.read("package.json"); text == "" || json.Unmarshal([]byte(text), &pkg) != nil {
+	text := strings.TrimPrefix(d.read("package.json"), "\ufeff") // which npm takes as well
+	if text == "" || json.Unmarshal([]byte(text), &pkg) != nil {
 		return nil
 	}
 	return &pkg
