@@ -45,7 +45,9 @@ func initialize(_ context.Context, args []string, stdout, stderr io.Writer) erro
 	if found.Instead != "" {
 		return fmt.Errorf("%s, so this is %s: %s", foundIn(found), found.What, found.Instead)
 	}
-	dir = filepath.Join(dir, found.Dir)
+	if dir = filepath.Join(dir, found.Dir); dir[0] == '-' {
+		dir = "./" + dir // which is no flag
+	}
 	file := filepath.Join(dir, config.DefaultFile)
 	if dryRun {
 		if found.Dir != "" {

@@ -331,6 +331,16 @@ func TestInitInADirectoryWithSpaces(t *testing.T) {
 	}
 }
 
+// A directory whose name looks like a flag is named as a path.
+func TestInitInADirectoryLikeAFlag(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	makeProject(t, dir, "-port/index.html")
+	if out := output(t, dir, "init", "./-port"); !strings.HasSuffix(out, "\nstart it with: execlogd ./-port\n") {
+		t.Errorf("says %q", out)
+	}
+}
+
 // What could not be written as a whole is not in the way of the next try.
 func TestInitOnAFullDisk(t *testing.T) {
 	if !testenv.InMountNamespace(t) {
