@@ -134,16 +134,18 @@ func (e *pageErrors) follow(cfg *resolvedConfig) {
 		}
 		e.sites = append(e.sites, w)
 	}
-	for what := range e.shown {
+	for what, was := range e.shown {
 		kept := func(r runnable.Route) bool { return r.Kept && r.Name == what.route }
 		if !e.isShown(what.route) || !slices.ContainsFunc(cfg.resolved, kept) {
 			e.show(what, nil)
 			continue
 		}
 		for _, w := range e.sites {
+			shown := was // also by the pages of a site that is new
 			if !w.waitFor(what.route) {
-				w.server.SetError(what.key(), nil)
+				shown = nil
 			}
+			w.server.SetError(what.key(), shown)
 		}
 	}
 }

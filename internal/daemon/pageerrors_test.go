@@ -98,3 +98,24 @@ func TestPageErrorOfADeathStays(t *testing.T) {
 		t.Errorf("pages show %v", e.shown)
 	}
 }
+
+// Pages of a site that a reload brings show what has failed already of what they wait for.
+func TestPageErrorsOfANewSite(t *testing.T) {
+	const config = `
+[server]
+root = "public"
+port = 0
+after = "build"
+[[route]]
+name = "build"
+match = "*.never"
+start = true
+shell = "echo it is wrong; exit 1"
+`
+	s := begin(t, "-- public/ --\n-- docs/ --\n-- x.toml --"+config)
+	s.Await("msg=failed route=build")
+	s.Reload(config + "[[site]]\nhost = 'docs.localhost'\nroot = 'docs'\nafter = 'build'\n")
+	if _, body := s.Get("/.execlogd/", "docs.localhost"); !strings.Contains(body, `<dd id="wrong">1</dd>`) {
+		t.Errorf("its pages show nothing: %s", body)
+	}
+}
