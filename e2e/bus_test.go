@@ -156,18 +156,6 @@ func mountRemoteAt(t testing.TB, dir, at string, cached time.Duration) string {
 	return at
 }
 
-// says waits until a daemon has written a line that matches, so many times.
-func (d *daemon) says(t testing.TB, line string, times int) {
-	t.Helper()
-	re := regexp.MustCompile("(?m)" + line)
-	err := eventually(t.Context(), "execlogd to say "+line, func() bool {
-		return len(re.FindAllString(d.stderr.String(), -1)) >= times
-	})
-	if err != nil {
-		t.Fatalf("%v\nstderr: %s", err, d.stderr)
-	}
-}
-
 // share starts a daemon that shares a site.
 func share(t testing.TB, site, url string, args ...string) *daemon {
 	t.Helper()

@@ -79,6 +79,18 @@ func (d *daemon) waitReady(ctx context.Context) error {
 	return nil
 }
 
+// says waits until a daemon has written a line that matches, so many times.
+func (d *daemon) says(t testing.TB, line string, times int) {
+	t.Helper()
+	re := regexp.MustCompile("(?m)" + line)
+	err := eventually(t.Context(), "execlogd to say "+line, func() bool {
+		return len(re.FindAllString(d.stderr.String(), -1)) >= times
+	})
+	if err != nil {
+		t.Fatalf("%v\nstderr: %s", err, d.stderr)
+	}
+}
+
 // signal sends a signal. It is no error if the process has ended.
 func (d *daemon) signal(name string) error {
 	number, ok := signals[name]

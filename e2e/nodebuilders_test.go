@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -204,19 +205,11 @@ func TestBuilderStartsBroken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ends := func(how string) {
-				t.Helper()
-				line := fmt.Sprintf("msg=%s route=%s ", how, tt.builder)
-				if err := eventually(t.Context(), line, func() bool { return strings.Contains(d.stderr.String(), line) }); err != nil {
-					t.Fatal(err)
-				}
-			}
-			ends("failed")
-			if said := d.stderr.String(); !strings.Contains(said, tt.says) || !strings.Contains(said, "exit status 1") {
-				t.Errorf("it did not say %q, or did not end", tt.says)
-			}
+			d.says(t, "msg=failed route="+tt.builder, 1)
+			d.says(t, regexp.QuoteMeta(tt.says), 1)
+			d.says(t, "exit status 1", 1)
 			save(t, dir, tt.broken, tt.files[tt.broken])
-			ends("done")
+			d.says(t, "msg=done route="+tt.builder, 1)
 		})
 	}
 }
