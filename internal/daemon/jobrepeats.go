@@ -15,7 +15,7 @@ const (
 	maxRepeats    = 8           // in a row, of which the last is refused
 	firstDelayed  = 3           // repeat that is delayed
 	repeatDelay   = 100 * time.Millisecond
-	maxRepeatings = 4096 // files that are remembered
+	maxRepeatings = 4096 // files of routes that are remembered
 )
 
 // jobRepeats find files that their own jobs change, so that there would be one after the other
@@ -24,7 +24,7 @@ const (
 // zero value is ready to use.
 type jobRepeats struct {
 	mu  sync.Mutex
-	all map[string]jobRepeat // by the path of the file
+	all map[jobKey]jobRepeat
 }
 
 // A jobRepeat says how many jobs of a file came right after the one before.
@@ -37,7 +37,8 @@ type jobRepeat struct {
 // before, and refuses it in the end with a *router.LoopError. If the file changes meanwhile,
 // which closes newer, the error is router.ErrRestarted.
 func (j *jobRepeats) check(ctx context.Context, route string, batch []inotify.Event, newer <-chan struct{}) error {
-	count := j.note(batch[0])
+	k := jobKey{route, batch[0].Name()}
+	count := j.note(k, batch[0].Mask == 0)
 	if count < firstDelayed {
 		return nil
 	}
@@ -46,7 +47,7 @@ func (j *jobRepeats) check(ctx context.Context, route string, batch []inotify.Ev
 	select {
 	case <-wait.C:
 	case <-newer:
-		j.forget(batch[0])
+		j.forget(k)
 		return router.ErrRestarted
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -54,40 +55,41 @@ func (j *jobRepeats) check(ctx context.Context, route string, batch []inotify.Ev
 	if count < maxRepeats {
 		return nil
 	}
-	j.forget(batch[0])
+	j.forget(k)
 	return &router.LoopError{Events: batch, Routes: []string{route}}
 }
 
-// note returns how many jobs of a file have come right after the one before. Somebody who asks
-// for a job begins anew.
-func (j *jobRepeats) note(e inotify.Event) int {
+// note returns how many jobs of a file have come right after the one before. One that is asked
+// for begins anew.
+func (j *jobRepeats) note(k jobKey, isAsked bool) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	was, known := j.all[e.Name()]
+	was, known := j.all[k]
 	now := jobRepeat{}
-	if known && e.Mask != 0 && time.Since(was.ended) < repeatTime {
+	if known && !isAsked && time.Since(was.ended) < repeatTime {
 		now.count = was.count + 1
 	}
 	if j.all == nil || !known && len(j.all) >= maxRepeatings {
-		j.all = make(map[string]jobRepeat)
+		j.all = make(map[jobKey]jobRepeat)
 	}
-	j.all[e.Name()] = now
+	j.all[k] = now
 	return now.count
 }
 
-// end notes the end of a job.
-func (j *jobRepeats) end(e inotify.Event) {
+// end notes the end of a job of a route.
+func (j *jobRepeats) end(route string, e inotify.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if is, known := j.all[e.Name()]; known {
+	k := jobKey{route, e.Name()}
+	if is, known := j.all[k]; known {
 		is.ended = time.Now()
-		j.all[e.Name()] = is
+		j.all[k] = is
 	}
 }
 
 // forget begins anew for a file.
-func (j *jobRepeats) forget(e inotify.Event) {
+func (j *jobRepeats) forget(k jobKey) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	delete(j.all, e.Name())
+	delete(j.all, k)
 }

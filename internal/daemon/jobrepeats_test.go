@@ -20,7 +20,7 @@ func TestJobRepeats(t *testing.T) {
 				if err := j.check(t.Context(), "r", batch, nil); err != nil {
 					t.Fatalf("job %d: %v", n, err)
 				}
-				j.end(batch[0])
+				j.end("r", batch[0])
 				time.Sleep(repeatTime / 2)
 			}
 			_, isLoop := errors.AsType[*router.LoopError](j.check(t.Context(), "r", batch, nil))
@@ -29,6 +29,26 @@ func TestJobRepeats(t *testing.T) {
 			}
 			if err := j.check(t.Context(), "r", batch, nil); err != nil {
 				t.Errorf("after that: %v", err)
+			}
+		})
+	})
+	t.Run("a loop of a file that has jobs of another route", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var j jobRepeats
+			for n := range maxRepeats {
+				for _, route := range []string{"r", "s"} {
+					if err := j.check(t.Context(), route, batch, nil); err != nil {
+						t.Fatalf("job %d of %s: %v", n, route, err)
+					}
+				}
+				for _, route := range []string{"r", "s"} {
+					j.end(route, batch[0])
+				}
+				time.Sleep(repeatTime / 2)
+			}
+			_, isLoop := errors.AsType[*router.LoopError](j.check(t.Context(), "r", batch, nil))
+			if !isLoop {
+				t.Errorf("job %d is not refused", maxRepeats)
 			}
 		})
 	})
@@ -45,7 +65,7 @@ func TestJobRepeats(t *testing.T) {
 					if err := j.check(t.Context(), "r", own, nil); err != nil {
 						t.Fatalf("%s: %v", name, err)
 					}
-					j.end(own[0])
+					j.end("r", own[0])
 					time.Sleep(pause)
 				}
 				if took := time.Since(began); took != 3*maxRepeats*pause {
@@ -63,7 +83,7 @@ func TestJobRepeats(t *testing.T) {
 				if err := j.check(t.Context(), "r", batch, newer); err != nil && !errors.Is(err, router.ErrRestarted) {
 					t.Fatal(err)
 				}
-				j.end(batch[0])
+				j.end("r", batch[0])
 			}
 		})
 	})

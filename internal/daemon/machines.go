@@ -196,7 +196,7 @@ func (m *machines) enqueue(f runnable.Route) router.Callback {
 			if err := m.repeats.check(waiting, f.Name, batch, newer); err != nil {
 				return err
 			}
-			defer m.repeats.end(batch[0])
+			defer m.repeats.end(f.Name, batch[0])
 		}
 		_, err := m.bus.Do(waiting, f.Queue, batch, newer)
 		if errors.Is(err, bus.ErrWaits) {
@@ -279,19 +279,19 @@ func (m *machines) reportRun(r job.Run) {
 // endedJobs hold the runs of jobs, until they are taken. The zero value is ready to use.
 type endedJobs struct {
 	mu      sync.Mutex
-	awaited map[endedKey]json.RawMessage
+	awaited map[jobKey]json.RawMessage
 }
 
-// An endedKey tells a job under way from others: there is one for a path of a route.
-type endedKey struct{ route, path string }
+// A jobKey tells a job under way from others: there is one for a path of a route.
+type jobKey struct{ route, path string }
 
-func (e *endedJobs) await(route string, first inotify.Event) endedKey {
+func (e *endedJobs) await(route string, first inotify.Event) jobKey {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.awaited == nil {
-		e.awaited = make(map[endedKey]json.RawMessage)
+		e.awaited = make(map[jobKey]json.RawMessage)
 	}
-	k := endedKey{route, first.Name()}
+	k := jobKey{route, first.Name()}
 	e.awaited[k] = nil
 	return k
 }
@@ -301,7 +301,7 @@ func (e *endedJobs) note(r job.Run, body json.RawMessage) bool {
 	if len(r.Events) == 0 {
 		return false
 	}
-	k := endedKey{r.Route, r.Events[0].Name()}
+	k := jobKey{r.Route, r.Events[0].Name()}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, is := e.awaited[k]; !is {
@@ -311,7 +311,7 @@ func (e *endedJobs) note(r job.Run, body json.RawMessage) bool {
 	return true
 }
 
-func (e *endedJobs) take(k endedKey) json.RawMessage {
+func (e *endedJobs) take(k jobKey) json.RawMessage {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	body := e.awaited[k]
