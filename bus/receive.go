@@ -265,6 +265,9 @@ func (r *root) deliver(ctx context.Context) {
 			r.hand(events)
 			events = nil
 			r.compare(ctx, dir, a.lost)
+			if ctx.Err() != nil {
+				break // the next session compares all of it
+			}
 			continue
 		}
 		here, err := arrived(dir, string(a.Path), a.Mask&inotify.IsDir != 0, r.latest[string(a.Path)])

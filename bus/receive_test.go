@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -177,6 +178,26 @@ func TestLoss(t *testing.T) {
 	}))
 	rt.deliver(t.Context())
 	rt.want(overflow) // nothing has changed since
+}
+
+// A comparison that is cut short, because the connection is lost, is made by the next session.
+func TestLossIsComparedByTheNextSession(t *testing.T) {
+	rt := newReceiverTest(t)
+	rt.write("a", "1")
+	rt.lose(time.Now())
+	ctx, lose := context.WithCancel(t.Context())
+	deliver := rt.Deliver
+	rt.Deliver = func(events []inotify.Event) {
+		lose()
+		deliver(events)
+	}
+	rt.deliver(ctx)
+	const overflow = "q_overflow|isdir ."
+	rt.want(overflow)
+	rt.deliver(t.Context())
+	rt.want(overflow, "modify|isdir .", "modify|close_write|create a")
+	rt.deliver(t.Context())
+	rt.want()
 }
 
 // Nothing is looked at outside the root, and junk is counted.
