@@ -3,9 +3,12 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -250,9 +253,13 @@ func (r *root) deliver(ctx context.Context) {
 		return
 	}
 	dir, err := os.OpenRoot(r.Dir)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		r.queue = nil // the watcher reports what is there when the root is back
 		clear(r.latest)
+		return
+	case err != nil: // as when this process has no descriptor left, or the file server is away
+		r.pause = maxLook
 		return
 	}
 	defer dir.Close()

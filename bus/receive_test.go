@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/execlog/execlogd/inotify"
 )
 
@@ -198,6 +200,32 @@ func TestLossIsComparedByTheNextSession(t *testing.T) {
 	rt.want(overflow, "modify|isdir .", "modify|close_write|create a")
 	rt.deliver(t.Context())
 	rt.want()
+}
+
+// What has come is kept while the root cannot be opened although it is there.
+func TestDeliverWithoutDescriptors(t *testing.T) {
+	rt := newReceiverTest(t)
+	a := rt.write("a", "1")
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	setLimit := func(n uint64) {
+		t.Helper()
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer setLimit(limit.Cur)
+	setLimit(0)
+	rt.send("m", 1, saved("a", a))
+	rt.want()
+	if rt.pause <= 0 {
+		t.Error("it looks again without a pause")
+	}
+	setLimit(limit.Cur)
+	rt.deliver(t.Context())
+	rt.want("close_write a")
 }
 
 // Nothing is looked at outside the root, and junk is counted.
