@@ -278,7 +278,10 @@ func (r *root) deliver(ctx context.Context) {
 			continue
 		}
 		here, err := arrived(dir, string(a.Path), a.Mask&inotify.IsDir != 0, r.latest[string(a.Path)])
-		if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			continue // the kernel would not tell of it here either
+		}
+		if _, bySystem := errors.AsType[syscall.Errno](err); err != nil && !bySystem { // the path leads out of the root
 			r.bus.dropJunk(r.bus.subject(changes, r.Name, a.by), err)
 			continue
 		}

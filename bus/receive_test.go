@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -226,6 +227,32 @@ func TestDeliverWithoutDescriptors(t *testing.T) {
 	setLimit(limit.Cur)
 	rt.deliver(t.Context())
 	rt.want("close_write a")
+}
+
+// What is in a directory that this user may not enter is no junk.
+func TestDeliverWithoutPermission(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can take another user's permissions")
+	}
+	rt := newReceiverTest(t)
+	hidden, a := rt.write("private/f", "1"), rt.write("a", "1")
+	for dir, mode := range map[string]os.FileMode{filepath.Dir(rt.Dir): 0o755, filepath.Join(rt.Dir, "private"): 0o700} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const nobody = 65534
+	if err := unix.Setfsuid(nobody); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setfsuid(0)
+	rt.send("m", 1, saved("private/f", hidden), saved("a", a))
+	rt.want("close_write a")
+	if junk := rt.bus.Stats().Junk; junk != 0 {
+		t.Errorf("junk %d, want none", junk)
+	}
 }
 
 // Nothing is looked at outside the root, and junk is counted.
