@@ -24,8 +24,8 @@ type outbox struct {
 	bytes  int
 	since  time.Time // when the first of the events came
 	lost   time.Time // since when events were dropped; zero if none were
-	taken  time.Time // what since was for the events that were taken last
-	inHand bool      // they are not noted elsewhere yet
+	taken  time.Time // since when there was what was taken last, with what was dropped before
+	inHand bool      // that is not noted elsewhere yet
 }
 
 func newOutbox() *outbox { return &outbox{filled: make(chan struct{}, 1)} }
@@ -75,7 +75,7 @@ func (o *outbox) lose() {
 }
 
 // note calls a function with the time when the first of the events came that were taken
-// last, or earlier. After that they are not pending any more.
+// last, or dropped before them, or earlier. After that they are not pending any more.
 func (o *outbox) note(noted func(since time.Time)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -83,14 +83,16 @@ func (o *outbox) note(noted func(since time.Time)) {
 	o.inHand = false
 }
 
-// pending returns when the first of the events came that are in it, or were just taken, or
-// earlier; zero if there are none.
+// pending returns when the first of the events came that are in it, were dropped, or were just
+// taken, or earlier; zero if there are none.
 func (o *outbox) pending() time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.inHand:
 		return o.taken
+	case !o.lost.IsZero():
+		return o.lost
 	case len(o.events) > 0:
 		return o.since
 	}
@@ -114,7 +116,10 @@ func (o *outbox) take() (events []inotify.Event, lost time.Time) {
 		n++
 	}
 	events, lost, o.taken = slices.Clone(o.events[:n]), o.lost, o.since
-	o.inHand = n > 0
+	if !lost.IsZero() {
+		o.taken = lost
+	}
+	o.inHand = n > 0 || !lost.IsZero()
 	o.events, o.bytes, o.lost = o.events[n:], o.bytes-bytes, time.Time{}
 	if len(o.events) == 0 {
 		o.events = nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/execlog/execlogd/inotify"
 )
@@ -87,10 +88,24 @@ func TestOutboxBound(t *testing.T) {
 					t.Fatal("it has no bound")
 				}
 			}
+			if pending := o.pending(); !pending.Equal(since) {
+				t.Errorf("what was lost is pending since %v, want %v", pending, since)
+			}
 			o.add(modified("last"))
+			if pending := o.pending(); !pending.Equal(since) {
+				t.Errorf("with one more it is pending since %v, want %v", pending, since)
+			}
 			if events, lost := o.take(); paths(events) != "last" || !lost.Equal(since) {
 				t.Errorf("took %d events, lost since %v; want the last, and %v", len(events), lost, since)
 			}
+			if pending := o.pending(); !pending.Equal(since) {
+				t.Errorf("what was taken is pending since %v, want %v", pending, since)
+			}
+			o.note(func(noted time.Time) {
+				if !noted.Equal(since) {
+					t.Errorf("it is noted since %v, want %v", noted, since)
+				}
+			})
 			if _, lost := o.take(); !lost.IsZero() {
 				t.Error("it was lost twice")
 			}
