@@ -21,6 +21,7 @@ type outbox struct {
 
 	mu     sync.Mutex
 	events []inotify.Event
+	looked int // at so many of them, by news
 	bytes  int
 	since  time.Time // when the first of the events came
 	lost   time.Time // since when events were dropped; zero if none were
@@ -35,7 +36,7 @@ func (o *outbox) add(events []inotify.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range events {
-		if !isSent(e) || len(o.events) > 0 && isRepeated(o.events[len(o.events)-1], e) {
+		if !isSent(e) || len(o.events) > o.looked && isRepeated(o.events[len(o.events)-1], e) {
 			continue
 		}
 		if len(o.events) == 0 {
@@ -48,7 +49,7 @@ func (o *outbox) add(events []inotify.Event) {
 			if o.lost.IsZero() {
 				o.lost = o.since
 			}
-			o.events, o.bytes = nil, 0
+			o.events, o.looked, o.bytes = nil, 0, 0
 		}
 	}
 
@@ -99,11 +100,13 @@ func (o *outbox) pending() time.Time {
 	return time.Time{}
 }
 
-// waiting returns the events that are in it.
-func (o *outbox) waiting() []inotify.Event {
+// unlooked returns the events that are in it and that it has not returned before.
+func (o *outbox) unlooked() []inotify.Event {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.events)
+	events := slices.Clone(o.events[o.looked:])
+	o.looked = len(o.events)
+	return events
 }
 
 // take takes out what fits into one message, and since when events were dropped.
@@ -120,7 +123,7 @@ func (o *outbox) take() (events []inotify.Event, lost time.Time) {
 		o.taken = lost
 	}
 	o.inHand = n > 0 || !lost.IsZero()
-	o.events, o.bytes, o.lost = o.events[n:], o.bytes-bytes, time.Time{}
+	o.events, o.looked, o.bytes, o.lost = o.events[n:], max(0, o.looked-n), o.bytes-bytes, time.Time{}
 	if len(o.events) == 0 {
 		o.events = nil
 	}

@@ -162,7 +162,8 @@ func (r *root) changesOf(events []inotify.Event, by string) (all []change) {
 // news returns those of the events that were found, and did not come from the kernel or from
 // another machine, of which nobody has told.
 func (r *root) news(events []inotify.Event) (news []inotify.Event) {
-	r.changesOf(r.outbox.waiting(), r.bus.machine)
+	// Once, as later it may be another machine that has changed the file.
+	r.changesOf(r.outbox.unlooked(), r.bus.machine)
 	for _, e := range events {
 		if e.Path == "." {
 			news = append(news, e)

@@ -162,6 +162,25 @@ func TestNews(t *testing.T) {
 	}
 }
 
+// What another machine changes is news although a change of this one waits for the server.
+func TestNewsOfWhatWaits(t *testing.T) {
+	rt := newReceiverTest(t)
+	rt.write("a", "1")
+	rt.bus.Publish(rt.Dir, modified("a"))
+	want := func(news string) {
+		t.Helper()
+		if got := paths(rt.bus.News(rt.Dir, modified("a"))); got != news {
+			t.Errorf("news are %q, want %q", got, news)
+		}
+	}
+	want("")
+	rt.write("a", "another")
+	want("a")
+	rt.write("a", "own again")
+	rt.bus.Publish(rt.Dir, modified("a"))
+	want("")
+}
+
 // A message that is missing, or of which the sender says that it dropped some, makes a
 // comparison.
 func TestLoss(t *testing.T) {
