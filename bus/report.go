@@ -127,17 +127,29 @@ func (b *Bus) publishReports(ctx context.Context) error {
 // reportJob publishes what has become of a job. When it returns nil the report is in the stream.
 func (q *queue) reportJob(ctx context.Context, key string, r jobReport) error {
 	r.Format, r.ID, r.Machine = format, q.bus.machine, q.bus.opts.Machine
-	if len(r.Report) > maxReport {
-		r.Report = nil
+	return q.publishReport(ctx, q.subject(doneKind, key), &r, &r.Report)
+}
+
+// publishReport publishes a message in JSON that has what Work has returned, and does without that
+// if it is too long with it: for others, for the server, or for a stream that an administrator has
+// made. That would not change however often it is tried.
+func (q *queue) publishReport(ctx context.Context, subject string, message any, report *json.RawMessage) error {
+	for {
+		data, err := json.Marshal(message)
+		if err != nil {
+			return err
+		}
+		err = nats.ErrMaxPayload
+		if len(data) <= maxMessageBytes {
+			msg := nats.NewMsg(subject)
+			msg.Data = data
+			_, err = q.publish(ctx, msg)
+		}
+		if *report == nil || !isTooLong(err) {
+			return err
+		}
+		*report = nil
 	}
-	data, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	msg := nats.NewMsg(q.subject(doneKind, key))
-	msg.Data = data
-	_, err = q.publish(ctx, msg)
-	return err
 }
 
 // follow takes in what machines report, until ctx ends or something fails. It calls caughtUp when

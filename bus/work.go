@@ -163,17 +163,7 @@ func isOutdated(err error) bool {
 func (q *queue) bury(ctx context.Context, key string, number uint64, stored int64, j queuedJob, failure error, report json.RawMessage) error {
 	j.Failed++
 	j.Error, j.Worker, j.Report = failure.Error(), q.bus.opts.Machine, report
-	data, err := json.Marshal(j)
-	if err == nil && len(data) > maxMessageBytes {
-		j.Report = nil
-		data, err = json.Marshal(j)
-	}
-	if err != nil {
-		return err
-	}
-	msg := nats.NewMsg(q.subject(deadKind, key))
-	msg.Data = data
-	if _, err := q.publish(ctx, msg); err != nil {
+	if err := q.publishReport(ctx, q.subject(deadKind, key), &j, &j.Report); err != nil {
 		return fmt.Errorf("put a job among the dead ones: %w", err)
 	}
 	return q.reportJob(ctx, key, jobReport{Number: number, Stored: stored, State: jobDead, Error: failure.Error(), Report: report})

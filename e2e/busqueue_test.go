@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // queueConfig is the configuration of a machine with a queue. The options are for the route.
@@ -142,6 +145,40 @@ func TestQueueDeadJob(t *testing.T) {
 	worker.says(t, `job ok`, 1)
 	if out, status := askDaemon(t, at, "retry", "999"); status != 1 || !strings.Contains(out, "no dead job has this ID") {
 		t.Errorf("retry of none: status %d: %s", status, out)
+	}
+}
+
+// A job is over, and a dead one is among the dead, although the streams that an administrator has
+// made take no message with so much output.
+func TestQueueShortMessages(t *testing.T) {
+	t.Parallel()
+	server := startNATS(t)
+	conn, err := nats.Connect(server.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, kinds := range map[string][]string{"dead": {"dead"}, "runs": {"runs", "done"}} {
+		cfg := jetstream.StreamConfig{Name: "execlogd-default-" + name, MaxMsgSize: 4096}
+		for _, kind := range kinds {
+			cfg.Subjects = append(cfg.Subjects, fmt.Sprintf("execlogd.default.%s.*.*", kind))
+		}
+		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pictures := t.TempDir()
+	d, at := queueMachine(t, server.url(), pictures, "work = true\n"+`shell = 'head -c 8000 /dev/zero | tr "\\0" x; echo; grep -q right "$EXECLOGD_PATH"'`)
+	write(t, pictures, map[string]string{"a.txt": "right"})
+	d.says(t, `msg=done route=thumbs`, 1)
+	write(t, pictures, map[string]string{"b.txt": "wrong"})
+	d.says(t, `msg=failed route=thumbs .*exit status 1`, 1)
+	if out, status := askDaemon(t, at, "log", "-dead"); status != 0 || !strings.Contains(out, "b.txt") {
+		t.Errorf("dead jobs: status %d: %s", status, out)
 	}
 }
 
