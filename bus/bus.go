@@ -52,9 +52,10 @@ type Root struct {
 	Name string // in the cluster; the same on each machine
 	Dir  string // where it is on this machine, absolute
 
-	// Sees says that the kernel of this machine sees all changes of the root, also those
-	// that other machines make, because the file system is here.
-	Sees bool
+	// Sees reports whether the kernel of this machine sees all changes of the root, also those
+	// that other machines make, because the file system is here. It is asked from time to
+	// time, as another one may be mounted there. Nil says that it does not.
+	Sees func() bool
 
 	// Skip reports whether a directory is left out of a comparison. Nil leaves none out.
 	Skip func(path string) bool

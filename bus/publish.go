@@ -41,11 +41,13 @@ type root struct {
 func newRoot(b *Bus, r Root) *root {
 	of := &root{Root: r, bus: b, outbox: newOutbox(), receiver: newReceiver()}
 	of.versions.own = b.machine
-	if r.Sees {
+	if of.sees() {
 		of.places.slack = kernelFirst
 	}
 	return of
 }
+
+func (r *root) sees() bool { return r.Sees != nil && r.Sees() }
 
 // publish publishes what is in the outbox, one message after the other, until ctx ends or
 // the server does not take one. That one is published first by the next call; the server

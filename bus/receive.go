@@ -46,8 +46,9 @@ type receiver struct {
 	latest map[string]version // what was announced last of each path in the queue
 	pause  time.Duration      // before the next look at the head of the queue
 
-	heard    time.Time // when any other machine was
-	heardAll time.Time // when one was that sees everything; zero if none was
+	heard    time.Time            // when any other machine was
+	seers    map[string]time.Time // when those were that see everything
+	heardAll time.Time            // the last of them; zero if there was none
 	live     bool
 }
 
@@ -63,7 +64,7 @@ type arriving struct {
 
 func newReceiver() receiver {
 	now := time.Now()
-	return receiver{began: now, complete: now, numbers: make(map[string]uint64), latest: make(map[string]version)}
+	return receiver{began: now, complete: now, numbers: make(map[string]uint64), latest: make(map[string]version), seers: make(map[string]time.Time)}
 }
 
 // receive delivers what other machines publish, and tells them that this one is there,
@@ -340,7 +341,7 @@ type beat struct {
 
 // beat tells other machines that this one publishes the changes of the root.
 func (r *root) beat(conn *nats.Conn, asks bool) {
-	data, _ := json.Marshal(beat{Format: format, Sees: r.Sees, Asks: asks})
+	data, _ := json.Marshal(beat{Format: format, Sees: r.sees(), Asks: asks})
 	_ = conn.Publish(r.bus.subject(alive, r.Name, r.bus.machine), data) // if the connection is lost the session ends
 }
 
@@ -351,9 +352,23 @@ func (r *root) hear(m *nats.Msg) (asks bool) {
 		r.bus.dropJunk(m.Subject, err)
 		return false
 	}
+	machine := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	r.heard = time.Now()
-	if b.Sees {
-		r.heardAll = r.heard
+	_, known := r.seers[machine]
+	switch {
+	case b.Sees:
+		if !known && len(r.seers) >= maxMachines {
+			clear(r.seers)
+		}
+		r.seers[machine], r.heardAll = r.heard, r.heard
+	case known: // a remote file system was mounted there
+		delete(r.seers, machine)
+		r.heardAll = time.Time{}
+		for _, heard := range r.seers {
+			if heard.After(r.heardAll) {
+				r.heardAll = heard
+			}
+		}
 	}
 	return b.Asks
 }

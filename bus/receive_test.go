@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
 
 	"github.com/execlog/execlogd/inotify"
@@ -334,4 +336,42 @@ func TestIsHeard(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hear has a machine say whether it sees everything.
+func (rt *receiverTest) hear(machine string, sees bool) {
+	rt.t.Helper()
+	data, err := json.Marshal(beat{Format: format, Sees: sees})
+	if err != nil {
+		rt.t.Fatal(err)
+	}
+	rt.root.hear(&nats.Msg{Subject: rt.bus.subject("alive", "site", machine), Data: data})
+}
+
+// A machine that does not see everything any more, because another file system was mounted there,
+// is one of those that tell what they change.
+func TestHeardNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newReceiverTest(t)
+		want := func(what string, heard bool) {
+			t.Helper()
+			if got := rt.isHeard(time.Now()); got != heard {
+				t.Errorf("%s: heard %v, want %v", what, got, heard)
+			}
+		}
+		rt.hear("a", true)
+		rt.hear("b", true)
+		time.Sleep(silence)
+		want("none says anything", false)
+		rt.hear("a", false)
+		want("b is silent", false)
+		rt.hear("b", false)
+		want("each sees its own changes", true)
+		for i := range 2 * maxMachines {
+			rt.hear(fmt.Sprint("m", i), true)
+		}
+		if len(rt.seers) > maxMachines {
+			t.Errorf("%d machines are remembered", len(rt.seers))
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -384,6 +385,41 @@ func TestRelay(t *testing.T) {
 	if status, err := r.wait(t.Context()); err != nil || status != "0" {
 		t.Errorf("the relay ended with %s, %v", status, err)
 	}
+}
+
+// A root may be on a file system of another machine that is mounted when the daemon runs.
+func TestSharedRootMountedLater(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	nats.stop()
+	dir, files := t.TempDir(), t.TempDir()
+	write(t, files, map[string]string{"a.txt": "zero"})
+	write(t, dir, map[string]string{"pictures/x": "", "execlogd.toml": fmt.Sprintf(`
+[bus]
+url = %q
+[server]
+port = 0
+[[route]]
+name = "r"
+root = "pictures"
+wait = true
+shared = "pictures"
+match = "*.txt"
+shell = 'echo "got $(cat "$EXECLOGD_PATH")"'
+`, nats.url())})
+	d, err := startDaemon(t, dir, "-config", "execlogd.toml", "-log-format", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mountRemoteAt(t, files, filepath.Join(dir, "pictures"), 100*time.Millisecond)
+	defer func() {
+		d.signal("TERM")
+		d.wait(t.Context())
+	}()
+	d.says(t, "root is polled", 1)
+	time.Sleep(quietTime) // it is compared first
+	write(t, files, map[string]string{"a.txt": "one"})
+	d.says(t, "got one", 1)
 }
 
 // A page that was served by one machine and connects to another, as behind a load balancer,

@@ -90,7 +90,8 @@ func relay(ctx context.Context, args []string, _, stderr io.Writer) error {
 
 	opts := cfg.bus.Options()
 	opts.Logger = log
-	opts.Roots = []bus.Root{{Name: cfg.shared, Dir: cfg.root, Sees: inotify.RemoteFS(cfg.root) == ""}}
+	sees := inotify.RemoteFS(cfg.root) == ""
+	opts.Roots = []bus.Root{{Name: cfg.shared, Dir: cfg.root, Sees: func() bool { return sees }}}
 	b, err := bus.New(opts)
 	if err != nil {
 		return config.UsageError{Err: err}

@@ -140,9 +140,7 @@ func (m *machines) run(ctx context.Context) error {
 	defer polling.Wait()
 	defer cancel()
 	for _, s := range m.roots {
-		if !s.sees {
-			polling.Go(func() { s.pollWhenSilent(ctx) })
-		}
+		polling.Go(func() { s.pollWhenSilent(ctx) })
 	}
 	return m.bus.Run(ctx)
 }

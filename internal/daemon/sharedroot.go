@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/execlog/execlogd/bus"
@@ -22,11 +23,11 @@ type sharedRoot struct {
 	d    *daemon
 	bus  *bus.Bus
 	root string
-	sees bool                   // the kernel sees all changes of the root
 	skip func(path string) bool // what is ignored of the root, and not shared
 	key  string                 // stands for skip
 
-	lives chan liveness // holds the last
+	remote atomic.Bool   // the root was on a remote file system
+	lives  chan liveness // holds the last
 }
 
 // A liveness is whether changes of others come, and otherwise since when they may be
@@ -38,7 +39,7 @@ type liveness struct {
 
 // newSharedRoot returns a shared root of a configuration.
 func (d *daemon) newSharedRoot(r config.SharedRoot) (*sharedRoot, error) {
-	s := &sharedRoot{d: d, root: r.Root, sees: seesAll(r.Root), lives: make(chan liveness, 1)}
+	s := &sharedRoot{d: d, root: r.Root, lives: make(chan liveness, 1)}
 	ignored, err := router.New(router.Options{}, router.Route{
 		Name: "shared", Ignore: r.Ignore, Hidden: r.Hidden,
 		Callback: func(context.Context, []inotify.Event) error { return nil },
@@ -61,15 +62,23 @@ func (s *sharedRoot) busRoot(name string) bus.Root {
 	}
 }
 
-// seesAll reports whether the kernel sees all changes of a root, which need not exist yet.
-func seesAll(root string) bool {
+// sees reports whether the kernel sees all changes of the root, which need not exist yet. A remote
+// file system may be mounted there later. From then on nobody asks, as its server may be away.
+func (s *sharedRoot) sees() bool {
+	if s.remote.Load() {
+		return false
+	}
+	root := s.root
 	for root != "/" {
 		if _, err := os.Stat(root); err == nil {
 			break
 		}
 		root = filepath.Dir(root)
 	}
-	return inotify.RemoteFS(root) == ""
+	if inotify.RemoteFS(root) != "" {
+		s.remote.Store(true)
+	}
+	return !s.remote.Load()
 }
 
 // watch has the watcher of a group report to other machines.
@@ -105,7 +114,8 @@ func (s *sharedRoot) setLive(live bool, since time.Time) {
 // long it is polled when they come again.
 const pollAfter = 3 * time.Second
 
-// pollWhenSilent polls the root while changes of others do not come.
+// pollWhenSilent polls the root while changes of others do not come, and the kernel does not see
+// them.
 func (s *sharedRoot) pollWhenSilent(ctx context.Context) {
 	now := liveness{since: time.Now()}
 	decide := time.NewTimer(pollAfter)
@@ -118,11 +128,12 @@ func (s *sharedRoot) pollWhenSilent(ctx context.Context) {
 		case now = <-s.lives:
 			decide.Reset(pollAfter)
 		case <-decide.C:
-			if now.live != polls {
+			decide.Reset(pollAfter)
+			if should := !now.live && !s.sees(); should == polls {
 				break
 			}
 			stop()
-			stop, polls = func() {}, !now.live
+			stop, polls = func() {}, !polls
 			if polls {
 				stop = s.poll(ctx, now.since)
 			}
