@@ -39,7 +39,8 @@
 // five seconds for clocks that differ. It follows the Overflow as a scan of package inotify
 // reports it: a file as Create|Modify|CloseWrite, and a directory in which a name may have
 // gone as Modify|IsDir. This happens when the stream does not have any more what this machine
-// has missed, when it was made anew, and when a sender had to drop events.
+// has missed, when it was made anew, when a sender had to drop events, and when a machine begins
+// that sees everything, less than a minute after such a one was heard, as a relay that is started again.
 //
 // Safety: what is received is taken for junk, dropped and counted, unless it is what a sender
 // would send. Paths are relative and clean, lead below the root also by way of links, and are

@@ -21,6 +21,7 @@ import (
 const (
 	beatInterval = 2 * time.Second
 	silence      = 3 * beatInterval // after which a machine is not heard any more
+	maxGap       = time.Minute      // for which nobody need have polled while none was heard that sees everything
 	maxArrival   = 2 * time.Second  // for which a file may be late
 	minLook      = time.Millisecond
 	maxLook      = 100 * time.Millisecond
@@ -188,6 +189,12 @@ func (r *root) openConsumer(ctx context.Context, stream jetstream.Stream) (jetst
 // lose puts into the queue that changes were lost since a time.
 func (r *root) lose(since time.Time) {
 	r.bus.lost.Add(1)
+	if n := len(r.queue); n > 0 && !r.queue[n-1].lost.IsZero() { // one comparison is enough
+		if last := &r.queue[n-1].lost; since.Before(*last) {
+			*last = since
+		}
+		return
+	}
 	r.queue = append(r.queue, arriving{lost: since})
 }
 
@@ -357,6 +364,10 @@ func (r *root) hear(m *nats.Msg) (asks bool) {
 	_, known := r.seers[machine]
 	switch {
 	case b.Sees:
+		if b.Asks && !known && !r.heardAll.IsZero() && r.heard.Sub(r.heardAll) < maxGap && r.Deliver != nil && !r.sees() {
+			// As a relay that was started again: nobody tells of what has changed in between.
+			r.lose(r.heardAll)
+		}
 		if !known && len(r.seers) >= maxMachines {
 			clear(r.seers)
 		}

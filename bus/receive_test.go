@@ -338,14 +338,38 @@ func TestIsHeard(t *testing.T) {
 	}
 }
 
-// hear has a machine say whether it sees everything.
-func (rt *receiverTest) hear(machine string, sees bool) {
+// hear has a machine say whether it sees everything, and whether it has just come.
+func (rt *receiverTest) hear(machine string, sees, asks bool) {
 	rt.t.Helper()
-	data, err := json.Marshal(beat{Format: format, Sees: sees})
+	data, err := json.Marshal(beat{Format: format, Sees: sees, Asks: asks})
 	if err != nil {
 		rt.t.Fatal(err)
 	}
 	rt.root.hear(&nats.Msg{Subject: rt.bus.subject("alive", "site", machine), Data: data})
+}
+
+// What has changed between two machines that see everything, as when a relay is started again, is
+// looked for.
+func TestHeardAnother(t *testing.T) {
+	rt := newReceiverTest(t)
+	rt.hear("a", true, true)
+	rt.write("a", "1")
+	rt.hear("a", true, true)
+	rt.deliver(t.Context())
+	rt.want()
+	rt.hear("own changes", false, true)
+	rt.deliver(t.Context())
+	rt.want()
+	rt.hear("long there", true, false)
+	rt.deliver(t.Context())
+	rt.want()
+	rt.hear("b", true, true)
+	rt.hear("c", true, true)
+	rt.deliver(t.Context())
+	rt.want("q_overflow|isdir .", "modify|isdir .", "modify|close_write|create a")
+	rt.hear("a", true, true)
+	rt.deliver(t.Context())
+	rt.want()
 }
 
 // A machine that does not see everything any more, because another file system was mounted there,
@@ -359,16 +383,16 @@ func TestHeardNoMore(t *testing.T) {
 				t.Errorf("%s: heard %v, want %v", what, got, heard)
 			}
 		}
-		rt.hear("a", true)
-		rt.hear("b", true)
+		rt.hear("a", true, false)
+		rt.hear("b", true, false)
 		time.Sleep(silence)
 		want("none says anything", false)
-		rt.hear("a", false)
+		rt.hear("a", false, false)
 		want("b is silent", false)
-		rt.hear("b", false)
+		rt.hear("b", false, false)
 		want("each sees its own changes", true)
 		for i := range 2 * maxMachines {
-			rt.hear(fmt.Sprint("m", i), true)
+			rt.hear(fmt.Sprint("m", i), true, false)
 		}
 		if len(rt.seers) > maxMachines {
 			t.Errorf("%d machines are remembered", len(rt.seers))

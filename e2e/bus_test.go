@@ -385,6 +385,15 @@ func TestRelay(t *testing.T) {
 	if status, err := r.wait(t.Context()); err != nil || status != "0" {
 		t.Errorf("the relay ended with %s, %v", status, err)
 	}
+
+	// It is started again before its absence is noticed.
+	polled := strings.Count(d.stderr.String(), "root is polled")
+	save(t, files, "index.html", document("<p>five"))
+	relay()
+	wantReload(t, page, "/index.html")
+	if strings.Count(d.stderr.String(), "root is polled") != polled {
+		t.Errorf("the root was polled\n%s", d.stderr)
+	}
 }
 
 // A root may be on a file system of another machine that is mounted when the daemon runs.
