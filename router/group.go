@@ -414,6 +414,11 @@ func asEventOf(root string, e inotify.Event) (inotify.Event, bool) {
 	if isOverflow(e) && err == nil {
 		return inotify.Event{Root: root, Path: ".", Mask: e.Mask}, filepath.IsLocal(path) || isBelow(root, e.Root)
 	}
+	if err == nil && path == "." && e.Mask&inotify.IsDir == 0 {
+		// The root is no directory of which this could be the replacement.
+		info, err := os.Stat(root)
+		return inotify.Event{Root: root, Path: ".", Mask: e.Mask}, err == nil && info.Mode().IsRegular()
+	}
 	if err != nil || path == "." || !filepath.IsLocal(path) {
 		return e, false
 	}

@@ -620,6 +620,39 @@ func TestGroupDeliver(t *testing.T) {
 	}
 }
 
+// A root may be a file in the directory of an event.
+func TestGroupDeliverOfFile(t *testing.T) {
+	dir := t.TempDir()
+	file, other := filepath.Join(dir, "f"), filepath.Join(dir, "d")
+	write(t, file, "text")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	batches := make(chan string, 100)
+	r := mustNew(t, Options{}, Route{Name: "r", Roots: []string{file, other}, Delay: 50 * ms, Debounce: -1, Callback: to(batches)})
+	g := listenGroup(t, listeners(r, file, other)...)
+	for _, path := range []string{"f", "g", "d"} {
+		mask := inotify.Mask(inotify.MovedTo | inotify.Modify)
+		if path == "d" {
+			mask |= inotify.IsDir
+		}
+		g.Deliver([]inotify.Event{{Root: dir, Path: path, From: "x", Mask: mask}})
+	}
+	select {
+	case got := <-batches:
+		if got != "." {
+			t.Errorf("a batch of %q, want the file", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no batch of the file")
+	}
+	select {
+	case batch := <-batches:
+		t.Errorf("a further batch of %q", batch)
+	case <-time.After(100 * ms):
+	}
+}
+
 // Watch is for events beside those of the routers.
 func TestGroupWatch(t *testing.T) {
 	root := t.TempDir()
