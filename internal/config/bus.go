@@ -115,11 +115,14 @@ func (cfg *Config) anyShared() (table KeyPath, ok bool) {
 	return KeyPath{}, false
 }
 
-// checkSharedRoots reports roots that have the same name, or are one below another.
+// checkSharedRoots reports roots that are files, have the same name, or are one below another.
 func (cfg *Config) checkSharedRoots(r *Report) {
 	all := cfg.SharedRoots()
 	for i, own := range all {
 		at := own.table.Key("shared")
+		if IsFile(own.Root) {
+			r.Add(at, "the root %s is a file, and only directories are shared: name its directory as the root, and the file in match", own.Root)
+		}
 		for _, before := range all[:i] {
 			_, below := Below(before.Root, own.Root)
 			_, above := Below(own.Root, before.Root)

@@ -39,6 +39,7 @@ func TestBus(t *testing.T) {
 		{table + "[server]\n[[route]]\nname = 'r'\nroot = '/tmp'\nshared = true\nrun = ['true']\n", ""},
 		{table + "[server]\nshared = true\n[[route]]\nname = 'r'\nroot = '/proc'\nshared = true\nrun = ['true']\n", "8:10: the root /proc is shared by the name \"site\", and so is"},
 		{table + "[server]\nroot = '/usr'\nshared = true\n[[route]]\nname = 'r'\nroot = '/usr/lib'\nshared = 'lib'\nrun = ['true']\n", "9:10: the root /usr/lib is shared, and so is /usr"},
+		{table + "[[route]]\nname = 'r'\nroot = '/etc/passwd'\nshared = 'r'\nrun = ['true']\n", "6:10: the root /etc/passwd is a file, and only directories are shared"},
 		{table + "[server]\n[[site]]\nhost = 'a.localhost'\nroot = '/usr'\nshared = 'usr'\n", ""},
 		{"[server]\n[[site]]\nhost = 'a.localhost'\nroot = '/usr'\nshared = 'usr'\n", "5:1: shared: there is no bus"},
 		{"[[route]]\nname = 'r'\nshared = true\nrun = ['true']\n", "3:1: shared: there is no bus"},
