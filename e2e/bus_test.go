@@ -632,3 +632,39 @@ shell = 'echo "got $(cat "$EXECLOGD_PATH")"'
 		t.Errorf("it polls:\n%s", said)
 	}
 }
+
+// What a site ignores, and a route of the same root does not, is told all the same.
+func TestSharedRootOfSiteAndRoute(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	files := t.TempDir()
+	write(t, files, map[string]string{"index.html": document("<p>zero")})
+	machine := func(site string) *daemon {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"execlogd.toml": fmt.Sprintf(`
+[bus]
+url = %q
+[server]
+root = %q
+port = 0
+shared = true
+[[route]]
+name = "env"
+root = %q
+match = ".env"
+ignore = [""]
+shell = 'echo "got $(cat "$EXECLOGD_PATH")"'
+`, nats.url(), site, site)})
+		d, err := startDaemon(t, dir, "-config", "execlogd.toml", "-log-format", "text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	siteA, siteB := mountRemote(t, files), mountRemote(t, files)
+	a, b := machine(siteA), machine(siteB)
+	awaitShared(t, a, b)
+	write(t, siteA, map[string]string{".env": "one"})
+	a.says(t, "got one", 1)
+	b.says(t, "got one", 1)
+}

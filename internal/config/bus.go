@@ -73,13 +73,15 @@ func (b *Bus) Options() bus.Options {
 
 // A SharedRoot is a root whose changes go over the bus.
 type SharedRoot struct {
-	Name   string // by which other machines know it
-	Root   string
-	Hidden []string // what is not shared, as in router.Route
-	Ignore []string
+	Name    string // by which other machines know it
+	Root    string
+	Ignored []Ignored // by the pages and routes of the root; what all of them ignore is not shared
 
 	table KeyPath // of what has it
 }
+
+// Ignored is what pages or a route ignore, as in router.Route.
+type Ignored struct{ Hidden, Ignore []string }
 
 // SharedRoots returns the roots of pages and of routes that are shared, each once.
 func (cfg *Config) SharedRoots() (all []SharedRoot) {
@@ -91,11 +93,24 @@ func (cfg *Config) SharedRoots() (all []SharedRoot) {
 	}
 	for _, site := range cfg.AllSites() {
 		if site.Reloads() {
-			add(SharedRoot{site.Shared, site.Root, site.Hidden, site.Ignore, site.table})
+			add(SharedRoot{Name: site.Shared, Root: site.Root, table: site.table})
 		}
 	}
 	for _, c := range cfg.Routes {
-		add(SharedRoot{c.Shared, c.Root, c.Hidden, c.Ignore, c.table})
+		add(SharedRoot{Name: c.Shared, Root: c.Root, table: c.table})
+	}
+	for i := range all {
+		r := &all[i]
+		for _, site := range cfg.AllSites() {
+			if site.Reloads() && site.Root == r.Root {
+				r.Ignored = append(r.Ignored, Ignored{site.Hidden, site.Ignore})
+			}
+		}
+		for _, c := range cfg.Routes {
+			if c.Root == r.Root {
+				r.Ignored = append(r.Ignored, Ignored{c.Hidden, c.Ignore})
+			}
+		}
 	}
 	return all
 }

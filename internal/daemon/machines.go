@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -102,7 +103,7 @@ func sameMachines(a, b *config.Config) bool {
 		return true
 	}
 	sameRoot := func(a, b config.SharedRoot) bool {
-		return a.Name == b.Name && a.Root == b.Root && slices.Equal(a.Hidden, b.Hidden) && slices.Equal(a.Ignore, b.Ignore)
+		return a.Name == b.Name && a.Root == b.Root && reflect.DeepEqual(a.Ignored, b.Ignored)
 	}
 	return a.Bus == b.Bus && slices.EqualFunc(a.SharedRoots(), b.SharedRoots(), sameRoot) && slices.Equal(queues(a), queues(b))
 }

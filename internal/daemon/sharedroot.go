@@ -3,9 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,15 +40,19 @@ type liveness struct {
 // newSharedRoot returns a shared root of a configuration.
 func (d *daemon) newSharedRoot(r config.SharedRoot) (*sharedRoot, error) {
 	s := &sharedRoot{d: d, root: r.Root, lives: make(chan liveness, 1)}
-	ignored, err := router.New(router.Options{}, router.Route{
-		Name: "shared", Ignore: r.Ignore, Hidden: r.Hidden,
-		Callback: func(context.Context, []inotify.Event) error { return nil },
-	})
+	var routes []router.Route
+	for i, ignored := range r.Ignored {
+		routes = append(routes, router.Route{
+			Name: fmt.Sprint("shared", i), Ignore: ignored.Ignore, Hidden: ignored.Hidden,
+			Callback: func(context.Context, []inotify.Event) error { return nil },
+		})
+	}
+	ignored, err := router.New(router.Options{}, routes...)
 	if err != nil {
 		return nil, err
 	}
 	s.skip = func(path string) bool { return ignored.SkipDir("", path) }
-	s.key = "shared\x00" + strings.Join(r.Hidden, "\x00") + "\x00\x00" + strings.Join(r.Ignore, "\x00")
+	s.key = fmt.Sprintf("shared %q", r.Ignored)
 
 	return s, nil
 }
