@@ -182,6 +182,32 @@ func TestQueueShortMessages(t *testing.T) {
 	}
 }
 
+// A dead job that is to be tried again, and is not, because a route that comes first fails, stays
+// among the dead ones.
+func TestQueueRetryCancelled(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	pictures, other, out := t.TempDir(), t.TempDir(), t.TempDir()
+	options := "work = true\nack_wait = \"1s\"\nafter = [\"check\"]\n" + `shell = 'grep -q right "$EXECLOGD_PATH"'` +
+		fmt.Sprintf("\n[[route]]\nname = \"check\"\nroot = %q\nshell = 'echo begin >>%s/log; while [ ! -e %s/gate ]; do sleep 0.02; done; exit 1'\n", other, out, out)
+	d, at := queueMachine(t, nats.url(), pictures, options)
+	write(t, pictures, map[string]string{"b.txt": "wrong"})
+	d.says(t, `failed.* route=thumbs .*exit status 1`, 1)
+	listed, _ := askDaemon(t, at, "log", "-dead")
+
+	write(t, other, map[string]string{"x": ""})
+	logHas(t, out, "begin")
+	if text, status := askDaemon(t, at, "retry", "-n", deadID(listed)); status != 0 {
+		t.Fatalf("retry: status %d: %s", status, text)
+	}
+	write(t, out, map[string]string{"gate": ""})
+	d.says(t, `msg=failed route=check`, 1)
+	time.Sleep(quietTime)
+	if text, _ := askDaemon(t, at, "log", "-dead"); text != listed {
+		t.Errorf("dead jobs:\n%swant\n%s", text, listed)
+	}
+}
+
 // deadID returns the ID of the last dead job that execlogd log -dead has printed; empty if
 // there is none.
 func deadID(out string) (id string) {

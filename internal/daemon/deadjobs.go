@@ -1,18 +1,21 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/execlog/execlogd/bus"
 	"github.com/execlog/execlogd/inotify"
 	"github.com/execlog/execlogd/internal/control"
 	"github.com/execlog/execlogd/internal/runnable"
 	"github.com/execlog/execlogd/job"
+	"github.com/execlog/execlogd/router"
 )
 
 // errNoBus is the answer to questions about a cluster without one.
@@ -92,16 +95,44 @@ func (d *daemon) serveRetry(w http.ResponseWriter, r *http.Request) {
 		answer(http.StatusBadRequest, err, 1)
 		return
 	}
-	if err := m.bus.Forget(r.Context(), id); err != nil {
-		d.logProblem(routes[i].Name, fmt.Errorf("job %d is tried again, and stays among the dead ones: %w", id, err))
-	}
-	if query.Has("nowait") {
+	noWait := query.Has("nowait")
+	if noWait {
 		answer(http.StatusAccepted, nil, 0)
-		return
+		_ = http.NewResponseController(w).Flush() // the client may be gone
 	}
-	if err := submission.Wait(r.Context()); err != nil {
+
+	// Until the route was done with it, it may be that nobody has put it into the queue: because a
+	// route that comes first has failed, or the daemon stops.
+	err = submission.Wait(m.stopping)
+	if wasDone(err) {
+		m.forget(routes[i].Name, id)
+	}
+	switch {
+	case noWait:
+	case err != nil:
 		answer(http.StatusOK, err, runnable.ExitStatus(err))
-		return
+	default:
+		answer(http.StatusOK, nil, 0)
 	}
-	answer(http.StatusOK, nil, 0)
 }
+
+// wasDone reports whether a job was done, well or not, by the error of its run.
+func wasDone(err error) bool {
+	switch router.OutcomeOf(err) {
+	case router.Succeeded, router.Skipped, router.Failed:
+		return !errors.Is(err, router.ErrStopped)
+	}
+	return false
+}
+
+// forget removes a dead job of a route that was done again.
+func (m *machines) forget(route string, id uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
+	defer cancel()
+	if err := m.bus.Forget(ctx, id); err != nil {
+		m.d.logProblem(route, fmt.Errorf("job %d was tried again, and stays among the dead ones: %w", id, err))
+	}
+}
+
+// forgetTimeout is how long the server may take to remove a dead job.
+const forgetTimeout = 5 * time.Second
