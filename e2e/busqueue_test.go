@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -406,6 +407,41 @@ func TestQueueOneJobForAll(t *testing.T) {
 	}
 	logHas(t, out, "begin", "end")
 	hasPut(t, nats.url(), 0, 1)
+}
+
+// The report of a job that ends when the machine stops is waited for, so that nobody does it again.
+func TestQueueEndsAtStop(t *testing.T) {
+	t.Parallel()
+	nats := startNATSProcess(t)
+	pictures, out := t.TempDir(), t.TempDir()
+	url := nats.url("127.0.0.1")
+	owner, _ := queueMachine(t, url, pictures, `run = ["false"]`)
+	worker, _ := queueMachine(t, url, mountBlind(t, pictures), "work = true\n"+gatedRun(out))
+	write(t, pictures, map[string]string{"a.txt": "one"})
+	logHas(t, out, "begin")
+
+	// The server hears of the end of the job when the bus of the machine was told to stop.
+	if err := nats.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	write(t, out, map[string]string{"gate": ""})
+	worker.says(t, "job ok", 1)
+	if err := worker.signal("TERM"); err != nil {
+		t.Fatal(err)
+	}
+	worker.says(t, "msg=stopping", 1)
+	time.Sleep(quietTime)
+	if err := nats.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := worker.wait(t.Context()); err != nil || status != "0" {
+		t.Errorf("the machine ended with %s, %v\n%s", status, err, worker.stderr)
+	}
+	owner.says(t, "msg=done route=thumbs", 1)
+	hasPut(t, url, 0, 1)
+	if strings.Contains(worker.stderr.String(), "may be done again") {
+		t.Errorf("it has not waited for the server:\n%s", worker.stderr)
+	}
 }
 
 // When the server is killed a job that is done goes on, and it is not done again if the server
