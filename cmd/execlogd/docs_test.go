@@ -74,8 +74,8 @@ func TestDocumentsShowRightConfigurations(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for _, program := range []string{"node_modules/.bin/eleventy", "make-site"} {
-				if err := os.WriteFile(filepath.Join(dir, program), nil, 0o755); err != nil {
+			for _, file := range []string{"node_modules/.bin/eleventy", "make-site", "nats.creds"} {
+				if err := os.WriteFile(filepath.Join(dir, file), nil, 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
