@@ -120,6 +120,21 @@ func TestDeliverWaits(t *testing.T) {
 	rt.want("close_write never")
 }
 
+// What takes the place of a file may have an older mtime than that.
+func TestDeliverWaitsForAnOlderFile(t *testing.T) {
+	rt := newReceiverTest(t)
+	was := rt.write("a", "old")
+	older := time.Unix(0, was.Modified).Add(-time.Hour)
+	rt.send("m", 1, saved("a", version{Size: 1, Modified: older.UnixNano(), Changed: was.Changed + 1}))
+	rt.want()
+	rt.write("a", "1")
+	if err := os.Chtimes(filepath.Join(rt.Dir, "a"), time.Time{}, older); err != nil {
+		t.Fatal(err)
+	}
+	rt.deliver(t.Context())
+	rt.want("close_write a")
+}
+
 // Of a file that changes again before it is here, only the last version is awaited.
 func TestDeliverAwaitsTheLastVersion(t *testing.T) {
 	rt := newReceiverTest(t)

@@ -64,7 +64,9 @@ func shows(now, announced version, isDir bool) bool {
 	case isDir:
 		return true // its times change with what is in it
 	}
-	return now.Modified > announced.Modified || now.Modified == announced.Modified && now.Size == announced.Size
+	// What took its place may have an older mtime, as from cp -p or rsync.
+	isOlder := now.Changed < announced.Changed
+	return now.Modified > announced.Modified && !isOlder || now.Modified == announced.Modified && now.Size == announced.Size
 }
 
 // maxVersions is how many paths a versions remembers at least.
