@@ -469,7 +469,9 @@ func (b *Bus) startQueues(ctx context.Context, conn *nats.Conn, start func(func(
 	heard := make(chan struct{})
 	start(func() error { return b.follow(ctx, runs, sync.OnceFunc(func() { close(heard) })) })
 	start(func() error { return b.publishReports(ctx) })
-	start(func() error { return b.checkJobs(ctx, jobs) })
+	if jobs != nil {
+		start(func() error { return b.checkJobs(ctx, jobs) })
+	}
 
 	select {
 	case <-heard:

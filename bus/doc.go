@@ -108,8 +108,8 @@
 //
 // # Subjects
 //
-// All streams are made if they are not there, in files. One that exists is used as it is, whatever
-// its limits.
+// Streams are made if they are not there, in files, and those of jobs only by machines with a
+// queue. One that exists is used as it is, whatever its limits.
 //
 //	stream                     subjects                                   keeps
 //	execlogd-CLUSTER-changes   execlogd.CLUSTER.changes.ROOT.MACHINE      an hour, 64 MiB, 262,144 messages

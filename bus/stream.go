@@ -114,14 +114,16 @@ func (b *Bus) openStream(ctx context.Context, want jetstream.StreamConfig) (jets
 	return stream, nil
 }
 
-// openQueues makes what the queues need on the server. It returns the streams of jobs and of
-// reports.
+// openQueues makes what the queues need on the server. It returns the streams of jobs, nil if there
+// is no queue, and of reports.
 func (b *Bus) openQueues(ctx context.Context) (jobs, runs jetstream.Stream, err error) {
-	if jobs, err = b.openStream(ctx, b.jobsStream()); err != nil {
-		return nil, nil, err
-	}
-	if _, err := b.openStream(ctx, b.deadStream()); err != nil {
-		return nil, nil, err
+	if len(b.queues) > 0 { // the server sets their room aside, and may not have so much
+		if jobs, err = b.openStream(ctx, b.jobsStream()); err != nil {
+			return nil, nil, err
+		}
+		if _, err := b.openStream(ctx, b.deadStream()); err != nil {
+			return nil, nil, err
+		}
 	}
 	if runs, err = b.openStream(ctx, b.runsStream()); err != nil {
 		return nil, nil, err

@@ -585,6 +585,25 @@ func TestBusCredentials(t *testing.T) {
 	}
 }
 
+// Who has no queue needs no room for jobs at the server.
+func TestBusWithoutRoomForJobs(t *testing.T) {
+	t.Parallel()
+	nats := &natsServer{opts: server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, JetStreamMaxStore: 512 << 20, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+	}}
+	nats.start(t)
+	t.Cleanup(nats.stop)
+	files := t.TempDir()
+	write(t, files, map[string]string{"index.html": document("<p>zero")})
+	siteA, siteB := mountRemote(t, files), mountRemote(t, files)
+	url := "nats://" + nats.Addr().String()
+	a, b := share(t, siteA, url), share(t, siteB, url)
+	awaitShared(t, a, b)
+	page := sharePage(t, b, "/")
+	save(t, siteA, "index.html", document("<p>one"))
+	wantReload(t, page, "/index.html")
+}
+
 // The root of a route, and that of a further site, are shared as that of [server] is.
 func TestSharedRouteAndSite(t *testing.T) {
 	t.Parallel()
