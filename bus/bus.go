@@ -357,7 +357,7 @@ func (b *Bus) connect(closed nats.ConnHandler) (*nats.Conn, error) {
 		return nil, err
 	}
 	if config != nil {
-		opts = append(opts, nats.Secure(config))
+		opts = append(opts, nats.Secure(config), b.opts.readAgain)
 	}
 	conn, err := nats.Connect(b.opts.URL, opts...)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -172,6 +173,29 @@ func (o *Options) tls() (*tls.Config, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+// readAgain has the files read for each connection, as certificates are renewed.
+func (o *Options) readAgain(conn *nats.Options) error {
+	if o.CA != "" {
+		conn.RootCAsCB = func() (*x509.CertPool, error) {
+			config, err := o.tls()
+			if err != nil {
+				return nil, err
+			}
+			return config.RootCAs, nil
+		}
+	}
+	if o.Cert != "" {
+		conn.TLSCertCB = func() (tls.Certificate, error) {
+			config, err := o.tls()
+			if err != nil {
+				return tls.Certificate{}, err
+			}
+			return config.Certificates[0], nil
+		}
+	}
+	return nil
 }
 
 // splitURLs yields the URLs of servers.

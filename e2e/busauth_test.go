@@ -68,33 +68,36 @@ func (s *signer) sign(t testing.TB, cert *x509.Certificate) (key *ecdsa.PrivateK
 }
 
 // A server that asks for a certificate gets it, and is believed only with one of the authority
-// that is named.
+// that is named. Certificates may be renewed.
 func TestBusTLS(t *testing.T) {
 	t.Parallel()
 	authority := newSigner(t)
-	leaf := func(number int64) (certPEM, keyPEM string) {
+	leaf := func(authority *signer, number int64) (certPEM, keyPEM string) {
 		_, certPEM, keyPEM = authority.sign(t, &x509.Certificate{
 			SerialNumber: big.NewInt(number), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		})
 		return certPEM, keyPEM
 	}
-	serverCert, serverKey := leaf(2)
-	pair, err := tls.X509KeyPair([]byte(serverCert), []byte(serverKey))
-	if err != nil {
-		t.Fatal(err)
+	serverConfig := func(authority *signer) *tls.Config {
+		cert, key := leaf(authority, 2)
+		pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool := x509.NewCertPool()
+		pool.AddCert(authority.cert)
+		return &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(authority.cert)
 	nats := &natsServer{opts: server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-		TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool},
+		TLS: true, TLSConfig: serverConfig(authority),
 	}}
 	nats.start(t)
 	t.Cleanup(nats.stop)
 
 	dir := t.TempDir()
-	cert, key := leaf(3)
+	cert, key := leaf(authority, 3)
 	write(t, dir, map[string]string{"site/index.html": document("<p>"), "ca.pem": authority.pem, "other.pem": newSigner(t).pem, "cert.pem": cert, "key.pem": key})
 	machine := func(name, keys string) *daemon {
 		write(t, dir, map[string]string{name: fmt.Sprintf("[server]\nroot = \"site\"\nport = 0\nshared = true\n[bus]\nurl = \"tls://%s\"\n%s", nats.Addr(), keys)})
@@ -105,10 +108,20 @@ func TestBusTLS(t *testing.T) {
 		return d
 	}
 	const own = "tls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n"
-	machine("right.toml", own+"tls_ca = \"ca.pem\"\n").says(t, "bus is connected", 1)
+	right := machine("right.toml", own+"tls_ca = \"ca.pem\"\n")
+	right.says(t, "bus is connected", 1)
 	machine("stranger.toml", own+"tls_ca = \"other.pem\"\n").says(t, `bus is away.*certificate`, 1)
 	machine("system.toml", own).says(t, `bus is away.*certificate`, 1)
 	machine("none.toml", "tls_ca = \"ca.pem\"\n").says(t, `bus is away`, 1)
+
+	fmt.Sscan(nats.Addr().String()[len("127.0.0.1:"):], &nats.opts.Port)
+	nats.stop()
+	next := newSigner(t)
+	cert, key = leaf(next, 3)
+	write(t, dir, map[string]string{"ca.pem": next.pem, "cert.pem": cert, "key.pem": key})
+	nats.opts.TLSConfig = serverConfig(next)
+	nats.start(t)
+	right.says(t, "bus is connected", 2)
 }
 
 // A file of credentials is for a server with accounts.
