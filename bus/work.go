@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -242,7 +243,8 @@ func (q *queue) awaitArrival(ctx context.Context, j *queuedJob) error {
 				break
 			}
 		}
-		if _, err := dir.Stat(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		_, err := dir.Stat(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return err
 		}
 	}

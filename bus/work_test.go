@@ -3,12 +3,16 @@ package bus
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/execlog/execlogd/inotify"
 )
 
 // One machine does a file at a time, as far as is known.
@@ -166,6 +170,21 @@ func TestJobsUnderWay(t *testing.T) {
 		tt.before(&u)
 		if begun, isOver := u.begin(k, 2, 7, "this", long); begun != tt.begins || isOver != tt.isOver {
 			t.Errorf("%s: it begins: %v, it is over: %v", tt.name, begun, isOver)
+		}
+	}
+}
+
+// A job begins although its file is gone, also when a file is where its directory was. One that
+// leads out of the directory of the queue does not.
+func TestAwaitArrivalOfWhatIsGone(t *testing.T) {
+	q := newTestQueue(t, true, "file")
+	if err := os.Symlink(t.TempDir(), filepath.Join(q.Dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	for path, begins := range map[string]bool{"gone": true, "gone/f": true, "file/f": true, "out/f": false} {
+		j := queuedJob{Changes: []change{{Path: []byte(path), Mask: inotify.Delete, Version: version{Gone: true}}}}
+		if err := q.awaitArrival(t.Context(), &j); (err == nil) != begins {
+			t.Errorf("%s: error %v", path, err)
 		}
 	}
 }
