@@ -119,13 +119,18 @@ func (q *queue) take(ctx context.Context, m jetstream.Msg) error {
 	return m.Ack()
 }
 
-// tell calls send until that is no error, however long the server is away. When ctx ends it is
-// called once more.
+// tell calls send until that is no error, however long the server is away, or refuses it, which is
+// logged. When ctx ends it is called once more.
 func (q *queue) tell(ctx context.Context, send func(context.Context) error) error {
+	said := false
 	for pause := heldPause; ; pause = min(2*pause, putPause) {
 		err := send(context.WithoutCancel(ctx))
 		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if !said && q.bus.hasSession() && !errors.Is(err, context.Canceled) {
+			said = true
+			q.bus.log.Warn("the server does not take what has become of a job, which is tried again", "queue", q.Name, "err", err)
 		}
 		if sleep(ctx, pause) == nil {
 			_ = q.bus.awaitSession(ctx)

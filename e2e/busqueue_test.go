@@ -149,37 +149,69 @@ func TestQueueDeadJob(t *testing.T) {
 	}
 }
 
-// A job is over, and a dead one is among the dead, although the streams that an administrator has
-// made take no message with so much output.
-func TestQueueShortMessages(t *testing.T) {
-	t.Parallel()
-	server := startNATS(t)
-	conn, err := nats.Connect(server.url())
+// makeStream makes a stream as an administrator may.
+func makeStream(t *testing.T, url string, cfg jetstream.StreamConfig) jetstream.Stream {
+	t.Helper()
+	conn, err := nats.Connect(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
 	if err != nil {
 		t.Fatal(err)
 	}
+	stream, err := js.CreateStream(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+// A job is over, and a dead one is among the dead, although the streams that an administrator has
+// made take no message with so much output.
+func TestQueueShortMessages(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
 	for name, kinds := range map[string][]string{"dead": {"dead"}, "runs": {"runs", "done"}} {
 		cfg := jetstream.StreamConfig{Name: "execlogd-default-" + name, MaxMsgSize: 4096}
 		for _, kind := range kinds {
 			cfg.Subjects = append(cfg.Subjects, fmt.Sprintf("execlogd.default.%s.*.*", kind))
 		}
-		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
+		makeStream(t, nats.url(), cfg)
 	}
 	pictures := t.TempDir()
-	d, at := queueMachine(t, server.url(), pictures, "work = true\n"+`shell = 'head -c 8000 /dev/zero | tr "\\0" x; echo; grep -q right "$EXECLOGD_PATH"'`)
+	d, at := queueMachine(t, nats.url(), pictures, "work = true\n"+`shell = 'head -c 8000 /dev/zero | tr "\\0" x; echo; grep -q right "$EXECLOGD_PATH"'`)
 	write(t, pictures, map[string]string{"a.txt": "right"})
 	d.says(t, `msg=done route=thumbs`, 1)
 	write(t, pictures, map[string]string{"b.txt": "wrong"})
 	d.says(t, `msg=failed route=thumbs .*exit status 1`, 1)
 	if out, status := askDaemon(t, at, "log", "-dead"); status != 0 || !strings.Contains(out, "b.txt") {
 		t.Errorf("dead jobs: status %d: %s", status, out)
+	}
+}
+
+// A machine says why a job of it is not over although its command has ended: the stream of reports is
+// full.
+func TestQueueReportRefused(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	runs := makeStream(t, nats.url(), jetstream.StreamConfig{
+		Name: "execlogd-default-runs", Subjects: []string{"execlogd.default.runs.*.*", "execlogd.default.done.*.*"},
+		MaxMsgs: 1, Discard: jetstream.DiscardNew,
+	})
+	pictures := t.TempDir()
+	d, _ := queueMachine(t, nats.url(), pictures, "work = true\nrun = [\"true\"]")
+	write(t, pictures, map[string]string{"a.txt": ""})
+	d.says(t, "msg=done route=thumbs", 1)
+	write(t, pictures, map[string]string{"b.txt": ""})
+	d.says(t, "the server does not take what has become of a job, which is tried again.*maximum messages", 1)
+	if err := runs.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.says(t, "msg=done route=thumbs", 2)
+	if n := strings.Count(d.stderr.String(), "does not take what"); n != 1 {
+		t.Errorf("it has said so %d times", n)
 	}
 }
 
