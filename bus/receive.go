@@ -355,7 +355,11 @@ func (r *root) beat(conn *nats.Conn, asks bool) {
 // hear takes in that another machine is there, and reports whether it asks who else is.
 func (r *root) hear(m *nats.Msg) (asks bool) {
 	var b beat
-	if err := json.Unmarshal(m.Data, &b); err != nil || b.Format != format {
+	err := json.Unmarshal(m.Data, &b)
+	if err == nil && b.Format != format {
+		err = fmt.Errorf("format %d", b.Format)
+	}
+	if err != nil {
 		r.bus.dropJunk(m.Subject, err)
 		return false
 	}

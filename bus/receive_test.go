@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -361,6 +362,17 @@ func (rt *receiverTest) hear(machine string, sees, asks bool) {
 		rt.t.Fatal(err)
 	}
 	rt.root.hear(&nats.Msg{Subject: rt.bus.subject("alive", "site", machine), Data: data})
+}
+
+// What a machine of another version says of itself is junk, and it is said why.
+func TestHearJunk(t *testing.T) {
+	rt := newReceiverTest(t)
+	var said strings.Builder
+	rt.bus.log = slog.New(slog.NewTextHandler(&said, nil))
+	rt.root.hear(&nats.Msg{Subject: rt.bus.subject("alive", "site", "m"), Data: []byte(`{"v":2,"sees":true}`)})
+	if rt.isHeard(time.Now()) || rt.bus.Stats().Junk != 1 || !strings.Contains(said.String(), "format 2") {
+		t.Errorf("heard %v, junk %d; it said\n%s", rt.isHeard(time.Now()), rt.bus.Stats().Junk, said.String())
+	}
 }
 
 // What has changed between two machines that see everything, as when a relay is started again, is
