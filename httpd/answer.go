@@ -1,7 +1,9 @@
 package httpd
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"time"
 )
@@ -106,6 +108,16 @@ func (a *answerRecorder) ReadFrom(src io.Reader) (int64, error) {
 	n, err := io.Copy(a.ResponseWriter, src)
 	a.countWritten(n)
 	return n, err
+}
+
+// Hijack implements http.Hijacker. httputil.ReverseProxy takes the connection of a websocket
+// over before it writes the header, past WriteHeader.
+func (a *answerRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err == nil && a.answer.Status == 0 {
+		a.answer.Status = http.StatusSwitchingProtocols
+	}
+	return conn, rw, err
 }
 
 // Unwrap is for http.ResponseController.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // Each request is reported with what was answered.
@@ -63,4 +65,28 @@ func TestAnsweredWebSocket(t *testing.T) {
 	if a := <-answers; a.Status != http.StatusSwitchingProtocols || a.Took < begun.Sub(a.Begun) {
 		t.Errorf("%+v", a)
 	}
+}
+
+// So is one of an application, which is handed on.
+func TestAnsweredWebSocketOfAnUpstream(t *testing.T) {
+	app := application(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/refused" {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		if conn, err := websocket.Accept(w, r, nil); err == nil {
+			conn.CloseNow()
+		}
+	})
+	answers := make(chan Answer, 10)
+	run := serve(t, Options{Proxies: proxyTo(app), Answered: func(a Answer) { answers <- a }})
+	for path, want := range map[string]int{"/hmr": http.StatusSwitchingProtocols, "/refused": http.StatusTeapot} {
+		if conn, _, err := websocket.Dial(t.Context(), run.url(path), nil); err == nil {
+			conn.CloseNow()
+		}
+		if a := <-answers; a.Status != want || a.Bytes != 0 {
+			t.Errorf("%s: %+v, want %d", path, a, want)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
