@@ -55,7 +55,7 @@ func (s *handler) encode(h http.Header, r *http.Request, f *file, content *io.Se
 	if !s.opts.Compress || len(codings) == 0 || !pays || content.Size() > maxCompressed {
 		return nil, identity
 	}
-	key := encodedKey{h.Get("ETag"), codings[0]}
+	key := encodedKey{h.Get("ETag"), f.script.element, codings[0]}
 	text, known := s.encodings.get(key)
 	if !known {
 		all, err := io.ReadAll(io.NewSectionReader(content, 0, content.Size()))
@@ -143,7 +143,9 @@ type encodings struct {
 	bytes int64
 }
 
-type encodedKey struct{ etag, coding string }
+// An encodedKey tells contents apart. The URL in a script element depends on the path at which
+// the page is shown, and the ETag does not.
+type encodedKey struct{ etag, script, coding string }
 
 func (e *encodings) get(key encodedKey) (text []byte, ok bool) {
 	e.mu.Lock()
@@ -154,7 +156,7 @@ func (e *encodings) get(key encodedKey) (text []byte, ok bool) {
 
 // add adds a content, in place of others, whichever, if there is no room.
 func (e *encodings) add(key encodedKey, text []byte) {
-	cost := int64(len(text)) + fileCost/4
+	cost := costOf(key, text)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, ok := e.texts[key]; ok || cost > e.maxBytes {
@@ -168,8 +170,14 @@ func (e *encodings) add(key encodedKey, text []byte) {
 			break
 		}
 		delete(e.texts, other)
-		e.bytes -= int64(len(text)) + fileCost/4
+		e.bytes -= costOf(other, text)
 	}
 	e.texts[key] = text
 	e.bytes += cost
+}
+
+// costOf is what a content is taken to need. The URL in a script element is as long as the
+// path of a request has it.
+func costOf(key encodedKey, text []byte) int64 {
+	return int64(len(text)+len(key.script)) + fileCost/4
 }

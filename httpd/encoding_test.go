@@ -234,16 +234,38 @@ func TestPrecompressedFiles(t *testing.T) {
 	}
 }
 
+// A page has the script by a URL that depends on where it is shown.
+func TestACompressedPageAtSeveralPaths(t *testing.T) {
+	page := "<!doctype html><head></head><p>" + strings.Repeat("text ", 1000)
+	run := serve(t, Options{Root: tree(t, "index.html", page), SPA: "index.html", Compress: true})
+	for _, path := range []string{"/", "/a/b/c", "/a"} {
+		resp, body := run.get(t, "GET", path, "Accept-Encoding", "br", "Accept", "text/html")
+		if want := strings.Replace(page, "<head>", "<head>"+run.element(path), 1); decoded(t, resp, body) != want {
+			t.Errorf("%s: %.200q is served, want %.200q", path, decoded(t, resp, body), want)
+		}
+	}
+}
+
 // What is kept has a bound.
 func TestEncodings(t *testing.T) {
 	e := encodings{maxBytes: 10 << 10}
 	for i := range 100 {
-		e.add(encodedKey{fmt.Sprint(i), "br"}, make([]byte, 1<<10))
-		if _, ok := e.get(encodedKey{fmt.Sprint(i), "br"}); !ok || e.bytes > e.maxBytes {
+		e.add(encodedKey{fmt.Sprint(i), "", "br"}, make([]byte, 1<<10))
+		if _, ok := e.get(encodedKey{fmt.Sprint(i), "", "br"}); !ok || e.bytes > e.maxBytes {
 			t.Fatalf("%d bytes are kept, and this one: %v", e.bytes, ok)
 		}
 	}
-	if e.add(encodedKey{"x", "br"}, make([]byte, 11<<10)); len(e.texts) != 8 {
+	if e.add(encodedKey{"x", "", "br"}, make([]byte, 11<<10)); len(e.texts) != 8 {
 		t.Errorf("%d are kept", len(e.texts))
+	}
+	for i := range 100 {
+		e.add(encodedKey{"x", strings.Repeat("../", i<<10), "br"}, nil)
+	}
+	size := 0
+	for key := range e.texts {
+		size += len(key.script)
+	}
+	if size > int(e.maxBytes) {
+		t.Errorf("elements of %d bytes are kept", size)
 	}
 }
