@@ -319,7 +319,11 @@ func (p *proxied) rewrite(pr *httputil.ProxyRequest) {
 	if fromProxy {
 		out.Header["X-Forwarded-For"] = in.Header["X-Forwarded-For"]
 	}
+	said := out.Header["X-Forwarded-For"]
 	pr.SetXForwarded()
+	if out.Header["X-Forwarded-For"] == nil && said != nil {
+		out.Header["X-Forwarded-For"] = said // to which the proxy at a unix socket, without an address, adds nothing
+	}
 	out.Header.Set("X-Forwarded-Host", accessOf(in).reached)
 	if fromProxy && in.Header.Get("X-Forwarded-Proto") == "https" {
 		out.Header.Set("X-Forwarded-Proto", "https")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -163,6 +164,28 @@ func TestHeadersThatAreHandedOn(t *testing.T) {
 	h := http.Header{"Set-Cookie": {"a=b; Domain=example.com", "a=b; Domain=app.example.org"}}
 	if away.shareCookies(h); fmt.Sprint(h["Set-Cookie"]) != "[a=b a=b; Domain=app.example.org]" {
 		t.Errorf("cookies of another machine: %v", h)
+	}
+}
+
+// A client of a unix socket has no address. It is a proxy mostly, which says whose request it
+// hands on.
+func TestAddressesFromAUnixSocket(t *testing.T) {
+	app := application(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%q", r.Header["X-Forwarded-For"])
+	})
+	socket := filepath.Join(t.TempDir(), "socket")
+	serveListener(t, newServer(t, Options{Proxies: proxyTo(app)}), must(net.Listen("unix", socket))(t))
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) }}}
+	for said, want := range map[string]string{"203.0.113.7": `["203.0.113.7"]`, "": "[]"} {
+		req := request(t, "GET", "http://localhost/")
+		if said != "" {
+			req.Header.Set("X-Forwarded-For", said)
+		}
+		resp := must(client.Do(req))(t)
+		if got := string(must(io.ReadAll(resp.Body))(t)); got != want {
+			t.Errorf("the upstream gets %s, want %s", got, want)
+		}
+		resp.Body.Close()
 	}
 }
 
