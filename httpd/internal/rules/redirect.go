@@ -112,13 +112,13 @@ func (r *redirect) answer(clean, rawQuery string) (a Answer, ok bool) {
 	if !r.leads() {
 		return Answer{Status: r.Status, Path: to.Path}, true
 	}
-	if r.internal && path.Clean(to.Path) == clean && to.RawQuery == "" {
-		return a, false // to itself, for ever
-	}
 	to.RawQuery = expand(r.to.RawQuery, values, url.QueryEscape)
 	to.Fragment, to.RawFragment = expand(r.to.Fragment, values, same), ""
 	if to.RawQuery == "" && len(r.Query) == 0 {
 		to.RawQuery = rawQuery
+	}
+	if r.internal && path.Clean(to.Path) == clean && to.RawQuery == rawQuery {
+		return a, false // to itself, for ever
 	}
 	if r.internal {
 		to.Path = "/" + strings.TrimLeft(to.Path, "/") // not another host

@@ -61,6 +61,11 @@ func TestRedirects(t *testing.T) {
 		{"/a /a/", "/a", ""},
 		{"/* /:splat", "/x/y", ""},
 		{"/a /a?x=1", "/a", "301 /a?x=1"},
+		{"/a /a?x=1", "/a?x=1", ""},
+		{"/a /a?x=1", "/a?x=2", "301 /a?x=1"},
+		{"/a /a?x=1#part", "/a?x=1", ""},
+		{"/a id=:id /a", "/a?id=1", "301 /a"},
+		{"/a id=:id /a?id=:id", "/a?id=1", ""},
 	}
 	for _, tt := range tests {
 		all, wrong := ParseFile(RedirectsFile, tt.line)
