@@ -34,7 +34,8 @@
 //
 // Options.SPA, CleanURLs, ErrorPages, Redirects and Headers, and the files _redirects and
 // _headers, say what else a path shows. A redirect with Force comes first, then the file,
-// then any other redirect, then the fallback page for navigations, then 404. Rules match
+// then any other redirect, then the list of a directory, then the fallback page for
+// navigations, then 404. Rules match
 // paths without double slashes and dots. Hidden files are not reached by any of them.
 //
 // Options.Sites are other Servers, each with a root and pages of its own, that answer for

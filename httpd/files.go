@@ -52,7 +52,9 @@ func (s *handler) serveFile(w http.ResponseWriter, r *http.Request) {
 	case !f.IsDir():
 		s.serveContent(w, r, f)
 	case slash:
-		s.serveListing(w, r, name, f)
+		if a, ok := all.Redirect(r.URL.Path, r.URL.RawQuery, true); !ok || !s.answerRule(w, r, a) {
+			s.serveListing(w, r, name, f)
+		}
 	default:
 		redirectToDir(w, r)
 	}

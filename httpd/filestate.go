@@ -46,11 +46,18 @@ func (s *handler) fileState(resource string) livereload.FileState {
 		}
 	}
 	state := s.stateOf(resource, name, slash, listing)
-	if state.Kind == livereload.Missing && state.Err == nil && !listing {
-		if target := s.targetOf(all, decoded, true); target != "" {
-			if instead, ok := s.targetState(resource, name, slash, target); ok {
-				return instead
-			}
+	target := ""
+	switch {
+	case listing:
+	case state.Kind == livereload.Missing && state.Err == nil:
+		target = s.targetOf(all, decoded, true)
+	case state.Kind == livereload.Directory: // whose list a rule comes before, but not the fallback page
+		a, _ := all.Redirect(decoded, "", true)
+		target = a.Path
+	}
+	if target != "" {
+		if instead, ok := s.targetState(resource, name, slash, target); ok {
+			return instead
 		}
 	}
 	return state

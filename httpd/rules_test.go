@@ -185,6 +185,33 @@ func TestRules(t *testing.T) {
 	run.answers(t, asked{"a file like others", "/_redirects", "document", "200 /file /d/ 302\n"}, asked{"without rules", "/file", "document", "404"})
 }
 
+// A directory without an index page is no file: what a redirect says of it comes before its
+// list.
+func TestRulesForDirectories(t *testing.T) {
+	root := tree(t, "en/index.html", "en", "docs/intro.html", "intro", "app/x.js", "x", "plain/x.txt", "x",
+		"_redirects", "/ /en/ 302\n/docs /docs/intro\n/app/* /en/ 200\n/en/ /docs/ 302\n/plain /none 200\n")
+	run := serve(t, Options{Root: root, SPA: "en/index.html"})
+	run.answers(t,
+		asked{"the root", "/", "document", "302 ./en/"},
+		asked{"without the slash", "/docs", "document", "302 ./docs/"},
+		asked{"another directory", "/docs/", "document", "301 ../docs/intro"},
+		asked{"another file", "/app/", "document", "200 en"},
+		asked{"a file in it", "/app/x.js", "script", "200 x"},
+		asked{"one with an index page", "/en/", "document", "200 en"},
+	)
+	if resp, body := run.get(t, "GET", "/plain/", "Sec-Fetch-Dest", "document"); resp.StatusCode != 200 || !strings.Contains(body, "x.txt") {
+		t.Errorf("the list of a directory: %s %s", resp.Status, body)
+	}
+
+	p := run.browse(t, "/app/")
+	nextTick(t, root)
+	write(t, root, "en/index.html", "saved")
+	run.Refresh("en/index.html")
+	if got := p.hear(t); !strings.Contains(got, `"reload":true`) {
+		t.Errorf("a page that shows another file in place of a list: got %s", got)
+	}
+}
+
 // A mistake is logged once, with its line, and not again when another line has changed.
 func TestMistakesInRulesAreLogged(t *testing.T) {
 	var log lockedLog
