@@ -250,6 +250,8 @@ func TestPagesOfAnUpstreamHaveTheScript(t *testing.T) {
 			body = packed.String()
 		case "/download":
 			h.Set("Content-Disposition", "attachment; filename=x")
+		case "/a/b":
+			h.Set("Content-Type", "Text/HTML; charset=UTF-8")
 		case "/nonce":
 			h.Set("Content-Security-Policy", "script-src 'nonce-YWJj' 'strict-dynamic', object-src 'none'")
 		case "/blocked":

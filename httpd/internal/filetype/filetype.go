@@ -236,10 +236,10 @@ func IsXMLPage(contentType string) bool {
 	return kind == "application/xhtml+xml" || kind == "image/svg+xml"
 }
 
-// mediaType returns a Content-Type without its parameters.
+// mediaType returns a Content-Type in lower case, without its parameters.
 func mediaType(contentType string) string {
 	kind, _, _ := strings.Cut(contentType, ";")
-	return strings.TrimSpace(kind)
+	return strings.ToLower(strings.TrimSpace(kind))
 }
 
 // compressed are the media types whose content becomes much smaller, beside text, XML and
