@@ -380,6 +380,25 @@ func TestPartsAreHandedBackAtOnce(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// The script is not put ahead of a doctype that comes later.
+func TestAPageThatBeginsWithNothing(t *testing.T) {
+	var parts [2]string
+	app := application(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, parts[0])
+		http.NewResponseController(w).Flush()
+		time.Sleep(3 * headPause)
+		io.WriteString(w, parts[1])
+	})
+	run := serve(t, Options{Proxies: proxyTo(app)})
+	for _, page := range []string{" \n|<!doctype html>*<p>1", "<!-- c -->|<!doctype html>*<p>1", "\ufeff|<!doctype html>*<p>1", "*\n|<p>1", "<!doctype html>*|<p>1", "*<p>1|<p>2"} {
+		before, after, _ := strings.Cut(strings.Replace(page, "*", "", 1), "|")
+		parts = [2]string{before, after}
+		want := strings.NewReplacer("|", "", "*", run.proxiedElement("/")).Replace(page)
+		run.shows(t, want, "/", "Accept", "text/html")
+	}
+}
+
 // The websocket of an application, and its events, end with Serve, which does not wait for
 // them.
 func TestWebSocketsOfAnUpstream(t *testing.T) {

@@ -224,7 +224,10 @@ func (b *pageBody) readHead(offset func(head []byte) (int, bool)) (at int, ok bo
 			isLate = true
 		}
 		if isLate && b.err == nil {
-			if at, ok = offset(b.text); ok {
+			// The script must not be ahead of a doctype, which may follow white space and comments.
+			at, ok = offset(b.text)
+			withDoctype, _ := offset(slices.Concat(b.text, []byte("<!doctype html>")))
+			if ok && (at > len("\ufeff") || at == withDoctype) {
 				return at, true
 			}
 		}
