@@ -266,7 +266,7 @@ func (s *handler) serveProxied(w http.ResponseWriter, r *http.Request, to *upstr
 	r = r.WithContext(p.ctx)
 	if r.ContentLength != 0 {
 		p.body = &pacedBody{ReadCloser: r.Body, conn: http.NewResponseController(w), timeout: s.timeouts.header}
-		defer p.body.end()
+		defer p.body.end(s.timeouts.body)
 		r.Body = p.body
 	}
 
@@ -360,7 +360,7 @@ func dropForwarded(h http.Header, fromProxy bool) {
 
 // modify makes of the answer of an upstream what is handed back.
 func (p *proxied) modify(resp *http.Response) error {
-	p.endBody()
+	p.closeAfterBody()
 	h := resp.Header
 	p.to.makeRelative(h)
 	p.to.shareCookies(h)
@@ -387,11 +387,11 @@ func (p *proxied) modify(resp *http.Response) error {
 	return nil
 }
 
-// endBody is called when there is an answer. If the body of the request is not there by then,
-// nobody waits for it.
-func (p *proxied) endBody() {
-	if p.body != nil && !p.body.end() {
-		p.boundBody(p.w, p.in)
+// closeAfterBody is called when there is an answer. If the body of the request is not there by
+// then, it may never be, and the connection is of no use after it.
+func (p *proxied) closeAfterBody() {
+	if p.body != nil && !p.body.isWhole() {
+		p.w.Header().Set("Connection", "close")
 	}
 }
 
@@ -469,7 +469,7 @@ type missingUpstream struct {
 
 // serveError answers for an upstream that does not.
 func (p *proxied) serveError(w http.ResponseWriter, r *http.Request, err error) {
-	p.endBody()
+	p.closeAfterBody()
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	timedOut, _ := errors.AsType[net.Error](err)
@@ -513,7 +513,7 @@ type pacedBody struct {
 	mu       sync.Mutex
 	deadline time.Time // of what is read now; zero for none
 	whole    bool      // it has been read
-	ended    bool      // there is an answer, and the deadline is no longer ours
+	ended    bool      // the answer has ended, and the deadline is no longer ours
 }
 
 // Read implements io.Reader.
@@ -547,11 +547,21 @@ func (b *pacedBody) isLate() bool {
 	return !b.deadline.IsZero() && time.Now().After(b.deadline)
 }
 
-// end reports whether the whole body was read. What still reads it, as an upstream may answer
-// before it has it all, sets no deadline from now on.
-func (b *pacedBody) end() (whole bool) {
+// isWhole reports whether the whole body was read. An upstream may answer before it has it all,
+// and read on.
+func (b *pacedBody) isWhole() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.whole
+}
+
+// end is called when the answer has ended. Nobody waits longer than for a time for what is left
+// of the body, and what still reads it sets no deadline from now on.
+func (b *pacedBody) end(timeout time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended = true
-	return b.whole
+	if !b.whole {
+		_ = b.conn.SetReadDeadline(time.Now().Add(timeout))
+	}
 }

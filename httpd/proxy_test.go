@@ -595,6 +595,37 @@ func TestABodyForAnUpstreamThatDoesNotCome(t *testing.T) {
 	}
 }
 
+// An application may answer while the body of a request comes. That comes to its end.
+func TestABodyThatIsAnsweredEarly(t *testing.T) {
+	app := application(t, func(w http.ResponseWriter, r *http.Request) {
+		conn := http.NewResponseController(w)
+		check(t, conn.EnableFullDuplex())
+		check(t, conn.Flush())
+		io.Copy(w, r.Body)
+	})
+	const limit, parts = 200 * time.Millisecond, 10
+	run := serve(t, Options{Proxies: proxyTo(app)}, func(s *Server) { s.timeouts.header, s.timeouts.body = 5*limit, limit })
+	conn := run.connect(t)
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", parts)
+	resp := must(http.ReadResponse(bufio.NewReader(conn), nil))(t)
+	for range parts {
+		time.Sleep(limit / 4)
+		io.WriteString(conn, "x")
+	}
+	if body, err := io.ReadAll(resp.Body); err != nil || len(body) != parts {
+		t.Errorf("%d parts of %d have come: %v", len(body), parts, err)
+	}
+
+	// One that does not come ends with the answer.
+	conn = run.connect(t)
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nsome")
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a body that does not come holds its connection")
+	}
+}
+
 // Nothing is known of the files of an application, so its pages follow all files that pages
 // load, beside pages whose files are known.
 func TestPagesOfAnUpstreamReload(t *testing.T) {
