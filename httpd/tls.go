@@ -11,7 +11,8 @@ import (
 // ServeTLS is Serve for connections that speak TLS, of version 1.2 or later, with HTTP/2
 // or HTTP/1.1 in it. The certificates are those of config, which is not changed. Pages
 // connect for live reload by HTTP/1.1. A request in plain HTTP is answered with 400.
-// Strict-Transport-Security is never sent: it would bind every port of the host.
+// Strict-Transport-Security, which would bind every port of the host, is sent only with
+// Options.NoLiveReload, and if a rule or an upstream has it.
 func (s *Server) ServeTLS(ctx context.Context, ln net.Listener, config *tls.Config) error {
 	config = config.Clone()
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
