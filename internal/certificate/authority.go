@@ -132,6 +132,13 @@ func (a *Authority) make(machine []string) error {
 		PermittedDNSDomainsCritical: true,
 		PermittedDNSDomains:         slices.Compact(slices.Concat(localDomains, machine)),
 	}
+	// A constraint is for all below a name too. That of a machine may be a domain of the
+	// internet, such as box or dev. With a dot ahead it is only for those below.
+	for _, name := range slices.Compact(slices.Clone(machine)) {
+		if !strings.Contains(name, ".") && !slices.Contains(localDomains, name) {
+			template.ExcludedDNSDomains = append(template.ExcludedDNSDomains, "."+name)
+		}
+	}
 	for _, text := range localNetworks {
 		_, network, err := net.ParseCIDR(text)
 		if err != nil {
@@ -181,7 +188,8 @@ func (a *Authority) Permits(host string) bool {
 	if len(host) > maxName || strings.Contains(host, "..") || strings.ContainsFunc(host, notInName) {
 		return false
 	}
-	return slices.ContainsFunc(ca.PermittedDNSDomains, func(domain string) bool {
+	isExcluded := slices.ContainsFunc(ca.ExcludedDNSDomains, func(below string) bool { return strings.HasSuffix(host, below) })
+	return !isExcluded && slices.ContainsFunc(ca.PermittedDNSDomains, func(domain string) bool {
 		return host == domain || strings.HasSuffix(host, "."+domain)
 	})
 }

@@ -109,7 +109,7 @@ func TestAuthorityIsConstrained(t *testing.T) {
 	if err != nil {
 		t.Log(err)
 	}
-	for host, valid := range map[string]bool{"site.test": true, "192.168.1.7": true, "fd00::1": true, "example.com": false, "8.8.8.8": false, "2001:4860::1": false} {
+	for host, valid := range map[string]bool{"site.test": true, "box": true, "www.box": false, "a.box.local": true, "192.168.1.7": true, "fd00::1": true, "example.com": false, "8.8.8.8": false, "2001:4860::1": false} {
 		cert := must(a.issue([]string{host}, local.key))(t)
 		if a.Permits(host) != valid {
 			t.Errorf("%s is permitted: %v", host, !valid)
