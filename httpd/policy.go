@@ -16,6 +16,7 @@ import (
 // For a file that is blockingDirective alone: a policy in a meta element rules what comes
 // after it, and the script comes before everything else.
 func (s *handler) checkPolicies(name string, policies []string, blocking func(policy string) (blocked, want string)) {
+	name = clip(name)
 	for _, policy := range policies {
 		blocked, want := blocking(policy)
 		if blocked == "" {
@@ -23,7 +24,7 @@ func (s *handler) checkPolicies(name string, policies []string, blocking func(po
 		}
 		blocked = clip(blocked)
 		s.warned.once(strings.Join([]string{s.directory, name, blocked}, "\x00"), func() bool {
-			return s.logLimited(policyInPage, "path", clip(name), "directive", blocked, "want", clip(want))
+			return s.logLimited(policyInPage, "path", name, "directive", blocked, "want", clip(want))
 		})
 	}
 }

@@ -16,8 +16,12 @@ import (
 // scriptTime is how long after a page a browser has asked for its script, if ever.
 const scriptTime = 2 * time.Second
 
-// maxUnscripted is how many pages an unscripted remembers.
-const maxUnscripted = 1024
+// maxUnscripted is how many pages an unscripted remembers, and maxUnscriptedPath how long the
+// path of each may be.
+const (
+	maxUnscripted     = 1024
+	maxUnscriptedPath = 1 << 10 // bytes
+)
 
 // An unscripted remembers of the pages that were served with the script what was loaded
 // for them. When it is full it forgets them all.
@@ -35,6 +39,9 @@ type servedPage struct {
 // serve notes that a page is served, and reports whether it was before and its browser
 // loaded all but the script.
 func (u *unscripted) serve(path string) (blocked bool) {
+	if len(path) > maxUnscriptedPath {
+		return false
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	before, known := u.pages[path]

@@ -2,6 +2,8 @@ package httpd
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -59,5 +61,33 @@ func TestUnscriptedHasALimit(t *testing.T) {
 	}
 	if n := len(u.pages); n > maxUnscripted {
 		t.Errorf("%d pages are remembered", n)
+	}
+}
+
+// A client that makes up long paths does not fill the memory: an application, and with a
+// fallback page a directory, has a page at each.
+func TestLongPathsAreNotRemembered(t *testing.T) {
+	app := application(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "connect-src 'none'")
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, "<p>")
+	})
+	var log lockedLog
+	run := serve(t, Options{Root: tree(t, "index.html", "<p>app"), SPA: "index.html", Proxies: []Proxy{{"/app", app.URL}}, Logger: log.logger()})
+	const paths, longest = 20, 1 << 10
+	for i := range paths {
+		for _, top := range []string{"", "/app"} {
+			run.status(t, 200, "GET", fmt.Sprintf("%s/%d/%s", top, i, strings.Repeat("x", 50<<10)), "Accept", "text/html")
+		}
+	}
+	n := 0
+	for path := range run.unscripted.pages {
+		n += len(path)
+	}
+	for key := range run.warned.logged {
+		n += len(key)
+	}
+	if n > paths*longest {
+		t.Errorf("%d bytes of paths are remembered", n)
 	}
 }

@@ -2,8 +2,12 @@ package livereload
 
 import "slices"
 
-// maxServed is how many paths a servedFiles knows.
-const maxServed = 16 << 10
+// maxServed is how many paths a servedFiles knows, and maxServedPath how long each may be.
+// With a fallback page there is a file at every path that a client makes up.
+const (
+	maxServed     = 16 << 10
+	maxServedPath = 1 << 10 // bytes
+)
 
 // servedFiles knows which versions of files were served lately, and so what pages have
 // that were loaded since. Hub.mu guards it.
@@ -22,6 +26,9 @@ type servedFile struct {
 
 // note notes which version is served after a number of changes.
 func (s *servedFiles) note(path string, version FileVersion, number uint64) {
+	if len(path) > maxServedPath {
+		return
+	}
 	was, known := s.files[path]
 	if !known && len(s.files) == maxServed {
 		s.forget(number)

@@ -2,6 +2,7 @@ package livereload
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -13,5 +14,10 @@ func TestServedFilesAreBounded(t *testing.T) {
 	}
 	if got := s.files[fmt.Sprint(maxServed)]; got.since != 10 || len(s.files) > maxServed {
 		t.Errorf("%d files are known, the latest %+v", len(s.files), got)
+	}
+	long := strings.Repeat("x", maxServedPath+1)
+	s.note(long, FileVersion{Inode: 1}, 11)
+	if _, known := s.files[long]; known {
+		t.Error("a long path is known, which a client may have made up")
 	}
 }
