@@ -56,14 +56,15 @@ func (s *handler) encode(h http.Header, r *http.Request, f *file, content *io.Se
 		return nil, identity
 	}
 	key := encodedKey{h.Get("ETag"), f.script.element, codings[0]}
-	text, known := s.encodings.get(key)
-	if !known {
+	text, ok := s.encodings.of(key, func() ([]byte, bool) {
 		all, err := io.ReadAll(io.NewSectionReader(content, 0, content.Size()))
 		if err != nil || !f.whole && !f.isUnchanged() {
-			return nil, identity // who sends it as it is sees the same
+			return nil, false
 		}
-		text = compress.Compress(key.coding, all)
-		s.encodings.add(key, text)
+		return compress.Compress(key.coding, all), true
+	})
+	if !ok {
+		return nil, identity // who sends it as it is sees the same
 	}
 	if identity && int64(len(text)) >= content.Size() {
 		return nil, true
@@ -138,19 +139,41 @@ func (w encodedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 type encodings struct {
 	maxBytes int64
 
-	mu    sync.Mutex
-	texts map[encodedKey][]byte
-	bytes int64
+	mu     sync.Mutex
+	texts  map[encodedKey][]byte
+	bytes  int64
+	making map[encodedKey]func() ([]byte, bool) // what is being compressed, for all who ask for it
 }
 
 // An encodedKey tells contents apart. The URL in a script element depends on the path at which
 // the page is shown, and the ETag does not.
 type encodedKey struct{ etag, script, coding string }
 
-func (e *encodings) get(key encodedKey) (text []byte, ok bool) {
+// of returns a content that is kept, or else has it made, once for all who ask meanwhile.
+func (e *encodings) of(key encodedKey, compress func() ([]byte, bool)) (text []byte, ok bool) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	text, ok = e.texts[key]
+	if text, ok = e.texts[key]; ok {
+		e.mu.Unlock()
+		return text, true
+	}
+	made := e.making[key]
+	if made == nil {
+		made = sync.OnceValues(compress)
+		if e.making == nil {
+			e.making = make(map[encodedKey]func() ([]byte, bool))
+		}
+		e.making[key] = made
+	}
+	e.mu.Unlock()
+
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.making, key)
+	}()
+	if text, ok = made(); ok {
+		e.add(key, text)
+	}
 	return text, ok
 }
 

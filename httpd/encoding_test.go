@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -246,12 +248,40 @@ func TestACompressedPageAtSeveralPaths(t *testing.T) {
 	}
 }
 
+// Many browsers that ask for a file at once, as after a save, have it compressed once.
+func TestCompressedAtOnce(t *testing.T) {
+	const browsers = 8
+	text := strings.Repeat("0123456789abcdef\n", 250_000)
+	root := tree(t, "a.js", text, "b.js", text)
+	run := serve(t, Options{Root: root, Compress: true})
+	time.Sleep(longestWrite) // a large file that is new is not compressed
+	memory := func(path string, browsers int) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var asking sync.WaitGroup
+		for range browsers {
+			asking.Go(func() {
+				resp, body := run.get(t, "GET", path, "Accept-Encoding", "br")
+				if resp.Header.Get("Content-Encoding") != "br" || len(body) > len(text)/10 {
+					t.Errorf("%d bytes, %v", len(body), resp.Header)
+				}
+			})
+		}
+		asking.Wait()
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	if once, all := memory("/a.js", 1), memory("/b.js", browsers); all > browsers/2*once {
+		t.Errorf("for %d at once %d bytes are needed, and for one %d", browsers, all, once)
+	}
+}
+
 // What is kept has a bound.
 func TestEncodings(t *testing.T) {
 	e := encodings{maxBytes: 10 << 10}
 	for i := range 100 {
 		e.add(encodedKey{fmt.Sprint(i), "", "br"}, make([]byte, 1<<10))
-		if _, ok := e.get(encodedKey{fmt.Sprint(i), "", "br"}); !ok || e.bytes > e.maxBytes {
+		if _, ok := e.texts[encodedKey{fmt.Sprint(i), "", "br"}]; !ok || e.bytes > e.maxBytes {
 			t.Fatalf("%d bytes are kept, and this one: %v", e.bytes, ok)
 		}
 	}
