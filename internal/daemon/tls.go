@@ -133,7 +133,7 @@ func (d *daemon) warnOfHosts(a *certificate.Authority, cfg config.Config) {
 		hosts = append([]string{cfg.Host}, hosts...)
 	}
 	for _, host := range hosts {
-		if name := strings.ToLower(strings.TrimPrefix(host, ".")); !a.Permits(name) {
+		if name, err := httpd.ParseHost(strings.TrimPrefix(host, ".")); err == nil && !a.Permits(name) {
 			d.log.Warn("the local authority is for private names and addresses alone: this one needs tls_cert", "host", host)
 		}
 	}

@@ -86,13 +86,13 @@ func TestLocalAuthority(t *testing.T) {
 	ca := stateHome(t)
 	root := os.Getenv("XDG_STATE_HOME")
 	for _, isFirst := range []bool{true, false} {
-		s := begin(t, "-- x.toml --\n[server]\ntls = true\nport = 0\nallow_host = ['public.example']\n", "-root", root)
+		s := begin(t, "-- x.toml --\n[server]\ntls = true\nport = 0\nallow_host = ['public.example', '[::1]', 'Site.test.', '.localhost']\n", "-root", root)
 		log := strings.Join(s.Seen, "\n")
 		if made := strings.Contains(log, `msg="certificate authority made`) && strings.Contains(log, "path="+ca); made != isFirst {
 			t.Errorf("first start: %v; %s", isFirst, log)
 		}
-		if !strings.Contains(log, "host=public.example") {
-			t.Errorf("no warning of a host that the authority does not permit: %s", log)
+		if !strings.Contains(log, "host=public.example") || strings.Count(log, "needs tls_cert") != 1 {
+			t.Errorf("no warning of the host that the authority does not permit, or others: %s", log)
 		}
 		if !strings.HasPrefix(s.URL, "https://127.0.0.1:") {
 			t.Fatalf("at %s", s.URL)
