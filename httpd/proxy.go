@@ -205,6 +205,7 @@ type proxied struct {
 	to     *upstream
 	w      http.ResponseWriter
 	in     *http.Request
+	isLast bool            // no request follows on the connection
 	body   *pacedBody      // nil if there is none
 	ctx    context.Context // of what is handed on
 	cancel context.CancelFunc
@@ -250,7 +251,7 @@ func (s *handler) serveProxied(w http.ResponseWriter, r *http.Request, to *upstr
 	h := w.Header()
 	h.Del("X-Content-Type-Options") // which is the upstream's to set
 
-	p := &proxied{handler: s, to: to, w: w, in: r}
+	p := &proxied{handler: s, to: to, w: w, in: r, isLast: h.Get("Connection") == "close"}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(r.Context()))
 	defer p.end()
 	p.after(r.Context(), func() {
@@ -360,7 +361,7 @@ func dropForwarded(h http.Header, fromProxy bool) {
 
 // modify makes of the answer of an upstream what is handed back.
 func (p *proxied) modify(resp *http.Response) error {
-	p.closeAfterBody()
+	p.closeAfter()
 	h := resp.Header
 	p.to.makeRelative(h)
 	p.to.shareCookies(h)
@@ -387,10 +388,11 @@ func (p *proxied) modify(resp *http.Response) error {
 	return nil
 }
 
-// closeAfterBody is called when there is an answer. If the body of the request is not there by
-// then, it may never be, and the connection is of no use after it.
-func (p *proxied) closeAfterBody() {
-	if p.body != nil && !p.body.isWhole() {
+// closeAfter is called when there is an answer. If the body of the request is not there by
+// then, it may never be, and the connection is of no use after it. ReverseProxy clears the
+// header with each 1xx answer.
+func (p *proxied) closeAfter() {
+	if p.isLast || p.body != nil && !p.body.isWhole() {
 		p.w.Header().Set("Connection", "close")
 	}
 }
@@ -469,7 +471,7 @@ type missingUpstream struct {
 
 // serveError answers for an upstream that does not.
 func (p *proxied) serveError(w http.ResponseWriter, r *http.Request, err error) {
-	p.closeAfterBody()
+	p.closeAfter()
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	timedOut, _ := errors.AsType[net.Error](err)

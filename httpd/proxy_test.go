@@ -484,6 +484,35 @@ func TestStoppingWaitsForAnUpstream(t *testing.T) {
 	await(t, func() bool { return gone.Load() == 1 }, "what is handed on goes on after Serve")
 }
 
+// The last answer on a connection says so, also when an application sends a hint before it.
+func TestAHintBeforeTheLastAnswer(t *testing.T) {
+	app := application(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+	})
+	run, ln := serveOpen(t, Options{Proxies: proxyTo(app)})
+	conn := run.dialPlain(t)
+	ask := func() (again bool) {
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		hint := must(http.ReadResponse(conn.lines, nil))(t)
+		last := must(http.ReadResponse(conn.lines, nil))(t)
+		if hint.StatusCode != http.StatusEarlyHints || last.StatusCode != http.StatusOK {
+			t.Fatalf("%s, %s", hint.Status, last.Status)
+		}
+		return !last.Close
+	}
+	if !ask() { // the connection is accepted
+		t.Fatal("the connection is not kept")
+	}
+	ln.Close()
+	run.goesOn(t)
+	if ask() {
+		t.Error("the connection is kept")
+	}
+	conn.Close()
+	run.returns(t)
+}
+
 // An application that is not there is waited for, then its page says so, and shows it when
 // it is there.
 func TestAnUpstreamThatIsAway(t *testing.T) {
