@@ -58,7 +58,7 @@ build: ## bin/execlogd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)' -o $(OUT) ./cmd/execlogd
 
 test: deps vet e2e/node_modules e2e/builders/node_modules bin/gotestsum ## all tests: units, scripts, browsers, systemd
-	$(call test,./router ./...) -p 4 # router takes longest, and so begins first
+	$(call test,./router ./...) -p 4 -timeout 30m # router takes longest, and so begins first
 	cd e2e && $(call test,./...) -parallel 4 -timeout 40m
 
 deps: # programs that the tests drive
