@@ -102,7 +102,7 @@ bench: ## benchmarks, for benchstat
 	@go test -run '^$$' -bench . -benchmem ./...
 
 benchonce: ## each benchmark once, two packages at a time: that it runs, not how fast
-	@mkdir -p bin; go list ./... | xargs -P 2 -n 4 go test -run '^$$' -bench . -benchtime 1x -timeout 5m >bin/benchonce.out || { cat bin/benchonce.out; exit 1; }
+	@mkdir -p bin; go list ./... | xargs -P 2 -n 4 go test -run '^$$' -bench . -benchtime 1x -timeout 15m >bin/benchonce.out || { cat bin/benchonce.out; exit 1; }
 
 bench-sites: build deps ## from a save to the page, with execlogd and with the servers of generators; SITES and ROUNDS choose
 	@tools/install-missing sphinx-autobuild='python3-sphinx-autobuild mkdocs-material'
