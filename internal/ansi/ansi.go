@@ -204,9 +204,11 @@ func (s *Style) set(parameters string) {
 		return // of a terminal's own
 	}
 	codes := make([]int, 0, 8)
-	for text := range strings.SplitSeq(strings.ReplaceAll(parameters, ":", ";"), ";") {
-		code, _ := strconv.Atoi(text) // an empty one is 0
-		codes = append(codes, code)
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		for _, text := range parts(parameter) {
+			code, _ := strconv.Atoi(text) // an empty one is 0
+			codes = append(codes, code)
+		}
 	}
 
 	for len(codes) > 0 {
@@ -241,6 +243,21 @@ func (s *Style) set(parameters string) {
 			_, codes = extended(codes)
 		}
 	}
+}
+
+// parts returns the codes of one parameter, which may have parts of its own between colons.
+func parts(parameter string) []string {
+	codes := strings.Split(parameter, ":")
+	switch code := codes[0]; {
+	case len(codes) == 1:
+	case code == "4" && codes[1] == "0":
+		return []string{"24"} // no underline
+	case code != "38" && code != "48" && code != "58":
+		return codes[:1] // in a kind that is not kept, as the underline of 4:3
+	case codes[1] == "2" && len(codes) > 5:
+		return append(codes[:2], codes[3:6]...) // without the colour space, which is mostly empty
+	}
+	return codes
 }
 
 // basic returns one of the 16 colours that every terminal has.

@@ -18,6 +18,8 @@ func TestParse(t *testing.T) {
 		{"grey", "\x1b[90ma\x1b[38;5;244mb", "<grey>ab"},
 		{"one of 256 colours", "\x1b[38;5;9ma\x1b[38;5;27mb\x1b[38;5;226mc", "<red>a<blue>b<yellow>c"},
 		{"a colour of three shades", "\x1b[38;2;250;20;30ma\x1b[38:2:0:200:220mb", "<red>a<cyan>b"},
+		{"a colour with its space", "\x1b[38:2::200:10:1ma\x1b[0;38:2:1:10:200:1:0:1mb\x1b[48:2::1:3:4;1mc", "<red>a<green>b<green bold>c"},
+		{"kinds of underline", "\x1b[4:3ma\x1b[4:0mb\x1b[58:2::1:3:4;4:1mc", "<underline>a<>b<underline>c"},
 		{"backgrounds", "\x1b[41;31m[\x1b[41;97mERROR\x1b[48;5;3;4m]", "<red>[<>ERROR<underline>]"},
 		{"slanted, faint", "\x1b[3;2ma\x1b[23mb", "<faint italic>a<faint>b"},
 		{"an unknown sequence", "a\x1b[2K\x1b[?25lb\x1b[>4;1mc\x1b(Bd\x1b7e", "abcde"},
