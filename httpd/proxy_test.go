@@ -391,7 +391,11 @@ func TestAPageThatBeginsWithNothing(t *testing.T) {
 		io.WriteString(w, parts[1])
 	})
 	run := serve(t, Options{Proxies: proxyTo(app)})
-	for _, page := range []string{" \n|<!doctype html>*<p>1", "<!-- c -->|<!doctype html>*<p>1", "\ufeff|<!doctype html>*<p>1", "*\n|<p>1", "<!doctype html>*|<p>1", "*<p>1|<p>2"} {
+	for _, page := range []string{
+		" \n|<!doctype html>*<p>1", "<!-- c -->|<!doctype html>*<p>1", "\ufeff|<!doctype html>*<p>1",
+		"<|!doctype html>*<p>1", "<!doc|type html>*<p>1", "<!doctype| html>*<p>1", " <!-- <b>|--><!doctype html>*<p>1", "<!-- c --|><!doctype html>*<p>1",
+		"*\n|<p>1", "*<|p>1", "*<html|><p>1", "*<!-- c|", "<!doctype html>*|<p>1", "*<p>1|<p>2",
+	} {
 		before, after, _ := strings.Cut(strings.Replace(page, "*", "", 1), "|")
 		parts = [2]string{before, after}
 		want := strings.NewReplacer("|", "", "*", run.proxiedElement("/")).Replace(page)

@@ -224,10 +224,14 @@ func (b *pageBody) readHead(offset func(head []byte) (int, bool)) (at int, ok bo
 			isLate = true
 		}
 		if isLate && b.err == nil {
-			// The script must not be ahead of a doctype, which may follow white space and comments.
+			// The script must not be ahead of a doctype, which may follow white space and comments,
+			// the last of which, or the doctype itself, may have come in part.
 			at, ok = offset(b.text)
-			withDoctype, _ := offset(slices.Concat(b.text, []byte("<!doctype html>")))
-			if ok && (at > len("\ufeff") || at == withDoctype) {
+			isCertain := func(rest string) bool {
+				withDoctype, _ := offset(slices.Concat(b.text, []byte(rest+"<!doctype html>")))
+				return at == withDoctype
+			}
+			if ok && (at > len("\ufeff") || isCertain("") && isCertain("!-->")) {
 				return at, true
 			}
 		}
