@@ -65,7 +65,10 @@ func (s *handler) nearNames(r *http.Request) (near []link) {
 		up = "../"
 	}
 	for _, c := range candidates {
-		if e, ok := s.entry(dir, c.name); ok && len(near) < maxNear {
+		if len(near) == maxNear {
+			break
+		}
+		if e, ok := s.entry(dir, c.name); ok {
 			e.Href = template.URL(up) + e.Href
 			near = append(near, e.link)
 		}
@@ -81,8 +84,12 @@ func nearness(wanted, name string) int {
 	if a == "" || len(a) > 64 || len(b) > 64 {
 		return -1
 	}
+	limit := max(1, len(a)/3)
+	if max(len(a)-len(b), len(b)-len(a)) > limit {
+		return -1
+	}
 	n := distance(a, b)
-	if n > max(1, len(a)/3) {
+	if n > limit {
 		return -1
 	}
 	if !strings.EqualFold(path.Ext(wanted), path.Ext(name)) {
@@ -94,13 +101,18 @@ func nearness(wanted, name string) int {
 // distance is the number of bytes to be added, removed or replaced between two texts, or
 // swapped with their neighbour.
 func distance(a, b string) int {
-	var before []int
-	last := make([]int, len(b)+1)
+	// What both begin or end with is not compared: the names of a directory may be of a kind.
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for a != "" && b != "" && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
 		row[0] = i
 		for j := 1; j <= len(b); j++ {
 			differ := 1
@@ -112,7 +124,7 @@ func distance(a, b string) int {
 				row[j] = min(row[j], before[j-2]+1)
 			}
 		}
-		before, last = last, row
+		before, last, row = last, row, before
 	}
 	return last[len(b)]
 }

@@ -50,6 +50,24 @@ func TestNearNames(t *testing.T) {
 	}
 }
 
+// In a large directory of names of one kind not each of them is opened, nor compared at length.
+func TestNearNamesInALargeDirectory(t *testing.T) {
+	root := t.TempDir()
+	for i := range maxNearEntries {
+		check(t, os.WriteFile(fmt.Sprintf("%s/photograph-of-the-holidays-%04d.jpg", root, i), nil, 0o644))
+	}
+	run := serve(t, Options{Root: root})
+	ask := func() {
+		_, body := run.get(t, "GET", "/photograph-of-the-holidays-123.jpg", "Accept", "text/html")
+		if !strings.Contains(body, `"./photograph-of-the-holidays-0123.jpg"`) {
+			t.Error("the nearest name is not there")
+		}
+	}
+	if n := testing.AllocsPerRun(1, ask) / maxNearEntries; n > 10 {
+		t.Errorf("%.0f allocations for each name", n)
+	}
+}
+
 // A list of a large directory comes in pages, and has a filter.
 func TestLargeListing(t *testing.T) {
 	root := t.TempDir()
