@@ -25,6 +25,7 @@ func TestClient(t *testing.T) {
 		{"a page never shows itself without its styles", testNoFlash},
 		{"overlapping saves of an imported sheet end in the last", testImport},
 		{"an imported sheet is loaded again wherever it is imported", testImports},
+		{"a sheet that cannot be renewed in place hinders no other", testNotRenewed},
 		{"what is in a shadow root is swapped as well", testShadow},
 		{"a sheet that a script constructs reloads the page", testAdopted},
 		{"what nobody uses disturbs nobody", testUnused},
@@ -212,6 +213,27 @@ func testImports(t *testing.T, browser browser) {
 	p.edit(site, "deep/part.css", rule("deep", 5), all, "12235")
 	p.shows("document.styleSheets.length", "2")
 	p.sameLoads(1)
+}
+
+func testNotRenewed(t *testing.T, browser browser) {
+	site, p := openSite(t, browser, map[string]string{
+		"index.html": document("<p>text"),
+		"style.css":  "@import 'part.css';",
+		"part.css":   paint(1),
+	})
+	p.uses("/style.css", "/part.css")
+	p.allowErrors("https://")
+	write(t, site, map[string]string{"style.css": `@import "https://";`}) // half an address, say
+	time.Sleep(quietTime)
+	p.edit(site, "style.css", "@import 'part.css'; p { color: "+rgb(2)+" }", color, rgb(2))
+	p.sameLoads(1)
+
+	// A script that removes the rule meanwhile.
+	write(t, site, map[string]string{"style.css": "@import 'part.css'; i { z-index: 1 }"})
+	p.shows(color, rgb(1))
+	p.do(`new MutationObserver(() => { for (const sheet of document.styleSheets) if (sheet.cssRules[1]) sheet.deleteRule(0); }).observe(document.documentElement, { childList: true })`)
+	p.edit(site, "part.css", paint(3), color, rgb(3))
+	p.sameLoads(2)
 }
 
 func testAdopted(t *testing.T, browser browser) {

@@ -31,8 +31,8 @@
 
   const { host, port, path, https } = Object.fromEntries(src.searchParams);
   const { pathname, search } = new URL(path || "livereload", home);
-  const where = (host || src.hostname) + ":" + (+port || src.port); // a blank port is the script's
-  const server = new URL((https === "1" ? "wss:" : src.protocol.replace("http", "ws")) + "//" + where + pathname + search).href;
+  // A blank port is the script's.
+  const server = new URL((https === "1" ? "wss:" : src.protocol.replace("http", "ws")) + "//" + (host || src.hostname) + ":" + (+port || src.port) + pathname + search).href;
 
   /** A URL's path as both sides write it: each byte but A-Z a-z 0-9 - . _ ~ / as %XX. @param {string} path */
   const canonical = path => escape(unescape(path)).replace(/[@*+]|%7E/g, s => (s[1] ? "~" : "%" + s.charCodeAt(0).toString(16).toUpperCase()));
@@ -377,7 +377,7 @@
     busy = true;
     while (changed[0] && !due) {
       stamp = Date.now();
-      await renew(changed.splice(0));
+      await renew(changed.splice(0)).catch(() => (due = true)); // the page may be changing itself
     }
     busy = false;
     if (!due || document.hidden) return;
@@ -437,16 +437,16 @@
    */
   async function renewImports(sheet) {
     const done = rulesOf(sheet).map(async rule => {
-      if (!rule.href) return true;
       const url = resolve(rule.href, sheet.href || document.baseURI);
-      const last = Math.max(...[...renewed].map(([file, when]) => (url && means(url, file) ? when : 0)));
+      if (!url) return true;
+      const last = Math.max(...[...renewed].map(([file, when]) => (means(url, file) ? when : 0)));
       if (last > +(new URL(url).searchParams.get("livereload") || 0)) {
         const link = make("link", { rel: "stylesheet", href: fresh(url), media: "not all", nonce: tag.nonce });
         document.documentElement.append(link);
         const there = await loads(link);
         link.remove();
         if (!there) return false;
-        const place = [...sheet.cssRules].indexOf(rule);
+        const place = rulesOf(sheet).indexOf(rule);
         sheet.deleteRule(place);
         sheet.insertRule(rule.cssText.replace(/url\((["']?).*?\1\)/, `url("${link.href}")`), place);
         rule = sheet.cssRules[place];
