@@ -26,6 +26,7 @@ func TestClient(t *testing.T) {
 		{"overlapping saves of an imported sheet end in the last", testImport},
 		{"an imported sheet is loaded again wherever it is imported", testImports},
 		{"a sheet that cannot be renewed in place hinders no other", testNotRenewed},
+		{"files are renewed in place beside thousands of another origin", testManyElsewhere},
 		{"what is in a shadow root is swapped as well", testShadow},
 		{"a sheet that a script constructs reloads the page", testAdopted},
 		{"what nobody uses disturbs nobody", testUnused},
@@ -234,6 +235,21 @@ func testNotRenewed(t *testing.T, browser browser) {
 	p.do(`new MutationObserver(() => { for (const sheet of document.styleSheets) if (sheet.cssRules[1]) sheet.deleteRule(0); }).observe(document.documentElement, { childList: true })`)
 	p.edit(site, "part.css", paint(3), color, rgb(3))
 	p.sameLoads(2)
+}
+
+func testManyElsewhere(t *testing.T, browser browser) {
+	site, p := openSite(t, browser, map[string]string{
+		"index.html": document(`<p>text<script>
+			document.currentScript.style = "--tiles: " + Array.from({ length: 10000 }, (_, i) => "url(http://tiles.test/" + i + ")")</script>`),
+		"style.css": paint(1),
+		"late.css":  paint(1),
+	})
+	p.uses("/style.css")
+	time.Sleep(time.Second)
+	p.do(`document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: "/late.css" }))`)
+	p.uses("/late.css")
+	p.edit(site, "late.css", paint(2), color, rgb(2))
+	p.sameLoads(1)
 }
 
 func testAdopted(t *testing.T, browser browser) {

@@ -246,7 +246,7 @@
   /** @type {(url: string, byScript?: boolean, began?: number) => void} */
   function keep(url, byScript = false, began = performance.now()) {
     url = plain(url);
-    if (!/^(http|file)/.test(url) || url === ownURL || used.size > 9999) return;
+    if (!/^(http|file)/.test(url) || url === ownURL || used.size > (pathOf(url) ? 2e4 : 9999)) return;
     if (!used.has(url)) {
       tellSoon();
       untoldSince = Math.min(untoldSince, began);
@@ -451,12 +451,15 @@
         sheet.insertRule(rule.cssText.replace(/url\((["']?).*?\1\)/, `url("${link.href}")`), place);
         rule = sheet.cssRules[place];
         // Until it is there, if its conditions let it load.
-        for (let tries = 50; tries && !rulesOf(rule.styleSheet)[0]; tries--) await new Promise(resolve => setTimeout(resolve, 20));
+        for (let tries = 50; tries && !rulesOf(rule.styleSheet)[0]; tries--) await pause(20);
       }
       return renewImports(rule.styleSheet);
     });
     return (await Promise.all(done)).every(Boolean);
   }
+
+  /** @param {number} ms @returns {Promise<any>} */
+  const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
 
   /** Whether an element loads. @param {HTMLElement} element */
   function loads(element) {
@@ -478,7 +481,7 @@
 
   /** Whether a promise is kept; where that takes too long, a reload is due. @param {Promise<any>} promise */
   async function inTime(promise) {
-    const kept = await Promise.race([promise.then(() => true, () => false), new Promise(resolve => setTimeout(resolve, 9999))]);
+    const kept = await Promise.race([promise.then(() => true, () => false), pause(9999)]);
     due ||= kept === undefined;
     return kept;
   }
