@@ -333,7 +333,7 @@ func (s *sources) noteDeath(took time.Duration) {
 	if took >= longestBackoff {
 		s.deaths = 0
 	}
-	wait := min(max(0, c.Backoff)<<s.deaths, longestBackoff)
+	wait := min(max(0, min(c.Backoff, longestBackoff))<<s.deaths, longestBackoff)
 	s.deaths = min(s.deaths+1, 20)
 	if s.again != nil {
 		s.again.Stop()

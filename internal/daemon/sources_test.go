@@ -121,6 +121,21 @@ func TestStartAfterDeaths(t *testing.T) {
 	})
 }
 
+// However long the backoff is, a program that dies all the time is not started again at once.
+func TestLongBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c, starts := testSources(t, job.BuildLines{})
+		c.Backoff = 3 * time.Hour
+		for range 21 {
+			s.noteDeath(0)
+		}
+		time.Sleep(longestBackoff - time.Second)
+		if got := starts(); len(got) > 0 {
+			t.Errorf("started after %v, want %v", got, longestBackoff)
+		}
+	})
+}
+
 // A program is started again also when it has ended in its first build, or when it was not
 // there as it was started again, as while npm installs it. No source has changed meanwhile.
 func TestStartAfterTheFirstBuild(t *testing.T) {
