@@ -45,9 +45,9 @@ const (
 	dialTimeout   = 5 * time.Second
 	answerTimeout = 2 * time.Minute // for the header of an answer
 
-	// A connection is idle for less time than Node.js lets it be, which is five seconds.
-	// What is sent just as the upstream closes it would be lost.
-	upstreamIdle = 2 * time.Second
+	// A connection is idle for less time than applications let it be: Node.js five seconds,
+	// Gunicorn two. What is sent just as the upstream closes it would be lost.
+	upstreamIdle = time.Second
 )
 
 // An upstream is a server that requests are handed on to.

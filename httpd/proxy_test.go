@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -187,6 +188,35 @@ func TestAddressesFromAUnixSocket(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
+}
+
+// A request is not sent on a connection that the application is about to close, as Gunicorn
+// does after two seconds: one that changes something may not be sent again.
+func TestUpstreamThatClosesIdleConnections(t *testing.T) {
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	var conns sync.WaitGroup
+	t.Cleanup(conns.Wait)
+	t.Cleanup(func() { ln.Close() })
+	conns.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				if _, err := http.ReadRequest(r); err == nil {
+					io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+				_, _ = r.Peek(1) // what comes now is too late
+			})
+		}
+	})
+	run := serve(t, Options{Proxies: []Proxy{{"/", ln.Addr().String()}}})
+	run.status(t, 200, "POST", "/")
+	time.Sleep(1800 * time.Millisecond)
+	run.status(t, 200, "POST", "/")
 }
 
 func TestRedirectsOfAnUpstream(t *testing.T) {
