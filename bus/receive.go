@@ -167,10 +167,11 @@ func (r *root) openConsumer(ctx context.Context, stream jetstream.Stream) (jetst
 	case r.next != 0:
 		cfg.OptStartSeq = r.next
 	default:
-		if state.FirstSeq > 1 && state.FirstTime.After(r.began) {
+		began := r.beganBy(info.TimeStamp)
+		if state.FirstSeq > 1 && state.FirstTime.After(began) {
 			r.lose(r.began)
 		}
-		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &r.began
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &began
 	}
 	consumer, err := stream.CreateConsumer(ctx, cfg)
 	if err != nil {
@@ -184,6 +185,15 @@ func (r *root) openConsumer(ctx context.Context, stream jetstream.Stream) (jetst
 		r.next = state.LastSeq + 1
 	}
 	return consumer, nil
+}
+
+// beganBy returns when this machine began by the clock of the server, as the times in the stream
+// are. It is now there.
+func (r *root) beganBy(now time.Time) time.Time {
+	if now.IsZero() { // an old server does not say
+		return r.began
+	}
+	return now.Add(-time.Since(r.began))
 }
 
 // lose puts into the queue that changes were lost since a time.

@@ -240,6 +240,25 @@ func TestLossIsComparedByTheNextSession(t *testing.T) {
 	rt.want()
 }
 
+// What is in the stream since this machine began is told by the clock of the server: a machine
+// whose own is ahead would leave out what came before the first connection.
+func TestBeganByTheServersClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newReceiverTest(t)
+		began := rt.began
+		time.Sleep(time.Second)
+		for _, ahead := range []time.Duration{0, time.Hour, -time.Hour} {
+			server := began.Add(-ahead)
+			if got := rt.beganBy(server.Add(time.Second)); !got.Equal(server) {
+				t.Errorf("by a clock that is behind by %v it began at %v, want %v", ahead, got, server)
+			}
+		}
+		if got := rt.beganBy(time.Time{}); !got.Equal(began) {
+			t.Errorf("by its own clock it began at %v, want %v", got, began)
+		}
+	})
+}
+
 // What has come is kept while the root cannot be opened although it is there.
 func TestDeliverWithoutDescriptors(t *testing.T) {
 	rt := newReceiverTest(t)
