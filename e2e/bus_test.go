@@ -687,3 +687,38 @@ shell = 'echo "got $(cat "$EXECLOGD_PATH")"'
 	a.says(t, "got one", 1)
 	b.says(t, "got one", 1)
 }
+
+// So is what a site ignores, and a route of a directory in it is for.
+func TestSharedRootOfSiteWithRouteInside(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	files := t.TempDir()
+	write(t, files, map[string]string{"index.html": document("<p>zero"), "a/.data/b/old.txt": ""})
+	machine := func(site string) *daemon {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"execlogd.toml": fmt.Sprintf(`
+[bus]
+url = %q
+[server]
+root = %q
+port = 0
+shared = true
+[[route]]
+name = "data"
+root = %q
+match = "*.txt"
+shell = 'echo "got $(cat "$EXECLOGD_PATH")"'
+`, nats.url(), site, filepath.Join(site, "a/.data"))})
+		d, err := startDaemon(t, dir, "-config", "execlogd.toml", "-log-format", "text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	siteA, siteB := mountRemote(t, files), mountRemote(t, files)
+	a, b := machine(siteA), machine(siteB)
+	awaitShared(t, a, b)
+	write(t, siteA, map[string]string{"a/.data/b/new.txt": "one"})
+	a.says(t, "got one", 1)
+	b.says(t, "got one", 1)
+}

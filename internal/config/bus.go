@@ -75,13 +75,16 @@ func (b *Bus) Options() bus.Options {
 type SharedRoot struct {
 	Name    string // by which other machines know it
 	Root    string
-	Ignored []Ignored // by the pages and routes of the root; what all of them ignore is not shared
+	Ignored []Ignored // by the pages and routes for anything in it; what all of them ignore is not shared
 
 	table KeyPath // of what has it
 }
 
-// Ignored is what pages or a route ignore, as in router.Route.
-type Ignored struct{ Hidden, Ignore []string }
+// Ignored is what pages or a route ignore of their root, as in router.Route.
+type Ignored struct {
+	Root           string
+	Hidden, Ignore []string
+}
 
 // SharedRoots returns the roots of pages and of routes that are shared, each once.
 func (cfg *Config) SharedRoots() (all []SharedRoot) {
@@ -101,15 +104,20 @@ func (cfg *Config) SharedRoots() (all []SharedRoot) {
 	}
 	for i := range all {
 		r := &all[i]
+		note := func(o Ignored) {
+			_, below := Below(r.Root, o.Root)
+			_, above := Below(o.Root, r.Root)
+			if below || above { // the whole of it, or a part
+				r.Ignored = append(r.Ignored, o)
+			}
+		}
 		for _, site := range cfg.AllSites() {
-			if site.Reloads() && site.Root == r.Root {
-				r.Ignored = append(r.Ignored, Ignored{site.Hidden, site.Ignore})
+			if site.Reloads() {
+				note(Ignored{site.Root, site.Hidden, site.Ignore})
 			}
 		}
 		for _, c := range cfg.Routes {
-			if c.Root == r.Root {
-				r.Ignored = append(r.Ignored, Ignored{c.Hidden, c.Ignore})
-			}
+			note(Ignored{c.Root, c.Hidden, c.Ignore})
 		}
 	}
 	return all

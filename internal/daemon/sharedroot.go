@@ -41,9 +41,11 @@ type liveness struct {
 func (d *daemon) newSharedRoot(r config.SharedRoot) (*sharedRoot, error) {
 	s := &sharedRoot{d: d, root: r.Root, lives: make(chan liveness, 1)}
 	var routes []router.Route
+	roots := map[string]bool{}
 	for i, ignored := range r.Ignored {
+		roots[ignored.Root] = true
 		routes = append(routes, router.Route{
-			Name: fmt.Sprint("shared", i), Ignore: ignored.Ignore, Hidden: ignored.Hidden,
+			Name: fmt.Sprint("shared", i), Roots: []string{ignored.Root}, Ignore: ignored.Ignore, Hidden: ignored.Hidden,
 			Callback: func(context.Context, []inotify.Event) error { return nil },
 		})
 	}
@@ -51,7 +53,18 @@ func (d *daemon) newSharedRoot(r config.SharedRoot) (*sharedRoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.skip = func(path string) bool { return ignored.SkipDir("", path) }
+	s.skip = func(path string) bool {
+		name := filepath.Join(r.Root, path)
+		for root := range roots {
+			if _, leads := config.Below(name, root); leads {
+				return false
+			}
+			if rel, ok := config.Below(root, name); ok && !ignored.SkipDir(root, rel) {
+				return false
+			}
+		}
+		return true
+	}
 	s.key = fmt.Sprintf("shared %q", r.Ignored)
 
 	return s, nil
