@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -394,6 +397,65 @@ func TestRelay(t *testing.T) {
 	if strings.Count(d.stderr.String(), "root is polled") != polled {
 		t.Errorf("the root was polled\n%s", d.stderr)
 	}
+}
+
+// A slowNode is a file or directory on a slow file server.
+type slowNode struct {
+	fs.LoopbackNode
+	pause *atomic.Int64 // before a name is looked up, in ns
+}
+
+func (n *slowNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	time.Sleep(time.Duration(n.pause.Load()))
+	return n.LoopbackNode.Lookup(ctx, name, out)
+}
+
+// The comparison with which polling begins comes to its end, although a relay that is heard
+// again meanwhile ends the polling: nobody tells of what has changed before.
+func TestRelayDuringComparison(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	nats := startNATS(t)
+	files, site := t.TempDir(), t.TempDir()
+	write(t, files, map[string]string{"z/index.html": document("<p>zero")})
+	for i := range 45 {
+		write(t, files, map[string]string{fmt.Sprintf("%d/file", i): ""})
+	}
+	var pause atomic.Int64
+	root := &fs.LoopbackRoot{Path: files}
+	root.NewNode = func(data *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
+		return &slowNode{fs.LoopbackNode{RootData: data}, &pause}
+	}
+	root.RootNode = root.NewNode(root, nil, "", nil)
+	cached := 100 * time.Millisecond
+	server, err := fs.Mount(site, root.RootNode, &fs.Options{
+		EntryTimeout: &cached, AttrTimeout: &cached,
+		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "remote", DisableXAttrs: true},
+	})
+	if err != nil {
+		t.Skip("a mount by FUSE is needed:", err)
+	}
+	t.Cleanup(func() {
+		if err := server.Unmount(); err != nil {
+			t.Error(err)
+		}
+		server.Wait()
+	})
+
+	d := share(t, site, nats.url())
+	page := sharePage(t, d, "/z/index.html")
+	write(t, files, map[string]string{"z/index.html": document("<p>one")})
+	pause.Store(int64(50 * time.Millisecond))
+	d.says(t, "root is polled", 1)
+	r, err := launch(t, files, "relay", "-root", files, "-bus", nats.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.says(t, "bus is connected", 1)
+	wantReload(t, page, "/z/index.html")
+	pause.Store(0)
 }
 
 // A root may be on a file system of another machine that is mounted when the daemon runs.

@@ -164,9 +164,14 @@ func (s *sharedRoot) pollWhenSilent(ctx context.Context) {
 // has changed since a time.
 func (s *sharedRoot) poll(ctx context.Context, since time.Time) (stop func()) {
 	d := s.d
+	stopped := ctx.Done()
 	ctx, cancel := context.WithCancel(ctx)
+	var round time.Duration // how long it takes to look at everything, about
+	compared := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() {
+		end := sync.OnceFunc(func() { close(compared) })
+		defer end()
 		w, err := inotify.New(inotify.Options{Scanning: func(int) error { return ctx.Err() }})
 		if err == nil {
 			defer w.Close()
@@ -178,7 +183,10 @@ func (s *sharedRoot) poll(ctx context.Context, since time.Time) (stop func()) {
 		}
 		if err == nil {
 			d.log.Info("root is polled, as no other machine tells of its changes", "root", s.root)
+			began := time.Now()
 			s.bus.Compare(ctx, s.root, since)
+			round = time.Since(began)
+			end()
 			err = w.Run(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -186,6 +194,16 @@ func (s *sharedRoot) poll(ctx context.Context, since time.Time) (stop func()) {
 		}
 	})
 	return func() {
+		// What has changed before others could tell of it is found by the comparison, or by the
+		// next round of the polling, before which one may be under way.
+		select {
+		case <-compared:
+			select {
+			case <-time.After(2 * round):
+			case <-stopped:
+			}
+		case <-stopped:
+		}
 		cancel()
 		running.Wait()
 		d.log.Info("root is not polled any more", "root", s.root)
