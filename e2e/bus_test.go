@@ -399,6 +399,23 @@ func TestRelay(t *testing.T) {
 	}
 }
 
+// What another machine changes right after this one is found by polling.
+func TestBusAwayWhileTwoChangeAFile(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	nats.stop()
+	files := t.TempDir()
+	write(t, files, map[string]string{"index.html": document("<p>zero")})
+	site := mountRemote(t, files)
+	d := share(t, site, nats.url())
+	d.says(t, "root is polled", 1)
+	page := sharePage(t, d, "/")
+	save(t, site, "index.html", document("<p>own"))
+	wantReload(t, page, "/index.html")
+	save(t, files, "index.html", document("<p>of another"))
+	wantReload(t, page, "/index.html")
+}
+
 // A slowNode is a file or directory on a slow file server.
 type slowNode struct {
 	fs.LoopbackNode

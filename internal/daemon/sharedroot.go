@@ -26,8 +26,9 @@ type sharedRoot struct {
 	skip func(path string) bool // what is ignored of the root, and not shared
 	key  string                 // stands for skip
 
-	remote atomic.Bool   // the root was on a remote file system
-	lives  chan liveness // holds the last
+	remote  atomic.Bool   // the root was on a remote file system
+	lives   chan liveness // holds the last
+	polling atomic.Bool
 }
 
 // A liveness is whether changes of others come, and otherwise since when they may be
@@ -110,6 +111,9 @@ func (s *sharedRoot) watch(g *router.Group, wait bool) error {
 				}
 			}
 			s.bus.Publish(s.root, told)
+			if s.polling.Load() {
+				s.bus.News(s.root, nil) // it looks at them before others change the same files
+			}
 		},
 	})
 	if _, isLimit := errors.AsType[*inotify.LimitError](err); isLimit {
@@ -151,6 +155,7 @@ func (s *sharedRoot) pollWhenSilent(ctx context.Context) {
 			}
 			stop()
 			stop, polls = func() {}, !polls
+			s.polling.Store(polls)
 			if polls {
 				stop = s.poll(ctx, now.since)
 			}
