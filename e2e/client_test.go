@@ -27,6 +27,7 @@ func TestClient(t *testing.T) {
 		{"an imported sheet is loaded again wherever it is imported", testImports},
 		{"a sheet that cannot be renewed in place hinders no other", testNotRenewed},
 		{"files are renewed in place beside thousands of another origin", testManyElsewhere},
+		{"elements whose properties are others than those of HTML hinder nothing", testOtherProperties},
 		{"what is in a shadow root is swapped as well", testShadow},
 		{"a sheet that a script constructs reloads the page", testAdopted},
 		{"what nobody uses disturbs nobody", testUnused},
@@ -250,6 +251,19 @@ func testManyElsewhere(t *testing.T, browser browser) {
 	p.uses("/late.css")
 	p.edit(site, "late.css", paint(2), color, rgb(2))
 	p.sameLoads(1)
+}
+
+func testOtherProperties(t *testing.T, browser browser) {
+	for _, body := range []string{
+		`<form style="margin: 0"><select name="style"></select></form>`, // in a form its fields are properties
+		`<form><input name="matches"></form>`,
+		`<own-map style="map.json"></own-map><script>customElements.define("own-map", class extends HTMLElement { get style() { return "map.json" } })</script>`,
+		`<own-image src="a.png"></own-image><script>document.querySelector("own-image").srcset = [{ width: 1 }]</script>`,
+	} {
+		site, p := openSite(t, browser, map[string]string{"index.html": document("<p>text" + body), "style.css": paint(1)})
+		p.edit(site, "style.css", paint(2), color, rgb(2))
+		p.sameLoads(1)
+	}
 }
 
 func testAdopted(t *testing.T, browser browser) {

@@ -38,7 +38,7 @@
   const canonical = path => escape(unescape(path)).replace(/[@*+]|%7E/g, s => (s[1] ? "~" : "%" + s.charCodeAt(0).toString(16).toUpperCase()));
 
   /** A whole URL without query and fragment. @param {string} url */
-  const plain = url => url.split(/[?#]/, 1)[0];
+  const plain = url => url.split(/[?#]/)[0];
 
   /** The canonical path of a whole URL, "" for one that is not of the site. @param {string} url */
   const pathOf = url => (url.startsWith(home) ? canonical(plain(url).slice(home.length - 1)) : "");
@@ -237,7 +237,7 @@
   /**
    * Every URL that the page loaded or refers to, without query and fragment,
    * and whether a script loaded it.
-   * @type {Map<string, boolean>}
+   * @type {Map<string, boolean | undefined>}
    */
   const used = new Map();
   let scanTimer = 0;
@@ -246,12 +246,12 @@
   /** @type {(url: string, byScript?: boolean, began?: number) => void} */
   function keep(url, byScript = false, began = performance.now()) {
     url = plain(url);
-    if (!/^(http|file)/.test(url) || url === ownURL || used.size > (pathOf(url) ? 2e4 : 9999)) return;
+    if (!/^(http|file)/.test(url) || url === ownURL || used.size > (pathOf(url) ? 2e4 : 1e4)) return;
     if (!used.has(url)) {
       tellSoon();
       untoldSince = Math.min(untoldSince, began);
     }
-    used.set(url, byScript || !!used.get(url));
+    used.set(url, byScript || used.get(url));
   }
 
   const tellSoon = () => (scanTimer ||= setTimeout(tellUses, 200));
@@ -262,7 +262,7 @@
     watch();
     for (const { url } of refsIn(document)) keep(url);
     const paths = [...new Set([...used.keys()].map(pathOf))].filter(Boolean);
-    const uses = JSON.stringify(paths).length < 60000 ? paths : undefined;
+    const uses = JSON.stringify(paths).length < 6e4 ? paths : undefined;
     const count = uses ? paths.length : 0;
     if (command === "info" || count < toldUses) tell("info", uses);
     else if (count > toldUses && agreed) say({ command, uses: paths.slice(toldUses), age: 2000 + Math.round(performance.now() - untoldSince) });
@@ -301,7 +301,8 @@
   /** All references in a document or shadow root. @type {(root: any) => Generator<Reference>} */
   function* refsIn(root) {
     const base = root.baseURI;
-    for (const e of root.querySelectorAll("*")) {
+    // In a form its fields are properties, and custom elements have others of their own.
+    for (const e of root.querySelectorAll(":not(form)")) {
       if (e.shadowRoot) yield* refsIn(e.shadowRoot);
       if (e.hasAttribute("style")) yield* inStyle(e.style, base);
       if (e.matches("link[rel~=stylesheet i]")) yield { url: e.href, owner: e };
@@ -310,7 +311,7 @@
       for (const name of ["src", "href", "xlink:href", "data", "poster"]) {
         yield { url: resolve(e.getAttribute(name), base), renew: url => e.setAttribute(name, url) };
       }
-      for (const [text] of (e.srcset || "").matchAll(candidates)) {
+      for (const [text] of e.srcset?.matchAll?.(candidates) || []) {
         yield { url: resolve(text, base), renew: url => (e.srcset = e.srcset.replace(candidates, (/** @type {string} */ s) => (s === text ? url : s))) };
       }
     }
@@ -348,7 +349,7 @@
 
   /** @type {(style: CSSStyleDeclaration, base: string) => Generator<Reference>} */
   function* inStyle(style, base) {
-    for (const [text, , url] of style.cssText.matchAll(/url\((["']?)(.*?)\1\)/g)) {
+    for (const [text, , url] of style?.cssText?.matchAll(/url\((["']?)(.*?)\1\)/g) || []) {
       yield { url: resolve(url, base), renew: url => (style.cssText = style.cssText.replaceAll(text, `url("${url}")`)) };
     }
   }
@@ -455,7 +456,7 @@
       }
       return renewImports(rule.styleSheet);
     });
-    return (await Promise.all(done)).every(Boolean);
+    return (await Promise.all(done)).every(x => x);
   }
 
   /** @param {number} ms @returns {Promise<any>} */
