@@ -68,10 +68,12 @@ func TestCheckLooksAtRuleFiles(t *testing.T) {
 
 func TestCheckReportsAMistakeOnce(t *testing.T) {
 	for text, want := range map[string]string{
-		"[[route]]\nname = 'a b'\nrun = ['sh']\n":               `x.toml:2:8: name is "a b": want one word without ", = and what does not print, and not "reload" or "names", as in "build"` + "\n",
-		"[[route]]\nname = 'a'\nrun = ['sh']\nshell = 'true'\n": `x.toml:4:9: route "a" has both run and shell: keep one of them` + "\n",
-		"\ufeff[[route]]\nname = 'a'\nrun = ['sh']\n":           "x.toml is right: 1 route\n",
-		"\ufeff[[rout]]\r\nname = 'a'\r\nrun = ['sh']\r\n":      `x.toml:1:3: unknown key "rout": is route meant?` + "\n",
+		"[[route]]\nname = 'a b'\nrun = ['sh']\n":                             `x.toml:2:8: name is "a b": want one word without ", = and what does not print, and not "reload" or "names", as in "build"` + "\n",
+		"[[route]]\nname = 'a'\nrun = ['sh']\nshell = 'true'\n":               `x.toml:4:9: route "a" has both run and shell: keep one of them` + "\n",
+		"[[route]]\nname = 'a'\nrun = ['sh']\nservice = true\nleave = true\n": `x.toml:5:9: route "a" has leave, which is for commands that end: a service is started again with nothing left of it` + "\n",
+		"[[route]]\nname = 'a'\nbuilder = 'hugo'\nrun = ['sh']\ndir = 'no'\n": `x.toml:5:7: dir "no" does not exist: create it, or name another` + "\n",
+		"\ufeff[[route]]\nname = 'a'\nrun = ['sh']\n":                         "x.toml is right: 1 route\n",
+		"\ufeff[[rout]]\r\nname = 'a'\r\nrun = ['sh']\r\n":                    `x.toml:1:3: unknown key "rout": is route meant?` + "\n",
 	} {
 		if out, _ := checking(t, text); out != want {
 			t.Errorf("%q\n got %q\nwant %q", text, out, want)

@@ -40,10 +40,12 @@ func (cfg *Config) Check(r *Report) (routes []*Route) {
 		}
 		r.checkPatterns(c.patterns(), c.Root)
 
-		hasRoot := c.Root == exists || r.check(c.At("root"), CheckRootOrFile("root", c.Root, "name another, or add wait = true", c.Wait))
+		// The root of a builder is its dir, unless it has another.
+		hasRoot := c.Root == exists || c.IsBuilder && c.Root == c.Service.Dir || r.check(c.At("root"), CheckRootOrFile("root", c.Root, "name another, or add wait = true", c.Wait))
 		hasDir := c.Service.Dir == exists || r.check(c.At("dir"), CheckDir("dir", c.Service.Dir, "name another"))
 		oneCommand := len(c.Service.Argv) == 0 || c.Service.Shell == ""
-		if hasRoot && hasDir && c.Name != "" && oneCommand {
+		leaves := c.IsService && len(c.Service.Leave) > 0
+		if hasRoot && hasDir && c.Name != "" && oneCommand && !leaves {
 			routes = append(routes, c)
 		}
 	}
