@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -99,6 +100,17 @@ func (r *root) receive(ctx context.Context, conn *nats.Conn, stream jetstream.St
 	}
 
 	r.beat(conn, true)
+	// Not by this goroutine alone: a comparison may take long, and others would take this machine
+	// for one that has gone.
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	beating.Go(func() {
+		for sleep(ctx, beatInterval) == nil {
+			r.beat(conn, false)
+		}
+	})
 	beat := time.NewTicker(beatInterval)
 	defer beat.Stop()
 	look := time.NewTimer(0) // at the head of the queue, which may be from the last session
@@ -125,7 +137,6 @@ func (r *root) receive(ctx context.Context, conn *nats.Conn, stream jetstream.St
 				r.beat(conn, false)
 			}
 		case <-beat.C:
-			r.beat(conn, false)
 			if len(r.queue) == 0 {
 				r.complete = time.Now().Add(-silence) // the connection may be lost, and nobody know yet
 			}

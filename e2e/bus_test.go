@@ -427,27 +427,21 @@ func (n *slowNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	return n.LoopbackNode.Lookup(ctx, name, out)
 }
 
-// The comparison with which polling begins comes to its end, although a relay that is heard
-// again meanwhile ends the polling: nobody tells of what has changed before.
-func TestRelayDuringComparison(t *testing.T) {
-	t.Parallel()
+func (n *slowNode) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &slowNode{fs.LoopbackNode{RootData: n.RootData}, n.pause}
+}
+
+// mountSlow mounts a directory of a file server, which is slow once a pause is stored.
+func mountSlow(t testing.TB, dir string) (site string, pause *atomic.Int64) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount")
 	}
-	nats := startNATS(t)
-	files, site := t.TempDir(), t.TempDir()
-	write(t, files, map[string]string{"z/index.html": document("<p>zero")})
-	for i := range 45 {
-		write(t, files, map[string]string{fmt.Sprintf("%d/file", i): ""})
-	}
-	var pause atomic.Int64
-	root := &fs.LoopbackRoot{Path: files}
-	root.NewNode = func(data *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &slowNode{fs.LoopbackNode{RootData: data}, &pause}
-	}
-	root.RootNode = root.NewNode(root, nil, "", nil)
+	site, pause = t.TempDir(), new(atomic.Int64)
+	root := &slowNode{fs.LoopbackNode{RootData: &fs.LoopbackRoot{Path: dir}}, pause}
+	root.RootData.RootNode = root
 	cached := 100 * time.Millisecond
-	server, err := fs.Mount(site, root.RootNode, &fs.Options{
+	server, err := fs.Mount(site, root, &fs.Options{
 		EntryTimeout: &cached, AttrTimeout: &cached,
 		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "remote", DisableXAttrs: true},
 	})
@@ -460,7 +454,20 @@ func TestRelayDuringComparison(t *testing.T) {
 		}
 		server.Wait()
 	})
+	return site, pause
+}
 
+// The comparison with which polling begins comes to its end, although a relay that is heard
+// again meanwhile ends the polling: nobody tells of what has changed before.
+func TestRelayDuringComparison(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	files := t.TempDir()
+	write(t, files, map[string]string{"z/index.html": document("<p>zero")})
+	for i := range 45 {
+		write(t, files, map[string]string{fmt.Sprintf("%d/file", i): ""})
+	}
+	site, pause := mountSlow(t, files)
 	d := share(t, site, nats.url())
 	page := sharePage(t, d, "/z/index.html")
 	write(t, files, map[string]string{"z/index.html": document("<p>one")})
@@ -472,6 +479,42 @@ func TestRelayDuringComparison(t *testing.T) {
 	}
 	r.says(t, "bus is connected", 1)
 	wantReload(t, page, "/z/index.html")
+	pause.Store(0)
+}
+
+// A machine is heard also while it looks for what has changed.
+func TestBeatsDuringComparison(t *testing.T) {
+	t.Parallel()
+	server := startNATS(t)
+	files := t.TempDir()
+	write(t, files, map[string]string{"index.html": document("<p>")})
+	for i := range 45 {
+		write(t, files, map[string]string{fmt.Sprintf("%d/file", i): ""})
+	}
+	site, pause := mountSlow(t, files)
+	d := share(t, site, server.url())
+	d.says(t, "bus is connected", 1)
+	conn, err := nats.Connect(server.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	beats, err := conn.SubscribeSync("execlogd.default.alive.site.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pause.Store(int64(100 * time.Millisecond))
+	lost := fmt.Appendf(nil, `{"v":1,"m":"other","n":1,"l":%d}`, time.Now().UnixMilli())
+	if err := conn.Publish("execlogd.default.changes.site.other", lost); err != nil {
+		t.Fatal(err)
+	}
+	d.says(t, "events were lost, and everything is compared", 1)
+	began := time.Now()
+	for time.Since(began) < 8*time.Second {
+		if _, err := beats.NextMsg(4 * time.Second); err != nil {
+			t.Fatalf("nothing was heard for 4 s: %v", err)
+		}
+	}
 	pause.Store(0)
 }
 
