@@ -39,7 +39,7 @@ func launchChromium() (fresh func(*testing.T) browser, end func(), err error) {
 		chromedp.UserDataDir(dir),
 		chromedp.NoSandbox, // tests run as root
 		chromedp.DisableGPU,
-		chromedp.WSURLReadTimeout(maxWait),
+		chromedp.WSURLReadTimeout(2*maxWait),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("proxy-server", "socks5://"+names.listener.Addr().String()),

@@ -81,7 +81,7 @@ func launchFirefox() (fresh func(*testing.T) browser, end func(), err error) {
 		os.RemoveAll(dir)
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*maxWait)
 	defer cancel()
 	select {
 	case where, ok := <-url:
