@@ -100,7 +100,7 @@ func (r *root) receive(ctx context.Context, conn *nats.Conn, stream jetstream.St
 	}
 
 	r.beat(conn, true)
-	// Not by this goroutine alone: a comparison may take long, and others would take this machine
+	// By a goroutine of its own, as a comparison may take long, and others would take this machine
 	// for one that has gone.
 	var beating sync.WaitGroup
 	defer beating.Wait()
@@ -111,8 +111,8 @@ func (r *root) receive(ctx context.Context, conn *nats.Conn, stream jetstream.St
 			r.beat(conn, false)
 		}
 	})
-	beat := time.NewTicker(beatInterval)
-	defer beat.Stop()
+	tick := time.NewTicker(beatInterval)
+	defer tick.Stop()
 	look := time.NewTimer(0) // at the head of the queue, which may be from the last session
 	defer look.Stop()
 	for {
@@ -136,7 +136,7 @@ func (r *root) receive(ctx context.Context, conn *nats.Conn, stream jetstream.St
 			if r.hear(m) {
 				r.beat(conn, false)
 			}
-		case <-beat.C:
+		case <-tick.C:
 			if len(r.queue) == 0 {
 				r.complete = time.Now().Add(-silence) // the connection may be lost, and nobody know yet
 			}
